@@ -23,7 +23,7 @@ from unittest import mock
 import torch
 
 from twotower.commands.conf import CONF
-from twotower.launchers import worker
+from twotower.launchers import job_worker as worker
 
 SCRIPTS = CONF.parent / "scripts"
 
@@ -171,5 +171,5 @@ def workers_are_forks() -> Iterator[None]:
         return ForkedWorker(command, **arguments)
 
     forking = SimpleNamespace(Popen=begin, PIPE=subprocess.PIPE)
-    with mock.patch("twotower.launchers.process.subprocess", forking):
+    with mock.patch("twotower.launchers.job_process.subprocess", forking):
         yield

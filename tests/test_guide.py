@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from twotower.commands.command_keys import COMMANDS
 from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, groups, shape
-from twotower.commands.door import split_arguments
-from twotower.commands.doors import DOORS
-from twotower.commands.main import VERBS
+from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.overrides import is_swept, sound_overrides
+from twotower.commands.run_command import split_arguments
 from twotower.config.errors import InputError
 from twotower.config.reading import read
 from twotower.runs.fingerprint import key_of
@@ -26,7 +26,7 @@ CHINESE = [ROOT / "README.zh-CN.md", *sorted((GUIDE / "zh").glob("*.md"))]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (?:.* && )?(?:\w+=\S+ )*(?:python scripts/([\w/]+)\.py|twotower (\w+))(.*)")
-OF_A_RUN = ("resume", "rerun", "continue", "refresh")
+OF_A_RUN = ("resume", "rerun", "warm_start", "rebuild_bundle")
 ABSENT = re.compile("there is no file|^needs ")
 """A mistake that is none of a command: the reader has the file, or installs the extra."""
 OWN = {"my_features", "mine", "shop", "squared_hinge", "hour_of_week"}
@@ -102,22 +102,22 @@ def composable(arguments: tuple[str, ...]) -> Iterator[str]:
 
 def refusal_of(script: str, *words: str) -> str:
     """What a command would be told of its keys, choices and values; nothing is read but YAMLs."""
-    if script not in VERBS and not (ROOT / "scripts" / f"{script}.py").is_file():
+    if script not in COMMAND_NAMES and not (ROOT / "scripts" / f"{script}.py").is_file():
         return "there is no such command"
-    verb = next((text.partition("=")[0] for text in words if text.startswith(OF_A_RUN)), "")
-    door = verb if verb in DOORS else script
-    if door not in DOORS or verb in ("resume", "rerun") or "--help" in words:
+    mode = next((text.partition("=")[0] for text in words if text.startswith(OF_A_RUN)), "")
+    config_name = mode if mode in COMMANDS else script
+    if config_name not in COMMANDS or mode in ("resume", "rerun") or "--help" in words:
         return ""
     overrides = list(composable(words))
-    known = frozenset().union(*shape(door)) | {verb, "experiment"}
+    known = frozenset().union(*shape(config_name)) | {mode, "experiment"}
     if unknown := {key_of(text).partition(".")[0].lstrip("+~") for text in overrides} - known:
         return f"unknown keys: {', '.join(unknown)}"
-    if door != "train":
+    if config_name != "train":
         return ""
     problems, sound = sound_overrides(overrides)
     problems += sound_overrides([text for text in words if is_swept(text)], sweep=True)[0]
     try:
-        config, found = read(DOORS["train"].kind(), compose("train", sound))
+        config, found = read(COMMANDS["train"].kind(), compose("train", sound))
     except InputError as error:
         return str(error)
     problems += found

@@ -1,4 +1,4 @@
-"""The house rules that a parser can see: who imports whom, what is never called, how long things are."""
+"""The rules that a parser can see: who imports whom, what is never called, how long things are."""
 
 import ast
 import functools
@@ -32,7 +32,7 @@ TIERS = [
     {"pipeline"},
     {"commands"},
 ]
-"""A room imports from tiers before its own, and from itself; so nothing can import what imports it."""
+"""A package imports from tiers before its own, and from itself; so nothing can import what imports it."""
 
 WITHIN_TIER: dict[tuple[str, str], set[str]] = {}
 ONLY_IN = {
@@ -55,7 +55,7 @@ ONLY_IN = {
 }
 NEVER_IN = {"torch": {"config", "files", "data", "metrics", "index"}}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_DOOR_LINES = 400, 80, 40
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_SCRIPT_LINES = 400, 80, 40
 
 
 def of_folders(paths: list[Path]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -84,42 +84,42 @@ def imports_of(path: Path) -> list[str]:
     return found
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[1]
 
 
-def room_at(path: Path) -> str:
+def package_at(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def tier_of(room: str) -> int:
-    return next(position for position, rooms in enumerate(TIERS) if room in rooms)
+def tier_of(package: str) -> int:
+    return next(position for position, packages in enumerate(TIERS) if package in packages)
 
 
-def test_every_room_has_its_place() -> None:
-    rooms = {room_at(path) for path in MODULES} - {"__init__", "__main__"}
-    assert rooms == set().union(*TIERS)
+def test_every_package_has_its_place() -> None:
+    packages = {package_at(path) for path in MODULES} - {"__init__", "__main__"}
+    assert packages == set().union(*TIERS)
 
 
 @of_folders([path for path in MODULES if path.parent != SOURCE])
-def test_a_room_imports_from_its_left_only(paths: list[Path]) -> None:
+def test_a_package_imports_from_its_left_only(paths: list[Path]) -> None:
     for path in paths:
-        here = room_at(path)
+        here = package_at(path)
         for module in imports_of(path):
             if not module.startswith("twotower."):
                 assert module != "twotower", f"{path}: import from the defining module"
                 continue
-            there = room_of(module)
+            there = package_of(module)
             if there == here or module in WITHIN_TIER.get((here, there), ()):
                 continue
             assert tier_of(there) < tier_of(here), f"{path}: {here} must not import {module}"
 
 
 @of_folders(MODULES)
-def test_libraries_stay_in_their_rooms(paths: list[Path]) -> None:
+def test_libraries_stay_in_their_packages(paths: list[Path]) -> None:
     for path in paths:
         libraries = {module.split(".")[0] for module in imports_of(path)}
-        here = room_at(path)
+        here = package_at(path)
         for library in libraries:
             assert here in ONLY_IN.get(library, {here}), f"{path}: {library} belongs to {ONLY_IN[library]}"
             assert here not in NEVER_IN.get(library, ()), f"{path}: no {library} in {here}"
@@ -180,9 +180,9 @@ def test_packages_say_what_they_are_and_import_nothing(paths: list[Path]) -> Non
 
 
 @of_folders(sorted((ROOT / "scripts").glob("*.py")))
-def test_doors_are_thin(paths: list[Path]) -> None:
+def test_commands_are_thin(paths: list[Path]) -> None:
     for path in paths:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_DOOR_LINES, path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_SCRIPT_LINES, path
 
 
 def loaded_by(module: str) -> set[str]:

@@ -3,11 +3,11 @@
   python scripts/bench/config_mutations.py --runs 300 --seed 0
   python scripts/bench/config_mutations.py --one 'history.length=10000' 'embedding_dim=4096'    a single one
 
-Configurations of conf/ are changed at random (see config_values.py) and asked of the real door until so many
-were accepted. Each of these is trained on a few made-up interactions and must end with exit status 0 or 3, or
-with 2 and a message that names a key; never with 1, a traceback, a file outside its folder, or more than
-MOST_BYTES of memory or MOST_SECONDS of a processor. Those that are refused must say which key, too. The last
-line is JSON; the exit status is 1 if anything was otherwise.
+Configurations of conf/ are changed at random (see config_values.py) and asked of the real command until so
+many were accepted. Each of these is trained on a few made-up interactions and must end with exit status 0 or
+3, or with 2 and a message that names a key; never with 1, a traceback, a file outside its folder, or more
+than MOST_BYTES of memory or MOST_SECONDS of a processor. Those that are refused must say which key, too. The
+last line is JSON; the exit status is 1 if anything was otherwise.
 """
 
 import argparse
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from config_values import TINY, draw
 
 from twotower.commands.compose import NOTHING_DONE
-from twotower.commands.door import run_door
+from twotower.commands.run_command import run_command
 from twotower.pipeline.run_config import RunConfig
 
 MOST_BYTES, MOST_SECONDS = 6 * 2**30, 300
@@ -44,14 +44,14 @@ NAMES_A_KEY = re.compile(rf"^  [^ ]+: |\b({'|'.join(RunConfig.model_fields)})\b[
 
 
 def tried(overrides: Sequence[str], root: Path) -> dict[str, Any]:
-    """Ask the door for a run below `root`, and return how that ended."""
-    from twotower.pipeline.train import train_anew
+    """Ask the command for a run below `root`, and return how that ended."""
+    from twotower.pipeline.train_run import train_anew
 
     said, arguments = io.StringIO(), [f"output_root={root}", *overrides]
     before, sys.argv = time.process_time(), ["train.py", *arguments]
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         try:
-            run_door("train", train_anew, "")
+            run_command("train", train_anew, "")
         except SystemExit as left:
             status = left.code
     for folder in root.iterdir():

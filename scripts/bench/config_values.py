@@ -13,9 +13,9 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import compose
 from twotower.commands.conf import choices
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.overrides import sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.config.component import Config

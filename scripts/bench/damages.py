@@ -27,7 +27,7 @@ TARGETS = (
     "unittest.__main__.X",
     "os.system",
     "twotower.config.spec.importlib.import_module",
-    "twotower.pipeline.train.Path",
+    "twotower.pipeline.train_run.Path",
     "twotower.towers.tower.Tower",
     "twotower.towers.mlp.Mlp",
     "twotower.index.flat_ip.FlatIP",

@@ -23,7 +23,7 @@ from twotower.training.optimizers.optimizer import OptimizerChoice
 
 NUM_USERS, EVENTS_OF_USER = 40_000, 25
 TEMPERATURE = 0.07
-ROOM = "twotower."
+PACKAGE = "twotower."
 
 
 def zipf_log(num_items: int, seed: int = 0) -> Interactions:
@@ -62,9 +62,9 @@ def large_module(
     items = ids_of(num_items, sparse)
     model = TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, NUM_USERS), items, trained)
     frequencies = np.bincount(interactions.items, minlength=num_items + 1) / len(interactions)
-    loss = {"_target_": f"{ROOM}losses.sampled_softmax.SampledSoftmax", "temperature": TEMPERATURE}
-    stepping = {"_target_": f"{ROOM}training.optimizers.{optimizer}", "learning_rate": 3e-3}
-    negatives = NegativeSampler.Config.chosen({"_target_": f"{ROOM}negatives.in_batch.InBatch"}, "")
+    loss = {"_target_": f"{PACKAGE}losses.sampled_softmax.SampledSoftmax", "temperature": TEMPERATURE}
+    stepping = {"_target_": f"{PACKAGE}training.optimizers.{optimizer}", "learning_rate": 3e-3}
+    negatives = NegativeSampler.Config.chosen({"_target_": f"{PACKAGE}negatives.in_batch.InBatch"}, "")
     module = RetrievalModule(
         model,
         negatives.build(torch.from_numpy(frequencies).float()),  # type: ignore[attr-defined]

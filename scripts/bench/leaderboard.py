@@ -102,7 +102,7 @@ def run(experiment: str, seed: int, root: Path) -> Path:
 
 
 def train(words: Sequence[str]) -> None:
-    """Run the door in a process of its own, whose memory and threads no earlier run has touched."""
+    """Run the command in a process of its own, whose memory and threads no earlier run has touched."""
     subprocess.run([sys.executable, str(HERE / "scripts" / words[0]), *words[1:]], check=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from twotower.commands.doors import SWEEP_ONLY
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
 from twotower.files.plain_values import fingerprint_of, load_yaml

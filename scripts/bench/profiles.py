@@ -60,25 +60,25 @@ RUN = {
     "twotower.training.parts:fit_features": "build: features",
     "twotower.training.phases:evaluate_valid": "evaluation: valid",
     "twotower.pipeline.stages:write_bundle": "bundle",
-    "twotower.pipeline.train:finish": "record, board and console at the end",
-    "twotower.pipeline.train:index_model": "index: build, tune, check",
+    "twotower.pipeline.train_run:finish": "record, board and console at the end",
+    "twotower.pipeline.train_run:index_model": "index: build, tune, check",
 }
 DATA = {
     "twotower.pipeline.stages:build_dataset": "data: all that is named nowhere else",
-    "twotower.data.build_dataset:placed": "data: tables checked, log in order",
-    "twotower.data.build_dataset:placed_files": "data: tables checked, log in order",
+    "twotower.data.build_dataset:load_source": "data: tables checked, log in order",
+    "twotower.data.build_dataset:stream_source": "data: tables checked, log in order",
     "twotower.data.build_dataset:split_interactions": "data: split",
     "twotower.data.build_dataset:write_dataset": "data: write the store",
     "twotower.data.build_dataset:open_dataset": "data: open the store",
     "twotower.data.build_dataset:cache_key": "data: fingerprint of the source",
-    "twotower.data.build_dataset:_audit_of": "data: audit",
+    "twotower.data.build_dataset:audit": "data: audit",
 }
 EVALUATION = {
-    "twotower.pipeline.train:evaluate_on_test": "evaluation: all that is named nowhere else",
-    "twotower.evaluation.exact:encode_catalogue": "evaluation: embed the catalogue",
-    "twotower.evaluation.exact:rank_all": "evaluation: embed users and rank",
+    "twotower.pipeline.train_run:evaluate_on_test": "evaluation: all that is named nowhere else",
+    "twotower.evaluation.evaluate_towers:encode_catalogue": "evaluation: embed the catalogue",
+    "twotower.evaluation.evaluate_towers:rank_all": "evaluation: embed users and rank",
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
-    "twotower.evaluation.baselines.run:_fitted_top_rows": "baselines: rank",
+    "twotower.evaluation.baselines.run_baselines:_fitted_top_rows": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
     "twotower.evaluation.evaluator:intervals_of": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",
@@ -89,9 +89,9 @@ def run_of(overrides: Sequence[str], watched: dict[str, str], root: Path) -> Par
     """Run `scripts/train.py` in this process, by part."""
     parts = Parts()
     with parts.part("start: imports of what trains"):
-        import twotower.pipeline.train as pipeline
+        import twotower.pipeline.train_run as pipeline
+    from twotower.commands.command_keys import SWEEP_ONLY
     from twotower.commands.compose import checked
-    from twotower.commands.doors import SWEEP_ONLY
 
     with parts.part("start: compose and check"):
         settings = checked("train", [f"output_root={root}", "console=quiet", *overrides])
@@ -106,8 +106,8 @@ def steps_of(overrides: Sequence[str]) -> Parts:
     """Take steps of the first training without Lightning; torch's own trace of a few more has operators."""
     import torch
 
+    from twotower.commands.command_keys import SWEEP_ONLY
     from twotower.commands.compose import checked
-    from twotower.commands.doors import SWEEP_ONLY
     from twotower.data.build_dataset import build_dataset
     from twotower.pipeline.run_config import RunConfig
     from twotower.training.parts import build_batches, build_module
@@ -152,7 +152,7 @@ def steps_of(overrides: Sequence[str]) -> Parts:
 
 def start_of(overrides: Sequence[str]) -> Parts:
     """Import what trains in a process of its own; which package takes how long, by `-X importtime`."""
-    program = [sys.executable, "-X", "importtime", "-c", "import twotower.pipeline.train"]
+    program = [sys.executable, "-X", "importtime", "-c", "import twotower.pipeline.train_run"]
     told = subprocess.run(program, capture_output=True, text=True, check=True).stderr
     parts, at = Parts(), 0.0
     for own, total, indent, name in re.findall(r"import time: +(\d+) \| +(\d+) \|( +)(\S+)", told):

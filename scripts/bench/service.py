@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from twotower.commands.demo.process import PATIENCE_SECONDS, free_port, wait_until_ready
+from twotower.commands.demo.serve_process import PATIENCE_SECONDS, free_port, wait_until_ready
 
 SERVE = Path(__file__).parents[1] / "serve.py"
 

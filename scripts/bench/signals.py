@@ -3,10 +3,10 @@
   python scripts/bench/signals.py                     60 signals
   python scripts/bench/signals.py --signals 12 --seed 1
 
-Real processes of the doors get SIGTERM or SIGINT at a random moment of each part of their life: while Python
-imports, while data is built, in both phases of the training, while the index is built, while towers are
-evaluated, while the bundle is written; so do sweeps in worker processes. Each must end with 143 or 130 and
-say on standard error what to do; doing so must give the result of a run that was left alone, with no file
+Real processes of the commands get SIGTERM or SIGINT at a random moment of each part of their life: while
+Python imports, while data is built, in both phases of the training, while the index is built, while towers
+are evaluated, while the bundle is written; so do sweeps in worker processes. Each must end with 143 or 130
+and say on standard error what to do; doing so must give the result of a run that was left alone, with no file
 left over. What is printed is JSON; the exit status is 1 if anything was otherwise.
 """
 
@@ -125,7 +125,7 @@ class Trial:
 
 
 def resume(folder: Path) -> int:
-    from twotower.pipeline.train import resume
+    from twotower.pipeline.train_run import resume
 
     return resume(folder)
 

@@ -32,8 +32,8 @@ SHORT = ["console=quiet", "trainer.max_epochs=1", "cache=false", "reuse=false"]
 WATCHED = """
 import functools, json, sys, time
 began = time.process_time()
-from twotower.commands import door, door_settings
-from twotower.pipeline import quality, stages, train
+from twotower.commands import command_settings, run_command
+from twotower.pipeline import quality, stages, train_run as train
 from twotower.training import phases
 imported = time.process_time()
 inside, depth = 0.0, 0
@@ -52,7 +52,7 @@ for module, name in [(phases, "fit"), (phases, "evaluate_towers"), (train, "inde
                      (quality, "evaluate_towers"), (quality, "run_all_baselines")]:
     setattr(module, name, watched(getattr(module, name)))
 try:
-    door.run_door("train", lambda *given: train.train_anew(*given), "")
+    run_command.run_command("train", lambda *given: train.train_anew(*given), "")
 finally:
     ended = time.process_time()
     print(json.dumps({"imports": imported, "inside": inside, "beside": ended - imported - inside}))

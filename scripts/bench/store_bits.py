@@ -113,7 +113,7 @@ def _move(store: ChangeStore) -> None:
     store._files.problem(written=True)
 
 
-def bits_of(copies: Copies, kind: str, num: int | None, seed: int) -> Iterable[tuple[Bit, ...]]:
+def float_bits(copies: Copies, kind: str, num: int | None, seed: int) -> Iterable[tuple[Bit, ...]]:
     """Return which bits flip together: `num` times some, or (None) each once."""
     rng = random.Random(seed)
     if num is None:
@@ -142,7 +142,7 @@ def main() -> int:
     for kind in chosen.kinds or KINDS:
         with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
             copies, outcomes = Copies(Path(name).resolve(), kind), Counter[str]()
-            for bits in bits_of(copies, kind, None if chosen.all else chosen.flips, chosen.seed):
+            for bits in float_bits(copies, kind, None if chosen.all else chosen.flips, chosen.seed):
                 copies.put_down(bits)
                 outcome = copies.outcome()
                 outcomes[outcome] += 1

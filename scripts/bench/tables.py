@@ -67,8 +67,8 @@ Take = Callable[[Settings, Path], dict[str, int]]
 
 def base_settings() -> Settings:
     """Return the settings that all tables are trained with."""
+    from twotower.commands.command_keys import SWEEP_ONLY
     from twotower.commands.compose import compose
-    from twotower.commands.doors import SWEEP_ONLY
 
     forced = [f"++{text}" if "." in text.partition("=")[0] else text for text in OVERRIDES]
     found = {key: value for key, value in compose("train", forced).items() if key not in SWEEP_ONLY}
@@ -93,7 +93,7 @@ def settings_of(case: Case, base: Settings) -> Settings:
 
 def train(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables all the way to a bundle."""
-    from twotower.pipeline.train import train as train_run
+    from twotower.pipeline.train_run import train as train_run
 
     run = folder / "outputs" / "run"
     status = train_run(settings, run)

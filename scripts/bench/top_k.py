@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from record import pairs, write
 
-from twotower.evaluation.candidates import Found, Pairs
+from twotower.evaluation.top_candidates import Pairs, TopItems
 from twotower.evaluation.top_k import ExactSearch
 
 NUM_ITEMS, DIM, K, SEEN = 40_981, 64, 100, 27
 PLAIN_BLOCKS, FEW = (128, 256, 512, 1024), 2048  # users to choose the block with
 
 
-def plain(users: torch.Tensor, items: torch.Tensor, seen: Pairs, block: int) -> Found:
+def plain(users: torch.Tensor, items: torch.Tensor, seen: Pairs, block: int) -> TopItems:
     """Return the best items, as one would write it."""
     rows, scores = [], []
     for first in range(0, len(users), block):
@@ -65,10 +65,10 @@ def measure(kind: str, users: torch.Tensor, items: torch.Tensor, seen: Pairs) ->
         took[block] = time.process_time() - began
     fastest = min(took, key=lambda size: took[size])
 
-    def ours() -> Found:
+    def ours() -> TopItems:
         return ExactSearch(items).top(users, K, seen)
 
-    def theirs() -> Found:
+    def theirs() -> TopItems:
         return plain(users, items, seen, fastest)
 
     peak_mib()

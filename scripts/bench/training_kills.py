@@ -121,8 +121,8 @@ class Attack:
     """
 
     def __init__(self, name: str, root: Path) -> None:
+        from twotower.commands.command_keys import SWEEP_ONLY
         from twotower.commands.compose import checked
-        from twotower.commands.doors import SWEEP_ONLY
 
         self.name, self.root, self.number = name, root, 0
         settings = checked("train", [*SMALL, *PLANS[name], f"output_root={root}"])
@@ -143,13 +143,13 @@ class Attack:
         self.expected = seen(root / "alone")
 
     def train(self, folder: Path) -> int:
-        from twotower.pipeline.train import train
+        from twotower.pipeline.train_run import train
 
         return train(self.settings, folder)
 
     def go_on(self, folder: Path) -> int:
         """Resume a run, or begin it again where it was killed before it had a configuration."""
-        from twotower.pipeline.train import resume
+        from twotower.pipeline.train_run import resume
 
         if (folder / "config.yaml").is_file():
             return resume(folder)
@@ -223,7 +223,7 @@ def one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    import twotower.pipeline.train  # noqa: F401
+    import twotower.pipeline.train_run  # noqa: F401
 
     torch.set_num_threads(1)
 

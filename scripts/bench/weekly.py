@@ -1,12 +1,13 @@
 """Going on from week to week against training from scratch each week, on Online Retail by its calendar.
 
-  python scripts/bench/weekly.py [weeks=8] [seed=42] [continue.epochs=4 ...]     12 minutes of two idle cores
+  python scripts/bench/weekly.py [weeks=8] [seed=42] [warm_start.epochs=4 ...]     12 minutes of two idle
+  cores
 
 The log is cut by time, with the users and items that it has by then. Towers are trained on the first nine
-months; then, week by week, they go on (`continue=` from the run of the week before) and others are trained
+months; then, week by week, they go on (`warm_start=` from the run of the week before) and others are trained
 from scratch, both through scripts/train.py with the same settings, and both are asked for the following week.
-What is typed goes to `continue=`. Writes outputs/bench/weekly.json and weekly.md, after every week. Runs from
-scratch are kept in outputs/bench/weekly/, and taken again by the next call.
+What is typed goes to `warm_start=`. Writes outputs/bench/weekly.json and weekly.md, after every week. Runs
+from scratch are kept in outputs/bench/weekly/, and taken again by the next call.
 """
 
 import json
@@ -46,7 +47,7 @@ def cut(until: pd.Timestamp, folder: Path) -> list[str]:
 
 def run(*arguments: str) -> tuple[dict[str, Any], Path]:
     """Run scripts/train.py to its end; returns its result with the seconds that it took, and its folder."""
-    name = next(text for text in arguments if text.startswith(("name=", "continue=")))
+    name = next(text for text in arguments if text.startswith(("name=", "warm_start=")))
     place = OUT / "runs" / name.partition("=")[2] if name.startswith("name=") else Path(name[9:]).parent
     before = set(place.glob("*/result.json"))
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -61,7 +62,7 @@ def run(*arguments: str) -> tuple[dict[str, Any], Path]:
 def week_of(number: int, further: Path, typed: list[str], seed: str) -> tuple[dict[str, Any], Path]:
     """Train up to a week's end in both ways, test on the next; returns figures and the run gone on to."""
     data = cut(BEGIN + (number + 1) * WEEK, OUT / "weekly" / str(number))
-    going, folder = run(f"continue={further}", *data, *typed, f"seed={seed}")
+    going, folder = run(f"warm_start={further}", *data, *typed, f"seed={seed}")
     kept = OUT / "weekly" / f"scratch_{seed}_{number}.json"
     if not kept.is_file():
         scratch, _ = run(f"name=scratch{seed}", *of_files(data), f"seed={seed}")
@@ -69,7 +70,7 @@ def week_of(number: int, further: Path, typed: list[str], seed: str) -> tuple[di
     grown = going["ancestry"]
     counts = {key: grown[key] for key in ("new_users", "new_items", "new_interactions")}
     week = {"week": str((BEGIN + (number - 1) * WEEK).date())}
-    return week | counts | figures_of("continue", going) | json.loads(kept.read_text()), folder
+    return week | counts | figures_of("warm_start", going) | json.loads(kept.read_text()), folder
 
 
 def figures_of(name: str, result: dict[str, Any]) -> dict[str, float]:
@@ -111,15 +112,17 @@ def table_of(weeks: list[dict[str, Any]]) -> str:
     found = pd.DataFrame(weeks)
     means = found.drop(columns="week").mean()
     found.loc[len(found)] = {"week": "mean", **means}
-    keys = [f"{name}/{key}" for key in (METRIC, "seconds", "cpu_seconds") for name in ("continue", "scratch")]
+    keys = [
+        f"{name}/{key}" for key in (METRIC, "seconds", "cpu_seconds") for name in ("warm_start", "scratch")
+    ]
     lines = ["| week from | new users | new items | new interactions | " + " | ".join(keys) + " |"]
     lines.append("|---" * (4 + len(keys)) + "|")
     for row in found.to_dict("records"):
         counts = [f"{row[key]:,.0f}" for key in ("new_users", "new_items", "new_interactions")]
         figures = [f"{row[key]:.4f}" if METRIC in key else f"{row[key]:.1f}" for key in keys]
         lines.append("| " + " | ".join([str(row["week"]), *counts, *figures]) + " |")
-    recall = means[f"continue/{METRIC}"] / means[f"scratch/{METRIC}"]
-    shares = [means[f"continue/{key}"] / means[f"scratch/{key}"] for key in ("seconds", "cpu_seconds")]
+    recall = means[f"warm_start/{METRIC}"] / means[f"scratch/{METRIC}"]
+    shares = [means[f"warm_start/{key}"] / means[f"scratch/{key}"] for key in ("seconds", "cpu_seconds")]
     lines.append(
         f"\nrecall {recall:.3f} of scratch, in {shares[0]:.3f} of its seconds ({shares[1]:.3f} of its CPU's)"
     )

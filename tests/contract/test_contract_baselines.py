@@ -6,7 +6,7 @@ from scipy import sparse
 from variants import specs_of
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 
 NUM_USERS, NUM_ITEMS, DAY = 30, 12, 86_400
 rng = np.random.default_rng(3)
@@ -35,7 +35,7 @@ def config(request: pytest.FixtureRequest) -> Baseline.Config:
 
 def scores(config: Baseline.Config, users: np.ndarray) -> np.ndarray:
     baseline = config.build()
-    baseline.fit(Past(LOG, NUM_ITEMS, now=91 * DAY, content=CONTENT))
+    baseline.fit(BaselineData(LOG, NUM_ITEMS, now=91 * DAY, content=CONTENT))
     return baseline.scores(LOG, users)
 
 

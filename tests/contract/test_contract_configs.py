@@ -12,10 +12,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from twotower.commands.command_keys import COMMANDS as KINDS
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF, groups, shape
-from twotower.commands.doors import DOORS as KINDS
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.overrides import sound_overrides
 from twotower.commands.show import whole
 from twotower.config.reading import read
@@ -23,7 +23,7 @@ from twotower.config.spec import TARGET, locate
 from twotower.pipeline.run_config import RunConfig, choices_of, problems_of
 
 FILES = sorted(CONF.glob("**/*.yaml"))
-DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
+COMMANDS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
 MAX_LINES, MAX_DEPTH = 27, 3
 
 
@@ -38,17 +38,14 @@ BESIDE = {
     **{f"experiment/{name}": ["data.path={lines}"] for name in ("beauty", "ml_1m_sasrec")},
     "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
     "history/none": ["user_tower.residual=null", "user_tower.widths=[8]"],
-    "tour/founding_model": ["data=founding_model"],
-    **{
-        f"negatives/{name}": CLICKS
-        for name in ("shown", "impressions_and_uniform", "impressions_and_in_batch")
-    },
+    "walkthrough/founding_model": ["data=founding_model"],
+    **{f"negatives/impressions{name}": CLICKS for name in ("", "_and_uniform", "_and_in_batch")},
 }
 """File -> what it does not go without."""
 PACKAGES = {"tracker/mlflow": "mlflow", "tracker/wandb": "wandb"}
 """File -> an extra that may not be installed."""
 REQUIRED = {"side": "items", "store": "live.sqlite", "out": "out"}
-"""Key of a door -> what it is set to here."""
+"""Key of a command -> what it is set to here."""
 
 
 @pytest.fixture
@@ -81,7 +78,7 @@ def overrides_for(path: Path, files: list[str]) -> list[str]:
 
 def test_there_are_choices_of_every_group() -> None:
     assert {path.parent.name for path in FILES if path.parent != CONF} >= groups()
-    assert {"train", "evaluate", "reindex"} <= DOORS
+    assert {"train", "evaluate", "reindex"} <= COMMANDS
     assert len(FILES) > 40
 
 
@@ -91,7 +88,7 @@ def test_it_is_short_and_begins_with_the_command_that_uses_it(path: Path) -> Non
     assert len(lines) <= MAX_LINES
     comment = next(line for line in lines if not line.startswith("# @package"))
     assert comment.startswith("# ")
-    if path.stem not in ("run_keys",):  # parts of doors, never chosen
+    if path.stem not in ("run_keys",):  # parts of commands, never chosen
         assert re.search(r"python scripts/|\btwotower [a-z_]+ ", comment)
         if path.parent != CONF:
             assert any(f"{path.parent.name}{sign}" in comment for sign in "=.")
@@ -112,20 +109,20 @@ def test_every_choice_composes_is_checked_and_printed_whole(path: Path, files: l
         pytest.importorskip(package)
     overrides = overrides_for(path, files)
     settings = checked("train", overrides)
-    assert set(settings) | {"sweep", "tour"} == RunConfig.model_fields.keys() | SWEEP_ONLY
+    assert set(settings) | {"sweep", "walkthrough"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     assert problems_of({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
     whole_settings = assert_whole("train", overrides, settings)
     assert (whole_settings.sweep is None) == (path.parent.name != "sweep")
 
 
-def assert_whole(door: str, overrides: list[str], composed: Mapping[str, Any] | None = None) -> Any:
+def assert_whole(command: str, overrides: list[str], composed: Mapping[str, Any] | None = None) -> Any:
     """Assert that `--cfg job` leaves out no key, and is read as what the YAMLs say; return the settings."""
     _, sound = sound_overrides(overrides)
-    printed = yaml.safe_load(OmegaConf.to_yaml(whole(door, sound), resolve=True))
-    kind = KINDS[door].kind()
+    printed = yaml.safe_load(OmegaConf.to_yaml(whole(command, sound), resolve=True))
+    kind = KINDS[command].kind()
     settings, problems = read(kind, printed)
     assert problems == []
-    assert settings == read(kind, composed or compose(door, sound))[0]
+    assert settings == read(kind, composed or compose(command, sound))[0]
     assert printed.keys() == kind.model_fields.keys()
     for key, choice in choices_of(settings):
         given = functools.reduce(operator.getitem, key.split("."), printed)
@@ -133,23 +130,23 @@ def assert_whole(door: str, overrides: list[str], composed: Mapping[str, Any] | 
     return settings
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
-def test_the_whole_configuration_of_every_door_has_every_key(door: str, tmp_path: Path) -> None:
-    assert_whole(door, required(door, tmp_path))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_the_whole_configuration_of_every_command_has_every_key(command: str, tmp_path: Path) -> None:
+    assert_whole(command, required(command, tmp_path))
 
 
-def required(door: str, folder: Path) -> list[str]:
-    """What a door must be told; of a run that has nothing but a configuration."""
+def required(command: str, folder: Path) -> list[str]:
+    """What a command must be told; of a run that has nothing but a configuration."""
     (folder / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
-    keys = shape(door)[1]
+    keys = shape(command)[1]
     overrides = [f"{key}={folder}" for key in ("run", "bundle", "bundles") if key in keys]
     return overrides + [f"{key}={value}" for key, value in REQUIRED.items() if key in keys]
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
-def test_every_door_composes_and_checks(door: str, tmp_path: Path) -> None:
-    settings = checked(door, required(door, tmp_path))
-    assert set(settings) == set.union(*map(set, shape(door))) - {"sweep", "tour"}
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_composes_and_checks(command: str, tmp_path: Path) -> None:
+    settings = checked(command, required(command, tmp_path))
+    assert set(settings) == set.union(*map(set, shape(command))) - {"sweep", "walkthrough"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
@@ -166,9 +163,9 @@ def test_targets_are_files_named_after_their_class(path: Path) -> None:
         assert f"{locate(target).__module__}.{locate(target).__qualname__}" == target
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
-def test_its_settings_are_typed(door: str) -> None:
-    assert KINDS[door].kind().model_fields.keys() == frozenset().union(*shape(door))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_its_settings_are_typed(command: str) -> None:
+    assert KINDS[command].kind().model_fields.keys() == frozenset().union(*shape(command))
 
 
 def test_every_data_set_has_features_of_its_own_name() -> None:

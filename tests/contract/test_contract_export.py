@@ -27,7 +27,7 @@ from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 CONF = Path(__file__).parents[2] / "conf"
-ROOMS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
+GROUPS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
 LENGTHS = (4, 1, 2)
 NOW, D, NUM_EVENTS = 1_600_000_000, 9, 3
 PLAIN = {TARGET: "twotower.towers.mlp.Mlp", "widths": [7]}
@@ -36,8 +36,8 @@ OWN_ID = {TARGET: "twotower.features.id.Id", "column": "item_id", "dim": 8}
 Spec = dict[str, Any]
 
 
-def choices(room: str) -> list[Spec]:
-    found = [yaml.safe_load(path.read_text()) for path in sorted((CONF / room).glob("**/*.yaml"))]
+def choices(group: str) -> list[Spec]:
+    found = [yaml.safe_load(path.read_text()) for path in sorted((CONF / group).glob("**/*.yaml"))]
     assert found
     return found
 
@@ -52,22 +52,22 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 
 
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
-    """Settings and features of models: one with every feature, and as many as a room has choices.
+    """Settings and features of models: one with every feature, and as many as a group has choices.
 
     That one sees every feature of a request's context, too, and what was done with the items of histories.
     """
-    rooms = {room: choices(room) for room in ROOMS}
-    none = next(spec for spec in rooms["history"] if spec[TARGET].endswith("NoHistory"))
-    rooms["history"].remove(none)
-    most = max(map(len, rooms.values()))
+    groups = {group: choices(group) for group in GROUPS}
+    none = next(spec for spec in groups["history"] if spec[TARGET].endswith("NoHistory"))
+    groups["history"].remove(none)
+    most = max(map(len, groups.values()))
     found = {
-        str(place): ({room: rooms[room][place % len(rooms[room])] for room in ROOMS}, SHORT)
+        str(place): ({group: groups[group][place % len(groups[group])] for group in GROUPS}, SHORT)
         for place in range(most)
     }
     for (settings, _), length in zip(found.values(), islice(cycle(LENGTHS), most), strict=True):
         settings["history"] = settings["history"] | {"length": length}
-    every = rooms | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
-    settings = {room: every[room][0] for room in ROOMS}
+    every = groups | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
+    settings = {group: every[group][0] for group in GROUPS}
     settings["history"] = settings["history"] | {"length": 3, "events": True}
     without = settings | {"history": none}
     return found | {"every feature": (settings, FEATURES), "no history": (without, SHORT)}
@@ -131,8 +131,8 @@ def test_it_exports_and_agrees(settings: Spec, specs: dict[str, Spec], tmp_path:
 
 
 def test_every_choice_is_in_a_model() -> None:
-    for room in ROOMS:
-        targets = {spec[TARGET] for spec in choices(room)}
-        assert targets <= {settings[room][TARGET] for settings, _ in MODELS.values()}
+    for group in GROUPS:
+        targets = {spec[TARGET] for spec in choices(group)}
+        assert targets <= {settings[group][TARGET] for settings, _ in MODELS.values()}
     kinds = {spec[TARGET] for spec in features_of_conf.CASES.values()}
     assert kinds == {spec[TARGET] for spec in FEATURES.values()}

@@ -26,7 +26,7 @@ from twotower.features.feature import REQUEST_TIME, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature
 
-ROOM = "twotower.features."
+PACKAGE = "twotower.features."
 SAMPLES: dict[str, list[Any]] = {  # times for features of the request time, else the first that is accepted
     "times": [1_300_000_000, 1_300_100_000, 1_323_000_000, 1_300_300_000, 1_300_000_000, 1_310_000_000],
     "images": ["red.png", "blue.png", "red.png", "blue.png", "blue.png", "red.png"],
@@ -61,22 +61,22 @@ def configured() -> dict[str, dict[str, Any]]:
 
 def direct() -> dict[str, dict[str, Any]]:
     return {
-        "Id": {TARGET: ROOM + "id.Id", "column": "c", "dim": 3, "dropout": 0.3, "sparse": True},
-        "Categorical": {TARGET: ROOM + "categorical.Categorical", "column": "c", "dim": 3, "min_count": 2},
-        "Numeric": {TARGET: ROOM + "numeric.Numeric", "column": "c"},
-        "Numeric-log1p": {TARGET: ROOM + "numeric.Numeric", "column": "c", "transform": "log1p"},
-        "Binned": {TARGET: ROOM + "binned.Binned", "column": "c", "dim": 3, "num_bins": 3},
-        "Tags": {TARGET: ROOM + "tags.Tags", "column": "c", "dim": 3, "separator": " ", "max_tags": 2},
-        "Vector": {TARGET: ROOM + "vector.Vector", "column": "c", "standardise": True},
-        "HashedText": {TARGET: ROOM + "text.HashedText", "column": "c", "dim": 3, "weighting": "idf"},
+        "Id": {TARGET: PACKAGE + "id.Id", "column": "c", "dim": 3, "dropout": 0.3, "sparse": True},
+        "Categorical": {TARGET: PACKAGE + "categorical.Categorical", "column": "c", "dim": 3, "min_count": 2},
+        "Numeric": {TARGET: PACKAGE + "numeric.Numeric", "column": "c"},
+        "Numeric-log1p": {TARGET: PACKAGE + "numeric.Numeric", "column": "c", "transform": "log1p"},
+        "Binned": {TARGET: PACKAGE + "binned.Binned", "column": "c", "dim": 3, "num_bins": 3},
+        "Tags": {TARGET: PACKAGE + "tags.Tags", "column": "c", "dim": 3, "separator": " ", "max_tags": 2},
+        "Vector": {TARGET: PACKAGE + "vector.Vector", "column": "c", "standardise": True},
+        "HashedText": {TARGET: PACKAGE + "text.HashedText", "column": "c", "dim": 3, "weighting": "idf"},
         "HashedText-tiny": {
-            TARGET: ROOM + "text.HashedText",
+            TARGET: PACKAGE + "text.HashedText",
             "column": "c",
             "dim": 3,
             "buckets": 5,
             "min_count": 1,
         },
-        "RequestTime": {TARGET: ROOM + "request_time.RequestTime", "year": 2, "week": 1, "day": 1},
+        "RequestTime": {TARGET: PACKAGE + "request_time.RequestTime", "year": 2, "week": 1, "day": 1},
     } | encoded()
 
 
@@ -84,9 +84,9 @@ def encoded() -> dict[str, dict[str, Any]]:
     """Specs of what pretrained models encode, tiny ones that are written here."""
     text, image = map(str, models())
     of_image = {"column": "c", "model": image, "folder": image, "dim": 3}
-    found = {"EncodedImage": {TARGET: ROOM + "encoded_image.EncodedImage", **of_image}}
+    found = {"EncodedImage": {TARGET: PACKAGE + "encoded_image.EncodedImage", **of_image}}
     if HAS_TOKENIZERS:
-        found["EncodedText"] = {TARGET: ROOM + "encoded_text.EncodedText", "column": "c", "model": text}
+        found["EncodedText"] = {TARGET: PACKAGE + "encoded_text.EncodedText", "column": "c", "model": text}
     return found
 
 
@@ -123,7 +123,7 @@ def test_there_are_choices_and_a_stranger_s() -> None:
 
 def test_every_kind_of_ours_is_tested() -> None:
     modules = [
-        importlib.import_module(ROOM + module.name)
+        importlib.import_module(PACKAGE + module.name)
         for module in pkgutil.iter_modules(twotower.features.__path__)
     ]
     kinds = {

@@ -1,4 +1,4 @@
-"""What every metric promises; they are found by looking at the room, so that a new one is tested too.
+"""What every metric promises; they are found by importing the package, so that a new one is tested too.
 
 It holds for one of somebody else's too, which is no share and is better the lower it is.
 """
@@ -21,7 +21,7 @@ from twotower.commands.compose import checked
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
-from twotower.runs.directions import higher_is_better
+from twotower.runs.higher_is_better import higher_is_better
 
 GROUP = sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
 
@@ -85,7 +85,7 @@ def rankings(draw: st.DrawFn) -> Ranking:
     return Ranking.of(lists, relevant, popularity)
 
 
-def test_the_room_was_searched() -> None:
+def test_the_package_was_searched() -> None:
     assert {metric.name for metric in METRICS} >= {
         *("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "novelty", "coverage", "gini"),
         *("auc", "gauc", "log_loss", "calibration"),

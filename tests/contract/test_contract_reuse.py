@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import shape
-from twotower.commands.doors import SWEEP_ONLY
-from twotower.pipeline.train import train
+from twotower.pipeline.train_run import train
 from twotower.runs.fingerprint import AFTER_TRAINING, TRAINER_NOT_SHAPING
 
 TYPED = [
@@ -47,8 +47,8 @@ OTHER_VALUES = {
 FIGURES = ("index", "metrics", "baselines")
 NO_FIGURES = [key for key in OTHER_VALUES if key not in FIGURES]
 """Keys that change no figure; one job changes them all."""
-NOT_TRIED = {"reuse", "output_root", "tour"}
-"""Without reuse, or under another root, there is nothing to reuse; a tour needs data of its own."""
+NOT_TRIED = {"reuse", "output_root", "walkthrough"}
+"""Without reuse, or under another root, there is nothing to reuse; a walkthrough needs data of its own."""
 
 
 def measured(typed: list[str], root: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from twotower.commands.main import main
 
 @contextlib.contextmanager
 def _signals_as_they_were() -> Iterator[None]:
-    """A door ignores signals at its end; left so by a module's fixture, all tests behind it inherit that."""
+    """A command ignores signals at its end; restore them, so that later tests do not inherit that."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Bad input through the real doors: one clear message, the right exit status, and nothing lost."""
+"""Bad input through the real commands: one clear message, the right exit status, and nothing lost."""
 
 import json
 import runpy
@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.pipeline import stages
-from twotower.pipeline import train as assemble
+from twotower.pipeline import train_run as assemble
 
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200
@@ -48,14 +48,14 @@ OWN_DATA = [
 
 @dataclass(frozen=True)
 class Left:
-    """How a door was left."""
+    """How a command was left."""
 
     status: object
     out: str
     err: str
 
 
-Door = Callable[..., Left]
+Command = Callable[..., Left]
 
 
 def write_tables(folder: Path) -> None:
@@ -85,7 +85,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a script in this process, as the command line would."""
 
     def run(script: str, *arguments: str) -> Left:
@@ -162,7 +162,7 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
         "\n  loss: PowerSoftmax needs log_q, which InBatch as set does not provide",
     ),
     "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
-    "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file there ends in"),
+    "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file ends in"),
     "path without the quotes it needs": (
         "data.items_path=items(1).csv",
         "\n  data.items_path=items(1).csv: ",
@@ -189,10 +189,10 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("case", BEFORE_DATA.values(), ids=BEFORE_DATA)
-def test_told_before_data_is_read(here: Path, door: Door, case: tuple[str, ...]) -> None:
+def test_told_before_data_is_read(here: Path, command: Command, case: tuple[str, ...]) -> None:
     overrides, *parts = case
     before = sorted(here.rglob("*"))
-    left = door("train.py", *OWN_DATA, *overrides.split())
+    left = command("train.py", *OWN_DATA, *overrides.split())
     assert_one_message(left, *parts)
     assert left.err.startswith("error: 1 mistake in the configuration; nothing was read or written\n  ")
     assert len(left.err.splitlines()) == 2
@@ -200,9 +200,9 @@ def test_told_before_data_is_read(here: Path, door: Door, case: tuple[str, ...])
     assert sorted(here.rglob("*")) == before
 
 
-def test_a_quoted_path_may_hold_anything(here: Path, door: Door) -> None:
+def test_a_quoted_path_may_hold_anything(here: Path, command: Command) -> None:
     (here / "items.csv").rename(here / "items, old = (1).csv")
-    left = door("train.py", *OWN_DATA, 'data.items_path="items, old = (1).csv"', "trainer.monitor=x")
+    left = command("train.py", *OWN_DATA, 'data.items_path="items, old = (1).csv"', "trainer.monitor=x")
     assert_one_message(left, "error: 1 mistake in ", "\n  trainer.monitor: ")
 
 
@@ -216,15 +216,17 @@ SYNTHETIC: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("case", SYNTHETIC.values(), ids=SYNTHETIC)
-def test_a_catalogue_of_known_size_is_not_waited_for(here: Path, door: Door, case: tuple[str, ...]) -> None:
+def test_a_catalogue_of_known_size_is_not_waited_for(
+    here: Path, command: Command, case: tuple[str, ...]
+) -> None:
     overrides, *parts = case
-    left = door("train.py", "data=synthetic", "data.num_items=120", *overrides.split())
+    left = command("train.py", "data=synthetic", "data.num_items=120", *overrides.split())
     assert_one_message(left, *parts)
     assert runs(here) == []
 
 
-def test_several_mistakes_are_one_message(here: Path, door: Door) -> None:
-    left = door(
+def test_several_mistakes_are_one_message(here: Path, command: Command) -> None:
+    left = command(
         "train.py",
         *OWN_DATA,
         "index=ivf_pq",
@@ -236,7 +238,7 @@ def test_several_mistakes_are_one_message(here: Path, door: Door) -> None:
         left, "\n  index.num_subquantizers: ", "\n  trainer.monitor: ", "\n  data.items_path: "
     )
     assert left.err.startswith("error: 3 mistakes in the configuration; nothing was read or written\n")
-    left = door("train.py", *OWN_DATA, "embeding_dim=8", "seed=-1", "loss=bec", "index.neprobe=1")
+    left = command("train.py", *OWN_DATA, "embeding_dim=8", "seed=-1", "loss=bec", "index.neprobe=1")
     assert_one_message(left, "\n  embeding_dim: ", "\n  seed: ", "\n  loss: ", "\n  index.neprobe: ")
     assert left.err.startswith("error: 4 mistakes in ")
     assert runs(here) == []
@@ -406,20 +408,20 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("case", DATA.values(), ids=DATA)
 def test_told_when_data_is_read(
-    here: Path, door: Door, case: tuple[Callable[[], None], str, tuple[str, ...]]
+    here: Path, command: Command, case: tuple[Callable[[], None], str, tuple[str, ...]]
 ) -> None:
     change, overrides, parts = case
     change()
     files = {path: path.read_bytes() for path in here.iterdir() if path.is_file()}
-    left = door("train.py", *OWN_DATA, *overrides.split())
+    left = command("train.py", *OWN_DATA, *overrides.split())
     assert_one_message(left, *parts)
     assert not list(here.glob("outputs/default"))
     assert {path: path.read_bytes() for path in files} == files
 
 
-def test_seconds_and_milliseconds_mixed_are_warned_of(here: Path, door: Door) -> None:
+def test_seconds_and_milliseconds_mixed_are_warned_of(here: Path, command: Command) -> None:
     edit("log.csv", lambda log: log.assign(timestamp=log["timestamp"] * np.where(log.index % 2, 1_000, 1)))
-    left = door("train.py", *OWN_DATA, "data.timestamp_unit=ms", "console=quiet")
+    left = command("train.py", *OWN_DATA, "data.timestamp_unit=ms", "console=quiet")
     said = "log.csv: column 'timestamp': 600 of 1,200 rows (line 2 is the first) are 53 years from all others"
     assert left.status == 0
     assert f"warning: {said}" in left.out + left.err
@@ -428,9 +430,9 @@ def test_seconds_and_milliseconds_mixed_are_warned_of(here: Path, door: Door) ->
 
 
 @pytest.mark.parametrize("overrides", [["embeding_dim=8"], ["split.test=200"]], ids=["before data", "data"])
-def test_debug_shows_the_traceback(here: Path, door: Door, overrides: list[str]) -> None:
-    quiet = door("train.py", *OWN_DATA, *overrides)
-    loud = door("train.py", *OWN_DATA, *overrides, "debug=true")
+def test_debug_shows_the_traceback(here: Path, command: Command, overrides: list[str]) -> None:
+    quiet = command("train.py", *OWN_DATA, *overrides)
+    loud = command("train.py", *OWN_DATA, *overrides, "debug=true")
     assert loud.status == quiet.status == 2
     assert loud.err.startswith("Traceback (most recent call last):\n")
     assert loud.err.endswith("\n" + quiet.err)
@@ -442,10 +444,10 @@ def burn(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_defect_of_ours_exits_1(
-    here: Path, door: Door, monkeypatch: pytest.MonkeyPatch, debug: bool
+    here: Path, command: Command, monkeypatch: pytest.MonkeyPatch, debug: bool
 ) -> None:
     monkeypatch.setattr(stages, "build_dataset", burn)
-    left = door("train.py", *OWN_DATA, *(["debug=true"] if debug else []))
+    left = command("train.py", *OWN_DATA, *(["debug=true"] if debug else []))
     assert left.status == 1
     line = "failed: RuntimeError: the disk is on fire (debug=true shows where)\n"
     if debug:
@@ -463,18 +465,20 @@ def test_a_defect_of_ours_exits_1(
 
 
 @pytest.mark.parametrize("script", ["reindex.py", "evaluate.py"])
-def test_doors_that_need_a_run(here: Path, door: Door, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_that_need_a_run(
+    here: Path, command: Command, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = sorted(here.rglob("*"))
-    assert_one_message(door(script), "\n  run: ")
+    assert_one_message(command(script), "\n  run: ")
     for name in ("nowhere", "items.csv", "."):
-        assert_one_message(door(script, f"run={name}"), f"\n  run: {name}: no run is here", "config.yaml")
+        assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: no run is here", "config.yaml")
     assert sorted(here.rglob("*")) == before
     monkeypatch.setattr(stages, "build_dataset", burn)
-    assert door("train.py", *OWN_DATA).status == 1
+    assert command("train.py", *OWN_DATA).status == 1
     (failed,) = runs(here)
-    assert_one_message(door(script, f"run={failed}"), f"run={failed}: this run failed", f"resume={failed}")
+    assert_one_message(command(script, f"run={failed}"), f"run={failed}: this run failed", f"resume={failed}")
     (failed / "result.json").unlink()
-    assert_one_message(door(script, f"run={failed}"), f"run={failed}: this run has not ended")
+    assert_one_message(command(script, f"run={failed}"), f"run={failed}: this run has not ended")
     assert runs(here) == [failed]
 
 
@@ -488,17 +492,19 @@ MISTAKEN_INDEX: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("case", MISTAKEN_INDEX.values(), ids=MISTAKEN_INDEX)
-def test_a_mistaken_index_leaves_no_folder(here: Path, door: Door, copy: Path, case: tuple[str, ...]) -> None:
+def test_a_mistaken_index_leaves_no_folder(
+    here: Path, command: Command, copy: Path, case: tuple[str, ...]
+) -> None:
     overrides, *parts = case
-    assert_one_message(door("reindex.py", f"run={copy}", *overrides.split()), *parts)
+    assert_one_message(command("reindex.py", f"run={copy}", *overrides.split()), *parts)
     assert runs(here) == [copy]
 
 
-def test_data_that_has_gone_since(here: Path, door: Door, copy: Path) -> None:
+def test_data_that_has_gone_since(here: Path, command: Command, copy: Path) -> None:
     config = (copy / "config.yaml").read_text()
     finished_items = next(line for line in config.splitlines() if "items.csv" in line).split(": ")[1]
     (copy / "config.yaml").write_text(config.replace(finished_items, "gone.csv"))
-    left = door("reindex.py", f"run={copy}", "index=flat_ip")
+    left = command("reindex.py", f"run={copy}", "index=flat_ip")
     assert_one_message(left, "\n  data.items_path: there is no file gone.csv")
     assert runs(here) == [copy]
 
@@ -526,7 +532,7 @@ def cut(path: Path) -> None:
 )
 def test_a_tampered_bundle_is_refused(
     here: Path,
-    door: Door,
+    command: Command,
     copy: Path,
     script: str,
     harm: Callable[[Path], None],
@@ -534,7 +540,7 @@ def test_a_tampered_bundle_is_refused(
     said: str,
 ) -> None:
     harm(copy / "bundle" / file)
-    assert_one_message(door(script, f"run={copy}"), f"error: {copy}/bundle/{file}: ", said)
+    assert_one_message(command(script, f"run={copy}"), f"error: {copy}/bundle/{file}: ", said)
     assert runs(here) == [copy]
 
 
@@ -544,17 +550,17 @@ def content_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
             yield path, path.read_bytes()
 
 
-def test_resume_of_what_cannot_be_resumed(here: Path, door: Door, finished: Path) -> None:
+def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished: Path) -> None:
     before = dict(content_of(finished))
     ended = f"error: {finished}: this run has ended (ok); there is nothing to resume"
-    assert_one_message(door("train.py", f"resume={finished}"), ended)
-    assert_one_message(door("train.py", "resume=nowhere"), "error: nowhere: no run is here")
+    assert_one_message(command("train.py", f"resume={finished}"), ended)
+    assert_one_message(command("train.py", "resume=nowhere"), "error: nowhere: no run is here")
     (here / "empty").mkdir()
-    assert_one_message(door("train.py", "resume=empty"), "error: empty: no run is here")
+    assert_one_message(command("train.py", "resume=empty"), "error: empty: no run is here")
     inside = f"error: {finished}/bundle: a bundle, not a run; name the folder that it is in, {finished}"
-    assert_one_message(door("train.py", f"resume={finished}/bundle"), inside)
-    assert_one_message(door("reindex.py", f"run={finished}/bundle"), inside.replace("error", "run", 1))
-    left = door("train.py", f"resume={finished}", "seed=3", "index=flat_ip")
+    assert_one_message(command("train.py", f"resume={finished}/bundle"), inside)
+    assert_one_message(command("reindex.py", f"run={finished}/bundle"), inside.replace("error", "run", 1))
+    left = command("train.py", f"resume={finished}", "seed=3", "index=flat_ip")
     assert_one_message(
         left, f"error: resume={finished} takes the run as it was", "leave out seed=3, index=flat_ip"
     )
@@ -562,12 +568,12 @@ def test_resume_of_what_cannot_be_resumed(here: Path, door: Door, finished: Path
     assert runs(here) == []
 
 
-def test_resume_of_a_run_that_failed(here: Path, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_of_a_run_that_failed(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as then:
         then.setattr(stages, "build_dataset", burn)
-        assert door("train.py", *OWN_DATA).status == 1
+        assert command("train.py", *OWN_DATA).status == 1
     (folder,) = runs(here)
-    left = door("train.py", f"resume={folder}")
+    left = command("train.py", f"resume={folder}")
     assert (left.status, left.err) == (0, "")
     assert json.loads((folder / "result.json").read_text())["status"] == "ok"
 

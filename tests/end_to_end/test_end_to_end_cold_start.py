@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from twotower.bundle.read import read_bundle
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.pipeline.again import reevaluate, reindex
-from twotower.pipeline.train import train
+from twotower.pipeline.train_run import train
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "bench"))

@@ -27,7 +27,7 @@ from forks import workers_are_forks
 from in_process import run_command
 
 from twotower.commands import conf
-from twotower.commands import sweep as sweep_command
+from twotower.commands import run_sweep as sweep_command
 from twotower.config.exits import DONE, USER_INPUT
 from twotower.data.sources import online_retail
 
@@ -250,7 +250,7 @@ def run_page(
             max_long -= command.is_long
             if command.is_long and max_long < 0:
                 continue
-            if "continue=" in command.text:
+            if "warm_start=" in command.text:
                 write_the_log_of_today(folder)
             words = typed(command, before, folder)
             before = words

@@ -12,11 +12,11 @@ import pytest
 from in_process import run_script
 
 from twotower.bundle.onnx_export import exported_beside
-from twotower.pipeline.tour import take_tour
+from twotower.pipeline.run_walkthrough import run_walkthrough
 from twotower.runs.run import Run
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
-from twotower.serving.tour import Tour
+from twotower.serving.walkthrough import Walkthrough
 
 SMALL = [
     "experiment=founding_model",
@@ -54,18 +54,18 @@ def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str])
     )
     assert "a new item 121 (category 5), embedded with the unknown id and put in: 121 items" in out
     assert re.search(r"its place for users of segment 5: \d+ of 121", out)
-    steps = {step["step"]: step for step in result["tour"]}
+    steps = {step["step"]: step for step in result["walkthrough"]}
     assert list(steps) == ["curves", "index", "user", "new_item", "places"]
     assert len(steps["user"]["best"]) == 5
     assert steps["places"]["median_place"] < steps["places"]["of_others"]
     assert steps["curves"]["curves"]["train/epoch_loss"] == result["curves"]["train/epoch_loss"]
 
 
-def test_a_tour_that_asks_for_nobody_ends_with_a_warning(
+def test_a_walkthrough_that_asks_for_nobody_ends_with_a_warning(
     founding: tuple[Path, dict[str, Any], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     users = pd.DataFrame({"user_id": [10]})
-    steps = take_tour(Tour.Config(user_id=10**6), Run.open(founding[0]), {}, users)
+    steps = run_walkthrough(Walkthrough.Config(user_id=10**6), Run.open(founding[0]), {}, users)
     assert [step.name for step in steps] == ["curves", "index"]
     assert "user 1000000 is not among the 150 users" in caplog.text
 

@@ -4,11 +4,13 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from in_process import run_script
 
+import twotower as tt
 from twotower.commands import conf
 
 GUIDE = Path(__file__).parents[2] / "docs"
@@ -76,3 +78,26 @@ def test_the_loss_of_the_guide_by_hand(tmp_path: Path, monkeypatch: pytest.Monke
     slopes = torch.autograd.grad(loss.sum(), [negatives, positive])
     assert slopes[0].tolist() == [[0.5, 0.0, 1.5]]
     assert slopes[1].tolist() == [-2.0]
+
+
+def test_the_notebook_of_the_guide_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conf, "OTHERS", ())
+    cells = re.findall(r"```python\n(.*?)```", page("python.md"), re.DOTALL)
+    variables: dict[str, Any] = {}
+    for cell in cells:
+        exec(compile(cell, "python.md", "exec"), variables)
+    printed = capsys.readouterr().out
+    assert "did you mean 'embedding_dim'" in printed
+    assert "Result(status='ok', valid/recall_at_20=" in printed
+    table = variables["table"]
+    assert list(table["state"]) == ["ok"] * 3
+    assert table["settings.index"].nunique() == 3
+    assert tt.open_run(variables["result"].folder) == variables["result"]
+    assert variables["result"].training_reused_from is not None
+    missing = tmp_path / "outputs" / "nothing"
+    for function in (tt.open_run, tt.open_bundle, tt.compare):
+        with pytest.raises(tt.InputError, match="nothing"):
+            function(missing)

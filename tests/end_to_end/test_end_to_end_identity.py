@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from forks import SCRIPTS, start
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.pipeline.again import reindex
 from twotower.pipeline.rerun import rerun
-from twotower.pipeline.train import resume, train
+from twotower.pipeline.train_run import resume, train
 from twotower.runs.result import Result, read_result
 from twotower.training.phases import train_towers
 
@@ -153,7 +153,7 @@ def test_a_feature_file_that_changes_during_a_run_fails_the_run(
         return train_towers(*arguments, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr("twotower.pipeline.train.train_towers", overwritten)
+        patched.setattr("twotower.pipeline.train_run.train_towers", overwritten)
         with pytest.raises(
             InputError, match=r"features\.item\.v: a file that it reads changed during the run"
         ):

@@ -18,7 +18,7 @@ from in_process import run_script
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 from service import SERVE
 
-from twotower.commands.demo.process import free_port, wait_until_ready
+from twotower.commands.demo.serve_process import free_port, wait_until_ready
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
 from twotower.serving.live.change_store import ChangeStore

@@ -1,4 +1,4 @@
-"""The main job on a small made-up data set, through the same functions the doors call."""
+"""The main job on a small made-up data set, through the same functions the commands call."""
 
 import contextlib
 import io
@@ -12,17 +12,17 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
 from twotower.pipeline import quality
 from twotower.pipeline.again import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train import resume, train
+from twotower.pipeline.train_run import resume, train
 from twotower.reports.console.rich import Rich
-from twotower.runs.behind import behind, to_try
 from twotower.runs.result import Result, read_result
+from twotower.runs.worse_than_baseline import behind, suggestion
 from twotower.serving.retriever import Retriever
 
 SMALL = [
@@ -93,7 +93,7 @@ def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) 
     found = behind(read_result(run) or Result(status="failed"))
     warnings = [line for line in (run / "train.log").read_text().splitlines() if "is ahead of" in line]
     assert [line.partition("warning: ")[2] for line in warnings] == (
-        [f"{found}; try {to_try(checked_lesson(found.baseline), settings_of(run))}"] if found else []
+        [f"{found}; try {suggestion(checked_lesson(found.baseline), settings_of(run))}"] if found else []
     )
 
 

@@ -23,7 +23,7 @@ import swap
 import tiny_bundle
 
 from twotower.bundle.onnx_export import exported_beside
-from twotower.commands.demo.process import free_port
+from twotower.commands.demo.serve_process import free_port
 from twotower.serving.retriever import Retriever
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

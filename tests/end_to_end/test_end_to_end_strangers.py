@@ -14,11 +14,11 @@ from strangers import hnsw
 from strangers.cosine_contrastive import CosineContrastive
 
 from twotower.commands import conf
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.pipeline.train import train
+from twotower.pipeline.train_run import train
 
 TINY = [
     "data=synthetic",
@@ -79,7 +79,7 @@ def test_given_what_it_needs_it_trains(tmp_path: Path) -> None:
 
 
 def without_strangers(name: str, *arguments: str) -> str:
-    """Run a door where their classes cannot be imported."""
+    """Run a command where their classes cannot be imported."""
     environment = os.environ | {"PYTHONPATH": ""}
     command = [sys.executable, str(CONF.parent / "scripts" / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)

@@ -20,11 +20,11 @@ from tensorboard.plugins.hparams.list_session_groups import Handler
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util import tensor_util
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.pipeline.again import reindex
-from twotower.pipeline.train import train
+from twotower.pipeline.train_run import train
 from twotower.reports.tensorboard_run import TensorBoardRun
 
 TINY = [

@@ -14,11 +14,11 @@ import pytest
 
 from twotower.bundle.manifest import render
 from twotower.commands import conf
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.pipeline import train as assemble
+from twotower.pipeline import train_run as assemble
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
@@ -101,13 +101,13 @@ def mark(place: Path, run: Path) -> Path:
     return place / "imported"
 
 
-DOORS = (
+COMMANDS = (
     *(("train.py", "resume={run}"), ("train.py", "rerun={run}"), ("evaluate.py", "run={run}")),
     *(("reindex.py", "run={run}"), ("export.py", "run={run}"), ("serve.py", "bundle={run}")),
 )
 
 
-@pytest.mark.parametrize(("script", "what"), DOORS)
+@pytest.mark.parametrize(("script", "what"), COMMANDS)
 def test_no_door_imports_what_a_file_names(run: Path, mark: Path, door: Door, script: str, what: str) -> None:
     left = door(script, what.format(run=run))
     assert left.status == 2
@@ -130,7 +130,7 @@ def test_a_python_program_names_whom_it_trusts_and_the_loss_is_not_asked_for(run
 
 @pytest.mark.parametrize("name", ["local/trust", "local/default", "metrics/standard"])
 @pytest.mark.parametrize(
-    ("script", "what"), [*DOORS[:3], ("evaluate.py", "--cfg job metrics=standard run={run}")]
+    ("script", "what"), [*COMMANDS[:3], ("evaluate.py", "--cfg job metrics=standard run={run}")]
 )
 def test_no_file_of_the_folder_grants_trust(
     run: Path,

@@ -42,7 +42,7 @@ def test_mistakes_are_told_in_one_line_and_nothing_is_written(tmp_path: Path) ->
     (tmp_path / "there.parquet").touch()
     out, run = tmp_path / "out.parquet", f"run={tmp_path}"
     there = set(tmp_path.iterdir())
-    for door, arguments, message in [
+    for command, arguments, message in [
         (
             "embed",
             [run, "side=items", f"out={tmp_path}/there.parquet"],
@@ -56,7 +56,7 @@ def test_mistakes_are_told_in_one_line_and_nothing_is_written(tmp_path: Path) ->
         ("recommend", [run, f"out={out}", "users=nobody.csv"], "a column 'user_id', and there is no file"),
         ("recommend", [run, f"out={out}", "where.prize=3"], "did you mean price"),
     ]:
-        done = run_script(door, *arguments)
+        done = run_script(command, *arguments)
         assert (done.returncode, done.stdout) == (2, ""), done
         assert message in done.stderr
         assert set(tmp_path.iterdir()) == there

@@ -53,7 +53,7 @@ def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
         found.append(
             f"the bundle does not know {lacking:,} interactions of the log, which were held out for "
             "the test, and can recommend what users took in them; twotower train "
-            f"refresh={named} makes a bundle of all data"
+            f"rebuild_bundle={named} makes a bundle of all data"
         )
     return found
 

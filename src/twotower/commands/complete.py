@@ -8,15 +8,15 @@ from typing import Any
 
 import yaml
 
+from twotower.commands.command_keys import COMMANDS
 from twotower.commands.conf import CONF, choices
-from twotower.commands.doors import DOORS
-from twotower.commands.go_on import REFRESH
 from twotower.commands.help import groups_of, keys_of
 from twotower.commands.latest import KEYS as FOLDER_KEYS
-from twotower.commands.main import VERBS
+from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.overrides import OPTIONAL
+from twotower.commands.parent_run import REBUILD_BUNDLE
 from twotower.config.errors import InputError
-from twotower.config.run_keys import CONTINUE
+from twotower.config.run_keys import WARM_START
 from twotower.config.spec import TARGET, is_ours, locate
 from twotower.runs.run_files import LATEST
 
@@ -39,8 +39,8 @@ ZSH = r"""_twotower() {
 compdef _twotower twotower"""
 SHELLS = {"bash": BASH, "zsh": ZSH}
 
-OF_TRAIN = ("resume", "rerun", CONTINUE, REFRESH)
-"""Verbs of `train` that a folder follows."""
+MODES_OF_TRAIN = ("resume", "rerun", WARM_START, REBUILD_BUNDLE)
+"""Modes of `train` that a folder follows."""
 ELSEWHERE = {"demo": "train"}
 """Command -> the one whose settings it takes."""
 
@@ -54,47 +54,48 @@ def completions(line: str) -> list[str]:
     *before, begun = line.split(" ")
     words = [word for word in before if word]
     if len(words) < 2:
-        return [f"{verb} " for verb in VERBS if verb.startswith(begun)]
-    door = ELSEWHERE.get(words[1], words[1])
-    if door == "completion":
+        return [f"{name} " for name in COMMAND_NAMES if name.startswith(begun)]
+    command = ELSEWHERE.get(words[1], words[1])
+    if command == "completion":
         return [shell for shell in SHELLS if shell.startswith(begun)]
-    if door == "train":
-        door = next(
-            (key for key in (CONTINUE, REFRESH) for word in words if word.startswith(f"{key}=")), door
+    if command == "train":
+        command = next(
+            (key for key in (WARM_START, REBUILD_BUNDLE) for word in words if word.startswith(f"{key}=")),
+            command,
         )
     key, equals, value = begun.partition("=")
-    if door not in DOORS:
+    if command not in COMMANDS:
         return list(_paths("", begun))
     if not equals:
-        return sorted(name for name in _names(door, words, key) if name.startswith(key))
+        return sorted(name for name in _names(command, words, key) if name.startswith(key))
     earlier, comma, last = value.rpartition(",")
-    found = _values(door, words, key, last)
+    found = _values(command, words, key, last)
     return [f"{key}={earlier}{comma}{each}" for each in found if each.startswith(last)]
 
 
-def _names(door: str, words: list[str], begun: str) -> Iterator[str]:
+def _names(command: str, words: list[str], begun: str) -> Iterator[str]:
     """Yield groups and keys, and in a group that was begun with a dot what is in it."""
-    config = _read(CONF / f"{door}.yaml")
+    config = _read(CONF / f"{command}.yaml")
     path, dot, _ = begun.rpartition(".")
     if dot:
-        yield from (f"{path}.{name}" for name in _members(door, words, path.split(".")))
+        yield from (f"{path}.{name}" for name in _members(command, words, path.split(".")))
         return
     for group, _default in groups_of(config):
         yield from (f"{group}=", f"{group}.") if begun else (f"{group}=",)
     yield from (f"{key}=" for key in keys_of(CONF, config))
-    yield from (f"{verb}=" for verb in OF_TRAIN if door == "train")
+    yield from (f"{name}=" for name in MODES_OF_TRAIN if command == "train")
 
 
-def _members(door: str, words: list[str], path: list[str]) -> Iterator[str]:
-    node = _node(door, words, path)
+def _members(command: str, words: list[str], path: list[str]) -> Iterator[str]:
+    node = _node(command, words, path)
     for name in sorted({*node, *_fields(node)} - {TARGET}):
         yield f"{name}." if isinstance(node.get(name), dict) else f"{name}="
 
 
-def _node(door: str, words: list[str], path: list[str]) -> Mapping[str, Any]:
+def _node(command: str, words: list[str], path: list[str]) -> Mapping[str, Any]:
     """Return what a choice's YAML has below a path, the choice being the one typed or else the default."""
     group, *rest = path
-    chosen = dict(groups_of(_read(CONF / f"{door}.yaml"))).get(group)
+    chosen = dict(groups_of(_read(CONF / f"{command}.yaml"))).get(group)
     typed = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
     file = choices(group).get(typed[-1] if typed else str(chosen))
     node: Any = _read(file) if file else {}
@@ -121,15 +122,15 @@ def _fields(node: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _values(door: str, words: list[str], key: str, begun: str) -> Iterable[str]:
+def _values(command: str, words: list[str], key: str, begun: str) -> Iterable[str]:
     """Return what may stand behind `key=`: choices, words, or paths of files where any text may."""
     if found := choices(key):
         return sorted([*found, *(["null"] if key in OPTIONAL else [])])
     if key in FOLDER_KEYS:
         return [*([LATEST] if LATEST.startswith(begun) else []), *_paths("", begun)]
     path, _, name = key.rpartition(".")
-    fields = _fields(_node(door, words, path.split("."))) if path else {}
-    plain = {plain: field.annotation for plain, field in DOORS[door].keys.model_fields.items()}
+    fields = _fields(_node(command, words, path.split("."))) if path else {}
+    plain = {plain: field.annotation for plain, field in COMMANDS[command].keys.model_fields.items()}
     kinds = set(_kinds(fields.get(name) if path else plain.get(name)))
     words_of_it = [str(kind) for kind in kinds if isinstance(kind, str)]
     words_of_it += ["true", "false"] if bool in kinds else []

@@ -1,8 +1,8 @@
 """From the command line to plain, checked values."""
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import HydraException
@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from twotower.commands.beforehand import problems_beforehand
+from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY
 from twotower.commands.conf import (
     groups,
     misplaced,
@@ -19,7 +20,6 @@ from twotower.commands.conf import (
     plain_file,
     shape,
 )
-from twotower.commands.doors import DOORS
 from twotower.commands.overrides import first_line, sound_overrides
 from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import asked_of_the_run, check_trust, quoted, store_run_settings
@@ -30,6 +30,9 @@ from twotower.config.trust import SETTING as TRUST
 from twotower.config.trust import VARIABLE, trusted_by_variable
 from twotower.runs.fingerprint import key_of
 from twotower.runs.folder_name import problems_of_place
+
+if TYPE_CHECKING:
+    from twotower.pipeline.run_config import RunConfig
 
 NOTHING_DONE = "the configuration; nothing was read or written"
 
@@ -114,10 +117,10 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def checked(
     config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
 ) -> dict[str, Any]:
-    """Compose and check, gathering every mistake: of the overrides, of the values and between the rooms.
+    """Compose and check, gathering every mistake: of the overrides, of the values and between the choices.
 
     What is wrong is told before torch is loaded; see `beforehand`. Where nothing but plain keys was typed,
-    the choices are those of the house, and not looked at.
+    the choices are those built in, and not looked at.
 
     Args:
         config_name: the YAML in `conf/` to start from.
@@ -144,15 +147,36 @@ def checked(
     told |= asked if "run" in told else set()
     problems += unresolved
     early = [problem for problem in _of_plain_keys(config_name, settings) if problem.key not in told]
-    of_the_house = not any(map(_about_choices, sound)) and not own_defaults()
-    if (problems or early) and of_the_house:
+    is_built_in = not any(map(_about_choices, sound)) and not own_defaults()
+    if (problems or early) and is_built_in:
         raise_problems([*problems, *early], NOTHING_DONE)
-    found = None if of_the_house else problems_beforehand(lambda: problems_of_choices(config_name, settings))
+    found = None if is_built_in else problems_beforehand(lambda: problems_of_choices(config_name, settings))
     if found is None or not (problems or early or found):
         found = problems_of_choices(config_name, settings)
     found = [problem for problem in found if problem.key not in told]
     raise_problems([*problems, *early, *found], NOTHING_DONE)
     return settings
+
+
+def load_run_config(overrides: Sequence[str]) -> "RunConfig":
+    """Return the checked settings of one run of `twotower train`.
+
+    Args:
+        overrides: one value each.
+
+    Raises:
+        InputError: lists all mistakes; a sweep is one.
+    """
+    if isinstance(overrides, str):
+        raise InputError(f"expected a list of overrides; write [{overrides!r}]")
+    overrides = list(overrides)
+    settings = checked("train", overrides)
+    if settings.get("sweep") or settings.get("seeds", 1) > 1:
+        raise InputError("sweep, seeds: several runs, and this is one; write twotower train, or a loop")
+    from twotower.pipeline.run_config import RunConfig
+
+    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    return RunConfig.composed(settings, overrides)
 
 
 def _about_choices(override: str) -> bool:
@@ -165,18 +189,18 @@ def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Proble
     known = chosen | keys
     found = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
     plain = {key: value for key, value in settings.items() if key in keys}
-    return [*found, *read(DOORS[config_name].keys, plain)[1], *problems_of_place(plain)]
+    return [*found, *read(COMMANDS[config_name].keys, plain)[1], *problems_of_place(plain)]
 
 
 def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
-    """Find every mistake in a door's choices, each alone and all together; imports their classes.
+    """Find every mistake in a command's choices, each alone and all together; imports their classes.
 
     Args:
-        config_name: of the door.
+        config_name: of the command.
         settings: composed.
     """
     known = frozenset().union(*shape(config_name))
-    kind = DOORS[config_name].kind()
+    kind = COMMANDS[config_name].kind()
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})
     if config_name != "train":  # what starts from a run is checked with the rest of its settings
         return found

@@ -1,4 +1,4 @@
-"""The YAML files: where they lie, what a door's names, which choices a group has."""
+"""The YAML files: where they lie, what a command's names, which choices a group has."""
 
 import functools
 import os
@@ -87,7 +87,7 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def misplaced() -> Iterator[Problem]:
-    """Find folders that are not there, and files that would take the place of what a door starts from."""
+    """Find folders that are not there, and files that would take the place of what a command starts from."""
     named = os.environ.get(VARIABLE, "")
     for place in OTHERS if named else ():
         if not place.is_dir():
@@ -116,7 +116,7 @@ def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
 
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the groups and the plain keys that a door's YAML names, itself or in a file it includes."""
+    """Return the groups and the plain keys that a command's YAML names, itself or in a file it includes."""
     config = plain_file(config_name)
     named = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
     return frozenset(named & groups()), frozenset(_keys(config_name) - named - {"defaults", "hydra"})

@@ -1,4 +1,4 @@
-"""What a door prints for `--help` and `--info choices`."""
+"""What a command prints for `--help` and `--info choices`."""
 
 import inspect
 import re
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from twotower.commands.keys import shown
-from twotower.commands.main import VERBS
+from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
 from twotower.config.reading import NOT_SET
@@ -20,7 +20,7 @@ HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by de
 
 REFUSED = {"nightly": ", 5 the gate refused"}
 
-COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(VERBS)})\b"
+COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(COMMAND_NAMES)})\b"
 """A comment of a YAML that says how it is typed, not what it is."""
 MAX_WIDTH = 120
 NOTHING: Mapping[str, Any] = {}
@@ -31,12 +31,12 @@ Choices = Callable[[str], Mapping[str, Path]]
 def help_text(
     conf: Path, config_name: str, description: str, choices: Choices, own: Mapping[str, Any] = NOTHING
 ) -> str:
-    """Return the door's description, then each group's choices and the plain keys.
+    """Return the command's description, then each group's choices and the plain keys.
 
     Args:
         conf: the folder of all choices.
-        config_name: the YAML in it that the door starts from.
-        description: what the door does.
+        config_name: the YAML in it that the command starts from.
+        description: what the command does.
         choices: of a group.
         own: group -> choice and key path -> value that the user's own defaults say.
     """
@@ -61,7 +61,7 @@ def choices_text(conf: Path, config_name: str, choices: Choices, own: Mapping[st
 
     Args:
         conf: the folder of all choices.
-        config_name: the YAML in it that the door starts from.
+        config_name: the YAML in it that the command starts from.
         choices: of a group.
         own: group -> choice that the user's own defaults say.
     """

@@ -171,11 +171,11 @@ def bases_of(annotation: Any) -> Iterator[type[Component]]:
 
 
 def classes_of(base: type[Component]) -> list[type[Component]]:
-    """Return the classes of a base's room that a YAML may name, in the order of their modules."""
-    room = base.__module__.rpartition(".")[0]
-    package = importlib.import_module(room)
+    """Return the classes of a base's package that a YAML may name, in the order of their modules."""
+    name = base.__module__.rpartition(".")[0]
+    package = importlib.import_module(name)
     found: list[type[Component]] = []
-    for module in sorted(each.name for each in pkgutil.walk_packages(package.__path__, f"{room}.")):
+    for module in sorted(each.name for each in pkgutil.walk_packages(package.__path__, f"{name}.")):
         with contextlib.suppress(ImportError):  # of an extra that is not installed
             members = vars(importlib.import_module(module)).values()
             found += [each for each in members if _is_choice(each, base, module)]

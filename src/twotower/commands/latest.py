@@ -6,10 +6,10 @@ from pathlib import Path
 
 from twotower.commands.conf import own_defaults, plain_file
 from twotower.config.errors import InputError
-from twotower.config.run_keys import CONTINUE
+from twotower.config.run_keys import WARM_START
 from twotower.runs.run_files import resolve_latest
 
-WITH_BUNDLE = ("run", "bundle", CONTINUE, "refresh")
+WITH_BUNDLE = ("run", "bundle", WARM_START, "rebuild_bundle")
 """Keys whose commands read the bundle of the run."""
 KEYS = (*WITH_BUNDLE, "resume", "rerun")
 """Keys whose value is the folder of a run."""

@@ -1,4 +1,4 @@
-"""`twotower VERB ...`: finds the verb's module and lets it run; nothing slow is imported before that."""
+"""`twotower COMMAND ...`: imports the module of the command and runs it; imports nothing slow before that."""
 
 import importlib
 import importlib.metadata
@@ -8,64 +8,66 @@ from types import ModuleType
 from twotower.config.exits import continue_without_readers
 from twotower.config.working_folder import import_from_working_folder
 
-VERBS = (
+COMMAND_NAMES = (
     *("demo", "init", "train", "reindex", "evaluate", "compare"),
     *("export", "serve", "recommend", "embed", "export_live", "nightly", "clean", "completion"),
 )
-"""Each is a module of `commands/verbs/`, in the order in which `twotower --help` lists them."""
+"""Each is a module of `commands/entry_points/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")
 DESCRIBING = frozenset({"--help", "-h", "--info", "-i"})
 """Flags that only print: like completion, they import nothing from the working folder."""
 
 
-def main(verb: str | None = None) -> None:
+def main(name: str | None = None) -> None:
     """Run a command and leave with its exit status.
 
     Args:
-        verb: which; None: the first word of the command line.
+        name: of the command; None: the first word of the command line.
     """
     continue_without_readers()
     words = sys.argv[1:]
-    if verb is None:
-        verb = words.pop(0) if words else "help"
-        if verb in HELP:
+    if name is None:
+        name = words.pop(0) if words else "help"
+        if name in HELP:
             print(overview())
             raise SystemExit(0)
-        if verb in ("--version", "-V"):
+        if name in ("--version", "-V"):
             print(f"twotower {importlib.metadata.version('twotower')}")
             raise SystemExit(0)
-        if verb not in VERBS:
-            raise SystemExit(_unknown(verb))
-        sys.argv = [f"twotower {verb}", *words]
-    if verb != "completion" and DESCRIBING.isdisjoint(words):
+        if name not in COMMAND_NAMES:
+            raise SystemExit(_unknown(name))
+        sys.argv = [f"twotower {name}", *words]
+    if name != "completion" and DESCRIBING.isdisjoint(words):
         import_from_working_folder()
-    _module(verb).run()
+    _module(name).run()
 
 
 def overview() -> str:
-    """Return every verb with the first line of what it says of itself."""
+    """Return every command with the first line of what it says of itself."""
     lines = [
-        "Two-tower retrieval, from interactions to a service: twotower VERB [group=choice] [key=value]",
+        "Two-tower retrieval, from interactions to a service: twotower COMMAND [group=choice] [key=value]",
         "",
     ]
-    for verb in VERBS:
-        first = (_module(verb).__doc__ or "").partition("\n")[0]
-        lines.append(f"  {verb:<12} {first}")
+    for name in COMMAND_NAMES:
+        first = (_module(name).__doc__ or "").partition("\n")[0]
+        lines.append(f"  {name:<12} {first}")
     lines += [
         "",
-        "twotower VERB --help has the choices and keys of one; twotower --version says which this is.",
+        "twotower COMMAND --help has the choices and keys of one; twotower --version says which this is.",
         "Your own choices lie in conf/ of the working folder, laid out as ours: conf/loss/mine.yaml.",
     ]
     return "\n".join(lines)
 
 
-def _module(verb: str) -> ModuleType:
-    return importlib.import_module(f"twotower.commands.verbs.{verb}")
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"twotower.commands.entry_points.{name}")
 
 
-def _unknown(verb: str) -> int:
+def _unknown(name: str) -> int:
     from twotower.config.exits import USER_INPUT
     from twotower.config.problems import nearest
 
-    print(f"error: {verb}: unknown command; {nearest(verb.replace('-', '_'), VERBS)}", file=sys.stderr)
+    print(
+        f"error: {name}: unknown command; {nearest(name.replace('-', '_'), COMMAND_NAMES)}", file=sys.stderr
+    )
     return USER_INPUT

@@ -11,7 +11,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.space import Axis
 
-OPTIONAL = frozenset({"sweep", "experiment", "tour"})
+OPTIONAL = frozenset({"sweep", "experiment", "walkthrough"})
 """Groups of which nothing need be chosen."""
 GRAMMAR = frozenset("[]{}(),=$'\"\\")
 """Characters of a value that mean something in the grammar of overrides."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from twotower.commands.doors import DOORS
+from twotower.commands.command_keys import COMMANDS
 from twotower.commands.help import COMMAND, MAX_WIDTH, NOTHING, Choices, groups_of, keys_of
 from twotower.commands.keys import Key, bases_of, classes_of, comments_of, described, settable, shown
 from twotower.commands.run_settings import OF_THE_RUN
@@ -54,13 +54,13 @@ def group_text(
 
     Args:
         conf: the folder of all choices.
-        config_name: the YAML in it that the door starts from.
+        config_name: the YAML in it that the command starts from.
         group: as typed.
         choices: of a group.
         own: group -> choice and key path -> value that the user's own defaults say.
 
     Raises:
-        InputError: the door has no such group.
+        InputError: the command has no such group.
     """
     defaults = dict(groups_of(_read(conf / f"{config_name}.yaml")))
     if group not in defaults:
@@ -104,12 +104,12 @@ def reference_page(conf: Path, choices: Choices) -> str:
         lines += [f"## {group}", "", f"Default: `{'none' if default is None else default}`.", ""]
         lines += _page_of_group(group, choices(group))
     lines += ["## Commands", ""]
-    for door, kind in DOORS.items():
-        path = conf / f"{door}.yaml"
+    for command, kind in COMMANDS.items():
+        path = conf / f"{command}.yaml"
         config = _read(path)
         comments = comments_of(path) | comments_of(conf / "run_keys.yaml")
         given = {key: DEFAULTS.get(str(value), value) for key, value in keys_of(conf, config).items()}
-        lines += [f"### {_command(door)}", "", *_table(settable(kind.keys, given, comments))]
+        lines += [f"### {_command(command)}", "", *_table(settable(kind.keys, given, comments))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -137,8 +137,12 @@ def _page_of_group(group: str, files: Mapping[str, Path]) -> Iterator[str]:
         yield from ("", *_table([key for key in section.keys if key not in same]))
 
 
-def _command(door: str) -> str:
-    return f"twotower train {door}=RUN" if door in ("continue", "refresh") else f"twotower {door}"
+def _command(command: str) -> str:
+    return (
+        f"twotower train {command}=RUN"
+        if command in ("warm_start", "rebuild_bundle")
+        else f"twotower {command}"
+    )
 
 
 def _sections(group: str, files: Mapping[str, Path]) -> Iterator[Section]:
@@ -184,7 +188,7 @@ def _keys_of_yaml(spec: Mapping[str, Any], comments: Mapping[str, str]) -> list[
 
 
 def _annotation(group: str) -> Any:
-    from twotower.commands.door_settings import (
+    from twotower.commands.command_settings import (
         TrainSettings,
     )  # with torch, which other help need not wait for
 

@@ -1,4 +1,4 @@
-"""What a door that starts from a run composes on: the run's own settings, lent to Hydra."""
+"""What a command that starts from a run composes on: the run's own settings, lent to Hydra."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,33 +18,35 @@ from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
 
 OF_THE_RUN = "of_the_run"
-"""How a door's YAML says that a group or a key is as the run had it, unless something is typed."""
-OF_THE_DOOR = "of_the_door"
-"""Under which Hydra finds what a door starts from that asks nothing of a run."""
+"""How a command's YAML says that a group or a key is as the run had it, unless something is typed."""
+OF_THE_DOOR = "of_the_command"
+"""Under which Hydra finds what a command starts from that asks nothing of a run."""
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
-def asked_of_the_run(door: Mapping[str, Any]) -> set[str]:
-    """Return the groups and keys for which a door's YAML says `of_the_run`."""
-    entries = [door, *(entry for entry in door["defaults"] if isinstance(entry, dict))]
+def asked_of_the_run(command: Mapping[str, Any]) -> set[str]:
+    """Return the groups and keys for which a command's YAML says `of_the_run`."""
+    entries = [command, *(entry for entry in command["defaults"] if isinstance(entry, dict))]
     return {key for entry in entries for key, value in entry.items() if value == OF_THE_RUN}
 
 
-def store_run_settings(door: Mapping[str, Any], overrides: Iterable[str]) -> tuple[str, dict[str, Problem]]:
-    """Let Hydra find a door, and what it asks of the run that `run=` names, wherever else it looks first.
+def store_run_settings(
+    command: Mapping[str, Any], overrides: Iterable[str]
+) -> tuple[str, dict[str, Problem]]:
+    """Let Hydra find a command, and what it asks of the run that `run=` names, wherever else it looks first.
 
     Args:
-        door: its YAML.
+        command: its YAML.
         overrides: that can be read, one value each.
 
     Returns:
         The name of what Hydra shall compose, and key -> what is wrong with it. Of a run that cannot be read,
         which is a problem of `run`, everything is empty.
     """
-    asked = asked_of_the_run(door)
+    asked = asked_of_the_run(command)
     store = ConfigStore.instance()
     if not asked:
-        store.store(OF_THE_DOOR, dict(door))
+        store.store(OF_THE_DOOR, dict(command))
         return OF_THE_DOOR, {}
     own: dict[str, Any] = {}
     problems: dict[str, Problem] = {}
@@ -56,7 +58,7 @@ def store_run_settings(door: Mapping[str, Any], overrides: Iterable[str]) -> tup
     for group in asked & groups():
         choice = own.get(group)
         store.store(OF_THE_RUN, choice if isinstance(choice, dict) else {}, group)
-    store.store(OF_THE_RUN, {**door, **{key: own.get(key) for key in asked - groups()}})
+    store.store(OF_THE_RUN, {**command, **{key: own.get(key) for key in asked - groups()}})
     return OF_THE_RUN, problems
 
 
@@ -77,7 +79,7 @@ def check_trust(settings: Mapping[str, Any]) -> None:
     """Refuse a run whose settings name classes of packages that are not trusted, before any is imported.
 
     Args:
-        settings: composed, of a door that asks something of a run.
+        settings: composed, of a command that asks something of a run.
 
     Raises:
         InputError: see `Run.open`.

@@ -8,9 +8,9 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from twotower.commands.command_keys import COMMANDS
 from twotower.commands.compose import NOTHING_DONE, plain, resolvable, searchpath
 from twotower.commands.conf import misplaced, places, plain_file
-from twotower.commands.doors import DOORS
 from twotower.commands.keys import shown
 from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import asked_of_the_run, check_trust, literal, store_run_settings
@@ -51,7 +51,7 @@ def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
     Of a choice, or a plain key, that is at fault nothing is added.
 
     Args:
-        config_name: of the door.
+        config_name: of the command.
         overrides: that can be read, one value each.
 
     Raises:
@@ -62,7 +62,7 @@ def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
     values = plain(config)
     if asked_of_the_run(plain_file(config_name)):
         check_trust(values)
-    settings, _ = read(DOORS[config_name].kind(), values)
+    settings, _ = read(COMMANDS[config_name].kind(), values)
     OmegaConf.set_struct(config, False)
     found: Any = OmegaConf.merge(config, literal(settings.plain()), config)  # as ordered, and as typed
     return found  # type: ignore[no-any-return]

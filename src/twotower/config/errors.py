@@ -4,7 +4,7 @@
 class InputError(ValueError):
     """A mistake in the configuration, the data or a bundle.
 
-    Its text names the key, file, column or row, what was expected and what to do. Every door turns it
+    Its text names the key, file, column or row, what was expected and what to do. Every command turns it
     into exit status 2 without a traceback (`debug=true` shows it).
     """
 

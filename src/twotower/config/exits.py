@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from twotower.config.errors import InputError
 
 DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
-"""Exit status of every door."""
+"""Exit status of every command."""
 GATE_REFUSED = 5
 """Of a night whose towers are worse than those that are served, which go on."""
 
@@ -80,8 +80,8 @@ def _to_nowhere(number: int) -> None:
 
 
 def leave_on_signals() -> None:
-    """Let SIGTERM and Ctrl-C end a door at once and with one line, while it has begun nothing."""
-    _install(_leave_the_door)
+    """Let SIGTERM and Ctrl-C end a command at once and with one line, while it has begun nothing."""
+    _install(_leave_the_command)
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ def _install(handler: Handler | signal.Handlers) -> dict[int, Handler | int | No
     return {number: signal.signal(number, handler) for number in heard}
 
 
-def _leave_the_door(number: int, frame: FrameType | None) -> NoReturn:
+def _leave_the_command(number: int, frame: FrameType | None) -> NoReturn:
     _leave(BY_SIGNAL + number, _message(number, "nothing had been begun"))
 
 
@@ -155,7 +155,7 @@ def exit_status(call: Callable[[], int], debug: bool) -> int:
         debug: print the traceback too.
     """
     status = _status_of(call, debug)
-    if signal.getsignal(signal.SIGTERM) is _leave_the_door:  # what was done is done, though Python takes a
+    if signal.getsignal(signal.SIGTERM) is _leave_the_command:  # what was done is done, though Python takes a
         with contextlib.suppress(OSError):  # while to end
             sys.stdout.flush()
         _install(signal.SIG_IGN)  # which Python, while it ends, leaves as it is; handlers it takes away

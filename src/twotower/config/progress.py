@@ -1,7 +1,7 @@
 """How far long work is: log lines for what lasts over five seconds, none for what does not.
 
-Rooms that work say how far they are, and know nothing of screens; a console that draws tells these records
-by `PROGRESS`.
+Packages that work report how far they are, and know nothing of screens; a console that draws tells these
+records by `PROGRESS`.
 """
 
 import logging

@@ -32,11 +32,11 @@ class RunKeys(Config):
     """Take the data set that an earlier run built; runs of earlier versions do not say."""
 
 
-CONTINUE = "continue"
-"""The key under which a run that goes on from another has its `Continuation`."""
+WARM_START = "warm_start"
+"""The key under which a run that goes on from another has its `WarmStart`."""
 
 
-class Continuation(Config):
+class WarmStart(Config):
     """How a run goes on from another's towers."""
 
     run: str
@@ -48,7 +48,7 @@ class Continuation(Config):
 
 
 if TYPE_CHECKING:
-    Continued = Config
+    WarmStartKey = Config
 else:
     # The key is a word of Python's, so that no class can be written with it.
-    Continued = create_model("Continued", __base__=Config, **{CONTINUE: (Continuation, ...)})
+    WarmStartKey = create_model("WarmStartKey", __base__=Config, **{WARM_START: (WarmStart, ...)})

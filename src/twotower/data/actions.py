@@ -1,4 +1,4 @@
-"""What each interaction was: liked, shown in vain, or only part of a history; and how much it counts."""
+"""The role, weight and event type of each interaction, and the context of its request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twotower.config.component import Component
 from twotower.config.problems import Gathered, listed
 from twotower.config.spec import NonNegativeFloat
-from twotower.data.column import Column
+from twotower.data.source_column import SourceColumn
 
 Role = Literal["positive", "train", "negative", "history", "ignored"]
 POSITIVE, NEGATIVE, HISTORY, IGNORED, TRAIN = range(5)
@@ -26,26 +26,26 @@ LABELS = (0.0, 1.0)
 
 
 class Event(Component):
-    """What a word of the event column stands for."""
+    """The role and weight of an event type."""
 
     class Config(Component.Config):
-        """What a word means: `click: {role: positive, weight: 2}`."""
+        """Settings of an event type, as in `click: {role: positive, weight: 2}`."""
 
         role: Role = "positive"
         """`positive` (an example and a target), `train` (an example and part of histories, never a target),
-        `history` (part of histories only), `negative` (shown in vain: it may train, and nothing else) or
-        `ignored`."""
+        `history` (part of histories only), `negative` (an impression without a click: it can only train) or
+        `ignored` (dropped)."""
         weight: NonNegativeFloat = 1.0
-        """Of its examples."""
+        """Weight of its examples."""
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ActionSettings:
     """How labels and events are read.
 
     Attributes:
-        label_threshold: a label of at least this is positive; None: labels are 0 or 1.
-        events: word -> what it stands for; empty: every event is positive.
+        label_threshold: labels from this value on are positive; None: labels are 0 or 1.
+        events: event type -> its role and weight; empty: every event is positive.
     """
 
     label_threshold: float | None = None
@@ -54,36 +54,39 @@ class Meaning:
 
 @dataclass(frozen=True, eq=False)
 class Actions:
-    """What the rows of a log were; None where a log does not say.
+    """Role, weight and event type of the rows of the interactions; None if the data has no such column.
 
     Attributes:
-        roles: int8 [n], of `ROLES`.
-        weights: float32 [n], 0 or more; 0 makes no example.
-        codes: int16 [n], of the word of the event: its position in `words`, from 1; 0 = none.
-        words: that occur.
-        num_ignored: rows that were left out.
+        roles: int8 [n], values of `ROLES`.
+        weights: float32 [n], 0 or more; a row of weight 0 is no example.
+        codes: int16 [n], position of the event type in `event_types`, from 1; 0 = none.
+        event_types: the event types that occur.
+        num_ignored: number of dropped rows.
     """
 
     roles: NDArray[np.int8] | None = None
     weights: NDArray[np.float32] | None = None
     codes: NDArray[np.int16] | None = None
-    words: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
     num_ignored: int = 0
 
 
-def actions_of(
-    label: Column | None, weight: Column | None, event: Column | None, meaning: Meaning, told: Gathered
+def read_actions(
+    label: SourceColumn | None,
+    weight: SourceColumn | None,
+    event: SourceColumn | None,
+    meaning: ActionSettings,
+    told: Gathered,
 ) -> Actions:
-    """Read what rows were; what cannot be read is told.
+    """Read labels, weights and events; mistakes are added to `told`.
 
-    The word of an event comes first: `train`, `history` and `ignored` keep their role whatever the label, and
-    may lack one.
-    A label below the threshold makes a negative of what is else positive.
+    Events take precedence: rows of role `train`, `history` and `ignored` keep it and need no label. Other
+    rows with a label below the threshold are negative.
     """
     if label is None and meaning.label_threshold is not None:
-        told.messages.append("data.label_threshold: these interactions have no label; set it to null")
+        told.messages.append("data.label_threshold: the interactions have no label column; set it to null")
     if event is None and meaning.events:
-        told.messages.append("data.events: these interactions have no event; set it to {}")
+        told.messages.append("data.events: the interactions have no event column; set it to {}")
     codes, words = _codes(event, meaning, told) if event is not None else (None, ())
     roles = weights = None
     if codes is not None and meaning.events:
@@ -97,34 +100,37 @@ def actions_of(
         own = _weights(weight, roles, told)
         weights = own if weights is None else own * weights
     if roles is not None and not (roles == POSITIVE).any() and not told.messages:
-        said = "no interaction is positive, so nothing can be learned; look at label_threshold and events"
+        said = "no interaction is positive; correct data.label_threshold or data.events"
         told.messages.append(f"data: {said}")
     return Actions(roles if roles is not None and roles.any() else None, weights, codes, words)
 
 
 def _codes(
-    event: Column, meaning: Meaning, told: Gathered
+    event: SourceColumn, meaning: ActionSettings, told: Gathered
 ) -> tuple[NDArray[np.int16] | None, tuple[str, ...]]:
     text = event.values.astype("str").where(event.values.notna())
     absent = event.values.isna().to_numpy()
     with told.refusals():
-        event.refuse(absent, lambda _: "expected a word, found nothing; name the event of every row")
+        event.refuse(absent, lambda _: "expected an event type, found nothing; fill in every row")
     words = tuple(sorted(text.dropna().unique()))
     if meaning.events:
         with told.refusals():
             wrong = ~text.isin(list(meaning.events)).to_numpy() & ~absent
-            table = f"is not in data.events ({listed(sorted(meaning.events))}); give each word a role there"
+            table = (
+                f"is not in data.events ({listed(sorted(meaning.events))}); give each event type a role there"
+            )
             event.refuse(wrong, lambda row: f"{event.found(row)} {table}")
     if len(words) > np.iinfo(np.int16).max:
         told.messages.append(
-            f"{event.source_path}: column {event.name!r} has {len(words):,} different words; events are few"
+            f"{event.source_path}: column {event.name!r} has {len(words):,} event types; "
+            f"at most {np.iinfo(np.int16).max:,} are possible: is it the right column?"
         )
         return None, ()
     return np.asarray(pd.Categorical(text, categories=list(words)).codes + 1, dtype=np.int16), words
 
 
 def _labelled(
-    label: Column, roles: NDArray[np.int8] | None, threshold: float | None, told: Gathered
+    label: SourceColumn, roles: NDArray[np.int8] | None, threshold: float | None, told: Gathered
 ) -> NDArray[np.int8]:
     numbers = _numbers(label.values)
     roles = np.zeros(len(numbers), dtype=np.int8) if roles is None else roles.copy()
@@ -138,7 +144,7 @@ def _labelled(
     return roles
 
 
-def _weights(weight: Column, roles: NDArray[np.int8] | None, told: Gathered) -> NDArray[np.float32]:
+def _weights(weight: SourceColumn, roles: NDArray[np.int8] | None, told: Gathered) -> NDArray[np.float32]:
     numbers = _numbers(weight.values)
     used = np.ones(len(numbers), dtype=np.bool_) if roles is None else roles != IGNORED
     wrong = used & ~((numbers >= 0) & (numbers <= np.finfo(np.float32).max))
@@ -154,20 +160,20 @@ def _numbers(values: "pd.Series[Any]") -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
-    """The distinct contexts of a log: `table`, and for each row its position there from 1, int32 [n]."""
+    """The distinct contexts (`table`) and the position of each interaction's context from 1 (`rows`, int32 [n])."""
 
     table: pd.DataFrame
     rows: NDArray[np.int32]
 
 
-def contexts_of(interactions: pd.DataFrame, columns: list[str]) -> Contexts | None:
-    """Return the contexts in the order in which they occur, None where no column describes the request."""
+def distinct_contexts(interactions: pd.DataFrame, columns: list[str]) -> Contexts | None:
+    """Return the distinct contexts in order of first occurrence, None without context columns."""
     if not columns:
         return None
     frame = interactions[columns].reset_index(drop=True)
     try:
         numbers = frame.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
-    except TypeError:  # lists, which are never found equal
+    except TypeError:  # lists cannot be hashed
         numbers = np.arange(len(frame))
     _, first = np.unique(numbers, return_index=True)
     return Contexts(frame.iloc[first].reset_index(drop=True), (numbers + 1).astype(np.int32))

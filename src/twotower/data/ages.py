@@ -1,4 +1,4 @@
-"""How old interactions are."""
+"""Age of interactions."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,14 @@ from twotower.data.times import SECONDS_A_DAY
 
 
 def ages(interactions: Interactions) -> NDArray[np.float64]:
-    """Return how much older than the newest of the log each interaction is, in days, [n]."""
+    """Return the age of each interaction in days, [n]; the newest of all has age 0."""
     times = np.asarray(interactions.times)
     found: NDArray[np.float64] = (times.max() - times) / SECONDS_A_DAY
     return found
 
 
 def own_ages(interactions: Interactions) -> NDArray[np.float64]:
-    """Return how much older than its user's newest each interaction is, in days, [n]."""
+    """Return the age of each interaction in days, [n]; the newest of each user has age 0."""
     times, ends = np.asarray(interactions.times), np.asarray(interactions.offsets)[1:]
     seconds = np.repeat(times[np.maximum(ends - 1, 0)], interactions.counts())
     seconds -= times
@@ -24,7 +24,7 @@ def own_ages(interactions: Interactions) -> NDArray[np.float64]:
 
 
 def own_shares_since(interactions: Interactions) -> NDArray[np.float64]:
-    """Return the share of its user's interactions that comes after each interaction, [n]; 0 of the newest."""
+    """Return the share of its user's interactions that are newer than each interaction, [n]."""
     counts, ends = interactions.counts(), np.asarray(interactions.offsets)[1:]
     since = np.repeat(ends, counts) - 1.0
     since -= np.arange(len(since))

@@ -144,9 +144,11 @@ def _action_figures(interactions: Interactions, cut: SplitInteractions, actions:
             for name, holdout in {"valid": cut.valid, "test": cut.test}.items():
                 found[f"{name}_labelled"] = 0 if holdout.labelled is None else len(holdout.labelled.labels)
     if interactions.events is not None:
-        counts = np.bincount(interactions.events, minlength=len(actions.words) + 1)
+        counts = np.bincount(interactions.events, minlength=len(actions.event_types) + 1)
         found |= {
-            f"event_{word}": int(counts[code]) for code, word in enumerate(actions.words, 1) if counts[code]
+            f"event_{word}": int(counts[code])
+            for code, word in enumerate(actions.event_types, 1)
+            if counts[code]
         }
     if interactions.weights is not None:
         found["zero_weights"] = int((interactions.weights == 0).sum())

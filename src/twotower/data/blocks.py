@@ -1,7 +1,6 @@
-"""Long arrays by blocks, so that what is in memory at once is a block, wherever the array itself is.
+"""Operations on long arrays, block by block, so that memory is bounded for memory-mapped files.
 
-An array may be a file that is mapped into memory: its pages are let go after each block, and new ones are
-written as files are, block after block.
+The pages of a mapped file are released after each block.
 """
 
 import mmap
@@ -19,9 +18,9 @@ RANGES = 2**16
 
 
 def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[slice]:
-    """Give the slices of arrays of a length in turn; pages of those that are mapped are let go.
+    """Yield consecutive slices of arrays of a length; release the pages of mapped arrays after each.
 
-    If it is long, how far it is is told of `what` is done.
+    With `what`, a progress line is logged for long arrays.
     """
     with Progress(what, length) as advance:
         for start in range(0, length, BLOCK_ROWS):
@@ -32,12 +31,12 @@ def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[
 
 
 def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str = "") -> Iterator[slice]:
-    """Give slices that hold whole users, as many as fit into a block, at least one.
+    """Yield slices of whole users, as many as fit into a block, at least one.
 
     Args:
-        offsets: int64 [num_users + 2], where each user row's interactions begin.
-        mapped: see `blocks`.
-        what: likewise.
+        offsets: int64 [num_users + 2], see `Interactions`.
+        mapped: arrays whose pages are released, see `blocks`.
+        what: label of the progress line.
     """
     start, end = 0, int(offsets[-1])
     with Progress(what, end) as advance:
@@ -54,7 +53,7 @@ def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str =
 
 
 def forget(*arrays: np.ndarray | None) -> None:
-    """Let go the pages of arrays that are mapped files; what they hold is read again where it is wanted."""
+    """Release the pages of memory-mapped arrays."""
     for array in arrays:
         base: Any = array
         while base is not None and not isinstance(base, mmap.mmap):
@@ -64,20 +63,20 @@ def forget(*arrays: np.ndarray | None) -> None:
 
 
 class Filler(Protocol):
-    """An array that is filled from its beginning."""
+    """An array that is filled from its start."""
 
     def put(self, values: np.ndarray) -> None:
         """Add the next values."""
 
     def done(self) -> np.ndarray:
-        """Return the array, once it is full."""
+        """Return the filled array."""
 
 
 class Room(Protocol):
-    """Where long arrays are made."""
+    """An allocator of long arrays: memory or a folder."""
 
     def array(self, place: str, name: str, kind: DTypeLike, length: int) -> Filler:
-        """Begin the array `name` of a `place`, such as "history_train"."""
+        """Allocate the array `name` of a group such as "history_train"."""
 
 
 class _InMemory:
@@ -94,10 +93,10 @@ class _InMemory:
 
 
 class Memory:
-    """Arrays in memory."""
+    """Allocates arrays in memory."""
 
     def array(self, place: str, name: str, kind: DTypeLike, length: int) -> Filler:
-        """Begin an array."""
+        """Allocate an array."""
         return _InMemory(kind, length)
 
 
@@ -127,35 +126,35 @@ class _InFile:
 
 
 class Folder:
-    """Arrays as the files `place/name.npy` of a folder, mapped into memory once they are whole."""
+    """Allocates arrays as files `group/name.npy` of a folder; filled files are memory-mapped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def array(self, place: str, name: str, kind: DTypeLike, length: int) -> Filler:
-        """Begin a file."""
+        """Create a file."""
         return _InFile(self.path / place / f"{name}.npy", kind, length)
 
 
 def mapped(path: Path) -> np.ndarray:
-    """Map an array into memory, as a plain one: NumPy's subclass costs at every indexing."""
+    """Memory-map an array file as a plain array: indexing `np.memmap` is slower."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def highest(values: np.ndarray) -> int:
-    """Return the highest of a long array."""
+    """Return the maximum of a long array."""
     return max(int(values[rows].max()) for rows in blocks(len(values), values))
 
 
 def lowest(values: np.ndarray) -> int:
-    """Return the lowest of a long array."""
+    """Return the minimum of a long array."""
     return min(int(values[rows].min()) for rows in blocks(len(values), values))
 
 
 def order_statistic(values: np.ndarray, place: int) -> int:
-    """Return what would stand at a place of the ascending values, whole numbers; nothing is sorted.
+    """Return the integer at position `place` of the sorted values, without sorting them.
 
-    Counts of ranges say in which one it is, which is cut into ranges again.
+    Counts the values in 65,536 ranges, then divides the range of the result again.
     """
     low, high = lowest(values), highest(values)
     while low < high:
@@ -174,7 +173,7 @@ def order_statistic(values: np.ndarray, place: int) -> int:
 
 
 def seen(rows: NDArray[np.int32], size: int) -> NDArray[np.bool_]:
-    """Return which of the rows 0..size - 1 occur in a long array."""
+    """Return which of the rows 0..size - 1 occur in a long array, bool [size]."""
     found = np.zeros(size, dtype=np.bool_)
     for block in blocks(len(rows), rows):
         found[rows[block]] = True

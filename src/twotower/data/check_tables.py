@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.problems import Gathered
-from twotower.data.actions import IGNORED, Actions, Meaning, actions_of
-from twotower.data.column import Column, checked_ids, quoted, unified_ids
+from twotower.data.actions import IGNORED, Actions, ActionSettings, read_actions
 from twotower.data.missing_rows import with_rows
-from twotower.data.row_order import places_of_rows
+from twotower.data.row_order import row_positions
+from twotower.data.source_column import SourceColumn, checked_ids, quoted, unified_ids
 from twotower.data.tables import (
     ENTITIES,
     EVENT,
@@ -29,11 +29,14 @@ from twotower.data.tables import (
 )
 from twotower.data.times import checked_times
 
-MEANING = Meaning()
+DEFAULT_ACTIONS = ActionSettings()
 
 
 def checked(
-    tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING, may_lack: Collection[str] = ()
+    tables: Tables,
+    needs: Needs = no_needs,
+    meaning: ActionSettings = DEFAULT_ACTIONS,
+    may_lack: Collection[str] = (),
 ) -> Tables:
     """Check tables, bring ids to int64 or text and timestamps to unix seconds, and make tables not given.
 
@@ -55,7 +58,7 @@ def checked(
             times = tables.column("interactions", TIMESTAMP)
             columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
     else:
-        columns[TIMESTAMP] = places_of_rows(
+        columns[TIMESTAMP] = row_positions(
             tables.interactions.get(SPLIT), len(tables.interactions), tables.ordered
         )
     frames: dict[str, Any] = {}
@@ -69,11 +72,11 @@ def checked(
     )
 
 
-def checked_beside(
+def checked_without_interactions(
     tables: Tables,
     ids: Mapping[str, np.ndarray],
     needs: Needs = no_needs,
-    meaning: Meaning = MEANING,
+    meaning: ActionSettings = DEFAULT_ACTIONS,
     may_lack: Collection[str] = (),
 ) -> Tables:
     """Check tables as `checked` does, beside a log that is not in memory; its rows are checked on reading.
@@ -100,7 +103,7 @@ def checked_beside(
     return replace(tables, actions=actions, **frames)
 
 
-def _checked_actions(tables: Tables, needs: Needs, meaning: Meaning, told: Gathered) -> Actions:
+def _checked_actions(tables: Tables, needs: Needs, meaning: ActionSettings, told: Gathered) -> Actions:
     """Return what the interactions were; the columns of the request are looked at as those of users are."""
     there = tables.interactions.columns
     label, weight, event = (
@@ -109,7 +112,7 @@ def _checked_actions(tables: Tables, needs: Needs, meaning: Meaning, told: Gathe
     if tables.context:
         context = tables.interactions[list(tables.context)]
         told.messages += needs("context", context, tables.source_path("interactions"))
-    return actions_of(label, weight, event, meaning, told)
+    return read_actions(label, weight, event, meaning, told)
 
 
 def _without_ignored(tables: Tables) -> Tables:
@@ -173,7 +176,11 @@ def _checked_entities(
 
 
 def _check_known(
-    entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]", strict: str | None
+    entities: SourceColumn,
+    ids: "pd.Series[Any]",
+    named: SourceColumn,
+    log_ids: "pd.Series[Any]",
+    strict: str | None,
 ) -> None:
     """Refuse ids of another kind, and those not in the table: if a setting is `strict`, or if all are."""
     kind, known = _kind(log_ids), _kind(ids)
@@ -203,7 +210,7 @@ def _kind(ids: "pd.Series[Any]") -> str:
     return "whole numbers" if ids.dtype == np.int64 else "text"
 
 
-def _check_unique(column: Column, ids: "pd.Series[Any]") -> None:
+def _check_unique(column: SourceColumn, ids: "pd.Series[Any]") -> None:
     def say(row: int) -> str:
         first = int((ids == ids.iloc[row]).to_numpy().argmax())
         return (

@@ -1,4 +1,4 @@
-"""What every other room reads: logs, holdouts and tables, memory-mapped.
+"""A data set as the other packages read it: interactions, holdouts and tables, memory-mapped.
 
 Shapes: Q users with targets, T targets.
 """
@@ -22,14 +22,14 @@ Audit = dict[str, float | int | str | bool]
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """All that a window's users were shown, wanted or not: E examples, ordered by user, then time.
+    """Labelled examples of a holdout: positives and impressions without a click, by user, then time.
 
     Args:
         users: int32 [E] user rows.
         items: int32 [E] item rows.
-        labels: bool [E], true where it was wanted.
+        labels: bool [E], true for positives.
         times: int64 [E] unix seconds.
-        weights: float32 [E], or None: all count the same.
+        weights: float32 [E], or None: all are 1.
         context: int32 [E] row of the table of contexts, or None.
     """
 
@@ -43,17 +43,17 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """What is to be predicted, and what is known before.
+    """The targets of a split and the histories from which they are predicted.
 
     Args:
-        users: int32 [Q], ascending, the user rows that have at least one target.
+        users: int32 [Q], user rows with at least one target, ascending.
         target_offsets: int64 [Q + 1]; user `users[q]` owns targets target_offsets[q]:target_offsets[q + 1].
-        target_items: int32 [T] item rows, each once a user; none the user had before, unless `repeats`.
-        request_times: int64 [Q] unix seconds at which the recommendation is asked for.
-        history: of every user, only what precedes the user's targets.
-        context: int32 [Q] row of the table of contexts of each request: the user's first target's; or None.
-        labelled: what was wanted and what was shown in vain, where the log says both.
-        repeats: whether what a user has may be a target, and so may be recommended.
+        target_items: int32 [T] item rows, distinct by user; without `repeats` not in the history.
+        request_times: int64 [Q] unix seconds of the requests.
+        history: interactions of all users that precede their targets.
+        context: int32 [Q] row of the table of contexts, that of the user's first target; or None.
+        labelled: labelled examples, if the data has positives and impressions without a click.
+        repeats: whether items of the history can be targets and be recommended.
     """
 
     users: np.ndarray
@@ -67,10 +67,10 @@ class Holdout:
 
     @cached_property
     def is_repeat(self) -> NDArray[np.bool_]:
-        """Which targets [T] the user has, among the positives of the history."""
+        """Which targets [T] are in the positive history of their user."""
         history, known = self.history.positives, np.zeros(len(self.target_items), dtype=np.bool_)
         lengths = history.counts()[self.users]
-        ends = np.concatenate([[0, 0], np.cumsum(lengths)])  # as if a user 0 had none, as in a log
+        ends = np.concatenate([[0, 0], np.cumsum(lengths)])  # with an empty user row 0
         for rows in blocks_of_users(ends, history.items):
             first, last = np.searchsorted(ends[1:], (rows.start, rows.stop))
             users, items = history.flat(self.users[first:last])
@@ -87,20 +87,19 @@ class RetrievalDataset:
     """A split data set.
 
     Args:
-        user_table: row r of the vocabulary = position r - 1.
+        user_table: vocabulary row r is at position r - 1; the same for `item_table`.
         item_label: the column of `item_table` that names an item for people.
-        train_and_valid: for the final fit.
-        valid: predicted from the train log.
-        open_test: opens the test holdout; called by the first use of `test` and not before.
-        open_whole: opens all that users did, the test window included, for a bundle that is to know it;
-            None where it is not kept.
-        fingerprint: of all values above but the audit, wherever they come from.
+        train_and_valid: training interactions of the final fit.
+        valid: validation targets, predicted from `train`.
+        open_test: opens the test holdout; called by the first use of `test`.
+        open_whole: opens all interactions, those of the test split too, for a bundle; None if not stored.
+        fingerprint: SHA-256 of all values above except the audit.
         feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
-        source_paths: "interactions", "users", "items" -> file or source name, for messages.
-        repeats: whether what a user has may be a target, and so may be recommended.
-        has_times: whether the times of its logs are times; otherwise they are places in an order.
-        context_table: what requests were made in; row r is position r - 1; None: nothing is known of that.
-        events: words of the events; code c is position c - 1.
+        source_paths: "interactions", "users", "items" -> file or name of the source, for messages.
+        repeats: whether items of the history can be targets and be recommended.
+        has_times: whether the data has times; otherwise `times` are positions in an order.
+        context_table: distinct contexts of requests, row r at position r - 1; None without context columns.
+        events: event types; code c is at position c - 1.
     """
 
     user_table: pd.DataFrame
@@ -124,7 +123,7 @@ class RetrievalDataset:
 
     @property
     def identity(self) -> str:
-        """All that a model can read: `fingerprint` and the content of the files that features read.
+        """Fingerprint of the data that a model reads: `fingerprint` and the files that features read.
 
         Runs with equal fingerprints are comparable; only those with equal identities can share a training.
         """
@@ -132,7 +131,7 @@ class RetrievalDataset:
         return fingerprint_of([self.fingerprint, files]) if files else self.fingerprint
 
     def item_names(self) -> list[str]:
-        """Return what people call each item, of row r at position r - 1: its label, or its id without one."""
+        """Return the label of each item, or its id without a label; row r is at position r - 1."""
         ids = self.item_table[ITEM_ID].astype("str")
         if self.item_label is None:
             return list(ids)
@@ -141,5 +140,5 @@ class RetrievalDataset:
 
     @cached_property
     def test(self) -> Holdout:
-        """Predicted from train and valid logs; its arrays are opened on first use."""
+        """The test targets, predicted from `train_and_valid`; opened on first use."""
         return self.open_test()

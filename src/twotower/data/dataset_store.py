@@ -62,7 +62,7 @@ def write_dataset(
         content["context"] = _save_table(
             context, folder / "context.parquet", tables.source_path("interactions")
         )
-    beside = {"events": list(tables.actions.words), "repeats": cut.test.repeats}
+    beside = {"events": list(tables.actions.event_types), "repeats": cut.test.repeats}
     content |= {name: value for name, value in beside.items() if value}
     files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
     meta = {

@@ -1,4 +1,4 @@
-"""The smallest difference between two models that a number of users can show."""
+"""The smallest difference between two models that a test with a number of users detects."""
 
 import math
 

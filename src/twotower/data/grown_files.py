@@ -22,7 +22,7 @@ from twotower.data.table_reader import PARSING, header, is_parquet, ranges_of
 from twotower.data.times import TimestampUnit
 
 Row = Mapping[str, Any]
-"""Column -> a plain value; None, or no entry, leaves the field empty."""
+"""SourceColumn -> a plain value; None, or no entry, leaves the field empty."""
 GROUP_ROWS = 1_000_000
 
 

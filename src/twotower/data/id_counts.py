@@ -1,4 +1,4 @@
-"""Which ids a log has and how often, counted batch by batch in little more memory than they take."""
+"""Counts of the distinct ids of a long file, updated batch by batch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ LEAST_SPAN = 2**20
 class IdCounts:
     """Counts of ids.
 
-    Whole numbers that lie close are counted at their places; others, and texts, in sorted lists and maps.
+    Whole numbers in a narrow range are counted in an array, others in sorted lists, texts in a dictionary.
 
     Args:
-        num_rows: that will be counted; ids lie close if their span is a fraction of it.
+        num_rows: total number of rows; a range up to a quarter of it is narrow.
     """
 
     def __init__(self, num_rows: int) -> None:
@@ -45,7 +45,7 @@ class IdCounts:
                     self._merge()
 
     def found(self) -> tuple[np.ndarray, NDArray[np.int64]]:
-        """Return the ids, ascending, int64 or text, and how often each was seen."""
+        """Return the ids, ascending, int64 or text, and their counts."""
         if self.texts:
             ids = np.array(list(self.texts), dtype=np.str_)
             order = np.argsort(ids)
@@ -54,7 +54,7 @@ class IdCounts:
         return self.ids, self.counts
 
     def _reach(self, lowest: int, highest: int) -> bool:
-        """Make the table of places long enough, twice as long as needed if that may be."""
+        """Extend the array to a range of ids; False if the range is too wide."""
         if len(self.dense) and self.low <= lowest and highest < self.low + len(self.dense):
             return True
         seen = np.flatnonzero(self.dense)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from twotower.config.progress import Progress
 from twotower.data import blocks
-from twotower.data.column import Column, checked_ids
-from twotower.data.places import Place, opened
+from twotower.data.source_column import SourceColumn, checked_ids
+from twotower.data.table_paths import TablePath, opened
 from twotower.data.table_reader import is_parquet, series, unreadable
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
@@ -50,7 +50,7 @@ class InteractionFiles:
         num_rows: of all files.
     """
 
-    files: Sequence[Place]
+    files: Sequence[TablePath]
     columns: Mapping[str, str]
     unit: TimestampUnit
     tables: Tables
@@ -71,10 +71,10 @@ class InteractionFiles:
                 done += next(len(each) for each in batch.values())
                 advance(done)
 
-    def column(self, name: str) -> Column:
+    def column(self, name: str) -> SourceColumn:
         """Return a column as messages name it, without its values."""
         pieces = self.tables.pieces
-        return Column(
+        return SourceColumn(
             pd.Series(dtype=object), self.tables.source_path("interactions"), self.columns[name], pieces
         )
 
@@ -90,7 +90,7 @@ class InteractionFiles:
             except (OSError, pa.ArrowException) as error:
                 raise unreadable(place, error) from error
 
-    def _values(self, place: Place, name: str, batch: pa.RecordBatch, before: int) -> "Ids | np.ndarray":
+    def _values(self, place: TablePath, name: str, batch: pa.RecordBatch, before: int) -> "Ids | np.ndarray":
         array = batch.column(batch.schema.get_field_index(self.columns[name]))
         if pa.types.is_int64(array.type) and array.null_count == 0 and name != TIMESTAMP:
             return Ids(array.to_numpy())
@@ -105,19 +105,19 @@ class InteractionFiles:
             return checked_times(column, self.unit).to_numpy(dtype=np.int64)
         return Ids(checked_ids(column, is_csv=False).to_numpy())
 
-    def _checked(self, place: Place, name: str, distinct: pa.Array, array: pa.Array, before: int) -> None:
+    def _checked(self, place: TablePath, name: str, distinct: pa.Array, array: pa.Array, before: int) -> None:
         """Refuse texts that are no ids, by the first row that has one."""
         try:
             checked_ids(self._column(place, name, distinct, 0), is_csv=False)
         except ValueError:
             checked_ids(self._column(place, name, array, before), is_csv=False)  # or no row has it
 
-    def _column(self, place: Place, name: str, array: pa.Array, before: int) -> Column:
+    def _column(self, place: TablePath, name: str, array: pa.Array, before: int) -> SourceColumn:
         values: pd.Series[Any] = series(pa.chunked_array([array]))
-        return Column(values, str(place), self.columns[name], counted="rows or more", before=before)
+        return SourceColumn(values, str(place), self.columns[name], counted="rows or more", before=before)
 
 
-def rows_to_stream(places: Sequence[Place], columns: Mapping[str, str]) -> int | None:
+def rows_to_stream(places: Sequence[TablePath], columns: Mapping[str, str]) -> int | None:
     """Return the rows of a log if it is to be read by batches: a long one in Parquet, of ids and times alone.
 
     Args:

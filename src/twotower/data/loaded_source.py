@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.data.actions import contexts_of
+from twotower.data.actions import distinct_contexts
 from twotower.data.check_tables import checked
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
@@ -40,7 +40,7 @@ def load_source(source: Source, needs: Needs) -> LoadedSource:
     given, config = source.load(), source.config
     tables = checked(given, needs, config.meaning(), config.may_lack())
     users, items = vocabularies(tables)
-    contexts = contexts_of(tables.interactions, list(tables.context))
+    contexts = distinct_contexts(tables.interactions, list(tables.context))
     interactions = interactions_of(tables, users, items, contexts.rows if contexts else None)
     warning = warning_of_times(tables.column("interactions", TIMESTAMP)) if tables.has_times else None
     given = replace(given, interactions=pd.DataFrame())  # the largest part of the memory

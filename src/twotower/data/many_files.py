@@ -1,4 +1,4 @@
-"""Tables that are cut into several files: read as one, in the order in which the files are named."""
+"""Tables in several files, read as one in the order of the files."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -8,19 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.places import Place, opened, places_of
+from twotower.data.table_paths import TablePath, opened, table_paths
 from twotower.data.table_reader import header, header_problems, is_parquet, read
 
 NUMBERS = ("whole numbers", "numbers")
 
 
 def read_all(
-    places: Sequence[Place], columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
+    places: Sequence[TablePath], columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-    """Read files as `table_reader.read` does; also the number of rows before each, and its name.
-
-    Of a single file there is no such list: messages name it as where the table comes from.
-    """
+    """Read files as `table_reader.read` does; return the table and the `pieces` of `SourceColumn`."""
     frames = [read(place, columns, separator, chunk_rows, ids) for place in places]
     if len(frames) == 1:
         return frames[0], []
@@ -33,8 +30,8 @@ def read_all(
     return pd.concat(named or frames, ignore_index=not named), pieces
 
 
-def pieces_of(places: Sequence[Place]) -> list[tuple[int, str]]:
-    """Return the number of rows before each of several Parquet files, and its name."""
+def pieces_of(places: Sequence[TablePath]) -> list[tuple[int, str]]:
+    """Return the `pieces` of `SourceColumn` of several Parquet files, [] of a single one."""
     if len(places) == 1:
         return []
     numbers = []
@@ -53,16 +50,16 @@ def problems_of(
     separator: str,
     needed: Mapping[str, Sequence[str] | None],
 ) -> list[tuple[str, str]]:
-    """Return what is wrong with the files of a table, as (setting, message), from their headers alone.
+    """Return mistakes in the files of a table as (setting, message); reads headers only.
 
     Args:
         table: "interactions", "users" or "items".
-        setting: that names its files.
-        separator: of CSV.
-        needed: setting -> the columns it needs; None for all that the first file has.
+        setting: names the files.
+        separator: of CSV fields.
+        needed: setting -> required columns; None for all columns of the first file.
     """
     try:
-        places = places_of(setting)
+        places = table_paths(setting)
         headers = [header(place, separator) for place in places]
     except InputError as error:
         return [(f"{table}_path", str(error))]
@@ -78,15 +75,15 @@ def problems_of(
     return [*found, *((f"{table}_path", each) for each in told)]
 
 
-def conflicts(places: Sequence[Place], columns: Sequence[str]) -> list[str]:
-    """Return in which files a column holds another kind of values than in the first one that has any."""
+def conflicts(places: Sequence[TablePath], columns: Sequence[str]) -> list[str]:
+    """Return messages about columns whose type differs between files."""
     csv = [place for place in places if not is_parquet(place)]
     if csv and len(csv) < len(places):
         other = next(place for place in places if is_parquet(place))
         return [f"{csv[0]} is CSV and {other} is Parquet; make the files of a table alike"]
     if csv or len(places) < 2:
         return []
-    found: dict[str, tuple[str, Place]] = {}
+    found: dict[str, tuple[str, TablePath]] = {}
     told = []
     for place in places:
         for name, kind in kinds_of(place, columns).items():
@@ -98,8 +95,8 @@ def conflicts(places: Sequence[Place], columns: Sequence[str]) -> list[str]:
     return told
 
 
-def kinds_of(place: Place, columns: Sequence[str]) -> dict[str, str]:
-    """Return what columns of a Parquet file hold, in words; those of nothing are left out."""
+def kinds_of(place: TablePath, columns: Sequence[str]) -> dict[str, str]:
+    """Return column -> type in plain words of a Parquet file; columns of type null are left out."""
     with opened(place) as source, pq.ParquetFile(source) as file:
         schema = file.schema_arrow
     types = {name: schema.field(name).type for name in columns if name in schema.names}
@@ -107,7 +104,7 @@ def kinds_of(place: Place, columns: Sequence[str]) -> dict[str, str]:
 
 
 def kind_of(kind: pa.DataType) -> str:
-    """Return what a column of a type holds, in words."""
+    """Return an Arrow type in plain words."""
     if pa.types.is_dictionary(kind):
         return kind_of(kind.value_type)
     for words, is_kind in {

@@ -1,4 +1,4 @@
-"""Rows of users and items that the log names and their table lacks."""
+"""Rows for users and items of the interactions that are missing from their table."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 GAPPED = {"i": "Int64", "u": "UInt64", "b": "boolean"}
-"""Kind of a NumPy type that has no missing value -> the type that has one."""
+"""Kind of a NumPy type without missing values -> the nullable pandas type."""
 
 
 def with_rows(frame: pd.DataFrame, key: str, ids: "pd.Series[Any]") -> pd.DataFrame:
-    """Return a table with a row more for each id that it lacks, every other column missing.
+    """Return a table with an added row for each missing id; its other columns are missing values.
 
-    Columns keep the kind of their values: whole numbers, true and false stay what they are beside gaps.
+    Columns keep their type: integers and booleans become nullable.
     """
     lacking = ids[~ids.isin(frame[key])].drop_duplicates()
     if lacking.empty:

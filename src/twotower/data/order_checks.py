@@ -1,4 +1,4 @@
-"""Checks that the order of rows is one of time, where there are no times and where times are equal."""
+"""Checks that rows are in the order of time, for data without times and for equal times."""
 
 import math
 
@@ -11,26 +11,24 @@ from twotower.data.interactions import Interactions
 from twotower.data.split_interactions import AuditedHoldout, SplitInteractions
 
 FEWEST_STEPS = 3
-"""Steps from one item to another of a line that is looked at."""
+"""Changes of item from which on a list of rows is tested."""
 LEAST_EVIDENCE = math.log(1e12)
-"""Ascending lines count if a random order would make them with a probability of at most exp(-this)."""
+"""Minus log probability of the ascending lists in random order from which on they are reported."""
 LOWER_ID = 0.9
-"""Share of ties with the lower id first from which on rows of equal times are sorted by id."""
+"""Share of ties with the lower id first from which on rows of equal times count as sorted by id."""
 
 
 def check_row_order(interactions: Interactions, source_path: str) -> str | None:
-    """Return a warning if the lines of more than half of the users ascend by item id.
+    """Return a warning if the items of more than half of the users ascend by id.
 
-    A line is a user's rows, or those of train, of valid and of test. n items in a random order ascend with a
-    probability of 1 / n!, and lines that are in the order of time rarely do (SASRec's ml-1m: 1 of 6,040,
-    Gowalla: 12 of 29,858, Beauty: 0.6 %).
+    n items in random order ascend with probability 1 / n!. Rows of train, valid and test are tested apart.
 
     Args:
-        interactions: whose times are the positions of its rows.
-        source_path: of the interactions, for the message.
+        interactions: interactions without times; `times` are row positions.
+        source_path: file of the interactions, for the message.
 
     Raises:
-        InputError: all lines ascend.
+        InputError: the items of all users ascend.
     """
     number = ascending = 0
     evidence = 0.0
@@ -61,11 +59,11 @@ def check_row_order(interactions: Interactions, source_path: str) -> str | None:
 
 
 def warning_of_ties(cut: SplitInteractions, source_path: str) -> str | None:
-    """Return a warning if the order of rows of equal times decides what is predicted, for most users.
+    """Return a warning if the order of rows of equal times decides the first target of most users.
 
     Args:
-        cut: of a split that is made by the order of each user's interactions.
-        source_path: of the interactions, for the message.
+        cut: interactions cut by a split with `by_order`.
+        source_path: file of the interactions, for the message.
     """
     for name, window in (("valid", cut.valid), ("test", cut.test)):
         tied, is_sorted = _ties(window)
@@ -80,9 +78,9 @@ def warning_of_ties(cut: SplitInteractions, source_path: str) -> str | None:
 
 
 def _ties(window: AuditedHoldout) -> tuple[int, bool]:
-    """Return how many users have a first target at the time of the last interaction before it.
+    """Return the number of users whose first target has the time of the interaction before it.
 
-    And whether nearly all of these targets have a higher item row than that interaction.
+    Also whether nearly all of these targets have the higher item id.
     """
     history, first = window.history, window.target_offsets[:-1]
     ends = np.asarray(history.offsets)[window.users + 1]

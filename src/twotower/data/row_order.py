@@ -1,4 +1,4 @@
-"""What stands for the times of interactions that have none: their places in the order of rows."""
+"""Positions in the order of rows, which replace missing times."""
 
 from typing import Any
 
@@ -8,16 +8,15 @@ import pandas as pd
 ORDER_SEED = 0
 
 
-def places_of_rows(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) -> "np.ndarray":
-    """Return the place of each row, int64 [num_rows] from 1.
+def row_positions(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) -> "np.ndarray":
+    """Return the position of each row, int64 [num_rows] from 1.
 
-    Rows without an order are given one that is drawn, always the same: those that train first, then valid,
-    then test, so that what is predicted comes last.
+    Rows without an order get a fixed random order, train before valid before test.
 
     Args:
-        parts: the words train, valid and test of the rows; None where there are none.
+        parts: "train", "valid" or "test" of each row; None without a split column.
         num_rows: n.
-        ordered: whether the order of rows means anything.
+        ordered: whether rows are in the order of time.
     """
     if ordered:
         return np.arange(1, num_rows + 1, dtype=np.int64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data.blocks import Folder, blocks_of_users
-from twotower.data.check_tables import checked_beside
+from twotower.data.check_tables import checked_without_interactions
 from twotower.data.id_counts import IdCounts
 from twotower.data.interaction_files import Ids, InteractionFiles
 from twotower.data.interactions import Interactions, offsets_of_counts
@@ -50,7 +50,7 @@ def stream_source(
     found = {key: count.found() for key, count in counts.items()}
     del counts
     ids = {table: found[key][0] for table, key in ENTITIES.items()}
-    tables = checked_beside(files.tables, ids, needs, config.meaning(), config.may_lack())
+    tables = checked_without_interactions(files.tables, ids, needs, config.meaning(), config.may_lack())
     users, items = vocabularies(tables)
     lengths = np.zeros(len(users) + 1, dtype=np.int64)
     lengths[users.rows(found[USER_ID][0])] = found[USER_ID][1]

@@ -23,17 +23,17 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.places import Place, opened
+from twotower.data.table_paths import TablePath, opened
 from twotower.data.tables import missing_columns
 
 
-def _column_names(path: Place) -> list[str]:
+def _column_names(path: TablePath) -> list[str]:
     with opened(path) as source, pq.ParquetFile(source) as file:
         names = [str(name) for name in [*file.schema_arrow.names, *ranges_of(file)]]
     return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
 
 
-def _read_columns(path: Place, columns: Sequence[str]) -> pd.DataFrame:
+def _read_columns(path: TablePath, columns: Sequence[str]) -> pd.DataFrame:
     """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
     with opened(path) as source, pq.ParquetFile(source) as file:
         ranges = ranges_of(file)
@@ -106,12 +106,12 @@ Separator = Annotated[str, AfterValidator(_separator)]
 r"""What stands between the fields of CSV; `\t`, two characters, is how a command line writes a tab."""
 
 
-def is_parquet(path: Place) -> bool:
+def is_parquet(path: TablePath) -> bool:
     """Tell whether a file is read as Parquet; otherwise as CSV."""
     return path.name.lower().endswith(PARQUET)
 
 
-def header(path: Place, separator: str) -> list[str]:
+def header(path: TablePath, separator: str) -> list[str]:
     """Return the names of all columns without reading rows; an InputError of a file that cannot be read.
 
     What pandas saves of an index is "": nothing stands above it in CSV, `__index_level_0__` in Parquet.
@@ -131,7 +131,7 @@ def header(path: Place, separator: str) -> list[str]:
         raise unreadable(path, error) from error
 
 
-def header_problems(path: Place, names: Sequence[str], needed: Iterable[str]) -> list[str]:
+def header_problems(path: TablePath, names: Sequence[str], needed: Iterable[str]) -> list[str]:
     """Return what to say about needed columns that a file does not have, or has more than once."""
     needed = list(dict.fromkeys(needed))
     counts = Counter(names)
@@ -145,7 +145,7 @@ def header_problems(path: Place, names: Sequence[str], needed: Iterable[str]) ->
 
 
 def read(
-    path: Place, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
+    path: TablePath, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> pd.DataFrame:
     """Return some columns of a file: of Parquet as typed there, of CSV all text, indexed by "line".
 
@@ -225,7 +225,7 @@ def _undecodable_line(path: Path) -> int | None:
     return None
 
 
-def unreadable(path: Place, error: Exception) -> InputError:
+def unreadable(path: TablePath, error: Exception) -> InputError:
     """Return what to say of a file that cannot be read."""
     reason = legible(" ".join(str(error).split()), LONGEST_REASON) or type(error).__name__
     if isinstance(error, UnicodeError):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from twotower.config.problems import legible, listed
 from twotower.data.actions import Actions
-from twotower.data.column import Column
+from twotower.data.source_column import SourceColumn
 from twotower.data.times import TimestampUnit
 
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
@@ -60,12 +60,12 @@ class Tables:
         """Return where "interactions", "users" or "items" come from."""
         return self.source_paths.get(table, self.source_paths.get("interactions", "interactions"))
 
-    def column(self, table: str, key: str) -> Column:
+    def column(self, table: str, key: str) -> SourceColumn:
         """Return a column of "interactions", "users" or "items" as messages name it."""
         values, name = getattr(self, table)[key], self.file_columns.get(key, key)
         if table != "interactions":
-            return Column(values, self.source_path(table), name)
-        return Column(values, self.source_path(table), name, self.pieces, self.counted)
+            return SourceColumn(values, self.source_path(table), name)
+        return SourceColumn(values, self.source_path(table), name, self.pieces, self.counted)
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:

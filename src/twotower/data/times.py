@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.data.blocks import blocks, highest, lowest
-from twotower.data.column import Column
+from twotower.data.source_column import SourceColumn
 
 TimestampUnit = Literal["s", "ms", "iso"]
 EARLIEST = 86_400  # 1970-01-02: earlier times are missing values or not seconds
@@ -27,7 +27,7 @@ def date(seconds: int) -> str:
     return str(np.datetime64(seconds, "s")).replace("T", " ")  # of any year, which datetime is not
 
 
-def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
+def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]":
     """Return whole numbers, text of them, ISO 8601 text (without a zone: UTC) or times as unix seconds.
 
     Raises:
@@ -55,7 +55,7 @@ def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
     return pd.Series(seconds.astype(np.int64), index=column.values.index)
 
 
-def warning_of_times(column: Column) -> str | None:
+def warning_of_times(column: SourceColumn) -> str | None:
     """Return what to warn of, if anything: a gap, a span or a place in time that cannot be.
 
     Each of the times could be; units were mixed or mistaken.
@@ -65,7 +65,7 @@ def warning_of_times(column: Column) -> str | None:
 
 
 def warning_of_unsorted_times(
-    column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
+    column: SourceColumn, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
 ) -> str | None:
     """Return what `warning_of_times` does, of a log whose order is another than that of its rows.
 
@@ -109,7 +109,7 @@ def _out_of_range(value: int) -> str:
 
 
 def _implausible(
-    column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
+    column: SourceColumn, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
 ) -> str | None:
     first, last = lowest(times), highest(times)
     if last < LATEST // 1_000:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.data.column import fits_64_bits, is_whole
+from twotower.data.source_column import fits_64_bits, is_whole
 
 Ids = np.ndarray | pd.Series | Sequence[Any]
 UNKNOWN = 0  # the row of every id that is not in a vocabulary

@@ -18,9 +18,9 @@ from scipy import sparse
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
-from twotower.evaluation.content import content_of
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import tuned_index
+from twotower.evaluation.item_content import item_content
 from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import Targets, item_popularity, rank, targets_of, values_inside
 from twotower.evaluation.served_lists import served_top
@@ -127,7 +127,7 @@ def cold_start(
     k, excluded = evaluator.max_k, evaluator.excluded(holdout)
     tensors = torch.from_numpy(vectors), torch.from_numpy(users)
     whole = {"model": served_top(index, *tensors, k, excluded)}
-    content = content_of(model.items, ~is_cold[1:])
+    content = item_content(model.items, ~is_cold[1:])
     if content is not None:
         scores["content"] = _by_content(content, holdout)
         whole["content"] = _best(scores["content"], holdout, evaluator, np.arange(len(is_cold)) > 0)

@@ -14,7 +14,6 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.candidates import Pairs
 from twotower.evaluation.label_values import label_intervals, label_values
 from twotower.evaluation.ranking import (
     by_item_slice,
@@ -24,6 +23,7 @@ from twotower.evaluation.ranking import (
     seen_pairs,
     targets_of,
 )
+from twotower.evaluation.top_candidates import Pairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
     UserValues,

@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.evaluation.candidates import (
+from twotower.evaluation.top_candidates import (
     BLOCK_USERS,
     Bits,
-    Candidates,
-    Found,
     Pairs,
+    TopCandidates,
+    TopItems,
     ascending,
-    best_of,
-    bits_of,
-    candidates_of,
+    float_bits,
     group_maxima,
     group_size,
+    top_candidates,
+    top_items,
 )
 
 TILE_ITEMS = 8192  # whose scores, 4 MiB for a block of users, stay in the cache until their maxima are known
@@ -64,7 +64,7 @@ def is_quick() -> bool:
 
 def half_search(
     users: Tensor, items: HalfItems, k: int, exclude: Pairs | None
-) -> tuple[Found, NDArray[np.int64]]:
+) -> tuple[TopItems, NDArray[np.int64]]:
     """Return what `exact_top_k` does, and the users [o] who are to be searched for in another way.
 
     s and s' are a score and what bfloat16 makes of it before it rounds the sum, e bounds their difference:
@@ -93,13 +93,13 @@ def half_search(
         for start, tile, (owners, columns) in zip(starts, tiles, masked, strict=True):
             tile = tile[: len(some)]
             torch.mm(rounded, items.half[start : start + TILE_ITEMS].T, out=tile)
-            bits.append(bits_of(tile))
+            bits.append(float_bits(tile))
             bits[-1].numpy()[owners, columns] = NOTHING
             maxima.append(group_maxima(bits[-1], size))
         slack = 2 * _difference(some, rounded, items)
-        found = candidates_of(bits, np.concatenate(maxima, axis=1), k, size, partial(_lowered, slack=slack))
+        found = top_candidates(bits, np.concatenate(maxima, axis=1), k, size, partial(_lowered, slack=slack))
         exact = _scores_again(some, items.whole, found)
-        rows[part], scores[part] = best_of(found, exact, k)
+        rows[part], scores[part] = top_items(found, exact, k)
         left.append(found.overfull + first)
     return (rows, scores), np.concatenate(left)
 
@@ -141,7 +141,7 @@ def _masked(exclude: Pairs | None, part: slice, num_tiles: int) -> list[tuple[np
     return [(owners[a:b], items[a:b] % TILE_ITEMS) for a, b in pairwise(bounds)]
 
 
-def _scores_again(users: Tensor, items: Tensor, candidates: Candidates) -> NDArray[np.float32]:
+def _scores_again(users: Tensor, items: Tensor, candidates: TopCandidates) -> NDArray[np.float32]:
     """Return the scores of candidates in float32 [C]."""
     counts, columns, _ = candidates
     padding = -len(users) % USERS_AT_ONCE

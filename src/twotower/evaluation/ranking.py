@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.candidates import Pairs
+from twotower.evaluation.top_candidates import Pairs
 from twotower.evaluation.user_values import UserValues, means_of, user_values
 from twotower.index.ground_truth import contains
 from twotower.metrics.metric import Ranking, UserMetric

@@ -13,10 +13,10 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.candidates import Pairs
 from twotower.evaluation.evaluator import Evaluator, Report, joined
 from twotower.evaluation.predict import encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import item_popularity, without_seen
+from twotower.evaluation.top_candidates import Pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.index.ground_truth import SCAN_SHARE
 from twotower.index.index import Index

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.evaluation.candidates import (
+from twotower.evaluation.half_search import HalfItems, half_search, is_quick
+from twotower.evaluation.top_candidates import (
     BLOCK_USERS,
     Bits,
-    Found,
     Pairs,
-    best_of,
-    bits_of,
-    candidates_of,
+    TopItems,
+    float_bits,
     group_maxima,
     group_size,
+    top_candidates,
+    top_items,
 )
-from twotower.evaluation.half_search import HalfItems, half_search, is_quick
 
 CHUNK_SCORES = 2**24  # of a block of users; as float32 they are 64 MiB
 USERS_AT_ONCE = 1024  # at most, that a thread searches for
@@ -44,7 +44,7 @@ class ExactSearch:
         if self._items.device.type == "cpu" and len(self._items) >= FEWEST_ITEMS and is_quick():
             self._half = HalfItems.of(self._items)
 
-    def top(self, user_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
+    def top(self, user_vectors: Tensor, k: int, exclude: Pairs | None = None) -> TopItems:
         """Return the k best items of each user [Q, D].
 
         Returns:
@@ -55,7 +55,7 @@ class ExactSearch:
         size = max(BLOCK_USERS, min(USERS_AT_ONCE, -(-len(users) // torch.get_num_threads())))
         parts = [slice(first, first + size) for first in range(0, len(users), size)]
 
-        def search(part: slice) -> Found:
+        def search(part: slice) -> TopItems:
             return self._top(users[part], k, _of_part(exclude, part))
 
         found = list(map(search, parts) if self._half is None else _in_threads(search, parts))
@@ -64,7 +64,7 @@ class ExactSearch:
         return np.concatenate(rows), np.concatenate(scores)
 
     @torch.inference_mode()
-    def _top(self, users: Tensor, k: int, exclude: Pairs | None) -> Found:
+    def _top(self, users: Tensor, k: int, exclude: Pairs | None) -> TopItems:
         few = len(self._items) < ITEMS_A_PLACE * k
         if few or self._half is None or not self._half.suits(users):
             return self._whole(users, k, exclude)
@@ -74,7 +74,7 @@ class ExactSearch:
             rows[left], scores[left] = self._whole(users[places], k, _of_users(exclude, left))
         return rows, scores
 
-    def _whole(self, users: Tensor, k: int, exclude: Pairs | None) -> Found:
+    def _whole(self, users: Tensor, k: int, exclude: Pairs | None) -> TopItems:
         num_items = len(self._items)
         held = self._items.new_empty(min(len(users), block_size(num_items)), num_items)
 
@@ -84,7 +84,7 @@ class ExactSearch:
         return top_k_of(score, len(users), num_items, k, exclude)
 
 
-def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
+def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> TopItems:
     """Return the k best items [N, D] of each user [Q, D], once: see `ExactSearch.top`."""
     return ExactSearch(item_vectors).top(user_vectors, k, exclude)
 
@@ -92,7 +92,7 @@ def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pai
 @torch.inference_mode()
 def top_k_of(
     score: Callable[[slice], Tensor], num_queries: int, num_items: int, k: int, exclude: Pairs | None = None
-) -> Found:
+) -> TopItems:
     """Return what `exact_top_k` does for any scorer.
 
     Args:
@@ -119,7 +119,7 @@ def block_size(num_items: int) -> int:
     return max(1, min(BLOCK_USERS, CHUNK_SCORES // max(num_items, 1)))
 
 
-def _in_threads(search: Callable[[slice], Found], parts: list[slice]) -> list[Found]:
+def _in_threads(search: Callable[[slice], TopItems], parts: list[slice]) -> list[TopItems]:
     """Search in as many threads as PyTorch has, each for its own users: half of the work is NumPy's."""
     threads = torch.get_num_threads()
     if threads == 1 or len(parts) == 1:
@@ -157,14 +157,14 @@ def _mask(scores: Tensor, queries: slice, exclude: Pairs) -> None:
     scores.index_put_((query, item), torch.tensor(-torch.inf, device=scores.device, dtype=scores.dtype))
 
 
-def _best(scores: Tensor, k: int) -> Found:
+def _best(scores: Tensor, k: int) -> TopItems:
     """Return rows and scores [B, k] of the best items; equal scores lower row first, -inf as row 0."""
     if scores.device.type != "cpu":
         return _sorted_best(scores, k)
-    bits, size = bits_of(scores), group_size(scores.shape[1], k)
-    found = candidates_of([bits], group_maxima(bits, size), k, size, _reached)
+    bits, size = float_bits(scores), group_size(scores.shape[1], k)
+    found = top_candidates([bits], group_maxima(bits, size), k, size, _reached)
     owners = np.repeat(np.arange(len(scores)), found.counts)
-    rows, values = best_of(found, scores.numpy()[owners, found.columns], k)
+    rows, values = top_items(found, scores.numpy()[owners, found.columns], k)
     if len(found.overfull):
         rows[found.overfull], values[found.overfull] = _sorted_best(
             scores[torch.from_numpy(found.overfull)], k
@@ -178,7 +178,7 @@ def _reached(bound: Bits) -> Bits:
     return lowered
 
 
-def _sorted_best(scores: Tensor, k: int) -> Found:
+def _sorted_best(scores: Tensor, k: int) -> TopItems:
     """Return what `_best` does, on any device and however many scores are equal.
 
     `torch.topk` promises no order among equal scores, so ties are put in order afterwards: inside the list

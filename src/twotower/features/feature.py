@@ -15,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered, nearest
 from twotower.config.spec import Width
-from twotower.data.column import Column, quoted
+from twotower.data.source_column import SourceColumn, quoted
 from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
@@ -108,7 +108,7 @@ class Feature(Component, ABC):
 
         Reads every row, of train or not; a named index is quoted in place of the row number.
         """
-        column, told = Column(values, source_path, self.column), Gathered(source_path)
+        column, told = SourceColumn(values, source_path, self.column), Gathered(source_path)
         absent = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])

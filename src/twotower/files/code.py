@@ -34,6 +34,8 @@ def code_of(modules: Iterable[str], apart: Collection[str] = ()) -> dict[str, st
         top, path = _top(name), _source(name)
         if name in found or top in sys.stdlib_module_names or f"{name}.".startswith(apart_from):
             continue
+        if name == OWN:  # the public API, which imports everything and which no other module imports
+            continue
         if top in own or (path is not None and not INSTALLED & set(path.parts)):
             if path is not None:
                 found[name], imports = _syntax(name, path)

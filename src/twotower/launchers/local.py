@@ -6,8 +6,8 @@ from pathlib import Path
 
 from twotower.config.spec import Threads
 from twotower.launchers.environment import num_cores, threads_environment
+from twotower.launchers.job_process import WorkerProcess
 from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
-from twotower.launchers.process import WorkerProcess
 
 
 class Local(Launcher):

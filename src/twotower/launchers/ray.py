@@ -16,8 +16,8 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.launchers.environment import import_path, num_cores, threads_environment
+from twotower.launchers.job_process import WorkerProcess
 from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
-from twotower.launchers.process import WorkerProcess
 
 POLL_SECONDS, STOP_SECONDS, OBJECT_STORE_BYTES = 0.05, 30.0, 100 * 2**20
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}

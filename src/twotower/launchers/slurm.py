@@ -15,8 +15,8 @@ from typing import Any, Literal, Self
 from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveFloat, PositiveInt
 from twotower.launchers.environment import import_path, threads_environment
+from twotower.launchers.job_worker import Answer, answer_of, status_of
 from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
-from twotower.launchers.worker import Answer, answer_of, status_of
 
 POLL_SECONDS, STOP_SECONDS = 0.25, 120.0
 

@@ -7,7 +7,7 @@ from typing import Any
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.config.problems import raise_problems
-from twotower.evaluation.exact import evaluate_towers
+from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.losses.loss import Loss
 from twotower.pipeline.quality import (
     evaluate_baselines,
@@ -19,7 +19,7 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
-from twotower.runs.result import Result, ending_of, read_result
+from twotower.runs.result import Result, describe_status, read_result
 from twotower.runs.run import Run, run_folder
 
 BEGINS_ANEW = "the same command again begins anew, and {} may be deleted"
@@ -44,7 +44,7 @@ def reindex(
         exact = known
         if exact is None:
             exact = evaluate_on_test(job, model, None, temperature_of(before, run.settings))
-            exact = exact._replace(record=sections.valid_figures(before, exact.record))
+            exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
         result = before.plain(*sections.OF_TOWERS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
@@ -74,7 +74,9 @@ def reevaluate(
         )
         exact = evaluate_on_test(job, model, valid, temperature)
         quality = through_index(job, model, bundle.index, exact) | evaluate_baselines(job, model)
-        result = before.plain(*sections.OF_TOWERS, "index") | sections.valid_figures(before, quality)
+        result = before.plain(*sections.OF_TOWERS, "index") | sections.with_validation_figures(
+            before, quality
+        )
         result |= {"training_reused_from": str(source)}
         return finalize(job, result | measure_cold_start(job, model))
 
@@ -102,7 +104,7 @@ def run_beside(
     if result is None or not result.finished:
         pruned = result is not None and result.status == "pruned"
         remedy = "" if pruned else f"; finish it with twotower train resume={source}"
-        raise InputError(f"run={source}: this run {ending_of(result)}{remedy}")
+        raise InputError(f"run={source}: this run {describe_status(result)}{remedy}")
     settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
     problems = [problem for problem in problems_of(settings) if problem.key != "trainer.monitor"]
@@ -111,4 +113,4 @@ def run_beside(
     shown = [text for text in overrides if not text.startswith("run=")]
     folder = run_folder(source.parent, shown)
     typed = [*run.overrides, *shown]
-    return result, Run.create(folder, settings, typed, keeps_mistakes=False), bundle
+    return result, Run.create(folder, settings, typed, keep_after_input_error=False), bundle

@@ -11,13 +11,12 @@ import pandas as pd
 
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines import run
 from twotower.evaluation.baselines.budget import Budget
-from twotower.evaluation.baselines.kept import KeptLists
-from twotower.evaluation.baselines.run import BaselineReports, run_baselines
+from twotower.evaluation.baselines.list_cache import ListCache
+from twotower.evaluation.baselines.run_baselines import BaselineReports, run_baselines
 from twotower.evaluation.cold_start import cold_start
+from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
-from twotower.evaluation.exact import evaluate_towers
 from twotower.evaluation.served_lists import evaluate_index
 from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
@@ -133,14 +132,14 @@ def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReport
     return {"valid": valid, "test": dataclasses.replace(test, skipped=skipped)}
 
 
-def _kept_lists(job: Job, split: str) -> KeptLists | None:
+def _kept_lists(job: Job, split: str) -> ListCache | None:
     """Return where lists of baselines on a split are kept; None where `cache=false` asks for new ones."""
     if not job.config.cache:
         return None
     facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
     # A folder for each data set, so that `twotower clean` can tell which lists belong to no run.
     folder = Path(job.config.output_root) / ".cache" / "baselines" / job.dataset.fingerprint
-    return KeptLists(folder, facts, (run.__name__,))
+    return ListCache(folder, facts, (run_baselines.__module__,))
 
 
 def measure_cold_start(job: Job, model: TwoTower) -> dict[str, Any]:

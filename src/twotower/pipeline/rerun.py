@@ -9,12 +9,12 @@ from twotower.config.exits import DONE, FAILED
 from twotower.config.problems import raise_problems
 from twotower.files.atomic import sha256_of_file
 from twotower.pipeline.run_config import problems_of
-from twotower.pipeline.train import train
-from twotower.reports.console.choose import console_of
+from twotower.pipeline.train_run import train
+from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.runs.fingerprint import changed_keys
 from twotower.runs.provenance import provenance, versions
-from twotower.runs.result import Result, ending_of, read_result, write_result
+from twotower.runs.result import Result, describe_status, read_result, write_result
 from twotower.runs.result_parts import Provenance
 from twotower.runs.run import Run, run_folder
 
@@ -36,17 +36,17 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
     before = read_result(source)
     if before is None or not before.finished:
         raise InputError(
-            f"rerun={source}: this run {ending_of(before)}; only a run that ended well can be repeated"
+            f"rerun={source}: this run {describe_status(before)}; only a run that ended well can be repeated"
         )
     settings = old.settings | {"reuse": False} | ({} if console is None else {"console": console})
     raise_problems(problems_of(settings), f"{source}/config.yaml")
-    screen = console_of(settings["console"])
+    screen = make_console(settings["console"])
     _use_threads(before)
     changed = differences(before, Provenance(**provenance()), versions())
     for line in changed:
         screen.say(f"differs from then: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
-    train(settings, folder, old.overrides, keeps_mistakes=False)
+    train(settings, folder, old.overrides, keep_after_input_error=False)
     after = read_result(folder)
     assert after is not None
     if before.data.fingerprint != after.data.fingerprint:

@@ -2,14 +2,16 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import PrivateAttr
 
 from twotower.config.component import Component, Config
 from twotower.config.facts import Facts
 from twotower.config.problems import Problem
 from twotower.config.reading import read
-from twotower.config.run_keys import CONTINUE, Continued, RunKeys
+from twotower.config.run_keys import WARM_START, RunKeys, WarmStartKey
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baselines
@@ -17,7 +19,7 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import name_of
 from twotower.index.index import Index
 from twotower.runs.folder_name import problems_of_place
-from twotower.serving.tour import Tour
+from twotower.serving.walkthrough import Walkthrough
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.training_config import TrainingConfig
 
@@ -30,8 +32,27 @@ class RunConfig(RunKeys, TrainingConfig):
     index: Index.Config
     metrics: Evaluator.Config
     baselines: Baselines
-    tour: Tour.Config | None = None
+    walkthrough: Walkthrough.Config | None = None
     tracker: Tracker.Config | None = None
+    _settings: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def composed(cls, settings: Mapping[str, Any], overrides: Sequence[str]) -> Self:
+        """Return the typed settings of a run, with the plain values and the overrides that they are from."""
+        config = cls.of(settings)
+        config._settings, config._overrides = dict(settings), tuple(overrides)
+        return config
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values as composed, which a run's config.yaml holds."""
+        return self._settings or self.plain()
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What was typed."""
+        return self._overrides
 
     def between(self, num_items: int | None = None, whole: bool = True) -> Iterator[Problem]:
         """Yield what is wrong with the choices together: each is asked, with what is known of the others.
@@ -57,13 +78,13 @@ class RunConfig(RunKeys, TrainingConfig):
         return Facts(**known)
 
 
-class ContinuedRunConfig(RunConfig, Continued):
+class WarmStartRunConfig(RunConfig, WarmStartKey):
     """What a run is made of that goes on from another."""
 
 
 def problems_of(settings: Mapping[str, Any]) -> list[Problem]:
     """Find every mistake in the settings of a run, each alone and all together."""
-    config, found = read(ContinuedRunConfig if CONTINUE in settings else RunConfig, settings)
+    config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
     return [*found, *problems_of_place(settings), *config.between(whole=not found)]
 
 

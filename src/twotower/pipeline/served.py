@@ -30,7 +30,7 @@ class Served:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Served":
-        """Read it from the settings of a door."""
+        """Read it from the settings of a command."""
         return cls(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
 
     def version(self) -> str:

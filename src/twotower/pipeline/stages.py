@@ -15,27 +15,27 @@ from twotower.bundle.write import write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
-from twotower.config.run_keys import CONTINUE
+from twotower.config.run_keys import WARM_START
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.tables import Needs
-from twotower.evaluation.baselines.run import request_time
+from twotower.evaluation.baselines.run_baselines import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.tour import take_tour
-from twotower.reports.console.choose import console_of
+from twotower.pipeline.run_walkthrough import run_walkthrough
+from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
-from twotower.runs.behind import behind, to_try
+from twotower.runs.detectable_difference import DetectableDifference, measure_detectable_difference
 from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
-from twotower.runs.too_few import Detectable, detectable
+from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
 from twotower.training.trackers.tracker import Tracker
@@ -67,7 +67,7 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
         remedy: see `Run.recorded`.
     """
     config = RunConfig.of(run.settings)
-    console = console_of(config.console)
+    console = make_console(config.console)
     tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
     with run.recorded(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, run.config_text(), run.overrides)
@@ -77,7 +77,9 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
         source, split = config.data.build(), config.split.build()
         dataset = build_dataset(source, split, cache, anew=not config.cache, needs=needs)
         dataset = config.features.with_files(dataset)
-        run.known = run.known.update(**sections.identity(run.settings, dataset.identity, run.overrides))
+        run.partial_result = run.partial_result.update(
+            **sections.identity(run.settings, dataset.identity, run.overrides)
+        )
         if before is not None and before.data.fingerprint != dataset.fingerprint:
             raise InputError(
                 "data: not what these towers were trained on (content or split has changed, or the run is of "
@@ -101,7 +103,9 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             # Where nothing is trained, other metrics need not hold the one that chose the epoch.
             raise_problems(each for each in found if before is None or each.key != "trainer.monitor")
         ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
-        run.known = run.known.update(data=sections.data_record(dataset, seen_filter), higher_is_better=ways)
+        run.partial_result = run.partial_result.update(
+            data=sections.data_record(dataset, seen_filter), higher_is_better=ways
+        )
         yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
 
 
@@ -149,7 +153,7 @@ def save_bundle(job: Job, model: TwoTower, indexed: Indexed) -> None:
     write_bundle(
         bundle,
         settings=job.run.settings,
-        fingerprint=job.run.known.fingerprint,
+        fingerprint=job.run.partial_result.fingerprint,
         model=model,
         index=indexed.index,
         item_vectors=indexed.vectors,
@@ -164,9 +168,9 @@ def finish(job: Job, indexed: Indexed, result: Mapping[str, Any]) -> int:
     report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
-    steps = take_tour(job.config.tour, job.run, result.get("curves", {}), dataset.user_table)
+    steps = run_walkthrough(job.config.walkthrough, job.run, result.get("curves", {}), dataset.user_table)
     told = [{"step": step.name, **step.fields} for step in steps]
-    status = finalize(job, {**result, "index": report} | ({"tour": told} if told else {}))
+    status = finalize(job, {**result, "index": report} | ({"walkthrough": told} if told else {}))
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
     return status
@@ -178,7 +182,7 @@ def _known_in_service(job: Job) -> dict[str, Any]:
     A run that goes on from another is made to be served at once, so its bundle knows the test window too.
     """
     dataset = job.dataset
-    if CONTINUE not in job.run.settings or dataset.open_whole is None:
+    if WARM_START not in job.run.settings or dataset.open_whole is None:
         time = request_time(dataset.test, dataset.train_and_valid)
         history, whole = dataset.test.history, dataset.open_whole
         held_out = len(dataset.test.target_items) if whole is None else len(whole()) - len(history)
@@ -191,26 +195,26 @@ def finalize(job: Job, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     ok = result["index"]["ok"]
     run = job.run
-    final = sections.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
-    warn_if_behind(job, final)
-    if (found := detectable(run.folder, final)) is not None:
+    final = sections.ended(run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result)
+    warn_if_worse_than_baseline(job, final)
+    if (found := measure_detectable_difference(run.folder, final)) is not None:
         final = final.update(detectable=found.plain())
-        say_detectable(found)
+        log_detectable_difference(found)
     report_result(job, final)
     return DONE if ok else INDEX_REJECTED
 
 
-def warn_if_behind(job: Job, result: Result) -> None:
+def warn_if_worse_than_baseline(job: Job, result: Result) -> None:
     """Say it where a baseline is ahead of the towers on the validation split, and what to try."""
-    found = behind(result)
+    found = worse_than_baseline(result)
     if found is None:
         return
     baseline = job.config.baselines.by_name.get(found.baseline)
     lesson = "" if baseline is None else baseline.suggestion()
-    LOG.warning("warning: %s; try %s", found, to_try(lesson, job.run.settings))
+    LOG.warning("warning: %s; try %s", found, suggestion(lesson, job.run.settings))
 
 
-def say_detectable(found: Detectable) -> None:
+def log_detectable_difference(found: DetectableDifference) -> None:
     """Log what difference the test users can show, as a warning where that is too large to compare models."""
     if found.is_too_large:
         whose = "best baseline's figure" if found.baseline else "figure"
@@ -222,6 +226,7 @@ def say_detectable(found: Detectable) -> None:
 
 def report_result(job: Job, result: Result) -> None:
     """Record how a run ended, and show it."""
+    result = result.update(warnings=job.run.warnings) if job.run.warnings else result
     job.board.result(result)
     job.tracker.status = result.status
     job.tracker.log(result.final_figures())

@@ -6,7 +6,7 @@ from pathlib import Path
 from twotower.files.atomic import TEMPORARY
 from twotower.files.plain_values import load_json
 from twotower.runs.result import Result
-from twotower.runs.trainings import CHECKPOINTS, runs_of_notes
+from twotower.runs.trainings import CHECKPOINTS, recorded_trainings
 
 CACHE, BASELINES, META = ".cache", "baselines", "meta.json"
 
@@ -25,7 +25,7 @@ def unused_caches(root: Path, data: Collection[str], without: Collection[Path]) 
         if is_half_written or ((path / META).is_file() and _fingerprint(path / META) not in data):
             yield path
     yield from (path for path in sorted((cache / BASELINES).glob("*")) if path.name not in data)
-    for path, run in runs_of_notes(root):
+    for path, run in recorded_trainings(root):
         if run.resolve() in without or not (run / CHECKPOINTS).is_dir():
             yield path
 

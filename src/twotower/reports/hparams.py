@@ -64,7 +64,7 @@ EXACT = "test_exact/monitor"
 OF_INDEX = ("recall_at_100", "latency_ms_p50", "bytes_per_item")
 
 
-def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:
+def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:
     """Return the hyper-parameters worth a column: those typed, and those that a user always wants.
 
     A choice is named by its class, so that its column reads the same whether it was typed or not.
@@ -96,7 +96,7 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
     return f"{label} {configuration(settings, '')[:digits]}".strip()
 
 
-def columns_of(result: Result) -> dict[str, float]:
+def final_metrics(result: Result) -> dict[str, float]:
     """Return the final figures by tag: the same for every run, whatever it monitors, and cold start's.
 
     HPARAMS sorts them by name and shows the first five: validation, index, test.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from twotower.runs.directions import INDEX_COSTS, INDEX_DIFFERENCE
+from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_DIFFERENCE
 from twotower.runs.outcome import Outcome, lowest_is_best
 from twotower.runs.result import VALID
 
@@ -19,12 +19,12 @@ class Point:
     higher_is_better: bool = True
 
     @property
-    def merit(self) -> float:
+    def rank_value(self) -> float:
         """Return the value turned so that the larger is the better one."""
         return self.value if self.higher_is_better else -self.value
 
 
-def points_of(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point]]:
+def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point]]:
     """Return the metric in words, and a point for each job that has an index: the metric through it."""
     done = [each for each in outcomes if each.finished and each.figure(INDEX_COSTS[0]) is not None]
     kind, (latency, size) = metric.removeprefix(VALID), INDEX_COSTS
@@ -39,11 +39,11 @@ def points_of(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point
     return words + ("" if higher else " (lower is better)"), points
 
 
-def unbeaten(points: Sequence[Point]) -> list[Point]:
+def pareto_front(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other dominates: as good in value, latency and bytes, and better in one."""
 
     def costs(point: Point) -> tuple[float, float, float]:
-        return -point.merit, point.latency_ms, point.bytes_per_item
+        return -point.rank_value, point.latency_ms, point.bytes_per_item
 
     def is_dominated(point: Point) -> bool:
         own = costs(point)

@@ -59,13 +59,13 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
     The jobs that none beats in both are joined, numbered from the best on, and named below.
     """
     values = [point.value for point in points]
-    merits = [point.merit for point in points]
+    rank_values = [point.rank_value for point in points]
     costs = {
         "latency of one query, ms (median)": [point.latency_ms for point in points],
         "bytes an item": [point.bytes_per_item for point in points],
     }
-    fronts = {words: front(of_jobs, merits) for words, of_jobs in costs.items()}
-    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -merits[i])
+    fronts = {words: front(of_jobs, rank_values) for words, of_jobs in costs.items()}
+    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -rank_values[i])
     number = {position: str(rank + 1) for rank, position in enumerate(named)}
     lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
     if len(named) > MOST_NUMBERED:
@@ -95,7 +95,7 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
     return figure
 
 
-def png_of(figure: Figure) -> tuple[bytes, int, int]:
+def to_png(figure: Figure) -> tuple[bytes, int, int]:
     """Return a figure as PNG with its background left clear, its width and its height."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)

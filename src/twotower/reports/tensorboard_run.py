@@ -1,4 +1,4 @@
-"""What a run and a sweep write for TensorBoard beside the curves, and how it groups these."""
+"""What a run and a sweep write for TensorBoard in addition to the curves."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import custom_scalars
+from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from twotower.evaluation.user_values import k_of
-from twotower.reports.hparams import columns_of, hparams_of, trial_id
-from twotower.reports.pareto import points_of
-from twotower.reports.plots import pareto, png_of, recall_versus_latency
+from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
+from twotower.reports.pareto import pareto_points
+from twotower.reports.plots import pareto, recall_versus_latency, to_png
 from twotower.reports.projector import write_projector
 from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
@@ -25,8 +24,11 @@ from twotower.training.scalars import curve_tags
 VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
 
 
-def _layout(settings: Mapping[str, Any]) -> Summary:
-    """Return what groups the curves; TensorBoard merges those of all runs, equal charts into one."""
+def _layout(settings: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """Return the charts that group curves: category -> title -> chart.
+
+    TensorBoard merges the charts of all runs; equal ones become one.
+    """
     trainer = settings.get("trainer", {})
     monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
     k = k_of(monitor) or k_of(DEFAULT_MONITOR)
@@ -50,14 +52,10 @@ def _layout(settings: Mapping[str, Any]) -> Summary:
     }
     if trainer.get("refit", True):
         groups["refit"] = {"loss": ["refit-train/loss"]}
-    return custom_scalars(
-        {
-            category: {
-                title: ["Multiline", [f"^\\d+ {tag}$" for tag in tags]] for title, tags in charts.items()
-            }
-            for category, charts in groups.items()
-        }
-    )
+    return {
+        category: {title: ["Multiline", [f"^\\d+ {tag}$" for tag in tags]] for title, tags in charts.items()}
+        for category, charts in groups.items()
+    }
 
 
 STATUS = {
@@ -65,30 +63,27 @@ STATUS = {
     "index_rejected": api_pb2.STATUS_SUCCESS,
     "failed": api_pb2.STATUS_FAILURE,
 }
-"""What TensorBoard calls it; it has no word for the others, which it shows as unknown."""
+"""TensorBoard has no status for interrupted and pruned runs and shows them as unknown."""
 
 MAX_PROJECTED, RGBA = 2_000, 4
 OF_SWEEP = ".sweep"
 SESSION = ".session"
-"""Ends the name of the event file that holds the hyper-parameters, the figures and the status of the run."""
-
-EARLIER_SESSION = "for-hparams"
-"""Folder of this file in runs of earlier versions."""
+"""Suffix of the event file with the hyper-parameters, the final figures and the status of the run."""
 
 
 class TensorBoardRun:
-    """The TensorBoard side of a run.
+    """Hyper-parameters, status, figures and images of one run in TensorBoard.
 
-    The run is a session of HPARAMS: one start summary, and one hand-built end summary with the true status.
-    It has no experiment summary: of several TensorBoard reads one at random, and loses the columns that only
-    other runs have. Without one the columns are the union of all runs', with their types, and every scalar of
-    the run; `curve_tags` explains their order. TensorBoard reads the first summary of a session, so it is a
-    file of its own, which is replaced when the run ends or is resumed.
+    The run is a session of HPARAMS: one start summary, and one end summary with the true status. There is no
+    experiment summary: TensorBoard reads one of several at random and loses the columns that only other runs
+    have. Without one, the columns are the union over all runs, with every scalar; `curve_tags` explains their
+    order. TensorBoard reads the first summary of a session only, so the session has its own event file, which
+    is replaced when the run ends or is resumed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._forget_session()
+        self._delete_session()
         self.writer = SummaryWriter(str(folder))
         self.hparams: dict[str, Any] = {}
         self.columns: dict[str, float] = {}
@@ -97,7 +92,7 @@ class TensorBoardRun:
         self.outcome: Ending = "failed"
 
     def __enter__(self) -> Self:
-        """Open; unless `outcome` is set before the end, the session counts as failed."""
+        """Open; the session counts as failed unless `outcome` is set before the end."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
@@ -105,7 +100,7 @@ class TensorBoardRun:
             self.outcome = "interrupted"
         elif kind is not None:
             self.outcome = "failed"
-        self._forget_session()
+        self._delete_session()
         figures = [
             Summary(value=[Summary.Value(tag=tag, simple_value=value)]) for tag, value in self.columns.items()
         ]
@@ -113,33 +108,34 @@ class TensorBoardRun:
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
-        """Write the hyper-parameters, the layout of the curves, and the resolved config as text."""
-        self.hparams = dict(hparams_of(settings, overrides))
+        """Write the hyper-parameters, the charts that group curves, and the composed settings as text."""
+        self.hparams = dict(hyperparameters(settings, overrides))
         self.trial = trial_id(settings, self.folder.name)
         self._write_session(self._start({}))
-        self._add(_layout(settings))
+        self.writer.add_custom_scalars(_layout(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the curves of towers that another run trained; the final figures are written at the end."""
+        """Write the curves of towers that another run trained; the final figures follow at the end."""
         monitor = result.training.monitor
         for step, figures in result.reused_curves():
             for key, value in figures.items():
                 for tag in curve_tags(key, monitor):
                     self.writer.add_scalar(tag, value, step)
-        self.columns, self.outcome = columns_of(result), result.status
+        self.columns, self.outcome = final_metrics(result), result.status
 
     def index_curve(
         self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
     ) -> None:
-        """Draw recall against latency over the search arguments tried."""
+        """Draw recall against latency for each setting of the search arguments."""
         if points:
             figure = recall_versus_latency(points, target_recall, chosen)
-            self._add(_image("index/recall_versus_latency", figure))
+            assert self.writer.file_writer is not None
+            self.writer.file_writer.add_summary(_image("index/recall_versus_latency", figure))
 
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
-        """Put a labelled sample of item embeddings into the projector."""
+        """Write a labelled sample of item embeddings for the projector."""
         step = max(1, len(vectors) // MAX_PROJECTED)
         names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
         write_projector(self.folder, "items", vectors[::step], names)
@@ -149,36 +145,37 @@ class TensorBoardRun:
             {**self.hparams, **more}, trial_id=self.trial, start_time_secs=self.started
         )
 
-    def _forget_session(self) -> None:
-        for folder in (self.folder, self.folder / EARLIER_SESSION):
-            for file in folder.glob(f"*{SESSION}"):
-                file.unlink()
+    def _delete_session(self) -> None:
+        for file in self.folder.glob(f"*{SESSION}"):
+            file.unlink()
 
     def _write_session(self, *summaries: Summary) -> None:
-        with SummaryWriter(str(self.folder), filename_suffix=SESSION) as writer:
-            for summary in summaries:
-                writer._get_file_writer().add_summary(summary)
-
-    def _add(self, summary: Any) -> None:
-        self.writer._get_file_writer().add_summary(summary)
+        _write(self.folder, SESSION, *summaries)
 
 
 def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
-    """Draw what the jobs of a sweep reach against what their indexes cost, as a run in the sweep's folder.
+    """Draw the objective of a sweep's jobs against latency and size of their indexes.
 
-    A sweep that goes on replaces the figure.
+    The figure is a run in the sweep's folder; a resumed sweep replaces it.
     """
-    words, points = points_of(outcomes, metric)
+    words, points = pareto_points(outcomes, metric)
     for file in folder.glob(f"*{OF_SWEEP}"):
         file.unlink()
     if points:
-        with SummaryWriter(str(folder), filename_suffix=OF_SWEEP) as writer:
-            writer._get_file_writer().add_summary(_image("sweep/pareto", pareto(points, words)))
+        _write(folder, OF_SWEEP, _image("sweep/pareto", pareto(points, words)))
+
+
+def _write(folder: Path, suffix: str, *summaries: Summary) -> None:
+    """Write summaries to an event file of their own."""
+    writer = FileWriter(str(folder), filename_suffix=suffix)
+    for summary in summaries:
+        writer.add_summary(summary)
+    writer.close()
 
 
 def _image(tag: str, figure: Figure) -> Summary:
-    """Return a figure as an image; `add_figure` of torch loses what is clear in it."""
-    png, width, height = png_of(figure)
+    """Return a figure as an image; `SummaryWriter.add_figure` makes its background opaque."""
+    png, width, height = to_png(figure)
     image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 

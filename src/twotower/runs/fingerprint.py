@@ -22,7 +22,7 @@ NOT_SHAPING = {
     "retry_failed",
     "seeds",
     "trusted_packages",
-    "tour",
+    "walkthrough",
     "tracker",
 }
 """Root keys that change where a run is kept or what it prints, not what it computes."""

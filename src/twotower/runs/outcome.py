@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from twotower.runs.directions import INDEX_COSTS, INDEX_DIFFERENCE, INDEX_RECALL, higher_is_better
+from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_DIFFERENCE, INDEX_RECALL, higher_is_better
 from twotower.runs.result import VALID, Result, Status, best_key
 
 Ending = Literal[Status, "interrupted"]
@@ -56,7 +56,7 @@ class Outcome:
         return value if value is None or not metric.startswith(VALID) else value + difference
 
 
-def outcome_of(
+def make_outcome(
     name: str, folder: Path, result: Result | None, seconds: float, skipped: bool, tries: str = ""
 ) -> Outcome:
     """Read a job's outcome off its result; without one it was interrupted."""
@@ -81,14 +81,14 @@ def outcome_of(
     )
 
 
-def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
+def rank_outcomes(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
     """Return outcomes from best to worst; those that did not finish after those that did.
 
     They are ordered by the metric through the index; where only indexes differ, then by latency and bytes.
     """
     jobs = list(outcomes)
     sign = 1 if lowest_is_best(jobs, metric) else -1
-    costs = INDEX_COSTS if only_indexes(jobs, metric) else ()
+    costs = INDEX_COSTS if differ_in_index_only(jobs, metric) else ()
 
     def key(outcome: Outcome) -> tuple[bool, float, list[float]]:
         value = outcome.served(metric)
@@ -98,7 +98,7 @@ def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
     return sorted(jobs, key=key)
 
 
-def only_indexes(outcomes: Iterable[Outcome], metric: str) -> bool:
+def differ_in_index_only(outcomes: Iterable[Outcome], metric: str) -> bool:
     """Say whether jobs have the same towers, as far as a metric can tell, and different indexes."""
     done = [each for each in outcomes if each.finished]
     towers = {each.figure(metric) for each in done}
@@ -114,4 +114,4 @@ def lowest_is_best(outcomes: Iterable[Outcome], metric: str) -> bool:
 def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
     """Return the best of the jobs that ended well, or None; one with a rejected index is never the best."""
     able = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
-    return by_metric(able, metric)[0] if able else None
+    return rank_outcomes(able, metric)[0] if able else None

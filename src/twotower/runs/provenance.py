@@ -30,7 +30,7 @@ DISTRIBUTIONS = (
 )
 TRAINING = "twotower.training.phases"
 """What trains; with it counts all that it imports, and the classes that the settings name."""
-EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("exact", "baselines.run"))
+EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.run_baselines"))
 """What measures towers and baselines, likewise."""
 NO_PART_OF_TRAINING = ("twotower.index",)
 """Training builds an index once before and once after, and goes by neither."""

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import k_of, name_of
 from twotower.files.atomic import write_text_atomically
-from twotower.files.plain_values import load_json
-from twotower.runs.directions import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
+from twotower.files.plain_values import load_json, read_yaml
+from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
 from twotower.runs.result_parts import Ancestry, Data, Provenance, ResultPart, Training
-from twotower.runs.run_files import RESULT
+from twotower.runs.run_files import CONFIG, RESULT, refuse_no_run
 
 Status = Literal["ok", "index_rejected", "failed", "pruned"]
 VALID, BEST_VALID = "valid/", "best_valid/"
@@ -55,7 +55,7 @@ class Result(BaseModel):
     curves: dict[str, list[float]] = {}
     timing: dict[str, float] = {}
     training_reused_from: str | None = None
-    refreshed_from: str | None = None
+    bundle_rebuilt_from: str | None = None
     ancestry: Ancestry | None = None
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
@@ -66,15 +66,41 @@ class Result(BaseModel):
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` targets of test -> figures; only where repeats are kept."""
     detectable: dict[str, str | int | float | None] | None = None
-    """What difference the test users can show; see `runs.too_few.Detectable`."""
+    """What difference the test users can show; see `runs.detectable_difference.DetectableDifference`."""
     cold_start: dict[str, Any] | None = None
-    tour: list[dict[str, Any]] = []
+    walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
     versions: dict[str, str] = {}
     peak_rss_bytes: int | None = None
     rerun_of: str | None = None
     reproduced: bool | None = None
     changed_since: list[str] = []
+    warnings: list[str] = []
+    """What the run warned of, in the order of its log."""
+    folder: Path = Field(default=Path(), exclude=True)
+    """Of the run, where `open_result` read it; not part of the file."""
+
+    def __repr__(self) -> str:
+        """Return status, the main metric on both splits, the best baseline and the folder."""
+        monitor = self.training.monitor or "valid/recall_at_20"
+        test = monitor.replace(VALID, f"{TEST}/", 1)
+        parts = [f"status={self.status!r}"]
+        parts += [f"error={self.error!r}"] if self.error else []
+        parts += [f"{key}={self.metrics[key]:.4f}" for key in (monitor, test) if key in self.metrics]
+        of_baselines = {name: values[test] for name, values in self.baselines.items() if test in values}
+        if of_baselines:
+            worst_first = higher_is_better(test, [self.higher_is_better]) is False
+            best = (min if worst_first else max)(of_baselines, key=lambda name: of_baselines[name])
+            parts.append(f"best_baseline={best!r} ({of_baselines[best]:.4f})")
+        parts += [f"warnings={len(self.warnings)}"] if self.warnings else []
+        return f"Result({', '.join([*parts, f'folder={str(self.folder)!r}'])})"
+
+    __str__ = __repr__
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the run, as its config.yaml holds them."""
+        return dict(read_yaml(self.folder / CONFIG, "restore the file"))
 
     @property
     def finished(self) -> bool:
@@ -163,6 +189,19 @@ class Result(BaseModel):
         return {key: float(value) for key, value in figures.items() if value is not None}
 
 
+def open_result(folder: Path) -> Result:
+    """Read the result of a run that has ended, with its folder.
+
+    Raises:
+        InputError: the folder holds no run, or the run has not ended.
+    """
+    refuse_no_run(folder)
+    result = read_result(folder)
+    if result is None:
+        raise InputError(f"{folder}: this run has not ended; twotower train resume={folder} continues it")
+    return result.model_copy(update={"folder": folder})
+
+
 def load_result(path: Path) -> Result:
     """Read a `result.json`. Raises ValueError: says in what way it is damaged."""
     content = load_json(path)
@@ -189,7 +228,7 @@ def read_result(folder: Path) -> Result | None:
         ) from error
 
 
-def read_ending(folder: Path) -> Result | None:
+def read_result_or_failure(folder: Path) -> Result | None:
     """Read as `read_result` does, but take a damaged file for a failure that says so: others go on."""
     try:
         return read_result(folder)
@@ -202,7 +241,7 @@ def write_result(folder: Path, result: Result) -> None:
     write_text_atomically(folder / RESULT, json.dumps(result.plain(), indent=2, allow_nan=False))
 
 
-def ending_of(result: Result | None) -> str:
+def describe_status(result: Result | None) -> str:
     """Say how a run ended, as in "this run has not ended"."""
     if result is None:
         return "has not ended"

@@ -55,11 +55,11 @@ class Training(ResultPart):
 class Ancestry(ResultPart):
     """From which run this one goes on.
 
-    `how` is `continue` (its towers were trained further) or `refresh` (they are as they were). A generation
-    is a training: the first is 1.
+    `how` is `warm_start` (its towers were trained further) or `rebuild_bundle` (they are as they were). A
+    generation is a training: the first is 1.
     """
 
-    how: Literal["continue", "refresh"]
+    how: Literal["warm_start", "rebuild_bundle"]
     parent: str
     parent_fingerprint: str
     generation: int

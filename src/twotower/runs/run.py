@@ -20,7 +20,7 @@ from twotower.files.lock import held
 from twotower.files.plain_values import read_yaml, yaml_text
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
-from twotower.runs.result import Result, read_ending, write_result
+from twotower.runs.result import Result, read_result_or_failure, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, refuse_no_run
 from twotower.runs.sections import failure
 
@@ -48,9 +48,10 @@ class Run:
         self.folder = folder
         self.settings = dict(settings)
         self.overrides = list(overrides)
-        self.known = Result(status="failed")
+        self.partial_result = Result(status="failed")
         self.started = time.perf_counter()
-        self.keeps_mistakes = True
+        self.keep_after_input_error = True
+        self.warnings: list[str] = []
 
     @classmethod
     def create(
@@ -58,7 +59,7 @@ class Run:
         folder: Path,
         settings: Mapping[str, Any],
         overrides: Sequence[str] = (),
-        keeps_mistakes: bool = True,
+        keep_after_input_error: bool = True,
     ) -> "Run":
         """Open a new run and keep its resolved configuration.
 
@@ -71,7 +72,7 @@ class Run:
         write_text_atomically(folder / OVERRIDES, yaml_text(list(overrides)))
         write_text_atomically(folder / CONFIG, yaml_text(dict(settings)))
         run = cls(folder, settings, overrides)
-        run.keeps_mistakes = keeps_mistakes
+        run.keep_after_input_error = keep_after_input_error
         return run
 
     @classmethod
@@ -98,7 +99,7 @@ class Run:
 
     def refuse_if_ended(self) -> None:
         """Keep what a run that has ended holds. Raises InputError: it has."""
-        result = read_ending(self.folder)
+        result = read_result_or_failure(self.folder)
         if result is not None and result.status != "failed":
             raise InputError(
                 f"{self.folder}: this run has ended ({result.status}); there is nothing to resume"
@@ -116,7 +117,7 @@ class Run:
             with self._recorded(screen, remedy):
                 yield
         except InputError:
-            if not self.keeps_mistakes and self.known.data.fingerprint is None:
+            if not self.keep_after_input_error and self.partial_result.data.fingerprint is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 with contextlib.suppress(OSError):  # other runs are in it
                     self.folder.parent.rmdir()
@@ -128,8 +129,8 @@ class Run:
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)
-            self.known = self.known.update(seed=self.settings.get("seed"))
-            with _logging_to(self.folder / TRAIN_LOG, screen):
+            self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))
+            with _logging_to(self.folder / TRAIN_LOG, screen, self.warnings):
                 (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
                 try:
                     yield
@@ -138,7 +139,9 @@ class Run:
                     raise
                 except Exception as error:
                     LOG.exception("the run failed", extra={"for_file": True})
-                    write_result(self.folder, failure(f"{type(error).__name__}: {error}", self.known))
+                    write_result(
+                        self.folder, failure(f"{type(error).__name__}: {error}", self.partial_result)
+                    )
                     raise
 
     def _told(self, remedy: str) -> str:
@@ -159,12 +162,27 @@ class Run:
         return time.perf_counter() - self.started
 
 
+class _WarningCollector(logging.Handler):
+    def __init__(self, warnings: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.warnings = warnings
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is None:
+            self.warnings.append(record.getMessage().removeprefix("warning: "))
+
+
 @contextlib.contextmanager
-def _logging_to(path: Path, screen: logging.Handler) -> Iterator[None]:
+def _logging_to(path: Path, screen: logging.Handler, warnings: list[str]) -> Iterator[None]:
+    """Log to a file and to the screen, and append the warnings to a list."""
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lightning = logging.getLogger("pytorch_lightning")
-    handlers: list[tuple[logging.Logger, logging.Handler]] = [(LOG, file), (LOG, screen), (lightning, file)]
+    collector = _WarningCollector(warnings)
+    handlers: list[tuple[logging.Logger, logging.Handler]] = [
+        *((LOG, handler) for handler in (file, screen, collector)),
+        (lightning, file),
+    ]
     before = LOG.level, lightning.propagate, list(lightning.handlers)
     LOG.setLevel(logging.INFO)
     lightning.propagate, lightning.handlers = False, []

@@ -5,7 +5,7 @@ from typing import Any
 
 from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.baselines.run import BaselineReports
+from twotower.evaluation.baselines.run_baselines import BaselineReports
 from twotower.evaluation.evaluator import Report
 from twotower.runs.defaults import defaults_of
 from twotower.runs.fingerprint import DATA_KEYS, DEFAULT_MONITOR, configuration, fingerprint, shaping_training
@@ -130,7 +130,7 @@ def _is_of(key: str, split: str) -> bool:
     return key.partition("/")[0] == split
 
 
-def valid_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
+def with_validation_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
     """Return the quality of towers with an earlier run's validation figures where it has none of its own."""
     earlier = before.plain("metrics", "intervals", "slices", "evaluated")
     return dict(quality) | {

@@ -29,7 +29,7 @@ def find(root: Path, fingerprint: str) -> Path | None:
     return run if same and entry["files"] else None
 
 
-def runs_of_notes(root: Path) -> Iterator[tuple[Path, Path]]:
+def recorded_trainings(root: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the file of each note and the folder of the run that it names; a damaged note names the root."""
     for path in sorted(_folder(root).glob("*.json")):
         try:

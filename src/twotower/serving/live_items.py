@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.data.column import fits_64_bits, is_whole
+from twotower.data.source_column import fits_64_bits, is_whole
 from twotower.data.vocabulary import Vocabulary
 
 ItemId = int | str

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.data.column import MAX_LENGTH, fits_64_bits, is_text_id
+from twotower.data.source_column import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature

@@ -15,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.data.table_reader import is_parquet, read
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.parts import Written, write_in_parts
+from twotower.files.part_files import Written, write_in_parts
 from twotower.files.plain_values import fingerprint_of
 from twotower.serving.live_items import UserId, rows_of
 from twotower.serving.requests import Request
@@ -88,7 +88,7 @@ def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request, schema: p
 def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[str, Any]:
     asked = {field.name: getattr(rules, field.name) for field in dataclasses.fields(rules)}
     return {
-        "door": "recommend",
+        "command": "recommend",
         "bundle": retriever.bundle.manifest.sha256,
         "users": len(ids),
         "users_sha256": fingerprint_of(list(ids)),

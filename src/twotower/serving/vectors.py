@@ -14,7 +14,7 @@ import torch
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import ITEM_ID, USER_ID
-from twotower.files.parts import write_in_parts
+from twotower.files.part_files import write_in_parts
 from twotower.serving.live_items import Floats
 from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
 from twotower.serving.towers import ServingTowers, are_valid, towers_of
@@ -71,7 +71,7 @@ def write_vectors(
         lists = pa.FixedSizeListArray.from_arrays(flat, type=lists_kind)
         return pa.table([pa.array(ids[rows - 1].tolist(), id_kind), lists], schema=schema)
 
-    plan = {"door": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
+    plan = {"command": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
     plan |= {"context": dict(context)} if context else {}
     written = write_in_parts(out, plan, -(-len(ids) // size), part)
     if written.num_rows != len(ids):

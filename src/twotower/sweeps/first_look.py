@@ -13,8 +13,8 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
 from twotower.config.spec import PositiveFloat, PositiveInt, Share
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
-from twotower.runs.outcome import Outcome, lowest_is_best, outcome_of
-from twotower.runs.result import Result, read_ending
+from twotower.runs.outcome import Outcome, lowest_is_best, make_outcome
+from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.job import Job, SweepContext, dataset_of
 from twotower.sweeps.sweep import Sweep
 
@@ -90,7 +90,7 @@ class FirstLook(Sweep):
         self.outcomes: dict[str, Outcome] = {}
         again = {"failed"} if context.retry_failed else set()
         for job in (job for recipe in self.recipes for job in recipe.jobs):
-            result = read_ending(job.folder)
+            result = read_result_or_failure(job.folder)
             if result is not None and result.status not in again:
                 self.ended(job, result)
         self.before = list(self.outcomes)
@@ -178,7 +178,7 @@ class FirstLook(Sweep):
     def ended(self, job: Job, result: Result | None) -> None:
         """Keep how a job ended."""
         seconds = 0.0 if result is None else result.timing.get("total_seconds", 0.0)
-        self.outcomes[job.name] = outcome_of(job.name, job.folder, result, seconds, False)
+        self.outcomes[job.name] = make_outcome(job.name, job.folder, result, seconds, False)
 
     def ranked(self, sample: bool) -> list[Recipe]:
         """Return the recipes that have a figure, on the sample or on all users, best first.

@@ -9,9 +9,9 @@ from typing import Any
 from twotower.reports.compare.run_frame import make_frame, read_runs, records
 from twotower.reports.compare.run_groups import baseline_rows
 from twotower.reports.compare.verdicts import compare_pairs
-from twotower.runs.directions import higher_is_better
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import Outcome
-from twotower.runs.result import read_ending
+from twotower.runs.result import read_result_or_failure
 from twotower.sweeps.first_look import FirstLook, Recipe
 
 Baselines = Mapping[str, float]
@@ -75,7 +75,7 @@ def _baselines(look: FirstLook, jobs: list[str]) -> Baselines:
     """Return the baselines' figures, which are the same in all jobs on the same users."""
     found: dict[str, float] = {}
     for outcome in (look.outcomes[name] for name in jobs if name in look.outcomes):
-        result = read_ending(outcome.folder) if outcome.finished else None
+        result = read_result_or_failure(outcome.folder) if outcome.finished else None
         for name, figures in {} if result is None else result.baselines.items():
             if look.context.monitor in figures:
                 found.setdefault(name, figures[look.context.monitor])

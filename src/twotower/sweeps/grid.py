@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from twotower.config.errors import InputError
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
-from twotower.runs.result import Result, read_ending
+from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.sweep import Sweep
 
@@ -28,7 +28,7 @@ class Grid(Sweep):
     def __init__(self, config: Config, context: SweepContext) -> None:
         super().__init__(config, context)
         self.jobs = context.jobs(self._combinations(), "the jobs of this sweep")
-        results = [(job, read_ending(job.folder)) for job in self.jobs]
+        results = [(job, read_result_or_failure(job.folder)) for job in self.jobs]
         again = {None, "failed"} if context.retry_failed else {None}
         self.waiting = [job for job, result in results if (result and result.status) in again]
         self.skipped = [job for job in self.jobs if job not in self.waiting]

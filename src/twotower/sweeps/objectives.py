@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from twotower.config.problems import Problem, nearest
 from twotower.evaluation.user_values import k_of
-from twotower.runs.directions import INDEX_FIGURES, higher_is_better
+from twotower.runs.higher_is_better import INDEX_FIGURES, higher_is_better
 from twotower.runs.result import Result
 
 if TYPE_CHECKING:

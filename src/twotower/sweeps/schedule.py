@@ -11,8 +11,8 @@ from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.fingerprint import changed_keys
-from twotower.runs.outcome import Outcome, outcome_of
-from twotower.runs.result import Result, read_ending, write_result
+from twotower.runs.outcome import Outcome, make_outcome
+from twotower.runs.result import Result, read_result_or_failure, write_result
 from twotower.runs.sections import failure, training_identity
 from twotower.sweeps.job import Job, dataset_of
 from twotower.sweeps.sweep import Sweep
@@ -33,7 +33,7 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
         launcher: where; already entered.
         console: told how it goes.
     """
-    outcomes = [_outcome(job, read_ending(job.folder), 0.0, True) for job in sweep.done_before()]
+    outcomes = [_outcome(job, read_result_or_failure(job.folder), 0.0, True) for job in sweep.done_before()]
     for outcome in outcomes:
         console.job_ended(outcome)
     running: dict[Future[int], tuple[Job, float]] = {}
@@ -51,7 +51,7 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             launcher.stop()
         for future in wait(running, None if is_over else BEAT_SECONDS, FIRST_COMPLETED).done:
             job, began = running.pop(future)
-            result = read_ending(job.folder) if is_over else settle(job, future)
+            result = read_result_or_failure(job.folder) if is_over else settle(job, future)
             sweep.ended(job, result)
             outcomes.append(_outcome(job, result, time.perf_counter() - began, False))
             console.job_ended(outcomes[-1])
@@ -63,12 +63,12 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
 
 
 def _outcome(job: Job, result: Result | None, seconds: float, skipped: bool) -> Outcome:
-    return outcome_of(job.name, job.folder, result, seconds, skipped, job.tries)
+    return make_outcome(job.name, job.folder, result, seconds, skipped, job.tries)
 
 
 def settle(job: Job, ended: "Future[int]") -> Result | None:
     """Return the result of a job that has ended; one that died without a word is given a failed one."""
-    result = read_ending(job.folder)
+    result = read_result_or_failure(job.folder)
     if result is not None:
         return result
     died = str(ended.exception() or "the job ended without a result")
@@ -79,7 +79,7 @@ def settle(job: Job, ended: "Future[int]") -> Result | None:
             write_result(job.folder, failure(died, known))
     except InputError:  # another process is at work on this run, and will say how it ended
         return failed
-    return read_ending(job.folder)
+    return read_result_or_failure(job.folder)
 
 
 def stale(jobs: Iterable[Job]) -> list[str]:
@@ -94,7 +94,7 @@ def stale(jobs: Iterable[Job]) -> list[str]:
     outdated: list[str] = []
     datasets: dict[str, RetrievalDataset] = {}  # which the jobs of a sweep mostly share
     for job in jobs:
-        result = read_ending(job.folder)
+        result = read_result_or_failure(job.folder)
         if result is None or result.data.fingerprint is None:
             continue
         specs = json.dumps([job.settings[key] for key in ("data", "split", "features")])

@@ -13,7 +13,7 @@ from twotower.config.problems import Problem, raise_problems
 from twotower.config.spec import PositiveInt, Seed
 from twotower.runs.fingerprint import NOT_SHAPING, flat
 from twotower.runs.folder_name import short_words, trial_name
-from twotower.runs.result import Result, read_ending
+from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.objectives import Direction, objective_problems, values_of, way_of
 from twotower.sweeps.pruning import PrunerName
@@ -140,7 +140,7 @@ class Search(Sweep):
         for trial in dead:
             self.trials.take_over(trial)
             job = self._job(trial)
-            result = read_ending(job.folder)
+            result = read_result_or_failure(job.folder)
             if result is None or (trial.user_attrs["again"] and result.status == "failed"):
                 LOG.info("trial %s goes on: the process that ran it is gone", job.name)
                 return job, False

@@ -15,7 +15,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.scoring.batch import Batch
 from twotower.training.batches import TrainBatches
-from twotower.training.windows import there_are
+from twotower.training.history_windows import there_are
 
 
 class BasketBatches(TrainBatches):

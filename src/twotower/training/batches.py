@@ -17,8 +17,8 @@ from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import Slots
 from twotower.training.examples import OwnImpressions, examples_of
+from twotower.training.history_windows import HistoryWindows, there_are
 from twotower.training.order import BlockOrder, Order
-from twotower.training.windows import Windows, there_are
 
 if TYPE_CHECKING:
     from twotower.training.objectives.objective import Objective
@@ -71,10 +71,12 @@ class TrainBatches:
         self.weights = weights if num_draws is None else np.ones_like(weights)
         self.examples = examples_of(interactions, strict, labelled)
         self.items, self.times = (
-            Windows(interactions.items, history_length),
-            Windows(interactions.times, history_length),
+            HistoryWindows(interactions.items, history_length),
+            HistoryWindows(interactions.times, history_length),
         )
-        self.events = None if interactions.events is None else Windows(interactions.events, history_length)
+        self.events = (
+            None if interactions.events is None else HistoryWindows(interactions.events, history_length)
+        )
         self.query_negatives = (
             OwnImpressions(interactions, num_query_negatives, seed) if num_query_negatives else None
         )

@@ -72,7 +72,7 @@ def carry_towers(
     if interactions is not None:
         own["trained_items"][torch.from_numpy(np.unique(interactions.items).astype(np.int64))] = True
     model.load_state_dict(own)
-    model.item_bias.go_on(before.item_bias, item_rows, interactions)
+    model.item_bias.warm_start(before.item_bias, item_rows, interactions)
     return origins | {f"{ITEM_BIAS}{name}": places for name, places in of_bias.items()}
 
 

@@ -1,4 +1,4 @@
-"""The LightningModule: it passes batches to the rooms and logs what they say."""
+"""The LightningModule: it passes batches to the components and logs their values."""
 
 from collections.abc import Callable
 from functools import partial

@@ -12,8 +12,8 @@ from pytorch_lightning import Callback
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
+from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.exact import evaluate_towers
 from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches

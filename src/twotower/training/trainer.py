@@ -68,7 +68,7 @@ class TrainerChoice(Component):
         at most a twentieth of the time."""
         keep_optimizer_state: bool = False
         """Keep the last checkpoint, with the state of the optimizer, after the training has ended, so that
-        `continue=` starts from it. Otherwise the checkpoints of a run that has ended hold weights only."""
+        `warm_start=` starts from it. Otherwise the checkpoints of a run that has ended hold weights only."""
         log_every_steps: PositiveInt = 20
         """How often scalars are written."""
         progress_bar: bool = True

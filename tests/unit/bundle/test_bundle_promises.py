@@ -72,7 +72,7 @@ SETTINGS: dict[str, tuple[str, str, Any, str]] = {
     "a width that is a text": (layout.CONFIG, "item_tower.widths", ["16"], r"item_tower.widths.0: .*integer"),
     "a width below one": (layout.CONFIG, "item_tower.widths", [-1], "greater than 0"),
     "no tower": (layout.CONFIG, "item_tower", None, "item_tower: Input should be a valid dict"),
-    "a tower of another room": (
+    "a tower of another package": (
         *(layout.CONFIG, "item_tower._target_", "twotower.losses.bce.Bce", "is not a Tower"),
     ),
     "an argument that there is not": (layout.CONFIG, "item_bias.x", 1, "item_bias.x: Extra inputs"),

@@ -165,7 +165,7 @@ def test_pickle_in_an_array_is_refused(whole, tmp_path):
     refused(folder, layout.ITEM_VECTORS, "pickle")
 
 
-def test_a_spec_that_names_a_class_of_another_room_is_refused(whole, tmp_path):
+def test_a_spec_that_names_a_class_of_another_package_is_refused(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "bundle")
     entry = json.loads((folder / MANIFEST).read_text())["index"]
     change(folder, index=entry | {"spec": {"_target_": "subprocess.Popen", "args": ["true"]}})

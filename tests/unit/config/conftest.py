@@ -10,11 +10,11 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def refusal() -> Refusal:
-    """What a door says to mistaken overrides."""
+    """What a command says to mistaken overrides."""
 
-    def of(*overrides: str, door: str = "train") -> str:
+    def of(*overrides: str, command: str = "train") -> str:
         with pytest.raises(InputError) as caught:
-            checked(door, list(overrides))
+            checked(command, list(overrides))
         return str(caught.value)
 
     return of

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config import memory
 from twotower.config.memory import beyond_memory, usable_bytes
 from twotower.pipeline.run_config import problems_of

@@ -98,7 +98,7 @@ def test_every_mistake_is_told_with_its_key_and_what_is_valid() -> None:
             "no choice": {"wheels": 2},
             "nothing": None,
             "stranger": {TARGET: f"{HERE}.Train"},
-            "of another room": {TARGET: "twotower.losses.bce.Bce"},
+            "of another package": {TARGET: "twotower.losses.bce.Bce"},
             "not set": BICYCLE | {"bell": "???"},
         },
         "size": "???",
@@ -109,14 +109,14 @@ def test_every_mistake_is_told_with_its_key_and_what_is_valid() -> None:
     assert told.keys() == {
         *("mine.wheels", "mine.bel", "nam", "size"),
         *("others.abstract._target_", "others.missing.bell", "others.no choice", "others.nothing"),
-        *("others.stranger._target_", "others.of another room._target_", "others.not set.bell"),
+        *("others.stranger._target_", "others.of another package._target_", "others.not set.bell"),
     }
     assert told["mine.wheels"] == "expected greater than 0, got 0"
     assert told["mine.bel"] == "unknown key; did you mean 'bell'? valid: bell, wheels"
     assert told["nam"].startswith("unknown key; did you mean 'name'?")
     assert told["others.abstract._target_"].endswith("is what its choices extend; name one of them")
     assert told["others.no choice"] == "expected a choice with a _target_, got {'wheels': 2}"
-    assert told["others.of another room._target_"] == "'twotower.losses.bce.Bce' is not a Vehicle"
+    assert told["others.of another package._target_"] == "'twotower.losses.bce.Bce' is not a Vehicle"
     for key in ("others.missing.bell", "others.not set.bell", "size"):
         assert told[key] == "required, but not set"
 

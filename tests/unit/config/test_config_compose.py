@@ -64,7 +64,7 @@ def test_the_command_line_wins_over_an_experiment(experiment: list[str]) -> None
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
-def test_experiments_of_the_house_win_over_train_yaml_and_lose_to_the_command_line(path: Path) -> None:
+def test_built_in_experiments_win_over_train_yaml_and_lose_to_the_command_line(path: Path) -> None:
     assert compose("train", [f"experiment={path.stem}"])["name"] == path.stem
     assert compose("train", [f"experiment={path.stem}", "name=mine"])["name"] == "mine"
 

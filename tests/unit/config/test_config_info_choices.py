@@ -14,7 +14,7 @@ from twotower.config.errors import InputError
 from twotower.config.spec import Count, DropoutRate, Width
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
-DOORS = {
+COMMANDS = {
     "train": {path.parent.name for path in FILES},
     "reindex": {"index"},
     "evaluate": {"metrics", "baselines"},
@@ -26,10 +26,10 @@ def named(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def listed(door: str) -> dict[str, dict[str, tuple[str, str]]]:
+def listed(command: str) -> dict[str, dict[str, tuple[str, str]]]:
     """Group -> choice -> its mark and its line."""
     found: dict[str, dict[str, tuple[str, str]]] = {}
-    for section in choices_text(CONF, door, choices).split("\n\n"):
+    for section in choices_text(CONF, command, choices).split("\n\n"):
         heading, *lines = section.split("\n")
         group = heading.removesuffix(NONE).removesuffix(OWN)
         found[group] = {}
@@ -39,10 +39,10 @@ def listed(door: str) -> dict[str, dict[str, tuple[str, str]]]:
     return found
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_group_of_a_door_lists_every_choice(door: str) -> None:
-    found = listed(door)
-    assert found.keys() == DOORS[door]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_group_of_a_command_lists_every_choice(command: str) -> None:
+    found = listed(command)
+    assert found.keys() == COMMANDS[command]
     for group, names in found.items():
         assert list(names) == sorted(path.stem for path in FILES if path.parent.name == group)
 
@@ -56,17 +56,17 @@ def test_every_choice_says_what_it_is_and_not_only_how_it_is_typed(path: Path) -
     assert "@package" not in words
 
 
-def test_each_door_s_defaults_are_marked_and_nothing_else() -> None:
-    for door in DOORS:
+def test_each_command_s_defaults_are_marked_and_nothing_else() -> None:
+    for command in COMMANDS:
         defaults: dict[str, str] = {}
-        for entry in plain_file(door)["defaults"]:
+        for entry in plain_file(command)["defaults"]:
             defaults |= entry if isinstance(entry, dict) else {}
-        for group, names in listed(door).items():
+        for group, names in listed(command).items():
             default = defaults[group]
             expected = defaults["data"] if default == "${data}" else default
             marked = [name for name, (mark, _) in names.items() if mark == "*"]
             assert marked == ([] if expected in (None, OF_THE_RUN) else [expected])
-            text = f"\n{choices_text(CONF, door, choices)}"
+            text = f"\n{choices_text(CONF, command, choices)}"
             assert (f"\n{group}{NONE}\n" in text) == (expected is None)
             assert (f"\n{group}{OWN}\n" in text) == (expected == OF_THE_RUN)
 

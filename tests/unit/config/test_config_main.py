@@ -1,4 +1,4 @@
-"""`twotower VERB`: which verbs there are, what they say of themselves, what a shell may complete."""
+"""`twotower COMMAND`: the list of commands and their descriptions, what a shell may complete."""
 
 import re
 import shutil
@@ -11,17 +11,19 @@ import pytest
 from twotower.commands import conf
 from twotower.commands import main as command
 from twotower.commands.complete import BASH, completions
-from twotower.commands.main import VERBS, main, overview
+from twotower.commands.main import COMMAND_NAMES, main, overview
 
-VERB_FILES = {path.stem for path in (Path(command.__file__).parent / "verbs").glob("*.py")} - {"__init__"}
+COMMAND_FILES = {path.stem for path in (Path(command.__file__).parent / "entry_points").glob("*.py")} - {
+    "__init__"
+}
 
 
-def test_every_verb_is_listed_with_what_it_does() -> None:
-    assert set(VERBS) == VERB_FILES
+def test_every_command_is_listed_with_what_it_does() -> None:
+    assert set(COMMAND_NAMES) == COMMAND_FILES
     lines = overview().splitlines()
     assert max(map(len, lines)) <= 120
-    for verb in VERBS:
-        assert any(re.match(rf"  {verb} +[A-Z].*\.$", line) for line in lines)
+    for name in COMMAND_NAMES:
+        assert any(re.match(rf"  {name} +[A-Z].*\.$", line) for line in lines)
 
 
 def left(*words: str, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -31,7 +33,7 @@ def left(*words: str, monkeypatch: pytest.MonkeyPatch) -> object:
     return ended.value.code
 
 
-def test_version_help_and_an_unknown_verb(
+def test_version_help_and_an_unknown_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert left("--version", monkeypatch=monkeypatch) == 0

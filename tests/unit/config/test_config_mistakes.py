@@ -82,7 +82,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "loss._target_",
         "is not a class",
     ),
-    "target of another room": (
+    "target of another package": (
         "loss._target_=twotower.index.flat_ip.FlatIP",
         "loss._target_",
         "is not a Loss",
@@ -158,8 +158,8 @@ def test_a_choice_that_does_not_compose_hides_no_other_mistake(refusal: Refusal)
     assert "\n  seed: has several values" in message
 
 
-def test_doors_that_start_from_a_run_have_fewer_keys(refusal: Refusal) -> None:
-    assert "run: " in refusal(door="reindex")
-    message = refusal("run=x", "seed=3", "index=ivf_pk", door="reindex")
+def test_commands_that_start_from_a_run_have_fewer_keys(refusal: Refusal) -> None:
+    assert "run: " in refusal(command="reindex")
+    message = refusal("run=x", "seed=3", "index=ivf_pk", command="reindex")
     assert "\n  seed: unknown key" in message
     assert "\n  index: unknown choice 'ivf_pk'; did you mean 'ivf_pq'?" in message

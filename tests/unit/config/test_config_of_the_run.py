@@ -1,4 +1,4 @@
-"""Doors that start from a run: what is typed changes the run's own settings, what is not typed stays."""
+"""Commands that start from a run: what is typed changes the run's own settings, what is not typed stays."""
 
 import copy
 import sys
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.door import run_door
-from twotower.commands.doors import SWEEP_ONLY
+from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
 
 Refusal = Callable[..., str]
@@ -72,24 +72,24 @@ def test_a_choice_replaces_the_run_s(run: Path) -> None:
 
 
 def test_mistakes_are_found_in_the_run_s_choice_all_at_once(run: Path, refusal: Refusal) -> None:
-    message = refusal(f"run={run}", "index.nporbe=4", "index.nlist=many", "seed=3", door="reindex")
+    message = refusal(f"run={run}", "index.nporbe=4", "index.nlist=many", "seed=3", command="reindex")
     assert message.startswith("3 mistakes in ")
     assert "\n  index.nporbe: unknown key; did you mean 'nprobe'?" in message
     assert "\n  index.nlist: expected a valid integer, got 'many'" in message
     assert "\n  seed: unknown key" in message
     assert "num_subquantizers: unknown key" in refusal(
-        f"run={run}", "index.num_subquantizers=4", door="reindex"
+        f"run={run}", "index.num_subquantizers=4", command="reindex"
     )
     assert "'metrics.kinds.nope' does not exist" in refusal(
-        f"run={run}", "~metrics.kinds.nope", door="evaluate"
+        f"run={run}", "~metrics.kinds.nope", command="evaluate"
     )
 
 
 def test_a_run_that_is_not_there_hides_no_mistake_and_makes_none_up(tmp_path: Path, refusal: Refusal) -> None:
-    message = refusal(f"run={tmp_path}/none", "index=ivf_pk", "seed=3", door="reindex")
+    message = refusal(f"run={tmp_path}/none", "index=ivf_pk", "seed=3", command="reindex")
     assert message.startswith("3 mistakes in ")
     assert f"\n  run: {tmp_path}/none: no run is here" in message
-    assert refusal("index.nprobe=4", door="reindex").split("\n")[1:] == ["  run: required, but not set"]
+    assert refusal("index.nprobe=4", command="reindex").split("\n")[1:] == ["  run: required, but not set"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_run_may_lie_in_any_folder(
 
     monkeypatch.setattr(sys, "argv", ["reindex.py", f"run={quotes}{run}{quotes}", "index.nprobe=4"])
     with pytest.raises(SystemExit) as left:
-        run_door("reindex", task, "words")
+        run_command("reindex", task, "words")
     assert left.value.code == 0
     assert (seen[0]["run"], seen[0]["index"]["nprobe"]) == (str(run), 4)
 
@@ -165,5 +165,5 @@ def test_so_may_one_that_is_resumed(
     seen: list[Path] = []
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / name}"])
     with pytest.raises(SystemExit) as left:
-        run_door("train", lambda *_: 1, "words", {"resume": lambda folder, *_: seen.append(folder) or 0})
+        run_command("train", lambda *_: 1, "words", {"resume": lambda folder, *_: seen.append(folder) or 0})
     assert (left.value.code, seen) == (0, [tmp_path / name])

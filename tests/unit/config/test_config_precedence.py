@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from twotower.commands import conf as files
-from twotower.commands import door, overrides, own_files
+from twotower.commands import overrides, own_files
+from twotower.commands import run_command as command
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
-from twotower.commands.door import run_door
 from twotower.commands.overrides import axis_of, sound_overrides
+from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
 
 LOSSES = {path.stem for path in (CONF / "loss").glob("*.yaml")}
@@ -41,7 +42,7 @@ class Conf:
         path.write_text(text)
 
     def of(self, *overrides: str) -> dict[str, Any]:
-        """As a door composes them."""
+        """As a command composes them."""
         return checked("train", overrides)
 
 
@@ -49,7 +50,7 @@ class Conf:
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
-    for module in (door, files):
+    for module in (command, files):
         monkeypatch.setattr(module, "CONF", place)
     for module in (files, overrides, own_files):
         monkeypatch.setattr(module, "LOCAL", place / "local")
@@ -180,12 +181,12 @@ def printed(
 ) -> str:
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     with pytest.raises(SystemExit) as left:
-        run_door("train", lambda settings, overrides: 1, "words")
+        run_command("train", lambda settings, overrides: 1, "words")
     assert left.value.code == 0
     return capsys.readouterr().out
 
 
-def test_choices_of_one_s_own_are_listed_with_the_house_s(
+def test_choices_of_one_s_own_are_listed_with_the_built_in_ones(
     conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     conf.write("local/loss/mine.yaml", MINE)

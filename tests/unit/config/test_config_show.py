@@ -34,7 +34,7 @@ def test_a_part_is_a_file_of_a_choice_and_a_value_stands_alone(capsys: pytest.Ca
     assert text.startswith("# @package loss\n_target_: twotower.losses.bce.Bce\n")
     assert printed(capsys, "-c", "job", "-p", "loss", DATA, "loss=bce") == text
     assert printed(capsys, "-c", "job", "-p", "loss.learned_temperature", DATA, "loss=bce") == "false\n"
-    assert printed(capsys, "-c", "job", "-p", "tour", DATA) == "null\n"
+    assert printed(capsys, "-c", "job", "-p", "walkthrough", DATA) == "null\n"
     everything = printed(capsys, "-c", "job", DATA)
     assert printed(capsys, "-c", "job", "-p", "_global_", DATA) == everything
     with pytest.raises(InputError, match=r"--package los: there is no such part; did you mean 'loss'\?"):

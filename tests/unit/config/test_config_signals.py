@@ -31,7 +31,7 @@ sys.exit(status)
 
 
 def ended(body: str = "pass", before: str = "", after: str = "") -> tuple[int, str, str]:
-    """Return exit status, output and errors of a door that works so."""
+    """Return exit status, output and errors of a command that works so."""
     script = WORK.format(body=body, before=before, after=after)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
@@ -57,7 +57,7 @@ def test_a_library_that_heard_of_sigterm_alone_is_no_success() -> None:
 
 
 @pytest.mark.parametrize("name", STOPPED)
-def test_before_anything_is_begun_a_door_leaves_at_once(name: str) -> None:
+def test_before_anything_is_begun_a_command_leaves_at_once(name: str) -> None:
     status, words = STOPPED[name]
     assert ended(before=f"signal.raise_signal(signal.{name})") == (
         status,

@@ -9,7 +9,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.config.spec import locate
 from twotower.config.trust import check_targets, targets
-from twotower.pipeline import job
+from twotower.pipeline import run_job as job
 from twotower.runs.run import Run
 from twotower.towers.tower import Tower
 
@@ -63,9 +63,9 @@ def test_whatever_an_import_does_there_is_no_class(target: Any) -> None:
 
 def test_a_class_of_others_is_not_reached_through_a_module_of_ours() -> None:
     with pytest.raises(
-        InputError, match=r"'twotower.pipeline.train.Path' is pathlib[\w.]*\.Path; name it so"
+        InputError, match=r"'twotower.pipeline.train_run.Path' is pathlib[\w.]*\.Path; name it so"
     ):
-        locate("twotower.pipeline.train.Path")
+        locate("twotower.pipeline.train_run.Path")
     with pytest.raises(InputError, match=r"'twotower\.losses\.bce\.Bce' is not a Tower"):
         Tower.Config.chosen({"_target_": "twotower.losses.bce.Bce"}, "user_tower")
 
@@ -100,7 +100,9 @@ def test_a_job_that_is_gone_on_with_may_name_what_was_typed_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted: list[Any] = []
-    monkeypatch.setattr("twotower.pipeline.train.resume", lambda folder, watch, names: trusted.append(names))
+    monkeypatch.setattr(
+        "twotower.pipeline.train_run.resume", lambda folder, watch, names: trusted.append(names)
+    )
     settings = {"seed": 1, "loss": {"_target_": "mine.losses.Mine"}}
     Run.create(tmp_path / "job", settings)
     payload = {"folder": str(tmp_path / "job"), "settings": settings, "overrides": [], "trial": None}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, Event, Meaning, contexts_of
+from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, ActionSettings, Event, distinct_contexts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.loaded_source import interactions_of
@@ -42,7 +42,7 @@ def tables_of(**columns: Any) -> Tables:
 
 def story() -> Tables:
     words, items = zip(*(text.split() for text in STORY), strict=True)
-    return checked(tables_of(event=words, item_id=items), meaning=Meaning(events=EVENTS))
+    return checked(tables_of(event=words, item_id=items), meaning=ActionSettings(events=EVENTS))
 
 
 def split_of(kind: type[Split], tables: Tables, **settings: Any):  # type: ignore[no-untyped-def]
@@ -55,7 +55,7 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
     tables = checked(tables_of(label=[1, 0, 1, 0]))
     assert tables.actions.roles is not None
     assert tables.actions.roles.tolist() == [POSITIVE, NEGATIVE, POSITIVE, NEGATIVE]
-    tables = checked(tables_of(label=[4.0, 3.5, 5.0, 1.0]), meaning=Meaning(label_threshold=4))
+    tables = checked(tables_of(label=[4.0, 3.5, 5.0, 1.0]), meaning=ActionSettings(label_threshold=4))
     assert tables.actions.roles is not None
     assert tables.actions.roles.tolist() == [POSITIVE, NEGATIVE, POSITIVE, NEGATIVE]
     assert checked(tables_of(label=[1, 1])).actions.roles is None  # all wanted: a log as any other
@@ -64,19 +64,39 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
 @pytest.mark.parametrize(
     ("columns", "meaning", "said"),
     [
-        ({"label": [1, 3]}, Meaning(), "column 'label', row 2: expected 0 or 1 (for other numbers set"),
-        ({"label": [1, None]}, Meaning(), "column 'label', row 2: expected 0 or 1"),
-        ({"label": ["good", 1]}, Meaning(label_threshold=1), "row 1: expected a number, found 'good'"),
-        ({"label": [0, 0]}, Meaning(), "no interaction is positive"),
-        ({"weight": [1, -1]}, Meaning(), "column 'weight', row 2: expected a number, 0 or more, found -1"),
-        ({"event": ["buy", "byu"]}, Meaning(events=EVENTS), "'byu' is not in data.events (buy, noise, shown"),
-        ({"event": ["buy", None]}, Meaning(), "column 'event', row 2: expected a word, found nothing"),
-        ({"weight": [1.0]}, Meaning(label_threshold=4), "data.label_threshold: these interactions have no"),
-        ({"weight": [1.0]}, Meaning(events=EVENTS), "data.events: these interactions have no event"),
+        (
+            {"label": [1, 3]},
+            ActionSettings(),
+            "column 'label', row 2: expected 0 or 1 (for other numbers set",
+        ),
+        ({"label": [1, None]}, ActionSettings(), "column 'label', row 2: expected 0 or 1"),
+        ({"label": ["good", 1]}, ActionSettings(label_threshold=1), "row 1: expected a number, found 'good'"),
+        ({"label": [0, 0]}, ActionSettings(), "no interaction is positive"),
+        (
+            {"weight": [1, -1]},
+            ActionSettings(),
+            "column 'weight', row 2: expected a number, 0 or more, found -1",
+        ),
+        (
+            {"event": ["buy", "byu"]},
+            ActionSettings(events=EVENTS),
+            "'byu' is not in data.events (buy, noise, shown",
+        ),
+        (
+            {"event": ["buy", None]},
+            ActionSettings(),
+            "column 'event', row 2: expected an event type, found nothing",
+        ),
+        (
+            {"weight": [1.0]},
+            ActionSettings(label_threshold=4),
+            "data.label_threshold: these interactions have no",
+        ),
+        ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: these interactions have no event"),
     ],
 )
 def test_what_no_log_can_say_is_refused_by_its_place(
-    columns: dict[str, Any], meaning: Meaning, said: str
+    columns: dict[str, Any], meaning: ActionSettings, said: str
 ) -> None:
     with pytest.raises(InputError) as error:
         checked(tables_of(**columns), meaning=meaning)
@@ -85,7 +105,10 @@ def test_what_no_log_can_say_is_refused_by_its_place(
 
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(InputError) as error:
-        checked(tables_of(label=[2, 1], weight=[-1, 1], event=["byu", "buy"]), meaning=Meaning(events=EVENTS))
+        checked(
+            tables_of(label=[2, 1], weight=[-1, 1], event=["byu", "buy"]),
+            meaning=ActionSettings(events=EVENTS),
+        )
     text = str(error.value)
     assert text.startswith("3 mistakes in the data")
     assert all(f"column {name!r}" in text for name in ("label", "weight", "event"))
@@ -93,12 +116,12 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_a_word_comes_before_a_label_and_weights_multiply() -> None:
     columns = {"label": [1, 0, None, 1], "event": ["buy", "buy", "view", "shown"], "weight": [3, 1, 5, 0.5]}
-    actions = checked(tables_of(**columns), meaning=Meaning(events=EVENTS)).actions
+    actions = checked(tables_of(**columns), meaning=ActionSettings(events=EVENTS)).actions
     assert actions.roles is not None
     assert actions.roles.tolist() == [POSITIVE, NEGATIVE, HISTORY, NEGATIVE]
     assert actions.weights is not None
     assert actions.weights.tolist() == [6, 2, 5, 0.5]
-    assert actions.words == ("buy", "shown", "view")
+    assert actions.event_types == ("buy", "shown", "view")
     assert actions.codes is not None
     assert actions.codes.tolist() == [1, 1, 3, 2]
 
@@ -142,7 +165,7 @@ def test_a_view_is_no_purchase() -> None:
     """An item that was looked at before it is bought is new, and may be recommended."""
     words = ["buy", "buy", "buy", "view", "buy"]
     tables = checked(
-        tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5), meaning=Meaning(events=EVENTS)
+        tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5), meaning=ActionSettings(events=EVENTS)
     )
     windows, names = split_of(LeaveOneOut, tables)
     assert names(windows.test.target_items) == "d"
@@ -157,7 +180,7 @@ def test_an_event_of_role_train_is_an_example_with_a_weight_and_never_a_target()
     words = ["view", "buy", "buy", "view", "buy"]
     tables = checked(
         tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5, label=[0, 1, 1, None, 1]),
-        meaning=Meaning(events=events),
+        meaning=ActionSettings(events=events),
     )
     windows, names = split_of(LeaveOneOut, tables)
     train = windows.train_and_valid
@@ -177,7 +200,7 @@ def test_role_train_with_the_default_weight_trains() -> None:
     events = {"buy": Event.Config(), "view": Event.Config(role="train")}
     tables = checked(
         tables_of(event=["view", "buy", "buy", "buy"], item_id=list("abcd"), user_id=[1] * 4),
-        meaning=Meaning(events=events),
+        meaning=ActionSettings(events=events),
     )
     windows, names = split_of(LeaveOneOut, tables)
     assert windows.train.example_weights is None
@@ -195,11 +218,11 @@ def test_events_of_the_latest_items_stand_where_these_do() -> None:
 
 def test_contexts_are_kept_once() -> None:
     frame = pd.DataFrame({"device": ["phone", "web", "phone", None, None], "hour": [1, 2, 1, 3, 3]})
-    contexts = contexts_of(frame, ["device", "hour"])
+    contexts = distinct_contexts(frame, ["device", "hour"])
     assert contexts is not None
     assert contexts.rows.tolist() == [1, 2, 1, 3, 3]
     assert contexts.table["hour"].tolist() == [1, 2, 3]
-    assert contexts_of(frame, []) is None
+    assert distinct_contexts(frame, []) is None
 
 
 def write_log(folder: Path) -> dict[str, Any]:

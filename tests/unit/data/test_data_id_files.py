@@ -11,7 +11,7 @@ from twotower.config.facts import Facts
 from twotower.data.audit import audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
-from twotower.data.row_order import places_of_rows
+from twotower.data.row_order import row_positions
 from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.pairs import Pairs
 from twotower.data.sources.table_files import TableFiles
@@ -99,14 +99,14 @@ def test_files_of_lists_are_named_together(tmp_path: Path) -> None:
 
 def test_rows_without_an_order_are_given_one_with_test_last() -> None:
     parts = pd.Series(["test", "train", "valid", "train"] * 50)
-    places = places_of_rows(parts, 200, ordered=False)
+    places = row_positions(parts, 200, ordered=False)
     assert sorted(places) == list(range(1, 201))
     by_part = {name: places[(parts == name).to_numpy()] for name in ("train", "valid", "test")}
     assert by_part["train"].max() == 100
     assert (by_part["valid"].min(), by_part["valid"].max()) == (101, 150)
     assert (np.diff(by_part["train"]) < 0).any()  # drawn
-    assert (places == places_of_rows(parts, 200, ordered=False)).all()
-    assert places_of_rows(parts, 200, ordered=True).tolist() == list(range(1, 201))
+    assert (places == row_positions(parts, 200, ordered=False)).all()
+    assert row_positions(parts, 200, ordered=True).tolist() == list(range(1, 201))
 
 
 def test_the_audit_tells_the_order_and_no_dates(tmp_path: Path) -> None:

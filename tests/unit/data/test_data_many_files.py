@@ -9,9 +9,9 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
-from twotower.data.places import places_of
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.table_paths import table_paths
 
 T = 1_700_000_000
 
@@ -114,4 +114,4 @@ def test_a_pattern_may_lie_in_a_hidden_folder(tmp_path: Path) -> None:
     for name in (".cache/_log/a.parquet", ".cache/_log/_b.parquet"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert places_of(f"{tmp_path}/.cache/_log/*.parquet") == [tmp_path / ".cache/_log/a.parquet"]
+    assert table_paths(f"{tmp_path}/.cache/_log/*.parquet") == [tmp_path / ".cache/_log/a.parquet"]

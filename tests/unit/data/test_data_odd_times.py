@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from twotower.data.build_dataset import build_dataset
-from twotower.data.column import Column
+from twotower.data.source_column import SourceColumn
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.times import warning_of_times
@@ -14,7 +14,7 @@ T = 1_700_000_000
 
 def warned(times: list[int]) -> str:
     values = pd.Series(times, index=pd.RangeIndex(2, 2 + len(times), name="line"))
-    return warning_of_times(Column(values, "log.csv", "when")) or ""
+    return warning_of_times(SourceColumn(values, "log.csv", "when")) or ""
 
 
 @pytest.mark.parametrize(

@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
-from twotower.evaluation.baselines import ease, kept
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines import ease, list_cache
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.baselines.budget import Budget, OutOfTime
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
-from twotower.evaluation.baselines.popularity import Popularity
-from twotower.evaluation.baselines.recent_popularity import RecentPopularity
-from twotower.evaluation.baselines.run import request_time, run_baselines
+from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
+from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
+from twotower.evaluation.baselines.run_baselines import request_time, run_baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
 
 CONFIGS = {
-    "popularity": Popularity.Config(),
+    "popularity": PopularityBaseline.Config(),
     "ease": Ease.Config(max_items=3),
 }
 EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_bootstrap=100).build()
 
 
 def test_popularity_counts() -> None:
-    baseline = Popularity.Config().build()
-    baseline.fit(Past(make_history([[1, 3], [3]]), 4, now=9))
+    baseline = PopularityBaseline.Config().build()
+    baseline.fit(BaselineData(make_history([[1, 3], [3]]), 4, now=9))
     scores = baseline.scores(make_history([[], []]), np.array([1, 2]))
     assert scores.tolist() == [[1, 0, 2, 0]] * 2
     assert scores.dtype == np.float32
@@ -39,8 +39,8 @@ def test_popularity_counts() -> None:
 def test_recent_popularity_counts_only_the_window() -> None:
     day = SECONDS_A_DAY
     train = make_history([[1, 1, 2, 3, 4]], times=[0, 0, 9 * day, 9 * day, 10 * day])
-    baseline = RecentPopularity.Config(days=1).build()
-    baseline.fit(Past(train, 4, now=10 * day))
+    baseline = RecentPopularityBaseline.Config(days=1).build()
+    baseline.fit(BaselineData(train, 4, now=10 * day))
     scores = baseline.scores(train, np.array([1]))[0]
     assert np.floor(scores).tolist() == [0, 1, 1, 0]  # item 4 comes at `now`, which is too late
     assert scores[0] > scores[3]  # all-time popularity breaks ties
@@ -48,8 +48,8 @@ def test_recent_popularity_counts_only_the_window() -> None:
 
 def test_recent_popularity_of_an_empty_window_is_popularity() -> None:
     train = make_history([[2, 2, 1]])
-    baseline = RecentPopularity.Config(days=1).build()
-    baseline.fit(Past(train, 3, now=100 * SECONDS_A_DAY))
+    baseline = RecentPopularityBaseline.Config(days=1).build()
+    baseline.fit(BaselineData(train, 3, now=100 * SECONDS_A_DAY))
     assert np.argsort(-baseline.scores(train, np.array([1]))[0]).tolist() == [1, 0, 2]
 
 
@@ -59,7 +59,7 @@ def test_ease_equals_the_closed_form() -> None:
     P = np.linalg.inv(X.T @ X + 2.0 * np.eye(4))
     B = np.eye(4) - P / np.diag(P)
     baseline = Ease.Config(regularisation=2.0).build()
-    baseline.fit(Past(train, 4, now=9))
+    baseline.fit(BaselineData(train, 4, now=9))
     np.testing.assert_allclose(baseline.scores(train, np.arange(1, 5)), X @ B, atol=1e-6)
 
 
@@ -67,7 +67,7 @@ def test_ease_of_fewer_users_than_items_equals_the_closed_form_by_hand() -> None
     # One user with items 1 and 2 of three, r = 1: P = inverse of [[2, 1, 0], [1, 2, 0], [0, 0, 1]]
     # = [[2/3, -1/3, 0], [-1/3, 2/3, 0], [0, 0, 1]], so B = I - P / diag(P) has B_12 = B_21 = 1/2, else 0.
     baseline = Ease.Config(regularisation=1.0).build()
-    baseline.fit(Past(make_history([[1, 2]]), 3, now=9))
+    baseline.fit(BaselineData(make_history([[1, 2]]), 3, now=9))
     scores = baseline.scores(make_history([[1], [1, 2], [3]]), np.array([1, 2, 3]))
     np.testing.assert_allclose(scores, [[0, 0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], atol=1e-7)
 
@@ -87,7 +87,7 @@ def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch
 
 def test_ease_gives_popularity_to_users_without_history() -> None:
     baseline = Ease.Config(regularisation=2.0).build()
-    baseline.fit(Past(make_history([[1, 2], [2]]), 3, now=9))
+    baseline.fit(BaselineData(make_history([[1, 2], [2]]), 3, now=9))
     assert baseline.scores(make_history([[1], []]), np.array([2]))[0].tolist() == [1, 2, 0]
 
 
@@ -130,10 +130,10 @@ class Stopwatch:
         return self.now
 
 
-class Slow(Popularity):
+class Slow(PopularityBaseline):
     """Takes a minute for each block of users."""
 
-    class Config(Popularity.Config):
+    class Config(PopularityBaseline.Config):
         """Nothing to set."""
 
     clock: ClassVar[Stopwatch]
@@ -150,7 +150,11 @@ def test_a_baseline_is_ended_between_blocks_once_the_time_is_over(monkeypatch: p
     monkeypatch.setattr(Slow, "clock", Stopwatch(), raising=False)
     monkeypatch.setattr(Slow, "blocks", [], raising=False)
     holdout = make_holdout(targets=[[3], [2], [1]], histories=[[1, 2], [1], [2]])
-    configs = {"first": Popularity.Config(), "slow": Slow.Config(), "last": Popularity.Config()}
+    configs = {
+        "first": PopularityBaseline.Config(),
+        "slow": Slow.Config(),
+        "last": PopularityBaseline.Config(),
+    }
     budget = Budget(100, Slow.clock)
     found = run_baselines(configs, EVALUATOR, holdout, holdout.history, 4, budget=budget)
     assert Slow.blocks == [1, 2]  # users, one a block: the third does not begin
@@ -195,7 +199,7 @@ def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:
     assert request_time(holdout, train) == 51
 
 
-@pytest.mark.parametrize("kind", [Popularity, RecentPopularity, Ease])
+@pytest.mark.parametrize("kind", [PopularityBaseline, RecentPopularityBaseline, Ease])
 def test_only_ease_minds_the_size(kind: type[Baseline]) -> None:
     assert (kind.Config().skip_reason(10**6) is None) == (kind is not Ease)
 
@@ -210,7 +214,7 @@ def test_a_regularisation_that_vanishes_beside_the_counts_is_told_with_its_key()
 def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "WORTH_KEEPING", 0.0)
+    monkeypatch.setattr(list_cache, "WORTH_KEEPING", 0.0)
     made: list[float] = []
 
     def take(regularisation: float, data: str = "data") -> list[list[int]]:
@@ -220,7 +224,7 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
             made.append(regularisation)
             return np.array([[3, 1, 0]])
 
-        return kept.KeptLists(tmp_path, (data, 100), ()).take(config, make).tolist()
+        return list_cache.ListCache(tmp_path, (data, 100), ()).take(config, make).tolist()
 
     assert take(2.0) == take(2.0) == [[3, 1, 0]]
     assert made == [2.0]
@@ -235,17 +239,17 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
 def test_a_baseline_of_another_package_is_asked_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Listed(Popularity):
+    class Listed(PopularityBaseline):
         """Recommends what a file says."""
 
-        class Config(Popularity.Config):
+        class Config(PopularityBaseline.Config):
             path: str
 
-    monkeypatch.setattr(kept, "WORTH_KEEPING", 0.0)
+    monkeypatch.setattr(list_cache, "WORTH_KEEPING", 0.0)
     path = tmp_path / "rows.txt"
     for row in (3, 1):
         path.write_text(str(row))
-        lists = kept.KeptLists(tmp_path / "kept", (), ())
+        lists = list_cache.ListCache(tmp_path / "kept", (), ())
         rows = lists.take(Listed.Config(path=str(path)), lambda: np.loadtxt(path, dtype=np.int64, ndmin=2))
         assert rows.tolist() == [[row]]
 

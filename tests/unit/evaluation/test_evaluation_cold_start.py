@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.vocabulary import Vocabulary
 from twotower.evaluation.cold_start import cold_start, embed_as_new, expected_recalls, live_index
-from twotower.evaluation.content import content_of
 from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.item_content import item_content
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
@@ -181,7 +181,7 @@ def test_content_is_tf_idf_of_tags_and_categories_without_the_id() -> None:
         "price": Numeric(Numeric.Config(column="price")),
     }
     known = np.array([True, True, True, False])
-    content = content_of(FeatureTable.fit(features, table, np.array([1, 2, 3]), "items"), known)
+    content = item_content(FeatureTable.fit(features, table, np.array([1, 2, 3]), "items"), known)
     assert content is not None
     # Of three known items two have x, two y, one z; the tag that only the cold item has is not known.
     twice, once = 1 + np.log(4 / 3), 1 + np.log(4 / 2)
@@ -195,7 +195,7 @@ def test_numbers_count_where_there_is_nothing_else() -> None:
     items = FeatureTable.fit(
         {"price": Numeric(Numeric.Config(column="price"))}, table, np.array([1, 2]), "items"
     )
-    content = content_of(items, np.array([True, True, False]))
+    content = item_content(items, np.array([True, True, False]))
     assert content is not None
     np.testing.assert_allclose(content.toarray(), [[-1, 0], [1, 0], [1, 0]])
 
@@ -203,7 +203,7 @@ def test_numbers_count_where_there_is_nothing_else() -> None:
 def test_items_known_by_id_alone_have_no_content() -> None:
     table = pd.DataFrame({"item_id": [1, 2]})
     items = FeatureTable.fit({"own": Id(Id.Config(column="item_id", dim=2))}, table, np.array([1]), "items")
-    assert content_of(items, np.array([True, False])) is None
+    assert item_content(items, np.array([True, False])) is None
 
 
 def test_each_kind_of_content_weighs_the_same() -> None:
@@ -212,6 +212,6 @@ def test_each_kind_of_content_weighs_the_same() -> None:
         "kind": Categorical(Categorical.Config(column="kind", dim=2)),
         "place": Vector(Vector.Config(column="place")),
     }
-    content = content_of(FeatureTable.fit(features, table, np.array([1, 2]), "i"), np.array([True, True]))
+    content = item_content(FeatureTable.fit(features, table, np.array([1, 2]), "i"), np.array([True, True]))
     assert content is not None
     np.testing.assert_allclose((content @ content.T).toarray(), [[1, 0.5], [0.5, 1]], rtol=1e-6)

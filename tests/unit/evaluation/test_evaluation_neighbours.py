@@ -9,12 +9,12 @@ from scipy import sparse
 
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import item_knn
-from twotower.evaluation.baselines.baseline import Past
+from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.content_knn import ContentKnn
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.ials import LACKING, Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
-from twotower.evaluation.baselines.run import run_baselines
+from twotower.evaluation.baselines.run_baselines import run_baselines
 from twotower.evaluation.baselines.trend_ease import TrendEase
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
@@ -26,7 +26,7 @@ LISTS = st.lists(st.lists(st.integers(1, 6), max_size=6), min_size=1, max_size=8
 def test_item_neighbours_are_those_that_share_most_users() -> None:
     train = make_history([[1, 2], [1, 2], [2, 3], [1]])  # 3, 3 and 1 users; two have 1 and 2, one 2 and 3
     baseline = ItemKnn.Config(neighbours=1, shrinkage=1).build()
-    baseline.fit(Past(train, 3, now=9))
+    baseline.fit(BaselineData(train, 3, now=9))
     scores = baseline.scores(make_history([[2], [3], []]), np.array([1, 2, 3]))
     # Item 2's one neighbour is 1; so after item 3 all is by popularity, as after nothing.
     by_popularity = [-0.25, -0.25, -0.75]
@@ -44,7 +44,7 @@ def test_item_neighbours_do_not_depend_on_the_blocks(lists: Sequence[Sequence[in
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(item_knn, "BLOCK_NUMBERS", numbers)
             baseline = ItemKnn.Config(neighbours=6).build()
-            baseline.fit(Past(train, 6, now=9))
+            baseline.fit(BaselineData(train, 6, now=9))
             found.append(baseline.scores(train, users))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
@@ -55,19 +55,19 @@ def test_trend_ease_is_ease_times_the_trend() -> None:
     train = make_history([[1, 2], [1, 2, 3], [1, 3], [1], [2]], times=[0, 0, 0, 0, 90, 0, 90, 0, 90])
     train.times[:] *= day
     baseline, plain = TrendEase.Config(exponent=1, days=28).build(), Ease.Config().build()
-    past = Past(train, 3, now=100 * day)
+    past = BaselineData(train, 3, now=100 * day)
     baseline.fit(past), plain.fit(past)
     users = np.arange(1, 6)
     # taken 4, 3 and 2 times, 0, 1 and 2 of them lately, which are a third of all
     trend = np.array([1 / 5, 4 / 4, 7 / 3])
     np.testing.assert_allclose(baseline.scores(train, users), plain.scores(train, users) * trend, rtol=1e-5)
-    nothing_lately = Past(train, 3, now=200 * day)
+    nothing_lately = BaselineData(train, 3, now=200 * day)
     baseline.fit(nothing_lately)
     np.testing.assert_array_equal(baseline.scores(train, users), plain.scores(train, users))
 
 
 def test_what_two_baselines_need_is_computed_once() -> None:
-    past = Past(make_history([[1, 2], [2]]), 2, now=9)
+    past = BaselineData(make_history([[1, 2], [2]]), 2, now=9)
     weights = []
     for config in (Ease.Config(), TrendEase.Config(), Ease.Config(regularisation=1)):
         baseline = config.build()
@@ -79,7 +79,7 @@ def test_what_two_baselines_need_is_computed_once() -> None:
 def test_content_neighbours_are_like_the_mean_of_the_history() -> None:
     content = sparse.csr_array(np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0, 0, 1]]))
     baseline = ContentKnn.Config().build()
-    baseline.fit(Past(make_history([[1, 2], [1]]), 4, now=9, content=content))
+    baseline.fit(BaselineData(make_history([[1, 2], [1]]), 4, now=9, content=content))
     scores = baseline.scores(make_history([[1, 2], []]), np.array([1, 2]))
     np.testing.assert_allclose(scores[0, :3], [1, 1, 1.4], rtol=1e-6)
     assert scores[0, 3] < 0  # like none of them
@@ -105,7 +105,7 @@ def test_factors_find_groups_and_repeat_to_the_bit() -> None:
     found = []
     for _ in range(2):
         baseline = Ials.Config(factors=2, regularisation=0.1).build()
-        baseline.fit(Past(train, 6, now=9))
+        baseline.fit(BaselineData(train, 6, now=9))
         found.append(baseline.scores(make_history([[1], [6], []]), np.array([1, 2, 3])))
     np.testing.assert_array_equal(*found)
     assert found[0][0, :3].min() > found[0][0, 3:].max()

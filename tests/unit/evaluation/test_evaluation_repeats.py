@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from evaluation_logs import make_history, make_holdout
 
-from twotower.evaluation.baselines.baseline import Past
+from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.bought_before import BoughtBefore
-from twotower.evaluation.baselines.popularity import Popularity
-from twotower.evaluation.baselines.run import run_baselines
+from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
+from twotower.evaluation.baselines.run_baselines import run_baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
 
@@ -44,7 +44,7 @@ def test_a_slice_without_targets_is_left_out() -> None:
 
 def test_bought_before_is_by_frequency_then_recency_then_popularity() -> None:
     baseline = BoughtBefore.Config().build()
-    baseline.fit(Past(make_history([[5, 5, 5, 4, 4, 6]]), 6, now=9))  # popularity: 5, then 4, then 6
+    baseline.fit(BaselineData(make_history([[5, 5, 5, 4, 4, 6]]), 6, now=9))  # popularity: 5, then 4, then 6
     # Item 1 twice; 2 and 3 once, 3 later. User 2: 6 and 4 once at one time, 4 is the more popular.
     log = make_history([[1, 2, 1, 3], [6, 4], []], times=[0, 1, 2, 3, 7, 7])
     scores = baseline.scores(log, np.array([1, 2, 3]))
@@ -59,7 +59,7 @@ def test_bought_before_is_by_frequency_then_recency_then_popularity() -> None:
 
 def test_bought_before_is_run_where_repeats_are_kept() -> None:
     holdout = make_holdout(targets=[[1]], histories=[[1, 1, 2]])
-    configs = {"bought_before": BoughtBefore.Config(), "popularity": Popularity.Config()}
+    configs = {"bought_before": BoughtBefore.Config(), "popularity": PopularityBaseline.Config()}
 
     def run(repeats: bool) -> dict[str, float]:
         data = replace(holdout, repeats=repeats)

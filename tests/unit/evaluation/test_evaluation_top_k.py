@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.evaluation import candidates, half_search, top_k
+from twotower.evaluation import half_search, top_candidates, top_k
 from twotower.evaluation.top_k import ExactSearch, exact_top_k, top_k_of
 
 
@@ -62,7 +62,7 @@ def test_scored_in_bfloat16_first_it_finds_the_same(
     with (
         mock.patch.multiple(top_k, FEWEST_ITEMS=0, ITEMS_A_PLACE=0, is_quick=lambda: True),
         mock.patch.multiple(half_search, BLOCK_USERS=4, TILE_ITEMS=32),
-        mock.patch.object(candidates, "MOST_CANDIDATES", most),
+        mock.patch.object(top_candidates, "MOST_CANDIDATES", most),
     ):
         search = ExactSearch(torch.from_numpy(items))
         rows, scores = search.top(torch.from_numpy(users), k, (positions, columns + 1))

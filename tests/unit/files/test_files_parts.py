@@ -11,7 +11,7 @@ from forks import Fork
 
 from twotower.config.errors import InputError
 from twotower.files.lock import held
-from twotower.files.parts import parts_folder, write_in_parts
+from twotower.files.part_files import parts_folder, write_in_parts
 
 PLAN = {"what": "squares"}
 

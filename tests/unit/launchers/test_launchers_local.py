@@ -11,9 +11,9 @@ import pytest
 from launcher_tasks import is_alive
 
 from twotower.launchers.environment import THREADS, num_cores
+from twotower.launchers.job_process import how_it_ended
 from twotower.launchers.launcher import JobError
 from twotower.launchers.local import Local
-from twotower.launchers.process import how_it_ended
 
 HERE = str(Path(__file__).parent)
 

@@ -9,8 +9,8 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.files.lock import held
 from twotower.files.plain_values import yaml_text
-from twotower.pipeline.clean import Plan, delete, plan
-from twotower.pipeline.clean_report import ending, plan_lines
+from twotower.pipeline.cleanup import Plan, delete, plan
+from twotower.pipeline.cleanup_report import ending, plan_lines
 from twotower.runs import trainings
 from twotower.runs.result import Result, read_result, write_result
 
@@ -116,7 +116,7 @@ def test_what_other_runs_need_stays_or_is_named(tmp_path: Path, monkeypatch: pyt
     root = Path("outputs")
     trainer = make_run(root, "a/trainer")
     reused = make_run(root, "a/reused", training_reused_from="outputs/a/trainer")
-    again = make_run(root, "a/refreshed", refreshed_from="outputs/a/reused")
+    again = make_run(root, "a/refreshed", bundle_rebuilt_from="outputs/a/reused")
     found = plan(root, ALL)
     assert found.dependents == {trainer: [again, reused]}
     assert f"without the checkpoints of {trainer}: the same for {again}, {reused}" in plan_lines(found, ALL)
@@ -133,7 +133,7 @@ def test_what_other_runs_need_stays_or_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
 
     how = {"run": "outputs/a/refreshed", "epochs": 2, "replay": 0.5}
-    going = make_run(root, "a/going", None, {"continue": how})
+    going = make_run(root, "a/going", None, {"warm_start": how})
     found = plan(root, ALL)
     assert paths(found)["checkpoints"] == {reused / "checkpoints", again / "checkpoints"}
     assert found.excluded[trainer / "checkpoints"] == f"{going} continues its towers and has not ended"

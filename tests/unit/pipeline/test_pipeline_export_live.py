@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.pipeline.export_live import export_live, table_paths, told
+from twotower.pipeline.live_export import export_live, table_paths, told
 from twotower.pipeline.live_tables import Grown
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut

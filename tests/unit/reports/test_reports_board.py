@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from twotower.reports.tensorboard_run import TensorBoardRun, draw_sweep
-from twotower.runs.outcome import Outcome, outcome_of
+from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result
 from twotower.runs.result_parts import Training
 from twotower.training.scalars import Scalars
@@ -108,7 +108,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
             board.start(settings_of(dim, index, seed), "x: 1", typed(name))
             more = {} if trained(name) else {"training_reused_from": "another"}
             result = result_of(value_of(name), **more)
-            outcomes.append(outcome_of(name, folder / name, result, 1.0, False))
+            outcomes.append(make_outcome(name, folder / name, result, 1.0, False))
             if trained(name):  # as the trainer does
                 trainer = Scalars(folder / name, "", METRIC)
                 for step, value in zip((9, 19), result.curves[METRIC], strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twotower.reports.console.console import Findings
 from twotower.reports.console.run_tables import sweep_table
-from twotower.runs.outcome import Outcome, best_of, by_metric, outcome_of
+from twotower.runs.outcome import Outcome, best_of, make_outcome, rank_outcomes
 from twotower.runs.result import Result, Status
 from twotower.runs.result_parts import Training
 
@@ -81,10 +81,10 @@ def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
         said = SAID if name != "old" else {}
         training = Training(monitor=LOWER)
         result = Result(status=status, metrics={LOWER: valid}, training=training, higher_is_better=said)
-        return outcome_of(name, Path(name), result, 1.0, False)
+        return make_outcome(name, Path(name), result, 1.0, False)
 
     jobs = [job("a", 9.0), job("old", 8.0), job("b", 7.0), job("c", 1.0, "failed")]
-    assert [each.name for each in by_metric(jobs, LOWER)] == ["b", "old", "a", "c"]
+    assert [each.name for each in rank_outcomes(jobs, LOWER)] == ["b", "old", "a", "c"]
     best = best_of(jobs, LOWER)
     assert best is not None
     assert best.name == "b"
@@ -96,7 +96,7 @@ def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
 
 
 def test_outcomes_of_results() -> None:
-    done = outcome_of("b", Path("s/b"), RESULT, 2.0, True)
+    done = make_outcome("b", Path("s/b"), RESULT, 2.0, True)
     assert (done.status, done.reused_from, done.error, done.skipped) == (
         "ok",
         "outputs/default/s/a",
@@ -108,8 +108,8 @@ def test_outcomes_of_results() -> None:
     assert done.served(METRIC) == 0.2 - 0.01
     assert done.served("test/recall_at_20") == 0.4  # which is through the index already
     rejected = RESULT.update(status="index_rejected", index={"problems": ["recall is low", "and slow"]})
-    assert outcome_of("c", Path("s/c"), rejected, 2.0, False).error == "recall is low; and slow"
-    lost = outcome_of("d", Path("s/d"), None, 2.0, False)
+    assert make_outcome("c", Path("s/c"), rejected, 2.0, False).error == "recall is low; and slow"
+    lost = make_outcome("d", Path("s/d"), None, 2.0, False)
     assert (lost.status, lost.finished, lost.figures) == ("interrupted", False, {})
 
 
@@ -120,7 +120,7 @@ def test_the_best_is_chosen_by_validation_among_those_that_ended_well() -> None:
 
     jobs = [job("a", 0.1), job("b", 0.3), job("c", 0.9, "pruned"), job("d", 0.8, "index_rejected")]
     jobs.append(job("e", math.nan))
-    assert [each.name for each in by_metric(jobs, METRIC)] == ["d", "b", "a", "e", "c"]
+    assert [each.name for each in rank_outcomes(jobs, METRIC)] == ["d", "b", "a", "e", "c"]
     best = best_of(jobs, METRIC)
     assert best is not None
     assert best.name == "b"

@@ -19,7 +19,7 @@ from twotower.reports.compare.figure_names import (
 )
 from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
-from twotower.runs.directions import higher_is_better
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import Result
 
 RESULT: dict[str, Any] = {

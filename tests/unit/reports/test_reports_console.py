@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console as Screen
 
 from twotower.config.errors import InputError
-from twotower.reports.console.choose import console_of
+from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.sweep_view import last_epoch
@@ -91,7 +91,7 @@ def row_of(text: str, job: str) -> list[str]:
 
 
 def test_rich_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    run_sweep(console_of("rich"))
+    run_sweep(make_console("rich"))
     text = capsys.readouterr().out
     assert "\x1b" not in text
     lines = text.splitlines()
@@ -107,7 +107,7 @@ def test_rich_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[st
 def test_rich_ends_with_a_table_from_best_to_worst_then_the_failures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run_sweep(console_of("rich"))
+    run_sweep(make_console("rich"))
     table = capsys.readouterr().out.partition("5 jobs by valid/recall@20\n")[2]
     names = [line.split()[0] for line in table.splitlines()[1:6]]
     assert names == ["c", "b", "f", "a", "d"]  # the pruned one is last, though its validation is highest
@@ -126,7 +126,7 @@ def test_rich_shows_of_the_index_what_varies(capsys: pytest.CaptureFixture[str])
         Outcome(name, "ok", 1.0, figures | {"index/bytes_per_item": size}, None, SWEEP, None, False)
         for name, size in (("a", 264.0), ("b", 72.0))
     ]
-    with console_of("rich") as console:
+    with make_console("rich") as console:
         console.sweep_started(SWEEP, 2, METRIC)
         console.sweep_ended(jobs, 2.0)
     text = capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_a_sweep_of_indexes_is_ordered_by_what_they_serve_and_has_no_best_but_a_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for mode in ("rich", "quiet", "jsonl"):
-        with console_of(mode) as console:
+        with make_console(mode) as console:
             console.sweep_started(SWEEP, 4, METRIC)
             console.sweep_ended(INDEXES, 2.0)
         text = capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_a_loss_through_the_index_is_negative_and_has_its_interval(
 ) -> None:
     slices = {"test": {}, "test_exact": {}}
     metrics = RESULT.metrics | {"test_exact/recall_at_20": 0.26, "test_exact/ndcg_at_20": 0.13}
-    console_of("rich").result(RESULT.update(metrics=metrics, slices=slices), SWEEP, "outputs")
+    make_console("rich").result(RESULT.update(metrics=metrics, slices=slices), SWEEP, "outputs")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "metrics recall@20 -0.0010 [-0.0020, +0.0005] against exact search" in lines
     assert "by exact search 0.2600 0.1300" in lines
@@ -230,7 +230,7 @@ def test_rich_result_has_model_baselines_and_index_and_what_to_type_next(
 ) -> None:
     folder = tmp_path / "my runs" / "x"
     (folder / "bundle").mkdir(parents=True)
-    console_of("rich").result(RESULT, folder, "outputs")
+    make_console("rich").result(RESULT, folder, "outputs")
     text = capsys.readouterr().out
     assert "two towers" in text
     assert "0.2500   0.1250" in text
@@ -249,9 +249,9 @@ def test_a_run_whose_bundle_lacks_the_test_window_ends_with_the_command_that_mak
 ) -> None:
     folder = tmp_path / "my runs" / "x"
     tiny_bundle.write(folder / "bundle", held_out=222)
-    console_of("rich").result(RESULT, folder, "outputs")
+    make_console("rich").result(RESULT, folder, "outputs")
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        f"all data    twotower train refresh='{folder}'   (this bundle does not know the test window)",
+        f"all data    twotower train rebuild_bundle='{folder}'   (this bundle does not know the test window)",
         f"serve       twotower serve bundle='{folder}'",
     ]
 
@@ -260,7 +260,7 @@ def test_a_rejected_index_is_not_offered_to_be_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny_bundle.write(tmp_path / "bundle", held_out=222, report=tiny_bundle.BAD)
-    console_of("rich").result(RESULT, tmp_path, "outputs")
+    make_console("rich").result(RESULT, tmp_path, "outputs")
     text = capsys.readouterr().out
     assert "twotower serve" not in text
     assert text.splitlines()[-2:] == [
@@ -273,14 +273,14 @@ def test_a_rejected_index_is_not_offered_to_be_served(
 def test_a_result_without_metrics_is_shown_all_the_same(
     mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console_of(mode).result(Result(status="failed", error="ValueError: no"), Path("outputs/x"), "outputs")
+    make_console(mode).result(Result(status="failed", error="ValueError: no"), Path("outputs/x"), "outputs")
     shown = capsys.readouterr()
     assert "failed" in shown.out
     assert "ValueError: no" in shown.out + shown.err
 
 
 def test_quiet_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    console = console_of("quiet")
+    console = make_console("quiet")
     console.say("hello")
     console.audit([("users", "3")])
     console.result(RESULT, Path("outputs/default/x"), "outputs")
@@ -293,7 +293,7 @@ def test_quiet_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_quiet_sweep_is_one_line_and_failures_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    run_sweep(console_of("quiet"))
+    run_sweep(make_console("quiet"))
     shown = capsys.readouterr()
     assert shown.out == (f"best b  {METRIC} 0.3750  3 ok, 1 index_rejected, 1 pruned, 1 failed  {SWEEP}\n")
     assert shown.err.startswith("e failed: InputError: split")
@@ -301,7 +301,7 @@ def test_quiet_sweep_is_one_line_and_failures_on_standard_error(capsys: pytest.C
 
 
 def test_quiet_sweep_in_which_nothing_ended_well(capsys: pytest.CaptureFixture[str]) -> None:
-    with console_of("quiet") as console:
+    with make_console("quiet") as console:
         console.sweep_started(SWEEP, 1, METRIC)
         console.sweep_ended([OUTCOMES[4]], 1.0)
     assert capsys.readouterr().out == f"no best  1 failed  {SWEEP}\n"
@@ -321,8 +321,8 @@ def test_log_lines_go_where_they_belong(capsys: pytest.CaptureFixture[str]) -> N
         ("silent", logging.INFO, "", ""),
         ("silent", logging.WARNING, "", "WARNING: hello\n"),
     ):
-        log_with(console_of(mode), level, "hello")
-        log_with(console_of(mode), level, "for the file", for_file=True)
+        log_with(make_console(mode), level, "hello")
+        log_with(make_console(mode), level, "for the file", for_file=True)
         assert capsys.readouterr() == (out, err), mode
 
 
@@ -336,7 +336,7 @@ def events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_jsonl_tells_a_sweep_event_by_event(capsys: pytest.CaptureFixture[str]) -> None:
-    run_sweep(console_of("jsonl"))
+    run_sweep(make_console("jsonl"))
     found = events(capsys)
     assert [event["event"] for event in found] == [
         "sweep_started",
@@ -353,7 +353,7 @@ def test_jsonl_tells_a_sweep_event_by_event(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_jsonl_is_valid_whatever_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    console = console_of("jsonl")
+    console = make_console("jsonl")
     odd = 'quote " backslash \\ newline \n tab \t \u2028 日本 \ud800 \x00'
     console.say(odd)
     log_with(
@@ -375,7 +375,7 @@ def test_jsonl_is_valid_whatever_is_said(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_console_that_is_not_there() -> None:
     with pytest.raises(InputError, match="expected rich, quiet or jsonl, got 'loud'"):
-        console_of("loud")
+        make_console("loud")
 
 
 def test_the_last_epoch_of_a_log(tmp_path: Path) -> None:
@@ -388,20 +388,20 @@ def test_the_last_epoch_of_a_log(tmp_path: Path) -> None:
 def test_a_console_is_light() -> None:
     code = (
         "import sys\n"
-        "from twotower.reports.console.choose import console_of\n"
-        "for mode in ('rich', 'quiet', 'jsonl'): console_of(mode)\n"
+        "from twotower.reports.console.choose import make_console\n"
+        "for mode in ('rich', 'quiet', 'jsonl'): make_console(mode)\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(loaded.stdout.split()) & {"torch", "matplotlib", "pytorch_lightning", "hydra", "faiss"}
 
 
-def test_a_step_of_the_tour_is_lines_for_people_and_a_record_for_programs(
+def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for mode in ("rich", "quiet", "silent"):
-        console_of(mode).step("index", ["an index of 3 items"], {"items": 3})
+        make_console(mode).step("index", ["an index of 3 items"], {"items": 3})
     assert capsys.readouterr().out.split("\n") == ["an index of 3 items", ""]
-    console_of("jsonl").step("index", ["an index of 3 items"], {"items": 3})
+    make_console("jsonl").step("index", ["an index of 3 items"], {"items": 3})
     told = json.loads(capsys.readouterr().out)
-    assert (told["event"], told["step"], told["items"]) == ("tour", "index", 3)
+    assert (told["event"], told["step"], told["items"]) == ("walkthrough", "index", 3)

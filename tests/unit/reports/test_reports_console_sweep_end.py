@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console as Screen
 
-from twotower.reports.console.choose import console_of
+from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings, SeedSummary
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.run_tables import remark
@@ -66,7 +66,7 @@ TWO = search({METRIC: "maximize", BYTES: "minimize"}, ["trial_0001", "trial_0000
 
 
 def ended(mode: str, outcomes: list[Outcome], findings: Findings) -> None:
-    with console_of(mode) as console:
+    with make_console(mode) as console:
         console.sweep_started(SWEEP, len(outcomes), METRIC)
         console.sweep_ended(outcomes, 3.0, findings)
 
@@ -96,7 +96,7 @@ def test_while_a_search_runs_its_trials_are_called_by_what_they_try(
 ) -> None:
     name, tries = "0012_lr.0161", "lr.0161 temp.535"
     done = outcome(name, 0.5, tries=tries)
-    with console_of("rich") as console:
+    with make_console("rich") as console:
         console.sweep_started(tmp_path, 3, METRIC)
         console.job_started(name, tries)
         console.job_ended(done)
@@ -182,7 +182,7 @@ SEEDS = [outcome(f"seed={seed}", valid) for seed, valid in ((9, 0.25), (11, 0.12
 
 
 def test_seeds_do_not_compete(capsys: pytest.CaptureFixture[str]) -> None:
-    with console_of("rich") as console:
+    with make_console("rich") as console:
         console.sweep_started(SWEEP, 3, METRIC)
         for each in SEEDS:
             console.job_ended(each)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from PIL import Image
 
-from twotower.reports.pareto import Point, front, points_of, unbeaten
-from twotower.reports.plots import ORANGE, pareto, png_of, recall_versus_latency
+from twotower.reports.pareto import Point, front, pareto_front, pareto_points
+from twotower.reports.plots import ORANGE, pareto, recall_versus_latency, to_png
 from twotower.runs.outcome import Outcome
 
 CROWDED = [
@@ -35,7 +35,7 @@ def labels_of(figure: Figure, panel: int = 0) -> dict[str, Annotation]:
 
 def test_labels_near_the_target_do_not_overlap() -> None:
     figure = recall_versus_latency(CROWDED, 0.99, {"nprobe": 16})
-    png_of(figure)
+    to_png(figure)
     labels = labels_of(figure)
     for a, b in itertools.combinations(labels.values(), 2):
         assert not a.get_window_extent().overlaps(b.get_window_extent()), (a, b)
@@ -56,7 +56,7 @@ def test_one_point_is_drawn_from_zero() -> None:
 
 
 def test_the_background_is_clear(tmp_path: Path) -> None:
-    png, width, height = png_of(recall_versus_latency(CROWDED, 0.99, {"nprobe": 16}))
+    png, width, height = to_png(recall_versus_latency(CROWDED, 0.99, {"nprobe": 16}))
     (tmp_path / "figure.png").write_bytes(png)
     with Image.open(tmp_path / "figure.png") as image:
         assert image.mode == "RGBA"
@@ -87,7 +87,7 @@ def test_the_pareto_front_is_joined_numbered_and_named() -> None:
 
 def test_a_sweep_of_one_job_and_of_many_with_one_cost() -> None:
     for jobs in (points(("a", 0.2, 0.01, 256)), points(*[(f"j{i}", i / 50, 0.01, 256) for i in range(50)])):
-        png, width, _ = png_of(pareto(jobs, "recall@20"))
+        png, width, _ = to_png(pareto(jobs, "recall@20"))
         assert png
         assert width == 1200
 
@@ -95,7 +95,7 @@ def test_a_sweep_of_one_job_and_of_many_with_one_cost() -> None:
 def test_of_many_jobs_the_best_are_numbered_and_named() -> None:
     points = [Point(f"{i:04d}_dim64_lr.01", (i + 1) / 45, (i + 1) / 45, i + 1.0) for i in range(45)]
     figure = pareto(points, "recall@20")
-    png, _, height = png_of(figure)
+    png, _, height = to_png(figure)
     assert png.startswith(b"\x89PNG")
     assert height < 1100
     numbers = {text.get_text() for axes in figure.axes for text in axes.texts}
@@ -125,9 +125,9 @@ def test_unbeaten_by_hand() -> None:
     small, quick = Point("small", 0.4, 1.0, 32), Point("quick", 0.4, 0.5, 256)
     beaten = Point("beaten", 0.4, 1.0, 64)  # as good and as quick as the small one, and larger
     lower = Point("lower", 0.4, 2.0, 256, higher_is_better=False)
-    assert unbeaten([whole, small, quick, beaten]) == [whole, small, quick]
-    assert unbeaten([small, small]) == [small, small]
-    assert unbeaten([lower, Point("higher", 0.5, 2.0, 256, higher_is_better=False)]) == [lower]
+    assert pareto_front([whole, small, quick, beaten]) == [whole, small, quick]
+    assert pareto_front([small, small]) == [small, small]
+    assert pareto_front([lower, Point("higher", 0.5, 2.0, 256, higher_is_better=False)]) == [lower]
 
 
 def outcome(name: str, valid: float, difference: float, recall: float, status: str = "ok") -> Outcome:
@@ -144,7 +144,7 @@ def outcome(name: str, valid: float, difference: float, recall: float, status: s
 def test_jobs_are_compared_by_the_metric_through_their_index() -> None:
     metric = "valid/recall_at_20"
     same = [outcome("a", 0.5, -0.125, 0.75), outcome("b", 0.5, 0.0, 1.0)]
-    words, found = points_of(
+    words, found = pareto_points(
         [*same, outcome("c", 0.25, -0.125, 0.5), outcome("d", 1, 0, 1, "pruned")], metric
     )
     assert words == "recall@20 on valid, through the index"
@@ -160,16 +160,16 @@ def test_where_lower_is_better_the_front_holds_the_lowest() -> None:
         }
         return Outcome(name, "ok", 1.0, figures, None, Path(name), None, False)
 
-    words, found = points_of(
+    words, found = pareto_points(
         [job("a", 0.5, 0.1), job("b", 0.25, 0.2), job("c", 0.75, 0.3)], "valid/gini_at_20"
     )
     assert words == "gini@20 on valid, by exact search (lower is better)"
     assert [point.value for point in found] == [0.5, 0.25, 0.75]
-    assert front([point.latency_ms for point in found], [point.merit for point in found]) == [0, 1]
+    assert front([point.latency_ms for point in found], [point.rank_value for point in found]) == [0, 1]
 
 
 def test_jobs_without_the_figure_are_left_out() -> None:
     failed = Outcome("a", "failed", 1.0, {}, None, Path("a"), "no", False)
-    assert points_of([failed], "valid/recall_at_20")[1] == []
+    assert pareto_points([failed], "valid/recall_at_20")[1] == []
     two = [outcome("b", 0.5, 0, 1), outcome("c", 0.25, 0, 1)]
-    assert points_of(two, "valid/ndcg_at_20")[1] == []
+    assert pareto_points(two, "valid/ndcg_at_20")[1] == []

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from twotower.commands.conf import CONF
-from twotower.reports.hparams import ALWAYS, SOME_HAVE, columns_of, hparams_of, trial_id
+from twotower.reports.hparams import ALWAYS, SOME_HAVE, final_metrics, hyperparameters, trial_id
 from twotower.runs.result import Result
 from twotower.runs.result_parts import Training
 
@@ -41,7 +41,7 @@ SHOWN = {
 
 
 def test_what_a_user_always_wants_with_its_own_types() -> None:
-    found = hparams_of(SETTINGS, [])
+    found = hyperparameters(SETTINGS, [])
     assert found == SHOWN
     assert type(found["embedding_dim"]) is int
 
@@ -65,15 +65,15 @@ def test_what_a_user_always_wants_with_its_own_types() -> None:
     ],
 )
 def test_what_was_typed(override: str, more: dict[str, Any]) -> None:
-    assert hparams_of(SETTINGS, [override]) == SHOWN | more
+    assert hyperparameters(SETTINGS, [override]) == SHOWN | more
 
 
 def test_every_run_has_the_keys_that_one_always_wants_typed_or_not() -> None:
     """Else TensorBoard leaves it out of the coordinates where another run typed them."""
     exact = SETTINGS | {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}}
-    assert hparams_of(exact, []) == SHOWN | {"index": "FlatIP", "index.target_recall": "1.0"}
+    assert hyperparameters(exact, []) == SHOWN | {"index": "FlatIP", "index.target_recall": "1.0"}
     quantised = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
-    found = hparams_of(SETTINGS | {"index": quantised}, ["index.num_subquantizers=8"])
+    found = hyperparameters(SETTINGS | {"index": quantised}, ["index.num_subquantizers=8"])
     assert (found["index.num_subquantizers"], found["index.target_recall"]) == ("8", "0.95")
 
 
@@ -140,12 +140,12 @@ def test_columns_are_the_same_whatever_is_monitored(monitor: str, best: float, t
     metrics = RESULT.metrics | {"valid/ndcg_at_10": 0.25}
     result = RESULT.update(training={"monitor": monitor}, metrics=metrics)
     expected = {" test/monitor": test, " best_valid/monitor": best, **REST, " timing/total_seconds": 4.0}
-    assert columns_of(result) == expected | (COLD if monitor.endswith("_at_20") else {})
+    assert final_metrics(result) == expected | (COLD if monitor.endswith("_at_20") else {})
     assert sorted(expected)[0] == " best_valid/monitor"  # as TensorBoard sorts them
 
 
 def test_columns_of_runs_that_did_not_end_well() -> None:
     curves = {"valid/recall_at_20": [0.1, 0.3, 0.2]}
     pruned = Result(status="pruned", curves=curves, training=Training(monitor="valid/recall_at_20"))
-    assert columns_of(pruned) == {" best_valid/monitor": 0.3}
-    assert columns_of(Result(status="failed", error="no")) == {}
+    assert final_metrics(pruned) == {" best_valid/monitor": 0.3}
+    assert final_metrics(Result(status="failed", error="no")) == {}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import shape
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.runs.fingerprint import (
     DEFAULT_MONITOR,
     configuration,
@@ -42,7 +42,17 @@ SHAPE_TOWERS = {
     "seed",
 }
 SHAPE_FIGURES = {"index", "metrics", "baselines"}
-SHAPE_NOTHING = {"name", "note", "output_root", "console", "debug", "reuse", "cache", "tour", "tracker"}
+SHAPE_NOTHING = {
+    "name",
+    "note",
+    "output_root",
+    "console",
+    "debug",
+    "reuse",
+    "cache",
+    "walkthrough",
+    "tracker",
+}
 DATA = "data fingerprint"
 Settings = dict[str, Any]
 
@@ -50,7 +60,7 @@ Settings = dict[str, Any]
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     """A run's, of every key that train.yaml has."""
-    found = checked("train", ["data=founding_model", "tour=founding_model"])
+    found = checked("train", ["data=founding_model", "walkthrough=founding_model"])
     return {key: value for key, value in found.items() if key not in SWEEP_ONLY}
 
 

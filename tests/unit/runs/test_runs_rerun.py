@@ -121,9 +121,13 @@ class Trainings:
         )
 
     def __call__(
-        self, settings: Mapping[str, Any], folder: Path, overrides: Sequence[str], keeps_mistakes: bool
+        self,
+        settings: Mapping[str, Any],
+        folder: Path,
+        overrides: Sequence[str],
+        keep_after_input_error: bool,
     ) -> int:
-        assert not keeps_mistakes
+        assert not keep_after_input_error
         self.seen.append(settings)
         Run.create(folder, settings, overrides)
         write_result(folder, self.result)

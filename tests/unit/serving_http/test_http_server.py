@@ -95,7 +95,7 @@ def test_the_start_says_up_to_when_users_are_known_and_what_is_not_known(
     tell(config, FakeLive(), has_keys=False)  # type: ignore[arg-type]
     printed = capsys.readouterr()
     assert printed.err.startswith("warning: the bundle does not know 222 interactions of the log")
-    assert "twotower train refresh=/srv/bundles/run-1 makes a bundle of all data" in printed.err
+    assert "twotower train rebuild_bundle=/srv/bundles/run-1 makes a bundle of all data" in printed.err
     if console == "rich":
         assert printed.out.endswith("users are known up to 2020-09-13 12:26:40 UTC\n")
     if console == "jsonl":

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.commands.sweep import axes_of, exit_status_of, sweep_name
+from twotower.commands.run_sweep import axes_of, exit_status_of, sweep_name
 from twotower.config.errors import InputError
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid

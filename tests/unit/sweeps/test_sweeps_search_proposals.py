@@ -167,11 +167,11 @@ def test_the_best_are_those_that_no_other_beats(
     def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
         return one != other and all(map(at_least, one, other, ways))
 
-    unbeaten = [each for each in points if not any(beats(other, each) for other in points)]
+    pareto_front = [each for each in points if not any(beats(other, each) for other in points)]
     if len(ways) == 1:
-        assert found == unbeaten[:1]
+        assert found == pareto_front[:1]
     else:
-        assert sorted(found) == sorted(unbeaten)
+        assert sorted(found) == sorted(pareto_front)
         firsts = [each[0] for each in found]
         assert firsts == sorted(firsts, reverse=ways[0] == "maximize")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twotower.reports.console.console import SeedSummary
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
-from twotower.sweeps.record import summarise_seeds
+from twotower.sweeps.sweep_record import summarise_seeds
 
 TEST = "test/recall_at_20"
 T_1, T_2 = 12.7062047, 4.3026527

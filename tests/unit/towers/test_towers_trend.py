@@ -116,8 +116,8 @@ def test_towers_that_go_on_count_anew_or_take_over_what_was_known() -> None:
     before = built(season(), 6).eval()
     kept = Trend(Trend.Config(), 7).eval()
     rows = torch.tensor([1, 2, 3, 4, 5, 6, 0])
-    kept.go_on(before, rows, None)
+    kept.warm_start(before, rows, None)
     torch.testing.assert_close(kept(rows[:6]), before(rows[:6]))
     assert kept(torch.tensor([7])) == before(torch.tensor([0]))
-    kept.go_on(before, rows, log_of([7, 7], [0.0, 1.0]))
+    kept.warm_start(before, rows, log_of([7, 7], [0.0, 1.0]))
     assert kept(torch.arange(1, 8)).argmax() == 6

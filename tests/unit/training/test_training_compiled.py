@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from twotower.config.facts import Facts
-from twotower.training import compiled as room
+from twotower.training import compiled as module
 from twotower.training.compiled import compiled, lacking
 from twotower.training.trainer import TrainerChoice
 
@@ -20,8 +20,8 @@ def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_without_python_s_headers_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.shutil, "which", lambda name: name)
-    monkeypatch.setattr(room.sysconfig, "get_paths", lambda: {"include": "/nowhere"})
+    monkeypatch.setattr(module.shutil, "which", lambda name: name)
+    monkeypatch.setattr(module.sysconfig, "get_paths", lambda: {"include": "/nowhere"})
     assert lacking() == "Python's headers (/nowhere/Python.h)"
 
 

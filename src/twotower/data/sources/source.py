@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from twotower.config.component import Component
-from twotower.data.actions import Event, Meaning
+from twotower.data.actions import ActionSettings, Event
 from twotower.data.interaction_files import InteractionFiles
 from twotower.data.tables import Tables
 from twotower.files.atomic import sha256_of_file
@@ -40,9 +40,9 @@ class Source(Component, ABC):
         """Interactions with an item that the user has: `drop`, they train but are no targets, and nothing a
         user has is recommended; or `keep`, for what is taken again and again, such as groceries and music."""
 
-        def meaning(self) -> Meaning:
+        def meaning(self) -> ActionSettings:
             """Return how labels and events are read."""
-            return Meaning(self.label_threshold, self.events)
+            return ActionSettings(self.label_threshold, self.events)
 
         def gives_negatives(self) -> bool | None:
             """Tell whether the log says what was shown in vain; None if that is not known without reading."""

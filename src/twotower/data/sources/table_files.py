@@ -14,8 +14,8 @@ from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
 from twotower.data.interaction_files import InteractionFiles, rows_to_stream
 from twotower.data.many_files import pieces_of, problems_of, read_all
-from twotower.data.places import Place, digest_of_all, places_of, source_path_of
 from twotower.data.sources.source import Source
+from twotower.data.table_paths import TablePath, digest_of_all, source_path_of, table_paths
 from twotower.data.table_reader import Separator, header, is_parquet, tags, typed
 from twotower.data.tables import (
     ENTITIES,
@@ -92,7 +92,7 @@ class TableFiles(Source):
         tag_separator: str = "|"
         """Between them."""
         item_label: str | None = None
-        """Column of items that names an item for people."""
+        """SourceColumn of items that names an item for people."""
         separator: Separator = ","
         """Of CSV fields."""
         chunk_rows: PositiveInt = 1_000_000
@@ -161,9 +161,9 @@ class TableFiles(Source):
             paths = {table: getattr(self, f"{table}_path") for table in ("interactions", *ENTITIES)}
             return {table: path for table, path in paths.items() if path is not None}
 
-        def places(self) -> dict[str, list[Place]]:
+        def places(self) -> dict[str, list[TablePath]]:
             """Return table -> its files; an InputError where there are none."""
-            return {table: places_of(setting) for table, setting in self.settings().items()}
+            return {table: table_paths(setting) for table, setting in self.settings().items()}
 
         def paths(self) -> dict[str, Path]:
             """Return table -> its file, for each that is a single one on this machine."""
@@ -204,7 +204,7 @@ class TableFiles(Source):
         tables = replace(self._tables(places), pieces=pieces_of(log))
         return InteractionFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
 
-    def _tables(self, places: Mapping[str, Sequence[Place]]) -> Tables:
+    def _tables(self, places: Mapping[str, Sequence[TablePath]]) -> Tables:
         """Read some of the tables; the interactions are empty where they are none of them."""
         config, roles, told = self.config, self.config.roles(), Gathered("the data")
         frames: dict[str, Any] = {"interactions": pd.DataFrame()}
@@ -235,7 +235,7 @@ class TableFiles(Source):
         return fingerprint_of([settings, content])
 
     def _read(
-        self, places: Sequence[Place], keys: Mapping[str, str], features: list[str]
+        self, places: Sequence[TablePath], keys: Mapping[str, str], features: list[str]
     ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
         """Return keys (name to have -> name in the file) and features; those of CSV get their types."""
         config, columns = self.config, [*keys.values(), *features]

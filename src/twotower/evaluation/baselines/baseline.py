@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
+class BaselineData:
     """What baselines learn from, one after the other; what two of them compute is computed once.
 
     Args:
-        train: the log.
+        train: the training interactions.
         num_items: N, the catalogue.
-        now: when requests come, in unix seconds.
-        content: of the catalogue, unit vectors [N, V] (`content_of`); None where items are known by id alone.
+        now: unix seconds of the requests.
+        content: unit vectors [N, V] of the items (`item_content`); None if items have ids only.
         budget: time for the baselines; `fit` calls its `check` between blocks of long work.
     """
 
@@ -78,7 +78,7 @@ class Baseline(Component, ABC):
         self.config = config
 
     @abstractmethod
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Learn from the log.
 
         Raises:

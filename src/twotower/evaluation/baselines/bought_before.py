@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.popularity import Popularity
+from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 
 
-class BoughtBefore(Popularity):
+class BoughtBefore(PopularityBaseline):
     """Score of an item = how often the user took it; of equals the latest, then the most popular, is first.
 
     What the user never took follows by popularity. Only where repeats are kept (`data.repeats=keep`).
@@ -17,7 +17,7 @@ class BoughtBefore(Popularity):
     SIGIR 2020, whose baseline "personal top frequency" it is.
     """
 
-    class Config(Popularity.Config):
+    class Config(PopularityBaseline.Config):
         """Nothing to set."""
 
         def says_something_of(self, holdout: Holdout) -> bool:

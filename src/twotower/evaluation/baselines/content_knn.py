@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.baselines.ease import interaction_matrix
-from twotower.evaluation.baselines.popularity import popular_last
+from twotower.evaluation.baselines.popularity_baseline import popular_last
 from twotower.evaluation.ranking import item_popularity
 
 
 class ContentKnn(Baseline):
-    """Score = the cosine of an item's content (`content_of`) with the mean of that of the user's items.
+    """Score = the cosine of an item's content (`item_content`) with the mean of that of the user's items.
 
     Users without a history, and items unlike all of it, get popularity. The only baseline that finds items
     nobody took before.
@@ -30,7 +30,7 @@ class ContentKnn(Baseline):
 
     config: Config
 
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Take the content."""
         assert past.content is not None
         self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)

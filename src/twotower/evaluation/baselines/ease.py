@@ -15,7 +15,7 @@ from twotower.config.memory import beyond_memory
 from twotower.config.progress import Progress, in_words
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.baselines.budget import Budget
 
 BLOCK_ITEMS = 1024
@@ -57,7 +57,7 @@ class Ease(Baseline):
 
     config: Config
 
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Solve for the item weights, or for what gives the same scores."""
         taken = all_taken(past)
         self.counts = taken.sum(axis=0)
@@ -72,7 +72,7 @@ class Ease(Baseline):
         return predicted
 
 
-def all_taken(past: Past) -> scipy.sparse.csr_array:
+def all_taken(past: BaselineData) -> scipy.sparse.csr_array:
     """Return which items each user row has, float32 [num_users + 1, N] of ones."""
     rows = np.arange(past.train.num_users + 1)
     return past.once("taken", lambda: interaction_matrix(past.train, rows, past.num_items))

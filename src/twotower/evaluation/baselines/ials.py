@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.baselines.ease import all_taken, interaction_matrix
 
 LACKING = "it needs the library implicit"
@@ -44,7 +44,7 @@ class Ials(Baseline):
 
     config: Config
 
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Find the factors."""
         config, taken = self.config, all_taken(past)
         self.counts = taken.sum(axis=0)

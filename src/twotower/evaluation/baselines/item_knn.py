@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.baselines.ease import all_taken, gram_blocks, interaction_matrix
-from twotower.evaluation.baselines.popularity import popular_last
+from twotower.evaluation.baselines.popularity_baseline import popular_last
 
 BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
 
@@ -41,7 +41,7 @@ class ItemKnn(Baseline):
 
     config: Config
 
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Find the neighbours; keeps similarities [N, N], those of item i to its neighbours in column i."""
         taken = all_taken(past)
         self.counts = np.asarray(taken.sum(axis=0), dtype=np.float32)

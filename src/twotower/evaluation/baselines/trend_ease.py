@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Past
+from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.ease import Ease
-from twotower.evaluation.baselines.recent_popularity import recent_counts
+from twotower.evaluation.baselines.recent_popularity_baseline import recent_counts
 from twotower.evaluation.ranking import item_popularity
 
 
@@ -38,7 +38,7 @@ class TrendEase(Ease):
 
     config: Config
 
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Solve for the item weights, and count the trend, float32 [N]."""
         super().fit(past)
         ever = item_popularity(past.train, past.num_items)[1:]

@@ -46,8 +46,8 @@ from twotower.reports.compare.verdicts import (
     WORSE,
     compare_pairs,
 )
-from twotower.runs.directions import higher_is_better
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import Result
 
 ONE_SEED = (

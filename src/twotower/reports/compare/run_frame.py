@@ -105,9 +105,10 @@ def make_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     columns = dict.fromkeys(column for row in rows for column in row)
     settings = [column for column in columns if column.startswith(SETTING)]
     figures = [column for column in columns if is_figure(column)]
-    order = [*IDENTITY, *settings, *figures]
-    content = {column: pd.Series([row.get(column) for row in rows], dtype=object) for column in order}
-    return pd.DataFrame(content).astype(dict.fromkeys(figures, float))
+    words = [*IDENTITY, *settings]
+    objects = pd.DataFrame([[row.get(key) for key in words] for row in rows], columns=words, dtype=object)
+    numbers = pd.DataFrame([[row.get(key) for key in figures] for row in rows], columns=figures, dtype=float)
+    return pd.concat([objects, numbers], axis=1)
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,12 +14,12 @@ from twotower.reports.console.console import (
     Console,
     Findings,
     counted,
+    differ_in_seed_only,
     for_screen,
     form_of,
-    only_seeds,
 )
 from twotower.reports.console.rich import Rich
-from twotower.runs.directions import INDEX_COSTS
+from twotower.runs.higher_is_better import INDEX_COSTS
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
@@ -64,8 +64,8 @@ class _JsonLines(Console):
         _emit("result", folder=str(folder), **shown)
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
-        """Emit what a step of the tour came to."""
-        _emit("tour", step=name, **fields)
+        """Emit what a step of the walkthrough came to."""
+        _emit("walkthrough", step=name, **fields)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
@@ -166,7 +166,7 @@ class _Quiet(Console):
             return f"Pareto set of {len(findings.best)}"
         if indexes := findings.indexes(outcomes, self.metric):
             return f"Pareto set of {len(indexes)}"
-        if only_seeds(outcomes):
+        if differ_in_seed_only(outcomes):
             means = (
                 f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
                 for each in findings.seeds
@@ -182,7 +182,7 @@ class _Quiet(Console):
 CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": _Quiet, "jsonl": _JsonLines, "silent": Console}
 
 
-def console_of(mode: str) -> Console:
+def make_console(mode: str) -> Console:
     """Return a console. Raises InputError: there is no such console."""
     if mode not in CONSOLES:
         raise InputError(f"console: expected rich, quiet or jsonl, got {mode!r}")

@@ -10,9 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from twotower.reports.pareto import points_of, unbeaten
+from twotower.reports.pareto import pareto_front, pareto_points
 from twotower.runs.folder_name import short_words
-from twotower.runs.outcome import Ending, Outcome, best_of, by_metric, lowest_is_best, only_indexes
+from twotower.runs.outcome import (
+    Ending,
+    Outcome,
+    best_of,
+    differ_in_index_only,
+    lowest_is_best,
+    rank_outcomes,
+)
 from twotower.runs.result import Result
 
 FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
@@ -97,7 +104,7 @@ class Findings:
                 return None
             (objective,) = self.objectives
             return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
-        undecided = only_seeds(outcomes) or only_indexes(outcomes, metric)
+        undecided = differ_in_seed_only(outcomes) or differ_in_index_only(outcomes, metric)
         found = None if undecided else best_of(outcomes, metric)
         value = None if found is None else found.served(metric)
         return None if found is None or value is None else Winner(found.name, metric, value)
@@ -107,11 +114,11 @@ class Findings:
 
         What counts is the metric through the index, latency and bytes. Rejected indexes do not take part.
         """
-        if self.search or self.look or not only_indexes(outcomes, metric):
+        if self.search or self.look or not differ_in_index_only(outcomes, metric):
             return []
         able = [each for each in outcomes if each.status == "ok"]
-        names = {point.name for point in unbeaten(points_of(able, metric)[1])}
-        return [each for each in by_metric(able, metric) if each.name in names]
+        names = {point.name for point in pareto_front(pareto_points(able, metric)[1])}
+        return [each for each in rank_outcomes(able, metric) if each.name in names]
 
     def goes_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
         """Say whether jobs compete by this metric alone, and in the direction that is its better one."""
@@ -120,9 +127,9 @@ class Findings:
 
     def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
         """Return outcomes from best to worst; seeds, which do not compete, in their own order."""
-        if only_seeds(outcomes):
+        if differ_in_seed_only(outcomes):
             return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
-        ranked = by_metric(outcomes, metric)
+        ranked = rank_outcomes(outcomes, metric)
         if self.goes_by(outcomes, metric):
             return ranked
         objective, direction = next(iter(self.objectives.items()))
@@ -137,7 +144,7 @@ class Findings:
 NOTHING = Findings()
 
 
-def only_seeds(outcomes: Collection[Outcome]) -> bool:
+def differ_in_seed_only(outcomes: Collection[Outcome]) -> bool:
     """Say whether jobs differ in nothing but the seed: the best of them would be the luckiest."""
     return bool(outcomes) and all(A_SEED.fullmatch(outcome.name) for outcome in outcomes)
 
@@ -190,7 +197,7 @@ class Console:
         """Show what a run ends with."""
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
-        """Tell a step of a run's tour: its name, for people, and for programs."""
+        """Tell a step of a run's walkthrough: its name, for people, and for programs."""
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None

@@ -183,5 +183,8 @@ def _commands_of(run: Path) -> Iterator[str]:
         yield "rejected    the index failed its checks: serving it needs allow_rejected_index=true"
         return
     if manifest is not None and manifest.held_out_interactions:
-        yield f"all data    twotower train refresh={folder}   (this bundle does not know the test window)"
+        yield (
+            f"all data    twotower train rebuild_bundle={folder}   "
+            "(this bundle does not know the test window)"
+        )
     yield f"serve       twotower serve bundle={folder}"

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from twotower.config.progress import in_words
 from twotower.evaluation.user_values import k_of
-from twotower.reports.console.console import NOTHING, Findings, form_of, only_seeds
+from twotower.reports.console.console import NOTHING, Findings, differ_in_seed_only, form_of
 from twotower.runs.outcome import Outcome, lowest_is_best
 from twotower.runs.result import COLD_START, TARGET_REPEAT, TEST_EXACT, Result
 
@@ -122,7 +122,9 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = N
         lines.append((outcome.name, [outcome.status, *figures, seconds], style))
     valid = f"valid {short(metric.removeprefix('valid/'))}"
     headings = ["status", valid, "test", *(INDEX_COLUMNS[key] for key in index), "seconds"]
-    return jobs_table(f"{len(shown)} seeds" if only_seeds(shown) else title, headings, lines, findings)
+    return jobs_table(
+        f"{len(shown)} seeds" if differ_in_seed_only(shown) else title, headings, lines, findings
+    )
 
 
 def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Table:

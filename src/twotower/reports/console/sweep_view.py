@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.config.progress import in_words
-from twotower.reports.console.console import only_seeds
+from twotower.reports.console.console import differ_in_seed_only
 from twotower.runs.outcome import Outcome, best_of
 from twotower.runs.run_files import TRAIN_LOG
 
@@ -70,7 +70,7 @@ class SweepView:
     def words(self, now: float) -> str:
         """Return how far the sweep is, in one line."""
         left = self.seconds_left(now)
-        best = None if only_seeds(self.outcomes) else best_of(self.outcomes, self.metric)
+        best = None if differ_in_seed_only(self.outcomes) else best_of(self.outcomes, self.metric)
         parts = [
             f"{len(self.outcomes)}{'' if self.num_jobs is None else f'/{self.num_jobs}'} jobs",
             "" if not left else f"about {in_words(left)} left",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.data.column import fits_64_bits
+from twotower.data.source_column import fits_64_bits
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.live_items import ItemId
 from twotower.serving.requests import Request, kind_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.data.column import fits_64_bits
+from twotower.data.source_column import fits_64_bits
 from twotower.serving.live.changes import (
     Change,
     EventAdded,

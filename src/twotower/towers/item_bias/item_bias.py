@@ -105,7 +105,7 @@ class ItemBias(Component, nn.Module, ABC):
         """
         return None
 
-    def go_on(self, before: "ItemBias", rows: Tensor, interactions: Interactions | None) -> None:
+    def warm_start(self, before: "ItemBias", rows: Tensor, interactions: Interactions | None) -> None:
         """Take over what another one has learned of the items that it knows.
 
         Here every tensor with an entry an item, or with one more for the unknown item at its beginning.

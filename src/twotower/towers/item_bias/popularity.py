@@ -68,10 +68,10 @@ class Popularity(ItemBias):
         met: np.ndarray = counts[1:] > 0
         return met
 
-    def go_on(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
+    def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Take over the biases of items that were sold before; those first sold now start as new ones do."""
         assert isinstance(before, Popularity)
-        super().go_on(before, rows, interactions)
+        super().warm_start(before, rows, interactions)
         was_sold = (rows > 0) & before.sold[(rows - 1).clamp(min=0)]
         is_sold = was_sold.clone()
         if interactions is not None:

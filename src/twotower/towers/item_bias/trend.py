@@ -81,12 +81,12 @@ class Trend(ItemBias):
         moments = (torch.searchsorted(self.knots, times, right=True) - 1).clamp(min=0)
         return LogPriorOdds(self.lifts, moments, self.odds)
 
-    def go_on(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
+    def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
         if interactions is not None:
             self.initialise(interactions, float(self.temperature), float(self.power))
             return
-        super().go_on(before, rows, interactions)
+        super().warm_start(before, rows, interactions)
         self.biases[rows == 0] = self.of_new
 
     @property

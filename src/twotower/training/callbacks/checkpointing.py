@@ -30,7 +30,7 @@ def delete_progress(folder: Path, keep_optimizer_state: bool = False) -> None:
 
     Args:
         folder: of the phase, which has ended.
-        keep_optimizer_state: keep `last.ckpt`, from which `continue=` reads the state of the optimizer.
+        keep_optimizer_state: keep `last.ckpt`, from which `warm_start=` reads the state of the optimizer.
     """
     (folder / BEST).unlink(missing_ok=True)
     if not keep_optimizer_state:
@@ -103,7 +103,7 @@ class Checkpointing(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write `last.ckpt` once it is so many steps old: of epochs of a dozen steps it took a twentieth.
 
-        After the first epoch in any case, and after the last: `continue=` takes the optimizer from there.
+        After the first epoch in any case, and after the last: `warm_start=` takes the optimizer from there.
         """
         if self.best is None:
             self.epochs = trainer.current_epoch + 1

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.interactions import Interactions
-from twotower.evaluation.candidates import Pairs
 from twotower.evaluation.predict import RANKED_AT_ONCE, encode_at, encode_catalogue
 from twotower.evaluation.ranking import seen_pairs
+from twotower.evaluation.top_candidates import Pairs
 from twotower.evaluation.top_k import ExactSearch
 from twotower.scoring.batch import Batch
 from twotower.training.batches import TrainBatches

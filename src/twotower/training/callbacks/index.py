@@ -12,7 +12,7 @@ from twotower.training.module import RetrievalModule
 class BuildIndex(pl.Callback):
     """In `on_fit_end`: load the best checkpoint's weights (else keep the last), then index the catalogue.
 
-    The work is in `evaluation.indexing`, which the reindex door calls too.
+    The work is in `evaluation.indexing`, which the reindex command calls too.
 
     Args:
         index_catalogue: given the model, builds, tunes and checks the index.

@@ -1,0 +1,56 @@
+"""All settings of the commands that have choices."""
+
+from twotower.commands.command_keys import AgainKeys, TrainKeys, WarmStartKeys
+from twotower.data.sources.source import Source
+from twotower.data.splits.split import Split
+from twotower.evaluation.baselines.baseline import Baselines
+from twotower.evaluation.evaluator import Evaluator
+from twotower.index.index import Index
+from twotower.launchers.launcher import Launcher
+from twotower.losses.loss import Loss
+from twotower.negatives.sampler import NegativeSampler
+from twotower.pipeline.run_config import RunConfig
+from twotower.sweeps.sweep import Sweep
+from twotower.training.objectives.objective import Objective
+from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.trainer import TrainerChoice
+
+
+class TrainSettings(TrainKeys, RunConfig):
+    """Of twotower train: one run, or what its sweep varies."""
+
+    sweep: Sweep.Config | None = None
+    launcher: Launcher.Config
+
+
+class RebuildBundleSettings(AgainKeys):
+    """Of twotower train rebuild_bundle=RUN."""
+
+    data: Source.Config
+    split: Split.Config
+    index: Index.Config
+    metrics: Evaluator.Config
+    baselines: Baselines
+
+
+class WarmStartSettings(WarmStartKeys, RebuildBundleSettings):
+    """Of twotower train warm_start=RUN."""
+
+    objective: Objective.Config
+    negatives: NegativeSampler.Config
+    loss: Loss.Config
+    optimizer: OptimizerChoice.Config
+    trainer: TrainerChoice.Config
+
+
+class ReindexSettings(AgainKeys):
+    """Of twotower reindex."""
+
+    index: Index.Config
+
+
+class EvaluateSettings(AgainKeys):
+    """Of twotower evaluate."""
+
+    metrics: Evaluator.Config
+    baselines: Baselines

@@ -1,0 +1,39 @@
+"""Write the embeddings of all users or items of a run to a Parquet file: ids, and vector.
+
+  twotower embed run=outputs/default/<time> side=items out=items.parquet
+  twotower embed run=outputs/default/<time> side=users out=users.parquet
+
+The dot product of a user's and an item's vector is the score. The file is there when it is whole; after a
+kill the same command goes on. One that is there is never overwritten.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.config.exits import leave_on_signals
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Write the embeddings."""
+    from twotower.bundle.manifest import bundle_in, read_manifest
+    from twotower.config.exits import DONE, stoppable
+    from twotower.files.part_files import GOES_ON, check_out
+
+    bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
+    check_out(out)
+    read_manifest(bundle)  # a wrong folder is told before torch is loaded
+    from twotower.serving.vectors import write_vectors
+
+    with stoppable(lambda: GOES_ON):
+        side, context, trusted = (settings[key] for key in ("side", "context", "trusted_packages"))
+        print(write_vectors(bundle, side, out, trusted, context))
+    return DONE
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.commands.run_command import run_command
+
+    run_command("embed", task, __doc__ or "")

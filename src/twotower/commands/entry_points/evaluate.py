@@ -1,0 +1,30 @@
+"""Evaluate the towers of a run again, with other metrics or baselines, into a new folder beside it.
+
+  twotower evaluate run=outputs/default/<time>
+  twotower evaluate run=outputs/default/<time> metrics.ks=[5,10] metrics.filter_seen=false
+
+The new folder holds config.yaml, result.json (with training_reused_from), what TensorBoard reads and the
+users' values, per_user.parquet.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.config.exits import leave_on_signals
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Evaluate again, into a new folder."""
+    from twotower.pipeline.again import reevaluate
+
+    changes = {key: settings[key] for key in ("metrics", "baselines", "console")}
+    return reevaluate(Path(settings["run"]), changes, overrides, settings["trusted_packages"])
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.commands.run_command import run_command
+
+    run_command("evaluate", task, __doc__ or "")

@@ -1,0 +1,35 @@
+"""Export the towers of a run as ONNX, compare them with the trained ones, and write a bundle with both.
+
+  twotower export run=outputs/default/<time>
+  twotower export run=outputs/default/<time>/bundle
+
+The new folder, exported/ beside bundle/, holds the same files, user_tower.onnx, item_tower.onnx and
+history_vectors.npy; its manifest says how the towers were compared. An export that is there, as
+after `serve`, is told of and stays.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Export, and say how the towers were compared."""
+    from twotower.bundle.manifest import bundle_in, read_manifest
+    from twotower.config.exits import DONE
+
+    folder = Path(settings["run"])
+    read_manifest(bundle_in(folder))  # a wrong folder is told before torch is loaded
+    from twotower.bundle.onnx_export import exported_beside, is_exported, told
+
+    was_there = is_exported(folder)
+    exported = exported_beside(folder, settings["trusted_packages"])
+    print(f"{'already there: ' if was_there else ''}{told(exported)}")
+    return DONE
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    from twotower.commands.run_command import run_command
+
+    run_command("export", task, __doc__ or "")

@@ -1,0 +1,41 @@
+"""Copy a run's log and tables into a new folder, with a service's live events, items and users.
+
+  twotower export_live run=outputs/shop/<time> store=live.sqlite out=nights/2026-05-31
+  twotower export_live run=outputs/shop/<time> store=live.sqlite interactions=today.csv out=tonight
+
+The service may be running, and its store stays as it is. An event that the log has already is not added
+again. The folder is there when it is whole; docs/nightly.md says what comes next.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.config.exits import leave_on_signals
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Write the folder of the log and the tables."""
+    from twotower.config.exits import DONE, stoppable
+    from twotower.files.part_files import check_new
+    from twotower.runs.run import Run
+
+    run, out = Run.open(Path(settings["run"]), settings["trusted_packages"]), Path(settings["out"])
+    check_new(out)  # told before torch is loaded
+    from twotower.pipeline.live_export import export_live, table_paths, told
+
+    paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
+    with stoppable(lambda: "nothing was written; the same command begins anew"):
+        counts = export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"])
+    print(told(counts, out))
+    read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
+    print(f"next: twotower train warm_start='{run.folder}' {read}")
+    return DONE
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.commands.run_command import run_command
+
+    run_command("export_live", task, __doc__ or "")

@@ -1,0 +1,30 @@
+"""Build and check another index over the towers of a run, without training, into a new folder beside it.
+
+  twotower reindex run=outputs/default/<time> index=ivf_flat index.target_recall=0.99
+  twotower reindex run=outputs/default/<time> index=ivf_pq index.num_subquantizers=16
+
+The new folder holds config.yaml, result.json (the run's own metrics, the new index figures and
+training_reused_from), per_user.parquet, what TensorBoard reads and bundle/.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.config.exits import leave_on_signals
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Build and check the index that is chosen."""
+    from twotower.pipeline.again import reindex
+
+    changes = {key: settings[key] for key in ("index", "console")}
+    return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.commands.run_command import run_command
+
+    run_command("reindex", task, __doc__ or "")

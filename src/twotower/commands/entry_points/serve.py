@@ -1,0 +1,45 @@
+"""Serve a bundle over HTTP: recommendations, similar items, live items and events.
+
+  twotower serve bundle=latest                                 then see http://127.0.0.1:8080/docs
+  twotower serve bundle=outputs/default/<time> port=9000 console=jsonl
+  twotower serve bundle=outputs/default/<time> host=0.0.0.0 api_keys_file=keys.txt
+
+Exports the towers once if there is no export. Live items and events are kept in <run>/live.sqlite and are
+there again after any end of the process. SIGTERM finishes the requests in flight; before there are any, it
+ends the process at once.
+"""
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Serve until told to stop."""
+    from twotower.bundle.manifest import bundle_in, read_manifest
+    from twotower.bundle.notices import refuse_rejected_index
+
+    folder = bundle_in(Path(settings["bundle"]))
+    manifest = read_manifest(folder)  # report a wrong folder before torch is loaded
+    if not settings["allow_rejected_index"]:
+        refuse_rejected_index(folder, manifest)
+    # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
+    os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
+    if settings["workers"] > 1:
+        from twotower.serving.workers.supervisor import serve_by_workers
+
+        return serve_by_workers(settings)
+    from twotower.serving.http.server import serve
+
+    return serve(settings)
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    # First of all: the first process of a container gets no signal that it has no handler for.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from twotower.commands.run_command import run_command
+
+    run_command("serve", task, __doc__ or "")

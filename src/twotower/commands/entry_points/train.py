@@ -1,0 +1,44 @@
+"""Train two towers, index the catalogue, evaluate on the test split, write a bundle; one run or a sweep.
+
+  twotower train                             the bundled data set, about a minute
+  twotower train loss=bce negatives=uniform user_tower.widths=[256,128]    or experiment=movielens_1m
+  twotower train -m embedding_dim=32,64 index=flat_ip,ivf_pq     a sweep; also sweep=NAME or seeds=5
+  twotower train resume=RUN_FOLDER           go on with a run that was stopped; rerun= repeats one
+  twotower train warm_start=RUN_FOLDER data.interactions_path=LOG    train further; rebuild_bundle= does not
+  twotower train --info choices              every group and choice, a line each
+Runs go to outputs/<name>/<typed>_<time>/, a sweep's to outputs/<name>/<sweep>-sweep/<job>/."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.config.exits import leave_on_signals
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Train anew."""
+    from twotower.pipeline.train_run import train_anew
+
+    return train_anew(settings, overrides)
+
+
+def resume(folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
+    """Go on with a run that was stopped."""
+    from twotower.pipeline.train_run import resume
+
+    return resume(folder, trusted=trusted_packages, console=console)
+
+
+def rerun(folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
+    """Repeat a run, and say whether it came out the same."""
+    from twotower.pipeline.rerun import rerun
+
+    return rerun(folder, trusted_packages, console)
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.commands.run_command import run_command
+
+    run_command("train", task, __doc__ or "", modes={"resume": resume, "rerun": rerun})

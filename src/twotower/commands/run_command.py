@@ -1,0 +1,184 @@
+"""What every script does before and after its work.
+
+A command is a script with one mode. `run_command` gives every command the same manners: `--help`, all
+mistakes of the configuration at once and before any data is read, and the exit status.
+"""
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.commands import parent_run
+from twotower.commands.beforehand import SLOW
+from twotower.commands.command_keys import SWEEP_ONLY
+from twotower.commands.compose import NOTHING_DONE, checked
+from twotower.commands.conf import CONF, choices, own_defaults, shape
+from twotower.commands.help import choices_text, help_text
+from twotower.commands.hints import hints
+from twotower.commands.latest import resolve_overrides
+from twotower.commands.overrides import is_swept, sound_overrides
+from twotower.commands.run_settings import quoted
+from twotower.commands.show import show
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE, exit_status
+from twotower.config.names_only import loaded, names_only
+from twotower.config.problems import NOT_VARIED, Problem, raise_problems
+from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import refuse_no_run
+
+HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
+FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
+
+FOLDER_KEYS = ("run", "bundle")
+VERBATIM = (*FOLDER_KEYS, "folder", "note")
+THE_COMMAND = "the command; nothing was read or written"
+
+Task = Callable[[dict[str, Any], Sequence[str]], int]
+Mode = Callable[[Path, Sequence[str], str | None], int]
+
+
+def run_command(
+    config_name: str,
+    task: Task,
+    description: str,
+    modes: Mapping[str, Mode] | None = None,
+) -> None:
+    """Run a script and leave with its exit status.
+
+    Args:
+        config_name: the YAML in `conf/` it starts from.
+        task: is given the checked settings and what was typed; returns the exit status.
+        description: printed by `--help`.
+        modes: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts,
+            and the console that was typed.
+    """
+    overrides, flags = split_arguments(sys.argv[1:])
+    debug = "debug=true" in (override.lower() for override in overrides)
+
+    def guarded() -> int:
+        named = overrides
+        if not set(HELP) & set(flags):
+            raise_problems(_hints(config_name, sys.argv[1:], modes or {}), THE_COMMAND)
+            named = resolve_overrides(overrides)
+        if mode := parent_run.mode_of(config_name, named):
+            of_a_run = parent_run.of_a_run(mode, named)
+            if not set(HELP) & set(flags):
+                parent_run.check(mode, of_a_run)
+            return _answer(mode, parent_run.task_of(mode), description, {}, of_a_run, flags)
+        return _answer(config_name, task, description, modes or {}, named, flags)
+
+    raise SystemExit(exit_status(guarded, debug))
+
+
+def _answer(
+    config_name: str,
+    task: Task,
+    description: str,
+    modes: Mapping[str, Mode],
+    overrides: list[str],
+    flags: list[str],
+) -> int:
+    overrides = [_verbatim(text) for text in overrides]
+    if set(HELP) & set(flags):
+        groups = [text for text in overrides if "=" not in text]
+        print(_help(config_name, description, groups))
+        return DONE
+    if "choices" in flags:
+        print(choices_text(CONF, config_name, choices, _own(config_name)))
+        return DONE
+    for mode, call in modes.items():
+        if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{mode}=")]:
+            return call(*_only(mode, folders[0], config_name, overrides))
+    if others := [flag for flag in flags if flag not in MULTIRUN]:
+        return _show(config_name, others, overrides)
+    return _run(config_name, task, overrides, multirun=bool(flags))
+
+
+def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
+    """Return what a command says of itself, or of groups that stand beside `--help`."""
+    if not groups:
+        return help_text(CONF, config_name, description, choices, _own(config_name))
+    from twotower.commands.reference import group_text
+
+    if not loaded({"torch"}):
+        names_only([name for name in SLOW if not loaded({name})])  # nothing runs after this
+    return "\n\n".join(group_text(CONF, config_name, group, choices, _own(config_name)) for group in groups)
+
+
+def _own(config_name: str) -> dict[str, Any]:
+    return own_defaults() if config_name == "train" else {}
+
+
+def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:
+    groups, _ = shape(config_name)
+    sweeps = "sweep" in groups
+    if multirun and not sweeps:
+        raise InputError("--multirun: this command does one thing at a time; sweeps belong to twotower train")
+    swept: list[str] = []
+    if multirun or (sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)):
+        swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
+    fixed = [text for text in overrides if text not in swept]
+    problems, _ = sound_overrides(swept, sweep=True)
+    settings = checked(config_name, fixed, problems)
+    if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
+        from twotower.commands.run_sweep import run_sweep
+
+        return run_sweep(config_name, fixed, swept, settings)
+    if sweeps:
+        settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    return task(settings, overrides)
+
+
+def _show(config_name: str, flags: list[str], overrides: list[str]) -> int:
+    """Print what flags such as `--cfg` ask for, then what is wrong with it."""
+    for text in filter(is_swept, overrides):
+        raise InputError(f"{text} has several values, and {flags[0]} shows one job: give one of them")
+    problems, sound = sound_overrides(overrides)
+    raise_problems(problems, NOTHING_DONE)
+    show(config_name, flags, sound)
+    checked(config_name, overrides)
+    return DONE
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides of a command line, and the flags with their values."""
+    overrides: list[str] = []
+    flags: list[str] = []
+    for argument in arguments:
+        is_value = bool(flags) and flags[-1] in FLAGS_WITH_VALUE
+        (flags if argument.startswith("-") or is_value else overrides).append(argument)
+    return overrides, flags
+
+
+def _hints(config_name: str, arguments: list[str], modes: Collection[str]) -> Iterator[Problem]:
+    chosen, keys = shape(config_name)
+    known = chosen | keys | {*modes, "experiment"}
+    folder_key = next((key for key in (*FOLDER_KEYS, "bundles", "folder") if key in keys), "resume")
+    # What a flag such as --cfg takes is no word of its own.
+    taken = {at + 1 for at, word in enumerate(arguments) if word in FLAGS_WITH_VALUE}
+    words = [word for at, word in enumerate(arguments) if at not in taken]
+    return hints(words, FLAGS, known, folder_key)
+
+
+def _verbatim(text: str) -> str:
+    """Return an override whose value is a run's folder or a note in quotes: they hold = and commas."""
+    key, _, value = text.partition("=")
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return f"{key}={quoted(value)}" if key in VERBATIM and value and not is_quoted else text
+
+
+def _only(
+    mode: str, folder: str, config_name: str, overrides: list[str]
+) -> tuple[Path, list[str], str | None]:
+    """Return the folder that a mode is given, the packages that its user trusts, and the console if typed."""
+    free = (f"{TRUST}=", "console=")
+    taken = [text for text in overrides if text.startswith(free)]
+    others = [text for text in overrides if not text.startswith((f"{mode}=", *free, "debug="))]
+    if others:
+        raise InputError(f"{mode}={folder} takes the run as it was configured; leave out {', '.join(others)}")
+    refuse_no_run(Path(folder))
+    settings = checked(config_name, taken)
+    console = settings["console"] if any(text.startswith("console=") for text in taken) else None
+    return Path(folder), settings[TRUST], console

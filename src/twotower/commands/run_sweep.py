@@ -1,0 +1,159 @@
+"""A sweep, as it reads: what varies; the jobs, run where the launcher runs them; one record of them all."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.commands.command_keys import SWEEP_ONLY
+from twotower.commands.compose import checked
+from twotower.commands.overrides import axis_of
+from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
+from twotower.config.facts import Facts
+from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
+from twotower.files.lock import held
+from twotower.launchers.launcher import Launcher
+from twotower.reports.console.choose import make_console
+from twotower.reports.console.console import Findings
+from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
+from twotower.runs.folder_name import folder_name
+from twotower.runs.outcome import Outcome
+from twotower.sweeps.grid import Grid
+from twotower.sweeps.job import SweepContext
+from twotower.sweeps.schedule import run_jobs, stale
+from twotower.sweeps.space import Axis
+from twotower.sweeps.sweep import Sweep
+from twotower.sweeps.sweep_record import summarise_seeds, write_sweep
+
+TASK = "twotower.pipeline.run_job.run_job"
+WELL = "ok", "index_rejected", "pruned"
+MANY = 20
+"""Jobs whose settings take seconds to check."""
+
+
+def run_sweep(
+    config_name: str, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
+) -> int:
+    """Run a sweep, or go on with it; returns the exit status.
+
+    Args:
+        config_name: the YAML in `conf/` that the jobs start from.
+        fixed: overrides that hold for all jobs.
+        swept: overrides with several values.
+        settings: of the fixed overrides, with `sweep` and `launcher`.
+    """
+    began = time.perf_counter()
+    chosen = Sweep.Config.model_validate(settings["sweep"]) if settings.get("sweep") else Grid.Config()
+    axes = axes_of(chosen, fixed, swept, settings)
+    shared = tuple(text for text in fixed if _key(text) not in SWEEP_ONLY)
+    context = SweepContext(
+        folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
+        axes=axes,
+        fixed=shared,
+        compose=lambda overrides: _of_a_job(checked(config_name, overrides)),
+        retry_failed=settings["retry_failed"],
+        monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
+    )
+    launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
+    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems(Facts()))
+    console = make_console(settings["console"])
+    if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
+        console.say(f"checking the settings of {number} jobs, before the first is run")
+    sweep = chosen.build(context)
+    outdated = stale(sweep.done_before())
+
+    def remedy() -> str:
+        return f"the same command again goes on with {context.folder}"
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stoppable(remedy))
+        if chosen.exclusive:
+            stack.enter_context(held(context.folder, "sweep"))
+        stack.enter_context(console)
+        console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
+        for note in sweep.notes():
+            console.say(note)
+        if outdated:
+            console.say(
+                f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
+                f"such as {outdated[0]}; delete their folders to run them again"
+            )
+        stack.enter_context(launcher)
+        stack.enter_context(stoppable(remedy))  # once more: Ray takes signals for itself
+        outcomes = run_jobs(sweep, launcher, console)
+        metric = context.monitor.removeprefix("valid/")
+        seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
+        found = sweep.summary()
+        write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
+        findings = Findings(seeds, found.get("search", {}), found.get("first_look", {}))
+        console.sweep_ended(outcomes, time.perf_counter() - began, findings)
+    well = [each for each in outcomes if each.status in WELL]
+    return exit_status_of(well if chosen.may_fail and well else outcomes)
+
+
+def axes_of(
+    sweep: Sweep.Config, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[Axis, ...]:
+    """Return what varies: as the sweep's YAML says, then as the command line does, then the seeds.
+
+    A key that is typed with one value, or after `~sweep.vary.`, is taken out of the YAML's.
+
+    Raises:
+        InputError: an axis cannot be read, is empty, or is no part of a job.
+    """
+    varied = sweep.vary or {}
+    removed = {text.removeprefix(NOT_VARIED) for text in swept if text.startswith(NOT_VARIED)}
+    typed = dict(text.lstrip("+").split("=", 1) for text in swept if not text.startswith(NOT_VARIED))
+    out = removed | {text.lstrip("+").partition("=")[0] for text in fixed}
+    texts = {**{key: text for key, text in varied.items() if key not in out}, **typed}
+    problems = [
+        Problem(f"{NOT_VARIED}{key}", f"this sweep does not vary it; {nearest(key, varied)}")
+        for key in sorted(removed - varied.keys())
+    ]
+    problems += _wrong_axes(texts, settings["seeds"])
+    raise_problems(problems, "what this sweep varies; nothing was run")
+    axes = {key: axis_of(key, text) for key, text in texts.items()}
+    if settings["seeds"] > 1:
+        first = settings["seed"]
+        seeds = tuple(str(seed) for seed in range(first, first + settings["seeds"]))
+        axes["seed"] = Axis("seed", seeds)
+    return tuple(axes.values())
+
+
+def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
+    for key, text in texts.items():
+        if key.startswith("sweep.vary."):
+            yield Problem(key, f"to vary a key otherwise than the YAML, write {key[11:]}={text}")
+        elif _key(key) in SWEEP_ONLY | NOT_SHAPING:
+            yield Problem(key, "cannot vary: it is about the whole sweep, or about where runs are kept")
+    if "seed" in texts and seeds > 1:
+        yield Problem("seed", f"has several values, and seeds={seeds} asks for others; leave one of them out")
+
+
+def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
+    """Return the folder name: the named sweep or what varies, then what is fixed; the same each time.
+
+    TensorBoard breaks a long name behind a hyphen: in its list of runs the job's own begins a line.
+    """
+    named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
+    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
+    return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
+
+
+def exit_status_of(outcomes: Sequence[Outcome]) -> int:
+    """Return the exit status of a sweep: of its worst job."""
+    statuses = {outcome.status for outcome in outcomes}
+    if statuses - {*WELL}:
+        return FAILED
+    return INDEX_REJECTED if "index_rejected" in statuses else DONE
+
+
+def _of_a_job(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+
+
+def _key(text: str) -> str:
+    """Return the root key that an override changes."""
+    return key_of(text).partition(".")[0]

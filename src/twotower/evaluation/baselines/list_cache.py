@@ -1,0 +1,66 @@
+"""What baselines recommend, kept: all runs over the same data would compute the same lists."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.evaluation.baselines.baseline import Baseline
+from twotower.files.atomic import write_atomically
+from twotower.files.code import OWN, code_fingerprint
+from twotower.files.plain_values import fingerprint_of
+
+WORTH_KEEPING = 0.5  # seconds that the lists took
+SUM_DIGITS = 16  # of the content's digest, which is part of the file's name
+
+
+class ListCache:
+    """Lists of baselines in a folder, by everything that shapes them.
+
+    A file's name ends in a digest of its content: what was damaged is computed again. Baselines of other
+    packages keep none: what they read beside the log, a file say, is not known here.
+
+    Args:
+        folder: where they are.
+        facts: what the lists depend on beside the baseline: data, split, how many items are listed.
+        modules: that shape lists, beside the baseline's own.
+    """
+
+    def __init__(self, folder: Path, facts: tuple[str | int | bool, ...], modules: tuple[str, ...]) -> None:
+        self._folder, self._facts, self._modules = folder, facts, modules
+
+    def take(self, config: Baseline.Config, make: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return the lists [Q, K] of item rows of a baseline: those kept, or what `make` returns."""
+        kind = config.owner
+        if kind.__module__.partition(".")[0] != OWN:
+            return make()
+        code = code_fingerprint([kind.__module__, *self._modules])
+        settings = config.model_dump(mode="json")
+        key = fingerprint_of([kind.__module__, kind.__qualname__, settings, code, *self._facts])
+        for path in self._folder.glob(f"{key}.*.npy"):
+            rows = _read(path)
+            if rows is not None:
+                return rows.astype(np.int64)
+        began = time.monotonic()
+        made = make()
+        if time.monotonic() - began >= WORTH_KEEPING:
+            small = made.astype(np.int32)
+            path = self._folder / f"{key}.{_sum_of(small)}.npy"
+            write_atomically(path, lambda temporary: np.save(temporary, small, allow_pickle=False))
+        return made
+
+
+def _read(path: Path) -> NDArray[np.int32] | None:
+    """Return what a file holds; None where it is not what was written."""
+    try:
+        rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return rows if path.name.split(".")[1] == _sum_of(rows) else None
+
+
+def _sum_of(rows: NDArray[np.int32]) -> str:
+    return hashlib.sha256(repr((rows.shape, rows.dtype)).encode() + rows.tobytes()).hexdigest()[:SUM_DIGITS]

@@ -1,0 +1,54 @@
+"""What `twotower clean` prints: sizes by kind, each path, and what is not possible afterwards."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from twotower.pipeline.cleanup import Kind, Plan, Removal
+
+TITLES: Mapping[Kind, str] = {
+    "checkpoints": "checkpoints of ended runs",
+    "caches": "caches that no run uses",
+    "failed": "failed runs",
+}
+WITHOUT_CHECKPOINTS = (
+    "without checkpoints: warm_start= and rebuild_bundle= refuse these runs, and the next run with the same "
+    "settings trains again (keep=[FOLDER] excludes a run)"
+)
+WITHOUT_FAILED = "without failed runs: resume= cannot go on with them"
+
+
+def plan_lines(plan: Plan, kinds: Collection[Kind]) -> Iterator[str]:
+    """Yield what can be deleted, what stays, and what is not possible afterwards."""
+    for kind in (kind for kind in TITLES if kind in kinds):
+        removals = [each for each in plan.removals if each.kind == kind]
+        yield f"{size_of(removals):>10}  {TITLES[kind]} ({len(removals)})"
+        for each in sorted(removals, key=lambda each: -each.num_bytes):
+            yield f"{size_of([each]):>14}  {each.path}"
+    for path, reason in plan.excluded.items():
+        yield f"stays: {path}: {reason}"
+    if any(each.kind == "checkpoints" for each in plan.removals):
+        yield WITHOUT_CHECKPOINTS
+    for folder, dependents in plan.dependents.items():
+        yield f"without the checkpoints of {folder}: the same for {', '.join(map(str, dependents))}"
+    if any(each.kind == "failed" for each in plan.removals):
+        yield WITHOUT_FAILED
+
+
+def size_of(removals: Collection[Removal]) -> str:
+    """Return the size of files as text."""
+    return f"{sum(each.num_bytes for each in removals) / 1e6:,.1f} MB"
+
+
+def ending(plan: Plan, root: Path, refused: Mapping[Path, str] | None) -> str:
+    """Return the last line.
+
+    Args:
+        plan: what could be deleted.
+        root: below which.
+        refused: path -> why it was not deleted; None where nothing was to be deleted yet.
+    """
+    if not plan.removals:
+        return f"nothing to delete below {root}"
+    if refused is None:
+        return f"nothing was deleted; twotower clean apply=true frees {size_of(plan.removals)}"
+    return f"deleted: {size_of([each for each in plan.removals if each.path not in refused])}"

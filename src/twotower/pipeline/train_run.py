@@ -1,0 +1,200 @@
+"""The main job, as it reads: settings in; trained towers, a checked index, a record and a bundle out."""
+
+import logging
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE, stoppable
+from twotower.config.problems import raise_problems
+from twotower.config.run_keys import WARM_START
+from twotower.evaluation.indexing import Indexed
+from twotower.index.rehearse import rehearse
+from twotower.pipeline.parent_towers import fitted_on, trained_further, warm_start_of
+from twotower.pipeline.quality import (
+    Quality,
+    evaluate_baselines,
+    evaluate_on_test,
+    measure_cold_start,
+    quality_of,
+    through_index,
+)
+from twotower.pipeline.run_config import RunConfig, problems_of
+from twotower.pipeline.stages import (
+    Job,
+    finish,
+    index_model,
+    open_run,
+    refuse_changed_files,
+    report_result,
+    save_bundle,
+)
+from twotower.runs import sections, trainings
+from twotower.runs.result import Result, open_result, read_result
+from twotower.runs.run import GOES_ON, Run, run_folder
+from twotower.towers.two_tower import TwoTower
+from twotower.training.callbacks.checkpointing import delete_progress
+from twotower.training.callbacks.curves import EpochCallback, TrialPruned
+from twotower.training.phase_files import FIT
+from twotower.training.phases import Trained, train_towers, trained_before
+
+LOG = logging.getLogger("twotower")
+
+
+def train(
+    settings: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str] = (),
+    watch: EpochCallback | None = None,
+    keep_after_input_error: bool = True,
+) -> int:
+    """Run the main job into a new run folder; returns the exit status.
+
+    Args:
+        settings: plain checked values.
+        folder: the run's, not yet there.
+        overrides: what was typed.
+        watch: is shown the monitored metric after each epoch, and may prune the run.
+        keep_after_input_error: see `Run.create`.
+    """
+    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
+        return _train(Run.create(folder, settings, overrides, keep_after_input_error), watch)
+
+
+def train_config(config: RunConfig) -> Result:
+    """Run the main job into a new folder, and return its result."""
+    folder = run_folder(Path(config.output_root) / config.name, config.overrides)
+    train(config.settings, folder, config.overrides, keep_after_input_error=False)
+    return open_result(folder)
+
+
+def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
+    """Run the main job into a folder named by what was typed and by the time; returns the exit status."""
+    folder = run_folder(Path(settings["output_root"]) / settings["name"], overrides)
+    return train(settings, folder, overrides, keep_after_input_error=False)
+
+
+def resume(
+    folder: Path,
+    watch: EpochCallback | None = None,
+    trusted: Collection[str] = (),
+    console: str | None = None,
+) -> int:
+    """Go on with a run that was interrupted, to the same numbers; returns the exit status.
+
+    Args:
+        folder: of the run.
+        watch: see `train`.
+        trusted: packages whose classes the run's file of settings may name.
+        console: instead of the run's.
+
+    Raises:
+        InputError: there is no run, or it has ended.
+    """
+    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
+        run = Run.open(folder, trusted)
+        run.refuse_if_ended()
+        run.settings |= {} if console is None else {"console": console}
+        raise_problems(problems_of(run.settings), f"{folder}/config.yaml")
+        return _train(run, watch)
+
+
+def _train(run: Run, watch: EpochCallback | None) -> int:
+    with open_run(run) as job:
+        source, how = trained_by(job), warm_start_of(run.settings)
+        indexed: list[Indexed] = []
+        ancestry: dict[str, Any] = {}
+
+        def index(model: TwoTower) -> None:
+            indexed.append(index_model(job, model))
+
+        try:
+            if how is None:
+                trained = _trained(job, source, index, watch)
+            else:
+                trained, ancestry = trained_further(job, how, index)
+        except TrialPruned as pruned:
+            training = sections.training_record(run.settings, pruned.epochs, False)
+            curves = dict(pruned.curves)
+            report_result(
+                job,
+                sections.ended(run.partial_result, "pruned", run.seconds(), training=training, curves=curves),
+            )
+            delete_progress(run.folder / "checkpoints" / FIT)
+            return DONE
+        refuse_changed_files(job)
+        if how is None and source is None:
+            trainings.remember(
+                Path(job.config.output_root), run.partial_result.training_fingerprint, run.folder
+            )
+        if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
+            indexed.append(index_model(job, trained.model))
+        training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
+        if how is not None:
+            training["fitted_on"] = fitted_on(how, trained.refit)
+        result: dict[str, Any] = {
+            **ancestry,
+            "training": training
+            | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization},
+            "curves": trained.curves,
+            "timing": sections.timing_record(trained.seconds, trained.examples),
+        }
+        if source is not None:
+            result["training_reused_from"] = str(source)
+        known = known_quality(job, source)
+        exact = known or evaluate_on_test(
+            job, trained.model, trained.valid(job.evaluator), trained.temperature
+        )
+        result |= through_index(job, trained.model, indexed[0].index, exact)
+        result |= measure_cold_start(job, trained.model)
+        save_bundle(job, trained.model, indexed[0])
+        if known is None:
+            result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
+        return finish(job, indexed[0], result)
+
+
+def _trained(
+    job: Job, source: Path | None, index: Callable[[TwoTower], None], watch: EpochCallback | None
+) -> Trained:
+    """Train, or take the towers of the run that did."""
+    run, config, dataset = job.run, job.config, job.dataset
+    if source is not None:
+        return trained_before(config, dataset, source)
+    rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
+    draw = job.console.draw
+    return train_towers(
+        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, draw, job.tracker
+    )
+
+
+def trained_by(job: Job) -> Path | None:
+    """Return the run that trained these very towers, if one did and reuse is on.
+
+    Those that go on from another's are trained again: their settings name that run by its folder alone.
+    """
+    if not job.config.reuse or WARM_START in job.run.settings:
+        return None
+    found = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
+    if found is None or found.resolve() == job.run.folder.resolve():
+        return None
+    LOG.info("towers are those of %s (reuse=false trains them again)", found)
+    return found
+
+
+def known_quality(job: Job, source: Path | None) -> Quality | None:
+    """Return the quality of a run with the same towers by exact search, if it measured the same."""
+    if source is None:
+        return None
+    try:
+        before = read_result(source)
+    except InputError as error:
+        LOG.warning("warning: %s; its figures are computed again", error)
+        return None
+    if before is None or not before.finished:
+        return None
+    if before.evaluation_fingerprint != job.run.partial_result.evaluation_fingerprint:
+        return None
+    return quality_of(job, source, before)

@@ -1,0 +1,303 @@
+"""The commands as a user meets them: help, the whole configuration, a sweep."""
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from forks import start
+from in_process import run_script
+
+from twotower.commands import conf
+from twotower.commands.command_keys import SWEEP_ONLY
+from twotower.commands.complete import completions
+from twotower.commands.compose import checked, compose
+from twotower.commands.conf import CONF, groups
+from twotower.config.run_keys import RunKeys
+from twotower.runs.result import Result, write_result
+from twotower.runs.run import Run
+
+SCRIPTS = CONF.parent / "scripts"
+TINY = [
+    "data=synthetic",
+    "data.num_users=300",
+    "data.num_items=120",
+    "data.num_interactions=5000",
+    "trainer.max_epochs=1",
+    "trainer.refit=false",
+    "objective=next_item",
+    "objective.batch_size=512",
+    "metrics.num_bootstrap=0",
+]
+GROUPS = {
+    "train": set(groups()),
+    "reindex": {"index"},
+    "evaluate": {"metrics", "baselines"},
+    "export": set(),
+    "serve": set(),
+    "recommend": set(),
+    "embed": set(),
+    "export_live": set(),
+    "nightly": set(),
+    "clean": set(),
+}
+KEYS = {
+    "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
+    "reindex": {"run", "console", "debug", "trusted_packages"},
+    "evaluate": {"run", "console", "debug", "trusted_packages"},
+    "export": {"run", "debug", "trusted_packages"},
+    "clean": {"folder", "kinds", "keep", "apply", "debug"},
+    **{
+        command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"}
+        | {"trusted_packages"}
+        for command in ("serve", "recommend", "embed", "export_live", "nightly")
+    },
+}
+Command = Callable[..., str]
+
+# Runs a script and then says on standard error which libraries it took.
+WATCHED = """
+import runpy, sys
+try:
+    runpy.run_path(sys.argv.pop(1), run_name="__main__")
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a script in this process to exit status 0, and returns what it printed."""
+
+    def run(script: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script}.py"), *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+        printed = capsys.readouterr()
+        assert left.value.code == 0
+        assert all(line.startswith("warning: the bundle does not know") for line in printed.err.splitlines())
+        return printed.out
+
+    return run
+
+
+CLOSED = """
+import os, sys
+how = sys.argv.pop(1)
+if how == "read no more":
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, 1)
+    os.dup2(writing, 2)
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+else:
+    os.close(1)
+    sys.stdout = None
+from twotower.commands.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("how", "console"), [("read no more", "rich"), ("closed", "jsonl")])
+def test_a_run_ends_well_where_nobody_reads_what_it_prints(tmp_path: Path, how: str, console: str) -> None:
+    script = tmp_path / "closed.py"
+    script.write_text(CLOSED)
+    words = ["train", *TINY, f"output_root={tmp_path}", f"console={console}", "name=t"]
+    assert start(script, how, *words, out=tmp_path / "out").wait() == 0
+    (result,) = tmp_path.glob("t/*/result.json")
+    assert json.loads(result.read_text())["status"] == "ok"
+    assert (tmp_path / "out").read_bytes() == b""
+
+
+@pytest.mark.parametrize("script", GROUPS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_groups_choices_keys_and_examples(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, flag: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = command(script, flag)
+    joined = re.sub(r"\n {15}(?=\S)", " ", text)  # a long list goes on in the next line
+    lines = {line.split()[0]: line for line in joined.splitlines() if line.startswith("  ")}
+    for group in GROUPS[script]:
+        for choice in (CONF / group).glob("*.yaml"):
+            assert choice.stem in lines[group]
+    assert lines.keys() >= KEYS[script] | GROUPS[script]
+    assert lines.keys() <= KEYS[script] | groups() | {"twotower", "experiment"}
+    assert text.count(f"  twotower {script} ") >= 2
+    assert "Groups" in text
+    assert "Keys" in text
+    assert "Exit status: 0 done, 1 failed, 2 your input, 3 index rejected" in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_takes_no_library_that_is_slow_to_load(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WATCHED, str(SCRIPTS / "train.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
+    assert not {"torch", "pytorch_lightning", "faiss", "pandas", "onnxruntime"} & set(done.stderr.split())
+    assert done.stdout.startswith("Train two towers, ")
+
+
+def test_mistakes_are_told_before_a_library_that_is_slow_to_load(tmp_path: Path) -> None:
+    typed = ["loss.temprature=1", "history.length=long", "negatves=uniform", "trainer.max_epoch=3"]
+    command = [sys.executable, "-c", WATCHED, str(SCRIPTS / "train.py"), *typed]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert done.stderr.startswith("error: 4 mistakes")
+    assert not {"torch", "pytorch_lightning", "faiss", "pandas"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("script", GROUPS)
+def test_cfg_job_prints_the_whole_configuration(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
+    required = {"run": tmp_path, "bundle": tmp_path, "out": "out.parquet", "side": "items", "store": "s"}
+    required |= {"bundles": "runs"}
+    run = [f"{key}={value}" for key, value in required.items() if key in KEYS[script]]
+    config = yaml.safe_load(command(script, "--cfg", "job", "debug=true", *run))
+    assert config.keys() == KEYS[script] | GROUPS[script]
+    assert config["debug"] is True
+    for group in GROUPS[script] - {"features", "baselines", "sweep", "walkthrough"}:
+        assert config[group]["_target_"].startswith("twotower.")
+    assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
+
+
+def test_what_cfg_job_prints_can_be_trained_from(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
+    groups_of_it = ["data=synthetic", "objective=next_item", "negatives=uniform", "item_bias=none"]
+    words = [*TINY, *groups_of_it, "loss=bce"]
+    printed = command("train", *words, "--cfg", "job")
+    assert yaml.safe_load(printed)["loss"]["negative_weight"] == 1.0  # which conf/loss/bce.yaml does not say
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "again.yaml").write_text(f"# @package _global_\n{printed}")
+    (tmp_path / "conf" / "loss").mkdir()
+    (tmp_path / "conf" / "loss" / "again.yaml").write_text(
+        command("train", *words, "--cfg", "job", "-p", "loss")
+    )
+    command("train", *words)
+    command("train", *groups_of_it, "experiment=again", "loss=again", "reuse=false")
+    first, again = results(tmp_path / "outputs")
+    assert first["metrics"] == again["metrics"]
+    assert first["training"] != {}
+
+
+def results(root: Path) -> list[dict[str, Any]]:
+    found = sorted(root.glob("default/**/result.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text()) for path in found]
+
+
+def test_a_job_of_a_sweep_is_the_job_run_alone(command: Command, tmp_path: Path) -> None:
+    command("train", "-m", "seed=1,2", *TINY, f"output_root={tmp_path / 'sweep'}")
+    first, second = results(tmp_path / "sweep")
+    assert (first["status"], second["status"]) == ("ok", "ok")
+    assert (first["seed"], second["seed"]) == (1, 2)
+    assert first["metrics"] != second["metrics"]
+    assert first["fingerprint"] != second["fingerprint"]
+    command("train", "seed=2", *TINY, f"output_root={tmp_path / 'alone'}")
+    (alone,) = results(tmp_path / "alone")
+    assert alone["metrics"] == second["metrics"]
+    assert alone["fingerprint"] == second["fingerprint"]
+    assert alone["training"] == second["training"]
+    folders = sorted((tmp_path / "sweep" / "default").glob("*/seed?"))
+    assert [folder.name for folder in folders] == ["seed1", "seed2"]
+    for folder in folders:
+        assert "fit epoch 1/1" in (folder / "train.log").read_text()
+
+
+def test_the_examples_of_the_other_commands_work(command: Command, tmp_path: Path) -> None:
+    root = tmp_path / "it's, a=b"
+    command("train", *TINY, f'output_root="{root}"')
+    (run,) = (root / "default").iterdir()
+    # fewer metrics than the one that the training monitored is among
+    command(
+        "evaluate", f"run={run}", "metrics.ks=[5,10]", "metrics.filter_seen=false", "metrics.num_bootstrap=0"
+    )
+    command("reindex", f"run={run}", "index=ivf_flat", "index.nlist=4", "index.min_recall=0.01")
+    assert command("export", f"run={run}").startswith("ok  343 users and 128 items compared, ")
+    assert (run / "exported" / "user_tower.onnx").is_file()
+    top, vectors = tmp_path / "top.parquet", tmp_path / "vectors.parquet"
+    told = command("recommend", f"run={run}", "users=[1,2,3]", "where.price.min=0", "k=5", f"out={top}")
+    assert told == f"ok  3 users, 15 rows  {top}\n"
+    told = command("embed", f"run={run}", "side=items", f"out={vectors}")
+    assert told == f"ok  120 items, vectors of 64 numbers  {vectors}\n"
+    before, evaluated, indexed = results(root)
+    assert evaluated["training_reused_from"] == indexed["training_reused_from"] == str(run)
+    assert "test/recall_at_5" in evaluated["metrics"]
+    assert "test/recall_at_20" not in evaluated["metrics"]
+    assert evaluated["index"] == before["index"]
+    assert indexed["index"]["type"] == "ivf_flat"
+    exact = [key for key in before["metrics"] if key.startswith(("valid/", "test_exact/"))]
+    assert [indexed["metrics"][key] for key in exact] == [before["metrics"][key] for key in exact]
+    # a key alone changes the run's own index, and leaves the rest of it
+    newest = max(root.glob("default/*/result.json"), key=lambda path: path.stat().st_mtime_ns).parent
+    command("reindex", f"run={newest}", "index.nprobe=2")
+    index = results(root)[-1]["index"]
+    assert (index["type"], index["build_args"], index["search_args"]) == (
+        "ivf_flat",
+        {"nlist": 4},
+        {"nprobe": 2},
+    )
+
+
+def test_latest_names_the_newest_run_in_every_command_that_takes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_script("serve", "bundle=latest")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: bundle=latest: there is no run with a bundle below outputs; twotower train makes one\n",
+    )
+    older, newer = Path("outputs/shop/one"), Path("outputs/default/two")
+    for number, folder in enumerate((older, newer)):
+        Run.create(folder, compose("train", ["data=synthetic"]))
+        os.utime(folder / "config.yaml", (number, number))
+    (older / "bundle").mkdir()
+    (older / "bundle" / "manifest.json").write_text("{}")
+    for script in ("recommend", "embed", "reindex", "evaluate", "export", "export_live", "serve"):
+        key = "bundle" if script == "serve" else "run"
+        done = run_script(script, f"{key}=latest", "--cfg", "job")
+        assert done.stderr.startswith(f"{key}=latest: {older}\n")
+        assert yaml.safe_load(done.stdout)[key] == str(older)
+    for verb in ("warm_start", "rebuild_bundle"):
+        assert f"{verb}={older}: this run has not ended" in run_script("train", f"{verb}=latest").stderr
+    assert f"{newer}: " in run_script("train", "rerun=latest").stderr
+    assert run_script("compare", "latest").stderr.startswith(f"latest: {newer}\n")
+    assert f"shop/latest: {older}\n" in run_script("compare", "outputs/shop/latest").stderr
+    assert "bundle=latest" in completions("twotower serve bundle=l")
+    assert "resume=latest" in completions("twotower train resume=la")
+
+
+def test_clean_deletes_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("outputs/it's, a=b/one")
+    Run.create(run, compose("train", ["data=synthetic"]))
+    write_result(run, Result(status="failed", error="KeyError: 1"))
+    words = ["failed runs (1)", str(run), "nothing was deleted; twotower clean apply=true frees"]
+    done = run_script("clean", "folder=outputs/it's, a=b")
+    assert (done.returncode, [word for word in words if word not in done.stdout]) == (0, [])
+    assert run_script("clean", "apply=true", "keep=[latest]").stdout.endswith(
+        "nothing to delete below outputs\n"
+    )
+    assert run.is_dir()
+    done = run_script("clean", "apply=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("deleted: ")
+    assert not run.parent.exists()
+    done = run_script("clean", "kinds=[bundles]")
+    assert done.returncode == 2
+    assert "kinds.0: unknown choice 'bundles'; valid: caches, checkpoints, failed" in done.stderr
+    assert "write folder=outputs" in run_script("clean", "outputs").stderr
+    assert "clean " in completions("twotower cl")

@@ -1,0 +1,174 @@
+"""The manners of every command: help, exit status, and nothing written for a mistaken command."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower.commands.command_keys import SWEEP_ONLY
+from twotower.commands.conf import CONF
+from twotower.commands.run_command import exit_status, run_command, split_arguments
+from twotower.config.errors import InputError
+from twotower.config.exits import Stopped
+
+SCRIPTS = CONF.parent / "scripts"
+DATA = "data=synthetic"
+
+
+def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_the_real_command_tells_all_mistakes_at_once_and_writes_nothing(tmp_path: Path) -> None:
+    result = run(
+        SCRIPTS / "train.py", "loss=bec", "embeding_dim=3", "user_tower.dropout=2", "seed=x", cwd=tmp_path
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr + result.stdout
+    assert result.stderr.startswith("error: 4 mistakes in the configuration; nothing was read or written\n")
+    for told in (
+        "loss: unknown choice 'bec'; did you mean 'bce'?",
+        "embeding_dim: unknown key; did you mean 'embedding_dim'?",
+        "user_tower.dropout: expected less than 1, got 2",
+        "seed: expected a valid integer, got 'x'",
+    ):
+        assert f"\n  {told}" in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_are_told_apart() -> None:
+    assert split_arguments(["a=1", "-m", "b=2,3", "~c"]) == (["a=1", "b=2,3", "~c"], ["-m"])
+    assert split_arguments(["--cfg", "job", "a=1"]) == (["a=1"], ["--cfg", "job"])
+    assert split_arguments(["a"]) == (["a"], [])
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def call() -> int:
+        raise error
+
+    return call
+
+
+def test_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(lambda: 0, debug=False) == 0
+    assert exit_status(lambda: 3, debug=False) == 3
+    assert exit_status(raising(InputError("items.csv: no rows")), debug=False) == 2
+    assert capsys.readouterr().err == "error: items.csv: no rows\n"
+    assert exit_status(raising(KeyError("x")), debug=False) == 1
+    assert capsys.readouterr().err == "failed: KeyError: 'x' (debug=true shows where)\n"
+    assert exit_status(raising(KeyboardInterrupt()), debug=False) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert exit_status(raising(Stopped(15, "do this")), debug=False) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM; do this\n"
+    assert exit_status(raising(KeyError("x")), debug=True) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+class Command:
+    """Runs `run_command` in this process with a task that only remembers."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self.monkeypatch, self.root = monkeypatch, root
+        self.seen: list[tuple[dict[str, Any], list[str]]] = []
+        self.statuses: list[int] = []
+        self.resumed: list[tuple[Path, Sequence[str], str | None]] = []
+
+    def task(self, settings: dict[str, Any], overrides: Sequence[str]) -> int:
+        self.seen.append((settings, list(overrides)))
+        return self.statuses.pop(0) if self.statuses else 0
+
+    def resume(self, folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
+        self.resumed.append((folder, trusted_packages, console))
+        return 0
+
+    def __call__(self, *arguments: str) -> int:
+        self.monkeypatch.setattr(sys, "argv", ["train.py", f"output_root={self.root}", *arguments])
+        if any(text.startswith("resume=") for text in arguments):
+            self.monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as left:
+            run_command("train", self.task, "words", {"resume": self.resume})
+        assert isinstance(left.value.code, int)
+        return left.value.code
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    return Command(monkeypatch, tmp_path)
+
+
+def test_a_task_is_given_checked_settings_and_what_was_typed(command: Command) -> None:
+    # a key that only Python has a default for: plain Hydra would refuse it
+    assert command(DATA, "history.dropout=0.25", "name=mine") == 0
+    ((settings, overrides),) = command.seen
+    assert settings["history"]["dropout"] == 0.25
+    assert settings["name"] == "mine"
+    assert overrides[1:] == [DATA, "history.dropout=0.25", "name=mine"]
+    assert not SWEEP_ONLY & settings.keys()
+
+
+@pytest.mark.parametrize("note", ["it's good, too", "a = b, c", "50 % (best) [of 3]", "${name}"])
+def test_a_note_is_taken_as_it_was_written(command: Command, note: str) -> None:
+    assert command(DATA, f"note={note}") == 0
+    ((settings, _),) = command.seen
+    assert settings["note"] == note
+
+
+def test_the_task_s_status_is_the_command_s(command: Command) -> None:
+    command.statuses = [3]
+    assert command(DATA) == 3
+
+
+def test_a_mistake_starts_no_task(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(DATA, "loss=bec") == 2
+    assert command.seen == []
+    assert "did you mean 'bce'" in (told := capsys.readouterr().err)
+    assert "Traceback" not in told
+    assert command(DATA, "loss=bec", "debug=true") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_sweep_with_a_mistake_starts_no_job(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, told in {
+        "loss=bce,nope": "unknown choice 'nope'",
+        "loss.temperature=-1,0.5": "loss.temperature: expected greater than 0, got -1",
+        "embeding_dim=16,32": "did you mean 'embedding_dim'?",
+        "loss.temperature=interval(0.1,0.5)": "sweep=tpe",
+    }.items():
+        assert command(DATA, "-m", wrong) == 2
+        assert told in capsys.readouterr().err
+    assert command.seen == []
+    assert list(command.root.iterdir()) == []
+
+
+def test_several_values_without_multirun_are_a_mistake(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(DATA, "embedding_dim=16,32") == 2
+    assert "add --multirun" in capsys.readouterr().err
+
+
+def test_hydras_own_folders_are_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(DATA, "hydra.run.dir=/tmp/elsewhere") == 2
+    assert "hydra.run.dir: " in capsys.readouterr().err
+
+
+def test_resume_takes_the_folder_alone_and_what_is_no_setting_of_a_run(
+    command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    then, resume = tmp_path / "then", f"resume={tmp_path / 'then'}"
+    assert command(resume) == 2
+    assert "no run is here" in capsys.readouterr().err
+    then.mkdir()
+    (then / "config.yaml").touch()
+    assert command(resume, "console=quiet") == 0
+    assert command(resume, "seed=3") == 2
+    assert "leave out seed=3" in capsys.readouterr().err
+    assert command(resume, "trusted_packages=[mine]", "debug=true") == 0
+    assert command.resumed == [(then, [], "quiet"), (then, ["mine"], None)]
+    assert command(resume, "trusted_packages=mine") == 2
+    assert "trusted_packages: expected a valid list" in capsys.readouterr().err
