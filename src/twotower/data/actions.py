@@ -160,7 +160,7 @@ def _numbers(values: "pd.Series[Any]") -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
-    """The distinct contexts (`table`) and the position of each interaction's context from 1 (`rows`, int32 [n])."""
+    """The distinct contexts (`table`) and each interaction's position in them from 1 (`rows`, int32 [n])."""
 
     table: pd.DataFrame
     rows: NDArray[np.int32]

@@ -1,7 +1,4 @@
-"""Files of public data sets: from the user's folder, from the cache, or downloaded and checked.
-
-The only module that reads the environment for where data is.
-"""
+"""Files of public data sets: from `TWOTOWER_DATA_DIR`, from the cache, or downloaded and verified."""
 
 import logging
 import os
@@ -41,13 +38,13 @@ def _data_folder() -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Return where what was downloaded or computed is kept for every run: `TWOTOWER_CACHE_DIR`."""
+    """Return the folder of downloaded and computed files that runs share: `TWOTOWER_CACHE_DIR`."""
     text = os.environ.get(CACHE_VARIABLE)
     return Path(text).expanduser() if text else Path.home() / ".cache" / "twotower"
 
 
 def data_folder_problem() -> str | None:
-    """Return what is wrong with `TWOTOWER_DATA_DIR`, or None."""
+    """Return a message if `TWOTOWER_DATA_DIR` is not a folder, else None."""
     folder = _data_folder()
     if folder is None or folder.is_dir():
         return None
@@ -55,9 +52,10 @@ def data_folder_problem() -> str | None:
 
 
 def fetch(archive: Archive) -> dict[str, Path]:
-    """Return where the files of an archive are; downloads them if neither user nor cache has them.
+    """Return the paths of the files of an archive; downloads them if necessary.
 
-    An InputError (not the published file, no download) says where to put files by hand.
+    Raises InputError if the download fails or a file is not the published one; the message tells where to put
+    files by hand.
     """
     final = cache_folder() / archive.name
     own = _data_folder()

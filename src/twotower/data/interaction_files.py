@@ -1,4 +1,4 @@
-"""A long log in Parquet files: its ids and times, batch by batch, as often as is asked."""
+"""Long interactions in Parquet files, read in batches of ids and times."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +21,14 @@ from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 
 STREAMED: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}  # or the file is kept whole
-LONGEST_IN_MEMORY = 200_000  # rows: what is shorter takes less than a block does
+LONGEST_IN_MEMORY = 200_000  # rows
 
 
 @dataclass(frozen=True, eq=False)
 class Ids:
-    """Ids of a batch: those that differ, and which of them each row has; `codes` is None where all are told.
+    """Distinct ids of a batch (`values`, int64 or texts) and the position of each row's id in them (`codes`).
 
-    `values` are int64, or texts as objects.
+    If `codes` is None, `values` holds the id of each row.
     """
 
     values: np.ndarray
@@ -40,14 +40,14 @@ class Ids:
 
 @dataclass(frozen=True, eq=False)
 class InteractionFiles:
-    """The files, in the order of their rows.
+    """The files of the interactions.
 
     Args:
-        files: Parquet.
-        columns: `user_id`, `item_id` and, where there are times, `timestamp` -> its name in the files.
-        unit: of the times.
-        tables: all but the interactions.
-        num_rows: of all files.
+        files: Parquet files in row order.
+        columns: `user_id`, `item_id` and perhaps `timestamp` -> column in the files.
+        unit: unit of the times.
+        tables: the other tables.
+        num_rows: rows of all files.
     """
 
     files: Sequence[TablePath]
@@ -57,9 +57,9 @@ class InteractionFiles:
     num_rows: int
 
     def batches(self, names: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
-        """Give ids as `Ids` and times as int64 seconds; an InputError says which row is wrong.
+        """Yield batches: ids as `Ids` and times as int64 seconds; raises InputError with the first wrong row.
 
-        The next batch is read while one is worked at. How far it is is told of `what` is done.
+        The next batch is read while the current one is processed. `what` labels the progress line.
         """
         done = 0
         with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as advance:
@@ -72,7 +72,7 @@ class InteractionFiles:
                 advance(done)
 
     def column(self, name: str) -> SourceColumn:
-        """Return a column as messages name it, without its values."""
+        """Return a column without values, for messages."""
         pieces = self.tables.pieces
         return SourceColumn(
             pd.Series(dtype=object), self.tables.source_path("interactions"), self.columns[name], pieces
@@ -106,7 +106,7 @@ class InteractionFiles:
         return Ids(checked_ids(column, is_csv=False).to_numpy())
 
     def _checked(self, place: TablePath, name: str, distinct: pa.Array, array: pa.Array, before: int) -> None:
-        """Refuse texts that are no ids, by the first row that has one."""
+        """Raise InputError with the first row whose text is not a valid id."""
         try:
             checked_ids(self._column(place, name, distinct, 0), is_csv=False)
         except ValueError:
@@ -118,11 +118,11 @@ class InteractionFiles:
 
 
 def rows_to_stream(places: Sequence[TablePath], columns: Mapping[str, str]) -> int | None:
-    """Return the rows of a log if it is to be read by batches: a long one in Parquet, of ids and times alone.
+    """Return the number of rows of long Parquet files of ids and times, which are read in batches; else None.
 
     Args:
-        places: its files.
-        columns: `user_id` and so on -> its name there.
+        places: the files.
+        columns: `user_id` and so on -> column in the files.
     """
     if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(place) for place in places):
         return None
@@ -141,7 +141,7 @@ def rows_to_stream(places: Sequence[TablePath], columns: Mapping[str, str]) -> i
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Tell whether a column of a type holds texts, each of its own or from a dictionary."""
+    """Tell whether an Arrow type holds texts, plain or dictionary-encoded."""
     if pa.types.is_dictionary(kind):
         return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -1,7 +1,8 @@
-"""A long log from files to its order, by user and then by time, in the memory of a block.
+"""Long interactions sorted by user and time on disk, in bounded memory.
 
-Three passes: the ids are counted; every interaction is put into the bucket of its user, a part of a file;
-and each bucket is sorted. Ties keep the order of the rows, as buckets do.
+Three passes: count the ids, write every interaction into the bucket of its user, sort each bucket. The sort
+is
+stable: equal times keep the order of rows.
 """
 
 import itertools
@@ -27,7 +28,7 @@ from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs
 from twotower.data.times import warning_of_unsorted_times
 from twotower.data.vocabulary import Vocabulary
 
-TIME_BITS = 32  # every time that is one is below 2**32 seconds, and a log has fewer rows
+TIME_BITS = 32  # times are below 2**32 seconds, and there are fewer rows
 
 
 def stream_source(
@@ -70,9 +71,9 @@ def stream_source(
 
 @dataclass(frozen=True, eq=False)
 class _Buckets:
-    """Buckets of whole users, in one file of keys, user and time, and one of items.
+    """Buckets of whole users, in one file of keys (user and time) and one of items.
 
-    `bounds` [number + 1] are their first users, `starts` [number + 1] the places of their first rows.
+    `bounds` [number + 1] are the first users, `starts` [number + 1] the positions of the first rows.
     """
 
     keys: int
@@ -98,19 +99,19 @@ def _buckets(folder: Path, offsets: NDArray[np.int64]) -> Iterator[_Buckets]:
 
 
 def _fill(buckets: _Buckets, files: InteractionFiles, users: Vocabulary, items: Vocabulary) -> None:
-    """Put every interaction into the bucket of its user, in the order of rows."""
+    """Write every interaction into the bucket of its user, in row order."""
     bucket_of = np.repeat(np.arange(len(buckets.starts) - 1, dtype=np.uint16), np.diff(buckets.bounds))
     cursors = buckets.starts[:-1].copy()
     rows_before = 0
     for batch in files.batches(list(files.columns), "data: sorting interactions by user"):
         user_rows, item_rows = _rows(users, batch[USER_ID]), _rows(items, batch[ITEM_ID])
         times = batch.get(TIMESTAMP)
-        if times is None:  # the order of rows stands for it
+        if times is None:  # row positions replace times
             times = np.arange(rows_before + 1, rows_before + len(user_rows) + 1)
         rows_before += len(user_rows)
         keys = (user_rows.astype(np.int64) << TIME_BITS) | times
         owners = bucket_of[user_rows]
-        order = np.argsort(owners, kind="stable")  # of 16 bits: by radix
+        order = np.argsort(owners, kind="stable")  # radix sort for 16 bits
         keys, item_rows = keys[order], item_rows[order]
         ends = np.cumsum(np.bincount(owners, minlength=len(cursors)))
         for bucket, (start, end) in enumerate(itertools.pairwise([0, *ends.tolist()])):
@@ -121,7 +122,7 @@ def _fill(buckets: _Buckets, files: InteractionFiles, users: Vocabulary, items: 
                 cursors[bucket] += end - start
     if (cursors != buckets.starts[1:]).any():
         raise InputError(
-            f"{files.tables.source_path('interactions')}: it changed while it was read; run again"
+            f"{files.tables.source_path('interactions')}: a file changed while it was read; run again"
         )
 
 
@@ -146,7 +147,7 @@ def _sorted(buckets: _Buckets, offsets: NDArray[np.int64], num_items: int, room:
 
 
 def _order(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the stable order of keys, and them in it; made smaller, they are sorted with their places."""
+    """Return the stable order of keys, and the sorted keys; sorts keys and positions as one integer."""
     seconds = keys & (2**TIME_BITS - 1)
     first_user, first_time = int(keys.min()) >> TIME_BITS, int(seconds.min())
     time_bits = (int(seconds.max()) - first_time).bit_length()

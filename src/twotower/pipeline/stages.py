@@ -27,6 +27,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.run_walkthrough import run_walkthrough
+from twotower.pipeline.unused_settings import warnings_of
 from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard_run import TensorBoardRun
@@ -93,6 +94,9 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             )
         if WARNING in dataset.audit:
             LOG.warning("warning: %s", dataset.audit[WARNING])
+        unused = warnings_of(config, dataset) if before is None else []
+        for warning in unused:
+            LOG.warning("warning: %s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
@@ -104,7 +108,7 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             raise_problems(each for each in found if before is None or each.key != "trainer.monitor")
         ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
         run.partial_result = run.partial_result.update(
-            data=sections.data_record(dataset, seen_filter), higher_is_better=ways
+            data=sections.data_record(dataset, seen_filter), higher_is_better=ways, warnings=unused
         )
         yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
 

@@ -90,9 +90,9 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
         (
             {"weight": [1.0]},
             ActionSettings(label_threshold=4),
-            "data.label_threshold: these interactions have no",
+            "data.label_threshold: the interactions have no",
         ),
-        ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: these interactions have no event"),
+        ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: the interactions have no event"),
     ],
 )
 def test_what_no_log_can_say_is_refused_by_its_place(

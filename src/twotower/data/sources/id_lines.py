@@ -1,4 +1,4 @@
-"""Files of ids alone, some on each line, whitespace between them: the layouts of the field's benchmarks."""
+"""Text files of ids separated by whitespace, as in research benchmarks."""
 
 import gzip
 import zlib
@@ -9,14 +9,14 @@ from twotower.config.errors import InputError
 
 
 def path_problem(path: Path) -> str | None:
-    """Return what to say of a path that names no file, None where it names one."""
+    """Return a message if a file does not exist, else None."""
     return None if path.is_file() else f"there is no file {path} (looked in {Path.cwd()})"
 
 
 def id_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line, from 1, and its ids; lines without any are left out.
+    """Yield (line number from 1, ids) of each line with ids.
 
-    An InputError names a file that cannot be read (`.gz` too), and the line that is not UTF-8.
+    Raises InputError if the file, plain or `.gz`, cannot be read or is not UTF-8.
     """
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     number = 0

@@ -1,4 +1,4 @@
-"""A line a user, `user item item ...`, in one file or in two: the layout of LightGCN's benchmarks."""
+"""One line per user, `user item item ...`, in one or two files: the format of LightGCN's benchmarks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,29 +14,28 @@ PLACE = "line"
 
 
 class ItemLists(Source):
-    """Interactions without times, each user's on a line, perhaps in order.
+    """Interactions without times, one line per user.
 
-    Two files give the split: `split=given`. A line may be a user alone, who then has nothing there. Ids of
-    users, and of items, are whole numbers if all of them are, otherwise text.
+    Two files define the split: `split=given`. A line may hold a user without items. Ids of users, and of
+    items, are whole numbers if all of them are, otherwise text.
 
     Reference: He et al., LightGCN, SIGIR 2020, whose data are such files.
     """
 
     class Config(Source.Config):
-        """Which files, and whether a line has an order."""
+        """Files and the order of a line."""
 
         path: str | None = None
-        """The one file; or the next two. Also `.gz`."""
+        """The file, if there is one; also `.gz`."""
         train_path: str | None = None
-        """What trains."""
+        """The file of training interactions."""
         test_path: str | None = None
-        """What is predicted."""
+        """The file of test targets."""
         ordered: bool = False
-        """Whether items of a line stand in the order in which the user took them. If not, an order is drawn,
-        always the same."""
+        """Whether the items of a line are in the order of time; if not, a fixed random order is used."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether files are named, and there."""
+            """Require one file or two, which exist."""
             found = list(super().problems(facts))
             given = {key for key in ("path", "train_path", "test_path") if getattr(self, key) is not None}
             if given not in ({"path"}, {"train_path", "test_path"}):
@@ -48,7 +47,7 @@ class ItemLists(Source):
             return found
 
         def has_times(self) -> bool:
-            """There are none."""
+            """False."""
             return False
 
         def gives_split(self) -> bool:
@@ -56,7 +55,7 @@ class ItemLists(Source):
             return self.train_path is not None
 
         def columns(self) -> dict[str, set[str]]:
-            """Return the ids, which is all there is."""
+            """Return the id columns."""
             return {"users": {USER_ID}, "items": {ITEM_ID}}
 
         def paths(self) -> dict[str, Path]:
@@ -67,7 +66,7 @@ class ItemLists(Source):
     config: Config
 
     def load(self) -> Tables:
-        """Read the files, what trains first."""
+        """Read the files, training interactions first."""
         paths = self.config.paths()
         frames = [_frame(path, name, len(paths) > 1) for name, path in paths.items()]
         log = pd.concat(frames)
@@ -82,7 +81,7 @@ class ItemLists(Source):
 
 
 def _frame(path: Path, part: str, is_named: bool) -> pd.DataFrame:
-    """Return a row an item of each line; its place names the file where there are several."""
+    """Return one row per item of each line; with two files the index holds the file name too."""
 
     def rows() -> Iterator[tuple[int | str, str, str]]:
         for number, (user, *items) in id_lines(path):

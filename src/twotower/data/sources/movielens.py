@@ -58,9 +58,9 @@ GENRES = (
 
 
 class MovieLens(Source):
-    """Every rating of at least `min_rating` is an interaction; the catalogue holds the movies rated so.
+    """Every rating of at least `min_rating` is an interaction; the catalogue holds the movies with one.
 
-    With a `label_threshold` the stars are labels: lower ones were shown in vain.
+    With a `label_threshold` the stars are labels: lower ones are negatives.
 
     Users have `gender`, `age` (in 1M the lower bound of a group), `occupation` and `zip`; items have
     `title`, `year` (missing for one movie of 100K) and `genres` (a list). Ratings keep the row order of the
@@ -70,23 +70,23 @@ class MovieLens(Source):
     """
 
     class Config(Source.Config):
-        """Which ratings."""
+        """Variant and ratings."""
 
         variant: Literal["1m", "100k"] = "1m"
         min_rating: Annotated[int, Ge(1), Le(5)] = 1
         """Stars; 1 keeps all."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether `TWOTOWER_DATA_DIR` is a folder, if it is set."""
+            """Require that `TWOTOWER_DATA_DIR`, if set, is a folder."""
             problem = data_folder_problem()
             return [("variant", problem)] if problem else []
 
         def gives_negatives(self) -> bool:
-            """Tell whether some of the ratings are below the threshold."""
+            """Tell whether ratings can be below the threshold."""
             return self.label_threshold is not None and self.label_threshold > self.min_rating
 
         def catalogue_size(self) -> int | None:
-            """Return the rated movies, if all ratings are kept."""
+            """Return the number of rated movies if all ratings are used."""
             return RATED_ITEMS[self.variant] if self.min_rating == 1 else None
 
         def columns(self) -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""The data set that comes with the package: purchases of a British online shop, 2010-12 to 2011-12."""
+"""The bundled data set: purchases of a British online shop, 2010-12 to 2011-12."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ class OnlineRetail(Source):
     """
 
     class Config(Source.Config):
-        """Nothing to set."""
+        """No settings."""
 
         def catalogue_size(self) -> int:
-            """Return the stock codes."""
+            """Return the number of stock codes."""
             return 3_659
 
         def columns(self) -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""A line an interaction, `user item`, in order: the layout of the files of SASRec and its followers."""
+"""One line per interaction, `user item`, in order: the format of SASRec's files."""
 
 from pathlib import Path
 
@@ -20,30 +20,30 @@ class Pairs(Source):
     """
 
     class Config(Source.Config):
-        """Which file."""
+        """The file and its order."""
 
         path: str
-        """A line an interaction: user and item, whitespace between them. Also `.gz`."""
+        """One line per interaction: user and item, separated by whitespace; also `.gz`."""
         ordered: bool = True
-        """Whether the lines of a user are in the order of time; if not, one is drawn, always the same."""
+        """Whether the lines of a user are in the order of time; if not, a fixed random order is used."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether the file is there."""
+            """Require the file."""
             problem = path_problem(Path(self.path))
             return [*super().problems(facts), *([("path", problem)] if problem else [])]
 
         def has_times(self) -> bool:
-            """There are none."""
+            """False."""
             return False
 
         def columns(self) -> dict[str, set[str]]:
-            """Return the ids, which is all there is."""
+            """Return the id columns."""
             return {"users": {USER_ID}, "items": {ITEM_ID}}
 
     config: Config
 
     def load(self) -> Tables:
-        """Read the file; an InputError names the line that is no pair."""
+        """Read the file; raises InputError with the first line that is not a pair."""
         path = Path(self.config.path)
         numbers, users, items = [], [], []
         for number, ids in id_lines(path):

@@ -1,4 +1,4 @@
-"""Where data comes from."""
+"""Base class of data sources."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from twotower.files.plain_values import fingerprint_of
 class Source(Component, ABC):
     """A source of interactions and of the tables of users and items: a `Config` and `load`.
 
-    The methods of its `Config` say what is known before data is read; each has an answer that does for any
+    The methods of its `Config` return what is known before data is read; the defaults are right for any
     source.
     """
 
@@ -26,26 +26,27 @@ class Source(Component, ABC):
         """Settings of every source."""
 
         missing_users: Literal["unknown", "refuse"] = "unknown"
-        """Users of the log that the table of users lacks: with every feature missing, or a mistake."""
+        """Users of the interactions that are missing in the table of users: `unknown` (all features are
+        missing) or `refuse` (an error)."""
         missing_items: Literal["unknown", "refuse"] = "unknown"
-        """Likewise of items; unknown ones are in the catalogue."""
+        """The same for items; unknown items are part of the catalogue."""
 
         label_threshold: float | None = None
-        """A label of at least this is positive, a lower one negative; null where labels are 0 and 1."""
+        """Labels from this value on are positive, lower ones negative; null if labels are 0 and 1."""
         events: dict[str, Event.Config] = Field(default_factory=dict)
-        """Word of the event column -> its `role` (positive, train, history, negative or ignored) and
-        `weight`; {}: all are positive."""
+        """Event type -> its `role` (positive, train, history, negative or ignored) and `weight`; {}: all
+        event types are positive."""
 
         repeats: Literal["drop", "keep"] = "drop"
-        """Interactions with an item that the user has: `drop`, they train but are no targets, and nothing a
-        user has is recommended; or `keep`, for what is taken again and again, such as groceries and music."""
+        """Repeated interactions of a user with an item: `drop`, they train but are no targets, and items of
+        the history are not recommended; `keep`, for repeated consumption such as groceries and music."""
 
         def meaning(self) -> ActionSettings:
             """Return how labels and events are read."""
             return ActionSettings(self.label_threshold, self.events)
 
         def gives_negatives(self) -> bool | None:
-            """Tell whether the log says what was shown in vain; None if that is not known without reading."""
+            """Tell whether there are impressions without a click; None if not known without reading."""
             return any(event.role == "negative" for event in self.events.values())
 
         def build(self) -> "Source":
@@ -53,25 +54,25 @@ class Source(Component, ABC):
             return self.make(Source)
 
         def may_lack(self) -> set[str]:
-            """Return which of "users" and "items" may lack ids of the log."""
+            """Return which of "users" and "items" may lack ids of the interactions."""
             chosen = {"users": self.missing_users, "items": self.missing_items}
             return {table for table, choice in chosen.items() if choice == "unknown"}
 
         def events_of_histories(self) -> list[str] | None:
-            """Return the words of events that histories can hold, None if not known without reading."""
+            """Return the event types that histories can hold, None if not known without reading."""
             roles = {word: event.role for word, event in self.events.items()}
             return [word for word, role in roles.items() if role in ("positive", "train", "history")]
 
         def gives_split(self) -> bool:
-            """Tell whether the interactions come with a `split` column, for split=given."""
+            """Tell whether the interactions have a `split` column, for split=given."""
             return False
 
         def has_times(self) -> bool:
-            """Tell whether the interactions have times; otherwise their order is that of the rows, if any."""
+            """Tell whether the interactions have times; otherwise rows may be in order."""
             return True
 
         def catalogue_size(self) -> int | None:
-            """Return how many items there are if that is known without reading, else None."""
+            """Return the number of items, None if not known without reading."""
             return None
 
         def columns(self) -> dict[str, set[str]] | None:
@@ -85,23 +86,23 @@ class Source(Component, ABC):
 
     @abstractmethod
     def load(self) -> Tables:
-        """Read everything; an InputError names file, column and row of what is wrong."""
+        """Read all tables; raises InputError with file, column and row of mistakes."""
 
     def interaction_files(self) -> InteractionFiles | None:
-        """Return the files of a log that is read by batches, since it is long; None: `load` reads it.
+        """Return the files of long interactions, which are read in batches; None: `load` reads them.
 
-        What the batches give is what `load` would.
+        The batches hold the same rows as `load` returns.
         """
         return None
 
     def files(self) -> Iterable[Path]:
-        """Return the files that `load` reads: where their content changes, the data is another.
+        """Return the files that `load` reads; they are part of the fingerprint.
 
-        Here those that a setting names by its path.
+        By default the files whose paths are settings.
         """
         texts = (value for value in self.config.spec().values() if isinstance(value, str))
         return [path for path in map(Path, texts) if path.is_file()]
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the settings and the content of the files; the code counts beside it."""
+        """Return a SHA-256 of the settings and the content of the files."""
         return fingerprint_of([self.config.spec(), [sha256_of_file(path) for path in self.files()]])

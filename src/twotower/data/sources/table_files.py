@@ -1,4 +1,4 @@
-"""The user's own data: a file of interactions, perhaps files of users and of items."""
+"""Own data: a file of interactions, and optional files of users and items."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ ROLES = {
 }
 """Name in `Tables` -> the setting that names the column of the interactions."""
 PLACES = frozenset({"interactions_path", "users_path", "items_path", "chunk_rows"})
-"""Settings of where and how files are read, which make no other data."""
+"""Settings of where and how files are read; they are not part of the fingerprint."""
 
 
 class TableFiles(Source):
@@ -54,52 +54,53 @@ class TableFiles(Source):
     """
 
     class Config(Source.Config):
-        """Which files, and what their columns are."""
+        """Files and their columns."""
 
         interactions_path: str | list[str]
-        """One row an interaction, in any order; equal times of a user keep the row order. A file, a list or a
-        folder or pattern (`log/*.parquet`), read by name; Parquet also at an address (`s3://bucket/log`)."""
+        """One row per interaction, in any order; equal times of a user keep the row order. A file, a list, a
+        folder or a pattern (`log/*.parquet`), sorted by name; Parquet also at an address (`s3://bucket/log`)."""
         users_path: str | None = None
-        """One row a user; without it users have no features."""
+        """One row per user; without it users have no features."""
         items_path: str | None = None
-        """One row an item, the catalogue; without it the items of the interactions."""
+        """One row per item, the catalogue; without it the items of the interactions."""
         user_column: str = USER_ID
-        """Of user ids, in interactions and users."""
+        """Column of user ids, in interactions and users."""
         item_column: str = ITEM_ID
-        """Of item ids, in interactions and items."""
+        """Column of item ids, in interactions and items."""
         timestamp_column: str | None = TIMESTAMP
-        """Of the interactions; null where there are no times, but the rows of a user stand in order."""
+        """Column of times; null if there are none and rows are in order."""
         ordered: bool = True
-        """Whether rows without times are in the order of time; if not, an order is drawn, always the same."""
+        """Whether rows without times are in the order of time; if not, a fixed random order is used."""
         timestamp_unit: TimestampUnit = "s"
         """`s` or `ms` since 1970, or `iso` dates and times (no zone means UTC)."""
         split_column: str | None = None
-        """Of the interactions, with the words train, valid, test; for split=given."""
+        """Column with the words train, valid and test, for split=given."""
         label_column: str | None = None
-        """Of the interactions: 1 for wanted, 0 for shown in vain; or numbers, with a `label_threshold`."""
+        """Column of labels: 1 for a click, 0 for an impression without a click; or numbers, with a
+        `label_threshold`."""
         weight_column: str | None = None
-        """Of the interactions, 0 or more: how much each counts as an example."""
+        """Column of example weights, 0 or more."""
         event_column: str | None = None
-        """Of the interactions, a word; `events` says what each word stands for."""
+        """Column of event types; `events` gives each a role."""
         context_columns: list[str] | None = None
-        """Of the interactions: what the request was made in (device, place), for `features.context`."""
+        """Columns of the interactions that describe the request (device, place), for `features.context`."""
         user_features: list[str] | None = None
-        """Columns of users to read; None for all."""
+        """Columns of users to read; null for all."""
         item_features: list[str] | None = None
-        """Columns of items to read; None for all."""
+        """Columns of items to read; null for all."""
         tag_columns: list[str] | None = None
         """Columns of users or items that hold several values in one text."""
         tag_separator: str = "|"
-        """Between them."""
+        """Separator of these values."""
         item_label: str | None = None
         """SourceColumn of items that names an item for people."""
         separator: Separator = ","
-        """Of CSV fields."""
+        """Separator of CSV fields."""
         chunk_rows: PositiveInt = 1_000_000
-        """Rows of CSV parsed at a time."""
+        """Rows of CSV that are parsed at a time."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Find missing files and columns, from the headers alone."""
+            """Report missing files and columns; reads headers only."""
             roles = self.roles()
             context = self.context_columns or []
             columns = Counter([*roles.values(), *context])
@@ -131,25 +132,25 @@ class TableFiles(Source):
             return found
 
         def has_times(self) -> bool:
-            """Tell whether a column of times is named."""
+            """Tell whether there is a column of times."""
             return self.timestamp_column is not None
 
         def gives_negatives(self) -> bool:
-            """Tell whether there are labels, or a word for what was shown in vain."""
+            """Tell whether there are labels, or an event type of role `negative`."""
             return self.label_column is not None or bool(super().gives_negatives())
 
         def events_of_histories(self) -> list[str] | None:
-            """Return the words of events that histories can hold, None if not known without reading."""
+            """Return the event types that histories can hold, None if not known without reading."""
             if self.event_column is None:
                 return []
             return super().events_of_histories() if self.events else None
 
         def gives_split(self) -> bool:
-            """Tell whether a split column is named."""
+            """Tell whether there is a split column."""
             return self.split_column is not None
 
         def columns(self) -> dict[str, set[str]] | None:
-            """Return the columns that `load` will give users and items, from the headers, or None."""
+            """Return the columns that `load` reads, from the headers; None if they cannot be read."""
             try:
                 users, items = ({key, *self.features(table)} for table, key in ENTITIES.items())
             except InputError:
@@ -157,16 +158,16 @@ class TableFiles(Source):
             return {"users": users, "items": items, "context": set(self.features("interactions"))}
 
         def settings(self) -> dict[str, str | list[str]]:
-            """Return table -> what names its files, for each that there is."""
+            """Return table -> its path setting, without tables that have none."""
             paths = {table: getattr(self, f"{table}_path") for table in ("interactions", *ENTITIES)}
             return {table: path for table, path in paths.items() if path is not None}
 
         def places(self) -> dict[str, list[TablePath]]:
-            """Return table -> its files; an InputError where there are none."""
+            """Return table -> its files; raises InputError if there are none."""
             return {table: table_paths(setting) for table, setting in self.settings().items()}
 
         def paths(self) -> dict[str, Path]:
-            """Return table -> its file, for each that is a single one on this machine."""
+            """Return table -> its file, for tables in a single local file."""
             firsts = {table: files[0] for table, files in self.places().items() if len(files) == 1}
             return {table: place for table, place in firsts.items() if isinstance(place, Path)}
 
@@ -176,7 +177,7 @@ class TableFiles(Source):
             return {role: column for role, column in columns.items() if column is not None}
 
         def features(self, table: str) -> list[str]:
-            """Return the columns that are read of a table, beside its keys."""
+            """Return the columns of a table that are read, without its keys."""
             if table == "interactions":
                 return self.context_columns or []
             places = self.places().get(table)
@@ -194,7 +195,7 @@ class TableFiles(Source):
         return self._tables(self.config.places())
 
     def interaction_files(self) -> InteractionFiles | None:
-        """Return the files of a long log in Parquet of ids and times alone; any other is loaded."""
+        """Return the files of long Parquet interactions of ids and times only, else None."""
         places, roles = self.config.places(), self.config.roles()
         log = places.pop("interactions")
         is_plain = self.config.ordered and not self.config.context_columns
@@ -205,13 +206,13 @@ class TableFiles(Source):
         return InteractionFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
 
     def _tables(self, places: Mapping[str, Sequence[TablePath]]) -> Tables:
-        """Read some of the tables; the interactions are empty where they are none of them."""
+        """Read some of the tables; interactions are empty if they are not among them."""
         config, roles, told = self.config, self.config.roles(), Gathered("the data")
         frames: dict[str, Any] = {"interactions": pd.DataFrame()}
         pieces: list[tuple[int, str]] = []
         for table, files in places.items():
             keys = {ENTITIES[table]: roles[ENTITIES[table]]} if table in ENTITIES else roles
-            with told.refusals():  # files that cannot be read are told together
+            with told.refusals():  # unreadable files are reported together
                 frames[table], of_table = self._read(files, keys, config.features(table))
                 pieces = of_table if table == "interactions" else pieces
         told.raise_if_any()
@@ -229,7 +230,7 @@ class TableFiles(Source):
         )
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the settings and the content of the files, not their places."""
+        """Return a SHA-256 of the settings and the content of the files, without their paths."""
         settings = {key: value for key, value in self.config.spec().items() if key not in PLACES}
         content = {table: digest_of_all(places) for table, places in self.config.places().items()}
         return fingerprint_of([settings, content])
@@ -237,7 +238,7 @@ class TableFiles(Source):
     def _read(
         self, places: Sequence[TablePath], keys: Mapping[str, str], features: list[str]
     ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-        """Return keys (name to have -> name in the file) and features; those of CSV get their types."""
+        """Return keys (our name -> column in the file) and features; CSV columns get types."""
         config, columns = self.config, [*keys.values(), *features]
         ids = (config.user_column, config.item_column)
         frame, pieces = read_all(places, columns, config.separator, config.chunk_rows, ids)

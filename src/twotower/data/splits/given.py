@@ -1,4 +1,4 @@
-"""The split that the data itself brings."""
+"""The split given by a column of the data."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,51 +10,49 @@ from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
-NO_SPLIT = (
-    "this data brings no split; for table_files name the column in data.split_column, or use another split"
-)
+NO_SPLIT = "this data has no split column; for table_files set data.split_column, or use another split"
 MIN_TRAIN = 2  # of a user, to give one of them to valid
 
 
 class Given(Split):
-    """The column `split` of the interactions says train, valid or test.
+    """The column `split` of the interactions holds train, valid or test.
 
-    A history holds what precedes the user's first target in the stable order; train interactions after it
-    still train. Where rows have an order and no times, those of a user that train should stand first.
+    A history holds the interactions before the user's first target in the stable order; later training
+    interactions still train. In data without times the training rows of a user should come first.
 
-    Where nothing is marked valid, the last train interactions of each user are taken for it.
+    Without any valid row the last training interactions of each user become the validation targets.
     """
 
     class Config(Split.Config):
-        """What is taken for valid."""
+        """Settings of the validation targets."""
 
         valid_share: ProperFraction = 0.1
-        """Of a user's train interactions, the last ones; at least one of a user with two. Only where the
-        source marks none as valid."""
+        """Share of a user's training interactions, the last ones, that become validation targets; at least
+        one of a user with two. Used only if no row is marked valid."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether the source gives a split."""
+            """Require a source with a split."""
             return [("", NO_SPLIT)] if facts.gives_split is False else []
 
     config: Config
     name = "given"
 
     def assign(self, interactions: Interactions) -> Parts:
-        """Return the part of each interaction; an InputError if the source gives no split."""
+        """Return the part of each interaction; raises InputError if the source has no split."""
         parts = _given(interactions)
         if not (parts == VALID).any():
             parts[self._carved(interactions, parts)] = VALID
         return parts
 
     def facts(self, interactions: Interactions) -> Audit:
-        """Return the share of train that is valid, where the source marks none."""
+        """Return `valid_share` if it is used."""
         assert interactions.given is not None
         return (
             {} if (interactions.given == VALID).any() else {"valid_share_of_train": self.config.valid_share}
         )
 
     def _carved(self, interactions: Interactions, parts: Parts) -> NDArray[np.bool_]:
-        """Return which interactions are the last of their user's that train, [n]."""
+        """Return which interactions are the last training interactions of their user, bool [n]."""
         trains = parts == TRAIN
         users = interactions.user_rows()[trains]
         counts = np.bincount(users, minlength=interactions.num_users + 1)
@@ -66,15 +64,15 @@ class Given(Split):
         return carved
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
-        """Return the part that the source gives every interaction; what is near a carved one goes with it."""
+        """Return the given part of every interaction; those next to a carved validation target go with it."""
         found = _given(interactions)
         if not (_given(interactions.positives) == VALID).any():
             found[(found == TRAIN) & (super().spread(interactions, parts) == VALID)] = VALID
         return found
 
     def remedy(self, interactions: Interactions) -> str:
-        """Return which value of the column is missing."""
-        return "mark some rows of the split column with that word, in lower case"
+        """Return what the column needs."""
+        return "mark some rows of the split column with this word, in lower case"
 
 
 def _given(interactions: Interactions) -> Parts:

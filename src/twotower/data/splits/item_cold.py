@@ -1,4 +1,4 @@
-"""Items never seen in training, to be found by their features alone."""
+"""A split with items that training never sees, so that only their features describe them."""
 
 import numpy as np
 
@@ -11,20 +11,20 @@ from twotower.data.splits.temporal import Temporal
 
 
 class ItemCold(Temporal):
-    """`Temporal`, with all interactions of a share of the items removed from training and from histories.
+    """`Temporal`, without the interactions of a share of the items in training and histories.
 
-    Cold items are targets in both windows and are never known: neither the train logs nor any history hold
-    one, so that metrics on cold items measure what features alone give. What users did with them before the
-    windows is dropped. Warm items are targets as well: compare the slices.
+    Cold items are targets in both windows and occur in no history, so that metrics on cold items measure
+    features alone. Their interactions before the windows are dropped. Warm items are targets as well: compare
+    the slices.
     """
 
     class Config(Temporal.Config):
-        """Which items are cold."""
+        """Settings of the cold items."""
 
         share: ProperFraction = 0.2
-        """Of the catalogue that is cold."""
+        """Share of the catalogue that is cold."""
         seed: Seed = 0
-        """Of the choice of items."""
+        """Seed of the choice of items."""
 
     config: Config
     name = "item_cold"
@@ -46,11 +46,11 @@ class ItemCold(Temporal):
         return parts
 
     def facts(self, interactions: Interactions) -> Audit:
-        """Return the cutoffs, and how many items are held out."""
+        """Return the cutoffs and the number of cold items."""
         return {**super().facts(interactions), "held_out_items": int(self._is_cold(interactions).sum())}
 
     def remedy(self, interactions: Interactions) -> str:
-        """Return the windows, and which settings move them."""
+        """Return the windows and the settings that move them."""
         return (
             f"{super().remedy(interactions)}, or split.share (now {self.config.share} of the items are cold)"
         )

@@ -12,16 +12,16 @@ MIN_INTERACTIONS = 3
 class LeaveOneOut(Split):
     """Last interaction of a user = test, the one before = valid, the rest = train.
 
-    The order is stable (time, then row order of the source), which decides the targets where a user's last
-    timestamps are equal. Users with fewer than three interactions only train. A user asks at the time of
-    the target, and other users' later interactions train: see the audit's future-leak rate.
+    Interactions are ordered by time, then by row of the source, which decides the targets if a user's last
+    times are equal. Users with fewer than three interactions only train. The request time is the time of the
+    target, and later interactions of other users train: see the future-leak rate of the audit.
     """
 
     name = "leave_one_out"
     by_order = True
 
     def assign(self, interactions: Interactions) -> Parts:
-        """Return the part of each interaction, by its place in the user's log."""
+        """Return the part of each interaction, by its position among those of the user."""
         ends = interactions.offsets[1:][interactions.counts() >= MIN_INTERACTIONS]
         parts = np.full(len(interactions), TRAIN, dtype=np.int8)
         parts[ends - 2] = VALID
@@ -29,7 +29,7 @@ class LeaveOneOut(Split):
         return parts
 
     def facts(self, interactions: Interactions) -> Audit:
-        """Return how many users have too few interactions to be tested."""
+        """Return the number of users with too few interactions for a target."""
         return {
             "users_only_in_train": int(
                 ((interactions.counts() > 0) & (interactions.counts() < MIN_INTERACTIONS)).sum()
@@ -37,7 +37,7 @@ class LeaveOneOut(Split):
         }
 
     def remedy(self, interactions: Interactions) -> str:
-        """Return why no user is tested."""
+        """Return why no user has a target."""
         return (
             f"no user has {MIN_INTERACTIONS} interactions (the most is {int(interactions.counts().max())}); "
             "use split=temporal or split=item_cold"

@@ -1,4 +1,4 @@
-"""What every split does: give each interaction its part."""
+"""Base class of splits: assigns a part to each interaction."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -15,10 +15,10 @@ from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
-"""Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.
+"""Parts: `VALID` and `TEST` are targets; `VALID` targets are part of later histories, `VALID_ONLY` of none.
 
-`VALID_HISTORY` and `TEST_HISTORY` are known when the targets of their users are asked for, but train
-nothing before that; `NONE` is dropped.
+`VALID_HISTORY` and `TEST_HISTORY` are histories of the targets of their users and do not train before;
+`NONE` is dropped.
 """
 TRAIN_PARTS = (TRAIN,)
 VALID_TARGETS, TEST_TARGETS = (VALID, VALID_ONLY), (TEST,)
@@ -29,14 +29,15 @@ Parts = NDArray[np.int8]
 
 
 class Split(Component, ABC):
-    """Which interactions train, are histories and are targets; the same log gives the same parts."""
+    """Assigns interactions to training, histories and targets; equal interactions get equal parts."""
 
     class Config(Component.Config):
         """Settings of every split."""
 
         user_share: Share = 1.0
-        """Of the users, drawn at random, that are there at all: for a quick look at a long log. What others
-        did is dropped; the catalogue stays whole. A larger share holds all users of a smaller one."""
+        """Share of the users that are used, drawn at random, for quick experiments; the interactions of the
+        others are dropped, the catalogue stays complete. A larger share contains all users of a smaller
+        one."""
 
         def build(self) -> "Split":
             """Build the split."""
@@ -44,26 +45,27 @@ class Split(Component, ABC):
 
     config: Config
     name: str
-    """Of its choice in `conf/split/`."""
+    """Name of its choice in `conf/split/`."""
     by_order: ClassVar[bool] = False
-    """Whether the order of a user's interactions decides which of them are targets."""
+    """Whether the order of a user's interactions determines the targets."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     @abstractmethod
     def assign(self, interactions: Interactions) -> Parts:
-        """Return the part of each interaction, int8 [n]; all of them are positive."""
+        """Return the part of each interaction, int8 [n]; all interactions are positive."""
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
-        """Return the part of every interaction, int8 [n], once the positive ones have theirs.
+        """Return the part of every interaction, int8 [n], from the parts of the positives.
 
-        Here: what is in histories only goes with the user's positive before it, and what was shown in vain
-        with the one after it; where there is none, with the nearest. Users without any train.
+        By default an impression without a click gets the part of the next positive of its user, any other
+        interaction that of the previous one; if there is none, that of the nearest. Users without positives
+        train.
 
         Args:
             interactions: all interactions.
-            parts: [number of positives].
+            parts: parts of the positives.
         """
         found = np.full(len(interactions), TRAIN, dtype=np.int8)
         places = np.flatnonzero(interactions.is_positive)
@@ -92,12 +94,12 @@ class Split(Component, ABC):
 
     @abstractmethod
     def remedy(self, interactions: Interactions) -> str:
-        """Return what to say when this log leaves a part empty: what the parts are and what to change."""
+        """Return the message if a part is empty: what the parts are and which settings to change."""
 
     def request_times(self, interactions: Interactions, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return when each user row asks, unix seconds [num_users + 1]; 0 for users without targets.
+        """Return request times in unix seconds, [num_users + 1]; 0 for users without targets.
 
-        Here: at the time of the user's first target.
+        By default the time of the user's first target.
         """
         times = np.zeros(interactions.num_users + 1, dtype=np.int64)
         for rows in blocks(len(interactions), interactions.times):
@@ -108,11 +110,11 @@ class Split(Component, ABC):
         return times
 
     def facts(self, interactions: Interactions) -> Audit:
-        """Return what the audit should say of this kind of split beside the common figures."""
+        """Return figures for the audit in addition to the common ones."""
         return {}
 
     def parts(self, interactions: Interactions) -> Parts:
-        """Return `assign`; an InputError if train, valid or test is empty."""
+        """Return the part of every interaction; raises InputError if train, valid or test is empty."""
         positives = interactions.positives
         parts = self._of_the_drawn(positives, self.assign(positives).astype(np.int8, copy=False))
         assert parts.shape == positives.items.shape
@@ -133,7 +135,7 @@ class Split(Component, ABC):
         return "" if share == 1 else f"raise split.user_share (now {share}) or leave it out"
 
     def _of_the_drawn(self, interactions: Interactions, parts: Parts) -> Parts:
-        """Drop what users did who are not in the share; returns the parts, changed."""
+        """Drop interactions of users outside `user_share`; changes and returns the parts."""
         if self.config.user_share == 1:
             return parts
         shuffled = np.random.default_rng(0).permutation(np.arange(1, interactions.num_users + 1))
@@ -145,7 +147,7 @@ class Split(Component, ABC):
 
 
 def is_in(parts: Parts, codes: Collection[int]) -> NDArray[np.bool_]:
-    """Return which interactions are in one of these parts, [n]."""
+    """Return which interactions are in one of some parts, bool [n]."""
     wanted = np.uint8(sum(1 << code for code in codes))
     found: NDArray[np.bool_] = (np.left_shift(np.uint8(1), parts.view(np.uint8)) & wanted) != 0
     return found

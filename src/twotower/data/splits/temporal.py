@@ -1,4 +1,4 @@
-"""The past trains, the future is predicted."""
+"""A split in time: earlier interactions train, later ones are targets."""
 
 from typing import Literal
 
@@ -17,22 +17,22 @@ from twotower.data.times import SECONDS_A_DAY, date
 class Temporal(Split):
     """Two cutoffs on the global time: train, then the valid window, then the test window.
 
-    Every user asks at the cutoff, whatever the time of the targets; so nothing of the future trains, and the
-    future-leak rate is 0.
+    The request time of all users is the cutoff, so that no later interaction trains: the future-leak rate is
+    0.
     """
 
     class Config(Split.Config):
-        """The two windows."""
+        """Settings of the two windows."""
 
         test: Days = 28.0
-        """Length of the test window, which ends with the last interaction."""
+        """Length of the test window; it ends with the last interaction."""
         valid: Days = 28.0
         """Length of the valid window before it."""
         unit: Literal["days", "share"] = "days"
         """`days`, or `share` of all interactions (equal times at a cutoff go to the later window)."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether there are times, and whether the windows leave something to train."""
+            """Require times, and windows that leave training interactions."""
             found = facts.lacks_times("", "use split=leave_one_out or split=user_holdout")
             if self.unit == "days" or self.test + self.valid < 1:
                 return found
@@ -46,11 +46,11 @@ class Temporal(Split):
     name = "temporal"
 
     def assign(self, interactions: Interactions) -> Parts:
-        """Return the part of each interaction, by its time alone."""
+        """Return the part of each interaction by its time."""
         return _by_time(interactions, *self.cutoffs(interactions))
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
-        """Return the part of every interaction, by its time alone."""
+        """Return the part of every interaction by its time."""
         return _by_time(interactions, *self.cutoffs(interactions.positives))
 
     def cutoffs(self, interactions: Interactions) -> tuple[int, int]:
@@ -63,7 +63,7 @@ class Temporal(Split):
         return _start(interactions.times, config.test + config.valid), _start(interactions.times, config.test)
 
     def request_times(self, interactions: Interactions, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the cutoff of the window the targets are in, for every user row."""
+        """Return the cutoff of the targets' window for every user row."""
         valid_from, test_from = self.cutoffs(interactions)
         rows_of = blocks(len(interactions), interactions.times)
         is_test = all(bool((interactions.times[rows][targets[rows]] >= test_from).all()) for rows in rows_of)
@@ -75,7 +75,7 @@ class Temporal(Split):
         return {"valid_from": date(valid_from), "test_from": date(test_from)}
 
     def remedy(self, interactions: Interactions) -> str:
-        """Return the windows, and which settings move them."""
+        """Return the windows and the settings that move them."""
         valid_from, test_from = self.cutoffs(interactions)
         first, last = lowest(interactions.times), highest(interactions.times)
         return (
@@ -95,6 +95,6 @@ def _by_time(interactions: Interactions, valid_from: int, test_from: int) -> Par
 
 
 def _start(times: np.ndarray, share: float) -> int:
-    """Return the time of the first of the last `share` of times, were they ascending."""
+    """Return the time at which the last `share` of the times begins."""
     count = min(max(round(len(times) * share), 1), len(times))
     return order_statistic(times, len(times) - count)

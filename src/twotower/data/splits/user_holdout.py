@@ -1,4 +1,4 @@
-"""Users never seen in training, of whom a part of the history is shown."""
+"""A split with users that training never sees; part of their interactions is the history."""
 
 import numpy as np
 
@@ -11,30 +11,30 @@ MIN_INTERACTIONS = 2
 
 
 class UserHoldout(Split):
-    """Strong generalisation: a share of users trains nothing; half of them are valid, half test.
+    """Strong generalisation: a share of the users does not train; half of them are valid, half test.
 
-    The earliest interactions of such a user are the history, the rest are targets. Users with a single
-    interaction are never held out. Valid users count as known when test users are predicted.
+    Their earliest interactions are the history, the rest are targets. Users with a single interaction are
+    never held out. The final fit trains on the validation users.
 
     Reference: Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, section 4.2.
     """
 
     class Config(Split.Config):
-        """Which users are held out, and how much of them is shown."""
+        """Settings of the held-out users."""
 
         share: ProperFraction = 0.2
-        """Of the users with at least two interactions, valid and test together."""
+        """Share of the users with at least two interactions, valid and test together."""
         fold_in: ProperFraction = 0.8
         """Share of a held-out user's interactions that is history; at least one, and not all."""
         seed: Seed = 0
-        """Of the choice of users."""
+        """Seed of the choice of users."""
 
     config: Config
     name = "user_holdout"
     by_order = True
 
     def assign(self, interactions: Interactions) -> Parts:
-        """Return the part of each interaction, by its user and its place in the user's log."""
+        """Return the part of each interaction, by its user and its position among those of the user."""
         valid_users, test_users = self._held_out(interactions)
         counts = interactions.counts()
         known = np.clip(np.round(counts * self.config.fold_in), 1, np.maximum(counts - 1, 1))
@@ -48,12 +48,12 @@ class UserHoldout(Split):
         return np.repeat(codes.T.ravel(), lengths.T.ravel())
 
     def facts(self, interactions: Interactions) -> Audit:
-        """Return how many users are held out."""
+        """Return the number of held-out users."""
         valid_users, test_users = self._held_out(interactions)
         return {"held_out_users": len(valid_users) + len(test_users)}
 
     def remedy(self, interactions: Interactions) -> str:
-        """Return how many users there are to hold out."""
+        """Return the number of users that can be held out."""
         return (
             f"{len(self._eligible(interactions))} users have {MIN_INTERACTIONS} interactions or more, and "
             f"split.share = {self.config.share} of them are held out, half for valid and half for test; "

@@ -37,6 +37,11 @@ class OptimizerChoice(Component, ABC):
             """Whether it takes the gradients of tables with `sparse: true`."""
             return False
 
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield the warm-up of a schedule without one; see `Config.unused`."""
+            if "warmup_share" in self.model_fields_set and self.schedule != "one_cycle":
+                yield "warmup_share", "only optimizer.schedule=one_cycle has a warm-up"
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse tables whose gradients it does not take."""
             if facts.sparse and not self.takes_sparse:
