@@ -94,8 +94,7 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             )
         if WARNING in dataset.audit:
             LOG.warning("warning: %s", dataset.audit[WARNING])
-        unused = warnings_of(config, dataset) if before is None else []
-        for warning in unused:
+        for warning in warnings_of(config, dataset) if before is None else ():
             LOG.warning("warning: %s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
@@ -108,7 +107,7 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             raise_problems(each for each in found if before is None or each.key != "trainer.monitor")
         ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
         run.partial_result = run.partial_result.update(
-            data=sections.data_record(dataset, seen_filter), higher_is_better=ways, warnings=unused
+            data=sections.data_record(dataset, seen_filter), higher_is_better=ways
         )
         yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
 

@@ -49,8 +49,6 @@ class Result(BaseModel):
     defaults: dict[str, bool | int | float | str] = {}
     """Settings that the run's YAML leaves out, by flat key."""
     provenance: Provenance = Provenance()
-    warnings: list[str] = []
-    """Features, columns and settings that have no effect, with what gives them one."""
     data: Data = Data()
     higher_is_better: dict[str, bool | None] = {}
     training: Training = Training()
