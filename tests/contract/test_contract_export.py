@@ -54,7 +54,7 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     """Settings and features of models: one with every feature, and as many as a group has choices.
 
-    That one sees every feature of a request's context, too, and what was done with the items of histories.
+    That one sees features of a request's context, too, and what was done with the items of histories.
     """
     groups = {group: choices(group) for group in GROUPS}
     none = next(spec for spec in groups["history"] if spec[TARGET].endswith("NoHistory"))
@@ -87,11 +87,21 @@ def table_of(specs: dict[str, Spec], context: bool) -> FeatureTable:
     return FeatureTable(features, encoded, len(next(iter(encoded.values()))))
 
 
+def shared(specs: dict[str, Spec]) -> list[dict[str, Spec]]:
+    """Return a third of the features each for users, items and the context, and the first for all.
+
+    The graph of a feature is the same in each, and a graph of every feature three times takes long.
+    """
+    names = list(specs)
+    return [{name: specs[name] for name in {names[0]: 0} | dict.fromkeys(names[at::3])} for at in range(3)]
+
+
 def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
-    users, items = table_of(specs, True), table_of(specs | {"item_id": OWN_ID}, False)
+    first, second, third = shared(specs) if len(specs) > len(SHORT) else (specs, specs, specs)
+    users, items = table_of(first, True), table_of(second | {"item_id": OWN_ID}, False)
     known = torch.arange(items.num_rows + 1) % 4 > 0
     config = TwoTowerConfig.of(settings | {"embedding_dim": D})
-    told = {f"of_{name}": spec for name, spec in specs.items()} if config.history.events else None
+    told = {f"of_{name}": spec for name, spec in third.items()} if config.history.events else None
     contexts = None if told is None else table_of(told, True)
     model = config.build_towers(users, items, known, contexts, NUM_EVENTS)
     for parameter in model.parameters():  # as after some training: nothing is left at zero

@@ -294,8 +294,8 @@ def test_a_training_that_diverges_says_what_to_do(tmp_path: Path) -> None:
         train(settings, tmp_path / "default" / "diverges")
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16-mixed", "32-true"])
-def test_every_precision_a_cpu_has(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize("precision", ["auto", "bf16-mixed"])
+def test_every_other_precision_a_cpu_has(tmp_path: Path, precision: str) -> None:
     settings = settings_of(
         tmp_path, f"trainer.precision={precision}", "trainer.max_epochs=1", "trainer.refit=false"
     )

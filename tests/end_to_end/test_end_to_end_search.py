@@ -112,12 +112,9 @@ def test_two_commands_work_on_one_search_and_hopeless_trials_are_stopped(tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sweep.objectives={test/recall_at_20: maximize}"], "the test split is read once"),
-        (["sweep.objectives={valid/recall_at_20: maximize, index/bytes_per_item: minimize}"], "sweep.pruner"),
         (["sweep.objectives={valid/recall_at_20: upwards}"], "sweep.objectives"),
         (["sweep.pruner=medium"], "did you mean 'median'?"),
         (["sweep.num_trials=0"], "sweep.num_trials"),
-        (["sweep.storage=sqlite://"], "lives in one process only"),
         (["-m", "embeding_dim=interval(8, 16)"], "embeding_dim"),
         (["-m", "embedding_dim=interval(0, 16)"], "the corners of this search"),
     ],

@@ -17,8 +17,12 @@ from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization
+from twotower.training.large_tables import sparse_parameters
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.validation import Validation
+
+FUSED_DEVICES = ("cpu", "cuda")
+"""Devices for which torch has fused optimizer kernels."""
 
 
 class RetrievalModule(pl.LightningModule):
@@ -155,7 +159,10 @@ class RetrievalModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""
-        optimizer = self.optimizer_choice.optimizer(p for p in self.parameters() if p.requires_grad)
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
+        fused = self.device.type in FUSED_DEVICES and not self.trainer.gradient_clip_val
+        optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
         if self.start_optimizer is not None:
             self.start_optimizer(optimizer)
         # Not trainer.estimated_stepping_batches: asking for it sets up the data before a checkpoint's loader
