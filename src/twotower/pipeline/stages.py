@@ -159,7 +159,7 @@ def save_bundle(job: Job, model: TwoTower, indexed: Indexed) -> None:
         fingerprint=job.run.partial_result.fingerprint,
         model=model,
         index=indexed.index,
-        item_vectors=indexed.vectors,
+        item_embeddings=indexed.vectors,
         dataset=dataset,
         **_known_in_service(job),
         index_report=indexed.report.to_dict(),

@@ -144,7 +144,7 @@ class Retriever:
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "item_id", live=True)
             choice = self._answering.choice(k, None, [item_id], where)
-            query = self.bundle.model.layout.item_queries(self._items.vectors(rows))[0]
+            query = self.bundle.model.layout.item_queries(self._items.embeddings(rows))[0]
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:
