@@ -271,7 +271,7 @@ def test_an_interrupted_one_goes_on_to_the_same_towers(
         broken, result = train(place, f"warm_start={first}", *typed, status=1)
     assert result["status"] == "failed"
     assert run_script("train", f"resume={broken}").returncode == 0
-    for name in ("towers.safetensors", "item_vectors.npy"):
+    for name in ("towers.safetensors", "item_embeddings.npy"):
         assert (broken / "bundle" / name).read_bytes() == (whole / "bundle" / name).read_bytes()
     assert json.loads((broken / "result.json").read_text())["ancestry"]["generation"] == 2
 

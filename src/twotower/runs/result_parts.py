@@ -55,10 +55,11 @@ class Training(ResultPart):
 
 
 class Ancestry(ResultPart):
-    """From which run this one goes on.
+    """The run that this one started from.
 
-    `how` is `warm_start` (its towers were trained further) or `rebuild_bundle` (they are as they were). A
-    generation is a training: the first is 1.
+    Attributes:
+        how: `warm_start` (its towers were trained further) or `rebuild_bundle` (its towers are unchanged).
+        generation: number of trainings so far.
     """
 
     how: Literal["warm_start", "rebuild_bundle"]
