@@ -10,7 +10,7 @@ from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START, WarmStart
 from twotower.config.trust import targets
 from twotower.index.rehearse import rehearse
-from twotower.pipeline.stages import Job
+from twotower.pipeline.stages import RunContext
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry
 from twotower.towers.two_tower import TwoTower
@@ -25,7 +25,7 @@ def warm_start_of(settings: Mapping[str, Any]) -> WarmStart | None:
 
 
 def trained_further(
-    job: Job, how: WarmStart, index: Callable[[TwoTower], None]
+    job: RunContext, how: WarmStart, index: Callable[[TwoTower], None]
 ) -> tuple[Trained, dict[str, Any]]:
     """Train a parent's towers further, or take them as they are where no epochs are asked for.
 
@@ -84,7 +84,7 @@ def _result(folder: Path) -> Result:
     return result
 
 
-def _as_they_are(job: Job, parent: Parent, named: Result) -> Trained:
+def _as_they_are(job: RunContext, parent: Parent, named: Result) -> Trained:
     refuse_leak(parent, job.dataset, job.dataset.test, "test")
     model = refreshed(job.config, job.dataset, parent)
     training = named.training

@@ -24,7 +24,7 @@ from twotower.pipeline.quality import (
 )
 from twotower.pipeline.run_config import RunConfig, problems_of
 from twotower.pipeline.stages import (
-    Job,
+    RunContext,
     finish,
     index_model,
     open_run,
@@ -157,7 +157,7 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
 
 
 def _trained(
-    job: Job, source: Path | None, index: Callable[[TwoTower], None], watch: EpochCallback | None
+    job: RunContext, source: Path | None, index: Callable[[TwoTower], None], watch: EpochCallback | None
 ) -> Trained:
     """Train, or take the towers of the run that did."""
     run, config, dataset = job.run, job.config, job.dataset
@@ -170,7 +170,7 @@ def _trained(
     )
 
 
-def trained_by(job: Job) -> Path | None:
+def trained_by(job: RunContext) -> Path | None:
     """Return the run that trained these very towers, if one did and reuse is on.
 
     Those that go on from another's are trained again: their settings name that run by its folder alone.
@@ -184,7 +184,7 @@ def trained_by(job: Job) -> Path | None:
     return found
 
 
-def known_quality(job: Job, source: Path | None) -> Quality | None:
+def known_quality(job: RunContext, source: Path | None) -> Quality | None:
     """Return the quality of a run with the same towers by exact search, if it measured the same."""
     if source is None:
         return None
