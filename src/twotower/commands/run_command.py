@@ -127,6 +127,10 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
 
         return run_sweep(config_name, fixed, swept, settings)
     if sweeps:
+        for text in overrides:
+            if text.startswith(("launcher=", "launcher.", "retry_failed=")):
+                key = text.partition("=")[0]
+                print(f"warning: {key}: no effect on a single run; add -m, sweep= or seeds=", file=sys.stderr)
         settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     return task(settings, overrides)
 
