@@ -1,8 +1,4 @@
-"""What every script does before and after its work.
-
-A command is a script with one mode. `run_command` gives every command the same manners: `--help`, all
-mistakes of the configuration at once and before any data is read, and the exit status.
-"""
+"""Run one command: `--help`, all mistakes of the settings before any data is read, and the exit status."""
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
