@@ -143,7 +143,7 @@ def index_model(job: RunContext, model: TwoTower) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(job.dataset.train, len(job.dataset.items))
     config = job.config
-    cuts = config.loss.build().cuts(config.embedding_dim)
+    cuts = config.loss.scoring().truncations(config.embedding_dim)
     return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, cuts)
 
 

@@ -69,7 +69,7 @@ class NewItems(Component, nn.Module, ABC):
         Args:
             features: encoded, each [N, W].
             embeddings: [N, D].
-            bias_scale: see `ItemBias.scale`.
+            bias_scale: see `ItemBias.bias_scale`.
         """
 
     def are_new(self, features: Mapping[str, Tensor]) -> Tensor:
