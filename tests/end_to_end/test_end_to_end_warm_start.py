@@ -267,7 +267,7 @@ def test_an_interrupted_one_goes_on_to_the_same_towers(
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr("twotower.training.callbacks.index.BuildIndex.on_fit_end", stop)
+        patch.setattr("twotower.training.callbacks.build_index.BuildIndex.on_fit_end", stop)
         broken, result = train(place, f"warm_start={first}", *typed, status=1)
     assert result["status"] == "failed"
     assert run_script("train", f"resume={broken}").returncode == 0
