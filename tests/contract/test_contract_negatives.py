@@ -9,7 +9,11 @@ from scipy.stats import chisquare
 from torch import Tensor
 from variants import specs_of
 
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.negatives.sampler import NegativeSampler
+from twotower.scoring.batch import Batch
+from twotower.scoring.scorer import Scorer
+from twotower.towers.item_bias.no_bias import NoBias
 
 N, P = 25, 40
 FREQUENCIES = np.append(0.0, 1 / np.arange(2, N + 2))
@@ -177,3 +181,28 @@ def test_a_batch_without_a_positive(negatives: NegativeSampler) -> None:
     none = torch.empty(0, dtype=torch.int64)
     negatives.observe(none)
     assert negatives(none, generator()).positive_log_q.shape == (0,)
+
+
+def test_a_memory_of_embeddings_reaches_the_logits() -> None:
+    """Cross-batch memory, from outside: past embeddings are negatives without a gradient."""
+    spec = specs_of("negatives")["cross_batch_memory"]
+    sampler = NegativeSampler.Config.model_validate(spec).build(torch.from_numpy(FREQUENCIES).float())
+    scorer = Scorer(SampledSoftmax.Config().scoring(), N)
+    first, second = torch.tensor([1, 2, 3]), torch.tensor([3, 4, 4])
+    sampler.remember(first, torch.eye(3))
+    negatives = sampler(second, generator())
+    assert negatives.rows.tolist() == [3, 4, 1, 2]
+    assert negatives.embeddings is not None
+    assert torch.equal(negatives.embeddings, torch.eye(3)[:2])
+    one = torch.arange(3)
+    batch = Batch(one, second, one, one, one, torch.ones(3), one, second, 0)
+    encoded = scorer.items(negatives, batch)
+    assert encoded.rows.tolist() == [3, 4]
+    items = torch.randn(2, 3, requires_grad=True)
+    bias = NoBias(NoBias.Config(), N)
+    (logits,) = scorer(torch.randn(3, 3), items, encoded, negatives, batch, bias)
+    assert torch.equal(logits.shared.embeddings[2:], torch.eye(3)[:2])
+    loss = SampledSoftmax(SampledSoftmax.Config()).batch_mean(logits)
+    loss.backward()
+    assert loss.isfinite()
+    assert items.grad is not None

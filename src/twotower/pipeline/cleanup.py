@@ -101,7 +101,7 @@ class _Runs:
 
 
 def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> CleanupPlan:
-    """Find what can be deleted below a folder; nothing is deleted.
+    """Return what can be deleted below a folder, without deleting it.
 
     Args:
         root: `output_root`, or a folder in it.

@@ -1,4 +1,4 @@
-"""The tower of this house: join the blocks, run an MLP, scale."""
+"""The default tower: concatenate the blocks, apply an MLP, normalise."""
 
 from collections.abc import Iterable, Set
 from typing import Annotated, Literal
