@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytorch_lightning as pl
@@ -35,9 +35,14 @@ from twotower.data.interactions import Interactions
 from twotower.training.batches import TrainBatches
 from twotower.training.fit import fit
 from twotower.training.objectives.next_item import NextItem
+from twotower.training.train_context import TrainContext
 from twotower.training.trainer import TrainerChoice
 
 LIGHTNING = ("Lightning", "step: self.log", "callbacks", "step: schedule", "TensorBoard")
+
+
+def no_index(*_: object) -> NoReturn:
+    raise AssertionError("a bench builds no index")
 
 
 class Examples(Dataset[tuple[int, Tensor, int]]):
@@ -92,7 +97,8 @@ def our_epoch(interactions: Interactions, negatives: str, size: int, precision: 
         objective = NextItem(NextItem.Config(batch_size=size))
         batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
         with tempfile.TemporaryDirectory() as folder:
-            return fit(module, batches, choice, Path(folder), "fit", []).seconds
+            context = TrainContext(choice, Path(folder), no_index, no_index)
+            return fit(context, module, batches, "fit", []).seconds
 
     return epoch
 

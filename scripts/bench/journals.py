@@ -19,7 +19,7 @@ from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job, SweepContext
-from twotower.sweeps.random_search import Random
+from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.sweep import Sweep
 
 MONITOR, NUM_TRIALS, MOST = "valid/recall_at_20", 4, 12
@@ -37,7 +37,7 @@ def settings_of(overrides: Sequence[str]) -> dict[str, Any]:
 
 def plan_of(folder: Path) -> Sweep:
     axes = tuple(axis_of(key, text) for key, text in VARY.items())
-    return Random.Config(num_trials=NUM_TRIALS).build(
+    return RandomSearch.Config(num_trials=NUM_TRIALS).build(
         SweepContext(folder, axes, (), settings_of, False, MONITOR)
     )
 

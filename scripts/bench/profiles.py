@@ -33,9 +33,9 @@ TRAINING = {
     "twotower.negatives.negatives:Negatives.forward": "step: candidates and masks",
     "twotower.towers.two_tower:TwoTower.encode_both": "towers: users, forward",
     "twotower.towers.two_tower:TwoTower._item_tower_output": "towers: items, forward",
-    "twotower.losses.loss:Loss.of_batch": "step: loss kernel, its gradients too",
+    "twotower.losses.loss:Loss.batch_mean": "step: loss kernel, its gradients too",
     "torch:Tensor.backward": "step: backward",
-    "twotower.training.optimizers.adamw:LazyAdamW.step": "step: optimizer",
+    "torch.optim.adamw:AdamW.step": "step: optimizer",
     "torch.optim:Optimizer.zero_grad": "step: zero_grad",
     "torch.optim.lr_scheduler:LambdaLR.step": "step: schedule",
 }

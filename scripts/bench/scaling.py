@@ -24,7 +24,8 @@ from step_model import LENGTH, NUM_ITEMS, module_of, our_step
 
 from twotower.data.blocks import Folder, blocks
 from twotower.data.interactions import Interactions
-from twotower.training.batches import Batch, TrainBatches
+from twotower.scoring.batch import Batch
+from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 
 BATCH, A_USER, ROUNDS = 4096, 100, 8

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import twotower  # noqa: F401  # sets threads before torch loads
 from twotower.commands.compose import checked
@@ -41,6 +41,7 @@ from twotower.sweeps.search import Search
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import fit
 from twotower.training.parts import build_batches, build_module
+from twotower.training.train_context import TrainContext
 from twotower.training.training_config import TrainingConfig
 
 MONITOR = "valid/recall_at_20"
@@ -57,6 +58,10 @@ FIXED = (
     *(f"~metrics.kinds.{kind}" for kind in OTHER_METRICS),
 )
 Stop = Callable[[int, float], bool]
+
+
+def no_index(*_: object) -> NoReturn:
+    raise AssertionError("a bench builds no index")
 
 
 class Curves:
@@ -115,7 +120,8 @@ class Curves:
         module = build_module(config, dataset, dataset.train, len(batches), evaluator)
         with tempfile.TemporaryDirectory() as folder:
             try:
-                fit(module, batches, config.trainer, Path(folder), "fit", [], watch=seen)
+                context = TrainContext(config.trainer, Path(folder), no_index, no_index, seen)
+                fit(context, module, batches, "fit", [])
             except TrialPruned:
                 return curve, True
             except InputError:  # it diverged: what it reached until then stands

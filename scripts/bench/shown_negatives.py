@@ -32,11 +32,11 @@ BASE = (
 )
 BCE = ("loss=bce", "loss.temperature=0.2")
 VARIANTS = {
-    "bce + shown": (*BCE, "negatives=shown"),
-    "bce + shown + uniform": (*BCE, "negatives=shown_and_uniform"),
-    "in_batch_softmax + shown": ("negatives=shown_and_in_batch",),
+    "bce + shown": (*BCE, "negatives=impressions"),
+    "bce + shown + uniform": (*BCE, "negatives=impressions_and_uniform"),
+    "in_batch_softmax + shown": ("negatives=impressions_and_in_batch",),
     "in_batch_softmax, none shown": ("negatives=in_batch",),
-    "softmax of shown ones alone": ("negatives=shown",),
+    "softmax of shown ones alone": ("negatives=impressions",),
 }
 METRICS = ("auc", "gauc", "log_loss", "calibration", "recall_at_20", "ndcg_at_20")
 

@@ -70,17 +70,21 @@ class Trial:
 
     def run(self, delay: float) -> None:
         """Start, wait for the part of its life and a little longer, and send the signal."""
-        with subprocess.Popen(
-            self.command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-        ) as it:
+        with tempfile.TemporaryDirectory() as place:
+            it = self.begin(said := Path(place, "said"))
             ends = time.monotonic() + PATIENCE_SECONDS
             while not self._reached(it.pid) and it.poll() is None and time.monotonic() < ends:
                 time.sleep(0.002)
             time.sleep(delay)
             it.send_signal(self.number)
-            self.said = it.communicate(timeout=PATIENCE_SECONDS)[1]
-            self.status = it.returncode
+            self.status = it.wait(timeout=PATIENCE_SECONDS)
+            self.said = said.read_text()
         self._reached(it.pid)
+
+    def begin(self, out: Path) -> "subprocess.Popen[bytes]":
+        """Start the process, which writes to a file what it says on standard error."""
+        with out.open("wb") as file:
+            return subprocess.Popen(self.command, stderr=file, stdout=subprocess.DEVNULL)
 
     def _reached(self, process: int) -> bool:
         found = sorted((self.root / "default").glob("*")) if (self.root / "default").is_dir() else []
@@ -104,7 +108,7 @@ class Trial:
         found += [] if last.startswith(words) else [f"says {last!r}"]
         found += ["has a traceback"] if "Traceback" in self.said else []
         begun = self.folder is not None and (self.folder / "config.yaml").is_file() and not self.ended()
-        if begun and f"resume={quote(str(self.folder))} goes on" not in last:
+        if begun and f"resume={quote(str(self.folder))} continues it" not in last:
             found.append(f"says {last!r} without the folder")
         if self.part == "sweep" and str(self.folder) not in last:
             found.append(f"says {last!r} without the sweep's folder")

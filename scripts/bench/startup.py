@@ -26,7 +26,7 @@ REFUSED = {
     "misspelt key of a choice": ["loss.temprature=1"],
     "three misspelt": ["negatves=uniform", "trainer.max_epoch=3", "loss.temprature=1"],
     "ill-typed": ["loss.temperature=warm"],
-    "choices that do not fit": ["loss=bce", "negatives=shown"],
+    "choices that do not fit": ["loss=bce", "negatives=impressions"],
 }
 SHORT = ["console=quiet", "trainer.max_epochs=1", "cache=false", "reuse=false"]
 WATCHED = """

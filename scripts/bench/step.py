@@ -33,7 +33,7 @@ from step_model import (
 from textbook import Textbook
 
 from twotower.data.interactions import Interactions
-from twotower.training.batches import Batch
+from twotower.scoring.batch import Batch
 from twotower.training.module import RetrievalModule
 
 CASES = {

@@ -14,9 +14,10 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
+from twotower.scoring.batch import Batch
 from twotower.towers.two_tower_config import TwoTowerConfig
-from twotower.training.batches import Batch, TrainBatches
+from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.optimizers.optimizer import OptimizerChoice
@@ -66,10 +67,10 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
     model = TwoTowerConfig.of(TOWERS).build_towers(users, items, trained)
     corrected = negatives.startswith("in_batch")
     choices: dict[str, Config] = {
-        "negatives": Negatives.Config.chosen({"_target_": f"twotower.negatives.{negatives}"}, ""),
+        "negatives": NegativeSampler.Config.chosen({"_target_": f"twotower.negatives.{negatives}"}, ""),
         "loss": Loss.Config.chosen(
             {
-                "_target_": "twotower.losses.in_batch_softmax.InBatchSoftmax",
+                "_target_": "twotower.losses.sampled_softmax.SampledSoftmax",
                 "temperature": TEMPERATURE,
                 "log_q_correction": corrected,
             },

@@ -237,7 +237,7 @@ def read(path: Path) -> None:
 def seen(folder: Path) -> dict[str, Any]:
     """Return what must be equal of two runs."""
     result = json.loads((folder / "result.json").read_text())
-    vectors = (folder / "bundle" / "item_vectors.npy").read_bytes()
+    vectors = (folder / "bundle" / "item_embeddings.npy").read_bytes()
     return {
         **{key: result[key] for key in SEEN},
         "towers": hashlib.sha256(vectors).hexdigest(),

@@ -39,7 +39,7 @@ BESIDE = {
     "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
     "history/none": ["user_tower.residual=null", "user_tower.widths=[8]"],
     "walkthrough/founding_model": ["data=founding_model"],
-    **{f"negatives/{name}": CLICKS for name in ("shown", "shown_and_uniform", "shown_and_in_batch")},
+    **{f"negatives/impressions{name}": CLICKS for name in ("", "_and_uniform", "_and_in_batch")},
 }
 """File -> what it does not go without."""
 PACKAGES = {"tracker/mlflow": "mlflow", "tracker/wandb": "wandb"}

@@ -1,4 +1,4 @@
-"""What every index of conf/index/ must do; a new YAML is found and tested without a word here."""
+"""What every index must do: variants come from `variants.files_of`, tolerances from each index."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,12 +15,9 @@ from twotower.index.index import Index
 from twotower.index.rehearse import rehearse
 from twotower.index.tune import search_grid, tune
 
-CONF = Path(__file__).parents[2] / "conf" / "index"
 PATHS = files_of("index")
-"""One of somebody else's takes no ids and cannot remove, and no code of its says so."""
 DIM, NUM_VECTORS, NUM_QUERIES = 32, 600, 40
 ROWS = np.arange(1, NUM_VECTORS + 1) * 7
-LEAST_RECALL = {"ivf_sq": 0.99, "ivf_pq": 0.9, "hnsw": 0.99}
 
 Load = Callable[[], Index]
 
@@ -35,6 +32,10 @@ def index_of(config: Index.Config, num_items: int = NUM_VECTORS) -> Index:
 
 def be_thorough(index: Index) -> None:
     index.set_search_args(search_grid(index)[-1])
+
+
+def least_recall(index: Index) -> float:
+    return 1.0 if index.is_exact else index.config.min_recall
 
 
 def unit(count: int, seed: int) -> np.ndarray:
@@ -66,7 +67,7 @@ def load(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_there_is_a_choice_of_indexes() -> None:
-    assert {"auto", "flat_ip", "ivf_flat", "ivf_pq", "ivf_sq"} <= {path.stem for path in PATHS}
+    assert PATHS
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -84,7 +85,7 @@ def test_thorough_search_agrees_with_exact_search(load: Load) -> None:
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     recall = GroundTruth.of(VECTORS, ROWS, QUERIES, 100).recall(found.rows)
-    assert recall >= (1.0 if index.is_exact else LEAST_RECALL[index.kind])
+    assert recall >= least_recall(index)
 
 
 def test_results_have_shape_type_and_order(load: Load) -> None:
@@ -99,8 +100,8 @@ def test_scores_are_dot_products(load: Load) -> None:
     index = load()
     result = index.search(QUERIES, 5)
     items = VECTORS[result.rows // 7 - 1]
-    tolerance = {"ivf_pq": 0.1, "ivf_sq": 1e-3}.get(index.kind, 1e-5)
-    np.testing.assert_allclose(result.scores, np.einsum("qd,qkd->qk", QUERIES, items), atol=tolerance)
+    expected = np.einsum("qd,qkd->qk", QUERIES, items)
+    np.testing.assert_allclose(result.scores, expected, atol=index.score_tolerance)
 
 
 def test_metric_is_inner_product_everywhere(load: Load) -> None:
@@ -116,7 +117,6 @@ def test_facts_survive_saving(load: Load, tmp_path: Path) -> None:
         assert getattr(again, fact) == getattr(index, fact), fact
     np.testing.assert_array_equal(again.rows, ROWS)
     np.testing.assert_array_equal(again.search(QUERIES, 9).rows, index.search(QUERIES, 9).rows)
-    assert index.kind != "auto"
 
 
 def test_k_above_the_catalogue_is_padded(load: Load) -> None:
@@ -191,7 +191,7 @@ def test_where_items_are_gone_the_next_best_come_in_their_place(load: Load) -> N
         left = was[~np.isin(was, gone)]
         assert (found >= 0).all()  # 30 items where 30 are left
         assert not np.isin(found, gone).any()
-        assert np.isin(left[:30], found).mean() >= LEAST_RECALL.get(index.kind, 1.0)
+        assert np.isin(left[:30], found).mean() >= least_recall(index)
 
 
 def test_what_was_removed_is_gone_after_saving_too(load: Load, tmp_path: Path) -> None:
@@ -239,7 +239,9 @@ def test_ties_are_fair(load: Load) -> None:
     )
     for row in (8001, 8002, 8003):
         assert truth.recall(np.array([[row]])) == 1.0
-    assert set(index.search(QUERIES[:1], 3).rows[0]) == {8001, 8002, 8003} or index.kind == "ivf_pq"
+    found = index.search(QUERIES[:1], 3).rows[0]
+    scores = dict.fromkeys((8001, 8002, 8003), 1.0) | dict(zip(ROWS, VECTORS @ QUERIES[0], strict=True))
+    assert min(scores[row] for row in found) >= 1 - 2 * index.score_tolerance
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -255,7 +257,7 @@ def test_very_different_norms_keep_the_order_of_dot_products(path: Path) -> None
         expected = ROWS[np.argsort(-(QUERIES @ vectors.T), axis=1, kind="stable")[:, :10]]
         np.testing.assert_array_equal(found, expected)
     else:
-        assert GroundTruth.of(vectors, ROWS, QUERIES, 10).recall(found) >= 0.7
+        assert GroundTruth.of(vectors, ROWS, QUERIES, 10).recall(found) >= min(0.7, least_recall(index))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -323,7 +325,7 @@ def test_a_damaged_or_foreign_file_is_refused(load: Load, tmp_path: Path) -> Non
         index.load(tmp_path / "short.faiss")
     with pytest.raises(InputError, match=r"absent\.faiss: there is no such index file"):
         index.load(tmp_path / "absent.faiss")
-    other = index_of(config_in(CONF / ("ivf_flat.yaml" if index.kind == "flat_ip" else "flat_ip.yaml")))
+    other = next(each for each in map(index_of, map(config_in, PATHS)) if each.kind != index.kind)
     with pytest.raises(InputError, match=f"not an index of kind {other.kind}"):
         other.load(tmp_path / "index.faiss")
     assert index.num_vectors == NUM_VECTORS
@@ -341,4 +343,4 @@ def test_what_is_stored_of_it_is_a_concrete_kind_and_reads_back(path: Path) -> N
     config = config_in(path).for_size(NUM_VECTORS)
     assert config.for_size(NUM_VECTORS) == config
     assert Index.Config.model_validate(config.spec()) == config
-    assert config.owner.kind == config.build().kind != "auto"
+    assert config.owner.kind == config.build().kind

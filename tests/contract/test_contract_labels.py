@@ -15,7 +15,7 @@ from variants import specs_of
 from twotower.config.facts import Facts
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.item_bias.no_bias import NoBias
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
@@ -23,10 +23,10 @@ from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
 
 NUM_USERS, NUM_ITEMS, DIM = 6, 20, 4
-ONLY_SHOWN, WEIGHTLESS = {17, 18}, {19, 20}
+ONLY_IMPRESSIONS, WEIGHTLESS = {17, 18}, {19, 20}
 LOSSES, NEGATIVES = (
     {name: kind.Config.model_validate(spec) for name, spec in specs_of(group).items()}
-    for group, kind in (("loss", Loss), ("negatives", Negatives))
+    for group, kind in (("loss", Loss), ("negatives", NegativeSampler))
 )
 PAIRS = [(loss, negatives) for loss in LOSSES for negatives in NEGATIVES]
 
@@ -61,8 +61,8 @@ class Tables(nn.Module):
         return nn.functional.normalize(users, dim=1), nn.functional.normalize(items, dim=1)
 
 
-def fits(loss: Loss.Config, negatives: Negatives.Config) -> bool:
-    facts = Facts(gives_negatives=True, shown_as=loss.shown or "")
+def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
+    facts = Facts(gives_negatives=True, shown_as=loss.impressions or "")
     return not [*negatives.problems(facts)] and loss.needs <= {
         "unit_vectors",
         "no_item_bias",
@@ -74,25 +74,25 @@ def fits(loss: Loss.Config, negatives: Negatives.Config) -> bool:
 def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     of_loss, of_negatives = LOSSES[loss], NEGATIVES[negatives]
     if not fits(of_loss, of_negatives):
-        assert of_negatives.most_shown() or of_negatives.refreshed_every()  # others do for every loss
-        assert of_loss.shown is None or of_negatives.refreshed_every()
+        assert of_negatives.max_impressions() or of_negatives.refreshed_every()  # others do for every loss
+        assert of_loss.impressions is None or of_negatives.refreshed_every()
         return
     log = log_of()
     objective = Objective.Config.model_validate(
         specs_of("objective")["next_item"] | {"batch_size": 30}
     ).build()
-    num_shown = of_negatives.most_shown()
+    num_impressions = of_negatives.max_impressions()
     batches = TrainBatches(
         log,
         objective,
         history_length=3,
         strict=False,
         seed=2,
-        labelled=bool(num_shown) and of_loss.shown == "examples",
-        num_own=num_shown if of_loss.shown == "candidates" else 0,
+        labelled=bool(num_impressions) and of_loss.impressions == "examples",
+        num_query_negatives=num_impressions if of_loss.impressions == "query_negatives" else 0,
     )
     frequencies = objective.frequencies(log, NUM_ITEMS)
-    assert frequencies[[*WEIGHTLESS, *ONLY_SHOWN]].tolist() == [0] * 4
+    assert frequencies[[*WEIGHTLESS, *ONLY_IMPRESSIONS]].tolist() == [0] * 4
     towers = Tables()
     module = RetrievalModule(
         towers,  # type: ignore[arg-type]
@@ -116,10 +116,10 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     touched = set(towers.items.weight.grad.abs().sum(1).nonzero().flatten().tolist())
     assert 0 not in touched
     assert not touched & WEIGHTLESS  # as an example, as a candidate or as a shown negative
-    assert (touched & ONLY_SHOWN == ONLY_SHOWN) == bool(num_shown)
+    assert (touched & ONLY_IMPRESSIONS == ONLY_IMPRESSIONS) == bool(num_impressions)
 
 
 def test_some_of_them_fit() -> None:
     for name, config in LOSSES.items():
-        shown = [negatives for negatives in NEGATIVES.values() if negatives.most_shown()]
-        assert any(fits(config, negatives) for negatives in shown) == (config.shown is not None), name
+        shown = [negatives for negatives in NEGATIVES.values() if negatives.max_impressions()]
+        assert any(fits(config, negatives) for negatives in shown) == (config.impressions is not None), name

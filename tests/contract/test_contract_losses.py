@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from scoring_cases import logits_of
 from torch import Tensor
 from variants import specs_of
 
 from twotower.losses.loss import Loss
-from twotower.negatives.candidates import Candidates, Places
 from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
+from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 OF_TOWERS = {"unit_vectors", "no_item_bias"}
@@ -41,12 +43,42 @@ def loss(request: pytest.FixtureRequest) -> Loss:
     return Loss.Config.model_validate(request.param).build()
 
 
-def candidates_of(positives: Tensor, rows: Tensor = ALL) -> Candidates:
-    """Candidates with uneven q and counts; an example's own positive is masked, nothing else."""
-    masked = torch.arange(len(positives)), *Places(N).among(rows, positives)
+def negatives_of(positives: Tensor, rows: Tensor = ALL) -> Negatives:
+    """Negatives with uneven q and multiplicity."""
     q = torch.linspace(0.02, 0.2, N + 1)
     count = torch.arange(len(rows)) % 3 + 1
-    return Candidates(rows, count.float().log(), q[rows].log(), q[positives].log(), *masked)
+    return Negatives(rows, count.float().log(), q[rows].log(), q[positives].log())
+
+
+def mean_of(
+    loss: Loss,
+    users: Tensor,
+    positives: Tensor,
+    items: Tensor,
+    rows: Tensor,
+    weights: Tensor | None = None,
+    *,
+    negatives: Negatives | None = None,
+    masked: Tensor | None = None,
+    scorer: Scorer | None = None,
+    **more: Any,
+) -> Tensor:
+    """The loss of a batch; each example's own positive, of `rows`, is masked and nothing else."""
+    negatives = negatives_of(rows) if negatives is None else negatives
+    if masked is None:
+        pairs = (negatives.rows == rows[:, None]).nonzero().T
+        masked = pairs
+    every = logits_of(
+        scorer or loss.config.scoring(),
+        users,
+        positives,
+        items,
+        negatives,
+        masked=masked,
+        weights=weights,
+        **more,
+    )
+    return torch.stack([loss.batch_mean(logits) for logits in every]).sum()
 
 
 def vectors(num_users: int = P) -> tuple[Tensor, Tensor]:
@@ -57,11 +89,9 @@ def vectors(num_users: int = P) -> tuple[Tensor, Tensor]:
 
 
 def value(
-    loss: Loss, users: Tensor, items: Tensor, positives: Tensor, weights: Tensor | None = None
+    loss: Loss, users: Tensor, items: Tensor, positives: Tensor, weights: Tensor | None = None, **more: Any
 ) -> Tensor:
-    candidates = candidates_of(positives)
-    weights = torch.ones(len(positives)) if weights is None else weights
-    return loss.mean_loss(users, items[positives], items[candidates.rows], candidates, weights)
+    return mean_of(loss, users, items[positives], items[ALL], positives, weights, **more)
 
 
 POSITIVES = torch.tensor([1, 3, 3, 7, 12, 5])
@@ -71,14 +101,15 @@ HARD = 5
 
 def test_it_is_finite_and_its_gradient_reaches_both_towers(loss: Loss) -> None:
     users, items = vectors()
-    result = value(loss, users, items, POSITIVES)
+    scorer = Scorer(loss.config.scoring(), 10_000)
+    result = value(loss, users, items, POSITIVES, scorer=scorer)
     assert result.shape == ()
     assert result.isfinite()
     result.backward()
     for gradient in (users.grad, items.grad[POSITIVES]):
         assert gradient.isfinite().all()
         assert (gradient.abs().sum(1) > 0).all()
-    for parameter in loss.parameters():
+    for parameter in (*loss.parameters(), *scorer.parameters()):
         if parameter.requires_grad:
             assert parameter.grad is not None
             assert parameter.grad != 0
@@ -86,26 +117,24 @@ def test_it_is_finite_and_its_gradient_reaches_both_towers(loss: Loss) -> None:
 
 def test_raising_the_positive_s_score_lowers_it(loss: Loss) -> None:
     users, items = vectors()
-    candidates, weights = candidates_of(POSITIVES), torch.ones(P)
     results = []
     for nearer in (0.0, 0.1, 0.3, 1.0):
         positives = items[POSITIVES] + nearer * users
         if "unit_vectors" in loss.config.needs:
             positives = torch.nn.functional.normalize(positives, dim=1)
-        results.append(loss.mean_loss(users, positives, items[candidates.rows], candidates, weights).item())
+        results.append(mean_of(loss, users, positives, items[ALL], POSITIVES).item())
     assert results == sorted(results, reverse=True)
     assert results[-1] < results[0]  # it may stop on the way: good enough is good enough
 
 
 def test_lowering_a_negative_s_score_lowers_it(loss: Loss) -> None:
-    if not loss.config.ranks:
+    if not loss.config.scoring().uses_negatives:
         return
     users, items = vectors()
-    candidates, weights = candidates_of(POSITIVES[:1]), torch.ones(1)
-    columns = items[candidates.rows].detach()
+    columns = items[ALL].detach()
     columns[HARD] = users[0].detach()
     columns.requires_grad_()
-    loss.mean_loss(users[:1], items[POSITIVES[:1]], columns, candidates, weights).backward()
+    mean_of(loss, users[:1], items[POSITIVES[:1]], columns, POSITIVES[:1]).backward()
     along = columns.grad @ users[0]
     assert along[0] == 0  # the positive itself
     assert (along >= 0).all()  # a margin may leave easy ones alone
@@ -113,13 +142,12 @@ def test_lowering_a_negative_s_score_lowers_it(loss: Loss) -> None:
 
 
 def test_an_item_twice_in_a_batch_is_no_negative_of_itself(loss: Loss) -> None:
-    if not loss.config.ranks:
+    if not loss.config.scoring().uses_negatives:
         return
     users, items = vectors(2)
     positives = torch.tensor([4, 4])
-    candidates, weights = candidates_of(positives), torch.ones(2)
     columns = users[:1].detach().repeat(N, 1).requires_grad_()  # as hard as can be, for the first user
-    loss.mean_loss(users, items[positives], columns, candidates, weights).backward()
+    mean_of(loss, users, items[positives], columns, positives).backward()
     assert (columns.grad[3] == 0).all()
     assert (columns.grad[[0, 1, 2, 4]] != 0).any(1).all()
 
@@ -127,29 +155,25 @@ def test_an_item_twice_in_a_batch_is_no_negative_of_itself(loss: Loss) -> None:
 def test_a_batch_of_one_is_defined(loss: Loss) -> None:
     users, items = vectors(1)
     assert value(loss, users, items, torch.tensor([2])).isfinite()
-    candidates = candidates_of(torch.tensor([2]), rows=torch.tensor([2]))  # only itself: all masked
-    alone = loss.mean_loss(users, items[[2]], items[[2]], candidates, torch.ones(1))
+    two = torch.tensor([2])
+    alone = mean_of(loss, users, items[two], items[two], two, negatives=negatives_of(two, two))  # all masked
     alone.backward()
     assert alone.isfinite()
     assert users.grad.isfinite().all()
 
 
 def test_a_row_whose_candidates_are_all_masked_disturbs_no_other(loss: Loss) -> None:
-    if not loss.config.ranks:
+    if not loss.config.scoring().uses_negatives:
         return
     users, items = vectors(2)
-    positives, weights = torch.tensor([2, 5]), torch.ones(2)
-    plain = candidates_of(positives)
+    positives = torch.tensor([2, 5])
     masked = torch.cat([torch.zeros(N, dtype=torch.int64), torch.ones(1, dtype=torch.int64)])
     columns = torch.cat([torch.arange(N), torch.tensor([4])])
-    candidates = Candidates(plain.rows, plain.log_count, plain.log_q, plain.positive_log_q, masked, columns)
-    both = loss.mean_loss(users, items[positives], items[ALL], candidates, weights)
+    both = value(loss, users, items, positives, masked=torch.stack([masked, columns]))
     both.backward()
     assert both.isfinite()
     assert users.grad.isfinite().all()
-    other = loss.mean_loss(
-        users[1:], items[positives[1:]], items[ALL], candidates_of(positives[1:]), weights[1:]
-    )
+    other = value(loss, users[1:], items, positives[1:])
     expected = torch.autograd.grad(other / 2, users)[0]
     torch.testing.assert_close(users.grad[1], expected[1])
 
@@ -169,7 +193,7 @@ def test_half_precision_is_close(loss: Loss, dtype: torch.dtype) -> None:
 
 
 def test_small_shares_of_a_large_batch_survive_half_precision(loss: Loss) -> None:
-    if not loss.config.ranks:
+    if not loss.config.scoring().uses_negatives:
         return
     torch.manual_seed(3)
     num_users, num_items = 4000, 4000
@@ -177,15 +201,17 @@ def test_small_shares_of_a_large_batch_survive_half_precision(loss: Loss) -> Non
     items = torch.randn(num_items + 1, D)
     rows = torch.arange(1, num_items + 1)
     positives = torch.randint(1, num_items + 1, (num_users,))
-    masked = torch.arange(num_users), *Places(num_items).among(rows, positives)
-    candidates = Candidates(
-        rows, torch.zeros(num_items), torch.full((num_items,), -6.0), torch.full((num_users,), -6.0), *masked
-    )
     gradients = []
+    flat = Negatives(
+        rows, torch.zeros(num_items), torch.full((num_items,), -6.0), torch.full((num_users,), -6.0)
+    )
+    masked = torch.stack([torch.arange(num_users), positives - 1])
     for enabled in (False, True):
         columns = items[rows].clone().requires_grad_()
         with torch.autocast("cpu", dtype=torch.float16, enabled=enabled):
-            loss.mean_loss(users, items[positives], columns, candidates, torch.ones(num_users)).backward()
+            mean_of(
+                loss, users, items[positives], columns, positives, negatives=flat, masked=masked
+            ).backward()
         gradients.append(columns.grad)
     relative = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
     assert relative < 0.01
@@ -212,86 +238,92 @@ def test_weights_count_only_by_their_ratio(loss: Loss) -> None:
     )
 
 
-def of_shown(loss: Loss, more: dict[str, Any] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of a batch with shown negatives as this loss takes them, the users and what was shown."""
-    users, items = vectors(P + 2 if loss.config.shown == "examples" else P)
-    shown = torch.nn.functional.normalize(torch.randn(P * 3, D), dim=1)
-    candidates = dataclasses.replace(candidates_of(POSITIVES), **(more or {}))
-    parts = users, items[POSITIVES], items[candidates.rows], candidates
-    if loss.config.shown == "examples":
-        shown = shown[:2].requires_grad_()
-        return loss.of_batch(*parts, torch.ones(P + 2), shown), users, shown
-    shown = shown.view(P, 3, D).requires_grad_()
-    return loss.of_batch(*parts, torch.ones(P), shown[:0, 0], shown), users, shown
-
-
 ROWS = torch.arange(1, 3 * P + 1).view(P, 3) % N + 1
-OWN = {"own_rows": ROWS, "own_log_q": torch.full((P, 3), -2.0)}
 
 
-def test_it_learns_from_shown_negatives_as_it_says(loss: Loss) -> None:
-    if loss.config.shown is None:
+def with_impressions(
+    loss: Loss, query_rows: Tensor = ROWS, rows: Tensor = ALL
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of a batch with impressions as this loss takes them, the users and the impressions."""
+    as_examples = loss.config.impressions == "examples"
+    users, items = vectors(P + 2 if as_examples else P)
+    impressions = torch.nn.functional.normalize(torch.randn(P * 3, D), dim=1)
+    plain = negatives_of(POSITIVES, rows)
+    if as_examples:
+        impressions = impressions[:2].requires_grad_()
+        negatives, more = plain, {"impressions": impressions}
+    else:
+        impressions = impressions.view(P, 3, D).requires_grad_()
+        of_queries = {"query_rows": query_rows, "query_log_q": torch.full((P, 3), -2.0)}
+        negatives, more = dataclasses.replace(plain, **of_queries), {"query": impressions}
+    result = mean_of(
+        loss, users, items[POSITIVES], items[negatives.rows], POSITIVES, negatives=negatives, **more
+    )
+    return result, users, impressions
+
+
+def test_it_learns_from_impressions_as_it_says(loss: Loss) -> None:
+    if loss.config.impressions is None:
         with pytest.raises(NotImplementedError):
-            loss.of_shown(*vectors())
+            loss.negative_feedback(torch.zeros(2))
         return
-    result, users, shown = of_shown(loss, OWN)
+    result, users, impressions = with_impressions(loss)
     assert result.isfinite()
     result.backward()
     assert users.grad.isfinite().all()
-    assert shown.grad.isfinite().all()
-    matching = users.detach()[P:] if loss.config.shown == "examples" else users.detach()[:, None]
-    along = (shown.grad * matching).sum(-1)
+    assert impressions.grad.isfinite().all()
+    as_examples = loss.config.impressions == "examples"
+    matching = users.detach()[P:] if as_examples else users.detach()[:, None]
+    along = (impressions.grad * matching).sum(-1)
     assert (along >= 0).all()  # a higher score never lowers it
     assert (along > 0).any()
 
 
-def test_padding_of_own_candidates_does_not_count(loss: Loss) -> None:
-    if loss.config.shown != "candidates":
+def test_padding_of_query_negatives_does_not_count(loss: Loss) -> None:
+    if loss.config.impressions != "query_negatives":
         return
-    nobody = {**OWN, "own_rows": torch.zeros_like(ROWS)}
-    result, _, shown = of_shown(loss, nobody)
+    result, _, impressions = with_impressions(loss, torch.zeros_like(ROWS))
     torch.testing.assert_close(result, value(loss, *vectors(), POSITIVES))
     result.backward()
-    assert (shown.grad == 0).all()
-    some = {**OWN, "own_rows": torch.where(torch.arange(3) == 1, 0, ROWS)}
-    result, _, shown = of_shown(loss, some)
+    assert (impressions.grad == 0).all()
+    result, _, impressions = with_impressions(loss, torch.where(torch.arange(3) == 1, 0, ROWS))
     result.backward()
-    assert (shown.grad[:, 1] == 0).all()
-    assert (shown.grad[:, [0, 2]] != 0).any()
+    assert (impressions.grad[:, 1] == 0).all()
+    assert (impressions.grad[:, [0, 2]] != 0).any()
 
 
-def test_shown_negatives_alone_are_enough(loss: Loss) -> None:
-    """No candidate was drawn: C = 0."""
-    if loss.config.shown is None:
+def test_impressions_alone_are_enough(loss: Loss) -> None:
+    """No negative was drawn: C = 0."""
+    if loss.config.impressions is None:
         return
-    none = torch.empty(0, dtype=torch.int64)
-    empty = {"rows": none, "log_count": torch.empty(0), "log_q": torch.empty(0)}
-    empty |= {"masked_positives": none, "masked_candidates": none, "positive_log_q": torch.zeros(P)}
-    result, users, shown = of_shown(loss, {**OWN, **empty})
+    result, users, impressions = with_impressions(loss, rows=ALL[:0])
     assert result.isfinite()
     result.backward()
     assert users.grad.isfinite().all()
-    assert (shown.grad != 0).any()
+    assert (impressions.grad != 0).any()
 
 
 def test_an_example_of_weight_0_does_not_count(loss: Loss) -> None:
-    if loss.config.shown != "examples":
+    if loss.config.impressions != "examples":
         return
     users, items = vectors(P + 2)
-    shown, candidates = items[[1, 2]].detach(), candidates_of(POSITIVES)
-    parts = items[POSITIVES], items[candidates.rows], candidates
+    parts, impressions = (items[POSITIVES], items[ALL], POSITIVES), items[[1, 2]].detach()
     weights = torch.ones(P + 2)
     weights[-1] = 0
-    got = loss.of_batch(users, *parts, weights, shown)
-    torch.testing.assert_close(got, loss.of_batch(users[:-1], *parts, weights[:-1], shown[:-1]))
+    got = mean_of(loss, users, *parts, weights, impressions=impressions)
+    expected = mean_of(loss, users[:-1], *parts, weights[:-1], impressions=impressions[:-1])
+    torch.testing.assert_close(got, expected)
     weights[-2] = 0
     torch.testing.assert_close(
-        loss.of_batch(users, *parts, weights, shown), loss.mean_loss(users[:P], *parts, weights[:P])
+        mean_of(loss, users, *parts, weights, impressions=impressions),
+        mean_of(loss, users[:P], *parts, weights[:P]),
     )
 
 
 def test_its_needs_are_met_by_some_negatives_and_towers(loss: Loss) -> None:
-    provided = [Negatives.Config.model_validate(spec).provides for spec in specs_of("negatives").values()]
+    provided = [
+        NegativeSampler.Config.model_validate(spec).provides for spec in specs_of("negatives").values()
+    ]
     assert any(loss.config.needs <= names | OF_TOWERS for names in provided)
 
 

@@ -9,7 +9,11 @@ from scipy.stats import chisquare
 from torch import Tensor
 from variants import specs_of
 
-from twotower.negatives.negatives import Negatives
+from twotower.losses.sampled_softmax import SampledSoftmax
+from twotower.negatives.sampler import NegativeSampler
+from twotower.scoring.batch import Batch
+from twotower.scoring.scorer import Scorer
+from twotower.towers.item_bias.no_bias import NoBias
 
 N, P = 25, 40
 FREQUENCIES = np.append(0.0, 1 / np.arange(2, N + 2))
@@ -38,8 +42,8 @@ CASES = cases()
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
-def negatives(request: pytest.FixtureRequest) -> Negatives:
-    return Negatives.Config.model_validate(request.param).build(torch.from_numpy(FREQUENCIES).float())
+def negatives(request: pytest.FixtureRequest) -> NegativeSampler:
+    return NegativeSampler.Config.model_validate(request.param).build(torch.from_numpy(FREQUENCIES).float())
 
 
 def positives_of(number: int, seed: int = 0) -> Tensor:
@@ -51,12 +55,12 @@ def generator(seed: int = 7) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draws_nothing(negatives: Negatives) -> bool:
+def draws_nothing(negatives: NegativeSampler) -> bool:
     """Shown negatives alone come with the batch; nothing else may be without candidates."""
     rows, count = negatives.draw(positives_of(1)[0], generator())
     if len(rows):
         return False
-    assert negatives.config.most_shown()
+    assert negatives.config.max_impressions()
     assert len(count) == 0
     assert (negatives.log_q(ALL, P) == 0).all()  # q = 1: what was shown is certain to be there
     return True
@@ -66,7 +70,7 @@ def test_there_are_negatives() -> None:
     assert len(CASES) >= 4
 
 
-def test_rows_are_distinct_ascending_items_with_counts(negatives: Negatives) -> None:
+def test_rows_are_distinct_ascending_items_with_counts(negatives: NegativeSampler) -> None:
     for positives in positives_of(5):
         rows, count = negatives.draw(positives, generator())
         assert rows.dtype == torch.int64
@@ -79,7 +83,7 @@ def test_rows_are_distinct_ascending_items_with_counts(negatives: Negatives) -> 
         assert (count >= 1).all()
 
 
-def test_it_knows_how_often_it_draws(negatives: Negatives) -> None:
+def test_it_knows_how_often_it_draws(negatives: NegativeSampler) -> None:
     positives = positives_of(1)[0]
     told = negatives.config.num_draws(P)
     _, count = negatives.draw(positives, generator())
@@ -89,7 +93,7 @@ def test_it_knows_how_often_it_draws(negatives: Negatives) -> None:
         assert told == count.sum()
 
 
-def test_the_generator_s_state_decides_the_draw(negatives: Negatives) -> None:
+def test_the_generator_s_state_decides_the_draw(negatives: NegativeSampler) -> None:
     positives = positives_of(1)[0]
     torch.manual_seed(1)
     first = negatives.draw(positives, generator())
@@ -100,7 +104,7 @@ def test_the_generator_s_state_decides_the_draw(negatives: Negatives) -> None:
     assert torch.equal(first[1], second[1])
 
 
-def test_q_is_what_the_draws_do(negatives: Negatives) -> None:
+def test_q_is_what_the_draws_do(negatives: NegativeSampler) -> None:
     if draws_nothing(negatives):
         return
     draws, counted, expected = generator(), np.zeros(N), np.zeros(N)
@@ -125,51 +129,80 @@ def test_q_is_what_the_draws_do(negatives: Negatives) -> None:
         assert counted == pytest.approx(expected, rel=0.35)
 
 
-def test_candidates_fit_together(negatives: Negatives) -> None:
+def test_negatives_fit_together(negatives: NegativeSampler) -> None:
     positives = positives_of(1)[0]
-    known_positives = torch.arange(P).repeat_interleave(2)
-    known_items = torch.stack([positives, positives % N + 1], 1).reshape(-1)
-    candidates = negatives(positives, known_positives, known_items, generator())
-    num_candidates = len(candidates.rows)
-    assert candidates.log_count.shape == candidates.log_q.shape == (num_candidates,)
-    assert candidates.positive_log_q.shape == (P,)
-    for values in (candidates.log_count, candidates.log_q, candidates.positive_log_q):
+    drawn = negatives(positives, generator())
+    assert len(drawn.rows.unique()) == len(drawn.rows)
+    assert drawn.log_multiplicity.shape == drawn.log_q.shape == drawn.rows.shape
+    assert drawn.positive_log_q.shape == (P,)
+    for values in (drawn.log_multiplicity, drawn.log_q, drawn.positive_log_q):
         assert values.isfinite().all()
-    mask = torch.zeros(P, num_candidates + 1, dtype=torch.bool)  # the last column is of items elsewhere, -1
-    mask[candidates.masked_positives, candidates.masked_candidates] = True
-    expected = (candidates.rows == positives[:, None]) | (candidates.rows == (positives % N + 1)[:, None])
-    assert torch.equal(mask[:, :-1], expected)
-    assert (candidates.masked_positives.diff() >= 0).all()
-    of_positive = negatives.log_q(positives, P)
-    assert torch.equal(candidates.positive_log_q, of_positive)
+    assert drawn.num_draws == negatives.config.num_draws(P)
+    assert drawn.query_rows is None
+    assert drawn.query_log_q is None
 
 
-def test_a_batch_of_one(negatives: Negatives) -> None:
+def test_embeddings_of_earlier_batches_are_constants_of_rows_that_are_not_encoded(
+    negatives: NegativeSampler,
+) -> None:
+    draws = generator()
+    for positives in positives_of(3):
+        negatives.observe(positives)
+        drawn = negatives(positives, draws)
+        encoded = drawn.rows[: drawn.num_encoded]
+        if drawn.embeddings is not None:
+            assert not drawn.embeddings.requires_grad
+            assert len(drawn.embeddings) == len(drawn.rows) - drawn.num_encoded > 0
+        rows = torch.cat([encoded, positives]).unique()
+        negatives.remember(rows, torch.randn(len(rows), 4))
+
+
+def test_a_batch_of_one(negatives: NegativeSampler) -> None:
     one = torch.tensor([3])
     negatives.observe(one)
-    candidates = negatives(one, torch.tensor([0]), one, generator())
-    assert len(candidates.rows) >= 1 or draws_nothing(negatives)
-    assert candidates.positive_log_q.isfinite().all()
+    drawn = negatives(one, generator())
+    assert len(drawn.rows) >= 1 or draws_nothing(negatives)
+    assert drawn.positive_log_q.isfinite().all()
 
 
-def test_own_candidates_have_the_q_of_a_draw(negatives: Negatives) -> None:
+def test_query_negatives_have_the_q_of_a_draw(negatives: NegativeSampler) -> None:
     positives = positives_of(1)[0]
-    own = torch.randint(0, N + 1, (P, 3), generator=generator(1))
-    candidates = negatives(positives, torch.arange(P), positives, generator(), own)
-    assert torch.equal(candidates.own_rows, own)
-    assert candidates.own_log_q.shape == (P, 3)
-    assert candidates.own_log_q.isfinite().all()
-    assert torch.equal(candidates.own_log_q[own > 0], negatives.log_q(own[own > 0], P))
-    without = negatives(positives, torch.arange(P), positives, generator())
-    assert without.own_rows is None
-    assert without.own_log_q is None
-    assert torch.equal(without.rows, candidates.rows)
+    query = torch.randint(0, N + 1, (P, 3), generator=generator(1))
+    drawn = negatives(positives, generator(), query)
+    assert torch.equal(drawn.query_rows, query)
+    assert drawn.query_log_q.shape == (P, 3)
+    assert drawn.query_log_q.isfinite().all()
+    assert torch.equal(drawn.query_log_q[query > 0], negatives.log_q(query[query > 0], P))
+    assert torch.equal(negatives(positives, generator()).rows, drawn.rows)
 
 
-def test_a_batch_without_a_positive(negatives: Negatives) -> None:
-    """A batch of labels may hold shown negatives alone."""
+def test_a_batch_without_a_positive(negatives: NegativeSampler) -> None:
+    """A batch of labels may hold impressions alone."""
     none = torch.empty(0, dtype=torch.int64)
     negatives.observe(none)
-    candidates = negatives(none, none, none, generator())
-    assert candidates.positive_log_q.shape == (0,)
-    assert len(candidates.masked_candidates) == 0
+    assert negatives(none, generator()).positive_log_q.shape == (0,)
+
+
+def test_a_memory_of_embeddings_reaches_the_logits() -> None:
+    """Cross-batch memory, from outside: past embeddings are negatives without a gradient."""
+    spec = specs_of("negatives")["cross_batch_memory"]
+    sampler = NegativeSampler.Config.model_validate(spec).build(torch.from_numpy(FREQUENCIES).float())
+    scorer = Scorer(SampledSoftmax.Config().scoring(), N)
+    first, second = torch.tensor([1, 2, 3]), torch.tensor([3, 4, 4])
+    sampler.remember(first, torch.eye(3))
+    negatives = sampler(second, generator())
+    assert negatives.rows.tolist() == [3, 4, 1, 2]
+    assert negatives.embeddings is not None
+    assert torch.equal(negatives.embeddings, torch.eye(3)[:2])
+    one = torch.arange(3)
+    batch = Batch(one, second, one, one, one, torch.ones(3), one, second, 0)
+    encoded = scorer.items(negatives, batch)
+    assert encoded.rows.tolist() == [3, 4]
+    items = torch.randn(2, 3, requires_grad=True)
+    bias = NoBias(NoBias.Config(), N)
+    (logits,) = scorer(torch.randn(3, 3), items, encoded, negatives, batch, bias)
+    assert torch.equal(logits.shared.embeddings[2:], torch.eye(3)[:2])
+    loss = SampledSoftmax(SampledSoftmax.Config()).batch_mean(logits)
+    loss.backward()
+    assert loss.isfinite()
+    assert items.grad is not None

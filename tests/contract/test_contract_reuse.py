@@ -58,7 +58,9 @@ def measured(typed: list[str], root: Path) -> dict[str, Any]:
     folder = root / "jobs" / hashlib.sha256(" ".join(typed).encode()).hexdigest()[:8]
     train(settings, folder, typed)
     result = json.loads((folder / "result.json").read_text())
-    served = [folder / "bundle" / name for name in ("towers.safetensors", "item_vectors.npy", "index.faiss")]
+    served = [
+        folder / "bundle" / name for name in ("towers.safetensors", "item_embeddings.npy", "index.faiss")
+    ]
     return {
         "reused": "training_reused_from" in result,
         "metrics": result["metrics"],

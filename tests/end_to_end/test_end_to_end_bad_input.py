@@ -523,7 +523,7 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "file", "said"),
     [
-        (flip, "item_vectors.npy", "damaged or changed"),
+        (flip, "item_embeddings.npy", "damaged or changed"),
         (flip, "index.faiss", "damaged or changed"),
         (cut, "index.faiss", "bytes, found"),
         (Path.unlink, "towers.safetensors", "missing, though the manifest lists it"),

@@ -1,13 +1,13 @@
 """Items kept from training: what a run with `split=item_cold` measures, keeps and shows of them."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from in_process import run_script
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.command_keys import SWEEP_ONLY
@@ -127,13 +127,7 @@ def test_tensorboard_and_compare_show_it(run: Path) -> None:
     for who, part in (("model", "cold"), ("content", "warm"), ("random", "all")):
         (scalar,) = events.Scalars(f"cold_start/{who}/{part}/recall_at_20")
         assert scalar.value == pytest.approx(cold[who][part]["recall_at_20"], rel=1e-6)
-    shown = subprocess.run(
-        [sys.executable, "scripts/compare.py", str(run), "markdown=-"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    shown = run_script("compare", run, "markdown=-").stdout
     heading, _, line, *_ = shown.splitlines()
     cells = dict(zip(heading.split(" | "), line.split(" | "), strict=True))
     assert cells["cold recall@20"] == f"{cold['model']['cold']['recall_at_20']:.4f}"

@@ -13,7 +13,7 @@ from twotower.reports.compare.page import as_html
 
 NUM_TRIALS = 14
 IMPORTANCE = {"objective.recency_half_life_days": 0.5, "history.power": 0.375, "index": 0.125}
-WIDTHS, SCHEMES = (390, 1300, 1900), ("light", "dark")
+SIZES = ((390, "light"), (1300, "dark"), (1900, "light"))
 BROKEN_WORDS = """selector => [...document.querySelectorAll(selector)].flatMap(element => {
   const node = element.firstChild, range = document.createRange(), found = [];
   for (const word of node.textContent.matchAll(/\\S+/g)) {
@@ -75,9 +75,8 @@ def opened(page: Any, address: str, width: int, scheme: str = "light") -> Any:
     return page
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_wider_than_the_page_and_no_word_is_cut(
+@pytest.mark.parametrize(("width", "scheme"), SIZES)
+def test_nothing_is_wider_than_the_page_and_every_word_and_axis_name_is_whole(
     page: Any, address: str, width: int, scheme: str
 ) -> None:
     opened(page, address, width, scheme)
@@ -92,13 +91,7 @@ def test_nothing_is_wider_than_the_page_and_no_word_is_cut(
         for name in page.locator(f"#{plot} .legendtext").all():
             found = name.bounding_box()
             assert found["x"] + found["width"] <= room["x"] + room["width"], plot
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_every_key_that_was_varied_has_an_axis_whose_name_is_whole(
-    page: Any, address: str, width: int
-) -> None:
-    axes = opened(page, address, width).evaluate(AXES)
+    axes = page.evaluate(AXES)
     assert {axis["text"] for axis in axes} >= varied(0).keys() | {"recall@20", "valid recall@20"}
     for left, right in pairwise(axes):
         assert left["right"] <= right["left"], (left["text"], right["text"])

@@ -49,7 +49,8 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
     (command,) = re.findall(
         r"^\$ twotower train (.*features=hour_of_week .*)$", page("extend.md"), re.MULTILINE
     )
-    assert run_script("train", *shlex.split(command), "console=quiet").returncode == 0
+    others = ("history=linear_recurrence", "index=hnsw", "console=quiet")
+    assert run_script("train", *shlex.split(command), *others).returncode == 0
     own = [*words, "loss=squared_hinge", "negatives=uniform", "loss.margin=2"]
     done = run_script("train", *own)
     assert done.returncode == 0, done

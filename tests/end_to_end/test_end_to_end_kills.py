@@ -1,7 +1,7 @@
 """Nothing acknowledged is lost, and what looks for losses finds them.
 
 The process killed here is the service without HTTP, forked from one that has imported everything, so that
-twenty kills take seconds; `scripts/bench/kills.py` kills the service itself.
+eight kills take seconds; `scripts/bench/kills.py` kills the service itself.
 """
 
 import sys
@@ -20,17 +20,17 @@ from kills_services import InsideService  # noqa: E402
 
 
 @pytest.mark.slow
-def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path):
+def test_eight_kills_lose_nothing_that_was_acknowledged(tmp_path):
     tiny_bundle.write(tmp_path / "bundle", history_items="tower")
     service = InsideService(tmp_path / "bundle", tmp_path / "live.db")
     try:
-        figures = rounds(service, num_kills=20, seed=3, most_load_seconds=0.1, least_acknowledged=40)
+        figures = rounds(service, num_kills=8, seed=3, most_load_seconds=0.1, least_acknowledged=40)
     finally:
         service.kill()
     assert figures["violations"] == []
-    assert figures["kills"] == 20
+    assert figures["kills"] == 8
     for action in ACTIONS:
-        assert figures[f"acknowledged: {action}"] > 20
+        assert figures[f"acknowledged: {action}"] > 8
     assert figures["under way and kept"] + figures["under way and absent"] <= figures["under way when killed"]
 
 

@@ -46,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_labels_train_choose_the_epoch_and_are_measured(root: Path) -> None:
     folder, result, said = trained(
-        *(root, "bce", "loss=bce", "negatives=shown", "loss.learned_temperature=true"),
+        *(root, "bce", "loss=bce", "negatives=impressions", "loss.learned_temperature=true"),
         *("trainer.monitor=valid/auc", "loss.temperature=0.9"),
     )
     metrics = result["metrics"]
@@ -77,7 +77,7 @@ def test_labels_train_choose_the_epoch_and_are_measured(root: Path) -> None:
 
 def test_a_softmax_ranks_against_shown_negatives_and_the_batch(root: Path) -> None:
     _, result, _ = trained(
-        root, "softmax", "negatives=shown_and_in_batch", "trainer.monitor=valid/recall_at_5"
+        root, "softmax", "negatives=impressions_and_in_batch", "trainer.monitor=valid/recall_at_5"
     )
     assert {f"test/{name}" for name in LABELS} <= result["metrics"].keys()
     assert {key.removeprefix("valid/") for key in result["curves"]} >= {"recall_at_5", "auc"}

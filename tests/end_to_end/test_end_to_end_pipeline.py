@@ -22,7 +22,7 @@ from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import resume, train
 from twotower.reports.console.rich import Rich
 from twotower.runs.result import Result, read_result
-from twotower.runs.worse_than_baseline import behind, suggestion
+from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
 from twotower.serving.retriever import Retriever
 
 SMALL = [
@@ -90,7 +90,7 @@ def test_run_folder_holds_everything(run: Path) -> None:
 
 
 def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) -> None:
-    found = behind(read_result(run) or Result(status="failed"))
+    found = worse_than_baseline(read_result(run) or Result(status="failed"))
     warnings = [line for line in (run / "train.log").read_text().splitlines() if "is ahead of" in line]
     assert [line.partition("warning: ")[2] for line in warnings] == (
         [f"{found}; try {suggestion(checked_lesson(found.baseline), settings_of(run))}"] if found else []
@@ -294,8 +294,8 @@ def test_a_training_that_diverges_says_what_to_do(tmp_path: Path) -> None:
         train(settings, tmp_path / "default" / "diverges")
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16-mixed", "32-true"])
-def test_every_precision_a_cpu_has(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize("precision", ["auto", "bf16-mixed"])
+def test_every_other_precision_a_cpu_has(tmp_path: Path, precision: str) -> None:
     settings = settings_of(
         tmp_path, f"trainer.precision={precision}", "trainer.max_epochs=1", "trainer.refit=false"
     )

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from filelock import FileLock
+from in_process import run_script
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
@@ -306,12 +307,14 @@ def test_the_check_of_versions_sees_a_mix(runs: tuple[Path, Path]) -> None:
     ],
 )
 def test_mistakes_are_told_before_it_serves(
-    runs: tuple[Path, Path], overrides: list[str], told: list[str], tmp_path: Path
+    runs: tuple[Path, Path],
+    overrides: list[str],
+    told: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = [sys.executable, str(SCRIPTS / "serve.py"), f"bundle={runs[0]}", *overrides]
-    ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, cwd=tmp_path, env=dict(os.environ), check=False
-    )
+    monkeypatch.chdir(tmp_path)
+    ended = run_script("serve", f"bundle={runs[0]}", *overrides)
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: ")
     assert all(each in ended.stderr for each in told)

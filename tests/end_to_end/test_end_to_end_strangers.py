@@ -127,8 +127,8 @@ def test_an_index_of_somebody_else_passes_the_checks_on_made_up_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conf, "OTHERS", (Path(hnsw.__file__).parent / "conf",))
-    words = ["data=synthetic", "trainer=smoke", "index=hnsw", "console=quiet"]
-    done = run_script("train", *words, f"output_root={tmp_path}")
+    words = ["trainer.max_epochs=1", "trainer.refit=false", "index=hnsw"]
+    done = run_script("train", *TINY, *words, f"output_root={tmp_path}")
     assert done.returncode == 0, done
     (result,) = tmp_path.glob("default/*/result.json")
     assert json.loads(result.read_text())["index"]["recall_at_100"] > 0.99

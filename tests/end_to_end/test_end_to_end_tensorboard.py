@@ -161,7 +161,7 @@ def test_projector_has_labelled_item_embeddings(done: Path) -> None:
     config = text_format.Parse((done / "projector_config.pbtxt").read_text(), ProjectorConfig())
     (embedding,) = config.embeddings
     vectors = np.loadtxt(done / embedding.tensor_path, delimiter="\t")
-    expected = np.load(done / "bundle" / "item_vectors.npy", allow_pickle=False)
+    expected = np.load(done / "bundle" / "item_embeddings.npy", allow_pickle=False)
     np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-7)
     items = pd.read_parquet(done / "bundle" / "items.parquet")
     label = json.loads((done / "bundle" / "manifest.json").read_text())["item_label"]

@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from forks import start
+from forks import SCRIPTS, start
 from in_process import run_script
 
 ROOT = Path(__file__).parents[2]
@@ -24,16 +25,21 @@ from training_kills import seen  # noqa: E402
 
 @pytest.mark.slow
 def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    attack = ("--plans", "short", "--only", ".ckpt", "--every", "3", "--kills", "1", "--flips", "5")
+    attack = ("--plans", "short", "--only", ".ckpt", "--every", "4", "--kills", "1", "--flips", "5")
     process = start(BENCH / "training_kills.py", *attack, out=tmp_path / "out")
     status, said = process.wait(), (tmp_path / "out").read_text()
     assert status == 0, said
     figures, _ = json.JSONDecoder().raw_decode(said, said.rindex("{\n"))  # what it said on stderr is around
     assert figures["violations"] == []
     # best and last of the one epoch, last of the refit's, final of both; before and after each has its name
-    assert figures["file events"] == 4  # every third of 2 * (2 + 1 + 2)
+    assert figures["file events"] == 3  # every fourth of 2 * (2 + 1 + 2)
     assert figures["random kills"] >= 1
     assert figures["flips"] == 5
+
+
+class ForkedTrial(Trial):
+    def begin(self, out: Path) -> Any:
+        return start(SCRIPTS / "train.py", *self.command[2:], out=out)
 
 
 @pytest.mark.slow
@@ -42,12 +48,12 @@ def test_told_to_stop_it_says_how_to_go_on_and_then_ends_as_if_it_had_not_been(t
     alone = Trial(tmp_path / "alone", "fit", signal.SIGTERM)
     assert run_script("train", *alone.command[2:]).returncode == 0
     (expected,) = (tmp_path / "alone" / "default").iterdir()
-    trial = Trial(tmp_path / "stopped", "fit", signal.SIGTERM)
+    trial = ForkedTrial(tmp_path / "stopped", "fit", signal.SIGTERM)
     trial.run(delay=0)
     assert trial.problems() == []
     assert trial.status == 143
-    again = Trial(tmp_path / "stopped", "refit", signal.SIGINT)
-    again.command = [sys.executable, str(ROOT / "scripts" / "train.py"), f"resume={trial.folder}"]
+    again = ForkedTrial(tmp_path / "stopped", "refit", signal.SIGINT)
+    again.command[2:] = [f"resume={trial.folder}"]
     again.run(delay=0)
     assert again.problems() == []
     if again.status == 0:  # on a busy machine it may have ended before it was told

@@ -29,14 +29,14 @@ PACKAGE = "outsider_of_a_test"
 SOURCE = """
 from pathlib import Path
 
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.towers.mlp import Mlp
 
 with (Path(__file__).parent / "imported").open("a") as mark:
     mark.write("once\\n")
 
 
-class OtherLoss(InBatchSoftmax):
+class OtherLoss(SampledSoftmax):
     pass
 
 

@@ -18,7 +18,18 @@ from twotower.bundle.read import read_bundle
 from twotower.commands.conf import CONF
 
 TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
-OVERRIDES = ["data=synthetic", "trainer=smoke", "metrics.num_bootstrap=0", "console=quiet", "name=t"]
+OVERRIDES = [
+    "data=synthetic",
+    "data.num_users=300",
+    "data.num_items=400",
+    "data.num_interactions=6000",
+    "trainer=smoke",
+    "trainer.refit=false",
+    "baselines=all_time",
+    "metrics.num_bootstrap=0",
+    "console=quiet",
+    "name=t",
+]
 INDEX_METRICS = (" index/recall_at_100", " index/latency_ms_p50", " index/bytes_per_item")
 
 

@@ -104,7 +104,7 @@ def test_random_embeddings_are_used_where_they_train_to_better_towers(
         result[key] for key in ("metrics", "curves")
     ]
     assert "initialization" not in alone_result["training"]
-    for name in ("towers.safetensors", "item_vectors.npy"):
+    for name in ("towers.safetensors", "item_embeddings.npy"):
         assert (folder / "bundle" / name).read_bytes() == (alone / "bundle" / name).read_bytes()
     assert read_parent(folder, []).optimizer is not None  # that of the phase which is used
 

@@ -225,7 +225,7 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     assert not torch.equal(
         new.model.encode_items(torch.arange(1, 9)), beginning.model.encode_items(torch.arange(1, 9))
     )
-    assert module.temperature == pytest.approx(float(parent.loss["loss.temperature.logarithm"].exp()))
+    assert module.temperature == pytest.approx(float(parent.loss["scorer.temperature.logarithm"].exp()))
     assert_moments_go_on(module, optimizer, parent)
 
     newest, last = train(place, f"warm_start={folder}", *third, "warm_start.epochs=1")
@@ -267,11 +267,11 @@ def test_an_interrupted_one_goes_on_to_the_same_towers(
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr("twotower.training.callbacks.index.BuildIndex.on_fit_end", stop)
+        patch.setattr("twotower.training.callbacks.build_index.BuildIndex.on_fit_end", stop)
         broken, result = train(place, f"warm_start={first}", *typed, status=1)
     assert result["status"] == "failed"
     assert run_script("train", f"resume={broken}").returncode == 0
-    for name in ("towers.safetensors", "item_vectors.npy"):
+    for name in ("towers.safetensors", "item_embeddings.npy"):
         assert (broken / "bundle" / name).read_bytes() == (whole / "bundle" / name).read_bytes()
     assert json.loads((broken / "result.json").read_text())["ancestry"]["generation"] == 2
 

@@ -39,15 +39,15 @@ Integers = NDArray[np.int64]
 SPARE_ROWS, MOMENTS = 1024, 64
 
 
-def history_vectors(model: TwoTower, item_vectors: Floats) -> Floats:
+def history_vectors(model: TwoTower, item_embeddings: Floats) -> Floats:
     """Return what a history sees of each item, [N + 1, H]; zeros for row 0 and items it does not know."""
     if not model.history.config.length:
-        return np.zeros((len(item_vectors) + 1, 0), dtype=np.float32)
+        return np.zeros((len(item_embeddings) + 1, 0), dtype=np.float32)
     if model.history.config.reads_table:
         vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
         vectors[0] = 0
         return np.asarray(vectors, dtype=np.float32)
-    return np.pad(model.layout.tower(item_vectors), ((1, 0), (0, 0)))
+    return np.pad(model.layout.tower(item_embeddings), ((1, 0), (0, 0)))
 
 
 class HistoryVectors:

@@ -11,7 +11,7 @@ ENCODED = "features.safetensors"
 """The encoded features of every user and item: opening a bundle then tokenises no text again."""
 USERS = "users.parquet"
 ITEMS = "items.parquet"
-ITEM_VECTORS = "item_vectors.npy"
+ITEM_EMBEDDINGS = "item_embeddings.npy"
 HISTORY_OFFSETS = "history_offsets.npy"
 HISTORY_ITEMS = "history_items.npy"
 HISTORY_TIMES = "history_times.npy"
@@ -25,7 +25,7 @@ ITEM_TOWER = "item_tower.onnx"
 HISTORY_VECTORS = "history_vectors.npy"
 """What a history sees of each item, [N + 1, H]; row 0, and items it does not know, are zeros."""
 HISTORY = (HISTORY_OFFSETS, HISTORY_ITEMS, HISTORY_TIMES)
-FILES = (CONFIG, TOWERS, FEATURES, ENCODED, USERS, ITEMS, ITEM_VECTORS, *HISTORY, INDEX)
+FILES = (CONFIG, TOWERS, FEATURES, ENCODED, USERS, ITEMS, ITEM_EMBEDDINGS, *HISTORY, INDEX)
 """Every file but the manifest, which lists them."""
 POSSIBLE_FILES = (HISTORY_EVENTS, HISTORY_ROLES)
 """What a bundle has beside these where the data say more of interactions."""

@@ -82,7 +82,7 @@ def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> No
         for name in bundle.manifest.files:
             _link(source / name, temporary / name)
         new = [*write_towers(temporary, bundle.model), layout.HISTORY_VECTORS]
-        np.save(temporary / layout.HISTORY_VECTORS, history_vectors(bundle.model, bundle.item_vectors))
+        np.save(temporary / layout.HISTORY_VECTORS, history_vectors(bundle.model, bundle.item_embeddings))
         towers = ExportedTowers(dataclasses.replace(bundle, folder=temporary))
         versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
         entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": versions}

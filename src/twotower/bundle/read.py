@@ -36,7 +36,7 @@ class Bundle:
         settings: the resolved configuration of its run.
         model: trained towers in eval mode, without gradients.
         index: over the catalogue, search arguments set; its ids are rows.
-        item_vectors: float32 [N, D]; the item of row r stands at r - 1.
+        item_embeddings: float32 [N, D]; the item of row r stands at r - 1.
         history: what was known of every user; memory-mapped.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
     """
@@ -46,7 +46,7 @@ class Bundle:
     settings: dict[str, Any]
     model: TwoTower
     index: Index
-    item_vectors: np.ndarray
+    item_embeddings: np.ndarray
     users: Vocabulary
     items: Vocabulary
     user_table: pd.DataFrame
@@ -77,9 +77,9 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     if not isinstance(settings, dict):
         raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
     # Arrays first: their sizes bound those of all else.
-    item_vectors = read_array(folder / layout.ITEM_VECTORS)
+    item_embeddings = read_array(folder / layout.ITEM_EMBEDDINGS)
     shape = manifest.num_items, manifest.embedding_dim
-    _check_numbers(folder / layout.ITEM_VECTORS, item_vectors, shape)
+    _check_numbers(folder / layout.ITEM_EMBEDDINGS, item_embeddings, shape)
     history = _read_history(folder, manifest)
     _check_history(folder, manifest, history)
     tables, ids = {}, {}
@@ -94,7 +94,7 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
         settings=settings,
         model=read_towers(folder, manifest, settings, trusted_packages),
         index=_read_index(folder, manifest, trusted_packages),
-        item_vectors=item_vectors,
+        item_embeddings=item_embeddings,
         users=ids[layout.USERS],
         items=ids[layout.ITEMS],
         user_table=tables[layout.USERS],

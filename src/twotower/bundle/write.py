@@ -35,7 +35,7 @@ def write_bundle(
     fingerprint: str,
     model: TwoTower,
     index: Index,
-    item_vectors: np.ndarray,
+    item_embeddings: np.ndarray,
     dataset: RetrievalDataset,
     history: Interactions,
     index_report: Mapping[str, Any],
@@ -46,19 +46,19 @@ def write_bundle(
 
     Args:
         index: built over the catalogue, its search arguments set; its ids are the rows 1..N.
-        item_vectors: float32 [N, D]; the item of row r stands at r - 1.
+        item_embeddings: float32 [N, D]; the item of row r stands at r - 1.
         history: what is known of every user at serving time.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
         held_out_interactions: how many interactions of the log the history lacks.
     """
     if folder.exists():
         raise InputError(f"{folder}: already there, and a bundle is never overwritten; choose another folder")
-    assert item_vectors.shape == (len(dataset.items), settings["embedding_dim"])
+    assert item_embeddings.shape == (len(dataset.items), settings["embedding_dim"])
     manifest = {
         "format_version": layout.FORMAT_VERSION,
         "fingerprint": fingerprint,
         "similarity": SIMILARITY,
-        "embedding_dim": item_vectors.shape[1],
+        "embedding_dim": item_embeddings.shape[1],
         "num_items": len(dataset.items),
         "num_users": len(dataset.users),
         "item_label": dataset.item_label,
@@ -87,7 +87,7 @@ def write_bundle(
         _write_table(temporary / layout.USERS, dataset.user_table)
         _write_table(temporary / layout.ITEMS, dataset.item_table)
         names = [*layout.FILES, *_write_history(temporary, history)]
-        np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
+        np.save(temporary / layout.ITEM_EMBEDDINGS, np.ascontiguousarray(item_embeddings, dtype=np.float32))
         index.save(temporary / layout.INDEX)
         # Whoever may read the configuration may read everything: safetensors writes for its owner only.
         mode = (temporary / layout.CONFIG).stat().st_mode & 0o777

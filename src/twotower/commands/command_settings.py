@@ -8,7 +8,7 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.index.index import Index
 from twotower.launchers.launcher import Launcher
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 from twotower.pipeline.run_config import RunConfig
 from twotower.sweeps.sweep import Sweep
 from twotower.training.objectives.objective import Objective
@@ -37,7 +37,7 @@ class WarmStartSettings(WarmStartKeys, RebuildBundleSettings):
     """Of twotower train warm_start=RUN."""
 
     objective: Objective.Config
-    negatives: Negatives.Config
+    negatives: NegativeSampler.Config
     loss: Loss.Config
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config

@@ -119,13 +119,13 @@ def checked(
 ) -> dict[str, Any]:
     """Compose and check, gathering every mistake: of the overrides, of the values and between the choices.
 
-    What is wrong is told before torch is loaded; see `beforehand`. Where nothing but plain keys was typed,
-    the choices are those built in, and not looked at.
+    Mistakes are reported before torch is loaded; see `beforehand`. If only plain keys are overridden, the
+    built-in choices are not checked again.
 
     Args:
         config_name: the YAML in `conf/` to start from.
         overrides: one value each.
-        found_before: mistakes to tell with these.
+        found_before: mistakes to report together with these.
 
     Raises:
         InputError: lists all mistakes.

@@ -1,6 +1,4 @@
-"""The modes that go on from a run, on its own settings and what else is typed: `warm_start=`,
-`rebuild_bundle=`.
-"""
+"""The modes of `train` that start from a run: `warm_start=` trains it further, `rebuild_bundle=` does not."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,15 +11,15 @@ from twotower.runs.run_files import refuse_no_run
 
 REBUILD_BUNDLE = "rebuild_bundle"
 COMMAND = "train"
-"""Whose modes these are."""
+"""The command that has these modes."""
 OF_THE_COMMAND = ("run", "debug", TRUST)
 
 
 def mode_of(config_name: str, overrides: Sequence[str]) -> str | None:
-    """Return the mode that is typed, if one is.
+    """Return the mode in the overrides, or None.
 
     Raises:
-        InputError: a setting of one is typed, and no mode.
+        InputError: a setting of a mode is given without the mode.
     """
     if config_name != COMMAND:
         return None
@@ -41,7 +39,7 @@ def of_a_run(mode: str, overrides: Sequence[str]) -> list[str]:
 
 
 def check(mode: str, overrides: Sequence[str]) -> None:
-    """Refuse a run that cannot be gone on from, and other towers than its own.
+    """Refuse a parent run that has not ended, and settings that change its towers.
 
     Raises:
         InputError: says so.
@@ -61,7 +59,7 @@ def check(mode: str, overrides: Sequence[str]) -> None:
 
 
 def task_of(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int]:
-    """Return what a mode does with its settings and with what was typed."""
+    """Return the task of a mode, called with the settings and the overrides."""
 
     def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
         from twotower.pipeline.grown_data import refresh, warm_start

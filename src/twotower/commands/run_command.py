@@ -1,8 +1,4 @@
-"""What every script does before and after its work.
-
-A command is a script with one mode. `run_command` gives every command the same manners: `--help`, all
-mistakes of the configuration at once and before any data is read, and the exit status.
-"""
+"""Run one command: `--help`, all mistakes of the settings before any data is read, and the exit status."""
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -127,6 +123,10 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
 
         return run_sweep(config_name, fixed, swept, settings)
     if sweeps:
+        for text in overrides:
+            if text.startswith(("launcher=", "launcher.", "retry_failed=")):
+                key = text.partition("=")[0]
+                print(f"warning: {key}: no effect on a single run; add -m, sweep= or seeds=", file=sys.stderr)
         settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     return task(settings, overrides)
 

@@ -84,6 +84,13 @@ class Config(BaseModel):
         """
         return ()
 
+    def unused(self) -> Iterable[tuple[str, str]]:
+        """Yield (field, remedy) of each field that is set and has no effect, given the other fields.
+
+        The remedy says what to set so that the field has an effect.
+        """
+        return ()
+
     def make(self, base: type[T], *facts: object) -> T:
         """Build the owner; a base class's `build` calls it with the facts that its constructor takes.
 

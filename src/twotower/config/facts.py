@@ -23,9 +23,8 @@ class Facts:
         remedies: what towers could provide and do not -> what to set for it.
         negatives: name of their class.
         num_draws: how many candidates they draw for a batch.
-        shown_as: how the loss learns from shown negatives: `examples`, `candidates`; empty: not at all.
+        shown_as: how the loss learns from shown negatives: `examples`, `query_negatives`; empty: not at all.
         num_shown: how many shown negatives of its user a positive is ranked against at most.
-        takes_prior: whether the loss adds what is known of items at a moment to scores, or refuses biases.
         has_fixed_temperature: whether what the loss divides scores by is known before training.
         logged: key that a training logs, e.g. `valid/recall_at_20` -> whether higher is better, or None.
         sparse: keys of the settings that make gradients sparse.
@@ -47,7 +46,6 @@ class Facts:
     num_draws: int | None = None
     shown_as: str | None = None
     num_shown: int | None = None
-    takes_prior: bool | None = None
     has_fixed_temperature: bool | None = None
     logged: Mapping[str, bool | None] | None = None
     sparse: tuple[str, ...] = ()

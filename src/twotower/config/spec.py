@@ -12,9 +12,6 @@ from twotower.config.errors import InputError
 TARGET = "_target_"
 OURS = "twotower"
 
-MOVED = {"twotower.training.examples.NextItem": "twotower.training.objectives.next_item.NextItem"}
-"""Classes that runs of earlier versions name by where they were."""
-
 NO_CLASS = "there is no class"
 """What is said of a `_target_` that cannot be imported."""
 
@@ -54,8 +51,6 @@ def locate(target: str) -> type:
     Raises:
         InputError: there is no such module or class, or importing it fails in whatever way.
     """
-    if isinstance(target, str):
-        target = MOVED.get(target, target)
     module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
         raise InputError(f"_target_: {NO_CLASS} {target!r:.200} (write package.module.Class)")

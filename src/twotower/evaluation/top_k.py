@@ -34,11 +34,11 @@ class ExactSearch:
     On processors that multiply bfloat16, `half_search` preselects candidates; the results are equal.
 
     Args:
-        item_vectors: [N, D].
+        item_embeddings: [N, D].
     """
 
-    def __init__(self, item_vectors: Tensor) -> None:
-        self._items = item_vectors.float()
+    def __init__(self, item_embeddings: Tensor) -> None:
+        self._items = item_embeddings.float()
         self._half = None
         if self._items.device.type == "cpu" and len(self._items) >= FEWEST_ITEMS and is_quick():
             self._half = HalfItems.of(self._items)
@@ -83,9 +83,11 @@ class ExactSearch:
         return top_k_of(score, len(users), num_items, k, exclude)
 
 
-def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> TopItems:
+def exact_top_k(
+    user_vectors: Tensor, item_embeddings: Tensor, k: int, exclude: Pairs | None = None
+) -> TopItems:
     """Return the k best items [N, D] of each user [Q, D], once: see `ExactSearch.top`."""
-    return ExactSearch(item_vectors).top(user_vectors, k, exclude)
+    return ExactSearch(item_embeddings).top(user_vectors, k, exclude)
 
 
 @torch.inference_mode()

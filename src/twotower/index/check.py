@@ -1,4 +1,4 @@
-"""Check that a built index deserves trust, and measure what it costs."""
+"""Check a built index against exact search, and measure its speed and size."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,29 +13,29 @@ from twotower.index.tune import OperatingPoint, batch_rate, latency_ms
 
 NUM_ROUND_TRIP_QUERIES = 64
 MIN_BATCH_SECONDS = 0.1
-MAX_QUERIES = 1000  # that exact search is run for
+MAX_QUERIES = 1000  # searched exactly
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """Everything a run says about its index.
+    """The result of `check`.
 
     Attributes:
-        metric: `inner_product`, or what disagrees.
-        round_trip_ok: saved and loaded again, it holds the same rows and answers the same.
-        changes_ok: items can be removed and added, and it answers rightly then.
+        metric: `inner_product`, or the part with another metric.
+        round_trip_ok: after saving and loading, rows and search results are the same.
+        changes_ok: items can be removed and added, and search results stay correct.
         recall_k: the k of `recall_at_100`: 100, or the number of items where that is less.
         recall_at_100: tie-tolerant recall against exact search, of real queries.
         recall_at_100_by_row: the same with ties counted as misses.
-        missing_rate: share of places that the searched cells could not fill.
+        missing_rate: share of result positions that the search could not fill.
         queries_per_second: of a batch, all threads.
         latency_ms_p50: of one query, one thread.
         latency_ms_p99: of one query, one thread.
         problems: one sentence for each failed check.
-        label_difference: metric key -> its value through the index less its value by exact search, so that a
-            loss is negative; filled in by the caller, who has the labels.
+        label_difference: metric key -> value with the index minus value with exact search; the caller, which
+            has the labels, sets it.
         label_difference_interval: metric key -> [low, high], 95 %, by paired bootstrap over the users.
-        shorter: of the same index over the first columns of the embeddings, where these can be cut.
+        shorter: reports for truncated (Matryoshka) embeddings.
     """
 
     type: str
@@ -70,11 +70,11 @@ class IndexReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every check held and recall is at least `min_recall`."""
+        """Whether every check passed and recall is at least `min_recall`."""
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as JSON takes them, with `ok`."""
+        """Return JSON values, with `ok`."""
         return {**asdict(self), "ok": self.ok}
 
 
@@ -88,16 +88,21 @@ def check(
 ) -> IndexReport:
     """Compare an index with the vectors it was built from and with exact search over them.
 
-    Queries [Q, D] are of real users, others than tuned it, evenly thinned to 1,000 (an InputError if
-    there is none); k is lowered to N.
+    Args:
+        queries: [Q, D] embeddings of users that did not tune the index; at most 1,000 evenly spaced ones are
+            used.
+        k: number of results; lowered to the number of items.
+
+    Raises:
+        InputError: there are no queries.
     """
     if not len(queries):
-        raise InputError("queries: there are none, so the index cannot be checked")
+        raise InputError("queries: expected at least one, got none, so the index cannot be checked")
     queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_QUERIES)).astype(np.int64)]
     truth = GroundTruth.of(vectors, rows, queries, k)
     if index.dim == vectors.shape[1]:
         found = index.search(queries, truth.k).rows
-    else:  # such an index finds nothing
+    else:
         found = np.full((len(queries), truth.k), -1)
         queries = np.zeros((len(queries), index.dim), dtype=np.float32)
     copy, index_bytes = saved_and_loaded(index)
@@ -145,7 +150,8 @@ def _problems(
     found = []
     if not facts["count_ok"]:
         found.append(
-            f"the index holds {index.num_vectors} items, other than the {len(vectors)} of the catalogue"
+            f"the index has {index.num_vectors} items, or other rows than the {len(vectors)} items of the"
+            " catalogue"
         )
     if not facts["dim_ok"]:
         found.append(f"the index has dimension {index.dim}, the vectors {vectors.shape[1]}")
@@ -155,7 +161,7 @@ def _problems(
     if quality["recall_at_100"] < index.config.min_recall:
         found.append(
             f"recall@{quality['recall_k']} against exact search is {quality['recall_at_100']:.4f}, below"
-            f" index.min_recall {index.config.min_recall}: search more thoroughly, choose finer codes, or"
-            " lower it"
+            f" index.min_recall {index.config.min_recall}: raise the search argument, use finer codes, or"
+            " lower index.min_recall"
         )
     return found

@@ -1,8 +1,8 @@
-"""Any Faiss object with our rows as its ids, one that takes no ids or cannot remove too.
+"""A Faiss object whose ids are item rows, and which can remove vectors.
 
-Such a one (a graph, say) gets Faiss's table of ids, IDMap, and there a removed vector has the id TOMBSTONE
-from then on: it is met by searches, left out of what they find, and gone when the index is built anew. The
-table lies in the file of the index, and so do the tombstones.
+A Faiss class without ids or removal (a graph, for example) is wrapped in `faiss.IndexIDMap`. A removed vector
+gets the id TOMBSTONE: searches still visit it, but results exclude it, and the next build drops it. The file
+includes ids and tombstones.
 """
 
 import functools
@@ -19,12 +19,12 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.index.ground_truth import SearchResult, contains
 
-FREE_BYTES = 64 * 2**20  # what a part of any index may take, whatever the size of its file
+FREE_BYTES = 64 * 2**20  # allowed size of a part of an index, even in a small file
 READING = threading.Lock()  # Faiss has one limit on what it reads, for all threads
 
 
 def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
-    """Read a file of Faiss, or refuse it; `largest_part`: its bytes -> how large a part of it may be."""
+    """Read an index file; `largest_part` maps its size to the allowed size of a part, in bytes."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such index file")
     try:
@@ -40,7 +40,7 @@ def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
 
 
 def faiss_versions() -> dict[str, str | int]:
-    """Return what decides how an index computes: version, SIMD level, compile options, threads, machine."""
+    """Return version, SIMD level, compile options, number of threads and machine, which affect results."""
     return {
         "faiss": faiss.__version__,
         "simd_level": faiss.SIMDConfig.get_level_name(),
@@ -54,14 +54,14 @@ TOMBSTONE = -2  # Faiss itself says -1 where it ran out of vectors
 
 
 class FaissIndex:
-    """Vectors in a Faiss object, and which rows they are of: Faiss would take a row twice.
+    """Vectors in a Faiss object and their rows; a row is never added twice.
 
     Attributes:
-        outer: what is searched and written: an object that takes ids, or a table of ids with one inside.
-        inner: what a kind of index created: the same, or what is inside of the table.
-        dim: of the vectors.
-        num_tombstones: how many are held that are removed.
-        rows: of the vectors that are no tombstones, int64 [N] ascending; replaced by changes, never changed.
+        outer: the object that is searched and saved: `inner`, or an IndexIDMap around it.
+        inner: the object that `Index.create` returned.
+        dim: dimension of the vectors.
+        num_tombstones: number of removed vectors that the object still stores.
+        rows: rows of the other vectors, int64 [N] ascending; a change replaces the array.
     """
 
     def __init__(self, outer: Any) -> None:
@@ -71,16 +71,18 @@ class FaissIndex:
 
     @classmethod
     def of_trained(cls, trained: Any) -> "FaissIndex":
-        """Take a Faiss object without vectors, with a table of ids where it lacks ids or removal."""
+        """Wrap a trained Faiss object without vectors, in an IndexIDMap if it lacks ids or removal."""
         try:
             trained.add_with_ids(np.empty((0, trained.d), dtype=np.float32), np.empty(0, dtype=np.int64))
             trained.remove_ids(np.empty(0, dtype=np.int64))
-        except RuntimeError:  # what Faiss says to what a kind does not offer
-            return cls(faiss.IndexIDMap(trained))  # IDMap2 hashes them too, for look-ups that nobody makes
+        except RuntimeError:  # Faiss raises it for an operation that a class does not implement
+            return cls(
+                faiss.IndexIDMap(trained)
+            )  # IDMap2 adds a hash table for reconstruction, which is not used
         return cls(trained)
 
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
-        """Find the rows of a file's vectors, by `stored_rows` without a table; false if one has none."""
+        """Set `rows` after loading, by `stored_rows` without an IndexIDMap; returns whether counts agree."""
         if self.outer is self.inner:
             rows = ids = stored_rows(self.inner)
         else:
@@ -91,12 +93,12 @@ class FaissIndex:
         return len(ids) == self.outer.ntotal == self.inner.ntotal and bool(self.outer.d == self.inner.d)
 
     def attribute(self, path: str) -> tuple[Any, str]:
-        """Return the part of the inner object whose an attribute such as `hnsw.efSearch` is, and its name."""
+        """Return the object and the attribute name that a path such as `hnsw.efSearch` refers to."""
         *parts, name = path.split(".")
         return functools.reduce(getattr, parts, self.inner), name
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Add vectors [n, D] under rows [n]; an InputError if a row is there already."""
+        """Add vectors [n, D] under rows [n]; raises InputError if a row is already present."""
         present = contains(self.rows, rows)
         if present.any():
             raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")
@@ -107,7 +109,7 @@ class FaissIndex:
         self.rows = ordered
 
     def remove(self, rows: np.ndarray) -> int:
-        """Remove vectors, or make tombstones of them where that cannot be. Returns how many were there."""
+        """Remove vectors, or mark them as tombstones. Returns the number of removed vectors."""
         present = np.unique(rows[contains(self.rows, rows)])
         if not len(present):
             return 0
@@ -123,7 +125,7 @@ class FaissIndex:
         return len(present)
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Search; what is beyond the vectors found is row -1."""
+        """Return the top k; positions without a vector have row -1 and score -inf."""
         if self.num_tombstones or k > len(self.rows):
             return self._search_past_tombstones(queries, k)
         scores, rows = self._found(queries, k)
@@ -132,7 +134,7 @@ class FaissIndex:
         return SearchResult(scores=scores, rows=rows)
 
     def _found(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Search with what `Index.search` of Faiss calls; what that checks is a tenth of a short search."""
+        """Call `search_c`: the argument checks of `faiss.Index.search` take a tenth of a short search."""
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
         address = faiss.swig_ptr
@@ -140,7 +142,7 @@ class FaissIndex:
         return scores, rows
 
     def _search_past_tombstones(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Ask for more than is wanted, and twice as much for the queries that it did not suffice for."""
+        """Fetch more than k, and double that for queries whose results are mostly tombstones."""
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         num_live, num_held = len(self.rows), int(self.outer.ntotal)
@@ -150,7 +152,9 @@ class FaissIndex:
         while len(left):
             found_scores, found = self._found(queries[left], size)
             if size > wanted:
-                first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]  # those that live, in order
+                first = np.argsort(found < 0, axis=1, kind="stable")[
+                    :, :wanted
+                ]  # results that are not removed, in order
                 scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
                 rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
             else:

@@ -1,4 +1,4 @@
-"""Exact search, the truth an index is measured against; vectors and rows as Faiss takes them."""
+"""Exact search, which recall is measured against; checks of vectors and rows."""
 
 import math
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 
 SCAN_SHARE = 0.25
-"""Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
+"""Share of the items above which scoring all of them is faster than fetching from an index."""
 
 
 def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
-    """Return vectors as C-contiguous float32 [N, D]; the input itself where it already is.
+    """Return vectors as C-contiguous float32 [N, D], without a copy if they already are.
 
     Raises:
         InputError: not two-dimensional, another dimension, or values that are not finite in float32.
@@ -52,12 +52,14 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
     if not (converted[1:] > converted[:-1]).all():  # else they ascend, and none is there twice
         values, counts = np.unique(converted, return_counts=True)
         if len(values) < num_vectors:
-            raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
+            raise InputError(
+                f"rows: {values[counts > 1][0]} is given more than once; give each row one vector"
+            )
     return converted
 
 
 def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
-    """Return which of some values (any shape) are in an ascending array; quick for few in a large one."""
+    """Return which values (any shape) are in an ascending array."""
     if not len(ordered):
         return np.zeros(values.shape, dtype=np.bool_)
     places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
@@ -65,14 +67,14 @@ def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
 
 
 TIE_TOLERANCE = 1e-6
-"""Relative to the lengths of query and item vector: what float32 sums of a few hundred terms differ by."""
+"""Rounding error of a float32 dot product, relative to the lengths of query and item vector."""
 PAIRS_AT_ONCE = 2**16
 
 
 class SearchResult(NamedTuple):
-    """The k best items of each query, best first: dot products float32 [Q, K] and item rows int64 [Q, K].
+    """Top-k items of each query in descending order: scores float32 [Q, K] and item rows int64 [Q, K].
 
-    Where there are fewer than K, or the searched cells ran out of items, the score is -inf and the row -1.
+    Positions without an item have score -inf and row -1.
     """
 
     scores: np.ndarray
@@ -80,7 +82,7 @@ class SearchResult(NamedTuple):
 
 
 def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> SearchResult:
-    """Return the k best items of each query over the whole catalogue; beyond N, row -1 and score -inf."""
+    """Return the top-k items of each query by exact search; positions beyond N have row -1 and score -inf."""
     if k < 1:
         raise InputError(f"k: {k} items asked for; expected at least 1")
     vectors = as_vectors(vectors, "item vectors")
@@ -96,7 +98,7 @@ def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: 
 
 
 def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
-    """Return the share of exact results [Q, K] (-1 = none, ignored) that were found, by row alone."""
+    """Return the share of exact results [Q, K] (-1 is ignored) that are in `found_rows`."""
     wanted = exact_rows >= 0
     if not wanted.any():
         return 1.0
@@ -108,7 +110,7 @@ def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Exact results of some queries [Q, D] over a catalogue [N, D], and what judges other results fairly."""
+    """Exact search results of queries [Q, D] over a catalogue [N, D], and recall against them."""
 
     vectors: np.ndarray
     rows: np.ndarray
@@ -123,11 +125,11 @@ class GroundTruth:
 
     @property
     def k(self) -> int:
-        """How many items of each query are looked at."""
+        """Number of results per query."""
         return int(self.exact.rows.shape[1])
 
     def recall(self, found_rows: np.ndarray) -> float:
-        """Return the tie-tolerant recall@k: a row counts (once) if its exact score reaches the true k-th."""
+        """Return the tie-tolerant recall@k: a row counts once if its score reaches the k-th best."""
         found_rows = found_rows[:, : self.k]
         if not len(found_rows):
             return 1.0

@@ -1,4 +1,4 @@
-"""What every index offers; a kind adds how its Faiss object is made, and what it may be told."""
+"""The base class of indexes; a subclass creates the Faiss object and names its search argument."""
 
 import time
 from abc import ABC, abstractmethod
@@ -29,51 +29,54 @@ class Index(Component, ABC):
     Build arguments are fixed once vectors are in; search arguments can change at any time. Inputs are never
     modified. Searching, adding and removing are safe from several threads.
 
-    A kind makes an empty Faiss object and says nothing of ids and removal: what that lacks of both is made up
-    for (`FaissIndex`). It promises that all parts search by METRIC_INNER_PRODUCT, and that the same vectors
-    give the same file.
+    A subclass creates an empty Faiss object, in which every part uses METRIC_INNER_PRODUCT. The same vectors
+    must give the same file. `FaissIndex` adds ids and removal if the Faiss class lacks them.
 
     Attributes:
-        kind: its name, such as `ivf_flat`.
-        faiss_type: the class of its Faiss object; a file that holds another is refused.
-        search_arg: the attribute of the Faiss object that says how thoroughly it searches, such as `nprobe`
-            or `hnsw.efSearch`, from 1 up; empty where there is none. Tuning chooses it, unless the settings
-            have a value of that name.
-        build_seconds: how long `build` took; 0.0 after `load`.
-        training_iterations: k-means iterations in `build`; None leaves Faiss's defaults. Rehearsals use few.
+        kind: name of the index, such as `ivf_flat`.
+        faiss_type: class of the Faiss object; a file with another class is refused.
+        score_tolerance: the largest difference between a returned score and the dot product, for query and
+            item vectors of length 1. The default holds for vectors stored in float32; indexes that store
+            codes declare theirs. Contract tests check it and, of a thorough search, `Config.min_recall`.
+        search_arg: attribute of the Faiss object that trades speed for recall, such as `nprobe` or
+            `hnsw.efSearch`, at least 1; empty if there is none. Tuning sets it, unless `Config` has a value
+            for a key of that name.
+        build_seconds: duration of `build`; 0.0 after `load`.
+        training_iterations: k-means iterations of `build`; None means the default of Faiss.
     """
 
     class Config(Component.Config):
         """Settings of every index."""
 
         target_recall: RecallTarget = 0.995
-        """recall@100 against exact search that tuning aims at."""
+        """recall@100 against exact search that tuning should reach."""
         min_recall: RecallTarget = 0.95
         """recall@100 below which the index is rejected."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """List what does not fit the sizes; see `Component.Config.problems`."""
+            """Return settings that do not fit the sizes; see `Component.Config.problems`."""
             if self.min_recall <= self.target_recall:
                 return []
             above = f"{self.min_recall} is above target_recall {self.target_recall}: lower it, or aim higher"
             return [("min_recall", above)]
 
         def for_size(self, num_items: int) -> "Index.Config":
-            """Return the settings that a catalogue of this size gets, nothing left to be chosen by size."""
+            """Return the settings for a catalogue of this size, with automatic values filled in."""
             return self
 
         @property
         def min_items(self) -> int:
-            """The fewest items that an index is built of."""
+            """Smallest number of items that the index can be built from."""
             return 1
 
         def build(self) -> "Index":
-            """Return an index without items."""
+            """Return an empty index."""
             return self.make(Index)
 
     config: Config
     kind: ClassVar[str]
     faiss_type: ClassVar[type]
+    score_tolerance: ClassVar[float] = 1e-5
     search_arg: ClassVar[str] = ""
     training_iterations: int | None = None
 
@@ -85,21 +88,23 @@ class Index(Component, ABC):
 
     @abstractmethod
     def create(self, dim: int, num_vectors: int) -> Any:
-        """Return an empty Faiss object for this many training vectors, without a table of ids."""
+        """Return an empty Faiss object for this number of training vectors, without an IndexIDMap."""
 
     def fits(self, own: Any) -> bool:
-        """Whether the parts of a file's Faiss object fit each other; else searches read other memory."""
+        """Whether the sizes of a loaded Faiss object agree, so that searches stay within its memory."""
         return True
 
     def stored_rows(self, own: Any) -> np.ndarray:
-        """Return the ids inside a Faiss object, int64 [N]; only asked of kinds that take and remove ids."""
-        raise NotImplementedError(f"{self.kind}: its Faiss object has the ids; return them here")
+        """Return the ids of a loaded Faiss object, int64 [N]; not called with an IndexIDMap."""
+        raise NotImplementedError(
+            f"{self.kind}: override stored_rows() to return the ids of its Faiss object"
+        )
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """Raise InputError for values that this kind cannot store."""
+        """Raise InputError for values that the index cannot store."""
 
     def largest_part(self, file_bytes: int) -> int:
-        """Return the bytes that reading a file may make room for at once, whatever its headers say."""
+        """Return the largest allocation that reading a file may make, in bytes."""
         return file_bytes
 
     def train(self, own: Any, vectors: np.ndarray) -> None:
@@ -107,11 +112,11 @@ class Index(Component, ABC):
         own.train(vectors)
 
     def taking_in(self, own: Any) -> AbstractContextManager[None]:
-        """Return what a Faiss object is in while it is trained and vectors are added, and never searched."""
+        """Return a context manager for training and adding vectors; the object is not searched meanwhile."""
         return nullcontext()
 
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Train on the vectors [N, D] where the kind needs it, and add them under rows [N].
+        """Train on vectors [N, D] and add them under rows [N].
 
         Raises:
             InputError: no or too few vectors, values that are not finite, repeated or negative rows,
@@ -135,9 +140,9 @@ class Index(Component, ABC):
             self._faiss_index, self.build_seconds = built, time.perf_counter() - started
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Return the k items with the highest dot product, padded above the number of items.
+        """Return the top-k items of queries [Q, D] by dot product, padded beyond the number of items.
 
-        An InputError refuses k below 1, and queries of another dimension or not finite.
+        Raises InputError if k is below 1, or queries are not finite or have another dimension.
         """
         if k < 1:
             raise InputError(f"k: {k} items asked for; expected at least 1")
@@ -146,7 +151,7 @@ class Index(Component, ABC):
             return self._faiss_index.search(queries, k)
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Add items without training again; refuses what `build` does, and a row that is already there."""
+        """Add items without training. Raises InputError as `build`, and for a row that is present."""
         vectors = as_vectors(vectors, "new item vectors", self.dim)
         rows = as_rows(rows, len(vectors))
         self.check_range(vectors)
@@ -154,21 +159,21 @@ class Index(Component, ABC):
             self._faiss_index.add(vectors, rows)
 
     def remove(self, rows: np.ndarray) -> int:
-        """Remove items; absent rows are ignored. Returns how many were removed."""
+        """Remove items; absent rows are ignored. Returns the number of removed items."""
         with self._lock.writing():
             return self._faiss_index.remove(np.asarray(rows, dtype=np.int64))
 
     def save(self, path: Path) -> None:
-        """Write the index to a file (temporary name, then renamed)."""
+        """Write the index to a file, atomically."""
         with self._lock.reading():
             write_atomically(
                 path, lambda temporary: faiss.write_index(self._faiss_index.outer, str(temporary))
             )
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote; an InputError if it is missing, unreadable or another kind of index.
+        """Read a file of `save`. Raises InputError if it is missing, unreadable or of another kind.
 
-        A damaged file may load with wrong content: verify its checksum first.
+        A damaged file can load with wrong content: verify its checksum first.
         """
         loaded = FaissIndex(read_faiss(path, self.largest_part))
         is_valid = type(loaded.inner) is self.faiss_type and self.fits(loaded.inner)
@@ -180,12 +185,12 @@ class Index(Component, ABC):
 
     @property
     def search_args(self) -> dict[str, int]:
-        """The search arguments in force, such as `{"nprobe": 8}`; empty where the kind has none."""
+        """The current search argument, such as `{"nprobe": 8}`; empty if the index has none."""
         part, name = self._faiss_index.attribute(self.search_arg)
         return {name: int(getattr(part, name))} if name else {}
 
     def set_search_args(self, search_args: Mapping[str, int]) -> None:
-        """Change search arguments; an InputError of an unknown name or a value out of range."""
+        """Set search arguments. Raises InputError for an unknown name or a value out of range."""
         part, known = self._faiss_index.attribute(self.search_arg)
         largest = self.largest_search_arg
         for name, value in search_args.items():
@@ -198,22 +203,22 @@ class Index(Component, ABC):
 
     @property
     def largest_search_arg(self) -> int:
-        """The search argument of the most thorough search: all vectors, or more where the kind said so."""
+        """The search argument of the most thorough search."""
         return max([int(self._faiss_index.inner.ntotal), *self.search_args.values()])
 
     @property
     def build_args(self) -> dict[str, int]:
-        """The build arguments in force, with automatic ones filled in."""
+        """The build arguments, with automatic values filled in."""
         return {}
 
     @property
     def is_exact(self) -> bool:
-        """Whether search looks at every item with its full vector."""
+        """Whether a search scores every item with its full vector."""
         return False
 
     @property
     def factory(self) -> str:
-        """Faiss's own description (its index_factory string), or the name of the class."""
+        """The index_factory string of Faiss, or the name of the class."""
         try:
             return str(reverse_index_factory(self._faiss_index.outer))  # type: ignore[no-untyped-call]
         except NotImplementedError:
@@ -221,7 +226,7 @@ class Index(Component, ABC):
 
     @property
     def metric(self) -> str:
-        """`inner_product` when index and quantiser both use it, else what disagrees."""
+        """`inner_product` if index and quantiser use it, else the part with another metric."""
         inner = self._faiss_index.inner
         found = {"index": inner.metric_type}
         if hasattr(inner, "quantizer"):
@@ -236,12 +241,12 @@ class Index(Component, ABC):
 
     @property
     def num_vectors(self) -> int:
-        """How many vectors are in the index."""
+        """Number of vectors."""
         return len(self.rows)
 
     @property
     def num_tombstones(self) -> int:
-        """Removed vectors that the index still holds, and leaves out of what it finds: at a cost."""
+        """Number of removed vectors that the index still stores; they slow searches down."""
         return self._faiss_index.num_tombstones
 
     @property

@@ -60,6 +60,7 @@ class IVFPQ(IVF):
 
     config: Config
     kind = "ivf_pq"
+    score_tolerance = 0.1
     faiss_type = faiss.IndexIVFPQ
 
     def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:

@@ -15,6 +15,7 @@ class IVFSQ(IVF):
     """As `IVFFlat` with 16-bit codes: half the memory, faster, and next to no loss of recall."""
 
     kind = "ivf_sq"
+    score_tolerance = 1e-3
     faiss_type = faiss.IndexIVFScalarQuantizer
 
     def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:

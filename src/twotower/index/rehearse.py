@@ -1,4 +1,4 @@
-"""An index's whole life, rehearsed: what fails here would fail after training, or while it serves."""
+"""Build, save, load and change a small index before training, so that errors appear early."""
 
 import tempfile
 from pathlib import Path
@@ -15,19 +15,19 @@ NUM_QUERIES = 32
 REHEARSAL_SEED = 0
 NUM_CHANGED = 64
 TOLERANCE = 1e-4
-"""Of the largest score: codes and sums are the same, but a query may meet them in another order."""
+"""Allowed difference of scores, relative to the largest: the order of summation may change."""
 
 
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     """Build, search, save, load, remove and add on random unit vectors of the right dimension and size class.
 
-    Returns the index, of the concrete kind that the catalogue will get, of at most 20,000 vectors unless
-    training needs more. An InputError tells of settings that do not fit, or what the kind does wrong.
+    Returns the index, which has at most 20,000 vectors unless its training needs more. Raises InputError if
+    the settings do not fit the sizes, or the index class has a defect.
     """
     if found := list(config.problems(Facts(embedding_dim=dim, num_items=num_items))):
         raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
     if num_items < 1:
-        raise InputError("index: the catalogue has no items, so there is nothing to index")
+        raise InputError("index: the catalogue has no items to index")
     config = config.for_size(num_items)
     index = config.build()
     index.training_iterations = 1
@@ -40,12 +40,12 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     queries, k = vectors[:NUM_QUERIES], min(100, size)
     problem = problem_of_copy(index, copy, queries, k) or problem_of_changes(copy, vectors, rows, queries, k)
     if problem:
-        raise InputError(f"index: {problem}; mend {type(index).__name__}, or choose another index")
+        raise InputError(f"index: {problem}; correct {type(index).__name__}, or choose another index")
     return index
 
 
 def saved_and_loaded(index: Index) -> tuple[Index, int]:
-    """Return a copy of an index, read from a file of it, and how many bytes that has."""
+    """Save an index and load it. Returns the loaded index and the size of the file in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
         index.save(path)
@@ -55,24 +55,24 @@ def saved_and_loaded(index: Index) -> tuple[Index, int]:
 
 
 def problem_of_copy(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:
-    """Return in what an index is not as it was after saving and loading ("" = in nothing)."""
+    """Return how an index differs after saving and loading; "" if it does not."""
     if not np.array_equal(copy.rows, index.rows):
-        return "after saving and loading, the index holds other rows"
+        return "after saving and loading, the index has other rows"
     before, after = index.search(queries, k), copy.search(queries, k)
     if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
-        return "after saving and loading, the index answers otherwise"
+        return "after saving and loading, search results differ"
     return ""
 
 
 def problem_of_changes(
     copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
 ) -> str:
-    """Remove some items of a copy and add them again, and return what is wrong then ("" = nothing)."""
+    """Remove items of a copy and add them again; returns what is wrong then, "" if nothing."""
     there = np.flatnonzero(np.isin(rows, copy.rows))
     changed = there[np.linspace(0, len(there) - 1, min(len(there), NUM_CHANGED)).astype(np.int64)]
     try:
         return _problem(copy, vectors[changed], rows[changed], queries, k)
-    except Exception as error:  # whatever a kind may say: it would say it to whoever removes an item
+    except Exception as error:  # any error would also reach callers of `remove`
         return f"items cannot be removed and added ({type(error).__name__}: {error!s:.200})"
 
 
@@ -81,7 +81,7 @@ def _problem(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.nda
     own = _finds(copy, vectors, rows, k)
     num_removed, after = copy.remove(rows), copy.search(queries, k)
     if num_removed != len(rows) or not np.array_equal(copy.rows, np.setdiff1d(all_rows, rows)):
-        return f"of {len(rows)} items that were removed, the index still holds some, or it lacks others"
+        return f"after {len(rows)} items were removed, the index has other rows than expected"
     if np.isin(after.rows, rows).any():
         return "after items were removed, the index still finds them"
     lost = (before.rows >= 0) & ~np.isin(before.rows, rows)

@@ -1,4 +1,4 @@
-"""How long searches take, and the search arguments that reach a recall target."""
+"""Choose the search argument that reaches a recall target; measure search time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
 
 NUM_WARM_UP = 20
-NUM_SINGLE = 300  # queries that are timed one by one, after a warm-up
+NUM_SINGLE = 300  # queries timed one by one after the warm-up
 
 
 def latency_ms(index: Index, queries: np.ndarray, k: int) -> tuple[float, float]:
-    """Search one query at a time on one thread; returns the median and the 99th percentile, milliseconds."""
+    """Return median and 99th percentile of the time of one query on one thread, in milliseconds."""
     times = []
     with single_thread():
         for turn in range(NUM_WARM_UP + NUM_SINGLE):
@@ -30,7 +30,7 @@ def latency_ms(index: Index, queries: np.ndarray, k: int) -> tuple[float, float]
 
 
 def batch_rate(index: Index, queries: np.ndarray, k: int, min_seconds: float) -> tuple[SearchResult, float]:
-    """Search in whole batches for at least some time. Returns the result and queries per second."""
+    """Search all queries repeatedly for at least `min_seconds`. Returns the result and queries per second."""
     index.search(queries[:NUM_WARM_UP], k)
     num_searched, started = 0, time.perf_counter()
     while True:
@@ -43,7 +43,7 @@ def batch_rate(index: Index, queries: np.ndarray, k: int, min_seconds: float) ->
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Let the calling thread's Faiss work run on one core: what a latency per query means."""
+    """Limit Faiss to one thread."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -55,12 +55,12 @@ def single_thread() -> Iterator[None]:
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
 CEILING_SLACK = 0.001
-"""Where codes cannot reach the target, the fastest point this close to their best is taken."""
+"""If no point reaches the target, the fastest point within this distance of the best recall is chosen."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One choice of search arguments, on one thread: tie-tolerant recall@k, time of a query in a batch."""
+    """Tie-tolerant recall@k and time per query (one thread, in a batch) of one search argument."""
 
     search_args: dict[str, int]
     recall: float
@@ -69,9 +69,9 @@ class OperatingPoint:
 
 
 def search_grid(index: Index) -> list[dict[str, int]]:
-    """List search arguments from fastest to most thorough: 1, 2, 3, 4, 6, 8, 12 ... the largest.
+    """Return search arguments from fastest to most thorough: 1, 2, 3, 4, 6, 8, 12 ... the largest.
 
-    `[{}]` where there is nothing to choose.
+    `[{}]` if the index has no search argument.
     """
     if not index.search_args:
         return [{}]
@@ -85,9 +85,9 @@ def search_grid(index: Index) -> list[dict[str, int]]:
 def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """Measure the grid of search arguments and set the fastest that reaches the index's target recall.
 
-    The sweep ends early once the target is reached and recall is saturated. Arguments that the settings fix
-    are kept; the curve is measured all the same. Where no point reaches the target, the fastest within .001
-    of the best recall is set. `truth` is of held-out queries, not those of the check.
+    The sweep ends once recall is saturated. An argument that the settings fix is not changed. If no point
+    reaches the target, the fastest point within .001 of the best recall is set. `truth` must not contain the
+    queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
     with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
@@ -113,7 +113,7 @@ def _measured(index: Index, truth: GroundTruth, advance: Callable[[int], None]) 
 
 
 def chosen_point(points: list[OperatingPoint], target_recall: float) -> OperatingPoint:
-    """Return the first point that reaches the target, or else the best recall less a thousandth."""
+    """Return the first point that reaches the target, else the first within .001 of the best recall."""
     aim = min(target_recall, max(point.recall for point in points) - CEILING_SLACK)
     reached = [point for point in points if point.recall >= target_recall]
     return reached[0] if reached else next(point for point in points if point.recall >= aim)

@@ -4,12 +4,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.block_loss import BlockLoss, logits_of, mean_over_draws
-from twotower.losses.loss import ShownAs
+from twotower.losses.loss import ImpressionsAs, mean_over_draws
 from twotower.losses.temperature import TemperatureLoss
 
 
-class Bce(BlockLoss, TemperatureLoss):
+class Bce(TemperatureLoss):
     """L = -log sigma(s+) - w * (mean over drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
 
     A shown negative is an example of its own, -log(1 - sigma(s)): with these alone it is the cross-entropy of
@@ -19,14 +18,14 @@ class Bce(BlockLoss, TemperatureLoss):
     Reference: He et al., Neural Collaborative Filtering, WWW 2017, section 3.1.
     """
 
-    class Config(BlockLoss.Config, TemperatureLoss.Config):
+    class Config(TemperatureLoss.Config):
         """Settings of a binary cross-entropy."""
 
         negative_weight: PositiveFloat = 1.0
         """w, the weight of all sampled negatives together against the one positive."""
 
         @property
-        def shown(self) -> ShownAs:
+        def impressions(self) -> ImpressionsAs:
             """As examples with the label 0."""
             return "examples"
 
@@ -37,6 +36,6 @@ class Bce(BlockLoss, TemperatureLoss):
         noes = mean_over_draws(F.softplus(negatives), negatives, multiplicity)
         return F.softplus(-positive) + self.config.negative_weight * noes
 
-    def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
-        """Return log(1 + exp(s)) of each shown negative, [S]; see `Loss.of_shown`."""
-        return F.softplus(logits_of(self.scaled(users), items))
+    def negative_feedback(self, logits: Tensor) -> Tensor:
+        """Return log(1 + exp(s)) of each labelled example without a click, [S]."""
+        return F.softplus(logits)

@@ -3,18 +3,18 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from twotower.losses.block_loss import BlockLoss, mean_over_draws
+from twotower.losses.loss import mean_over_draws
 from twotower.losses.temperature import TemperatureLoss
 
 
-class Bpr(BlockLoss, TemperatureLoss):
+class Bpr(TemperatureLoss):
     """L = mean over drawn negatives of -log sigma(s+ - s_j), s = score / temperature.
 
     When to prefer: as the reference of most papers; the softmax finds hard negatives by itself.
     Reference: Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009, section 4.
     """
 
-    class Config(BlockLoss.Config, TemperatureLoss.Config):
+    class Config(TemperatureLoss.Config):
         """Settings of BPR."""
 
     config: Config

@@ -1,16 +1,18 @@
 """Bilateral softmax: the sum over negatives has a weight of its own, and the positive no part in it."""
 
 from torch import Tensor
+from torch.nn import functional
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.in_batch_softmax import InBatchSoftmax
-from twotower.negatives.candidates import Candidates
+from twotower.losses.sampled_softmax import SampledSoftmax
+from twotower.scoring.fused_softmax import mean_log_sum
+from twotower.scoring.logits import Logits, relative
 
 FLOOR = -40.0
 """Of the logarithm of a sum over negatives: without any the loss stays finite. Those of cosines lie above."""
 
 
-class Bsl(InBatchSoftmax):
+class Bsl(SampledSoftmax):
     """L = -s+ + w log(sum over negatives of n_j exp(s_j)), s = score / temperature - log q.
 
     Dividing the two sides by temperatures of their own makes the loss robust against noise on both; w is the
@@ -23,7 +25,7 @@ class Bsl(InBatchSoftmax):
     section 4; the mean over a user's positives is over examples here, as in its code.
     """
 
-    class Config(InBatchSoftmax.Config):
+    class Config(SampledSoftmax.Config):
         """Settings of a bilateral softmax."""
 
         negative_weight: PositiveFloat = 1.2
@@ -35,23 +37,14 @@ class Bsl(InBatchSoftmax):
             return super().needs | {"unit_vectors", "no_item_bias"}
 
     config: Config
-    shares_users = False
 
-    def mean_loss(
-        self,
-        users: Tensor,
-        positives: Tensor,
-        items: Tensor,
-        candidates: Candidates,
-        weights: Tensor,
-        own: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the weighted mean; see `Loss.mean_loss`."""
-        users = self.scaled(users)
-        logits = self._positive_logits(users, positives, candidates)
-        # The kernel's loss beside a positive that adds nothing is the log of the sum, above that positive.
-        floor = logits.new_full(logits.shape, FLOOR)
-        above_floor = self._loss_of(floor, users, items, candidates, weights, own)
-        relative = weights / weights.max()
-        mean = (logits * relative).sum() / relative.sum()
-        return self.config.negative_weight * (above_floor + FLOOR) - mean
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return -s+ + w log(sum over negatives), [b]."""
+        terms = functional.pad(negatives + multiplicity.log(), (0, 1), value=FLOOR)
+        return self.config.negative_weight * terms.logsumexp(1) - positive
+
+    def mean(self, logits: Logits) -> Tensor:
+        """Return the weighted mean of `forward`, by the fused softmax."""
+        weights = relative(logits.weights)
+        mean = (logits.positive * weights).sum() / weights.sum()
+        return self.config.negative_weight * mean_log_sum(logits, FLOOR) - mean

@@ -4,10 +4,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import Fraction, PositiveFloat
-from twotower.losses.block_loss import BlockLoss, mean_over_draws
+from twotower.losses.loss import Loss, mean_over_draws
 
 
-class Ccl(BlockLoss):
+class Ccl(Loss):
     """L = 1 - s+ + w * (mean over drawn negatives of max(0, s_j - margin)); the scores are cosines.
 
     Needs: unit vectors and no item bias.
@@ -16,7 +16,7 @@ class Ccl(BlockLoss):
     section 3.2.
     """
 
-    class Config(BlockLoss.Config):
+    class Config(Loss.Config):
         """Margin and weight."""
 
         margin: Fraction = 0.4

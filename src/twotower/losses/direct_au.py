@@ -5,13 +5,14 @@ from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.loss import Loss
-from twotower.negatives.candidates import Candidates
+from twotower.scoring.logits import Logits, relative
+from twotower.scoring.scoring_config import ScoringConfig
 
 
 class DirectAu(Loss):
     """L = mean |u - v|^2 + w / 2 (U(users) + U(positives)), U(x) = log mean over pairs of exp(-2 |x - x'|^2).
 
-    It looks at the batch's users and positives alone; nothing is drawn. Both figures are logged of any
+    It reads the batch's users and positives alone; no negative is drawn. Both terms are logged for any
     training as `health/alignment` and `health/uniformity`.
 
     Needs: unit vectors and no item bias.
@@ -32,29 +33,28 @@ class DirectAu(Loss):
             return frozenset({"unit_vectors", "no_item_bias"})
 
         @property
-        def ranks(self) -> bool:
-            """It compares with no candidate."""
-            return False
+        def impressions(self) -> None:
+            """It does not learn from them."""
+            return None
+
+        def scoring(self) -> ScoringConfig:
+            """Return cosines of the positives; no negatives are drawn."""
+            return ScoringConfig(uses_negatives=False)
 
     config: Config
 
-    def mean_loss(
-        self,
-        users: Tensor,
-        positives: Tensor,
-        items: Tensor,
-        candidates: Candidates,
-        weights: Tensor,
-        own: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the weighted loss of the pairs; see `Loss.mean_loss`."""
-        with torch.autocast(users.device.type, enabled=False):
-            sides = [side.to(torch.promote_types(side.dtype, torch.float32)) for side in (users, positives)]
-            relative = weights / weights.max()
-            apart = (sides[0] - sides[1]).square().sum(1)
-            alignment = (apart * relative).sum() / relative.sum()
-            spread = sum(uniformity(side, relative) for side in sides)
-            return alignment + self.config.uniformity_weight / 2 * spread
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the alignment |u - v|^2 = 2 - 2 u v of unit vectors, [b]."""
+        return 2 - 2 * positive
+
+    def mean(self, logits: Logits) -> Tensor:
+        """Add the uniformity of users and of positives to the weighted mean of `forward`."""
+        weights, sides = relative(logits.weights), (logits.by_positive().users, logits.positives)
+        with torch.autocast(logits.users.device.type, enabled=False):
+            spread = [
+                uniformity(side.to(torch.promote_types(side.dtype, torch.float32)), weights) for side in sides
+            ]
+            return super().mean(logits) + self.config.uniformity_weight / 2 * (spread[0] + spread[1])
 
 
 def uniformity(vectors: Tensor, weights: Tensor) -> Tensor:

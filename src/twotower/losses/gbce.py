@@ -4,11 +4,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import Fraction
-from twotower.losses.block_loss import BlockLoss
 from twotower.losses.temperature import TemperatureLoss
 
 
-class Gbce(BlockLoss, TemperatureLoss):
+class Gbce(TemperatureLoss):
     """L = (-beta log sigma(s+) - sum over n drawn negatives of log(1 - sigma(s_j))) / (1 + n).
 
     With few negatives a cross-entropy is overconfident: it learns that nearly everything is a yes. beta = 1 -
@@ -20,7 +19,7 @@ class Gbce(BlockLoss, TemperatureLoss):
     with Negative Sampling, RecSys 2023, section 5.
     """
 
-    class Config(BlockLoss.Config, TemperatureLoss.Config):
+    class Config(TemperatureLoss.Config):
         """Settings of gBCE."""
 
         calibration: Fraction = 0.75

@@ -4,10 +4,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.block_loss import BlockLoss, mean_over_draws
+from twotower.losses.loss import Loss, mean_over_draws
 
 
-class Hinge(BlockLoss):
+class Hinge(Loss):
     """L = mean over drawn negatives of max(0, margin - s+ + s_j), of plain scores.
 
     When to prefer: with hard negatives (`negatives=mined`), of which the easy rest should teach nothing.
@@ -15,7 +15,7 @@ class Hinge(BlockLoss):
     without its weights by rank.
     """
 
-    class Config(BlockLoss.Config):
+    class Config(Loss.Config):
         """The margin."""
 
         margin: PositiveFloat = 0.5

@@ -1,24 +1,23 @@
-"""Any loss, of the whole embeddings and of their first halves, quarters, ...: they can be cut short."""
+"""Any loss, of the whole embeddings and of their first halves, quarters, ...: they can be truncated."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 from annotated_types import Ge, Le
 from torch import Tensor
-from torch.nn import functional as F
 
 from twotower.config.facts import Facts
-from twotower.losses.loss import Loss, ShownAs
-from twotower.losses.temperature import Temperature
-from twotower.negatives.candidates import Candidates
+from twotower.losses.loss import ImpressionsAs, Loss
+from twotower.scoring.logits import Logits
+from twotower.scoring.scoring_config import ScoringConfig
 
 
 class Matryoshka(Loss):
     """L = sum over D, D / 2, D / 4, ... of another loss of so many first columns.
 
-    Where the other loss needs unit vectors, columns that were cut are made unit vectors again, as they have
-    to be before they are indexed.
+    The scorer truncates the embeddings and computes logits for each width. If the other loss needs unit
+    vectors, truncated embeddings are rescaled to length 1, as before they are indexed.
 
     Needs: no item bias, whose column is the last; what the other loss needs.
     When to prefer: where one training is to serve indexes of several sizes; the whole embedding loses little.
@@ -26,7 +25,7 @@ class Matryoshka(Loss):
     """
 
     class Config(Loss.Config):
-        """Which loss, and how often the embeddings are halved."""
+        """The other loss, and how often the embeddings are halved."""
 
         inner: Loss.Config
         """The loss, as in `{_target_: twotower.losses.bpr.Bpr}`."""
@@ -35,22 +34,20 @@ class Matryoshka(Loss):
 
         @property
         def needs(self) -> frozenset[str]:
-            """That there is no column of a bias; the other loss is asked itself."""
+            """No column of a bias; the needs of the other loss are checked on their own."""
             return frozenset({"no_item_bias"})
 
         @property
-        def shown(self) -> ShownAs | None:
+        def impressions(self) -> ImpressionsAs | None:
             """As the other loss does."""
-            return self.inner.shown
+            return self.inner.impressions
 
-        @property
-        def ranks(self) -> bool:
-            """As the other loss does."""
-            return self.inner.ranks
-
-        def widths(self, dim: int) -> list[int]:
-            """Return how many first columns of `dim` each loss is of, the whole first."""
-            return [dim >> halvings for halvings in range(self.num_halvings + 1)]
+        def scoring(self) -> ScoringConfig:
+            """Return the logits of the other loss, for each width."""
+            normalizes = "unit_vectors" in self.inner.needs
+            return replace(
+                self.inner.scoring(), num_halvings=self.num_halvings, normalizes_truncations=normalizes
+            )
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse more halvings than there are columns for."""
@@ -65,46 +62,15 @@ class Matryoshka(Loss):
         super().__init__(config, num_items)
         self.inner = config.inner.build(num_items)
 
-    @property
-    def temperature(self) -> Temperature | None:
-        """The other loss's, if it has one."""
-        return getattr(self.inner, "temperature", None)
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the other loss of one width, [b]."""
+        loss: Tensor = self.inner(positive, negatives, multiplicity)
+        return loss
 
-    def mean_loss(
-        self,
-        users: Tensor,
-        positives: Tensor,
-        items: Tensor,
-        candidates: Candidates,
-        weights: Tensor,
-        own: Tensor | None = None,
-    ) -> Tensor:
-        """Compute the sum of the weighted means; see `Loss.mean_loss`."""
-        total = users.new_zeros((), dtype=weights.dtype)
-        for width in self.config.widths(users.shape[-1]):
-            total = total + self.inner.mean_loss(
-                self.cut(users, width),
-                self.cut(positives, width),
-                self.cut(items, width),
-                candidates,
-                weights,
-                None if own is None else self.cut(own, width),
-            )
-        return total
+    def mean(self, logits: Logits) -> Tensor:
+        """Return the weighted mean of the other loss of one width."""
+        return self.inner.mean(logits)
 
-    def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
-        """Return the sum of the losses of each shown negative, [S]; see `Loss.of_shown`."""
-        widths = self.config.widths(users.shape[-1])
-        losses = [self.inner.of_shown(self.cut(users, width), self.cut(items, width)) for width in widths]
-        return sum(losses[1:], losses[0])
-
-    def cuts(self, dim: int) -> list[Callable[[Tensor], Tensor]]:
-        """Return `cut` to each width below the whole; see `Loss.cuts`."""
-        return [partial(self.cut, width=width) for width in self.config.widths(dim)[1:]]
-
-    def cut(self, embeddings: Tensor, width: int) -> Tensor:
-        """Return the first columns of embeddings [..., D], of length 1 where the loss needs that."""
-        if width == embeddings.shape[-1]:
-            return embeddings
-        first = embeddings[..., :width]
-        return F.normalize(first, dim=-1) if "unit_vectors" in self.config.inner.needs else first
+    def negative_feedback(self, logits: Tensor) -> Tensor:
+        """Return the other loss of labelled examples of one width, [S]."""
+        return self.inner.negative_feedback(logits)

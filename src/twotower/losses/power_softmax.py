@@ -1,14 +1,16 @@
 """The softmax with powers for exponentials."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
+from twotower.scoring.scoring_config import ScoringConfig
 
 
-class PowerSoftmax(InBatchSoftmax):
+class PowerSoftmax(SampledSoftmax):
     """-log of the positive's share of the odds, which are o(s) = about (1 + s / p)^p instead of exp(s).
 
     A pooled history's score is a sum of what each of its items says. Where odds are its exponential, they
@@ -25,7 +27,7 @@ class PowerSoftmax(InBatchSoftmax):
     power of 2, its constant fixed and no prior).
     """
 
-    class Config(InBatchSoftmax.Config):
+    class Config(SampledSoftmax.Config):
         """The power."""
 
         temperature: PositiveFloat = 1.0
@@ -33,9 +35,8 @@ class PowerSoftmax(InBatchSoftmax):
         power: Annotated[float, Ge(1), Le(64)] = 4.0
         """p; 1, 2, 4 and 8 are computed fastest."""
 
-        @property
-        def score_power(self) -> float:
-            """As set."""
-            return self.power
+        def scoring(self) -> ScoringConfig:
+            """Return the power of the link function."""
+            return replace(super().scoring(), power=self.power)
 
     config: Config

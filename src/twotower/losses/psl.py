@@ -6,10 +6,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.block_loss import BlockLoss
+from twotower.losses.loss import Loss
 
 
-class Psl(BlockLoss):
+class Psl(Loss):
     """L = log(1 + sum over negatives of n_j (1 + tanh(s_j - s+)) ^ (1 / temperature)), of cosines.
 
     The softmax is the same with exp(s_j - s+). tanh lets a negative that is far ahead, most likely a false
@@ -22,7 +22,7 @@ class Psl(BlockLoss):
     Recommendation, NeurIPS 2024, section 3.
     """
 
-    class Config(BlockLoss.Config):
+    class Config(Loss.Config):
         """Settings of a pairwise softmax."""
 
         temperature: PositiveFloat = 0.05

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, PositiveInt
-from twotower.losses.block_loss import BlockLoss
-from twotower.losses.kernels.softmax import cross_entropy
+from twotower.losses.loss import Loss
+from twotower.scoring.fused_softmax import cross_entropy
 
 
-class SlAtK(BlockLoss):
+class SlAtK(Loss):
     """L = sigma((s+ - threshold) / weight_temperature) x the softmax's loss at `temperature`; of cosines.
 
     The threshold is the user's k-th best score, of the positive and the candidates: what counts is what can
@@ -23,7 +23,7 @@ class SlAtK(BlockLoss):
     items and sampled ones, and are kept for some epochs.
     """
 
-    class Config(BlockLoss.Config):
+    class Config(Loss.Config):
         """Settings of a softmax at k."""
 
         k: PositiveInt = 20
@@ -55,8 +55,8 @@ class SlAtK(BlockLoss):
         config = self.config
         threshold = threshold_of(negatives.detach(), positive.detach(), config.k)
         weight = ((positive - threshold) / config.weight_temperature).sigmoid()
-        terms = negatives / config.temperature + multiplicity.log()
-        return weight * cross_entropy(positive / config.temperature, terms)
+        logits = positive / config.temperature, negatives / config.temperature
+        return weight * cross_entropy(*logits, multiplicity)
 
 
 def threshold_of(logits: Tensor, positive: Tensor, k: int) -> Tensor:

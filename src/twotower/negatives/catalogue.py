@@ -7,13 +7,13 @@ from torch import Tensor
 
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 
 
-class Catalogue(Negatives):
+class Catalogue(NegativeSampler):
     """The whole catalogue: the softmax is exact and q is 1."""
 
-    class Config(Negatives.Config):
+    class Config(NegativeSampler.Config):
         """How large a catalogue may be."""
 
         max_items: PositiveInt = 50_000

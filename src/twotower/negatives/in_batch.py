@@ -4,20 +4,20 @@ import torch
 from torch import Tensor
 
 from twotower.negatives.frequency import FrequencyName, frequency_of
-from twotower.negatives.negatives import Negatives, distinct
+from twotower.negatives.sampler import NegativeSampler, distinct
 
 RAREST = 1e-12
 
 
-class InBatch(Negatives):
+class InBatch(NegativeSampler):
     """The batch's own positives; q = how often an item is a positive.
 
     Args:
         config: see `Config`.
-        frequencies: see `Negatives`.
+        frequencies: see `NegativeSampler`.
     """
 
-    class Config(Negatives.Config):
+    class Config(NegativeSampler.Config):
         """Where q comes from."""
 
         frequency: FrequencyName = "empirical"

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Fraction, PositiveInt
-from twotower.negatives.beside import Beside
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.composite import CompositeSampler
+from twotower.negatives.sampler import NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 
-class Mined(Beside):
+class Mined(CompositeSampler):
     """A few of the items from rank `first` to `last` of each positive's user, beside another source.
 
     Ranks are of the exact search over all trained items that the user does not have, with the towers as they
@@ -28,10 +28,10 @@ class Mined(Beside):
     2024, section 3 (the margin below the positive's score, which is the mean of the user's here).
     """
 
-    class Config(Beside.Config):
+    class Config(CompositeSampler.Config):
         """Which ranks, how many, how often."""
 
-        beside: Negatives.Config | None = Field(default_factory=Uniform.Config)
+        shared: NegativeSampler.Config | None = Field(default_factory=Uniform.Config)
         """Another source; without one all negatives are hard, and much of the catalogue is never seen."""
         num_mined: Annotated[PositiveInt, Le(1000)] = 4
         """Draws for each positive from its user's window, with replacement."""
@@ -57,7 +57,7 @@ class Mined(Beside):
             yield from super().problems(facts)
             if self.last < self.first:
                 yield "last", f"is {self.last}, before first = {self.first}; set it higher"
-            if facts.shown_as not in (None, "candidates"):
+            if facts.shown_as not in (None, "query_negatives"):
                 text = "the loss as set takes no candidates of one user alone; use loss=in_batch_softmax or "
                 yield "", f"{text}loss=bpr, or other negatives"
 
@@ -96,7 +96,7 @@ class Mined(Beside):
         rows = (ranked[:, window] * keep).gather(1, order)
         self.windows[users] = rows.to(self.windows.dtype).to(self.windows.device)
 
-    def own_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+    def query_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         """Draw item rows [P, O] from the windows of the users [P], 0 = none; None before any."""
         if not len(self.windows):
             return None

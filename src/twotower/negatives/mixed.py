@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from twotower.config.facts import Facts
 from twotower.negatives.in_batch import RAREST, InBatch
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 
-def usual() -> dict[str, Negatives.Config]:
+def usual() -> dict[str, NegativeSampler.Config]:
     """Return the batch's own positives and uniform draws."""
     return {"in_batch": InBatch.Config(), "uniform": Uniform.Config()}
 
 
-class Mixed(Negatives):
+class Mixed(NegativeSampler):
     """What each of its parts draws, with one q for all: the mixture's.
 
     q = sum of n_k q_k / sum of n_k, n_k the draws of part k: they are the weights. With the batch's positives
@@ -29,10 +29,10 @@ class Mixed(Negatives):
     Reference: Yang et al., Mixed Negative Sampling, WWW 2020 companion, section 3.
     """
 
-    class Config(Negatives.Config):
+    class Config(NegativeSampler.Config):
         """Of what."""
 
-        parts: Annotated[dict[str, Negatives.Config], MinLen(1)] = Field(default_factory=usual)
+        parts: Annotated[dict[str, NegativeSampler.Config], MinLen(1)] = Field(default_factory=usual)
         """Sources by a name of one's own, as in `{often: {_target_: twotower.negatives.popularity.Popularity,
         num_negatives: 512}}`; by themselves the batch's positives and 1,024 uniform draws."""
 
@@ -48,7 +48,7 @@ class Mixed(Negatives):
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse parts that do not draw."""
             for name, part in self.parts.items():
-                if part.num_draws(1) is None or part.most_shown() or part.refreshed_every():
+                if part.num_draws(1) is None or part.max_impressions() or part.refreshed_every():
                     text = (
                         "draws nothing that could be mixed; name in_batch, uniform or popularity, or set this"
                     )
@@ -60,10 +60,10 @@ class Mixed(Negatives):
         super().__init__(config, frequencies)
         self.parts = nn.ModuleList(part.build(frequencies) for part in config.parts.values())
 
-    def _parts(self, num_positives: int) -> Iterator[tuple[Negatives, int]]:
+    def _parts(self, num_positives: int) -> Iterator[tuple[NegativeSampler, int]]:
         """Yield the parts and the draws of each."""
         for part in self.parts:
-            assert isinstance(part, Negatives)
+            assert isinstance(part, NegativeSampler)
             yield part, part.config.num_draws(num_positives) or 0
 
     def observe(self, positives: Tensor) -> None:

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from twotower.config.spec import Fraction
 from twotower.negatives.in_batch import RAREST
-from twotower.negatives.negatives import Draws, Negatives, distinct
+from twotower.negatives.sampler import Draws, NegativeSampler, distinct
 
 
-class Popularity(Negatives):
+class Popularity(NegativeSampler):
     """`num_negatives` draws a batch with replacement; q = f^alpha / sum of f^alpha, f the item's frequency.
 
     When to prefer: between `uniform` (alpha 0) and what `in_batch` draws (alpha 1), with as many draws as
@@ -18,7 +18,7 @@ class Popularity(Negatives):
     alpha is .75.
     """
 
-    class Config(Negatives.Config):
+    class Config(NegativeSampler.Config):
         """How many, and how flat."""
 
         num_negatives: Draws = 1024

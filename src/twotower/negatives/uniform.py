@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from twotower.negatives.negatives import Draws, Negatives, distinct, draw_evenly
+from twotower.negatives.sampler import Draws, NegativeSampler, distinct, draw_evenly
 
 
-class Uniform(Negatives):
+class Uniform(NegativeSampler):
     """`num_negatives` draws a batch with replacement, shared by all its positives; q = 1 / trained items."""
 
-    class Config(Negatives.Config):
+    class Config(NegativeSampler.Config):
         """How many."""
 
         num_negatives: Draws = 1024

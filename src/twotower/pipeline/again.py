@@ -8,7 +8,6 @@ from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.config.problems import raise_problems
 from twotower.evaluation.evaluate_towers import evaluate_towers
-from twotower.losses.loss import Loss
 from twotower.pipeline.quality import (
     evaluate_baselines,
     evaluate_on_test,
@@ -37,13 +36,15 @@ def reindex(
         trusted: packages whose classes the run's files may name.
     """
     before, run, bundle = run_beside(source, changes, overrides, trusted)
+    temperature = before.training.temperature
+    assert temperature is not None  # `run_beside` refuses a run without one
     model = bundle.model
     with open_run(run, before, BEGINS_ANEW) as job:
         indexed = index_model(job, model)
         known = quality_of(job, source, before)
         exact = known
         if exact is None:
-            exact = evaluate_on_test(job, model, None, temperature_of(before, run.settings))
+            exact = evaluate_on_test(job, model, None, temperature)
             exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
         result = before.plain(*sections.OF_TOWERS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
@@ -64,11 +65,13 @@ def reevaluate(
         trusted: packages whose classes the run's files may name.
     """
     before, run, bundle = run_beside(source, changes, overrides, trusted)
+    temperature = before.training.temperature
+    assert temperature is not None  # `run_beside` refuses a run without one
     model = bundle.model
     with open_run(run, before, BEGINS_ANEW) as job:
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
         seen = before.training.refit
-        dataset, temperature = job.dataset, temperature_of(before, run.settings)
+        dataset = job.dataset
         valid = (
             None if seen else evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
         )
@@ -79,16 +82,6 @@ def reevaluate(
         )
         result |= {"training_reused_from": str(source)}
         return finalize(job, result | measure_cold_start(job, model))
-
-
-def temperature_of(before: Result, settings: Mapping[str, Any]) -> float:
-    """Return what the loss divided scores by at the end of a run's training.
-
-    Runs of earlier versions do not say it; there it is the setting, 1 where the loss has none.
-    """
-    if before.training.temperature is not None:
-        return before.training.temperature
-    return float(getattr(Loss.Config.chosen(settings["loss"], "loss"), "temperature", 1.0))
 
 
 def run_beside(
@@ -105,6 +98,8 @@ def run_beside(
         pruned = result is not None and result.status == "pruned"
         remedy = "" if pruned else f"; finish it with twotower train resume={source}"
         raise InputError(f"run={source}: this run {describe_status(result)}{remedy}")
+    if result.training.temperature is None:
+        raise InputError(f"run={source}: this run is of another version of twotower; train it again")
     settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
     problems = [problem for problem in problems_of(settings) if problem.key != "trainer.monitor"]

@@ -37,7 +37,7 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CleanupPlan:
     """What can be deleted below a folder, and what cannot.
 
     Attributes:
@@ -100,8 +100,8 @@ class _Runs:
         return found
 
 
-def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> Plan:
-    """Find what can be deleted below a folder; nothing is deleted.
+def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> CleanupPlan:
+    """Return what can be deleted below a folder, without deleting it.
 
     Args:
         root: `output_root`, or a folder in it.
@@ -116,7 +116,7 @@ def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> Pl
     for folder in keep:
         if not (folder / CONFIG).is_file():
             raise InputError(f"keep: {folder}: no run is here (it has no {CONFIG}); name the folder of a run")
-    runs, found = _Runs(root, keep), Plan()
+    runs, found = _Runs(root, keep), CleanupPlan()
     if "failed" in kinds:
         for folder in filter(runs.failed, runs.results):
             found.add("failed", folder, folder, runs.reason_to_stay(folder) or _holds(folder, runs))
@@ -134,7 +134,7 @@ def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> Pl
     return found
 
 
-def _add_checkpoints(found: Plan, runs: _Runs, warm_started_by: Mapping[Path, Path]) -> None:
+def _add_checkpoints(found: CleanupPlan, runs: _Runs, warm_started_by: Mapping[Path, Path]) -> None:
     for folder in filter(runs.ended, runs.results):
         path, real = folder / CHECKPOINTS, folder.resolve()
         if not path.is_dir():

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from twotower.pipeline.cleanup import Kind, Plan, Removal
+from twotower.pipeline.cleanup import CleanupPlan, Kind, Removal
 
 TITLES: Mapping[Kind, str] = {
     "checkpoints": "checkpoints of ended runs",
@@ -17,7 +17,7 @@ WITHOUT_CHECKPOINTS = (
 WITHOUT_FAILED = "without failed runs: resume= cannot go on with them"
 
 
-def plan_lines(plan: Plan, kinds: Collection[Kind]) -> Iterator[str]:
+def plan_lines(plan: CleanupPlan, kinds: Collection[Kind]) -> Iterator[str]:
     """Yield what can be deleted, what stays, and what is not possible afterwards."""
     for kind in (kind for kind in TITLES if kind in kinds):
         removals = [each for each in plan.removals if each.kind == kind]
@@ -39,7 +39,7 @@ def size_of(removals: Collection[Removal]) -> str:
     return f"{sum(each.num_bytes for each in removals) / 1e6:,.1f} MB"
 
 
-def ending(plan: Plan, root: Path, refused: Mapping[Path, str] | None) -> str:
+def ending(plan: CleanupPlan, root: Path, refused: Mapping[Path, str] | None) -> str:
     """Return the last line.
 
     Args:

@@ -1,7 +1,7 @@
 """The towers of a run that goes on from another, and the record of its ancestry."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START, WarmStart
 from twotower.config.trust import targets
 from twotower.index.rehearse import rehearse
-from twotower.pipeline.stages import Job
+from twotower.pipeline.stages import RunContext, index_model
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry
-from twotower.towers.two_tower import TwoTower
+from twotower.training.callbacks.curves import EpochCallback
 from twotower.training.parent import Parent, new_interactions, read_parent, refuse_leak
 from twotower.training.phases import Trained
+from twotower.training.train_context import TrainContext
 from twotower.training.warm_start import growth_of, refreshed, warm_start
 
 
@@ -24,9 +25,21 @@ def warm_start_of(settings: Mapping[str, Any]) -> WarmStart | None:
     return WarmStart.model_validate(settings[WARM_START]) if WARM_START in settings else None
 
 
-def trained_further(
-    job: Job, how: WarmStart, index: Callable[[TwoTower], None]
-) -> tuple[Trained, dict[str, Any]]:
+def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) -> TrainContext:
+    """Return the folder and the callbacks of a run's training."""
+    config = job.config
+    return TrainContext(
+        config.trainer,
+        job.run.folder,
+        partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items)),
+        partial(index_model, job),
+        epoch_callback,
+        job.console.draw,
+        job.tracker,
+    )
+
+
+def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
     """Train a parent's towers further, or take them as they are where no epochs are asked for.
 
     Returns:
@@ -36,12 +49,8 @@ def trained_further(
     named, config, dataset = _result(folder), job.config, job.dataset
     parent = read_parent(trainer_of(folder), [*targets(job.run.settings)])
     if how.epochs:
-        rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
-        trained, growth = warm_start(
-            *(config, dataset, job.evaluator, job.run.folder, parent, how, rehearsal, index),
-            draw=job.console.draw,
-            tracker=job.tracker,
-        )
+        context = train_context(job)
+        trained, growth = warm_start(config, dataset, job.evaluator, parent, how, context)
     else:
         trained = _as_they_are(job, parent, named)
         known = dataset.test.history
@@ -84,7 +93,7 @@ def _result(folder: Path) -> Result:
     return result
 
 
-def _as_they_are(job: Job, parent: Parent, named: Result) -> Trained:
+def _as_they_are(job: RunContext, parent: Parent, named: Result) -> Trained:
     refuse_leak(parent, job.dataset, job.dataset.test, "test")
     model = refreshed(job.config, job.dataset, parent)
     training = named.training

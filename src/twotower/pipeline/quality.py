@@ -20,7 +20,7 @@ from twotower.evaluation.evaluator import Report
 from twotower.evaluation.served_lists import evaluate_index
 from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
-from twotower.pipeline.stages import Job, holds_items_out
+from twotower.pipeline.stages import RunContext, holds_items_out
 from twotower.runs import sections
 from twotower.runs.result import TEST_EXACT, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
@@ -37,7 +37,7 @@ class Quality(NamedTuple):
     per_user: pd.DataFrame
 
 
-def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
+def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
     """Evaluate towers by exact search on the test split.
 
     Args:
@@ -51,7 +51,7 @@ def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperatur
     return Quality(sections.quality_record(valid, test), _with_user_ids(test, dataset))
 
 
-def evaluate_baselines(job: Job, model: TwoTower) -> dict[str, Any]:
+def evaluate_baselines(job: RunContext, model: TwoTower) -> dict[str, Any]:
     """Run the baselines; writes the test users' values, returns the record."""
     baselines = run_all_baselines(job, model.items)
     of_baselines = [
@@ -63,7 +63,7 @@ def evaluate_baselines(job: Job, model: TwoTower) -> dict[str, Any]:
     return sections.baselines_record(baselines)
 
 
-def quality_of(job: Job, source: Path, before: Result) -> Quality | None:
+def quality_of(job: RunContext, source: Path, before: Result) -> Quality | None:
     """Take the quality of towers from a run that evaluated them; copies the baselines' users' values.
 
     Returns:
@@ -84,7 +84,7 @@ def quality_of(job: Job, source: Path, before: Result) -> Quality | None:
     return Quality(sections.by_exact_search(before.plain(*sections.QUALITY)), per_user)
 
 
-def through_index(job: Job, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
+def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
     """Return the record of quality with the test figures of the lists that an index serves.
 
     Writes the users' values: of those lists, and, where the index is not exact, of exact search in columns
@@ -100,7 +100,7 @@ def through_index(job: Job, model: TwoTower, index: Index, exact: Quality) -> di
     return sections.through_index(exact.record, served)
 
 
-def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReports]:
+def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, BaselineReports]:
     """Run the baselines on both splits, each fitted on all that came before its split.
 
     The validation split takes at most half of the time; what does not fit there is skipped on both.
@@ -132,7 +132,7 @@ def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReport
     return {"valid": valid, "test": dataclasses.replace(test, skipped=skipped)}
 
 
-def _kept_lists(job: Job, split: str) -> ListCache | None:
+def _kept_lists(job: RunContext, split: str) -> ListCache | None:
     """Return where lists of baselines on a split are kept; None where `cache=false` asks for new ones."""
     if not job.config.cache:
         return None
@@ -142,7 +142,7 @@ def _kept_lists(job: Job, split: str) -> ListCache | None:
     return ListCache(folder, facts, (run_baselines.__module__,))
 
 
-def measure_cold_start(job: Job, model: TwoTower) -> dict[str, Any]:
+def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:
     """Return the part `cold_start` of the record; nothing where the split holds no items out."""
     if not holds_items_out(job.dataset):
         return {}

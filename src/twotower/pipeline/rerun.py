@@ -18,7 +18,7 @@ from twotower.runs.result import Result, describe_status, read_result, write_res
 from twotower.runs.result_parts import Provenance
 from twotower.runs.run import Run, run_folder
 
-EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_vectors.npy")
+EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_embeddings.npy")
 
 
 def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | None = None) -> int:

@@ -126,10 +126,9 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "remedies": lambda config: config.remedies(),
     "negatives": lambda config: config.negatives.owner.__name__,
     "num_draws": lambda config: config.negatives.num_draws(config.objective.batch_size),
-    "shown_as": lambda config: config.loss.shown or "",
-    "num_shown": lambda config: config.negatives.most_shown(),
-    "takes_prior": lambda config: config.loss.takes_prior,
-    "has_fixed_temperature": lambda config: config.loss.has_fixed_temperature,
+    "shown_as": lambda config: config.loss.impressions or "",
+    "num_shown": lambda config: config.negatives.max_impressions(),
+    "has_fixed_temperature": lambda config: not config.loss.scoring().learns_temperature,
     "logged": _logged,
     "sparse": _sparse,
 }

@@ -27,6 +27,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.run_walkthrough import run_walkthrough
+from twotower.pipeline.unused_settings import warnings_of
 from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard_run import TensorBoardRun
@@ -45,7 +46,7 @@ LOG = logging.getLogger("twotower")
 
 
 @dataclass(frozen=True)
-class Job:
+class RunContext:
     """What a job has at hand, from when its data is there."""
 
     run: Run
@@ -58,7 +59,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iterator[Job]:
+def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iterator[RunContext]:
     """Own a run's folder, load and split its data, print the audit, check what depends on the catalogue.
 
     Args:
@@ -93,6 +94,8 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             )
         if WARNING in dataset.audit:
             LOG.warning("warning: %s", dataset.audit[WARNING])
+        for warning in warnings_of(config, dataset) if before is None else ():
+            LOG.warning("warning: %s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
@@ -106,10 +109,10 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
         run.partial_result = run.partial_result.update(
             data=sections.data_record(dataset, seen_filter), higher_is_better=ways
         )
-        yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
+        yield RunContext(run, config, board, tracker, console, dataset, config.metrics.build())
 
 
-def refuse_changed_files(job: Job) -> None:
+def refuse_changed_files(job: RunContext) -> None:
     """Refuse to go on where a file that a feature reads has changed since the job hashed it.
 
     Raises:
@@ -136,15 +139,15 @@ def holds_items_out(dataset: RetrievalDataset) -> bool:
     return bool(dataset.audit.get("held_out_items"))
 
 
-def index_model(job: Job, model: TwoTower) -> Indexed:
+def index_model(job: RunContext, model: TwoTower) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(job.dataset.train, len(job.dataset.items))
     config = job.config
-    cuts = config.loss.build().cuts(config.embedding_dim)
+    cuts = config.loss.scoring().truncations(config.embedding_dim)
     return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, cuts)
 
 
-def save_bundle(job: Job, model: TwoTower, indexed: Indexed) -> None:
+def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
     """Write the bundle."""
     dataset = job.dataset
     bundle = job.run.folder / "bundle"
@@ -156,14 +159,14 @@ def save_bundle(job: Job, model: TwoTower, indexed: Indexed) -> None:
         fingerprint=job.run.partial_result.fingerprint,
         model=model,
         index=indexed.index,
-        item_vectors=indexed.vectors,
+        item_embeddings=indexed.vectors,
         dataset=dataset,
         **_known_in_service(job),
         index_report=indexed.report.to_dict(),
     )
 
 
-def finish(job: Job, indexed: Indexed, result: Mapping[str, Any]) -> int:
+def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     """Record and show everything once the bundle is there; returns the exit status."""
     report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
@@ -176,7 +179,7 @@ def finish(job: Job, indexed: Indexed, result: Mapping[str, Any]) -> int:
     return status
 
 
-def _known_in_service(job: Job) -> dict[str, Any]:
+def _known_in_service(job: RunContext) -> dict[str, Any]:
     """Return the histories of a bundle and the time of its requests: what its figures were measured with.
 
     A run that goes on from another is made to be served at once, so its bundle knows the test window too.
@@ -191,7 +194,7 @@ def _known_in_service(job: Job) -> dict[str, Any]:
     return {"history": history, "request_time": int(history.times.max()) + 1}
 
 
-def finalize(job: Job, result: Mapping[str, Any]) -> int:
+def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     ok = result["index"]["ok"]
     run = job.run
@@ -204,7 +207,7 @@ def finalize(job: Job, result: Mapping[str, Any]) -> int:
     return DONE if ok else INDEX_REJECTED
 
 
-def warn_if_worse_than_baseline(job: Job, result: Result) -> None:
+def warn_if_worse_than_baseline(job: RunContext, result: Result) -> None:
     """Say it where a baseline is ahead of the towers on the validation split, and what to try."""
     found = worse_than_baseline(result)
     if found is None:
@@ -224,7 +227,7 @@ def log_detectable_difference(found: DetectableDifference) -> None:
         LOG.info("%s", found)
 
 
-def report_result(job: Job, result: Result) -> None:
+def report_result(job: RunContext, result: Result) -> None:
     """Record how a run ended, and show it."""
     result = result.update(warnings=job.run.warnings) if job.run.warnings else result
     job.board.result(result)

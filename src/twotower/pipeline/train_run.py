@@ -2,8 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WARM_START
-from twotower.evaluation.indexing import Indexed
-from twotower.index.rehearse import rehearse
-from twotower.pipeline.parent_towers import fitted_on, trained_further, warm_start_of
+from twotower.pipeline.parent_towers import fitted_on, train_context, trained_further, warm_start_of
 from twotower.pipeline.quality import (
     Quality,
     evaluate_baselines,
@@ -24,7 +21,7 @@ from twotower.pipeline.quality import (
 )
 from twotower.pipeline.run_config import RunConfig, problems_of
 from twotower.pipeline.stages import (
-    Job,
+    RunContext,
     finish,
     index_model,
     open_run,
@@ -35,7 +32,6 @@ from twotower.pipeline.stages import (
 from twotower.runs import sections, trainings
 from twotower.runs.result import Result, open_result, read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
-from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
 from twotower.training.phase_files import FIT
@@ -105,17 +101,12 @@ def resume(
 def _train(run: Run, watch: EpochCallback | None) -> int:
     with open_run(run) as job:
         source, how = trained_by(job), warm_start_of(run.settings)
-        indexed: list[Indexed] = []
         ancestry: dict[str, Any] = {}
-
-        def index(model: TwoTower) -> None:
-            indexed.append(index_model(job, model))
-
         try:
             if how is None:
-                trained = _trained(job, source, index, watch)
+                trained = _trained(job, source, watch)
             else:
-                trained, ancestry = trained_further(job, how, index)
+                trained, ancestry = trained_further(job, how)
         except TrialPruned as pruned:
             training = sections.training_record(run.settings, pruned.epochs, False)
             curves = dict(pruned.curves)
@@ -130,8 +121,8 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
             trainings.remember(
                 Path(job.config.output_root), run.partial_result.training_fingerprint, run.folder
             )
-        if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
-            indexed.append(index_model(job, trained.model))
+        # No index yet: the towers are another run's, or an earlier process ended all phases.
+        indexed = trained.indexed or index_model(job, trained.model)
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
         if how is not None:
             training["fitted_on"] = fitted_on(how, trained.refit)
@@ -148,29 +139,22 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
         exact = known or evaluate_on_test(
             job, trained.model, trained.valid(job.evaluator), trained.temperature
         )
-        result |= through_index(job, trained.model, indexed[0].index, exact)
+        result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
-        save_bundle(job, trained.model, indexed[0])
+        save_bundle(job, trained.model, indexed)
         if known is None:
             result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
-        return finish(job, indexed[0], result)
+        return finish(job, indexed, result)
 
 
-def _trained(
-    job: Job, source: Path | None, index: Callable[[TwoTower], None], watch: EpochCallback | None
-) -> Trained:
+def _trained(job: RunContext, source: Path | None, watch: EpochCallback | None) -> Trained:
     """Train, or take the towers of the run that did."""
-    run, config, dataset = job.run, job.config, job.dataset
     if source is not None:
-        return trained_before(config, dataset, source)
-    rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
-    draw = job.console.draw
-    return train_towers(
-        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, draw, job.tracker
-    )
+        return trained_before(job.config, job.dataset, source)
+    return train_towers(job.config, job.dataset, job.evaluator, train_context(job, watch))
 
 
-def trained_by(job: Job) -> Path | None:
+def trained_by(job: RunContext) -> Path | None:
     """Return the run that trained these very towers, if one did and reuse is on.
 
     Those that go on from another's are trained again: their settings name that run by its folder alone.
@@ -184,7 +168,7 @@ def trained_by(job: Job) -> Path | None:
     return found
 
 
-def known_quality(job: Job, source: Path | None) -> Quality | None:
+def known_quality(job: RunContext, source: Path | None) -> Quality | None:
     """Return the quality of a run with the same towers by exact search, if it measured the same."""
     if source is None:
         return None

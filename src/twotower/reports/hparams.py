@@ -1,4 +1,4 @@
-"""What a run is compared by: its hyper-parameters, its figures, and the group that its seeds form."""
+"""Hyper-parameters, final metrics and group of a run in TensorBoard's HPARAMS."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -39,35 +39,35 @@ ALWAYS = (
     "trainer.max_epochs",
     "trainer.monitor",
 )
-"""Keys that every run shows, typed or not, where its choices have them: those that a user always wants, and
-those that the sweeps of `conf/` vary. TensorBoard leaves out of PARALLEL COORDINATES a run that lacks one."""
+"""Keys that every run shows if its choices have them: the most important ones, and those that the sweeps of
+`conf/` vary. PARALLEL COORDINATES of TensorBoard leaves out a run that lacks one."""
 
 SOME_HAVE = ("index.num_subquantizers", "index.target_recall")
-"""As `ALWAYS`, but not every choice has them. They are text, since TensorBoard loses all numbers of a column
-that has a text in it."""
+"""As `ALWAYS`, but not every choice has them. They are text: TensorBoard drops the numbers of a column that
+contains a text."""
 
 NEVER = NOT_SHAPING | {"seed", "sweep", "launcher", "hydra"}
-"""Root keys that are no hyper-parameters; `seed` varies within a group."""
+"""Root keys that are not hyper-parameters; `seed` varies within a group."""
 
 NAMED_BY = ("data", "loss", "index", "embedding_dim")
 SIGNS = "+~"
 NONE, NULL = "-", "null"
 BEST_VALID, TEST = "best_valid/monitor", "test/monitor"
-"""The monitored metric of any name: a column of its own name would be empty in runs that monitor another."""
+"""The monitored metric, whatever its name: a column per name would be empty for runs that monitor another."""
 
 FIRST = " "
-"""Begins the tag of a final figure; no page shows it. See `curve_tags`."""
+"""Prefix of the tags of final figures, which pages do not show; see `curve_tags`."""
 
 EXACT = "test_exact/monitor"
-"""The test metric by exact search, where ` test/monitor` is of the lists that the index serves."""
+"""The test metric by exact search; ` test/monitor` is that of the lists that the index serves."""
 
 OF_INDEX = ("recall_at_100", "latency_ms_p50", "bytes_per_item")
 
 
 def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:
-    """Return the hyper-parameters worth a column: those typed, and those that a user always wants.
+    """Return the hyper-parameters to show: typed ones and the most important ones.
 
-    A choice is named by its class, so that its column reads the same whether it was typed or not.
+    A choice has the name of its class, whether it was typed or not.
     """
     stated = flat(settings)
     values = {key: value for key, value in defaults_of(settings).items() if value != NULL} | stated
@@ -84,10 +84,9 @@ def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> di
 
 
 def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
-    """Return a name of at most 30 characters: equal for the seeds of one configuration, and for no other.
+    """Return a name of at most 30 characters that is equal for the seeds of one configuration only.
 
-    The table shows a dozen characters, so the name of the run's folder comes first, then a part of the
-    fingerprint.
+    The table shows a dozen characters, so the folder's name comes first, then a part of the fingerprint.
     """
     values = flat(settings)
     words = [str(values[key]) for key in NAMED_BY if key in values]
@@ -97,9 +96,9 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
 
 
 def final_metrics(result: Result) -> dict[str, float]:
-    """Return the final figures by tag: the same for every run, whatever it monitors, and cold start's.
+    """Return the final figures by tag, with the same tags for every run, and those of cold start.
 
-    HPARAMS sorts them by name and shows the first five: validation, index, test.
+    HPARAMS sorts tags by name and shows the first five: validation, index, test.
     """
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()

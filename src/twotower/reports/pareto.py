@@ -1,4 +1,4 @@
-"""What the jobs of a sweep reach and what their indexes cost."""
+"""Pareto fronts of quality against latency and size of the index."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from twotower.runs.result import VALID
 
 @dataclass(frozen=True)
 class Point:
-    """One job: its objective's value, the median latency of one query and what an item takes in the index."""
+    """One job: objective, median latency of one query, and index bytes per item."""
 
     name: str
     value: float
@@ -20,12 +20,12 @@ class Point:
 
     @property
     def rank_value(self) -> float:
-        """Return the value turned so that the larger is the better one."""
+        """Return the value, negated if lower is better."""
         return self.value if self.higher_is_better else -self.value
 
 
 def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point]]:
-    """Return the metric in words, and a point for each job that has an index: the metric through it."""
+    """Return a title of the metric, and a point for each job with an index."""
     done = [each for each in outcomes if each.finished and each.figure(INDEX_COSTS[0]) is not None]
     kind, (latency, size) = metric.removeprefix(VALID), INDEX_COSTS
     through = any(f"{INDEX_DIFFERENCE}{kind}" in each.figures for each in done)
@@ -40,7 +40,7 @@ def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[P
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other dominates: as good in value, latency and bytes, and better in one."""
+    """Return the points that no other point dominates in value, latency and bytes."""
 
     def costs(point: Point) -> tuple[float, float, float]:
         return -point.rank_value, point.latency_ms, point.bytes_per_item
@@ -56,7 +56,7 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Return the positions of the points that no other beats in cost (low) and value, cheapest first."""
+    """Return the positions of the Pareto front of low costs and high values, the cheapest first."""
     best = float("-inf")
     kept = []
     for position in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):

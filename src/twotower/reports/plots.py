@@ -1,4 +1,4 @@
-"""Figures of a run and of a sweep, drawn to read on a light and on a dark page, and when shown small."""
+"""Plots of a run and of a sweep, readable on light and dark pages and at small sizes."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from twotower.reports.pareto import Point, front
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
 TEXT_SIZE, LABEL_SIZE = 13, 12
 PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14))
-"""Where a label may stand beside its point, in points; to the left it ends there."""
+"""Offsets of a label from its point, in points; a negative first number means right-aligned."""
 
 MOST_NUMBERED = 20
 Label = tuple[float, float, str, str]
@@ -25,7 +25,7 @@ Label = tuple[float, float, str, str]
 def recall_versus_latency(
     points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
 ) -> Figure:
-    """Draw one point a setting of the search arguments, the chosen one marked, and the target as a line."""
+    """Draw a point per setting of the search arguments, the chosen one marked, and the target as a line."""
     figure = _figure(7, 4.5, None)  # its margins fit every such curve; to find them takes three drawings
     figure.subplots_adjust(0.14, 0.14, 0.98, 0.97)
     axes = _axes(figure, 1, 1)
@@ -54,9 +54,9 @@ def recall_versus_latency(
 
 
 def pareto(points: Sequence[Point], objective: str) -> Figure:
-    """Draw what the jobs of a sweep reach, in words `objective`, against latency and against bytes.
+    """Draw the objective of a sweep's jobs against latency and against bytes.
 
-    The jobs that none beats in both are joined, numbered from the best on, and named below.
+    The jobs of each Pareto front are connected, numbered from the best on, and named below.
     """
     values = [point.value for point in points]
     rank_values = [point.rank_value for point in points]
@@ -96,7 +96,7 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
 
 
 def to_png(figure: Figure) -> tuple[bytes, int, int]:
-    """Return a figure as PNG with its background left clear, its width and its height."""
+    """Return a figure as PNG with a transparent background, its width and its height."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)
     width, height = figure.canvas.get_width_height()
@@ -105,7 +105,7 @@ def to_png(figure: Figure) -> tuple[bytes, int, int]:
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     figure = Figure(figsize=(width, height), layout=layout, facecolor="none")
-    FigureCanvasAgg(figure)  # without it every question for a text's size makes a canvas of its own
+    FigureCanvasAgg(figure)  # otherwise every measurement of a text creates a canvas
     return figure
 
 
@@ -127,7 +127,7 @@ def _log(axes: Axes) -> None:
 
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Write labels beside their points, the first ones first; one that would cover another is left out."""
+    """Write labels next to their points, in order; a label that would cover another is left out."""
     axes.autoscale_view()
     if engine := figure.get_layout_engine():
         engine.execute(figure)

@@ -1,4 +1,4 @@
-"""Embeddings with labels, in files that TensorBoard's projector reads."""
+"""Embeddings with labels for TensorBoard's projector."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ CONFIG = """embeddings {{
 }}
 """
 DIGITS = "%.9g"
-"""As many as a float32 is told by. `add_embedding` of torch asks each number for its digits, ten times as
-long, and writes twice as many."""
+"""Digits that determine a float32. `SummaryWriter.add_embedding` writes twice as many and takes ten times as
+long."""
 
 
 def write_projector(folder: Path, name: str, vectors: np.ndarray, labels: Sequence[str]) -> None:
-    """Write what the projector shows of a run.
+    """Write the files of the projector into the folder of a run.
 
     Args:
         folder: of the run.

@@ -1,4 +1,4 @@
-"""Settings that no YAML states: the defaults of the classes that a run's settings name."""
+"""Settings that no YAML states: the defaults of the classes that the settings of a run name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,9 +11,9 @@ Scalar = bool | int | float | str
 
 
 def defaults_of(settings: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Return flat key -> default of every setting that the choices of a run have and its YAML leaves out.
+    """Return flat key -> default of every setting of a run that its YAML does not state.
 
-    The classes of the choices are imported. Defaults that are objects are left out.
+    Imports the classes of the choices. Skips defaults that are objects.
     """
     return flat(dict(_defaults(settings, "")))
 

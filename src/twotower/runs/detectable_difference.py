@@ -1,4 +1,4 @@
-"""Whether a run's test users are too few to tell its towers from the best baseline."""
+"""The smallest difference that the test users of a run can show."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,19 +12,19 @@ from twotower.runs.result import VALID, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 LARGEST_SHARE = 1 / 3
-"""Of the best baseline's figure: a split that can only show more than this is too small."""
+"""A split is too small if its detectable difference is above this share of the best baseline's metric."""
 
 
 @dataclass(frozen=True)
 class DetectableDifference:
-    """What difference the test users can show.
+    """The smallest difference that the test users can show.
 
     Attributes:
         metric: as `recall_at_20`.
         num_users: of the test split.
         difference: see `detectable_difference`, of the towers and the baseline.
-        baseline: the best on the test split; None where none ran: the difference is then from a constant.
-        figure: the baseline's, or without one the towers'.
+        baseline: the best on the test split; None if no baseline ran.
+        figure: the metric of the baseline, or of the towers if no baseline ran.
     """
 
     metric: str
@@ -35,7 +35,7 @@ class DetectableDifference:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether it is more than a third of the figure."""
+        """Whether the difference is more than a third of the metric."""
         return self.difference > LARGEST_SHARE * abs(self.figure)
 
     def __str__(self) -> str:
@@ -51,9 +51,9 @@ class DetectableDifference:
 
 
 def measure_detectable_difference(folder: Path, result: Result) -> DetectableDifference | None:
-    """Return what the test users of a run can show, by the metric that chose its epoch.
+    """Return the smallest difference that the test users can show in the monitored metric.
 
-    None where that metric has no value a user, as those of labels.
+    None if the metric has no value per user, as label metrics have none.
 
     Args:
         folder: of the run, with the users' values of towers and baselines.

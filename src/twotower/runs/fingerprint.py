@@ -1,4 +1,4 @@
-"""What makes two runs the same: their configuration and their data."""
+"""Fingerprints of runs: over their settings and their data."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 from twotower.config.spec import TARGET, class_of
 
 DEFAULT_MONITOR = "valid/recall_at_20"
-"""What `TrainerChoice` monitors if nothing else is said."""
+"""Default of `trainer.monitor`."""
 
 NOT_SHAPING = {
     "name",
@@ -25,22 +25,22 @@ NOT_SHAPING = {
     "walkthrough",
     "tracker",
 }
-"""Root keys that change where a run is kept or what it prints, not what it computes."""
+"""Root keys that change where a run is stored or what it prints, not what it computes."""
 
 AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics"}
-"""Root keys that leave the towers as they are, but for the metric that chooses the epoch.
+"""Root keys that do not change the towers, except for the metric that chooses the epoch.
 
-`new_items` is none of them: validations see new items as they are served, so it can change the best epoch.
+`new_items` is not among them: validation scores new items as served, so it can change the best epoch.
 """
 
 DATA_KEYS = frozenset({"data", "split"})
-"""Root keys that shape the data set alone: once there, its content tells what they came to."""
+"""Root keys that only shape the data set; the fingerprint of its content replaces them."""
 
 TRAINER_NOT_SHAPING = {"log_every_steps", "checkpoint_every_steps", "keep_optimizer_state", "progress_bar"}
 
 
 def fingerprint(settings: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return a SHA-256 over everything that shapes a run's numbers."""
+    """Return a SHA-256 over every setting that changes the numbers of a run, and its data."""
     shaping = {key: value for key, value in settings.items() if key not in NOT_SHAPING}
     text = json.dumps([shaping, data_fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -52,9 +52,9 @@ def configuration(settings: Mapping[str, Any], data_fingerprint: str) -> str:
 
 
 def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the settings that shapes the towers.
+    """Return the settings that change the towers.
 
-    Of the metrics that is the one that chooses the best epoch, and whether seen items are filtered.
+    Of the metrics, these are the one that chooses the best epoch and the filter of seen items.
     """
     from twotower.evaluation.user_values import name_of  # with NumPy, which `--help` need not wait for
     from twotower.metrics.metric import Metric
@@ -76,7 +76,7 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key_of(override: str) -> str:
-    """Return the key that an override is about: `loss.temperature` of `+loss.temperature=1`."""
+    """Return the key of an override: `loss.temperature` for `+loss.temperature=1`."""
     return override.lstrip("+~").partition("=")[0]
 
 

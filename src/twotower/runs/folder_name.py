@@ -1,4 +1,4 @@
-"""What folders of runs are called, beginning with what distinguishes them, and where they may lie."""
+"""Names of run folders, made of the overrides, and checks of their paths."""
 
 import hashlib
 import json
@@ -27,10 +27,10 @@ SHORT = {
     "user_tower.dropout": "dropout",
     "user_tower.widths": "widths",
 }
-"""What keys that vary often are called; of others the last part is shown, or more where two share it."""
+"""Short names of keys that often vary; of other keys the last part is used, or more if two share it."""
 
 MAX_NAME = 30
-"""Characters of the name of a job or trial, which are as many as TensorBoard shows of it."""
+"""Characters of the name of a job or trial, as many as TensorBoard shows."""
 
 MAX_LABEL = 26
 """Characters of the name of a trial, and of a job in HPARAMS, where a part of the fingerprint follows."""
@@ -50,8 +50,8 @@ SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
 def folder_name(texts: Sequence[str]) -> str:
     """Return a folder name of at most `MAX_NAME` characters for overrides, equal only for equal overrides.
 
-    It is the overrides in short form if these fit and can be read back from it (`null` and `'null'` differ).
-    Otherwise it is the words that fit, and a hash.
+    It is the overrides in short form if they fit and are unambiguous (`null` and `'null'` differ); otherwise
+    the words that fit, and a hash.
     """
     exact = [_exact(text) for text in texts]
     name = ",".join(word or "" for word in exact)
@@ -62,9 +62,9 @@ def folder_name(texts: Sequence[str]) -> str:
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return folder names of a sweep's jobs: `folder_name`, or words if they fit and no other job has them.
+    """Return folder names of a sweep's jobs: `folder_name`, or short words if these are unique in the sweep.
 
-    So `temp.5,recency180,ivf_flat` needs no hash, though another key than `index` could have this value.
+    `temp.5,recency180,ivf_flat` needs no hash, although another key than `index` could have this value.
     """
     names = [folder_name(texts) for texts in jobs]
     words = {tuple(texts): ",".join(_safe_words(texts)) for texts in jobs}
@@ -79,7 +79,7 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
-    """Return the folder name of a search's trial: its number, and the words that fit."""
+    """Return the folder name of a trial: its number, and the words that fit."""
     return ODD.sub("-", whole_words([f"{number:04d}", *short_words(texts)], MAX_LABEL, "_"))
 
 
@@ -93,13 +93,13 @@ def whole_words(words: Sequence[str], most: int, joint: str = ",") -> str:
 
 
 def short_words(texts: Sequence[str]) -> list[str]:
-    """Return what a trial tries, to be read: in short words, with three digits of a fraction."""
+    """Return overrides in short words, with fractions of three digits."""
     keyed = [text.partition("=") for text in texts]
     return _words([f"{key}{equals}{rounded(value)}" for key, equals, value in keyed])
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:
-    """Return what keys are called in short words, with more of their parts where two would share one."""
+    """Return short names of keys, with more of their parts if two would be equal."""
     names = [[_short_key(key), *_endings(key)] for key in keys]
     shared = Counter(name for each in names for name in set(each))
     return [next(name for name in each if shared[name] == 1 or name == each[-1]) for each in names]
@@ -111,7 +111,7 @@ def _endings(key: str) -> list[str]:
 
 
 def rounded(value: str) -> str:
-    """Return a number's text with three digits of a fraction; any other text as it is."""
+    """Return the text of a number with three significant digits; any other text unchanged."""
     try:
         return min(value, f"{float(value):.3g}", key=len)
     except ValueError:
@@ -119,9 +119,9 @@ def rounded(value: str) -> str:
 
 
 def short_name(texts: Sequence[str], most: int = MAX_NAME) -> str:
-    """Return overrides in short words, as many as fit; different overrides may share the text.
+    """Return as many overrides in short words as fit; different overrides may have the same text.
 
-    Where no word fits, the first one is shortened: to the end of its key with the value, or to its key.
+    If no word fits, the first one is shortened to the end of its key with the value, or to its key.
     """
     shown, words = short_keys(list(map(key_of, texts))), _safe_words(texts)
     seeds = [word for word in words if SEED.fullmatch(word)]
@@ -140,11 +140,11 @@ def _shortened(word: str, key: str, most: int) -> str:
 
 
 def label_of(name: str, most: int | None = None) -> str:
-    """Return the configuration that a run's folder name shows: the name without time, hash and seed.
+    """Return the part of a folder's name that describes the configuration: without time, hash and seed.
 
     Args:
         name: of the folder.
-        most: characters; in a longer label keys of text values are left out, then the words that do not fit.
+        most: characters; a longer label loses the keys of text values, then the words that do not fit.
     """
     label = without_seed(HASH.sub("", re.sub(rf"^{TIME}_?|_?{TIME}$", "", name)))
     if most is None or len(label) <= most:
@@ -153,14 +153,14 @@ def label_of(name: str, most: int | None = None) -> str:
 
 
 def without_seed(name: str) -> str:
-    """Return a run's name without its seed: of `seed1,dim32`, `dim32/seed1` and, as it once was, `seed=1`."""
+    """Return a run's name without its seed, such as `seed1,dim32`, `dim32/seed1` or `seed=1`."""
     found = SEED.sub("", name)
     # The hash is of the seed too.
     return name if found == name else HASH.sub("", found).strip(",/")
 
 
 def _exact(text: str) -> str | None:
-    """Return a short form of an override that can be told again from it, if it has one."""
+    """Return an unambiguous short form of an override, or None."""
     key, equals, value = text.partition("=")
     if key in SHORT and (not equals or NUMBERS.fullmatch(value)):
         return SHORT[key] + _without_zero(value)
@@ -196,16 +196,16 @@ def _without_zero(number: str) -> str:
 
 
 ROOM_FOR_FILES = 512
-"""Bytes of a path below `<output_root>/<name>`: of a sweep's folder, a job's and its files."""
+"""Bytes reserved for the path of a file below `<output_root>/<name>`."""
 
 
 def problems_of_place(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what keeps runs from lying where `output_root` and `name` say; nothing is written to find out."""
+    """Yield the problems of `output_root` and `name` as a folder for runs; writes nothing."""
     root, name = settings.get("output_root"), settings.get("name")
     if not isinstance(root, str):
         return
     if "\0" in root:
-        yield Problem("output_root", f"{root!r} is no path: it holds a zero byte")
+        yield Problem("output_root", f"{root!r} is not a path: it contains a zero byte")
         return
     folder = Path(root).absolute()
     there = next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))

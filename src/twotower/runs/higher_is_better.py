@@ -1,4 +1,4 @@
-"""Which way a figure of a run is better: a metric as its run recorded it, all else as is said here."""
+"""Whether higher values of a figure are better."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,12 +14,12 @@ INDEX_FIGURES = {
     "index_bytes": False,
     "bytes_per_item": False,
 }
-"""What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
+"""Measurements of an index; the rest of its report is settings, or equal in all runs on the same data."""
 
 INDEX_RECALL = "index/recall_at_100"
 INDEX_COSTS = ("index/latency_ms_p50", "index/bytes_per_item")
 INDEX_DIFFERENCE = "index/difference_"
-"""Before a metric of the validation split: its value through the index less its value by exact search."""
+"""Prefix of a validation metric: its value through the index minus its value by exact search."""
 
 OTHER_FIGURES = {
     "index/recall_at_100_by_row": True,
@@ -31,20 +31,22 @@ OTHER_FIGURES = {
 }
 FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | OTHER_FIGURES
 OF_COLD_START = "cold_start/"
-"""Recall, all of it."""
+"""Prefix of recall on items that were held out of training."""
 
-BEFORE_IT_WAS_RECORDED: dict[str, bool | None] = {
+WITHOUT_RECORD: dict[str, bool | None] = {
     **dict.fromkeys(("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "coverage"), True),
     "gini": False,
 }
-"""Metrics of results that do not say it; of others nobody knows."""
+"""Metrics of results that do not record a direction."""
 
 
 def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = ()) -> bool | None:
-    """Say whether the higher of two figures is the better one; None where neither is, or nobody knows.
+    """Return whether higher values of a figure are better; None if it has no direction or it is unknown.
 
-    `recorded` is what the runs that have it recorded of their metrics by name, whose classes may be
-    elsewhere; if they contradict one another, nobody knows.
+    Args:
+        key: of the figure, such as `test/recall_at_20`.
+        recorded: metric name -> direction, as runs recorded it; if runs contradict one another, the direction
+            is unknown.
     """
     if key in FIGURES:
         return FIGURES[key]
@@ -53,5 +55,5 @@ def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = (
     name = name_of(key)
     said = [found[name] for found in recorded if name in found]
     if not said:
-        return BEFORE_IT_WAS_RECORDED.get(name)
+        return WITHOUT_RECORD.get(name)
     return next((way for way in (True, False) if all(each is way for each in said)), None)

@@ -1,4 +1,4 @@
-"""How a job of a sweep ended, as the console, the sweep's board and its table show it."""
+"""How a job of a sweep ended, for the console, TensorBoard and the table of the sweep."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,9 +16,11 @@ Ending = Literal[Status, "interrupted"]
 class Outcome:
     """How a job ended, and its final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
 
-    `seconds` are those in this sweep; `skipped`, whether an earlier start of it had ended the job.
-    `configuration` is equal for the seeds of one, None where the job did not come so far. `tries` is what
-    varies, to be read; empty where the name says it.
+    Attributes:
+        seconds: duration in this sweep.
+        skipped: whether an earlier start of the sweep had ended the job.
+        configuration: equal for the seeds of one configuration; None if the job failed early.
+        tries: the varied settings in short words; empty if the name contains them.
     """
 
     name: str
@@ -36,21 +38,21 @@ class Outcome:
 
     @property
     def label(self) -> str:
-        """What the job is, to be read."""
+        """Readable name of the job."""
         return self.tries or self.name
 
     @property
     def finished(self) -> bool:
-        """Whether the job came to its end, so that its figures are final."""
+        """Whether the job completed, so that its figures are final."""
         return self.status in ("ok", "index_rejected")
 
     def figure(self, metric: str) -> float | None:
-        """Return a figure; `valid/...` is the best checkpoint's."""
+        """Return a figure; for `valid/...` that of the best checkpoint."""
         value = self.figures.get(best_key(metric))
         return None if value is None or math.isnan(value) else value
 
     def served(self, metric: str) -> float | None:
-        """Return a figure through the index: of `valid/...`, where the index is known to change it."""
+        """Return a figure of the lists that the index serves, if the difference was measured."""
         value = self.figure(metric)
         difference = self.figures.get(f"{INDEX_DIFFERENCE}{metric.removeprefix(VALID)}", 0.0)
         return value if value is None or not metric.startswith(VALID) else value + difference
@@ -59,7 +61,7 @@ class Outcome:
 def make_outcome(
     name: str, folder: Path, result: Result | None, seconds: float, skipped: bool, tries: str = ""
 ) -> Outcome:
-    """Read a job's outcome off its result; without one it was interrupted."""
+    """Return the outcome of a job with this result; without a result it was interrupted."""
     if result is None:
         return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped, tries=tries)
     error = result.error
@@ -82,9 +84,9 @@ def make_outcome(
 
 
 def rank_outcomes(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
-    """Return outcomes from best to worst; those that did not finish after those that did.
+    """Return outcomes from best to worst by the metric through the index; unfinished jobs come last.
 
-    They are ordered by the metric through the index; where only indexes differ, then by latency and bytes.
+    Where only indexes differ, latency and bytes decide between equal metrics.
     """
     jobs = list(outcomes)
     sign = 1 if lowest_is_best(jobs, metric) else -1
@@ -99,7 +101,7 @@ def rank_outcomes(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
 
 
 def differ_in_index_only(outcomes: Iterable[Outcome], metric: str) -> bool:
-    """Say whether jobs have the same towers, as far as a metric can tell, and different indexes."""
+    """Return whether all jobs have the same value of a metric and their indexes differ."""
     done = [each for each in outcomes if each.finished]
     towers = {each.figure(metric) for each in done}
     indexes = {tuple(map(each.figures.get, (INDEX_RECALL, INDEX_COSTS[1]))) for each in done}
@@ -107,11 +109,11 @@ def differ_in_index_only(outcomes: Iterable[Outcome], metric: str) -> bool:
 
 
 def lowest_is_best(outcomes: Iterable[Outcome], metric: str) -> bool:
-    """Say whether of these jobs the one with the lowest figure is the best."""
+    """Return whether lower values of the metric are better."""
     return higher_is_better(metric, (outcome.higher_is_better for outcome in outcomes)) is False
 
 
 def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
-    """Return the best of the jobs that ended well, or None; one with a rejected index is never the best."""
+    """Return the best job with the status `ok`; None if there is none."""
     able = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
     return rank_outcomes(able, metric)[0] if able else None

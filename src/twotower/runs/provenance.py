@@ -1,4 +1,4 @@
-"""Which code, libraries and machine made a run."""
+"""Code, libraries and machine of a run."""
 
 import functools
 import hashlib
@@ -29,15 +29,15 @@ DISTRIBUTIONS = (
     "pandas",
 )
 TRAINING = "twotower.training.phases"
-"""What trains; with it counts all that it imports, and the classes that the settings name."""
+"""Module that trains; its imports and the classes that the settings name count too."""
 EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.run_baselines"))
-"""What measures towers and baselines, likewise."""
+"""Modules that evaluate towers and baselines, likewise."""
 NO_PART_OF_TRAINING = ("twotower.index",)
-"""Training builds an index once before and once after, and goes by neither."""
+"""Training builds an index before and after, and neither changes the towers."""
 
 
 def provenance() -> dict[str, Any]:
-    """Return what must be the same for a run to be repeated bit for bit, beside settings and data."""
+    """Return what must be equal, in addition to settings and data, to repeat a run bit for bit."""
     return {"code": {"fingerprint": package_fingerprint(), **_commit()}, "machine": machine()}
 
 
@@ -56,7 +56,7 @@ def peak_rss_bytes() -> int:
 
 
 def machine() -> dict[str, Any]:
-    """Return the processor, and how many threads torch computes with here."""
+    """Return the processor and the number of threads that torch uses."""
     import torch
 
     return {
@@ -68,7 +68,7 @@ def machine() -> dict[str, Any]:
 
 
 def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
-    """Return a SHA-256 over all that makes figures of towers: what is measured, and with which code."""
+    """Return a SHA-256 over the evaluation: its settings and its code."""
     measured = ("metrics", "baselines", "new_items")  # runs of earlier versions have no choice of the last
     measuring = {key: settings[key] for key in measured if key in settings}
     code = code_fingerprint([*EVALUATION, *_modules_of(measuring)])
@@ -76,14 +76,14 @@ def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return a SHA-256 over what makes towers, code of named classes too: equal ones share one training."""
+    """Return a SHA-256 over settings, data and code of a training; runs with equal ones share towers."""
     code = code_fingerprint([TRAINING, *_modules_of(shaping)], apart=NO_PART_OF_TRAINING)
     return fingerprint_of([shaping, data_fingerprint, code])
 
 
 @functools.cache
 def package_fingerprint() -> str:
-    """Return a SHA-256 over the source of this package, as it is on disk."""
+    """Return a SHA-256 over the source files of this package."""
     found = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         found.update(f"{path.relative_to(PACKAGE).as_posix()} {sha256_of_file(path)}\n".encode())

@@ -1,4 +1,4 @@
-"""`result.json`, all that was measured of a run: typed, with one reader and one writer."""
+"""`result.json`, everything that was measured of a run, with its reader and writer."""
 
 import json
 import math
@@ -19,21 +19,31 @@ from twotower.runs.run_files import CONFIG, RESULT, refuse_no_run
 Status = Literal["ok", "index_rejected", "failed", "pruned"]
 VALID, BEST_VALID = "valid/", "best_valid/"
 TEST, TEST_EXACT = "test", "test_exact"
-"""Parts of the test split's figures: of the lists that the index serves, and of exact search."""
+"""Prefixes of test metrics: of the lists that the index serves, and of exact search."""
 TARGET_REPEAT = "target_repeat"  # the slices of new and of repeated targets
 COLD_START = {"model": "two towers", "content": "content neighbours", "random": "random (expected)"}
-"""Who is asked for cold items, and what people call it."""
+"""Models that are evaluated on cold items, and their names in tables."""
 
 
 class Result(BaseModel):
-    """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
+    """Result of a run: status, metrics, baselines, index, timing and provenance.
 
-    Metric keys are `valid/`, `test/` or `test_exact/`, name, `_at_`, k; of labels without the last two.
-    `test/` is of the lists that the run's index serves, the others of exact search. Of equal
-    fingerprints, settings and data are equal (in `configuration` but for the seed), or one training does for
-    both, or towers are measured in the same way. Intervals are of 95 %; slices are split -> group -> slice ->
-    key -> figure, baselines name -> metrics under the same keys, and those skipped name -> why. `rerun_of` is
-    the run that this one repeats, with whether it came out the same, and what had changed.
+    Keys that `result.json` lacks, as that of a failed run, have their defaults. The names of metrics are
+    `valid/<metric>_at_<k>`, `test/...` (lists that the index serves) and `test_exact/...` (exact search);
+    label metrics have no k.
+
+    Attributes:
+        status: `ok`, `index_rejected`, `pruned` or `failed`; `error` is the reason.
+        fingerprint: equal for runs with equal settings and data; `configuration` ignores the seed,
+            `training_fingerprint` is equal for runs that can share towers, `evaluation_fingerprint` for runs
+            that are measured in the same way.
+        metrics: name -> value; `intervals` has the 95 % intervals.
+        slices: split -> group -> slice -> metric -> value.
+        curves: name -> value per epoch.
+        baselines: name -> metrics, with the same names; `baselines_skipped` has the reasons.
+        index: report of the index: recall, latency, size, checks.
+        timing: seconds and examples per second.
+        rerun_of: the run that this one repeats; `reproduced` and `changed_since` are the outcome.
     """
 
     model_config = ResultPart.model_config
@@ -47,7 +57,7 @@ class Result(BaseModel):
     evaluation_fingerprint: str = ""
     overrides: list[str] = []
     defaults: dict[str, bool | int | float | str] = {}
-    """Settings that the run's YAML leaves out, by flat key."""
+    """Defaults of settings that the YAML does not state, by flat key."""
     provenance: Provenance = Provenance()
     data: Data = Data()
     higher_is_better: dict[str, bool | None] = {}
@@ -64,9 +74,9 @@ class Result(BaseModel):
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
-    """Name -> `new` and `repeated` targets of test -> figures; only where repeats are kept."""
+    """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     detectable: dict[str, str | int | float | None] | None = None
-    """What difference the test users can show; see `runs.detectable_difference.DetectableDifference`."""
+    """Smallest difference that the test users can show; see `runs.detectable_difference`."""
     cold_start: dict[str, Any] | None = None
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
@@ -76,9 +86,9 @@ class Result(BaseModel):
     reproduced: bool | None = None
     changed_since: list[str] = []
     warnings: list[str] = []
-    """What the run warned of, in the order of its log."""
+    """Warnings of the run, in order."""
     folder: Path = Field(default=Path(), exclude=True)
-    """Of the run, where `open_result` read it; not part of the file."""
+    """Folder of the run, set by `open_result`; not stored in the file."""
 
     def __repr__(self) -> str:
         """Return status, the main metric on both splits, the best baseline and the folder."""
@@ -104,15 +114,15 @@ class Result(BaseModel):
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end, so that its figures are final."""
+        """Whether the run completed, so that its metrics are final."""
         return self.status in ("ok", "index_rejected")
 
     def plain(self, *keys: str) -> dict[str, Any]:
-        """Return what was recorded as plain values, of these keys or of all."""
+        """Return the recorded values of these keys, or of all keys."""
         return self.model_dump(exclude_unset=True, include=set(keys) or None)
 
     def update(self, **changes: Any) -> "Result":
-        """Return this result with other values, checked, of some keys."""
+        """Return this result with some values replaced and validated."""
         return Result(**(self.plain() | changes))
 
     def cold_start_figures(self) -> dict[str, float]:
@@ -125,9 +135,9 @@ class Result(BaseModel):
         }
 
     def figures(self) -> dict[str, float]:
-        """Return every finite number by key; all but metrics with their group before the name.
+        """Return every finite number by key, such as `test/recall_at_20`, `index/latency_ms_p50`.
 
-        The test metrics of a run that has none under `test_exact/` are those of exact search.
+        The test metrics of a run without `test_exact/` metrics are those of exact search.
         """
         tested = {
             key.partition("/")[2]: value for key, value in self.metrics.items() if key.startswith("test/")
@@ -139,10 +149,7 @@ class Result(BaseModel):
         return {key: float(value) for key, value in found.items() if is_number(value)}
 
     def reused_curves(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield (step, figures) of the curves, if another run trained the towers; otherwise the trainer did.
-
-        The steps are where that would have written them: the last one of each epoch.
-        """
+        """Yield (step, figures) of the curves if another run trained the towers, at the end of each epoch."""
         if self.training_reused_from is None:
             return
         for epoch in range(max(map(len, self.curves.values()), default=0)):
@@ -152,9 +159,9 @@ class Result(BaseModel):
     def final_figures(self) -> dict[str, float]:
         """Return the figures that a sweep and TensorBoard show.
 
-        Of the test metrics those at the k of the metric that chooses, and of the validation metrics that one,
-        the best checkpoint's: it is under `best_valid/`, since `valid/` is the curve. Of the test metrics by
-        exact search that one, too. A pruned run has the validation metric only, as far as it came.
+        These are the test metrics at the k of the monitored metric, the monitored metric by exact search, and
+        the monitored metric of the best checkpoint as `best_valid/...` (`valid/...` is the curve). A pruned
+        run has only its best validation metric.
         """
         monitor = self.training.monitor
         k = k_of(monitor)
@@ -203,10 +210,10 @@ def open_result(folder: Path) -> Result:
 
 
 def load_result(path: Path) -> Result:
-    """Read a `result.json`. Raises ValueError: says in what way it is damaged."""
+    """Read a `result.json`. Raises ValueError: the file is damaged."""
     content = load_json(path)
     if not isinstance(content, dict) or "status" not in content:
-        raise ValueError("it says no status")
+        raise ValueError("it has no status")
     try:
         return Result(**content)
     except ValidationError as error:
@@ -215,7 +222,7 @@ def load_result(path: Path) -> Result:
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read a run's `result.json`, or None where the run has not ended. Raises InputError: it is damaged."""
+    """Read a run's `result.json`; None if the run has not ended. Raises InputError: the file is damaged."""
     path = folder / RESULT
     if not path.is_file():
         return None
@@ -223,13 +230,13 @@ def read_result(folder: Path) -> Result | None:
         return load_result(path)
     except ValueError as error:
         raise InputError(
-            f"{path}: damaged ({error}); delete this file, and resume={folder} goes on (in a "
-            "sweep, retry_failed=true does both)"
+            f"{path}: damaged ({error}); delete this file, and resume={folder} continues "
+            "the run (in a sweep, retry_failed=true does both)"
         ) from error
 
 
 def read_result_or_failure(folder: Path) -> Result | None:
-    """Read as `read_result` does, but take a damaged file for a failure that says so: others go on."""
+    """Read as `read_result` does, but return a failed result for a damaged file."""
     try:
         return read_result(folder)
     except InputError as error:
@@ -237,24 +244,24 @@ def read_result_or_failure(folder: Path) -> Result | None:
 
 
 def write_result(folder: Path, result: Result) -> None:
-    """Write a run's `result.json`, whole or not at all."""
+    """Write a run's `result.json` atomically."""
     write_text_atomically(folder / RESULT, json.dumps(result.plain(), indent=2, allow_nan=False))
 
 
 def describe_status(result: Result | None) -> str:
-    """Say how a run ended, as in "this run has not ended"."""
+    """Return how a run ended, as in "this run has not ended"."""
     if result is None:
         return "has not ended"
     return {"failed": "failed", "pruned": "was pruned"}.get(result.status, f"is {result.status}")
 
 
 def best_key(key: str) -> str:
-    """Return the key of a final figure: of `valid/...` that of the best checkpoint."""
+    """Return the key of a final figure: `best_valid/...` for `valid/...`."""
     return BEST_VALID + key.removeprefix(VALID) if key.startswith(VALID) else key
 
 
 def is_number(value: object) -> bool:
-    """Say whether a value of a JSON file is a finite number."""
+    """Return whether a value of a JSON file is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -263,5 +270,5 @@ def _items(found: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _at(k: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep values at k, and those that have no k; all if k is unknown."""
+    """Return the values at k and those without a k; all if k is empty."""
     return {key: value for key, value in values.items() if not k or k_of(key) in ("", k)}

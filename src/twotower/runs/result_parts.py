@@ -1,4 +1,4 @@
-"""The parts of `result.json` that have keys of their own."""
+"""Nested parts of `result.json`."""
 
 from typing import Any, Literal
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ResultPart(BaseModel):
-    """A part of a result; keys of another version are kept as they are."""
+    """A part of a result; unknown keys are kept."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
 
 class Provenance(ResultPart):
-    """Which code and which machine made a run."""
+    """Code and machine of a run."""
 
     code: dict[str, Any] = {}
     machine: dict[str, Any] = {}
@@ -22,7 +22,7 @@ class Data(ResultPart):
     """Sizes of the data, and the audit of its split."""
 
     fingerprint: str | None = None
-    """Of content and split; None where a run does not say."""
+    """Of content and split; None if the run failed before the data was loaded."""
     feature_files: dict[str, str] = {}
     """`side.feature` -> SHA-256 of the files that the feature reads."""
     users: int | None = None
@@ -32,10 +32,12 @@ class Data(ResultPart):
 
 
 class Training(ResultPart):
-    """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known.
+    """How the towers were trained.
 
-    A probability is the sigmoid of score / `temperature`, that of the loss at the end of the training; in
-    `chosen` are settings that were left to the log or to the validation split, by key.
+    Attributes:
+        monitor: the metric that chose the epoch; empty if unknown.
+        temperature: of the loss at the end of training; a probability is sigmoid(score / temperature).
+        chosen: settings that the log or the validation split determined, by key.
     """
 
     epochs: int | None = None
@@ -53,10 +55,11 @@ class Training(ResultPart):
 
 
 class Ancestry(ResultPart):
-    """From which run this one goes on.
+    """The run that this one started from.
 
-    `how` is `warm_start` (its towers were trained further) or `rebuild_bundle` (they are as they were). A
-    generation is a training: the first is 1.
+    Attributes:
+        how: `warm_start` (its towers were trained further) or `rebuild_bundle` (its towers are unchanged).
+        generation: number of trainings so far.
     """
 
     how: Literal["warm_start", "rebuild_bundle"]

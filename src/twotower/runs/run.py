@@ -1,4 +1,4 @@
-"""A run's folder: opened once, never overwritten, every file written whole."""
+"""The folder of a run: created once, never overwritten; files are written atomically."""
 
 import contextlib
 import datetime
@@ -25,24 +25,24 @@ from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, refuse
 from twotower.runs.sections import failure
 
 LOG = logging.getLogger("twotower")
-REMEDY = "mend it, or delete the run"
+REMEDY = "repair it, or delete the run"
 ORPHAN_SECONDS = 10.0
-"""How long a job whose parent was killed may take to notice it and let go of its folder."""
+"""How long a job may take to notice that its parent was killed, and to release its folder."""
 
 
 def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
-    """Return a new run's folder: what was typed but where runs are kept, and the time, to the microsecond."""
+    """Return the folder of a new run, named by its overrides and by the time to the microsecond."""
     time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     name = short_name([text for text in overrides if key_of(text) not in NOT_SHAPING])
     return parent / (f"{name}_{time}" if name else time)
 
 
-GOES_ON = "twotower train resume={} goes on"
-"""What to say where SIGTERM or Ctrl-C stops a training, with its folder as a shell reads it."""
+GOES_ON = "twotower train resume={} continues it"
+"""Message after SIGTERM or Ctrl-C, with the folder quoted for a shell."""
 
 
 class Run:
-    """One folder of `outputs/`; `known` is the result so far, which says that the run failed."""
+    """One folder of `outputs/`; `partial_result` is the result so far, with the status `failed`."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
         self.folder = folder
@@ -61,10 +61,17 @@ class Run:
         overrides: Sequence[str] = (),
         keep_after_input_error: bool = True,
     ) -> "Run":
-        """Open a new run and keep its resolved configuration.
+        """Create the folder of a new run and write its settings.
 
-        Where mistakes of the user's in what it is given, told before there is a data set, are not kept, they
-        leave no folder. Raises InputError: there is a run in it.
+        Args:
+            folder: of the run.
+            settings: composed.
+            overrides: as typed.
+            keep_after_input_error: whether to keep the folder if an InputError is raised before the data is
+                loaded.
+
+        Raises:
+            InputError: the folder already holds a run.
         """
         if (folder / CONFIG).exists():
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
@@ -77,11 +84,16 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, trusted_packages: Collection[str] | None = ()) -> "Run":
-        """Open a run that is there.
+        """Open an existing run.
 
-        Its settings may name classes of these packages beside ours; None where they are only looked at, and
-        nothing is built from them. Raises InputError where there is no run, but a bundle, say, which has a
-        config.yaml too, or its settings are damaged or name a class of a package that is not trusted.
+        Args:
+            folder: of the run.
+            trusted_packages: packages, besides `twotower`, whose classes its settings may name; None if
+                nothing is built from the settings.
+
+        Raises:
+            InputError: the folder holds no run (a bundle, for instance), or its settings are damaged or
+                name a class of a package that is not trusted.
         """
         refuse_no_run(folder)
         path = folder / CONFIG
@@ -94,11 +106,11 @@ class Run:
         return cls(folder, settings, overrides if isinstance(overrides, list) else [])
 
     def config_text(self) -> str:
-        """Read the resolved configuration as text."""
+        """Return the text of config.yaml."""
         return (self.folder / CONFIG).read_text(encoding="utf-8")
 
     def refuse_if_ended(self) -> None:
-        """Keep what a run that has ended holds. Raises InputError: it has."""
+        """Raise InputError if the run has ended."""
         result = read_result_or_failure(self.folder)
         if result is not None and result.status != "failed":
             raise InputError(
@@ -107,11 +119,16 @@ class Run:
 
     @contextlib.contextmanager
     def recorded(self, screen: logging.Handler, remedy: str = GOES_ON) -> Iterator[None]:
-        """Own the folder, log to `train.log` and our own lines to the screen too.
+        """Lock the folder, log to `train.log`, and log lines of `twotower` to the screen.
 
-        If the body raises, a `result.json` that says so is left and the error goes on; see `create` for
-        where nothing is. `remedy` is what to say where SIGTERM or Ctrl-C stops it, with the folder in it.
-        Raises InputError where another process is at work on this run, or has ended it meanwhile.
+        If the body raises, a `result.json` with the status `failed` is written and the error propagates.
+
+        Args:
+            screen: handler of the console.
+            remedy: message after SIGTERM or Ctrl-C, with `{}` for the folder.
+
+        Raises:
+            InputError: another process works on this run, or has ended it.
         """
         try:
             with self._recorded(screen, remedy):
@@ -119,19 +136,19 @@ class Run:
         except InputError:
             if not self.keep_after_input_error and self.partial_result.data.fingerprint is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
-                with contextlib.suppress(OSError):  # other runs are in it
+                with contextlib.suppress(OSError):  # it contains other runs
                     self.folder.parent.rmdir()
             raise
 
     @contextlib.contextmanager
     def _recorded(self, screen: logging.Handler, remedy: str) -> Iterator[None]:
         words = remedy.format(shlex.quote(str(self.folder)))
-        with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
+        with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._stop_message(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)
             self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))
             with _logging_to(self.folder / TRAIN_LOG, screen, self.warnings):
-                (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
+                (self.folder / RESULT).unlink(missing_ok=True)  # of a failed attempt
                 try:
                     yield
                 except Stopped as stopped:
@@ -144,15 +161,15 @@ class Run:
                     )
                     raise
 
-    def _told(self, remedy: str) -> str:
+    def _stop_message(self, remedy: str) -> str:
         return f"{self.folder} had ended" if (self.folder / RESULT).is_file() else remedy
 
     def copy_table(self, source: Path, name: str) -> None:
-        """Copy a table of another run, whole or not at all."""
+        """Copy a table of another run atomically."""
         write_atomically(self.folder / name, lambda path: _copy(source / name, path))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table as Parquet, whole or not at all, with checksums of its pages."""
+        """Write a table as Parquet, atomically and with page checksums."""
         write_atomically(
             self.folder / name, lambda path: table.to_parquet(path, index=False, write_page_checksum=True)
         )

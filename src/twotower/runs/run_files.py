@@ -1,4 +1,4 @@
-"""The names of a run's files; in a module of their own, so that a reader of them need not load pandas."""
+"""Names of the files of a run, and how runs are found. Imports no pandas."""
 
 import os
 from collections.abc import Iterator
@@ -12,11 +12,7 @@ PER_USER, PER_USER_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
 
 
 def refuse_no_run(folder: Path) -> None:
-    """Refuse a folder that holds no run, but a bundle, say, which has a config.yaml too.
-
-    Raises:
-        InputError: says what is there.
-    """
+    """Raise InputError if a folder holds no run; a bundle has a config.yaml too and is no run."""
     if (folder / MANIFEST).is_file():
         raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
     if not (folder / CONFIG).is_file():
@@ -24,7 +20,7 @@ def refuse_no_run(folder: Path) -> None:
 
 
 def is_run(folder: Path) -> bool:
-    """Say whether a folder holds a run: a config.yaml, and no manifest.json, which a bundle has."""
+    """Return whether a folder holds a run: a config.yaml and no manifest.json (a bundle has both)."""
     return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
 
 

@@ -1,4 +1,4 @@
-"""What a run's `result.json` is made of."""
+"""The sections of a run's `result.json`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,13 +19,13 @@ from twotower.runs.provenance import (
 from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
 
 QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
-"""Keys of metrics, which depend on the index in their part `test` alone (`through_index`)."""
+"""Keys of metrics; only their part `test` depends on the index (see `through_index`)."""
 OF_TOWERS = (*QUALITY, "training", "curves", "timing")
-"""Keys that tell of towers and of how good they are, whatever the index."""
+"""Keys that describe the towers and their quality, independent of the index."""
 
 
 def identity(settings: Mapping[str, Any], data_identity: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what a run is, known before it trains; all of it is in a failed run's result too."""
+    """Return what identifies a run; it is known before training and part of a failed run's result too."""
     return {
         "fingerprint": fingerprint(settings, data_identity),
         "configuration": configuration(settings, data_identity),
@@ -39,7 +39,7 @@ def identity(settings: Mapping[str, Any], data_identity: str, overrides: Sequenc
 
 
 def training_identity(settings: Mapping[str, Any], data_identity: str) -> str:
-    """Return the fingerprint of a training: equal for runs that can share one."""
+    """Return the fingerprint of a training; runs with equal ones share their towers."""
     shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
     return training_fingerprint(shaping, data_identity)
 
@@ -92,13 +92,13 @@ def baselines_record(baselines: Mapping[str, BaselineReports]) -> dict[str, Any]
 
 
 def through_index(quality: Mapping[str, Any], served: Report | None) -> dict[str, Any]:
-    """Return the quality of towers with the test figures of the lists that their index serves.
+    """Return the quality of towers with the test metrics of the lists that their index serves.
 
-    The figures of exact search are under `test_exact` then; of an exact index, only its metrics.
+    The results of exact search move to `test_exact`; for an exact index, only its metrics do.
 
     Args:
         quality: by exact search.
-        served: of the lists through the index; None where the index is exact.
+        served: report on the lists of the index; None if the index is exact.
     """
     own: dict[str, dict[str, Any]] = {"metrics": {}}
     if served is not None:
@@ -113,7 +113,7 @@ def through_index(quality: Mapping[str, Any], served: Report | None) -> dict[str
 
 
 def by_exact_search(quality: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `through_index`: return the quality of towers by exact search, whatever their index served."""
+    """Undo `through_index`: return the quality of towers by exact search."""
     found = dict(quality)
     for part in ("metrics", "intervals", "slices"):
         others = {key: value for key, value in quality[part].items() if not _is_of(key, TEST_EXACT)}
@@ -122,7 +122,7 @@ def by_exact_search(quality: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(values: Mapping[str, Any], split: str, name: str) -> dict[str, Any]:
-    """Return the figures of a split, whose keys are its name or begin with it, under another name."""
+    """Return the values of a split under another name of the split."""
     return {name + key.removeprefix(split): value for key, value in values.items() if _is_of(key, split)}
 
 
@@ -131,7 +131,7 @@ def _is_of(key: str, split: str) -> bool:
 
 
 def with_validation_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the quality of towers with an earlier run's validation figures where it has none of its own."""
+    """Return the quality of towers, completed with an earlier run's validation results."""
     earlier = before.plain("metrics", "intervals", "slices", "evaluated")
     return dict(quality) | {
         name: {key: value for key, value in values.items() if key.startswith("valid")} | quality[name]
@@ -142,7 +142,7 @@ def with_validation_figures(before: Result, quality: Mapping[str, Any]) -> dict[
 def training_record(
     settings: Mapping[str, Any], epochs: int, refit: bool, temperature: float | None = None
 ) -> dict[str, Any]:
-    """Say how the weights came about."""
+    """Return how the towers were trained."""
     known = {} if temperature is None else {"temperature": temperature}
     return known | {
         "epochs": epochs,
@@ -154,7 +154,7 @@ def training_record(
 
 
 def timing_record(seconds: float, examples: int) -> dict[str, float]:
-    """Return what the training took."""
+    """Return duration and speed of the training."""
     return {
         "train_seconds": round(seconds, 3),
         "examples_per_second": round(examples / max(seconds, 1e-9), 1),
@@ -162,7 +162,7 @@ def timing_record(seconds: float, examples: int) -> dict[str, float]:
 
 
 def ended(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
-    """Return the whole result of a run that ends now."""
+    """Return the result of a run that ends now."""
     timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
     return known.update(status=status, **more, timing=timing, **_process())
 

@@ -1,4 +1,4 @@
-"""Which run trained which towers, so that no towers are trained twice."""
+"""Record of finished trainings, so that no towers are trained twice."""
 
 import json
 import os
@@ -11,7 +11,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def remember(root: Path, fingerprint: str, run: Path) -> None:
-    """Note that a run has ended the training of this fingerprint; its towers are in its `checkpoints/`."""
+    """Record that a run finished the training with this fingerprint; its towers are in `checkpoints/`."""
     found = sorted(path for path in (run / CHECKPOINTS).rglob("*") if path.is_file())
     files = {path.relative_to(run).as_posix(): sha256_of_file(path) for path in found}
     entry = {"run": os.path.relpath(run, root), "files": files}
@@ -19,7 +19,7 @@ def remember(root: Path, fingerprint: str, run: Path) -> None:
 
 
 def find(root: Path, fingerprint: str) -> Path | None:
-    """Return the run whose towers these are, if its checkpoints are there and unchanged."""
+    """Return the run with these towers if its checkpoints exist and are unchanged, else None."""
     try:
         entry = json.loads(_entry(root, fingerprint).read_text(encoding="utf-8"))
         run = Path(os.path.normpath(root / entry["run"]))
@@ -30,7 +30,7 @@ def find(root: Path, fingerprint: str) -> Path | None:
 
 
 def recorded_trainings(root: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the file of each note and the folder of the run that it names; a damaged note names the root."""
+    """Yield each record's file and the folder of its run; the root for a damaged record."""
     for path in sorted(_folder(root).glob("*.json")):
         try:
             run = json.loads(path.read_text(encoding="utf-8"))["run"]

@@ -1,4 +1,4 @@
-"""Which baseline a run is behind on its validation split, by the metric that chose the epoch."""
+"""Whether a baseline is better than the towers on the validation split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ FIRST_LOOK = "sweep=first_look, which compares recipes of other kinds"
 
 @dataclass(frozen=True)
 class WorseThanBaseline:
-    """A baseline that is ahead of the towers.
+    """A baseline that is better than the towers.
 
     Attributes:
         baseline: its name.
         metric: as `valid/recall_at_20`.
-        its: figure.
-        ours: the towers'.
+        its: value of the baseline.
+        ours: value of the towers.
     """
 
     baseline: str
@@ -36,11 +36,11 @@ class WorseThanBaseline:
 
 
 def suggestion(lesson: str, settings: Mapping[str, Any]) -> str:
-    """Return what to try: a first look at other recipes, then what of a lesson is not set yet.
+    """Return what to try: a first look at other recipes, then the overrides that are not set yet.
 
     Args:
-        lesson: overrides, separated by spaces.
-        settings: of the run that is behind.
+        lesson: overrides that may help, separated by spaces.
+        settings: of the run.
     """
     known = flat(settings)
     left = [text for text in lesson.split() if not _is_set(text, known)]
@@ -48,15 +48,15 @@ def suggestion(lesson: str, settings: Mapping[str, Any]) -> str:
 
 
 def _is_set(text: str, known: Mapping[str, object]) -> bool:
-    """Tell whether a key has its value; a choice is known by its class, which is called as its file is."""
+    """Return whether a key has its value; a choice is recognized by its class."""
     key, _, value = text.partition("=")
     return str(known.get(key)).lower() in (value, value.replace("_", ""))
 
 
 def worse_than_baseline(result: Result) -> WorseThanBaseline | None:
-    """Return the best baseline on the validation split if the towers are behind it; None if they are not.
+    """Return the best baseline on the validation split if it is better than the towers, else None.
 
-    Nor where the metric says nothing of baselines, as those of labels, or the towers were not validated.
+    None too if baselines have no value of the metric (label metrics), or the towers were not validated.
     """
     metric = result.training.monitor
     ours = result.metrics.get(metric)

@@ -5,7 +5,7 @@ Shapes: n rows of the catalogue.
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,29 @@ from twotower.serving.requests import choices
 
 
 class Attributes:
-    """Raw values of the bundle's items and of those put in since, by row.
+    """Raw values by row: first those of a table, then `records`, one for each later row.
 
-    A column is prepared when a request first names it. Adding excludes everything else; the rest is safe from
-    several threads. `table` has no ids; `label` is the column that names an item for people.
+    A column is prepared when a request first names it. Reading is thread-safe; appending to `records` is not.
+
+    Args:
+        table: raw values of the bundle, without the ids.
+        features: features that read the columns.
+        label: column that names an item for people, if there is one.
+        records: raw values of later rows; the owner appends to it.
     """
 
-    def __init__(self, table: pd.DataFrame, features: FeatureTable, label: str | None) -> None:
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        features: FeatureTable,
+        label: str | None,
+        records: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self._table = table
         self.columns = set(map(str, table.columns))  # those on which there is no condition too
         self._label = label
         self._features = {feature.column: feature for feature in features.features.values()}
-        self._records: list[Mapping[str, Any]] = []
+        self._records = records
         self._columns: dict[str, tuple[AttributeColumn | None, int]] = {}
         self._lock = threading.Lock()
 
@@ -40,10 +51,6 @@ class Attributes:
         """The columns that conditions may name, and what they hold: `text`, `number` or `tags`."""
         found = {name: self._column(name) for name in map(str, self._table.columns)}
         return {name: column.kind for name, column in found.items() if column is not None}
-
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Take in the raw values of the next row."""
-        self._records.append(record)
 
     def of(self, row: int) -> dict[str, Any]:
         """Return the raw values of a row as plain values, None where one is missing."""

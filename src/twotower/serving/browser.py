@@ -176,7 +176,7 @@ class Browser:
 
     @cached_property
     def _plane(self) -> CatalogueMap:
-        return CatalogueMap.of(np.asarray(self._bundle.model.layout.tower(self._bundle.item_vectors)))
+        return CatalogueMap.of(np.asarray(self._bundle.model.layout.tower(self._bundle.item_embeddings)))
 
     def map(self) -> dict[str, Any]:
         """Return the catalogue in two dimensions as it is now, on the axes of the bundle's items.
@@ -205,7 +205,7 @@ class Browser:
 
     def _vectors(self, rows: Rows) -> Floats:
         """Return what the tower says; the bias is no likeness."""
-        return self._bundle.model.layout.tower(self._catalogue.items.vectors(rows))
+        return self._bundle.model.layout.tower(self._catalogue.items.embeddings(rows))
 
 
 def as_shown(recommendation: Recommendation) -> dict[str, Any]:

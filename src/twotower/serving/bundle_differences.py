@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from twotower.bundle.layout import ITEM_VECTORS
+from twotower.bundle.layout import ITEM_EMBEDDINGS
 from twotower.bundle.read import Bundle
 
 OF_THE_MACHINE = frozenset({"output_root", "console", "reuse", "cache", "debug", "launcher", "tracker"})
@@ -39,7 +39,7 @@ def _facts(bundle: Bundle) -> dict[str, str]:
         "number of users": f"{manifest.num_users:,}",
         "number of interactions": f"{len(bundle.history.items):,}",
         "version of twotower": str(manifest.versions.get("twotower")),
-        "embeddings of items": f"SHA-256 {manifest.files[ITEM_VECTORS].sha256}",
+        "embeddings of items": f"SHA-256 {manifest.files[ITEM_EMBEDDINGS].sha256}",
     }
     if manifest.has_times:
         facts["end of the data"] = f"{datetime.fromtimestamp(bundle.request_time, UTC):%Y-%m-%d %H:%M} UTC"

@@ -114,10 +114,10 @@ def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows,
     """
     gone = built[~items.live(built)]
     fresh.remove(gone)
-    for row, vector in zip(gone.tolist(), items.vectors(gone), strict=True):
+    for row, vector in zip(gone.tolist(), items.embeddings(gone), strict=True):
         counter.removed(row, vector)
     new = np.flatnonzero(items.live_mask()[num_rows:]).astype(np.int64) + num_rows + 1
     if len(new):
-        fresh.add(items.vectors(new), new)
-        for vector in items.vectors(new):
+        fresh.add(items.embeddings(new), new)
+        for vector in items.embeddings(new):
             counter.added(vector)

@@ -1,4 +1,4 @@
-"""What the words of events stand for in a bundle."""
+"""The event types of a bundle, such as `view` or `buy`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ from twotower.serving.requests import choices, listed
 
 @dataclass(frozen=True)
 class EventType:
-    """What a user did with an item: its role, and what the towers know it as, 0 where they do not."""
+    """The role of an event and its row in the event embedding, 0 if the towers have none."""
 
     role: Role = "positive"
     code: int = 0
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is written down at all."""
+        """Whether the event is stored."""
         return self.role != "ignored"
 
     @property
     def is_of_history(self) -> bool:
-        """Whether it enters the user's history."""
+        """Whether the event enters the history of the user."""
         return self.role in ("positive", "train", "history")
 
 
 class EventTypes:
-    """The words a bundle knows: those of its data, and those that its data could have had."""
+    """Event types by name: those in the data of the bundle, and those that its settings define."""
 
     def __init__(self, manifest: Manifest) -> None:
         known = {word: EventType("positive", code) for code, word in enumerate(manifest.event_types, start=1)}
@@ -40,7 +40,7 @@ class EventTypes:
         self._known = known | told
 
     def types_of(self, words: Sequence[Any] | None, num_items: int) -> list[EventType]:
-        """Return what was done with each item of a session; without words, all were chosen."""
+        """Return the event type of each item of a session; None means all are positive interactions."""
         if words is None:
             return [EventType()] * num_items
         found = [self.type_of(word, "history_events") for word in listed(words, "history_events", "words")]
@@ -51,7 +51,7 @@ class EventTypes:
         return found
 
     def type_of(self, word: str | None, part: str = "event") -> EventType:
-        """Return what a word stands for; None is an item that the user chose. Raises InputError."""
+        """Return the event type of a name; None is a positive interaction. Raises InputError."""
         if word is None:
             return EventType()
         found = self._known.get(word) if isinstance(word, str) else None

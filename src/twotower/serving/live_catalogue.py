@@ -28,7 +28,7 @@ class PreparedItem:
 
     item_id: ItemId
     record: Mapping[str, Any]
-    vector: Floats
+    embedding: Floats
     history_vector: Floats
 
 
@@ -41,13 +41,13 @@ class LiveCatalogue:
         self._label = bundle.item_label
         self._layout = bundle.model.layout
         labels = None if self._label is None else bundle.item_table[self._label]
-        vectors = bundle.item_vectors
-        self.items = LiveItems(bundle.items, labels, vectors, self._layout.tower_width)
+        embeddings = bundle.item_embeddings
+        self.items = LiveItems(bundle.items, labels, embeddings, self._layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)
-        self.attributes = Attributes(table, bundle.model.items, self._label)
+        self.attributes = Attributes(table, bundle.model.items, self._label, self.items.records)
         self.index = bundle.index
         self.lock = ReadWriteLock()
-        self._drift = DriftCounter(vectors, len(vectors))
+        self._drift = DriftCounter(embeddings, len(embeddings))
         self._rebuilding = threading.Lock()
 
     def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
@@ -68,7 +68,7 @@ class LiveCatalogue:
         vectors, history_vectors = self._towers.embed_items(encoded)
         rows = self._bundle.items.rows(keys)
         known, vectors = rows > 0, vectors.copy()
-        before = self._bundle.item_vectors[rows[known] - 1]
+        before = self._bundle.item_embeddings[rows[known] - 1]
         vectors[known] = self._layout.with_biases_of(vectors[known], before)
         for key, fits in zip(keys, are_valid(vectors) & are_valid(history_vectors), strict=True):
             if not fits:
@@ -93,23 +93,19 @@ class LiveCatalogue:
         ]
         if kept:
             new = self.items.num_rows + 1 + np.arange(len(kept), dtype=np.int64)
-            self.index.add(np.stack([items[position].vector for position in kept]), new)
+            self.index.add(np.stack([items[position].embedding for position in kept]), new)
             self.take_out(rows[kept][offered[kept]])
-            for position in kept:
-                self._add(items[position])
+            for item in (items[position] for position in kept):
+                label = None if self._label is None else as_label(item.record.get(self._label))
+                self.items.add(item.item_id, item.embedding, label, item.record)
+                self._drift.added(item.embedding)
             self._towers.append(np.stack([items[position].history_vector for position in kept]))
         return [not was for was in offered]
-
-    def _add(self, item: PreparedItem) -> None:
-        label = None if self._label is None else as_label(item.record.get(self._label))
-        self.items.add(item.item_id, item.vector, label)
-        self.attributes.add(item.record)
-        self._drift.added(item.vector)
 
     def take_out(self, rows: Rows) -> None:
         """Stop offering the items of rows that are offered, [n]. The lock is held for writing."""
         self.index.remove(rows)
-        for row, vector in zip(rows.tolist(), self.items.vectors(rows), strict=True):
+        for row, vector in zip(rows.tolist(), self.items.embeddings(rows), strict=True):
             self.items.remove(row)
             self._drift.removed(row, vector)
 
@@ -136,7 +132,7 @@ class LiveCatalogue:
         with self._rebuilding:
             with self.lock.reading():
                 rows, num_rows = self.items.live_rows(), self.items.num_rows
-                vectors = self.items.vectors(rows)
+                vectors = self.items.embeddings(rows)
             if not len(rows):
                 return
             fresh = fresh_index(entry.spec, entry.search_args, vectors, rows)

@@ -1,10 +1,11 @@
-"""The catalogue as it is now: items of the bundle, items added since, and which of them are still offered.
+"""The live catalogue as one table: the items of the bundle, then the items that were added.
 
-Shapes: D embedding, n rows asked for.
+Shapes: D embedding, n requested rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ UserId = int | str
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One item, its score (the dot product of the embeddings), and its name for people, if there is one."""
+    """One item, its score (the dot product of the embeddings), and its label, if it has one."""
 
     item_id: ItemId
     score: float
@@ -31,29 +32,43 @@ Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
 SPARE_ROWS = 1024
 FEW = 16
-"""So few ids are looked up one by one."""
+"""Up to this many ids are looked up one by one."""
+NO_RECORD: Mapping[str, Any] = MappingProxyType({})
 
 
 class LiveItems:
-    """Ids, labels ([N], if there are any) and vectors (float32 [N, D]) of items; a row is never used twice.
+    """One row per version of an item: id, label, embedding, raw values, and whether it is offered.
 
-    A removed item keeps its row, because it stays in histories; added again or changed, it gets a new one.
-    Not safe from several threads by itself. The first `tower_dim` columns of a vector are the tower's, and
-    the rest a bias; None for all.
+    A row is never reused. A removed item keeps its row, because histories refer to it. An item that is added
+    again or changed gets a new row. Not thread-safe.
+
+    Args:
+        vocabulary: ids of the bundle's items, rows 1 to N.
+        labels: names for people, [N]; None if items have no label.
+        embeddings: the indexed vectors, float32 [N, D].
+        tower_dim: number of leading columns that are the tower's output, the rest is a bias; None means all.
+
+    Attributes:
+        records: raw values by column of each added row, in row order.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, labels: pd.Series | None, vectors: Floats, tower_dim: int | None = None
+        self,
+        vocabulary: Vocabulary,
+        labels: pd.Series | None,
+        embeddings: Floats,
+        tower_dim: int | None = None,
     ) -> None:
         self._vocabulary, self.is_text = vocabulary, vocabulary.is_text
-        self.num_known = len(vocabulary)  # whose rows come first
+        self.num_known = len(vocabulary)
+        self.records: list[Mapping[str, Any]] = []
         self._labels: list[str | None] = [None] * len(vocabulary)
         if labels is not None:
             self._labels = [as_label(each) for each in labels]
-        self._vectors = np.asarray(vectors)  # a plain view: rows of a mapped file take longer
-        self._new_vectors = np.zeros((0, vectors.shape[1]), dtype=np.float32)
+        self._embeddings = np.asarray(embeddings)  # a plain view is faster than a memory map
+        self._new_embeddings = np.zeros((0, embeddings.shape[1]), dtype=np.float32)
         self._tower_dim = tower_dim
-        self._lengths = self._lengths_of(vectors)
+        self._lengths = self._lengths_of(embeddings)
         self._live = np.ones(len(vocabulary), dtype=np.bool_)
         self._first = np.arange(len(vocabulary) + 1)
         self._latest = self._first.copy()
@@ -63,12 +78,12 @@ class LiveItems:
 
     @property
     def num_rows(self) -> int:
-        """The highest row given so far."""
+        """The highest row in use."""
         return self.num_known + len(self._new_ids)
 
     @property
     def num_left_behind(self) -> int:
-        """Rows of items put in since that were removed, or that a later row has taken the place of."""
+        """Number of added rows that are no longer offered: removed, or replaced by a later row."""
         return len(self._new_ids) - int(np.count_nonzero(self.live_mask()[self.num_known :]))
 
     def rows(self, ids: Sequence[Any]) -> Rows:
@@ -82,7 +97,7 @@ class LiveItems:
         return rows
 
     def live(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which of these rows [n] are offered; row 0 is not."""
+        """Return which rows [n] are offered; row 0 is not."""
         found: NDArray[np.bool_] = (rows > 0) & self._live[np.maximum(rows, 1) - 1]
         return found
 
@@ -95,11 +110,11 @@ class LiveItems:
         return self._live[: self.num_rows]
 
     def latest(self, rows: Rows) -> Rows:
-        """Return the latest row of the item of each row: another one where it was put in again."""
+        """Return the latest row of the item of each row; it differs if the item was changed."""
         return self._latest.take(rows)
 
     def first(self, rows: Rows) -> Rows:
-        """Return the first row of the item of each row: the bundle's, where the bundle knows the item."""
+        """Return the first row of the item of each row: the row in the bundle, if the bundle has the item."""
         return self._first.take(rows)
 
     def id_of(self, row: int) -> ItemId:
@@ -110,7 +125,7 @@ class LiveItems:
         return known
 
     def label_of(self, row: int) -> str | None:
-        """Return the name of a row's item for people, None where there is none."""
+        """Return the label of a row, None if it has none."""
         return self._labels[row - 1]
 
     def ids_of(self, rows: Rows) -> list[ItemId]:
@@ -120,65 +135,72 @@ class LiveItems:
         known: list[ItemId] = self._vocabulary.values[rows - 1].tolist()
         return known
 
-    def vectors(self, rows: Rows) -> Floats:
+    def embeddings(self, rows: Rows) -> Floats:
         """Return the embeddings of rows, [n, D]."""
         new = rows > self.num_known
         if not (self._new_ids and new.any()):
-            return self._vectors.take(rows - 1, axis=0)
-        found = np.empty((len(rows), self._vectors.shape[1]), dtype=np.float32)
-        found[~new] = self._vectors[rows[~new] - 1]
-        found[new] = self._new_vectors[rows[new] - self.num_known - 1]
+            return self._embeddings.take(rows - 1, axis=0)
+        found = np.empty((len(rows), self._embeddings.shape[1]), dtype=np.float32)
+        found[~new] = self._embeddings[rows[~new] - 1]
+        found[new] = self._new_embeddings[rows[new] - self.num_known - 1]
         return found
 
     def scores(self, rows: Rows | None, query: Floats) -> Floats:
-        """Return the scores of a query [D] for rows, or for every row ever given."""
+        """Return the scores of a query [D] for rows; None means all rows."""
         if rows is not None:
-            some: Floats = self.vectors(rows) @ query
+            some: Floats = self.embeddings(rows) @ query
             return some
-        new = self._new_vectors[: len(self._new_ids)]
-        return np.concatenate([self._vectors @ query, new @ query])
+        new = self._new_embeddings[: len(self._new_ids)]
+        return np.concatenate([self._embeddings @ query, new @ query])
 
     def cosines(self, row: int, query: Floats) -> Floats:
-        """Return the cosine between an item, of vector `query` [D], 0 in the bias, and every row."""
+        """Return the cosine between an item and every row; `query` [D] is its embedding with a bias of 0."""
         lengths = self._lengths[: self.num_rows]
         found: Floats = self.scores(None, query) / (lengths * lengths[row - 1])
         return found
 
-    def add(self, item_id: ItemId, vector: Floats, label: str | None) -> int:
-        """Take in an item that is not offered, and return its row: `num_rows` + 1 before the call."""
+    def add(
+        self,
+        item_id: ItemId,
+        embedding: Floats,
+        label: str | None,
+        record: Mapping[str, Any] = NO_RECORD,
+    ) -> int:
+        """Append a row for an item that is not offered; returns the row."""
         row = self.num_rows + 1
         if row > len(self._live):
-            self._grow(max(SPARE_ROWS, len(self._new_vectors)))
+            self._grow(max(SPARE_ROWS, len(self._new_embeddings)))
         known = int(rows_of(self._vocabulary, [item_id])[0])
         new = self._new_rows.setdefault(item_id, [])
         new.append(row)
         earlier = [*([known] if known else []), *new]
         self._latest[earlier] = row
         self._first[row] = earlier[0]
-        self._new_vectors[row - self.num_known - 1] = vector
-        self._lengths[row - 1] = self._lengths_of(vector[None])[0]
+        self._new_embeddings[row - self.num_known - 1] = embedding
+        self._lengths[row - 1] = self._lengths_of(embedding[None])[0]
         self._live[row - 1] = True
         self._new_ids.append(item_id)
         self._labels.append(label)
+        self.records.append(record)
         self.num_live += 1
         return row
 
     def _grow(self, spare: int) -> None:
-        """Make room; the bundle's vectors stay where they are, since copying a large catalogue takes long."""
-        self._new_vectors = np.pad(self._new_vectors, ((0, spare), (0, 0)))
+        """Reserve rows; the embeddings of the bundle are not copied."""
+        self._new_embeddings = np.pad(self._new_embeddings, ((0, spare), (0, 0)))
         self._lengths = np.pad(self._lengths, (0, spare))
         self._live = np.pad(self._live, (0, spare))
         self._first = np.pad(self._first, (0, spare))
         self._latest = np.pad(self._latest, (0, spare))
 
-    def _lengths_of(self, vectors: Floats) -> Floats:
-        """Return the lengths of the tower's part of vectors, 1 where it is zero: the cosine is 0 then."""
-        tower = vectors[:, : self._tower_dim]
+    def _lengths_of(self, embeddings: Floats) -> Floats:
+        """Return the lengths of the tower outputs, 1 where a length is 0, so that its cosine is 0."""
+        tower = embeddings[:, : self._tower_dim]
         lengths: Floats = np.sqrt(np.einsum("nd,nd->n", tower, tower))
         return np.where(lengths > 0, lengths, np.float32(1))
 
     def remove(self, row: int) -> None:
-        """Stop offering the item of a row that is offered."""
+        """Stop offering a row that is offered."""
         self._live[row - 1] = False
         self.num_live -= 1
 

@@ -1,6 +1,6 @@
-"""A batch of requests: checked one by one, embedded and searched for together.
+"""A batch of requests: checked one by one, embedded and searched together.
 
-Shapes: B requests that are right, L history positions, D embedding.
+Shapes: B valid requests, L history positions, D embedding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ INVALID_EMBEDDING = (
 
 @dataclass(frozen=True, eq=False)
 class _ValidRequest:
-    """A request that is right: time in unix seconds, context as the towers take it."""
+    """A checked request: time in unix seconds, context as the towers take it."""
 
     user_context: UserContext
     context: Mapping[str, Any]
@@ -49,7 +49,7 @@ class _ValidRequest:
 
 
 class RequestHandler:
-    """From requests to rows; the caller holds the catalogue still."""
+    """Computes the top items of requests; the caller holds the lock of the catalogue for reading."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class RequestHandler:
         self._event_types = event_types
 
     def best(self, requests: Sequence[Request]) -> list[TopItems | InputError]:
-        """Answer each request, or say what is wrong with it; one pass of the user tower for all."""
+        """Return top items or an error for each request, with one forward pass of the user tower."""
         found: list[_ValidRequest | InputError] = [self._asked(request) for request in requests]
         asked = [each for each in found if isinstance(each, _ValidRequest)]
         if not asked:
@@ -83,7 +83,7 @@ class RequestHandler:
         return [each if isinstance(each, InputError) else next(embedded) for each in found]
 
     def _embedded(self, asked: Sequence[_ValidRequest]) -> Floats:
-        """Embed who asks, [B, D]: whatever the user tower is told of a request, it is told here."""
+        """Return user embeddings, [B, D]."""
         features = self._profiles.encoded([each.user_context for each in asked])
         if any(each.context for each in asked):
             features |= self._contexts.encode([dict(each.context) for each in asked])
@@ -94,7 +94,7 @@ class RequestHandler:
         return self._towers.embed_users(features, rows, times, now, events)
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
-        """Return what may be recommended; see `Request`. Raises InputError as `Retriever.recommend`."""
+        """Return which items may be recommended; see `Request`. Raises InputError."""
         items = self._catalogue.items
         k = checked_k(k)
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
@@ -126,7 +126,7 @@ class RequestHandler:
         return _ValidRequest(user_context, context, found, now, choice)
 
     def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
-        """Return what the user has, and then what the session has; and the time now."""
+        """Return the history of the user followed by the session, and the time of the request."""
         now = self._request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
@@ -152,7 +152,7 @@ class RequestHandler:
 
 
 def _distinct(rows: Rows, items: LiveItems) -> Rows:
-    """Return those of some rows that are offered, ascending, each once."""
+    """Return the distinct offered rows, ascending."""
     rows = np.sort(rows)
     kept = items.live(rows)
     kept[1:] &= rows[1:] != rows[:-1]

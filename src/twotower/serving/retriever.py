@@ -1,4 +1,4 @@
-"""The reader of a bundle: recommends, and takes items and events in while it does."""
+"""Recommendations from a bundle, with live changes of items, users and events."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +20,14 @@ from twotower.serving.user_profiles import UserProfiles
 
 
 class Retriever:
-    """Answers from a bundle; safe from several threads.
+    """Recommends items from a bundle. Thread-safe.
 
-    What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
-    Items, profiles and events that came in live in this object, not in the bundle; what raises an error has
-    changed nothing. `version` is the name of the bundle's run and the first of its manifest's own checksum.
-    Whoever reads several things of `catalogue`, `users` and `profiles` in one state holds the first's lock.
+    `Request` describes the arguments of requests. Live changes (items, profiles, events) are stored in this
+    object, not in the bundle. A method that raises an error has changed nothing. To read `catalogue`, `users`
+    and `profiles` in one consistent state, hold `catalogue.lock` for reading.
+
+    Attributes:
+        version: name of the run of the bundle, and the first digits of the checksum of its manifest.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -42,46 +44,46 @@ class Retriever:
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
-        """Verify and read a bundle, which may name, and so run, code of these packages; or InputError."""
+        """Verify and read a bundle; it may run code of `trusted_packages`. Raises InputError."""
         try:
             return cls(read_bundle(Path(folder), trusted_packages))
         except InputError:
             raise
-        except Exception as error:  # what is in the files agrees, and cannot be served all the same
+        except Exception as error:  # the files are consistent, but the bundle cannot be served
             raise InputError(
                 f"{folder}: cannot be served ({type(error).__name__}: {error!s:.300})"
             ) from error
 
     @property
     def num_items(self) -> int:
-        """Items that are offered."""
+        """Number of offered items."""
         return self._items.num_live
 
     @property
     def num_left_behind(self) -> int:
-        """Rows of items put in since that this object keeps though they are offered no more."""
+        """Number of added rows that are no longer offered."""
         return self._items.num_left_behind
 
     @property
     def item_ids(self) -> list[ItemId]:
-        """Ids of the items that are offered."""
+        """Ids of the offered items."""
         with self._lock.reading():
             return self._items.ids_of(self._items.live_rows())
 
     @property
     def user_ids(self) -> list[UserId]:
-        """Ids of the users the bundle knows, then of those whom only events or profiles know."""
+        """Ids of the users of the bundle, then of users with events or profiles only."""
         with self._lock.reading():
             return self.users.ids
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The columns that `where` may name, and what they hold: `text`, `number` or `tags`."""
+        """Columns that `where` can filter by -> `text`, `number` or `tags`."""
         with self._lock.reading():
             return self.catalogue.attributes.kinds
 
     def label(self, item_id: ItemId) -> str | None:
-        """Return the name of an item for people, None where there is none; UnknownItem if it never was."""
+        """Return the label of an item, None if it has none. Raises UnknownItem."""
         with self._lock.reading():
             return self._items.label_of(int(known_rows(self._items, [item_id], "item_id", live=False)[0]))
 
@@ -104,12 +106,12 @@ class Retriever:
             return self.profiles.described(self.users.find(user_id))
 
     def history(self, user_id: UserId) -> list[ItemId]:
-        """Return what a user already has, oldest first, events included. Raises UnknownUser."""
+        """Return the item ids of a user's history, oldest first, including events. Raises UnknownUser."""
         with self._lock.reading():
             return self._items.ids_of(self.users.all(self.users.find(user_id))[1])
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Moment]) -> list[Recommendation]:
-        """Recommend to a user whom the bundle, an event or a profile knows; see `Request`, and InputError."""
+        """Recommend items to a user of the bundle, or with events or a profile. Raises InputError."""
         if user_id is None:  # which would mean a user who is described
             raise UnknownUser("user None: expected the id of a user; use recommend_new() for one without")
         return self.answer_one(Request(user_id, k=k, **rules))
@@ -122,11 +124,11 @@ class Retriever:
         history_times: Sequence[int] | None = None,
         **rules: Unpack[Rules],
     ) -> list[Recommendation]:
-        """Recommend to a user who is described; for the arguments see `Request`, and InputError."""
+        """Recommend items to a user without id; see `Request` for the arguments. Raises InputError."""
         return self.answer_one(Request(None, features, history, history_times, k=k, **rules))
 
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
-        """Answer several requests of one state of the catalogue; a wrong one does not harm the others.
+        """Answer several requests on one state of the catalogue; an invalid one does not affect the others.
 
         Towers and index see all requests at once, so scores can differ from those of single requests in the
         last digits (up to about 1e-6 of their size), and with them the order of items that are so close.
@@ -140,22 +142,22 @@ class Retriever:
     def similar(
         self, item_id: ItemId, k: int = 10, where: Mapping[str, Any] = NOTHING
     ) -> list[Recommendation]:
-        """Return the items nearest to an item by angle (cosine), without itself; or InputError."""
+        """Return the most similar items by cosine, without the item itself. Raises InputError."""
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "item_id", live=True)
             choice = self._answering.choice(k, None, [item_id], where)
-            query = self.bundle.model.layout.item_queries(self._items.vectors(rows))[0]
+            query = self.bundle.model.layout.item_queries(self._items.embeddings(rows))[0]
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:
-        """Answer one request. Raises InputError: what is wrong with it."""
+        """Answer one request. Raises InputError if it is invalid."""
         (found,) = self.answer([request])
         if isinstance(found, InputError):
             raise found
         return found
 
     def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
-        """Put in an item that is not offered; see `put_item`, and InputError where it is offered."""
+        """Add an item; see `put_item`. Raises InputError if the item is already offered."""
         (prepared,) = self.prepare_items([(item_id, features)])
         with self._lock.writing():
             if self._items.live(self._items.rows([prepared.item_id]))[0]:
@@ -166,7 +168,7 @@ class Retriever:
             self.catalogue.put([prepared])
 
     def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> bool:
-        """Put in an item, found by every request made after this returns; tell whether it is new.
+        """Add or change an item, visible to every later request; returns whether it is new.
 
         The item tower embeds it from these features alone: what is left out counts as unknown, and so does
         the id, unless the bundle knows it. In later histories it counts where the history encoder reads item
@@ -192,7 +194,7 @@ class Retriever:
             known_rows(self._items, [item_id], "item_id", live=True)
 
     def remove_item(self, item_id: ItemId) -> None:
-        """Stop offering an item from the next request on, or UnknownItem; it stays in histories."""
+        """Stop offering an item; it stays in histories. Raises UnknownItem."""
         with self._lock.writing():
             rows = known_rows(self._items, [item_id], "item_id", live=True)
             self.catalogue.take_out(rows)
@@ -235,11 +237,11 @@ class Retriever:
                 self.users.add(key, row, when, did.code, did.role == "positive")
 
     def drift(self) -> Drift:
-        """Return how far the catalogue has moved since its index was built."""
+        """Return how much the catalogue has changed since its index was built."""
         return self.catalogue.drift()
 
     def rebuild(self) -> None:
-        """Build the index anew over what is offered; searches and changes go on, then it is swapped in."""
+        """Rebuild the index over the offered items; searches and changes continue meanwhile."""
         self.catalogue.rebuild()
 
     def _listed(self, best: TopItems) -> list[Recommendation]:

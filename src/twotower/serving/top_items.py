@@ -1,4 +1,4 @@
-"""The k best of the items each request allows: always k where k exist.
+"""The top k of the items that each request allows; fewer only if fewer are allowed.
 
 Shapes: Q requests, D embedding, n candidates, K results.
 """
@@ -15,16 +15,16 @@ from twotower.index.index import Index
 from twotower.serving.live_items import Floats, LiveItems, Rows
 
 SCAN_ROWS = 10_000
-"""So few allowed items are looked at one by one.
+"""Up to this many allowed items are scored directly.
 
 Of a million in 64 dimensions 10,000 took 0.4 ms, 20,000 1.4 ms, and 0.5 ms by cells, fetching enough.
 """
 
 SPARE = 1.5
-"""More is fetched than the share of allowed items calls for, since they do not lie evenly."""
+"""Factor on the number of fetched items, because allowed items are not evenly distributed."""
 
 SMALLEST_SEARCH = 32
-"""Fewer items cost an index no less time."""
+"""Smallest k of a search: fewer results are not faster."""
 
 FIRST_SEARCH = 2
 """An exact index is asked for so many times k first: that most of the best are excluded is rare.
@@ -37,7 +37,7 @@ TopItems = tuple[Rows, Floats]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which items, k where so many are left, a request may be answered with; None allows all.
+    """Number of results, excluded rows and allowed rows (None allows all) of a request.
 
     Rows are distinct, ascending and offered.
     """

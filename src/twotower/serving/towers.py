@@ -32,7 +32,7 @@ class TorchTowers:
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.model
         self.length = self._model.history.config.length
-        self._history = HistoryVectors(self._model, history_vectors(self._model, bundle.item_vectors))
+        self._history = HistoryVectors(self._model, history_vectors(self._model, bundle.item_embeddings))
 
     def embed_users(
         self,

@@ -80,7 +80,7 @@ def write_vectors(
 
 
 def _of_items(bundle: Bundle) -> Callable[[np.ndarray], Floats]:
-    return lambda rows: bundle.item_vectors[rows - 1]
+    return lambda rows: bundle.item_embeddings[rows - 1]
 
 
 def _of_users(

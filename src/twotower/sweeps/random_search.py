@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
-class Random(Search):
+class RandomSearch(Search):
     """Every trial is drawn by itself, evenly over the space.
 
     Reference: Bergstra and Bengio 2012, "Random search for hyper-parameter optimization".

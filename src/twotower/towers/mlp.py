@@ -1,6 +1,6 @@
-"""The tower of this house: join the blocks, run an MLP, scale."""
+"""The default tower: concatenate the blocks, apply an MLP, normalise."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Annotated, Literal
 
 import torch
@@ -49,6 +49,15 @@ class Mlp(ScaledTower):
         """On the joined blocks and the residual, while training."""
         residual: str | None = None
         """Name of the block added to the output (projected if its width differs)."""
+
+        def reads(self, blocks: Set[str]) -> Set[str]:
+            """Return all blocks, or only the residual if there are no layers; see `Tower.Config.reads`."""
+            return blocks if self.widths is not None else {self.residual or ""} & blocks
+
+        def unused(self) -> Iterable[tuple[str, str]]:
+            """Yield the settings of hidden layers where there are none; see `Config.unused`."""
+            for field in {"activation", "dropout"} & self.model_fields_set if not self.widths else ():
+                yield field, "it acts on hidden layers, and `widths` has none; set widths=[128]"
 
         def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
             """Refuse a residual that is no block, and no layers without a residual."""

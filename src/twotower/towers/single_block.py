@@ -1,6 +1,6 @@
 """The smallest tower: one block, as it is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Literal
 
 from torch import Tensor, nn
@@ -31,6 +31,10 @@ class SingleBlock(ScaledTower):
         """Of the block's numbers, while training."""
         normalise: Literal["l2", "layer_norm", "none"] = "none"
         """See `ScaledTower`."""
+
+        def reads(self, blocks: Set[str]) -> Set[str]:
+            """Return the one block; see `Tower.Config.reads`."""
+            return {self.block} & blocks
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse a name that is no block."""

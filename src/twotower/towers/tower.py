@@ -1,6 +1,7 @@
 """What every tower is given and what it returns."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Set
 
 from torch import Tensor, nn
 
@@ -27,6 +28,10 @@ class Tower(Component, nn.Module, ABC):
         def remedy(self, key: str) -> str:
             """Return what to set for unit vectors; `key` is where this choice stands."""
             return f"choose a {key} of unit vectors"
+
+        def reads(self, blocks: Set[str]) -> Set[str]:
+            """Return the blocks, of those given, that the embedding depends on."""
+            return blocks
 
         def build(self, block_dims: dict[str, int], embedding_dim: int) -> "Tower":
             """Build the tower, untrained."""

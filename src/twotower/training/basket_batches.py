@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
-from twotower.training.batches import Batch, TrainBatches
+from twotower.scoring.batch import Batch
+from twotower.training.batches import TrainBatches
 from twotower.training.history_windows import there_are
 
 
@@ -104,7 +105,7 @@ class BasketBatches(TrainBatches):
             positives=torch.from_numpy(self.examples.items[taken].astype(np.int64)),
             request_times=torch.from_numpy(asked),
             weights=torch.from_numpy(weights.astype(np.float32)),
-            owners=torch.from_numpy(owners),
+            positive_to_user=torch.from_numpy(owners),
         )
 
     def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:

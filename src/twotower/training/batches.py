@@ -1,13 +1,11 @@
 """The batches that training examples come in.
 
-Shapes: P positives of a batch, S shown negatives behind them, B users or histories (P + S, unless examples
+Shapes: P positives of a batch, S impressions behind them, B users or histories (P + S, unless examples
 share them), L history positions, K known items, O own candidates.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +14,9 @@ from torch import Tensor
 
 from twotower.config.memory import usable_bytes
 from twotower.data.interactions import Interactions
+from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import Slots
-from twotower.training.examples import OwnShown, examples_of
+from twotower.training.examples import OwnImpressions, examples_of
 from twotower.training.history_windows import HistoryWindows, there_are
 from twotower.training.order import BlockOrder, Order
 
@@ -28,59 +27,6 @@ BYTES_AN_INTERACTION = 12
 """Of a log on the disk; one that takes half the memory is read block by block."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Examples: a user, an item and what came before it. First the positives, then the shown negatives.
-
-    What there is much of is int32: summing histories of 300 takes four fifths of its time in int64.
-
-    Attributes:
-        users: [P + S] int64 user rows.
-        positives: [P] int64 item rows.
-        history_rows: [B, L] int32 item rows, right-aligned, 0 = padding.
-        history_times: [B, L] int64 unix seconds.
-        request_times: [P + S] int64 unix seconds of the interaction.
-        weights: [P + S] float32.
-        known_positives: [K] int32, ascending: with
-        known_items: [K] int32, every item that the user of a position has in the train log.
-        number: of the batch, counted from the start of the training; decides all its random draws.
-        shown_items: [S] int64 item rows; there are some only for losses that take labelled examples.
-        own_rows: [P, O] int64 item rows shown to the positive's own user, 0 = none; None for losses that do
-            not take candidates of their own.
-        context_rows: [P + S] int64 rows of the table of contexts, 0 = unknown; None where there is none.
-        history_events: [B, L] int32 codes of events, 0 = none; None where the data has no events.
-        slots: where in the histories each example [P + S] looks; None where each has one of its own.
-        owners: [P] int64, ascending: which of the users [B] each positive is of; None where each has its own.
-    """
-
-    users: Tensor
-    positives: Tensor
-    history_rows: Tensor
-    history_times: Tensor
-    request_times: Tensor
-    weights: Tensor
-    known_positives: Tensor
-    known_items: Tensor
-    number: int
-    shown_items: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    own_rows: Tensor | None = None
-    context_rows: Tensor | None = None
-    history_events: Tensor | None = None
-    slots: Slots | None = None
-    owners: Tensor | None = None
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device; Lightning calls it."""
-        if self.users.device == device:
-            return self
-        moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        if self.slots is not None:
-            moved["slots"] = self.slots.to(device)
-        return dataclasses.replace(self, **moved)
-
-
 class TrainBatches:
     """All batches of all epochs, addressed by their number: what makes a resumed training bit-identical.
 
@@ -89,13 +35,13 @@ class TrainBatches:
 
     Args:
         interactions: the training interactions, memory-mapped or not.
-        objective: batch size and weights. A batch holds that many positives and shown negatives together.
+        objective: batch size and weights. A batch holds that many positives and impressions together.
         history_length: L.
         strict: histories hold only items strictly earlier than the positive.
         seed: of the permutations.
         order_of: makes the order from what `Order` takes.
-        labelled: shown negatives are examples of their own, in one permutation with the positives.
-        num_own: O, how many shown negatives of its user a positive comes with at most; 0 for none.
+        labelled: impressions are examples of their own, in one permutation with the positives.
+        num_query_negatives: O, how many impressions of its user a positive comes with at most; 0 for none.
     """
 
     def __init__(
@@ -108,7 +54,7 @@ class TrainBatches:
         seed: int,
         order_of: Callable[[np.ndarray, int | None, int], Order] = Order,
         labelled: bool = False,
-        num_own: int = 0,
+        num_query_negatives: int = 0,
     ) -> None:
         self.interactions = interactions
         self.known_offsets, self.known_items = (
@@ -131,7 +77,9 @@ class TrainBatches:
         self.events = (
             None if interactions.events is None else HistoryWindows(interactions.events, history_length)
         )
-        self.own = OwnShown(interactions, num_own, seed) if num_own else None
+        self.query_negatives = (
+            OwnImpressions(interactions, num_query_negatives, seed) if num_query_negatives else None
+        )
         self.number = 0
 
     def __len__(self) -> int:
@@ -198,8 +146,10 @@ class TrainBatches:
             self.order = (BlockOrder if state["by_blocks"] else Order).like(self.order)
 
     def _positives_first(self, chosen: np.ndarray) -> np.ndarray:
-        is_shown = chosen >= self.examples.num_positives
-        return np.concatenate([chosen[~is_shown], chosen[is_shown]]) if is_shown.any() else chosen
+        is_impression = chosen >= self.examples.num_positives
+        return (
+            np.concatenate([chosen[~is_impression], chosen[is_impression]]) if is_impression.any() else chosen
+        )
 
     def _batch(
         self,
@@ -231,7 +181,7 @@ class TrainBatches:
             *self._known(users[:size], items[:size]),
             number,
             _int64(items[size:]),
-            None if self.own is None else _int64(self.own.draw(users[:size], number)),
+            None if self.query_negatives is None else _int64(self.query_negatives.draw(users[:size], number)),
             None if examples.context is None else _int64(examples.context[chosen]),
             None if self.events is None else _int32(self.events.before(ends, there)),
             slots,

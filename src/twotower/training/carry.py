@@ -106,7 +106,7 @@ def optimizer_start(
 def _start(
     names: Mapping[int, str], origins: Origins, state: Mapping[str, Any], optimizer: Optimizer
 ) -> None:
-    groups = optimizer.state_dict()["param_groups"]
+    new = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     before = [place for group in state["param_groups"] for place in group["params"]]
     if len(before) != len(parameters):
@@ -117,7 +117,7 @@ def _start(
         for number, (place, parameter) in enumerate(zip(before, parameters, strict=True))
         if (found := _carried(state["state"].get(place), parameter, origins.get(names[id(parameter)])))
     }
-    optimizer.load_state_dict({"state": carried, "param_groups": groups})
+    optimizer.load_state_dict(new | {"state": new["state"] | carried})
 
 
 def _carried(

@@ -95,7 +95,7 @@ def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:
     return np.lexsort((np.concatenate([first.times, second.times]), users))
 
 
-class OwnShown:
+class OwnImpressions:
     """Draws the shown negatives of a positive's own user, none twice and never an item that the user has.
 
     Args:

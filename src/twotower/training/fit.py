@@ -14,17 +14,16 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import FINAL, LAST, Checkpointing, delete_progress
-from twotower.training.callbacks.curves import Curves, EpochCallback
+from twotower.training.callbacks.curves import Curves
 from twotower.training.callbacks.divergence_guard import DivergenceGuard
-from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
+from twotower.training.callbacks.epoch_lines import EpochLines
 from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
 from twotower.training.compiled import compiled
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
-from twotower.training.trackers.tracker import Tracker
-from twotower.training.trainer import TrainerChoice
+from twotower.training.train_context import TrainContext
 
 LOG = logging.getLogger("twotower")
 
@@ -108,16 +107,12 @@ class StopAfter(pl.Callback):
 
 
 def fit(
+    context: TrainContext,
     module: RetrievalModule,
     batches: TrainBatches,
-    choice: TrainerChoice.Config,
-    folder: Path,
     name: str,
     callbacks: list[pl.Callback],
     epochs: int | None = None,
-    watch: EpochCallback | None = None,
-    draw: ProgressCallback | None = None,
-    tracker: Tracker | None = None,
 ) -> Fitted:
     """Train until the monitored metric gets no better, or for a given number of epochs.
 
@@ -125,31 +120,29 @@ def fit(
     the phase has ended, with which weights and how they came about; the other checkpoints are deleted then.
 
     Args:
+        context: settings, folder and callbacks.
         module: what is trained; validates if it has a validation.
         batches: of the train log.
-        choice: the trainer's settings.
-        folder: the run's.
         name: of the phase: its checkpoints go to `checkpoints/<name>/`.
         callbacks: to add.
         epochs: stop after this many, 0 for none, without validation.
-        watch: may stop the training for good.
-        draw: is shown how an epoch goes, if the settings say so too.
-        tracker: of the run; it is told what TensorBoard is told.
 
     Raises:
-        TrialPruned: it did.
+        TrialPruned: the epoch callback stopped the training.
     """
-    checkpoints = folder / "checkpoints" / name
+    choice, tracker = context.trainer, context.tracker
+    checkpoints = context.folder / "checkpoints" / name
     mode = None if module.validation is None else module.validation.mode(choice.monitor)
     keep = Checkpointing(choice, checkpoints, batches, mode)
-    clock, curves = Clock(batches), Curves(choice.monitor, watch)
-    draw, epoch_loss = draw if choice.progress_bar else None, EpochLoss()
+    clock, curves = Clock(batches), Curves(choice.monitor, context.epoch_callback)
+    draw = context.progress_callback if choice.progress_bar else None
+    epoch_loss = EpochLoss()
     arguments, patience = choice.arguments(epochs), choice.patience_epochs(len(batches))
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
         max_epochs=0 if epochs == 0 else choice.max_epochs,
         logger=[
-            Scalars(folder, _prefix(name), choice.monitor),
+            Scalars(context.folder, _prefix(name), choice.monitor),
             *(tracker.loggers(_prefix(name)) if tracker else ()),
         ],
         callbacks=[

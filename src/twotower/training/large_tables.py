@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 
 from twotower.features.encoders import LookupEncoder
 from twotower.towers.two_tower import TwoTower
@@ -28,6 +28,20 @@ def dense_tables(model: TwoTower) -> Iterator[tuple[str, int]]:
         yield "item_bias.sparse", len(biases)
 
 
+def sparse_parameters(model: TwoTower) -> list[Tensor]:
+    """Return the parameters whose gradients are sparse."""
+    tables = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
+    ]
+    if model.history.config.gives_sparse_gradients:
+        tables.append(model.history_table.weight)
+    if model.item_bias.config.gives_sparse_gradients:
+        tables.append(model.item_bias.get_parameter("biases"))
+    return tables
+
+
 def warn_of_large_tables(model: TwoTower) -> None:
     """Say which settings would have each step touch a batch's rows alone, where tables are large.
 
@@ -37,7 +51,8 @@ def warn_of_large_tables(model: TwoTower) -> None:
     if found := [(key, rows) for key, rows in dense_tables(model) if rows >= LARGE]:
         keys = " ".join(f"{key}=true" for key, _ in found)
         LOG.warning(
-            "warning: every step goes through all rows of a table of %s; %s steps those of the batch alone",
+            "warning: each step updates all rows of a table of %s rows; %s updates only the "
+            "rows in the batch",
             f"{max(rows for _, rows in found):,}",
             keys,
         )

@@ -1,7 +1,6 @@
 """The LightningModule: it passes batches to the components and logs their values."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,15 +11,18 @@ from torch.optim import Optimizer
 
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
-from twotower.losses.temperature import Temperature
-from twotower.negatives.candidates import Candidates
 from twotower.negatives.negatives import Negatives
-from twotower.towers.item_bias.item_bias import Prior
+from twotower.negatives.sampler import NegativeSampler
+from twotower.scoring.batch import Batch
+from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
-from twotower.training.batches import Batch
 from twotower.training.initialization.initialization import Initialization
+from twotower.training.large_tables import sparse_parameters
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.validation import Validation
+
+FUSED_DEVICES = ("cpu", "cuda")
+"""Devices for which torch has fused optimizer kernels."""
 
 
 class RetrievalModule(pl.LightningModule):
@@ -31,8 +33,8 @@ class RetrievalModule(pl.LightningModule):
 
     Args:
         model: the towers.
-        negatives: where candidates come from.
-        loss: what is minimised.
+        negatives: draws the negatives.
+        loss: minimised.
         optimizer: choice of optimizer and schedule.
         validation: ranks the validation users, or None where there is nothing to validate on.
         epoch_batches: batches of an epoch; the learning-rate schedule spans all epochs.
@@ -42,7 +44,7 @@ class RetrievalModule(pl.LightningModule):
     def __init__(
         self,
         model: TwoTower,
-        negatives: Negatives,
+        negatives: NegativeSampler,
         loss: Loss,
         optimizer: OptimizerChoice,
         validation: Validation | None,
@@ -53,6 +55,7 @@ class RetrievalModule(pl.LightningModule):
         self.model = model
         self.negatives = negatives
         self.loss = loss
+        self.scorer = Scorer(loss.config.scoring(), negatives.num_items)
         self.optimizer_choice = optimizer
         self.validation = validation
         self.epoch_batches = epoch_batches
@@ -92,21 +95,19 @@ class RetrievalModule(pl.LightningModule):
         return loss
 
     def loss_of(self, batch: Batch) -> Tensor:
-        """Encode, draw candidates, compute the loss."""
-        known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
-        if own_rows is None:
-            users_of = slice(len(batch.positives)) if batch.owners is None else batch.owners
-            own_rows = self.negatives.own_rows(batch.users[users_of], self.draws)
-        if self.loss.config.ranks:
-            candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
+        """Draw negatives, encode, compute the logits and the loss."""
+        if self.scorer.config.uses_negatives:
+            queries = batch.query_negatives
+            if queries is None:
+                to_user = batch.positive_to_user
+                users = batch.users[: len(batch.positives)] if to_user is None else batch.users[to_user]
+                queries = self.negatives.query_rows(users, self.draws)
+            negatives = self.negatives(batch.positives, self.draws, queries)
         else:
-            candidates = Candidates.none(batch.positives)
-        wanted = [batch.positives, batch.shown_items]
-        if own_rows is not None:  # where there is none, in place of the unknown item any other
-            wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
-        rows, places = self._joined(candidates.rows, torch.cat(wanted))
+            negatives = Negatives.none(batch.positives)
+        encoded = self.scorer.items(negatives, batch)
         users, items = self.model.encode_both(
-            rows,
+            encoded.rows,
             batch.users,
             batch.history_rows,
             batch.history_times,
@@ -115,52 +116,10 @@ class RetrievalModule(pl.LightningModule):
             batch.history_events,
             batch.slots,
         )
-        parts = places.split([*map(len, wanted)])
-        candidates = self._with_prior(candidates, batch, rows, parts)
-        # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
-        positives, shown, *own = (items.index_select(0, each) for each in parts)
-        own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]
-        num_candidates = len(candidates.rows)
-        of_candidates = items if len(rows) == num_candidates else items[:num_candidates]
-        return self.loss.of_batch(users, positives, of_candidates, candidates, batch.weights, shown, *own)
-
-    def _with_prior(
-        self, candidates: Candidates, batch: Batch, rows: Tensor, parts: Sequence[Tensor]
-    ) -> Candidates:
-        """Add whose each positive is, and what was known of items [R] at the time of each example.
-
-        Args:
-            candidates: of the batch.
-            batch: says who asked when.
-            rows: [R] of all items that are encoded, those of the candidates first.
-            parts: places in `rows` of positives, of shown negatives and, if there are any, of own candidates.
-        """
-        prior, owners = self.model.item_bias.prior(rows, batch.request_times), batch.owners
-        if prior is None:
-            return candidates if owners is None else dataclasses.replace(candidates, owners=owners)
-        lifts, moments = prior.lifts, prior.moments
-        positives, _, *own = (part.long() for part in parts)
-        of_positives = moments[: len(positives)] if owners is None else moments[owners]
-        num_candidates = len(candidates.rows)
-        if len(rows) > num_candidates:
-            prior = Prior(prior.lifts[:, :num_candidates].contiguous(), moments)
-        return dataclasses.replace(
-            candidates,
-            owners=owners,
-            prior=prior._replace(moments=of_positives if owners is None else moments),
-            positive_prior=lifts[of_positives, positives],
-            own_prior=lifts[of_positives[:, None], own[0].view(len(positives), -1)] if own else None,
-        )
-
-    def _joined(self, rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Return distinct rows and behind them those wanted besides, and where the wanted are."""
-        (places,) = self.negatives.places.among(rows, wanted)
-        absent = places < 0
-        if not bool(absent.any()):  # positives are candidates of most sources
-            return rows, places
-        others, inverse = wanted[absent].unique(return_inverse=True)
-        places[absent] = (inverse + len(rows)).to(places.dtype)
-        return torch.cat([rows, others]), places
+        self.negatives.remember(encoded.rows, items.detach())
+        every = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
+        losses = [self.loss.batch_mean(logits) for logits in every]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _log_step(self, batch_idx: int) -> None:
         """Log every so many steps, straight to the loggers: `self.log` costs a millisecond in every step."""
@@ -171,9 +130,8 @@ class RetrievalModule(pl.LightningModule):
         if not steps or (trainer.global_step + 1) % every:
             return
         figures = {"train/loss": float(self.latest_loss)}
-        temperature = getattr(self.loss, "temperature", None)
-        if isinstance(temperature, Temperature):
-            figures["train/temperature"] = float(temperature.value.detach())
+        if self.scorer.temperature is not None:
+            figures["train/temperature"] = self.temperature
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         for logger in trainer.loggers:
             logger.log_metrics(figures, trainer.global_step)
@@ -181,8 +139,8 @@ class RetrievalModule(pl.LightningModule):
     @property
     def temperature(self) -> float:
         """What the loss divides scores by as it is now; 1 where it does not."""
-        temperature = getattr(self.loss, "temperature", None)
-        return float(temperature.value.detach()) if isinstance(temperature, Temperature) else 1.0
+        temperature = self.scorer.temperature
+        return 1.0 if temperature is None else float(temperature.value.detach())
 
     def on_validation_epoch_start(self) -> None:
         """Embed the catalogue once."""
@@ -201,7 +159,10 @@ class RetrievalModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""
-        optimizer = self.optimizer_choice.optimizer(p for p in self.parameters() if p.requires_grad)
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
+        fused = self.device.type in FUSED_DEVICES and not self.trainer.gradient_clip_val
+        optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
         if self.start_optimizer is not None:
             self.start_optimizer(optimizer)
         # Not trainer.estimated_stepping_batches: asking for it sets up the data before a checkpoint's loader

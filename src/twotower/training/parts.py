@@ -55,7 +55,7 @@ def build_module(
     trained_items = np.bincount(interactions.items, minlength=num_items + 1) > 0
     width, source_paths = config.tower_width, dataset.source_paths
     seen_users, seen_items = interactions.counts() > 0, trained_items
-    if config.negatives.most_shown() and interactions.impressions is not None:
+    if config.negatives.max_impressions() and interactions.impressions is not None:
         seen_users = seen_users | (interactions.impressions.counts() > 0)
         seen_items = seen_items | (np.bincount(interactions.impressions.items, minlength=num_items + 1) > 0)
     users = fit_features(
@@ -78,9 +78,8 @@ def build_module(
     check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
     model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
-    model.item_bias.initialise(
-        interactions, getattr(config.loss, "temperature", 1.0), config.loss.score_power
-    )
+    scoring = config.loss.scoring()
+    model.item_bias.initialise(interactions, scoring.temperature or 1.0, scoring.power)
     frequencies = config.objective.build().frequencies(interactions, num_items, shares)
     return RetrievalModule(
         model,
@@ -120,13 +119,13 @@ def build_batches(
     Raises:
         InputError: one takes more memory than there is, or negatives are asked for that the log lacks.
     """
-    history, num_shown = config.history, config.negatives.most_shown()
-    if num_shown and not (interactions.impressions is not None and len(interactions.impressions)):
+    history, num_impressions = config.history, config.negatives.max_impressions()
+    if num_impressions and not (interactions.impressions is not None and len(interactions.impressions)):
         raise InputError(
             "negatives: nothing of the train log was shown in vain (a label of 0, or below "
             "data.label_threshold; an event of the role negative); use negatives=uniform"
         )
-    labelled = bool(num_shown) and config.loss.shown == "examples"
+    labelled = bool(num_impressions) and config.loss.impressions == "examples"
     batches = config.objective.build().batches(
         interactions,
         history_length=history.length,
@@ -134,7 +133,7 @@ def build_batches(
         seed=config.seed,
         order_of=order_of,
         labelled=labelled,
-        num_own=num_shown if config.loss.shown == "candidates" else 0,
+        num_query_negatives=num_impressions if config.loss.impressions == "query_negatives" else 0,
     )
     size = min(batches.batch_size, batches.order.size)
     what = f"the histories of a batch, {size:,} of {history.length:,} items,"

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,12 +14,11 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.indexing import Indexed
 from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
-from twotower.training.callbacks.curves import EpochCallback
-from twotower.training.callbacks.epoch_lines import ProgressCallback
-from twotower.training.callbacks.index import BuildIndex
+from twotower.training.callbacks.build_index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.empty_histories import warn_of_empty_histories
 from twotower.training.fit import Fitted, fit
@@ -39,8 +38,7 @@ from twotower.training.phase_files import (
     same_data,
 )
 from twotower.training.random_start import Attempt, better_attempt
-from twotower.training.trackers.tracker import Tracker
-from twotower.training.trainer import TrainerChoice
+from twotower.training.train_context import TrainContext
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -65,6 +63,7 @@ class Trained:
         epoch_steps: of the first phase; see `Fitted`.
         chosen: of the last phase; see `Fitted`.
         initialization: see `compared_initializations`.
+        indexed: the index of these weights; None if this process has not built it.
     """
 
     model: TwoTower
@@ -78,18 +77,14 @@ class Trained:
     epoch_steps: int
     chosen: dict[str, float | None] = field(default_factory=dict)
     initialization: Mapping[str, Any] = field(default_factory=dict)
+    indexed: Indexed | None = None
 
 
 def train_towers(
     config: TrainingConfig,
     dataset: RetrievalDataset,
     evaluator: Evaluator,
-    folder: Path,
-    rehearse_index: Callable[[], object],
-    index_catalogue: Callable[[TwoTower], None],
-    watch: EpochCallback | None = None,
-    draw: ProgressCallback | None = None,
-    tracker: Tracker | None = None,
+    context: TrainContext,
 ) -> Trained:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
 
@@ -99,33 +94,29 @@ def train_towers(
         config: of the training.
         dataset: split and encoded.
         evaluator: of the validation split.
-        folder: the run's.
-        rehearse_index: called before anything is trained.
-        index_catalogue: called with the final weights at the end of the last phase.
-        watch: is shown the monitored metric after each epoch of the first phase; may stop the training.
-        draw: is shown how an epoch goes, in the place of what it was shown before.
-        tracker: of the run, beside TensorBoard.
+        context: settings, folder and callbacks; the epoch callback is called in the first phase only.
 
     Raises:
-        TrialPruned: the watcher did.
+        TrialPruned: the epoch callback stopped the training.
     """
     to_train, initialization = partial(_to_train, config, dataset), config.initialization.build()
     module, batches = to_train(initialization, dataset.train, evaluator)
     warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
-    same_data(folder, dataset.identity)
-    last = BuildIndex(index_catalogue)
+    same_data(context.folder, dataset.identity)
+    last = BuildIndex(context.index_catalogue)
     refit = config.trainer.refit
-    phase = partial(run_phase, config.trainer, folder, draw=draw, tracker=tracker)
-    rehearsal = Rehearsal(rehearse_index, batches)
+    rehearsal = Rehearsal(context.rehearse_index, batches)
     ends_here = not refit and not initialization.informed
-    first = phase(FIT, module, batches, [rehearsal, last] if ends_here else [rehearsal], watch=watch)
+    first = run_phase(context, module, batches, FIT, [rehearsal, last] if ends_here else [rehearsal])
 
     def train_from_random() -> Attempt:
         again = Random.Config().build()
         module, batches = to_train(again, dataset.train, evaluator)
-        asked = None if watch is None else lambda epoch, _: watch(epoch, None)  # of the time alone
-        return Attempt(again, module, phase(FIT_RANDOM, module, batches, [], watch=asked))
+        callback = context.epoch_callback
+        time_only = None if callback is None else lambda epoch, _: callback(epoch, None)
+        again_context = replace(context, epoch_callback=time_only)
+        return Attempt(again, module, run_phase(again_context, module, batches, FIT_RANDOM, []))
 
     attempt = better_attempt(
         Attempt(initialization, module, first), train_from_random, config.trainer.monitor
@@ -134,10 +125,12 @@ def train_towers(
     valid = evaluate_valid(module, dataset, evaluator)
     if refit:
         module, batches = to_train(attempt.initialization, dataset.train_and_valid, None)
-        fitted.append(phase(REFIT, module, batches, [last], epochs=attempt.fitted.epochs))
+        refit_context = replace(context, epoch_callback=None)
+        fitted.append(run_phase(refit_context, module, batches, REFIT, [last], epochs=attempt.fitted.epochs))
     elif not ends_here:
-        index_catalogue(module.model.eval())
-    return trained_of(module, fitted, lambda _: valid, compared_initializations(folder, initialization.name))
+        last.indexed = context.index_catalogue(module.model.eval())
+    compared = compared_initializations(context.folder, initialization.name)
+    return replace(trained_of(module, fitted, lambda _: valid, compared), indexed=last.indexed)
 
 
 def _to_train(
@@ -205,22 +198,18 @@ def trained_of(
 
 
 def run_phase(
-    choice: TrainerChoice.Config,
-    folder: Path,
-    name: str,
+    context: TrainContext,
     module: RetrievalModule,
     batches: TrainBatches,
+    name: str,
     callbacks: list[Callback],
     epochs: int | None = None,
-    watch: EpochCallback | None = None,
-    draw: ProgressCallback | None = None,
-    tracker: Tracker | None = None,
 ) -> Fitted:
     """Run a phase, or load what it ended with in an earlier process; see `fit`."""
-    if final_path(folder, name).is_file():
+    if final_path(context.folder, name).is_file():
         LOG.info("%s had ended before", name)
-        return load_phase(module, folder, name)
-    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, draw, tracker)
+        return load_phase(module, context.folder, name)
+    return fit(context, module, batches, name, callbacks, epochs)
 
 
 def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import Slots
-from twotower.training.batches import Batch, TrainBatches
+from twotower.training.batches import TrainBatches
 
 POOL = 16
 """Batches that are sorted by length together: wide enough to save padding, narrow enough to stay random."""

@@ -14,7 +14,7 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature import Feature
 from twotower.features.feature_table import files_digests
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
@@ -61,7 +61,7 @@ class TrainingConfig(TwoTowerConfig):
     """Of everything random: first weights, order, negatives, dropout."""
     features: FeaturesConfig
     objective: Objective.Config
-    negatives: Negatives.Config
+    negatives: NegativeSampler.Config
     loss: Loss.Config
     initialization: Initialization.Config = Random.Config()
     optimizer: OptimizerChoice.Config

@@ -2,9 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +13,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.towers.two_tower import TwoTower
-from twotower.training.callbacks.epoch_lines import ProgressCallback
-from twotower.training.callbacks.index import BuildIndex
+from twotower.training.callbacks.build_index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.carry import carry_towers, optimizer_start
 from twotower.training.module import RetrievalModule
@@ -25,7 +22,7 @@ from twotower.training.parts import build_batches, build_module, fit_contexts, f
 from twotower.training.phase_files import FIT, REFIT, same_data
 from twotower.training.phases import Trained, evaluate_valid, run_phase, trained_of
 from twotower.training.replay import Replay
-from twotower.training.trackers.tracker import Tracker
+from twotower.training.train_context import TrainContext
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -51,13 +48,9 @@ def warm_start(
     config: TrainingConfig,
     dataset: RetrievalDataset,
     evaluator: Evaluator,
-    folder: Path,
     parent: Parent,
     how: WarmStart,
-    rehearse_index: Callable[[], object],
-    index_catalogue: Callable[[TwoTower], None],
-    draw: ProgressCallback | None = None,
-    tracker: Tracker | None = None,
+    context: TrainContext,
 ) -> tuple[Trained, Growth]:
     """Train a parent's towers further.
 
@@ -68,13 +61,9 @@ def warm_start(
         config: of the training; widths, features and so on are the parent's.
         dataset: grown.
         evaluator: of the validation split.
-        folder: the run's.
         parent: what is gone on from.
         how: how long, and how much of the old is shown again.
-        rehearse_index: see `train_towers`.
-        index_catalogue: see `train_towers`.
-        draw: see `train_towers`.
-        tracker: see `train_towers`.
+        context: settings, folder and callbacks.
 
     Raises:
         InputError: nothing is new, or the parent was trained on what is to be a test.
@@ -92,7 +81,7 @@ def warm_start(
     )
     replay = Replay(is_new, how.replay, shown_at > parent.interactions.times.max(), nothing)
     growth = growth_of(parent, dataset, int(is_new.sum()))
-    same_data(folder, dataset.identity)
+    same_data(context.folder, dataset.identity)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
     config, decided = config.model_copy(update={"optimizer": constant}).of_log(interactions)
     batches = build_batches(config, interactions, replay.order)
@@ -102,15 +91,14 @@ def warm_start(
         "goes on from %s: %d new users, %d new items, %d new interactions; %d examples an epoch",
         *(parent.folder, growth.new_users, growth.new_items, growth.new_interactions, batches.order.size),
     )
-    trainer = config.trainer.model_copy(update={"max_epochs": how.epochs})
-    callbacks = [Rehearsal(rehearse_index, batches), BuildIndex(index_catalogue)]
-    fitted = run_phase(
-        *(trainer, folder, REFIT if refit else FIT, module, batches, callbacks),
-        draw=draw,
-        tracker=tracker,
-    )
+    trainer = context.trainer.model_copy(update={"max_epochs": how.epochs})
+    context = dataclasses.replace(context, trainer=trainer)
+    last = BuildIndex(context.index_catalogue)
+    callbacks = [Rehearsal(context.rehearse_index, batches), last]
+    fitted = run_phase(context, module, batches, REFIT if refit else FIT, callbacks)
     valid = None if refit else evaluate_valid(module, dataset, evaluator)
-    trained = dataclasses.replace(trained_of(module, [fitted], lambda _: valid), refit=refit)
+    trained = trained_of(module, [fitted], lambda _: valid)
+    trained = dataclasses.replace(trained, refit=refit, indexed=last.indexed)
     return trained, growth
 
 

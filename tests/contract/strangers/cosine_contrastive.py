@@ -3,17 +3,17 @@
 from torch import Tensor
 
 from twotower.config.spec import Fraction, PositiveFloat
-from twotower.losses.block_loss import BlockLoss
+from twotower.losses.loss import Loss
 
 
-class CosineContrastive(BlockLoss):
+class CosineContrastive(Loss):
     """L = 1 - s+ + w * (mean over drawn negatives of max(0, s_j - margin)); the scores are cosines.
 
     Reference: Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering, CIKM 2021,
     section 3.2.
     """
 
-    class Config(BlockLoss.Config):
+    class Config(Loss.Config):
         margin: Fraction = 0.4
         """Negatives below it are left alone."""
         negative_weight: PositiveFloat = 1.0

@@ -109,7 +109,7 @@ def test_history_vectors_are_what_histories_see(runs):
     towers, table = (read_bundle(runs[items] / "exported") for items in KINDS)
     vectors = np.load(towers.folder / layout.HISTORY_VECTORS)
     assert not vectors[0].any()
-    assert np.array_equal(vectors[1:], towers.item_vectors[:, : D - 1])  # without the bias
+    assert np.array_equal(vectors[1:], towers.item_embeddings[:, : D - 1])  # without the bias
     vectors = np.load(table.folder / layout.HISTORY_VECTORS)
     weights = table.model.history_table.weight.numpy()
     assert not vectors[[0, 7]].any()  # item 7 is not trained
@@ -277,8 +277,8 @@ def test_who_is_second_finds_the_export_of_the_first(run, monkeypatch, no_second
 
 def test_a_damaged_bundle_is_not_exported(run):
     shutil.rmtree(run / "exported")
-    flip(run / "bundle" / layout.ITEM_VECTORS, 900)
-    refused(lambda: exported_beside(run), layout.ITEM_VECTORS, "damaged")
+    flip(run / "bundle" / layout.ITEM_EMBEDDINGS, 900)
+    refused(lambda: exported_beside(run), layout.ITEM_EMBEDDINGS, "damaged")
     assert [path.name for path in run.iterdir()] == ["bundle"]
 
 

@@ -125,7 +125,7 @@ ARRAYS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", ARRAYS.values(), ids=ARRAYS)
-@pytest.mark.parametrize("name", [layout.ITEM_VECTORS, layout.HISTORY_TIMES])
+@pytest.mark.parametrize("name", [layout.ITEM_EMBEDDINGS, layout.HISTORY_TIMES])
 def test_arrays_that_are_refused(bundle: Path, name: str, case: tuple[bytes, str]) -> None:
     content, why = case
     (bundle / name).write_bytes(content)

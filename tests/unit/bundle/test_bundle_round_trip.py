@@ -23,7 +23,7 @@ def test_embeddings_are_identical_after_a_round_trip(tmp_path, text, history_ite
         assert torch.equal(bundle.model.encode_users(*asked), model.encode_users(*asked))
         items = torch.arange(0, tiny_bundle.NUM_ITEMS + 1)
         assert torch.equal(bundle.model.encode_items(items), model.encode_items(items))
-    np.testing.assert_array_equal(bundle.item_vectors, vectors)
+    np.testing.assert_array_equal(bundle.item_embeddings, vectors)
 
 
 def test_ids_tables_history_and_settings_come_back(tmp_path):

@@ -151,18 +151,18 @@ def reseal(folder, name, content):
 
 def test_whole_files_that_do_not_belong_together_are_refused(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "bundle")
-    vectors = np.load(folder / layout.ITEM_VECTORS)
+    vectors = np.load(folder / layout.ITEM_EMBEDDINGS)
     np.save(tmp_path / "short.npy", vectors[:-1])
-    reseal(folder, layout.ITEM_VECTORS, (tmp_path / "short.npy").read_bytes())
+    reseal(folder, layout.ITEM_EMBEDDINGS, (tmp_path / "short.npy").read_bytes())
     assert verify(folder)
-    refused(folder, layout.ITEM_VECTORS, "(60, 8)", "(59, 8)")
+    refused(folder, layout.ITEM_EMBEDDINGS, "(60, 8)", "(59, 8)")
 
 
 def test_pickle_in_an_array_is_refused(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "bundle")
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    reseal(folder, layout.ITEM_VECTORS, (tmp_path / "objects.npy").read_bytes())
-    refused(folder, layout.ITEM_VECTORS, "pickle")
+    reseal(folder, layout.ITEM_EMBEDDINGS, (tmp_path / "objects.npy").read_bytes())
+    refused(folder, layout.ITEM_EMBEDDINGS, "pickle")
 
 
 def test_a_spec_that_names_a_class_of_another_package_is_refused(whole, tmp_path):

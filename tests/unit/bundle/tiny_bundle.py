@@ -216,7 +216,7 @@ def write(
         fingerprint="run",
         model=model,
         index=index,
-        item_vectors=vectors,
+        item_embeddings=vectors,
         dataset=data,
         history=history(told),
         index_report=report,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from twotower.commands.compose import checked
 from twotower.commands.conf import plain_file
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.towers.tower import Tower
 
 Refusal = Callable[..., str]
@@ -24,8 +24,8 @@ BIAS = (
 )
 
 
-class Demanding(InBatchSoftmax):
-    class Config(InBatchSoftmax.Config):
+class Demanding(SampledSoftmax):
+    class Config(SampledSoftmax.Config):
         @property
         def needs(self) -> frozenset[str]:
             return frozenset({"log_q", "unit_vectors"})

@@ -123,6 +123,16 @@ def test_the_task_s_status_is_the_command_s(command: Command) -> None:
     assert command(DATA) == 3
 
 
+def test_settings_of_sweeps_have_no_effect_on_one_run(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(DATA, "launcher=local", "retry_failed=true") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {key}: no effect on a single run; add -m, sweep= or seeds="
+        for key in ("launcher", "retry_failed")
+    ]
+
+
 def test_a_mistake_starts_no_task(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(DATA, "loss=bec") == 2
     assert command.seen == []

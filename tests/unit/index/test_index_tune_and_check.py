@@ -95,7 +95,7 @@ def test_report_of_missing_and_foreign_items_says_so() -> None:
         True,
         True,
     )
-    assert report.problems == ["the index holds 399 items, other than the 400 of the catalogue"]
+    assert report.problems == ["the index has 399 items, or other rows than the 400 items of the catalogue"]
 
 
 class Forgetful(FlatIP):
@@ -138,8 +138,8 @@ class Deaf(FlatIP):
     ("kind", "problem"),
     [
         (Refusing, "items cannot be removed and added (NotImplementedError: graphs cannot remove)"),
-        (Forgetful, "of 64 items that were removed, the index still holds some, or it lacks others"),
-        (Stubborn, "of 64 items that were removed, the index still holds some, or it lacks others"),
+        (Forgetful, "after 64 items were removed, the index has other rows than expected"),
+        (Stubborn, "after 64 items were removed, the index has other rows than expected"),
         (Muddled, "after items were removed and added, the index answers with the scores of other items"),
         (Deaf, "after items were removed and added again, the index does not find them"),
     ],
@@ -151,7 +151,7 @@ def test_an_index_that_does_not_add_and_remove_is_rejected(kind: type[FlatIP], p
     assert not report.changes_ok
     assert report.problems == [problem]
     assert index.num_vectors == 400  # the index itself was left alone
-    with pytest.raises(InputError, match=f"mend {kind.__name__}, or choose another index"):
+    with pytest.raises(InputError, match=f"correct {kind.__name__}, or choose another index"):
         rehearse(index.config, 8, 400)
 
 
@@ -162,7 +162,7 @@ def test_report_of_another_dimension_says_so() -> None:
 
 
 def test_check_needs_queries() -> None:
-    with pytest.raises(InputError, match="queries: there are none"):
+    with pytest.raises(InputError, match="queries: expected at least one, got none"):
         check(built(), VECTORS, ROWS, QUERIES[:0])
 
 

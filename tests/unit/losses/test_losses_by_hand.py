@@ -4,11 +4,14 @@ One user (1, 0); positive (.6, .8), score .6; candidates (1, 0), score 1, drawn 
 drawn once. q = .25, .5, .125. With temperature .5 the logits are 1.2, 2 and 0.
 """
 
-import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
+from scoring_cases import logits_of, negatives_of
+from scoring_cases import loss_of as loss_of_embeddings
+from torch import Tensor
 
 from twotower.losses.bce import Bce
 from twotower.losses.bpr import Bpr
@@ -17,11 +20,13 @@ from twotower.losses.ccl import Ccl
 from twotower.losses.corrected_log_q import CorrectedLogQ
 from twotower.losses.gbce import Gbce
 from twotower.losses.hinge import Hinge
-from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.losses.loss import Loss
 from twotower.losses.psl import Psl
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.sl_at_k import SlAtK
-from twotower.negatives.candidates import Candidates
+from twotower.negatives.negatives import Negatives
+from twotower.scoring.scorer import Scorer
+from twotower.scoring.temperature import Temperature
 
 E_POSITIVE = 3.320117  # e ** 1.2
 E_TWO = 7.389056
@@ -29,31 +34,35 @@ SOFTPLUS_MINUS_POSITIVE = 0.263283  # log(1 + e ** -1.2)
 SOFTPLUS_TWO, SOFTPLUS_ZERO = 2.126928, 0.693147
 
 
+USER, POSITIVE = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
+
+
 def loss_of(loss: Loss, masked: tuple[int, ...] = (), **drawn: int) -> float:
-    candidates = Candidates(
+    negatives = Negatives(
         rows=torch.tensor([3, 7]),
-        log_count=torch.tensor([2.0, 1.0]).log(),
+        log_multiplicity=torch.tensor([2.0, 1.0]).log(),
         log_q=torch.tensor([0.5, 0.125]).log(),
         positive_log_q=torch.tensor([0.25]).log(),
-        masked_positives=torch.zeros(len(masked), dtype=torch.int64),
-        masked_candidates=torch.tensor(masked, dtype=torch.int64),
         **drawn,
     )
-    users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
-    return loss.mean_loss(users, positives, torch.eye(2), candidates, torch.ones(1)).item()
+    pairs = torch.stack([torch.zeros(len(masked), dtype=torch.int64), torch.tensor(masked).long()])
+    mean = loss_of_embeddings(loss, USER, POSITIVE, torch.eye(2), negatives, masked=pairs).item()
+    (logits,) = logits_of(loss.config.scoring(), USER, POSITIVE, torch.eye(2), negatives, masked=pairs)
+    assert logits.mean(loss).item() == pytest.approx(mean, abs=1e-5)  # the formula itself
+    return mean
 
 
 @pytest.mark.parametrize("learned", [False, True])
 def test_softmax_corrects_after_the_temperature(learned: bool) -> None:
     # s+ = 1.2 - log .25; s1 = 2 - log .5, twice; s2 = 0 - log .125
     expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5, learned_temperature=learned))
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.5, learned_temperature=learned))
     assert loss_of(loss) == pytest.approx(expected, abs=1e-5)
     assert expected == pytest.approx(1.342324, abs=1e-5)
 
 
 def test_softmax_is_none_of_the_plausible_mistakes() -> None:
-    got = loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)))
+    got = loss_of(SampledSoftmax(SampledSoftmax.Config(temperature=0.5)))
     log = math.log
 
     def cross_entropy(positive: float, *negatives: tuple[int, float]) -> float:
@@ -73,16 +82,16 @@ def test_softmax_is_none_of_the_plausible_mistakes() -> None:
 def test_softmax_without_correction_still_counts_draws() -> None:
     expected = math.log((E_POSITIVE + 2 * E_TWO + 1) / E_POSITIVE)
     assert loss_of(
-        InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5, log_q_correction=False))
+        SampledSoftmax(SampledSoftmax.Config(temperature=0.5, log_q_correction=False))
     ) == pytest.approx(expected, abs=1e-5)
 
 
 def test_softmax_leaves_masked_candidates_out() -> None:
     expected = math.log((E_POSITIVE / 0.25 + 1 / 0.125) / (E_POSITIVE / 0.25))
-    assert loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)), masked=(0,)) == pytest.approx(
+    assert loss_of(SampledSoftmax(SampledSoftmax.Config(temperature=0.5)), masked=(0,)) == pytest.approx(
         expected, abs=1e-5
     )
-    assert loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)), masked=(0, 1)) == pytest.approx(
+    assert loss_of(SampledSoftmax(SampledSoftmax.Config(temperature=0.5)), masked=(0, 1)) == pytest.approx(
         0, abs=1e-6
     )
 
@@ -106,108 +115,94 @@ def test_bce_means_over_the_negatives_that_are_left() -> None:
     )
 
 
-NO_CANDIDATES = Candidates(
-    rows=torch.empty(0, dtype=torch.int64),
-    log_count=torch.empty(0),
-    log_q=torch.empty(0),
-    positive_log_q=torch.zeros(1),
-    masked_positives=torch.empty(0, dtype=torch.int64),
-    masked_candidates=torch.empty(0, dtype=torch.int64),
-)
-SHOWN = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-"""Two shown negatives: logits 2 and 0 for the user."""
+EYE = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+"""Logits 2 and 0 for the user."""
+NONE = torch.empty(0, 2)
 
 
-def test_bce_takes_shown_negatives_as_examples_with_their_weights() -> None:
+def with_impressions(
+    loss: Loss, weights: list[float], positives: Tensor, items: Tensor, impressions: Tensor
+) -> float:
+    users = USER.repeat(len(weights), 1)
+    negatives = negatives_of(len(items), len(positives))
+    return loss_of_embeddings(
+        loss, users, positives, items, negatives, weights=torch.tensor(weights), impressions=impressions
+    ).item()
+
+
+def test_bce_takes_impressions_as_examples_with_their_weights() -> None:
     loss = Bce(Bce.Config(temperature=0.5, negative_weight=9.0))
-    users = torch.tensor([[1.0, 0.0]]).repeat(3, 1)
-    positives, none = torch.tensor([[0.6, 0.8]]), torch.empty(0, 2)
-    got = loss.of_batch(users, positives, none, NO_CANDIDATES, torch.tensor([1.0, 2.0, 5.0]), SHOWN)
     expected = (SOFTPLUS_MINUS_POSITIVE + 2 * SOFTPLUS_TWO + 5 * SOFTPLUS_ZERO) / 8
-    assert got.item() == pytest.approx(expected, abs=1e-5)
+    assert with_impressions(loss, [1.0, 2.0, 5.0], POSITIVE, NONE, EYE) == pytest.approx(expected, abs=1e-5)
     assert expected == pytest.approx(0.997859, abs=1e-5)
 
 
-def test_bce_joins_shown_and_sampled_negatives() -> None:
-    """The sampled ones belong to their positive; a shown one has none of them."""
+def test_bce_joins_impressions_and_sampled_negatives() -> None:
+    """The sampled ones belong to their positive; an impression has none of them."""
     loss = Bce(Bce.Config(temperature=0.5))
-    users, positives = torch.tensor([[1.0, 0.0]]).repeat(2, 1), torch.tensor([[0.6, 0.8]])
-    drawn = Candidates(
-        torch.tensor([7]),
-        torch.zeros(1),
-        torch.zeros(1),
-        torch.zeros(1),
-        *torch.empty(2, 0, dtype=torch.int64),
-    )
-    got = loss.of_batch(users, positives, SHOWN[1:], drawn, torch.tensor([3.0, 1.0]), SHOWN[:1])
     expected = (3 * (SOFTPLUS_MINUS_POSITIVE + SOFTPLUS_ZERO) + SOFTPLUS_TWO) / 4
-    assert got.item() == pytest.approx(expected, abs=1e-5)
+    assert with_impressions(loss, [3.0, 1.0], POSITIVE, EYE[1:], EYE[:1]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_bce_of_shown_negatives_alone() -> None:
+def test_bce_of_impressions_alone() -> None:
     loss = Bce(Bce.Config(temperature=0.5))
-    none = torch.empty(0, 2)
-    got = loss.of_batch(torch.eye(2)[[0, 0]], none, none, NO_CANDIDATES, torch.tensor([1.0, 3.0]), SHOWN)
-    assert got.item() == pytest.approx((SOFTPLUS_TWO + 3 * SOFTPLUS_ZERO) / 4, abs=1e-5)
+    got = with_impressions(loss, [1.0, 3.0], NONE, NONE, EYE)
+    assert got == pytest.approx((SOFTPLUS_TWO + 3 * SOFTPLUS_ZERO) / 4, abs=1e-5)
 
 
-def own(rows: list[int], log_q: list[float]) -> Candidates:
-    more = {"own_rows": torch.tensor([rows]), "own_log_q": torch.tensor([log_q])}
-    return dataclasses.replace(NO_CANDIDATES, **more)
+def with_query(loss: Loss, rows: list[int], items: Tensor = NONE, **more: Any) -> float:
+    of_query = {"query_rows": torch.tensor([rows]), "query_log_q": torch.zeros(1, 2)}
+    negatives = negatives_of(len(items), 1, **of_query | more)
+    return loss_of_embeddings(loss, USER, POSITIVE, items, negatives, query=EYE[None]).item()
 
 
-def test_softmax_ranks_against_own_candidates_alone() -> None:
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
-    users, positives, none = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]), torch.empty(0, 2)
-    both = loss.mean_loss(users, positives, none, own([3, 7], [0.0, 0.0]), torch.ones(1), SHOWN[None])
-    assert both.item() == pytest.approx(math.log((E_POSITIVE + E_TWO + 1) / E_POSITIVE), abs=1e-5)
-    one = loss.mean_loss(users, positives, none, own([3, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
-    assert one.item() == pytest.approx(math.log((E_POSITIVE + E_TWO) / E_POSITIVE), abs=1e-5)
-    no_one = loss.mean_loss(users, positives, none, own([0, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
-    assert no_one.item() == pytest.approx(0, abs=1e-6)
+def test_softmax_ranks_against_query_negatives_alone() -> None:
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.5))
+    both = math.log((E_POSITIVE + E_TWO + 1) / E_POSITIVE)
+    assert with_query(loss, [3, 7]) == pytest.approx(both, abs=1e-5)
+    one = math.log((E_POSITIVE + E_TWO) / E_POSITIVE)
+    assert with_query(loss, [3, 0]) == pytest.approx(one, abs=1e-5)
+    assert with_query(loss, [0, 0]) == pytest.approx(0, abs=1e-6)
 
 
-def test_softmax_counts_an_own_candidate_as_one_draw_more() -> None:
-    # s+ = 1.2 - log .25; a draw of (1, 0) and the own one: 2 - log .5 each; the own (0, 1): 0 - log .125
-    drawn = Candidates(
-        torch.tensor([3]),
-        torch.zeros(1),
-        torch.tensor([0.5]).log(),
-        torch.tensor([0.25]).log(),
-        *torch.empty(2, 0, dtype=torch.int64),
-        own_rows=torch.tensor([[3, 7]]),
-        own_log_q=torch.tensor([[0.5, 0.125]]).log(),
+def test_softmax_counts_a_query_negative_as_one_draw_more() -> None:
+    # s+ = 1.2 - log .25; a draw of (1, 0) and the query negative: 2 - log .5 each; (0, 1): 0 - log .125
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.5))
+    got = with_query(
+        loss,
+        [3, 7],
+        EYE[:1],
+        log_q=torch.tensor([0.5]).log(),
+        positive_log_q=torch.tensor([0.25]).log(),
+        query_log_q=torch.tensor([[0.5, 0.125]]).log(),
     )
-    users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
-    got = loss.mean_loss(users, positives, SHOWN[:1], drawn, torch.ones(1), SHOWN[None])
     expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
-    assert got.item() == pytest.approx(expected, abs=1e-5)
-    assert expected == pytest.approx(1.342324, abs=1e-5)
+    assert got == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.004, 0.07, 1.0, 25.0])
 def test_a_fixed_temperature_is_what_it_says(temperature: float) -> None:
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=temperature))
-    assert loss.temperature.value.item() == pytest.approx(temperature, rel=1e-5)
-    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    scorer = Scorer(SampledSoftmax.Config(temperature=temperature).scoring(), 1)
+    assert scorer.temperature is not None
+    assert scorer.temperature.value.item() == pytest.approx(temperature, rel=1e-5)
+    assert not any(parameter.requires_grad for parameter in scorer.parameters())
 
 
 def test_a_learned_temperature_moves_within_bounds_and_comes_back() -> None:
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.02, learned_temperature=True))
-    parameter = loss.temperature.logarithm
+    temperature = Temperature(0.02, learned=True)
+    parameter = temperature.logarithm
     embeddings = torch.ones(1, 1)
     for direction in (-1, 1):
         for _ in range(200):
-            loss.temperature(embeddings)
+            temperature(embeddings)
             parameter.grad = None
-            loss.temperature.value.backward()
+            temperature.value.backward()
             assert parameter.grad is not None
             assert parameter.grad > 0  # never stuck at a bound
             with torch.no_grad():
                 parameter += direction * 0.1
-        loss.temperature(embeddings)
-        assert loss.temperature.value.item() == pytest.approx(0.01 if direction < 0 else 10.0, rel=1e-4)
+        temperature(embeddings)
+        assert temperature.value.item() == pytest.approx(0.01 if direction < 0 else 10.0, rel=1e-4)
 
 
 def test_bpr_by_hand() -> None:

@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoring_cases import loss_of, negatives_of
 from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.facts import Facts
+from twotower.losses.bce import Bce
 from twotower.losses.bpr import Bpr
 from twotower.losses.bsl import FLOOR, Bsl
 from twotower.losses.ccl import Ccl
@@ -18,12 +20,13 @@ from twotower.losses.corrected_log_q import CorrectedLogQ
 from twotower.losses.direct_au import DirectAu
 from twotower.losses.gbce import Gbce
 from twotower.losses.hinge import Hinge
-from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.losses.loss import Loss
 from twotower.losses.matryoshka import Matryoshka
 from twotower.losses.psl import Psl
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.sl_at_k import SlAtK
-from twotower.negatives.candidates import Candidates
+from twotower.negatives.negatives import Negatives
+from twotower.scoring.scorer import Scorer
 
 D, DRAWS, ITEMS = 4, 60, 100
 TEMPERATURE = torch.tensor(math.log(0.4)).double().exp().item()
@@ -88,7 +91,21 @@ def corrected(
     return (1 - share).detach() * (-positive / TEMPERATURE + negatives.clamp(min=1e-300).log())
 
 
+def softmax(
+    positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor, _: Tensor
+) -> Tensor:
+    own = (positive / TEMPERATURE - log_q_positive).exp()
+    return -(own / (own + (counts * (scores / TEMPERATURE - log_q).exp()).sum(1))).log()
+
+
+def bce(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
+    noes = mean(-F.logsigmoid(-scores / TEMPERATURE), counts)
+    return -F.logsigmoid(positive / TEMPERATURE) + 0.7 * noes
+
+
 CASES: dict[str, tuple[Loss, Formula]] = {
+    "softmax": (SampledSoftmax(SampledSoftmax.Config(temperature=0.4)), softmax),
+    "bce": (Bce(Bce.Config(temperature=0.4, negative_weight=0.7)), bce),
     "bpr": (Bpr(Bpr.Config(temperature=0.4)), bpr),
     "hinge": (Hinge(Hinge.Config(margin=0.3)), hinge),
     "ccl": (Ccl(Ccl.Config(margin=0.2, negative_weight=7.0)), ccl),
@@ -98,8 +115,6 @@ CASES: dict[str, tuple[Loss, Formula]] = {
     "bsl": (Bsl(Bsl.Config(temperature=0.4, negative_weight=1.3)), bsl),
     "corrected_log_q": (CorrectedLogQ(CorrectedLogQ.Config(temperature=0.4)), corrected),
 }
-for case_loss, _ in CASES.values():
-    case_loss.double()
 
 
 def sides(num_positives: int, num_candidates: int, num_own: int) -> list[Tensor]:
@@ -107,34 +122,33 @@ def sides(num_positives: int, num_candidates: int, num_own: int) -> list[Tensor]
     return [torch.randn(shape, dtype=torch.float64).mul_(0.5).requires_grad_() for shape in shapes]
 
 
-def candidates_of(num_positives: int, num_candidates: int, num_own: int) -> Candidates:
-    pairs = (torch.rand(num_positives, num_candidates) < 0.3).nonzero()
-    log_q = [
-        torch.rand(shape, dtype=torch.float64).log()
-        for shape in ((num_candidates,), (num_positives,), (num_positives, num_own))
-    ]
-    return Candidates(
-        torch.arange(1, num_candidates + 1),
-        torch.randint(1, 5, (num_candidates,)).double().log(),
+def drawn(num_positives: int, num_negatives: int, num_query: int) -> tuple[Negatives, Tensor]:
+    """Negatives, and which pairs are masked."""
+    shapes = ((num_negatives,), (num_positives,), (num_positives, num_query))
+    log_q = [torch.rand(shape, dtype=torch.float64).log() for shape in shapes]
+    negatives = Negatives(
+        torch.arange(1, num_negatives + 1),
+        torch.randint(1, 5, (num_negatives,)).double().log(),
         *log_q[:2],
-        pairs[:, 0].contiguous(),
-        pairs[:, 1].contiguous(),
-        torch.randint(0, 3, (num_positives, num_own)),
-        log_q[2],
         DRAWS,
+        torch.randint(0, 3, (num_positives, num_query)),
+        log_q[2],
     )
+    return negatives, (torch.rand(num_positives, num_negatives) < 0.3).nonzero().T
 
 
-def plain(formula: Formula, given: list[Tensor], candidates: Candidates) -> Tensor:
-    users, positives, items, own = given
+def plain(formula: Formula, given: list[Tensor], negatives: Negatives, masked: Tensor) -> Tensor:
+    users, positives, items, query = given
+    assert negatives.query_rows is not None
+    assert negatives.query_log_q is not None
     scores = users @ items.T
     mask = torch.zeros_like(scores, dtype=torch.bool)
-    mask[candidates.masked_positives, candidates.masked_candidates] = True
-    counts = (candidates.log_count.exp() * ~mask, (candidates.own_rows > 0).double())
-    log_q = torch.cat([candidates.log_q.expand(len(users), -1), candidates.own_log_q], 1)
-    joined = torch.cat([scores, (users[:, None] * own).sum(-1)], 1)
-    positive, draws = (users * positives).sum(1), candidates.log_count.exp().sum() + own.shape[1]
-    return formula(positive, joined, torch.cat(counts, 1), log_q, candidates.positive_log_q, draws)
+    mask[masked[0], masked[1]] = True
+    counts = (negatives.log_multiplicity.exp() * ~mask, (negatives.query_rows > 0).double())
+    log_q = torch.cat([negatives.log_q.expand(len(users), -1), negatives.query_log_q], 1)
+    joined = torch.cat([scores, (users[:, None] * query).sum(-1)], 1)
+    positive, draws = (users * positives).sum(1), negatives.log_multiplicity.exp().sum() + query.shape[1]
+    return formula(positive, joined, torch.cat(counts, 1), log_q, negatives.positive_log_q, draws)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -146,15 +160,28 @@ def plain(formula: Formula, given: list[Tensor], candidates: Candidates) -> Tens
 def test_value_and_slopes_are_the_plain_formula_s(name: str, sizes: tuple[int, int, int], seed: int) -> None:
     torch.manual_seed(seed)
     loss, formula = CASES[name]
-    given_, candidates = sides(*sizes), candidates_of(*sizes)
+    given_, (negatives, masked) = sides(*sizes), drawn(*sizes)
     weights = torch.rand(sizes[0], dtype=torch.float64) + 0.1
-    got = loss.mean_loss(*given_[:3], candidates, weights, given_[3])
-    expected = (plain(formula, given_, candidates) * weights).sum() / weights.sum()
+    got = loss_of(loss, *given_[:3], negatives, masked=masked, weights=weights, query=given_[3])
+    expected = (plain(formula, given_, negatives, masked) * weights).sum() / weights.sum()
     if name != "corrected_log_q":
         torch.testing.assert_close(got, expected)
     slopes = (torch.autograd.grad(3 * each, given_, allow_unused=True) for each in (got, expected))
     for left, right in zip(*slopes, strict=True):
         torch.testing.assert_close(left, torch.zeros_like(left) if right is None else right)
+
+
+def test_a_learned_temperature_has_the_gradient_of_the_formula() -> None:
+    torch.manual_seed(6)
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.4, learned_temperature=True))
+    scorer = Scorer(loss.config.scoring(), 10_000).double()
+    assert scorer.temperature is not None
+    given_, (negatives, masked) = sides(5, 6, 0), drawn(5, 6, 0)
+    got = loss_of(loss, *given_[:3], negatives, masked=masked, query=given_[3], scorer=scorer)
+    logarithm = scorer.temperature.logarithm
+    scaled = [given_[0] * TEMPERATURE / logarithm.exp(), *given_[1:]]
+    expected = plain(softmax, scaled, negatives, masked).mean()
+    torch.testing.assert_close(torch.autograd.grad(got, logarithm), torch.autograd.grad(expected, logarithm))
 
 
 def vectors(*shape: int) -> Tensor:
@@ -163,35 +190,37 @@ def vectors(*shape: int) -> Tensor:
 
 def test_direct_au_is_alignment_and_uniformity_by_pairwise_distances() -> None:
     torch.manual_seed(4)
-    users, positives = (F.normalize(vectors(7, D), dim=1).requires_grad_() for _ in range(2))
+    raw = [vectors(7, D).requires_grad_() for _ in range(2)]
+    users, positives = (F.normalize(each, dim=1) for each in raw)
     loss = DirectAu(DirectAu.Config(uniformity_weight=3.0))
-    got = loss.mean_loss(users, positives, positives[:0], Candidates.none(torch.arange(7)), torch.ones(7))
+    got = loss_of(loss, users, positives, positives[:0], negatives_of(0, 7))
     spread = [torch.pdist(side).square().mul(-2).exp().mean().log() for side in (users, positives)]
     expected = (users - positives).norm(dim=1).square().mean() + 3 / 2 * sum(spread)
     torch.testing.assert_close(got, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(got, [users, positives]), torch.autograd.grad(expected, [users, positives])
-    )
+    gradients = (torch.autograd.grad(each, raw, retain_graph=True) for each in (got, expected))
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("inner", [Bsl.Config(log_q_correction=False), Ccl.Config(margin=0.0)])
 def test_matryoshka_sums_the_losses_of_first_columns_on_the_sphere(inner: Loss.Config) -> None:
     torch.manual_seed(5)
-    given_, candidates = sides(5, 6, 2), candidates_of(5, 6, 2)
-    weights = torch.ones(5, dtype=torch.float64)
-    loss = Matryoshka(Matryoshka.Config(inner=inner, num_halvings=1)).double()
-    got = loss.mean_loss(*given_[:3], candidates, weights, given_[3])
+    given_, (negatives, masked) = sides(5, 6, 2), drawn(5, 6, 2)
+    loss = Matryoshka(Matryoshka.Config(inner=inner, num_halvings=1))
     halves = [F.normalize(side[..., : D // 2], dim=-1) for side in given_]
-    expected = [loss.inner.mean_loss(*each[:3], candidates, weights, each[3]) for each in (given_, halves)]
+    got, *expected = (
+        loss_of(each, *sides_[:3], negatives, masked=masked, query=sides_[3])
+        for each, sides_ in ((loss, given_), (loss.inner, given_), (loss.inner, halves))
+    )
     torch.testing.assert_close(got, sum(expected))
 
 
 def test_matryoshka_takes_columns_as_they_are_where_the_loss_does() -> None:
-    loss = Matryoshka(Matryoshka.Config(inner=InBatchSoftmax.Config(), num_halvings=2))
+    config = Matryoshka.Config(inner=SampledSoftmax.Config(temperature=0.3), num_halvings=2)
     embeddings = vectors(3, D)
-    assert [loss.cut(embeddings, width).shape[1] for width in loss.config.widths(D)] == [4, 2, 1]
-    assert torch.equal(loss.cut(embeddings, 2), embeddings[:, :2])
-    assert loss.temperature is loss.inner.temperature
+    halves = [cut(embeddings) for cut in config.scoring().truncations(D)]
+    assert [each.shape[1] for each in halves] == [2, 1]
+    assert torch.equal(halves[0], embeddings[:, :2])
+    assert config.scoring().temperature == 0.3
 
 
 def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:

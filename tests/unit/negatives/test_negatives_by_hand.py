@@ -8,12 +8,12 @@ import torch
 
 from twotower.config.facts import Facts
 from twotower.negatives.catalogue import Catalogue
+from twotower.negatives.impressions import Impressions
 from twotower.negatives.in_batch import InBatch
 from twotower.negatives.mined import Mined
 from twotower.negatives.mixed import Mixed
-from twotower.negatives.negatives import Negatives
 from twotower.negatives.popularity import Popularity
-from twotower.negatives.shown import Shown
+from twotower.negatives.sampler import NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 
@@ -115,23 +115,20 @@ def test_a_mixture_of_three_has_the_q_of_all_by_their_draws() -> None:
     assert count.sum() == 16 == config.num_draws(6)
 
 
-@pytest.mark.parametrize("part", [Catalogue.Config(), Shown.Config(), Mined.Config()])
-def test_a_mixture_of_what_does_not_draw_is_refused(part: Negatives.Config) -> None:
+@pytest.mark.parametrize("part", [Catalogue.Config(), Impressions.Config(), Mined.Config()])
+def test_a_mixture_of_what_does_not_draw_is_refused(part: NegativeSampler.Config) -> None:
     ((key, message),) = Mixed.Config(parts={"a": InBatch.Config(), "b": part}).problems(Facts())
     assert key == "parts.b"
     assert "in_batch, uniform or popularity" in message
 
 
-def test_candidates_of_a_batch() -> None:
-    known_positives = torch.tensor([0, 0, 1, 2, 3, 3, 4, 5])
-    known_items = torch.tensor([3, 2, 1, 3, 1, 5, 1, 2])
-    candidates = InBatch(InBatch.Config(), FREQUENCIES)(POSITIVES, known_positives, known_items, generator())
-    assert candidates.rows.tolist() == [1, 2, 3]
-    assert candidates.log_count.exp().tolist() == pytest.approx([3, 1, 2])
-    assert candidates.log_q.exp().tolist() == pytest.approx([0.5, 0.25, 0.125])
-    assert candidates.positive_log_q.exp().tolist() == pytest.approx([0.125, 0.5, 0.125, 0.5, 0.5, 0.25])
-    assert candidates.masked_positives.tolist() == known_positives.tolist()
-    assert candidates.masked_candidates.tolist() == [2, 1, 0, 2, 0, -1, 0, 1]  # item 5 is no candidate
+def test_negatives_of_a_batch() -> None:
+    negatives = InBatch(InBatch.Config(), FREQUENCIES)(POSITIVES, generator())
+    assert negatives.rows.tolist() == [1, 2, 3]
+    assert negatives.log_multiplicity.exp().tolist() == pytest.approx([3, 1, 2])
+    assert negatives.log_q.exp().tolist() == pytest.approx([0.5, 0.25, 0.125])
+    assert negatives.positive_log_q.exp().tolist() == pytest.approx([0.125, 0.5, 0.125, 0.5, 0.5, 0.25])
+    assert negatives.num_draws == 6
 
 
 def mined(**settings: Any) -> Mined:
@@ -148,11 +145,11 @@ RANKED = (
 def test_windows_hold_the_ranks_between_that_are_not_too_near_the_user_s_own() -> None:
     negatives = mined()
     users = torch.tensor([1, 3])
-    assert negatives.own_rows(users, generator()) is None  # nothing has been searched yet
+    assert negatives.query_rows(users, generator()) is None  # nothing has been searched yet
     # .9 x .9 = .81 leaves out the second rank; of a negative mean, -.5 - .05 leaves out .2
     negatives.take(3, users, *RANKED, torch.tensor([0.9, -0.5]))
     assert negatives.windows.tolist() == [[0] * 3, [2, 1, 0], [0] * 3, [3, 0, 0]]
-    drawn = negatives.own_rows(torch.tensor([3, 2, 1]), generator())
+    drawn = negatives.query_rows(torch.tensor([3, 2, 1]), generator())
     assert [sorted(set(each)) for each in drawn.tolist()] == [[3], [0], [1, 2]]
 
 
@@ -164,8 +161,8 @@ def test_what_was_mined_is_part_of_a_checkpoint() -> None:
 
 
 def test_what_cannot_be_mined_is_refused() -> None:
-    assert not [*Mined.Config().problems(Facts(shown_as="candidates"))]
+    assert not [*Mined.Config().problems(Facts(shown_as="query_negatives"))]
     assert [key for key, _ in Mined.Config(first=9, last=8).problems(Facts())] == ["last"]
     ((_, message),) = Mined.Config().problems(Facts(shown_as="examples"))
     assert "takes no candidates of one user alone" in message
-    assert [key for key, _ in Mined.Config(beside=Mined.Config()).problems(Facts())] == ["beside"]
+    assert [key for key, _ in Mined.Config(shared=Mined.Config()).problems(Facts())] == ["shared"]

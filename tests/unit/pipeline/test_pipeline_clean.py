@@ -9,7 +9,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.files.lock import held
 from twotower.files.plain_values import yaml_text
-from twotower.pipeline.cleanup import Plan, delete, plan
+from twotower.pipeline.cleanup import CleanupPlan, delete, plan
 from twotower.pipeline.cleanup_report import ending, plan_lines
 from twotower.runs import trainings
 from twotower.runs.result import Result, read_result, write_result
@@ -41,7 +41,7 @@ def make_cache(root: Path, name: str, fingerprint: str) -> Path:
     return folder
 
 
-def paths(found: Plan) -> dict[str, set[Path]]:
+def paths(found: CleanupPlan) -> dict[str, set[Path]]:
     return {kind: {each.path for each in found.removals if each.kind == kind} for kind in ALL}
 
 

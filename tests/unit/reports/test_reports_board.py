@@ -28,7 +28,7 @@ STATUSES = ["UNKNOWN", "SUCCESS", "FAILURE", "RUNNING"]
 def settings_of(dim: int, index: str, seed: int = 42, **more: Any) -> dict[str, Any]:
     return {
         "data": {"_target_": "x.Synthetic"},
-        "loss": {"_target_": "x.InBatchSoftmax", "temperature": 0.1},
+        "loss": {"_target_": "x.SampledSoftmax", "temperature": 0.1},
         "index": {"_target_": f"x.{index}"},
         "trainer": {"_target_": "x.TrainerChoice", "max_epochs": 2, "monitor": METRIC},
         "embedding_dim": dim,

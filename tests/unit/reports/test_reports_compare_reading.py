@@ -64,7 +64,7 @@ def test_a_bundle_or_a_stray_file_is_no_run(tmp_path: Path) -> None:
     ("result", "state", "problem"),
     [
         (None, "unended", "has not ended"),
-        ([], "damaged", "result.json is damaged: it says no status"),
+        ([], "damaged", "result.json is damaged: it has no status"),
         ({"status": "ok"}, "damaged", "result.json is damaged: it has no metrics"),
         (
             {"status": "ok", "metrics": [1]},

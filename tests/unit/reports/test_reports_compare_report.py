@@ -48,7 +48,7 @@ def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path
     )
     assert any("has no better direction" in note for note in report.notes)
     assert json.loads(as_json(report))["higher_is_better"] is None
-    assert "neither more nor less is better" in as_html(report)
+    assert "no direction is better" in as_html(report)
     plain = curve_table(report, {"valid/novelty_at_20": {1: [0.5]}, "train/loss": {1: [7.0, 5.0, 6.0]}})
     assert "best train/loss" in plain
     assert ">5.0000<" in plain
@@ -76,7 +76,7 @@ def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_p
         ("c", "worse"),
     ]
     assert report.baseline_reason == "the best by valid first_place@20, not by the test split"
-    assert "less is better" in as_html(report)
+    assert "lower is better" in as_html(report)
     table = curve_table(report, {"valid/first_place_at_20": {1: [9.0, 7.0, 8.0]}})
     assert ">7.0000<" in table
 

@@ -71,7 +71,7 @@ def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
 )
 def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal.Signals, words: str) -> None:
     with (
-        pytest.raises(Stopped, match=f"; twotower train resume={run.folder} goes on$") as stopped,
+        pytest.raises(Stopped, match=f"; twotower train resume={run.folder} continues it$") as stopped,
         run.recorded(logging.NullHandler()),
     ):
         os.kill(os.getpid(), number)

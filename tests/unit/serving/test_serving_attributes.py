@@ -33,7 +33,7 @@ def attributes():
         "picture": Vector(Vector.Config(column="picture")),
     }
     table = FeatureTable.fit(features, TABLE, np.arange(1, 5), "items")
-    return Attributes(TABLE, table, "title")
+    return Attributes(TABLE, table, "title", [])
 
 
 def rows(attributes, where, num_rows=4):
@@ -120,10 +120,10 @@ def test_a_wrong_condition_names_the_column_and_what_there_is(attributes, where,
 def test_items_put_in_later_are_found_too(attributes, asked_before):
     if asked_before:
         assert rows(attributes, {"genres": "War", "price": {"min": 0}, "title": "red"}) == []
-    attributes.add({"genres": "War|New", "price": "2.5", "title": "red"})
-    attributes.add({})
+    attributes._records.append({"genres": "War|New", "price": "2.5", "title": "red"})
+    attributes._records.append({})
     for _ in range(20):
-        attributes.add({"genres": ["War"], "price": 9})
+        attributes._records.append({"genres": ["War"], "price": 9})
     assert rows(attributes, {"genres": "War"}, 26) == [1, 4, 5, *range(7, 27)]
     assert rows(attributes, {"genres": "New"}, 26) == [5]
     assert rows(attributes, {"price": 2.5}, 26) == [2, 5]
@@ -149,7 +149,7 @@ def test_raw_values_are_plain(attributes):
         "since": "2020-01-01 00:00:00",
     }
     assert type(first["stock"]) is int
-    attributes.add({"title": "new", "stock": np.float64(np.inf)})
+    attributes._records.append({"title": "new", "stock": np.float64(np.inf)})
     assert attributes.of(5) == dict.fromkeys(TABLE.columns) | {"title": "new"}
 
 

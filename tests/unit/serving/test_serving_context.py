@@ -124,7 +124,7 @@ def test_a_word_says_what_becomes_of_an_event(run, retriever):
     offered = scores(retriever.recommend("user-03", 60)).keys()
     log = tiny_bundle.history(told=True)
     had = slice(*log.offsets[3:5])
-    bought = {name(row) for row in log.items[had][log.positive[had]]}
+    bought = {name(row) for row in log.items[had][log.is_positive[had]]}
     looked = {name(row) for row in log.items[had]} - bought
     assert offered == {name(row) for row in range(1, 61)} - bought - {"item-040", "item-044", "item-045"}
     assert looked <= offered  # what was only looked at may be recommended

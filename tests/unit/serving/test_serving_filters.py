@@ -30,7 +30,7 @@ class Shadow:
         bundle = retriever.bundle
         table = bundle.item_table
         self.items = {
-            item: (bundle.item_vectors[row], table["price"][row], set(table["tags"][row]))
+            item: (bundle.item_embeddings[row], table["price"][row], set(table["tags"][row]))
             for row, item in enumerate(ITEMS)
         }
         self.ever = {item: vector for item, (vector, _, _) in self.items.items()}
@@ -38,8 +38,8 @@ class Shadow:
     def put(self, item, price, tags):
         (prepared,) = self.retriever.prepare_items([(item, {"price": price, "tags": tags})])
         assert self.retriever.apply_items([prepared])[0] == (item not in self.items)
-        self.items[item] = prepared.vector, price, set(tags)
-        self.ever[item] = prepared.vector
+        self.items[item] = prepared.embedding, price, set(tags)
+        self.ever[item] = prepared.embedding
 
     def remove(self, item):
         if item in self.items:

@@ -226,11 +226,11 @@ def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(root, opened, damaged, 
     live.write(CHANGES)
     before = live.retriever
     if damaged:
-        path = root / "second" / "item_vectors.npy"
+        path = root / "second" / "item_embeddings.npy"
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-        message = r"item_vectors\.npy: damaged"
+        message = r"item_embeddings\.npy: damaged"
     else:
         monkeypatch.setattr("twotower.serving.retriever.read_bundle", lambda *given: 1 / 0)
         message = r"second: cannot be served \(ZeroDivisionError"

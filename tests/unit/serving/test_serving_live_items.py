@@ -24,7 +24,7 @@ def everything(retriever):
 
 
 def test_an_added_item_is_found_at_once(retriever):
-    twin = retriever.bundle.item_vectors[19].copy()
+    twin = retriever.bundle.item_embeddings[19].copy()
     retriever.add_item("new", NEW)
     assert retriever.num_items == 61
     assert retriever.item_ids[-1] == "new"
@@ -34,11 +34,11 @@ def test_an_added_item_is_found_at_once(retriever):
     assert len(nearest) == 60
     alike = {each.item_id: each.score for each in retriever.similar("again", 60)}
     assert alike["new"] == pytest.approx({e.item_id: e.score for e in retriever.similar("new", 60)}["again"])
-    np.testing.assert_array_equal(retriever.bundle.item_vectors[19], twin)
+    np.testing.assert_array_equal(retriever.bundle.item_embeddings[19], twin)
 
 
 def test_an_added_item_leads_where_its_vector_does(retriever, monkeypatch):
-    rows, vector = retriever.bundle.items.rows(["item-020"]), retriever.bundle.item_vectors[19] * 3
+    rows, vector = retriever.bundle.items.rows(["item-020"]), retriever.bundle.item_embeddings[19] * 3
     towers = retriever.catalogue._towers
     monkeypatch.setattr(towers, "embed_items", lambda encoded: (vector[None], vector[None, :-1]))
     retriever.add_item("new", NEW)

@@ -53,14 +53,14 @@ def test_an_item_put_as_it_is_scores_as_before(retriever):
 def test_a_changed_item_keeps_its_bias_and_a_new_one_has_none_of_its_own(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     bundle = read_bundle(tmp_path / "bundle")
-    bundle.item_vectors[:, -1] = np.arange(60) / 10  # as if training had told them apart
+    bundle.item_embeddings[:, -1] = np.arange(60) / 10  # as if training had told them apart
     retriever = Retriever(bundle)
     before = scores(retriever)
     features = own_features(retriever, "item-020")
     retriever.put_item("item-020", features)
     retriever.put_item("new", features)
     assert scores(retriever, deny=["new"]) == pytest.approx(before, abs=1e-5)
-    assert retriever.prepare_items([("new", features)])[0].vector[-1] == 0.0
+    assert retriever.prepare_items([("new", features)])[0].embedding[-1] == 0.0
 
 
 def test_a_changed_item_stays_what_users_have(retriever):
@@ -151,10 +151,10 @@ def test_a_wrong_item_changes_nothing(retriever, item_id, features, part):
 
 def test_the_bundle_is_left_as_it_was_read(retriever):
     bundle = retriever.bundle
-    vectors, num_rows = bundle.item_vectors.copy(), bundle.model.items.num_rows
+    vectors, num_rows = bundle.item_embeddings.copy(), bundle.model.items.num_rows
     for number in range(40):
         retriever.put_item(f"item-{number + 1:03d}", NEW | {"price": float(number)})
-    np.testing.assert_array_equal(bundle.item_vectors, vectors)
+    np.testing.assert_array_equal(bundle.item_embeddings, vectors)
     assert bundle.model.items.num_rows == num_rows
 
 
@@ -207,7 +207,7 @@ def test_several_are_prepared_as_each_alone(retriever):
     for put, found in zip(puts, retriever.prepare_items(puts), strict=True):
         (alone,) = retriever.prepare_items([put])
         assert (found.item_id, found.record) == (alone.item_id, alone.record)
-        np.testing.assert_allclose(found.vector, alone.vector, atol=1e-6)
+        np.testing.assert_allclose(found.embedding, alone.embedding, atol=1e-6)
         np.testing.assert_allclose(found.history_vector, alone.history_vector, atol=1e-6)
     for wrong in (("bad", {"colour": 1}), (5, {})):
         with pytest.raises(InputError):

@@ -22,7 +22,7 @@ def array(table):
 def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, text, history_items):
     monkeypatch.setattr(vectors, "PART_VALUES", 7 * tiny_bundle.DIM)
     monkeypatch.setattr(vectors, "TOGETHER", 3)
-    _, item_vectors = tiny_bundle.write(tmp_path / "bundle", text=text, history_items=history_items)
+    _, item_embeddings = tiny_bundle.write(tmp_path / "bundle", text=text, history_items=history_items)
     retriever = Retriever.open(tmp_path / "bundle")
     for side, num in (("users", 12), ("items", 60)):
         out = tmp_path / f"{side}.parquet"
@@ -36,7 +36,7 @@ def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, tex
     for table in (users, items):
         kind = table.schema.field("vector").type
         assert (kind.list_size, kind.value_type) == (tiny_bundle.DIM, pa.float32())
-    np.testing.assert_array_equal(array(items), item_vectors)
+    np.testing.assert_array_equal(array(items), item_embeddings)
     assert users["user_id"].to_pylist() == retriever.user_ids
     assert items["item_id"].to_pylist() == retriever.item_ids
     scores = array(users) @ array(items).T

@@ -82,7 +82,7 @@ def by_hand(bundle: Bundle, asked: dict[str, Any]) -> dict[str, float]:
         query = bundle.model.encode_user_features(
             bundle.model.users.encode([raw]), *(torch.tensor([each]) for each in padded), torch.tensor([now])
         )
-    scores = (query.numpy() @ np.asarray(bundle.item_vectors).T)[0]
+    scores = (query.numpy() @ np.asarray(bundle.item_embeddings).T)[0]
     return dict(zip(bundle.items.values.tolist(), scores.tolist(), strict=True))
 
 

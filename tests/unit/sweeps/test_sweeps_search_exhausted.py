@@ -9,13 +9,13 @@ import pytest
 from fake_search import DIM, RATE, VARY, request_of, result_of, run, settings_of
 
 from twotower.config.errors import InputError
-from twotower.sweeps.random_search import Random
+from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.search import Search
 from twotower.sweeps.tpe import Tpe
 
 SIX = {RATE: "0.1,0.01", DIM: "16,32,64"}
 LISTED = pytest.mark.parametrize(
-    "search", [Random.Config(num_trials=6), Tpe.Config(num_trials=40, num_startup=2)]
+    "search", [RandomSearch.Config(num_trials=6), Tpe.Config(num_trials=40, num_startup=2)]
 )
 
 
@@ -44,13 +44,13 @@ def test_it_ends_with_the_trials_there_are_and_says_so_once(
 
 
 def test_what_runs_goes_on_and_the_same_command_has_nothing_to_add(tmp_path: Path) -> None:
-    plan = Random.Config(num_trials=6).build(request_of(tmp_path, SIX, never_32))
+    plan = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, SIX, never_32))
     running = [job for _ in range(4) if (job := plan.next([])) is not None]
     assert plan.next(running) is None
     for job in running:
         plan.ended(job, result_of(job))
     assert plan.summary()["search"]["states"] == {"complete": 4}
-    again = Random.Config(num_trials=6).build(request_of(tmp_path, SIX, never_32))
+    again = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, SIX, never_32))
     assert len(again.done_before()) == 4
     assert again.next([]) is None
 
@@ -65,7 +65,7 @@ def test_a_space_without_end_of_which_hardly_anything_is_sound(
             raise InputError("no more")
         return settings_of(overrides)
 
-    plan = Random.Config(num_trials=6).build(request_of(tmp_path, VARY, compose))
+    plan = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, VARY, compose))
     assert plan.next([]) is not None
     is_open = False
     assert plan.next([]) is None
@@ -81,7 +81,7 @@ def test_without_a_single_trial_it_is_a_mistake(vary: dict[str, str], tmp_path: 
             raise InputError("closed")
         return settings_of(overrides)
 
-    plan = Random.Config(num_trials=6).build(request_of(tmp_path, vary, compose))
+    plan = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, vary, compose))
     is_open = False
     with pytest.raises(InputError, match=r"none of 100 proposals in a row(.|\n)*closed"):
         plan.next([])
@@ -94,7 +94,7 @@ def test_a_configuration_is_checked_once_for_a_trial(tmp_path: Path) -> None:
         asked.append(tuple(overrides))
         return never_32(overrides)
 
-    plan = Random.Config(num_trials=6).build(request_of(tmp_path, SIX, compose))
+    plan = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, SIX, compose))
     run(plan, num=4)
     asked.clear()
     assert plan.next([]) is None

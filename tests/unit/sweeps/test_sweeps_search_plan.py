@@ -16,7 +16,7 @@ from twotower.runs.folder_name import trial_name
 from twotower.runs.result import Result
 from twotower.sweeps import trials
 from twotower.sweeps.job import Job
-from twotower.sweeps.random_search import Random
+from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.search import Search
 from twotower.sweeps.tpe import Tpe
 
@@ -100,7 +100,7 @@ def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", [Tpe, Random])
+@pytest.mark.parametrize("kind", [Tpe, RandomSearch])
 def test_a_search_goes_on_as_it_would_have(tmp_path: Path, kind: type[Search]) -> None:
     whole = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s"))
     run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"), num=5)
@@ -115,7 +115,7 @@ def test_tpe_does_better_than_random_search_with_twice_the_trials(tmp_path: Path
     for seed in range(3):
         for name, search in (
             ("tpe", Tpe.Config(num_trials=25, num_startup=8, seed=seed)),
-            ("random", Random.Config(num_trials=50, seed=seed)),
+            ("random", RandomSearch.Config(num_trials=50, seed=seed)),
         ):
             jobs = run(plan_of(search, tmp_path / f"{name}{seed}"))
             best[name].append(max(map(quality, jobs)))
@@ -136,7 +136,7 @@ def test_what_does_not_compose_is_never_a_trial(tmp_path: Path) -> None:
             raise InputError("not together")
         return settings
 
-    jobs = run(plan_of(Random.Config(num_trials=20), tmp_path, compose=compose))
+    jobs = run(plan_of(RandomSearch.Config(num_trials=20), tmp_path, compose=compose))
     assert len(jobs) == 20
     assert any(f"{DIM}=32" in job.overrides for job in jobs)
 
@@ -209,7 +209,7 @@ def test_heartbeats_are_of_the_jobs_that_run_here(tmp_path: Path) -> None:
 
 
 def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
-    plan = plan_of(Random.Config(num_trials=5), tmp_path)
+    plan = plan_of(RandomSearch.Config(num_trials=5), tmp_path)
     results = [
         Result(status="ok", metrics={MONITOR: 0.2}),
         Result(status="index_rejected", metrics={MONITOR: 0.9}),
@@ -233,12 +233,12 @@ def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
 
 
 def test_failed_trials_are_retried_once_when_asked(tmp_path: Path) -> None:
-    plan = plan_of(Random.Config(num_trials=3), tmp_path)
+    plan = plan_of(RandomSearch.Config(num_trials=3), tmp_path)
     jobs = [job for _ in range(3) if (job := plan.next([])) is not None]
     for job, status in zip(jobs, ["ok", "failed", "ok"], strict=True):
         plan.ended(job, result_of(job, status))
-    assert plan_of(Random.Config(num_trials=3), tmp_path).next([]) is None
-    one, other = (plan_of(Random.Config(num_trials=3), tmp_path, retry_failed=True) for _ in range(2))
+    assert plan_of(RandomSearch.Config(num_trials=3), tmp_path).next([]) is None
+    one, other = (plan_of(RandomSearch.Config(num_trials=3), tmp_path, retry_failed=True) for _ in range(2))
     assert [job.name[:5] for job in one.done_before()] == ["0000_", "0002_"]
     assert one.num_jobs == 3
     again = one.next([])
@@ -378,7 +378,7 @@ def test_a_damaged_journal_is_told_or_gone_on_with(
             left, rest = left[: left.rfind(b"\n") + 1], rest[rest.find(b"\n") + 1 :]
         journal.write_bytes(left + {"cut": b"", "flipped": bytes([byte]) + rest[1:], "line lost": rest}[way])
         try:
-            plan = plan_of(Random.Config(num_trials=4), journal.parent)
+            plan = plan_of(RandomSearch.Config(num_trials=4), journal.parent)
             run(plan, num=8, running=[some_job])  # with something to do, it does not wait for who may be dead
         except InputError as error:
             assert "study" in str(error)  # noqa: PT017
@@ -413,7 +413,7 @@ def test_nothing_is_added_behind_a_line_that_a_process_left_cut(tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def some_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    job = plan_of(Random.Config(), tmp_path_factory.mktemp("search")).next([])
+    job = plan_of(RandomSearch.Config(), tmp_path_factory.mktemp("search")).next([])
     assert job is not None
     return job
 
@@ -422,7 +422,7 @@ def some_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def half_a_search(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The journal of a search of which two trials have ended."""
     folder = tmp_path_factory.mktemp("half") / "search" / "tpe"
-    run(plan_of(Random.Config(num_trials=4), folder), num=2)
+    run(plan_of(RandomSearch.Config(num_trials=4), folder), num=2)
     journal = (folder / "study.journal").read_bytes()
     shutil.rmtree(folder)  # else the study is said to be at home there
     return journal

@@ -6,7 +6,7 @@ from fake_search import request_of, result_of
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job
 from twotower.sweeps.pruning import PrunerName, watch
-from twotower.sweeps.random_search import Random
+from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.sweep import Sweep
 
 
@@ -23,7 +23,7 @@ def train(plan: Sweep, job: Job, values: list[float], begin: int = 0) -> int:
 
 
 def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4, storage: str | None = None) -> Sweep:
-    search = Random.Config(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage)
+    search = RandomSearch.Config(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage)
     return search.build(request_of(folder))
 
 

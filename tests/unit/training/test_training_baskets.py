@@ -39,7 +39,7 @@ def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, .
     found = []
     for batch in batches:
         for row in range(len(batch.users)):
-            positives = batch.positives[batch.owners == row].tolist()
+            positives = batch.positives[batch.positive_to_user == row].tolist()
             history = batch.history_rows[row][batch.history_rows[row] > 0].tolist()
             asked = int(batch.request_times[row])
             found.append((int(batch.users[row]), asked, tuple(history), tuple(positives)))
@@ -90,7 +90,7 @@ def test_moments_lie_evenly_within_the_horizon_before_what_was_drawn() -> None:
 def test_a_basket_weighs_as_the_root_of_its_size() -> None:
     log = history_of([[(1, 1), (1, 2), (1, 3), (1, 4)], [(1, 5)]])
     batch = next(iter(batches_of(log, horizon_days=0)))
-    sums = torch.zeros(len(batch.users)).index_add(0, batch.owners, batch.weights)
+    sums = torch.zeros(len(batch.users)).index_add(0, batch.positive_to_user, batch.weights)
     assert dict(zip(batch.users.tolist(), sums.tolist(), strict=True)) == pytest.approx({1: 2.0, 2: 1.0})
 
 

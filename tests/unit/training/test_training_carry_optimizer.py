@@ -31,15 +31,16 @@ def module_of(num_rows: int, sparse: bool) -> nn.Sequential:
 @pytest.mark.parametrize("choice", CHOICES, ids=[choice.owner.__name__ for choice in CHOICES])
 def test_known_rows_keep_what_was_gathered_and_new_ones_begin(choice: Any, sparse: bool) -> None:
     before = module_of(3, sparse)
-    gathered = choice.build().optimizer(before.parameters())
+    gathered = choice.build().optimizer(before.parameters(), [before[0].weight] if sparse else [])
     step(before, gathered, [0, 1, 1])
     module = module_of(4, sparse)
-    optimizer = choice.build().optimizer(module.parameters())
+    optimizer = choice.build().optimizer(module.parameters(), [module[0].weight] if sparse else [])
     optimizer_start(module, {"0.weight": ORIGINS}, gathered.state_dict())(optimizer)
     was, now = (each.state[of[0].weight] for each, of in ((gathered, before), (optimizer, module)))
     for name, values in was.items():
-        if values.ndim:
+        if isinstance(values, torch.Tensor) and values.ndim:
             assert torch.equal(now[name][[0, 1, 3]], values[[0, 2, 1]])
             assert (now[name][2] == 0).all()
     step(module, optimizer, [0, 2])
-    assert float(now["step"]) == 2  # it went on, and did not begin anew
+    if "step" in now:
+        assert float(now["step"]) == 2  # the state continues

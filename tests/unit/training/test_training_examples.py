@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
-from twotower.training.batches import Batch, TrainBatches
+from twotower.scoring.batch import Batch
+from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 
 DAY = 86_400

@@ -26,7 +26,7 @@ def test_settings_that_would_make_large_tables_sparse_are_named(
     monkeypatch.setattr(large_tables, "LARGE", 4)
     large_tables.warn_of_large_tables(two_tower(items="table", sparse=True))
     large_tables.warn_of_large_tables(dense)
-    assert [each.partition("; ")[2].partition(" steps")[0] for each in caplog.messages] == [
+    assert [each.partition("; ")[2].partition(" updates")[0] for each in caplog.messages] == [
         "features.item.item_id.sparse=true",
         "features.item.item_id.sparse=true history.sparse=true",
     ]

@@ -10,123 +10,86 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from twotower.training.optimizers.adagrad import Adagrad
-from twotower.training.optimizers.adamw import AdamW, LazyAdamW
+from twotower.training.optimizers.adamw import AdamW, SparseAdamW
 from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.optimizers.rowwise_adagrad import RowwiseAdagrad, SparseRowwiseAdagrad
 
 FILES = sorted((Path(__file__).parents[3] / "conf" / "optimizer").glob("**/*.yaml"))
-SETTINGS: dict[str, Any] = {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1}
 
 
-def test_dense_parameters_are_torch_s_bit_for_bit() -> None:
-    torch.manual_seed(0)
-    ours = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 1))
-    theirs = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 1))
-    theirs.load_state_dict(ours.state_dict())
-    pairs: list[tuple[nn.Module, Optimizer]] = [
-        (ours, LazyAdamW(ours.parameters(), **SETTINGS)),
-        (theirs, torch.optim.AdamW(theirs.parameters(), fused=True, **SETTINGS)),
-    ]
-    for step in range(20):
-        inputs = torch.randn(8, 5, generator=torch.Generator().manual_seed(step))
-        for module, optimizer in pairs:
-            optimizer.zero_grad()
-            module(inputs).square().mean().backward()
-            optimizer.step()
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(mine, other)
-
-
-ROWS = [[1, 1, 3], [2], [3, 1], [1], [3, 2, 2]]
-
-
-def row_wise(weight: Tensor, gradients: list[Tensor]) -> Tensor:
-    """AdamW as published, of the rows with a gradient only; the bias correction counts all steps."""
-    (beta_1, beta_2), rate = SETTINGS["betas"], SETTINGS["lr"]
-    weight, first, second = weight.clone(), torch.zeros_like(weight), torch.zeros_like(weight)
-    for step, gradient in enumerate(gradients, start=1):
-        for row in gradient.abs().sum(1).nonzero()[:, 0].tolist():
-            first[row] = beta_1 * first[row] + (1 - beta_1) * gradient[row]
-            second[row] = beta_2 * second[row] + (1 - beta_2) * gradient[row] ** 2
-            mean, variance = first[row] / (1 - beta_1**step), second[row] / (1 - beta_2**step)
-            weight[row] *= 1 - rate * SETTINGS["weight_decay"]
-            weight[row] -= rate * mean / (variance.sqrt() + 1e-8)
-    return weight
-
-
-def run_sparse(table: nn.Embedding, optimizer: Optimizer, steps: list[list[int]]) -> list[Tensor]:
-    gradients = []
-    for rows in steps:
-        optimizer.zero_grad()
-        (table(torch.tensor(rows)) ** 2 + table(torch.tensor(rows))).sum().backward()
-        assert table.weight.grad is not None
-        assert table.weight.grad.is_sparse
-        gradients.append(table.weight.grad.to_dense())
-        optimizer.step()
-        assert table.weight.grad.is_sparse  # left where it was
-    return gradients
-
-
-def test_sparse_gradients_step_their_rows_only() -> None:
-    torch.manual_seed(1)
-    table = nn.Embedding(5, 3, sparse=True).double()
-    start = table.weight.detach().clone()
-    gradients = run_sparse(table, LazyAdamW(table.parameters(), **SETTINGS), ROWS)
-    torch.testing.assert_close(table.weight.detach(), row_wise(start, gradients))
-    assert torch.equal(table.weight[[0, 4]], start[[0, 4]])
-
-
-def test_a_sparse_gradient_of_all_rows_is_a_dense_step() -> None:
-    torch.manual_seed(1)
-    table, twin = nn.Embedding(4, 3, sparse=True).double(), nn.Embedding(4, 3).double()
-    twin.load_state_dict(table.state_dict())
-    sparse, dense = (
-        LazyAdamW(table.parameters(), **SETTINGS),
-        torch.optim.AdamW(twin.parameters(), **SETTINGS),
+def sparse_gradient(rows: list[int], values: list[list[float]], num_rows: int) -> Tensor:
+    return torch.sparse_coo_tensor(
+        torch.tensor([rows]), torch.tensor(values), (num_rows, len(values[0])), check_invariants=True
     )
-    run_sparse(table, sparse, [[0, 1, 2, 3]] * 4)
-    for _ in range(4):
-        dense.zero_grad()
-        (twin.weight**2 + twin.weight).sum().backward()
-        dense.step()
-    torch.testing.assert_close(table.weight, twin.weight)
 
 
-def test_sparse_and_dense_parameters_share_one_optimizer_and_its_state_resumes() -> None:
-    def build_one() -> tuple[nn.Embedding, nn.Linear, LazyAdamW]:
+def test_row_wise_adagrad_by_hand() -> None:
+    weights = nn.Parameter(torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]))
+    optimizer = SparseRowwiseAdagrad([weights], lr=0.5, eps=0.0)
+    # Row 2 occurs twice: its gradient is [3, 4], with a mean square of 12.5.
+    weights.grad = sparse_gradient([2, 0, 2], [[1.0, 1.0], [2.0, 2.0], [2.0, 3.0]], 3)
+    optimizer.step()
+    assert optimizer.state[weights]["sum"].tolist() == [4.0, 0.0, 12.5]
+    root = 12.5**0.5
+    expected = [[0.5, 0.5], [2.0, 2.0], [3 - 0.5 * 3 / root, 3 - 0.5 * 4 / root]]
+    torch.testing.assert_close(weights.detach(), torch.tensor(expected))
+
+
+def test_adamw_decays_the_rows_of_a_sparse_gradient_only() -> None:
+    weights = nn.Parameter(torch.tensor([[1.0], [2.0], [4.0]]))
+    optimizer = SparseAdamW([weights], lr=0.5, betas=(0.5, 0.75), weight_decay=0.2)
+    weights.grad = sparse_gradient([2, 0], [[8.0], [-2.0]], 3)
+    optimizer.step()
+    # The first step of Adam is the learning rate, after a decay of a tenth.
+    assert weights.flatten().tolist() == pytest.approx([0.9 + 0.5, 2.0, 3.6 - 0.5])
+
+
+CHOICES = [AdamW.Config(weight_decay=0.1), Adagrad.Config(), RowwiseAdagrad.Config()]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=[choice.owner.__name__ for choice in CHOICES])
+def test_sparse_and_dense_parameters_train_as_one_optimizer_whose_state_resumes(choice: Any) -> None:
+    def build() -> tuple[nn.Embedding, nn.Linear, Optimizer, Any]:
         torch.manual_seed(2)
         table, layer = nn.Embedding(5, 3, sparse=True), nn.Linear(3, 1)
-        return table, layer, LazyAdamW([*table.parameters(), *layer.parameters()], **SETTINGS)
+        optimizer = choice.build().optimizer([*layer.parameters(), table.weight], [table.weight])
+        return table, layer, optimizer, choice.build().scheduler(optimizer, 5)
 
-    def train(parts: tuple[nn.Embedding, nn.Linear, LazyAdamW], steps: list[list[int]]) -> None:
-        table, layer, optimizer = parts
+    def train(parts: tuple[nn.Embedding, nn.Linear, Optimizer, Any], steps: list[list[int]]) -> None:
+        table, layer, optimizer, scheduler = parts
         for rows in steps:
             optimizer.zero_grad()
             layer(table(torch.tensor(rows))).square().sum().backward()
             optimizer.step()
+            scheduler.step()
 
-    whole, first, second = build_one(), build_one(), build_one()
-    train(whole, ROWS)
-    train(first, ROWS[:2])
+    steps = [[1, 1, 3], [2], [3, 1], [1], [3, 2, 2]]
+    whole, first, second = build(), build(), build()
+    initial = whole[0].weight.detach().clone()
+    train(whole, steps)
+    train(first, steps[:2])
     for part, other in zip(second, first, strict=True):
         part.load_state_dict(other.state_dict())
-    train(second, ROWS[2:])
-    assert torch.equal(whole[0].weight, second[0].weight)
-    assert torch.equal(whole[1].weight, second[1].weight)
+    train(second, steps[2:])
+    for index in (0, 1):
+        assert torch.equal(whole[index].weight, second[index].weight)
+    assert torch.equal(whole[0].weight[[0, 4]], initial[[0, 4]])  # in no batch
+    assert (whole[0].weight[1:4] != initial[1:4]).any(1).all()
 
 
 def test_a_closure_is_called_once_with_gradients() -> None:
-    weight = nn.Parameter(torch.ones(2))
-    optimizer = LazyAdamW([weight], lr=0.1)
+    table, weight = nn.Embedding(2, 1, sparse=True), nn.Parameter(torch.ones(2))
+    optimizer = AdamW.Config().build().optimizer([table.weight, weight], [table.weight])
     calls = []
 
     def closure() -> Tensor:
         calls.append(1)
         optimizer.zero_grad()
-        loss = weight.square().sum()
+        loss = weight.square().sum() + 0 * table(torch.tensor([1])).sum()
         loss.backward()
         return loss
 
-    assert optimizer.step(closure).item() == 2
+    assert optimizer.step(closure) == 2
     assert calls == [1]
     assert (weight < 1).all()
 
@@ -169,8 +132,6 @@ def test_only_what_takes_sparse_gradients_says_so() -> None:
     assert AdamW.Config(weight_decay=0.1).takes_sparse
     assert Adagrad.Config().takes_sparse
     assert not Adagrad.Config(weight_decay=0.1).takes_sparse
-    table = nn.Embedding(5, 3, sparse=True)
-    run_sparse(table, Adagrad(Adagrad.Config()).optimizer(table.parameters()), ROWS)
 
 
 def test_there_are_optimizers() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from twotower.config.facts import Facts
 from twotower.data.interactions import Interactions
+from twotower.scoring.batch import Batch
 from twotower.towers.history.mean_pooling import MeanPooling
-from twotower.training.batches import Batch, TrainBatches
+from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.sequence import Sequence
@@ -40,7 +41,7 @@ def batches_of(
 
 def examples_of(batch: Batch) -> list[tuple[int, int, int, tuple[tuple[int, int], ...]]]:
     """User, item, time and history, of (time, item), of each example."""
-    items = torch.cat([batch.positives, batch.shown_items]).tolist()
+    items = torch.cat([batch.positives, batch.impressions]).tolist()
     width = batch.history_rows.shape[1]
     found = []
     for p, item in enumerate(items):
@@ -104,7 +105,7 @@ def test_shown_negatives_look_at_what_came_before_them() -> None:
     log = history_of([[(10, 1), (20, 2), (30, 3)], [(5, 4)]], shown)
     found = {kind: batches_of(kind, log, 99, 3, False, labelled=True) for kind in (NextItem, Sequence)}
     (one,), (other,) = (list(each) for each in found.values())
-    assert len(one.shown_items) == len(other.shown_items) == 3
+    assert len(one.impressions) == len(other.impressions) == 3
     assert Counter(examples_of(one))[1, 7, 99, ((10, 1), (20, 2), (30, 3))] == 1
     short = Counter({(1, 7, 99, ((10, 1), (20, 2), (30, 3))): 1, (1, 1, 10, ()): 1})
     assert Counter(examples_of(other)) >= short

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, POSITIVE, TRAIN
 from twotower.data.interactions import Interactions
-from twotower.training.batches import Batch, TrainBatches
-from twotower.training.examples import OwnShown
+from twotower.scoring.batch import Batch
+from twotower.training.batches import TrainBatches
+from twotower.training.examples import OwnImpressions
 from twotower.training.objectives.next_item import NextItem
 
 DAY = 86_400
@@ -39,7 +40,7 @@ def batches_of(
 
 def rows_of(batch: Batch) -> list[tuple[int, ...]]:
     """User, item, time and history of each example of a batch, positives first."""
-    items = torch.cat([batch.positives, batch.shown_items])
+    items = torch.cat([batch.positives, batch.impressions])
     found = []
     for row in range(len(batch.users)):
         history = zip(batch.history_times[row].tolist(), batch.history_rows[row].tolist(), strict=True)
@@ -71,7 +72,7 @@ def test_an_epoch_has_every_positive_and_every_shown_negative_once(
             expected[positive][(user, item, time, *(number for pair in padded for number in pair))] += 1
     got: dict[bool, Counter[tuple[int, ...]]] = {True: Counter(), False: Counter()}
     for batch in batches_of(history, batch_size, strict=strict, labelled=True):
-        assert len(batch.users) == len(batch.positives) + len(batch.shown_items) <= batch_size
+        assert len(batch.users) == len(batch.positives) + len(batch.impressions) <= batch_size
         rows = rows_of(batch)
         got[True].update(rows[: len(batch.positives)])
         got[False].update(rows[len(batch.positives) :])
@@ -88,7 +89,7 @@ PASSED: Log = [[(day * DAY, 6 + day % 3) for day in range(5)], [(9 * DAY, 1)]]
 def test_positives_and_shown_negatives_are_shuffled_together() -> None:
     history = history_of(USERS, impressions=history_of(PASSED))
     batches = batches_of(history, batch_size=4, labelled=True)
-    sizes = Counter((len(batch.positives), len(batch.shown_items)) for _ in range(20) for batch in batches)
+    sizes = Counter((len(batch.positives), len(batch.impressions)) for _ in range(20) for batch in batches)
     assert all(sum(size) in (4, 1) for size in sizes)  # 17 examples: four batches of 4 and one of 1
     assert len(sizes) > 3
     assert batches.examples_between(0, 5) == 17
@@ -102,7 +103,7 @@ def test_without_labelled_examples_shown_negatives_change_nothing() -> None:
     for one, other in zip(plain, beside, strict=True):
         assert torch.equal(one.positives, other.positives)
         assert torch.equal(one.weights, other.weights)
-        assert (len(other.shown_items), other.own_rows) == (0, None)
+        assert (len(other.impressions), other.query_negatives) == (0, None)
         assert (other.context_rows, other.history_events) == (None, None)
 
 
@@ -113,7 +114,7 @@ def test_rows_have_their_own_weights() -> None:
     history = history_of(log, weights=weights, impressions=shown)
     (batch,) = batches_of(history, batch_size=9, labelled=True)
     found = dict(
-        zip([*batch.positives.tolist(), *batch.shown_items.tolist()], batch.weights.tolist(), strict=True)
+        zip([*batch.positives.tolist(), *batch.impressions.tolist()], batch.weights.tolist(), strict=True)
     )
     mean = (1 + 2 + 4 + 3 + 6) / 5
     expected = {1: 1, 2: 2, 4: 4, 5: 3, 7: 6}
@@ -178,7 +179,7 @@ def test_contexts_and_events_come_along() -> None:
         impressions=shown,
     )
     (batch,) = batches_of(history, batch_size=9, labelled=True)
-    items = [*batch.positives.tolist(), *batch.shown_items.tolist()]
+    items = [*batch.positives.tolist(), *batch.impressions.tolist()]
     assert dict(zip(items, batch.context_rows.tolist(), strict=True)) == {1: 4, 2: 0, 3: 6, 7: 9}
     events = dict(zip(items, batch.history_events.tolist(), strict=True))
     assert events == {1: [0, 0, 0], 2: [0, 0, 2], 3: [0, 2, 1], 7: [0, 2, 1]}
@@ -187,14 +188,14 @@ def test_contexts_and_events_come_along() -> None:
     assert torch.equal(moved.context_rows, batch.context_rows)
 
 
-def test_own_candidates_are_the_user_s_shown_items_that_it_does_not_have() -> None:
+def test_own_candidates_are_the_user_s_impressions_that_it_does_not_have() -> None:
     log = history_of([[(0, 1), (DAY, 2)], [(0, 3)], [(0, 4)]])
     # User 1 was shown 1, which it has, 5 twice, 6, 7, and 8 with weight 0; user 2 was shown 5.
     shown = history_of(
         [[(0, 1), (0, 5), (DAY, 5), (DAY, 6), (DAY, 7), (DAY, 8)], [(0, 5)], []],
         weights=np.float32([1, 1, 1, 1, 1, 0, 1]),
     )
-    own = OwnShown(dataclasses.replace(log, impressions=shown), 2, seed=3)
+    own = OwnImpressions(dataclasses.replace(log, impressions=shown), 2, seed=3)
     users = np.array([1, 2, 3, 1, 1])
     seen = set()
     for number in range(200):
@@ -207,7 +208,9 @@ def test_own_candidates_are_the_user_s_shown_items_that_it_does_not_have() -> No
             seen.add(frozenset(drawn[row].tolist()))
         assert np.array_equal(drawn, own.draw(users, number))
     assert seen == {frozenset(pair) for pair in ((5, 6), (5, 7), (6, 7))}
-    assert OwnShown(dataclasses.replace(log, impressions=shown), 5, seed=3).draw(users, 0)[0].tolist() == [
+    assert OwnImpressions(dataclasses.replace(log, impressions=shown), 5, seed=3).draw(users, 0)[
+        0
+    ].tolist() == [
         5,
         6,
         7,
@@ -219,24 +222,24 @@ def test_own_candidates_are_the_user_s_shown_items_that_it_does_not_have() -> No
 def test_every_own_candidate_is_as_likely() -> None:
     log = history_of([[(0, 1)]])
     shown = history_of([[(0, item) for item in range(2, 12)]])
-    own = OwnShown(dataclasses.replace(log, impressions=shown), 4, seed=1)
+    own = OwnImpressions(dataclasses.replace(log, impressions=shown), 4, seed=1)
     counts = np.bincount(own.draw(np.ones(5000, np.int32), 7).ravel(), minlength=12)[2:]
     assert counts / 5000 == pytest.approx(np.full(10, 0.4), abs=0.03)
 
 
 def test_own_candidates_come_with_their_batch() -> None:
     history = history_of(USERS, impressions=history_of(PASSED))
-    batches = batches_of(history, num_own=2)
+    batches = batches_of(history, num_query_negatives=2)
     whole = [batch for _ in range(2) for batch in batches]
-    assert all(batch.own_rows.shape == (len(batch.positives), 2) for batch in whole)
-    resumed = batches_of(history, num_own=2)
+    assert all(batch.query_negatives.shape == (len(batch.positives), 2) for batch in whole)
+    resumed = batches_of(history, num_query_negatives=2)
     resumed.load_state_dict({"number": 3})
     again = next(iter(resumed))
-    assert torch.equal(again.own_rows, whole[3].own_rows)
-    assert not len(again.shown_items)
+    assert torch.equal(again.query_negatives, whole[3].query_negatives)
+    assert not len(again.impressions)
     known = {1: {6, 7, 8}, 2: {1}}
     for batch in whole:
-        for user, rows in zip(batch.users.tolist(), batch.own_rows.tolist(), strict=True):
+        for user, rows in zip(batch.users.tolist(), batch.query_negatives.tolist(), strict=True):
             assert set(rows) - {0} <= known[user]
 
 
@@ -246,5 +249,5 @@ def test_draws_by_recency_take_shown_negatives_too() -> None:
     batches = batches_of(history, 100, objective, labelled=True)
     count: Counter[int] = Counter()
     for batch in batches:
-        count.update([*batch.positives.tolist(), *batch.shown_items.tolist()])
+        count.update([*batch.positives.tolist(), *batch.impressions.tolist()])
     assert [count[item] / 1_000 for item in (1, 2, 3)] == pytest.approx([1, 4, 4], abs=0.2)

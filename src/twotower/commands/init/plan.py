@@ -25,7 +25,7 @@ MANY_REPEATS = 0.2
 
 
 @dataclass(frozen=True)
-class Plan:
+class InitPlan:
     """How to train on new data.
 
     Attributes:
@@ -39,7 +39,7 @@ class Plan:
     audit: Audit
 
 
-def plan_of(settings: Sequence[Setting], roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> Plan:
+def plan_of(settings: Sequence[Setting], roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> InitPlan:
     """Choose the split by what the log has and how long it is, and build the data set.
 
     Args:
@@ -60,7 +60,7 @@ def plan_of(settings: Sequence[Setting], roles: Roles, kinds: Mapping[str, Mappi
         audit = _built(spec, split[0], kinds)
     else:
         split, audit = _by_time(spec, kinds)
-    return Plan(split, overrides + _of_small_catalogues(overrides, int(audit["items"])), audit)
+    return InitPlan(split, overrides + _of_small_catalogues(overrides, int(audit["items"])), audit)
 
 
 def _by_time(spec: dict[str, Any], kinds: Mapping[str, Mapping[str, Kind]]) -> tuple[tuple[str, str], Audit]:

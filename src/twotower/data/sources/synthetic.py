@@ -3,6 +3,7 @@
 Shapes: U users, N items, T topics.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -73,6 +74,11 @@ class Synthetic(Source):
         """Length of the log, which starts on 2020-01-01."""
         seed: Seed = 0
         """Of everything."""
+
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield the noise of labels where there are none; see `Config.unused`."""
+            if "label_noise" in self.model_fields_set and self.labels == "none":
+                yield "label_noise", "only data.labels=clicks has labels"
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether there is memory for them, and whether there are enough pairs."""

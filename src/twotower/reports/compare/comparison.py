@@ -318,7 +318,7 @@ def _warm_start_notes(runs: pd.DataFrame, results: Mapping[str, Result]) -> list
             f"{ancestry.new_users:,} new users, {ancestry.new_items:,} new items, "
             f"{ancestry.new_interactions:,} new interactions"
         )
-        if ancestry.epochs is None:
+        if ancestry.how == "rebuild_bundle":
             how = f"towers of {parent} without further training, generation {ancestry.generation}"
         else:
             how = (

@@ -30,7 +30,7 @@ from twotower.reports.compare.text_columns import (
 )
 from twotower.reports.compare.verdicts import BETTER, WORSE
 
-WAYS = {True: "more", False: "less", None: "neither more nor less"}
+DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction is better"}
 LONGEST_PILL, LONG = 40, 40
 LONG_NAME, LONG_HEADING = 20, 12
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -44,10 +44,10 @@ def as_html(comparison: Comparison) -> str:
 
     data = page_data(comparison)
     keys = main_keys(comparison)
-    way = WAYS[comparison.higher_is_better(comparison.metric)]
+    direction = DIRECTIONS[comparison.higher_is_better(comparison.metric)]
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(comparison.runs)} runs"),
-        lead=escape(f"Compared by {comparison.metric}; {way} is better."),
+        lead=escape(f"Compared by {comparison.metric}; {direction}."),
         metric=escape(heading(comparison.metric)),
         summary=_summary(comparison),
         num_settings=len(comparison.keys),

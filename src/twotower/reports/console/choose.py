@@ -1,4 +1,4 @@
-"""The console that a mode of the settings means: JSON for programs, few words, tables; or nearly nothing."""
+"""Consoles by the setting `console`: `rich`, `quiet`, `jsonl`, and `silent` for jobs of a sweep."""
 
 import datetime
 import json
@@ -24,7 +24,7 @@ from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
 
-OF_A_RESULT = (
+RESULT_KEYS = (
     "status",
     "error",
     "overrides",
@@ -43,10 +43,10 @@ OF_A_RESULT = (
 
 
 class _JsonLines(Console):
-    """Every event has a `time` and an `event`; numbers that JSON cannot hold are null."""
+    """One JSON object per event, with `time` and `event`; infinity and NaN are null."""
 
     def handler(self) -> logging.Handler:
-        """Return a handler whose lines are `log` events, and `epoch` events where a record has fields."""
+        """Return a handler that emits `log` events, and `epoch` events for records with fields."""
         handler = _LogEvents()
         handler.addFilter(for_screen)
         return handler
@@ -58,8 +58,8 @@ class _JsonLines(Console):
         _emit("audit", rows=dict(rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        """Emit the figures; slices, curves and versions are in `result.json`."""
-        shown = result.plain(*OF_A_RESULT)
+        """Emit metrics, index and timing; slices, curves and versions are in `result.json`."""
+        shown = result.plain(*RESULT_KEYS)
         shown.get("index", {}).pop("points", None)
         _emit("result", folder=str(folder), **shown)
 
@@ -82,10 +82,10 @@ class _JsonLines(Console):
         _emit("job_ended", **vars(outcome))
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Emit the best job, how many ended how, every failure, means over seeds, and what a search found.
+        """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
 
-        There is no best job where only the seed varies, or where a search has several objectives. Where only
-        the index varies, `pareto` has the jobs that no other dominates in metric, latency and bytes.
+        There is no best job if only the seed varies or a search has several objectives. If only the index
+        varies, `pareto` has the Pareto front of metric, latency and bytes.
         """
         best = findings.winner(outcomes, self.metric)
         _emit(
@@ -113,7 +113,7 @@ class _LogEvents(logging.Handler):
 
 
 def _emit(event: str, /, **fields: Any) -> None:
-    """Print one event, its `time` ISO 8601 with the offset from UTC; numbers that JSON cannot hold: null."""
+    """Print one event; `time` is ISO 8601 with the offset from UTC."""
     now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
     text = json.dumps({"time": None, "event": None, **fields} | {"time": now, "event": event}, default=_plain)
     print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)
@@ -127,7 +127,7 @@ SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/l
 
 
 class _Quiet(Console):
-    """The last line says it all: status, figures, folder."""
+    """One last line with status, figures and folder."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         figures = result.final_figures()
@@ -183,7 +183,7 @@ CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": _Quiet, "jsonl": _J
 
 
 def make_console(mode: str) -> Console:
-    """Return a console. Raises InputError: there is no such console."""
+    """Return the console of a mode. Raises InputError: unknown mode."""
     if mode not in CONSOLES:
         raise InputError(f"console: expected rich, quiet or jsonl, got {mode!r}")
     return CONSOLES[mode]()

@@ -1,4 +1,4 @@
-"""What a console can be told: how a run goes, how a sweep goes, and what a sweep found."""
+"""The interface of a console: events of a run and of a sweep, and the findings of a sweep."""
 
 import logging
 import math
@@ -29,9 +29,12 @@ A_SEED = re.compile(r"seed=?(-?\d+)")
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """A metric over the seeds of one configuration (varied overrides without the seed, empty if that is all).
+    """A metric over the seeds of one configuration.
 
-    `sd` is the sample's, `interval` of 95 % for the mean, by Student's t.
+    Attributes:
+        configuration: varied overrides without the seed; empty if only the seed varies.
+        sd: standard deviation of the sample.
+        interval: 95 % interval of the mean, by Student's t.
     """
 
     configuration: str
@@ -50,7 +53,7 @@ class SeedSummary:
 
 
 class Winner(NamedTuple):
-    """The one job that is better than all others: its name, by which figure, and how good that is."""
+    """The best job of a sweep, the metric that it is best by, and its value."""
 
     job: str
     metric: str
@@ -59,9 +62,7 @@ class Winner(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sweep found: of configurations with several seeds, and what `sweep.json` says of a search or of
-    a first look.
-    """
+    """Findings of a sweep: means over seeds, and what `sweep.json` holds on a search or a first look."""
 
     seeds: Sequence[SeedSummary] = ()
     search: Mapping[str, Any] = field(default_factory=dict)
@@ -74,28 +75,28 @@ class Findings:
 
     @property
     def best(self) -> list[Mapping[str, Any]]:
-        """Return a search's best trial or its Pareto set, each with its command."""
+        """Return the best trial of a search, or its Pareto set, each with its command."""
         return list(self.search.get("best", ()))
 
     @property
     def command(self) -> str | None:
-        """Return what to type to train again what is best; None of a grid, or where nothing is."""
+        """Return the command that trains the best recipe or trial again; None for a grid."""
         best = (self.look.get("best"), *self.best[:1])
         return next((str(each["command"]) for each in best if each), None)
 
     def values(self, job: str) -> dict[str, float]:
-        """Return what a trial reached of each objective; nothing of one without all of them."""
+        """Return the objectives of a trial; empty if one is missing."""
         return dict(self._trial(job).get("values") or {})
 
     def settings(self, job: str) -> str:
-        """Return what varies, as this trial has it, shortened to be read; nothing for a job of a grid."""
+        """Return the varied settings of a trial in short words; empty for a job of a grid."""
         return " ".join(short_words(self._trial(job).get("overrides", ())))
 
     def _trial(self, job: str) -> Mapping[str, Any]:
         return next((row for row in self.search.get("trials", ()) if row["job"] == job), {})
 
     def winner(self, outcomes: Sequence[Outcome], metric: str) -> Winner | None:
-        """Return the best job; None if no job is good, or several objectives, seeds or indexes compete."""
+        """Return the best job; None without one, or if only seed or index differ."""
         if self.look:
             best = self.look["best"]
             return best and Winner(best["job"], self.look["metric"], best["value"])
@@ -110,9 +111,9 @@ class Findings:
         return None if found is None or value is None else Winner(found.name, metric, value)
 
     def indexes(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
-        """Return the jobs whose index no other dominates, from best to worst; none where towers differ.
+        """Return the Pareto front of indexes, from best to worst; empty if the towers differ.
 
-        What counts is the metric through the index, latency and bytes. Rejected indexes do not take part.
+        The criteria are the metric through the index, latency and bytes. Rejected indexes are left out.
         """
         if self.search or self.look or not differ_in_index_only(outcomes, metric):
             return []
@@ -121,12 +122,12 @@ class Findings:
         return [each for each in rank_outcomes(able, metric) if each.name in names]
 
     def goes_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
-        """Say whether jobs compete by this metric alone, and in the direction that is its better one."""
+        """Return whether this metric, in its better direction, is the only objective."""
         way = "minimize" if lowest_is_best(outcomes, metric) else "maximize"
         return self.objectives in ({}, {metric: way})
 
     def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
-        """Return outcomes from best to worst; seeds, which do not compete, in their own order."""
+        """Return outcomes from best to worst; seeds in numeric order."""
         if differ_in_seed_only(outcomes):
             return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
         ranked = rank_outcomes(outcomes, metric)
@@ -145,26 +146,26 @@ NOTHING = Findings()
 
 
 def differ_in_seed_only(outcomes: Collection[Outcome]) -> bool:
-    """Say whether jobs differ in nothing but the seed: the best of them would be the luckiest."""
+    """Return whether jobs differ in the seed only, so that the best is only the luckiest."""
     return bool(outcomes) and all(A_SEED.fullmatch(outcome.name) for outcome in outcomes)
 
 
 def form_of(key: str) -> str:
-    """Return the format of a figure of `result.json`."""
+    """Return the format of a figure."""
     return next((form for word, form in FORMS.items() if key.startswith("index/") and word in key), "{:.4f}")
 
 
 def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Return how many jobs ended how, the good ones first."""
+    """Return the number of jobs by status."""
     counts = Counter(outcome.status for outcome in outcomes)
     return {status: counts[status] for status in ENDINGS if counts[status]}
 
 
 class Console:
-    """Where runs and sweeps say how they go; entered as a context, so that what it draws live is closed.
+    """Shows the progress of runs and sweeps; used as a context, which closes a live view.
 
-    This one, for a job whose sweep speaks for it, shows warnings on standard error and nothing else. Others
-    extend it by what they show, and know the sweep that began by its folder and its metric.
+    This class shows warnings on standard error and nothing else: the console of a job within a sweep.
+    Subclasses show more.
     """
 
     folder = Path()
@@ -177,7 +178,7 @@ class Console:
         self.close()
 
     def handler(self) -> logging.Handler:
-        """Return what shows the log lines of a run; records with `for_file` set are not for the screen."""
+        """Return a handler of a run's log records; records with `for_file` are not shown."""
         handler = logging.StreamHandler(sys.stderr)
         handler.setLevel(logging.WARNING)
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -185,42 +186,42 @@ class Console:
         return handler
 
     def say(self, text: str) -> None:
-        """Say one line."""
+        """Show one line."""
 
     def draw(self, text: str) -> None:
-        """Draw a line in the place of the one drawn before, where there is a terminal."""
+        """Replace the line drawn before; without a terminal, do nothing."""
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Show the audit of the split: name and value."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        """Show what a run ends with."""
+        """Show the result of a run."""
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
-        """Tell a step of a run's walkthrough: its name, for people, and for programs."""
+        """Show a step of a walkthrough: lines for people, fields for programs."""
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
-        """Say that a sweep begins: its jobs, those done before too, and how many train, if known."""
+        """Show that a sweep starts: number of jobs and of trainings, if known."""
         self.folder, self.metric = folder, metric
 
     def job_started(self, name: str, tries: str = "") -> None:
-        """Say that a job begins, and what it tries where its name does not say it."""
+        """Show that a job starts, and its varied settings if its name does not contain them."""
 
     def job_ended(self, outcome: Outcome) -> None:
-        """Say how a job ended, also of those that an earlier start of the sweep had ended."""
+        """Show how a job ended, also one that an earlier start of the sweep completed."""
 
     def beat(self, running: Sequence[str]) -> None:
-        """Take note of what is running; called about once a second."""
+        """Update the set of running jobs; called about once a second."""
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Show what a sweep ends with, and what it found beyond the jobs' own figures."""
+        """Show the results of a sweep and its findings."""
 
     def close(self) -> None:
-        """End what is drawn live, if anything; may be called twice."""
+        """Close the live view, if there is one; may be called twice."""
 
 
 def for_screen(record: logging.LogRecord) -> bool:
-    """Tell whether a record is for the screen, and not for the log file only."""
+    """Return whether a record is shown, and not for the log file only."""
     return not getattr(record, "for_file", False)

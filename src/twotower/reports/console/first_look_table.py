@@ -1,4 +1,4 @@
-"""What a first look ends with, for people: the table, the paired tests, the command to go on with."""
+"""The result of a first look: table of recipes, paired tests, command of the best recipe."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 from rich.console import Console as Screen
 from rich.table import Table
 
-from twotower.reports.console.run_tables import plain_table
+from twotower.reports.compare.figure_names import heading
+from twotower.reports.console.run_tables import figure, plain_table
 
 Look = Mapping[str, Any]
 """`first_look` of `sweep.json`."""
 
 
 def show(look: Look, screen: Screen) -> None:
-    """Print all of it."""
+    """Print table, tests and command."""
     screen.print(recipes_table(look))
     for name, why in look["left_out"].items():
         screen.print(f"left out    {name}: {why}")
@@ -24,10 +25,10 @@ def show(look: Look, screen: Screen) -> None:
 
 
 def recipes_table(look: Look) -> Table:
-    """Return a row a recipe, the best first, then the best baselines; figures of the validation split."""
+    """Return a row per recipe, the best first, then the best baselines, by validation metric."""
     best = look["best"] or {}
     parts = ["whole"] if look["share"] == 1 else ["sample", "whole"]
-    metric = _short(look["metric"])
+    metric = heading(look["metric"])
     table = plain_table(f"first look by {metric}")
     table.add_column("recipe", no_wrap=True)
     heads = {"sample": f"{look['share']:.3g} of users", "whole": "all users"}
@@ -35,49 +36,41 @@ def recipes_table(look: Look) -> Table:
         table.add_column(heads[part], justify="right")
     for part in parts:
         table.add_column(f"seconds, {heads[part]}" if len(parts) > 1 else "seconds", justify="right")
-    table.add_column("what it sets")
+    table.add_column("settings")
     for row in look["recipes"]:
-        cells = [_figure(row[part]) for part in parts]
-        cells += [_figure(row["seconds"][part], "{:.0f}") for part in parts]
+        cells = [figure(row[part]) for part in parts]
+        cells += [figure(row["seconds"][part], "{:.0f}") for part in parts]
         words = " ".join(filter(None, [row["sets"], f"({row['note']})" if row["note"] else ""]))
         style = "bold" if row["recipe"] == best.get("recipe") else ""
         table.add_row(row["recipe"], *cells, words, style=style)
     for name, figures in look["baselines"].items():
-        table.add_row(f"baseline {name}", *(_figure(figures[part]) for part in parts), style="dim")
+        table.add_row(f"baseline {name}", *(figure(figures[part]) for part in parts), style="dim")
     return table
 
 
 def tests_table(look: Look) -> Table:
-    """Return the best recipe against the others, on the users of the test split."""
+    """Return paired tests of the best recipe against the others, over test users."""
     best, tests = look["best"], look["tests"]
-    table = plain_table(f"{best['recipe']} against the others by {_short(tests[0]['metric'])}: paired tests")
-    for heading in ("against", "difference", "95 % interval", "p", "verdict"):
-        words = heading in ("against", "verdict")
-        table.add_column(heading, justify="left" if words else "right", no_wrap=not words)
+    table = plain_table(f"{best['recipe']} against the others by {heading(tests[0]['metric'])}: paired tests")
+    for title in ("against", "difference", "95 % interval", "p", "verdict"):
+        words = title in ("against", "verdict")
+        table.add_column(title, justify="left" if words else "right", no_wrap=not words)
     for test in tests:
         low_high: Sequence[float] | None = test["interval"]
         interval = "" if low_high is None else f"[{low_high[0]:+.4f}, {low_high[1]:+.4f}]"
-        figures = [_figure(test["difference"], "{:+.4f}"), interval, _figure(test["p"])]
+        figures = [figure(test["difference"], "{:+.4f}"), interval, figure(test["p"])]
         table.add_row(test["against"], *figures, test["verdict"])
     return table
 
 
 def lines_of(look: Look) -> list[str]:
-    """Return what is best, what to think of it, and the command."""
+    """Return lines on the best recipe, with its command."""
     best = look["best"]
     if best is None:
-        return ["no recipe came so far that it can be judged; give sweep.minutes more, or sweep.share less"]
-    on = "all users" if best["on"] == "whole" else "the sample alone: none was tried on all users"
-    found = [f"best        {best['recipe']}  {_short(look['metric'])} {best['value']:.4f}  on {on}"]
+        return ["no recipe completed an epoch; increase sweep.minutes or decrease sweep.share"]
+    on = "all users" if best["on"] == "whole" else "the sample alone; no recipe was trained on all users"
+    found = [f"best        {best['recipe']}  {heading(look['metric'])} {best['value']:.4f}  on {on}"]
     if best["behind_baseline"]:
-        found.append("warning: the best baseline is ahead of it on the validation split")
-    note = "  (its towers are there, and are taken)" if best["on"] == "whole" and best["ended"] else ""
-    return [*found, f"go on       {best['command']}{note}"]
-
-
-def _short(key: str) -> str:
-    return key.replace("/", " ", 1).replace("_at_", "@")
-
-
-def _figure(value: float | None, form: str = "{:.4f}") -> str:
-    return "" if value is None else form.format(value)
+        found.append("warning: the best baseline is better on the validation split")
+    note = "  (reuses its trained towers)" if best["on"] == "whole" and best["ended"] else ""
+    return [*found, f"train       {best['command']}{note}"]

@@ -11,7 +11,7 @@ from twotower.runs.outcome import Outcome
 
 
 def index_table(index: Mapping[str, Any]) -> Table:
-    """Return what the index is and what it costs; metrics through the index less those of exact search."""
+    """Return kind, recall, latency and size of the index, and its metrics minus those of exact search."""
     search = ", ".join(f"{key} {value}" for key, value in index["search_args"].items()) or "every item"
     rows = {
         "kind": f"{index['type']} ({index['factory']}), searching {search}",
@@ -31,7 +31,7 @@ def index_table(index: Mapping[str, Any]) -> Table:
 
 
 def _label_difference(index: Mapping[str, Any]) -> str:
-    """Return metrics of validation users through the index less those of exact search, with intervals."""
+    """Return validation metrics through the index minus those of exact search, with intervals."""
     differences, intervals = index["label_difference"], index["label_difference_interval"]
     shown = [key for key in ("recall_at_20", "ndcg_at_20") if key in differences] or list(differences)[:2]
     parts = []
@@ -43,11 +43,9 @@ def _label_difference(index: Mapping[str, Any]) -> str:
 
 
 def pareto_table(indexes: Sequence[Outcome], num_jobs: int, metric: str) -> Table:
-    """Return the jobs of a sweep whose index no other dominates, with what they reach and cost."""
+    """Return the Pareto front of a sweep's indexes, with metric, latency and size."""
     kind = short(metric.removeprefix("valid/"))
-    title = (
-        f"Pareto set: {len(indexes)} of {num_jobs} indexes, dominated by none in {kind}, latency and bytes"
-    )
+    title = f"Pareto set: {len(indexes)} of {num_jobs} indexes, by {kind}, latency and bytes"
     lines = []
     for each in indexes:
         cells = [

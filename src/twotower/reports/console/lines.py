@@ -1,15 +1,15 @@
-"""Log lines on a screen: how far something is stays one line, drawn again, where there is a terminal."""
+"""Log lines on a terminal: progress is one line, which is redrawn."""
 
 import logging
 import sys
 
 from twotower.config.progress import PROGRESS
 
-CLEARED = "\r\x1b[2K"  # back to the line's beginning, and nothing on it
+CLEARED = "\r\x1b[2K"  # to the start of the line, and clear it
 
 
 class Lines(logging.StreamHandler):  # type: ignore[type-arg]
-    """Prints plain lines; those of `Progress` take each other's place on a terminal."""
+    """Prints plain lines; on a terminal a line of `Progress` replaces the one before."""
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
@@ -28,14 +28,14 @@ class Lines(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
     def draw(self, text: str) -> None:
-        """Draw a line in the place of the one drawn before; nothing where there is no terminal."""
+        """Replace the line drawn before; without a terminal, do nothing."""
         if self.stream.isatty():
             self.stream.write((CLEARED if self._drawn else "") + text)
             self.flush()
             self._drawn = True
 
     def close(self) -> None:
-        """End a line of progress that nothing came after: whoever speaks next begins a line."""
+        """End an unfinished line of progress."""
         if self._drawn:
             self.stream.write("\n")
             self.flush()

@@ -1,4 +1,4 @@
-"""For people: tables, and while a sweep runs a live view of it where there is a terminal."""
+"""The console for people: tables, and a live view of a running sweep on a terminal."""
 
 import contextlib
 import logging
@@ -32,13 +32,13 @@ from twotower.runs.result import TARGET_REPEAT, Result
 from twotower.runs.run_files import TRAIN_LOG
 
 WIDTH_OF_FILES = 240
-"""Nothing that goes to a file or a pipe needs folding at 80 columns."""
+"""Width of output to a file or a pipe."""
 
 SWEEP = "sweep.json"
 
 
 class Rich(Console):
-    """Tables and lines, and one live view at the bottom of a terminal."""
+    """Prints tables and lines, with a live view of a sweep at the bottom of a terminal."""
 
     def __init__(self) -> None:
         self.screen = Screen(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -60,7 +60,7 @@ class Rich(Console):
         return self.lines
 
     def draw(self, text: str) -> None:
-        """Draw a line that the next takes the place of."""
+        """Draw a line that the next one replaces."""
         self.lines.draw(text)
 
     def say(self, text: str) -> None:
@@ -77,7 +77,7 @@ class Rich(Console):
         self.screen.print(run_tables.audit_table(rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        """Print model and baselines on the test split, then the index, then where all that is."""
+        """Print model and baselines on the test split, the index, and the folder."""
         if result.metrics:
             self.screen.print(run_tables.quality_table(result))
             if TARGET_REPEAT in result.slices.get("test", {}):
@@ -96,7 +96,7 @@ class Rich(Console):
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
-        """Say how many jobs there are, and open the live view."""
+        """Print the number of jobs, and open the live view."""
         super().sweep_started(folder, num_jobs, metric, num_trainings)
         self.view = SweepView(folder, num_jobs, metric, num_trainings)
         self.say(f"sweep {folder}: {'jobs' if num_jobs is None else f'{num_jobs} jobs'}, watching {metric}")
@@ -107,7 +107,7 @@ class Rich(Console):
             self.live.start()
 
     def job_started(self, name: str, tries: str = "") -> None:
-        """Show the job among the running."""
+        """Add the job to the live view."""
         if self.view is not None:
             self.view.started(name, time.monotonic(), tries)
         if self.live is None:
@@ -123,12 +123,12 @@ class Rich(Console):
             self.say(f"{'':<14}  {self.view.words(time.monotonic())}")
 
     def beat(self, running: Sequence[str]) -> None:
-        """Keep to what is running."""
+        """Update the live view."""
         if self.view is not None:
             self.view.keep(running)
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Close the live view; print the table, the failures, the means over seeds, the best."""
+        """Close the live view; print the table, failures, means over seeds and the best job."""
         self.close()
         if findings.look:
             first_look_table.show(findings.look, self.screen)
@@ -149,7 +149,7 @@ class Rich(Console):
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 
     def _say_next(self, runs: Path, logs: Path, run: Path | None) -> None:
-        """Say what to type next: to compare runs, to see their curves, to serve one if it has a bundle."""
+        """Print the next commands: compare runs, show curves, serve a bundle."""
         self.say(f"compare     twotower compare {shlex.quote(str(runs))}")
         self.say(f"curves      tensorboard --logdir {shlex.quote(str(logs))}")
         if run is not None and (run / BUNDLE).is_dir():
@@ -159,7 +159,7 @@ class Rich(Console):
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
         if len(findings.objectives) > 1 and findings.best:
             self.screen.print(run_tables.pareto_table(findings))
-            self.say(f"commands    of each, ready to be typed: search.best in {self.folder / SWEEP}")
+            self.say(f"commands    of each trial: search.best in {self.folder / SWEEP}")
             return
         if indexes := findings.indexes(outcomes, self.metric):
             self.screen.print(index_tables.pareto_table(indexes, len(outcomes), self.metric))
@@ -174,9 +174,9 @@ class Rich(Console):
 
 
 def _commands_of(run: Path) -> Iterator[str]:
-    """Yield what to type next for a run with a bundle."""
+    """Yield the next commands for a run with a bundle."""
     folder, manifest = shlex.quote(str(run)), None
-    with contextlib.suppress(InputError):  # a damaged bundle: `twotower serve` says in what way
+    with contextlib.suppress(InputError):  # a damaged bundle: `twotower serve` reports it
         manifest = read_manifest(run / BUNDLE)
     if manifest is not None and rejection(manifest):
         yield f"reindex     twotower reindex run={folder} index=flat_ip"

@@ -33,7 +33,7 @@ def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
 
 
 def quality_table(result: Result) -> Table:
-    """Return model and baselines on the test split: the lists that the index serves, then exact search."""
+    """Return test metrics of the model (served lists, then exact search) and of the baselines."""
     metrics, intervals = result.metrics, result.intervals
     tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
     keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
@@ -53,7 +53,7 @@ def quality_table(result: Result) -> Table:
 
 
 def label_table(result: Result) -> Table:
-    """Return the metrics of labels on the test split, which have no k."""
+    """Return label metrics on the test split."""
     table = plain_table(f"labels: {result.evaluated['test']['labelled']:,} examples of the test split")
     table.add_column("", no_wrap=True)
     keys = [key for key in result.metrics if key.startswith("test/") and not k_of(key)]
@@ -66,7 +66,7 @@ def label_table(result: Result) -> Table:
 
 
 def repeats_table(result: Result) -> Table:
-    """Return recall of the targets that were new to their users, and of those that they had, of all."""
+    """Return recall of new and of repeated targets, of the model and the baselines."""
     slices = {"two towers": result.slices["test"][TARGET_REPEAT], **result.baseline_slices}
     parts = slices["two towers"]
     keys = [key for key in COLUMNS if any(key in values for values in parts.values())][:2]
@@ -83,7 +83,7 @@ def repeats_table(result: Result) -> Table:
 
 
 def cold_start_table(found: Mapping[str, Any]) -> Table:
-    """Return recall on parts of the items of the test split, a part a row, of each who was asked."""
+    """Return recall on cold and warm items of the test split, a row per part, a column per model."""
     parts = list(found["num_users"])
     keys = list(found["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
@@ -102,7 +102,7 @@ def cold_start_table(found: Mapping[str, Any]) -> Table:
 
 
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
-    """Return the jobs that did not fail, from best to worst; of several objectives, without the front."""
+    """Return the jobs that did not fail, from best to worst; without the Pareto set of several objectives."""
     shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
     if not findings.goes_by(shown, metric):
         return _by_objectives(shown, findings)
@@ -136,18 +136,18 @@ def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Table:
 
 
 def pareto_table(findings: Findings) -> Table:
-    """Return the trials that no other beats in all objectives, with what they reach."""
+    """Return the Pareto set of a search with several objectives."""
     jobs = [row["job"] for row in findings.best]
     lines = [(job, _reached(job, findings), "") for job in jobs]
     num_trials = len(findings.search["trials"])
-    title = f"Pareto set: {len(jobs)} of {num_trials} trials, beaten by none in all objectives"
+    title = f"Pareto set: {len(jobs)} of {num_trials} trials"
     return jobs_table(title, _headings(findings), lines, findings)
 
 
 def jobs_table(
     title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings = NOTHING
 ) -> Table:
-    """Return a table with a row a job, and its settings where a search varies them."""
+    """Return a row per job, with its settings if a search varies them."""
     table = plain_table(title)
     settings = {job: findings.settings(job) for job, _, _ in lines}
     shown = any(settings.values())
@@ -203,7 +203,7 @@ def ended_line(outcome: Outcome, metric: str) -> str:
 
 
 def remark(outcome: Outcome) -> str:
-    """Return what is special about a job: done before, or whose towers it took."""
+    """Return a remark on a job: done before, or the run whose towers it reuses."""
     if outcome.skipped:
         return "done before"
     if not outcome.reused_from:
@@ -219,7 +219,7 @@ def short(key: str) -> str:
 
 
 def figure(value: float | None, form: str = "{:.4f}") -> str:
-    """Return a figure as text, empty where there is none."""
+    """Return a figure as text; empty for None."""
     return "" if value is None else form.format(value)
 
 

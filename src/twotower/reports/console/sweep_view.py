@@ -1,4 +1,4 @@
-"""A sweep as it is seen while it runs: what runs, how many are done, the best so far, the time left."""
+"""Live view of a sweep: running jobs, progress, best job so far, time left."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ TAIL_BYTES, MOST_RUNNING, BAR_WIDTH = 4096, 8, 30
 
 
 class SweepView:
-    """What is known of a sweep while it runs."""
+    """State of a running sweep."""
 
     def __init__(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
@@ -33,25 +33,24 @@ class SweepView:
         self.most_running = 1
 
     def started(self, name: str, now: float, tries: str = "") -> None:
-        """Take note of a job that begins."""
+        """Add a job that starts."""
         self.began[name], self.labels[name] = now, tries or name
         self.most_running = max(self.most_running, len(self.began))
 
     def ended(self, outcome: Outcome) -> None:
-        """Take note of a job that ended."""
+        """Add the outcome of a job."""
         self.began.pop(outcome.name, None)
         self.outcomes.append(outcome)
 
     def keep(self, running: Sequence[str]) -> None:
-        """Forget jobs that are not running any more."""
+        """Remove jobs that no longer run."""
         self.began = {name: began for name, began in self.began.items() if name in running}
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the seconds that the sweep still takes, or None where there is nothing to judge by.
+        """Return the estimated seconds until the sweep ends, or None without completed jobs.
 
-        Jobs that were done before or failed teach nothing. Those that trained and those that took another's
-        towers are averaged apart. How many of the jobs to come train is known if the sweep says so; else
-        their share is that of the jobs so far.
+        Skipped and failed jobs are ignored. Jobs that trained and jobs that reused towers are averaged
+        separately. Without a known number of trainings, their share is that of the jobs so far.
         """
         ran = [each for each in self.outcomes if not each.skipped and each.status in RAN_TO_THE_END]
         if self.num_jobs is None or not ran:
@@ -68,7 +67,7 @@ class SweepView:
         return max(0.0, work - spent) / self.most_running
 
     def words(self, now: float) -> str:
-        """Return how far the sweep is, in one line."""
+        """Return the progress in one line."""
         left = self.seconds_left(now)
         best = None if differ_in_seed_only(self.outcomes) else best_of(self.outcomes, self.metric)
         parts = [
@@ -79,12 +78,12 @@ class SweepView:
         return "  ".join(part for part in parts if part)
 
     def render(self) -> RenderableType:
-        """Return the view as it is now; called by the thread that redraws it."""
+        """Return the current view; called by the thread that redraws it."""
         now = time.monotonic()
         rows: list[RenderableType] = []
         for name, began in list(self.began.items())[:MOST_RUNNING]:
             label, epoch = self.labels[name], last_epoch(self.folder / name / TRAIN_LOG)
-            # What a search tries fills a line.
+            # The settings of a trial fill a line.
             between = "  " if label == name else f"\n{'':<12}"
             line = f"  {in_words(now - began):<8}  {label}{between if epoch else ''}{epoch}"
             rows.append(Text(line, style="dim", no_wrap=True, overflow="ellipsis"))
@@ -96,7 +95,7 @@ class SweepView:
 
 
 def last_epoch(log: Path) -> str:
-    """Return what the last epoch line of a run's log says, or nothing."""
+    """Return the last epoch line of a run's log, or an empty text."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL_BYTES))

@@ -1,5 +1,6 @@
 """No history: a user is known by features alone."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from torch import Tensor
@@ -15,6 +16,11 @@ class NoHistory(HistoryEncoder):
 
         length: Literal[0] = 0
         """No item is looked at."""
+
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield all that is set; see `Config.unused`."""
+            for field in self.model_fields_set - {"length"}:
+                yield field, "no history is read; choose another history, such as history=mean_pooling"
 
         def block_dims(self, dim: int) -> dict[str, int]:
             """Return no block."""

@@ -57,6 +57,11 @@ class Counted:
         """Return so many days in knots, at most a quarter of the log."""
         return min(days / self.stretch_days, self.counts.shape[0] / 4)
 
+    def taken(self, stretch: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return the columns of the items that were taken in a stretch, each once, and how often."""
+        row = slice(*self.counts.indptr[stretch : stretch + 2])  # slicing a sparse array is slower
+        return self.counts.indices[row], self.counts.data[row]
+
     def shares(self) -> Iterator[NDArray[np.float64]]:
         """Yield for each knot the share of what was taken before it, by half-life: [H, N], zeros at first."""
         held = np.zeros((len(self.half_lives), self.counts.shape[1]))
@@ -64,8 +69,9 @@ class Counted:
         for stretch in range(len(self.knots)):
             yield held / np.maximum(held.sum(1, keepdims=True), 1e-12)
             if stretch < self.counts.shape[0]:
+                items, counts = self.taken(stretch)
                 held *= fades
-                held += np.sqrt(fades) * self.counts[[stretch]].toarray()
+                held[:, items] += np.sqrt(fades) * counts
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Mixture:
                 likelihoods.append(np.column_stack([shares[:, items].T, of_new]))
                 taken.append(counts[items].astype(np.float64))
             if knot < number:
-                met[counted.counts[[knot]].indices] = True
+                met[counted.taken(knot)[0]] = True
         # Slow until shown to be fast: where nothing changes all speeds tell alike, and these weights stay.
         lives = np.minimum(counted.half_lives, number)
         first = np.append(lives, lives.min())

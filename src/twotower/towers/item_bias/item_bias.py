@@ -13,15 +13,33 @@ from twotower.config.component import Component
 from twotower.data.interactions import Interactions
 
 
-class Prior(NamedTuple):
-    """Biases that change with time: `lifts` [T, C] of candidates at moments, `moments` [B] of examples.
+class LogPriorOdds(NamedTuple):
+    """Log prior odds of items, which change with time, at the moments of a batch's requests.
 
-    `odds` [T, C] are their exponentials, where these are there already.
+    Attributes:
+        table: [T, C] at T moments.
+        moments: [B] the row of the table of each request.
+        odds: [T, C] exponentials of the table, if they are already computed.
     """
 
-    lifts: Tensor
+    table: Tensor
     moments: Tensor
     odds: Tensor | None = None
+
+    def of_pairs(self, rows: Tensor, users: Tensor | None = None) -> Tensor:
+        """Return the log prior odds of item rows [P] or [P, H] for requests at positions `users` [P]."""
+        moments = self.moments[: len(rows)] if users is None else self.moments[users]
+        return self.table[moments if rows.ndim == 1 else moments[:, None], rows]
+
+    def of_items(self, rows: Tensor) -> "LogPriorOdds":
+        """Return the columns of item rows [C]."""
+        num_items = self.table.shape[1] - 1
+        if len(rows) == num_items and bool((rows[1:] > rows[:-1]).all()):  # the catalogue: no copy
+            return LogPriorOdds(
+                self.table[:, 1:], self.moments, None if self.odds is None else self.odds[:, 1:]
+            )
+        occurring, moments = self.moments.unique(return_inverse=True)
+        return LogPriorOdds(self.table.index_select(0, occurring).index_select(1, rows), moments)
 
 
 class ItemBias(Component, nn.Module, ABC):
@@ -64,7 +82,7 @@ class ItemBias(Component, nn.Module, ABC):
         Args:
             interactions: what is trained on.
             temperature: what the loss divides scores by, biases of the embedding included.
-            power: of the loss, see `Loss.Config.score_power`.
+            power: of the link function of the loss; None: odds are exponentials of scores.
         """
 
     @property
@@ -73,18 +91,17 @@ class ItemBias(Component, nn.Module, ABC):
         return 0.0
 
     @property
-    def scale(self) -> float:
-        """What a bias is divided by to be the log of odds, where that is known."""
+    def bias_scale(self) -> float:
+        """The factor from log odds to biases of the embedding, where it is known."""
         return 1.0
 
-    def prior(self, rows: Tensor, times: Tensor) -> Prior | None:
-        """Return what is added to logits while training, beside the column of the embedding.
+    def log_prior_odds(self, times: Tensor) -> LogPriorOdds | None:
+        """Return what is added to the logits of all items [N + 1] while training, in place of biases.
 
-        None, the default: nothing; a bias that does not change with time is all in that column.
+        None, the default: nothing; a bias that does not change with time is a column of the embedding.
 
         Args:
-            rows: [C] item rows, from 1.
-            times: [B] unix seconds at which each example was asked for.
+            times: [B] unix seconds of the requests.
         """
         return None
 

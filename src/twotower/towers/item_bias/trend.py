@@ -8,7 +8,7 @@ from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
-from twotower.towers.item_bias.item_bias import ItemBias, Prior
+from twotower.towers.item_bias.item_bias import ItemBias, LogPriorOdds
 
 
 class Trend(ItemBias):
@@ -34,15 +34,9 @@ class Trend(ItemBias):
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether there are times, and refuse a loss that would train other sums than are served."""
             other, found = "use item_bias=popularity", facts.lacks_times("", "use item_bias=popularity")
-            if facts.takes_prior is False:
-                text = "the loss adds no bias that changes with time to its scores (its Config.takes_prior)"
-                found.append(("", f"{text}; {other}, or extend losses.block_loss.BlockLoss, which adds it"))
             if facts.has_fixed_temperature is False:
                 text = "is served times the loss's temperature, which is not known while that is learned"
                 found.append(("", f"{text}; set loss.learned_temperature=false, or {other}"))
-            if facts.num_shown and facts.gives_negatives is not False and facts.shown_as == "examples":
-                text = "is not known of shown negatives that are examples of their own"
-                found.append(("", f"{text}; use loss=in_batch_softmax or other negatives, or {other}"))
             return found
 
     config: Config
@@ -82,13 +76,10 @@ class Trend(ItemBias):
         self.biases.copy_(self.lifts[-1, 1:] * temperature)
         self.of_new.fill_(float(np.log(mixture.of_new(1) * self.num_items)) * temperature)
 
-    def prior(self, rows: Tensor, times: Tensor) -> Prior:
-        """Return what the mixture said of rows [C] at times [B]; see `ItemBias.prior`."""
+    def log_prior_odds(self, times: Tensor) -> LogPriorOdds:
+        """Return the mixture's log odds as they were at times [B]; see `ItemBias.log_prior_odds`."""
         moments = (torch.searchsorted(self.knots, times, right=True) - 1).clamp(min=0)
-        if len(rows) == self.num_items and bool((rows[1:] > rows[:-1]).all()):  # the catalogue: as it lies
-            return Prior(self.lifts[:, 1:], moments, self.odds[:, 1:])
-        knots, moments = moments.unique(return_inverse=True)
-        return Prior(self.lifts.index_select(0, knots).index_select(1, rows), moments)
+        return LogPriorOdds(self.lifts, moments, self.odds)
 
     def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
@@ -108,8 +99,8 @@ class Trend(ItemBias):
         return float(self.power * self.temperature)
 
     @property
-    def scale(self) -> float:
-        """See `ItemBias.scale`: the temperature."""
+    def bias_scale(self) -> float:
+        """See `ItemBias.bias_scale`: the temperature."""
         return float(self.temperature)
 
     def forward(self, rows: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Shapes: B items, N known items, V rows of a bag's table, W width of a feature, D embedding.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
 import torch
@@ -15,7 +15,9 @@ from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat
 from twotower.features.dense import Dense
 from twotower.features.encoders import BagEncoder, LookupEncoder
+from twotower.features.feature import EmbeddedFeature, Feature
 from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.new_items.content import BagContent, Content, DenseContent
 from twotower.towers.new_items.new_items import NewItems
@@ -47,6 +49,15 @@ class ByContent(NewItems):
         boost: float | None = None
         """Added to the bias of new items: higher shows them sooner, at the cost of known ones; null: 0.2,
         or nothing where there is no bias."""
+
+        def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
+            """Return vectors, words, tags and categories, but no id; see `NewItems.Config.reads`."""
+            kinds = {name: feature.owner for name, feature in features.items()}
+            return {
+                name
+                for name, kind in kinds.items()
+                if issubclass(kind, Dense | EmbeddedFeature) and not issubclass(kind, Id)
+            }
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse a boost where there is no bias to add it to."""

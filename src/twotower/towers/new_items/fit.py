@@ -14,5 +14,5 @@ def fit_new_items(model: TwoTower) -> None:
     known = ~model.new_items.are_new(features)
     of_known = {name: values[known] for name, values in features.items()}
     embeddings = model.outputs_and_biases(known.nonzero()[:, 0] + 1)
-    model.new_items.fit(of_known, embeddings, model.item_bias.scale)
+    model.new_items.fit(of_known, embeddings, model.item_bias.bias_scale)
     model.train(training)

@@ -4,12 +4,13 @@ Shapes: B items, N known items, W width of a feature, D embedding, T of it the t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
+from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.embedding_layout import EmbeddingLayout
@@ -28,6 +29,13 @@ class NewItems(Component, nn.Module, ABC):
 
     class Config(Component.Config):
         """Settings of every choice."""
+
+        def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
+            """Return the item features, of those given by name, that embeddings of new items depend on.
+
+            Those that the item tower reads count without being named here.
+            """
+            return features.keys()
 
         def build(
             self,
@@ -61,7 +69,7 @@ class NewItems(Component, nn.Module, ABC):
         Args:
             features: encoded, each [N, W].
             embeddings: [N, D].
-            bias_scale: see `ItemBias.scale`.
+            bias_scale: see `ItemBias.bias_scale`.
         """
 
     def are_new(self, features: Mapping[str, Tensor]) -> Tensor:

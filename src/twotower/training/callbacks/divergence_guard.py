@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from twotower.config.errors import Diverged
-from twotower.losses.temperature import LOWEST
-from twotower.training.batches import Batch
+from twotower.scoring.batch import Batch
+from twotower.scoring.temperature import LOWEST
 
 FARTHEST = 2 / LOWEST
 """How far apart two scores of unit vectors can be, at the lowest temperature."""

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from twotower.training.batches import Batch
+from twotower.scoring.batch import Batch
 
 EPOCH_LOSS = "train/epoch_loss"
 

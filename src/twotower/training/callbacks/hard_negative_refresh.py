@@ -11,7 +11,8 @@ from twotower.evaluation.predict import RANKED_AT_ONCE, encode_at, encode_catalo
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_candidates import Pairs
 from twotower.evaluation.top_k import ExactSearch
-from twotower.training.batches import Batch, TrainBatches
+from twotower.scoring.batch import Batch
+from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 
 

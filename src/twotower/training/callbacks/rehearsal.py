@@ -8,7 +8,8 @@ import pytorch_lightning as pl
 import torch
 
 from twotower.config.errors import InputError
-from twotower.training.batches import Batch, TrainBatches
+from twotower.scoring.batch import Batch
+from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 
 LOG = logging.getLogger("twotower")

@@ -1,5 +1,6 @@
 """Every interaction is an example; old ones may count for less, or not at all."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import numpy as np
@@ -32,6 +33,11 @@ class NextItem(Objective):
         weights)^2 / sum of their squares."""
         max_age_days: Days | None = None
         """Older interactions make no examples (they stay in histories)."""
+
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield the size of an epoch that sees all examples; see `Config.unused`."""
+            if self.epoch_examples is not None and self.recency == "loss":
+                yield "epoch_examples", "only objective.recency=sample draws examples"
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether there are times, where something is to be known of ages."""

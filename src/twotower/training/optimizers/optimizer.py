@@ -1,17 +1,18 @@
-"""What a choice of optimizer is: a learning rate, its schedule, and how to build the torch optimizer."""
+"""The base class of optimizers: the learning rate, its schedule, and how to build the torch optimizer."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from twotower.config.component import Component
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, ProperFraction
+from twotower.training.optimizers.combined_optimizer import CombinedOptimizer
 
 
 class OptimizerChoice(Component, ABC):
@@ -34,17 +35,27 @@ class OptimizerChoice(Component, ABC):
 
         @property
         def takes_sparse(self) -> bool:
-            """Whether it takes the gradients of tables with `sparse: true`."""
+            """Whether the optimizer supports the gradients of tables with `sparse: true`."""
             return False
 
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield the warm-up of a schedule without one; see `Config.unused`."""
+            if "warmup_share" in self.model_fields_set and self.schedule != "one_cycle":
+                yield "warmup_share", "only optimizer.schedule=one_cycle has a warm-up"
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
-            """Refuse tables whose gradients it does not take."""
+            """Refuse sparse tables where the optimizer does not support sparse gradients."""
             if facts.sparse and not self.takes_sparse:
-                name = self.owner.__name__
-                yield "", f"{name} as set takes no sparse gradients, which {facts.sparse[0]} gives"
+                decayed = getattr(self, "weight_decay", 0) != 0
+                remedy = "optimizer.weight_decay=0" if decayed else "optimizer=adam"
+                yield (
+                    "",
+                    f"{self.owner.__name__} with these settings does not support sparse gradients, which "
+                    f"{facts.sparse[0]}=true produces; set {remedy}, or {facts.sparse[0]}=false",
+                )
 
         def build(self) -> "OptimizerChoice":
-            """Build the choice; `optimizer` builds what torch steps with."""
+            """Build the choice; its `optimizer` builds the torch optimizer."""
             return self.make(OptimizerChoice)
 
     config: Config
@@ -52,16 +63,39 @@ class OptimizerChoice(Component, ABC):
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    def optimizer(
+        self, parameters: Iterable[nn.Parameter], sparse: Iterable[Tensor] = (), fused: bool = True
+    ) -> Optimizer:
+        """Build the torch optimizer.
+
+        Args:
+            parameters: all that are trained.
+            sparse: those among them whose gradients are sparse.
+            fused: whether dense parameters may be stepped by a fused kernel.
+        """
+        is_sparse = {id(parameter) for parameter in sparse}
+        dense: list[nn.Parameter] = []
+        tables: list[nn.Parameter] = []
+        for parameter in parameters:
+            (tables if id(parameter) in is_sparse else dense).append(parameter)
+        optimizers = [self.dense_optimizer(dense, fused)] if dense else []
+        optimizers += [self.sparse_optimizer(tables)] if tables else []
+        return optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)
+
     @abstractmethod
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """Build the torch optimizer."""
+    def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:
+        """Build the optimizer of parameters with dense gradients; `fused` allows a fused kernel."""
+
+    def sparse_optimizer(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
+        """Build the optimizer of tables with sparse gradients; needed if `takes_sparse` can be True."""
+        raise NotImplementedError(f"{type(self).__name__} does not support sparse gradients")
 
     def scheduler(self, optimizer: Optimizer, num_steps: int) -> LambdaLR:
         """Build the schedule over `num_steps` optimizer steps."""
         return LambdaLR(optimizer, lambda step: self.factor(step, num_steps))
 
     def factor(self, step: int, num_steps: int) -> float:
-        """Return what the learning rate is multiplied by at a step."""
+        """Return the factor of the learning rate at a step."""
         if self.config.schedule == "constant":
             return 1.0
         rise = self.config.warmup_share * num_steps if self.config.schedule == "one_cycle" else 0.0

@@ -7,10 +7,10 @@ from annotated_types import Le
 
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
-from twotower.negatives.beside import Beside
+from twotower.negatives.composite import CompositeSampler
 
 
-class Shown(Beside):
+class Impressions(CompositeSampler):
     """Shown negatives, and the candidates of another source beside them.
 
     A loss of labels (`bce`) takes every shown negative as an example of its own; a softmax ranks each
@@ -21,16 +21,16 @@ class Shown(Beside):
     learns nothing of items that nobody is shown; beside `uniform` or `in_batch` it ranks the whole catalogue.
     """
 
-    class Config(Beside.Config):
+    class Config(CompositeSampler.Config):
         """How many."""
 
-        num_shown: Annotated[PositiveInt, Le(1000)] = 4
+        num_impressions: Annotated[PositiveInt, Le(1000)] = 4
         """Shown negatives that a positive of the same user is ranked against by a softmax; where there are
         more they are drawn. A loss of labels sees each once an epoch, whatever this says."""
 
-        def most_shown(self) -> int:
-            """Return `num_shown`."""
-            return self.num_shown
+        def max_impressions(self) -> int:
+            """Return `num_impressions`."""
+            return self.num_impressions
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse data without shown negatives and a loss that has no use for them."""

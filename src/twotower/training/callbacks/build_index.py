@@ -1,25 +1,30 @@
-"""The index callback: after training, with the best weights."""
+"""The callback that builds the index after training."""
 
 from collections.abc import Callable
 
 import pytorch_lightning as pl
 
+from twotower.evaluation.indexing import Indexed
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.module import RetrievalModule
 
 
 class BuildIndex(pl.Callback):
-    """In `on_fit_end`: load the best checkpoint's weights (else keep the last), then index the catalogue.
+    """Indexes the catalogue in `on_fit_end`, with the weights of the best checkpoint (else the last).
 
     The work is in `evaluation.indexing`, which the reindex command calls too.
 
     Args:
-        index_catalogue: given the model, builds, tunes and checks the index.
+        index_catalogue: builds, tunes and checks the index of the items of a model.
+
+    Attributes:
+        indexed: the index, once training has ended.
     """
 
-    def __init__(self, index_catalogue: Callable[[TwoTower], None]) -> None:
+    def __init__(self, index_catalogue: Callable[[TwoTower], Indexed]) -> None:
         self.index_catalogue = index_catalogue
+        self.indexed: Indexed | None = None
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Index the catalogue with the best weights."""
@@ -27,4 +32,4 @@ class BuildIndex(pl.Callback):
         assert isinstance(pl_module, RetrievalModule)
         assert isinstance(keep, Checkpointing)
         keep.load_best(pl_module)
-        self.index_catalogue(pl_module.model)
+        self.indexed = self.index_catalogue(pl_module.model)

@@ -8,57 +8,72 @@ from torch import Tensor
 
 from twotower.config.facts import Facts
 from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 
 
-class Beside(Negatives, ABC):
+class CompositeSampler(NegativeSampler, ABC):
     """Own candidates of each positive beside another source, of which each counts as one draw more.
 
     Alone nothing is drawn, and nothing is to be corrected.
 
     Args:
         config: see `Config`.
-        frequencies: see `Negatives`.
+        frequencies: see `NegativeSampler`.
     """
 
-    class Config(Negatives.Config):
+    class Config(NegativeSampler.Config):
         """What is beside them."""
 
-        beside: Negatives.Config | None = None
+        shared: NegativeSampler.Config | None = None
         """Another source, as in `{_target_: twotower.negatives.uniform.Uniform}`; null for none."""
 
         @property
         def provides(self) -> frozenset[str]:
             """What the source beside it provides; alone `log_q`, since nothing is left to chance."""
-            return super().provides if self.beside is None else self.beside.provides
+            return super().provides if self.shared is None else self.shared.provides
 
         def num_draws(self, num_positives: int) -> int | None:
             """Return those of the source beside."""
-            return None if self.beside is None else self.beside.num_draws(num_positives)
+            return None if self.shared is None else self.shared.num_draws(num_positives)
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse a source beside that gives own candidates too."""
-            if self.beside is not None and (self.beside.most_shown() or self.beside.refreshed_every()):
-                yield "beside", "already gives candidates of one user alone; name another source, or null"
+            if self.shared is not None and (self.shared.max_impressions() or self.shared.refreshed_every()):
+                yield "shared", "already gives candidates of one user alone; name another source, or null"
 
     config: Config
 
     def __init__(self, config: Config, frequencies: Tensor) -> None:
         super().__init__(config, frequencies)
-        self.beside = None if config.beside is None else config.beside.build(frequencies)
+        self.shared = None if config.shared is None else config.shared.build(frequencies)
 
     def observe(self, positives: Tensor) -> None:
         """Show the positives to the source beside."""
-        if self.beside is not None:
-            self.beside.observe(positives)
+        if self.shared is not None:
+            self.shared.observe(positives)
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return what the source beside draws; alone nothing."""
-        if self.beside is None:
+        if self.shared is None:
             return positives[:0], positives[:0]
-        return self.beside.draw(positives, generator)
+        return self.shared.draw(positives, generator)
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return log q of the source beside; alone zeros: what is one user's own is certain to be there."""
-        if self.beside is None:
+        if self.shared is None:
             return torch.zeros(len(rows), device=rows.device)
-        return self.beside.log_q(rows, num_positives)
+        return self.shared.log_q(rows, num_positives)
+
+    def remember(self, rows: Tensor, embeddings: Tensor) -> None:
+        """Pass the embeddings to the shared sampler."""
+        if self.shared is not None:
+            self.shared.remember(rows, embeddings)
+
+    def forward(
+        self, positives: Tensor, generator: torch.Generator, query_rows: Tensor | None = None
+    ) -> Negatives:
+        """Return the shared sampler's negatives with the query negatives; see `NegativeSampler`."""
+        if self.shared is None:
+            return super().forward(positives, generator, query_rows)
+        negatives: Negatives = self.shared(positives, generator, query_rows)
+        return negatives

@@ -1,12 +1,12 @@
-"""Shown negatives alone and beside another source; what is refused."""
+"""Impressions negatives alone and beside another source; what is refused."""
 
 import pytest
 import torch
 
 from twotower.config.facts import Facts
+from twotower.negatives.impressions import Impressions
 from twotower.negatives.in_batch import InBatch
 from twotower.negatives.mixed import Mixed
-from twotower.negatives.shown import Shown
 from twotower.negatives.uniform import Uniform
 
 
@@ -20,58 +20,55 @@ FREQUENCIES = torch.tensor([0.0, 0.5, 0.25, 0.25, 0.0])
 
 
 def test_beside_in_batch_own_candidates_have_its_q() -> None:
-    shown = Shown.Config(num_shown=2, beside=InBatch.Config()).build(FREQUENCIES)
+    sampler = Impressions.Config(num_impressions=2, shared=InBatch.Config()).build(FREQUENCIES)
     positives, own = torch.tensor([1, 2]), torch.tensor([[3, 0], [1, 3]])
-    candidates = shown(positives, torch.arange(2), positives, torch.Generator(), own)
+    candidates = sampler(positives, torch.Generator(), own)
     assert candidates.rows.tolist() == [1, 2]
     assert candidates.log_q.exp().tolist() == [0.5, 0.25]
-    assert candidates.own_log_q.exp().tolist()[1] == [0.5, 0.25]
-    assert candidates.own_log_q[0, 0].exp() == 0.25
-    assert candidates.own_log_q.isfinite().all()  # of padding too
+    assert candidates.query_log_q.exp().tolist()[1] == [0.5, 0.25]
+    assert candidates.query_log_q[0, 0].exp() == 0.25
+    assert candidates.query_log_q.isfinite().all()  # of padding too
 
 
 def test_beside_a_mixture_its_one_q_does_for_all() -> None:
-    shown = Shown.Config(beside=mixed(2)).build(FREQUENCIES)
-    candidates = shown(
-        torch.tensor([1, 2]),
-        torch.arange(2),
+    sampler = Impressions.Config(shared=mixed(2)).build(FREQUENCIES)
+    candidates = sampler(
         torch.tensor([1, 2]),
         torch.Generator(),
         torch.tensor([[3], [3]]),
     )
     # half of four draws are positives, half even over three trained items
-    assert candidates.own_log_q.exp().tolist() == [[pytest.approx(0.25 / 2 + 1 / 6)]] * 2
+    assert candidates.query_log_q.exp().tolist() == [[pytest.approx(0.25 / 2 + 1 / 6)]] * 2
 
 
 def test_alone_nothing_is_drawn_and_nothing_corrected() -> None:
-    shown = Shown.Config().build(FREQUENCIES)
+    sampler = Impressions.Config().build(FREQUENCIES)
     positives = torch.tensor([1, 2])
-    candidates = shown(positives, torch.arange(2), positives, torch.Generator(), torch.tensor([[3], [3]]))
+    candidates = sampler(positives, torch.Generator(), torch.tensor([[3], [3]]))
     assert len(candidates.rows) == 0
-    assert candidates.masked_candidates.tolist() == [-1, -1]
     assert candidates.positive_log_q.tolist() == [0, 0]
-    assert candidates.own_log_q.tolist() == [[0], [0]]
+    assert candidates.query_log_q.tolist() == [[0], [0]]
 
 
 def test_a_streaming_estimate_beside_sees_the_positives() -> None:
-    shown = Shown.Config(beside=InBatch.Config(frequency="streaming")).build(FREQUENCIES)
-    before = shown.log_q(torch.tensor([1, 2]), 4)
+    sampler = Impressions.Config(shared=InBatch.Config(frequency="streaming")).build(FREQUENCIES)
+    before = sampler.log_q(torch.tensor([1, 2]), 4)
     for _ in range(20):
-        shown.observe(torch.tensor([1, 1, 1, 2]))
-    assert (shown.log_q(torch.tensor([1, 2]), 4) != before).all()
+        sampler.observe(torch.tensor([1, 1, 1, 2]))
+    assert (sampler.log_q(torch.tensor([1, 2]), 4) != before).all()
     assert any(
-        name.startswith("beside.") for name in shown.state_dict()
+        name.startswith("shared.") for name in sampler.state_dict()
     )  # a resumed training goes on with it
 
 
 def test_what_it_provides_is_what_is_beside_it() -> None:
-    assert Shown.Config().provides == {"log_q"}
-    assert Shown.Config(beside=InBatch.Config()).provides == {"log_q"}
-    assert Shown.Config(beside=InBatch.Config(frequency="none")).provides == frozenset()
+    assert Impressions.Config().provides == {"log_q"}
+    assert Impressions.Config(shared=InBatch.Config()).provides == {"log_q"}
+    assert Impressions.Config(shared=InBatch.Config(frequency="none")).provides == frozenset()
 
 
 def test_what_is_refused() -> None:
-    config = Shown.Config(beside=Uniform.Config())
+    config = Impressions.Config(shared=Uniform.Config())
     assert list(config.problems(Facts(gives_negatives=True, shown_as="examples"))) == []
     assert list(config.problems(Facts())) == []
     ((field, message),) = config.problems(Facts(gives_negatives=False, shown_as="examples"))
@@ -80,13 +77,13 @@ def test_what_is_refused() -> None:
     assert "negatives=uniform" in message
     ((field, message),) = config.problems(Facts(gives_negatives=True, shown_as=""))
     assert "learns nothing from shown negatives" in message
-    ((field, message),) = Shown.Config(beside=Shown.Config()).problems(Facts())
-    assert field == "beside"
+    ((field, message),) = Impressions.Config(shared=Impressions.Config()).problems(Facts())
+    assert field == "shared"
 
 
 def test_an_item_that_is_never_wanted_has_the_q_of_the_rarest_that_is() -> None:
     """Its own frequency is 0, and the correction would make it outweigh all other candidates."""
-    shown = Shown.Config(beside=InBatch.Config()).build(FREQUENCIES)
+    sampler = Impressions.Config(shared=InBatch.Config()).build(FREQUENCIES)
     positives, own = torch.tensor([1, 2]), torch.tensor([[4, 1], [0, 4]])
-    candidates = shown(positives, torch.arange(2), positives, torch.Generator(), own)
-    assert candidates.own_log_q.exp().tolist() == [[0.25, 0.5], [0.25, 0.25]]
+    candidates = sampler(positives, torch.Generator(), own)
+    assert candidates.query_log_q.exp().tolist() == [[0.25, 0.5], [0.25, 0.25]]

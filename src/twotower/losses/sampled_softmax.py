@@ -1,0 +1,52 @@
+"""Softmax cross-entropy of the positive against the negatives."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from twotower.config.spec import PositiveFloat
+from twotower.losses.temperature import TemperatureLoss
+from twotower.scoring.fused_softmax import cross_entropy, mean_cross_entropy
+from twotower.scoring.logits import Logits
+from twotower.scoring.scoring_config import ScoringConfig
+
+
+class SampledSoftmax(TemperatureLoss):
+    """-log of the positive's share: L = -s+ + log(exp(s+) + sum over negatives of n_j exp(s_j)).
+
+    s = score / temperature - log q, where q is the probability of the item in one draw of the negatives and
+    n_j the number of draws of negative j. With `negatives=in_batch` the negatives are the other positives of
+    the batch, with `negatives=catalogue` it is the exact softmax. Query negatives are further terms of the
+    sum of their positive, each as if drawn once more.
+
+    Needs: `log_q` when corrected.
+    When to prefer: always first; it ranks the positive against all negatives at once.
+    Reference: Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019, section 3.
+    """
+
+    class Config(TemperatureLoss.Config):
+        """Settings of a softmax."""
+
+        temperature: PositiveFloat = 0.07
+        """What scores are divided by, before the correction."""
+        log_q_correction: bool = True
+        """Subtract log q, without which popular items are pushed down for being drawn often."""
+
+        @property
+        def needs(self) -> frozenset[str]:
+            """`log_q` when the correction is on."""
+            return frozenset({"log_q"} if self.log_q_correction else ())
+
+        def scoring(self) -> ScoringConfig:
+            """Return the temperature and the correction."""
+            return replace(super().scoring(), log_q_correction="all" if self.log_q_correction else "none")
+
+    config: Config
+
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the cross-entropy, [b]."""
+        return cross_entropy(positive, negatives, multiplicity)
+
+    def mean(self, logits: Logits) -> Tensor:
+        """Return the weighted mean of `forward`, by the fused implementation."""
+        return mean_cross_entropy(logits)

@@ -1,0 +1,135 @@
+"""What every sampler of negatives receives and returns."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+import torch
+from annotated_types import Le
+from torch import Tensor, nn
+
+from twotower.config.component import Component
+from twotower.config.spec import PositiveInt
+from twotower.negatives.negatives import Negatives
+
+Draws = Annotated[PositiveInt, Le(1_000_000)]
+"""Of a batch."""
+
+
+class NegativeSampler(Component, nn.Module, ABC):
+    """Draws the negatives of a batch and states the probability q of one draw.
+
+    Args:
+        config: the choice.
+        frequencies: [N + 1] probability with which each item row is a positive of an example; row 0 has 0. An
+            item that is never a positive is never drawn: it would only be pushed down, and with it every new
+            item, since they share the unknown id.
+    """
+
+    class Config(Component.Config):
+        """Settings of every sampler."""
+
+        @property
+        def provides(self) -> frozenset[str]:
+            """What a loss may need of these negatives (`Loss.Config.needs`)."""
+            return frozenset({"log_q"})
+
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return the draws for a batch of `num_positives`; None: nothing is random."""
+            return None
+
+        def max_impressions(self) -> int:
+            """Return H, the most impressions of the same user that a positive is scored against.
+
+            0, the default: training reads no impression.
+            """
+            return 0
+
+        def refreshed_every(self) -> int:
+            """Return after how many epochs `take` receives new rankings of the towers; 0: never."""
+            return 0
+
+        def num_ranked(self) -> int:
+            """Return how many of each user's first ranks `take` receives."""
+            return 0
+
+        def build(self, frequencies: Tensor) -> "NegativeSampler":
+            """Build the sampler."""
+            return self.make(NegativeSampler, frequencies)
+
+    config: Config
+    frequencies: Tensor
+    trained_rows: Tensor
+
+    def __init__(self, config: Config, frequencies: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.register_buffer("trained_rows", frequencies.nonzero().flatten(), persistent=False)
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue; rows run from 1 to this."""
+        return len(self.frequencies) - 1
+
+    @abstractmethod
+    def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return distinct item rows [C], ascending, and the number of draws of each [C]."""
+
+    @abstractmethod
+    def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
+        """Return the log probability of each row [R] in one draw, in a batch of `num_positives`."""
+
+    def query_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Return query negatives [P, H] of the positives' users [P], 0 = none; None, the default: none."""
+        return None
+
+    def take(self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, own: Tensor) -> None:
+        """Receive the items that the towers rank first, every `Config.refreshed_every` epochs."""
+        raise NotImplementedError
+
+    def observe(self, positives: Tensor) -> None:
+        """Receive the positives of a training batch, before its negatives are drawn (streaming estimates)."""
+
+    def remember(self, rows: Tensor, embeddings: Tensor) -> None:
+        """Receive the item rows [R] of a training batch and their embeddings [R, D], detached.
+
+        Called after the item tower ran: a memory of embeddings gives them to later batches
+        (`Negatives.embeddings`).
+        """
+
+    def forward(
+        self, positives: Tensor, generator: torch.Generator, query_rows: Tensor | None = None
+    ) -> Negatives:
+        """Draw the negatives of a batch.
+
+        Args:
+            positives: [P] item rows.
+            generator: on the CPU; its state decides the draw.
+            query_rows: [P, H] query negatives, each as if drawn once more; 0 = none.
+        """
+        rows, multiplicity = self.draw(positives, generator)
+        query_log_q = None
+        if query_rows is not None:  # an item that is never a positive gets the q of the rarest that is
+            rarest = self.log_q(self.trained_rows, len(query_rows)).min()
+            query_log_q = self.log_q(query_rows.flatten(), len(query_rows)).clamp(min=rarest)
+            query_log_q = query_log_q.view(query_rows.shape)
+        return Negatives(
+            rows,
+            multiplicity.to(torch.float32).log(),
+            self.log_q(rows, len(positives)),
+            self.log_q(positives, len(positives)),
+            self.config.num_draws(len(positives)),
+            query_rows,
+            query_log_q,
+        )
+
+
+def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows, ascending, and the number of occurrences of each."""
+    found, count = rows.unique(return_counts=True)
+    return found, count
+
+
+def draw_evenly(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw from rows with replacement; the generator is on the CPU, the result on the device of the rows."""
+    return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]

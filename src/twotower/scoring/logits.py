@@ -1,0 +1,205 @@
+"""The logits of a batch, never all in memory: losses over them are computed and differentiated by blocks.
+
+Shapes: B users, P positives, C negatives, H query negatives of a positive, D embedding, b rows of a block.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from twotower.scoring.link import link
+from twotower.scoring.masks import FalseNegatives, padded
+from twotower.towers.item_bias.item_bias import LogPriorOdds
+
+PairLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(positive [b], negatives [b, C + H], multiplicity [C + H]) -> loss [b]; see `Loss.forward`."""
+
+BLOCK_ELEMENTS = 1 << 20  # 4 MiB of float32 logits: stays in cache on a CPU
+
+
+@dataclass(frozen=True)
+class SharedNegatives:
+    """The negatives that every user of a batch is scored against.
+
+    Attributes:
+        embeddings: [C, D].
+        correction: [C] added to every logit of a negative: minus its log q, or zeros.
+        log_multiplicity: [C] log of the number of draws.
+        false_negatives: pairs to mask.
+        prior: log prior odds of the negatives at the moments of the users; None: none are added.
+    """
+
+    embeddings: Tensor
+    correction: Tensor
+    log_multiplicity: Tensor
+    false_negatives: FalseNegatives
+    prior: LogPriorOdds | None = None
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The logits of a batch's positives, and what those of its negatives are computed from.
+
+    Attributes:
+        positive: [P].
+        weights: [P] of the examples; only their ratios matter.
+        users: [B, D] user embeddings, divided by the temperature.
+        positives: [P, D] item embeddings of the positives.
+        shared: the negatives of all users.
+        query_negatives: [P, H] logits of negatives of one positive each, -inf where there is none.
+        positive_to_user: [P] ascending rows of users; None where positive p is of user p.
+        power: of the link function; None: scores are logits.
+        impressions: [S] logits of labelled examples without a click, and their weights [S]; None: no such.
+    """
+
+    positive: Tensor
+    weights: Tensor
+    users: Tensor
+    positives: Tensor
+    shared: SharedNegatives
+    query_negatives: Tensor | None = None
+    positive_to_user: Tensor | None = None
+    power: float | None = None
+    impressions: tuple[Tensor, Tensor] | None = None
+
+    def by_positive(self) -> "Logits":
+        """Return the same logits with one row of users for each positive."""
+        users, shared = self.positive_to_user, self.shared
+        if users is None:
+            return self
+        prior = shared.prior and shared.prior._replace(moments=shared.prior.moments[users])
+        masks = shared.false_negatives.select(users)
+        return replace(
+            self,
+            users=self.users.index_select(0, users),
+            shared=replace(shared, prior=prior, false_negatives=masks),
+            positive_to_user=None,
+        )
+
+    def mean(
+        self, loss: PairLoss, parameters: Iterable[Tensor] = (), block_elements: int = BLOCK_ELEMENTS
+    ) -> Tensor:
+        """Compute the weighted mean of a loss over the positives.
+
+        Memory is bounded by a few blocks of logits: autograd differentiates one block before the next one is
+        computed. Under autocast the matrix products run in its precision, everything else in float32.
+
+        Args:
+            loss: of the rows of a block.
+            parameters: other tensors that `loss` reads and that need a gradient.
+            block_elements: logits of a block.
+        """
+        logits = self.by_positive()
+        total: Tensor = _Blockwise.apply(  # type: ignore[no-untyped-call]
+            logits.users,
+            logits.shared.embeddings,
+            logits.positive,
+            logits.query_negatives,
+            logits,
+            loss,
+            block_elements,
+            *parameters,
+        )
+        # Weights of at most 1, and the mean outside: shares of a batch would vanish in half precision.
+        return total / relative(self.weights).sum()
+
+
+def relative(weights: Tensor) -> Tensor:
+    """Return weights over the largest one."""
+    return weights / weights.max()
+
+
+def precision_of(users: Tensor) -> torch.dtype:
+    """Return the precision of the products: autocast's choice, or else that of the users."""
+    device = users.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else users.dtype
+
+
+def accumulator_of(users: Tensor) -> torch.dtype:
+    """Return the precision of sums: float64 stays (gradcheck), anything lower is float32."""
+    return torch.float64 if users.dtype == torch.float64 else torch.float32
+
+
+class ForwardGradients(torch.autograd.Function):
+    """A scalar whose gradients `forward` computed and saved, of the inputs at `ctx.places`."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the saved gradients."""
+        (gradient,) = gradients
+        scaled: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
+        for place, saved, dtype in zip(ctx.places, ctx.saved_tensors, ctx.dtypes, strict=True):
+            scaled[place] = None if saved is None else (saved * gradient).to(dtype)
+        return tuple(scaled)
+
+
+class _Blockwise(ForwardGradients):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        users: Tensor,
+        candidates: Tensor,
+        positive_logits: Tensor,
+        query_logits: Tensor | None,
+        logits: Logits,
+        loss: PairLoss,
+        block_elements: int,
+        *parameters: Tensor,
+    ) -> Tensor:
+        differentiates = any(ctx.needs_input_grad)
+        precision, accumulator = precision_of(users), accumulator_of(users)
+        shared, weights, size = logits.shared, relative(logits.weights), len(candidates)
+        width, num_queries = padded(size), 0 if query_logits is None else query_logits.shape[1]
+        block_rows = max(1, block_elements // (width + num_queries))
+        multiplicity = functional.pad(shared.log_multiplicity.exp(), (0, num_queries), value=1.0)
+        total = torch.zeros((), dtype=accumulator, device=users.device)
+        d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
+        d_candidates = torch.zeros(candidates.shape, dtype=accumulator, device=users.device)
+        d_positive = torch.empty(positive_logits.shape, dtype=accumulator, device=users.device)
+        d_query = None if query_logits is None else d_positive.new_empty(query_logits.shape)
+        d_parameters = [torch.zeros_like(each) for each in parameters]
+        with torch.autocast(users.device.type, enabled=False), torch.set_grad_enabled(differentiates):
+            low_users, low_candidates = users.detach().to(precision), candidates.detach().to(precision)
+            columns = functional.pad(low_candidates, (0, 0, 0, width - size)).T.contiguous()
+            correction = functional.pad(shared.correction.to(accumulator), (0, width - size))
+            for rows, masked in shared.false_negatives.blocks(len(users), width, block_rows):
+                scores = torch.mm(low_users[rows], columns).to(accumulator).requires_grad_(differentiates)
+                positive = _leaf(positive_logits[rows], accumulator, differentiates)
+                inputs = [scores, positive]
+                negatives = link(scores, logits.power) + correction
+                negatives.view(-1).index_fill_(0, masked, -torch.inf)
+                negatives = negatives[:, :size]
+                if shared.prior is not None:
+                    negatives = negatives + shared.prior.table.index_select(0, shared.prior.moments[rows])
+                if query_logits is not None:
+                    query = _leaf(query_logits[rows], accumulator, differentiates)
+                    negatives = torch.cat([negatives, query], 1)
+                    inputs.append(query)
+                of_block = (loss(positive, negatives, multiplicity) * weights[rows]).sum()
+                total += of_block.detach()
+                if not differentiates:
+                    continue
+                gradients = torch.autograd.grad(
+                    of_block, [*inputs, *parameters], allow_unused=True, materialize_grads=True
+                )
+                d_scores = gradients[0][:, :size].to(precision)
+                d_users[rows] = d_scores @ low_candidates
+                d_candidates += d_scores.T @ low_users[rows]
+                d_positive[rows] = gradients[1]
+                if d_query is not None:
+                    d_query[rows] = gradients[2]
+                for gathered, each in zip(d_parameters, gradients[len(inputs) :], strict=True):
+                    gathered += each
+        ctx.save_for_backward(d_users, d_candidates, d_positive, d_query, *d_parameters)
+        ctx.places = (0, 1, 2, 3, *range(7, 7 + len(parameters)))
+        differentiated = users, candidates, positive_logits, query_logits, *parameters
+        ctx.dtypes = [accumulator if each is None else each.dtype for each in differentiated]
+        return total
+
+
+def _leaf(values: Tensor, dtype: torch.dtype, differentiates: bool) -> Tensor:
+    return values.detach().to(dtype).requires_grad_(differentiates)

@@ -1,0 +1,160 @@
+"""From the embeddings of a batch to its logits.
+
+Shapes: B users, P positives, S impressions, C negatives, H query negatives of a positive, D embedding.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from twotower.negatives.negatives import Negatives
+from twotower.scoring.batch import Batch
+from twotower.scoring.link import link
+from twotower.scoring.logits import Logits, SharedNegatives
+from twotower.scoring.masks import FalseNegatives
+from twotower.scoring.row_lookup import RowLookup
+from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.temperature import Temperature
+from twotower.towers.item_bias.item_bias import ItemBias
+
+
+class EncodedItems(NamedTuple):
+    """The items that a batch encodes, negatives first, and the positions of the others among them.
+
+    Attributes:
+        rows: [R] item rows.
+        positives: [P] positions.
+        impressions: [S] positions.
+        query_negatives: [P * H] positions, those of the positive where there is no query negative.
+    """
+
+    rows: Tensor
+    positives: Tensor
+    impressions: Tensor
+    query_negatives: Tensor
+
+
+class Scorer(nn.Module):
+    """Computes logits: dot product, temperature, link, prior odds, log-q correction, masks.
+
+    Losses weight the negatives by their multiplicity, which comes with the logits.
+
+    Args:
+        config: the choice of the loss.
+        num_items: of the catalogue.
+    """
+
+    def __init__(self, config: ScoringConfig, num_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.lookup = RowLookup(num_items)
+        initial, learned = config.temperature, config.learns_temperature
+        self.temperature = None if initial is None else Temperature(initial, learned)
+
+    def items(self, negatives: Negatives, batch: Batch) -> EncodedItems:
+        """Return the items to encode."""
+        wanted, queries = [batch.positives, batch.impressions], negatives.query_rows
+        if queries is None:
+            wanted.append(batch.positives[:0])
+        else:  # a positive in place of padding: the unknown item gets no gradient
+            wanted.append(torch.where(queries > 0, queries, batch.positives[:, None]).flatten())
+        rows, joined = negatives.rows[: negatives.num_encoded], torch.cat(wanted)
+        positions = self.lookup.positions(rows, joined)
+        absent = positions < 0
+        if bool(absent.any()):  # positives are negatives of most samplers
+            others, inverse = joined[absent].unique(return_inverse=True)
+            positions[absent] = (inverse + len(rows)).to(positions.dtype)
+            rows = torch.cat([rows, others])
+        return EncodedItems(rows, *positions.split([*map(len, wanted)]))
+
+    def forward(
+        self,
+        users: Tensor,
+        items: Tensor,
+        encoded: EncodedItems,
+        negatives: Negatives,
+        batch: Batch,
+        item_bias: ItemBias,
+    ) -> list[Logits]:
+        """Return the logits of a batch: of whole embeddings, then of each truncation.
+
+        Args:
+            users: [B, D] embeddings of the users of the positives, then of the impressions.
+            items: [R, D] embeddings of `encoded.rows`.
+            encoded: see `items`.
+            negatives: of the batch.
+            batch: the examples.
+            item_bias: has the prior odds.
+        """
+        size, fresh, to_user = len(batch.positives), negatives.num_encoded, batch.positive_to_user
+        # index_select, not items[...]: its gradient adds up in one order, whatever the number of threads.
+        positives, impressions, queries = (items.index_select(0, each) for each in encoded[1:])
+        shared = items if len(items) == fresh else items[:fresh]
+        if negatives.embeddings is not None:
+            shared = torch.cat([shared, negatives.embeddings.to(shared.dtype)])
+        prior = item_bias.log_prior_odds(batch.request_times)
+        positive_addend, correction, query_addend = self._corrections(negatives)
+        impression_addend = correction.new_zeros(())
+        if prior is not None:
+            positive_addend = positive_addend + prior.of_pairs(batch.positives, to_user)
+            if len(batch.impressions):
+                later = torch.arange(size, size + len(impressions), device=items.device)
+                impression_addend = prior.of_pairs(batch.impressions, later)
+            if negatives.query_rows is not None:
+                query_addend = query_addend + prior.of_pairs(negatives.query_rows, to_user)
+            prior = prior._replace(moments=prior.moments[: len(users) - len(impressions)])
+            prior = prior.of_items(negatives.rows)
+        if negatives.query_rows is not None:
+            query_addend = query_addend.masked_fill(negatives.query_rows == 0, -torch.inf)
+        masks = FalseNegatives(
+            batch.known_positives, self.lookup.positions(negatives.rows, batch.known_items)
+        )
+
+        def logits(
+            users: Tensor, shared: Tensor, positives: Tensor, impressions: Tensor, queries: Tensor
+        ) -> Logits:
+            if self.temperature is not None:
+                users = self.temperature(users)
+            users, of_impressions = users.split([len(users) - len(impressions), len(impressions)])
+            of_positives = users if to_user is None else users.index_select(0, to_user)
+            query = None
+            if negatives.query_rows is not None:
+                query = queries.view(*negatives.query_rows.shape, users.shape[1])
+                query = self._pairs(of_positives[:, None], query) + query_addend
+            labelled = None
+            if len(impressions):
+                labelled = self._pairs(of_impressions, impressions) + impression_addend, batch.weights[size:]
+            return Logits(
+                self._pairs(of_positives, positives) + positive_addend,
+                batch.weights[:size],
+                users,
+                positives,
+                SharedNegatives(shared, correction, negatives.log_multiplicity, masks, prior),
+                query,
+                to_user,
+                self.config.power,
+                labelled,
+            )
+
+        whole = users, shared, positives, impressions, queries
+        return [logits(*whole)] + [
+            logits(*map(truncate, whole)) for truncate in self.config.truncations(users.shape[1])
+        ]
+
+    def _pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Return the linked scores of pairs, [..., D] x [..., D] -> [...], summed in float32 at least."""
+        precision = torch.promote_types(users.dtype, torch.float32)
+        return link((users * items).sum(-1, dtype=precision), self.config.power)
+
+    def _corrections(self, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the addends of logits of positives [P], negatives [C] and query negatives [P, H]."""
+        kind, log_q, of_positive = self.config.log_q_correction, negatives.log_q, negatives.positive_log_q
+        of_queries = log_q.new_zeros(0) if negatives.query_log_q is None else negatives.query_log_q
+        if kind == "none":
+            return torch.zeros_like(of_positive), torch.zeros_like(log_q), torch.zeros_like(of_queries)
+        if kind == "all":
+            return -of_positive, -log_q, -of_queries
+        draws = math.log(negatives.num_draws or 1)
+        return torch.zeros_like(of_positive), -log_q - draws, -of_queries - draws

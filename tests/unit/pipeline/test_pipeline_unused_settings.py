@@ -1,0 +1,102 @@
+"""Features, columns and settings without effect are reported with what gives them one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twotower.commands.command_keys import SWEEP_ONLY
+from twotower.commands.compose import checked
+from twotower.commands.conf import choices
+from twotower.config.errors import InputError
+from twotower.data.build_dataset import build_dataset
+from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.baselines.baseline import Baselines
+from twotower.features.feature_table import FeatureTable
+from twotower.pipeline.run_config import RunConfig
+from twotower.pipeline.unused_settings import warnings_of
+from twotower.training.parts import fit_features
+
+DATA = ("data=synthetic", "data.num_interactions=2000", "data.num_users=100", "data.num_items=120")
+
+
+def config_of(*overrides: str) -> RunConfig:
+    settings = checked("train", [*DATA, *overrides])
+    return RunConfig.of({key: value for key, value in settings.items() if key not in SWEEP_ONLY})
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> RetrievalDataset:
+    config = config_of()
+    cache: Path = tmp_path_factory.mktemp("cache")
+    return build_dataset(config.data.build(), config.split.build(), cache)
+
+
+def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: RetrievalDataset) -> None:
+    assert warnings_of(config_of(), dataset) == [
+        "features.user.segment: no effect, because user_tower reads only history; user_tower=mlp "
+        "user_tower.widths=[128] reads all features",
+        "features.item.price: no effect, because item_tower reads only item_id; item_tower=mlp "
+        "item_tower.widths=[128] reads all features",
+        "features.item.category, features.item.tags, features.item.title, features.item.vector: affect only "
+        "the embeddings of new items, because item_tower reads only item_id; item_tower=mlp "
+        "item_tower.widths=[128] reads all features",
+    ]
+
+
+def test_towers_with_layers_read_all_features(dataset: RetrievalDataset) -> None:
+    assert warnings_of(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
+
+
+def test_features_of_new_items_are_those_that_the_regression_has(dataset: RetrievalDataset) -> None:
+    config = config_of()
+    rows = np.arange(1, len(dataset.items) + 1)
+    items = fit_features(config.features.item, dataset.item_table, rows, "items", config.tower_width)
+    users, trained = FeatureTable({}, {}, 100), torch.ones(len(rows) + 1, dtype=torch.bool)
+    model = config.build_towers(users, items, trained)
+    assert config.new_items.reads(config.features.item) == set(model.new_items.content_encoders._modules)
+    assert config_of("new_items=by_tower").new_items.reads(config.features.item) == frozenset()
+
+
+def test_columns_that_no_feature_reads_are_named(dataset: RetrievalDataset) -> None:
+    warnings = warnings_of(config_of("features=item_id"), dataset)
+    assert (
+        "data: no feature reads the item columns category, price, tags, vector, so they do not change the "
+        "embeddings; add them to features.item" in warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        ("user_tower.dropout=0.2", "user_tower.dropout"),
+        ("optimizer.schedule=constant optimizer.warmup_share=0.1", "optimizer.warmup_share"),
+        ("objective=next_item objective.epoch_examples=100", "objective.epoch_examples"),
+        ("data.label_noise=0.5", "data.label_noise"),
+        (
+            "history=none history.dropout=0.5 user_tower.widths=[8] user_tower.residual=null",
+            "history.dropout",
+        ),
+        ("user_tower.residual=segment", "history"),
+    ],
+)
+def test_a_setting_without_effect_is_named(dataset: RetrievalDataset, overrides: str, key: str) -> None:
+    assert any(
+        f"{key}: no effect" in warning for warning in warnings_of(config_of(*overrides.split()), dataset)
+    )
+
+
+def test_minutes_without_baselines_are_named(dataset: RetrievalDataset) -> None:
+    config = config_of().model_copy(update={"baselines": Baselines(minutes=3)})
+    assert "baselines.minutes: no effect; baselines=standard adds baselines" in warnings_of(config, dataset)
+
+
+@pytest.mark.parametrize("group", ["history", "objective", "optimizer", "trainer", "baselines"])
+def test_no_choice_sets_what_has_no_effect(dataset: RetrievalDataset, group: str) -> None:
+    for name in choices(group):
+        try:
+            config = config_of(f"{group}={name}", "user_tower.widths=[8]", "item_tower.widths=[8]")
+        except InputError:  # it needs other choices, which other tests compose
+            continue
+        assert warnings_of(config, dataset) == []
