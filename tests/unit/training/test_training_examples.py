@@ -135,7 +135,7 @@ def test_epochs_differ_and_seeds_differ() -> None:
         strict=False,
         seed=6,
     )
-    assert not torch.equal(next(iter(other)).request_times, first.users.request_times)
+    assert not torch.equal(next(iter(other)).users.request_times, first.users.request_times)
 
 
 def test_numbers_count_from_the_start_of_the_training() -> None:
