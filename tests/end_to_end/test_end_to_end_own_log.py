@@ -108,4 +108,4 @@ def test_a_split_that_is_too_small_to_tell_models_apart_is_a_warning(
     said = f"{num_tested} test users can show differences of {found['difference']:.4f} or more in recall@100"
     text = (folder / "train.log").read_text()
     assert said in text
-    assert (f"warning: {said}" in text) == is_warned
+    assert (f"WARNING twotower: {said}" in text) == is_warned

@@ -225,7 +225,7 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     assert not torch.equal(
         new.model.encode_items(torch.arange(1, 9)), beginning.model.encode_items(torch.arange(1, 9))
     )
-    assert module.temperature == pytest.approx(float(parent.loss["loss.temperature.logarithm"].exp()))
+    assert module.temperature == pytest.approx(float(parent.loss["scorer.temperature.logarithm"].exp()))
     assert_moments_go_on(module, optimizer, parent)
 
     newest, last = train(place, f"warm_start={folder}", *third, "warm_start.epochs=1")

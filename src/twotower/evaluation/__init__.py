@@ -1,4 +1,4 @@
-"""Purpose: judge top lists over the whole catalogue: exact search, metrics, slices, intervals, baselines.
+"""Purpose: evaluate top lists over the whole catalogue: exact search, metrics, slices, intervals, baselines.
 
 May import: config, files, data, features, towers, negatives, losses, metrics, index.
 To add one: a slice is a function in `slices.py`; a baseline is a file in `baselines/`.

@@ -1,6 +1,6 @@
-"""How well items are found that training never saw, put in as a live service puts them in.
+"""Recall of items without training interactions, added to the index as a live service adds them.
 
-Beside it, content alone: items as vectors of what they say of themselves, users as the mean of their items.
+Compared with content alone: items as vectors of their features, users as the mean of their items.
 
 Shapes: N items, Q users of the test split, B of a block, D embedding, V components of the content.
 """
@@ -31,13 +31,13 @@ from twotower.metrics.recall import Recall
 from twotower.towers.two_tower import TwoTower
 
 Score = Callable[[slice], torch.Tensor]
-"""Of some users -> their scores of every item, float32 [B, N]."""
+"""Slice of users -> their scores of every item, float32 [B, N]."""
 
 
 def _by_content(content: sparse.csr_array, holdout: Holdout) -> Score:
-    """Return the scorer of items by their likeness (cosine) to the mean of a user's items.
+    """Return the scorer of items by cosine similarity to the mean of a user's items.
 
-    Users without a history are recommended nothing.
+    Users without a history get no recommendations.
     """
 
     def score(queries: slice) -> torch.Tensor:
@@ -70,7 +70,7 @@ def _best(
 
 
 def _taken_by(users: np.ndarray, history: Interactions, num_items: int) -> sparse.csr_array:
-    """Return how often users [B] took each item, [B, N]: a multiple of the mean, which ranks alike."""
+    """Return the count of each item in the histories of users [B], [B, N]."""
     positions, rows = history.flat(users)
     counts = np.ones(len(rows), dtype=np.float32)
     return sparse.csr_array((counts, (positions, rows - 1)), shape=(len(users), num_items))
@@ -79,12 +79,12 @@ def _taken_by(users: np.ndarray, history: Interactions, num_items: int) -> spars
 OfParts = dict[str, UserValues]  # cold, warm, all -> the values of the users who have a target there, by key
 RECALL = Recall(Recall.Config())
 ALONE = "_alone"
-"""After a part that is ranked among its own items: for `cold_alone` there are cold items and no others."""
+"""Suffix of a part that is ranked among its own items: `cold_alone` has no other candidates."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the items, as masks [N + 1] of rows: whose targets count, and what may be recommended."""
+    """A part of the catalogue, as masks [N + 1]: items whose targets count, and candidate items."""
 
     items: NDArray[np.bool_]
     candidates: NDArray[np.bool_]
@@ -104,11 +104,11 @@ def _parts(popularity: NDArray[np.int64], targets: Targets) -> dict[str, Part]:
 def cold_start(
     model: TwoTower, config: Index.Config, dataset: RetrievalDataset, evaluator: Evaluator
 ) -> dict[str, Any]:
-    """Return recall on cold, warm and all items of the test split, of the towers and of what knows less.
+    """Return recall on cold, warm and all items of the test split, of towers, content and random lists.
 
-    Cold items are those without an interaction before the test split: the split held them out, or nobody had
-    them yet. The lists are over the whole catalogue; those of `cold_alone` and `warm_alone` over these items
-    alone, which tells how well new items are told apart, and what known ones would have if none were new.
+    Cold items are those without an interaction before the test split: the split held them out, or they
+    are new. The lists are over the whole catalogue; those of `cold_alone` and `warm_alone` over these items
+    alone, which measures how well new items are ranked among themselves.
     Each part averages over the users with a target in it; parts without any target are left out. The model
     is fitted on all that came before the test split.
 
@@ -158,10 +158,10 @@ def cold_start(
 def live_index(
     model: TwoTower, config: Index.Config, dataset: RetrievalDataset, cold: NDArray[np.int64]
 ) -> tuple[Index, NDArray[np.float32]]:
-    """Build and tune an index without the cold items, then add these as a running service adds new ones.
+    """Build and tune an index without the cold items, then add these as a running service adds new items.
 
     Returns:
-        The index, and what is in it in the end: vectors [N, D].
+        The index and its vectors [N, D].
     """
     vectors: NDArray[np.float32] = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
@@ -202,7 +202,7 @@ def expected_recalls(
 
 
 def _left(holdout: Holdout, evaluator: Evaluator, parts: Mapping[str, Part]) -> dict[str, NDArray[np.int64]]:
-    """Count the candidates of each part that each user may be recommended, [Q]."""
+    """Count the candidates of each part for each user, [Q]."""
     seen, num_users = evaluator.excluded(holdout), len(holdout.users)
     left = {name: np.full(num_users, part.candidates.sum()) for name, part in parts.items()}
     if seen is not None:

@@ -1,4 +1,4 @@
-"""Towers evaluated by exact search: what `result.json` says of them."""
+"""Evaluation of towers by exact search."""
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
@@ -17,8 +17,8 @@ def evaluate_towers(
     Args:
         model: the towers.
         holdout: the split.
-        evaluator: what is measured.
-        interactions: what came before the holdout; says what is popular or cold.
+        evaluator: computes the metrics.
+        interactions: training interactions, from which popularity is counted.
         temperature: see `scored_labels`.
     """
     items = encode_catalogue(model)

@@ -1,4 +1,4 @@
-"""The evaluation a run is judged by: metrics at several k, slices and intervals, over the whole catalogue."""
+"""Evaluation over the whole catalogue: metrics at several k, slices and intervals."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 
 LEAST_BOOTSTRAP = 100
-"""Resamples of an interval whose bounds, the 2.5 % and 97.5 % quantiles, are not the extremes themselves."""
+"""Minimum number of bootstrap resamples: with fewer, the 2.5 % quantile is the minimum."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Report:
 
     Args:
         metrics: key such as `recall_at_20` -> mean over users, or the value over the catalogue; `auc` -> the
-            value over all labelled examples, where there are any.
-        per_user: one line per evaluated user: `user` (row), a column for each per-user key, and `list_hash`,
+            value over all labelled examples, if there are any.
+        per_user: one row per evaluated user: `user` (row), a column for each per-user key, and `list_hash`,
             a number that is equal for equal lists.
         intervals: per-user key -> [low, high], the 95 % bootstrap interval of its mean; ditto of labels.
         slices: group -> slice -> keys plus `num_users` and `num_targets`; empty slices are left out.
@@ -63,7 +63,7 @@ class Report:
 
 
 def joined(reports: Sequence[Report]) -> Report:
-    """Return one report of several on the same holdout, each at a k of its own (`Evaluator.at`)."""
+    """Join reports on the same holdout at different k (`Evaluator.at`)."""
     first = reports[0]
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
@@ -81,10 +81,10 @@ def joined(reports: Sequence[Report]) -> Report:
 
 
 def _enough(num_bootstrap: int) -> int:
-    """Refuse intervals of few resamples, whose bounds are the extremes; of one resample the width is 0.
+    """Require 0 or at least 100 resamples.
 
     Raises:
-        InputError: there are fewer than 100, but not none.
+        InputError: between 1 and 99 resamples.
     """
     if 0 < num_bootstrap < LEAST_BOOTSTRAP:
         raise InputError(
@@ -97,24 +97,23 @@ class Evaluator(Component):
     """Evaluates top lists against a holdout."""
 
     class Config(Component.Config):
-        """What is measured."""
+        """Settings of the evaluation."""
 
         ks: Annotated[list[PositiveInt], MinLen(1)]
         """List lengths to report, as in `[10, 20]`."""
         kinds: Annotated[dict[str, Metric.Config], MinLen(1)]
-        """Metrics to report, under any label; keys are made of a metric's own name: `recall_at_20`."""
+        """Metrics to report, under any label; result keys use the metric's name: `recall_at_20`."""
         num_bootstrap: Annotated[Count, Le(100_000), AfterValidator(_enough)] = 1000
-        """Resamples of the intervals, at least 100; 0 = no intervals. Beyond 100,000 they change no digit
-        that is shown, and take minutes."""
+        """Bootstrap resamples of the intervals, at least 100; 0 = no intervals."""
         filter_seen: bool = True
-        """Do not recommend what is in the user's history; without effect where repeats are kept
-        (`data.repeats=keep`), otherwise a holdout never asks for it."""
+        """Whether items of the history are excluded from recommendations; without effect with
+        `data.repeats=keep`."""
 
         @model_validator(mode="after")
         def _check_names(self) -> Self:
             names = [kind.name for kind in self._metrics()]
             if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise InputError(f"kinds: {twice[0]!r} is there twice; keep one of them")
+                raise InputError(f"kinds: {twice[0]!r} is listed twice; keep one of them")
             return self
 
         def _metrics(self) -> list[type[Metric]]:
@@ -123,7 +122,7 @@ class Evaluator(Component):
             return sorted(found, key=lambda kind: [not issubclass(kind, each) for each in kinds])
 
         def keys(self) -> list[str]:
-            """Return the keys of `Report.metrics`; those of labels are there where the data has labels."""
+            """Return the keys of `Report.metrics`; metrics of labels need labels in the data."""
             return [
                 key
                 for kind in self._metrics()
@@ -135,7 +134,7 @@ class Evaluator(Component):
             ]
 
         def higher_is_better(self) -> dict[str, bool | None]:
-            """Return the name of each metric -> which way it is better, as its class says."""
+            """Return metric name -> whether higher values are better; None: no preferred direction."""
             return {kind.name: kind.higher_is_better for kind in self._metrics()}
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
@@ -160,19 +159,19 @@ class Evaluator(Component):
 
     @property
     def max_k(self) -> int:
-        """Return the largest k, the length of the lists to hand in."""
+        """Return the largest k, the required length of lists."""
         return self.ks[-1]
 
     def at(self, k: int) -> "Evaluator":
-        """Return the evaluator of the same metrics of lists of k items, at that k alone."""
+        """Return the evaluator of the same metrics at one k."""
         return Evaluator(self.config.model_copy(update={"ks": [k]}))
 
     def excluded(self, holdout: Holdout) -> Pairs | None:
-        """Return the items each user must not be shown, None when the seen filter is off."""
+        """Return the excluded items of each user, None if the seen filter is off."""
         return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
 
     def filters_seen(self, holdout: Holdout) -> bool:
-        """Tell whether the seen filter is on, which it never is where repeats are kept."""
+        """Tell whether the seen filter is on; it is off if repeats are kept."""
         return self.config.filter_seen and not holdout.repeats
 
     def means(
@@ -190,11 +189,11 @@ class Evaluator(Component):
     def evaluate(
         self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> Report:
-        """Return everything there is to say about these lists.
+        """Return the report of lists.
 
         Args:
             top_rows: [Q, K >= max_k] item rows of the holdout's users, best first, 0 or -1 = no item.
-            popularity: [N + 1] interactions of each item row in the log the model was fitted on
+            popularity: [N + 1] interactions of each item row in the training data of the model
                 (`item_popularity`); an item without any is cold.
             scored: the holdout's labelled examples (`scored_labels`).
         """

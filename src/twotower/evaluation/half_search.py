@@ -1,4 +1,4 @@
-"""Exact search that scores in bfloat16 first: what may be among the best is scored again in float32.
+"""Exact search in two steps: bfloat16 scores select candidates, which are rescored in float32.
 
 Shapes: Q users, B of a block, D embedding, N items, C candidates of a block.
 """
@@ -58,7 +58,7 @@ class HalfItems(NamedTuple):
 
 
 def is_quick() -> bool:
-    """Tell whether this processor multiplies numbers of 16 bits."""
+    """Tell whether the processor multiplies bfloat16 numbers."""
     return bool(torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported())
 
 
@@ -129,7 +129,7 @@ def _lowered(bound: Bits, slack: NDArray[np.float64]) -> Bits:
 
 
 def _masked(exclude: Pairs | None, part: slice, num_tiles: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return which places (user, column) of each tile belong to items that a user must not be shown."""
+    """Return the positions (user, column) of excluded items in each tile."""
     none = np.empty(0, dtype=np.int64)
     if exclude is None:
         return [(none, none)] * num_tiles

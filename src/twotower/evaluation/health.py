@@ -1,4 +1,4 @@
-"""Signs that embeddings have collapsed, or drift apart."""
+"""Diagnostics of collapsed or diverging embeddings."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 Pairs = tuple[NDArray[np.integer], NDArray[np.integer]]
 UNIFORMITY_VECTORS = 1024
-"""So many make half a million pairs."""
+"""Vectors of the uniformity figure: half a million pairs."""
 
 
 def effective_rank(vectors: Tensor) -> float:
@@ -28,7 +28,7 @@ def effective_rank(vectors: Tensor) -> float:
 
 
 def mean_cosine(vectors: Tensor) -> float:
-    """Return the mean cosine over all pairs of different vectors [N, D]; near 1 when all point one way.
+    """Return the mean cosine over all pairs of different vectors [N, D]; near 1 if all have one direction.
 
     Zero vectors count as orthogonal to all; 0 for fewer than two vectors.
     """
@@ -48,9 +48,9 @@ def norm_spread(vectors: Tensor) -> float:
 
 
 def alignment(users: Tensor, items: Tensor) -> float:
-    """Return the mean squared distance between each user [P, D] and a wanted item [P, D], both of length 1.
+    """Return the mean squared distance between each user [P, D] and a positive item [P, D], both of length 1.
 
-    0 where they point one way, 2 where they are orthogonal; 0 without any pair.
+    0 for equal directions, 2 for orthogonal ones; 0 without any pair.
 
     Reference: Wang and Isola, Understanding Contrastive Representation Learning through Alignment and
     Uniformity on the Hypersphere, ICML 2020, section 4.1 (alpha = 2); of recommendation Wang et al.
@@ -77,7 +77,7 @@ def uniformity(vectors: Tensor) -> float:
 
 
 def top_1_share(top_rows: np.ndarray) -> float:
-    """Return the share of users whose first place [Q, K] is the most shown item; 1 in full collapse."""
+    """Return the share of users whose first place [Q, K] is the most recommended item; 1 in full collapse."""
     first = top_rows[:, 0]
     first = first[first > 0]
     return float(np.bincount(first).max() / len(top_rows)) if len(first) else 0.0
@@ -87,7 +87,7 @@ def health(users: Tensor, items: Tensor, top_rows: np.ndarray, pairs: Pairs) -> 
     """Return the figures of both towers' embeddings ([Q, D] and [N, D]), as in `user_effective_rank`.
 
     With them `top_1_share` of what was recommended, [Q, K] item rows, and the `alignment` of `pairs`: which
-    user, from 0, wanted which item, from row 1.
+    user, from 0, has which positive item, from row 1.
     """
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)

@@ -30,7 +30,7 @@ MAX_QUERIES = 4_000
 
 @dataclass(frozen=True)
 class Indexed:
-    """An index of the catalogue and what was found out about it."""
+    """An index of the catalogue with its vectors and report."""
 
     index: Index
     vectors: np.ndarray

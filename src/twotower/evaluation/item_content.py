@@ -1,4 +1,4 @@
-"""What items say of themselves, as vectors.
+"""Item features as vectors.
 
 Shapes: N items, V components of the content, W words of a feature.
 """
@@ -13,7 +13,7 @@ from twotower.features.id import Id
 
 
 def item_content(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_array | None:
-    """Return the content of the catalogue as unit vectors [N, V], None where items have nothing but an id.
+    """Return the content of the catalogue as unit vectors [N, V], None if items have ids only.
 
     It is what the item tower reads, but for the id. Words, tags and categories become TF-IDF (each counts
     once an item); they and given vectors are scaled to length 1, so that each feature weighs the same. Plain

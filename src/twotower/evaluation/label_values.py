@@ -15,7 +15,7 @@ def label_values(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[
 
 
 def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[str, list[float]]:
-    """Return name -> [low, high], the 95 % interval over users of each metric that knows one.
+    """Return name -> [low, high], the 95 % interval over users of each metric with an influence function.
 
     It is the value +- 1.96 standard errors, from how far each user moves it.
 

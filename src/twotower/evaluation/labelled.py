@@ -17,18 +17,18 @@ ENCODED_AT_ONCE = 2**10
 
 
 def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:
-    """Score what a holdout says was wanted or shown in vain, each at its own time and in its own context.
+    """Score the labelled examples of a holdout, each at its own time and in its own context.
 
-    A user has the history of the holdout, and is embedded once for each time and context.
+    Users have the history of the holdout and are embedded once for each time and context.
 
     Args:
         model: the towers.
         items: [N, D] the catalogue, as `encode_catalogue` gives it.
-        holdout: whose examples.
+        holdout: has the examples.
         temperature: of the loss: a probability is the sigmoid of score / temperature.
 
     Returns:
-        None where the holdout has no labels.
+        None if the holdout has no labels.
     """
     examples = holdout.labelled
     if examples is None:

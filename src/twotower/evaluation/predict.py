@@ -1,4 +1,4 @@
-"""Embeddings of the catalogue and of holdout users, in chunks and without gradients, and what they recommend.
+"""Embeddings of the catalogue and of holdout users, and their top lists.
 
 Shapes: N items, D embedding, Q users of a holdout, b of a chunk.
 """
@@ -32,7 +32,7 @@ def encode_catalogue(model: TwoTower) -> Tensor:
 
 
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
-    """Embed users at positions [b] of a holdout as they were when they asked. Returns float32 [b, D]."""
+    """Embed users at positions [b] of a holdout at their request times. Returns float32 [b, D]."""
     users, request_times = holdout.users[positions], holdout.request_times[positions]
     context = None if holdout.context is None else holdout.context[positions]
     return encode_at(model, holdout.history, users, request_times, context)
@@ -89,7 +89,7 @@ def rank_all(
 ) -> tuple[Tensor, np.ndarray]:
     """Rank the catalogue for every user of a holdout: embeddings [Q, D] and item rows [Q, k].
 
-    Where that is long it tells how far it is, and `why` it is done.
+    `why` labels the progress line.
     """
     every, search = np.arange(len(holdout.users)), ExactSearch(items)
     chunks = np.split(every, range(RANKED_AT_ONCE, len(every), RANKED_AT_ONCE))

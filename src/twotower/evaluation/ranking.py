@@ -1,4 +1,4 @@
-"""From recommended rows and a holdout to the `Ranking` that metrics read, whole or by slices."""
+"""Rankings of recommended rows against a holdout, and metrics by slices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class Targets:
 
 
 def targets_of(holdout: Holdout, num_items: int) -> Targets:
-    """Return what counts as relevant, each target once."""
+    """Return the relevant items of a holdout, each once per user."""
     queries = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
     keys = np.unique(pair_keys(queries, np.asarray(holdout.target_items), num_items))
     return Targets(keys, len(holdout.users), num_items)
@@ -60,9 +60,9 @@ def item_popularity(train: Interactions, num_items: int) -> NDArray[np.int64]:
 
 
 def seen_pairs(history: Interactions, users: np.ndarray) -> Pairs:
-    """Return (position in `users`, item row) of everything these users have, as positives of their history.
+    """Return (position in `users`, item row) of the positives in the histories of users.
 
-    Positions ascend; an item a user had twice appears twice.
+    Positions ascend; repeated items are repeated.
     """
     positions, rows = history.positives.flat(users)
     known = rows > 0
@@ -99,7 +99,7 @@ def item_slices(popularity: np.ndarray) -> Masks:
     """Return slices of the catalogue as masks over item rows [N + 1] (row 0 in none).
 
     `item_popularity`: items in order of train interactions; head = the fewest items that hold 50 % of all
-    train interactions, mid = those that hold the next 30 %, tail = the rest, items never seen included.
+    train interactions, mid = those that hold the next 30 %, tail = the rest, with items without interactions.
     `item_cold`: cold = no train interaction, warm = any.
     """
     counts = popularity[1:]
@@ -141,7 +141,7 @@ def user_slices(history_lengths: np.ndarray) -> Masks:
 def values_inside(
     ranking: Ranking, targets: Targets, mask: np.ndarray, metrics: Sequence[UserMetric], ks: Sequence[int]
 ) -> tuple[UserValues, NDArray[np.int64]]:
-    """Return what users find of the targets in a slice (mask [N + 1] of item rows), in lists over all items.
+    """Return per-user metrics of the targets in a slice (mask [N + 1] of item rows), in lists over all items.
 
     Metrics must be `by_target`. The values are of the users who have a target there; with how many they have.
     """
@@ -155,7 +155,7 @@ def _values_of(
     metrics: Sequence[UserMetric],
     ks: Sequence[int],
 ) -> tuple[UserValues, NDArray[np.int64]]:
-    """Return what `values_inside` does, told which places [Q, K] and how many targets [Q] are inside."""
+    """Compute `values_inside` from a mask of list positions [Q, K] and the number of targets [Q] inside."""
     part = replace(ranking, hits=ranking.hits & inside, num_relevant=counts)
     return user_values(part.take(counts > 0), metrics, ks), counts[counts > 0]
 
@@ -177,7 +177,7 @@ def by_item_slice(
 def by_repeat_slice(
     ranking: Ranking, targets: Targets, holdout: Holdout, metrics: Sequence[UserMetric], ks: Sequence[int]
 ) -> Slices:
-    """Return the metrics `by_target` over the targets that users have already, and over those new to them.
+    """Return the metrics `by_target` over the targets in the user's history, and over new ones.
 
     `target_repeat`: repeated = among the positives of the user's history, new = not. Only where repeats are
     kept; otherwise all targets are new.

@@ -1,4 +1,4 @@
-"""The lists that a service returns: candidates of the index, scored again with whole vectors.
+"""The lists that a service returns: candidates of the index, rescored with exact vectors.
 
 Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding.
 """
@@ -28,16 +28,16 @@ VALUES_AT_ONCE = 2**24  # of candidates' vectors; as float32 they are 64 MiB
 def evaluate_index(
     model: TwoTower, index: Index, holdout: Holdout, evaluator: Evaluator, interactions: Interactions
 ) -> Report:
-    """Evaluate what a service over this index returns, for each k a request for k items.
+    """Evaluate the lists of a service over an index, with one request of k items for each k.
 
-    Metrics of labels are left out: they are of scores, which no index changes.
+    Metrics of labels are left out: they do not depend on the index.
 
     Args:
         model: the towers.
         index: over their item vectors, search arguments set.
         holdout: the split.
-        evaluator: what is measured.
-        interactions: what came before the holdout; says what is popular or cold.
+        evaluator: computes the metrics.
+        interactions: training interactions, from which popularity is counted.
     """
     items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
     popularity, excluded = item_popularity(interactions, len(items)), evaluator.excluded(holdout)
@@ -59,7 +59,7 @@ def served_top(
         items: [N, D]; the item of row r stands at r - 1.
         users: [Q, D].
         k: how many items are requested.
-        excluded: items that a user must not be shown.
+        excluded: items that are not recommended.
     """
     none = np.zeros(0, dtype=np.int64)
     num_items, num_users = len(items), len(users)
@@ -70,7 +70,7 @@ def served_top(
     is_scanned = (wanted >= SCAN_SHARE * num_items) | index.is_exact
 
     def seen_by(group: NDArray[np.int64]) -> Pairs:
-        """Return what the users of a group must not be shown, by position in the group."""
+        """Return the excluded items of a group, by position in the group."""
         sizes = wanted[group] - min(k, num_items)
         firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)
         return np.repeat(np.arange(len(group)), sizes), rows[firsts + np.arange(sizes.sum())]
@@ -92,7 +92,7 @@ def served_top(
 
 
 def _groups(sizes: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
-    """Yield users who want something from the index, a power of two together, so that memory is bounded."""
+    """Yield groups of users with similar numbers of candidates, so that memory is bounded."""
     powers = np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
     for power in np.unique(powers[sizes > 0]):
         group = np.flatnonzero((powers == power) & (sizes > 0))

@@ -1,4 +1,4 @@
-"""The best of rows of scores without sorting them: a bound from maxima of groups, then what reaches it.
+"""The top items of rows of scores without sorting: a bound from maxima of groups, then all items above it.
 
 Floats are compared as the integers that their bits are: those of positive numbers ascend as the numbers do,
 `ascending` turns the others round, and of integers of 16 bits a processor compares 32 at once.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 Bits = NDArray[np.signedinteger[Any]]
 Pairs = tuple[np.ndarray, np.ndarray]
-"""(position of the user, item row) of items that a user must not be shown; positions ascending."""
+"""(position of the user, item row) of excluded items; positions ascend."""
 TopItems = tuple[NDArray[np.int64], NDArray[np.float32]]  # item rows and scores, both [Q, k]
 
 BLOCK_USERS = 256  # whose numbers have 8 bits

@@ -29,10 +29,9 @@ FEWEST_ITEMS, ITEMS_A_PLACE = 4096, 80  # with fewer, scoring candidates again o
 
 
 class ExactSearch:
-    """A catalogue, in which the best items of users are searched by dot product in float32.
+    """Exact search of a catalogue by dot product in float32.
 
-    Where the processor multiplies bfloat16, what cannot be among the best is left out by such scores
-    first (`half_search`); what is found is the same.
+    On processors that multiply bfloat16, `half_search` preselects candidates; the results are equal.
 
     Args:
         item_embeddings: [N, D].
@@ -101,7 +100,7 @@ def top_k_of(
         score: users as a slice of at most `block_size` -> their scores float32 [B, N], which are written to.
         num_queries: Q.
         num_items: N.
-        k: how many are wanted.
+        k: number of items.
         exclude: see `Pairs`.
     """
     found_rows = np.zeros((num_queries, k), dtype=np.int64)
@@ -117,7 +116,7 @@ def top_k_of(
 
 
 def block_size(num_items: int) -> int:
-    """Return how many users are scored at once."""
+    """Return the number of users that are scored at once."""
     return max(1, min(BLOCK_USERS, CHUNK_SCORES // max(num_items, 1)))
 
 

@@ -12,7 +12,7 @@ UserValues = dict[str, NDArray[np.float64]]
 
 
 LIST_HASH = "list_hash"
-"""Column of a number that is equal for equal lists, beside the metrics of users."""
+"""Column of per-user values with a hash of the list; equal lists have equal hashes."""
 HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 AT_K = re.compile(r"_at_(\d+)$")
 
@@ -23,12 +23,12 @@ def key_of(metric: Metric | type[Metric], k: int) -> str:
 
 
 def name_of(key: str) -> str:
-    """Return the name of the metric that a key is of: `recall` of `valid/recall_at_20`, `auc` of `auc`."""
+    """Return the metric name of a key: `recall` of `valid/recall_at_20`, `auc` of `auc`."""
     return AT_K.sub("", key.rpartition("/")[2])
 
 
 def k_of(key: str) -> str:
-    """Return the k that a key is at: `20` of `valid/recall_at_20`; empty where it has none, as `auc`."""
+    """Return the k of a key: `20` of `valid/recall_at_20`; empty for keys without k such as `auc`."""
     found = AT_K.search(key)
     return found[1] if found else ""
 
@@ -64,7 +64,7 @@ Z_95 = 1.959963984540054
 
 
 def intervals_of(values: UserValues, num_bootstrap: int) -> dict[str, list[float]]:
-    """Return key -> [low, high] as in `bootstrap_interval`; nothing where no resamples are asked for."""
+    """Return key -> [low, high] as in `bootstrap_interval`; {} without resamples."""
     if not values or not num_bootstrap:
         return {}
     bounds = bootstrap_interval(np.stack(list(values.values()), axis=1), num_bootstrap)

@@ -1,4 +1,4 @@
-"""A quantity whose effect is not a straight line: quantile bins."""
+"""Numbers in quantile bins, for nonlinear effects."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ class Binned(EmbeddedFeature):
         """Settings of quantile bins."""
 
         num_bins: Width = 10
-        """Bins of equal count; fewer where many values are equal."""
+        """Number of bins of equal count; fewer if many values are equal."""
 
     class State(EmbeddedFeature.State):
         """The lower edges of all bins but the first."""
@@ -31,7 +31,7 @@ class Binned(EmbeddedFeature):
     expected = "a finite number"
 
     def encoder(self) -> LookupEncoder:
-        """Return a fresh embedding table, one row a bin."""
+        """Return a new embedding table with one row per bin."""
         return LookupEncoder(len(self.state.edges) + 2, self.config.dim)
 
     def _wrong(self, values: pd.Series) -> BoolArray:

@@ -1,4 +1,4 @@
-"""One of a set of values: a country, a gender, a brand."""
+"""Categorical values: a country, a gender, a brand."""
 
 import numpy as np
 import pandas as pd
@@ -15,18 +15,18 @@ class Categorical(EmbeddedFeature):
     """A learned embedding for each value seen in training."""
 
     class Config(EmbeddedFeature.Config):
-        """Settings of one of a set of values."""
+        """Settings of categorical values."""
 
         min_count: PositiveInt = 1
-        """Train entities a value needs to get its own embedding; rarer ones are unknown."""
+        """Minimum number of training users or items with a value; rarer values are unknown."""
         dropout: DropoutRate = 0.0
-        """Share of values replaced by the unknown one while training."""
+        """Probability of replacing a value by the unknown value in training."""
         sparse: bool = False
-        """Give sparse gradients (for large tables); the optimizer must take them."""
+        """Whether gradients are sparse, for large tables; the optimizer must support them."""
 
         @property
         def gives_sparse_gradients(self) -> bool:
-            """As set."""
+            """The setting `sparse`."""
             return self.sparse
 
     class State(ValueRows):
@@ -37,7 +37,7 @@ class Categorical(EmbeddedFeature):
     expected = "text or a finite number"
 
     def encoder(self) -> LookupEncoder:
-        """Return a fresh embedding table, row 0 = unknown."""
+        """Return a new embedding table; row 0 is unknown."""
         config = self.config
         return LookupEncoder(len(self.state.values) + 1, config.dim, config.dropout, config.sparse)
 

@@ -1,4 +1,4 @@
-"""What features have in common whose values are vectors: given ones, or those of a text or an image."""
+"""Base class of features whose values are vectors: given, or of a text or an image."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ FloatMatrix = npt.NDArray[np.float32]
 
 
 class Dense(Feature):
-    """A vector, as it is, standardised or projected; zeros where there is none."""
+    """A vector, unchanged, standardised or projected; a missing vector is zeros."""
 
     class Config(Feature.Config):
         """Settings of vectors."""
@@ -25,10 +25,10 @@ class Dense(Feature):
         standardise: bool = False
         """Scale each component to mean 0 and standard deviation 1 on train."""
         dim: WidthOrNone = 0
-        """Width of a learned linear projection of it; 0 for the vector itself."""
+        """Width of a learned linear projection; 0 for the vector itself."""
 
     class State(Feature.State):
-        """What is subtracted from and what divides each component."""
+        """Mean and scale of each component."""
 
         mean: list[float] = Field(default_factory=list)
         std: list[float] = Field(default_factory=list)
@@ -38,26 +38,26 @@ class Dense(Feature):
 
     @property
     def length(self) -> int:
-        """Of a vector; known after `fit`."""
+        """Length of a vector; known after `fit`."""
         return len(self.state.mean)
 
     @property
     def output_dim(self) -> int:
-        """Width of the projection, or else the length of a vector, known after `fit`."""
+        """Width of the projection, else the length of a vector; known after `fit`."""
         return self.config.dim or self.length
 
     def encoder(self) -> nn.Module:
-        """Return a fresh projection, if there is one, [..., length] -> [..., output_dim]."""
+        """Return a new projection or the identity, [..., length] -> [..., output_dim]."""
         return nn.Linear(self.length, self.config.dim, bias=False) if self.config.dim else super().encoder()
 
     @abstractmethod
     def _vectors(self, values: pd.Series) -> Sequence[FloatMatrix | None]:
-        """Return the vector of each value, None where there is none."""
+        """Return the vector of each value, None if it is missing."""
 
     @property
     @abstractmethod
     def _width(self) -> int:
-        """Width of vectors to come where train has none; 1 if that cannot be known."""
+        """Width if no training value has a vector; 1 if it is unknown."""
 
     def _learn(self, values: pd.Series) -> State:
         vectors = [vector for vector in self._vectors(values) if vector is not None]

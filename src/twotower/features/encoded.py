@@ -1,4 +1,4 @@
-"""What a pretrained model says of a text or an image: computed once, never trained, projected."""
+"""Texts or images as vectors of a frozen pretrained model, with a trained projection."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ from twotower.features.pretrained.vector_cache import cached_vectors
 
 
 class Encoded(Dense):
-    """The vector, of length 1, that a frozen model gives a value; zeros where there is nothing to read.
+    """The unit vector of a value by a frozen model; zeros if the value cannot be read.
 
     Vectors are kept by content, in `TWOTOWER_CACHE_DIR`: a second run reads them. Only the projection
     (`dim`) is trained. A new item is embedded by the same model when it comes in, so whoever serves needs
@@ -27,21 +27,21 @@ class Encoded(Dense):
     """
 
     class Config(Dense.Config):
-        """Settings of what a pretrained model encodes."""
+        """Settings of features of a pretrained model."""
 
         model: str
-        """Folder of the model: of an ONNX file with what it needs beside it, else as sentence-transformers
-        reads it; or its name on the hub."""
+        """Folder of the model (an ONNX file with its tokenizer or preprocessor, or a sentence-transformers
+        model), or its name on the hub."""
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
-            """Tell where a folder is meant and none is there."""
+            """Require the folder of a model."""
             yield from super().problems(facts)
             means_folder = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
             if means_folder and not Path(self.model).expanduser().is_dir():
                 yield "model", f"there is no folder {self.model}; give that of a model"
 
     class State(Dense.State):
-        """As of vectors, and which model made them."""
+        """State of vectors, and the digest of the model."""
 
         model_sha256: str = ""
 
@@ -50,7 +50,7 @@ class Encoded(Dense):
 
     @abstractmethod
     def _content(self, value: object) -> bytes | None:
-        """Return what the model reads of a value, None where there is nothing to read."""
+        """Return the input of the model for a value, None if it cannot be read."""
 
     @classmethod
     @abstractmethod
@@ -107,7 +107,7 @@ class Encoded(Dense):
 
 
 class _Lazily:
-    """Opens a model when it is first asked, and once a process."""
+    """Opens a model on first use, once per process."""
 
     def __init__(self, kind: type[Encoded], folder: Path, digest: str) -> None:
         self._of = kind, folder, digest

@@ -1,4 +1,4 @@
-"""Images as a pretrained vision model sees them."""
+"""Images as vectors of a pretrained vision model."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ class EncodedImage(Encoded):
         """Settings of images; `column` holds paths."""
 
         folder: str = "."
-        """Of the images: paths are taken from here, and none leads out of it."""
+        """Folder of the images; paths are relative to it and must stay inside it."""
 
     config: Config
 
     @property
     def expected(self) -> str:
-        """What a value must be."""
+        """The expected value, for messages."""
         return f"the path of an image file below {self.config.folder}"
 
     def _content(self, value: object) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Texts as a pretrained sentence encoder understands them."""
+"""Texts as vectors of a pretrained sentence encoder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One row of a table for each value; the mean of the embeddings of a bag of tokens, quick in both directions.
+"""Encoders with embedding tables: one row per value, or the mean over a bag of tokens.
 
 Shapes: N bags, W width, T tokens in all bags, V rows of the table, D embedding.
 """
@@ -14,8 +14,8 @@ from torch.nn.functional import embedding, embedding_bag
 class LookupEncoder(nn.Module):
     """Rows [..., 1] -> their embeddings [..., dim]; row 0 (unknown) counts in `num_rows`, and starts at zero.
 
-    While training, each row is replaced by row 0 with probability `dropout`: the unknown row learns what to
-    say of an entity never seen.
+    While training, each row is replaced by row 0 with probability `dropout`: so that the
+    unknown row learns to represent unseen entities.
 
     Reference: Volkovs et al., DropoutNet: Addressing Cold Start in Recommender Systems, NIPS 2017, section 4.
     """
@@ -140,7 +140,7 @@ def _divisors(encoded_NW: Tensor, weights_NW: Tensor, counted_V: Tensor) -> Tens
 
 
 def is_same(left: Tensor, right: Tensor) -> bool:
-    """Tell whether both are the same part of the same memory; `right` is held, so it is not reused."""
+    """Tell whether both tensors are the same view of the same memory."""
     return (
         left.data_ptr() == right.data_ptr()
         and left.shape == right.shape

@@ -1,4 +1,4 @@
-"""What every feature kind does: learn from train values, encode any value, embed what it encoded."""
+"""Base class of features: learns from training values, encodes values, builds the encoder module."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from twotower.data.source_column import SourceColumn, quoted
 from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
-"""Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
+"""Reserved column: unix seconds of the request, given at call time and not by a table."""
 STATE = "state"
 TABLES = {"user": "users", "item": "items", "context": "context"}
 TABLE_NAMES = {"context": "context columns"}
@@ -28,22 +28,22 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Feature(Component, ABC):
-    """One feature of users or of items: what YAML sets is its `Config`, what it learned its `State`."""
+    """A feature of users, items or contexts, with a `Config` from YAML and a learned `State`."""
 
     class Config(Component.Config):
         """Settings of every feature."""
 
         column: str
-        """Of the user or item table, or of the interactions where it is of the context."""
+        """Column of the user or item table; for context features, of the interactions."""
         missing: Literal["unknown", "refuse"] = "unknown"
-        """`unknown` encodes missing values as such; `refuse` refuses a table with any in the column."""
+        """`unknown` encodes missing values as unknown; `refuse` raises an error for them."""
 
         def build(self, width: int) -> "Feature":
             """Build the feature for a tower whose output has this width."""
             return self.make(Feature)
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
-            """Yield what is wrong with its name and its column."""
+            """Yield mistakes in the name and the column."""
             _, side, name = facts.key.split(".", 2)
             try:
                 check_name(name, self)
@@ -61,16 +61,16 @@ class Feature(Component, ABC):
 
         @property
         def gives_sparse_gradients(self) -> bool:
-            """Whether the optimizer must take sparse gradients."""
+            """Whether the encoder has sparse gradients."""
             return False
 
         @property
         def describes_request(self) -> bool:
-            """Whether it is told of the request itself, and no table has it."""
+            """Whether it reads the request time and no table."""
             return False
 
     class State(BaseModel):
-        """What `fit` learned, as plain values; before that, of an empty train split."""
+        """Plain values that `fit` learned; before `fit`, those of empty training data."""
 
         model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -83,30 +83,30 @@ class Feature(Component, ABC):
 
     @property
     def column(self) -> str:
-        """The column it reads."""
+        """The column that the feature reads."""
         return self.config.column
 
     @property
     @abstractmethod
     def expected(self) -> str:
-        """What a value must be, for error messages."""
+        """The expected value, for error messages."""
 
     @property
     @abstractmethod
     def output_dim(self) -> int:
-        """Width of what the encoder returns."""
+        """Width of the output of the encoder."""
 
     def encoder(self) -> nn.Module:
-        """Return a fresh module, encoded [..., width] -> [..., output_dim]; call it after `fit`.
+        """Return a new module, encoded [..., width] -> [..., output_dim]; call it after `fit`.
 
-        Here the identity: the encoded values are the block.
+        By default the identity.
         """
         return nn.Identity()
 
     def faults(self, values: pd.Series, source_path: str) -> list[str]:
-        """Return why this feature cannot use a column [n]: values are missing, or not what is expected.
+        """Return messages about missing and unexpected values of a column [n].
 
-        Reads every row, of train or not; a named index is quoted in place of the row number.
+        All rows are checked; a named index replaces the row number in messages.
         """
         column, told = SourceColumn(values, source_path, self.column), Gathered(source_path)
         absent = values.isna().to_numpy()
@@ -122,48 +122,49 @@ class Feature(Component, ABC):
         return told.messages
 
     def check(self, values: pd.Series, source_path: str) -> None:
-        """Refuse a column this feature cannot use (an InputError); see `faults`."""
+        """Raise InputError if the feature cannot use a column; see `faults`."""
         Gathered(source_path, self.faults(values, source_path)).raise_if_any()
 
     def fit(self, values: pd.Series, source_path: str) -> None:
-        """Learn from the values [n] of train entities only; refuses them as `check` does."""
+        """Learn from the values [n] of training entities; raises InputError as `check` does."""
         self.check(values, source_path)
         self.state = self._learn(values)
 
     def grow(self, values: pd.Series, source_path: str) -> None:
-        """Go on from a fitted state with the values [n] of more train entities; refuses them as `check` does.
+        """Extend a fitted state by the values [n] of more training entities; raises InputError as `check`
+        does.
 
-        What was learned stays, and known values keep their rows. New ones get rows behind them: an encoder's
-        tables have these rows more and are else as they were, and a new row that equals row 0 (unknown)
-        changes no embedding.
+        Known values keep their rows; new values get rows at the end. The tables of the encoder grow by these
+        rows, and a new row that equals row 0 (unknown) changes no embedding.
         """
         self.check(values, source_path)
         self.state = self._grown(values)
 
     def encode(self, values: Values) -> Tensor:
-        """Encode values -> [n, width], rows or float32; unseen, missing and odd ones are row 0 or neutral."""
+        """Encode values -> [n, width], table rows or float32; unseen, missing and invalid values are row 0 or
+        neutral."""
         return self._encode(
             values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the spec that builds this feature again, with its state."""
+        """Return the spec and the state, from which `feature_from_json` builds the feature."""
         return {**self.config.spec(), STATE: self.state.model_dump()}
 
     def files_digest(self, values: pd.Series) -> str | None:
-        """Return a SHA-256 of the content of the files that encoding values reads; None: it reads none."""
+        """Return a SHA-256 of the files that encoding reads, None if it reads none."""
         return None
 
     @abstractmethod
     def _wrong(self, values: pd.Series) -> BoolArray:
-        """Return which of these values, none of them missing, are not what is expected."""
+        """Return which of these values are invalid, bool [n]; none is missing."""
 
     @abstractmethod
     def _learn(self, values: pd.Series) -> State:
-        """Learn from checked train values."""
+        """Learn from checked training values."""
 
     def _grown(self, values: pd.Series) -> State:
-        """Return the state with what checked train values add: here nothing, a mean say is not moved."""
+        """Return the state extended by checked training values; by default unchanged."""
         return self.state
 
     @abstractmethod
@@ -175,7 +176,7 @@ class EmbeddedFeature(Feature):
     """A feature whose encoder is a table of embeddings."""
 
     class Config(Feature.Config):
-        """Settings of every such feature."""
+        """Settings of every embedded feature."""
 
         dim: Width
         """Width of an embedding."""
@@ -189,7 +190,7 @@ class EmbeddedFeature(Feature):
 
 
 def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
-    """Build a fitted feature, of any kind, from what `Feature.to_json` returned; `key` is for messages."""
+    """Build a fitted feature from the result of `Feature.to_json`; `key` is for messages."""
     spec = {name: value for name, value in payload.items() if name != STATE}
     feature = Feature.Config.chosen(spec, key).make(Feature)
     feature.state = feature.State.model_validate(payload[STATE])
@@ -197,7 +198,7 @@ def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
 
 
 def check_name(name: str, config: Feature.Config) -> None:
-    """Refuse (InputError) a name that no module can have, and a table's feature of the reserved column."""
+    """Raise InputError for a name that no module can have, or a table feature of the reserved column."""
     if is_taken(name):
         raise InputError(
             f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"

@@ -1,6 +1,6 @@
-"""The encoded features of all users, of all items, or of all contexts of a request.
+"""Encoded features of all users, items or contexts.
 
-Shapes: B rows asked for, W width of a feature.
+Shapes: B requested rows, W width of a feature.
 """
 
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ class FeatureTable(nn.Module):
 
     @property
     def columns(self) -> set[str]:
-        """The raw columns a new entity may give."""
+        """The raw columns of the features."""
         return {feature.column for feature in _tabled(self.features).values()}
 
     def gather(self, rows: Tensor) -> dict[str, Tensor]:
@@ -98,7 +98,7 @@ class FeatureTable(nn.Module):
         return self.gather(torch.arange(1, self.num_rows + 1, device=device))
 
     def encode(self, records: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Encode new entities from raw values by column, each [B, W]; a key they lack counts as missing."""
+        """Encode new entities from raw values by column, each [B, W]; absent columns are missing values."""
         return {
             name: feature.encode([record.get(feature.column) for record in records])
             for name, feature in _tabled(self.features).items()
@@ -113,7 +113,7 @@ class FeatureTable(nn.Module):
         }
 
     def encoders(self) -> nn.ModuleDict:
-        """Return fresh encoders by name, those of times included."""
+        """Return new encoders by name, those of time features too."""
         return nn.ModuleDict({name: feature.encoder() for name, feature in self.features.items()})
 
     def to_json(self) -> dict[str, Any]:
@@ -126,9 +126,9 @@ def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
 
 
 def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, source_path: str) -> list[str]:
-    """Return all that keeps features from using a table: their names, its columns, the values of any row.
+    """Return messages about the names, columns and values of features of a table.
 
-    Where the key of users or items is at fault it is not there, and nothing is said of that.
+    A wrong key column is missing from the table and is not reported here.
     """
     told = Gathered(source_path)
     for name, feature in _tabled(features).items():
@@ -140,7 +140,7 @@ def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, source_p
 
 
 def files_digests(features: Mapping[str, Feature], table: pd.DataFrame, source_path: str) -> dict[str, str]:
-    """Return feature name -> SHA-256 of the content of the files it reads, for each that reads any."""
+    """Return feature name -> SHA-256 of the files it reads, for features that read files."""
     digests = {
         name: feature.files_digest(_column(table, name, feature, source_path))
         for name, feature in _tabled(features).items()
@@ -171,7 +171,7 @@ class _Kept(NamedTuple):
     taken: dict[str, Tensor]
 
     def holds(self, encoded: dict[str, Tensor], rows: Tensor) -> bool:
-        """Tell whether it is of these."""
+        """Tell whether a feature is in the table."""
         same = encoded.keys() == self.encoded.keys() and all(
             values is self.encoded[name] for name, values in encoded.items()
         )

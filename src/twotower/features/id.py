@@ -1,4 +1,4 @@
-"""Who it is: one embedding for each user or item seen in training."""
+"""Ids: one embedding for each user or item of the training data."""
 
 from collections.abc import Iterator
 
@@ -20,15 +20,15 @@ class Id(Categorical):
         dim: WidthOrNone = 0
         """Width of the embedding; 0 for the width of the tower's output, so that it can be its residual."""
         dropout: DropoutRate = 0.1
-        """Share of ids replaced by the unknown one while training."""
+        """Probability of replacing an id by the unknown id in training."""
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
-            """Refuse the key of a context, which has none."""
+            """Refuse contexts, which have no id."""
             if facts.key.startswith("features.context."):
                 yield "", "a context has no id; choose a Categorical for a column of the interactions"
             else:
                 yield from super().problems(facts)
 
         def build(self, width: int) -> "Id":
-            """Build the feature, as wide as the tower's output where the configuration leaves it open."""
+            """Build the feature; `dim` 0 becomes the width of the tower's output."""
             return self.model_copy(update={"dim": self.dim or width}).make(Id)

@@ -1,4 +1,4 @@
-"""A quantity: a price, an age, a year."""
+"""Numbers: a price, an age, a year."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from twotower.features.feature import BoolArray, Feature
 from twotower.features.raw_values import FloatArray, as_finite_numbers
 
 LARGEST = 10.0
-"""Values further than this many standard deviations from the mean are cut off: serving sees typing errors."""
+"""Values are clipped at this many standard deviations from the mean."""
 SQUARED_SAFELY = 1e100  # the squares of many numbers up to this one still have a sum
 
 
@@ -19,7 +19,7 @@ class Numeric(Feature):
     """The standardised value, and whether it is missing: (value - mean) / std of train, 0 where missing."""
 
     class Config(Feature.Config):
-        """Settings of a quantity."""
+        """Settings of numbers."""
 
         transform: Literal["none", "log1p"] = "none"
         """`log1p` takes log(1 + value) first, for amounts that span magnitudes; they must exceed -1."""
@@ -36,7 +36,7 @@ class Numeric(Feature):
 
     @property
     def expected(self) -> str:
-        """What a value must be."""
+        """The expected value, for messages."""
         return "a finite number" + (" above -1 (for log1p)" if self.config.transform == "log1p" else "")
 
     def _wrong(self, values: pd.Series) -> BoolArray:

@@ -22,9 +22,9 @@ class Tags(EmbeddedFeature):
         separator: str | None = None
         """Between tags in text; without one, a text is one tag."""
         max_tags: Length = 16
-        """Of one entity; further ones are dropped."""
+        """Maximum number of tags of one entity; further ones are dropped."""
         min_count: PositiveInt = 1
-        """Train entities a tag needs to get an embedding."""
+        """Minimum number of training entities with a tag."""
 
     class State(ValueRows):
         """The known tags in row order."""
@@ -37,12 +37,12 @@ class Tags(EmbeddedFeature):
     expected = "a list of tags (text or finite numbers), or text"
 
     def encoder(self) -> BagEncoder:
-        """Return a fresh table of embeddings, averaged."""
+        """Return a new table of embeddings, averaged over tags."""
         weights = torch.ones(len(self.state.values) + 1)
         return BagEncoder(weights, self.config.dim, self.state.num_first)
 
     def split(self, value: Any) -> list[Any]:
-        """Return the tags of a raw value; none where it is no bag of tags."""
+        """Return the tags of a raw value, none if it is not a list of tags."""
         if isinstance(value, str):
             separator = self.config.separator
             parts = value.split(separator) if separator else [value]

@@ -1,4 +1,4 @@
-"""Names that no feature can have, because the modules of towers have them."""
+"""Names that features cannot have, because `nn.ModuleDict` uses them."""
 
 OF_MODULES = """
 T_destination _apply _call_impl _compiled_call_impl _get_backward_hooks _get_backward_pre_hooks

@@ -1,4 +1,4 @@
-"""Titles and descriptions, without a language model: hashed words and parts of words."""
+"""Titles and descriptions as hashed words and character n-grams."""
 
 import functools
 import itertools
@@ -39,11 +39,11 @@ class HashedText(EmbeddedFeature):
         buckets: PositiveInt = 1_000_000
         """Range of the hash; two tokens with one hash share an embedding."""
         max_tokens: Length = 64
-        """Of one text, words first; further ones are dropped."""
+        """Maximum number of tokens of one text, words first; further ones are dropped."""
         min_count: PositiveInt = 2
-        """Train texts a token needs to get an embedding."""
+        """Minimum number of training texts with a token."""
         char_ngrams: bool = True
-        """Use the character n-grams (3 to 5) of words too: kin of unseen words are then known."""
+        """Whether to use character n-grams (3 to 5), which also represent unseen words."""
         weighting: Literal["mean", "idf"] = "mean"
         """`mean`, or `idf` to weigh rare tokens more: 1 + ln((1 + texts) / (1 + texts with it))."""
 
@@ -66,7 +66,7 @@ class HashedText(EmbeddedFeature):
     expected = "text"
 
     def encoder(self) -> BagEncoder:
-        """Return a fresh table of embeddings, averaged with the token weights."""
+        """Return a new table of embeddings, averaged with the token weights."""
         state, weights = self.state, np.ones(len(self.state.tokens) + 1)
         if self.config.weighting == "idf":
             weights[1:] += np.log((1 + state.num_texts) / (1 + np.asarray(state.counts, dtype=np.float64)))

@@ -17,7 +17,7 @@ from twotower.files.atomic import sha256_of_file
 
 
 class Vector(Dense):
-    """A given vector, as it is, standardised or projected; zeros where it is missing."""
+    """A given vector, unchanged, standardised or projected; a missing vector is zeros."""
 
     class Config(Dense.Config):
         """Settings of given vectors.
@@ -26,10 +26,10 @@ class Vector(Dense):
         """
 
         path: str | None = None
-        """Of a `.npy` file holding a matrix. A new entity may still bring its vector itself."""
+        """Path of a `.npy` file with a matrix; new entities may still give their vector."""
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
-            """Tell whether there is a matrix at `path`."""
+            """Require a matrix at `path`."""
             yield from super().problems(facts)
             try:
                 if self.path is not None:
@@ -39,7 +39,7 @@ class Vector(Dense):
 
         @cached_property
         def matrix(self) -> npt.NDArray[Any]:
-            """What `path` holds, memory-mapped; an InputError where it is no matrix of numbers."""
+            """The matrix at `path`, memory-mapped; raises InputError if it is not a numeric matrix."""
             if self.path is None or not Path(self.path).is_file():
                 raise InputError(
                     f"column {self.column!r}: there is no file {self.path}; `path` names a .npy matrix"
@@ -58,7 +58,7 @@ class Vector(Dense):
 
     @property
     def expected(self) -> str:
-        """What a value must be."""
+        """The expected value, for messages."""
         length = f" of length {self.length}" if self.length else ""
         path = self.config.path
         if path is None:

@@ -1,4 +1,4 @@
-"""AUC: how often what was wanted scores above what was shown in vain."""
+"""AUC: the probability that a positive scores above a negative."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Calibration: how many clicks are expected for each that was observed."""
+"""Calibration: expected clicks per observed click."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,9 @@ from twotower.metrics.label_metric import RatioMetric, Scored
 class Calibration(RatioMetric):
     """calibration = sum of p / number of 1s, p = sigma(score / temperature): expected over observed clicks.
 
-    1 is right, above it too much is promised. Neither way is better, so it chooses no epoch. It reads scores
-    as probabilities: only a loss of labels (`bce`) makes them such, and negatives sampled beside the labels
-    move them down.
+    1 is calibrated, above 1 probabilities are too high. No direction is better, so it selects no epoch. It
+    reads scores as probabilities: only a loss of labels (`bce`) makes them such, and negatives sampled beside
+    the labels move them down.
 
     Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, ADKDD 2014, section 2.
 

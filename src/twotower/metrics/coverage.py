@@ -1,4 +1,4 @@
-"""Coverage: how much of the catalogue anybody gets to see."""
+"""Coverage: the share of the catalogue that is recommended to any user."""
 
 import numpy as np
 

@@ -9,8 +9,8 @@ from twotower.metrics.label_metric import RatioMetric, Scored, beaten
 class Gauc(RatioMetric):
     """gauc = sum over users of n_u auc_u / sum of n_u, n_u the examples of a user who has both labels.
 
-    What a ranking for one user is worth: unlike `auc` it gains nothing from telling users who click much from
-    those who click little. Not defined where no user has both labels.
+    Measures rankings for single users: unlike `auc` it does not reward separating users who click much from
+    users who click little. Not defined where no user has both labels.
 
     Reference: Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018, section 6.3.
 

@@ -9,7 +9,7 @@ class Gini(CatalogueMetric):
     """gini@k = sum over items of (2 i - N - 1) c_i / (N sum c), c_i ascending.
 
     c_i counts the lists whose first k places hold the item, for every item of the catalogue. 0: all are
-    recommended equally often; (N - 1) / N: everybody is shown one and the same item. Lower is more even.
+    recommended equally often; (N - 1) / N: all users are recommended the same item. Lower is more even.
     0 when nothing was recommended.
 
     Reference: Fleder and Hosanagar (2009), Blockbuster culture's next rise or fall, section 4.

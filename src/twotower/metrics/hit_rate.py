@@ -1,4 +1,4 @@
-"""Hit rate: whether anything was found at all."""
+"""Hit rate: whether the list has a relevant item."""
 
 import numpy as np
 from numpy.typing import NDArray

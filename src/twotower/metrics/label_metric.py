@@ -1,6 +1,6 @@
-"""What a metric of labels reads (`Scored`) and the two kinds of it.
+"""Base classes of metrics of labels, and `Scored`, their input.
 
-Shapes: E examples that were wanted (label 1) or shown in vain (label 0), U users.
+Shapes: E examples: positives (label 1) and impressions without a click (label 0), U users.
 """
 
 from abc import abstractmethod
@@ -16,10 +16,10 @@ from twotower.metrics.metric import Metric
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Examples of U users with labels, and how sure the towers are of each.
+    """Labelled examples of U users with the logits of the towers.
 
     Args:
-        users: int64 [E], whose example it is: numbers from 0 to U - 1.
+        users: int64 [E], the user of each example, 0 to U - 1.
         labels: bool [E].
         logits: float64 [E]: score / temperature of the loss; the probability of a 1 is its sigmoid.
         weights: float64 [E], 0 or more.
@@ -38,7 +38,7 @@ class Scored:
         logits: Iterable[float],
         weights: Iterable[float] | None = None,
     ) -> Self:
-        """Build a few examples by hand, each of weight 1 if nothing else is said."""
+        """Build examples by hand, by default of weight 1."""
         columns = np.array(list(users)), np.array(list(labels)) == 1, np.array(list(logits), dtype=np.float64)
         own = np.ones(len(columns[0])) if weights is None else np.array(list(weights), dtype=np.float64)
         return cls(columns[0].astype(np.int64), columns[1], columns[2], own)
@@ -60,20 +60,20 @@ class Scored:
 
 
 class LabelMetric(Metric):
-    """A metric of labels: of what was wanted and what was shown in vain, over all of them and without a k.
+    """A metric over all labelled examples, without a k.
 
-    Its key is its name: `auc`. It is reported where the data says what was shown in vain. Weights count as if
-    an example were there so many times.
+    Its key is its name: `auc`. It is reported if the data has impressions without a click. A weight counts as
+    the number of copies of an example.
     """
 
     @abstractmethod
     def value(self, scored: Scored) -> float | None:
-        """Return the value, None where it is not defined, as an AUC of wanted items alone."""
+        """Return the value, None if it is not defined, such as an AUC without negatives."""
 
     def influence(self, scored: Scored) -> NDArray[np.float64] | None:
-        """Return how far each user moves the value, [U], sum 0; None, the default, where nobody knows.
+        """Return the influence of each user on the value, [U], with sum 0; None if it is not known.
 
-        It gives the interval: users are drawn, not examples, since those of one user are alike.
+        Intervals are computed from it: users are sampled, not examples, since those of a user are correlated.
         """
         return None
 
@@ -83,15 +83,16 @@ class RatioMetric(LabelMetric):
 
     @abstractmethod
     def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return what each user adds above and below the line, [U] and [U]."""
+        """Return each user's part of the numerator and of the denominator, [U] and [U]."""
 
     def value(self, scored: Scored) -> float | None:
-        """Return the ratio of the sums, None where nothing is below the line."""
+        """Return the ratio of the sums, None if the denominator is 0."""
         above, below = (float(part.sum()) for part in self.parts(scored))
         return above / below if below > 0 else None
 
     def influence(self, scored: Scored) -> NDArray[np.float64]:
-        """Return (above - value * below) / sum below of each user [U]: the ratio, made linear."""
+        """Return (numerator - value * denominator) / sum of denominators of each user [U]: the linearised
+        ratio."""
         above, below = self.parts(scored)
         total = below.sum()
         influence: NDArray[np.float64] = (above - above.sum() / total * below) / total

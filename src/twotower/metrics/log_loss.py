@@ -1,4 +1,4 @@
-"""Log loss: how surprising the labels are to the probabilities."""
+"""Log loss: the mean negative log probability of the labels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from twotower.metrics.label_metric import RatioMetric, Scored
 class LogLoss(RatioMetric):
     """log_loss = the mean of -log p over the 1s and -log(1 - p) over the 0s, p = sigma(score / temperature).
 
-    In nats; one who always says .5 has log 2 = .693. It reads scores as probabilities: only a loss of labels
-    (`bce`) makes them such.
+    In nats; a constant probability of .5 has a log loss of log 2 = .693. It reads scores as probabilities:
+    only a loss of labels (`bce`) makes them such.
 
     >>> scored = Scored.of(users=[0, 1], labels=[1, 0], logits=[0, 0])
     >>> round(LogLoss.Config().build().value(scored), 6)

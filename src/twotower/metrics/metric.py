@@ -1,4 +1,4 @@
-"""What a metric of lists reads (`Ranking`) and the two kinds of it; for labels see `label_metric`.
+"""Base classes of metrics of lists, and `Ranking`, their input; for labels see `label_metric`.
 
 Shapes: Q users (queries), K places of the longest list, N items of the catalogue.
 """
@@ -16,7 +16,7 @@ from twotower.config.component import Component
 
 @dataclass(frozen=True)
 class Ranking:
-    """The recommended items of Q users and which of them were right.
+    """The recommended items of Q users and which of them are relevant.
 
     Args:
         items: int [Q, K] item rows, best first; 0 = no item (the list ran out).
@@ -57,7 +57,7 @@ class Ranking:
 
     @property
     def max_k(self) -> int:
-        """Return K, the largest k a metric can be asked for."""
+        """Return K, the largest possible k."""
         return int(self.items.shape[1])
 
     def take(self, queries: np.ndarray) -> Self:
@@ -112,22 +112,23 @@ class Metric(Component, ABC):
 
 
 class UserMetric(Metric):
-    """A metric at k with one value per user, so that slices, intervals and paired tests come for free.
+    """A metric at k with one value per user; slices, intervals and paired tests need such values.
 
     Attributes:
-        by_target: whether it keeps its meaning when only some of a user's targets count, as in item slices.
+        by_target: whether it is defined for a subset of a user's targets, as in item slices.
     """
 
     by_target: ClassVar[bool] = False
 
     @abstractmethod
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
-        """Return the value of each user, float64 [Q]; also where nothing was recommended or relevant."""
+        """Return the value of each user, float64 [Q]; finite for users without recommended or relevant
+        items."""
 
 
 class CatalogueMetric(Metric):
-    """A metric at k of all users' lists together, in whatever order."""
+    """A metric at k of the lists of all users together."""
 
     @abstractmethod
     def value(self, ranking: Ranking, k: int) -> float:
-        """Return the value over all users; also when nothing was recommended, or there is no user."""
+        """Return the value over all users; finite without users or recommended items."""

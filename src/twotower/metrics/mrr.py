@@ -1,4 +1,4 @@
-"""MRR: how far down the first hit is."""
+"""MRR: the reciprocal rank of the first hit."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,6 @@ class Mrr(UserMetric):
     higher_is_better = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
-        """Return the reciprocal place of the first hit per user [Q]."""
+        """Return the reciprocal rank of the first hit per user [Q]."""
         hits = ranking.top_hits(k)
         return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)

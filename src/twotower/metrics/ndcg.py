@@ -1,4 +1,4 @@
-"""NDCG: hits count more the nearer they are to the top."""
+"""NDCG: hits, discounted by the logarithm of their rank."""
 
 import numpy as np
 from numpy.typing import NDArray

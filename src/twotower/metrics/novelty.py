@@ -1,4 +1,4 @@
-"""Novelty: how little known the recommended items are."""
+"""Novelty: the mean self-information of the recommended items."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Precision: the share of the list that was right."""
+"""Precision: the share of the list that is relevant."""
 
 import numpy as np
 from numpy.typing import NDArray

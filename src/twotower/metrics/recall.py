@@ -1,4 +1,4 @@
-"""Recall: the share of what could be found that was found."""
+"""Recall: the share of the relevant items in the list."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from twotower.metrics.metric import Ranking, UserMetric
 class Recall(UserMetric):
     """recall@k = hits in the first k / min(k, relevant).
 
-    With the smaller of the two below the line, a perfect list scores 1 at every k. Where every user has at
+    With this denominator a perfect list scores 1 at every k. Where every user has at
     most k relevant items (leave-one-out) this is the plain recall; see `UncappedRecall`. A user with nothing
     relevant scores 0.
 

@@ -1,4 +1,4 @@
-"""Recall as many benchmarks define it: the share of all that is relevant, however short the list."""
+"""Recall as many benchmarks define it, without a cap by the length of the list."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from twotower.metrics.metric import Ranking, UserMetric
 class UncappedRecall(UserMetric):
     """uncapped_recall@k = hits in the first k / relevant.
 
-    For figures beside published ones (LightGCN's split of Gowalla). A perfect list scores less than 1 where
-    a user has more than k relevant items; `Recall` divides by what k places can hold.
+    For comparison with published figures (LightGCN's split of Gowalla). A perfect list scores less than 1
+    where a user has more than k relevant items; `Recall` divides by what k places can hold.
 
     >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> round(float(UncappedRecall.Config().build().per_user(ranking, k=2)[0]), 4)

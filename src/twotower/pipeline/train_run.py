@@ -175,7 +175,7 @@ def known_quality(job: RunContext, source: Path | None) -> Quality | None:
     try:
         before = read_result(source)
     except InputError as error:
-        LOG.warning("warning: %s; its figures are computed again", error)
+        LOG.warning("%s; its figures are computed again", error)
         return None
     if before is None or not before.finished:
         return None

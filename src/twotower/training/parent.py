@@ -22,7 +22,8 @@ from twotower.training.fit import TRAINED_ON
 from twotower.training.phase_files import REFIT, first_phase
 
 REMEDY = "train it again (twotower train rerun={} does), or go on from another"
-LOSS = "loss."
+LOSS = ("loss.", "scorer.")
+"""Prefixes of weights that the loss and its scorer learn, such as the temperature."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -175,7 +175,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "metric twice": (
         "metrics.kinds.again={_target_:twotower.metrics.recall.Recall}",
         "metrics.kinds",
-        "'recall' is there twice",
+        "'recall' is listed twice",
     ),
     "more interactions than pairs": (
         "data=synthetic data.num_interactions=9000000",

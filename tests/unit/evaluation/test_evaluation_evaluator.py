@@ -97,5 +97,5 @@ def test_seen_filter_is_a_setting() -> None:
     "arguments", [{"ks": []}, {"kinds": {}}, {"kinds": {**KINDS, "again": KINDS["recall"]}}]
 )
 def test_empty_or_double_choices_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"at least 1 item|'recall' is there twice"):
+    with pytest.raises(ValidationError, match=r"at least 1 item|'recall' is listed twice"):
         make(**arguments)

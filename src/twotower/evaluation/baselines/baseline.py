@@ -1,4 +1,4 @@
-"""What every baseline does."""
+"""Base class of baselines."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class BaselineData:
-    """What baselines learn from, one after the other; what two of them compute is computed once.
+    """The input of `fit` of all baselines; values that several baselines need are computed once.
 
     Args:
         train: the training interactions.
@@ -40,7 +40,7 @@ class BaselineData:
     _made: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returns, or returned for another baseline under this key; not to be changed."""
+        """Return the result of `make`, cached by key; do not modify it."""
         if key not in self._made:
             self._made[key] = make()
         found: T = self._made[key]
@@ -54,22 +54,22 @@ class Baseline(Component, ABC):
         """Settings of every baseline."""
 
         reads_content: ClassVar[bool] = False
-        """Whether it is left out where items are known by id alone."""
+        """Whether it reads item features; without any it is left out."""
 
         def skip_reason(self, num_items: int) -> str | None:
-            """Return why it cannot run on a catalogue of this size, None if it can."""
+            """Return why the baseline cannot run on a catalogue of this size, None if it can."""
             return None
 
         def says_something_of(self, holdout: Holdout) -> bool:
-            """Tell whether it means anything on such data; where not, it is left out without a word."""
+            """Tell whether the baseline applies to a holdout; others are left out."""
             return True
 
         def suggestion(self) -> str:
-            """Return what to try where towers are behind it on the validation split."""
+            """Return overrides to try if the towers are worse than this baseline on the validation split."""
             return "initialization=svd embedding_dim=128"
 
         def build(self) -> "Baseline":
-            """Build the baseline, which has learned nothing yet."""
+            """Build the baseline; call `fit` next."""
             return self.make(Baseline)
 
     config: Config
@@ -79,10 +79,10 @@ class Baseline(Component, ABC):
 
     @abstractmethod
     def fit(self, past: BaselineData) -> None:
-        """Learn from the log.
+        """Learn from the training interactions.
 
         Raises:
-            InputError: a setting does not suit the log; begins with its name.
+            InputError: a setting does not suit the data; begins with the name of the setting.
             OutOfTime: `past.budget` is spent.
         """
 
@@ -92,15 +92,15 @@ class Baseline(Component, ABC):
 
 
 class Baselines(component.Config):
-    """The baselines of a run, by name, and the time for all of them."""
+    """The baselines of a run by name, and their time limit."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Baseline.Config]
 
     minutes: PositiveFloat = 10
-    """Time for all baselines of a run; a baseline that does not fit is skipped, and the result names it."""
+    """Time limit of all baselines of a run; baselines that exceed it are skipped and named in the result."""
 
     @property
     def by_name(self) -> Mapping[str, Baseline.Config]:
-        """The baselines, in their order."""
+        """The baselines in order."""
         return self.__pydantic_extra__

@@ -1,4 +1,4 @@
-"""Bought before: everybody is shown their own items, what they took most first."""
+"""Repeat consumption: the items of the user's history, most frequent first."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,29 +9,29 @@ from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 
 
 class BoughtBefore(PopularityBaseline):
-    """Score of an item = how often the user took it; of equals the latest, then the most popular, is first.
+    """Score of an item = its count in the user's history; ties by latest time, then by popularity.
 
-    What the user never took follows by popularity. Only where repeats are kept (`data.repeats=keep`).
+    Other items follow by popularity. Used only with `data.repeats=keep`.
 
     Reference: Hu et al., Modeling Personalized Item Frequency Information for Next-basket Recommendation,
     SIGIR 2020, whose baseline "personal top frequency" it is.
     """
 
     class Config(PopularityBaseline.Config):
-        """Nothing to set."""
+        """No settings."""
 
         def says_something_of(self, holdout: Holdout) -> bool:
-            """Tell whether what a user has may be recommended."""
+            """Tell whether items of the history can be recommended."""
             return holdout.repeats
 
         def suggestion(self) -> str:
-            """Return what knows of what the user took."""
+            """Return overrides that let the towers see repeated items."""
             return "history=weighted_pooling initialization=svd"
 
     config: Config
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
-        """Return 1 and more for the users' own items, by their order, and less for all others."""
+        """Return scores of 1 and more for items of the history, and less for all others."""
         num_items = len(self.counts)
         found = np.tile(self.counts / (self.counts.max(initial=0) + 1), (len(users), 1))
         positives = history.positives

@@ -10,13 +10,13 @@ class OutOfTime(Exception):  # noqa: N818  # ends a baseline, but nothing went w
 
 
 class Budget:
-    """A stretch of time that begins when this is made.
+    """A time limit that starts with its creation.
 
     A baseline calls `check` between blocks of its work, and before a step that nothing can interrupt.
 
     Args:
-        seconds: its length.
-        clock: in seconds.
+        seconds: the limit.
+        clock: returns seconds.
     """
 
     def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,6 +31,6 @@ class Budget:
         return Budget(self.left() / 2, self._clock)
 
     def check(self, seconds: float = 0.0) -> None:
-        """Raise `OutOfTime` where fewer than these seconds remain."""
+        """Raise `OutOfTime` if fewer than these seconds remain."""
         if self.left() < seconds:
             raise OutOfTime

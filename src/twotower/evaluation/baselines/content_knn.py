@@ -1,4 +1,4 @@
-"""Content neighbours: what says of itself what the user's items say of themselves."""
+"""Content neighbours: items with features like those of the history."""
 
 from typing import ClassVar
 
@@ -15,23 +15,23 @@ from twotower.evaluation.ranking import item_popularity
 class ContentKnn(Baseline):
     """Score = the cosine of an item's content (`item_content`) with the mean of that of the user's items.
 
-    Users without a history, and items unlike all of it, get popularity. The only baseline that finds items
-    nobody took before.
+    Users without a history, and items unlike all of it, get popularity. The only baseline that recommends
+    items without interactions.
     """
 
     class Config(Baseline.Config):
-        """Nothing to set."""
+        """No settings."""
 
         reads_content: ClassVar[bool] = True
 
         def suggestion(self) -> str:
-            """Return what makes the towers read more of the content."""
+            """Return overrides that let the towers read item features."""
             return "new_items=by_content new_items.boost=0.5"
 
     config: Config
 
     def fit(self, past: BaselineData) -> None:
-        """Take the content."""
+        """Store the content."""
         assert past.content is not None
         self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)
         self.content = past.content.astype(np.float32)

@@ -52,20 +52,20 @@ class Ease(Baseline):
             return beyond_memory(f"{num_items} x {num_items} weights", BYTES * num_items**2)
 
         def suggestion(self) -> str:
-            """Return what has item-to-item weights: the item's embedding beside the history's."""
+            """Return overrides that initialise the towers from item-to-item weights."""
             return "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
 
     config: Config
 
     def fit(self, past: BaselineData) -> None:
-        """Solve for the item weights, or for what gives the same scores."""
+        """Solve for the item weights, or for the equivalent matrix of users."""
         taken = all_taken(past)
         self.counts = taken.sum(axis=0)
         regularisation = self.config.regularisation
         self.predict = past.once(("ease", regularisation), lambda: solve(taken, regularisation, past.budget))
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
-        """Return what the users' histories predict."""
+        """Return the predicted scores of histories."""
         taken = interaction_matrix(history, users, len(self.counts))
         predicted = self.predict(taken)
         predicted[np.diff(taken.indptr) == 0] = self.counts
@@ -172,10 +172,7 @@ def gram_blocks(
 
 
 def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
-    """Return about how long the inverse of a matrix takes, which is one call; 0 for a small matrix.
-
-    Says so in the log.
-    """
+    """Return the estimated seconds to invert a matrix, and log them; 0 for a small matrix."""
     if size < LONG_TO_INVERT:
         return 0.0
     began = time.monotonic()
@@ -186,7 +183,7 @@ def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
 
 
 def inverse_of_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
-    """Return the inverse of a positive definite matrix [N, N] in its own memory; an InputError if it is none.
+    """Return the inverse of a positive definite matrix [N, N] in place; raises InputError if it is not.
 
     By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
     """

@@ -28,15 +28,15 @@ class Ials(Baseline):
         """Settings of the factors."""
 
         factors: PositiveInt = 64
-        """Of users and items."""
+        """Number of factors of users and items."""
         regularisation: NonNegativeFloat = 30
         """L2 penalty."""
         alpha: PositiveFloat = 10
-        """How much more what was taken counts than what was not."""
+        """Additional weight of interactions relative to missing ones."""
         iterations: PositiveInt = 15
-        """Of both sides."""
+        """Number of alternating iterations."""
         seed: Seed = 0
-        """Of the factors at the beginning."""
+        """Seed of the initial factors."""
 
         def skip_reason(self, num_items: int) -> str | None:
             """See `Baseline.Config.skip_reason`."""
@@ -45,7 +45,7 @@ class Ials(Baseline):
     config: Config
 
     def fit(self, past: BaselineData) -> None:
-        """Find the factors."""
+        """Fit the factors."""
         config, taken = self.config, all_taken(past)
         self.counts = taken.sum(axis=0)
         self.model = import_module("implicit.cpu.als").AlternatingLeastSquares(
@@ -61,7 +61,7 @@ class Ials(Baseline):
             )
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
-        """Return what the users' histories predict."""
+        """Return the predicted scores of histories."""
         taken = interaction_matrix(history, users, len(self.counts))
         with import_module("threadpoolctl").threadpool_limits(1, "blas"):
             folded = self.model.recalculate_user(np.arange(len(users)), scipy.sparse.csr_matrix(taken))

@@ -1,4 +1,4 @@
-"""Item neighbours: what others took who took the same."""
+"""Item neighbours by co-occurrence."""
 
 import numpy as np
 import scipy.sparse
@@ -28,9 +28,9 @@ class ItemKnn(Baseline):
         """Settings of neighbours."""
 
         neighbours: PositiveInt = 100
-        """Of each item, the most similar."""
+        """Number of most similar items of each item."""
         shrinkage: NonNegativeFloat = 50
-        """Users that are added to the denominator."""
+        """Users added to the denominator, which lowers similarities of few users."""
         max_items: PositiveInt = 50_000
         """Largest catalogue it is run on."""
 
@@ -42,7 +42,8 @@ class ItemKnn(Baseline):
     config: Config
 
     def fit(self, past: BaselineData) -> None:
-        """Find the neighbours; keeps similarities [N, N], those of item i to its neighbours in column i."""
+        """Compute the neighbours; stores similarities [N, N], those of item i to its neighbours in column
+        i."""
         taken = all_taken(past)
         self.counts = np.asarray(taken.sum(axis=0), dtype=np.float32)
         lines = [

@@ -1,4 +1,4 @@
-"""What baselines recommend, kept: all runs over the same data would compute the same lists."""
+"""A cache of the lists of baselines, which are the same for all runs over the same data."""
 
 import hashlib
 import time
@@ -18,10 +18,10 @@ SUM_DIGITS = 16  # of the content's digest, which is part of the file's name
 
 
 class ListCache:
-    """Lists of baselines in a folder, by everything that shapes them.
+    """Lists of baselines in a folder, keyed by everything that they depend on.
 
-    A file's name ends in a digest of its content: what was damaged is computed again. Baselines of other
-    packages keep none: what they read beside the log, a file say, is not known here.
+    A file's name ends in a digest of its content; damaged files are computed again. Baselines of other
+    packages are not cached, because they may read other files.
 
     Args:
         folder: where they are.
@@ -33,7 +33,7 @@ class ListCache:
         self._folder, self._facts, self._modules = folder, facts, modules
 
     def take(self, config: Baseline.Config, make: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
-        """Return the lists [Q, K] of item rows of a baseline: those kept, or what `make` returns."""
+        """Return the lists [Q, K] of item rows of a baseline: the cached ones, or the result of `make`."""
         kind = config.owner
         if kind.__module__.partition(".")[0] != OWN:
             return make()
@@ -54,7 +54,7 @@ class ListCache:
 
 
 def _read(path: Path) -> NDArray[np.int32] | None:
-    """Return what a file holds; None where it is not what was written."""
+    """Return the content of a file, None if it is damaged."""
     try:
         rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):

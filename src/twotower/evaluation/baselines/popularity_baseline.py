@@ -1,4 +1,4 @@
-"""Popularity: everybody is shown the same, the most taken items."""
+"""Popularity: the same items for all users, most interactions first."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +9,13 @@ from twotower.evaluation.ranking import item_popularity
 
 
 class PopularityBaseline(Baseline):
-    """Score of an item = its train interactions."""
+    """Score of an item = its number of training interactions."""
 
     class Config(Baseline.Config):
-        """Nothing to set."""
+        """No settings."""
 
         def suggestion(self) -> str:
-            """Return what knows of popularity."""
+            """Return overrides with an item bias of popularity."""
             return "item_bias=popularity"
 
     config: Config
@@ -30,6 +30,6 @@ class PopularityBaseline(Baseline):
 
 
 def popular_last(scores: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return scores [B, N]; those that are not above 0 become less, in order of popularity [N]."""
+    """Return scores [B, N], with those that are not above 0 replaced by popularity [N], below all others."""
     found: NDArray[np.float32] = np.where(scores > 0, scores, counts / (counts.max(initial=0) + 1) - 1)
     return found

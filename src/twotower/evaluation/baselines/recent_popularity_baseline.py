@@ -1,4 +1,4 @@
-"""Recent popularity: what was taken most in the last days."""
+"""Recent popularity: most interactions in the last days."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from twotower.evaluation.ranking import item_popularity
 
 
 class RecentPopularityBaseline(PopularityBaseline):
-    """Score of an item = its train interactions in the last `days` before now.
+    """Score of an item = its training interactions in the last `days` before now.
 
     All-time popularity breaks ties, so that with nothing in the window this is plain popularity.
     """
@@ -24,11 +24,11 @@ class RecentPopularityBaseline(PopularityBaseline):
         """Length of the window that ends now."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether there are times."""
+            """Require times."""
             return facts.lacks_times("", f"leave it out: '~{facts.key}'")
 
         def suggestion(self) -> str:
-            """Return what knows of recent popularity."""
+            """Return overrides with an item bias of recent popularity."""
             return "item_bias=trend optimizer.learning_rate=0.001"
 
     config: Config

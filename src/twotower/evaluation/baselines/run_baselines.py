@@ -31,7 +31,7 @@ class BaselineReports:
     Attributes:
         reports: name -> report of each baseline that ran.
         skipped: name -> reason of each baseline that did not.
-        out_of_time: names of those that were skipped because the time was over.
+        out_of_time: names of baselines that were skipped for the time limit.
     """
 
     reports: dict[str, Report]
@@ -49,13 +49,13 @@ def run_baselines(
     items: FeatureTable | None = None,
     budget: Budget | None = None,
 ) -> BaselineReports:
-    """Fit each baseline on `train` and evaluate it; an InputError if a setting does not suit the data.
+    """Fit each baseline on `train` and evaluate it; raises InputError if a setting does not suit the data.
 
     Args:
-        configs: of the baselines, by name.
-        evaluator: of their lists.
-        holdout: what is to be predicted.
-        train: what is known before.
+        configs: settings of the baselines by name.
+        evaluator: evaluates their lists.
+        holdout: the targets.
+        train: the training interactions.
         num_items: N.
         kept: what took long is taken from there, but for lists by content.
         items: features of the catalogue, whose content counts as of the items of `train`.

@@ -1,4 +1,4 @@
-"""EASE that follows the trend: what sells more than it used to is worth more than its past tells."""
+"""EASE with a trend: items that gain popularity score higher."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,14 @@ class TrendEase(Ease):
         days: Days = 28
         """Length of the window that ends now."""
         exponent: PositiveFloat = 0.75
-        """How far the trend is believed; 1 = wholly."""
+        """Exponent of the trend; 1 = full effect."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether there are times."""
+            """Require times."""
             return facts.lacks_times("", f"leave it out: '~{facts.key}'")
 
         def suggestion(self) -> str:
-            """Return what has both."""
+            """Return overrides with item-to-item weights and a trend."""
             return f"{super().suggestion()} item_bias=trend"
 
     config: Config
@@ -48,5 +48,5 @@ class TrendEase(Ease):
         self.trend = (trend**self.config.exponent).astype(np.float32)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
-        """Return what the users' histories and the trend predict."""
+        """Return the predicted scores of histories, times the trend."""
         return super().scores(history, users) * self.trend
