@@ -135,7 +135,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert first.startswith(run.name)
         for mistake, message in [
             ("metric=coverage_at_20", "has no column coverage_at_20"),
-            ("changes.history.length=3", "history: is of the run's towers"),
+            ("changes.history.length=3", "history: defines the towers"),
             ("store=gone.sqlite", "there is no store of live changes"),
             ("bundles=gone", f"serves {first}, which is no run in this folder"),
         ]:
