@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from twotower.runs.result import FORMAT_VERSION
+
 NUM_USERS = 1445
 COLUMNS = ("recall_at_20", "ndcg_at_20")
 INDEXES = {
@@ -113,7 +115,9 @@ def write_run(
     mean = float(values.mean())
     content = _result(settings, mean, {key: float(value.mean()) for key, value in made.items()})
     content["data"] = {"fingerprint": data, "audit": {"split": "temporal", "seen_filter": seen_filter}}
-    (folder / "result.json").write_text(json.dumps(content | (result or {}), indent=2), encoding="utf-8")
+    (folder / "result.json").write_text(
+        json.dumps({"format_version": FORMAT_VERSION} | content | (result or {}), indent=2), encoding="utf-8"
+    )
     return folder
 
 

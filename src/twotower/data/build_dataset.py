@@ -46,7 +46,7 @@ def build_dataset(
         told.raise_if_any()
         return found
     if final.exists() and not anew:
-        LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
+        LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
         built = _built(source, split, needs, temporary)
         if source.fingerprint() != content:

@@ -34,12 +34,12 @@ def warm_start(
         trusted: packages whose classes the run's files may name.
         folder: the new one; None names it by what was typed.
     """
-    before = ended_run(source, WARM_START)
+    before = read_finished_run(source, WARM_START)
     generation = (before.ancestry.generation if before.ancestry else 1) + 1
     return _beside(source, changes, f"generation={generation}", overrides, trusted, folder)
 
 
-def refresh(
+def rebuild_bundle(
     source: Path,
     changes: Mapping[str, Any],
     overrides: Sequence[str] = (),
@@ -47,12 +47,12 @@ def refresh(
     folder: Path | None = None,
 ) -> int:
     """Make a new bundle of a run's towers as they are, into a new folder beside it; see `warm_start`."""
-    ended_run(source, REBUILD_BUNDLE)
+    read_finished_run(source, REBUILD_BUNDLE)
     untrained = {WARM_START: {"run": str(source), "epochs": 0, "replay": 0.0}}
     return _beside(source, dict(changes) | untrained, REBUILD_BUNDLE, overrides, trusted, folder)
 
 
-def ended_run(source: Path, mode: str) -> Result:
+def read_finished_run(source: Path, mode: str) -> Result:
     """Return the result of a run that has ended well.
 
     Raises:

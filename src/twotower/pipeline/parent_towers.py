@@ -20,7 +20,7 @@ from twotower.training.train_context import TrainContext
 from twotower.training.warm_start import growth_of, refreshed, warm_start
 
 
-def warm_start_of(settings: Mapping[str, Any]) -> WarmStart | None:
+def read_warm_start(settings: Mapping[str, Any]) -> WarmStart | None:
     """Return how a run goes on from another, None where it does not."""
     return WarmStart.model_validate(settings[WARM_START]) if WARM_START in settings else None
 
@@ -39,7 +39,7 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
     )
 
 
-def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
+def continue_training(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
     """Train a parent's towers further, or take them as they are where no epochs are asked for.
 
     Returns:
@@ -47,7 +47,7 @@ def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str,
     """
     folder = Path(how.run)
     named, config, dataset = _result(folder), job.config, job.dataset
-    parent = read_parent(trainer_of(folder), [*targets(job.run.settings)])
+    parent = read_parent(find_trainer(folder), [*targets(job.run.settings)])
     if how.epochs:
         context = train_context(job)
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, context)
@@ -68,14 +68,14 @@ def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str,
     return trained, found if how.epochs else found | {"bundle_rebuilt_from": how.run}
 
 
-def fitted_on(how: WarmStart, refit: bool) -> str:
+def describe_training_data(how: WarmStart, refit: bool) -> str:
     """Say what the last phase of a run's training saw."""
     if not how.epochs:
         return f"as {how.run}"
     return f"what is new of train{' + valid' if refit else ''} since {how.run}, and {how.replay:g} of the old"
 
 
-def trainer_of(folder: Path) -> Path:
+def find_trainer(folder: Path) -> Path:
     """Return the run that trained the towers of a run: itself, or the one whose towers it took.
 
     Raises:
@@ -83,7 +83,7 @@ def trainer_of(folder: Path) -> Path:
     """
     result = _result(folder)
     source = result.training_reused_from or result.bundle_rebuilt_from
-    return folder if source is None else trainer_of(Path(source))
+    return folder if source is None else find_trainer(Path(source))
 
 
 def _result(folder: Path) -> Result:

@@ -93,9 +93,9 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
                 "bring the file back, or train again"
             )
         if WARNING in dataset.audit:
-            LOG.warning("warning: %s", dataset.audit[WARNING])
+            LOG.warning("%s", dataset.audit[WARNING])
         for warning in warnings_of(config, dataset) if before is None else ():
-            LOG.warning("warning: %s", warning)
+            LOG.warning("%s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
@@ -214,7 +214,7 @@ def warn_if_worse_than_baseline(job: RunContext, result: Result) -> None:
         return
     baseline = job.config.baselines.by_name.get(found.baseline)
     lesson = "" if baseline is None else baseline.suggestion()
-    LOG.warning("warning: %s; try %s", found, suggestion(lesson, job.run.settings))
+    LOG.warning("%s; try %s", found, suggestion(lesson, job.run.settings))
 
 
 def log_detectable_difference(found: DetectableDifference) -> None:
@@ -222,7 +222,7 @@ def log_detectable_difference(found: DetectableDifference) -> None:
     if found.is_too_large:
         whose = "best baseline's figure" if found.baseline else "figure"
         remedy = "make the test split larger (split.test, split.share) before comparing models on it"
-        LOG.warning("warning: %s, more than a third of the %s: %s", found, whose, remedy)
+        LOG.warning("%s, more than a third of the %s: %s", found, whose, remedy)
     else:
         LOG.info("%s", found)
 

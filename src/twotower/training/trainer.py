@@ -171,9 +171,9 @@ def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
 
 
 def _compile_problems() -> Iterator[tuple[str, str]]:
-    from twotower.training.compiled import lacking
+    from twotower.training.compiled import missing_for_compile
 
-    if what := lacking():
+    if what := missing_for_compile():
         yield (
             "compile",
             f"torch.compile needs {what}, which is not there; install it, or set trainer.compile=false",

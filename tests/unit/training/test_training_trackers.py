@@ -96,7 +96,7 @@ def test_one_that_fails_later_is_warned_of_once(told: Told, caplog: pytest.LogCa
             logger.log_metrics({"train/loss": 1.0}, step)
         told.status = "ok"
     assert [record.message for record in caplog.records] == [
-        "warning: tracker Told takes no more figures: disk is full"
+        "tracker Told takes no more figures: disk is full"
     ]
     assert told.calls == ["ok"]
 

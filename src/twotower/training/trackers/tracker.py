@@ -93,7 +93,7 @@ class Tracker(Component, ABC):
             do()
         except Exception as error:
             self._has_failed = True
-            LOG.warning("warning: tracker %s takes no more figures: %s", type(self).__name__, error)
+            LOG.warning("tracker %s takes no more figures: %s", type(self).__name__, error)
 
     def __enter__(self) -> Self:
         """Begin; see `start`."""

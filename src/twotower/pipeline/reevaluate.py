@@ -35,9 +35,9 @@ def reindex(
         overrides: what was typed.
         trusted: packages whose classes the run's files may name.
     """
-    before, run, bundle = run_beside(source, changes, overrides, trusted)
+    before, run, bundle = derive_run(source, changes, overrides, trusted)
     temperature = before.training.temperature
-    assert temperature is not None  # `run_beside` refuses a run without one
+    assert temperature is not None  # `derive_run` refuses a run without one
     model = bundle.model
     with open_run(run, before, BEGINS_ANEW) as job:
         indexed = index_model(job, model)
@@ -64,9 +64,9 @@ def reevaluate(
         overrides: what was typed.
         trusted: packages whose classes the run's files may name.
     """
-    before, run, bundle = run_beside(source, changes, overrides, trusted)
+    before, run, bundle = derive_run(source, changes, overrides, trusted)
     temperature = before.training.temperature
-    assert temperature is not None  # `run_beside` refuses a run without one
+    assert temperature is not None  # `derive_run` refuses a run without one
     model = bundle.model
     with open_run(run, before, BEGINS_ANEW) as job:
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
@@ -84,7 +84,7 @@ def reevaluate(
         return finalize(job, result | measure_cold_start(job, model))
 
 
-def run_beside(
+def derive_run(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str], trusted: Collection[str] = ()
 ) -> tuple[Result, Run, Bundle]:
     """Return a run's result, a new run beside it with changed settings, and its bundle.
