@@ -18,7 +18,7 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.reevaluate import reevaluate, reindex
 from twotower.pipeline.train_run import train
 
 ROOT = Path(__file__).parents[2]

@@ -49,7 +49,7 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
     (command,) = re.findall(
         r"^\$ twotower train (.*features=hour_of_week .*)$", page("extend.md"), re.MULTILINE
     )
-    others = ("history=linear_recurrence", "index=hnsw", "console=quiet")
+    others = ("history=linear_recurrence", "index=hnsw", "negatives=cross_batch_memory", "console=quiet")
     assert run_script("train", *shlex.split(command), *others).returncode == 0
     own = [*words, "loss=squared_hinge", "negatives=uniform", "loss.margin=2"]
     done = run_script("train", *own)

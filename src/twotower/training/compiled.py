@@ -1,4 +1,4 @@
-"""Towers through `torch.compile` while they train."""
+"""Towers through `torch.compile` during training."""
 
 import os
 import shutil
@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch import nn
 
 
-def lacking() -> str | None:
-    """Return what `torch.compile` needs and this machine does not have, if there is such a thing."""
+def missing_for_compile() -> str | None:
+    """Return what `torch.compile` needs and this machine lacks; None if nothing is missing."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         return f"a C++ compiler ({compiler}; CXX names another)"
@@ -22,11 +23,11 @@ def lacking() -> str | None:
 
 @contextmanager
 def compiled(*modules: nn.Module) -> Iterator[None]:
-    """Let modules run compiled; their weights' names stay, and afterwards they run as they did before."""
+    """Compile the `forward` of modules; on exit they run uncompiled again. Names of weights do not change."""
     for module in modules:
-        module.compile()
+        module.forward = torch.compile(module.forward)
     try:
         yield
     finally:
         for module in modules:
-            module._compiled_call_impl = None
+            del module.forward

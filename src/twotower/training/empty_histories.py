@@ -13,7 +13,7 @@ def warn_of_empty_histories(batches: TrainBatches) -> None:
     share = batches.share_without_history()
     if batches.history_length and share > MANY:
         LOG.warning(
-            "warning: %.0f %% of the training examples have no history; with coarse or equal timestamps set "
+            "%.0f %% of the training examples have no history; with coarse or equal timestamps set "
             "history.strict=false",
             100 * share,
         )

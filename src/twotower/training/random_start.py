@@ -44,9 +44,7 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     try:
         second = train_from_random()
     except Diverged as error:
-        LOG.warning(
-            "warning: initialization=random was compared, too: %s; initialization=%s is used", error, name
-        )
+        LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
         return first
     except TrialPruned as pruned:
         raise TrialPruned(fitted.epochs, fitted.curves) from pruned
@@ -55,12 +53,12 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     first, second = (_with_time_of_both(each, fitted, second.fitted) for each in (first, second))
     if (second.fitted.score or 0.0) > (fitted.score or 0.0):
         LOG.warning(
-            "warning: the better initialization on the validation split is used, initialization=random: %s",
+            "the better initialization on the validation split is used, initialization=random: %s",
             told,
         )
         return second
     LOG.warning(
-        "warning: no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
+        "no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
         "lower optimizer.learning_rate, or more trainer.patience",
         *(name, told),
     )

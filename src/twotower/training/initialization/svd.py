@@ -22,7 +22,7 @@ DENSE_SIDE = 1_024
 DENSE_TOLERANCE = 1e-7
 """Of the largest singular value: what is below it is zero, as accurate as squares of values can tell."""
 AT_THE_EDGE = (
-    "warning: initialization.score_scale=%.3g is the best on the validation split and at the edge of the "
+    "initialization.score_scale=%.3g is the best on the validation split and at the edge of the "
     "values tried, %.3g to %.3g; initialization.score_scale=VALUE sets one beyond"
 )
 SAMPLE = 2_000  # users whose own items are scored
