@@ -1,4 +1,4 @@
-"""From week to week: a run goes on from another's towers, and a bundle is made anew without training."""
+"""Warm start and rebuilt bundles on data that grows week by week."""
 
 import dataclasses
 import json
@@ -290,7 +290,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
     assert "says how warm_start=RUN_FOLDER goes on" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
     assert "3 mistakes in what was typed for warm_start=" in said
-    assert "history.length: is of the run's towers" in said
+    assert "history.length: defines the towers" in said
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")
     assert "test targets are what" in said
     assert "trained on, up to 2020-" in said
