@@ -2,23 +2,18 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forks
 import httpx
 import pandas as pd
 import pytest
 from in_process import run_script
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-from service import SERVE
-
-from twotower.commands.demo.serve_process import free_port, wait_until_ready
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
 from twotower.serving.live.change_store import ChangeStore
@@ -63,15 +58,11 @@ def days(tmp_path: Path) -> list[pd.DataFrame]:
 
 @contextmanager
 def service(run: Path, store: Path) -> Iterator[httpx.Client]:
-    port = free_port()
-    command = [sys.executable, str(SERVE), f"bundle='{run}'", f"port={port}", f"store='{store}'"]
-    with subprocess.Popen([*command, "console=quiet"], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            wait_until_ready(process, f"http://127.0.0.1:{port}")
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
-                yield client
-        finally:
-            process.kill()
+    with (
+        forks.serving(run, f"store='{store}'") as url,
+        httpx.Client(base_url=url, timeout=600) as client,
+    ):
+        yield client
 
 
 def ok(answer: httpx.Response) -> Any:

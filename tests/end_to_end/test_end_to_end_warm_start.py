@@ -17,6 +17,7 @@ from twotower.config.run_keys import WarmStart
 from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
 from twotower.runs.run import Run
+from twotower.towers.user_batch import UserBatch
 from twotower.training import warm_start
 from twotower.training.parent import Parent, read_parent
 
@@ -117,9 +118,8 @@ def user_vectors(bundle: Bundle, users: list[int], items: list[int]) -> torch.Te
     """Embed users by id with the same history."""
     rows = torch.from_numpy(bundle.users.rows(users).astype(np.int64))
     history = torch.from_numpy(bundle.items.rows(items).astype(np.int64)).expand(len(users), len(items))
-    return bundle.model.encode_users(
-        rows, history, torch.full_like(history, BEGIN), torch.full_like(rows, BEGIN)
-    )
+    batch = UserBatch(rows, history, torch.full_like(history, BEGIN), torch.full_like(rows, BEGIN))
+    return bundle.model.encode_users(batch)
 
 
 def item_records(bundle: Bundle, ids: np.ndarray) -> list[dict[str, Any]]:
