@@ -87,7 +87,7 @@ class NegativeSampler(Component, nn.Module, ABC):
         self.config = config
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("trained_rows", frequencies.nonzero().flatten(), persistent=False)
-        self.register_load_state_dict_pre_hook(_resize_buffers)
+        self.register_load_state_dict_pre_hook(_resize_buffers)  # type: ignore[no-untyped-call]
 
     @property
     def num_items(self) -> int:
