@@ -178,8 +178,8 @@ class TwoTower(nn.Module):
     def encode_user_histories(
         self,
         features: dict[str, Tensor],
-        table: Tensor,
-        positions: Tensor,
+        history: Tensor,
+        mask: Tensor,
         history_times: Tensor,
         request_times: Tensor,
         history_events: Tensor | None = None,
@@ -188,9 +188,11 @@ class TwoTower(nn.Module):
 
         Args:
             features: as in `encode_user_features`.
-            table: [R, H] what histories see of items; row 0 is nothing.
-            positions: [B, L] rows of the table, right-aligned, 0 = nothing there.
+            history: [B, L, H] vectors of the items, right-aligned.
+            mask: [B, L] False = padding.
         """
+        table = torch.cat([history.new_zeros(1, history.shape[2]), history.flatten(0, 1)])
+        positions = torch.arange(1, len(table)).view_as(mask) * mask
         blocks = self._user_blocks(features, request_times)
         looking = Slots(None, request_times)
         return self._user_embeddings(blocks, table, positions, history_times, history_events, looking)

@@ -86,8 +86,8 @@ def query_of(shadow, user, events):
     with torch.inference_mode():
         return model.encode_user_histories(
             model.users.gather(torch.tensor([row])),
-            torch.stack([torch.zeros(tiny_bundle.DIM - 1), *seen]),
-            torch.tensor([[0] * empty + list(range(1, len(latest) + 1))]),
+            torch.stack([torch.zeros(tiny_bundle.DIM - 1)] * empty + seen)[None],
+            torch.tensor([[False] * empty + [True] * len(latest)]),
             torch.tensor([[0] * empty + [int(time) for time, _ in latest]]),
             torch.tensor([tiny_bundle.NOW]),
         )[0].numpy()
