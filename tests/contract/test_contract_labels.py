@@ -4,7 +4,6 @@ Towers are two tables of unit vectors, so that any loss may have them.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from variants import specs_of
 
-from twotower.config.facts import Facts
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.item_bias.no_bias import NoBias
+from twotower.towers.user_batch import UserBatch
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.objective import Objective
@@ -56,14 +55,13 @@ class Tables(nn.Module):
         self.items = nn.Embedding(NUM_ITEMS + 1, DIM)
         self.item_bias = NoBias(NoBias.Config(), NUM_ITEMS)
 
-    def encode_both(self, item_rows: Tensor, rows: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
-        users, items = self.users(rows), self.items(item_rows)
+    def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
+        users, items = self.users(batch.rows), self.items(item_rows)
         return nn.functional.normalize(users, dim=1), nn.functional.normalize(items, dim=1)
 
 
 def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
-    facts = Facts(gives_negatives=True, shown_as=loss.impressions or "")
-    return not [*negatives.problems(facts)] and loss.needs <= {
+    return not [*negatives.problems(impressions_as=loss.impressions)] and loss.needs <= {
         "unit_vectors",
         "no_item_bias",
         *negatives.provides,
@@ -75,7 +73,7 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     of_loss, of_negatives = LOSSES[loss], NEGATIVES[negatives]
     if not fits(of_loss, of_negatives):
         assert of_negatives.max_impressions() or of_negatives.refreshed_every()  # others do for every loss
-        assert of_loss.impressions is None or of_negatives.refreshed_every()
+        assert of_loss.impressions == "nothing" or of_negatives.refreshed_every()
         return
     log = log_of()
     objective = Objective.Config.model_validate(
@@ -122,4 +120,4 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
 def test_some_of_them_fit() -> None:
     for name, config in LOSSES.items():
         shown = [negatives for negatives in NEGATIVES.values() if negatives.max_impressions()]
-        assert any(fits(config, negatives) for negatives in shown) == (config.impressions is not None), name
+        assert any(fits(config, negatives) for negatives in shown) == (config.impressions != "nothing"), name

@@ -146,6 +146,7 @@ def _result(settings: dict[str, Any], mean: float, baselines: dict[str, float]) 
             "test/ndcg_at_20": mean * 0.9,
             "test/coverage_at_20": 0.14,
         },
+        "higher_is_better": {"recall": True, "ndcg": True, "coverage": True},
         "intervals": {"test/recall_at_20": [mean - 0.009, mean + 0.009]},
         "slices": {"test": slices},
         "baselines": {

@@ -17,7 +17,7 @@ from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
 from twotower.pipeline import quality
-from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.reevaluate import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import resume, train
 from twotower.reports.console.rich import Rich

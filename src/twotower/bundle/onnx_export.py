@@ -27,6 +27,7 @@ from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.files.atomic import publish_folder, temporary_folder
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.user_batch import UserBatch
 
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
@@ -200,9 +201,9 @@ def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tens
 def _of_users(bundle: Bundle, exported: ExportedTowers, case: Users) -> float:
     features, rows, *others = case
     times, requests, events = map(torch.from_numpy, others)
-    expected = bundle.model.encode_user_features(features, torch.from_numpy(rows), times, requests, events)
+    batch = UserBatch.from_features(features, torch.from_numpy(rows), times, requests, events)
     history = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
-    return _difference(expected, exported.embed_users(features, *history, *others))
+    return _difference(bundle.model.encode_users(batch), exported.embed_users(features, *history, *others))
 
 
 def _difference(expected: Tensor, found: NDArray[np.float32]) -> float:

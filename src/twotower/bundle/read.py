@@ -18,7 +18,6 @@ from twotower.bundle.arrays_and_tables import read_array, read_table, vocabulary
 from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
 from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
@@ -26,6 +25,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_yaml
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.user_batch import UserBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +123,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     with refusing(folder / layout.MANIFEST, manifest):
         check_targets(entry.spec, folder / layout.MANIFEST, trusted_packages)
         config = Index.Config.chosen(entry.spec, "index.spec")
-        sizes = Facts(embedding_dim=manifest.embedding_dim, num_items=manifest.num_items)
-        if found := list(config.problems(sizes)):
+        if found := list(config.problems(manifest.embedding_dim, manifest.num_items)):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
         index = config.build()
     with refusing(folder / layout.INDEX, manifest):
@@ -186,7 +185,8 @@ def _check_use(bundle: Bundle) -> None:
         rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.config.length)
         rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # whoever is asked for, an item came before
         asked = torch.full((num,), bundle.request_time)
-        users = model.encode_user_features(people, torch.from_numpy(rows), torch.from_numpy(times), asked)
+        given = (people, torch.from_numpy(rows), torch.from_numpy(times), asked)
+        users = model.encode_users(UserBatch.from_features(*given))
         _check_finite("users", users, (num, dim))
     found = bundle.index.search(users.float().numpy(), 1).rows.max()
     if found > bundle.manifest.num_items:

@@ -1,4 +1,4 @@
-"""The towers of a run that goes on from another, and the record of its ancestry."""
+"""The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from twotower.pipeline.stages import RunContext, index_model
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
-from twotower.training.parent import Parent, new_interactions, read_parent, refuse_leak
+from twotower.training.parent import new_interactions, read_parent, refuse_leak
 from twotower.training.phases import Trained
 from twotower.training.train_context import TrainContext
-from twotower.training.warm_start import growth_of, refreshed, warm_start
+from twotower.training.warm_start import extend_towers, growth_of, warm_start
 
 
-def warm_start_of(settings: Mapping[str, Any]) -> WarmStart | None:
-    """Return how a run goes on from another, None where it does not."""
+def read_warm_start(settings: Mapping[str, Any]) -> WarmStart | None:
+    """Return the `WarmStart` of settings, None without one."""
     return WarmStart.model_validate(settings[WARM_START]) if WARM_START in settings else None
 
 
@@ -39,22 +39,35 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
     )
 
 
-def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
-    """Train a parent's towers further, or take them as they are where no epochs are asked for.
+def continue_training(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
+    """Train the towers of a parent run further, or take them unchanged if `epochs` is 0.
 
     Returns:
-        The towers, and what the result says of where they come from.
+        The towers, and the entries of `result.json` on their origin.
     """
     folder = Path(how.run)
     named, config, dataset = _result(folder), job.config, job.dataset
-    parent = read_parent(trainer_of(folder), [*targets(job.run.settings)])
+    parent = read_parent(find_trainer(folder), [*targets(job.run.settings)])
     if how.epochs:
         context = train_context(job)
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, context)
     else:
-        trained = _as_they_are(job, parent, named)
-        known = dataset.test.history
-        growth = growth_of(parent, dataset, int(new_interactions(parent, dataset, known).sum()))
+        refuse_leak(parent, dataset, dataset.test, "test")
+        model, training = extend_towers(config, dataset, parent), named.training
+        trained = Trained(
+            model,
+            lambda _: None,
+            training.epochs or 0,
+            training.refit,
+            0.0,
+            0,
+            training.temperature or 1.0,
+            {},
+            0,
+        )
+        growth = growth_of(
+            parent, dataset, int(new_interactions(parent, dataset, dataset.test.history).sum())
+        )
     ancestry = Ancestry(
         how="warm_start" if how.epochs else "rebuild_bundle",
         parent=how.run,
@@ -64,38 +77,33 @@ def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str,
         epochs=how.epochs or None,
         replay=how.replay if how.epochs else None,
     )
-    found: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
-    return trained, found if how.epochs else found | {"bundle_rebuilt_from": how.run}
+    origin: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
+    return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}
 
 
-def fitted_on(how: WarmStart, refit: bool) -> str:
-    """Say what the last phase of a run's training saw."""
+def describe_training_data(how: WarmStart, refit: bool) -> str:
+    """Return the interactions of the last phase of a training, in words."""
     if not how.epochs:
-        return f"as {how.run}"
-    return f"what is new of train{' + valid' if refit else ''} since {how.run}, and {how.replay:g} of the old"
+        return f"the data of {how.run}"
+    new = f"train{' + valid' if refit else ''}"
+    return (
+        f"interactions of {new} that are new since {how.run}, and a share of {how.replay:g} of the old ones"
+    )
 
 
-def trainer_of(folder: Path) -> Path:
-    """Return the run that trained the towers of a run: itself, or the one whose towers it took.
+def find_trainer(folder: Path) -> Path:
+    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses.
 
     Raises:
-        InputError: a run on the way is not there.
+        InputError: the result of a run is missing.
     """
     result = _result(folder)
     source = result.training_reused_from or result.bundle_rebuilt_from
-    return folder if source is None else trainer_of(Path(source))
+    return folder if source is None else find_trainer(Path(source))
 
 
 def _result(folder: Path) -> Result:
     result = read_result(folder)
     if result is None:
-        raise InputError(f"{folder}: the run whose towers are gone on from is not there, or has not ended")
+        raise InputError(f"{folder}: this run, whose towers are needed, is missing or not finished")
     return result
-
-
-def _as_they_are(job: RunContext, parent: Parent, named: Result) -> Trained:
-    refuse_leak(parent, job.dataset, job.dataset.test, "test")
-    model = refreshed(job.config, job.dataset, parent)
-    training = named.training
-    temperature = training.temperature or 1.0
-    return Trained(model, lambda _: None, training.epochs or 0, training.refit, 0.0, 0, temperature, {}, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from twotower.bundle.history_vectors import Booleans
 from twotower.bundle.read import Bundle
 from twotower.serving.live_items import Floats, Rows
+from twotower.towers.user_batch import UserBatch
 
 if TYPE_CHECKING:
     from twotower.bundle.exported import ExportedTowers
@@ -37,15 +38,17 @@ class TorchTowers:
         history_events: Rows | None = None,
     ) -> Floats:
         """Embed users -> [B, D]; see `ExportedTowers.embed_users`."""
+        vectors, mask = torch.from_numpy(history_vectors), torch.from_numpy(history_mask)
+        table = torch.cat([vectors.new_zeros(1, vectors.shape[2]), vectors.flatten(0, 1)])
         with torch.inference_mode():
-            users = self._model.encode_user_histories(
+            batch = UserBatch.from_features(
                 features,
-                torch.from_numpy(history_vectors),
-                torch.from_numpy(history_mask),
+                torch.arange(1, len(table)).view_as(mask) * mask,
                 torch.from_numpy(history_times),
                 torch.from_numpy(request_times),
                 None if history_events is None else torch.from_numpy(history_events),
             )
+            users = self._model.encode_users(batch, table)
         return _array(users)
 
     def embed_items(self, encoded: dict[str, Tensor]) -> Floats:

@@ -1,4 +1,4 @@
-"""The run whose towers are gone on from: what it learned, of which users and items, and from what."""
+"""The parent of a warm start: its towers, vocabularies, training data and optimizer state."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from twotower.training.checkpoints import read_checkpoint
 from twotower.training.fit import TRAINED_ON
 from twotower.training.phase_files import REFIT, first_phase
 
-REMEDY = "train it again (twotower train rerun={} does), or go on from another"
+REMEDY = "train it again (twotower train rerun={}), or start from another run"
 LOSS = ("loss.", "scorer.")
 """Prefixes of weights that the loss and its scorer learn, such as the temperature."""
 
@@ -33,12 +33,12 @@ class Parent:
     Attributes:
         folder: of the run.
         model: its towers, in eval mode.
-        users: its vocabulary.
-        items: its vocabulary.
-        interactions: what its last phase was trained on, in its rows.
-        loss: what the loss had learned, such as a temperature.
-        optimizer: the class that stepped, and its state; None where it is not there any more.
-        events: words of what users did with items.
+        users: its vocabulary of users.
+        items: its vocabulary of items.
+        interactions: training data of its last phase, in its own rows.
+        loss: learned parameters of loss and scorer, such as a temperature.
+        optimizer: class and state of the optimizer; None if the state was deleted.
+        events: its event types.
     """
 
     folder: Path
@@ -55,22 +55,17 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
     """Read a run that trained its own towers.
 
     Raises:
-        InputError: a file is missing or damaged, or is of an earlier version.
+        InputError: a file is missing or damaged.
     """
     bundle = read_bundle(folder / "bundle", trusted)
     checkpoints = folder / "checkpoints"
-    # Not from the settings: a run that went on from another has its last phase alone.
+    # Not from the settings: a warm start has only the last phase.
     phase = next(
         (name for name in (REFIT, first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
     )
     if phase is None:
-        raise InputError(f"{folder}: its checkpoints are not there any more; {REMEDY.format(folder)}")
+        raise InputError(f"{folder}: its checkpoints were deleted; {REMEDY.format(folder)}")
     final = read_checkpoint(checkpoints / phase / FINAL)
-    if TRAINED_ON not in final:
-        raise InputError(
-            f"{folder}: is of an earlier version, which did not keep what a run was trained on; "
-            f"{REMEDY.format(folder)}"
-        )
     interactions = Interactions(**{name: values.numpy() for name, values in final[TRAINED_ON].items()})
     last = checkpoints / phase / LAST
     states = read_checkpoint(last).get("optimizer_states") if last.is_file() else None
@@ -87,22 +82,22 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
 
 
 def rows_before(now: Vocabulary, before: Vocabulary) -> np.ndarray:
-    """Return the row that each of today's ids had, [n], 0 for a new one."""
+    """Return the row of each current id in the parent, int64 [n]; 0 = new."""
     ids: Ids = now.values
     return before.rows(ids).astype(np.int64)
 
 
 def events_before(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
-    """Return the row that each of today's kinds of events had, [E], 0 for a new one."""
-    rows = {word: row for row, word in enumerate(parent.events, start=1)}
-    return np.array([rows.get(word, 0) for word in dataset.events], dtype=np.int64)
+    """Return the row of each current event type in the parent, int64 [E]; 0 = new."""
+    rows = {name: row for row, name in enumerate(parent.events, start=1)}
+    return np.array([rows.get(name, 0) for name in dataset.events], dtype=np.int64)
 
 
 def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
-    """Return which interactions of a log the parent was not trained on, bool [n].
+    """Return whether each interaction is new to the parent, bool [n].
 
     Raises:
-        InputError: no user or no item of the parent is there any more.
+        InputError: the data contains no user or no item of the parent.
     """
     users, items = (
         now.rows(before.values).astype(np.int64)
@@ -111,7 +106,8 @@ def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: In
     for what, rows in (("users", users), ("items", items)):
         if not rows.any():
             raise InputError(
-                f"data: none of the {len(rows):,} {what} of {parent.folder} is in it; is it the same?"
+                f"data: none of the {len(rows):,} {what} of {parent.folder} is in it; expected the "
+                "data of that run, grown"
             )
     ours = (
         interactions.user_rows().astype(np.int64),
@@ -126,42 +122,42 @@ def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: In
     )
     codes = np.zeros(len(interactions) + len(parent.interactions), dtype=np.int64)
     for one, other in zip(ours, theirs, strict=True):
-        values, places = np.unique(np.concatenate([one, other]), return_inverse=True)
-        # Counted anew each time, so that a code of all three never overflows.
-        codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
-    found: np.ndarray = ~np.isin(codes[: len(interactions)], codes[len(interactions) :])
-    return found
+        values, codes_of_one = np.unique(np.concatenate([one, other]), return_inverse=True)
+        # Renumbered after each column, so that the codes never overflow.
+        codes = np.unique(codes * len(values) + codes_of_one, return_inverse=True)[1]
+    is_new: np.ndarray = ~np.isin(codes[: len(interactions)], codes[len(interactions) :])
+    return is_new
 
 
 def refuse_leak(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
-    """Refuse a window some of whose targets the parent was trained on: they would be no test of anything.
+    """Refuse a test or validation window with targets on which the parent was trained.
 
     Args:
-        parent: whose towers are gone on from.
-        dataset: of the window.
+        parent: parent of the warm start.
+        dataset: data set of the window.
         holdout: the window.
-        window: its name.
+        window: name of the window.
 
     Raises:
-        InputError: says how many there are, and what to do.
+        InputError: the window has trained targets.
     """
     users, items = (
         np.append(0, now.rows(before.values).astype(np.int64))
         for now, before in ((dataset.users, parent.users), (dataset.items, parent.items))
     )
-    owners = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
-    asked_at = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)
-    asked_at[holdout.users] = holdout.request_times
+    target_users = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
+    request_times = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)
+    request_times[holdout.users] = holdout.request_times
     users_of = users[parent.interactions.user_rows()]
-    # What was known when a user asked is no target, though with repeats it may be of the same item.
-    later = np.asarray(parent.interactions.times) >= asked_at[users_of]
+    # Interactions before the request are no targets, though with repeats they may have the same item.
+    later = np.asarray(parent.interactions.times) >= request_times[users_of]
     num_items = len(dataset.items) + 1
     trained = users_of[later] * num_items + items[parent.interactions.items[later]]
-    leaked = int(np.isin(owners * num_items + holdout.target_items, trained).sum())
+    leaked = int(np.isin(target_users * num_items + holdout.target_items, trained).sum())
     if leaked:
         ended = date(int(parent.interactions.times.max()))
         raise InputError(
-            f"split: {leaked:,} of the {len(owners):,} {window} targets are what {parent.folder} was trained "
-            f"on, up to {ended}, so they would measure memory; bring newer data, or let the {window} window "
-            "begin later (split.test, split.valid)"
+            f"split: {leaked:,} of the {len(target_users):,} {window} targets are training data of "
+            f"{parent.folder} (up to {ended}); use newer data, or a later {window} window "
+            "(split.test, split.valid)"
         )

@@ -2,15 +2,15 @@
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
 from twotower.config.component import Component
-from twotower.config.facts import Facts
 from twotower.config.problems import nearest
 from twotower.config.spec import Count, NonNegativeFloat, PositiveInt
+from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import k_of, name_of
 
 
@@ -97,7 +97,12 @@ class TrainerChoice(Component):
             steps = max(1, epoch_batches // (self.extra or {}).get("accumulate_grad_batches", 1))
             return max(self.patience, math.ceil(self.patience_steps / steps))
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            logged: Mapping[str, bool | None] | None = None,
+            sparse: Sequence[str] = (),
+        ) -> Iterator[tuple[str, str]]:
             """Refuse a metric that cannot choose, and what the Trainer or this machine cannot do."""
             yield from _extra_problems(self.extra or {})
             yield from _accelerator_problems(self.accelerator)
@@ -105,15 +110,16 @@ class TrainerChoice(Component):
                 yield from _compile_problems()
             if self.precision == "16-mixed" and self.accelerator == "cpu":
                 yield "precision", "16-mixed needs a GPU; on a CPU use auto, bf16-mixed or 32-true"
-            if self.gradient_clip_val and facts.sparse:
+            if self.gradient_clip_val and sparse:
                 yield (
                     "gradient_clip_val",
-                    f"torch cannot clip sparse gradients, which {facts.sparse[0]} gives",
+                    f"torch cannot clip sparse gradients, which {sparse[0]} gives",
                 )
-            if facts.logged is not None:
-                yield from _monitor_problems(self.monitor, facts.logged)
-                if self.monitor in facts.logged and not k_of(self.monitor) and facts.gives_negatives is False:
-                    others = [key for key, higher in facts.logged.items() if k_of(key) and higher is not None]
+            if logged is not None:
+                yield from _monitor_problems(self.monitor, logged)
+                has_labels = data is None or data.gives_negatives() is not False
+                if self.monitor in logged and not k_of(self.monitor) and not has_labels:
+                    others = [key for key, higher in logged.items() if k_of(key) and higher is not None]
                     yield (
                         "monitor",
                         (

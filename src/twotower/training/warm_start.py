@@ -129,7 +129,7 @@ def _module(
     return module
 
 
-def refreshed(config: TrainingConfig, dataset: RetrievalDataset, parent: Parent) -> TwoTower:
+def extend_towers(config: TrainingConfig, dataset: RetrievalDataset, parent: Parent) -> TwoTower:
     """Return a parent's towers for grown data, as they are: new items by their content, and untrained."""
     nobody, features, width = np.zeros(0, dtype=np.int64), config.features, config.tower_width
     users = fit_features(features.user, dataset.user_table, nobody, "users", width, parent.model.users)

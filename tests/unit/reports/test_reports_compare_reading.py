@@ -182,7 +182,12 @@ def test_settings_as_text() -> None:
     ],
 )
 def test_what_a_figure_is(key: str, higher: bool | None, column: str | None, valid: str, title: str) -> None:
-    assert (higher_is_better(key), per_user_column(key), validation_key(key)) == (higher, column, valid)
+    directions = {"recall": True, "ndcg": True, "gini": False, "novelty": None}
+    assert (higher_is_better(key, [directions]), per_user_column(key), validation_key(key)) == (
+        higher,
+        column,
+        valid,
+    )
     assert heading(key) == title
 
 

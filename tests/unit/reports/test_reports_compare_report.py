@@ -164,7 +164,7 @@ def write_run(
     metrics = {f"valid/{column}": valid, f"test/{column}": float(np.mean(values)), "test/coverage_at_20": 0.5}
     data = {"fingerprint": "d", "audit": {"seen_filter": True}}
     result = {"format_version": FORMAT_VERSION, "status": "ok", "seed": seed, "metrics": metrics}
-    result |= {"data": data} | more
+    result |= {"data": data, "higher_is_better": {"recall": True, "coverage": True}} | more
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     return folder
 

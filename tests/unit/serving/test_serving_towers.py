@@ -8,6 +8,7 @@ from twotower.bundle.read import read_bundle
 from twotower.features.feature_table import PREFIX
 from twotower.serving.live_items import LiveItems
 from twotower.serving.towers import TorchTowers, open_towers
+from twotower.towers.user_batch import UserBatch
 
 NOW = np.full(tiny_bundle.NUM_USERS + 1, tiny_bundle.NOW)
 
@@ -32,7 +33,7 @@ def test_users_are_embedded_as_the_model_does(opened):
     history = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
     found = towers.embed_users(features, *history, times, NOW)
     with torch.inference_mode():
-        expected = bundle.model.encode_users(*map(torch.from_numpy, (users, rows, times, NOW)))
+        expected = bundle.model.encode_users(UserBatch(*map(torch.from_numpy, (users, rows, times, NOW))))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert found.dtype == np.float32
 
@@ -67,8 +68,8 @@ def test_added_items_count_if_histories_read_item_towers(opened, monkeypatch):
         return towers.embed_users(features, *history, times, NOW[:2])
 
     with torch.inference_mode():
-        expected = bundle.model.encode_user_features(
-            features, *map(torch.from_numpy, (rows, times, NOW[:2]))
+        expected = bundle.model.encode_users(
+            UserBatch.from_features(features, *map(torch.from_numpy, (rows, times, NOW[:2])))
         ).numpy()
     np.testing.assert_allclose(embed(rows), expected, atol=1e-6)
     changes = np.abs(embed(rows)[0] - embed(rows * (rows < 61))[0]).max() > 1e-4

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from twotower.config.facts import Facts
 from twotower.training import compiled as module
 from twotower.training.compiled import compiled, missing_for_compile
 from twotower.training.trainer import TrainerChoice
@@ -12,11 +11,11 @@ from twotower.training.trainer import TrainerChoice
 
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    (problem,) = TrainerChoice.Config(compile=True).problems(Facts())
+    (problem,) = TrainerChoice.Config(compile=True).problems()
     assert problem[0] == "compile"
     assert "no-such-compiler" in problem[1]
     assert "trainer.compile=false" in problem[1]
-    assert not list(TrainerChoice.Config().problems(Facts()))
+    assert not list(TrainerChoice.Config().problems())
 
 
 def test_without_python_s_headers_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

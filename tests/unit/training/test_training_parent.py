@@ -66,7 +66,7 @@ def test_other_data_is_refused() -> None:
 
 def test_a_target_that_was_trained_on_is_refused() -> None:
     data = data_of([("b", "x", 10)], [("b", "y", 20), ("d", "z", 99)])
-    with pytest.raises(InputError, match=r"split: 1 of the 2 test targets are what outputs/a was trained on"):
+    with pytest.raises(InputError, match=r"split: 1 of the 2 test targets are training data of outputs/a"):
         refuse_leak(parent_of(TRAINED), data, data.test, "test")
 
 

@@ -26,7 +26,7 @@ class EpochLoss(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Add up."""
-        number = len(batch.users)
+        number = len(batch.users.rows)
         undivided = outputs["loss"] * trainer.accumulate_grad_batches  # Lightning gives a share of the step's
         loss = undivided.detach().double() * number
         self.total = loss if self.total is None else self.total + loss
