@@ -24,7 +24,7 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.new_items.fit import fit_new_items
+from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 

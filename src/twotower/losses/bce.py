@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.loss import mean_over_draws
-from twotower.losses.temperature import TemperatureLoss
+from twotower.losses.temperature_loss import TemperatureLoss
 from twotower.negatives.sampler import ImpressionsAs
 
 

@@ -1,4 +1,4 @@
-"""Candidates of a positive's own user, and beside them those of another source, which all share."""
+"""Query negatives of each positive, next to the negatives of another sampler that all positives share."""
 
 from abc import ABC
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 
 
 class CompositeSampler(NegativeSampler, ABC):
-    """Own candidates of each positive beside another source, of which each counts as one draw more.
+    """Query negatives of each positive, next to the negatives of a shared sampler.
 
-    Alone nothing is drawn, and nothing is to be corrected.
+    Each query negative counts as one more draw of the shared sampler. Without one, no item is drawn and no
+    log-q correction applies.
 
     Args:
         config: see `Config`.
@@ -22,18 +23,18 @@ class CompositeSampler(NegativeSampler, ABC):
     """
 
     class Config(NegativeSampler.Config):
-        """What is beside them."""
+        """The shared sampler."""
 
         shared: NegativeSampler.Config | None = None
-        """Another source, as in `{_target_: twotower.negatives.uniform.Uniform}`; null for none."""
+        """Another sampler, as in `{_target_: twotower.negatives.uniform.Uniform}`; null for none."""
 
         @property
         def provides(self) -> frozenset[str]:
-            """What the source beside it provides; alone `log_q`, since nothing is left to chance."""
+            """What the shared sampler provides; without one `log_q`, since nothing is random."""
             return super().provides if self.shared is None else self.shared.provides
 
         def num_draws(self, num_positives: int) -> int | None:
-            """Return those of the source beside."""
+            """Return the draws of the shared sampler."""
             return None if self.shared is None else self.shared.num_draws(num_positives)
 
         def problems(
@@ -42,9 +43,9 @@ class CompositeSampler(NegativeSampler, ABC):
             num_items: int | None = None,
             impressions_as: ImpressionsAs | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse a source beside that gives own candidates too."""
+            """Refuse a shared sampler that has query negatives too."""
             if self.shared is not None and (self.shared.max_impressions() or self.shared.refreshed_every()):
-                yield "shared", "already gives candidates of one user alone; name another source, or null"
+                yield "shared", "already gives query negatives; name another sampler, or null"
 
     config: Config
 
@@ -53,18 +54,18 @@ class CompositeSampler(NegativeSampler, ABC):
         self.shared = None if config.shared is None else config.shared.build(frequencies)
 
     def observe(self, positives: Tensor) -> None:
-        """Show the positives to the source beside."""
+        """Pass the positives to the shared sampler."""
         if self.shared is not None:
             self.shared.observe(positives)
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return what the source beside draws; alone nothing."""
+        """Draw from the shared sampler; without one return no rows."""
         if self.shared is None:
             return positives[:0], positives[:0]
         return self.shared.draw(positives, generator)
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
-        """Return log q of the source beside; alone zeros: what is one user's own is certain to be there."""
+        """Return log q of the shared sampler; without one zeros: query negatives are not random."""
         if self.shared is None:
             return torch.zeros(len(rows), device=rows.device)
         return self.shared.log_q(rows, num_positives)

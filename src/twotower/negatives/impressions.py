@@ -1,4 +1,4 @@
-"""What users were shown and did not take, alone or beside any other source."""
+"""Impressions without a click as negatives, alone or next to another sampler."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -12,22 +12,22 @@ from twotower.negatives.sampler import ImpressionsAs
 
 
 class Impressions(CompositeSampler):
-    """Shown negatives, and the candidates of another source beside them.
+    """Impressions without a click, next to the negatives of an optional shared sampler.
 
-    A loss of labels (`bce`) takes every shown negative as an example of its own; a softmax ranks each
-    positive against a few of the same user's. Of the latter no draw has to be corrected where they are alone;
-    beside another source they count as one draw of it more, with its q.
+    A loss of labels (`bce`) takes every impression as a labelled example. A softmax compares each positive
+    with a few impressions of the same user. Without a shared sampler these need no log-q correction; with
+    one, each counts as one more draw of it.
 
-    When to prefer: for click logs, where what was passed over says more than what was never seen. Alone it
-    learns nothing of items that nobody is shown; beside `uniform` or `in_batch` it ranks the whole catalogue.
+    Prefer it for click logs, where an impression without a click says more than a random item. Alone, it
+    learns nothing about items without impressions; with `uniform` or `in_batch` it ranks the whole catalogue.
     """
 
     class Config(CompositeSampler.Config):
-        """How many."""
+        """The number of impressions."""
 
         num_impressions: Annotated[PositiveInt, Le(1000)] = 4
-        """Shown negatives that a positive of the same user is ranked against by a softmax; where there are
-        more they are drawn. A loss of labels sees each once an epoch, whatever this says."""
+        """Impressions without a click that a softmax compares each positive of the same user with, drawn if
+        the user has more. A loss of labels uses each impression once an epoch, whatever this number."""
 
         def max_impressions(self) -> int:
             """Return `num_impressions`."""
@@ -39,20 +39,21 @@ class Impressions(CompositeSampler):
             num_items: int | None = None,
             impressions_as: ImpressionsAs | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse data without shown negatives and a loss that has no use for them."""
+            """Refuse data without impressions and a loss that does not use them."""
             if data is not None and data.gives_negatives() is False:
                 yield (
                     "",
                     (
-                        "the data has no shown negatives: no labels, and no event of the role negative; name "
-                        "them (data.label_threshold, data.label_column, data.events) or use negatives=uniform"
+                        "the data has no impressions without a click; set labels or events of "
+                        "the role negative (data.label_threshold, data.label_column, data.events) or "
+                        "use negatives=uniform"
                     ),
                 )
             if impressions_as == "nothing":
                 yield (
                     "",
                     (
-                        "the loss as set learns nothing from shown negatives; use loss=bce or "
+                        "the loss does not learn from impressions without a click; use loss=bce or "
                         "loss=in_batch_softmax, or other negatives"
                     ),
                 )

@@ -1,4 +1,4 @@
-"""Hard negatives: what the towers themselves rank high for a user, and the user does not have."""
+"""Hard negatives: items that the towers rank high for a user who has not interacted with them."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -16,23 +16,23 @@ from twotower.negatives.uniform import Uniform
 
 
 class Mined(CompositeSampler):
-    """A few of the items from rank `first` to `last` of each positive's user, beside another source.
+    """Draws query negatives from ranks `first` to `last` of each positive's user, next to a shared sampler.
 
-    Ranks are of the exact search over all trained items that the user does not have, with the towers as they
-    were `every_epochs` epochs ago at most; before the first search nothing is mined. An item that scores
-    nearly as high as the user's own do on average is taken for a positive that is not known yet.
+    Every `every_epochs` epochs an exact search ranks all trained items that the user has not interacted with;
+    before the first search there are no query negatives. Items that score nearly as high as the user's own
+    items do on average are left out, as likely unknown positives.
 
-    When to prefer: late in a training whose sampled negatives have become easy, with a loss of candidates;
-    `negatives=catalogue` has all hard ones already where it is affordable.
+    Prefer it late in training, when sampled negatives have become easy. `negatives=catalogue` contains all
+    hard negatives, where the catalogue is small enough for it.
     Reference: Xiong et al., ANCE, ICLR 2021, section 3 (refreshed search); Moreira et al., NV-Retriever,
     2024, section 3 (the margin below the positive's score, which is the mean of the user's here).
     """
 
     class Config(CompositeSampler.Config):
-        """Which ranks, how many, how often."""
+        """The ranks, the number of draws and the interval between searches."""
 
         shared: NegativeSampler.Config | None = Field(default_factory=Uniform.Config)
-        """Another source; without one all negatives are hard, and much of the catalogue is never seen."""
+        """Another sampler; without one, all negatives are hard and most items are never a negative."""
         num_mined: Annotated[PositiveInt, Le(1000)] = 4
         """Draws for each positive from its user's window, with replacement."""
         first: PositiveInt = 10
@@ -40,7 +40,7 @@ class Mined(CompositeSampler):
         last: Annotated[PositiveInt, Le(1000)] = 100
         """The last rank of the window."""
         margin: Fraction = 0.05
-        """Leave out what scores above (1 - margin) times the mean score of the user's own items."""
+        """Leave out items that score above (1 - margin) times the mean score of the user's own items."""
         every_epochs: PositiveInt = 1
         """Epochs between two searches."""
 
@@ -58,12 +58,12 @@ class Mined(CompositeSampler):
             num_items: int | None = None,
             impressions_as: ImpressionsAs | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse an empty window, and a loss that takes no candidates of one user alone."""
+            """Refuse an empty window, and a loss without query negatives."""
             yield from super().problems(data, num_items, impressions_as)
             if self.last < self.first:
                 yield "last", f"is {self.last}, before first = {self.first}; set it higher"
             if impressions_as not in (None, "query_negatives"):
-                text = "the loss as set takes no candidates of one user alone; use loss=in_batch_softmax or "
+                text = "the loss as set takes no query negatives; use loss=in_batch_softmax or "
                 yield "", f"{text}loss=bpr, or other negatives"
 
     config: Config
@@ -74,11 +74,11 @@ class Mined(CompositeSampler):
         """[U + 1, W] item rows of each user row's window, 0 behind the last; empty before a search."""
 
     def get_extra_state(self) -> Tensor:
-        """Return the windows, with which a resumed training goes on."""
+        """Return the windows, which a checkpoint contains."""
         return self.windows
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take up a checkpoint's windows, of whatever size they are."""
+        """Restore the windows of a checkpoint, of any size."""
         self.windows = state.cpu()
 
     def take(self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, own: Tensor) -> None:
@@ -102,7 +102,7 @@ class Mined(CompositeSampler):
         self.windows[users] = rows.to(self.windows.dtype).to(self.windows.device)
 
     def query_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
-        """Draw item rows [P, O] from the windows of the users [P], 0 = none; None before any."""
+        """Draw item rows [P, H] from the windows of the users [P], 0 = none; None before any."""
         if not len(self.windows):
             return None
         windows = self.windows[users.to(self.windows.device)]

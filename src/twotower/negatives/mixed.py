@@ -1,4 +1,4 @@
-"""Draws of several sources together."""
+"""Negatives of several samplers together."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -20,21 +20,21 @@ def usual() -> dict[str, NegativeSampler.Config]:
 
 
 class Mixed(NegativeSampler):
-    """What each of its parts draws, with one q for all: the mixture's.
+    """Draws from several samplers, with the sampling probability of the mixture.
 
-    q = sum of n_k q_k / sum of n_k, n_k the draws of part k: they are the weights. With the batch's positives
-    and uniform draws rare items are drawn too, and popular ones are corrected by what the whole mixture does,
-    not by one of its parts.
+    q = sum of n_k q_k / sum of n_k, where n_k is the number of draws of part k. With the batch's positives
+    and uniform draws, rare items are drawn too, and popular items are corrected by the q of the mixture.
 
     Reference: Yang et al., Mixed Negative Sampling, WWW 2020 companion, section 3.
     """
 
     class Config(NegativeSampler.Config):
-        """Of what."""
+        """Settings of the mixture."""
 
         parts: Annotated[dict[str, NegativeSampler.Config], MinLen(1)] = Field(default_factory=usual)
-        """Sources by a name of one's own, as in `{often: {_target_: twotower.negatives.popularity.Popularity,
-        num_negatives: 512}}`; by themselves the batch's positives and 1,024 uniform draws."""
+        """Name -> sampler, as in `{often: {_target_:
+        twotower.negatives.popularity_sampler.PopularitySampler, num_negatives: 512}}`; by default the batch's
+        positives and 1,024 uniform draws."""
 
         @property
         def provides(self) -> frozenset[str]:
@@ -54,10 +54,8 @@ class Mixed(NegativeSampler):
             """Refuse parts that do not draw."""
             for name, part in self.parts.items():
                 if part.num_draws(1) is None or part.max_impressions() or part.refreshed_every():
-                    text = (
-                        "draws nothing that could be mixed; name in_batch, uniform or popularity, or set this"
-                    )
-                    yield f"parts.{name}", f"{text} source beside a mixture"
+                    text = "has no fixed number of draws; use in_batch, uniform or popularity, or set this"
+                    yield f"parts.{name}", f"{text} sampler next to a mixture"
 
     config: Config
 
@@ -72,7 +70,7 @@ class Mixed(NegativeSampler):
             yield part, part.config.num_draws(num_positives) or 0
 
     def observe(self, positives: Tensor) -> None:
-        """Show the positives to all parts."""
+        """Pass the positives to all parts."""
         for part, _ in self._parts(0):
             part.observe(positives)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
 from twotower.scoring.link import link
 from twotower.scoring.logits import Logits, SharedNegatives
@@ -52,6 +53,17 @@ class Scorer(nn.Module):
         self.lookup = RowLookup(num_items)
         initial, learned = config.temperature, config.learns_temperature
         self.temperature = None if initial is None else Temperature(initial, learned)
+
+    def negatives(self, sampler: NegativeSampler, batch: Batch, generator: torch.Generator) -> Negatives:
+        """Draw the negatives of a batch, with its own query negatives or those of the sampler."""
+        if not self.config.uses_negatives:
+            return Negatives.none(batch.positives)
+        query_rows, to_user, users = batch.query_negatives, batch.positive_to_user, batch.users.rows
+        if query_rows is None:
+            users = users[: len(batch.positives)] if to_user is None else users[to_user]
+            query_rows = sampler.query_rows(users, generator)
+        negatives: Negatives = sampler(batch.positives, generator, query_rows)
+        return negatives
 
     def items(self, negatives: Negatives, batch: Batch) -> EncodedItems:
         """Return the items to encode."""

@@ -19,13 +19,13 @@ class EmbeddingLayout:
     Attributes:
         tower_width: columns of the tower's output.
         bias_width: columns of the bias, 0 or 1.
-        unit: what an item's bias is where nothing is known of it, if the bias is a factor of the whole
-            embedding (`ItemBias.unit`); 0 where it is an addend.
+        neutral_bias: the column of an item with a bias of 0, if biases multiply the whole embedding
+            (`ItemBias.neutral_bias`); 0 where they are addends.
     """
 
     tower_width: int
     bias_width: int
-    unit: float = 0.0
+    neutral_bias: float = 0.0
 
     def of_users(self, output: Tensor) -> Tensor:
         """Return the embeddings [B, D] of users from what their tower says."""
@@ -41,20 +41,20 @@ class EmbeddingLayout:
 
     def ranked(self, embeddings: Tensor) -> Tensor:
         """Return embeddings of items [B, D], the bias an addend, as they are ranked."""
-        if not self.unit:
+        if not self.neutral_bias:
             return embeddings
-        factors = torch.exp(embeddings[:, self.tower_width :] / self.unit)
+        factors = torch.exp(embeddings[:, self.tower_width :] / self.neutral_bias)
         outputs = embeddings[:, : self.tower_width]
-        return torch.cat([outputs, torch.full_like(factors, self.unit)], 1) * factors
+        return torch.cat([outputs, torch.full_like(factors, self.neutral_bias)], 1) * factors
 
     def tower(self, embeddings: Vectors) -> Vectors:
         """Return what the tower said of items, [B, tower_width]."""
         outputs = embeddings[:, : self.tower_width]
-        return outputs * (self.unit / self.bias(embeddings)) if self.unit else outputs
+        return outputs * (self.neutral_bias / self.bias(embeddings)) if self.neutral_bias else outputs
 
     def with_biases_of(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Return item embeddings [B, D] with the biases of others [B, D]."""
-        if self.unit:
+        if self.neutral_bias:
             factored: np.ndarray = embeddings * (self.bias(others) / self.bias(embeddings))
             return factored
         return np.concatenate([self.tower(embeddings), self.bias(others)], axis=1)

@@ -83,7 +83,9 @@ class TwoTower(nn.Module):
     @property
     def layout(self) -> EmbeddingLayout:
         """Of embeddings as they are ranked; in training biases are addends, since the loss has the prior."""
-        return self._layout if self.training else replace(self._layout, unit=self.item_bias.unit)
+        return (
+            self._layout if self.training else replace(self._layout, neutral_bias=self.item_bias.neutral_bias)
+        )
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import Scorer
@@ -96,16 +95,7 @@ class RetrievalModule(pl.LightningModule):
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Draw negatives, encode, compute the logits and the loss."""
-        if self.scorer.config.uses_negatives:
-            queries = batch.query_negatives
-            if queries is None:
-                to_user = batch.positive_to_user
-                rows = batch.users.rows
-                users = rows[: len(batch.positives)] if to_user is None else rows[to_user]
-                queries = self.negatives.query_rows(users, self.draws)
-            negatives = self.negatives(batch.positives, self.draws, queries)
-        else:
-            negatives = Negatives.none(batch.positives)
+        negatives = self.scorer.negatives(self.negatives, batch, self.draws)
         encoded = self.scorer.items(negatives, batch)
         users, items = self.model.encode_both(encoded.rows, batch.users)
         self.negatives.remember(encoded.rows, items.detach())

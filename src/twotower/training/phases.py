@@ -15,7 +15,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.indexing import Indexed
-from twotower.towers.new_items.fit import fit_new_items
+from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.build_index import BuildIndex

@@ -19,7 +19,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import ExactSearch
 from twotower.evaluation.user_values import name_of
 from twotower.metrics.label_metric import Scored
-from twotower.towers.new_items.fit import fit_new_items
+from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 1024

@@ -53,7 +53,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "shown negatives that are not there": (
         "negatives=impressions_and_uniform",
         "negatives",
-        "the data has no shown negatives",
+        "the data has no impressions without a click",
         "data.label_threshold",
         "use negatives=uniform",
     ),
@@ -61,7 +61,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "data=movielens_1m data.label_threshold=4 objective=next_item negatives=impressions "
         "negatives.shared={_target_:twotower.negatives.impressions.Impressions,shared:null}",
         "negatives.shared",
-        "already gives candidates of one user",
+        "already gives query negatives",
     ),
     "a source beside shown negatives that is too large": (
         "data=synthetic data.labels=clicks objective=next_item negatives=impressions "

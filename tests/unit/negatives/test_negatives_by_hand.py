@@ -11,7 +11,7 @@ from twotower.negatives.impressions import Impressions
 from twotower.negatives.in_batch import InBatch
 from twotower.negatives.mined import Mined
 from twotower.negatives.mixed import Mixed
-from twotower.negatives.popularity import Popularity
+from twotower.negatives.popularity_sampler import PopularitySampler
 from twotower.negatives.sampler import NegativeSampler
 from twotower.negatives.uniform import Uniform
 
@@ -91,18 +91,21 @@ UNIFORM = {"b": Uniform.Config(num_negatives=2)}
 
 
 def test_popularity_is_flattened_by_alpha() -> None:
-    popular = Popularity(Popularity.Config(num_negatives=20_000, alpha=0.5), FREQUENCIES)
+    popular = PopularitySampler(PopularitySampler.Config(num_negatives=20_000, alpha=0.5), FREQUENCIES)
     roots = [0.5**0.5, 0.5, 0.125**0.5, 0.125**0.5]
     q = popular.log_q(torch.tensor([1, 2, 3, 4]), num_positives=6).exp()
     assert q.tolist() == pytest.approx([root / sum(roots) for root in roots])
     rows, count = popular.draw(POSITIVES, generator())
     assert rows.tolist() == [1, 2, 3, 4]  # and never the one that is no positive
     assert (count / 20_000).tolist() == pytest.approx(q.tolist(), abs=0.01)
-    assert Popularity(Popularity.Config(alpha=0.0), FREQUENCIES).log_q(rows, 6).exp().tolist() == [0.25] * 4
+    assert (
+        PopularitySampler(PopularitySampler.Config(alpha=0.0), FREQUENCIES).log_q(rows, 6).exp().tolist()
+        == [0.25] * 4
+    )
 
 
 def test_a_mixture_of_three_has_the_q_of_all_by_their_draws() -> None:
-    often = Popularity.Config(num_negatives=8, alpha=1.0)
+    often = PopularitySampler.Config(num_negatives=8, alpha=1.0)
     config = Mixed.Config(
         parts={"own": InBatch.Config(), "even": Uniform.Config(num_negatives=2), "a": often}
     )
@@ -163,5 +166,5 @@ def test_what_cannot_be_mined_is_refused() -> None:
     assert not [*Mined.Config().problems(impressions_as="query_negatives")]
     assert [key for key, _ in Mined.Config(first=9, last=8).problems()] == ["last"]
     ((_, message),) = Mined.Config().problems(impressions_as="examples")
-    assert "takes no candidates of one user alone" in message
+    assert "takes no query negatives" in message
     assert [key for key, _ in Mined.Config(shared=Mined.Config()).problems()] == ["shared"]

@@ -73,10 +73,10 @@ def test_what_is_refused() -> None:
     assert list(config.problems()) == []
     ((field, message),) = config.problems(Synthetic.Config(), impressions_as="examples")
     assert field == ""
-    assert "has no shown negatives" in message
+    assert "has no impressions without a click" in message
     assert "negatives=uniform" in message
     ((field, message),) = config.problems(Synthetic.Config(labels="clicks"), impressions_as="nothing")
-    assert "learns nothing from shown negatives" in message
+    assert "does not learn from impressions" in message
     ((field, message),) = Impressions.Config(shared=Impressions.Config()).problems()
     assert field == "shared"
 

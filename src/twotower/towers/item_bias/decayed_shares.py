@@ -129,7 +129,7 @@ class Mixture:
         rate = float(weights @ (1 / counted.half_lives))
         return float(weights.sum()) / rate if rate > 0 else math.inf
 
-    def lift(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:
+    def log_odds(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the log of how much likelier than by even chance each item is, [N], of shares [H, N]."""
         share = self.weights[:-1] @ shares
         is_new = share <= 0

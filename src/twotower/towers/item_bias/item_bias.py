@@ -99,8 +99,8 @@ class ItemBias(Component, nn.Module, ABC):
         """
 
     @property
-    def unit(self) -> float:
-        """What a bias of 0 is where biases are factors of what is ranked (`EmbeddingLayout`); else 0."""
+    def neutral_bias(self) -> float:
+        """The column of an item with bias 0, where biases multiply embeddings (`EmbeddingLayout`); else 0."""
         return 0.0
 
     @property

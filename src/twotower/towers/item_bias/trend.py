@@ -54,7 +54,7 @@ class Trend(ItemBias):
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("power", torch.zeros(()))  # 0: of a loss without one
         self.register_buffer("knots", torch.zeros(1, dtype=torch.int64), persistent=False)
-        self.register_buffer("lifts", torch.zeros(1, 1), persistent=False)
+        self.register_buffer("log_odds", torch.zeros(1, 1), persistent=False)
         self.register_buffer("odds", torch.ones(1, 1), persistent=False)
 
     def initialise(
@@ -66,22 +66,22 @@ class Trend(ItemBias):
         counted = Counted.of(items, times, self.num_items)
         number = len(counted.knots) - 1
         mixture = Mixture.fit(counted, counted.ahead(self.config.ahead_days))
-        lifts = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
+        log_odds = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
         for knot, shares in enumerate(counted.shares()):
-            lifts[knot, 1:] = mixture.lift(shares)
+            log_odds[knot, 1:] = mixture.log_odds(shares)
         self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
-        self.lifts = torch.from_numpy(lifts)
-        self.odds = self.lifts.exp()
+        self.log_odds = torch.from_numpy(log_odds)
+        self.odds = self.log_odds.exp()
         # A prior is added behind the temperature, a column of the embedding is divided by it.
         self.temperature.fill_(temperature)
         self.power.fill_(power or 0.0)
-        self.biases.copy_(self.lifts[-1, 1:] * temperature)
+        self.biases.copy_(self.log_odds[-1, 1:] * temperature)
         self.of_new.fill_(float(np.log(mixture.of_new(1) * self.num_items)) * temperature)
 
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds:
         """Return the mixture's log odds as they were at times [B]; see `ItemBias.log_prior_odds`."""
         moments = (torch.searchsorted(self.knots, times, right=True) - 1).clamp(min=0)
-        return LogPriorOdds(self.lifts, moments, self.odds)
+        return LogPriorOdds(self.log_odds, moments, self.odds)
 
     def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
@@ -92,8 +92,8 @@ class Trend(ItemBias):
         self.biases[rows == 0] = self.of_new
 
     @property
-    def unit(self) -> float:
-        """See `ItemBias.unit`: p T, of the power p and the temperature T.
+    def neutral_bias(self) -> float:
+        """See `ItemBias.neutral_bias`: p T, of the power p and the temperature T.
 
         With u v / T for a score, odds times a share s, (1 + u v / (p T))^p s, order items as (p T + u v)
         s^1/p does; and log(s) T is the bias.

@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from twotower.towers.new_items.fit import fit_new_items
+from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule

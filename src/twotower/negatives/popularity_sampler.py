@@ -9,7 +9,7 @@ from twotower.negatives.in_batch import RAREST
 from twotower.negatives.sampler import Draws, NegativeSampler, distinct
 
 
-class Popularity(NegativeSampler):
+class PopularitySampler(NegativeSampler):
     """`num_negatives` draws a batch with replacement; q = f^alpha / sum of f^alpha, f the item's frequency.
 
     When to prefer: between `uniform` (alpha 0) and what `in_batch` draws (alpha 1), with as many draws as
