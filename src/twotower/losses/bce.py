@@ -1,4 +1,4 @@
-"""Binary cross-entropy: the positive is a yes; each negative, sampled or shown, a no."""
+"""Binary cross-entropy: the positive is a yes; each sampled negative or impression without a click, a no."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,8 +12,8 @@ from twotower.negatives.sampler import ImpressionsAs
 class Bce(TemperatureLoss):
     """L = -log sigma(s+) - w * (mean over drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
 
-    A shown negative is an example of its own, -log(1 - sigma(s)): with these alone it is the cross-entropy of
-    click labels.
+    An impression without a click is an example with the loss -log(1 - sigma(s)). With these alone, it is
+    the cross-entropy of click labels.
 
     When to prefer: when scores should read as probabilities; for ranking the softmax is better.
     Reference: He et al., Neural Collaborative Filtering, WWW 2017, section 3.1.

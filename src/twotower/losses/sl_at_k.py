@@ -15,11 +15,11 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 class SlAtK(Loss):
     """L = sigma((s+ - threshold) / weight_temperature) x the softmax's loss at `temperature`; of cosines.
 
-    The threshold is the user's k-th best score, of the positive and the candidates: what counts is what can
+    The threshold is the user's k-th best score, of the positive and the negatives: what counts is what can
     come into the top k, as in NDCG@k. It is taken anew in each batch and has no slope.
 
-    Needs: unit vectors and no item bias, since else it falls by pushing positives away; k candidates.
-    When to prefer: for NDCG at a small k, started after or beside a softmax that it is tuned against.
+    Needs: unit vectors and no item bias, since else it falls by pushing positives away; k negatives.
+    When to prefer: for NDCG at a small k, after or next to a softmax that it is tuned against.
     Reference: Yang et al., Breaking the Top-K Barrier, KDD 2025, section 4; there thresholds are of the known
     items and sampled ones, and are kept for some epochs.
     """
@@ -45,7 +45,7 @@ class SlAtK(Loss):
             negatives: NegativeSampler.Config | None = None,
             batch_size: int | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse fewer candidates than k."""
+            """Refuse fewer negatives than k."""
             yield from super().problems(towers, negatives, batch_size)
             if negatives is None or batch_size is None:
                 return
@@ -53,7 +53,7 @@ class SlAtK(Loss):
             if num_draws is not None and num_draws < self.k:
                 yield (
                     "k",
-                    f"is {self.k}, but {negatives.owner.__name__} draws only {num_draws} candidates a batch, "
+                    f"is {self.k}, but {negatives.owner.__name__} draws only {num_draws} negatives a batch, "
                     "of which no k-th is known; draw more, use negatives=catalogue, or lower it",
                 )
 

@@ -73,14 +73,14 @@ class _Softmax(ForwardGradients):
     def forward(
         ctx: Any,
         users: Tensor,
-        candidates: Tensor,
+        negatives: Tensor,
         positive_logits: Tensor,
         query_logits: Tensor | None,
         logits: Logits,
         block_bytes: int,
     ) -> Tensor:
         positive, precision = positive_logits.to(accumulator_of(users)), precision_of(users)
-        block_rows = max(1, block_bytes // (padded(len(candidates)) * precision.itemsize))
+        block_rows = max(1, block_bytes // (padded(len(negatives)) * precision.itemsize))
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
         others = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))
@@ -102,6 +102,6 @@ class _Softmax(ForwardGradients):
         d_query = None if queries is None else (queries - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(operands.d_users, operands.d_negatives(), d_positive, d_query)
         ctx.places = (0, 1, 2, 3)
-        given = (users, candidates, positive_logits, positive if query_logits is None else query_logits)
+        given = (users, negatives, positive_logits, positive if query_logits is None else query_logits)
         ctx.dtypes = [each.dtype for each in given]
         return ((log_sums - positive) * weights).sum()

@@ -142,7 +142,7 @@ class _Blockwise(ForwardGradients):
     def forward(
         ctx: Any,
         users: Tensor,
-        candidates: Tensor,
+        shared_embeddings: Tensor,
         positive_logits: Tensor,
         query_logits: Tensor | None,
         logits: Logits,
@@ -152,19 +152,19 @@ class _Blockwise(ForwardGradients):
     ) -> Tensor:
         differentiates = any(ctx.needs_input_grad)
         precision, accumulator = precision_of(users), accumulator_of(users)
-        shared, weights, size = logits.shared, relative(logits.weights), len(candidates)
+        shared, weights, size = logits.shared, relative(logits.weights), len(shared_embeddings)
         width, num_queries = padded(size), 0 if query_logits is None else query_logits.shape[1]
         block_rows = max(1, block_elements // (width + num_queries))
         multiplicity = functional.pad(shared.log_multiplicity.exp(), (0, num_queries), value=1.0)
         total = torch.zeros((), dtype=accumulator, device=users.device)
         d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
-        d_candidates = torch.zeros(candidates.shape, dtype=accumulator, device=users.device)
+        d_negatives = torch.zeros(shared_embeddings.shape, dtype=accumulator, device=users.device)
         d_positive = torch.empty(positive_logits.shape, dtype=accumulator, device=users.device)
         d_query = None if query_logits is None else d_positive.new_empty(query_logits.shape)
         d_parameters = [torch.zeros_like(each) for each in parameters]
         with torch.autocast(users.device.type, enabled=False), torch.set_grad_enabled(differentiates):
-            low_users, low_candidates = users.detach().to(precision), candidates.detach().to(precision)
-            columns = functional.pad(low_candidates, (0, 0, 0, width - size)).T.contiguous()
+            low_users, low_negatives = users.detach().to(precision), shared_embeddings.detach().to(precision)
+            columns = functional.pad(low_negatives, (0, 0, 0, width - size)).T.contiguous()
             correction = functional.pad(shared.correction.to(accumulator), (0, width - size))
             for rows, masked in shared.false_negatives.blocks(len(users), width, block_rows):
                 scores = torch.mm(low_users[rows], columns).to(accumulator).requires_grad_(differentiates)
@@ -187,16 +187,16 @@ class _Blockwise(ForwardGradients):
                     of_block, [*inputs, *parameters], allow_unused=True, materialize_grads=True
                 )
                 d_scores = gradients[0][:, :size].to(precision)
-                d_users[rows] = d_scores @ low_candidates
-                d_candidates += d_scores.T @ low_users[rows]
+                d_users[rows] = d_scores @ low_negatives
+                d_negatives += d_scores.T @ low_users[rows]
                 d_positive[rows] = gradients[1]
                 if d_query is not None:
                     d_query[rows] = gradients[2]
                 for gathered, each in zip(d_parameters, gradients[len(inputs) :], strict=True):
                     gathered += each
-        ctx.save_for_backward(d_users, d_candidates, d_positive, d_query, *d_parameters)
+        ctx.save_for_backward(d_users, d_negatives, d_positive, d_query, *d_parameters)
         ctx.places = (0, 1, 2, 3, *range(7, 7 + len(parameters)))
-        differentiated = users, candidates, positive_logits, query_logits, *parameters
+        differentiated = users, shared_embeddings, positive_logits, query_logits, *parameters
         ctx.dtypes = [accumulator if each is None else each.dtype for each in differentiated]
         return total
 

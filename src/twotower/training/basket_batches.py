@@ -91,22 +91,22 @@ class BasketBatches(TrainBatches):
         """
         firsts = self._first_since(asked, begins, ends)
         counts = self._first_since(asked + max(1, self.horizon), firsts, ends) - firsts
-        owners = np.repeat(np.arange(len(firsts)), counts)
+        positive_to_user = np.repeat(np.arange(len(firsts)), counts)
         shift = np.repeat(firsts - np.cumsum(counts) + counts, counts)
-        places = shift + np.arange(len(owners))
+        places = shift + np.arange(len(positive_to_user))
         taken, heads = self.chosen[places], self.chosen[firsts]
         until = self.examples.history_end[heads]
         there = there_are(until, self.offsets[self.examples.users[heads]], self.history_length)
         # A long basket counts for more than a short one, and for less than as many users.
-        own = np.ones(len(owners)) if self.own_weights is None else self.own_weights[places]
-        weights = own * (np.bincount(owners, own, len(firsts)) ** -0.5)[owners]
+        own = np.ones(len(positive_to_user)) if self.own_weights is None else self.own_weights[places]
+        weights = own * (np.bincount(positive_to_user, own, len(firsts)) ** -0.5)[positive_to_user]
         batch = self._batch(heads, number, until, there)
         return dataclasses.replace(
             batch,
             users=dataclasses.replace(batch.users, request_times=torch.from_numpy(asked)),
             positives=torch.from_numpy(self.examples.items[taken].astype(np.int64)),
             weights=torch.from_numpy(weights.astype(np.float32)),
-            positive_to_user=torch.from_numpy(owners),
+            positive_to_user=torch.from_numpy(positive_to_user),
         )
 
     def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:

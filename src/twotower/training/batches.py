@@ -1,7 +1,7 @@
 """The batches that training examples come in.
 
 Shapes: P positives of a batch, S impressions behind them, B users or histories (P + S, unless examples
-share them), L history positions, K known items, O own candidates.
+share them), L history positions, K known items, H query negatives of a positive.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ class TrainBatches:
         seed: of the permutations.
         order_of: makes the order from what `Order` takes.
         labelled: impressions are examples of their own, in one permutation with the positives.
-        num_query_negatives: O, how many impressions of its user a positive comes with at most; 0 for none.
+        num_query_negatives: H, the most impressions of its user that a positive is scored against; 0: none.
     """
 
     def __init__(
@@ -196,8 +196,8 @@ class TrainBatches:
         parts = [
             self.known_items[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
         ]
-        owners = np.repeat(np.arange(len(users), dtype=np.int32), ends - begins)
-        return torch.from_numpy(owners), _int32(np.concatenate([self.known_items[:0], *parts]))
+        positives = np.repeat(np.arange(len(users), dtype=np.int32), ends - begins)
+        return torch.from_numpy(positives), _int32(np.concatenate([self.known_items[:0], *parts]))
 
 
 def _int32(values: np.ndarray) -> Tensor:

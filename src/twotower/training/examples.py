@@ -1,7 +1,7 @@
-"""What batches are gathered from: the positives of a log and, for losses of labels, the negatives shown.
+"""The examples of a log: its positives and, for losses of labels, its impressions without a click.
 
-Shapes: n interactions of the log, m shown negatives, L history positions, P positives of a batch, O own
-candidates of a positive.
+Shapes: n interactions of the log, m impressions without a click, L history positions, P positives of a batch,
+H query negatives of a positive.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from twotower.training.order import places_of
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The interactions of a log [n], and behind them those shown in vain [m] where these are examples too.
+    """The interactions of a log [n], followed by its impressions without a click [m] if these are examples.
 
     Attributes:
         users: int32 user rows.
@@ -40,13 +40,13 @@ def examples_of(interactions: Interactions, strict: bool, labelled: bool) -> Exa
 
     Args:
         interactions: the train log.
-        strict: the history of a positive holds only items strictly earlier; that of a shown negative always
-            does.
-        labelled: shown negatives are examples.
+        strict: the history of a positive holds only items strictly earlier; that of an impression
+            always does.
+        labelled: impressions without a click are examples.
     """
-    users, shown = interactions.user_rows(), interactions.impressions
+    users, impressions = interactions.user_rows(), interactions.impressions
     end = _first_of_equal_times(interactions, users) if strict else places_of(len(interactions))
-    if not labelled or shown is None:
+    if not labelled or impressions is None:
         context = None if interactions.context is None else np.asarray(interactions.context)
         return Examples(
             users,
@@ -57,13 +57,13 @@ def examples_of(interactions: Interactions, strict: bool, labelled: bool) -> Exa
             len(interactions),
         )
     context = None
-    if interactions.context is not None and shown.context is not None:
-        context = np.concatenate([interactions.context, shown.context])
+    if interactions.context is not None and impressions.context is not None:
+        context = np.concatenate([interactions.context, impressions.context])
     return Examples(
-        np.concatenate([users, shown.user_rows()]),
-        np.concatenate([interactions.items, shown.items]),
-        np.concatenate([interactions.times, shown.times]),
-        np.concatenate([end, _ends_before(interactions, shown)]),
+        np.concatenate([users, impressions.user_rows()]),
+        np.concatenate([interactions.items, impressions.items]),
+        np.concatenate([interactions.times, impressions.times]),
+        np.concatenate([end, _ends_before(interactions, impressions)]),
         context,
         len(interactions),
     )
@@ -80,11 +80,11 @@ def _first_of_equal_times(interactions: Interactions, user_of: np.ndarray) -> np
     return first
 
 
-def _ends_before(interactions: Interactions, shown: Interactions) -> NDArray[np.int64]:
-    """Return where in the log ends what its user had strictly earlier than each shown negative."""
-    order = time_order(shown, interactions)  # a shown negative before what the log has of the same second
-    in_log = order >= len(shown)
-    ends = np.empty(len(shown), dtype=np.int64)
+def _ends_before(interactions: Interactions, impressions: Interactions) -> NDArray[np.int64]:
+    """Return the position in the log before which the history of each impression ends, [m]."""
+    order = time_order(impressions, interactions)  # an impression precedes interactions of the same second
+    in_log = order >= len(impressions)
+    ends = np.empty(len(impressions), dtype=np.int64)
     ends[order[~in_log]] = np.cumsum(in_log)[~in_log]
     return ends
 
@@ -96,30 +96,31 @@ def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:
 
 
 class OwnImpressions:
-    """Draws the shown negatives of a positive's own user, none twice and never an item that the user has.
+    """Draws impressions of the positive's user as query negatives, without replacement.
+
+    Items that the user has interacted with are left out.
 
     Args:
-        log: the train log; one with shown negatives.
-        most: O.
-        num_items: item rows run from 1 to this.
+        interactions: the train log, with impressions.
+        most: H.
         seed: with a batch's number it decides the draw.
     """
 
     def __init__(self, interactions: Interactions, most: int, seed: int) -> None:
         assert interactions.impressions is not None
         self.most, self.seed = most, seed
-        shown, had = interactions.impressions, interactions.examples
-        width = 1 + max(int(part.items.max(initial=0)) for part in (shown, had))
-        keys = shown.user_rows().astype(np.int64) * width + shown.items
-        if shown.weights is not None:
-            keys = keys[np.asarray(shown.weights) > 0]
+        impressions, had = interactions.impressions, interactions.examples
+        width = 1 + max(int(part.items.max(initial=0)) for part in (impressions, had))
+        keys = impressions.user_rows().astype(np.int64) * width + impressions.items
+        if impressions.weights is not None:
+            keys = keys[np.asarray(impressions.weights) > 0]
         has = had.user_rows().astype(np.int64) * width + had.items
         pairs = np.setdiff1d(keys, has)  # ascending, so by user
         self.items: NDArray[np.int64] = pairs % width
         self.offsets = offsets_of(pairs // width, interactions.num_users)
 
     def draw(self, users: NDArray[np.int32], number: int) -> NDArray[np.int64]:
-        """Return item rows [P, O], 0 = none, of the users [P] of a batch.
+        """Return item rows [P, H], 0 = none, of the users [P] of a batch.
 
         Reference: Bentley and Floyd, Programming pearls: a sample of brilliance, CACM 1987 (without
         replacement, in as many steps as are drawn).

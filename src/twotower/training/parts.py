@@ -122,7 +122,7 @@ def build_batches(
     history, num_impressions = config.history, config.negatives.max_impressions()
     if num_impressions and not (interactions.impressions is not None and len(interactions.impressions)):
         raise InputError(
-            "negatives: nothing of the train log was shown in vain (a label of 0, or below "
+            "negatives: the train log has no impression without a click (a label of 0, or below "
             "data.label_threshold; an event of the role negative); use negatives=uniform"
         )
     labelled = bool(num_impressions) and config.loss.impressions == "examples"
@@ -148,7 +148,7 @@ def fit_contexts(
     interactions: Interactions | None,
     before: FeatureTable | None = None,
 ) -> FeatureTable:
-    """Fit the features of the request on the contexts that training sees, shown negatives' too.
+    """Fit the features of the request on the contexts of training, those of impressions included.
 
     Args:
         config: of the training.

@@ -1,6 +1,6 @@
 """Batches of whole sequences: the examples of a stretch of a user's log share one history.
 
-Shapes: n examples, W stretches of the log, B of a batch, P positives of a batch, S shown negatives behind
+Shapes: n examples, W stretches of the log, B of a batch, P positives of a batch, S impressions behind
 them, L history positions.
 """
 
@@ -116,9 +116,9 @@ class SequenceBatches(TrainBatches):
         def batch_of(place: int, number: int) -> Batch:
             place = places[place]
             chosen = there[edges[place] : edges[place + 1]]
-            owners = np.repeat(np.arange(len(chosen)), counts[chosen])
+            to_history = np.repeat(np.arange(len(chosen)), counts[chosen])
             shift = np.repeat(starts[chosen] - np.cumsum(counts[chosen]) + counts[chosen], counts[chosen])
-            return self._sequences(chosen, examples[shift + np.arange(len(owners))], owners, number)
+            return self._sequences(chosen, examples[shift + np.arange(len(to_history))], to_history, number)
 
         return batch_of
 
@@ -132,22 +132,24 @@ class SequenceBatches(TrainBatches):
             return super()._known(users, items)
         return torch.arange(len(items), dtype=torch.int32), torch.from_numpy(items.astype(np.int32))
 
-    def _sequences(self, stretches: np.ndarray, chosen: np.ndarray, owners: np.ndarray, number: int) -> Batch:
+    def _sequences(
+        self, stretches: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int
+    ) -> Batch:
         """Gather the batch of some stretches [B].
 
         Args:
             stretches: which.
             chosen: [P + S] their examples, one stretch after the other.
-            owners: [P + S] whose each is, of B.
+            to_history: [P + S] the history of each example, of B.
             number: of the batch.
         """
         ends, lengths = self.ends[stretches], self.lengths[stretches]
-        begins = self.offsets[self.examples.users[chosen[np.searchsorted(owners, np.arange(len(ends)))]]]
+        begins = self.offsets[self.examples.users[chosen[np.searchsorted(to_history, np.arange(len(ends)))]]]
         width = int(lengths.max())
         there = np.arange(width, 0, -1) <= np.minimum(ends - begins, lengths)[:, None]
         times = np.zeros(len(ends), dtype=np.int64)
-        np.maximum.at(times, owners, self.examples.times[chosen])
-        places = (owners + 1) * width - 1 - (ends[owners] - self.examples.history_end[chosen])
+        np.maximum.at(times, to_history, self.examples.times[chosen])
+        places = (to_history + 1) * width - 1 - (ends[to_history] - self.examples.history_end[chosen])
         order = np.arange(len(chosen))
         if (chosen >= self.examples.num_positives).any():
             order = np.argsort(chosen >= self.examples.num_positives, kind="stable")

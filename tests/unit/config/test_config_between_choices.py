@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "trainer.monitor=valid/auc",
         "trainer.monitor",
         "'valid/auc' needs labels",
-        "shown in vain",
+        "no impression without a click",
         "did you mean 'valid/m",
     ),
     "monitor of labels that chooses nothing": (
@@ -85,7 +85,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "requests and shown negatives": (
         "data=synthetic data.labels=clicks objective=next_basket negatives=impressions",
         "objective",
-        "next_basket does not learn from shown negatives",
+        "next_basket does not learn from impressions without a click",
         "use objective=next_item, or negatives=catalogue",
     ),
     "PQ that does not divide": (

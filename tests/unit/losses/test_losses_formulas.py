@@ -228,6 +228,6 @@ def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
     config = SlAtK.Config(k=20)
     (found,) = config.problems(negatives=Uniform.Config(num_negatives=16), batch_size=4)
     assert found[0] == "k"
-    assert "Uniform draws only 16 candidates" in found[1]
+    assert "Uniform draws only 16 negatives" in found[1]
     assert not [*config.problems(negatives=Uniform.Config(num_negatives=20), batch_size=4)]
     assert not [*config.problems(negatives=Catalogue.Config(), batch_size=4)]

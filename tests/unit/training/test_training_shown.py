@@ -132,7 +132,7 @@ def test_recency_and_own_weights_multiply() -> None:
     log = history_of([[(0, 1), (10 * DAY, 2)]], weights=np.float32([8, 1]))
     history = dataclasses.replace(log, impressions=history_of([[(20 * DAY, 3)]], weights=np.float32([5])))
     objective = NextItem(NextItem.Config(recency_half_life_days=10))
-    weights = objective.example_weights(history, shown=True)
+    weights = objective.example_weights(history, labelled=True)
     assert weights / weights[1] == pytest.approx([4, 1, 10])
     assert weights.mean() == pytest.approx(1)
     drawn = NextItem(NextItem.Config(recency_half_life_days=10, recency="sample"))
@@ -160,7 +160,7 @@ def test_an_example_that_is_no_positive_trains_by_its_weight_and_is_no_negative_
     assert sorted(batch.known_items.tolist()) == [1, 1, 3, 3]
     assert NextItem(NextItem.Config()).frequencies(history, 3).tolist() == [0, 0.5, 0, 0.5]
     shown = dataclasses.replace(history, impressions=history_of([[(3 * DAY, 4)]]))
-    assert NextItem(NextItem.Config()).example_weights(shown, shown=True).tolist() == pytest.approx(
+    assert NextItem(NextItem.Config()).example_weights(shown, labelled=True).tolist() == pytest.approx(
         [1 / 5 * 3, 0, 3 / 5 * 3, 1 / 5 * 3]
     )
 

@@ -59,7 +59,7 @@ class NextBasket(Objective):
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
         ) -> list[tuple[str, str]]:
-            """Tell whether there are times, where that matters; refuse shown negatives."""
+            """Tell whether there are times, where that matters; refuse impressions as negatives."""
             by_time = {
                 "recency_half_life_days": self.recency_half_life_days,
                 "horizon_days": self.horizon_days,
@@ -72,7 +72,9 @@ class NextBasket(Objective):
             ]
             may_have_impressions = data is None or data.gives_negatives() is not False
             if negatives is not None and negatives.max_impressions() and may_have_impressions:
-                text = "next_basket does not learn from shown negatives; use objective=next_item, or"
+                text = (
+                    "next_basket does not learn from impressions without a click; use objective=next_item, or"
+                )
                 found.append(("", f"{text} negatives=catalogue"))
             return found
 

@@ -65,15 +65,15 @@ class Objective(Component, ABC):
     def weights(self, interactions: Interactions) -> np.ndarray:
         """Return each interaction's weight as an example, [n] float32: 0 = none, 1 on average."""
 
-    def example_weights(self, interactions: Interactions, shown: bool = False) -> np.ndarray:
+    def example_weights(self, interactions: Interactions, labelled: bool = False) -> np.ndarray:
         """Return `weights` times each interaction's own weight, float32, 1 on average; 0 = no example.
 
         Args:
             interactions: of n interactions; what is there for histories only is no example.
-            shown: the m negatives that were shown are examples too, and follow: [n + m]. They are weighted
-                together with the others, in the order of time.
+            labelled: the m impressions without a click are examples too: [n + m], weighted together with the
+                others, in the order of time.
         """
-        if not shown or interactions.impressions is None:
+        if not labelled or interactions.impressions is None:
             return _scaled(self.weights(interactions), interactions.example_weights)
         order = time_order(interactions, interactions.impressions)
         users, items, times = (
