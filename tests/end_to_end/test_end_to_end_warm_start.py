@@ -289,7 +289,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
     assert f"warm_start={tmp_path}: no run is here" in refused(f"warm_start={tmp_path}")
     assert "says how warm_start=RUN_FOLDER goes on" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
-    assert "3 mistakes in what was typed for warm_start=" in said
+    assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")
     assert "test targets are what" in said
