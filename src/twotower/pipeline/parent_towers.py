@@ -1,4 +1,4 @@
-"""The towers of a run that goes on from another, and the record of its ancestry."""
+"""The towers of a warm start or a rebuilt bundle, and the ancestry record of the run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from twotower.pipeline.stages import RunContext, index_model
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
-from twotower.training.parent import Parent, new_interactions, read_parent, refuse_leak
-from twotower.training.phases import Trained
+from twotower.training.parent import Parent, check_leakage, is_new_interaction, read_parent
 from twotower.training.train_context import TrainContext
-from twotower.training.warm_start import growth_of, refreshed, warm_start
+from twotower.training.train_towers import TrainedTowers
+from twotower.training.warm_start import count_growth, extend_towers, warm_start
 
 
 def warm_start_of(settings: Mapping[str, Any]) -> WarmStart | None:
-    """Return how a run goes on from another, None where it does not."""
+    """Return the settings of a warm start; None without one."""
     return WarmStart.model_validate(settings[WARM_START]) if WARM_START in settings else None
 
 
@@ -39,11 +39,11 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
     )
 
 
-def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
-    """Train a parent's towers further, or take them as they are where no epochs are asked for.
+def train_further(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[str, Any]]:
+    """Train the towers of a parent run further, or extend them without training for 0 epochs.
 
     Returns:
-        The towers, and what the result says of where they come from.
+        The towers, and the `ancestry` section of the result.
     """
     folder = Path(how.run)
     named, config, dataset = _result(folder), job.config, job.dataset
@@ -52,9 +52,9 @@ def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str,
         context = train_context(job)
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, context)
     else:
-        trained = _as_they_are(job, parent, named)
+        trained = _extend_without_training(job, parent, named)
         known = dataset.test.history
-        growth = growth_of(parent, dataset, int(new_interactions(parent, dataset, known).sum()))
+        growth = count_growth(parent, dataset, int(is_new_interaction(parent, dataset, known).sum()))
     ancestry = Ancestry(
         how="warm_start" if how.epochs else "rebuild_bundle",
         parent=how.run,
@@ -69,17 +69,18 @@ def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str,
 
 
 def fitted_on(how: WarmStart, refit: bool) -> str:
-    """Say what the last phase of a run's training saw."""
+    """Describe the training data of the last phase."""
     if not how.epochs:
         return f"as {how.run}"
-    return f"what is new of train{' + valid' if refit else ''} since {how.run}, and {how.replay:g} of the old"
+    window = "train + valid" if refit else "train"
+    return f"new interactions of {window} since {how.run}, and {how.replay:g} of the old"
 
 
 def trainer_of(folder: Path) -> Path:
-    """Return the run that trained the towers of a run: itself, or the one whose towers it took.
+    """Return the run that trained the towers of a run: the run itself, or the source of its towers.
 
     Raises:
-        InputError: a run on the way is not there.
+        InputError: a source run is missing.
     """
     result = _result(folder)
     source = result.training_reused_from or result.bundle_rebuilt_from
@@ -89,13 +90,22 @@ def trainer_of(folder: Path) -> Path:
 def _result(folder: Path) -> Result:
     result = read_result(folder)
     if result is None:
-        raise InputError(f"{folder}: the run whose towers are gone on from is not there, or has not ended")
+        raise InputError(f"{folder}: the parent run is missing, or has not ended")
     return result
 
 
-def _as_they_are(job: RunContext, parent: Parent, named: Result) -> Trained:
-    refuse_leak(parent, job.dataset, job.dataset.test, "test")
-    model = refreshed(job.config, job.dataset, parent)
+def _extend_without_training(job: RunContext, parent: Parent, named: Result) -> TrainedTowers:
+    check_leakage(parent, job.dataset, job.dataset.test, "test")
+    model = extend_towers(job.config, job.dataset, parent)
     training = named.training
-    temperature = training.temperature or 1.0
-    return Trained(model, lambda _: None, training.epochs or 0, training.refit, 0.0, 0, temperature, {}, 0)
+    return TrainedTowers(
+        model=model,
+        valid=lambda _: None,
+        epochs=training.epochs or 0,
+        refit=training.refit,
+        seconds=0.0,
+        examples=0,
+        temperature=training.temperature or 1.0,
+        curves={},
+        epoch_steps=0,
+    )

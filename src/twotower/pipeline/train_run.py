@@ -10,7 +10,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WARM_START
-from twotower.pipeline.parent_towers import fitted_on, train_context, trained_further, warm_start_of
+from twotower.pipeline.parent_towers import fitted_on, train_context, train_further, warm_start_of
 from twotower.pipeline.quality import (
     Quality,
     evaluate_baselines,
@@ -34,8 +34,8 @@ from twotower.runs.result import Result, open_result, read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
-from twotower.training.phase_files import FIT
-from twotower.training.phases import Trained, train_towers, trained_before
+from twotower.training.fit import FIT
+from twotower.training.train_towers import TrainedTowers, load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
 
@@ -106,7 +106,7 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
             if how is None:
                 trained = _trained(job, source, watch)
             else:
-                trained, ancestry = trained_further(job, how)
+                trained, ancestry = train_further(job, how)
         except TrialPruned as pruned:
             training = sections.training_record(run.settings, pruned.epochs, False)
             curves = dict(pruned.curves)
@@ -147,10 +147,10 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
         return finish(job, indexed, result)
 
 
-def _trained(job: RunContext, source: Path | None, watch: EpochCallback | None) -> Trained:
+def _trained(job: RunContext, source: Path | None, watch: EpochCallback | None) -> TrainedTowers:
     """Train, or take the towers of the run that did."""
     if source is not None:
-        return trained_before(job.config, job.dataset, source)
+        return load_trained_towers(job.config, job.dataset, source)
     return train_towers(job.config, job.dataset, job.evaluator, train_context(job, watch))
 
 

@@ -1,4 +1,4 @@
-"""The run whose towers are gone on from: what it learned, of which users and items, and from what."""
+"""The parent run of a warm start: its towers, ids and training interactions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from twotower.data.vocabulary import Ids, Vocabulary
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.checkpointing import FINAL, LAST
 from twotower.training.checkpoints import read_checkpoint
-from twotower.training.fit import TRAINED_ON
-from twotower.training.phase_files import REFIT, first_phase
+from twotower.training.fit import REFIT, TRAINED_ON
+from twotower.training.train_towers import better_first_phase
 
-REMEDY = "train it again (twotower train rerun={} does), or go on from another"
+REMEDY = "repeat it (twotower train rerun={}), or start from another run"
 LOSS = ("loss.", "scorer.")
-"""Prefixes of weights that the loss and its scorer learn, such as the temperature."""
+"""Prefixes of the weights of loss and scorer, such as the temperature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Parent:
     Attributes:
         folder: of the run.
         model: its towers, in eval mode.
-        users: its vocabulary.
-        items: its vocabulary.
-        interactions: what its last phase was trained on, in its rows.
-        loss: what the loss had learned, such as a temperature.
-        optimizer: the class that stepped, and its state; None where it is not there any more.
-        events: words of what users did with items.
+        users: ids of its users.
+        items: ids of its items.
+        interactions: training interactions of its last phase, in its rows.
+        loss: weights of loss and scorer, such as the temperature.
+        optimizer: class and state of its optimizer; None if the state was not kept.
+        events: its event types.
     """
 
     folder: Path
@@ -52,24 +52,23 @@ class Parent:
 
 
 def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
-    """Read a run that trained its own towers.
+    """Read a run that trained its towers.
 
     Raises:
-        InputError: a file is missing or damaged, or is of an earlier version.
+        InputError: a file is missing or damaged.
     """
     bundle = read_bundle(folder / "bundle", trusted)
     checkpoints = folder / "checkpoints"
-    # Not from the settings: a run that went on from another has its last phase alone.
+    # Not from the settings: a warm start has its last phase only.
     phase = next(
-        (name for name in (REFIT, first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
+        (name for name in (REFIT, better_first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
     )
     if phase is None:
-        raise InputError(f"{folder}: its checkpoints are not there any more; {REMEDY.format(folder)}")
+        raise InputError(f"{folder}: its checkpoints are missing; {REMEDY.format(folder)}")
     final = read_checkpoint(checkpoints / phase / FINAL)
     if TRAINED_ON not in final:
         raise InputError(
-            f"{folder}: is of an earlier version, which did not keep what a run was trained on; "
-            f"{REMEDY.format(folder)}"
+            f"{folder}: its final checkpoint does not list the training interactions; {REMEDY.format(folder)}"
         )
     interactions = Interactions(**{name: values.numpy() for name, values in final[TRAINED_ON].items()})
     last = checkpoints / phase / LAST
@@ -86,32 +85,32 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
     )
 
 
-def rows_before(now: Vocabulary, before: Vocabulary) -> np.ndarray:
-    """Return the row that each of today's ids had, [n], 0 for a new one."""
+def earlier_rows(now: Vocabulary, earlier: Vocabulary) -> np.ndarray:
+    """Return the earlier row of each id, [n], 0 for a new one."""
     ids: Ids = now.values
-    return before.rows(ids).astype(np.int64)
+    return earlier.rows(ids).astype(np.int64)
 
 
-def events_before(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
-    """Return the row that each of today's kinds of events had, [E], 0 for a new one."""
-    rows = {word: row for row, word in enumerate(parent.events, start=1)}
-    return np.array([rows.get(word, 0) for word in dataset.events], dtype=np.int64)
+def earlier_event_rows(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
+    """Return the earlier row of each event type, [E], 0 for a new one."""
+    rows = {event: row for row, event in enumerate(parent.events, start=1)}
+    return np.array([rows.get(event, 0) for event in dataset.events], dtype=np.int64)
 
 
-def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
-    """Return which interactions of a log the parent was not trained on, bool [n].
+def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
+    """Return which interactions the parent was not trained on, bool [n].
 
     Raises:
-        InputError: no user or no item of the parent is there any more.
+        InputError: the data has no user or no item of the parent.
     """
     users, items = (
         now.rows(before.values).astype(np.int64)
         for now, before in ((dataset.users, parent.users), (dataset.items, parent.items))
     )
-    for what, rows in (("users", users), ("items", items)):
+    for kind, rows in (("users", users), ("items", items)):
         if not rows.any():
             raise InputError(
-                f"data: none of the {len(rows):,} {what} of {parent.folder} is in it; is it the same?"
+                f"data: it has none of the {len(rows):,} {kind} of {parent.folder}; check the ids"
             )
     ours = (
         interactions.user_rows().astype(np.int64),
@@ -126,42 +125,42 @@ def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: In
     )
     codes = np.zeros(len(interactions) + len(parent.interactions), dtype=np.int64)
     for one, other in zip(ours, theirs, strict=True):
-        values, places = np.unique(np.concatenate([one, other]), return_inverse=True)
-        # Counted anew each time, so that a code of all three never overflows.
-        codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
-    found: np.ndarray = ~np.isin(codes[: len(interactions)], codes[len(interactions) :])
-    return found
+        values, inverse = np.unique(np.concatenate([one, other]), return_inverse=True)
+        # Codes are renumbered after each column, so that they never overflow.
+        codes = np.unique(codes * len(values) + inverse, return_inverse=True)[1]
+    is_new: np.ndarray = ~np.isin(codes[: len(interactions)], codes[len(interactions) :])
+    return is_new
 
 
-def refuse_leak(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
-    """Refuse a window some of whose targets the parent was trained on: they would be no test of anything.
+def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
+    """Check that the parent was not trained on targets of a test or validation window.
 
     Args:
-        parent: whose towers are gone on from.
+        parent: the run whose towers are evaluated on the window.
         dataset: of the window.
         holdout: the window.
-        window: its name.
+        window: name of the window.
 
     Raises:
-        InputError: says how many there are, and what to do.
+        InputError: the parent was trained on some of the targets.
     """
     users, items = (
         np.append(0, now.rows(before.values).astype(np.int64))
         for now, before in ((dataset.users, parent.users), (dataset.items, parent.items))
     )
-    owners = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
-    asked_at = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)
-    asked_at[holdout.users] = holdout.request_times
+    target_users = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
+    request_times = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)
+    request_times[holdout.users] = holdout.request_times
     users_of = users[parent.interactions.user_rows()]
-    # What was known when a user asked is no target, though with repeats it may be of the same item.
-    later = np.asarray(parent.interactions.times) >= asked_at[users_of]
+    # Interactions before the request are no targets, though with repeats they may have the same item.
+    later = np.asarray(parent.interactions.times) >= request_times[users_of]
     num_items = len(dataset.items) + 1
     trained = users_of[later] * num_items + items[parent.interactions.items[later]]
-    leaked = int(np.isin(owners * num_items + holdout.target_items, trained).sum())
+    leaked = int(np.isin(target_users * num_items + holdout.target_items, trained).sum())
     if leaked:
         ended = date(int(parent.interactions.times.max()))
         raise InputError(
-            f"split: {leaked:,} of the {len(owners):,} {window} targets are what {parent.folder} was trained "
-            f"on, up to {ended}, so they would measure memory; bring newer data, or let the {window} window "
-            "begin later (split.test, split.valid)"
+            f"split: {parent.folder} was trained on {leaked:,} of the {len(target_users):,} {window} "
+            f"targets, up to {ended}; add newer data, or let the {window} window begin later "
+            "(split.test, split.valid)"
         )
