@@ -5,11 +5,13 @@ small training takes. Where how a process begins is what is tested, it must be a
 """
 
 import contextlib
+import logging
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -22,7 +24,10 @@ from unittest import mock
 
 import torch
 
+from twotower.bundle.onnx_export import exported_beside
 from twotower.commands.conf import CONF
+from twotower.commands.demo.serve_process import free_port, wait_until_ready
+from twotower.commands.main import main
 from twotower.launchers import job_worker as worker
 
 SCRIPTS = CONF.parent / "scripts"
@@ -31,10 +36,14 @@ SCRIPTS = CONF.parent / "scripts"
 class Fork:
     """A process that does some work, prints to a file, and is asked and ended as a `subprocess.Popen`."""
 
-    def __init__(self, work: Callable[[], object], out: Path) -> None:
+    def __init__(self, work: Callable[[], object], out: Path, err: Path | None = None) -> None:
         self.returncode: int | None = None
-        with Path(os.devnull).open() as nothing, out.open("wb") as file:
-            self.pid = _begin(work, nothing.fileno(), file.fileno(), file.fileno())
+        with (
+            Path(os.devnull).open() as nothing,
+            out.open("wb") as file,
+            (err or Path(os.devnull)).open("wb") as other,
+        ):
+            self.pid = _begin(work, nothing.fileno(), file.fileno(), (other if err else file).fileno())
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -109,6 +118,7 @@ def _work_and_leave(work: Callable[[], object], streams: Sequence[int]) -> None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - until it ends
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        logging.getLogger().handlers.clear()  # those of pytest
         work()
         status = 0
     except SystemExit as left:
@@ -138,6 +148,36 @@ def _forks_can_train() -> bool:
             os._exit(1)
         os._exit(0)
     return os.waitpid(pid, 0)[1] == 0
+
+
+def serve(*settings: str | Path, out: Path, err: Path) -> Fork:
+    """Run `twotower serve`, with as many open files and threads as the process of the tests."""
+
+    def work() -> None:
+        sys.argv = ["twotower", "serve", *map(str, settings)]
+        main()
+
+    return Fork(work, out, err)
+
+
+@contextlib.contextmanager
+def serving(bundle: Path, *settings: str) -> Iterator[str]:
+    """Serve a run's bundle with a fork, on a free port; yield its address.
+
+    The process of the tests exports it: it loads what that needs once.
+    """
+    exported_beside(bundle)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = (Path(folder, name) for name in ("out", "err"))
+        process = serve(f"bundle='{bundle}'", f"port={port}", "console=quiet", *settings, out=out, err=err)
+        try:
+            wait_until_ready(process, url)
+            yield url
+        finally:
+            process.kill()
+            process.wait()
 
 
 def start(

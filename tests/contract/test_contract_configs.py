@@ -20,7 +20,7 @@ from twotower.commands.overrides import sound_overrides
 from twotower.commands.show import whole
 from twotower.config.reading import read
 from twotower.config.spec import TARGET, locate
-from twotower.pipeline.run_config import RunConfig, choices_of, problems_of
+from twotower.pipeline.run_config import RunConfig, problems_of
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 COMMANDS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
@@ -124,7 +124,7 @@ def assert_whole(command: str, overrides: list[str], composed: Mapping[str, Any]
     assert problems == []
     assert settings == read(kind, composed or compose(command, sound))[0]
     assert printed.keys() == kind.model_fields.keys()
-    for key, choice in choices_of(settings):
+    for key, choice in settings.choices():
         given = functools.reduce(operator.getitem, key.split("."), printed)
         assert given.keys() == {TARGET, *type(choice).model_fields}, key
     return settings

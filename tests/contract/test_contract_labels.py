@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from variants import specs_of
 
-from twotower.config.facts import Facts
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
@@ -62,8 +61,7 @@ class Tables(nn.Module):
 
 
 def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
-    facts = Facts(gives_negatives=True, shown_as=loss.impressions or "")
-    return not [*negatives.problems(facts)] and loss.needs <= {
+    return not [*negatives.problems(impressions_as=loss.impressions)] and loss.needs <= {
         "unit_vectors",
         "no_item_bias",
         *negatives.provides,
@@ -75,7 +73,7 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     of_loss, of_negatives = LOSSES[loss], NEGATIVES[negatives]
     if not fits(of_loss, of_negatives):
         assert of_negatives.max_impressions() or of_negatives.refreshed_every()  # others do for every loss
-        assert of_loss.impressions is None or of_negatives.refreshed_every()
+        assert of_loss.impressions == "nothing" or of_negatives.refreshed_every()
         return
     log = log_of()
     objective = Objective.Config.model_validate(
@@ -122,4 +120,4 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
 def test_some_of_them_fit() -> None:
     for name, config in LOSSES.items():
         shown = [negatives for negatives in NEGATIVES.values() if negatives.max_impressions()]
-        assert any(fits(config, negatives) for negatives in shown) == (config.impressions is not None), name
+        assert any(fits(config, negatives) for negatives in shown) == (config.impressions != "nothing"), name

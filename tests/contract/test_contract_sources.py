@@ -8,7 +8,6 @@ import pytest
 from variants import specs_of
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.leave_one_out import LeaveOneOut
@@ -35,7 +34,7 @@ def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def tables(config: Source.Config) -> Tables:
-    assert list(config.problems(Facts())) == []
+    assert list(config.problems()) == []
     try:
         return config.build().load()
     except InputError as error:

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from twotower.runs.result import FORMAT_VERSION
+
 NUM_USERS = 1445
 COLUMNS = ("recall_at_20", "ndcg_at_20")
 INDEXES = {
@@ -113,7 +115,9 @@ def write_run(
     mean = float(values.mean())
     content = _result(settings, mean, {key: float(value.mean()) for key, value in made.items()})
     content["data"] = {"fingerprint": data, "audit": {"split": "temporal", "seen_filter": seen_filter}}
-    (folder / "result.json").write_text(json.dumps(content | (result or {}), indent=2), encoding="utf-8")
+    (folder / "result.json").write_text(
+        json.dumps({"format_version": FORMAT_VERSION} | content | (result or {}), indent=2), encoding="utf-8"
+    )
     return folder
 
 
@@ -142,6 +146,7 @@ def _result(settings: dict[str, Any], mean: float, baselines: dict[str, float]) 
             "test/ndcg_at_20": mean * 0.9,
             "test/coverage_at_20": 0.14,
         },
+        "higher_is_better": {"recall": True, "ndcg": True, "coverage": True},
         "intervals": {"test/recall_at_20": [mean - 0.009, mean + 0.009]},
         "slices": {"test": slices},
         "baselines": {

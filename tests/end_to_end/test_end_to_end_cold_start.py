@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import pytest
 from in_process import run_script
@@ -17,7 +18,7 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.reevaluate import reevaluate, reindex
 from twotower.pipeline.train_run import train
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +135,10 @@ def test_tensorboard_and_compare_show_it(run: Path) -> None:
     assert cells["content cold recall@20"] == f"{cold['content']['cold']['recall_at_20']:.4f}"
 
 
-def test_clients_of_the_service_get_the_metrics_of_the_record(run: Path) -> None:
+def test_clients_of_the_service_get_the_metrics_of_the_record(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(through_http, "serving", forks.serving)
     recorded, told = through_http.compare(run)
     assert recorded["test/recall_at_20"] > 0
     assert told == pytest.approx(recorded, abs=through_http.TOLERANCE)

@@ -11,7 +11,7 @@ from forks import SCRIPTS, start
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.pipeline.again import reindex
+from twotower.pipeline.reevaluate import reindex
 from twotower.pipeline.rerun import rerun
 from twotower.pipeline.train_run import resume, train
 from twotower.runs.result import Result, read_result

@@ -2,23 +2,18 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forks
 import httpx
 import pandas as pd
 import pytest
 from in_process import run_script
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-from service import SERVE
-
-from twotower.commands.demo.serve_process import free_port, wait_until_ready
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
 from twotower.serving.live.change_store import ChangeStore
@@ -63,15 +58,11 @@ def days(tmp_path: Path) -> list[pd.DataFrame]:
 
 @contextmanager
 def service(run: Path, store: Path) -> Iterator[httpx.Client]:
-    port = free_port()
-    command = [sys.executable, str(SERVE), f"bundle='{run}'", f"port={port}", f"store='{store}'"]
-    with subprocess.Popen([*command, "console=quiet"], stderr=subprocess.PIPE, text=True) as process:
-        try:
-            wait_until_ready(process, f"http://127.0.0.1:{port}")
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
-                yield client
-        finally:
-            process.kill()
+    with (
+        forks.serving(run, f"store='{store}'") as url,
+        httpx.Client(base_url=url, timeout=600) as client,
+    ):
+        yield client
 
 
 def ok(answer: httpx.Response) -> Any:
@@ -135,9 +126,9 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert first.startswith(run.name)
         for mistake, message in [
             ("metric=coverage_at_20", "has no column coverage_at_20"),
-            ("changes.history.length=3", "history: is of the run's towers"),
+            ("changes.history.length=3", "history: defines the towers"),
             ("store=gone.sqlite", "there is no store of live changes"),
-            ("bundles=gone", f"serves {first}, which is no run in there"),
+            ("bundles=gone", f"serves {first}, which is no run in this folder"),
         ]:
             done = run_script("nightly", *begin, f"service={client.base_url}", mistake)
             assert (done.returncode, message in done.stderr) == (2, True), done
@@ -153,12 +144,12 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert (status, record["gate"]["passed"]) == (0, True)
         second = version()
         assert second == record["version"] != first
-        assert second.startswith(Path(record["continued"]).name)
+        assert second.startswith(Path(record["trained"]).name)
         so_far = [*days[:2], theirs]
         assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of(so_far)
         assert pd.read_csv(folder / "items.csv")["item_id"].tolist()[-1] == NEW_ITEM
         assert pd.read_csv(folder / "users.csv")["user_id"].tolist()[-1] == NEW_USER
-        result = json.loads((Path(record["continued"]) / "result.json").read_text())
+        result = json.loads((Path(record["trained"]) / "result.json").read_text())
         assert (result["ancestry"]["generation"], result["ancestry"]["new_items"]) == (2, 1)
         asked = {"user_id": NEW_USER, "k": 200, "exclude_seen": False}
         found = [each["item_id"] for each in ok(client.post("/recommend", json=asked))["items"]]
@@ -183,9 +174,9 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
             sum(map(len, days[1:])) + 1,
             1,
         )
-        result = json.loads((Path(record["continued"]) / "result.json").read_text())
+        result = json.loads((Path(record["trained"]) / "result.json").read_text())
         assert result["ancestry"]["generation"] == 3
         found = [each["item_id"] for each in ok(client.post("/recommend", json=asked))["items"]]
         assert len(found) == 100
         assert NEW_ITEM not in found
-    everybody_has_everything_once(Path(record["continued"]), store, so_far)
+    everybody_has_everything_once(Path(record["trained"]), store, so_far)

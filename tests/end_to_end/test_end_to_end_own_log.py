@@ -10,6 +10,7 @@ import pytest
 from in_process import run_script
 
 from twotower.bundle.read import read_bundle
+from twotower.data.actions import POSITIVE
 
 SMALL = (
     "features=item_id",
@@ -74,8 +75,10 @@ def test_views_train_and_purchases_are_the_test(tmp_path: Path) -> None:
     assert audit["test_users"] == (buyers >= 3).sum()  # a view is no target
     (bundle,) = tmp_path.glob("outputs/default/*/bundle")
     history = read_bundle(bundle).history
-    assert history.positive is not None
-    assert 0 < np.asarray(history.positive).mean() < 1  # views are in histories, not filtered as seen
+    assert history.roles is not None
+    assert (
+        0 < (np.asarray(history.roles) == POSITIVE).mean() < 1
+    )  # views are in histories, not filtered as seen
 
 
 def small_log(num_tested: int) -> pd.DataFrame:
@@ -108,4 +111,4 @@ def test_a_split_that_is_too_small_to_tell_models_apart_is_a_warning(
     said = f"{num_tested} test users can show differences of {found['difference']:.4f} or more in recall@100"
     text = (folder / "train.log").read_text()
     assert said in text
-    assert (f"warning: {said}" in text) == is_warned
+    assert (f"WARNING twotower: {said}" in text) == is_warned

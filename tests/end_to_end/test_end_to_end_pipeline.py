@@ -17,7 +17,7 @@ from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
 from twotower.pipeline import quality
-from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.reevaluate import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import resume, train
 from twotower.reports.console.rich import Rich
@@ -92,7 +92,7 @@ def test_run_folder_holds_everything(run: Path) -> None:
 def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) -> None:
     found = worse_than_baseline(read_result(run) or Result(status="failed"))
     warnings = [line for line in (run / "train.log").read_text().splitlines() if "is ahead of" in line]
-    assert [line.partition("warning: ")[2] for line in warnings] == (
+    assert [line.partition("WARNING twotower: ")[2] for line in warnings] == (
         [f"{found}; try {suggestion(checked_lesson(found.baseline), settings_of(run))}"] if found else []
     )
 

@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import forks
 import httpx
 import pytest
 from filelock import FileLock
@@ -49,21 +51,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 class Service:
-    """One process of twotower serve."""
+    """One process of twotower serve: a fork, or a fresh one where how it begins is tested."""
 
-    def __init__(self, run: Path, *overrides: str, limits: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, run: Path, *overrides: str, limits: tuple[int, int] | None = None, fresh: bool = False
+    ) -> None:
         self.port = free_port()
-        command = [
-            sys.executable,
-            str(SCRIPTS / "serve.py"),
-            f"bundle={run}",
-            f"port={self.port}",
-            *overrides,
-        ]
-        if limits:  # soft and hard, on open files
-            limited = f'ulimit -Sn {limits[0]} && ulimit -Hn {limits[1]} && exec "$@"'
-            command = ["sh", "-c", limited, "sh", *command]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.folder = tempfile.TemporaryDirectory()
+        self.out, self.err = (Path(self.folder.name, name) for name in ("out", "err"))
+        settings = [f"bundle={run}", f"port={self.port}", *overrides]
+        self.process: subprocess.Popen[bytes] | forks.Fork
+        if fresh or limits:
+            command = [sys.executable, str(SCRIPTS / "serve.py"), *settings]
+            if limits:  # soft and hard, on open files
+                limited = f'ulimit -Sn {limits[0]} && ulimit -Hn {limits[1]} && exec "$@"'
+                command = ["sh", "-c", limited, "sh", *command]
+            with self.out.open("wb") as out, self.err.open("wb") as err:
+                self.process = subprocess.Popen(command, stdout=out, stderr=err)
+        else:
+            self.process = forks.serve(*settings, out=self.out, err=self.err)
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=600)
 
@@ -75,16 +81,13 @@ class Service:
                     return self
             except httpx.TransportError:
                 time.sleep(0.05)
-        self.process.kill()
-        raise AssertionError(self.process.communicate())
+        raise AssertionError(self.end(signal.SIGKILL))
 
     def end(self, how: signal.Signals) -> tuple[int, str, str]:
         self.client.close()
         self.process.send_signal(how)
-        if not self.process.stdout.closed:
-            self.told = self.process.communicate(timeout=600)
-        out, err = self.told
-        return self.process.returncode, out, err
+        status = self.process.wait(timeout=600)
+        return status, self.out.read_text(), self.err.read_text()
 
     def ok(self, method: str, path: str, **arguments: Any) -> Any:
         answer = self.client.request(method, path, **arguments)
@@ -99,6 +102,7 @@ def service(run: Path, *overrides: str, limits: tuple[int, int] | None = None) -
         yield started.wait()
     finally:
         started.end(signal.SIGKILL)  # harmless where it has ended
+        started.folder.cleanup()
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +185,7 @@ def test_sigterm_finishes_the_requests_in_flight(runs: tuple[Path, Path]) -> Non
         assert running.process.wait(timeout=600) == 0
 
 
-def handles(process: subprocess.Popen[str], what: signal.Signals) -> bool:
+def handles(process: "subprocess.Popen[bytes] | forks.Fork", what: signal.Signals) -> bool:
     """Whether a process has a handler of its own for a signal."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
@@ -190,7 +194,7 @@ def handles(process: subprocess.Popen[str], what: signal.Signals) -> bool:
 
 def test_sigterm_ends_it_at_once_while_it_loads(runs: tuple[Path, Path], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "keys")  # nobody writes into it, so that the loading goes on until the signal
-    starting = Service(runs[0], 'store=""', "console=jsonl", f"api_keys_file={tmp_path / 'keys'}")
+    starting = Service(runs[0], 'store=""', "console=jsonl", f"api_keys_file={tmp_path / 'keys'}", fresh=True)
     until = time.monotonic() + 600
     while not handles(starting.process, signal.SIGTERM):
         assert time.monotonic() < until
@@ -198,6 +202,7 @@ def test_sigterm_ends_it_at_once_while_it_loads(runs: tuple[Path, Path], tmp_pat
         time.sleep(0.001)
     # By a handler, which the first process of a container needs; and before there was anything to tell.
     assert starting.end(signal.SIGTERM) == (0, "", "")
+    starting.folder.cleanup()
 
 
 def test_its_limit_on_open_files_is_raised_as_far_as_it_may(guarded: Service) -> None:
@@ -270,7 +275,10 @@ def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(guarded
 
 
 @pytest.mark.slow
-def test_switching_under_load_fails_no_request_and_mixes_no_versions(runs: tuple[Path, Path]) -> None:
+def test_switching_under_load_fails_no_request_and_mixes_no_versions(
+    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swap, "serving", forks.serving)
     seen = swap.measure(runs, lambda seen: len(seen.swaps) >= 3, every=50)
     assert seen.mistakes == []
     assert len(seen.answers) == 2

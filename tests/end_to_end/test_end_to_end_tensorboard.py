@@ -23,7 +23,7 @@ from tensorboard.util import tensor_util
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.pipeline.again import reindex
+from twotower.pipeline.reevaluate import reindex
 from twotower.pipeline.train_run import train
 from twotower.reports.tensorboard_run import TensorBoardRun
 

@@ -52,7 +52,9 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     untrained = result["metrics"]["valid/recall_at_20"]
     assert max(result["curves"]["valid/recall_at_20"]) < untrained
     log = (folder / "train.log").read_text()
-    assert "warning: no epoch improved on the embeddings of initialization=svd, which is used: " in log
+    assert (
+        "WARNING twotower: no epoch improved on the embeddings of initialization=svd, which is used: " in log
+    )
     scores = result["training"]["initialization_scores"]
     assert result["training"]["initialization"] == "svd"
     assert scores["svd"] == pytest.approx(untrained, abs=1e-6)
@@ -96,7 +98,7 @@ def test_random_embeddings_are_used_where_they_train_to_better_towers(
     assert training["initialization"] == "random"
     assert training["initialization_scores"]["random"] > training["initialization_scores"]["svd"]
     assert (
-        "warning: the better initialization on the validation split is used, initialization=random: "
+        "WARNING twotower: the better initialization on the validation split is used, initialization=random: "
         "valid/recall_at_20" in log
     )
     alone, alone_result = run(tmp_path, "initialization=random", "trainer.refit=false")

@@ -3,14 +3,14 @@
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from test_end_to_end_serve import SCRIPTS, Service, runs, service
+from in_process import run_command
+from test_end_to_end_serve import Service, runs, service
 
 from twotower.serving.live.stored_changes import read_stored_changes
 
@@ -120,8 +120,7 @@ def test_no_worker_outlives_the_service(runs: tuple[Path, Path]) -> None:
 
 
 def test_a_mistake_is_told_once(runs: tuple[Path, Path]) -> None:
-    command = [sys.executable, str(SCRIPTS / "serve.py"), "bundle=nowhere", "workers=2", "port=0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    ended = run_command("serve", "bundle=nowhere", "workers=2", "port=0")
     assert ended.returncode == 2
     assert ended.stderr.count("error: ") == 1
     assert "nowhere" in ended.stderr

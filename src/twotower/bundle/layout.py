@@ -1,6 +1,6 @@
 """What a bundle's folder holds, by name."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUNDLE, EXPORTED = "bundle", "exported"
 """The folders of a run that hold its bundle, and this with towers in ONNX."""
 MANIFEST = "manifest.json"

@@ -129,8 +129,8 @@ def read_manifest(folder: Path) -> Manifest:
     version = values.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise InputError(
-            f"{path}: format_version is {version!r:.9}, and this version of twotower reads {FORMAT_VERSION}; "
-            "read it with the version of twotower that wrote it, or train again with this one"
+            f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
+            "only. Train again (twotower train), or use the version of twotower that wrote the bundle"
         )
     manifest = _checked(values, path)
     needed: tuple[str, ...] = FILES

@@ -18,7 +18,6 @@ from twotower.bundle.arrays_and_tables import read_array, read_table, vocabulary
 from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
 from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
@@ -123,8 +122,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     with refusing(folder / layout.MANIFEST, manifest):
         check_targets(entry.spec, folder / layout.MANIFEST, trusted_packages)
         config = Index.Config.chosen(entry.spec, "index.spec")
-        sizes = Facts(embedding_dim=manifest.embedding_dim, num_items=manifest.num_items)
-        if found := list(config.problems(sizes)):
+        if found := list(config.problems(manifest.embedding_dim, manifest.num_items)):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
         index = config.for_size(manifest.num_items).build()  # bundles of early versions may hold a chooser
     with refusing(folder / layout.INDEX, manifest):

@@ -207,4 +207,4 @@ def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[P
     from twotower.pipeline.run_config import RunConfig  # with torch, which the rest need not wait for
 
     assert isinstance(config, RunConfig)
-    return [*found, *config.between(whole=not found)]
+    return [*found, *config.between()]

@@ -52,9 +52,9 @@ def check(mode: str, overrides: Sequence[str]) -> None:
         refuse_no_run(folder)
     except InputError as error:
         raise InputError(f"{mode}={error}") from error
-    from twotower.pipeline.grown_data import ended_run, refuse_other_towers  # with torch
+    from twotower.pipeline.grown_data import read_finished_run, refuse_other_towers  # with torch
 
-    ended_run(folder, mode)
+    read_finished_run(folder, mode)
     refuse_other_towers(mode, overrides)
 
 
@@ -62,10 +62,10 @@ def task_of(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int]:
     """Return the task of a mode, called with the settings and the overrides."""
 
     def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-        from twotower.pipeline.grown_data import refresh, warm_start
+        from twotower.pipeline.grown_data import rebuild_bundle, warm_start
 
         changes = {key: value for key, value in settings.items() if key not in OF_THE_COMMAND}
-        run = warm_start if mode == WARM_START else refresh
+        run = warm_start if mode == WARM_START else rebuild_bundle
         return run(Path(settings["run"]), changes, overrides, settings[TRUST])
 
     return task

@@ -11,7 +11,6 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.overrides import axis_of
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
-from twotower.config.facts import Facts
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
@@ -57,7 +56,7 @@ def run_sweep(
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
     )
     launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
-    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems(Facts()))
+    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
     console = make_console(settings["console"])
     if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
         console.say(f"checking the settings of {number} jobs, before the first is run")

@@ -1,14 +1,13 @@
 """What YAML may choose: a component, and the settings that it is built from, once."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.spec import TARGET, class_of
 
 T = TypeVar("T")
@@ -77,12 +76,30 @@ class Config(BaseModel):
         """Return the plain values from which this choice is read again, every field among them."""
         return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **self.plain()}
 
-    def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
-        """Yield (field, message) of what goes wrong beside the other choices; field "" is all of this one.
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """Yield (field, message) of mistakes beyond each field's own check; field "" is the whole choice.
 
-        Asked before any data is read, and once more when the catalogue's size is known.
+        A base class adds arguments for the other choices and the sizes that its checks need; None, the
+        default, means not known. Called before data is read, and again when the catalogue's size is known.
         """
         return ()
+
+    def choices(self, prefix: str = "") -> Iterator[tuple[str, "Component.Config"]]:
+        """Yield the key and the settings of every choice that these settings hold, at any depth.
+
+        Args:
+            prefix: of the keys.
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields if hasattr(self, name)}
+        waiting: list[tuple[str, Any]] = list((values | (self.model_extra or {})).items())
+        while waiting:
+            key, value = waiting.pop(0)
+            if isinstance(value, Mapping):
+                waiting = [(f"{key}.{name}", each) for name, each in value.items()] + waiting
+            elif isinstance(value, _Config):
+                if isinstance(value, Component.Config):
+                    yield f"{prefix}{key}", value
+                yield from value.choices(f"{prefix}{key}.")
 
     def unused(self) -> Iterable[tuple[str, str]]:
         """Yield (field, remedy) of each field that is set and has no effect, given the other fields.

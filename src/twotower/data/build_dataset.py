@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.data.audit import audit
 from twotower.data.blocks import MEMORY, Folder, Room
@@ -32,7 +31,7 @@ def build_dataset(
 
     Two processes may build the same one at once. An InputError says what is wrong with the data or the split.
     """
-    Gathered("the data", (message for _, message in source.config.problems(Facts()))).raise_if_any()
+    Gathered("the data", (message for _, message in source.config.problems())).raise_if_any()
     content = source.fingerprint()
     final = cache_root / cache_key(source, split, content)
     found = None if anew else open_dataset(final)
@@ -47,7 +46,7 @@ def build_dataset(
         told.raise_if_any()
         return found
     if final.exists() and not anew:
-        LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
+        LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
         built = _built(source, split, needs, temporary)
         if source.fingerprint() != content:

@@ -11,7 +11,6 @@ from pydantic import AfterValidator, model_validator
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveInt
 from twotower.data.dataset import Holdout
 from twotower.evaluation.label_values import label_intervals, label_values
@@ -137,11 +136,11 @@ class Evaluator(Component):
             """Return metric name -> whether higher values are better; None: no preferred direction."""
             return {kind.name: kind.higher_is_better for kind in self._metrics()}
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, num_items: int | None = None) -> Iterator[tuple[str, str]]:
             """Refuse lists longer than the catalogue."""
-            if facts.num_items is not None and max(self.ks) > facts.num_items:
-                above = f"{max(self.ks)} is above the {facts.num_items} items of the catalogue"
-                yield "ks", f"{above}; use k <= {facts.num_items}"
+            if num_items is not None and max(self.ks) > num_items:
+                above = f"{max(self.ks)} is above the {num_items} items of the catalogue"
+                yield "ks", f"{above}; use k <= {num_items}"
 
         def build(self) -> "Evaluator":
             """Build the evaluator."""

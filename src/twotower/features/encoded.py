@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.download import cache_folder
 from twotower.features.dense import Dense, FloatMatrix
-from twotower.features.feature import BoolArray
+from twotower.features.feature import BoolArray, FeaturePlace
 from twotower.features.pretrained.model_folder import Embedder, model_digest, model_folder
 from twotower.features.pretrained.vector_cache import cached_vectors
 
@@ -33,9 +32,9 @@ class Encoded(Dense):
         """Folder of the model (an ONNX file with its tokenizer or preprocessor, or a sentence-transformers
         model), or its name on the hub."""
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
             """Require the folder of a model."""
-            yield from super().problems(facts)
+            yield from super().problems(place)
             means_folder = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
             if means_folder and not Path(self.model).expanduser().is_dir():
                 yield "model", f"there is no folder {self.model}; give that of a model"

@@ -1,7 +1,8 @@
 """Base class of features: learns from training values, encodes values, builds the encoder module."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,19 +13,37 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.problems import Gathered, nearest
 from twotower.config.spec import Width
 from twotower.data.source_column import SourceColumn, quoted
+from twotower.data.sources.source import Source
 from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
 """Reserved column: unix seconds of the request, given at call time and not by a table."""
 STATE = "state"
+Side = Literal["user", "item", "context"]
 TABLES = {"user": "users", "item": "items", "context": "context"}
 TABLE_NAMES = {"context": "context columns"}
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FeaturePlace:
+    """Where a feature stands in the settings of a run.
+
+    Attributes:
+        side: user, item or context.
+        name: of the feature.
+        data: what the run reads; None: not known.
+        columns: of the table that the feature reads; None: not known.
+    """
+
+    side: Side
+    name: str
+    data: Source.Config | None = None
+    columns: Set[str] | None = None
 
 
 class Feature(Component, ABC):
@@ -42,22 +61,22 @@ class Feature(Component, ABC):
             """Build the feature for a tower whose output has this width."""
             return self.make(Feature)
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
             """Yield mistakes in the name and the column."""
-            _, side, name = facts.key.split(".", 2)
+            if place is None:
+                return
             try:
-                check_name(name, self)
+                check_name(place.name, self)
             except InputError as error:
                 yield "", str(error)
                 return
-            table = TABLES[side]
-            columns = None if facts.columns is None else facts.columns.get(table, set())
             if self.describes_request:
-                if side == "item":
+                if place.side == "item":
                     yield "", "describes the request, so it belongs to the users"
-            elif columns is not None and self.column not in columns:
-                text = f"the {TABLE_NAMES.get(table, table)} of this data have no column {self.column!r}"
-                yield "column", f"{text}; {nearest(self.column, columns)}"
+            elif place.columns is not None and self.column not in place.columns:
+                table = TABLE_NAMES.get(place.side, TABLES[place.side])
+                text = f"the {table} of this data have no column {self.column!r}"
+                yield "column", f"{text}; {nearest(self.column, place.columns)}"
 
         @property
         def gives_sparse_gradients(self) -> bool:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate, WidthOrNone
 from twotower.features.categorical import Categorical
+from twotower.features.feature import FeaturePlace
 
 
 class Id(Categorical):
@@ -22,12 +22,12 @@ class Id(Categorical):
         dropout: DropoutRate = 0.1
         """Probability of replacing an id by the unknown id in training."""
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
             """Refuse contexts, which have no id."""
-            if facts.key.startswith("features.context."):
+            if place is not None and place.side == "context":
                 yield "", "a context has no id; choose a Categorical for a column of the interactions"
             else:
-                yield from super().problems(facts)
+                yield from super().problems(place)
 
         def build(self, width: int) -> "Id":
             """Build the feature; `dim` 0 becomes the width of the tower's output."""

@@ -7,9 +7,10 @@ import torch
 from annotated_types import Le
 from torch import Tensor
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Count
+from twotower.data.sources.source import needs_times
 from twotower.data.times import SECONDS_A_DAY
+from twotower.features.feature import FeaturePlace
 from twotower.features.time_feature import TimeFeature
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
@@ -29,10 +30,11 @@ class RequestTime(TimeFeature):
         day: Harmonics = 0
         """In UTC."""
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
             """Tell whether there is none at all, and whether there are times."""
-            yield from super().problems(facts)
-            yield from facts.lacks_times("", f"leave it out: '~{facts.key}'")
+            yield from super().problems(place)
+            if place is not None:
+                yield from needs_times(place.data, f"leave it out: '~features.{place.side}.{place.name}'")
             if not self.year + self.week + self.day:
                 yield "year", "year, week and day are all 0; give one of them harmonics"
 

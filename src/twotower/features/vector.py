@@ -10,9 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.features.dense import Dense, FloatMatrix
-from twotower.features.feature import BoolArray
+from twotower.features.feature import BoolArray, FeaturePlace
 from twotower.files.atomic import sha256_of_file
 
 
@@ -28,9 +27,9 @@ class Vector(Dense):
         path: str | None = None
         """Path of a `.npy` file with a matrix; new entities may still give their vector."""
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
             """Require a matrix at `path`."""
-            yield from super().problems(facts)
+            yield from super().problems(place)
             try:
                 if self.path is not None:
                     self.matrix  # noqa: B018  reads the header

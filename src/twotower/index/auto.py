@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index, RecallTarget
@@ -25,12 +24,14 @@ class Auto(Index):
         """Number of items from which IVFPQ replaces IVFFlat."""
         min_recall: RecallTarget = 0.8
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self, embedding_dim: int | None = None, num_items: int | None = None
+        ) -> list[tuple[str, str]]:
             """See `Index.Config.problems`; those of the kind that is chosen, once the size is known."""
             if self.ivf_flat_from > self.ivf_pq_from:
                 below = f"{self.ivf_pq_from} is below ivf_flat_from {self.ivf_flat_from}"
                 return [("ivf_pq_from", f"{below}: thresholds must ascend")]
-            return self.for_size(facts.num_items or 0).problems(facts)
+            return self.for_size(num_items or 0).problems(embedding_dim, num_items)
 
         def for_size(self, num_items: int) -> Index.Config:
             """See `Index.Config.for_size`."""

@@ -14,7 +14,6 @@ from faiss.contrib.factory_tools import reverse_index_factory
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.files.atomic import write_atomically
 from twotower.index.faiss_index import FaissIndex, read_faiss
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors
@@ -53,7 +52,9 @@ class Index(Component, ABC):
         min_recall: RecallTarget = 0.95
         """recall@100 below which the index is rejected."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self, embedding_dim: int | None = None, num_items: int | None = None
+        ) -> list[tuple[str, str]]:
             """Return settings that do not fit the sizes; see `Component.Config.problems`."""
             if self.min_recall <= self.target_recall:
                 return []
@@ -128,7 +129,7 @@ class Index(Component, ABC):
         if not num_vectors:
             raise InputError("item vectors: there are none, so there is nothing to index")
         rows = as_rows(rows, num_vectors)
-        if found := list(self.config.problems(Facts(embedding_dim=dim, num_items=num_vectors))):
+        if found := list(self.config.problems(dim, num_vectors)):
             raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
         self.check_range(vectors)
         own = self.create(dim, num_vectors)

@@ -9,7 +9,6 @@ from typing import Any, Self
 import faiss
 import numpy as np
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.index.index import Index
 
@@ -39,9 +38,11 @@ class IVF(Index):
         nprobe: PositiveInt | None = None
         """Cells a query visits; None = chosen by tuning (a quarter of the cells until then)."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self, embedding_dim: int | None = None, num_items: int | None = None
+        ) -> list[tuple[str, str]]:
             """See `Index.Config.problems`."""
-            found, num_items = super().problems(facts), facts.num_items
+            found = super().problems(embedding_dim, num_items)
             nlist = self.nlist
             if num_items is not None and nlist is not None and nlist > num_items:
                 advice = f"choose at most {num_items}, or null for about its square root"

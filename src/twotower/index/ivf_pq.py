@@ -9,7 +9,6 @@ import faiss
 import numpy as np
 from annotated_types import Ge, Le
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.index.index import RecallTarget
 from twotower.index.ivf import IVF, automatic_nlist
@@ -38,10 +37,12 @@ class IVFPQ(IVF):
         """See `Index.Config`; where the codes cannot reach it, tuning settles for their best."""
         min_recall: RecallTarget = 0.8
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self, embedding_dim: int | None = None, num_items: int | None = None
+        ) -> list[tuple[str, str]]:
             """See `Index.Config.problems`."""
-            found, num_items = super().problems(facts), facts.num_items
-            parts, dim = self.num_subquantizers, facts.embedding_dim
+            found = super().problems(embedding_dim, num_items)
+            parts, dim = self.num_subquantizers, embedding_dim
             if dim is not None and dim % parts:
                 near = " or ".join(str(divisor) for divisor in nearest_divisors(dim, parts))
                 message = f"{parts} does not divide the embedding dimension {dim}: choose {near}"

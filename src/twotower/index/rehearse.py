@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.index.ground_truth import SearchResult
 from twotower.index.index import Index
 
@@ -24,7 +23,7 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     Returns the index, which has at most 20,000 vectors unless its training needs more. Raises InputError if
     the settings do not fit the sizes, or the index class has a defect.
     """
-    if found := list(config.problems(Facts(embedding_dim=dim, num_items=num_items))):
+    if found := list(config.problems(dim, num_items)):
         raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
     if num_items < 1:
         raise InputError("index: the catalogue has no items to index")

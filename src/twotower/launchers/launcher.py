@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.component import Component
-from twotower.config.facts import Facts
 from twotower.config.problems import Problem, raise_problems
 
 Payload = Mapping[str, Any]
@@ -36,7 +35,7 @@ class Launcher(Component, ABC):
     class Config(Component.Config):
         """Settings of every launcher: none."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Return (field, message) for what can be known to be wrong before anything runs."""
             return []
 
@@ -79,7 +78,7 @@ class Launcher(Component, ABC):
         Raises:
             InputError: something that `Config.problems` tells of, or a cluster that does not answer.
         """
-        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems(Facts()))
+        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems())
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.launchers.environment import import_path, num_cores, threads_environment
 from twotower.launchers.job_process import WorkerProcess
@@ -51,7 +50,7 @@ class Ray(Launcher):
         max_jobs: PositiveInt | None = None
         """At once; None for as many as the cluster has room for."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Return what is missing on this machine."""
             if importlib.util.find_spec("ray") is None:
                 return [("_target_", "needs Ray: pip install 'twotower[ray]'")]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveFloat, PositiveInt
 from twotower.launchers.environment import import_path, threads_environment
 from twotower.launchers.job_worker import Answer, answer_of, status_of
@@ -69,7 +68,7 @@ class Slurm(Launcher):
         cluster: Literal["slurm", "local"] = "slurm"
         """`local` runs processes on this machine instead, to try it out."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Return what is missing on this machine."""
             if importlib.util.find_spec("submitit") is None:
                 return [("_target_", "needs submitit: pip install 'twotower[slurm]'")]

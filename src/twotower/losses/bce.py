@@ -4,8 +4,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.loss import ImpressionsAs, mean_over_draws
+from twotower.losses.loss import mean_over_draws
 from twotower.losses.temperature import TemperatureLoss
+from twotower.negatives.sampler import ImpressionsAs
 
 
 class Bce(TemperatureLoss):

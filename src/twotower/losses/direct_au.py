@@ -5,6 +5,7 @@ from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.loss import Loss
+from twotower.negatives.sampler import ImpressionsAs
 from twotower.scoring.logits import Logits, relative
 from twotower.scoring.scoring_config import ScoringConfig
 
@@ -33,9 +34,9 @@ class DirectAu(Loss):
             return frozenset({"unit_vectors", "no_item_bias"})
 
         @property
-        def impressions(self) -> None:
+        def impressions(self) -> ImpressionsAs:
             """It does not learn from them."""
-            return None
+            return "nothing"
 
         def scoring(self) -> ScoringConfig:
             """Return cosines of the positives; no negatives are drawn."""

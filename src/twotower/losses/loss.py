@@ -2,18 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
 
 from torch import Tensor, nn
 
 from twotower.config.component import Component
-from twotower.config.facts import Facts
+from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.scoring.logits import Logits
 from twotower.scoring.scoring_config import ScoringConfig
-
-ImpressionsAs = Literal["examples", "query_negatives"]
-"""How a loss learns from impressions without a click: as examples with the label 0, or as further negatives
-of the positives of the same user."""
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 
 class Loss(Component, nn.Module, ABC):
@@ -41,24 +37,31 @@ class Loss(Component, nn.Module, ABC):
             return frozenset()
 
         @property
-        def impressions(self) -> ImpressionsAs | None:
-            """How it learns from impressions without a click; None: it does not, and they are refused."""
+        def impressions(self) -> ImpressionsAs:
+            """How it learns from impressions without a click; with `nothing` they are refused."""
             return "query_negatives"
 
         def scoring(self) -> ScoringConfig:
             """Return how its logits are computed."""
             return ScoringConfig()
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            towers: TwoTowerConfig | None = None,
+            negatives: NegativeSampler.Config | None = None,
+            batch_size: int | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not provide what is needed."""
-            if facts.provided is None or facts.remedies is None:
+            if towers is None or negatives is None:
                 return
-            name, lacking = self.owner.__name__, self.needs - facts.provided
-            for need, remedy in facts.remedies.items():
+            name, sampler = self.owner.__name__, negatives.owner.__name__
+            remedies = towers.remedies()
+            lacking = self.needs - towers.provides() - negatives.provides
+            for need, remedy in remedies.items():
                 if need in lacking:
                     yield "", f"{name} needs {need}, which the towers as set do not provide; {remedy}"
-            if others := lacking - facts.remedies.keys():
-                text = f"{name} needs {', '.join(sorted(others))}, which {facts.negatives} as set does not "
+            if others := lacking - remedies.keys():
+                text = f"{name} needs {', '.join(sorted(others))}, which {sampler} as set does not "
                 yield "", f"{text}provide; choose other negatives, or switch the correction off in the loss"
 
         def build(self, num_items: int = 1) -> "Loss":

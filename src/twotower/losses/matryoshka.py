@@ -7,10 +7,11 @@ from typing import Annotated
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from twotower.config.facts import Facts
-from twotower.losses.loss import ImpressionsAs, Loss
+from twotower.losses.loss import Loss
+from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.scoring.logits import Logits
 from twotower.scoring.scoring_config import ScoringConfig
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 
 class Matryoshka(Loss):
@@ -38,7 +39,7 @@ class Matryoshka(Loss):
             return frozenset({"no_item_bias"})
 
         @property
-        def impressions(self) -> ImpressionsAs | None:
+        def impressions(self) -> ImpressionsAs:
             """As the other loss does."""
             return self.inner.impressions
 
@@ -49,11 +50,15 @@ class Matryoshka(Loss):
                 self.inner.scoring(), num_halvings=self.num_halvings, normalizes_truncations=normalizes
             )
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            towers: TwoTowerConfig | None = None,
+            negatives: NegativeSampler.Config | None = None,
+            batch_size: int | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse more halvings than there are columns for."""
-            yield from super().problems(facts)
-            dim = facts.embedding_dim
-            if dim is not None and dim >> self.num_halvings < 1:
+            yield from super().problems(towers, negatives, batch_size)
+            if towers is not None and (dim := towers.embedding_dim) >> self.num_halvings < 1:
                 yield "num_halvings", f"leaves nothing of embedding_dim = {dim}; set it lower"
 
     config: Config

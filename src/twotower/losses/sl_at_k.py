@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.losses.loss import Loss
+from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.fused_softmax import cross_entropy
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 
 class SlAtK(Loss):
@@ -38,13 +39,21 @@ class SlAtK(Loss):
             """Cosines."""
             return frozenset({"unit_vectors", "no_item_bias"})
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            towers: TwoTowerConfig | None = None,
+            negatives: NegativeSampler.Config | None = None,
+            batch_size: int | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse fewer candidates than k."""
-            yield from super().problems(facts)
-            if facts.num_draws is not None and facts.num_draws < self.k:
+            yield from super().problems(towers, negatives, batch_size)
+            if negatives is None or batch_size is None:
+                return
+            num_draws = negatives.num_draws(batch_size)
+            if num_draws is not None and num_draws < self.k:
                 yield (
                     "k",
-                    f"is {self.k}, but {facts.negatives} draws only {facts.num_draws} candidates a batch, "
+                    f"is {self.k}, but {negatives.owner.__name__} draws only {num_draws} candidates a batch, "
                     "of which no k-th is known; draw more, use negatives=catalogue, or lower it",
                 )
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
-from twotower.negatives.sampler import NegativeSampler
+from twotower.data.sources.source import Source
+from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 
 
 class Catalogue(NegativeSampler):
@@ -19,12 +19,17 @@ class Catalogue(NegativeSampler):
         max_items: PositiveInt = 50_000
         """A larger catalogue is refused, since every step embeds and scores all of it."""
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            num_items: int | None = None,
+            impressions_as: ImpressionsAs | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse a larger catalogue."""
-            if facts.num_items is not None and facts.num_items > self.max_items:
+            if num_items is not None and num_items > self.max_items:
                 yield (
                     "",
-                    f"scores all {facts.num_items:,} items at every step, more than max_items = "
+                    f"scores all {num_items:,} items at every step, more than max_items = "
                     f"{self.max_items:,}; use negatives=mixed or negatives=uniform, or raise "
                     "negatives.max_items",
                 )

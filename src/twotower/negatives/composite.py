@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from twotower.config.facts import Facts
+from twotower.data.sources.source import Source
 from twotower.negatives.negatives import Negatives
-from twotower.negatives.sampler import NegativeSampler
+from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 
 
 class CompositeSampler(NegativeSampler, ABC):
@@ -36,7 +36,12 @@ class CompositeSampler(NegativeSampler, ABC):
             """Return those of the source beside."""
             return None if self.shared is None else self.shared.num_draws(num_positives)
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            num_items: int | None = None,
+            impressions_as: ImpressionsAs | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse a source beside that gives own candidates too."""
             if self.shared is not None and (self.shared.max_impressions() or self.shared.refreshed_every()):
                 yield "shared", "already gives candidates of one user alone; name another source, or null"

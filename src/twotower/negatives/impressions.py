@@ -5,9 +5,10 @@ from typing import Annotated
 
 from annotated_types import Le
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
+from twotower.data.sources.source import Source
 from twotower.negatives.composite import CompositeSampler
+from twotower.negatives.sampler import ImpressionsAs
 
 
 class Impressions(CompositeSampler):
@@ -32,9 +33,14 @@ class Impressions(CompositeSampler):
             """Return `num_impressions`."""
             return self.num_impressions
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            num_items: int | None = None,
+            impressions_as: ImpressionsAs | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse data without shown negatives and a loss that has no use for them."""
-            if facts.gives_negatives is False:
+            if data is not None and data.gives_negatives() is False:
                 yield (
                     "",
                     (
@@ -42,7 +48,7 @@ class Impressions(CompositeSampler):
                         "them (data.label_threshold, data.label_column, data.events) or use negatives=uniform"
                     ),
                 )
-            if facts.shown_as == "":
+            if impressions_as == "nothing":
                 yield (
                     "",
                     (
@@ -50,6 +56,6 @@ class Impressions(CompositeSampler):
                         "loss=in_batch_softmax, or other negatives"
                     ),
                 )
-            yield from super().problems(facts)
+            yield from super().problems(data, num_items, impressions_as)
 
     config: Config

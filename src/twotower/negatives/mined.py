@@ -8,10 +8,10 @@ from annotated_types import Le
 from pydantic import Field
 from torch import Tensor
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Fraction, PositiveInt
+from twotower.data.sources.source import Source
 from twotower.negatives.composite import CompositeSampler
-from twotower.negatives.sampler import NegativeSampler
+from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 
@@ -52,12 +52,17 @@ class Mined(CompositeSampler):
             """Return `last`."""
             return self.last
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            num_items: int | None = None,
+            impressions_as: ImpressionsAs | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse an empty window, and a loss that takes no candidates of one user alone."""
-            yield from super().problems(facts)
+            yield from super().problems(data, num_items, impressions_as)
             if self.last < self.first:
                 yield "last", f"is {self.last}, before first = {self.first}; set it higher"
-            if facts.shown_as not in (None, "query_negatives"):
+            if impressions_as not in (None, "query_negatives"):
                 text = "the loss as set takes no candidates of one user alone; use loss=in_batch_softmax or "
                 yield "", f"{text}loss=bpr, or other negatives"
 

@@ -8,9 +8,9 @@ from annotated_types import MinLen
 from pydantic import Field
 from torch import Tensor, nn
 
-from twotower.config.facts import Facts
+from twotower.data.sources.source import Source
 from twotower.negatives.in_batch import RAREST, InBatch
-from twotower.negatives.sampler import NegativeSampler
+from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 
@@ -45,7 +45,12 @@ class Mixed(NegativeSampler):
             """Return those of all parts."""
             return sum(part.num_draws(num_positives) or 0 for part in self.parts.values())
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            num_items: int | None = None,
+            impressions_as: ImpressionsAs | None = None,
+        ) -> Iterator[tuple[str, str]]:
             """Refuse parts that do not draw."""
             for name, part in self.parts.items():
                 if part.num_draws(1) is None or part.max_impressions() or part.refreshed_every():

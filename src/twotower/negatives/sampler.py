@@ -1,7 +1,8 @@
 """What every sampler of negatives receives and returns."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Le
@@ -9,8 +10,12 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
+from twotower.data.sources.source import Source
 from twotower.negatives.negatives import Negatives
 
+ImpressionsAs = Literal["examples", "query_negatives", "nothing"]
+"""How a loss learns from impressions without a click: as examples with the label 0, as further negatives of
+the positives of the same user, or not at all."""
 Draws = Annotated[PositiveInt, Le(1_000_000)]
 """Of a batch."""
 
@@ -51,6 +56,21 @@ class NegativeSampler(Component, nn.Module, ABC):
         def num_ranked(self) -> int:
             """Return how many of each user's first ranks `take` receives."""
             return 0
+
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            num_items: int | None = None,
+            impressions_as: ImpressionsAs | None = None,
+        ) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`.
+
+            Args:
+                data: what the run reads.
+                num_items: of the catalogue.
+                impressions_as: how the loss learns from impressions.
+            """
+            return ()
 
         def build(self, frequencies: Tensor) -> "NegativeSampler":
             """Build the sampler."""

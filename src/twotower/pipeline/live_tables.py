@@ -1,4 +1,4 @@
-"""Live items and users as rows of the tables they belong to."""
+"""Live items and users as rows of the items and users tables."""
 
 import contextlib
 import shutil
@@ -25,35 +25,35 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Grown:
-    """How many live users or items a table took in, had with other values, and had as they are."""
+class TableChanges:
+    """Numbers of live users or items that are new in a table, changed, or equal to its rows."""
 
     added: int = 0
     changed: int = 0
     unchanged: int = 0
 
 
-def grow_table(table: str, puts: Sequence[Put], config: Files, target: Path) -> Grown:
-    """Copy a run's table of "users" or "items", with what was put live in place of what it says.
+def update_table(table: str, puts: Sequence[Put], config: Files, target: Path) -> TableChanges:
+    """Copy a run's table of "users" or "items", and replace or append the rows of live puts.
 
-    A put stands for the whole user or item: columns that it was made without become empty. Columns of the
-    file that training does not read keep their values.
+    A put replaces the whole user or item: columns that it lacks become empty. Columns that training does not
+    read keep their values.
 
     Raises:
-        InputError: a column that was put is none of those that are read, or a value does not fit it.
+        InputError: a put has a column that training does not read, or a value does not fit its column.
     """
     path = config.paths()[table]
     key = config.item_column if table == "items" else config.user_column
     columns = config.features(table)
     kinds = _kinds(path)
     given = {str(id_): (id_, _cells(features, columns, kinds, config, path)) for id_, features in puts}
-    there = _rows_of(path, key, columns, set(given), config)
+    rows = _read_rows(path, key, columns, set(given), config)
     changed = {
         text: given[text][1]
-        for text, row in there.items()
+        for text, row in rows.items()
         if any(not _same(row.get(name), given[text][1][name]) for name in columns)
     }
-    new = [{key: id_, **cells} for text, (id_, cells) in given.items() if text not in there]
+    new = [{key: id_, **cells} for text, (id_, cells) in given.items() if text not in rows]
     with contextlib.ExitStack() as stack:
         source = path
         if changed:
@@ -64,7 +64,7 @@ def grow_table(table: str, puts: Sequence[Put], config: Files, target: Path) -> 
             append_rows(source, target, new, config.separator)
         else:
             shutil.copyfile(source, target)
-    return Grown(len(new), len(changed), len(there) - len(changed))
+    return TableChanges(len(new), len(changed), len(rows) - len(changed))
 
 
 def _kinds(path: Path) -> dict[str, pa.DataType]:
@@ -82,7 +82,7 @@ def _cells(
 ) -> Row:
     if unknown := sorted(set(features) - set(columns)):
         raise InputError(
-            f"{path}: it lacks column {unknown[0]!r}, which was put live; {nearest(unknown[0], columns)}"
+            f"{path}: no column {unknown[0]!r}, which a live item or user has; {nearest(unknown[0], columns)}"
         )
     cells: Row = {}
     for name in columns:
@@ -91,13 +91,14 @@ def _cells(
         except pa.ArrowException as error:
             value = features[name]
             raise InputError(
-                f"{path}: column {name!r} holds {kinds[name]}, and {value!r:.80} was put live ({error!s:.90})"
+                f"{path}: column {name!r} has type {kinds[name]}, but the live value is {value!r:.80} "
+                f"({error!s:.90})"
             ) from error
     return cells
 
 
 def _cell(value: Any, kind: pa.DataType | None, tag_separator: str) -> Any:
-    """Return a value as its column holds such: several as a list, or as one text with separators."""
+    """Return a value in the type of its column; several values are a list, or one text with separators."""
     holds_lists = kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
     if isinstance(value, list) and not holds_lists:
         return tag_separator.join(map(str, value))
@@ -110,8 +111,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _rows_of(path: Path, key: str, columns: Sequence[str], ids: set[str], config: Files) -> dict[str, Row]:
-    """Return the rows of some ids, by their text, as the file has them."""
+def _read_rows(path: Path, key: str, columns: Sequence[str], ids: set[str], config: Files) -> dict[str, Row]:
+    """Return the rows of some ids, by the text of the id."""
     frame = read(path, [key, *columns], config.separator, config.chunk_rows, [key])
     texts = frame[key].astype("str")
     some = texts.isin(ids).to_numpy(dtype=np.bool_)
@@ -119,17 +120,17 @@ def _rows_of(path: Path, key: str, columns: Sequence[str], ids: set[str], config
     return dict(zip(texts[some], records, strict=True))
 
 
-def _same(there: Any, put: Any) -> bool:
-    """Tell whether a table says what was put: text and numbers by their value, nothing by being none."""
-    if _is_number(put) and isinstance(there, str):
+def _same(current: Any, put: Any) -> bool:
+    """Return whether a cell equals a put value; numbers equal their text, and missing values each other."""
+    if _is_number(put) and isinstance(current, str):
         with contextlib.suppress(ValueError):
-            return float(there) == float(put)
-    if hasattr(there, "tolist"):
-        there = there.tolist()
-    if isinstance(there, list) or isinstance(put, list):
-        return bool(there == put)
-    none = _is_missing(there), _is_missing(put)
-    return all(none) if any(none) else bool(there == put)
+            return float(current) == float(put)
+    if hasattr(current, "tolist"):
+        current = current.tolist()
+    if isinstance(current, list) or isinstance(put, list):
+        return bool(current == put)
+    missing = _is_missing(current), _is_missing(put)
+    return all(missing) if any(missing) else bool(current == put)
 
 
 def _is_missing(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A night: live changes into the log, towers trained further, compared with those served, and published."""
+"""The nightly update: export live changes, train further, compare with the served towers, publish."""
 
 import dataclasses
 import json
@@ -15,38 +15,38 @@ from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.run_keys import WARM_START
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import held
-from twotower.pipeline.grown_data import REBUILD_BUNDLE, refresh, refuse_other_towers, warm_start
-from twotower.pipeline.live_export import TABLES, export_live, table_paths, told
-from twotower.pipeline.publish_gate import judge, metric_of
-from twotower.pipeline.served import Served
+from twotower.pipeline.grown_data import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
+from twotower.pipeline.live_export import TABLES, export_live, table_paths
+from twotower.pipeline.publish_gate import evaluate_gate, resolve_metric
+from twotower.pipeline.service_client import ServiceClient
 from twotower.runs.run import Run, run_folder
 
 RECORD = "night.json"
-JUDGED = ("data", "split", "metrics", "console")
-"""Changed settings that the towers that are served are judged by, too."""
-STOPPED = "the service goes on as it did, and the next night begins with what it serves then"
+EVALUATION_KEYS = ("data", "split", "metrics", "console")
+"""Changed settings that also apply to the evaluation of the served towers."""
+STOPPED = "the service is unchanged; the next night starts from the run that it serves then"
 
 
 @dataclass(frozen=True)
 class Night:
-    """What a night is told.
+    """Settings of a nightly update.
 
     Attributes:
-        served: the service.
-        store: its file of live changes.
-        nights: folder of the exports, a new one in it each night.
-        epochs: of the training; see `WarmStart`.
-        replay: share of the old examples; ditto.
-        changes: settings that tonight's training has otherwise than the run that is served, nested.
-        paths: other files than the run's, by "interactions", "users" and "items".
+        service: client of the running service.
+        store: file of the service's live changes.
+        nights: folder of the exports; each night adds a folder.
+        epochs: number of epochs; see `WarmStart`.
+        replay: share of the old examples; see `WarmStart`.
+        changes: nested settings that differ from those of the served run.
+        paths: files that replace those of the run, by "interactions", "users" and "items".
         fill: see `export_live`.
-        metric: that the gate looks at; None for the monitored one.
-        alpha: see `judge`.
-        trusted: packages whose classes the run's files may name.
-        console: what the trainings say.
+        metric: metric of the gate; None: the monitored metric.
+        alpha: see `evaluate_gate`.
+        trusted: packages whose classes the files of the run may name.
+        console: console of the trainings.
     """
 
-    served: Served
+    service: ServiceClient
     store: Path
     nights: Path
     epochs: int
@@ -60,11 +60,11 @@ class Night:
     console: str = "quiet"
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Night":
-        """Read it from the settings of its command."""
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Night":
+        """Return the settings of `twotower nightly`, typed."""
         same = ("epochs", "replay", "changes", "fill", "metric", "alpha", "console")
         return cls(
-            Served.of(settings),
+            ServiceClient.from_settings(settings),
             store=Path(settings["store"]),
             nights=Path(settings["nights"]),
             paths={table: settings[table] for table in TABLES if settings[table]},
@@ -74,79 +74,73 @@ class Night:
 
 
 def nightly(night: Night, say: Callable[[str], object] = print) -> int:
-    """Do a night's work; returns the exit status, `GATE_REFUSED` where the new towers are worse.
+    """Update the service; returns the exit status, `GATE_REFUSED` if the new towers are worse.
 
-    The towers that are served get a bundle on tonight's data too (`rebuild_bundle`), so that both are judged
-    on the same users, targets and catalogue: those of the test window, the newest, which neither was trained
-    on. Where the new ones are refused, or anything fails, the service goes on as it did, and the next night
-    starts from the run that is served; live changes stay in the store.
+    The served towers get a bundle on tonight's data too (`rebuild_bundle`). Both runs are then evaluated on
+    the same users, targets and catalogue: the newest test window, on which neither was trained. If the new
+    towers are refused or a step fails, the service is unchanged. The next night starts from the served run,
+    and live changes stay in the store.
 
     Args:
-        night: what it is told.
-        say: is given each step's line.
+        night: settings.
+        say: called with one line per step.
 
     Raises:
-        InputError: the service cannot be reached, or what `export_live`, `rebuild_bundle` and `warm_start`
-        refuse.
+        InputError: the service cannot be reached, or `export_live`, `rebuild_bundle` or `warm_start` refuses
+            its input.
     """
     with stoppable(lambda: STOPPED), held(night.nights, "night"):
-        run = night.served.run()
+        run = night.service.run()
         say(f"served     {run}")
         old = Run.open(run, night.trusted)
-        metric_of(run, night.metric)  # what cannot be done at the end is told at the beginning
-        changed = _with(old.settings, night.changes)
+        resolve_metric(run, night.metric)  # a wrong metric is an error before the training
+        refuse_other_towers("changes", [f"{key}=" for key in night.changes])
+        changed = {key: _merge(old.settings.get(key), value) for key, value in night.changes.items()}
         out = run_folder(night.nights)
         counts = export_live(old.settings, night.store, out, night.paths, night.fill)
-        say(f"exported   {told(counts, out)}")
+        say(f"exported   {counts.message(out)}")
         changed["data"] = {**changed.get("data", old.settings["data"]), **table_paths(out)}
         changed["console"] = night.console
-        frozen = _trained(run, night, {key: changed[key] for key in JUDGED if key in changed}, None)
-        say(f"refreshed  {frozen}: the towers that are served, on tonight's data")
-        how = {"run": str(run), "epochs": night.epochs, "replay": night.replay}
-        new = _trained(run, night, changed, how)
-        say(f"continued  {new}")
-        verdict = judge(frozen, new, night.metric, night.alpha)
-        say(f"gate       {verdict.told()}")
-        version = night.served.publish(new) if verdict.passed else night.served.version()
-        say(f"{'published' if verdict.passed else 'kept     '}  {version}")
-        facts = {"served": run, "refreshed": frozen, "continued": new}
-        record = {name: str(path) for name, path in facts.items()} | {
+        rebuilt = _new_run(run, night, {key: changed[key] for key in EVALUATION_KEYS if key in changed})
+        say(f"rebuilt    {rebuilt}: the served towers on tonight's data")
+        warm_start_settings = {"run": str(run), "epochs": night.epochs, "replay": night.replay}
+        new = _new_run(run, night, {**changed, WARM_START: warm_start_settings})
+        say(f"trained    {new}")
+        result = evaluate_gate(rebuilt, new, night.metric, night.alpha)
+        say(f"gate       {result.message()}")
+        version = night.service.publish(new) if result.passed else night.service.version()
+        say(f"{'published' if result.passed else 'unchanged'}  {version}")
+        record = {
+            "served": str(run),
+            "rebuilt": str(rebuilt),
+            "trained": str(new),
             "exported": dataclasses.asdict(counts),
-            "gate": dataclasses.asdict(verdict),
+            "gate": dataclasses.asdict(result),
             "version": version,
         }
         write_text_atomically(out / RECORD, json.dumps(record, indent=2) + "\n")
-        return DONE if verdict.passed else GATE_REFUSED
+        return DONE if result.passed else GATE_REFUSED
 
 
-def _trained(run: Path, night: Night, changes: Mapping[str, Any], how: Mapping[str, Any] | None) -> Path:
-    """Go on from a run, or refresh it where nothing says how; return the new run.
+def _new_run(run: Path, night: Night, changes: Mapping[str, Any]) -> Path:
+    """Train the towers of a run further if the changes have a `WarmStart`, else rebuild its bundle.
+
+    Returns:
+        Folder of the new run.
 
     Raises:
-        InputError: its index was rejected, so that there is nothing to publish.
+        InputError: the index of the new run was rejected.
     """
-    folder = run_folder(run.parent, [REBUILD_BUNDLE if how is None else WARM_START])
-    if how is None:
-        status = refresh(run, changes, (), night.trusted, folder=folder)
-    else:
-        status = warm_start(run, {**changes, WARM_START: how}, (), night.trusted, folder=folder)
-    if status != DONE:
+    is_warm_start = WARM_START in changes
+    folder = run_folder(run.parent, [WARM_START if is_warm_start else REBUILD_BUNDLE])
+    start = warm_start if is_warm_start else rebuild_bundle
+    if start(run, changes, (), night.trusted, folder=folder) != DONE:
         reason = rejection(read_manifest(folder / BUNDLE)) or "its index was rejected"
-        raise InputError(f"{folder}: {reason}; nothing is published, set changes.index to another")
+        raise InputError(f"{folder}: {reason}; nothing is published, set changes.index to another index")
     return folder
 
 
-def _with(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the root keys of settings that changes touch, with these, nested, in them.
-
-    Raises:
-        InputError: they would make other towers.
-    """
-    refuse_other_towers("changes", [f"{key}=" for key in changes])
-    return {key: _merged(settings.get(key), value) for key, value in changes.items()}
-
-
-def _merged(before: Any, value: Any) -> Any:
+def _merge(before: Any, value: Any) -> Any:
     if isinstance(before, Mapping) and isinstance(value, Mapping):
-        return {**before, **{key: _merged(before.get(key), each) for key, each in value.items()}}
+        return {**before, **{key: _merge(before.get(key), each) for key, each in value.items()}}
     return value

@@ -1,4 +1,4 @@
-"""The towers of a warm start or a rebuilt bundle, and the ancestry record of the run."""
+"""The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from twotower.pipeline.stages import RunContext, index_model
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
-from twotower.training.parent import Parent, check_leakage, is_new_interaction, read_parent
+from twotower.training.parent import check_leakage, is_new_interaction, read_parent
 from twotower.training.train_context import TrainContext
 from twotower.training.train_towers import TrainedTowers
 from twotower.training.warm_start import count_growth, extend_towers, warm_start
 
 
-def warm_start_of(settings: Mapping[str, Any]) -> WarmStart | None:
-    """Return the settings of a warm start; None without one."""
+def read_warm_start(settings: Mapping[str, Any]) -> WarmStart | None:
+    """Return the `WarmStart` of settings, None without one."""
     return WarmStart.model_validate(settings[WARM_START]) if WARM_START in settings else None
 
 
@@ -39,22 +39,35 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
     )
 
 
-def train_further(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[str, Any]]:
-    """Train the towers of a parent run further, or extend them without training for 0 epochs.
+def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[str, Any]]:
+    """Train the towers of a parent run further, or take them unchanged if `epochs` is 0.
 
     Returns:
-        The towers, and the `ancestry` section of the result.
+        The towers, and the entries of `result.json` on their origin.
     """
     folder = Path(how.run)
     named, config, dataset = _result(folder), job.config, job.dataset
-    parent = read_parent(trainer_of(folder), [*targets(job.run.settings)])
+    parent = read_parent(find_trainer(folder), [*targets(job.run.settings)])
     if how.epochs:
         context = train_context(job)
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, context)
     else:
-        trained = _extend_without_training(job, parent, named)
-        known = dataset.test.history
-        growth = count_growth(parent, dataset, int(is_new_interaction(parent, dataset, known).sum()))
+        check_leakage(parent, dataset, dataset.test, "test")
+        model, training = extend_towers(config, dataset, parent), named.training
+        trained = TrainedTowers(
+            model=model,
+            valid=lambda _: None,
+            epochs=training.epochs or 0,
+            refit=training.refit,
+            seconds=0.0,
+            examples=0,
+            temperature=training.temperature or 1.0,
+            curves={},
+            epoch_steps=0,
+        )
+        growth = count_growth(
+            parent, dataset, int(is_new_interaction(parent, dataset, dataset.test.history).sum())
+        )
     ancestry = Ancestry(
         how="warm_start" if how.epochs else "rebuild_bundle",
         parent=how.run,
@@ -64,48 +77,33 @@ def train_further(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[
         epochs=how.epochs or None,
         replay=how.replay if how.epochs else None,
     )
-    found: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
-    return trained, found if how.epochs else found | {"bundle_rebuilt_from": how.run}
+    origin: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
+    return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}
 
 
-def fitted_on(how: WarmStart, refit: bool) -> str:
-    """Describe the training data of the last phase."""
+def describe_training_data(how: WarmStart, refit: bool) -> str:
+    """Return the interactions of the last phase of a training, in words."""
     if not how.epochs:
-        return f"as {how.run}"
-    window = "train + valid" if refit else "train"
-    return f"new interactions of {window} since {how.run}, and {how.replay:g} of the old"
+        return f"the data of {how.run}"
+    new = f"train{' + valid' if refit else ''}"
+    return (
+        f"interactions of {new} that are new since {how.run}, and a share of {how.replay:g} of the old ones"
+    )
 
 
-def trainer_of(folder: Path) -> Path:
-    """Return the run that trained the towers of a run: the run itself, or the source of its towers.
+def find_trainer(folder: Path) -> Path:
+    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses.
 
     Raises:
-        InputError: a source run is missing.
+        InputError: the result of a run is missing.
     """
     result = _result(folder)
     source = result.training_reused_from or result.bundle_rebuilt_from
-    return folder if source is None else trainer_of(Path(source))
+    return folder if source is None else find_trainer(Path(source))
 
 
 def _result(folder: Path) -> Result:
     result = read_result(folder)
     if result is None:
-        raise InputError(f"{folder}: the parent run is missing, or has not ended")
+        raise InputError(f"{folder}: this run, whose towers are needed, is missing or not finished")
     return result
-
-
-def _extend_without_training(job: RunContext, parent: Parent, named: Result) -> TrainedTowers:
-    check_leakage(parent, job.dataset, job.dataset.test, "test")
-    model = extend_towers(job.config, job.dataset, parent)
-    training = named.training
-    return TrainedTowers(
-        model=model,
-        valid=lambda _: None,
-        epochs=training.epochs or 0,
-        refit=training.refit,
-        seconds=0.0,
-        examples=0,
-        temperature=training.temperature or 1.0,
-        curves={},
-        epoch_steps=0,
-    )

@@ -1,4 +1,4 @@
-"""Whether new towers may take the place of those that are served: a paired test over the same users."""
+"""The gate of a nightly update: a paired test of new towers against the served ones, over the same users."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +19,19 @@ SPLIT = "test/"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How two runs did on the newest window, and whether the new one may be published.
+class GateResult:
+    """Comparison of two runs on the newest test window.
 
     Attributes:
-        metric: of the users' values.
-        old: mean over users of the towers that are served.
-        new: mean over users of the new ones.
-        low: of the 95 % bootstrap interval of new - old.
-        high: of it.
-        p_value: two-sided, of the paired sign-flip test.
-        num_users: that were asked for.
-        num_differing: of these, for whom the two differ.
-        passed: not significantly worse.
+        metric: name of the metric.
+        old: mean over users, served towers.
+        new: mean over users, new towers.
+        low: lower bound of the 95 % bootstrap interval of new - old.
+        high: upper bound.
+        p_value: two-sided p of the paired sign-flip test.
+        num_users: number of test users.
+        num_differing: number of users with different values.
+        passed: whether the new towers are not significantly worse.
     """
 
     metric: str
@@ -44,8 +44,8 @@ class Verdict:
     num_differing: int
     passed: bool
 
-    def told(self) -> str:
-        """Return a line for people."""
+    def message(self) -> str:
+        """Return the result as one line."""
         end = "not significantly worse" if self.passed else "significantly worse"
         return (
             f"{self.metric} {self.old:.4f} -> {self.new:.4f}, difference {self.new - self.old:+.4f} "
@@ -54,27 +54,28 @@ class Verdict:
         )
 
 
-def judge(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) -> Verdict:
-    """Compare two runs over the users of the test window, which neither was trained on.
+def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) -> GateResult:
+    """Compare two runs over the users of the test window, on which neither was trained.
 
-    The new towers are refused where their mean is on the worse side and p is below alpha: a paired test by
-    flipping the signs of the users' differences, two-sided (Smucker et al. 2007; see `reports.compare`).
+    The new towers are refused if their mean is worse and p is below alpha. The test is a two-sided paired
+    sign-flip test of the users' differences.
 
     Args:
-        old: run of the towers that are served, with the data of the new one.
-        new: run of the others.
-        metric: column of the users' values; None for the one that the training monitors.
-        alpha: how sure the test must be to refuse.
+        old: run of the served towers on the data of the new run.
+        new: run of the new towers.
+        metric: column of the per-user values; None: the metric that the training monitors.
+        alpha: significance level of a refusal.
 
     Raises:
-        InputError: one of them has not ended, they were judged on different data, or have no such values.
+        InputError: a run is not finished, the runs have different data, or lack values of the metric.
+
+    Reference: Smucker et al. 2007, "A comparison of statistical significance tests for information retrieval
+    evaluation".
     """
     results = [_result(run) for run in (old, new)]
     if results[0].data.fingerprint != results[1].data.fingerprint:
-        raise InputError(
-            f"{old} and {new}: judged on different data, so nothing can be said of their difference"
-        )
-    metric, higher = metric_of(new, metric)
+        raise InputError(f"{old} and {new}: evaluated on different data, so they cannot be compared")
+    metric, higher = resolve_metric(new, metric)
     users, values = zip(*(_values(run, metric) for run in (old, new)), strict=True)
     if reason := other_users(*users):
         raise InputError(f"{new}: {reason} than {old}")
@@ -86,22 +87,26 @@ def judge(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) 
     is_worse = after < before if higher else after > before
     differing = int((table[0] != table[1]).sum())
     passed = not (is_worse and p_value < alpha)
-    return Verdict(metric, before, after, low, high, p_value, table.shape[1], differing, passed)
+    return GateResult(metric, before, after, low, high, p_value, table.shape[1], differing, passed)
 
 
-def metric_of(run: Path, metric: str | None) -> tuple[str, bool]:
-    """Return the metric that a gate looks at, and which way is better; None is the one of the training.
+def resolve_metric(run: Path, metric: str | None) -> tuple[str, bool]:
+    """Return the metric of the gate and whether higher is better; None: the monitored metric.
 
     Raises:
-        InputError: the users of the run have no such value, or none of its values is better than another.
+        InputError: the run has no per-user values of the metric, or the metric has no preferred direction.
     """
     result = _result(run)
-    metric = metric or _monitored(run)
+    if metric is None:
+        trainer: Any = Run.open(run, None).settings.get("trainer", {})
+        metric = str(trainer.get("monitor", "")).rpartition("/")[2]
     higher = result.higher_is_better.get(name_of(f"{SPLIT}{metric}"))
     if higher is None or f"{SPLIT}{metric}" not in result.metrics:
         names = {key.removeprefix(SPLIT): name_of(key) for key in result.metrics if key.startswith(SPLIT)}
         better = {key for key, name in names.items() if result.higher_is_better.get(name) is not None}
-        raise InputError(f"metric={metric}: none of {run} that is better or worse; {nearest(metric, better)}")
+        raise InputError(
+            f"metric={metric}: {run} has no such metric with a preferred direction; {nearest(metric, better)}"
+        )
     _values(run, metric)
     return metric, higher
 
@@ -116,10 +121,5 @@ def _values(run: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
 def _result(run: Path) -> Result:
     result = read_result(run)
     if result is None or not result.finished:
-        raise InputError(f"{run}: this run has not ended, so nothing can be said of it")
+        raise InputError(f"{run}: this run is not finished")
     return result
-
-
-def _monitored(run: Path) -> str:
-    trainer: Any = Run.open(run, None).settings.get("trainer", {})
-    return str(trainer.get("monitor", "")).rpartition("/")[2]

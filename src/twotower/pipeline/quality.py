@@ -75,7 +75,7 @@ def quality_of(job: RunContext, source: Path, before: Result) -> Quality | None:
     try:
         per_user = pd.read_parquet(source / PER_USER, page_checksum_verification=True)
     except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
-        LOG.warning("warning: %s is damaged (%s); its figures are computed again", source / PER_USER, error)
+        LOG.warning("%s is damaged (%s); its figures are computed again", source / PER_USER, error)
         return None
     job.run.copy_table(source, PER_USER_BASELINES)
     names = map(str, per_user.columns)
@@ -125,7 +125,7 @@ def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, Baselin
     skipped = valid.skipped | test.skipped
     if late := [*valid.out_of_time, *test.out_of_time]:
         LOG.warning(
-            "warning: baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
+            "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
             "('~baselines.%s')",
             *(minutes, ", ".join(late), late[0]),
         )

@@ -1,4 +1,4 @@
-"""A run once more, and whether it came out the same, bit for bit."""
+"""Repeat a run and compare it bit by bit."""
 
 import sys
 from collections.abc import Collection, Mapping
@@ -11,7 +11,6 @@ from twotower.files.atomic import sha256_of_file
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.train_run import train
 from twotower.reports.console.choose import make_console
-from twotower.reports.console.console import Console
 from twotower.runs.fingerprint import changed_keys
 from twotower.runs.provenance import provenance, versions
 from twotower.runs.result import Result, describe_status, read_result, write_result
@@ -22,29 +21,32 @@ EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_embeddings.npy")
 
 
 def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | None = None) -> int:
-    """Train a run again from its settings, beside it, and compare the two; returns the exit status.
+    """Train a run again from its settings, in a new folder, and compare the two; returns the exit status.
 
     Args:
         source: folder of the run.
-        trusted_packages: whose classes its file of settings may name.
-        console: instead of the run's.
+        trusted_packages: packages whose classes the settings may name.
+        console: console mode; None: that of the run.
 
     Raises:
-        InputError: there is no run that ended well, or its settings no longer pass the checks.
+        InputError: the run is not finished, or its settings are no longer valid.
     """
     old = Run.open(source, trusted_packages)
     before = read_result(source)
     if before is None or not before.finished:
         raise InputError(
-            f"rerun={source}: this run {describe_status(before)}; only a run that ended well can be repeated"
+            f"rerun={source}: this run {describe_status(before)}; only a finished run can be repeated"
         )
     settings = old.settings | {"reuse": False} | ({} if console is None else {"console": console})
     raise_problems(problems_of(settings), f"{source}/config.yaml")
     screen = make_console(settings["console"])
-    _use_threads(before)
+    if threads := before.provenance.machine.get("threads"):
+        import torch
+
+        torch.set_num_threads(threads)
     changed = differences(before, Provenance(**provenance()), versions())
     for line in changed:
-        screen.say(f"differs from then: {line}")
+        screen.say(f"changed since the run: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
     train(settings, folder, old.overrides, keep_after_input_error=False)
     after = read_result(folder)
@@ -55,67 +57,55 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
         names = changed_keys(before.data.feature_files, after.data.feature_files)
         changed.append(f"features: the content of the files that {names} read")
     unequal = not_reproduced(before, after, source, folder)
-    told = after.update(rerun_of=str(source), reproduced=not unequal, changed_since=changed)
-    write_result(folder, told)
-    _tell(screen, len(after.metrics), unequal, changed)
-    return FAILED if unequal else DONE
+    write_result(folder, after.update(rerun_of=str(source), reproduced=not unequal, changed_since=changed))
+    if not unequal:
+        screen.say(f"repeated: all {len(after.metrics)} metrics and the towers are identical, bit for bit")
+        return DONE
+    print(f"not repeated: {len(unequal)} differ, such as {unequal[0]}", file=sys.stderr)
+    print(
+        f"changed since the run: {'; '.join(changed) or 'no known cause; please report it'}", file=sys.stderr
+    )
+    return FAILED
 
 
 def differences(before: Result, now: Provenance, versions: Mapping[str, str]) -> list[str]:
-    """Say which of code, versions and machine are not what they were.
+    """Return the differences in code, versions and machine between a run and this process.
 
     Args:
-        before: the run's result.
-        now: the provenance of this process.
-        versions: its.
+        before: result of the run.
+        now: provenance of this process.
+        versions: versions of this process.
     """
     then = before.provenance
-    found = []
+    changed = []
     if then.code.get("fingerprint") != now.code["fingerprint"]:
-        commits = [place.code.get("commit") or "unknown" for place in (then, now)]
-        found.append(f"code: commit {commits[0][:10]} then, {commits[1][:10]} now, or files changed since")
+        commits = [each.code.get("commit") or "unknown" for each in (then, now)]
+        changed.append(f"code: commit {commits[0][:10]}, now {commits[1][:10]}, or uncommitted changes")
     for what, old, new in (
         ("versions", before.versions, versions),
         ("machine", then.machine, now.machine),
     ):
-        found += [
-            f"{what}: {key} {old.get(key)} then, {new.get(key)} now"
+        changed += [
+            f"{what}: {key} {old.get(key)}, now {new.get(key)}"
             for key in sorted(old.keys() | new.keys())
             if old.get(key) != new.get(key)
         ]
-    return found
+    return changed
 
 
 def not_reproduced(before: Result, after: Result, source: Path, folder: Path) -> list[str]:
-    """Return the metrics that are not equal to the last bit, and the files of towers that are not."""
+    """Return the metrics and the files of towers that are not equal to the last bit."""
     keys = set(after.metrics)
-    if before.training_reused_from is None:  # else some are of the run that it took towers from
+    if before.training_reused_from is None:  # else some metrics are those of another run
         keys |= before.metrics.keys()
     unequal = [
-        f"{key}: {before.metrics.get(key)} then, {after.metrics.get(key)} now"
+        f"{key}: {before.metrics.get(key)}, now {after.metrics.get(key)}"
         for key in sorted(keys)
         if before.metrics.get(key) != after.metrics.get(key)
     ]
     both = [name for name in EXACT_FILES if (source / name).is_file() and (folder / name).is_file()]
     return unequal + [
-        f"{name}: other bytes"
+        f"{name}: different bytes"
         for name in both
         if sha256_of_file(source / name) != sha256_of_file(folder / name)
     ]
-
-
-def _use_threads(before: Result) -> None:
-    import torch
-
-    threads = before.provenance.machine.get("threads")
-    if threads:
-        torch.set_num_threads(threads)
-
-
-def _tell(console: Console, num_metrics: int, unequal: list[str], changed: list[str]) -> None:
-    if not unequal:
-        console.say(f"repeated: all {num_metrics} metrics and the towers are identical, bit for bit")
-        return
-    print(f"not repeated: {len(unequal)} differ, such as {unequal[0]}", file=sys.stderr)
-    why = "; ".join(changed) or "nothing known: please report this"
-    print(f"what differs from then: {why}", file=sys.stderr)

@@ -1,27 +1,34 @@
 """All settings of a run, typed; built from once, asked before anything is read."""
 
-import contextlib
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self, cast
 
 from pydantic import PrivateAttr
 
-from twotower.config.component import Component, Config
-from twotower.config.facts import Facts
 from twotower.config.problems import Problem
 from twotower.config.reading import read
 from twotower.config.run_keys import WARM_START, RunKeys, WarmStartKey
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.evaluation.baselines.baseline import Baselines
+from twotower.evaluation.baselines.baseline import Baseline, Baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import name_of
+from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
+from twotower.losses.loss import Loss
+from twotower.negatives.sampler import NegativeSampler
 from twotower.runs.folder_name import problems_of_place
 from twotower.serving.walkthrough import Walkthrough
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.new_items.new_items import NewItems
+from twotower.towers.tower import Tower
+from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.training.objectives.objective import Objective
+from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.trackers.tracker import Tracker
-from twotower.training.training_config import TrainingConfig
+from twotower.training.trainer import TrainerChoice
+from twotower.training.training_config import FeaturesConfig, TrainingConfig
 
 
 class RunConfig(RunKeys, TrainingConfig):
@@ -54,28 +61,70 @@ class RunConfig(RunKeys, TrainingConfig):
         """What was typed."""
         return self._overrides
 
-    def between(self, num_items: int | None = None, whole: bool = True) -> Iterator[Problem]:
-        """Yield what is wrong with the choices together: each is asked, with what is known of the others.
+    def between(self, num_items: int | None = None) -> Iterator[Problem]:
+        """Yield what is wrong with the choices together; fields that could not be read count as not known.
 
         Args:
-            num_items: of the catalogue, once it is known for sure.
-            whole: whether all fields are there; otherwise what cannot be known without the others is not.
+            num_items: of the catalogue, once the data is read.
         """
-        facts = self._facts(num_items, whole)
-        with _unless(whole):
+        data: Source.Config | None = getattr(self, "data", None)
+        history: HistoryEncoder.Config | None = getattr(self, "history", None)
+        item_bias: ItemBias.Config | None = getattr(self, "item_bias", None)
+        negatives: NegativeSampler.Config | None = getattr(self, "negatives", None)
+        loss: Loss.Config | None = getattr(self, "loss", None)
+        objective: Objective.Config | None = getattr(self, "objective", None)
+        metrics: Evaluator.Config | None = getattr(self, "metrics", None)
+        embedding_dim: int | None = getattr(self, "embedding_dim", None)
+        features: FeaturesConfig | None = getattr(self, "features", None)
+        towers = self if all(hasattr(self, name) for name in TwoTowerConfig.model_fields) else None
+        if num_items is None and data is not None:
+            num_items = data.catalogue_size()
+        columns = None if data is None else data.columns()
+        blocks = self.block_names() if history is not None and features is not None else {}
+        is_sparse = history is not None and features is not None and item_bias is not None
+        sparse = self.sparse_keys() if is_sparse else ()
+        if embedding_dim is not None and is_sparse:
             yield from (Problem(key, message) for key, message in self.input_problems())
-        for key, choice in choices_of(self, RunConfig):
-            for field, message in choice.problems(dataclasses.replace(facts, key=key)):
+        for key, choice in self.choices():
+            if key.partition(".")[0] not in RunConfig.model_fields:  # of a sweep, which checks its own
+                continue
+            match choice:
+                case Split.Config() | HistoryEncoder.Config():
+                    found = choice.problems(data)
+                case Feature.Config():
+                    _, side, name = key.split(".", 2)
+                    table = None if columns is None else columns.get(TABLES[side], set())
+                    found = choice.problems(FeaturePlace(cast("Side", side), name, data, table))
+                case Tower.Config():
+                    found = choice.problems(blocks.get(key))
+                case ItemBias.Config():
+                    found = choice.problems(data, None if loss is None else loss.scoring().learns_temperature)
+                case NewItems.Config():
+                    found = choice.problems(item_bias)
+                case NegativeSampler.Config():
+                    found = choice.problems(data, num_items, None if loss is None else loss.impressions)
+                case Loss.Config():
+                    found = choice.problems(
+                        towers, negatives, None if objective is None else objective.batch_size
+                    )
+                case Objective.Config():
+                    found = choice.problems(data, history, negatives)
+                case OptimizerChoice.Config():
+                    found = choice.problems(sparse)
+                case TrainerChoice.Config():
+                    found = choice.problems(data, None if metrics is None else _logged(metrics), sparse)
+                case Index.Config():
+                    found = choice.problems(embedding_dim, num_items)
+                case Evaluator.Config():
+                    found = choice.problems(num_items)
+                case Baseline.Config():
+                    found = choice.problems(key, data)
+                case Walkthrough.Config():
+                    found = choice.problems(columns)
+                case _:
+                    found = choice.problems()
+            for field, message in found:
                 yield Problem(f"{key}.{field}" if field else key, message)
-
-    def _facts(self, num_items: int | None, whole: bool) -> Facts:
-        known: dict[str, Any] = {}
-        for name, tell in FACTS.items():
-            with _unless(whole):
-                known[name] = tell(self)
-        if num_items is not None:
-            known["num_items"] = num_items
-        return Facts(**known)
 
 
 class WarmStartRunConfig(RunConfig, WarmStartKey):
@@ -85,74 +134,9 @@ class WarmStartRunConfig(RunConfig, WarmStartKey):
 def problems_of(settings: Mapping[str, Any]) -> list[Problem]:
     """Find every mistake in the settings of a run, each alone and all together."""
     config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
-    return [*found, *problems_of_place(settings), *config.between(whole=not found)]
+    return [*found, *problems_of_place(settings), *config.between()]
 
 
-def _unless(whole: bool) -> contextlib.AbstractContextManager[None]:
-    """Let it pass that a field is not there, where some are known to be at fault."""
-    return contextlib.nullcontext() if whole else contextlib.suppress(AttributeError)
-
-
-def _logged(config: RunConfig) -> dict[str, bool | None]:
-    ways = config.metrics.higher_is_better()
-    return {f"valid/{key}": ways[name_of(key)] for key in config.metrics.keys()}  # noqa: SIM118
-
-
-def _sparse(config: RunConfig) -> tuple[str, ...]:
-    features = config.features
-    sides = {"user": features.user, "item": features.item, "context": features.context}
-    found = [
-        f"features.{side}.{name}"
-        for side, of_side in sides.items()
-        for name, feature in of_side.items()
-        if feature.gives_sparse_gradients
-    ]
-    found += ["history"] if config.history.gives_sparse_gradients else []
-    found += ["item_bias"] if config.item_bias.gives_sparse_gradients else []
-    return tuple(f"{key}.sparse" for key in found)
-
-
-FACTS: dict[str, Callable[[RunConfig], Any]] = {
-    "embedding_dim": lambda config: config.embedding_dim,
-    "num_items": lambda config: config.data.catalogue_size(),
-    "columns": lambda config: config.data.columns(),
-    "gives_split": lambda config: config.data.gives_split(),
-    "has_times": lambda config: config.data.has_times(),
-    "gives_negatives": lambda config: config.data.gives_negatives(),
-    "events": lambda config: config.data.events_of_histories(),
-    "every_position": lambda config: config.history.gives_every_position,
-    "blocks": lambda config: config.block_names(),
-    "provided": lambda config: config.provides() | config.negatives.provides,
-    "remedies": lambda config: config.remedies(),
-    "negatives": lambda config: config.negatives.owner.__name__,
-    "num_draws": lambda config: config.negatives.num_draws(config.objective.batch_size),
-    "shown_as": lambda config: config.loss.impressions or "",
-    "num_shown": lambda config: config.negatives.max_impressions(),
-    "has_fixed_temperature": lambda config: not config.loss.scoring().learns_temperature,
-    "logged": _logged,
-    "sparse": _sparse,
-}
-
-
-def choices_of(
-    settings: Config, kind: type[Config] | None = None, prefix: str = ""
-) -> Iterator[tuple[str, Config]]:
-    """Yield the key and the settings of every choice, however deep.
-
-    Args:
-        settings: that hold choices.
-        kind: whose fields are looked at; None for all that the settings have.
-        prefix: of the keys.
-    """
-    fields = (kind or type(settings)).model_fields
-    values: Mapping[str, Any] = {name: getattr(settings, name) for name in fields if hasattr(settings, name)}
-    values = {**values, **(settings.model_extra or {})}
-    waiting = [(f"{prefix}{name}", value) for name, value in values.items()]
-    while waiting:
-        key, value = waiting.pop(0)
-        if isinstance(value, Mapping):
-            waiting = [(f"{key}.{name}", each) for name, each in value.items()] + waiting
-        elif isinstance(value, Config):
-            if isinstance(value, Component.Config):
-                yield key, value
-            yield from choices_of(value, prefix=f"{key}.")
+def _logged(metrics: Evaluator.Config) -> dict[str, bool | None]:
+    ways = metrics.higher_is_better()
+    return {f"valid/{key}": ways[name_of(key)] for key in metrics.keys()}  # noqa: SIM118

@@ -36,5 +36,5 @@ def run_walkthrough(
         retriever = Retriever.open(run.folder / "bundle", list(targets(run.settings)))
         steps.extend(walkthrough.build().steps(retriever, curves, users))
     except InputError as error:
-        LOG.warning("warning: walkthrough: %s", error)
+        LOG.warning("walkthrough: %s", error)
     return steps

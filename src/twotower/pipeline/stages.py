@@ -1,4 +1,4 @@
-"""The stages that the jobs have in common, and what each has at hand."""
+"""Stages of runs: open, index, write the bundle, finish."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
-from twotower.runs.detectable_difference import DetectableDifference, measure_detectable_difference
+from twotower.runs.detectable_difference import measure_detectable_difference
 from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
@@ -47,7 +47,7 @@ LOG = logging.getLogger("twotower")
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a job has at hand, from when its data is there."""
+    """A run in progress, with its typed settings and its data set."""
 
     run: Run
     config: RunConfig
@@ -60,12 +60,15 @@ class RunContext:
 
 @contextlib.contextmanager
 def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iterator[RunContext]:
-    """Own a run's folder, load and split its data, print the audit, check what depends on the catalogue.
+    """Lock a run's folder, load and split its data, print the audit, and check what depends on the data.
 
     Args:
-        run: is told what it is.
-        before: the result of the run whose towers are used; the data must be what they were trained on.
+        run: the run; its result gets settings and data.
+        before: result of the run whose towers are used; None: towers are trained.
         remedy: see `Run.recorded`.
+
+    Raises:
+        InputError: the data is not that of `before`, or the settings do not fit the data.
     """
     config = RunConfig.of(run.settings)
     console = make_console(config.console)
@@ -83,37 +86,37 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
         )
         if before is not None and before.data.fingerprint != dataset.fingerprint:
             raise InputError(
-                "data: not what these towers were trained on (content or split has changed, or the run is of "
-                "an earlier version), so rows could name other items; bring the data back, or train again"
+                "data: not what these towers were trained on: content or split has changed, so rows could "
+                "name other items; restore the data, or train again"
             )
         if before is not None and before.data.feature_files != dataset.feature_files:
             changed = changed_keys(before.data.feature_files, dataset.feature_files)
             raise InputError(
-                f"features.{changed}: a file that it reads is not the one that these towers were trained on; "
-                "bring the file back, or train again"
+                f"features.{changed}: its file has changed since these towers were trained; restore the "
+                "file, or train again"
             )
         if WARNING in dataset.audit:
-            LOG.warning("warning: %s", dataset.audit[WARNING])
+            LOG.warning("%s", dataset.audit[WARNING])
         for warning in warnings_of(config, dataset) if before is None else ():
-            LOG.warning("warning: %s", warning)
+            LOG.warning("%s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
-        if holds_items_out(dataset):  # so there will be an index without them, too
+        if holds_items_out(dataset):  # cold start builds an index without these items, too
             sizes.append(len(np.unique(dataset.train_and_valid.items)))
         for num_items in sizes:
-            found = config.between(num_items)
-            # Where nothing is trained, other metrics need not hold the one that chose the epoch.
-            raise_problems(each for each in found if before is None or each.key != "trainer.monitor")
-        ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
+            # Without training, the metrics need not contain the monitored one.
+            problems = config.between(num_items)
+            raise_problems(each for each in problems if before is None or each.key != "trainer.monitor")
+        directions = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
         run.partial_result = run.partial_result.update(
-            data=sections.data_record(dataset, seen_filter), higher_is_better=ways
+            data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )
         yield RunContext(run, config, board, tracker, console, dataset, config.metrics.build())
 
 
 def refuse_changed_files(job: RunContext) -> None:
-    """Refuse to go on where a file that a feature reads has changed since the job hashed it.
+    """Refuse files of features that changed during the run.
 
     Raises:
         InputError: names the feature.
@@ -121,11 +124,11 @@ def refuse_changed_files(job: RunContext) -> None:
     now = job.config.features.with_files(job.dataset).feature_files
     if now != job.dataset.feature_files:
         changed = changed_keys(job.dataset.feature_files, now)
-        raise InputError(f"features.{changed}: a file that it reads changed during the run; run again")
+        raise InputError(f"features.{changed}: its file changed during the run; run again")
 
 
 def needs_of(features: FeaturesConfig) -> Needs:
-    """Return what the features of a configuration need of the tables."""
+    """Return a function that checks the columns of a table for the features."""
 
     def needs(table: str, frame: pd.DataFrame, source_path: str) -> list[str]:
         choices = {"users": features.user, "items": features.item, "context": features.context}[table]
@@ -135,7 +138,7 @@ def needs_of(features: FeaturesConfig) -> Needs:
 
 
 def holds_items_out(dataset: RetrievalDataset) -> bool:
-    """Tell whether the split keeps items from training, as `split=item_cold` does."""
+    """Return whether the split holds items out of training, as `split=item_cold` does."""
     return bool(dataset.audit.get("held_out_items"))
 
 
@@ -143,15 +146,15 @@ def index_model(job: RunContext, model: TwoTower) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(job.dataset.train, len(job.dataset.items))
     config = job.config
-    cuts = config.loss.scoring().truncations(config.embedding_dim)
-    return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, cuts)
+    truncations = config.loss.scoring().truncations(config.embedding_dim)
+    return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, truncations)
 
 
 def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
     """Write the bundle."""
     dataset = job.dataset
     bundle = job.run.folder / "bundle"
-    if bundle.exists():  # of an earlier process that ended before it could say so
+    if bundle.exists():  # written by a process that was killed before it wrote the result
         shutil.rmtree(bundle)
     write_bundle(
         bundle,
@@ -161,28 +164,29 @@ def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
         index=indexed.index,
         item_embeddings=indexed.vectors,
         dataset=dataset,
-        **_known_in_service(job),
+        **_bundle_histories(job),
         index_report=indexed.report.to_dict(),
     )
 
 
 def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
-    """Record and show everything once the bundle is there; returns the exit status."""
+    """Run the walkthrough, write the result and print it; returns the exit status."""
     report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
     steps = run_walkthrough(job.config.walkthrough, job.run, result.get("curves", {}), dataset.user_table)
-    told = [{"step": step.name, **step.fields} for step in steps]
-    status = finalize(job, {**result, "index": report} | ({"walkthrough": told} if told else {}))
+    answers = [{"step": step.name, **step.fields} for step in steps]
+    status = finalize(job, {**result, "index": report} | ({"walkthrough": answers} if answers else {}))
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
     return status
 
 
-def _known_in_service(job: RunContext) -> dict[str, Any]:
-    """Return the histories of a bundle and the time of its requests: what its figures were measured with.
+def _bundle_histories(job: RunContext) -> dict[str, Any]:
+    """Return the histories of a bundle and the time of its requests.
 
-    A run that goes on from another is made to be served at once, so its bundle knows the test window too.
+    A first training keeps those of the test metrics. The bundle of a warm start or of `rebuild_bundle` is for
+    immediate use, so its histories contain the test window too.
     """
     dataset = job.dataset
     if WARM_START not in job.run.settings or dataset.open_whole is None:
@@ -199,36 +203,24 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     ok = result["index"]["ok"]
     run = job.run
     final = sections.ended(run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result)
-    warn_if_worse_than_baseline(job, final)
-    if (found := measure_detectable_difference(run.folder, final)) is not None:
-        final = final.update(detectable=found.plain())
-        log_detectable_difference(found)
+    if (worse := worse_than_baseline(final)) is not None:
+        baseline = job.config.baselines.by_name.get(worse.baseline)
+        advice = "" if baseline is None else baseline.suggestion()
+        LOG.warning("%s; try %s", worse, suggestion(advice, run.settings))
+    if (detectable := measure_detectable_difference(run.folder, final)) is not None:
+        final = final.update(detectable=detectable.plain())
+        if detectable.is_too_large:
+            what = "best baseline's figure" if detectable.baseline else "figure"
+            remedy = "make the test split larger (split.test, split.share) before comparing models on it"
+            LOG.warning("%s, more than a third of the %s: %s", detectable, what, remedy)
+        else:
+            LOG.info("%s", detectable)
     report_result(job, final)
     return DONE if ok else INDEX_REJECTED
 
 
-def warn_if_worse_than_baseline(job: RunContext, result: Result) -> None:
-    """Say it where a baseline is ahead of the towers on the validation split, and what to try."""
-    found = worse_than_baseline(result)
-    if found is None:
-        return
-    baseline = job.config.baselines.by_name.get(found.baseline)
-    lesson = "" if baseline is None else baseline.suggestion()
-    LOG.warning("warning: %s; try %s", found, suggestion(lesson, job.run.settings))
-
-
-def log_detectable_difference(found: DetectableDifference) -> None:
-    """Log what difference the test users can show, as a warning where that is too large to compare models."""
-    if found.is_too_large:
-        whose = "best baseline's figure" if found.baseline else "figure"
-        remedy = "make the test split larger (split.test, split.share) before comparing models on it"
-        LOG.warning("warning: %s, more than a third of the %s: %s", found, whose, remedy)
-    else:
-        LOG.info("%s", found)
-
-
 def report_result(job: RunContext, result: Result) -> None:
-    """Record how a run ended, and show it."""
+    """Write the result of a run, log it to the trackers, and print it."""
     result = result.update(warnings=job.run.warnings) if job.run.warnings else result
     job.board.result(result)
     job.tracker.status = result.status

@@ -10,7 +10,12 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WARM_START
-from twotower.pipeline.parent_towers import fitted_on, train_context, train_further, warm_start_of
+from twotower.pipeline.parent_towers import (
+    continue_training,
+    describe_training_data,
+    read_warm_start,
+    train_context,
+)
 from twotower.pipeline.quality import (
     Quality,
     evaluate_baselines,
@@ -100,13 +105,13 @@ def resume(
 
 def _train(run: Run, watch: EpochCallback | None) -> int:
     with open_run(run) as job:
-        source, how = trained_by(job), warm_start_of(run.settings)
+        source, how = trained_by(job), read_warm_start(run.settings)
         ancestry: dict[str, Any] = {}
         try:
             if how is None:
                 trained = _trained(job, source, watch)
             else:
-                trained, ancestry = train_further(job, how)
+                trained, ancestry = continue_training(job, how)
         except TrialPruned as pruned:
             training = sections.training_record(run.settings, pruned.epochs, False)
             curves = dict(pruned.curves)
@@ -125,7 +130,7 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
         indexed = trained.indexed or index_model(job, trained.model)
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
         if how is not None:
-            training["fitted_on"] = fitted_on(how, trained.refit)
+            training["fitted_on"] = describe_training_data(how, trained.refit)
         result: dict[str, Any] = {
             **ancestry,
             "training": training
@@ -175,7 +180,7 @@ def known_quality(job: RunContext, source: Path | None) -> Quality | None:
     try:
         before = read_result(source)
     except InputError as error:
-        LOG.warning("warning: %s; its figures are computed again", error)
+        LOG.warning("%s; its figures are computed again", error)
         return None
     if before is None or not before.finished:
         return None

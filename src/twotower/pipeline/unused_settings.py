@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.features.feature import Feature
-from twotower.pipeline.run_config import RunConfig, choices_of
+from twotower.pipeline.run_config import RunConfig
 
 SIDES = {"user": "user_tower", "context": "user_tower", "item": "item_tower"}
 """Side of the features -> the tower that may read them."""
@@ -76,7 +76,7 @@ def _unread_columns(config: RunConfig, dataset: RetrievalDataset) -> Iterator[st
 
 
 def _unused_settings(config: RunConfig) -> Iterator[str]:
-    for key, choice in choices_of(config):
+    for key, choice in config.choices():
         for field, remedy in choice.unused():
             yield f"{key}.{field}: no effect; {remedy}"
     if not config.baselines.by_name and "minutes" in config.baselines.model_fields_set:

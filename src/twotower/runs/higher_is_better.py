@@ -33,12 +33,6 @@ FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | 
 OF_COLD_START = "cold_start/"
 """Prefix of recall on items that were held out of training."""
 
-WITHOUT_RECORD: dict[str, bool | None] = {
-    **dict.fromkeys(("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "coverage"), True),
-    "gini": False,
-}
-"""Metrics of results that do not record a direction."""
-
 
 def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = ()) -> bool | None:
     """Return whether higher values of a figure are better; None if it has no direction or it is unknown.
@@ -53,7 +47,5 @@ def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = (
     if key.startswith(OF_COLD_START):
         return True
     name = name_of(key)
-    said = [found[name] for found in recorded if name in found]
-    if not said:
-        return WITHOUT_RECORD.get(name)
-    return next((way for way in (True, False) if all(each is way for each in said)), None)
+    directions = {metrics[name] for metrics in recorded if name in metrics}
+    return directions.pop() if len(directions) == 1 else None

@@ -69,8 +69,7 @@ def machine() -> dict[str, Any]:
 
 def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
     """Return a SHA-256 over the evaluation: its settings and its code."""
-    measured = ("metrics", "baselines", "new_items")  # runs of earlier versions have no choice of the last
-    measuring = {key: settings[key] for key in measured if key in settings}
+    measuring = {key: settings[key] for key in ("metrics", "baselines", "new_items")}
     code = code_fingerprint([*EVALUATION, *_modules_of(measuring)])
     return fingerprint_of([measuring, code])
 

@@ -16,6 +16,8 @@ from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, high
 from twotower.runs.result_parts import Ancestry, Data, Provenance, ResultPart, Training
 from twotower.runs.run_files import CONFIG, RESULT, refuse_no_run
 
+FORMAT_VERSION = 2
+"""Stored as `format_version`; other versions are refused."""
 Status = Literal["ok", "index_rejected", "failed", "pruned"]
 VALID, BEST_VALID = "valid/", "best_valid/"
 TEST, TEST_EXACT = "test", "test_exact"
@@ -210,10 +212,20 @@ def open_result(folder: Path) -> Result:
 
 
 def load_result(path: Path) -> Result:
-    """Read a `result.json`. Raises ValueError: the file is damaged."""
+    """Read a `result.json`.
+
+    Raises:
+        InputError: another version of twotower wrote the file.
+        ValueError: the file is damaged.
+    """
     content = load_json(path)
     if not isinstance(content, dict) or "status" not in content:
         raise ValueError("it has no status")
+    if (version := content.pop("format_version", None)) != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
+            "only. Train again (twotower train), or use the version of twotower that wrote the run"
+        )
     try:
         return Result(**content)
     except ValidationError as error:
@@ -222,12 +234,18 @@ def load_result(path: Path) -> Result:
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read a run's `result.json`; None if the run has not ended. Raises InputError: the file is damaged."""
+    """Read a run's `result.json`; None if the run has not ended.
+
+    Raises:
+        InputError: the file is damaged, or another version of twotower wrote it.
+    """
     path = folder / RESULT
     if not path.is_file():
         return None
     try:
         return load_result(path)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(
             f"{path}: damaged ({error}); delete this file, and resume={folder} continues "
@@ -245,7 +263,8 @@ def read_result_or_failure(folder: Path) -> Result | None:
 
 def write_result(folder: Path, result: Result) -> None:
     """Write a run's `result.json` atomically."""
-    write_text_atomically(folder / RESULT, json.dumps(result.plain(), indent=2, allow_nan=False))
+    content = {"format_version": FORMAT_VERSION} | result.plain()
+    write_text_atomically(folder / RESULT, json.dumps(content, indent=2, allow_nan=False))
 
 
 def describe_status(result: Result | None) -> str:

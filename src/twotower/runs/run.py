@@ -186,7 +186,7 @@ class _WarningCollector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info is None:
-            self.warnings.append(record.getMessage().removeprefix("warning: "))
+            self.warnings.append(record.getMessage())
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from twotower.config.facts import Facts
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.serving.live_items import Floats, LiveItems, Rows
@@ -95,8 +94,7 @@ def fresh_index(
     there are cells, or items.
     """
     config = Index.Config.model_validate(spec)
-    sizes = Facts(embedding_dim=vectors.shape[1], num_items=len(rows))
-    if len(rows) < config.min_items or any(config.problems(sizes)):
+    if len(rows) < config.min_items or any(config.problems(vectors.shape[1], len(rows))):
         config = FlatIP.Config()
     fresh = config.for_size(len(rows)).build()
     fresh.build(vectors, rows)

@@ -1,6 +1,6 @@
 """What becomes of trained towers, told in a few steps: whom they serve, and what they make of a new item."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,6 @@ import pandas as pd
 from pydantic import Field
 
 from twotower.config.component import Component
-from twotower.config.facts import Facts
 from twotower.config.problems import nearest
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.tables import ITEM_ID, USER_ID
@@ -58,11 +57,11 @@ class Walkthrough(Component):
             """Build the walkthrough."""
             return self.make(Walkthrough)
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, columns: Mapping[str, Set[str]] | None = None) -> Iterator[tuple[str, str]]:
             """Refuse columns that the data lacks."""
             asked = {"features": "users", "users_where": "users", "new_item": "items"}
-            for name, table in asked.items() if facts.columns is not None else ():
-                known = (facts.columns or {})[table] - {USER_ID, ITEM_ID}
+            for name, table in asked.items() if columns is not None else ():
+                known = (columns or {})[table] - {USER_ID, ITEM_ID}
                 for column in getattr(self, name).keys() - known:
                     yield (
                         name,

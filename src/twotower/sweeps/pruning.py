@@ -47,7 +47,7 @@ def watch(trial: Mapping[str, Any]) -> Callable[[int, float | None], bool]:
                 # After the last epoch all is paid for, and a trial that were stopped would have no result.
                 return epoch + 1 < trial["max_epochs"] and pruner.prune(study, storage.get_trial(place))
             except (OSError, InputError, StorageInternalError) as error:  # no reason to lose the training
-                LOG.warning("warning: the search's storage cannot be reached, nothing is pruned: %s", error)
+                LOG.warning("the search's storage cannot be reached, nothing is pruned: %s", error)
                 return False
 
     return is_hopeless

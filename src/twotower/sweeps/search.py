@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib.util
-import logging
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-LOG = logging.getLogger("twotower")
 LOOK_SECONDS, BEAT_SECONDS = 2.0, 10.0
 """How often to look for trials of the dead while this process has jobs, and to give word that it lives."""
 
@@ -142,7 +141,6 @@ class Search(Sweep):
             job = self._job(trial)
             result = read_result_or_failure(job.folder)
             if result is None or (trial.user_attrs["again"] and result.status == "failed"):
-                LOG.info("trial %s goes on: the process that ran it is gone", job.name)
                 return job, False
             self._end(trial, result)
         while self.to_retry:
@@ -177,8 +175,10 @@ class Search(Sweep):
             refused = next((f"\nrefused, for one: {why}" for why in known.values() if why), "")
             if not by_job:
                 raise InputError(f"{error}{refused}") from error
-            message = "warning: the search ends with %d of %d trials: %s%s"
-            LOG.warning(message, number, self.size, error, refused)
+            print(
+                f"warning: the search ends with {number} of {self.size} trials: {error}{refused}",
+                file=sys.stderr,
+            )
             self.size = number
             return None
         texts = self.space.texts(params)
@@ -201,8 +201,10 @@ class Search(Sweep):
             if self.trials.is_mine(trial):
                 self._end(trial, result)
             else:
-                message = "warning: trial %s was taken over by another process; its end is not told"
-                LOG.warning(message, job.name)
+                print(
+                    f"warning: trial {job.name} was taken over by another process, which records its result",
+                    file=sys.stderr,
+                )
 
     def _end(self, trial: "FrozenTrial", result: Result | None) -> None:
         status = "failed" if result is None else result.status

@@ -7,7 +7,6 @@ import torch
 from annotated_types import MaxLen
 from torch import Tensor, nn
 
-from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate, Width
 from twotower.towers.dropout import Dropout
 from twotower.towers.scaled_tower import ScaledTower, unknown_block
@@ -59,10 +58,10 @@ class Mlp(ScaledTower):
             for field in {"activation", "dropout"} & self.model_fields_set if not self.widths else ():
                 yield field, "it acts on hidden layers, and `widths` has none; set widths=[128]"
 
-        def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
+        def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
             """Refuse a residual that is no block, and no layers without a residual."""
             if self.residual is not None:
-                return unknown_block("residual", self.residual, facts)
+                return unknown_block("residual", self.residual, blocks)
             return (
                 [("widths", "null leaves the residual alone, and there is none")]
                 if self.widths is None

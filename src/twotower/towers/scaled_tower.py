@@ -1,14 +1,13 @@
 """Towers that end by scaling the embedding, before the score."""
 
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.config.facts import Facts
 from twotower.towers.tower import Tower
 
 SHORTEST = 1e-12
@@ -79,8 +78,7 @@ class ScaledTower(Tower, ABC):
         self.norm: nn.Module = norms[config.normalise]
 
 
-def unknown_block(field: str, block: str, facts: Facts) -> Iterator[tuple[str, str]]:
+def unknown_block(field: str, block: str, blocks: Set[str] | None) -> Iterator[tuple[str, str]]:
     """Yield the problem of a field that names a block which is not there, if it does."""
-    blocks = (facts.blocks or {}).get(facts.key, {block})
-    if block not in blocks:
+    if blocks is not None and block not in blocks:
         yield field, f"{block!r} is no input of this tower; it has {', '.join(sorted(blocks))}"

@@ -5,7 +5,6 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate
 from twotower.towers.dropout import Dropout
 from twotower.towers.scaled_tower import ScaledTower, unknown_block
@@ -36,9 +35,9 @@ class SingleBlock(ScaledTower):
             """Return the one block; see `Tower.Config.reads`."""
             return {self.block} & blocks
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, blocks: Set[str] | None = None) -> Iterator[tuple[str, str]]:
             """Refuse a name that is no block."""
-            return unknown_block("block", self.block, facts)
+            return unknown_block("block", self.block, blocks)
 
     config: Config
 

@@ -1,7 +1,7 @@
 """What every tower is given and what it returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Set
+from collections.abc import Iterable, Set
 
 from torch import Tensor, nn
 
@@ -32,6 +32,14 @@ class Tower(Component, nn.Module, ABC):
         def reads(self, blocks: Set[str]) -> Set[str]:
             """Return the blocks, of those given, that the embedding depends on."""
             return blocks
+
+        def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`.
+
+            Args:
+                blocks: the names of its inputs.
+            """
+            return ()
 
         def build(self, block_dims: dict[str, int], embedding_dim: int) -> "Tower":
             """Build the tower, untrained."""

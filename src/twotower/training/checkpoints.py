@@ -1,7 +1,7 @@
-"""Checkpoints that are there whole or not at all, and whose sum is in the file itself.
+"""Atomic checkpoints with a checksum.
 
-A checkpoint is torch's zip file, and the comment of the zip is the SHA-256 of all before it: no kill can part
-the two, and torch reads the file as any other of its own.
+A checkpoint is the zip file of `torch.save`. The comment of the zip is the SHA-256 of all bytes before it, so
+`torch.load` reads the file as usual.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from twotower.files.atomic import write_atomically
 
 SUM_BYTES, CHUNK_BYTES = 64, 2**20
 NO_COMMENT, COMMENT = struct.pack("<H", 0), struct.pack("<H", SUM_BYTES)
-"""How a zip file without a comment ends, and what stands there where one of this length follows."""
+"""Length field at the end of a zip file without a comment, and with a comment of `SUM_BYTES`."""
 
 
 class CheckedCheckpoints(TorchCheckpointIO):
-    """Lightning's way to checkpoints: those it writes are atomic and have a sum, which is verified on use."""
+    """Checkpoint plugin for Lightning: writes atomically and verifies the checksum on reading."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -38,10 +38,10 @@ class CheckedCheckpoints(TorchCheckpointIO):
 
 
 def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write plain values and tensors, whole or not at all, with their sum."""
+    """Write plain values and tensors atomically, with a checksum."""
 
     def write(temporary: Path) -> None:
-        torch.save(checkpoint, temporary)  # not by Lightning, which would hold it in memory once more
+        torch.save(checkpoint, temporary)  # Lightning would hold a second copy in memory
         with temporary.open("r+b") as file:
             file.seek(-len(NO_COMMENT), os.SEEK_END)
             assert file.read() == NO_COMMENT
@@ -70,21 +70,21 @@ def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size - SUM_BYTES
             if _sum(file, size) != file.read():
-                raise unusable(path, "damaged, or of an earlier version: it does not end with its SHA-256")
+                raise unusable(path, "damaged: it does not end with its SHA-256")
             file.seek(0)
             checkpoint: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise unusable(path, "missing") from error
     except InputError:
         raise
-    except Exception as error:  # of a file that is another's: torch has many words for it
+    except Exception as error:  # torch raises many types for a foreign file
         raise unusable(path, f"not readable as a checkpoint ({type(error).__name__})") from error
     return checkpoint
 
 
 def unusable(path: Path, why: str) -> InputError:
-    """Return the error of a checkpoint that cannot be used, with what to do."""
-    return InputError(f"{path}: {why}; delete {path.parent}, and resume= begins that phase again")
+    """Return the error of an unusable checkpoint, with a remedy."""
+    return InputError(f"{path}: {why}; delete {path.parent}, and resume= repeats that phase")
 
 
 def _sum(file: BinaryIO, num_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The parent run of a warm start: its towers, ids and training interactions."""
+"""The parent of a warm start: its towers, vocabularies, training data and optimizer state."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from twotower.training.checkpoints import read_checkpoint
 from twotower.training.fit import REFIT, TRAINED_ON
 from twotower.training.train_towers import better_first_phase
 
-REMEDY = "repeat it (twotower train rerun={}), or start from another run"
+REMEDY = "train it again (twotower train rerun={}), or start from another run"
 LOSS = ("loss.", "scorer.")
-"""Prefixes of the weights of loss and scorer, such as the temperature."""
+"""Prefixes of weights that the loss and its scorer learn, such as the temperature."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class Parent:
     Attributes:
         folder: of the run.
         model: its towers, in eval mode.
-        users: ids of its users.
-        items: ids of its items.
-        interactions: training interactions of its last phase, in its rows.
-        loss: weights of loss and scorer, such as the temperature.
-        optimizer: class and state of its optimizer; None if the state was not kept.
+        users: its vocabulary of users.
+        items: its vocabulary of items.
+        interactions: training data of its last phase, in its own rows.
+        loss: learned parameters of loss and scorer, such as a temperature.
+        optimizer: class and state of the optimizer; None if the state was deleted.
         events: its event types.
     """
 
@@ -52,24 +52,20 @@ class Parent:
 
 
 def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
-    """Read a run that trained its towers.
+    """Read a run that trained its own towers.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     bundle = read_bundle(folder / "bundle", trusted)
     checkpoints = folder / "checkpoints"
-    # Not from the settings: a warm start has its last phase only.
+    # Not from the settings: a warm start has only the last phase.
     phase = next(
         (name for name in (REFIT, better_first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
     )
     if phase is None:
-        raise InputError(f"{folder}: its checkpoints are missing; {REMEDY.format(folder)}")
+        raise InputError(f"{folder}: its checkpoints were deleted; {REMEDY.format(folder)}")
     final = read_checkpoint(checkpoints / phase / FINAL)
-    if TRAINED_ON not in final:
-        raise InputError(
-            f"{folder}: its final checkpoint does not list the training interactions; {REMEDY.format(folder)}"
-        )
     interactions = Interactions(**{name: values.numpy() for name, values in final[TRAINED_ON].items()})
     last = checkpoints / phase / LAST
     states = read_checkpoint(last).get("optimizer_states") if last.is_file() else None
@@ -86,31 +82,32 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
 
 
 def earlier_rows(now: Vocabulary, earlier: Vocabulary) -> np.ndarray:
-    """Return the earlier row of each id, [n], 0 for a new one."""
+    """Return the row of each current id in the parent, int64 [n]; 0 = new."""
     ids: Ids = now.values
     return earlier.rows(ids).astype(np.int64)
 
 
 def earlier_event_rows(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
-    """Return the earlier row of each event type, [E], 0 for a new one."""
-    rows = {event: row for row, event in enumerate(parent.events, start=1)}
-    return np.array([rows.get(event, 0) for event in dataset.events], dtype=np.int64)
+    """Return the row of each current event type in the parent, int64 [E]; 0 = new."""
+    rows = {name: row for row, name in enumerate(parent.events, start=1)}
+    return np.array([rows.get(name, 0) for name in dataset.events], dtype=np.int64)
 
 
 def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
-    """Return which interactions the parent was not trained on, bool [n].
+    """Return whether each interaction is new to the parent, bool [n].
 
     Raises:
-        InputError: the data has no user or no item of the parent.
+        InputError: the data contains no user or no item of the parent.
     """
     users, items = (
         now.rows(before.values).astype(np.int64)
         for now, before in ((dataset.users, parent.users), (dataset.items, parent.items))
     )
-    for kind, rows in (("users", users), ("items", items)):
+    for what, rows in (("users", users), ("items", items)):
         if not rows.any():
             raise InputError(
-                f"data: it has none of the {len(rows):,} {kind} of {parent.folder}; check the ids"
+                f"data: none of the {len(rows):,} {what} of {parent.folder} is in it; expected the "
+                "data of that run, grown"
             )
     ours = (
         interactions.user_rows().astype(np.int64),
@@ -125,24 +122,24 @@ def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: 
     )
     codes = np.zeros(len(interactions) + len(parent.interactions), dtype=np.int64)
     for one, other in zip(ours, theirs, strict=True):
-        values, inverse = np.unique(np.concatenate([one, other]), return_inverse=True)
-        # Codes are renumbered after each column, so that they never overflow.
-        codes = np.unique(codes * len(values) + inverse, return_inverse=True)[1]
+        values, codes_of_one = np.unique(np.concatenate([one, other]), return_inverse=True)
+        # Renumbered after each column, so that the codes never overflow.
+        codes = np.unique(codes * len(values) + codes_of_one, return_inverse=True)[1]
     is_new: np.ndarray = ~np.isin(codes[: len(interactions)], codes[len(interactions) :])
     return is_new
 
 
 def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
-    """Check that the parent was not trained on targets of a test or validation window.
+    """Refuse a test or validation window with targets on which the parent was trained.
 
     Args:
-        parent: the run whose towers are evaluated on the window.
-        dataset: of the window.
+        parent: parent of the warm start.
+        dataset: data set of the window.
         holdout: the window.
         window: name of the window.
 
     Raises:
-        InputError: the parent was trained on some of the targets.
+        InputError: the window has trained targets.
     """
     users, items = (
         np.append(0, now.rows(before.values).astype(np.int64))
@@ -160,7 +157,7 @@ def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, w
     if leaked:
         ended = date(int(parent.interactions.times.max()))
         raise InputError(
-            f"split: {parent.folder} was trained on {leaked:,} of the {len(target_users):,} {window} "
-            f"targets, up to {ended}; add newer data, or let the {window} window begin later "
+            f"split: {leaked:,} of the {len(target_users):,} {window} targets are training data of "
+            f"{parent.folder} (up to {ended}); use newer data, or a later {window} window "
             "(split.test, split.valid)"
         )

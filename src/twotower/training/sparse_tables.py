@@ -51,8 +51,7 @@ def warn_of_large_tables(model: TwoTower) -> None:
     if found := [(key, rows) for key, rows in dense_tables(model) if rows >= LARGE]:
         keys = " ".join(f"{key}=true" for key, _ in found)
         LOG.warning(
-            "warning: each step updates all rows of a table of %s rows; %s updates only the "
-            "rows in the batch",
+            "each step updates all rows of a table of %s rows; %s updates only the rows in the batch",
             f"{max(rows for _, rows in found):,}",
             keys,
         )

@@ -234,9 +234,7 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     try:
         second = train_from_random()
     except Diverged as error:
-        LOG.warning(
-            "warning: initialization=random was compared, too: %s; initialization=%s is used", error, name
-        )
+        LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
         return first
     except TrialPruned as pruned:
         raise TrialPruned(one.epochs, one.curves) from pruned
@@ -252,12 +250,12 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     )
     if (other.score or 0.0) > (one.score or 0.0):
         LOG.warning(
-            "warning: the better initialization on the validation split is used, initialization=random: %s",
+            "the better initialization on the validation split is used, initialization=random: %s",
             scores,
         )
         return second
     LOG.warning(
-        "warning: no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
+        "no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
         "lower optimizer.learning_rate, or more trainer.patience",
         *(name, scores),
     )
@@ -312,7 +310,7 @@ def _warn_of_empty_histories(batches: TrainBatches) -> None:
     share = batches.share_without_history()
     if batches.history_length and share > MANY_EMPTY:
         LOG.warning(
-            "warning: %.0f %% of the training examples have no history; with coarse or equal timestamps set "
+            "%.0f %% of the training examples have no history; with coarse or equal timestamps set "
             "history.strict=false",
             100 * share,
         )

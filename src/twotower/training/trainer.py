@@ -6,16 +6,16 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
 from twotower.config.component import Component
-from twotower.config.facts import Facts
 from twotower.config.problems import nearest
 from twotower.config.spec import Count, NonNegativeFloat, PositiveInt
+from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import k_of, name_of
 
 
@@ -102,7 +102,12 @@ class TrainerChoice(Component):
             steps = max(1, epoch_batches // (self.extra or {}).get("accumulate_grad_batches", 1))
             return max(self.patience, math.ceil(self.patience_steps / steps))
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            logged: Mapping[str, bool | None] | None = None,
+            sparse: Sequence[str] = (),
+        ) -> Iterator[tuple[str, str]]:
             """Yield unknown arguments, an unusable monitor, and what the machine does not support."""
             yield from _extra_problems(self.extra or {})
             yield from _accelerator_problems(self.accelerator)
@@ -113,15 +118,16 @@ class TrainerChoice(Component):
                 )
             if self.precision == "16-mixed" and self.accelerator == "cpu":
                 yield "precision", "16-mixed needs a GPU; on a CPU use auto, bf16-mixed or 32-true"
-            if self.gradient_clip_val and facts.sparse:
+            if self.gradient_clip_val and sparse:
                 yield (
                     "gradient_clip_val",
-                    f"torch cannot clip sparse gradients, which {facts.sparse[0]}=true produces",
+                    f"torch cannot clip sparse gradients, which {sparse[0]}=true produces",
                 )
-            if facts.logged is not None:
-                yield from _monitor_problems(self.monitor, facts.logged)
-                if self.monitor in facts.logged and not k_of(self.monitor) and facts.gives_negatives is False:
-                    others = [key for key, higher in facts.logged.items() if k_of(key) and higher is not None]
+            if logged is not None:
+                yield from _monitor_problems(self.monitor, logged)
+                has_labels = data is None or data.gives_negatives() is not False
+                if self.monitor in logged and not k_of(self.monitor) and not has_labels:
+                    others = [key for key, higher in logged.items() if k_of(key) and higher is not None]
                     yield (
                         "monitor",
                         (

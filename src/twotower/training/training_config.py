@@ -88,6 +88,18 @@ class TrainingConfig(TwoTowerConfig):
         of_users = {*self.features.user, *self.features.context, *history}
         return {"user_tower": of_users, "item_tower": set(self.features.item)}
 
+    def sparse_keys(self) -> tuple[str, ...]:
+        """Return the keys of the settings that make gradients sparse."""
+        sides = {"user": self.features.user, "item": self.features.item, "context": self.features.context}
+        found = [
+            f"features.{side}.{name}"
+            for side, features in sides.items()
+            for name, feature in features.items()
+            if feature.gives_sparse_gradients
+        ]
+        found += [key for key in ("history", "item_bias") if getattr(self, key).gives_sparse_gradients]
+        return tuple(f"{key}.sparse" for key in found)
+
     def input_problems(self) -> Iterator[tuple[str, str]]:
         """Yield (key, message) of what keeps the towers from being put together."""
         if self.tower_width < 1:

@@ -106,7 +106,7 @@ def test_a_choice_whose_class_is_not_there_says_so_and_hides_no_other(tmp_path: 
 
 
 def test_a_group_without_choices_is_listed_empty() -> None:
-    assert "\nloss\n\nstart" in choices_text(CONF, "train", lambda group: {})
+    assert "\nloss\n\ninitialization" in choices_text(CONF, "train", lambda group: {})
 
 
 def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:

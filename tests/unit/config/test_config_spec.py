@@ -7,7 +7,7 @@ from twotower.config.errors import InputError
 from twotower.config.spec import TARGET, locate
 from twotower.losses.bce import Bce
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 BCE = "twotower.losses.bce.Bce"
@@ -19,9 +19,9 @@ def test_what_a_spec_names_is_built() -> None:
     assert loss.config.negative_weight == 3
 
 
-def test_facts_of_the_run_time_are_positional() -> None:
+def test_values_of_the_run_time_are_positional() -> None:
     spec = {TARGET: "twotower.negatives.uniform.Uniform", "num_negatives": 4}
-    negatives = Negatives.Config.model_validate(spec).build(torch.full((11,), 0.1))
+    negatives = NegativeSampler.Config.model_validate(spec).build(torch.full((11,), 0.1))
     assert isinstance(negatives, Uniform)
     assert (negatives.num_items, negatives.config.num_negatives) == (10, 4)
 
@@ -44,5 +44,5 @@ def test_targets_that_are_none(target: str) -> None:
 def test_specs_that_are_none() -> None:
     with pytest.raises(InputError, match="loss: expected a choice with a _target_"):
         Loss.Config.chosen({}, "loss")
-    with pytest.raises(InputError, match="is not a Negatives"):
-        Negatives.Config.chosen({TARGET: BCE}, "negatives")
+    with pytest.raises(InputError, match="is not a NegativeSampler"):
+        NegativeSampler.Config.chosen({TARGET: BCE}, "negatives")

@@ -7,7 +7,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.download import CACHE_VARIABLE, DATA_VARIABLE, Archive, data_folder_problem, fetch
 from twotower.data.sources.movielens import MovieLens
 
@@ -111,6 +110,6 @@ def test_the_users_folder_comes_first_and_is_verified(cache, tmp_path, monkeypat
 def test_a_data_folder_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
     assert data_folder_problem() is None
-    assert MovieLens.Config().problems(Facts()) == []
+    assert MovieLens.Config().problems() == []
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "none"))
-    assert [key for key, _ in MovieLens.Config().problems(Facts())] == ["variant"]
+    assert [key for key, _ in MovieLens.Config().problems()] == ["variant"]

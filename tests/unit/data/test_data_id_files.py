@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.audit import audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
@@ -90,7 +89,7 @@ def test_one_file_has_no_split(tmp_path: Path) -> None:
 
 def test_files_of_lists_are_named_together(tmp_path: Path) -> None:
     def said(**given: str) -> str:
-        return str(ItemLists.Config(**given).problems(Facts()))
+        return str(ItemLists.Config(**given).problems())
 
     assert "name one file, or train_path and test_path; set is none of them" in said()
     assert "set is data.train_path" in said(train_path=str(tmp_path / "no.txt"))
@@ -134,7 +133,7 @@ def test_a_table_without_times_is_in_the_order_of_its_rows(tmp_path: Path) -> No
     pd.DataFrame(rows, columns=["user_id", "item_id"]).to_csv(tmp_path / "log.csv", index=False)
     config = TableFiles.Config(interactions_path=str(tmp_path / "log.csv"), timestamp_column=None)
     assert not config.has_times()
-    assert list(config.problems(Facts())) == []
+    assert list(config.problems()) == []
     dataset = build_dataset(config.build(), LeaveOneOut.Config().build(), tmp_path / "c")
     assert dataset.audit["order"] == "rows"
     names = dataset.items.ids(np.concatenate([dataset.train.items, dataset.test.target_items])).tolist()

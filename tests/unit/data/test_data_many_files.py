@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.sources.table_files import TableFiles
@@ -41,7 +40,7 @@ def source(path: str | list[str], **settings) -> TableFiles:
 
 def items_of(path: str | list[str]) -> list[int]:
     config = source(path).config
-    assert config.problems(Facts()) == []
+    assert config.problems() == []
     return checked(source(path).load()).interactions["item_id"].tolist()
 
 
@@ -67,10 +66,9 @@ def test_an_address_is_read_as_the_folder_is(tmp_path: Path) -> None:
     assert here.test.target_items.tolist() == here.items.rows([97, 98]).tolist()
     save("log.csv", frame([1]))
     assert (
-        "only Parquet is read from an address"
-        in source(f"file://{tmp_path}/log.csv").config.problems(Facts())[0][1]
+        "only Parquet is read from an address" in source(f"file://{tmp_path}/log.csv").config.problems()[0][1]
     )
-    assert "nowhere" in source("nowhere://log").config.problems(Facts())[0][1]
+    assert "nowhere" in source("nowhere://log").config.problems()[0][1]
 
 
 @pytest.mark.parametrize("longest", [0, 100], ids=["by batches", "in memory"])
@@ -93,21 +91,20 @@ def test_files_that_do_not_fit_each_other_are_told_before_they_are_read() -> Non
     save("log/a.parquet", frame([1]))
     save("log/b.parquet", frame(["x"]))
     save("log/c.parquet", frame([1]).drop(columns="timestamp"))
-    said = dict(source("log").config.problems(Facts()))
+    said = dict(source("log").config.problems())
     assert "log/c.parquet: column 'timestamp' is missing" in said["timestamp_column"]
     Path("log/c.parquet").unlink()
-    (told,) = source("log").config.problems(Facts())
+    (told,) = source("log").config.problems()
     assert told[0] == "interactions_path"
     assert told[1].startswith(
         "log/b.parquet: column 'item_id' holds text, but whole numbers in log/a.parquet"
     )
     save("log/b.csv", frame([1]))
     assert (
-        "CSV and log/a.parquet is Parquet"
-        in source(["log/a.parquet", "log/b.csv"]).config.problems(Facts())[0][1]
+        "CSV and log/a.parquet is Parquet" in source(["log/a.parquet", "log/b.csv"]).config.problems()[0][1]
     )
     Path("empty").mkdir()
-    assert "name a file, a folder of files or a pattern" in source("empty").config.problems(Facts())[0][1]
+    assert "name a file, a folder of files or a pattern" in source("empty").config.problems()[0][1]
 
 
 def test_a_pattern_may_lie_in_a_hidden_folder(tmp_path: Path) -> None:

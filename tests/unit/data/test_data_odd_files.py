@@ -13,7 +13,6 @@ import pytest
 
 from twotower.config.component import Config
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.reading import read
 from twotower.data.check_tables import checked
 from twotower.data.sources.source import Source
@@ -233,10 +232,10 @@ def test_what_is_wrong_with_a_file_is_said(case):
 
 def test_a_column_twice_that_would_be_read_is_known_from_the_header():
     Path("items.csv").write_text("item_id,price,price\n5,1,2\n6,1,2\n")
-    assert from_csv(LOG, items_path="items.csv").config.problems(Facts()) == [
+    assert from_csv(LOG, items_path="items.csv").config.problems() == [
         ("item_features", "items.csv: more than one column is called price; rename all but one")
     ]
-    assert from_csv(LOG, items_path="items.csv", item_features=[]).config.problems(Facts()) == []
+    assert from_csv(LOG, items_path="items.csv", item_features=[]).config.problems() == []
 
 
 def test_a_column_twice_that_is_not_needed_is_none_of_ours():
@@ -266,12 +265,12 @@ def test_separators_that_cannot_be(separator):
 def test_the_header_of_a_file_that_is_no_table_is_cut_to_a_readable_length():
     names = ",".join(f"\x00\x1b[{number}m" + "x" * 200 for number in range(300))
     source = from_csv(names + "\n")
-    assert {key for key, _ in source.config.problems(Facts())} == {
+    assert {key for key, _ in source.config.problems()} == {
         "user_column",
         "item_column",
         "timestamp_column",
     }
-    for _, message in source.config.problems(Facts()):
+    for _, message in source.config.problems():
         assert len(message) < 600
         assert message.isprintable()
         assert message.endswith(" more")

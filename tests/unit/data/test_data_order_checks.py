@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.pairs import Pairs
@@ -132,5 +131,5 @@ def test_equal_times_are_none_for_a_split_by_time(tmp_path: Path) -> None:
 def test_an_order_is_drawn_only_where_there_are_no_times(tmp_path: Path) -> None:
     timed(tmp_path, 1, lines_of(0))
     config = TableFiles.Config(interactions_path=str(tmp_path / "log.csv"), ordered=False)
-    (problem,) = config.problems(Facts())
+    (problem,) = config.problems()
     assert problem == ("ordered", "there are times; leave this out, or set data.timestamp_column=null")

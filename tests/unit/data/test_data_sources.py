@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from twotower.config.facts import Facts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.sources import movielens
@@ -67,7 +66,7 @@ def test_synthetic_reaches_half_of_all_pairs_and_refuses_more():
     source = Synthetic(Synthetic.Config(num_users=20, num_items=10, num_interactions=101))
     assert (
         "at most half of all pairs, 20 x 10 / 2 = 100, got 101"
-        in dict(source.config.problems(Facts()))["num_interactions"]
+        in dict(source.config.problems())["num_interactions"]
     )
 
 

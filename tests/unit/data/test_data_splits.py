@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
+from twotower.data.sources.item_lists import ItemLists
+from twotower.data.sources.synthetic import Synthetic
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.given import Given
@@ -52,7 +53,7 @@ def test_temporal_shares(log):
     assert parts.tolist() == [TRAIN] * 7 + [VALID] + [TEST] * 2
     ties = log([(1, item, 1000 + item // 8) for item in range(1, 11)])
     assert (Temporal(Temporal.Config(test=0.1, valid=0.1, unit="share")).assign(ties) != VALID).all()
-    ((_, said),) = Temporal.Config(test=0.5, valid=0.5, unit="share").problems(Facts(gives_split=False))
+    ((_, said),) = Temporal.Config(test=0.5, valid=0.5, unit="share").problems(Synthetic.Config())
     assert said.startswith("test + valid must be below 1")
     assert said.endswith("got 0.5 + 0.5")
 
@@ -132,10 +133,11 @@ def test_given(log):
     assert items_of(windows.test.history, 1) == [1, 2]
     with pytest.raises(InputError, match=r"split=given: .*data\.split_column"):
         split_interactions(log([(1, 1, 5)]), Given(Given.Config()))
-    assert "data.split_column" in Given.Config().problems(Facts(gives_split=False))[0][1]
+    assert "data.split_column" in Given.Config().problems(Synthetic.Config())[0][1]
     assert TableFiles.Config(interactions_path="a.csv", split_column="part").gives_split()
-    assert Given.Config().problems(Facts(gives_split=True)) == []
-    assert Temporal.Config().problems(Facts(gives_split=False)) == []
+    two_files = ItemLists.Config(train_path="train.txt", test_path="test.txt")
+    assert Given.Config().problems(two_files) == []
+    assert Temporal.Config().problems(Synthetic.Config()) == []
 
 
 def test_repeats_are_no_targets(log):

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.sources.table_files import TableFiles
@@ -33,7 +32,7 @@ def files(tmp_path, monkeypatch):
 
 def test_csv(files):
     source = files(items=ITEMS, users=USERS, tag_columns=["genres"], item_label="name", chunk_rows=2)
-    assert source.config.problems(Facts()) == []
+    assert source.config.problems() == []
     tables = checked(source.load())
     assert tables.interactions.columns.tolist() == ["user_id", "item_id", "timestamp"]
     assert tables.interactions["user_id"].tolist() == [7, 8, 7]
@@ -207,7 +206,7 @@ def test_what_headers_show_is_known_before_reading(files, tmp_path, name):
     (tmp_path / "items.xlsx").write_text("")
     (tmp_path / "bad.parquet").write_text("not parquet at all")
     source = files(**arguments)
-    problems = dict(source.config.problems(Facts()))
+    problems = dict(source.config.problems())
     assert part in problems[key]
     with pytest.raises(InputError):
         build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
@@ -232,7 +231,7 @@ def test_all_that_is_wrong_with_the_files_is_one_message(files):
 
 def test_all_missing_columns_of_all_files_are_known_from_the_headers(files, tmp_path):
     source = files(log="a\n", users="who,b\n", user_column="who", user_features=["age", "b", "city"])
-    said = [message for _, message in source.config.problems(Facts())]
+    said = [message for _, message in source.config.problems()]
     assert said == [
         "interactions.csv: column 'who' is missing; there is a",
         "interactions.csv: column 'item_id' is missing; there is a",

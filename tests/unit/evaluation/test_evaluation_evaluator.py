@@ -5,7 +5,6 @@ import pytest
 from evaluation_logs import make_holdout
 from pydantic import ValidationError
 
-from twotower.config.facts import Facts
 from twotower.evaluation.evaluator import Evaluator
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -79,10 +78,10 @@ def test_no_intervals_when_none_are_asked_for() -> None:
 def test_keys_and_max_k_are_known_before_anything_runs() -> None:
     assert make().max_k == 2
     assert make().config.keys()[:3] == ["recall_at_1", "recall_at_2", "ndcg_at_1"]
-    assert list(make().config.problems(Facts(num_items=1))) == [
+    assert list(make().config.problems(num_items=1)) == [
         ("ks", "2 is above the 1 items of the catalogue; use k <= 1")
     ]
-    assert list(make().config.problems(Facts(num_items=2))) == list(make().config.problems(Facts())) == []
+    assert list(make().config.problems(num_items=2)) == list(make().config.problems()) == []
 
 
 def test_seen_filter_is_a_setting() -> None:

@@ -12,11 +12,10 @@ import torch
 from tiny_models import HAS_TOKENIZERS, write_image_model, write_text_model
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.features.encoded import Encoded
 from twotower.features.encoded_image import EncodedImage
 from twotower.features.encoded_text import EncodedText
-from twotower.features.feature import feature_from_json
+from twotower.features.feature import FeaturePlace, feature_from_json
 from twotower.features.pretrained import vector_cache
 from twotower.features.pretrained.vector_cache import cached_vectors
 
@@ -96,7 +95,7 @@ def test_only_the_model_of_the_training_embeds_what_comes_in(tmp_path: Path) -> 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
     config = EncodedText.Config(column="c", model=str(tmp_path / "absent"))
-    assert [key for key, _ in config.problems(Facts(key="features.item.title"))] == ["model"]
+    assert [key for key, _ in config.problems(FeaturePlace("item", "title"))] == ["model"]
 
 
 def test_sentence_transformers_read_what_is_no_onnx_file(

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.times import SECONDS_A_DAY
-from twotower.features.feature import feature_from_json
+from twotower.features.feature import FeaturePlace, feature_from_json
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import YEAR_SECONDS, RequestTime
 from twotower.features.vector import Vector
 
-HERE = Facts(key="features.user.when")
+HERE = FeaturePlace("user", "when")
 
 
 def test_numbers_are_standardised_with_train_moments() -> None:

@@ -40,11 +40,11 @@ BAD_YAML: dict[str, tuple[bytes, str]] = {
 def test_yaml_that_is_refused(tmp_path: Path, case: tuple[bytes, str]) -> None:
     content, why = case
     (tmp_path / "config.yaml").write_bytes(content)
-    for read in (lambda: read_yaml(tmp_path / "config.yaml", "mend it"), lambda: Run.open(tmp_path)):
+    for read in (lambda: read_yaml(tmp_path / "config.yaml", "repair it"), lambda: Run.open(tmp_path)):
         with pytest.raises(InputError, match=why) as refused:
             read()
         assert str(refused.value).startswith(f"{tmp_path}/config.yaml: ")
-        assert "mend it" in str(refused.value)
+        assert "repair it" in str(refused.value)
 
 
 PLAIN = st.recursive(

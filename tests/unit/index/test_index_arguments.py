@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.index.auto import Auto
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
@@ -33,30 +32,30 @@ def test_nearest_divisors() -> None:
 def test_no_problem_while_sizes_are_unknown() -> None:
     many = (FlatIP.Config(), IVFFlat.Config(nlist=4096), IVFPQ.Config(num_subquantizers=7), Auto.Config())
     for config in many:
-        assert config.problems(Facts()) == []
+        assert config.problems() == []
 
 
 def test_problems_name_parameter_and_remedy() -> None:
-    assert IVFPQ.Config(num_subquantizers=7).problems(Facts(embedding_dim=64)) == [
+    assert IVFPQ.Config(num_subquantizers=7).problems(embedding_dim=64) == [
         ("num_subquantizers", "7 does not divide the embedding dimension 64: choose 4 or 8")
     ]
-    assert IVFFlat.Config(nlist=5000).problems(Facts(embedding_dim=64, num_items=3659)) == [
+    assert IVFFlat.Config(nlist=5000).problems(embedding_dim=64, num_items=3659) == [
         (
             "nlist",
             "5000 cells are more than the 3659 vectors to index: choose at most 3659, or null for about its"
             " square root",
         )
     ]
-    assert IVFPQ.Config(num_subquantizers=8, num_bits=8).problems(Facts(embedding_dim=64, num_items=200)) == [
+    assert IVFPQ.Config(num_subquantizers=8, num_bits=8).problems(embedding_dim=64, num_items=200) == [
         ("num_bits", "2**8 centroids a part are more than the 200 vectors to train on: choose at most 7")
     ]
-    assert IVFSQ.Config(nprobe=61).problems(Facts(embedding_dim=64, num_items=3659)) == [
+    assert IVFSQ.Config(nprobe=61).problems(embedding_dim=64, num_items=3659) == [
         ("nprobe", "61 is above the number of cells 60: choose at most that")
     ]
-    assert FlatIP.Config(target_recall=0.9, min_recall=0.95).problems(Facts()) == [
+    assert FlatIP.Config(target_recall=0.9, min_recall=0.95).problems() == [
         ("min_recall", "0.95 is above target_recall 0.9: lower it, or aim higher")
     ]
-    assert Auto.Config(ivf_flat_from=10, ivf_pq_from=5).problems(Facts()) == [
+    assert Auto.Config(ivf_flat_from=10, ivf_pq_from=5).problems() == [
         ("ivf_pq_from", "5 is below ivf_flat_from 10: thresholds must ascend")
     ]
 
@@ -77,9 +76,9 @@ def test_auto_chooses_by_size(count: int, kind: type[Index]) -> None:
     config = Auto.Config(ivf_flat_from=30, ivf_pq_from=300, target_recall=0.9).for_size(count)
     assert config.owner is kind
     assert (config.target_recall, config.min_recall) == (0.9, 0.8)
-    assert config.problems(Facts(embedding_dim=32, num_items=count)) == Auto.Config(
+    assert config.problems(embedding_dim=32, num_items=count) == Auto.Config(
         ivf_flat_from=30, ivf_pq_from=300
-    ).problems(Facts(embedding_dim=32, num_items=count))
+    ).problems(embedding_dim=32, num_items=count)
 
 
 def test_an_automatic_number_of_cells_is_settled_by_size() -> None:

@@ -14,7 +14,6 @@ import yaml
 from launcher_tasks import is_alive
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.launchers.launcher import JobError, Launcher
 from twotower.launchers.slurm import Slurm
 
@@ -63,7 +62,7 @@ def test_a_missing_extra_is_told_before_anything_runs(
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
     launcher = Launcher.Config.model_validate(spec).build("launcher_tasks.run", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    (problem,) = launcher.config.problems(Facts())
+    (problem,) = launcher.config.problems()
     assert f"pip install 'twotower[{name}]'" in problem[1]
     with pytest.raises(InputError, match=rf"'twotower\[{name}\]'"), launcher:
         pass
@@ -103,7 +102,7 @@ def test_jobs_run_side_by_side_and_one_that_dies_fails_alone(launcher: Launcher,
         {"do": "answer", "status": 4},
     ]
     with launcher:
-        assert launcher.config.problems(Facts()) == []
+        assert launcher.config.problems() == []
         num_workers = launcher.num_workers
         wanted = {"wanted": num_workers, "seconds": SECONDS if num_workers > 1 else 0}
         payloads += [meet | wanted | {"name": f"first-{name}"} for name in range(num_workers)]

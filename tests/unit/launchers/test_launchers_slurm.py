@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.launchers.launcher import JobError
 from twotower.launchers.slurm import Slurm
 
@@ -36,10 +35,10 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_says_where_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     launcher = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path)
-    assert [key for key, _ in launcher.config.problems(Facts())] == ["cluster"]
+    assert [key for key, _ in launcher.config.problems()] == ["cluster"]
     with pytest.raises(InputError, match=r"launcher\.cluster: there is no sbatch here"), launcher:
         pass
-    assert Slurm.Config(cluster="local").problems(Facts()) == []
+    assert Slurm.Config(cluster="local").problems() == []
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from scoring_cases import loss_of, negatives_of
 from torch import Tensor
 from torch.nn import functional as F
 
-from twotower.config.facts import Facts
 from twotower.losses.bce import Bce
 from twotower.losses.bpr import Bpr
 from twotower.losses.bsl import FLOOR, Bsl
@@ -25,7 +24,9 @@ from twotower.losses.matryoshka import Matryoshka
 from twotower.losses.psl import Psl
 from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.sl_at_k import SlAtK
+from twotower.negatives.catalogue import Catalogue
 from twotower.negatives.negatives import Negatives
+from twotower.negatives.uniform import Uniform
 from twotower.scoring.scorer import Scorer
 
 D, DRAWS, ITEMS = 4, 60, 100
@@ -225,8 +226,8 @@ def test_matryoshka_takes_columns_as_they_are_where_the_loss_does() -> None:
 
 def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
     config = SlAtK.Config(k=20)
-    (found,) = config.problems(Facts(num_draws=16, negatives="Uniform"))
+    (found,) = config.problems(negatives=Uniform.Config(num_negatives=16), batch_size=4)
     assert found[0] == "k"
     assert "Uniform draws only 16 candidates" in found[1]
-    assert not [*config.problems(Facts(num_draws=20))]
-    assert not [*config.problems(Facts(num_draws=None))]  # the whole catalogue
+    assert not [*config.problems(negatives=Uniform.Config(num_negatives=20), batch_size=4)]
+    assert not [*config.problems(negatives=Catalogue.Config(), batch_size=4)]

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from twotower.config.facts import Facts
 from twotower.negatives.catalogue import Catalogue
 from twotower.negatives.impressions import Impressions
 from twotower.negatives.in_batch import InBatch
@@ -117,7 +116,7 @@ def test_a_mixture_of_three_has_the_q_of_all_by_their_draws() -> None:
 
 @pytest.mark.parametrize("part", [Catalogue.Config(), Impressions.Config(), Mined.Config()])
 def test_a_mixture_of_what_does_not_draw_is_refused(part: NegativeSampler.Config) -> None:
-    ((key, message),) = Mixed.Config(parts={"a": InBatch.Config(), "b": part}).problems(Facts())
+    ((key, message),) = Mixed.Config(parts={"a": InBatch.Config(), "b": part}).problems()
     assert key == "parts.b"
     assert "in_batch, uniform or popularity" in message
 
@@ -161,8 +160,8 @@ def test_what_was_mined_is_part_of_a_checkpoint() -> None:
 
 
 def test_what_cannot_be_mined_is_refused() -> None:
-    assert not [*Mined.Config().problems(Facts(shown_as="query_negatives"))]
-    assert [key for key, _ in Mined.Config(first=9, last=8).problems(Facts())] == ["last"]
-    ((_, message),) = Mined.Config().problems(Facts(shown_as="examples"))
+    assert not [*Mined.Config().problems(impressions_as="query_negatives")]
+    assert [key for key, _ in Mined.Config(first=9, last=8).problems()] == ["last"]
+    ((_, message),) = Mined.Config().problems(impressions_as="examples")
     assert "takes no candidates of one user alone" in message
-    assert [key for key, _ in Mined.Config(shared=Mined.Config()).problems(Facts())] == ["shared"]
+    assert [key for key, _ in Mined.Config(shared=Mined.Config()).problems()] == ["shared"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from twotower.config.facts import Facts
+from twotower.data.sources.synthetic import Synthetic
 from twotower.negatives.impressions import Impressions
 from twotower.negatives.in_batch import InBatch
 from twotower.negatives.mixed import Mixed
@@ -69,15 +69,15 @@ def test_what_it_provides_is_what_is_beside_it() -> None:
 
 def test_what_is_refused() -> None:
     config = Impressions.Config(shared=Uniform.Config())
-    assert list(config.problems(Facts(gives_negatives=True, shown_as="examples"))) == []
-    assert list(config.problems(Facts())) == []
-    ((field, message),) = config.problems(Facts(gives_negatives=False, shown_as="examples"))
+    assert list(config.problems(Synthetic.Config(labels="clicks"), impressions_as="examples")) == []
+    assert list(config.problems()) == []
+    ((field, message),) = config.problems(Synthetic.Config(), impressions_as="examples")
     assert field == ""
     assert "has no shown negatives" in message
     assert "negatives=uniform" in message
-    ((field, message),) = config.problems(Facts(gives_negatives=True, shown_as=""))
+    ((field, message),) = config.problems(Synthetic.Config(labels="clicks"), impressions_as="nothing")
     assert "learns nothing from shown negatives" in message
-    ((field, message),) = Impressions.Config(shared=Impressions.Config()).problems(Facts())
+    ((field, message),) = Impressions.Config(shared=Impressions.Config()).problems()
     assert field == "shared"
 
 

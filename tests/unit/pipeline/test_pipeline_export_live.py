@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.pipeline.live_export import export_live, table_paths, told
-from twotower.pipeline.live_tables import Grown
+from twotower.pipeline.live_export import export_live, table_paths
+from twotower.pipeline.live_tables import TableChanges
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 
@@ -80,9 +80,9 @@ def test_three_nights_lose_nothing_and_double_nothing(place, store):
         "i2,,2.25,,8",
         'i3,"TOY, SMALL",3,kids|gift,',
     ]
-    assert told(counts, place / "night-1") == (
-        "ok  3 of 5 live events are new (2 were there), 3 rows became 6; items: 1 new, 1 changed, "
-        f"1 as they were; of removed items 1 stay in the table  {place / 'night-1'}"
+    assert counts.message(place / "night-1") == (
+        "ok  3 of 5 live events added (2 were in the log), 3 -> 6 rows; items: 1 new, 1 changed, "
+        f"1 unchanged; 1 removed items stay in the table  {place / 'night-1'}"
     )
     assert json.loads((place / "night-1" / "exported.json").read_text())["events_added"] == 3
     with contextlib.closing(ChangeStore(store)) as running:  # which the service has open
@@ -91,7 +91,7 @@ def test_three_nights_lose_nothing_and_double_nothing(place, store):
         paths["items"] = str(place / "night-1" / "items.csv")
         second = export_live(settings(place), store, place / "night-2", paths, {})
         running.commit([EventAdded("dan", "i2", T + 100)])  # and goes on to write to
-    assert (second.rows_before, second.events, second.events_there, second.events_added) == (6, 6, 5, 1)
+    assert (second.rows_before, second.events, second.events_in_log, second.events_added) == (6, 6, 5, 1)
     assert lines(place / "night-2" / "interactions.csv")[-1] == f"dan,,i2,{T + 99}"
     assert lines(place / "night-2" / "items.csv")[-1] == "i3,TOY,4,,"
     paths = {name: path.replace("night-1", "night-2") for name, path in paths.items()}
@@ -119,7 +119,7 @@ def test_profiles_are_rows_of_the_users(place):
     run = settings(place, users_path=str(place / "users.csv"))
     counts = export_live(run, place / "live.sqlite", place / "night", {}, {})
     assert lines(place / "night" / "users.csv") == ["who,age,city", "ann,31,ROME", "bob,,", "eve,,BONN"]
-    assert (counts.users, counts.items) == (Grown(1, 1, 1), Grown())
+    assert (counts.users, counts.items) == (TableChanges(1, 1, 1), TableChanges())
     assert (place / "night" / "interactions.csv").read_text() == LOG
     assert (place / "night" / "items.csv").read_text() == ITEMS
 
@@ -138,7 +138,7 @@ def test_units_and_parquet(place, store, unit):
     counts = export_live(
         settings(place, timestamp_unit=unit), store, place / "night", paths, {"note": "live"}
     )
-    assert (counts.events_added, counts.events_there, counts.rows) == (3, 2, 6)
+    assert (counts.events_added, counts.events_in_log, counts.rows) == (3, 2, 6)
     new = pq.read_table(place / "night" / "interactions.parquet").to_pylist()[3:]
     when = T + 60
     expected = when * 1000 if unit == "ms" else pd.Timestamp(when, unit="s").to_pydatetime()
@@ -193,7 +193,7 @@ def test_the_word_of_an_event_is_its_own(place, tmp_path):
     with pytest.raises(InputError, match=r"fill.action: the log has this column"):
         export_live(settings(place, event_column="action", events=both), store, place / "no", {}, {})
     counts = export_live(chosen, store, place / "night", {}, {})
-    assert (counts.events_there, counts.events_added) == (2, 4)
+    assert (counts.events_in_log, counts.events_added) == (2, 4)
     assert lines(place / "night" / "interactions.csv")[4:] == [
         *(
             f"ann,{word},i1,{time}"
@@ -202,20 +202,18 @@ def test_the_word_of_an_event_is_its_own(place, tmp_path):
     ]
     again = {"interactions": str(place / "night" / "interactions.csv")}
     assert export_live(chosen, store, place / "again", again, {}).events_added == 0
-    with pytest.raises(InputError, match="the store has events of a kind"):
+    with pytest.raises(InputError, match="the store has events of type"):
         export_live(settings(place), store, place / "none", {}, {})
 
 
-def test_a_store_of_an_earlier_version_is_told_from_a_damaged_one(place, store):
+def test_a_store_of_another_format_is_refused(place, store):
     with contextlib.closing(sqlite3.connect(store)) as connection:
-        connection.execute("PRAGMA user_version = 1")
-        connection.execute("DROP TABLE sums")
-        connection.execute("DROP TABLE profiles")
-    with pytest.raises(InputError, match="written by an earlier version; start the service of this version"):
+        connection.execute("PRAGMA user_version = 2")
+    with pytest.raises(InputError, match="a store of format 2; this version of twotower reads format 3 only"):
         export_live(settings(place), store, place / "night", {}, {})
 
 
-def test_mistakes_are_told_and_nothing_is_left(place, store):
+def test_mistakes_are_refused_and_leave_no_files(place, store):
     (place / "there").mkdir()
     kept = set(place.iterdir())
     synthetic = {"data": {"_target_": "twotower.data.sources.synthetic.Synthetic"}}
@@ -223,14 +221,14 @@ def test_mistakes_are_told_and_nothing_is_left(place, store):
         (settings(place), store, "there", {}, {}, "there: already there, and never overwritten"),
         (settings(place), place / "no.sqlite", "out", {}, {}, "no.sqlite: there is no store of live changes"),
         (settings(place), place / "log.csv", "out", {}, {}, "log.csv: not readable as a store"),
-        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, which has no log"),
+        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, whose log cannot grow"),
         (
             settings(place, interactions_path=["a", "b"]),
             store,
             "out",
             {},
             {},
-            "interactions: .* not one file",
+            "interactions: .* name one local file",
         ),
         (settings(place), store, "out", {"interactions": str(place / "gone.csv")}, {}, "there is no file"),
         (
@@ -239,17 +237,17 @@ def test_mistakes_are_told_and_nothing_is_left(place, store):
             "out",
             {},
             {"color": 1},
-            "fill.color: the log has no such column; there is who",
+            "fill.color: the log has no such column; expected one of who",
         ),
-        (settings(place), store, "out", {}, {"when": 1}, "fill.when: every event has its own"),
-        (settings(place, item_features=["name"]), store, "out", {}, {}, "items.csv: it lacks column 'price'"),
+        (settings(place), store, "out", {}, {"when": 1}, "fill.when: each event has its own"),
+        (settings(place, item_features=["name"]), store, "out", {}, {}, "items.csv: no column 'price'"),
     ]:
         with pytest.raises(InputError, match=message):
             export_live(run, at, place / out, paths, fill)
         assert {path for path in place.iterdir() if not path.name.endswith(("-wal", "-shm"))} == kept
 
 
-def test_words_that_the_log_keeps_as_numbers_are_written_as_such(place, tmp_path):
+def test_event_types_that_the_log_codes_as_numbers_are_written_as_numbers(place, tmp_path):
     log = pd.DataFrame({"who": ["ann"], "what": ["i1"], "when": [T], "action": [1]})
     log.to_parquet(place / "LOG.PARQUET")
     with contextlib.closing(ChangeStore(tmp_path / "words.sqlite")) as kept:
@@ -260,7 +258,7 @@ def test_words_that_the_log_keeps_as_numbers_are_written_as_such(place, tmp_path
     assert pd.read_parquet(place / "night" / "interactions.PARQUET")["action"].tolist() == [1, 2, 1]
 
 
-def test_a_live_value_that_does_not_fit_is_told(place, tmp_path):
+def test_a_live_value_that_does_not_fit_its_column_is_refused(place, tmp_path):
     pd.DataFrame({"what": ["i1", "i2"], "name": ["a", "b"], "price": [1, 2]}).to_parquet(
         place / "items.parquet"
     )

@@ -5,7 +5,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.files.plain_values import yaml_text
-from twotower.pipeline.publish_gate import judge
+from twotower.pipeline.publish_gate import evaluate_gate
 from twotower.runs.result import Result, write_result
 
 WAYS = {"coverage": True, "recall": True, "rank": False, "novelty": None}
@@ -30,47 +30,52 @@ def test_six_users_worse_by_the_same_is_as_far_as_signs_go(tmp_path):
     """Of 2^6 sign vectors two reach a sum of -6 d: p = 2 / 64 = .03125; of 2^5 two: p = .0625."""
     old = run(tmp_path / "old", [1.0] * 6 + [0.5])
     worse = run(tmp_path / "worse", [0.5] * 6 + [0.5])
-    verdict = judge(old, worse)
-    assert verdict.p_value == pytest.approx(2 / 64)
-    assert (verdict.passed, verdict.num_users, verdict.num_differing) == (False, 7, 6)
-    assert (verdict.old, verdict.new) == (pytest.approx(6.5 / 7), 0.5)
-    assert verdict.told().startswith("recall_at_20 0.9286 -> 0.5000, difference -0.4286 [")
-    assert verdict.told().endswith("p 0.0312, 7 users of whom 6 differ: significantly worse")
-    assert judge(old, worse, alpha=0.03).passed
+    result = evaluate_gate(old, worse)
+    assert result.p_value == pytest.approx(2 / 64)
+    assert (result.passed, result.num_users, result.num_differing) == (False, 7, 6)
+    assert (result.old, result.new) == (pytest.approx(6.5 / 7), 0.5)
+    assert result.message().startswith("recall_at_20 0.9286 -> 0.5000, difference -0.4286 [")
+    assert result.message().endswith("p 0.0312, 7 users of whom 6 differ: significantly worse")
+    assert evaluate_gate(old, worse, alpha=0.03).passed
     almost = run(tmp_path / "almost", [0.5] * 5 + [1.0, 0.5])
-    verdict = judge(old, almost)
-    assert (verdict.p_value, verdict.passed) == (pytest.approx(2 / 32), True)
+    result = evaluate_gate(old, almost)
+    assert (result.p_value, result.passed) == (pytest.approx(2 / 32), True)
 
 
 def test_better_passes_and_so_does_the_same(tmp_path):
     old, new = run(tmp_path / "old", [0.0] * 9), run(tmp_path / "new", [1.0] * 9)
-    assert judge(old, new).passed
-    assert judge(old, new).p_value < 0.05
-    same = judge(old, old)
+    assert evaluate_gate(old, new).passed
+    assert evaluate_gate(old, new).p_value < 0.05
+    same = evaluate_gate(old, old)
     assert (same.passed, same.p_value, same.low, same.high) == (True, 1.0, 0.0, 0.0)
 
 
 def test_which_way_is_better_the_metric_says(tmp_path):
     old = run(tmp_path / "old", [3.0] * 9, metric="rank_at_20")
     new = run(tmp_path / "new", [5.0] * 9, metric="rank_at_20")
-    assert not judge(old, new, "rank_at_20").passed
-    assert judge(new, old, "rank_at_20").passed
+    assert not evaluate_gate(old, new, "rank_at_20").passed
+    assert evaluate_gate(new, old, "rank_at_20").passed
 
 
 def test_users_are_paired_by_id_and_not_by_place(tmp_path):
     old = run(tmp_path / "old", range(9))
     new = run(tmp_path / "new", range(9)[::-1], users=range(9)[::-1])
-    assert judge(old, new).num_differing == 0
+    assert evaluate_gate(old, new).num_differing == 0
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):
     old = run(tmp_path / "old", [1.0, 2.0])
     for name, other, metric, message in [
-        ("data", {"data": "other data"}, None, "judged on different data, so nothing can be said"),
+        ("data", {"data": "other data"}, None, "evaluated on different data"),
         ("users", {"users": [0, 7]}, None, "users: other users .also 2, but not the same. than .*old"),
-        ("failed", {"status": "failed"}, None, "failed: this run has not ended"),
-        ("metric", {}, "ndcg_at_20", "ndcg_at_20: none of .* better or worse; did you mean 'recall_at_20'"),
-        ("way", {}, "novelty_at_20", "metric=novelty_at_20: none of .*way that is better or worse"),
+        ("failed", {"status": "failed"}, None, "failed: this run is not finished"),
+        (
+            "metric",
+            {},
+            "ndcg_at_20",
+            "ndcg_at_20: .* no such metric with a preferred direction; did you mean 'recall_at_20'",
+        ),
+        ("way", {}, "novelty_at_20", "metric=novelty_at_20: .*way has no such metric"),
         (
             "column",
             {"of_all": "coverage_at_20"},
@@ -79,4 +84,4 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         ),
     ]:
         with pytest.raises(InputError, match=message):
-            judge(old, run(tmp_path / name, [1.0, 2.0], **other), metric)
+            evaluate_gate(old, run(tmp_path / name, [1.0, 2.0], **other), metric)

@@ -15,7 +15,7 @@ from twotower.reports.compare.output_forms import as_csv, as_json
 from twotower.reports.compare.run_frame import figures_in, read_runs
 from twotower.reports.compare.text_columns import figure_columns, name_column
 from twotower.reports.console.run_tables import cold_start_table
-from twotower.runs.result import Result
+from twotower.runs.result import FORMAT_VERSION, Result
 
 PARTS = ("cold", "warm", "all", "cold_alone")
 FOUND: dict[str, Any] = {
@@ -41,7 +41,8 @@ RESULT: dict[str, Any] = {
 def write(folder: Path, **changes: Any) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "name": folder.name}), encoding="utf-8")
-    (folder / "result.json").write_text(json.dumps(RESULT | changes), encoding="utf-8")
+    content = {"format_version": FORMAT_VERSION} | RESULT | changes
+    (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -61,7 +62,7 @@ def test_figures_have_one_key_each() -> None:
 def test_damaged_parts_are_no_figures(tmp_path: Path, damaged: Any) -> None:
     folders = [write(tmp_path / "run", cold_start=damaged), write(tmp_path / "other", cold_start=[1])]
     runs, _ = read_runs(folders)
-    assert list(runs["state"]) == ["ok", "damaged"]
+    assert list(runs["state"]) == ["ok", "unreadable"]
     assert not any(key.startswith("cold_start/") for key in figures_in(runs))
 
 

@@ -20,7 +20,7 @@ from twotower.reports.compare.figure_names import (
 from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
 from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import Result
+from twotower.runs.result import FORMAT_VERSION, Result
 
 RESULT: dict[str, Any] = {
     "status": "ok",
@@ -33,6 +33,7 @@ def make_run(folder: Path, result: object = None, **settings: Any) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 1} | settings), encoding="utf-8")
     if result is not None:
+        result = {"format_version": FORMAT_VERSION} | result if isinstance(result, dict) else result
         (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     return folder
 
@@ -64,11 +65,11 @@ def test_a_bundle_or_a_stray_file_is_no_run(tmp_path: Path) -> None:
     ("result", "state", "problem"),
     [
         (None, "unended", "has not ended"),
-        ([], "damaged", "result.json is damaged: it has no status"),
-        ({"status": "ok"}, "damaged", "result.json is damaged: it has no metrics"),
+        ([], "unreadable", "result.json is damaged: it has no status"),
+        ({"status": "ok"}, "unreadable", "result.json is damaged: it has no metrics"),
         (
             {"status": "ok", "metrics": [1]},
-            "damaged",
+            "unreadable",
             "result.json is damaged: metrics: Input should be a valid dictionary",
         ),
         ({"status": "failed", "error": "E:\n two  lines"}, "failed", "failed: E: two lines"),
@@ -77,7 +78,7 @@ def test_a_bundle_or_a_stray_file_is_no_run(tmp_path: Path) -> None:
         (RESULT | {"status": "index_rejected"}, "index_rejected", "index rejected"),
         (
             {"status": "later"},
-            "damaged",
+            "unreadable",
             "result.json is damaged: status: Input should be 'ok', 'index_rejected', 'failed' or 'pruned'",
         ),
         (RESULT, "ok", ""),
@@ -181,7 +182,12 @@ def test_settings_as_text() -> None:
     ],
 )
 def test_what_a_figure_is(key: str, higher: bool | None, column: str | None, valid: str, title: str) -> None:
-    assert (higher_is_better(key), per_user_column(key), validation_key(key)) == (higher, column, valid)
+    directions = {"recall": True, "ndcg": True, "gini": False, "novelty": None}
+    assert (higher_is_better(key, [directions]), per_user_column(key), validation_key(key)) == (
+        higher,
+        column,
+        valid,
+    )
     assert heading(key) == title
 
 

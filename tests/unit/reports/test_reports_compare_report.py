@@ -18,6 +18,7 @@ from twotower.reports.compare.comparison import Comparison, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
 from twotower.reports.compare.page import as_html, curve_table
 from twotower.reports.compare.page_data import curves, page_data
+from twotower.runs.result import FORMAT_VERSION
 
 KEY = "test/recall_at_20"
 LOW = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
@@ -162,7 +163,8 @@ def write_run(
     pd.DataFrame(table).to_parquet(folder / "per_user.parquet", index=False)
     metrics = {f"valid/{column}": valid, f"test/{column}": float(np.mean(values)), "test/coverage_at_20": 0.5}
     data = {"fingerprint": "d", "audit": {"seen_filter": True}}
-    result = {"status": "ok", "seed": seed, "metrics": metrics, "data": data} | more
+    result = {"format_version": FORMAT_VERSION, "status": "ok", "seed": seed, "metrics": metrics}
+    result |= {"data": data, "higher_is_better": {"recall": True, "coverage": True}} | more
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     return folder
 
@@ -258,7 +260,7 @@ def test_what_is_damaged_is_told_at_length_once(runs: list[Path]) -> None:
     report = compare(runs)
     row = report.rows.set_index("name").loc["a"]
     why = "result.json is damaged: Expecting property name"
-    assert row["verdict"] == "damaged"
+    assert row["verdict"] == "unreadable"
     assert row["reason"].startswith(why)  # for programs
     for text in (as_markdown(report), as_html(report)):
         assert text.count(why) == 1

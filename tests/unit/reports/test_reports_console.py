@@ -317,9 +317,10 @@ def test_log_lines_go_where_they_belong(capsys: pytest.CaptureFixture[str]) -> N
     for mode, level, out, err in (
         ("rich", logging.INFO, "hello\n", ""),
         ("quiet", logging.INFO, "", ""),
-        ("quiet", logging.WARNING, "", "WARNING: hello\n"),
+        ("rich", logging.WARNING, "warning: hello\n", ""),
+        ("quiet", logging.WARNING, "", "warning: hello\n"),
         ("silent", logging.INFO, "", ""),
-        ("silent", logging.WARNING, "", "WARNING: hello\n"),
+        ("silent", logging.WARNING, "", "warning: hello\n"),
     ):
         log_with(make_console(mode), level, "hello")
         log_with(make_console(mode), level, "for the file", for_file=True)

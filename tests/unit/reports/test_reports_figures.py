@@ -158,7 +158,10 @@ def test_where_lower_is_better_the_front_holds_the_lowest() -> None:
             "index/latency_ms_p50": latency,
             "index/bytes_per_item": 64.0,
         }
-        return Outcome(name, "ok", 1.0, figures, None, Path(name), None, False)
+        higher_is_better = {"gini": False}
+        return Outcome(
+            name, "ok", 1.0, figures, None, Path(name), None, False, higher_is_better=higher_is_better
+        )
 
     words, found = pareto_points(
         [job("a", 0.5, 0.1), job("b", 0.25, 0.2), job("c", 0.75, 0.3)], "valid/gini_at_20"

@@ -98,21 +98,25 @@ def test_classes_of_the_user_s_own_count_by_their_code(
     own_package(tmp_path, monkeypatch, "class Mine:\n    pass\n")
     towers, figures = (
         training_fingerprint(OWN_LOSS, "data"),
-        evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}}),
+        evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}, "new_items": {}}),
     )
     own_package(tmp_path, monkeypatch, "# mine\nclass Mine:\n    pass\n")
     assert training_fingerprint(OWN_LOSS, "data") == towers
     own_package(tmp_path, monkeypatch, "class Mine:\n    x = 1\n")
     assert training_fingerprint(OWN_LOSS, "data") != towers
-    assert evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}}) != figures
+    assert (
+        evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}, "new_items": {}}) != figures
+    )
 
 
 def test_another_metric_or_baseline_measures_otherwise() -> None:
     recall = {"kinds": {"recall": {"_target_": "twotower.metrics.recall.Recall"}}}
-    before = evaluation_fingerprint({"metrics": recall, "baselines": {}, "index": 1})
-    assert evaluation_fingerprint({"metrics": recall, "baselines": {}, "index": 2}) == before
-    assert evaluation_fingerprint({"metrics": {**recall, "ks": [3]}, "baselines": {}}) != before
-    assert evaluation_fingerprint({"metrics": recall, "baselines": {"ease": {}}}) != before
+    before = evaluation_fingerprint({"metrics": recall, "baselines": {}, "new_items": {}, "index": 1})
+    assert evaluation_fingerprint({"metrics": recall, "baselines": {}, "new_items": {}, "index": 2}) == before
+    assert (
+        evaluation_fingerprint({"metrics": {**recall, "ks": [3]}, "baselines": {}, "new_items": {}}) != before
+    )
+    assert evaluation_fingerprint({"metrics": recall, "baselines": {"ease": {}}, "new_items": {}}) != before
 
 
 def test_a_checkout_knows_its_commit_and_whether_files_changed(

@@ -49,17 +49,17 @@ def test_what_is_the_same_differs_in_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"versions__torch": "2.10.0"}, "versions: torch 2.9.0 then, 2.10.0 now"),
-        ({"versions__scipy": "1.0"}, "versions: scipy None then, 1.0 now"),
-        ({"provenance__machine__cpu": "B"}, "machine: cpu A then, B now"),
-        ({"provenance__machine__threads": 1}, "machine: threads 2 then, 1 now"),
+        ({"versions__torch": "2.10.0"}, "versions: torch 2.9.0, now 2.10.0"),
+        ({"versions__scipy": "1.0"}, "versions: scipy None, now 1.0"),
+        ({"provenance__machine__cpu": "B"}, "machine: cpu A, now B"),
+        ({"provenance__machine__threads": 1}, "machine: threads 2, now 1"),
         (
             {"provenance__code__fingerprint": "0" * 64, "provenance__code__commit": "b" * 40},
-            "code: commit aaaaaaaaaa then, bbbbbbbbbb now, or files changed since",
+            "code: commit aaaaaaaaaa, now bbbbbbbbbb, or uncommitted changes",
         ),
         (
             {"provenance__code__fingerprint": "0" * 64, "provenance__code__commit": None},
-            "code: commit aaaaaaaaaa then, unknown now, or files changed since",
+            "code: commit aaaaaaaaaa, now unknown, or uncommitted changes",
         ),
     ],
 )
@@ -73,10 +73,10 @@ def test_another_commit_with_the_same_code_is_no_difference() -> None:
 
 def test_of_a_run_from_before_provenance_code_and_machine_are_unknown() -> None:
     assert differences_from({"versions": THEN["versions"]}, now()) == [
-        "code: commit unknown then, aaaaaaaaaa now, or files changed since",
-        "machine: cores None then, 4 now",
-        "machine: cpu None then, A now",
-        "machine: threads None then, 2 now",
+        "code: commit unknown, now aaaaaaaaaa, or uncommitted changes",
+        "machine: cores None, now 4",
+        "machine: cpu None, now A",
+        "machine: threads None, now 2",
     ]
 
 
@@ -94,10 +94,10 @@ def test_metrics_are_compared_to_the_last_bit_and_towers_by_their_bytes(tmp_path
     assert not_reproduced(metrics, metrics, one, same) == []
     more = metrics.update(metrics={"test/recall_at_20": 0.3, "x": 1.0, "y": 2.0})
     assert not_reproduced(metrics, more, one, same) == [
-        "test/recall_at_20: 0.30000000000000004 then, 0.3 now",
-        "y: None then, 2.0 now",
+        "test/recall_at_20: 0.30000000000000004, now 0.3",
+        "y: None, now 2.0",
     ]
-    assert not_reproduced(metrics, metrics, one, other) == ["bundle/towers.safetensors: other bytes"]
+    assert not_reproduced(metrics, metrics, one, other) == ["bundle/towers.safetensors: different bytes"]
     assert not_reproduced(metrics, metrics, one, tmp_path) == []  # no bundle, nothing to compare
 
 
@@ -172,17 +172,17 @@ def test_other_numbers_fail_and_are_put_down_to_what_changed(
     before = trainings.ended(0.5, "older").update(versions=versions() | {"torch": "1.0"})
     assert rerun(trainings.before(before)) == FAILED
     changed = [
-        f"versions: torch 1.0 then, {versions()['torch']} now",
+        f"versions: torch 1.0, now {versions()['torch']}",
         "data: the content of the files, or the split",
     ]
     result = trainings.again()
     assert (result.reproduced, result.changed_since) == (False, changed)
     assert result.status == "ok"  # of the new run itself
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["text"] == f"differs from then: {changed[0]}"
+    assert json.loads(printed.out)["text"] == f"changed since the run: {changed[0]}"
     assert printed.err.splitlines() == [
-        "not repeated: 1 differ, such as test/recall_at_20: 0.5 then, 0.25 now",
-        f"what differs from then: {'; '.join(changed)}",
+        "not repeated: 1 differ, such as test/recall_at_20: 0.5, now 0.25",
+        f"changed since the run: {'; '.join(changed)}",
     ]
 
 
@@ -191,8 +191,7 @@ def test_other_numbers_from_the_same_causes_are_ours_to_explain(
 ) -> None:
     assert rerun(trainings.before(trainings.ended(0.5))) == FAILED
     assert (
-        capsys.readouterr().err.splitlines()[-1]
-        == "what differs from then: nothing known: please report this"
+        capsys.readouterr().err.splitlines()[-1] == "changed since the run: no known cause; please report it"
     )
 
 
@@ -210,7 +209,7 @@ def test_as_many_threads_as_then(trainings: Trainings) -> None:
 def test_only_what_ended_well_can_be_repeated(
     trainings: Trainings, status: Status | None, words: str
 ) -> None:
-    with pytest.raises(InputError, match=f"this run {words}; only a run that ended well can be repeated"):
+    with pytest.raises(InputError, match=f"this run {words}; only a finished run can be repeated"):
         rerun(trainings.before(status and Result(status=status)))
     assert trainings.seen == []
 

@@ -12,7 +12,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
 from twotower.files.lock import held
-from twotower.runs.result import Result, write_result
+from twotower.runs.result import FORMAT_VERSION, Result, read_result, write_result
 from twotower.runs.run import Run
 
 SETTINGS = {"console": "quiet", "seed": 1}
@@ -46,7 +46,20 @@ def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run
     with pytest.raises(InputError, match=r"this run has ended \(ok\); there is nothing to resume"):
         waiting.recorded(logging.NullHandler()).__enter__()
     owner.join()
-    assert json.loads((run.folder / "result.json").read_text()) == {"status": "ok"}
+    assert json.loads((run.folder / "result.json").read_text()) == {
+        "format_version": FORMAT_VERSION,
+        "status": "ok",
+    }
+
+
+@pytest.mark.parametrize("version", [None, 1, "2"])
+def test_a_result_of_another_format_is_refused(run: Run, version: object) -> None:
+    content = {"status": "ok"} if version is None else {"status": "ok", "format_version": version}
+    (run.folder / "result.json").write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"run/result\.json: format_version is .* reads 2 only\. Train again"
+    ):
+        read_result(run.folder)
 
 
 def test_a_failed_run_is_gone_on_with(run: Run) -> None:

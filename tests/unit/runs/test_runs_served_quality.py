@@ -49,4 +49,3 @@ def test_of_an_exact_index_both_are_equal() -> None:
 def test_the_exact_part_can_be_taken_by_a_run_with_another_index() -> None:
     for served in (SERVED, None):
         assert by_exact_search(through_index(EXACT, served)) == EXACT
-    assert by_exact_search(EXACT) == EXACT  # of a run of an earlier version

@@ -10,7 +10,13 @@ RECALL = "valid/recall_at_20"
 def result_of(ours: float, monitor: str = RECALL, **baselines: float) -> Result:
     figures = {name: {monitor: value, "test/recall_at_20": 0.9} for name, value in baselines.items()}
     training = Training(monitor=monitor)
-    return Result(status="ok", training=training, metrics={monitor: ours}, baselines=figures)
+    return Result(
+        status="ok",
+        training=training,
+        metrics={monitor: ours},
+        baselines=figures,
+        higher_is_better={"recall": True, "gini": False},
+    )
 
 
 def test_the_best_baseline_is_named_with_both_figures() -> None:

@@ -186,7 +186,10 @@ def damage_an_index(path):
         (lambda path: path.write_text("user,item\n" * 1000), ["not readable as a store", "move it away"]),
         (lambda path: path.write_bytes(path.read_bytes()[:-4096]), ["malformed", "move it away", "-wal"]),
         (damage_an_index, ["damaged (", "move it away", "-wal"]),
-        (lambda path: written(path, "PRAGMA user_version = 9"), ["format 9", "reads 1 to 2"]),
+        (
+            lambda path: written(path, "PRAGMA user_version = 2"),
+            ["format 2", "reads format 3 only", "twotower export_live", "store=FILE"],
+        ),
         (lambda path: written(path, "PRAGMA application_id = 7"), ["another program"]),
     ],
 )

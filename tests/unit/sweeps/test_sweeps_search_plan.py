@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.files.atomic import write_text_atomically
 from twotower.runs.folder_name import trial_name
-from twotower.runs.result import Result
+from twotower.runs.result import Result, write_result
 from twotower.sweeps import trials
 from twotower.sweeps.job import Job
 from twotower.sweeps.random_search import RandomSearch
@@ -187,9 +186,8 @@ def test_what_a_dead_process_finished_is_not_run_again(
     one = plan_of(Tpe.Config(num_trials=1), tmp_path)
     job = one.next([])
     assert job is not None
-    write_text_atomically(
-        job.folder / "result.json", '{"status": "ok", "metrics": {"valid/recall_at_20": 0.5}}'
-    )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_result(job.folder, Result(status="ok", metrics={"valid/recall_at_20": 0.5}))
     abandon(one, job, monkeypatch)
     other = plan_of(Tpe.Config(num_trials=1), tmp_path)
     assert other.next([]) is None

@@ -14,7 +14,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.files.lock import held
 from twotower.launchers.launcher import JobError
-from twotower.runs.result import Result
+from twotower.runs.result import FORMAT_VERSION, Result, write_result
 from twotower.runs.sections import training_identity
 from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import settle, stale
@@ -38,7 +38,7 @@ def test_a_job_that_died_without_a_word_leaves_a_failure(tmp_path: Path) -> None
 
 
 def test_what_a_job_said_itself_stands(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text('{"status": "ok"}')
+    write_result(tmp_path, Result(status="ok"))
     assert settle(job(tmp_path), died()) == Result(status="ok")
 
 
@@ -81,6 +81,7 @@ def done(tmp_path: Path) -> Job:
     folder = tmp_path / "sweep" / "seed=3"
     folder.mkdir(parents=True)
     result = {
+        "format_version": FORMAT_VERSION,
         "status": "ok",
         "data": {"fingerprint": data},
         "training_fingerprint": training_identity(settings, data),
@@ -108,5 +109,5 @@ def test_jobs_done_by_other_code_are_named(done: Job) -> None:
 
 
 def test_a_job_that_failed_before_it_knew_its_data_is_no_obstacle(done: Job) -> None:
-    (done.folder / "result.json").write_text('{"status": "failed"}')
+    write_result(done.folder, Result(status="failed"))
     assert stale([done]) == []

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from twotower.config.facts import Facts
+from twotower.data.actions import Event
+from twotower.data.sources.synthetic import Synthetic
 from twotower.features.categorical import Categorical
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
@@ -136,11 +137,12 @@ def test_gradients_reach_contexts_and_events() -> None:
     assert (gradient[1:] != 0).any(1).all()
 
 
-@pytest.mark.parametrize(("events", "wrong"), [((), True), (None, False), (("view",), False)])
-def test_events_need_data_that_have_some(events: tuple[str, ...] | None, wrong: bool) -> None:
+@pytest.mark.parametrize(("events", "wrong"), [({}, True), (None, False), ({"view": Event.Config()}, False)])
+def test_events_need_data_that_have_some(events: dict[str, Event.Config] | None, wrong: bool) -> None:
     config = HistoryEncoder.Config.chosen(
         {"_target_": f"{HISTORY}.mean_pooling.MeanPooling", "events": True}, "h"
     )
-    found = list(config.problems(Facts(key="history", events=events)))
+    data = None if events is None else Synthetic.Config(events=events)
+    found = list(config.problems(data))
     assert [field for field, _ in found] == ["events"] * wrong
     assert all("data.events" in message for _, message in found)

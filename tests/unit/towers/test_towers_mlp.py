@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from twotower.config.facts import Facts
 from twotower.towers.mlp import Mlp
 from twotower.towers.two_tower import score
 
@@ -50,10 +49,10 @@ def test_a_residual_of_another_width_is_projected() -> None:
 
 
 def test_a_residual_that_is_no_block_is_a_problem() -> None:
-    facts = Facts(key="user_tower", blocks={"user_tower": {"a", "b"}})
-    assert list(Mlp.Config(widths=[]).problems(facts)) == []
-    assert list(Mlp.Config(widths=[], residual="b").problems(facts)) == []
-    ((field, message),) = Mlp.Config(widths=[], residual="c").problems(facts)
+    blocks = {"a", "b"}
+    assert list(Mlp.Config(widths=[]).problems(blocks)) == []
+    assert list(Mlp.Config(widths=[], residual="b").problems(blocks)) == []
+    ((field, message),) = Mlp.Config(widths=[], residual="c").problems(blocks)
     assert field == "residual"
     assert "'c'" in message
     assert "a, b" in message

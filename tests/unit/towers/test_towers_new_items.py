@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from twotower.config.facts import Facts
 from twotower.features.categorical import Categorical
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
@@ -15,6 +14,8 @@ from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags
 from twotower.features.vector import Vector
 from twotower.towers.embedding_layout import EmbeddingLayout
+from twotower.towers.item_bias.no_bias import NoBias
+from twotower.towers.item_bias.popularity import Popularity
 from twotower.towers.new_items.by_content import ByContent
 from twotower.towers.new_items.by_tower import ByTower
 from twotower.towers.new_items.new_items import NewItems
@@ -149,9 +150,6 @@ def test_without_content_the_tower_says_it() -> None:
 
 def test_a_boost_needs_a_bias() -> None:
     config, nothing_said = ByContent.Config(boost=0.5), ByContent.Config()
-    with_bias = Facts(key="new_items", remedies={"no_item_bias": "set item_bias=none"})
-    assert not list(config.problems(with_bias))
-    assert [key for key, _ in config.problems(Facts(key="new_items", remedies={"no_item_bias": ""}))] == [
-        "boost"
-    ]
-    assert not list(nothing_said.problems(Facts(key="new_items", remedies={"no_item_bias": ""})))
+    assert not list(config.problems(Popularity.Config()))
+    assert [key for key, _ in config.problems(NoBias.Config())] == ["boost"]
+    assert not list(nothing_said.problems(NoBias.Config()))

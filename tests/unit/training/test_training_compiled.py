@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from twotower.config.facts import Facts
 from twotower.training import trainer
 from twotower.training.fit import compiled
 from twotower.training.trainer import TrainerChoice, missing_for_compile
@@ -12,11 +11,11 @@ from twotower.training.trainer import TrainerChoice, missing_for_compile
 
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    (problem,) = TrainerChoice.Config(compile=True).problems(Facts())
+    (problem,) = TrainerChoice.Config(compile=True).problems()
     assert problem[0] == "compile"
     assert "no-such-compiler" in problem[1]
     assert "trainer.compile=false" in problem[1]
-    assert not list(TrainerChoice.Config().problems(Facts()))
+    assert not list(TrainerChoice.Config().problems())
 
 
 def test_without_python_s_headers_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

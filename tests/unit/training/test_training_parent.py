@@ -66,13 +66,13 @@ def test_new_is_what_the_parent_was_not_trained_on_whatever_the_rows() -> None:
 
 def test_other_data_is_refused() -> None:
     data = data_of([("m", "x", 1)])
-    with pytest.raises(InputError, match="none of the 2 users of outputs/a; check"):
+    with pytest.raises(InputError, match="none of the 2 users of outputs/a is in it"):
         is_new_interaction(parent_of(TRAINED), data, data.train)
 
 
 def test_a_target_that_was_trained_on_is_refused() -> None:
     data = data_of([("b", "x", 10)], [("b", "y", 20), ("d", "z", 99)])
-    with pytest.raises(InputError, match=r"split: outputs/a was trained on 1 of the 2 test targets"):
+    with pytest.raises(InputError, match=r"split: 1 of the 2 test targets are training data of outputs/a"):
         check_leakage(parent_of(TRAINED), data, data.test, "test")
 
 

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.config.facts import Facts
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
 from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.towers.history.no_history import NoHistory
+from twotower.towers.history.sasrec import Sasrec
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.objectives.objective import Objective
@@ -136,9 +137,9 @@ def test_little_is_padded() -> None:
 
 
 def test_a_history_that_is_summarised_at_its_end_alone_is_refused() -> None:
-    (problem,) = Sequence.Config().problems(Facts(every_position=False))
+    (problem,) = Sequence.Config().problems(history=NoHistory.Config())
     assert "use history=sasrec, or objective=next_item" in problem[1]
-    assert not Sequence.Config().problems(Facts(every_position=True))
+    assert not Sequence.Config().problems(history=Sasrec.Config())
 
 
 def test_everybody_else_has_batches_of_single_examples() -> None:

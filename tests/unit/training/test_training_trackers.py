@@ -9,7 +9,6 @@ import yaml
 from pytorch_lightning.loggers import Logger
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.training.trackers import tracker as module
 from twotower.training.trackers.csv import Csv
 from twotower.training.trackers.mlflow import MLflow
@@ -97,7 +96,7 @@ def test_one_that_fails_later_is_warned_of_once(told: Told, caplog: pytest.LogCa
             logger.log_metrics({"train/loss": 1.0}, step)
         told.status = "ok"
     assert [record.message for record in caplog.records] == [
-        "warning: tracker Told takes no more figures: disk is full"
+        "tracker Told takes no more figures: disk is full"
     ]
     assert told.calls == ["ok"]
 
@@ -136,9 +135,9 @@ def test_a_package_that_is_not_there_is_told_before_data_is_read(
     kind: type[Tracker], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: None)
-    said = list(kind.Config().problems(Facts()))
+    said = list(kind.Config().problems())
     assert said == [("_target_", f"needs {name}: pip install 'twotower[{name}]'")]
-    assert list(Csv.Config().problems(Facts())) == []
+    assert list(Csv.Config().problems()) == []
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -16,7 +16,7 @@ from twotower.config.exits import leave_on_signals
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Evaluate again, into a new folder."""
-    from twotower.pipeline.again import reevaluate
+    from twotower.pipeline.reevaluate import reevaluate
 
     changes = {key: settings[key] for key in ("metrics", "baselines", "console")}
     return reevaluate(Path(settings["run"]), changes, overrides, settings["trusted_packages"])

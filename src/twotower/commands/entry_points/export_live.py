@@ -3,8 +3,8 @@
   twotower export_live run=outputs/shop/<time> store=live.sqlite out=nights/2026-05-31
   twotower export_live run=outputs/shop/<time> store=live.sqlite interactions=today.csv out=tonight
 
-The service may be running, and its store stays as it is. An event that the log has already is not added
-again. The folder is there when it is whole; docs/nightly.md says what comes next.
+The service may be running, and its store is unchanged. Events that the log already contains are skipped. The
+folder is written completely or not at all. See docs/nightly.md.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.runs.run import Run
 
     run, out = Run.open(Path(settings["run"]), settings["trusted_packages"]), Path(settings["out"])
-    check_new(out)  # told before torch is loaded
-    from twotower.pipeline.live_export import export_live, table_paths, told
+    check_new(out)  # an error before torch is loaded
+    from twotower.pipeline.live_export import export_live, table_paths
 
     paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
-    with stoppable(lambda: "nothing was written; the same command begins anew"):
+    with stoppable(lambda: "nothing was written; run the same command again"):
         counts = export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"])
-    print(told(counts, out))
+    print(counts.message(out))
     read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
     print(f"next: twotower train warm_start='{run.folder}' {read}")
     return DONE

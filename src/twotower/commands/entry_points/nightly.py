@@ -1,11 +1,11 @@
-"""A night: live changes into the log, towers trained further, compared with those served, and published.
+"""Export live changes, train further, compare with the served towers, and publish unless they are worse.
 
   twotower nightly bundles=outputs/shop store=live.sqlite
   twotower nightly bundles=outputs/shop store=live.sqlite interactions=today.csv metric=ndcg_at_10
 
-Asks the service which run it serves, exports its live changes into a new folder of `nights`, goes on from
-that run, and compares both on the newest window. Where the new towers are not significantly worse, they are
-served from then on; otherwise the service goes on as it did, and the exit status is 5. See docs/nightly.md.
+Asks the service for its run, exports the live changes to a new folder of `nights`, trains the towers of that
+run further, and compares both on the newest test window. If the new towers are not significantly worse, the
+service switches to them; otherwise it is unchanged and the exit status is 5. See docs/nightly.md.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from twotower.config.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    """Do what a night has to do."""
-    from twotower.pipeline.served import Served
+    """Run the nightly update."""
+    from twotower.pipeline.service_client import ServiceClient
 
-    Served.of(settings).run()  # where nobody answers, that is told before torch is loaded
+    ServiceClient.from_settings(settings).run()  # an unreachable service is an error before torch loads
     from twotower.pipeline.night import Night, nightly
 
-    return nightly(Night.of(settings))
+    return nightly(Night.from_settings(settings))
 
 
 def run() -> None:

@@ -16,7 +16,7 @@ from twotower.config.exits import leave_on_signals
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Build and check the index that is chosen."""
-    from twotower.pipeline.again import reindex
+    from twotower.pipeline.reevaluate import reindex
 
     changes = {key: settings[key] for key in ("index", "console")}
     return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])

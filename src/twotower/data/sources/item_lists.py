@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from twotower.config.facts import Facts
 from twotower.data.sources.id_lines import id_lines, path_problem
 from twotower.data.sources.source import Source
 from twotower.data.tables import ITEM_ID, SPLIT, USER_ID, Tables
@@ -34,9 +33,9 @@ class ItemLists(Source):
         ordered: bool = False
         """Whether the items of a line are in the order of time; if not, a fixed random order is used."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Require one file or two, which exist."""
-            found = list(super().problems(facts))
+            found = list(super().problems())
             given = {key for key in ("path", "train_path", "test_path") if getattr(self, key) is not None}
             if given not in ({"path"}, {"train_path", "test_path"}):
                 named = f"data.{' and data.'.join(sorted(given))}" if given else "none of them"

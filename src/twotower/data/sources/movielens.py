@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from annotated_types import Ge, Le
 
-from twotower.config.facts import Facts
 from twotower.data.download import Archive, data_folder_problem, fetch
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
@@ -76,7 +75,7 @@ class MovieLens(Source):
         min_rating: Annotated[int, Ge(1), Le(5)] = 1
         """Stars; 1 keeps all."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Require that `TWOTOWER_DATA_DIR`, if set, is a folder."""
             problem = data_folder_problem()
             return [("variant", problem)] if problem else []

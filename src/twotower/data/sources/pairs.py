@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.data.sources.id_lines import id_lines, path_problem
 from twotower.data.sources.source import Source
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
@@ -27,10 +26,10 @@ class Pairs(Source):
         ordered: bool = True
         """Whether the lines of a user are in the order of time; if not, a fixed random order is used."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Require the file."""
             problem = path_problem(Path(self.path))
-            return [*super().problems(facts), *([("path", problem)] if problem else [])]
+            return [*super().problems(), *([("path", problem)] if problem else [])]
 
         def has_times(self) -> bool:
             """False."""

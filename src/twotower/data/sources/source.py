@@ -106,3 +106,11 @@ class Source(Component, ABC):
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files."""
         return fingerprint_of([self.config.spec(), [sha256_of_file(path) for path in self.files()]])
+
+
+def needs_times(data: Source.Config | None, remedy: str, field: str = "") -> list[tuple[str, str]]:
+    """Return the problem of a field that needs times, if the data has none; `data` None: not known."""
+    if data is None or data.has_times():
+        return []
+    all_choices = "experiment=no_times makes all such choices"
+    return [(field, f"needs times, which this data does not have; {remedy} ({all_choices})")]

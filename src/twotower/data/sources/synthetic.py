@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from annotated_types import Le
 
-from twotower.config.facts import Facts
 from twotower.config.memory import beyond_memory
 from twotower.config.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 from twotower.data.sources.source import Source
@@ -80,7 +79,7 @@ class Synthetic(Source):
             if "label_noise" in self.model_fields_set and self.labels == "none":
                 yield "label_noise", "only data.labels=clicks has labels"
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Tell whether there is memory for them, and whether there are enough pairs."""
             numbers_a_row = self.latent_dim + ENTRIES_A_ROW
             entries = (self.num_users + self.num_items) * numbers_a_row + 20 * self.num_interactions

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
 from twotower.data.interaction_files import InteractionFiles, rows_to_stream
@@ -99,7 +98,7 @@ class TableFiles(Source):
         chunk_rows: PositiveInt = 1_000_000
         """Rows of CSV that are parsed at a time."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self) -> list[tuple[str, str]]:
             """Report missing files and columns; reads headers only."""
             roles = self.roles()
             context = self.context_columns or []

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 from twotower.config.spec import ProperFraction
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 NO_SPLIT = "this data has no split column; for table_files set data.split_column, or use another split"
@@ -30,9 +30,9 @@ class Given(Split):
         """Share of a user's training interactions, the last ones, that become validation targets; at least
         one of a user with two. Used only if no row is marked valid."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require a source with a split."""
-            return [("", NO_SPLIT)] if facts.gives_split is False else []
+            return [("", NO_SPLIT)] if data is not None and not data.gives_split() else []
 
     config: Config
     name = "given"

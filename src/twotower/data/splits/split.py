@@ -1,7 +1,7 @@
 """Base class of splits: assigns a part to each interaction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from twotower.config.spec import Share
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; `VALID` targets are part of later histories, `VALID_ONLY` of none.
@@ -38,6 +39,14 @@ class Split(Component, ABC):
         """Share of the users that are used, drawn at random, for quick experiments; the interactions of the
         others are dropped, the catalogue stays complete. A larger share contains all users of a smaller
         one."""
+
+        def problems(self, data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`.
+
+            Args:
+                data: what the run reads.
+            """
+            return ()
 
         def build(self) -> "Split":
             """Build the split."""

@@ -5,11 +5,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.blocks import blocks, highest, lowest, order_statistic
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source, needs_times
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
 
@@ -31,9 +31,9 @@ class Temporal(Split):
         unit: Literal["days", "share"] = "days"
         """`days`, or `share` of all interactions (equal times at a cutoff go to the later window)."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times, and windows that leave training interactions."""
-            found = facts.lacks_times("", "use split=leave_one_out or split=user_holdout")
+            found = needs_times(data, "use split=leave_one_out or split=user_holdout")
             if self.unit == "days" or self.test + self.valid < 1:
                 return found
             message = (

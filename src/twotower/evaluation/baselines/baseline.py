@@ -1,7 +1,7 @@
 """Base class of baselines."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +15,7 @@ from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source
 from twotower.evaluation.baselines.budget import Budget
 
 T = TypeVar("T")
@@ -67,6 +68,15 @@ class Baseline(Component, ABC):
         def suggestion(self) -> str:
             """Return overrides to try if the towers are worse than this baseline on the validation split."""
             return "initialization=svd embedding_dim=128"
+
+        def problems(self, key: str = "", data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`.
+
+            Args:
+                key: of this baseline, for the message.
+                data: what the run reads.
+            """
+            return ()
 
         def build(self) -> "Baseline":
             """Build the baseline; call `fit` next."""

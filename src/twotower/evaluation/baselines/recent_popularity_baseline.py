@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Days
+from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
@@ -23,9 +23,9 @@ class RecentPopularityBaseline(PopularityBaseline):
         days: Days = 28
         """Length of the window that ends now."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times."""
-            return facts.lacks_times("", f"leave it out: '~{facts.key}'")
+            return needs_times(data, f"leave it out: '~{key}'")
 
         def suggestion(self) -> str:
             """Return overrides with an item bias of recent popularity."""

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source, needs_times
 from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.recent_popularity_baseline import recent_counts
@@ -28,9 +28,9 @@ class TrendEase(Ease):
         exponent: PositiveFloat = 0.75
         """Exponent of the trend; 1 = full effect."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times."""
-            return facts.lacks_times("", f"leave it out: '~{facts.key}'")
+            return needs_times(data, f"leave it out: '~{key}'")
 
         def suggestion(self) -> str:
             """Return overrides with item-to-item weights and a trend."""

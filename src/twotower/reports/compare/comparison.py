@@ -22,10 +22,10 @@ from twotower.reports.compare.figure_names import (
     validation_key,
 )
 from twotower.reports.compare.run_frame import (
-    DAMAGED,
     MEASURED,
     SETTING,
     UNENDED,
+    UNREADABLE,
     figures_in,
     make_frame,
     read_runs,
@@ -259,8 +259,8 @@ def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | N
         if at == baseline:
             verdict, reason = BASELINE, row["problem"]
         elif pd.isna(verdict):
-            is_damaged = row["state"] == DAMAGED
-            verdict, reason = (DAMAGED, row["problem"]) if is_damaged else (row["problem"], "")
+            is_damaged = row["state"] == UNREADABLE
+            verdict, reason = (UNREADABLE, row["problem"]) if is_damaged else (row["problem"], "")
         else:
             reason = "; ".join(text for text in (reason, row["problem"]) if text)
         verdicts.append(verdict)
@@ -294,7 +294,7 @@ def _problem_notes(rows: pd.DataFrame) -> list[str]:
     problems: dict[str, list[str]] = {}
     for row in records(rows):
         problem = ""
-        if row["state"] in (DAMAGED, UNENDED):
+        if row["state"] in (UNREADABLE, UNENDED):
             problem = f"{row['reason'] or row['verdict']}; shown without figures"
         elif row["verdict"] == NOT_COMPARABLE:
             problem = f"not comparable with the baseline: {row['reason']}"

@@ -12,7 +12,7 @@ from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.comparison_notes import main_keys, shared_note, summary
 from twotower.reports.compare.figure_names import format_figure, heading, validation_key
 from twotower.reports.compare.page_data import Curves, page_data, picked
-from twotower.reports.compare.run_frame import DAMAGED, MEASURED
+from twotower.reports.compare.run_frame import MEASURED, UNREADABLE
 from twotower.reports.compare.text_columns import (
     DIFFERENCE,
     INTERVAL,
@@ -158,7 +158,8 @@ def _figures(comparison: Comparison) -> Iterator[Cells]:
         ),
     ]
     verdicts = [
-        (row["verdict"], "" if row["verdict"] == DAMAGED else row["reason"]) for row in comparison.records()
+        (row["verdict"], "" if row["verdict"] == UNREADABLE else row["reason"])
+        for row in comparison.records()
     ]
     yield _verdicts(verdicts, [f"p {value}" if value else "" for value in p_values])
     yield from map(_cells, columns.values())

@@ -33,7 +33,7 @@ IDENTITY = (
     "data",
     "seen_filter",
 )
-UNENDED, DAMAGED = "unended", "damaged"
+UNENDED, UNREADABLE = "unended", "unreadable"
 MEASURED = ("ok", "index_rejected")
 """States of runs that have figures."""
 
@@ -137,10 +137,10 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], Result]:
         if not isinstance(loaded, dict):
             raise ValueError("it holds no mapping of settings")
         settings = {key: _finite(value) for key, value in flat(loaded).items()}
-        # Computed even where the run recorded it: an older run may have counted other keys.
+        # Computed even if the run recorded it: code that counted other keys may have written the run.
         configuration = fingerprint({key: value for key, value in loaded.items() if key != "seed"}, "")
     except (ValueError, TypeError) as error:
-        state, problem = DAMAGED, f"{CONFIG} is damaged: {error}"
+        state, problem = UNREADABLE, f"{CONFIG} is damaged: {error}"
     else:
         state, problem = UNENDED, "has not ended"
         if (folder / RESULT).is_file():
@@ -150,8 +150,10 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], Result]:
                     raise ValueError("it has no metrics")
                 result, state, problem = ended, ended.status, _problem(ended)
                 figures = ended.figures() if ended.finished else {}
+            except InputError as error:
+                state, problem = UNREADABLE, str(error)
             except ValueError as error:
-                state, problem = DAMAGED, f"{RESULT} is damaged: {error}"
+                state, problem = UNREADABLE, f"{RESULT} is damaged: {error}"
     seed = settings.get("seed") if result.seed is None else result.seed
     seed = seed if isinstance(seed, int) else None
     note = settings.get("note", "")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.figure_names import format_figure, heading, validation_key
-from twotower.reports.compare.run_frame import ABSENT, DAMAGED, SETTING, setting_text
+from twotower.reports.compare.run_frame import ABSENT, SETTING, UNREADABLE, setting_text
 from twotower.reports.compare.verdicts import NOT_COMPARABLE, NOT_TESTED
 from twotower.runs.folder_name import rounded, short_keys, short_words
 
@@ -107,7 +107,7 @@ def figure_columns(comparison: Comparison) -> list[TextColumn]:
         ]
         first.append(TextColumn(SPREAD, cells))
     verdicts = [
-        verdict_text(verdict, "" if verdict == DAMAGED else reason)
+        verdict_text(verdict, "" if verdict == UNREADABLE else reason)
         for verdict, reason in zip(rows["verdict"], rows["reason"], strict=True)
     ]
     return [

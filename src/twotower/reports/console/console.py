@@ -161,6 +161,15 @@ def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
     return {status: counts[status] for status in ENDINGS if counts[status]}
 
 
+class ConsoleFormatter(logging.Formatter):
+    """Starts warnings and errors with their level, as in `warning: no epoch improved`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
+
+
 class Console:
     """Shows the progress of runs and sweeps; used as a context, which closes a live view.
 
@@ -181,7 +190,7 @@ class Console:
         """Return a handler of a run's log records; records with `for_file` are not shown."""
         handler = logging.StreamHandler(sys.stderr)
         handler.setLevel(logging.WARNING)
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(ConsoleFormatter())
         handler.addFilter(for_screen)
         return handler
 

@@ -4,6 +4,7 @@ import logging
 import sys
 
 from twotower.config.progress import PROGRESS
+from twotower.reports.console.console import ConsoleFormatter
 
 CLEARED = "\r\x1b[2K"  # to the start of the line, and clear it
 
@@ -13,6 +14,7 @@ class Lines(logging.StreamHandler):  # type: ignore[type-arg]
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
+        self.setFormatter(ConsoleFormatter())
         self._drawn = False
 
     def emit(self, record: logging.LogRecord) -> None:

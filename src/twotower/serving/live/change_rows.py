@@ -37,7 +37,7 @@ INSERT_NAMED = (
     "(number, user_id, item_id, time, event, checksum) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (item_id, user_id, time, event) DO NOTHING",
 )
-"""Of events with a word, which early versions had not."""
+"""For events with an event type."""
 
 REPLACED: dict[type[Change], tuple[tuple[str, str], ...]] = {
     ItemPut: (("puts", "item_id"), ("removals", "item_id")),
@@ -125,7 +125,7 @@ def checksum_of(*values: Any) -> int:
 def change_of(kind: type[Change], row: Values) -> Change:
     """Return the change that a row keeps. Raises ValueError: the row is not what was written."""
     number, *values, checksum = row
-    if kind is EventAdded and values[-1] is None:  # without a word, as early versions wrote all
+    if kind is EventAdded and values[-1] is None:  # of the table `events`
         values.pop()
     if any(isinstance(value, bytes) for value in row) or checksum_of(number, *values) != checksum:
         raise ValueError(f"row {number} of {kind.__name__} does not match its checksum")

@@ -102,7 +102,7 @@ class ChangeStore:
             with self._transaction():
                 for change, row in zip(changes, rows, strict=True):
                     number += self._write(change, row, number + 1, sums)
-                sums.keep()
+                sums.write()
             self.last = number
             self._see_to_files()
             self._promises.keep(number)
@@ -171,7 +171,7 @@ class ChangeStore:
     def _write(self, change: Change, row: tuple[Any, ...], number: int, sums: Sums) -> int:
         """Write one change, and return how many numbers it took: 0 for an event that is there already."""
         for table, column in replaced_by(change):
-            sums.take_out(table, column, row[0])
+            sums.delete(table, column, row[0])
         checksum = checksum_of(number, *row)
         table, statement = insert_of(change)
         written = self._connection.execute(statement, (number, *row, checksum)).rowcount

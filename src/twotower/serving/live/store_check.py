@@ -17,15 +17,8 @@ from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import FULL, write_text_atomically
-from twotower.serving.live.schema import (
-    APPLICATION,
-    FORMAT_VERSION,
-    NUMBERED,
-    OLDEST_VERSION,
-    problem_of,
-    tables_of,
-)
-from twotower.serving.live.sums import problem_of_rows
+from twotower.serving.live.schema import APPLICATION, FORMAT_VERSION, find_table_problem
+from twotower.serving.live.sums import find_row_problem
 
 LOG = logging.getLogger("twotower")
 
@@ -177,7 +170,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
 def check(path: Path) -> Acknowledged | None:
     """Look at a store that nobody else has and what was promised of it, and tell what is missing.
 
-    Returns its identity ("" of an earlier version's) and how far it goes; None where it is new. Raises
+    Returns its identity and how far it goes; None where it is new. Raises
     InputError where it is damaged, no store, of another format, or lacks changes that were acknowledged.
     """
     log, promise = path.with_name(f"{path.name}-wal"), promised(path)
@@ -227,16 +220,16 @@ def _sound(connection: sqlite3.Connection, path: Path) -> Acknowledged | None:
         return None
     if application != APPLICATION:
         raise InputError(f"{path}: a database of another program; name another file for the store")
-    if not OLDEST_VERSION <= version <= FORMAT_VERSION:
+    if version != FORMAT_VERSION:
         raise InputError(
-            f"{path}: a store of format {version}, and this version of twotower reads {OLDEST_VERSION} to "
-            f"{FORMAT_VERSION}; open it with the version that wrote it, or name another file for the store"
+            f"{path}: a store of format {version}; this version of twotower reads format {FORMAT_VERSION} "
+            "only. Write its changes into the data with `twotower export_live` of the version that wrote it, "
+            "or choose another file for new changes (store=FILE)"
         )
-    tables = tables_of(connection)
-    problem = problem_of(tables, version) or one("PRAGMA integrity_check(1)")
+    problem = find_table_problem(connection) or one("PRAGMA integrity_check(1)")
     last = 0
     if problem == "ok":
-        problem, last = problem_of_rows(connection, [name for name in NUMBERED if name in tables], version)
+        problem, last = find_row_problem(connection)
     if problem is not None:
         raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
-    return Acknowledged(one("SELECT id FROM identity") if "identity" in tables else "", last)
+    return Acknowledged(one("SELECT id FROM identity"), last)

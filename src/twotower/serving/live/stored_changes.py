@@ -43,9 +43,5 @@ def read_stored_changes(path: Path) -> StoredChanges:
                     case UserPut():
                         kept.profiles.append(change)
     except (sqlite3.Error, ValueError) as error:
-        if "no such table" in str(error):
-            raise InputError(
-                f"{path}: written by an earlier version; start the service of this version on it once"
-            ) from error
         raise InputError(f"{path}: damaged ({error}); {remedy(path)}") from error
     return kept

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from twotower.config.component import Component
-from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate, Length
+from twotower.data.sources.source import Source
 
 
 class EventEmbeddings(NamedTuple):
@@ -74,13 +74,13 @@ class HistoryEncoder(Component, nn.Module, ABC):
         sparse: bool = False
         """Give sparse gradients of the table (for large catalogues); the optimizer must take them."""
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, data: Source.Config | None = None) -> Iterator[tuple[str, str]]:
             """Refuse events where there are none to tell apart, and sparse gradients of no table."""
             if self.sparse and not self.reads_table:
                 yield "sparse", "these histories have no table of their own; set history.sparse=false"
             if self.events and not self.length:
                 yield "events", "no item of a history is looked at; set history.events=false"
-            elif self.events and facts.events is not None and not facts.events:
+            elif self.events and data is not None and data.events_of_histories() == []:
                 yield (
                     "events",
                     "this data has no events; name them in data.events, or set history.events=false",

@@ -9,8 +9,8 @@ from annotated_types import Le
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate, PositiveInt
+from twotower.data.sources.source import Source, needs_times
 from twotower.towers.dropout import Dropout
 from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.pointwise_attention import pointwise_attention
@@ -46,11 +46,11 @@ class Hstu(CausalEncoder):
             """Whether it looks at times."""
             return self.time_bias
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, data: Source.Config | None = None) -> Iterator[tuple[str, str]]:
             """Tell whether there are times, where something is to be known of them."""
-            yield from super().problems(facts)
+            yield from super().problems(data)
             if self.time_bias:
-                yield from facts.lacks_times("time_bias", "set history.time_bias=false")
+                yield from needs_times(data, "set history.time_bias=false", "time_bias")
 
     config: Config
 

@@ -4,6 +4,7 @@ The user's embedding has a 1 where the item's has its bias, so that the score st
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source
 
 
 class LogPriorOdds(NamedTuple):
@@ -62,6 +64,17 @@ class ItemBias(Component, nn.Module, ABC):
         def gives_sparse_gradients(self) -> bool:
             """Whether the optimizer must take sparse gradients."""
             return False
+
+        def problems(
+            self, data: Source.Config | None = None, learns_temperature: bool | None = None
+        ) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`.
+
+            Args:
+                data: what the run reads.
+                learns_temperature: whether the temperature of the loss is trained.
+            """
+            return ()
 
         def build(self, num_items: int) -> "ItemBias":
             """Build the bias, all zeros."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat
 from twotower.data.ages import ages
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source, needs_times
 from twotower.towers.item_bias.popularity import Popularity
 
 
@@ -18,9 +18,11 @@ class RecentPopularity(Popularity):
         half_life_days: PositiveFloat = 7.0
         """An interaction this much older than the newest one counts half."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self, data: Source.Config | None = None, learns_temperature: bool | None = None
+        ) -> list[tuple[str, str]]:
             """Tell whether there are times."""
-            return facts.lacks_times("", "use item_bias=popularity")
+            return needs_times(data, "use item_bias=popularity")
 
     config: Config
 

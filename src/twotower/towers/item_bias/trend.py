@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source, needs_times
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 from twotower.towers.item_bias.item_bias import ItemBias, LogPriorOdds
 
@@ -31,10 +31,12 @@ class Trend(ItemBias):
         ahead_days: Days = 28
         """The mixture is to tell what is taken in so many days, at most a quarter of the log's span."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self, data: Source.Config | None = None, learns_temperature: bool | None = None
+        ) -> list[tuple[str, str]]:
             """Tell whether there are times, and refuse a loss that would train other sums than are served."""
-            other, found = "use item_bias=popularity", facts.lacks_times("", "use item_bias=popularity")
-            if facts.has_fixed_temperature is False:
+            other, found = "use item_bias=popularity", needs_times(data, "use item_bias=popularity")
+            if learns_temperature:
                 text = "is served times the loss's temperature, which is not known while that is learned"
                 found.append(("", f"{text}; set loss.learned_temperature=false, or {other}"))
             return found

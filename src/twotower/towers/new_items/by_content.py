@@ -11,7 +11,6 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat
 from twotower.features.dense import Dense
 from twotower.features.encoders import BagEncoder, LookupEncoder
@@ -19,6 +18,7 @@ from twotower.features.feature import EmbeddedFeature, Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.embedding_layout import EmbeddingLayout
+from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.new_items.content import BagContent, Content, DenseContent
 from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.new_items.ridge import left_out, log_mean_ratio, ridge
@@ -59,9 +59,9 @@ class ByContent(NewItems):
                 if issubclass(kind, Dense | EmbeddedFeature) and not issubclass(kind, Id)
             }
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, item_bias: ItemBias.Config | None = None) -> Iterator[tuple[str, str]]:
             """Refuse a boost where there is no bias to add it to."""
-            if self.boost and facts.remedies is not None and not facts.remedies.get("no_item_bias"):
+            if self.boost and item_bias is not None and not item_bias.width:
                 yield "boost", "is added to the item bias, and there is none; set new_items.boost=0"
 
     config: Config

@@ -4,7 +4,7 @@ Shapes: B items, N known items, W width of a feature, D embedding, T of it the t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.embedding_layout import EmbeddingLayout
+from twotower.towers.item_bias.item_bias import ItemBias
 
 
 class NewItems(Component, nn.Module, ABC):
@@ -36,6 +37,14 @@ class NewItems(Component, nn.Module, ABC):
             Those that the item tower reads count without being named here.
             """
             return features.keys()
+
+        def problems(self, item_bias: ItemBias.Config | None = None) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`.
+
+            Args:
+                item_bias: of the towers.
+            """
+            return ()
 
         def build(
             self,

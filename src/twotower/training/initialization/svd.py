@@ -22,7 +22,7 @@ DENSE_SIDE = 1_024
 DENSE_TOLERANCE = 1e-7
 """Singular values below this share of the largest count as zero."""
 AT_THE_EDGE = (
-    "warning: initialization.score_scale=%.3g has the best validation score and is the lowest or highest "
+    "initialization.score_scale=%.3g has the best validation score and is the lowest or highest "
     "value tried, %.3g to %.3g; set initialization.score_scale=VALUE for a value beyond"
 )
 SAMPLE = 2_000

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from annotated_types import Ge, Le
 
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.ages import own_ages
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source, needs_times
+from twotower.negatives.sampler import NegativeSampler
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.basket_batches import BasketBatches
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.recency import half_life_days, halved
@@ -51,7 +53,12 @@ class NextBasket(Objective):
             days = half_life_days(interactions, self.horizon_days)
             return self.model_copy(update={"recency_half_life_days": days if isfinite(days) else None})
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            history: HistoryEncoder.Config | None = None,
+            negatives: NegativeSampler.Config | None = None,
+        ) -> list[tuple[str, str]]:
             """Tell whether there are times, where that matters; refuse shown negatives."""
             by_time = {
                 "recency_half_life_days": self.recency_half_life_days,
@@ -61,9 +68,10 @@ class NextBasket(Objective):
                 problem
                 for key, value in by_time.items()
                 if value
-                for problem in facts.lacks_times(key, "use objective=next_item")
+                for problem in needs_times(data, "use objective=next_item", key)
             ]
-            if facts.num_shown and facts.gives_negatives is not False:
+            may_have_impressions = data is None or data.gives_negatives() is not False
+            if negatives is not None and negatives.max_impressions() and may_have_impressions:
                 text = "next_basket does not learn from shown negatives; use objective=next_item, or"
                 found.append(("", f"{text} negatives=catalogue"))
             return found

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Le
 
-from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.ages import ages, own_shares_since
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source, needs_times
+from twotower.negatives.sampler import NegativeSampler
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.recency import halved
 
@@ -39,7 +41,12 @@ class NextItem(Objective):
             if self.epoch_examples is not None and self.recency == "loss":
                 yield "epoch_examples", "only objective.recency=sample draws examples"
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            history: HistoryEncoder.Config | None = None,
+            negatives: NegativeSampler.Config | None = None,
+        ) -> list[tuple[str, str]]:
             """Tell whether there are times, where something is to be known of ages."""
             by_age = {
                 "recency_half_life_days": self.recency_half_life_days,
@@ -49,7 +56,7 @@ class NextItem(Objective):
                 problem
                 for key, value in by_age.items()
                 if value is not None
-                for problem in facts.lacks_times(key, f"set objective.{key}=null, or use objective=next_item")
+                for problem in needs_times(data, f"set objective.{key}=null, or use objective=next_item", key)
             ]
 
     config: Config

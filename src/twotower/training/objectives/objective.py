@@ -1,6 +1,7 @@
 """What every objective says of a log: which interactions are examples, and how much each counts."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -12,6 +13,9 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source
+from twotower.negatives.sampler import NegativeSampler
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches
 from twotower.training.examples import time_order
 
@@ -28,6 +32,21 @@ class Objective(Component, ABC):
 
         batch_size: Annotated[PositiveInt, Le(1_000_000)] = 1024
         """P, examples of a batch."""
+
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            history: HistoryEncoder.Config | None = None,
+            negatives: NegativeSampler.Config | None = None,
+        ) -> Iterable[tuple[str, str]]:
+            """See `Component.Config.problems`.
+
+            Args:
+                data: what the run reads.
+                history: the encoder of histories.
+                negatives: the sampler.
+            """
+            return ()
 
         def build(self) -> "Objective":
             """Build the objective."""

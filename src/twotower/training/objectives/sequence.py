@@ -2,8 +2,10 @@
 
 from typing import Any, Literal
 
-from twotower.config.facts import Facts
 from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source
+from twotower.negatives.sampler import NegativeSampler
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.sequence_batches import SequenceBatches
 
@@ -27,10 +29,15 @@ class Sequence(NextItem):
         mask_known: bool = True
         """No item that the user has, earlier or later, is a negative; false: all but the target are."""
 
-        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+        def problems(
+            self,
+            data: Source.Config | None = None,
+            history: HistoryEncoder.Config | None = None,
+            negatives: NegativeSampler.Config | None = None,
+        ) -> list[tuple[str, str]]:
             """Refuse a history that is only summarised at its end."""
-            found = super().problems(facts)
-            if facts.every_position is False:
+            found = super().problems(data, history, negatives)
+            if history is not None and not history.gives_every_position:
                 text = "learns from every position of a history, of which the one as set summarises the last"
                 found.append(("", f"{text} alone; use history=sasrec, or objective=next_item"))
             return found

@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from twotower.config.component import Component
-from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, ProperFraction
 from twotower.training.optimizers.combined_optimizer import CombinedOptimizer
 
@@ -43,15 +42,15 @@ class OptimizerChoice(Component, ABC):
             if "warmup_share" in self.model_fields_set and self.schedule != "one_cycle":
                 yield "warmup_share", "only optimizer.schedule=one_cycle has a warm-up"
 
-        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        def problems(self, sparse: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
             """Refuse sparse tables where the optimizer does not support sparse gradients."""
-            if facts.sparse and not self.takes_sparse:
+            if sparse and not self.takes_sparse:
                 decayed = getattr(self, "weight_decay", 0) != 0
                 remedy = "optimizer.weight_decay=0" if decayed else "optimizer=adam"
                 yield (
                     "",
                     f"{self.owner.__name__} with these settings does not support sparse gradients, which "
-                    f"{facts.sparse[0]}=true produces; set {remedy}, or {facts.sparse[0]}=false",
+                    f"{sparse[0]}=true produces; set {remedy}, or {sparse[0]}=false",
                 )
 
         def build(self) -> "OptimizerChoice":

@@ -11,7 +11,6 @@ from pytorch_lightning.loggers import Logger
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.facts import Facts
 
 LOG = logging.getLogger("twotower")
 JOIN = "-"
@@ -39,7 +38,7 @@ class Tracker(Component, ABC):
             """Build the tracker of a run."""
             return self.make(Tracker, folder)
 
-        def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
+        def problems(self) -> Iterable[tuple[str, str]]:
             """Tell whether its package is there."""
             if self.package is not None and importlib.util.find_spec(self.package) is None:
                 yield "_target_", f"needs {self.package}: pip install 'twotower[{self.package}]'"
@@ -94,7 +93,7 @@ class Tracker(Component, ABC):
             do()
         except Exception as error:
             self._has_failed = True
-            LOG.warning("warning: tracker %s takes no more figures: %s", type(self).__name__, error)
+            LOG.warning("tracker %s takes no more figures: %s", type(self).__name__, error)
 
     def __enter__(self) -> Self:
         """Begin; see `start`."""

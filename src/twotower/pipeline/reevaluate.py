@@ -1,4 +1,4 @@
-"""Jobs on the towers of a run that has ended, in a folder of their own: another index, other measures."""
+"""New runs over the trained towers of a finished run: another index, or other metrics."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -21,55 +21,55 @@ from twotower.runs import sections
 from twotower.runs.result import Result, describe_status, read_result
 from twotower.runs.run import Run, run_folder
 
-BEGINS_ANEW = "the same command again begins anew, and {} may be deleted"
+RESTARTS = "run the same command again to start over; {} may be deleted"
 
 
 def reindex(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
 ) -> int:
-    """Build another index over a run's trained towers, into a new folder beside it; returns the exit status.
+    """Build another index over the towers of a run, in a new folder next to it; returns the exit status.
 
     Args:
         source: folder of the run that trained the towers.
         changes: the new `index`.
-        overrides: what was typed.
-        trusted: packages whose classes the run's files may name.
+        overrides: overrides of the command line.
+        trusted: packages whose classes the files of the run may name.
     """
-    before, run, bundle = run_beside(source, changes, overrides, trusted)
+    before, run, bundle = derive_run(source, changes, overrides, trusted)
     temperature = before.training.temperature
-    assert temperature is not None  # `run_beside` refuses a run without one
+    assert temperature is not None  # every finished run has one
     model = bundle.model
-    with open_run(run, before, BEGINS_ANEW) as job:
+    with open_run(run, before, RESTARTS) as job:
         indexed = index_model(job, model)
-        known = quality_of(job, source, before)
-        exact = known
+        stored = quality_of(job, source, before)
+        exact = stored
         if exact is None:
             exact = evaluate_on_test(job, model, None, temperature)
             exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
         result = before.plain(*sections.OF_TOWERS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
-        result |= {} if known else evaluate_baselines(job, model)
+        result |= {} if stored else evaluate_baselines(job, model)
         return finish(job, indexed, result)
 
 
 def reevaluate(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
 ) -> int:
-    """Evaluate a run's towers again into a new folder beside it, without a bundle; returns the exit status.
+    """Evaluate the towers of a run again, in a new folder without a bundle; returns the exit status.
 
     Args:
         source: folder of the run that trained the towers.
         changes: other `metrics` or `baselines`.
-        overrides: what was typed.
-        trusted: packages whose classes the run's files may name.
+        overrides: overrides of the command line.
+        trusted: packages whose classes the files of the run may name.
     """
-    before, run, bundle = run_beside(source, changes, overrides, trusted)
+    before, run, bundle = derive_run(source, changes, overrides, trusted)
     temperature = before.training.temperature
-    assert temperature is not None  # `run_beside` refuses a run without one
+    assert temperature is not None  # every finished run has one
     model = bundle.model
-    with open_run(run, before, BEGINS_ANEW) as job:
-        # After a refit these towers have seen the validation split; its figures are then the first phase's.
+    with open_run(run, before, RESTARTS) as job:
+        # A refit trains on the validation split, so its metrics are those of the first phase.
         seen = before.training.refit
         dataset = job.dataset
         valid = (
@@ -84,13 +84,13 @@ def reevaluate(
         return finalize(job, result | measure_cold_start(job, model))
 
 
-def run_beside(
+def derive_run(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str], trusted: Collection[str] = ()
 ) -> tuple[Result, Run, Bundle]:
-    """Return a run's result, a new run beside it with changed settings, and its bundle.
+    """Return the result of a run, a new run with changed settings next to it, and the bundle.
 
     Raises:
-        InputError: the run has not ended or has no bundle, or the changed settings do not go together.
+        InputError: the run is not finished or has no bundle, or the changed settings are invalid.
     """
     run = Run.open(source, trusted)
     result = read_result(source)
@@ -98,14 +98,12 @@ def run_beside(
         pruned = result is not None and result.status == "pruned"
         remedy = "" if pruned else f"; finish it with twotower train resume={source}"
         raise InputError(f"run={source}: this run {describe_status(result)}{remedy}")
-    if result.training.temperature is None:
-        raise InputError(f"run={source}: this run is of another version of twotower; train it again")
     settings = run.settings | dict(changes)
-    # Nothing is trained, so other metrics need not hold the one that the training monitored.
+    # Nothing is trained, so the metrics need not contain the monitored one.
     problems = [problem for problem in problems_of(settings) if problem.key != "trainer.monitor"]
     raise_problems(problems, "the run's settings with these changes")
     bundle = read_bundle(source / "bundle", trusted)
-    shown = [text for text in overrides if not text.startswith("run=")]
-    folder = run_folder(source.parent, shown)
-    typed = [*run.overrides, *shown]
-    return result, Run.create(folder, settings, typed, keep_after_input_error=False), bundle
+    new = [text for text in overrides if not text.startswith("run=")]
+    folder = run_folder(source.parent, new)
+    derived = Run.create(folder, settings, [*run.overrides, *new], keep_after_input_error=False)
+    return result, derived, bundle

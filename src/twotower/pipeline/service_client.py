@@ -1,4 +1,4 @@
-"""A service that runs, as who publishes to it sees it: which bundle it serves, and the switch to another."""
+"""A client of a running service: asks for its bundle, and switches it to another."""
 
 import json
 import urllib.error
@@ -14,11 +14,13 @@ from twotower.config.errors import InputError
 ANSWER_SECONDS, SWITCH_SECONDS = 30, 600
 
 
-class Served:
-    """A service and the folder of the runs that it may switch to.
+class ServiceClient:
+    """A running service and the folder of the runs that it can serve.
 
-    `url` is where it answers, `bundles` the folder (`bundles_root` of the service), and `api_keys_file` the
-    service's own, of which the first `write` key is used; "" where it has none.
+    Args:
+        url: address of the service.
+        bundles: folder of runs, the `bundles_root` of the service.
+        api_keys_file: the key file of the service, whose first `write` key is used; "" if it has none.
     """
 
     def __init__(self, url: str, bundles: Path, api_keys_file: str = "") -> None:
@@ -29,16 +31,16 @@ class Served:
             self._headers["Authorization"] = f"Bearer {_write_key(Path(api_keys_file))}"
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Served":
-        """Read it from the settings of a command."""
+    def from_settings(cls, settings: Mapping[str, Any]) -> "ServiceClient":
+        """Return the client that the settings of a command describe."""
         return cls(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
 
     def version(self) -> str:
-        """Return the version that is served. Raises InputError: nobody answers, or not as we do."""
-        return str(self._asked("GET", "/readyz", None, ANSWER_SECONDS)["version"])
+        """Return the served version. Raises InputError: no answer, or not the answer of this service."""
+        return str(self._request("GET", "/readyz", None, ANSWER_SECONDS)["version"])
 
     def run(self) -> Path:
-        """Return the run whose bundle is served. Raises InputError: it is not in that folder."""
+        """Return the run whose bundle is served. Raises InputError: the folder does not contain it."""
         version = self.version()
         folders = self._bundles.iterdir() if self._bundles.is_dir() else ()
         for run in (each for each in folders if version.startswith(each.name)):
@@ -47,32 +49,32 @@ class Served:
                 return run
         raise InputError(
             f"bundles={self._bundles}: the service at {self._url} serves {version}, which is no run in "
-            "there; name its bundles_root"
+            "this folder; name the bundles_root of the service"
         )
 
     def publish(self, run: Path) -> str:
-        """Switch to a run's bundle, and return the version that is served then. Raises InputError."""
-        return str(self._asked("POST", "/reload", {"bundle": run.name}, SWITCH_SECONDS)["version"])
+        """Switch the service to the bundle of a run; returns the new version. Raises InputError."""
+        return str(self._request("POST", "/reload", {"bundle": run.name}, SWITCH_SECONDS)["version"])
 
-    def _asked(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> dict[str, Any]:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> dict[str, Any]:
         where = f"{self._url}{path}"
         if not where.startswith(("http://", "https://")):
-            raise InputError(f"service={self._url}: expected its address, such as http://127.0.0.1:8080")
+            raise InputError(f"service={self._url}: expected a URL such as http://127.0.0.1:8080")
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(where, data, self._headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=seconds) as answer:
-                found = json.load(answer)
+                content = json.load(answer)
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
-            raise InputError(f"{method} {where}: {error.code} {said:.500}") from error
+            text = error.read().decode(errors="replace")
+            raise InputError(f"{method} {where}: {error.code} {text:.500}") from error
         except (OSError, ValueError) as error:
             raise InputError(
                 f"service={self._url}: {method} {path} failed ({error}); is it running?"
             ) from error
-        if not isinstance(found, dict) or "version" not in found:
-            raise InputError(f"service={self._url}: {path} did not answer as this service does")
-        return found
+        if not isinstance(content, dict) or "version" not in content:
+            raise InputError(f"service={self._url}: {path} has no version; is this a twotower service?")
+        return content
 
 
 def _write_key(path: Path) -> str:
@@ -82,5 +84,5 @@ def _write_key(path: Path) -> str:
         raise InputError(f"api_keys_file: {path} cannot be read ({error})") from error
     keys = [words[1] for words in lines if len(words) == 2 and words[0] == "write"]
     if not keys:
-        raise InputError(f"api_keys_file: {path} has no line `write <key>`, and only such a key may publish")
+        raise InputError(f"api_keys_file: {path} has no line `write <key>`; publishing requires a write key")
     return keys[0]

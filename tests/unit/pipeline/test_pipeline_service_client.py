@@ -13,7 +13,7 @@ import tiny_bundle
 
 from twotower.bundle.manifest import read_manifest
 from twotower.config.errors import InputError
-from twotower.pipeline.served import Served
+from twotower.pipeline.service_client import ServiceClient
 
 KEY = "w" * 32
 
@@ -56,32 +56,32 @@ def double():
 def test_the_run_that_is_served_is_found_by_its_name_and_checksum(double, tmp_path):
     tiny_bundle.write(tmp_path / "a-run" / "bundle")
     double.version = f"a-run-{read_manifest(tmp_path / 'a-run' / 'bundle').sha256[:12]}"
-    served = Served(f"{double.url}/", tmp_path)
-    assert served.run() == tmp_path / "a-run"
+    client = ServiceClient(f"{double.url}/", tmp_path)
+    assert client.run() == tmp_path / "a-run"
     for version in (f"a-run-{'0' * 12}", f"b-run-{double.version[-12:]}"):
         double.version = version
         with pytest.raises(
-            InputError, match=f"serves {version}, which is no run in there; name its bundles_root"
+            InputError, match=f"serves {version}, which is no run in this folder; name the bundles_root"
         ):
-            served.run()
+            client.run()
 
 
 def test_it_publishes_with_the_first_key_that_may_write(double, tmp_path):
     (tmp_path / "keys.txt").write_text(f"# keys\nread {'r' * 32}\nwrite {KEY}\nwrite {'v' * 32}\n")
-    served = Served(double.url, tmp_path, str(tmp_path / "keys.txt"))
-    assert served.publish(tmp_path / "new-run") == "new-run-abc"
+    client = ServiceClient(double.url, tmp_path, str(tmp_path / "keys.txt"))
+    assert client.publish(tmp_path / "new-run") == "new-run-abc"
     assert double.asked == [("/reload", {"bundle": "new-run"}, f"Bearer {KEY}")]
     with pytest.raises(InputError, match=r"POST .*/reload: 422 .*is no folder"):
-        served.publish(tmp_path / "gone")
+        client.publish(tmp_path / "gone")
 
 
 def test_what_is_no_service_and_what_is_no_key_is_told(double, tmp_path):
     (tmp_path / "keys.txt").write_text(f"read {'r' * 32}\n")
     with pytest.raises(InputError, match="has no line `write <key>`"):
-        Served(double.url, tmp_path, str(tmp_path / "keys.txt"))
+        ServiceClient(double.url, tmp_path, str(tmp_path / "keys.txt"))
     with pytest.raises(InputError, match=r"no.txt cannot be read"):
-        Served(double.url, tmp_path, str(tmp_path / "no.txt"))
+        ServiceClient(double.url, tmp_path, str(tmp_path / "no.txt"))
     with pytest.raises(InputError, match=r"GET /readyz failed .* is it running"):
-        Served("http://127.0.0.1:9", tmp_path).version()
-    with pytest.raises(InputError, match="expected its address, such as http"):
-        Served("file:///etc", tmp_path).version()
+        ServiceClient("http://127.0.0.1:9", tmp_path).version()
+    with pytest.raises(InputError, match="expected a URL such as http"):
+        ServiceClient("file:///etc", tmp_path).version()
