@@ -12,6 +12,7 @@ from twotower.scoring.logits import Logits
 from twotower.scoring.scorer import EncodedItems, Scorer
 from twotower.scoring.scoring_config import ScoringConfig
 from twotower.towers.item_bias.item_bias import LogPriorOdds
+from twotower.towers.user_batch import UserBatch
 
 NONE = torch.empty(0, dtype=torch.int64)
 
@@ -76,11 +77,8 @@ def logits_of(
     every = [items, positives, labelled, queries]
     ranges = torch.arange(sum(map(len, every))).split([*map(len, every)])
     batch = Batch(
-        users=NONE,
+        users=UserBatch(NONE, NONE, NONE, NONE),
         positives=torch.zeros(len(positives), dtype=torch.int64) if positive_rows is None else positive_rows,
-        history_rows=NONE,
-        history_times=NONE,
-        request_times=NONE,
         weights=torch.ones(len(positives) + len(labelled), dtype=users.dtype) if weights is None else weights,
         known_positives=pairs[0].contiguous(),
         known_items=known,

@@ -58,8 +58,8 @@ class Examples(Dataset[tuple[int, Tensor, int]]):
         )
         whole = next(iter(batches))
         self.users, self.histories, self.items = (
-            whole.users.long(),
-            whole.history_rows.long(),
+            whole.users.rows.long(),
+            whole.users.history_rows.long(),
             whole.positives,
         )
 

@@ -64,7 +64,7 @@ def their_step(
 
     def step() -> torch.Tensor:
         batch = next(batches)
-        given = (batch.users.long(), batch.history_rows.long(), batch.positives.long())
+        given = (batch.users.rows.long(), batch.users.history_rows.long(), batch.positives.long())
         optimizer.zero_grad()
         with precision(low):
             loss = loss_of(*given)

@@ -4,7 +4,6 @@ Towers are two tables of unit vectors, so that any loss may have them.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.item_bias.no_bias import NoBias
+from twotower.towers.user_batch import UserBatch
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.objective import Objective
@@ -55,8 +55,8 @@ class Tables(nn.Module):
         self.items = nn.Embedding(NUM_ITEMS + 1, DIM)
         self.item_bias = NoBias(NoBias.Config(), NUM_ITEMS)
 
-    def encode_both(self, item_rows: Tensor, rows: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
-        users, items = self.users(rows), self.items(item_rows)
+    def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
+        users, items = self.users(batch.rows), self.items(item_rows)
         return nn.functional.normalize(users, dim=1), nn.functional.normalize(items, dim=1)
 
 

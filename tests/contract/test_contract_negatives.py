@@ -14,6 +14,7 @@ from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import Scorer
 from twotower.towers.item_bias.no_bias import NoBias
+from twotower.towers.user_batch import UserBatch
 
 N, P = 25, 40
 FREQUENCIES = np.append(0.0, 1 / np.arange(2, N + 2))
@@ -195,7 +196,7 @@ def test_a_memory_of_embeddings_reaches_the_logits() -> None:
     assert negatives.embeddings is not None
     assert torch.equal(negatives.embeddings, torch.eye(3)[:2])
     one = torch.arange(3)
-    batch = Batch(one, second, one, one, one, torch.ones(3), one, second, 0)
+    batch = Batch(UserBatch(one, one, one, one), second, torch.ones(3), one, second, 0)
     encoded = scorer.items(negatives, batch)
     assert encoded.rows.tolist() == [3, 4]
     items = torch.randn(2, 3, requires_grad=True)

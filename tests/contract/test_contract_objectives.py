@@ -61,5 +61,5 @@ def test_an_epoch_has_as_many_examples_as_it_says(objective: Objective) -> None:
     weights = objective.weights(LOG)
     expected = objective.num_draws(weights) or int((weights > 0).sum())
     batches = objective.batches(LOG, history_length=4, strict=False, seed=1)
-    examples = (batch.positives if batch.owners is None else batch.users for batch in batches)
+    examples = (batch.positives if batch.positive_to_user is None else batch.users.rows for batch in batches)
     assert sum(map(len, examples)) == expected

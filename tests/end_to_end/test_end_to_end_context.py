@@ -23,6 +23,7 @@ from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
+from twotower.towers.user_batch import UserBatch
 
 CATEGORY = "_target_: twotower.features.categorical.Categorical"
 U, N, K = 40, 30, 30
@@ -154,7 +155,7 @@ def overridden(bundle: Bundle, dataset: RetrievalDataset, country: str) -> torch
     features = contexts | model.users.encode([{"country": country}] * len(users))
     arrays = rows, times, np.array(test.request_times, dtype=np.int64), events
     with torch.inference_mode():
-        return model.encode_user_features(features, *(torch.from_numpy(each) for each in arrays))
+        return model.encode_users(UserBatch.from_features(features, *map(torch.from_numpy, arrays)))
 
 
 @pytest.mark.parametrize("kind", ["bundle", "exported"])

@@ -17,6 +17,7 @@ from twotower.config.run_keys import WarmStart
 from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
 from twotower.runs.run import Run
+from twotower.towers.user_batch import UserBatch
 from twotower.training import warm_start
 from twotower.training.order import Replay
 from twotower.training.parent import Parent, is_new_interaction, read_parent
@@ -119,9 +120,8 @@ def user_vectors(bundle: Bundle, users: list[int], items: list[int]) -> torch.Te
     """Embed users by id with the same history."""
     rows = torch.from_numpy(bundle.users.rows(users).astype(np.int64))
     history = torch.from_numpy(bundle.items.rows(items).astype(np.int64)).expand(len(users), len(items))
-    return bundle.model.encode_users(
-        rows, history, torch.full_like(history, BEGIN), torch.full_like(rows, BEGIN)
-    )
+    batch = UserBatch(rows, history, torch.full_like(history, BEGIN), torch.full_like(rows, BEGIN))
+    return bundle.model.encode_users(batch)
 
 
 def item_records(bundle: Bundle, ids: np.ndarray) -> list[dict[str, Any]]:
@@ -289,7 +289,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
     assert f"warm_start={tmp_path}: no run is here" in refused(f"warm_start={tmp_path}")
     assert "says how warm_start=RUN_FOLDER goes on" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
-    assert "3 mistakes in what was typed for warm_start=" in said
+    assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")
     assert "test targets" in said

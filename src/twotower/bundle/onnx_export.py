@@ -26,6 +26,7 @@ from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.files.atomic import publish_folder, temporary_folder
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.user_batch import UserBatch
 
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
@@ -198,7 +199,7 @@ def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tens
 def _of_users(model: TwoTower, exported: ExportedTowers, case: Users) -> float:
     features, *arrays = case
     rows, times, requests, events = map(torch.from_numpy, arrays)
-    expected = model.encode_user_features(features, rows, times, requests, events)
+    expected = model.encode_users(UserBatch.from_features(features, rows, times, requests, events))
     return _difference(expected, exported.embed_users(*case))
 
 

@@ -25,6 +25,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_yaml
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.user_batch import UserBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,8 @@ def _check_use(bundle: Bundle) -> None:
         rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.config.length)
         rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # whoever is asked for, an item came before
         asked = torch.full((num,), bundle.request_time)
-        users = model.encode_user_features(people, torch.from_numpy(rows), torch.from_numpy(times), asked)
+        given = (people, torch.from_numpy(rows), torch.from_numpy(times), asked)
+        users = model.encode_users(UserBatch.from_features(*given))
         _check_finite("users", users, (num, dim))
     found = bundle.index.search(users.float().numpy(), 1).rows.max()
     if found > bundle.manifest.num_items:

@@ -14,6 +14,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import ExactSearch
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.user_batch import UserBatch
 
 CHUNK, RANKED_AT_ONCE = 8192, 4096  # users or items
 CHUNK_PLACES = 2**23  # of the histories of a chunk of users: where they are long, there are fewer users
@@ -57,11 +58,15 @@ def encode_at(
     users = np.asarray(users, dtype=np.int64)
     rows, times = history.last(users, model.history.config.length)
     events = history.last_events(users, model.history.config.length)
-    request_times = np.asarray(request_times, dtype=np.int64)
-    contexts = None if context is None else np.asarray(context, dtype=np.int64)
-    asked = [torch.from_numpy(values).to(device) for values in (users, rows, times, request_times)]
-    known = [None if each is None else torch.from_numpy(each).to(device) for each in (contexts, events)]
-    embeddings = model.encode_users(*asked, *known)
+    batch = UserBatch(
+        torch.from_numpy(users),
+        torch.from_numpy(rows),
+        torch.from_numpy(times),
+        torch.from_numpy(np.asarray(request_times, dtype=np.int64)),
+        None if context is None else torch.from_numpy(np.asarray(context, dtype=np.int64)),
+        None if events is None else torch.from_numpy(events),
+    )
+    embeddings = model.encode_users(batch.to(device))
     model.train(training)
     return embeddings.float()
 

@@ -94,7 +94,7 @@ class Scorer(nn.Module):
         shared = items if len(items) == fresh else items[:fresh]
         if negatives.embeddings is not None:
             shared = torch.cat([shared, negatives.embeddings.to(shared.dtype)])
-        prior = item_bias.log_prior_odds(batch.request_times)
+        prior = item_bias.log_prior_odds(batch.users.request_times)
         positive_addend, correction, query_addend = self._corrections(negatives)
         impression_addend = correction.new_zeros(())
         if prior is not None:

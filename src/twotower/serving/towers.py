@@ -13,6 +13,7 @@ from torch import Tensor
 from twotower.bundle.exported import HistoryVectors, history_vectors
 from twotower.bundle.read import Bundle
 from twotower.serving.live_items import Floats, Rows
+from twotower.towers.user_batch import UserBatch
 
 if TYPE_CHECKING:
     from twotower.bundle.exported import ExportedTowers
@@ -50,14 +51,14 @@ class TorchTowers:
         """
         rows = np.where(self._history.seen(history_rows), history_rows, 0)
         with torch.inference_mode():
-            users = self._model.encode_user_histories(
+            batch = UserBatch.from_features(
                 features,
-                torch.from_numpy(self._history.vectors),
                 torch.from_numpy(rows),
                 torch.from_numpy(history_times),
                 torch.from_numpy(request_times),
                 None if history_events is None else torch.from_numpy(history_events),
             )
+            users = self._model.encode_users(batch, torch.from_numpy(self._history.vectors))
         return _array(users)
 
     def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:

@@ -76,7 +76,7 @@ def write_vectors(
     written = write_in_parts(out, plan, -(-len(ids) // size), part)
     if written.num_rows != len(ids):
         raise RuntimeError(f"{out}: {written.num_rows:,} rows of {len(ids):,} {side}")
-    return f"ok  {written.num_rows:,} {side}, vectors of {dim} numbers{written.again}  {out}"
+    return f"ok  {written.num_rows:,} {side}, vectors of {dim} numbers{written.reused_text}  {out}"
 
 
 def _of_items(bundle: Bundle) -> Callable[[np.ndarray], Floats]:

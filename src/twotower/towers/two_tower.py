@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, QueryPositions
 from twotower.towers.history.rows import distinct_rows, sparse_rows
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.tower import Tower
+from twotower.towers.user_batch import UserBatch
 
 
 def score(users: Tensor, items: Tensor) -> Tensor:
@@ -106,94 +107,35 @@ class TwoTower(nn.Module):
         output: Tensor = self.item_tower(blocks)
         return output
 
-    def encode_users(
-        self,
-        rows: Tensor,
-        history_rows: Tensor,
-        history_times: Tensor,
-        request_times: Tensor,
-        context_rows: Tensor | None = None,
-        history_events: Tensor | None = None,
-    ) -> Tensor:
-        """Embed known users, [B, D].
+    def encode_users(self, batch: UserBatch, history_vectors: Tensor | None = None) -> Tensor:
+        """Embed users, [B, D].
 
         Args:
-            rows: [B] user rows, 0 = unknown.
-            history_rows: [B, L] item rows, right-aligned, 0 = padding.
-            history_times: [B, L] unix seconds.
-            request_times: [B] unix seconds at which the user asks.
-            context_rows: [B] rows of the table of contexts, 0 = unknown; None: all are.
-            history_events: [B, L] what was done with each item, from 1, 0 = not known; None: all are.
+            batch: the users.
+            history_vectors: [R, H] item vectors whose rows `batch.history_rows` are, row 0 zeros; None: the
+                history table, or the outputs of the item tower.
         """
-        asked = (history_rows, history_times, request_times, history_events)
-        return self.encode_user_features(self._user_features(rows, context_rows), *asked)
+        # Users before items: the random draws of dropout keep their order, so that a seed keeps its metrics.
+        blocks = self._user_blocks(batch)
+        if history_vectors is None:
+            return self._user_embeddings(blocks, *self._history_table(batch.history_rows), batch)
+        return self._user_embeddings(blocks, history_vectors, batch.history_rows, batch)
 
-    def encode_both(
-        self,
-        item_rows: Tensor,
-        rows: Tensor,
-        history_rows: Tensor,
-        history_times: Tensor,
-        request_times: Tensor,
-        context_rows: Tensor | None = None,
-        history_events: Tensor | None = None,
-        slots: Slots | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Embed known users [B, D] and items by rows [C] from 1, [C, D]; the rest as in `encode_users`.
+    def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
+        """Embed users [B, D], and items by rows [C] from 1, [C, D].
 
-        With slots, users look where these say in histories that they share.
-        Where histories read the item tower, an item of a history and of `item_rows` passes it once: of a
-        step with the whole catalogue that is a tenth. Its id is then dropped for both or for neither.
+        Where histories read the item tower, the tower encodes an item of a history and of `item_rows` once,
+        and dropout of its id applies to both.
         """
-        features = self._user_features(rows, context_rows)
         if not self.history.config.reads_towers:
-            asked = (history_rows, history_times, request_times, history_events, slots)
-            return self.encode_user_features(features, *asked), self.encode_items(item_rows)
-        blocks = self._user_blocks(features, request_times)
-        table, positions, places = self._outputs_by_row(history_rows, item_rows)
-        looking = slots or Slots(None, request_times)
-        users = self._user_embeddings(blocks, table, positions, history_times, history_events, looking)
-        # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
+            return self.encode_users(batch), self.encode_items(item_rows)
+        blocks = self._user_blocks(batch)
+        table, history_positions, positions = self._outputs_by_row(batch.history_rows, item_rows)
+        users = self._user_embeddings(blocks, table, history_positions, batch)
+        # Not table[...]: this gradient is summed in one order with any number of threads, in half the time of
         # index_select's.
-        chosen = nn.functional.embedding(places, table)
+        chosen = nn.functional.embedding(positions, table)
         return users, self.layout.ranked(self._layout.of_items(chosen, self.item_bias(item_rows)))
-
-    def encode_user_features(
-        self,
-        features: dict[str, Tensor],
-        history_rows: Tensor,
-        history_times: Tensor,
-        request_times: Tensor,
-        history_events: Tensor | None = None,
-        slots: Slots | None = None,
-    ) -> Tensor:
-        """Embed users from features [B, width], of the context too or else unknown; see `encode_users`."""
-        # Users before items: what dropout draws keeps its order, so that a seed keeps its figures.
-        blocks = self._user_blocks(features, request_times)
-        looking = slots or Slots(None, request_times)
-        return self._user_embeddings(
-            blocks, *self._history_table(history_rows), history_times, history_events, looking
-        )
-
-    def encode_user_histories(
-        self,
-        features: dict[str, Tensor],
-        table: Tensor,
-        positions: Tensor,
-        history_times: Tensor,
-        request_times: Tensor,
-        history_events: Tensor | None = None,
-    ) -> Tensor:
-        """Embed users whose history items are given as vectors; the rest as in `encode_users`.
-
-        Args:
-            features: as in `encode_user_features`.
-            table: [R, H] what histories see of items; row 0 is nothing.
-            positions: [B, L] rows of the table, right-aligned, 0 = nothing there.
-        """
-        blocks = self._user_blocks(features, request_times)
-        looking = Slots(None, request_times)
-        return self._user_embeddings(blocks, table, positions, history_times, history_events, looking)
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Return a user's features with those of the request's times [B], and of its context if not given."""
@@ -203,29 +145,25 @@ class TwoTower(nn.Module):
             features = unknown | features | self.contexts.of_times(request_times)
         return features
 
-    def _user_features(self, rows: Tensor, context_rows: Tensor | None) -> dict[str, Tensor]:
-        features = self.users.gather(rows)
-        return features if context_rows is None else features | self.contexts.gather(context_rows)
-
-    def _user_blocks(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
-        features = self.with_request(features, request_times)
+    def _user_blocks(self, batch: UserBatch) -> dict[str, Tensor]:
+        features = batch.features
+        if features is None:
+            features = self.users.gather(batch.rows)
+            if batch.context_rows is not None:
+                features |= self.contexts.gather(batch.context_rows)
+        features = self.with_request(features, batch.request_times)
         encoders = [*self.user_encoders.items(), *self.context_encoders.items()]
         return {name: encoder(features[name]) for name, encoder in encoders}
 
     def _user_embeddings(
-        self,
-        blocks: dict[str, Tensor],
-        table: Tensor,
-        positions: Tensor,
-        history_times: Tensor,
-        history_events: Tensor | None,
-        slots: Slots,
+        self, blocks: dict[str, Tensor], table: Tensor, positions: Tensor, batch: UserBatch
     ) -> Tensor:
         events = None
         if self.history.config.events:
-            rows = torch.zeros_like(positions) if history_events is None else history_events
+            rows = torch.zeros_like(positions) if batch.history_events is None else batch.history_events
             events = EventEmbeddings(self.event_table.weight, rows)
-        blocks = blocks | self.history.blocks(table, positions, history_times, events, slots)
+        queries = batch.query_positions or QueryPositions(None, batch.request_times)
+        blocks = blocks | self.history.blocks(table, positions, batch.history_times, events, queries)
         return self._layout.of_users(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:

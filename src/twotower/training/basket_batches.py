@@ -100,10 +100,11 @@ class BasketBatches(TrainBatches):
         # A long basket counts for more than a short one, and for less than as many users.
         own = np.ones(len(owners)) if self.own_weights is None else self.own_weights[places]
         weights = own * (np.bincount(owners, own, len(firsts)) ** -0.5)[owners]
+        batch = self._batch(heads, number, until, there)
         return dataclasses.replace(
-            self._batch(heads, number, until, there),
+            batch,
+            users=dataclasses.replace(batch.users, request_times=torch.from_numpy(asked)),
             positives=torch.from_numpy(self.examples.items[taken].astype(np.int64)),
-            request_times=torch.from_numpy(asked),
             weights=torch.from_numpy(weights.astype(np.float32)),
             positive_to_user=torch.from_numpy(owners),
         )

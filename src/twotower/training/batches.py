@@ -15,7 +15,8 @@ from torch import Tensor
 from twotower.config.memory import usable_bytes
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import Slots
+from twotower.towers.history.history_encoder import QueryPositions
+from twotower.towers.user_batch import UserBatch
 from twotower.training.examples import OwnImpressions, examples_of
 from twotower.training.history_windows import HistoryWindows, there_are
 from twotower.training.order import BlockOrder, Order
@@ -157,7 +158,7 @@ class TrainBatches:
         number: int,
         ends: np.ndarray,
         there: np.ndarray,
-        slots: Slots | None = None,
+        query_positions: QueryPositions | None = None,
     ) -> Batch:
         """Gather a batch.
 
@@ -166,25 +167,27 @@ class TrainBatches:
             number: of the batch.
             ends: [B] before which position of the log each history lies.
             there: [B, L] which of the places before each end are part of it.
-            slots: see `Batch`.
+            query_positions: see `UserBatch`.
         """
         examples = self.examples
         size = int((chosen < examples.num_positives).sum())
         users, items = examples.users[chosen], examples.items[chosen]
         return Batch(
-            _int64(users),
+            UserBatch(
+                _int64(users),
+                _int32(self.items.before(ends, there)),
+                torch.from_numpy(self.times.before(ends, there)),
+                torch.from_numpy(examples.times[chosen]),
+                None if examples.context is None else _int64(examples.context[chosen]),
+                None if self.events is None else _int32(self.events.before(ends, there)),
+                query_positions,
+            ),
             _int64(items[:size]),
-            _int32(self.items.before(ends, there)),
-            torch.from_numpy(self.times.before(ends, there)),
-            torch.from_numpy(examples.times[chosen]),
             torch.from_numpy(self.weights[chosen]),
             *self._known(users[:size], items[:size]),
             number,
             _int64(items[size:]),
             None if self.query_negatives is None else _int64(self.query_negatives.draw(users[:size], number)),
-            None if examples.context is None else _int64(examples.context[chosen]),
-            None if self.events is None else _int32(self.events.before(ends, there)),
-            slots,
         )
 
     def _known(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:

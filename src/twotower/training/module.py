@@ -80,7 +80,7 @@ class RetrievalModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all random draws from the number of the batch, so that resuming is bit-identical."""
         state = (self.seed * 1_000_003 + batch.number) % 2**63
-        if batch.users.device.type == "cpu":
+        if batch.positives.device.type == "cpu":
             torch.default_generator.manual_seed(state)  # without the search for GPUs in manual_seed
         else:
             torch.manual_seed(state)
@@ -100,22 +100,14 @@ class RetrievalModule(pl.LightningModule):
             queries = batch.query_negatives
             if queries is None:
                 to_user = batch.positive_to_user
-                users = batch.users[: len(batch.positives)] if to_user is None else batch.users[to_user]
+                rows = batch.users.rows
+                users = rows[: len(batch.positives)] if to_user is None else rows[to_user]
                 queries = self.negatives.query_rows(users, self.draws)
             negatives = self.negatives(batch.positives, self.draws, queries)
         else:
             negatives = Negatives.none(batch.positives)
         encoded = self.scorer.items(negatives, batch)
-        users, items = self.model.encode_both(
-            encoded.rows,
-            batch.users,
-            batch.history_rows,
-            batch.history_times,
-            batch.request_times,
-            batch.context_rows,
-            batch.history_events,
-            batch.slots,
-        )
+        users, items = self.model.encode_both(encoded.rows, batch.users)
         self.negatives.remember(encoded.rows, items.detach())
         every = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
         losses = [self.loss.batch_mean(logits) for logits in every]

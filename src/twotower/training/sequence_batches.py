@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import Slots
+from twotower.towers.history.history_encoder import QueryPositions
 from twotower.training.batches import TrainBatches
 
 POOL = 16
@@ -151,5 +151,5 @@ class SequenceBatches(TrainBatches):
         order = np.arange(len(chosen))
         if (chosen >= self.examples.num_positives).any():
             order = np.argsort(chosen >= self.examples.num_positives, kind="stable")
-        slots = Slots(torch.from_numpy(places[order]), torch.from_numpy(times))
-        return self._batch(chosen[order], number, ends, there, slots)
+        queries = QueryPositions(torch.from_numpy(places[order]), torch.from_numpy(times))
+        return self._batch(chosen[order], number, ends, there, queries)

@@ -13,6 +13,7 @@ from twotower.bundle.manifest import render, sha256_of_file
 from twotower.bundle.onnx_export import exported_beside
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
+from twotower.towers.user_batch import UserBatch
 
 EVERYBODY = np.arange(tiny_bundle.NUM_USERS + 1)
 
@@ -38,9 +39,9 @@ def test_towers_of_the_bundle_say_the_same_in_every_context(run):
     given = arguments(tiny_bundle.history(told=True), EVERYBODY % 5)
     again = arguments(bundle.history, EVERYBODY % 5)
     with torch.inference_mode():
-        expected = model.encode_users(*given)
-        assert torch.equal(bundle.model.encode_users(*again), expected)
-        assert not torch.allclose(model.encode_users(*given[:4]), expected)
+        expected = model.encode_users(UserBatch(*given))
+        assert torch.equal(bundle.model.encode_users(UserBatch(*again)), expected)
+        assert not torch.allclose(model.encode_users(UserBatch(*given[:4])), expected)
 
 
 def test_a_context_given_anew_is_that_of_the_table(run):
@@ -48,13 +49,14 @@ def test_a_context_given_anew_is_that_of_the_table(run):
     given = arguments(tiny_bundle.history(told=True), np.full(len(EVERYBODY), 2))
     users, rows, times, asked, contexts, events = given
     with torch.inference_mode():
-        expected = model.encode_users(*given)
+        expected = model.encode_users(UserBatch(*given))
         anew = model.contexts.encode([{"device": "desk", "hour": 20.0}] * len(users))
         features = model.users.gather(users) | anew
-        torch.testing.assert_close(model.encode_user_features(features, rows, times, asked, events), expected)
-        unknown = model.encode_users(users, rows, times, asked, contexts * 0, events)
+        batch = UserBatch.from_features(features, rows, times, asked, events)
+        torch.testing.assert_close(model.encode_users(batch), expected)
+        unknown = model.encode_users(UserBatch(users, rows, times, asked, contexts * 0, events))
         nothing = model.users.gather(users) | model.contexts.encode([{"hour": None}] * len(users))
-        found = model.encode_user_features(nothing, rows, times, asked, events)
+        found = model.encode_users(UserBatch.from_features(nothing, rows, times, asked, events))
         torch.testing.assert_close(found, unknown)
 
 
@@ -85,8 +87,8 @@ def test_exported_towers_take_contexts_and_events(run):
     features = model.users.gather(users)
     arrays = rows.numpy(), times.numpy(), asked.numpy()
     with torch.inference_mode():
-        expected = model.encode_users(users, rows, times, asked, contexts, events).numpy()
-        plain = model.encode_users(users, rows, times, asked).numpy()
+        expected = model.encode_users(UserBatch(users, rows, times, asked, contexts, events)).numpy()
+        plain = model.encode_users(UserBatch(users, rows, times, asked)).numpy()
     found = towers.embed_users(features | model.contexts.gather(contexts), *arrays, events.numpy())
     assert np.abs(found - expected).max() <= 1e-5
     assert np.abs(towers.embed_users(features, *arrays) - plain).max() <= 1e-5

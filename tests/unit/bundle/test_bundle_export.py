@@ -18,6 +18,7 @@ from twotower.bundle.onnx_export import _difference, check_parity, exported_besi
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.features.feature_table import PREFIX
+from twotower.towers.user_batch import UserBatch
 
 N, LENGTH, D = tiny_bundle.NUM_ITEMS, tiny_bundle.LENGTH, tiny_bundle.DIM
 NOW = tiny_bundle.NOW
@@ -69,7 +70,7 @@ def asked(bundle, rows, *, length=LENGTH, times=NOW):
 
 def by_torch(model, features, *arrays):
     with torch.inference_mode():
-        return model.encode_user_features(features, *map(torch.from_numpy, arrays)).numpy()
+        return model.encode_users(UserBatch.from_features(features, *map(torch.from_numpy, arrays))).numpy()
 
 
 def refused(call, *parts):

@@ -9,6 +9,7 @@ from twotower.bundle.layout import FILES, ITEMS, MANIFEST
 from twotower.bundle.manifest import render
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
+from twotower.towers.user_batch import UserBatch
 
 
 @pytest.mark.parametrize("text", [True, False])
@@ -18,9 +19,11 @@ def test_embeddings_are_identical_after_a_round_trip(tmp_path, text, history_ite
     bundle = read_bundle(tmp_path / "bundle")
     users = torch.arange(0, tiny_bundle.NUM_USERS + 1)
     rows, times = tiny_bundle.history().last(users.numpy(), tiny_bundle.LENGTH)
-    asked = users, torch.from_numpy(rows), torch.from_numpy(times), torch.full_like(users, tiny_bundle.NOW)
+    asked = UserBatch(
+        users, torch.from_numpy(rows), torch.from_numpy(times), torch.full_like(users, tiny_bundle.NOW)
+    )
     with torch.inference_mode():
-        assert torch.equal(bundle.model.encode_users(*asked), model.encode_users(*asked))
+        assert torch.equal(bundle.model.encode_users(asked), model.encode_users(asked))
         items = torch.arange(0, tiny_bundle.NUM_ITEMS + 1)
         assert torch.equal(bundle.model.encode_items(items), model.encode_items(items))
     np.testing.assert_array_equal(bundle.item_embeddings, vectors)

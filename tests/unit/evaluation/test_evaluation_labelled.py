@@ -13,6 +13,7 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, Labelled
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.labelled import scored_labels, unscored
+from twotower.towers.user_batch import UserBatch
 from twotower.training.validation import Validation
 
 ITEMS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 3.0]])
@@ -27,12 +28,10 @@ class Towers(nn.Module):
         self.history = SimpleNamespace(config=SimpleNamespace(length=2))
         self.num_encoded = 0
 
-    def encode_users(
-        self, rows: Tensor, history_rows: Tensor, history_times: Tensor, request_times: Tensor, *more: Any
-    ) -> Tensor:
+    def encode_users(self, batch: UserBatch) -> Tensor:
         assert not self.training
-        self.num_encoded += len(rows)
-        return torch.stack([history_rows[:, -1], request_times // 3600], 1).float()
+        self.num_encoded += len(batch.rows)
+        return torch.stack([batch.history_rows[:, -1], batch.request_times // 3600], 1).float()
 
 
 def labelled(**more: Any) -> Labelled:

@@ -7,6 +7,7 @@ import torch
 
 from twotower.evaluation.cold_start import embed_as_new
 from twotower.serving.retriever import Retriever
+from twotower.towers.user_batch import UserBatch
 
 USERS = [f"user-{row:02d}" for row in (1, 2, 5, 11)]
 
@@ -33,4 +34,5 @@ def test_an_added_item_scores_as_the_measured_one(tmp_path, history_items):
 def model_vector(model, row):
     rows, times = tiny_bundle.history().last(np.array([row]), tiny_bundle.LENGTH)
     now = torch.tensor([tiny_bundle.NOW])
-    return model.encode_users(torch.tensor([row]), torch.tensor(rows), torch.tensor(times), now)[0].numpy()
+    batch = UserBatch(torch.tensor([row]), torch.tensor(rows), torch.tensor(times), now)
+    return model.encode_users(batch)[0].numpy()

@@ -14,6 +14,7 @@ from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
+from twotower.towers.user_batch import UserBatch
 
 NOW = tiny_bundle.NOW
 DESK = {"device": "desk", "hour": 20.0}
@@ -44,7 +45,7 @@ def by_hand(run, user, context, *, items=(), codes=(), **features):
         encoded |= model.users.encode([features])
     with torch.inference_mode():
         asked = torch.tensor([rows]), torch.zeros(1, len(rows), dtype=torch.int64), torch.tensor([NOW])
-        vector = model.encode_user_features(encoded, *asked, torch.tensor([events]).long())
+        vector = model.encode_users(UserBatch.from_features(encoded, *asked, torch.tensor([events]).long()))
     return dict(zip(map(name, range(1, 61)), (vectors @ vector[0].numpy()).tolist(), strict=True))
 
 

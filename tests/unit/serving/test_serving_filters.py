@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from twotower.serving import top_items
 from twotower.serving.retriever import Retriever
+from twotower.towers.user_batch import UserBatch
 
 KINDS = ["flat_ip", "ivf_flat", "ivf_pq"]
 ITEMS = [f"item-{row:03d}" for row in range(1, tiny_bundle.NUM_ITEMS + 1)]
@@ -84,13 +85,14 @@ def query_of(shadow, user, events):
     seen = [torch.from_numpy(shadow.ever[item][:-1]) for _, item in latest]  # without the bias
     empty = tiny_bundle.LENGTH - len(latest)
     with torch.inference_mode():
-        return model.encode_user_histories(
-            model.users.gather(torch.tensor([row])),
-            torch.stack([torch.zeros(tiny_bundle.DIM - 1), *seen]),
+        batch = UserBatch(
+            torch.tensor([row]),
             torch.tensor([[0] * empty + list(range(1, len(latest) + 1))]),
             torch.tensor([[0] * empty + [int(time) for time, _ in latest]]),
             torch.tensor([tiny_bundle.NOW]),
-        )[0].numpy()
+        )
+        vectors = torch.stack([torch.zeros(tiny_bundle.DIM - 1), *seen])
+        return model.encode_users(batch, vectors)[0].numpy()
 
 
 @pytest.mark.parametrize("scan_rows", [0, 4096])

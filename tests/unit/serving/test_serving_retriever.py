@@ -5,6 +5,7 @@ import torch
 
 from twotower.serving.live_items import Recommendation
 from twotower.serving.retriever import Retriever
+from twotower.towers.user_batch import UserBatch
 
 KINDS = ["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"]
 USERS = [f"user-{row:02d}" for row in range(1, tiny_bundle.NUM_USERS + 1)]
@@ -30,9 +31,8 @@ def user_vector(model, row):
     rows, times = tiny_bundle.history().last(np.array([row]), tiny_bundle.LENGTH)
     with torch.inference_mode():
         now = torch.tensor([tiny_bundle.NOW])
-        return model.encode_users(torch.tensor([row]), torch.tensor(rows), torch.tensor(times), now)[
-            0
-        ].numpy()
+        batch = UserBatch(torch.tensor([row]), torch.tensor(rows), torch.tensor(times), now)
+        return model.encode_users(batch)[0].numpy()
 
 
 def seen(row):

@@ -6,6 +6,7 @@ import torch
 from twotower.bundle.read import read_bundle
 from twotower.features.feature_table import PREFIX
 from twotower.serving.towers import TorchTowers, towers_of
+from twotower.towers.user_batch import UserBatch
 
 NOW = np.full(tiny_bundle.NUM_USERS + 1, tiny_bundle.NOW)
 
@@ -29,7 +30,7 @@ def test_users_are_embedded_as_the_model_does(opened):
     features = bundle.model.users.gather(torch.from_numpy(users))
     found = towers.embed_users(features, rows, times, NOW)
     with torch.inference_mode():
-        expected = bundle.model.encode_users(*map(torch.from_numpy, (users, rows, times, NOW)))
+        expected = bundle.model.encode_users(UserBatch(*map(torch.from_numpy, (users, rows, times, NOW))))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert found.dtype == np.float32
 
@@ -66,8 +67,8 @@ def test_appended_items_count_where_histories_read_item_towers(opened, monkeypat
     features = bundle.model.users.gather(torch.zeros(2, dtype=torch.int64))
     found = towers.embed_users(features, rows, times, NOW[:2])
     with torch.inference_mode():
-        expected = bundle.model.encode_user_features(
-            features, *map(torch.from_numpy, (rows, times, NOW[:2]))
+        expected = bundle.model.encode_users(
+            UserBatch.from_features(features, *map(torch.from_numpy, (rows, times, NOW[:2])))
         ).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert tower == bool(

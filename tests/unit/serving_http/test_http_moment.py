@@ -23,6 +23,7 @@ from twotower.bundle.read import Bundle
 from twotower.serving.live.changes import EventAdded, UserPut
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
+from twotower.towers.user_batch import UserBatch
 
 NOW, K = tiny_bundle.NOW, tiny_bundle.NUM_ITEMS
 PUT = {
@@ -79,9 +80,8 @@ def by_hand(bundle: Bundle, asked: dict[str, Any]) -> dict[str, float]:
     rows, times = [*rows, *map(bundle.items.row, session)], [*times, *given_times]
     padded = [([0] * tiny_bundle.LENGTH + each)[-tiny_bundle.LENGTH :] for each in (rows, times)]
     with torch.inference_mode():
-        query = bundle.model.encode_user_features(
-            bundle.model.users.encode([raw]), *(torch.tensor([each]) for each in padded), torch.tensor([now])
-        )
+        given = *(torch.tensor([each]) for each in padded), torch.tensor([now])
+        query = bundle.model.encode_users(UserBatch.from_features(bundle.model.users.encode([raw]), *given))
     scores = (query.numpy() @ np.asarray(bundle.item_embeddings).T)[0]
     return dict(zip(bundle.items.values.tolist(), scores.tolist(), strict=True))
 

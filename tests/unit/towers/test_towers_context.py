@@ -17,6 +17,7 @@ from twotower.features.request_time import RequestTime
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.user_batch import UserBatch
 
 LINEAR = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalise": "none"}
 NO_BIAS = {"_target_": "twotower.towers.item_bias.no_bias.NoBias"}
@@ -74,7 +75,8 @@ def encode(model: TwoTower, rows: list[int], events: list[int] | None = None, **
     known = {} if events is None else {"history_events": torch.tensor([events])}
     now = given.pop("now", torch.tensor([0]))
     with torch.inference_mode():
-        return model.encode_users(torch.tensor([1]), history, history * 0, now, **given, **known)[0].tolist()
+        batch = UserBatch(torch.tensor([1]), history, history * 0, now, **given, **known)
+        return model.encode_users(batch)[0].tolist()
 
 
 @pytest.mark.parametrize("kind", ["mean_pooling.MeanPooling", "weighted_pooling.WeightedPooling"])
@@ -126,9 +128,8 @@ def test_first_weights_are_those_of_towers_without_any_of_it() -> None:
 def test_gradients_reach_contexts_and_events() -> None:
     model = two_tower(events=True, last_item=True).train()
     rows = torch.tensor([[0, 1, 2], [3, 1, 1]])
-    users = model.encode_users(
-        torch.tensor([1, 2]), rows, rows * 0, torch.tensor([5, 6]), torch.tensor([1, 2]), rows.clamp(max=2)
-    )
+    given = (torch.tensor([1, 2]), rows, rows * 0, torch.tensor([5, 6]))
+    users = model.encode_users(UserBatch(*given, torch.tensor([1, 2]), rows.clamp(max=2)))
     users.square().sum().backward()
     assert model.event_table.weight.grad is not None
     assert (model.event_table.weight.grad[0] == 0).all()

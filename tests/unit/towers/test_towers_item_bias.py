@@ -16,6 +16,7 @@ from twotower.towers.item_bias.popularity import Popularity
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
 from twotower.towers.two_tower import TwoTower, score
 from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.user_batch import UserBatch
 
 DAY = 86_400
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalise": "none"}
@@ -87,7 +88,9 @@ def test_the_score_is_the_towers_product_plus_the_bias() -> None:
     rows = torch.tensor([1, 2, 3])
     items = model.encode_items(rows)
     histories = torch.tensor([[0, 1], [2, 3]])
-    users = model.encode_users(torch.tensor([1, 2]), histories, histories * 0, torch.tensor([0, 0]))
+    users = model.encode_users(
+        UserBatch(torch.tensor([1, 2]), histories, histories * 0, torch.tensor([0, 0]))
+    )
     assert items.shape == (3, 5)
     assert users[:, 4].tolist() == [1, 1]
     expected = users[:, :4] @ items[:, :4].T + model.item_bias(rows)[:, 0]

@@ -15,6 +15,7 @@ from twotower.features.numeric import Numeric
 from twotower.features.request_time import RequestTime
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.user_batch import UserBatch
 
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [8]}
 MEAN = {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 3}
@@ -52,9 +53,8 @@ def two_tower(**history: Any) -> TwoTower:
 
 def encode(model: TwoTower, *histories: list[int], users: list[int] | None = None) -> Tensor:
     rows = torch.tensor(histories)
-    return model.encode_users(
-        torch.tensor(users or [1] * len(rows)), rows, (rows > 0) * 1000, torch.full((len(rows),), 2000)
-    )
+    given = torch.tensor(users or [1] * len(rows)), rows, (rows > 0) * 1000, torch.full((len(rows),), 2000)
+    return model.encode_users(UserBatch(*given))
 
 
 @pytest.fixture(params=["table", "tower"])
@@ -80,10 +80,11 @@ def test_users_and_items_of_a_step_are_those_embedded_apart(
     model: TwoTower, histories: list[list[int]]
 ) -> None:
     rows, item_rows = torch.tensor(histories), torch.tensor([4, 2])
-    asked = (torch.arange(1, len(rows) + 1), rows, (rows > 0) * 1000, torch.full((len(rows),), 2000))
+    given = torch.arange(1, len(rows) + 1), rows, (rows > 0) * 1000, torch.full((len(rows),), 2000)
+    batch = UserBatch(*given)
     together, apart = (
-        model.encode_both(item_rows, *asked),
-        (model.encode_users(*asked), model.encode_items(item_rows)),
+        model.encode_both(item_rows, batch),
+        (model.encode_users(batch), model.encode_items(item_rows)),
     )
     slopes = [
         torch.autograd.grad((users @ items.T).square().sum(), [*model.parameters()])
@@ -97,18 +98,21 @@ def test_a_step_passes_each_item_through_the_tower_once() -> None:
     model, passed = two_tower(items="tower"), []
     model.item_tower.register_forward_hook(lambda module, given, output: passed.append(len(output)))
     rows = torch.tensor([[0, 1, 2]])
-    model.encode_both(torch.tensor([4, 2]), torch.tensor([1]), rows, rows * 0, torch.tensor([2000]))
+    batch = UserBatch(torch.tensor([1]), rows, rows * 0, torch.tensor([2000]))
+    model.encode_both(torch.tensor([4, 2]), batch)
     assert passed == [4]  # 0, where nothing is, among them
 
 
 def test_an_unknown_user_is_a_user_without_features(model: TwoTower) -> None:
     unknown = encode(model, [0, 1, 2], users=[0])
     assert unknown.isfinite().all()
-    blank = model.encode_user_features(
-        model.users.encode([{}]),
-        torch.tensor([[0, 1, 2]]),
-        torch.tensor([[0, 1000, 1000]]),
-        torch.tensor([2000]),
+    blank = model.encode_users(
+        UserBatch.from_features(
+            model.users.encode([{}]),
+            torch.tensor([[0, 1, 2]]),
+            torch.tensor([[0, 1000, 1000]]),
+            torch.tensor([2000]),
+        )
     )
     torch.testing.assert_close(unknown, blank)
     assert not torch.allclose(unknown, encode(model, [0, 0, 3], users=[0]))  # the history still counts
@@ -116,20 +120,21 @@ def test_an_unknown_user_is_a_user_without_features(model: TwoTower) -> None:
 
 def test_a_known_user_and_the_same_features_given_anew_are_one(model: TwoTower) -> None:
     known = encode(model, [0, 1, 2], users=[2])
-    anew = model.encode_user_features(
-        model.users.encode([{"country": "fr"}]),
-        torch.tensor([[0, 1, 2]]),
-        torch.tensor([[0, 1000, 1000]]),
-        torch.tensor([2000]),
+    anew = model.encode_users(
+        UserBatch.from_features(
+            model.users.encode([{"country": "fr"}]),
+            torch.tensor([[0, 1, 2]]),
+            torch.tensor([[0, 1000, 1000]]),
+            torch.tensor([2000]),
+        )
     )
     torch.testing.assert_close(anew, known)
 
 
 def test_the_request_time_counts(model: TwoTower) -> None:
     rows, times = torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1000, 1000]])
-    now, later = (
-        model.encode_users(torch.tensor([1]), rows, times, torch.tensor([t])) for t in (0, 8_000_000)
-    )
+    batches = [UserBatch(torch.tensor([1]), rows, times, torch.tensor([time])) for time in (0, 8_000_000)]
+    now, later = map(model.encode_users, batches)
     assert not torch.allclose(now, later)
 
 

@@ -37,11 +37,11 @@ def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, .
     """User, unix seconds, history, positives, of each request of the rest of an epoch."""
     found = []
     for batch in batches:
-        for row in range(len(batch.users)):
+        for row in range(len(batch.users.rows)):
             positives = batch.positives[batch.positive_to_user == row].tolist()
-            history = batch.history_rows[row][batch.history_rows[row] > 0].tolist()
-            asked = int(batch.request_times[row])
-            found.append((int(batch.users[row]), asked, tuple(history), tuple(positives)))
+            history = batch.users.history_rows[row][batch.users.history_rows[row] > 0].tolist()
+            asked = int(batch.users.request_times[row])
+            found.append((int(batch.users.rows[row]), asked, tuple(history), tuple(positives)))
     return found
 
 
@@ -89,8 +89,8 @@ def test_moments_lie_evenly_within_the_horizon_before_what_was_drawn() -> None:
 def test_a_basket_weighs_as_the_root_of_its_size() -> None:
     log = history_of([[(1, 1), (1, 2), (1, 3), (1, 4)], [(1, 5)]])
     batch = next(iter(batches_of(log, horizon_days=0)))
-    sums = torch.zeros(len(batch.users)).index_add(0, batch.positive_to_user, batch.weights)
-    assert dict(zip(batch.users.tolist(), sums.tolist(), strict=True)) == pytest.approx({1: 2.0, 2: 1.0})
+    sums = torch.zeros(len(batch.users.rows)).index_add(0, batch.positive_to_user, batch.weights)
+    assert dict(zip(batch.users.rows.tolist(), sums.tolist(), strict=True)) == pytest.approx({1: 2.0, 2: 1.0})
 
 
 def test_epochs_differ_and_each_is_the_same_again_from_its_middle() -> None:

@@ -8,6 +8,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "towers"))
 from test_towers_context import two_tower
 
+from twotower.towers.user_batch import UserBatch
 from twotower.training.transfer_weights import transfer_towers
 
 
@@ -22,5 +23,5 @@ def test_embeddings_of_events_are_carried_by_word() -> None:
     rows, events = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 3, 2]])
     asked = torch.tensor([1]), rows, rows * 0, torch.tensor([0]), torch.tensor([2])
     with torch.inference_mode():
-        expected = before.encode_users(*asked, torch.tensor([[1, 2, 0]]))
-        torch.testing.assert_close(after.encode_users(*asked, events), expected)
+        expected = before.encode_users(UserBatch(*asked, torch.tensor([[1, 2, 0]])))
+        torch.testing.assert_close(after.encode_users(UserBatch(*asked, events)), expected)

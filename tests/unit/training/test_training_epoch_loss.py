@@ -23,7 +23,7 @@ class Module:
 
 
 def see(callback: EpochLoss, loss: float, num_examples: int) -> None:
-    batch: Any = SimpleNamespace(users=torch.zeros(num_examples))
+    batch: Any = SimpleNamespace(users=SimpleNamespace(rows=torch.zeros(num_examples)))
     trainer: Any = SimpleNamespace(accumulate_grad_batches=1)
     callback.on_train_batch_end(trainer, batch, {"loss": torch.tensor(loss)}, batch, 0)
 
@@ -70,7 +70,10 @@ class Constant(pl.LightningModule):
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_steps_of_several_batches_have_the_same_mean(accumulated: int) -> None:
     seen = [(1.0, 6), (4.0, 2), (3.0, 8)]  # the last is a step of its own where two make one
-    batches = [SimpleNamespace(loss=torch.tensor(loss), users=torch.zeros(number)) for loss, number in seen]
+    batches = [
+        SimpleNamespace(loss=torch.tensor(loss), users=SimpleNamespace(rows=torch.zeros(number)))
+        for loss, number in seen
+    ]
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=1,

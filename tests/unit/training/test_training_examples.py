@@ -45,12 +45,17 @@ def rest_of(batches: TrainBatches, num_epochs: int) -> list[Batch]:
     return found
 
 
+def tensors_of(batch: Batch) -> dict[str, Tensor]:
+    fields = vars(batch) | vars(batch.users)
+    return {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+
+
 def assert_same(first: list[Batch], second: list[Batch]) -> None:
     assert [batch.number for batch in first] == [batch.number for batch in second]
     for one, other in zip(first, second, strict=True):
-        for name, value in vars(one).items():
-            same = torch.equal(value, vars(other)[name]) if isinstance(value, Tensor) else None
-            assert value == vars(other)[name] if same is None else same
+        values = tensors_of(other)
+        for name, value in tensors_of(one).items():
+            assert torch.equal(value, values[name]), name
 
 
 EVENT = st.tuples(st.integers(0, 6).map(lambda day: 1_000_000 + day * DAY), st.integers(1, NUM_ITEMS))
@@ -73,10 +78,11 @@ def test_batches_are_what_a_loop_over_the_log_gives(
             expected[(user, item, time, *padding, *before)] += 1
     got = Counter()
     for batch in batches:
-        assert len(batch.users) <= batch_size
-        for p in range(len(batch.users)):
-            history = zip(batch.history_times[p].tolist(), batch.history_rows[p].tolist(), strict=True)
-            user, item, time = (int(v[p]) for v in (batch.users, batch.positives, batch.request_times))
+        users = batch.users
+        assert len(users.rows) <= batch_size
+        for p in range(len(users.rows)):
+            history = zip(users.history_times[p].tolist(), users.history_rows[p].tolist(), strict=True)
+            user, item, time = (int(v[p]) for v in (users.rows, batch.positives, users.request_times))
             got[(user, item, time, *history)] += 1
     assert got == expected
 
@@ -84,7 +90,9 @@ def test_batches_are_what_a_loop_over_the_log_gives(
 @given(log=NON_EMPTY, batch_size=st.integers(1, 5))
 def test_known_items_are_complete_and_ascending(log: Log, batch_size: int) -> None:
     for batch in batches_of(log, batch_size):
-        expected = [(p, item) for p, user in enumerate(batch.users.tolist()) for _, item in log[user - 1]]
+        expected = [
+            (p, item) for p, user in enumerate(batch.users.rows.tolist()) for _, item in log[user - 1]
+        ]
         pairs = zip(batch.known_positives.tolist(), batch.known_items.tolist(), strict=True)
         assert list(pairs) == expected  # ascending, and the positive among them
         assert all((p, int(item)) in expected for p, item in enumerate(batch.positives))
@@ -119,7 +127,7 @@ def test_a_state_taken_while_iterating_resumes_after_that_batch(taken: int) -> N
 def test_epochs_differ_and_seeds_differ() -> None:
     batches = batches_of(TWO_USERS, batch_size=100)
     (first,), (second,) = list(batches), list(batches)
-    assert not torch.equal(first.request_times, second.request_times)
+    assert not torch.equal(first.users.request_times, second.users.request_times)
     other = TrainBatches(
         history_of(TWO_USERS),
         NextItem(NextItem.Config(batch_size=100)),
@@ -127,7 +135,7 @@ def test_epochs_differ_and_seeds_differ() -> None:
         strict=False,
         seed=6,
     )
-    assert not torch.equal(next(iter(other)).request_times, first.request_times)
+    assert not torch.equal(next(iter(other)).users.request_times, first.users.request_times)
 
 
 def test_numbers_count_from_the_start_of_the_training() -> None:
@@ -137,17 +145,17 @@ def test_numbers_count_from_the_start_of_the_training() -> None:
 def test_the_order_of_equal_times_is_the_log_s() -> None:
     log: Log = [[(5, 1), (5, 2), (5, 3), (9, 4)]]
     batch = next(iter(batches_of(log, batch_size=4)))
-    histories = dict(zip(batch.positives.tolist(), batch.history_rows.tolist(), strict=True))
+    histories = dict(zip(batch.positives.tolist(), batch.users.history_rows.tolist(), strict=True))
     assert histories == {1: [0, 0, 0], 2: [0, 0, 1], 3: [0, 1, 2], 4: [1, 2, 3]}
     batch = next(iter(batches_of(log, batch_size=4, strict=True)))
-    histories = dict(zip(batch.positives.tolist(), batch.history_rows.tolist(), strict=True))
+    histories = dict(zip(batch.positives.tolist(), batch.users.history_rows.tolist(), strict=True))
     assert histories == {1: [0, 0, 0], 2: [0, 0, 0], 3: [0, 0, 0], 4: [1, 2, 3]}
 
 
 def test_dtypes() -> None:
     for batch in batches_of(TWO_USERS):
-        for name, value in vars(batch).items():
-            if isinstance(value, Tensor) and name != "weights":
+        for name, value in tensors_of(batch).items():
+            if name != "weights":
                 narrow = {"history_rows", "history_events", "known_items", "known_positives"}
                 assert value.dtype == (torch.int32 if name in narrow else torch.int64), name
         assert batch.weights.dtype == torch.float32
@@ -169,7 +177,7 @@ def test_what_is_too_old_makes_no_example_but_stays_history() -> None:
     objective = NextItem(NextItem.Config(batch_size=9, max_age_days=20))
     assert objective.weights(FOUR_AGES) == pytest.approx([0, 1, 1, 1])  # 20 days is not older than 20 days
     (batch,) = TrainBatches(FOUR_AGES, objective, history_length=1, strict=False, seed=0)
-    histories = dict(zip(batch.request_times.tolist(), batch.history_rows.tolist(), strict=True))
+    histories = dict(zip(batch.users.request_times.tolist(), batch.users.history_rows.tolist(), strict=True))
     assert histories == {10 * DAY: [1], 20 * DAY: [0], 30 * DAY: [3]}
     assert batch.known_items.tolist().count(1) == 1
     assert objective.frequencies(FOUR_AGES, 4).tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 0])
@@ -189,7 +197,7 @@ def test_without_either_all_count_the_same() -> None:
 def test_weights_reach_the_batch() -> None:
     objective = NextItem(NextItem.Config(batch_size=9, recency_half_life_days=10))
     (batch,) = TrainBatches(FOUR_AGES, objective, history_length=1, strict=False, seed=0)
-    of_time = dict(zip(batch.request_times.tolist(), batch.weights.tolist(), strict=True))
+    of_time = dict(zip(batch.users.request_times.tolist(), batch.weights.tolist(), strict=True))
     assert of_time[30 * DAY] / of_time[0] == pytest.approx(8)
 
 

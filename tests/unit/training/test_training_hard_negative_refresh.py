@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
 from twotower.negatives.mined import Mined
+from twotower.towers.user_batch import UserBatch
 from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
 
 FREQUENCIES = torch.tensor([0, 0.25, 0.25, 0.25, 0.25, 0.0])  # item 5 is never a positive
@@ -25,8 +26,8 @@ class Rows(nn.Module):
     def encode_items(self, rows: Tensor) -> Tensor:
         return self.items[rows]
 
-    def encode_users(self, rows: Tensor, *_: Tensor) -> Tensor:
-        return self.users[rows]
+    def encode_users(self, batch: UserBatch) -> Tensor:
+        return self.users[batch.rows]
 
 
 def test_windows_are_of_what_each_user_does_not_have() -> None:

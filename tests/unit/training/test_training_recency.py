@@ -55,7 +55,7 @@ def test_nobody_is_lost_however_short_the_half_life() -> None:
     log = log_of([1, 1, 2, 2], [1, 2, 1, 2], [0, 1, 3000, 3001])
     batches = NextBasket.Config(recency_half_life_days=1, epoch_requests=100, horizon_days=0).build()
     drawn = batches.batches(log, history_length=4, strict=True, seed=0)
-    assert {int(user) for batch in drawn for user in batch.users} == {1, 2}
+    assert {int(user) for batch in drawn for user in batch.users.rows} == {1, 2}
 
 
 def test_a_half_life_is_that_of_the_mean_rate() -> None:

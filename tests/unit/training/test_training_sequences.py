@@ -43,13 +43,14 @@ def batches_of(
 def examples_of(batch: Batch) -> list[tuple[int, int, int, tuple[tuple[int, int], ...]]]:
     """User, item, time and history, of (time, item), of each example."""
     items = torch.cat([batch.positives, batch.impressions]).tolist()
-    width = batch.history_rows.shape[1]
-    found = []
+    users = batch.users
+    width, found = users.history_rows.shape[1], []
     for p, item in enumerate(items):
-        row, place = (p, width - 1) if batch.slots is None else divmod(int(batch.slots.places[p]), width)
-        history = zip(batch.history_times[row].tolist(), batch.history_rows[row].tolist(), strict=True)
+        queries = users.query_positions
+        row, place = (p, width - 1) if queries is None else divmod(int(queries.positions[p]), width)
+        history = zip(users.history_times[row].tolist(), users.history_rows[row].tolist(), strict=True)
         seen = tuple(each for each in list(history)[: place + 1] if each[1])
-        found.append((int(batch.users[p]), item, int(batch.request_times[p]), seen))
+        found.append((int(users.rows[p]), item, int(users.request_times[p]), seen))
     return found
 
 
@@ -119,8 +120,9 @@ def test_a_pooled_user_is_the_same_by_either_objective() -> None:
     pooled = []
     for kind in (NextItem, Sequence):
         (batch,) = batches_of(kind, log, 9, 4, True)
-        blocks = encoder.blocks(table, batch.history_rows, batch.history_times, slots=batch.slots)
-        order = np.lexsort((batch.positives, batch.users))
+        users = batch.users
+        blocks = encoder.blocks(table, users.history_rows, users.history_times, queries=users.query_positions)
+        order = np.lexsort((batch.positives, batch.users.rows))
         pooled.append(torch.cat(list(blocks.values()), 1)[order])
     torch.testing.assert_close(*pooled)
 
@@ -129,7 +131,7 @@ def test_little_is_padded() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.geometric(0.05, 2000)
     log = history_of([[(place, 1) for place in range(length)] for length in lengths])
-    rows = [batch.history_rows for batch in batches_of(Sequence, log, 512, 50, False)]
+    rows = [batch.users.history_rows for batch in batches_of(Sequence, log, 512, 50, False)]
     assert sum(each.numel() for each in rows) < 1.15 * lengths.sum()
     sizes = [len(batch.positives) for batch in batches_of(Sequence, log, 512, 50, False)]
     assert min(sizes) > 512 - 50

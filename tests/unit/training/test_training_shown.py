@@ -42,9 +42,10 @@ def rows_of(batch: Batch) -> list[tuple[int, ...]]:
     """User, item, time and history of each example of a batch, positives first."""
     items = torch.cat([batch.positives, batch.impressions])
     found = []
-    for row in range(len(batch.users)):
-        history = zip(batch.history_times[row].tolist(), batch.history_rows[row].tolist(), strict=True)
-        of_row = (int(values[row]) for values in (batch.users, items, batch.request_times))
+    for row in range(len(batch.users.rows)):
+        users = batch.users
+        history = zip(users.history_times[row].tolist(), users.history_rows[row].tolist(), strict=True)
+        of_row = (int(values[row]) for values in (users.rows, items, users.request_times))
         found.append((*of_row, *(number for pair in history for number in pair)))
     return found
 
@@ -72,12 +73,12 @@ def test_an_epoch_has_every_positive_and_every_shown_negative_once(
             expected[positive][(user, item, time, *(number for pair in padded for number in pair))] += 1
     got: dict[bool, Counter[tuple[int, ...]]] = {True: Counter(), False: Counter()}
     for batch in batches_of(history, batch_size, strict=strict, labelled=True):
-        assert len(batch.users) == len(batch.positives) + len(batch.impressions) <= batch_size
+        assert len(batch.users.rows) == len(batch.positives) + len(batch.impressions) <= batch_size
         rows = rows_of(batch)
         got[True].update(rows[: len(batch.positives)])
         got[False].update(rows[len(batch.positives) :])
         pairs = zip(batch.known_positives.tolist(), batch.known_items.tolist(), strict=True)
-        users = batch.users[: len(batch.positives)].tolist()
+        users = batch.users.rows[: len(batch.positives)].tolist()
         assert list(pairs) == [(p, item) for p, user in enumerate(users) for _, item in log[user - 1]]
     assert got == expected
 
@@ -104,7 +105,7 @@ def test_without_labelled_examples_shown_negatives_change_nothing() -> None:
         assert torch.equal(one.positives, other.positives)
         assert torch.equal(one.weights, other.weights)
         assert (len(other.impressions), other.query_negatives) == (0, None)
-        assert (other.context_rows, other.history_events) == (None, None)
+        assert (other.users.context_rows, other.users.history_events) == (None, None)
 
 
 def test_rows_have_their_own_weights() -> None:
@@ -142,7 +143,7 @@ def test_what_is_for_histories_only_is_no_example() -> None:
     roles = np.array([HISTORY, POSITIVE, POSITIVE], dtype=np.int8)
     history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], roles=roles)
     (batch,) = batches_of(history, batch_size=9)
-    histories = dict(zip(batch.positives.tolist(), batch.history_rows.tolist(), strict=True))
+    histories = dict(zip(batch.positives.tolist(), batch.users.history_rows.tolist(), strict=True))
     assert histories == {2: [0, 0, 1], 3: [0, 1, 2]}
     assert batch.weights.tolist() == [1, 1]
     assert sorted(batch.known_items.tolist()) == [2, 2, 3, 3]
@@ -180,12 +181,12 @@ def test_contexts_and_events_come_along() -> None:
     )
     (batch,) = batches_of(history, batch_size=9, labelled=True)
     items = [*batch.positives.tolist(), *batch.impressions.tolist()]
-    assert dict(zip(items, batch.context_rows.tolist(), strict=True)) == {1: 4, 2: 0, 3: 6, 7: 9}
-    events = dict(zip(items, batch.history_events.tolist(), strict=True))
+    assert dict(zip(items, batch.users.context_rows.tolist(), strict=True)) == {1: 4, 2: 0, 3: 6, 7: 9}
+    events = dict(zip(items, batch.users.history_events.tolist(), strict=True))
     assert events == {1: [0, 0, 0], 2: [0, 0, 2], 3: [0, 2, 1], 7: [0, 2, 1]}
-    assert (batch.history_events.dtype, batch.context_rows.dtype) == (torch.int32, torch.int64)
+    assert (batch.users.history_events.dtype, batch.users.context_rows.dtype) == (torch.int32, torch.int64)
     moved = batch.to(torch.device("cpu"))
-    assert torch.equal(moved.context_rows, batch.context_rows)
+    assert torch.equal(moved.users.context_rows, batch.users.context_rows)
 
 
 def test_own_candidates_are_the_user_s_impressions_that_it_does_not_have() -> None:
@@ -239,7 +240,7 @@ def test_own_candidates_come_with_their_batch() -> None:
     assert not len(again.impressions)
     known = {1: {6, 7, 8}, 2: {1}}
     for batch in whole:
-        for user, rows in zip(batch.users.tolist(), batch.query_negatives.tolist(), strict=True):
+        for user, rows in zip(batch.users.rows.tolist(), batch.query_negatives.tolist(), strict=True):
             assert set(rows) - {0} <= known[user]
 
 

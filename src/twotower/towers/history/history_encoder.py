@@ -24,20 +24,22 @@ class EventEmbeddings(NamedTuple):
         return functional.embedding(self.rows[:, positions], self.table, padding_idx=0)
 
 
-class Slots(NamedTuple):
-    """Which positions of histories are asked for, and when.
+class QueryPositions(NamedTuple):
+    """The history positions at which examples query, and the request times of the histories.
 
-    `places` [P] are positions among the B * L of histories that many examples share; None: the last of each.
-    `request_times` [B] int64 unix seconds say when the last one is asked for.
+    Attributes:
+        positions: [P] flat positions among the B * L of histories that examples share; None: the last
+            position of each history.
+        request_times: [B] int64 unix seconds, of the latest query of each history.
     """
 
-    places: Tensor | None
+    positions: Tensor | None
     request_times: Tensor
 
-    def to(self, device: torch.device) -> "Slots":
-        """Return them on a device."""
-        places = None if self.places is None else self.places.to(device)
-        return Slots(places, self.request_times.to(device))
+    def to(self, device: torch.device) -> "QueryPositions":
+        """Return the positions on a device."""
+        positions = None if self.positions is None else self.positions.to(device)
+        return QueryPositions(positions, self.request_times.to(device))
 
 
 class HistoryEncoder(Component, nn.Module, ABC):
@@ -186,7 +188,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
         positions: Tensor,
         times: Tensor,
         events: EventEmbeddings | None = None,
-        slots: Slots | None = None,
+        queries: QueryPositions | None = None,
     ) -> dict[str, Tensor]:
         """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H].
 
@@ -195,17 +197,17 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions: see `pool`.
             times: see `pool`.
             events: what was done with the items, if that is looked at.
-            slots: which positions are asked for, the blocks are then [P, H], and when; None: the last of
-                each, at no known time.
+            queries: positions and request times, the blocks are then [P, H]; None: the last position of
+                each history, without a request time.
         """
         if self.training and self.config.dropout > 0:
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
-        if slots is not None and self.config.reads_request_times:
-            times = torch.cat([times, slots.request_times[:, None]], 1)
-        if slots is not None and slots.places is not None:
-            return self._blocks_at(slots.places, table, positions, times, events)
+        if queries is not None and self.config.reads_request_times:
+            times = torch.cat([times, queries.request_times[:, None]], 1)
+        if queries is not None and queries.positions is not None:
+            return self._blocks_at(queries.positions, table, positions, times, events)
         if events is None:
             found = {"history": self.pool(table, positions, times)}
         else:

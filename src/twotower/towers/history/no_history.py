@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, QueryPositions
 
 
 class NoHistory(HistoryEncoder):
@@ -38,7 +38,7 @@ class NoHistory(HistoryEncoder):
         positions: Tensor,
         times: Tensor,
         events: EventEmbeddings | None = None,
-        slots: Slots | None = None,
+        queries: QueryPositions | None = None,
     ) -> dict[str, Tensor]:
         """Return no block."""
         return {}

@@ -26,10 +26,9 @@ class EpochLoss(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Add the loss of the batch."""
-        number = len(batch.users)
-        undivided = (
-            outputs["loss"] * trainer.accumulate_grad_batches
-        )  # Lightning divides by the number of batches
+        number = len(batch.users.rows)
+        # Lightning divides the loss by the number of accumulated batches.
+        undivided = outputs["loss"] * trainer.accumulate_grad_batches
         loss = undivided.detach().double() * number
         self.total = loss if self.total is None else self.total + loss
         self.num_examples += number

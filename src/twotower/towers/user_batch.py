@@ -1,0 +1,64 @@
+"""The inputs of the user tower."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twotower.towers.history.history_encoder import QueryPositions
+
+
+@dataclass(frozen=True)
+class UserBatch:
+    """The users of a batch: features, histories, request times and contexts.
+
+    Shapes: B users, W histories (B, unless users share them), L history positions. History rows and events
+    may be int32.
+
+    Attributes:
+        rows: [B] int64 user rows, 0 = unknown.
+        history_rows: [W, L] item rows, right-aligned, 0 = padding.
+        history_times: [W, L] int64 unix seconds of these interactions.
+        request_times: [B] int64 unix seconds.
+        context_rows: [B] int64 rows of the context table, 0 = unknown; None: all are unknown.
+        history_events: [W, L] event codes from 1, 0 = unknown; None: all are unknown.
+        query_positions: the history position of each user; None: user b reads the end of history b.
+        features: name -> encoded features [B, width] of users and contexts, used in place of
+            the tables' rows; None: read from the tables.
+    """
+
+    rows: Tensor
+    history_rows: Tensor
+    history_times: Tensor
+    request_times: Tensor
+    context_rows: Tensor | None = None
+    history_events: Tensor | None = None
+    query_positions: QueryPositions | None = None
+    features: dict[str, Tensor] | None = None
+
+    @classmethod
+    def from_features(
+        cls,
+        features: dict[str, Tensor],
+        history_rows: Tensor,
+        history_times: Tensor,
+        request_times: Tensor,
+        history_events: Tensor | None = None,
+    ) -> "UserBatch":
+        """Return users with encoded features in place of rows; contexts without a feature are unknown."""
+        rows = torch.zeros_like(request_times)
+        given = (rows, history_rows, history_times, request_times)
+        return cls(*given, history_events=history_events, features=features)
+
+    def to(self, device: torch.device) -> "UserBatch":
+        """Return the users on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor | QueryPositions)
+        }
+        if self.features is not None:
+            moved["features"] = {name: values.to(device) for name, values in self.features.items()}
+        return dataclasses.replace(self, **moved)
