@@ -8,9 +8,10 @@ import tiny_bundle
 import torch
 
 from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_ROLES, MANIFEST
 from twotower.bundle.manifest import render, sha256_of_file
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.towers.user_batch import UserBatch
@@ -29,7 +30,7 @@ def arguments(log, contexts):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model, _ = tiny_bundle.write(folder / "bundle", told=True)
-    exported_beside(folder)
+    ensure_exported(folder)
     return folder, model
 
 
@@ -85,7 +86,9 @@ def test_exported_towers_take_contexts_and_events(run):
     towers = ExportedTowers(bundle)
     users, rows, times, asked, contexts, events = arguments(bundle.history, EVERYBODY % 5)
     features = model.users.gather(users)
-    arrays = rows.numpy(), times.numpy(), asked.numpy()
+    embeddings = bundle.item_embeddings
+    history = gather_history_vectors(model, rows.numpy(), lambda some: embeddings[some - 1])
+    arrays = *history, times.numpy(), asked.numpy()
     with torch.inference_mode():
         expected = model.encode_users(UserBatch(users, rows, times, asked, contexts, events)).numpy()
         plain = model.encode_users(UserBatch(users, rows, times, asked)).numpy()

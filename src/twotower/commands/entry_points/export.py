@@ -3,9 +3,8 @@
   twotower export run=outputs/default/<time>
   twotower export run=outputs/default/<time>/bundle
 
-The new folder, exported/ beside bundle/, holds the same files, user_tower.onnx, item_tower.onnx and
-history_vectors.npy; its manifest says how the towers were compared. An export that is there, as
-after `serve`, is told of and stays.
+The new folder, exported/ next to bundle/, holds the same files, user_tower.onnx and item_tower.onnx; its
+manifest records how the towers were compared. An existing export, such as one that `serve` made, is kept.
 """
 
 from collections.abc import Sequence
@@ -19,12 +18,12 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.exits import DONE
 
     folder = Path(settings["run"])
-    read_manifest(bundle_in(folder))  # a wrong folder is told before torch is loaded
-    from twotower.bundle.onnx_export import exported_beside, is_exported, told
+    read_manifest(bundle_in(folder))  # reports a wrong folder before torch is imported
+    from twotower.bundle.onnx_export import describe_export, ensure_exported, is_exported
 
     was_there = is_exported(folder)
-    exported = exported_beside(folder, settings["trusted_packages"])
-    print(f"{'already there: ' if was_there else ''}{told(exported)}")
+    exported = ensure_exported(folder, settings["trusted_packages"])
+    print(f"{'already there: ' if was_there else ''}{describe_export(exported)}")
     return DONE
 
 
