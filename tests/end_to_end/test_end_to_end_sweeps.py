@@ -136,7 +136,7 @@ def test_a_folder_with_another_configuration_is_not_taken_for_the_job(
         config.write_text(text.replace("embedding_dim: 64", "embedding_dim: 32"))
         done = run_script("train", *TINY, f"output_root={indexes}", "-m", "index=flat_ip,ivf_flat,ivf_sq")
         assert done.returncode == 2
-        assert "holds a run with another configuration (embedding_dim)" in done.stderr
+        assert "has a run with other settings (embedding_dim)" in done.stderr
     finally:
         config.write_text(text)
 
