@@ -207,7 +207,7 @@ def test_items_are_ranked_by_odds_times_prior(seed: int, power: float, temperatu
     user = temperature * torch.randn(1, D, generator=rng, dtype=torch.float64)
     outputs = torch.randn(9, D, generator=rng, dtype=torch.float64)
     prior = torch.randn(9, 1, generator=rng, dtype=torch.float64)
-    layout = EmbeddingLayout(D, 1, unit=power * temperature)
+    layout = EmbeddingLayout(D, 1, neutral_bias=power * temperature)
     ranked = layout.ranked(torch.cat([outputs, prior * temperature], 1))
     scores = (layout.of_users(user) @ ranked.T)[0]
     roots = 1 + (outputs @ user[0]) / temperature / power
