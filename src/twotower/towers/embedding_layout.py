@@ -19,13 +19,9 @@ class EmbeddingLayout:
     Attributes:
         tower_width: columns of the tower's output.
         bias_width: columns of the bias, 0 or 1.
-<<<<<<< HEAD
-        neutral_bias: the column of an item with a bias of 0, if biases multiply the whole embedding
+        neutral_bias: the column of an item with bias 0, if biases multiply the whole embedding
             (`ItemBias.neutral_bias`); 0 where they are addends.
-=======
-        unit: the neutral bias if the bias is a factor of the whole embedding (`ItemBias.unit`); 0 if the
             bias is an addend.
->>>>>>> main
     """
 
     tower_width: int
@@ -45,13 +41,8 @@ class EmbeddingLayout:
         return torch.cat([output, bias.to(output.dtype)], 1) if self.bias_width else output
 
     def ranked(self, embeddings: Tensor) -> Tensor:
-<<<<<<< HEAD
-        """Return embeddings of items [B, D], the bias an addend, as they are ranked."""
-        if not self.neutral_bias:
-=======
         """Return item embeddings [B, D] for ranking from those with the bias as an addend."""
-        if not self.unit:
->>>>>>> main
+        if not self.neutral_bias:
             return embeddings
         factors = torch.exp(embeddings[:, self.tower_width :] / self.neutral_bias)
         outputs = embeddings[:, : self.tower_width]
@@ -63,13 +54,8 @@ class EmbeddingLayout:
         return outputs * (self.neutral_bias / self.bias(embeddings)) if self.neutral_bias else outputs
 
     def with_biases_of(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
-<<<<<<< HEAD
-        """Return item embeddings [B, D] with the biases of others [B, D]."""
-        if self.neutral_bias:
-=======
         """Return item embeddings [B, D] with the biases of other embeddings [B, D]."""
-        if self.unit:
->>>>>>> main
+        if self.neutral_bias:
             factored: np.ndarray = embeddings * (self.bias(others) / self.bias(embeddings))
             return factored
         return np.concatenate([self.tower(embeddings), self.bias(others)], axis=1)

@@ -44,15 +44,9 @@ def examples_of(interactions: Interactions, strict: bool, labelled: bool) -> Exa
             always does.
         labelled: impressions without a click are examples.
     """
-<<<<<<< HEAD
     users, impressions = interactions.user_rows(), interactions.impressions
-    end = _first_of_equal_times(interactions, users) if strict else places_of(len(interactions))
-    if not labelled or impressions is None:
-=======
-    users, shown = interactions.user_rows(), interactions.impressions
     end = _first_of_equal_times(interactions, users) if strict else all_positions(len(interactions))
-    if not labelled or shown is None:
->>>>>>> main
+    if not labelled or impressions is None:
         context = None if interactions.context is None else np.asarray(interactions.context)
         return Examples(
             users,
