@@ -21,7 +21,6 @@ class EmbeddingLayout:
         bias_width: columns of the bias, 0 or 1.
         neutral_bias: the column of an item with bias 0, if biases multiply the whole embedding
             (`ItemBias.neutral_bias`); 0 where they are addends.
-            bias is an addend.
     """
 
     tower_width: int
