@@ -49,7 +49,7 @@ def train(
     settings: Mapping[str, Any],
     folder: Path,
     overrides: Sequence[str] = (),
-    watch: EpochCallback | None = None,
+    epoch_callback: EpochCallback | None = None,
     keep_after_input_error: bool = True,
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
@@ -58,11 +58,11 @@ def train(
         settings: plain checked values.
         folder: the run's, not yet there.
         overrides: what was typed.
-        watch: is shown the monitored metric after each epoch, and may prune the run.
+        epoch_callback: receives the monitored metric after each epoch, and may stop the run.
         keep_after_input_error: see `Run.create`.
     """
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
-        return _train(Run.create(folder, settings, overrides, keep_after_input_error), watch)
+        return _train(Run.create(folder, settings, overrides, keep_after_input_error), epoch_callback)
 
 
 def train_config(config: RunConfig) -> Result:
@@ -80,7 +80,7 @@ def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
 
 def resume(
     folder: Path,
-    watch: EpochCallback | None = None,
+    epoch_callback: EpochCallback | None = None,
     trusted: Collection[str] = (),
     console: str | None = None,
 ) -> int:
@@ -88,7 +88,7 @@ def resume(
 
     Args:
         folder: of the run.
-        watch: see `train`.
+        epoch_callback: see `train`.
         trusted: packages whose classes the run's file of settings may name.
         console: instead of the run's.
 
@@ -100,16 +100,16 @@ def resume(
         run.refuse_if_ended()
         run.settings |= {} if console is None else {"console": console}
         raise_problems(problems_of(run.settings), f"{folder}/config.yaml")
-        return _train(run, watch)
+        return _train(run, epoch_callback)
 
 
-def _train(run: Run, watch: EpochCallback | None) -> int:
+def _train(run: Run, epoch_callback: EpochCallback | None) -> int:
     with open_run(run) as job:
         source, how = trained_by(job), read_warm_start(run.settings)
         ancestry: dict[str, Any] = {}
         try:
             if how is None:
-                trained = _trained(job, source, watch)
+                trained = _trained(job, source, epoch_callback)
             else:
                 trained, ancestry = continue_training(job, how)
         except TrialPruned as pruned:
@@ -152,11 +152,11 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
         return finish(job, indexed, result)
 
 
-def _trained(job: RunContext, source: Path | None, watch: EpochCallback | None) -> TrainedTowers:
+def _trained(job: RunContext, source: Path | None, epoch_callback: EpochCallback | None) -> TrainedTowers:
     """Train, or take the towers of the run that did."""
     if source is not None:
         return load_trained_towers(job.config, job.dataset, source)
-    return train_towers(job.config, job.dataset, job.evaluator, train_context(job, watch))
+    return train_towers(job.config, job.dataset, job.evaluator, train_context(job, epoch_callback))
 
 
 def trained_by(job: RunContext) -> Path | None:
