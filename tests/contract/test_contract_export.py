@@ -17,7 +17,7 @@ from variants import specs_of
 
 from twotower.bundle import layout
 from twotower.bundle.exported import ExportedTowers
-from twotower.bundle.onnx_export import check_parity, history_vectors
+from twotower.bundle.onnx_export import check_parity
 from twotower.bundle.onnx_files import write_towers
 from twotower.config.spec import TARGET
 from twotower.data.interactions import Interactions
@@ -113,7 +113,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
     return model.eval().requires_grad_(False)
 
 
-def bundle_of(model: TwoTower, folder: Path) -> Any:
+def bundle_of(model: TwoTower, folder: Path, item_embeddings: np.ndarray) -> Any:
     num_users, num_items = model.users.num_rows, model.items.num_rows
     users = np.repeat(np.arange(1, num_users + 1), np.arange(num_users))  # the first has no history
     items = np.arange(len(users)) % num_items + 1
@@ -121,6 +121,8 @@ def bundle_of(model: TwoTower, folder: Path) -> Any:
     return SimpleNamespace(
         folder=folder,
         model=model,
+        manifest=SimpleNamespace(embedding_dim=item_embeddings.shape[1]),
+        item_embeddings=item_embeddings,
         users=range(num_users),
         items=range(num_items),
         history=Interactions.of(users, items, times, num_users),
@@ -133,8 +135,7 @@ def test_it_exports_and_agrees(settings: Spec, specs: dict[str, Spec], tmp_path:
     model = trained(settings, specs)
     assert write_towers(tmp_path, model) == [layout.USER_TOWER, layout.ITEM_TOWER]
     vectors = model.encode_items(torch.arange(1, model.items.num_rows + 1)).numpy()
-    np.save(tmp_path / layout.HISTORY_VECTORS, history_vectors(model, vectors))
-    bundle = bundle_of(model, tmp_path)
+    bundle = bundle_of(model, tmp_path, vectors)
     found = check_parity(bundle, ExportedTowers(bundle))
     assert found["users_compared"] >= 2 * (model.users.num_rows + 1) + 4
     assert found["items_compared"] > model.items.num_rows

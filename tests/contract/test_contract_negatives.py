@@ -1,5 +1,6 @@
 """What every source of negatives promises, for each entry of `conf/negatives/` and its settings."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,13 @@ def cases() -> dict[str, dict[str, Any]]:
 CASES = cases()
 
 
+def build(spec: dict[str, Any]) -> NegativeSampler:
+    return NegativeSampler.Config.model_validate(spec).build(torch.from_numpy(FREQUENCIES).float())
+
+
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
 def negatives(request: pytest.FixtureRequest) -> NegativeSampler:
-    return NegativeSampler.Config.model_validate(request.param).build(torch.from_numpy(FREQUENCIES).float())
+    return build(request.param)
 
 
 def positives_of(number: int, seed: int = 0) -> Tensor:
@@ -158,6 +163,34 @@ def test_embeddings_of_earlier_batches_are_constants_of_rows_that_are_not_encode
         negatives.remember(rows, torch.randn(len(rows), 4))
 
 
+@pytest.mark.parametrize("spec", CASES.values(), ids=CASES.keys())
+def test_the_state_is_restored_from_the_state_dict(spec: dict[str, Any]) -> None:
+    def train(samplers: list[NegativeSampler], seed: int) -> list[list[Tensor]]:
+        """Run three batches on each sampler with the same draws and embeddings; return the negatives."""
+        embeddings, seen = torch.randn(N + 1, 4, generator=generator(seed)), []
+        for positives in positives_of(3, seed):
+            for sampler in samplers:
+                sampler.observe(positives)
+                drawn = sampler(
+                    positives, generator(seed), sampler.query_rows(positives % 3, generator(seed))
+                )
+                seen.append([value for value in vars(drawn).values() if isinstance(value, Tensor)])
+                rows = drawn.rows[: drawn.num_encoded]
+                sampler.remember(rows, embeddings[rows])
+        return seen
+
+    sampler, restored = build(spec), build(spec)
+    if sampler.config.refreshed_every():
+        ranked = torch.arange(1, 1 + sampler.config.num_ranked()).repeat(2, 1) % N + 1
+        sampler.take(2, torch.tensor([1, 2]), ranked, -ranked.float(), torch.zeros(2))
+    train([sampler], 1)
+    restored.load_state_dict(copy.deepcopy(sampler.state_dict()))
+    seen = train([sampler, restored], 2)
+    for first, second in zip(seen[::2], seen[1::2], strict=True):
+        assert len(first) == len(second)
+        assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
 def test_a_batch_of_one(negatives: NegativeSampler) -> None:
     one = torch.tensor([3])
     negatives.observe(one)
@@ -187,7 +220,7 @@ def test_a_batch_without_a_positive(negatives: NegativeSampler) -> None:
 def test_a_memory_of_embeddings_reaches_the_logits() -> None:
     """Cross-batch memory, from outside: past embeddings are negatives without a gradient."""
     spec = specs_of("negatives")["cross_batch_memory"]
-    sampler = NegativeSampler.Config.model_validate(spec).build(torch.from_numpy(FREQUENCIES).float())
+    sampler = build(spec)
     scorer = Scorer(SampledSoftmax.Config().scoring(), N)
     first, second = torch.tensor([1, 2, 3]), torch.tensor([3, 4, 4])
     sampler.remember(first, torch.eye(3))

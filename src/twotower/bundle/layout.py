@@ -22,13 +22,12 @@ HISTORY_ROLES = "history_roles.npy"
 INDEX = "index.faiss"
 USER_TOWER = "user_tower.onnx"
 ITEM_TOWER = "item_tower.onnx"
-HISTORY_VECTORS = "history_vectors.npy"
-"""What a history sees of each item, [N + 1, H]; row 0, and items it does not know, are zeros."""
 HISTORY = (HISTORY_OFFSETS, HISTORY_ITEMS, HISTORY_TIMES)
 FILES = (CONFIG, TOWERS, FEATURES, ENCODED, USERS, ITEMS, ITEM_EMBEDDINGS, *HISTORY, INDEX)
 """Every file but the manifest, which lists them."""
 POSSIBLE_FILES = (HISTORY_EVENTS, HISTORY_ROLES)
 """What a bundle has beside these where the data say more of interactions."""
-EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)  # what an exported bundle has beside these
+EXPORT_FILES = (USER_TOWER, ITEM_TOWER)
+"""Further files of an exported bundle."""
 WEIGHTS = tuple(f"{name}.data" for name in (USER_TOWER, ITEM_TOWER))
 """What it may have: the weights of a tower too large for one ONNX file."""

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.bundle import layout
-from twotower.bundle.exported import ExportedTowers, history_vectors
+from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.manifest import bundle_in, list_files, read_manifest, render
 from twotower.bundle.onnx_files import OPSET, write_towers
 from twotower.bundle.read import Bundle, read_bundle
@@ -82,8 +83,7 @@ def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> No
             ) from error
         for name in bundle.manifest.files:
             _link(source / name, temporary / name)
-        new = [*write_towers(temporary, bundle.model), layout.HISTORY_VECTORS]
-        np.save(temporary / layout.HISTORY_VECTORS, history_vectors(bundle.model, bundle.item_embeddings))
+        new = write_towers(temporary, bundle.model)
         towers = ExportedTowers(dataclasses.replace(bundle, folder=temporary))
         versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
         entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": versions}
@@ -121,8 +121,10 @@ def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
     rng = np.random.default_rng(SEED)
     users, items = list(_users(bundle, rng)), list(_items(bundle.model, rng))
     with torch.inference_mode():
-        differences = [_of_users(bundle.model, exported, case) for case in users]
-        differences += [_of_items(bundle.model, exported, case) for case in items]
+        differences = [_of_users(bundle, exported, case) for case in users]
+        differences += [
+            _difference(bundle.model.encode_item_features(case), exported.embed_items(case)) for case in items
+        ]
     largest = float(np.max(differences))
     if not largest <= LARGEST_DIFFERENCE:  # NaN too
         raise InputError(
@@ -196,20 +198,12 @@ def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tens
         yield one | {name: missing}
 
 
-def _of_users(model: TwoTower, exported: ExportedTowers, case: Users) -> float:
-    features, *arrays = case
-    rows, times, requests, events = map(torch.from_numpy, arrays)
-    expected = model.encode_users(UserBatch.from_features(features, rows, times, requests, events))
-    return _difference(expected, exported.embed_users(*case))
-
-
-def _of_items(model: TwoTower, exported: ExportedTowers, case: dict[str, Tensor]) -> float:
-    embeddings, vectors = exported.embed_items(case)
-    expected = model.encode_item_features(case)
-    difference = _difference(expected, embeddings)
-    if model.history.config.reads_towers:
-        return max(difference, _difference(model.layout.tower(expected), vectors))
-    return difference
+def _of_users(bundle: Bundle, exported: ExportedTowers, case: Users) -> float:
+    features, rows, *others = case
+    times, requests, events = map(torch.from_numpy, others)
+    batch = UserBatch.from_features(features, torch.from_numpy(rows), times, requests, events)
+    history = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
+    return _difference(bundle.model.encode_users(batch), exported.embed_users(features, *history, *others))
 
 
 def _difference(expected: Tensor, found: NDArray[np.float32]) -> float:

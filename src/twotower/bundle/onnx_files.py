@@ -21,7 +21,7 @@ from twotower.towers.two_tower import TwoTower
 # A dot after a keyword: no operator or parameter of a graph can have such a name.
 HISTORY, MASK, TIMES, EVENTS = "in.history", "in.mask", "in.times", "in.events"
 REQUEST_TIME = "in.request_time"
-EMBEDDING, TOWER_OUTPUT = "out.embedding", "out.tower_output"
+EMBEDDING = "out.embedding"
 
 
 def user_inputs(model: TwoTower) -> list[str]:
@@ -92,12 +92,12 @@ class ItemTowerModule(nn.Module):
         # All new items have one bias, so that how it comes about (a quantile, say) need not be exported.
         self.register_buffer("bias", model.item_bias(torch.zeros(1, dtype=torch.int64)).detach().float())
 
-    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embed new items from encoded features, each [B, W] -> [B, D] and the tower's output [B, H]."""
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Embed new items from encoded features, each [B, W] -> [B, D]."""
         output: Tensor = self.tower(_blocks(self.encoders, features))
         embeddings = self.layout.of_items(output, self.bias.expand(output.shape[0], -1))
         embeddings = self.new_items(features, embeddings)
-        return self.ranked.ranked(embeddings), self.layout.tower(embeddings)
+        return self.ranked.ranked(embeddings)
 
 
 def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ def _write_item_tower(path: Path, model: TwoTower, features: dict[str, Tensor]) 
         (features,),
         ({name: {0: batch} for name in features},),
         [*map(feature_input, features)],
-        [EMBEDDING, TOWER_OUTPUT],
+        [EMBEDDING],
     )
 
 

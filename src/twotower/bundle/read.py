@@ -125,7 +125,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
         config = Index.Config.chosen(entry.spec, "index.spec")
         if found := list(config.problems(manifest.embedding_dim, manifest.num_items)):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
-        index = config.for_size(manifest.num_items).build()  # bundles of early versions may hold a chooser
+        index = config.build()
     with refusing(folder / layout.INDEX, manifest):
         index.load(folder / layout.INDEX)
     with refusing(folder / layout.MANIFEST, manifest):
@@ -167,12 +167,6 @@ def _check_agreement(bundle: Bundle) -> None:
         _refuse(folder / layout.INDEX, f"its ids are not the rows 1..{num_items}")
     if bundle.item_label is not None and bundle.item_label not in bundle.item_table:
         _refuse(folder / layout.ITEMS, f"no column {bundle.item_label!r:.80}, which is to name items")
-    if bundle.manifest.export is not None:
-        path = folder / layout.HISTORY_VECTORS
-        vectors = read_array(path, mapped=True)
-        _check_numbers(path, vectors, (num_items + 1, bundle.model.history.item_dim))
-        if vectors[0].any():
-            _refuse(path, "holds values that are not zeros for row 0")
 
 
 def _check_use(bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writes of files and folders."""
 
 import errno
 import hashlib
@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
-"""Names under which files and folders are written, or wait to be removed."""
-
+"""Temporary names of files and folders that are being written or removed."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says where a disk, or a share of it, is full."""
+"""Error numbers of a full disk or quota."""
 
 
 @contextmanager
-def _named_where_full(path: Path) -> Iterator[None]:
-    """Let the error of a full disk name the file that was written: what fails to write knows no names."""
+def _name_in_disk_full_error(path: Path) -> Iterator[None]:
+    """Add the file name to the error of a full disk."""
     try:
         yield
     except OSError as error:
@@ -32,12 +31,12 @@ def _named_where_full(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name (which ends as `path` does), sync it and rename it.
 
-    The folder is made if needed.
+    The folder is created if needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
-        with _named_where_full(path):
+        with _name_in_disk_full_error(path):
             write(temporary)
             _sync(temporary)
             temporary.replace(path)
@@ -47,17 +46,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file as UTF-8, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 @contextmanager
 def temporary_folder(final: Path) -> Iterator[Path]:
-    """Give an empty folder beside `final`, to be filled and then moved there; else it is gone at the end."""
+    """Yield an empty folder next to `final`; it is deleted at the end unless it was moved."""
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     folder.mkdir(parents=True)
     try:
-        with _named_where_full(final):
+        with _name_in_disk_full_error(final):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +65,7 @@ def temporary_folder(final: Path) -> Iterator[Path]:
 def replace_folder(temporary: Path, final: Path) -> None:
     """Sync a finished folder and move it to its final name on the same file system.
 
-    A folder already there is replaced; the name is missing for a moment while that is swapped.
+    An existing folder is replaced; the name does not exist for a moment.
     """
     _sync_folder(temporary)
     old = final.with_name(f".{final.name}.{uuid.uuid4().hex}.old")
@@ -78,7 +77,7 @@ def replace_folder(temporary: Path, final: Path) -> None:
 
 
 def publish_folder(temporary: Path, final: Path) -> bool:
-    """Sync a finished folder and move it to its final name, unless another process was first; then drop it.
+    """Sync a finished folder and move it to its final name; delete it if the name exists.
 
     For caches, where equal names mean equal content. Returns whether it was moved.
     """
@@ -96,14 +95,14 @@ def publish_folder(temporary: Path, final: Path) -> bool:
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written anywhere in a folder; nobody may be writing there."""
+    """Remove half-written files of killed processes below a folder to which no process writes."""
     for path in sorted(folder.rglob(".*")):
         if not TEMPORARY.fullmatch(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)  # it lay in a folder that has just gone
+            path.unlink(missing_ok=True)  # its folder may have been removed
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""Which code a module runs: its own and all that it imports.
+"""Fingerprints of code: a module and everything that it imports.
 
-What counts of a file is its syntax, so comments, layout and docstrings are no change. Of installed libraries
-it is the version, of everything else (this package, the user's own) the code.
+A file counts by its syntax tree without docstrings, so comments and layout do not matter. Installed libraries
+count by version; this package and the user's modules count by code.
 """
 
 import ast
@@ -20,33 +20,35 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def code_of(modules: Iterable[str], apart: Collection[str] = ()) -> dict[str, str]:
-    """Return module -> digest of its code, and library -> version, of modules and of all that they import.
+    """Return module -> digest of its code, and library -> version, for modules and their imports.
 
-    Imports inside functions count too; what is imported by a name made up at run time does not. The
-    packages of `modules` count even where they are installed; `apart` is left out, with what is below it and
-    what only that imports.
+    Imports inside functions count; imports by names computed at run time do not.
+
+    Args:
+        modules: names of modules; their packages count by code even if they are installed.
+        apart: packages to leave out, with everything that only they import.
     """
     waiting, apart_from = sorted(set(modules)), tuple(f"{package}." for package in apart)
     own = {OWN, *(_top(name) for name in waiting)}
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
         top, path = _top(name), _source(name)
-        if name in found or top in sys.stdlib_module_names or f"{name}.".startswith(apart_from):
+        if name in digests or top in sys.stdlib_module_names or f"{name}.".startswith(apart_from):
             continue
         if name == OWN:  # the public API, which imports everything and which no other module imports
             continue
         if top in own or (path is not None and not INSTALLED & set(path.parts)):
             if path is not None:
-                found[name], imports = _syntax(name, path)
+                digests[name], imports = _syntax(name, path)
                 waiting += imports
-        elif top not in found:
-            found[top] = _version(top)
-    return found
+        elif top not in digests:
+            digests[top] = _version(top)
+    return digests
 
 
 def code_fingerprint(modules: Iterable[str], apart: Collection[str] = ()) -> str:
-    """Return a SHA-256 over what `code_of` returns."""
+    """Return a SHA-256 over the result of `code_of`."""
     lines = [f"{name} {part}" for name, part in sorted(code_of(modules, apart).items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -57,7 +59,7 @@ def _top(name: str) -> str:
 
 @functools.cache
 def _source(name: str) -> Path | None:
-    """Return where a module's code is, without importing it; None where it is no module or has no code."""
+    """Return the file of a module without importing it; None without a Python file."""
     spec = _spec(name)
     origin = getattr(sys.modules.get(name), "__file__", None) if spec is None else spec.origin
     return Path(origin) if origin is not None and origin.endswith(".py") else None
@@ -67,7 +69,7 @@ def _spec(name: str) -> ModuleSpec | None:
     top, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # a module without a specification, such as a script that is run
+    except ValueError:  # a module without a specification, such as __main__
         return None
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
@@ -80,12 +82,12 @@ def _spec(name: str) -> ModuleSpec | None:
 def _syntax(name: str, path: Path) -> tuple[str, tuple[str, ...]]:
     """Return the digest of a module's syntax and every name that it may import.
 
-    Once a process: a module that is loaded stays as it was when its file is changed.
+    Cached, because a loaded module does not change with its file.
     """
     content = path.read_bytes()
     try:
         tree = ast.parse(content, str(path))
-    except SyntaxError:  # of another version of Python, behind a condition
+    except SyntaxError:  # for another version of Python
         return hashlib.sha256(content).hexdigest(), ()
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     nodes = list(ast.walk(tree))
@@ -97,7 +99,7 @@ def _syntax(name: str, path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
-    """Yield what a module imports and what that lies in; a name of `from a import name` may be a module."""
+    """Yield imported modules and their packages; a name of `from a import name` may be a module."""
     for node in nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -123,5 +125,5 @@ def _version(library: str) -> str:
 
 @functools.cache
 def _distributions() -> Mapping[str, list[str]]:
-    """Return package -> distributions that hold it; to find that out reads the lists of all that is there."""
+    """Return package -> distributions that contain it; slow, it reads all installed distributions."""
     return importlib.metadata.packages_distributions()

@@ -1,4 +1,4 @@
-"""One owner at a time for a folder, and a message that says who that is."""
+"""Locks of folders, with a message that names the owner."""
 
 import contextlib
 import datetime
@@ -16,10 +16,15 @@ from twotower.files.atomic import write_text_atomically
 
 @contextlib.contextmanager
 def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[None]:
-    """Hold a folder; the system lets go of it when this process ends, however it ends.
+    """Lock a folder; the operating system releases the lock when this process ends.
 
-    `what` (`sweep` or `run`) is for the message and names the lock file. An InputError says which process
-    holds it, on which host and since when.
+    Args:
+        folder: folder to lock; created if needed.
+        what: name of the lock file and of the folder in messages, such as `run` or `sweep`.
+        patience_seconds: how long to wait for another process.
+
+    Raises:
+        InputError: another process has the lock; the message has its id, host and start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / f".{what}.lock", thread_local=False), folder / f".{what}.owner.json"
@@ -40,7 +45,7 @@ def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[Non
 
 
 def is_held(folder: Path, what: str) -> bool:
-    """Tell whether a process, this one included, holds a folder; see `held`. Nothing is written."""
+    """Return whether a process, this one included, has locked a folder; writes nothing."""
     path = folder / f".{what}.lock"
     if not path.is_file():
         return False

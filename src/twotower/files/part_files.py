@@ -1,4 +1,4 @@
-"""A Parquet file made part by part: whole or not there, and a killed process loses one part at most."""
+"""Parquet files written in parts: atomic, and a killed process loses at most one part."""
 
 import json
 import shutil
@@ -16,41 +16,47 @@ from twotower.files.lock import held
 
 PLAN = "plan.json"
 NOTES = b"twotower"
-"""Under which the file keeps its plan."""
+"""Metadata key of the plan in the file."""
 PARQUET = ".parquet"
-GOES_ON = "the same command goes on with what was made"
-"""What to say where SIGTERM or Ctrl-C stops it."""
+RESUMES = "the same command continues with the finished parts"
+"""Message after SIGTERM or Ctrl-C."""
 
 MakePart = Callable[[int], pa.Table]
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a file holds, and how many of its parts an earlier process had made."""
+    """Size of a written file.
+
+    Attributes:
+        num_rows: rows of the file.
+        num_parts: parts of the file.
+        num_reused: parts that an earlier process had written.
+    """
 
     num_rows: int
     num_parts: int
-    num_found: int
+    num_reused: int
 
     @property
-    def again(self) -> str:
-        """Words for people on what was there before, if anything was."""
-        return f" ({self.num_found} of {self.num_parts} parts were there)" if self.num_found else ""
+    def reused_text(self) -> str:
+        """Reused parts as text, empty without any."""
+        return f" ({self.num_reused} of {self.num_parts} parts reused)" if self.num_reused else ""
 
 
 def parts_folder(out: Path) -> Path:
-    """Return where the parts of a file lie until it is whole."""
+    """Return the folder of the parts of an unfinished file."""
     return out.with_name(f".{out.name}.parts")
 
 
 def check_new(out: Path) -> None:
-    """Refuse to write what is there, a file or a folder."""
+    """Refuse an existing file or folder."""
     if out.exists():
-        raise InputError(f"out={out}: already there, and never overwritten; move it away, or name another")
+        raise InputError(f"out={out}: exists, and is never overwritten; move it away, or use another name")
 
 
 def check_out(out: Path) -> None:
-    """Refuse to make a file of another kind, or one that is there, but where its making was broken off."""
+    """Refuse names without `.parquet`, and existing files unless an interrupted process left parts."""
     if out.suffix != PARQUET:
         raise InputError(f"out={out}: expected the name of a Parquet file, such as {out.stem}{PARQUET}")
     if not parts_folder(out).exists():
@@ -58,19 +64,19 @@ def check_out(out: Path) -> None:
 
 
 def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: MakePart) -> Written:
-    """Make a file from its parts, a row group each; the same call goes on with what a killed one had made.
+    """Write a file in parts, one row group each; the same call continues after an interruption.
 
-    Memory holds one part at a time. The content depends on nothing but `plan`, so a file whose making was
-    broken off is, byte for byte, the one that would have been.
+    Memory holds one part at a time. The content depends only on `plan`, so an interrupted and an
+    uninterrupted file are equal byte for byte.
 
     Args:
-        out: the file, which must not be there.
-        plan: plain values, all that the content depends on; the file keeps them among its metadata.
-        num_parts: how many, 1 or more.
-        make: called with 0, 1, ...; all parts have the same columns.
+        out: the file; must not exist.
+        plan: plain values that determine the content; stored in the metadata of the file.
+        num_parts: number of parts, 1 or more.
+        make: part number from 0 -> table; all parts have the same columns.
 
     Raises:
-        InputError: the file is there, another process makes it, or the parts there are of another plan.
+        InputError: the file exists, another process writes it, or existing parts have another plan.
     """
     check_out(out)
     folder = parts_folder(out)
@@ -78,21 +84,19 @@ def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: Mak
     with held(folder, "file"):
         _check_plan(folder / PLAN, text, out)
         clear_temporaries(folder)
-        sizes, num_found = [], 0
-        if not out.exists():  # else only the folder of the parts was left
+        sizes, num_reused = [], 0
+        if not out.exists():  # else only the folder of the parts is left
             for number in range(num_parts):
                 path = folder / f"{number:06d}{PARQUET}"
                 size = _num_rows(path)
-                num_found += size is not None
+                num_reused += size is not None
                 sizes.append(_write_part(path, make(number)) if size is None else size)
             write_atomically(out, lambda path: _join(folder, num_parts, text, path))
         written = pq.read_metadata(out)
         if sizes and (written.num_rows, written.num_row_groups) != (sum(sizes), num_parts):
-            raise RuntimeError(
-                f"{out}: {sum(sizes):,} rows were made, and {written.num_rows:,} are in the file"
-            )
+            raise RuntimeError(f"{out}: wrote {sum(sizes):,} rows, but the file has {written.num_rows:,}")
     shutil.rmtree(folder)
-    return Written(written.num_rows, num_parts, num_found if sizes else num_parts)
+    return Written(written.num_rows, num_parts, num_reused if sizes else num_parts)
 
 
 def _check_plan(path: Path, text: str, out: Path) -> None:
@@ -102,13 +106,13 @@ def _check_plan(path: Path, text: str, out: Path) -> None:
         write_text_atomically(path, text)
     if path.read_text(encoding="utf-8") != text:
         raise InputError(
-            f"out={out}: what lies in {path.parent} was made by another command, or of another bundle; give "
-            "that command again to go on with it, or delete that folder to begin anew"
+            f"out={out}: the parts in {path.parent} are of another command or bundle; run that command "
+            "again to finish its file, or delete that folder to start over"
         )
 
 
 def _num_rows(path: Path) -> int | None:
-    """Return how many rows a part has, None where it is not there or not whole."""
+    """Return the rows of a part; None if it is missing or incomplete."""
     try:
         with pq.ParquetFile(path) as file:
             num_rows: int = file.metadata.num_rows

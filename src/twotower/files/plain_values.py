@@ -1,4 +1,4 @@
-"""Plain values from JSON and YAML files that anybody may have written: no code, no bombs, one way to fail."""
+"""Plain values from untrusted JSON and YAML files: no code, bounded size, one type of error."""
 
 import hashlib
 import json
@@ -8,23 +8,23 @@ from typing import Any
 
 from twotower.config.errors import InputError
 
-MOST_YAML_BYTES = 1_000_000  # of one file; what we write has a few thousand
+MOST_YAML_BYTES = 1_000_000  # of one file; the files of runs have a few thousand
 MOST_YAML_DEPTH = 100
 BREAKS = set("\r\x85\u2028\u2029")
 
 
 def fingerprint_of(content: Any) -> str:
-    """Return the SHA-256 of plain values, whatever the order of their keys."""
+    """Return the SHA-256 of plain values, independent of the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """Read a JSON file; an InputError says that it is none, and the remedy."""
+    """Read a JSON file. Raises InputError with the reason and the remedy."""
     return _read(load_json, "JSON", path, remedy)
 
 
 def read_yaml(path: Path, remedy: str) -> Any:
-    """Read a YAML file as `load_yaml` does; an InputError says that it cannot, and the remedy."""
+    """Read a YAML file, see `load_yaml`. Raises InputError with the reason and the remedy."""
     return _read(load_yaml, "YAML", path, remedy)
 
 
@@ -36,7 +36,7 @@ def _read(load: Callable[[Path], Any], kind: str, path: Path, remedy: str) -> An
 
 
 def load_json(path: Path) -> Any:
-    """Read a JSON file; a ValueError says why that cannot be done."""
+    """Read a JSON file. Raises ValueError with the reason."""
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -44,31 +44,34 @@ def load_json(path: Path) -> Any:
 
 
 def load_yaml(path: Path) -> Any:
-    """Read a YAML file as mappings with text for keys, lists, texts, numbers, truths and nothing.
+    """Read a YAML file of mappings with text keys, lists, texts, numbers, booleans and null.
 
-    Aliases are refused: ten lines of them stand for more values than any memory holds. A ValueError says why.
+    Aliases are refused, because a few lines of them can expand beyond any memory.
+
+    Raises:
+        ValueError: the reason.
     """
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text = path.read_bytes().decode("utf-8")
-        why = _unwanted(text, loader)
+        why = _refusal_of_text(text, loader)
         values = None if why else yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        raise ValueError(f"{line}{getattr(error, 'problem', None) or 'odd characters'}") from error
-    except Exception as error:  # of `!!int ""` and its like PyYAML says what Python says, an IndexError
+        raise ValueError(f"{line}{getattr(error, 'problem', None) or 'unexpected characters'}") from error
+    except Exception as error:  # PyYAML raises an IndexError for `!!int ""`
         raise ValueError(_reason(error)) from error
-    why = why or _odd(values)
+    why = why or _refusal_of_value(values)
     if why:
         raise ValueError(why)
     return values
 
 
 def yaml_text(values: Any) -> str:
-    """Return plain values as YAML that `read_yaml` takes: what stands twice is written twice."""
+    """Return plain values as YAML for `read_yaml`, without aliases."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -76,14 +79,14 @@ def yaml_text(values: Any) -> str:
             return True
 
         def represent_str(self, data: str) -> yaml.ScalarNode:
-            style = '"' if BREAKS & set(data) else None  # else they are read as the end of a line
+            style = '"' if BREAKS & set(data) else None  # else YAML reads them as line breaks
             return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     Dumper.add_representer(str, Dumper.represent_str)
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _unwanted(text: str, loader: Any) -> str | None:
+def _refusal_of_text(text: str, loader: Any) -> str | None:
     import yaml
 
     if len(text) > MOST_YAML_BYTES:
@@ -99,18 +102,18 @@ def _unwanted(text: str, loader: Any) -> str | None:
     return None
 
 
-def _odd(value: Any) -> str | None:
-    """Return what is no plain value; the depth is bounded already."""
+def _refusal_of_value(value: Any) -> str | None:
+    """Return why a value is not plain; its depth is bounded."""
     if isinstance(value, Mapping):
         wrong = next((key for key in value if not isinstance(key, str)), None)
         if wrong is not None:
-            return f"key {wrong!r:.80} is no text; put it in quotes"
-        return next(filter(None, map(_odd, value.values())), None)
+            return f"key {wrong!r:.80} is not text; put it in quotes"
+        return next(filter(None, map(_refusal_of_value, value.values())), None)
     if isinstance(value, list):
-        return next(filter(None, map(_odd, value)), None)
+        return next(filter(None, map(_refusal_of_value, value)), None)
     if value is None or isinstance(value, str | bool | int | float):
         return None
-    return f"{value!r:.80} is a {type(value).__name__}, which no setting is; put it in quotes"
+    return f"{value!r:.80} has type {type(value).__name__}, which settings cannot have; put it in quotes"
 
 
 def _reason(error: BaseException) -> str:

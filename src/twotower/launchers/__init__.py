@@ -1,4 +1,4 @@
-"""Purpose: where the jobs of a sweep run: processes here, SLURM, Ray.
+"""Purpose: launchers of the jobs of a sweep: local processes, SLURM, Ray.
 
 May import: config, files.
 To add one: a file with a class that extends `Launcher`, and a YAML in conf/launcher.

@@ -1,4 +1,4 @@
-"""What a job's process finds around it: cores, threads, and where its modules are."""
+"""The environment of a job's process: cores, threads and import path."""
 
 import os
 import sys
@@ -10,10 +10,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 
 
 def num_cores(quota: Path = QUOTA) -> int:
-    """Return the cores that the affinity of this process and the quota of its container leave it.
+    """Return the number of cores that CPU affinity and container quota allow.
 
     Args:
-        quota: file of Linux with the container's microseconds of processor and their period, or `max`.
+        quota: Linux file with the processor microseconds of the container and their period, or `max`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
@@ -24,16 +24,16 @@ def num_cores(quota: Path = QUOTA) -> int:
 
 
 def threads_environment(num_threads: int) -> dict[str, str]:
-    """Return the environment that gives torch and Faiss this many threads, which sleep when idle."""
+    """Return environment variables for this many threads in torch and Faiss; idle threads sleep."""
     return dict.fromkeys(THREADS, str(num_threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def import_path() -> str:
-    """Return where this process finds modules beyond the interpreter's own, for another to find them.
+    """Return the import path of this process without the standard library, for another process.
 
-    Not the working folder where it comes last: the other would look there first, see `working_folder`.
+    The working folder is left out if it comes last, because `PYTHONPATH` would put it first.
     """
     own = set(sysconfig.get_paths().values())
     own |= {f"{sysconfig.get_path('stdlib')}{os.sep}lib-dynload"}
-    found = sys.path[:-1] if sys.path[-1] == str(Path.cwd()) else sys.path
-    return os.pathsep.join(path for path in found if path not in own and Path(path).exists())
+    folders = sys.path[:-1] if sys.path[-1] == str(Path.cwd()) else sys.path
+    return os.pathsep.join(path for path in folders if path not in own and Path(path).exists())

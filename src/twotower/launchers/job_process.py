@@ -1,4 +1,4 @@
-"""The near end of a worker process: starts it, gives it a job at a time, and learns how it ended."""
+"""A worker process, seen from the parent: starts it, sends it jobs, and reads their exit status."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from twotower.launchers.environment import import_path
-from twotower.launchers.job_worker import status_of
+from twotower.launchers.job_worker import exit_status
 from twotower.launchers.launcher import JobError, Payload
 
 GUESSES = {int(signal.SIGKILL): " (out of memory?)", int(signal.SIGSEGV): " (a crash in compiled code)"}
@@ -19,12 +19,12 @@ GRACE_SECONDS = 5.0
 
 
 class WorkerProcess:
-    """One process; idle, or at work on one job. When it ends, so does every process that it has started.
+    """One worker process, which runs one job at a time. When it ends, its child processes are killed.
 
     Args:
         task: dotted path of the function that runs a payload.
-        log: file that takes what jobs print.
-        environment: added to this process's own.
+        log: file for the output of the jobs.
+        environment: variables added to those of this process.
     """
 
     def __init__(self, task: str, log: Path, environment: Mapping[str, str]) -> None:
@@ -38,7 +38,7 @@ class WorkerProcess:
                 stderr=sink,
                 encoding="utf-8",
                 env={**os.environ, "PYTHONPATH": import_path(), **environment},
-                # Ctrl-C in the terminal is for the parent alone, which then decides what ends.
+                # Ctrl-C in the terminal reaches only the parent, which then stops the workers.
                 start_new_session=True,
             )
         assert self.process.stdin is not None
@@ -49,7 +49,7 @@ class WorkerProcess:
 
     def _wait(self) -> None:
         self.process.wait()
-        self._signal(signal.SIGKILL)  # children that outlived it, and would keep its streams open
+        self._signal(signal.SIGKILL)  # children that still run would keep its streams open
 
     def run(self, payload: Payload) -> int:
         """Run a job and return its exit status.
@@ -57,28 +57,28 @@ class WorkerProcess:
         Raises:
             JobError: the task raised, or the process died.
         """
-        with contextlib.suppress(BrokenPipeError):  # it has died: there will be no answer
+        with contextlib.suppress(BrokenPipeError):  # it has died, so it will not answer
             self.stdin.write(json.dumps(dict(payload)) + "\n")
             self.stdin.flush()
-        answer = self.stdout.readline()
-        if not answer:
+        line = self.stdout.readline()
+        if not line:
             self.end.join()
-            raise JobError(f"{how_it_ended(self.process.returncode)}; see {self.log}")
-        return status_of(json.loads(answer), self.log)
+            raise JobError(f"{describe_exit(self.process.returncode)}; see {self.log}")
+        return exit_status(json.loads(line), self.log)
 
     def terminate(self) -> None:
-        """Tell it, and what it has started, to end; `close` waits."""
+        """Send SIGTERM to the process and its children; `close` waits."""
         self._signal(signal.SIGTERM)
 
     def close(self) -> None:
-        """Say that no more jobs come, and wait until it has ended, by force if it must be."""
+        """Close its input and wait for its end; kill it after `GRACE_SECONDS`."""
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
         self.wait()
         self.stdout.close()
 
     def wait(self) -> None:
-        """Wait until it has ended, by force if it must be."""
+        """Wait for its end; kill it after `GRACE_SECONDS`."""
         self.end.join(GRACE_SECONDS)
         if self.end.is_alive():
             self._signal(signal.SIGKILL)
@@ -89,8 +89,8 @@ class WorkerProcess:
             os.killpg(self.process.pid, number)
 
 
-def how_it_ended(code: int) -> str:
-    """Describe the end of a process that should have gone on."""
+def describe_exit(code: int) -> str:
+    """Describe the unexpected end of a worker."""
     if code >= 0:
         return f"the worker ended with exit status {code}"
     return f"the worker was killed by signal {-code}{GUESSES.get(-code, '')}"

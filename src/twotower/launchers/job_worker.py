@@ -1,7 +1,7 @@
-"""The far end of every launcher: finds the task, calls it, and says in plain values how it went.
+"""Runs the payloads of launchers: imports the task, calls it, and returns its exit status as plain values.
 
-As a script it is a worker process: jobs come in on standard input, answers go out on standard output, both as
-JSON, a line each. Whatever a job prints, from C++ too, goes to the worker's log.
+As a script it is a worker process: it reads jobs from standard input and writes answers to standard output,
+one JSON object per line. The output of a job, also from C++, goes to the worker's log.
 """
 
 import importlib
@@ -21,15 +21,15 @@ from twotower.config.working_folder import import_from_working_folder
 from twotower.launchers.launcher import JobError, Payload
 
 Answer = Mapping[str, Any]
-"""`{"status": int}`, or `{"error": str}` of a task that raised."""
+"""`{"status": int}`, or `{"error": str}` if the task raised."""
 
 
-def answer_of(task: str, payload: Payload) -> Answer:
-    """Run a payload; what it raises is printed with its traceback and returned as text.
+def run_task(task: str, payload: Payload) -> Answer:
+    """Run a payload; an exception is printed with its traceback and returned as text.
 
     Args:
-        task: dotted path of the function that runs it.
-        payload: what it is called with.
+        task: dotted path of a function.
+        payload: its argument.
     """
     import_from_working_folder()
     try:
@@ -43,8 +43,8 @@ def answer_of(task: str, payload: Payload) -> Answer:
         sys.stderr.flush()
 
 
-def status_of(answer: Answer, log: object) -> int:
-    """Return the exit status that an answer says.
+def exit_status(answer: Answer, log: object) -> int:
+    """Return the exit status of an answer.
 
     Raises:
         JobError: the task raised.
@@ -55,7 +55,7 @@ def status_of(answer: Answer, log: object) -> int:
 
 
 def main(task: str) -> NoReturn:
-    """Run jobs until standard input ends; leaves without waiting for threads."""
+    """Run jobs until standard input ends, and exit without waiting for threads."""
     lines, answers = _take_over_streams()
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_watch, args=(lines, jobs), daemon=True).start()
@@ -64,7 +64,7 @@ def main(task: str) -> NoReturn:
         while True:
             payload = json.loads(jobs.get())
             print(f"==== {payload.get('folder', 'a job')}")
-            print(json.dumps(answer_of(task, payload)), file=answers, flush=True)
+            print(json.dumps(run_task(task, payload)), file=answers, flush=True)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         status = stopped.status
@@ -78,7 +78,7 @@ def main(task: str) -> NoReturn:
 
 
 def _take_over_streams() -> tuple[TextIO, TextIO]:
-    """Return the streams to the parent; jobs get an empty input, and print to the log (standard error)."""
+    """Return the streams to the parent; jobs read nothing and write to the log (standard error)."""
     lines = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -91,7 +91,7 @@ def _take_over_streams() -> tuple[TextIO, TextIO]:
 
 
 def _watch(lines: TextIO, jobs: "queue.SimpleQueue[str]") -> None:
-    """Queue jobs; at the end of input the parent is gone or wants no more: end at once, with all children."""
+    """Queue jobs; at the end of input kill this process and its children."""
     for line in lines:
         jobs.put(line)
     if os.getpgrp() == os.getpid():

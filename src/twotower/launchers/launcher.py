@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run."""
+"""Base class of launchers, which run the jobs of a sweep."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from twotower.config.component import Component
 from twotower.config.problems import Problem, raise_problems
 
 Payload = Mapping[str, Any]
-"""A job as plain values that JSON can hold: what the task is called with."""
+"""A job as JSON values: the argument of the task."""
 
 MOST_JOBS = 10_000
-"""At once; each is waited for by a thread, which starts when it is needed."""
+"""Most jobs at once; each has a thread, which starts on demand."""
 STOPPED = "stopped with its launcher"
 
 
 class JobError(Exception):
-    """A job ended without an exit status: its task raised, or its process was killed."""
+    """A job without an exit status: its task raised, or its process was killed."""
 
 
 class Launcher(Component, ABC):
-    """Runs jobs, several at a time; entered before the first, left after the last.
+    """Runs several jobs at a time; a context manager around all jobs of a sweep.
 
-    Constructing one starts nothing and imports nothing heavy.
+    The constructor starts nothing and imports nothing heavy.
 
     Args:
-        config: how.
-        task: dotted path of the function that runs one payload and returns an exit status.
-        folder: the sweep's, for the launcher's own files and logs.
+        config: settings.
+        task: dotted path of a function from a payload to an exit status.
+        folder: folder of the sweep, for files and logs of the launcher.
     """
 
     class Config(Component.Config):
@@ -54,34 +54,34 @@ class Launcher(Component, ABC):
     @property
     @abstractmethod
     def num_workers(self) -> int:
-        """Return how many jobs run at once; asked when entered."""
+        """Number of jobs at once, once entered."""
 
     @abstractmethod
     def run(self, payload: Payload) -> int:
-        """Run a job to its end and return the task's exit status; called in a thread of its own.
+        """Run a job in the calling thread and return the exit status of the task.
 
         Raises:
-            JobError: there is none; the message says how it died and where its log is.
+            JobError: no exit status; the message has the cause and the log file.
         """
 
     @abstractmethod
     def stop(self) -> None:
-        """End what still runs, and wait until it has ended; no job is begun any more."""
+        """End all running jobs and wait for their end; no further job starts."""
 
     def submit(self, payload: Payload) -> "Future[int]":
-        """Start a job; at most `num_workers` are under way."""
+        """Start a job; the caller starts at most `num_workers`."""
         return self.threads.submit(self.run, payload)
 
     def __enter__(self) -> Self:
-        """Get ready.
+        """Check the settings and connect.
 
         Raises:
-            InputError: something that `Config.problems` tells of, or a cluster that does not answer.
+            InputError: see `Config.problems`, or the cluster does not answer.
         """
         raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems())
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop what is still running, and wait until it has stopped: nothing writes afterwards."""
+        """Stop all running jobs and wait for their end."""
         self.stop()
         self.threads.shutdown()

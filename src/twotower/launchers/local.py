@@ -1,4 +1,4 @@
-"""Jobs in processes on this machine, its cores divided among them."""
+"""Jobs in worker processes on this machine, which share its cores."""
 
 import os
 import threading
@@ -11,21 +11,21 @@ from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
 
 
 class Local(Launcher):
-    """Worker processes that start when needed and take one job after the other.
+    """Worker processes that start on demand and run one job after the other.
 
-    What jobs print goes to `workers/<n>.log` in the folder.
+    The output of jobs goes to `workers/<n>.log` in the folder.
     """
 
     class Config(Launcher.Config):
-        """How many workers, and with what."""
+        """Number of workers and their threads."""
 
         num_workers: Threads | None = None
-        """Jobs at once; None for one a core."""
+        """Jobs at once; None: one per core."""
         threads_per_worker: Threads | None = None
-        """None divides the cores evenly, and leaves a single worker as a run by itself is."""
+        """Threads of a worker; None: an equal share of the cores, and no limit for a single worker."""
 
         def environment(self) -> dict[str, str]:
-            """Return what divides the cores among workers."""
+            """Return the variables that limit the threads of a worker."""
             if self.threads_per_worker is not None:
                 return threads_environment(self.threads_per_worker)
             num_workers = self.num_workers or num_cores()
@@ -45,11 +45,11 @@ class Local(Launcher):
 
     @property
     def num_workers(self) -> int:
-        """Return how many jobs run at once."""
+        """Number of jobs at once."""
         return self.config.num_workers or num_cores()
 
     def run(self, payload: Payload) -> int:
-        """Run a job in an idle worker, or in a new one where there is none."""
+        """Run a job in an idle worker, or in a new one."""
         number = self._take_worker()
         try:
             return self.busy[number].run(payload)
@@ -71,7 +71,7 @@ class Local(Launcher):
             return number
 
     def stop(self) -> None:
-        """Stop the workers that have a job."""
+        """Stop the workers that run a job."""
         with self.lock:
             self.stopped, busy = True, list(self.busy.values())
         for worker in busy:

@@ -20,38 +20,38 @@ from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
 
 POLL_SECONDS, STOP_SECONDS, OBJECT_STORE_BYTES = 0.05, 30.0, 100 * 2**20
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""The environment in which Ray sends no statistics and warns of no change of its own."""
+"""Variables that turn off usage statistics and a deprecation warning of Ray."""
 
 
 @functools.cache  # Ray reads it once a process
 def _private_environment() -> dict[str, str]:
-    """Return the environment in which a Ray started here obeys this process alone.
+    """Return variables with a random token, so that a new cluster obeys only this process.
 
-    It listens on the network all the same. By itself it would keep a token in the user's home.
+    The cluster listens on the network. Without the variables Ray writes a token to the home folder.
     """
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 class Ray(Launcher):
-    """One Ray task a job.
+    """One Ray task per job.
 
-    The folder is the same on all nodes; what jobs print goes to `workers/ray-<n>.log` in it.
+    The folder must be shared by all nodes; the output of jobs goes to `workers/ray-<n>.log` in it.
     """
 
     class Config(Launcher.Config):
-        """Which cluster, and what a job takes of it."""
+        """The cluster, and the resources of a job."""
 
         address: str | None = None
-        """Of a running cluster, `auto` for the one of this machine; None starts one here and stops it."""
+        """Address of a running cluster, or `auto` for that of this machine; None starts one here."""
         num_cpus: PositiveInt = 1
-        """A job's, and its threads."""
+        """Cores and threads of a job."""
         num_gpus: NonNegativeFloat = 0
-        """A job's; a fraction shares one."""
+        """GPUs of a job; jobs share a GPU with a fraction."""
         max_jobs: PositiveInt | None = None
-        """At once; None for as many as the cluster has room for."""
+        """Jobs at once; None: as many as fit into the cluster."""
 
         def problems(self) -> list[tuple[str, str]]:
-            """Return what is missing on this machine."""
+            """Return requirements that this machine lacks."""
             if importlib.util.find_spec("ray") is None:
                 return [("_target_", "needs Ray: pip install 'twotower[ray]'")]
             return []
@@ -90,7 +90,7 @@ class Ray(Launcher):
         return self
 
     def _room(self) -> int:
-        """Return how many jobs fit; each needs all its cores and GPUs on one node."""
+        """Return the number of jobs that fit; a job needs all its cores and GPUs on one node."""
         import ray
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
@@ -100,7 +100,7 @@ class Ray(Launcher):
 
     @property
     def num_workers(self) -> int:
-        """Return how many jobs run at once; follows a cluster that grows."""
+        """Number of jobs at once; it grows with the cluster."""
         return self.config.max_jobs or max(1, self._room())
 
     def run(self, payload: Payload) -> int:
@@ -110,7 +110,7 @@ class Ray(Launcher):
         log = self.folder / "workers" / f"ray-{next(self.numbers)}.log"
         num_cpus = self.config.num_cpus
         options = {"num_cpus": num_cpus, "num_gpus": self.config.num_gpus, "max_retries": 0}
-        remote: Any = ray.remote(**options)(_run_apart)  # type: ignore[call-overload]
+        remote: Any = ray.remote(**options)(_run_in_process)  # type: ignore[call-overload]
         with self.lock:
             if self.stopped:
                 raise JobError(STOPPED)
@@ -130,19 +130,19 @@ class Ray(Launcher):
         return ended
 
     def stop(self) -> None:
-        """Cancel what runs, and wait for it."""
+        """Cancel running tasks and wait for their end."""
         import ray
 
         with self.lock:
             self.stopped, running = True, list(self.running)
-        for force in (False, True):  # asked, Ray's worker stops the job's process and what that has started
+        for force in (False, True):  # without force, Ray's worker ends the job's process and its children
             for reference in running:
                 ray.cancel(reference, force=force)
             if running:
                 _, running = ray.wait(running, num_returns=len(running), timeout=STOP_SECONDS)
 
     def __exit__(self, *error: object) -> None:
-        """Stop what runs, and the cluster if it was started here."""
+        """Stop running tasks, and the cluster if it was started here."""
         super().__exit__(*error)
         self._leave()
 
@@ -154,30 +154,30 @@ class Ray(Launcher):
             os.environ.pop(key, None)
 
 
-def _run_apart(
+def _run_in_process(
     task: str, payload: dict[str, Any], log: str, num_threads: int, folder: str, modules: str
 ) -> int | str:
-    """Run a payload on a node, in a process of its own: it may die, and Ray's worker can tell how.
+    """Run a payload on a node in a separate process, so that the cause of its death is known.
 
-    Ray itself would say no more than that a worker died, and print that over our console.
+    Ray only reports that a worker died, and prints it over the console.
 
     Args:
-        task: dotted path.
-        payload: of the job.
-        log: the file for what it prints; its folder is made.
-        num_threads: of torch and Faiss.
-        folder: that relative paths start from.
-        modules: the folders that modules are looked for in too.
+        task: dotted path of a function.
+        payload: its argument.
+        log: file for its output; its folder is created.
+        num_threads: threads of torch and Faiss.
+        folder: working folder.
+        modules: further folders of the import path.
 
     Returns:
-        The exit status, or how it died.
+        The exit status, or a message on its death.
     """
     os.chdir(folder)
     worker = WorkerProcess(task, Path(log), threads_environment(num_threads) | {"PYTHONPATH": modules})
     ended = ThreadPoolExecutor(1).submit(worker.run, payload)
     try:
         while not ended.done():
-            time.sleep(POLL_SECONDS)  # which Ray interrupts to cancel a task, as it does nothing that waits
+            time.sleep(POLL_SECONDS)  # Ray can interrupt a sleep to cancel a task
         return ended.result()
     except JobError as error:
         return str(error)

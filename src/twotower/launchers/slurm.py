@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from twotower.config.spec import Count, PositiveFloat, PositiveInt
 from twotower.launchers.environment import import_path, threads_environment
-from twotower.launchers.job_worker import Answer, answer_of, status_of
+from twotower.launchers.job_worker import Answer, exit_status, run_task
 from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
 
 POLL_SECONDS, STOP_SECONDS = 0.25, 120.0
@@ -22,7 +22,7 @@ POLL_SECONDS, STOP_SECONDS = 0.25, 120.0
 
 @dataclass(frozen=True)
 class Call:
-    """What submitit sends to the node: runs a payload and returns its answer."""
+    """A picklable call for submitit: runs a payload on a node and returns its answer."""
 
     task: str
     payload: dict[str, Any]
@@ -30,53 +30,53 @@ class Call:
     modules: str
 
     def __call__(self) -> Answer:
-        """Run it."""
+        """Run the payload."""
         os.environ.update(threads_environment(self.num_threads))
         sys.path += [path for path in self.modules.split(os.pathsep) if path not in sys.path]
-        return answer_of(self.task, self.payload)
+        return run_task(self.task, self.payload)
 
     def checkpoint(self) -> Any:
-        """Tell submitit what to run when a job is queued again: the same, for a run resumes by itself."""
+        """Return the call for a job that is queued again: the same, because runs resume."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 class Slurm(Launcher):
-    """One SLURM job a job of the sweep, submitted as there is room.
+    """One SLURM job per job of the sweep.
 
-    The folder is on a disk that all nodes see; logs are in `.submitit` in it.
+    The folder must be on a disk that all nodes share; logs are in its `.submitit`.
     """
 
     class Config(Launcher.Config):
-        """What a job asks of the cluster."""
+        """Resources of a job."""
 
         partition: str | None = None
-        """None for the cluster's default."""
+        """None: the default of the cluster."""
         timeout_min: PositiveInt = 240
-        """After this a job is queued again, up to three times, and goes on where it was."""
+        """Time limit of a job; it is then queued again, up to three times, and resumes."""
         cpus_per_task: PositiveInt = 4
-        """Also the threads of a job."""
+        """Cores and threads of a job."""
         mem_gb: PositiveFloat = 16
-        """Of a job."""
+        """Memory of a job."""
         gpus: Count = 0
-        """Of a job."""
+        """GPUs of a job."""
         max_jobs: PositiveInt = 16
-        """Queued or running at once."""
+        """Jobs queued or running at once."""
         extra: dict[str, Any] | None = None
-        """Other options of sbatch, by their long names."""
+        """Further options of sbatch, by long name."""
         cluster: Literal["slurm", "local"] = "slurm"
-        """`local` runs processes on this machine instead, to try it out."""
+        """`local` runs processes on this machine, to try the settings."""
 
         def problems(self) -> list[tuple[str, str]]:
-            """Return what is missing on this machine."""
+            """Return requirements that this machine lacks."""
             if importlib.util.find_spec("submitit") is None:
                 return [("_target_", "needs submitit: pip install 'twotower[slurm]'")]
             missing = [name for name in ("sbatch", "srun", "scancel", "squeue") if shutil.which(name) is None]
             if self.cluster == "local" or not missing:
                 return []
             message = (
-                f"there is no {missing[0]} here; start the sweep on a login node of the cluster, or run the "
+                f"{missing[0]} is not installed; start the sweep on a login node of the cluster, or run the "
                 "jobs on this machine with launcher=local"
             )
             return [("cluster", message)]
@@ -102,11 +102,11 @@ class Slurm(Launcher):
 
     @property
     def num_workers(self) -> int:
-        """Return how many jobs are queued or running at once."""
+        """Number of jobs queued or running at once."""
         return self.config.max_jobs
 
     def __enter__(self) -> Self:
-        """Cancel what an earlier process, killed while its jobs ran, left queued or running."""
+        """Cancel jobs of an earlier process that was killed."""
         super().__enter__()
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.config.cluster == "slurm" and self.submitted.is_file():
@@ -129,7 +129,7 @@ class Slurm(Launcher):
             raise JobError(message) from error
         finally:
             self.running.pop(job.job_id)
-        return status_of(answer, job.paths.stderr)
+        return exit_status(answer, job.paths.stderr)
 
     def _submit_job(self, payload: Payload) -> Any:
         import submitit
@@ -147,7 +147,7 @@ class Slurm(Launcher):
         return job
 
     def stop(self) -> None:
-        """Cancel what is queued or running, and wait until the cluster has no more of it."""
+        """Cancel queued and running jobs and wait until the cluster has removed them."""
         with self.lock:
             self.stopped.set()
             running = dict(self.running)
@@ -161,7 +161,7 @@ class Slurm(Launcher):
 
 
 def _cancel(ids: list[str]) -> None:
-    """Cancel jobs of SLURM, and wait until it has no more of them: their nodes may be slow to stop."""
+    """Cancel SLURM jobs and wait until they have left the queue."""
     if ids:
         subprocess.run(["scancel", *ids], check=False, capture_output=True)
         _wait_until(lambda: _none_queued(ids), f"SLURM jobs {' '.join(ids)}")
@@ -169,13 +169,13 @@ def _cancel(ids: list[str]) -> None:
 
 def _none_queued(ids: list[str]) -> bool:
     command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"]
-    asked = subprocess.run(command, check=False, capture_output=True, text=True)
-    return not asked.stdout.strip() and (asked.returncode == 0 or "Invalid job id" in asked.stderr)
+    queue = subprocess.run(command, check=False, capture_output=True, text=True)
+    return not queue.stdout.strip() and (queue.returncode == 0 or "Invalid job id" in queue.stderr)
 
 
 def _wait_until(condition: Callable[[], bool], what: str) -> None:
     ends = time.monotonic() + STOP_SECONDS
     while not condition():
         if time.monotonic() > ends:
-            raise JobError(f"{what}: still there {STOP_SECONDS:.0f} s after they were told to stop")
+            raise JobError(f"{what}: not ended {STOP_SECONDS:.0f} s after the request to stop")
         time.sleep(POLL_SECONDS)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Le
@@ -22,6 +22,8 @@ Draws = Annotated[PositiveInt, Le(1_000_000)]
 
 class NegativeSampler(Component, nn.Module, ABC):
     """Draws the negatives of a batch and states the probability q of one draw.
+
+    The state of a sampler is its buffers: checkpoints contain them, and their sizes may change in training.
 
     Args:
         config: the choice.
@@ -85,6 +87,7 @@ class NegativeSampler(Component, nn.Module, ABC):
         self.config = config
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("trained_rows", frequencies.nonzero().flatten(), persistent=False)
+        self.register_load_state_dict_pre_hook(_resize_buffers)  # type: ignore[no-untyped-call]
 
     @property
     def num_items(self) -> int:
@@ -113,8 +116,8 @@ class NegativeSampler(Component, nn.Module, ABC):
     def remember(self, rows: Tensor, embeddings: Tensor) -> None:
         """Receive the item rows [R] of a training batch and their embeddings [R, D], detached.
 
-        Called after the item tower ran: a memory of embeddings gives them to later batches
-        (`Negatives.embeddings`).
+        Called after the item tower ran: a memory of embeddings returns them with later batches
+        (`Negatives.embeddings`). Keep it in buffers, so that a resumed training has the same memory.
         """
 
     def forward(
@@ -142,6 +145,14 @@ class NegativeSampler(Component, nn.Module, ABC):
             query_rows,
             query_log_q,
         )
+
+
+def _resize_buffers(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give the buffers of a sampler the sizes that they have in a checkpoint, before it is loaded."""
+    for name, buffer in module.named_buffers(recurse=False):
+        saved = state.get(prefix + name)
+        if saved is not None and saved.shape != buffer.shape:
+            setattr(module, name, buffer.new_empty(saved.shape))
 
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What of a folder of runs can be deleted: checkpoints of ended runs, unused caches, failed runs."""
+"""Files below a folder of runs that can be deleted: checkpoints, unused caches, failed runs."""
 
 import shutil
 from collections.abc import Collection, Mapping
@@ -24,10 +24,10 @@ class Removal:
     """A file or folder that can be deleted.
 
     Attributes:
-        kind: what it is.
-        path: of it.
-        num_bytes: size of the files in it.
-        run: that it belongs to; None for a cache.
+        kind: kind of the files.
+        path: file or folder.
+        num_bytes: total size.
+        run: its run; None for a cache.
     """
 
     kind: Kind
@@ -38,12 +38,12 @@ class Removal:
 
 @dataclass(frozen=True)
 class CleanupPlan:
-    """What can be deleted below a folder, and what cannot.
+    """Files to delete below a folder, and excluded ones.
 
     Attributes:
-        removals: what can be deleted.
-        excluded: path -> why it stays, though its kind was asked for.
-        dependents: run whose checkpoints can be deleted -> the ended runs that took its towers.
+        removals: files and folders that can be deleted.
+        excluded: path -> reason why it stays.
+        dependents: run whose checkpoints can be deleted -> finished runs that reuse its towers.
     """
 
     removals: list[Removal] = field(default_factory=list)
@@ -51,7 +51,7 @@ class CleanupPlan:
     dependents: dict[Path, list[Path]] = field(default_factory=dict)
 
     def add(self, kind: Kind, path: Path, run: Path | None, reason: str) -> bool:
-        """Add a removal, or what there is a reason to exclude; tell which of them it is."""
+        """Add a removal, or an exclusion if there is a reason; return whether it is a removal."""
         if reason:
             self.excluded[path] = reason
         else:
@@ -60,9 +60,9 @@ class CleanupPlan:
 
 
 class _Runs:
-    """The runs below a folder: how they ended, who works on them, whose towers they have.
+    """The runs below a folder: results, locks, and the runs that trained their towers.
 
-    Folders in `kept` and `dependents` are real ones, without links.
+    Folders in `kept` and `dependents` are resolved paths.
     """
 
     def __init__(self, root: Path, keep: Collection[Path]) -> None:
@@ -87,77 +87,77 @@ class _Runs:
 
     def reason_to_stay(self, folder: Path) -> str:
         if folder in self.busy:
-            return "a process is at work on it"
-        return "keep= names it, or a run with its towers" if folder.resolve() in self.kept else ""
+            return "a process uses it"
+        return "keep= names it, or a run that reuses its towers" if folder.resolve() in self.kept else ""
 
     def warm_started_by(self, without: Collection[Path]) -> dict[Path, Path]:
-        """Return real folder of a trainer -> the run that continues its towers and has not ended."""
-        found = {}
+        """Return resolved folder of a trainer -> an unfinished run that warm-starts from it."""
+        children = {}
         for folder in self.results.keys() - set(without):
             parent = None if self.ended(folder) else _parent(folder)
             if parent is not None:
-                found[_trainer(parent, _result(parent))] = folder
-        return found
+                children[_trainer(parent, _result(parent))] = folder
+        return children
 
 
 def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> CleanupPlan:
-    """Return what can be deleted below a folder, without deleting it.
+    """Return a plan of what can be deleted below a folder; deletes nothing.
 
     Args:
         root: `output_root`, or a folder in it.
-        kinds: what to look for.
-        keep: runs whose files stay, and whose towers can still be continued.
+        kinds: kinds of files to look for.
+        keep: runs whose files stay, with the checkpoints of their towers.
 
     Raises:
-        InputError: there is no such folder, or no such run to keep.
+        InputError: the folder or a run to keep does not exist.
     """
     if not root.is_dir():
-        raise InputError(f"folder={root}: there is no such folder; name one that holds runs")
+        raise InputError(f"folder={root}: no such folder; name a folder of runs")
     for folder in keep:
         if not (folder / CONFIG).is_file():
-            raise InputError(f"keep: {folder}: no run is here (it has no {CONFIG}); name the folder of a run")
-    runs, found = _Runs(root, keep), CleanupPlan()
+            raise InputError(f"keep: {folder}: not a run (it has no {CONFIG}); name the folder of a run")
+    runs, cleanup = _Runs(root, keep), CleanupPlan()
     if "failed" in kinds:
         for folder in filter(runs.failed, runs.results):
-            found.add("failed", folder, folder, runs.reason_to_stay(folder) or _holds(folder, runs))
-    failed = {each.path for each in found.removals}
+            cleanup.add("failed", folder, folder, runs.reason_to_stay(folder) or _holds(folder, runs))
+    failed = {each.path for each in cleanup.removals}
     if "checkpoints" in kinds:
-        _add_checkpoints(found, runs, runs.warm_started_by(failed))
+        _add_checkpoints(cleanup, runs, runs.warm_started_by(failed))
     if "caches" in kinds and (root / CACHE).is_dir():
         if runs.busy:
-            found.excluded[root / CACHE] = f"a process is at work on {min(runs.busy)}"
-            return found
+            cleanup.excluded[root / CACHE] = f"a process uses {min(runs.busy)}"
+            return cleanup
         data = {data_of(folder, result) for folder, result in runs.results.items() if folder not in failed}
-        without = {each.run.resolve() for each in found.removals if each.run is not None}
+        without = {each.run.resolve() for each in cleanup.removals if each.run is not None}
         for path in unused_caches(root, data, without):
-            found.add("caches", path, None, "")
-    return found
+            cleanup.add("caches", path, None, "")
+    return cleanup
 
 
-def _add_checkpoints(found: CleanupPlan, runs: _Runs, warm_started_by: Mapping[Path, Path]) -> None:
+def _add_checkpoints(cleanup: CleanupPlan, runs: _Runs, warm_started_by: Mapping[Path, Path]) -> None:
     for folder in filter(runs.ended, runs.results):
         path, real = folder / CHECKPOINTS, folder.resolve()
         if not path.is_dir():
             continue
         reason = runs.reason_to_stay(folder)
         if not reason and real in warm_started_by:
-            reason = f"{warm_started_by[real]} continues its towers and has not ended"
-        if found.add("checkpoints", path, folder, reason) and real in runs.dependents:
-            found.dependents[folder] = runs.dependents[real]
+            reason = f"{warm_started_by[real]} warm-starts from it and is not finished"
+        if cleanup.add("checkpoints", path, folder, reason) and real in runs.dependents:
+            cleanup.dependents[folder] = runs.dependents[real]
 
 
 def _holds(folder: Path, runs: _Runs) -> str:
-    """Return what of a failed run is needed elsewhere."""
+    """Return why a failed run is still needed, empty if it is not."""
     if any((folder / name).exists() for name in (BUNDLE, EXPORTED)):
-        return "it holds a bundle"
+        return "it contains a bundle"
     if any(folder.glob("*.sqlite")):
-        return "it holds live changes of a service"
+        return "it contains live changes of a service"
     dependents = runs.dependents.get(folder.resolve())
-    return f"{dependents[0]} took its towers" if dependents else ""
+    return f"{dependents[0]} reuses its towers" if dependents else ""
 
 
 def delete(removals: Collection[Removal], root: Path) -> dict[Path, str]:
-    """Delete; returns path -> why it was not deleted, where a run was started again since the plan."""
+    """Delete files; returns path -> reason for those of runs that were started again since the plan."""
     refused: dict[Path, str] = {}
     for each in removals:
         try:
@@ -181,7 +181,7 @@ def _refuse_changed(removal: Removal) -> None:
     assert removal.run is not None
     result = _result(removal.run)
     if result is None or (result.status == "failed") != (removal.kind == "failed"):
-        raise InputError(f"{removal.run}: this run was started again meanwhile")
+        raise InputError(f"{removal.run}: this run was started again after the plan was made")
 
 
 def _delete(path: Path) -> None:
@@ -197,7 +197,7 @@ def _size(path: Path) -> int:
 
 
 def _result(folder: Path) -> Result | None:
-    """Read how a run ended; None where it has not, or its result is damaged."""
+    """Return the result of a run; None if it is missing or damaged."""
     try:
         return read_result(folder)
     except InputError:
@@ -205,10 +205,10 @@ def _result(folder: Path) -> Result | None:
 
 
 def _trainer(folder: Path, result: Result | None) -> Path:
-    """Return the real folder of the run that trained the towers of a run."""
+    """Return the resolved folder of the run that trained the towers of a run."""
     passed = {folder.resolve()}
     while result is not None and (source := result.training_reused_from or result.bundle_rebuilt_from):
-        folder = _located(source, folder)
+        folder = _resolve_run(source, folder)
         if folder.resolve() in passed:
             break
         passed.add(folder.resolve())
@@ -217,18 +217,18 @@ def _trainer(folder: Path, result: Result | None) -> Path:
 
 
 def _parent(folder: Path) -> Path | None:
-    """Return the run that a run continues."""
+    """Return the run from which a run warm-starts."""
     try:
         settings = read_yaml(folder / CONFIG, "")
     except InputError:
         return None
-    how = settings.get(WARM_START) if isinstance(settings, dict) else None
-    return _located(str(how["run"]), folder) if isinstance(how, dict) and "run" in how else None
+    start = settings.get(WARM_START) if isinstance(settings, dict) else None
+    return _resolve_run(str(start["run"]), folder) if isinstance(start, dict) and "run" in start else None
 
 
-def _located(source: str, folder: Path) -> Path:
-    """Return the folder of a run as another run names it: from the folder where that one was started."""
-    for place in (Path(), *folder.resolve().parents):
-        if (place / source / CONFIG).is_file():
-            return place / source
+def _resolve_run(source: str, folder: Path) -> Path:
+    """Return the folder of a run named by another run, relative to the folder where that one was started."""
+    for base in (Path(), *folder.resolve().parents):
+        if (base / source / CONFIG).is_file():
+            return base / source
     return Path(source)

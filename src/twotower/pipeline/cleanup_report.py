@@ -1,4 +1,4 @@
-"""What `twotower clean` prints: sizes by kind, each path, and what is not possible afterwards."""
+"""Text of `twotower clean`: sizes by kind, paths, and consequences."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -14,11 +14,11 @@ WITHOUT_CHECKPOINTS = (
     "without checkpoints: warm_start= and rebuild_bundle= refuse these runs, and the next run with the same "
     "settings trains again (keep=[FOLDER] excludes a run)"
 )
-WITHOUT_FAILED = "without failed runs: resume= cannot go on with them"
+WITHOUT_FAILED = "without failed runs: resume= cannot continue them"
 
 
 def plan_lines(plan: CleanupPlan, kinds: Collection[Kind]) -> Iterator[str]:
-    """Yield what can be deleted, what stays, and what is not possible afterwards."""
+    """Yield lines on what can be deleted, what stays, and the consequences."""
     for kind in (kind for kind in TITLES if kind in kinds):
         removals = [each for each in plan.removals if each.kind == kind]
         yield f"{size_of(removals):>10}  {TITLES[kind]} ({len(removals)})"
@@ -43,9 +43,9 @@ def ending(plan: CleanupPlan, root: Path, refused: Mapping[Path, str] | None) ->
     """Return the last line.
 
     Args:
-        plan: what could be deleted.
-        root: below which.
-        refused: path -> why it was not deleted; None where nothing was to be deleted yet.
+        plan: the plan.
+        root: its folder.
+        refused: path -> reason why it was not deleted; None before deletion.
     """
     if not plan.removals:
         return f"nothing to delete below {root}"

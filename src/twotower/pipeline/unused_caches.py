@@ -1,4 +1,4 @@
-"""Which files of `<output_root>/.cache` no run uses."""
+"""Files of `<output_root>/.cache` that no run uses."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ CACHE, BASELINES, META = ".cache", "baselines", "meta.json"
 
 
 def unused_caches(root: Path, data: Collection[str], without: Collection[Path]) -> Iterator[Path]:
-    """Yield half-written files, data sets, lists of baselines, and notes of which run trained which towers.
+    """Yield half-written files, data sets, lists of baselines, and records of trained towers.
 
     Args:
         root: `output_root`.
@@ -31,7 +31,7 @@ def unused_caches(root: Path, data: Collection[str], without: Collection[Path]) 
 
 
 def data_of(folder: Path, result: Result | None) -> str:
-    """Return the fingerprint of the data of a run; empty where it is not known."""
+    """Return the fingerprint of the data of a run; empty if unknown."""
     if result is not None and result.data.fingerprint is not None:
         return result.data.fingerprint
     note = folder / CHECKPOINTS / "data_fingerprint"

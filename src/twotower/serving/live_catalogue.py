@@ -1,6 +1,6 @@
 """The catalogue behind a retriever: items, their index and what has changed, always of one state.
 
-Shapes: D embedding, H history vector.
+Shapes: n rows, D embedding.
 """
 
 import threading
@@ -24,12 +24,11 @@ ITEM_ID = "item_id"
 
 @dataclass(frozen=True, eq=False)
 class PreparedItem:
-    """An item checked and embedded, not offered yet: raw values by column, vectors [D], of histories [H]."""
+    """An item that was checked and embedded but is not offered yet: raw values by column, embedding [D]."""
 
     item_id: ItemId
     record: Mapping[str, Any]
     embedding: Floats
-    history_vector: Floats
 
 
 class LiveCatalogue:
@@ -65,19 +64,19 @@ class LiveCatalogue:
         for each in given:
             self.attributes.check(each)
         encoded = table.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
-        vectors, history_vectors = self._towers.embed_items(encoded)
+        vectors = self._towers.embed_items(encoded)
         rows = self._bundle.items.rows(keys)
         known, vectors = rows > 0, vectors.copy()
         before = self._bundle.item_embeddings[rows[known] - 1]
         vectors[known] = self._layout.with_biases_of(vectors[known], before)
-        for key, fits in zip(keys, are_valid(vectors) & are_valid(history_vectors), strict=True):
+        for key, fits in zip(keys, are_valid(vectors), strict=True):
             if not fits:
                 raise InputError(
                     "features: the item tower makes no embedding with finite scores of item "
                     f"{key!r:.80}; give values of the size that the training data have"
                 )
         self.index.check_range(vectors)
-        return [PreparedItem(*each) for each in zip(keys, given, vectors, history_vectors, strict=True)]
+        return [PreparedItem(*each) for each in zip(keys, given, vectors, strict=True)]
 
     def put(self, items: Sequence[PreparedItem]) -> list[bool]:
         """Offer items with different ids, each in place of what has its id; True if nothing had.
@@ -99,7 +98,6 @@ class LiveCatalogue:
                 label = None if self._label is None else as_label(item.record.get(self._label))
                 self.items.add(item.item_id, item.embedding, label, item.record)
                 self._drift.added(item.embedding)
-            self._towers.append(np.stack([items[position].history_vector for position in kept]))
         return [not was for was in offered]
 
     def take_out(self, rows: Rows) -> None:

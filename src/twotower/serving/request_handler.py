@@ -87,11 +87,9 @@ class RequestHandler:
         features = self._profiles.encoded([each.user_context for each in asked])
         if any(each.context for each in asked):
             features |= self._contexts.encode([dict(each.context) for each in asked])
-        rows, times, events = self._histories.for_towers(
-            [each.history for each in asked], self._towers.length
-        )
+        vectors, mask, times, events = self._histories.for_towers([each.history for each in asked])
         now = np.array([each.request_time for each in asked], dtype=np.int64)
-        return self._towers.embed_users(features, rows, times, now, events)
+        return self._towers.embed_users(features, vectors, mask, times, now, events)
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
         """Return which items may be recommended; see `Request`. Raises InputError."""

@@ -14,7 +14,7 @@ from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.request_handler import RequestHandler
 from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
 from twotower.serving.top_items import TopItems, most_alike
-from twotower.serving.towers import towers_of
+from twotower.serving.towers import open_towers
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
 
@@ -32,10 +32,9 @@ class Retriever:
 
     def __init__(self, bundle: Bundle) -> None:
         self.version = version_of(bundle.folder, bundle.manifest)
-        towers = towers_of(bundle)
+        towers = open_towers(bundle)
         catalogue = LiveCatalogue(bundle, towers)
-        by_table = bundle.model.history.config.reads_table
-        users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
+        users = UserHistories(bundle, catalogue.items)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
         self._items, self._lock = catalogue.items, catalogue.lock
         self.event_types = EventTypes(bundle.manifest)

@@ -102,7 +102,7 @@ def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[s
 def _told(written: Written, num_users: int, k: int, out: Path) -> str:
     fewer = num_users * k - written.num_rows
     short = f", {fewer:,} fewer than {k} each" if fewer else ""
-    return f"ok  {num_users:,} users, {written.num_rows:,} rows{short}{written.again}  {out}"
+    return f"ok  {num_users:,} users, {written.num_rows:,} rows{short}{written.reused_text}  {out}"
 
 
 def _ids(users: UsersAsked, retriever: Retriever) -> list[UserId]:

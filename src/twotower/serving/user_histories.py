@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.interactions import Interactions
-from twotower.data.vocabulary import Vocabulary
-from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
+from twotower.bundle.history_vectors import Booleans, gather_history_vectors
+from twotower.bundle.read import Bundle
+from twotower.serving.live_items import Floats, LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
@@ -71,12 +71,13 @@ class UserHistories:
     """Interactions by user, those of the bundle before events of the same second.
 
     All events are kept: the towers look at the latest few, but what a user has is not recommended again.
-    Adding excludes everything else; the rest is safe from several threads. Towers that know only the rows of
-    the bundle (`by_table`, `history.items: table`) see a changed item as it was, others its latest row.
+    Adding excludes everything else; the rest is safe from several threads. History encoders
+    with a table (`history.items: table`) read a changed item as it was in the bundle, others its latest row.
     """
 
-    def __init__(self, users: Vocabulary, history: Interactions, items: LiveItems, by_table: bool) -> None:
-        self._users, self.is_text = users, users.is_text
+    def __init__(self, bundle: Bundle, items: LiveItems) -> None:
+        self._users, self.is_text = bundle.users, bundle.users.is_text
+        self._model, history = bundle.model, bundle.history
         # Plain views: a part of a mapped file takes several times as long to make.
         self._offsets, self._times, self._rows = map(
             np.asarray, (history.offsets, history.times, history.items)
@@ -84,7 +85,6 @@ class UserHistories:
         self._codes = None if history.events is None else np.asarray(history.events)
         self._wanted = None if history.roles is None else history.is_positive
         self._items = items
-        self._by_table = by_table
         self._events: dict[UserId, _Events] = {}
         self.new_ids: dict[
             UserId, None
@@ -164,18 +164,21 @@ class UserHistories:
         events = self._events.get(user.key)
         return events.times[-1] if events is not None and len(events.times) else 0
 
-    def for_towers(self, found: Sequence[UserHistory], length: int) -> tuple[Rows, Rows, Rows]:
-        """Return each user's latest `length` items, times and events as the towers take them, [B, L].
+    def for_towers(self, found: Sequence[UserHistory]) -> tuple[Floats, Booleans, Rows, Rows]:
+        """Return vectors [B, L, H], mask, times and event codes [B, L] of the latest history of each user.
 
-        They are right-aligned, 0 = padding.
+        They are right-aligned; see `gather_history_vectors`.
         """
+        length = self._model.history.config.length
         rows, times, codes = (np.zeros((len(found), length), dtype=np.int64) for _ in range(3))
         for place, each in enumerate(found):
             if number := min(length, len(each.rows)):
                 rows[place, -number:] = each.rows[-number:]
                 times[place, -number:] = each.times[-number:]
                 codes[place, -number:] = each.codes[-number:]
-        return self._items.first(rows) if self._by_table else self._items.latest(rows), times, codes
+        by_table = self._model.history.config.reads_table
+        rows = self._items.first(rows) if by_table else self._items.latest(rows)
+        return *gather_history_vectors(self._model, rows, self._items.embeddings), times, codes
 
     def _of_bundle(self, user_row: int) -> UserHistory:
         here = slice(self._offsets[user_row], self._offsets[user_row + 1])

@@ -20,7 +20,7 @@ from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId
 from twotower.serving.requests import NOTHING, UnknownUser, check_values, named_features
 from twotower.serving.towers import ServingTowers, are_valid
-from twotower.serving.user_histories import KnownUser, UserHistories
+from twotower.serving.user_histories import KnownUser, UserHistories, UserHistory
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +153,11 @@ class UserProfiles:
         return {name: found[name] for name in self._columns}
 
     def _check_sound(self, keys: Sequence[UserId], encoded: Mapping[str, Tensor]) -> None:
-        nothing = np.zeros((len(keys), self._towers.length), dtype=np.int64)
+        vectors, mask, times, _ = self._histories.for_towers([UserHistory.of()] * len(keys))
         unknown = self._table.gather(torch.zeros(len(keys), dtype=torch.int64))
         now = np.full(len(keys), self._request_time, dtype=np.int64)
-        vectors = self._towers.embed_users({**unknown, **encoded}, nothing, nothing, now)
-        for key, fits in zip(keys, are_valid(vectors), strict=True):
+        embeddings = self._towers.embed_users({**unknown, **encoded}, vectors, mask, times, now)
+        for key, fits in zip(keys, are_valid(embeddings), strict=True):
             if not fits:
                 raise InputError(
                     f"features: the user tower makes no embedding with finite scores of user {key!r:.80}; "

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.part_files import write_in_parts
 from twotower.serving.live_items import Floats
 from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
-from twotower.serving.towers import ServingTowers, are_valid, towers_of
+from twotower.serving.towers import ServingTowers, are_valid, open_towers
 
 Side = Literal["users", "items"]
 KEYS: dict[Side, str] = {"users": USER_ID, "items": ITEM_ID}
@@ -57,7 +58,7 @@ def write_vectors(
     dim = found.manifest.embedding_dim
     if context and side == "items":
         raise InputError("context: of requests, which items do not make; leave it out, or name side=users")
-    vectors = _of_items(found) if side == "items" else _of_users(found, towers_of(found), context)
+    vectors = _of_items(found) if side == "items" else _of_users(found, open_towers(found), context)
     size = max(1, PART_VALUES // dim)
     id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
     lists_kind = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
@@ -76,7 +77,7 @@ def write_vectors(
     written = write_in_parts(out, plan, -(-len(ids) // size), part)
     if written.num_rows != len(ids):
         raise RuntimeError(f"{out}: {written.num_rows:,} rows of {len(ids):,} {side}")
-    return f"ok  {written.num_rows:,} {side}, vectors of {dim} numbers{written.again}  {out}"
+    return f"ok  {written.num_rows:,} {side}, vectors of {dim} numbers{written.reused_text}  {out}"
 
 
 def _of_items(bundle: Bundle) -> Callable[[np.ndarray], Floats]:
@@ -94,10 +95,12 @@ def _of_users(
         features = bundle.model.users.gather(torch.from_numpy(rows))
         if given:
             features |= contexts.encode([given] * len(rows))
-        items, times = bundle.history.last(rows, towers.length)
+        length = bundle.model.history.config.length
+        items, times = bundle.history.last(rows, length)
+        history = gather_history_vectors(bundle.model, items, lambda some: bundle.item_embeddings[some - 1])
         now = np.full(len(rows), bundle.request_time, dtype=np.int64)
-        events = bundle.history.last_events(rows, towers.length)
-        found = towers.embed_users(features, items, times, now, events)
+        events = bundle.history.last_events(rows, length)
+        found = towers.embed_users(features, *history, times, now, events)
         if not are_valid(found).all():
             user = bundle.users.ids(rows[~are_valid(found)][:1]).tolist()[0]
             raise InputError(f"user {user!r:.80}: the user tower makes no embedding with finite scores of it")

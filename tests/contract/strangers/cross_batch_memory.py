@@ -21,27 +21,26 @@ class CrossBatchMemory(InBatch):
         """Embeddings that are kept."""
 
     config: Config
+    memory_rows: Tensor
+    memory: Tensor
 
     def __init__(self, config: Config, frequencies: Tensor) -> None:
         super().__init__(config, frequencies)
-        self.memory: tuple[Tensor, Tensor] | None = None
-        """Item rows and embeddings, each item once, the latest first."""
+        # Buffers are part of a checkpoint: distinct item rows, the latest first, and their embeddings.
+        self.register_buffer("memory_rows", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("memory", torch.zeros(0))
 
     def remember(self, rows: Tensor, embeddings: Tensor) -> None:
-        if self.memory is not None:
-            old = ~torch.isin(self.memory[0], rows)
-            rows = torch.cat([rows, self.memory[0][old]])
-            embeddings = torch.cat([embeddings.float(), self.memory[1][old]])
-        self.memory = rows[: self.config.memory_size], embeddings[: self.config.memory_size].float()
+        old, size = ~torch.isin(self.memory_rows, rows), self.config.memory_size
+        self.memory_rows = torch.cat([rows, self.memory_rows[old]])[:size]
+        self.memory = torch.cat([embeddings.float(), self.memory[old]])[:size]
 
     def forward(
         self, positives: Tensor, generator: torch.Generator, query_rows: Tensor | None = None
     ) -> Negatives:
         batch = super().forward(positives, generator, query_rows)
-        if self.memory is None:
-            return batch
-        new = ~torch.isin(self.memory[0], batch.rows)
-        rows, embeddings = (each[new] for each in self.memory)
+        new = ~torch.isin(self.memory_rows, batch.rows)
+        rows = self.memory_rows[new]
         if not len(rows):
             return batch
         return replace(
@@ -49,5 +48,5 @@ class CrossBatchMemory(InBatch):
             rows=torch.cat([batch.rows, rows]),
             log_multiplicity=torch.cat([batch.log_multiplicity, torch.zeros(len(rows), device=rows.device)]),
             log_q=torch.cat([batch.log_q, self.log_q(rows, len(positives))]),
-            embeddings=embeddings,
+            embeddings=self.memory[new],
         )

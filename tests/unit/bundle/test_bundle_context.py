@@ -8,6 +8,7 @@ import tiny_bundle
 import torch
 
 from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_ROLES, MANIFEST
 from twotower.bundle.manifest import render, sha256_of_file
 from twotower.bundle.onnx_export import exported_beside
@@ -85,7 +86,9 @@ def test_exported_towers_take_contexts_and_events(run):
     towers = ExportedTowers(bundle)
     users, rows, times, asked, contexts, events = arguments(bundle.history, EVERYBODY % 5)
     features = model.users.gather(users)
-    arrays = rows.numpy(), times.numpy(), asked.numpy()
+    embeddings = bundle.item_embeddings
+    history = gather_history_vectors(model, rows.numpy(), lambda some: embeddings[some - 1])
+    arrays = *history, times.numpy(), asked.numpy()
     with torch.inference_mode():
         expected = model.encode_users(UserBatch(users, rows, times, asked, contexts, events)).numpy()
         plain = model.encode_users(UserBatch(users, rows, times, asked)).numpy()

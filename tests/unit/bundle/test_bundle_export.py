@@ -12,17 +12,22 @@ import torch
 
 from twotower.bundle import layout, onnx_files
 from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
 from twotower.bundle.manifest import render
 from twotower.bundle.onnx_export import _difference, check_parity, exported_beside, is_exported
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
-from twotower.features.feature_table import PREFIX
 from twotower.towers.user_batch import UserBatch
 
 N, LENGTH, D = tiny_bundle.NUM_ITEMS, tiny_bundle.LENGTH, tiny_bundle.DIM
 NOW = tiny_bundle.NOW
 KINDS = ["tower", "table"]
+
+
+def embed(towers, bundle, features, rows, *others):
+    history = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
+    return towers.embed_users(features, *history, *others)
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +111,6 @@ def test_an_onnx_file_names_no_place_of_the_machine(runs):
         assert not re.search(rb"\.py|stack_trace", (runs["tower"] / "exported" / name).read_bytes())
 
 
-def test_history_vectors_are_what_histories_see(runs):
-    towers, table = (read_bundle(runs[items] / "exported") for items in KINDS)
-    vectors = np.load(towers.folder / layout.HISTORY_VECTORS)
-    assert not vectors[0].any()
-    assert np.array_equal(vectors[1:], towers.item_embeddings[:, : D - 1])  # without the bias
-    vectors = np.load(table.folder / layout.HISTORY_VECTORS)
-    weights = table.model.history_table.weight.numpy()
-    assert not vectors[[0, 7]].any()  # item 7 is not trained
-    assert np.array_equal(np.delete(vectors, [0, 7], 0), np.delete(weights, [0, 7], 0))
-
-
 @pytest.mark.parametrize("items", KINDS)
 def test_users_are_embedded_as_by_torch_whatever_the_batch_and_the_history(runs, items):
     bundle = read_bundle(runs[items] / "exported")
@@ -125,12 +119,12 @@ def test_users_are_embedded_as_by_torch_whatever_the_batch_and_the_history(runs,
         for length in range(1, LENGTH + 1):
             for times in (NOW, 0, 1_500_000_123):
                 case = asked(bundle, rows, length=length, times=times)
-                found = towers.embed_users(*case)
+                found = embed(towers, bundle, *case)
                 assert found.dtype == np.float32
                 assert found.shape == (len(rows), D)
                 assert np.abs(found - by_torch(bundle.model, *case)).max() <= 1e-5
                 assert (found[:, -1] == 1).all()
-    empty = towers.embed_users(*asked(bundle, []))
+    empty = embed(towers, bundle, *asked(bundle, []))
     assert (empty.shape, empty.dtype) == ((0, D), np.float32)
 
 
@@ -138,37 +132,19 @@ def test_the_untrained_item_is_nothing_to_a_table_and_something_to_the_tower(run
     for items, same in (("table", True), ("tower", False)):
         bundle = read_bundle(runs[items] / "exported")
         features, rows, times, now = asked(bundle, [0])
-        with_it = ExportedTowers(bundle).embed_users(features, np.full_like(rows, 7), times + NOW, now)
-        without = ExportedTowers(bundle).embed_users(features, rows, times, now)
+        towers = ExportedTowers(bundle)
+        with_it = embed(towers, bundle, features, np.full_like(rows, 7), times + NOW, now)
+        without = embed(towers, bundle, features, rows, times, now)
         assert np.array_equal(with_it, without) == same
 
 
 @pytest.mark.parametrize("items", KINDS)
-def test_new_items_are_embedded_and_enter_histories(runs, items):
+def test_new_items_are_embedded(runs, items):
     bundle = read_bundle(runs[items] / "exported")
-    towers, model = ExportedTowers(bundle), bundle.model
     records = [{"title": "RED CUP", "price": 3.5, "tags": ["gift"]}, {}, {"price": float("nan")}]
-    encoded = model.items.encode(records)
-    embeddings, vectors = towers.embed_items(encoded)
-    expected = model.encode_item_features(encoded).numpy()
-    assert np.abs(embeddings - expected).max() <= 1e-5
-    for count in (1, 1, 1000):  # the last of them beyond what was kept free
-        towers.append(np.concatenate([vectors] * count))
-    for name, values in encoded.items():  # the same rows for the trained towers
-        known = model.items.get_buffer(PREFIX + name)
-        setattr(model.items, PREFIX + name, torch.cat([known, values.repeat(1002, 1)]))
-    model.items.num_rows = N + 3006
-    features, rows, times, now = asked(bundle, [0, 3])
-    rows[:, -3:] = [N + 1, 4, N + 3006]
-    times[:, -3:] = NOW
-    found = towers.embed_users(features, rows, times, now)
-    assert np.abs(found - by_torch(model, features, rows, times, now)).max() <= 1e-5
-    if items == "tower":
-        assert np.array_equal(vectors, embeddings[:, : D - 1])
-        other = np.where(rows == N + 1, N + 2, rows)
-        assert not np.allclose(found, towers.embed_users(features, other, times, now))
-    else:
-        assert not vectors.any()
+    encoded = bundle.model.items.encode(records)
+    expected = bundle.model.encode_item_features(encoded).numpy()
+    assert np.abs(ExportedTowers(bundle).embed_items(encoded) - expected).max() <= 1e-5
 
 
 def test_towers_take_as_many_threads_as_torch_unless_told(runs, monkeypatch):
@@ -177,23 +153,6 @@ def test_towers_take_as_many_threads_as_torch_unless_told(runs, monkeypatch):
     for towers, expected in ((ExportedTowers(bundle), 2), (ExportedTowers(bundle, 3), 3)):
         for session in (towers._user_tower, towers._item_tower):
             assert session.get_session_options().intra_op_num_threads == expected
-
-
-@pytest.mark.parametrize("row", [-1, -N, N + 1, 2**40, -(2**63)])
-def test_a_row_of_no_item_is_refused(runs, row):
-    bundle = read_bundle(runs["tower"] / "exported")
-    features, rows, times, now = asked(bundle, [1, 2])
-    rows[1, 2] = row
-    refused(
-        lambda: ExportedTowers(bundle).embed_users(features, rows, times, now), f"rows 0 to {N}, found {row}"
-    )
-
-
-@pytest.mark.parametrize("length", [0, LENGTH + 1])
-def test_a_history_of_no_position_or_too_many_is_refused(runs, length):
-    bundle = read_bundle(runs["tower"] / "exported")
-    case = asked(bundle, [1], length=length)
-    refused(lambda: ExportedTowers(bundle).embed_users(*case), "1 to 5 positions", f"(1, {length})")
 
 
 class Off(ExportedTowers):
@@ -332,23 +291,6 @@ def test_only_an_export_has_towers_of_its_own(run):
 def reseal(folder, name, content):
     (folder / name).write_bytes(content)
     change(folder, files={name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}})
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda vectors: vectors[:-1], "expected float32 (61, 7), found float32 (60, 7)"),
-        (lambda vectors: vectors.astype(np.float64), "found float64"),
-        (lambda vectors: vectors * np.nan, "not finite"),
-        (lambda vectors: vectors + 1, "zeros for row 0"),
-        (lambda vectors: vectors.astype(object), "not a plain numpy array"),
-    ],
-)
-def test_history_vectors_that_do_not_fit_are_refused(run, tmp_path, damage, said):
-    folder = run / "exported"
-    np.save(tmp_path / "changed.npy", damage(np.load(folder / layout.HISTORY_VECTORS)), allow_pickle=True)
-    reseal(folder, layout.HISTORY_VECTORS, (tmp_path / "changed.npy").read_bytes())
-    refused(lambda: read_bundle(folder), layout.HISTORY_VECTORS, said)
 
 
 def test_towers_that_are_no_such_towers_are_refused(run):

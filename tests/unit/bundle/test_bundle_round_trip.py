@@ -6,7 +6,6 @@ import tiny_bundle
 import torch
 
 from twotower.bundle.layout import FILES, ITEMS, MANIFEST
-from twotower.bundle.manifest import render
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.towers.user_batch import UserBatch
@@ -46,20 +45,6 @@ def test_ids_tables_history_and_settings_come_back(tmp_path):
     assert not bundle.model.training
     assert bundle.index.kind == "ivf_flat"
     assert bundle.index.search_args == {"nprobe": 4}
-
-
-def test_a_bundle_that_names_a_chooser_has_the_index_that_it_chooses(tmp_path):
-    tiny_bundle.write(tmp_path / "bundle", kind="flat_ip")
-    path = tmp_path / "bundle" / MANIFEST
-    manifest = json.loads(path.read_text())
-    assert manifest["index"]["spec"]["_target_"].endswith("FlatIP")
-    manifest["index"]["spec"] = {"_target_": "twotower.index.auto.Auto"}
-    path.write_text(render(manifest))
-    assert read_bundle(tmp_path / "bundle").index.kind == "flat_ip"
-    manifest["index"]["spec"]["ivf_flat_from"] = 10
-    path.write_text(render(manifest))
-    with pytest.raises(InputError, match=r"holds a IndexIDMap2?, which is not an index of kind ivf_flat"):
-        read_bundle(tmp_path / "bundle")
 
 
 def test_the_manifest_says_what_made_the_bundle_and_lists_every_file(tmp_path):

@@ -36,7 +36,7 @@ def broken_at(last):
 def test_parts_become_one_file_a_row_group_each(tmp_path):
     out = tmp_path / "new" / "out.parquet"
     written = write_in_parts(out, PLAN, 4, squares)
-    assert (written.num_rows, written.num_parts, written.num_found, written.again) == (10, 4, 0, "")
+    assert (written.num_rows, written.num_parts, written.num_reused, written.reused_text) == (10, 4, 0, "")
     assert pq.read_table(out)["square"].to_pylist() == [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
     assert pq.read_metadata(out).num_row_groups == 4
     assert json.loads(pq.read_schema(out).metadata[b"twotower"]) == PLAN
@@ -59,7 +59,7 @@ def test_after_kill_9_the_same_call_goes_on_to_the_same_bytes(tmp_path):
     made = []
     written = write_in_parts(out, PLAN, 4, lambda number: made.append(number) or squares(number))
     assert made == [2, 3]
-    assert (written.num_found, written.again) == (2, " (2 of 4 parts were there)")
+    assert (written.num_reused, written.reused_text) == (2, " (2 of 4 parts reused)")
     assert out.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "whole.parquet"]
 
@@ -70,7 +70,7 @@ def test_a_part_that_is_not_whole_is_made_again(tmp_path):
         write_in_parts(out, PLAN, 3, broken_at(2))
     part = parts_folder(out) / "000001.parquet"
     part.write_bytes(part.read_bytes()[:-7])
-    assert write_in_parts(out, PLAN, 3, squares).num_found == 1
+    assert write_in_parts(out, PLAN, 3, squares).num_reused == 1
     assert pq.read_table(out).num_rows == 6
 
 
@@ -80,7 +80,7 @@ def test_killed_once_the_file_was_there_only_the_parts_are_cleared(tmp_path):
         write_in_parts(out, PLAN, 2, broken_at(1))
     pq.write_table(pa.concat_tables([squares(0), squares(1)]), out)
     written = write_in_parts(out, PLAN, 2, broken_at(0))
-    assert (written.num_rows, written.num_found) == (3, 2)
+    assert (written.num_rows, written.num_reused) == (3, 2)
     assert not parts_folder(out).exists()
 
 
@@ -88,12 +88,12 @@ def test_what_is_there_is_never_overwritten_nor_mixed(tmp_path):
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
         write_in_parts(out, PLAN, 2, broken_at(1))
-    with pytest.raises(InputError, match="made by another command, or of another bundle; give that command"):
+    with pytest.raises(InputError, match="of another command or bundle; run that command"):
         write_in_parts(out, {"what": "cubes"}, 2, squares)
     with held(parts_folder(out), "file"), pytest.raises(InputError, match="this file is in use by process"):
         write_in_parts(out, PLAN, 2, squares)
     write_in_parts(out, PLAN, 2, squares)
-    with pytest.raises(InputError, match="already there, and never overwritten; move it away"):
+    with pytest.raises(InputError, match="exists, and is never overwritten; move it away"):
         write_in_parts(out, PLAN, 2, squares)
     with pytest.raises(InputError, match=r"expected the name of a Parquet file, such as out.parquet"):
         write_in_parts(tmp_path / "out.csv", PLAN, 2, squares)

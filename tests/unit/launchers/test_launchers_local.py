@@ -11,7 +11,7 @@ import pytest
 from launcher_tasks import is_alive
 
 from twotower.launchers.environment import THREADS, num_cores
-from twotower.launchers.job_process import how_it_ended
+from twotower.launchers.job_process import describe_exit
 from twotower.launchers.launcher import JobError
 from twotower.launchers.local import Local
 
@@ -118,8 +118,8 @@ def test_a_container_may_have_less_than_the_machine(text: str, cores: int | None
 
 
 def test_how_it_ended() -> None:
-    assert how_it_ended(-11) == "the worker was killed by signal 11 (a crash in compiled code)"
-    assert how_it_ended(-15) == "the worker was killed by signal 15"
+    assert describe_exit(-11) == "the worker was killed by signal 11 (a crash in compiled code)"
+    assert describe_exit(-15) == "the worker was killed by signal 15"
 
 
 PARENT = """

@@ -36,7 +36,7 @@ def test_it_says_where_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path))
     launcher = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path)
     assert [key for key, _ in launcher.config.problems()] == ["cluster"]
-    with pytest.raises(InputError, match=r"launcher\.cluster: there is no sbatch here"), launcher:
+    with pytest.raises(InputError, match=r"launcher\.cluster: sbatch is not installed"), launcher:
         pass
     assert Slurm.Config(cluster="local").problems() == []
 

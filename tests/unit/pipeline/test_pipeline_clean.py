@@ -95,7 +95,7 @@ def test_a_run_at_work_stays_whole_and_so_do_the_caches(tmp_path: Path) -> None:
     with held(failed, "run"), held(job.parent, "sweep"):
         found = plan(tmp_path, ALL)
         assert paths(found) == {"checkpoints": {ended / "checkpoints"}, "caches": set(), "failed": set()}
-        work = "a process is at work on"
+        work = "a process uses"
         assert found.excluded[failed] == found.excluded[job / "checkpoints"] == f"{work} it"
         assert found.excluded[tmp_path / ".cache"] == f"{work} {failed}"
     with held(failed, "run"):  # which was started since the plan
@@ -107,7 +107,7 @@ def test_a_run_that_was_resumed_to_its_end_since_the_plan_is_not_deleted(tmp_pat
     failed = make_run(tmp_path, "a/failed", "failed")
     found = plan(tmp_path, ALL)
     write_result(failed, Result(status="ok"))
-    assert "started again meanwhile" in delete(found.removals, tmp_path)[failed]
+    assert "started again after" in delete(found.removals, tmp_path)[failed]
     assert (failed / "checkpoints" / "fit" / "final.ckpt").is_file()
 
 
@@ -116,14 +116,14 @@ def test_what_other_runs_need_stays_or_is_named(tmp_path: Path, monkeypatch: pyt
     root = Path("outputs")
     trainer = make_run(root, "a/trainer")
     reused = make_run(root, "a/reused", training_reused_from="outputs/a/trainer")
-    again = make_run(root, "a/refreshed", bundle_rebuilt_from="outputs/a/reused")
+    again = make_run(root, "a/rebuilt", bundle_rebuilt_from="outputs/a/reused")
     found = plan(root, ALL)
     assert found.dependents == {trainer: [again, reused]}
     assert f"without the checkpoints of {trainer}: the same for {again}, {reused}" in plan_lines(found, ALL)
 
     kept = plan(root, ALL, keep=[again])
     assert paths(kept)["checkpoints"] == {reused / "checkpoints"}
-    assert kept.excluded[trainer / "checkpoints"] == "keep= names it, or a run with its towers"
+    assert kept.excluded[trainer / "checkpoints"] == "keep= names it, or a run that reuses its towers"
 
     # The same from another folder than the one in which the runs were started.
     monkeypatch.chdir(root / "a")
@@ -132,15 +132,15 @@ def test_what_other_runs_need_stays_or_is_named(tmp_path: Path, monkeypatch: pyt
     }
     monkeypatch.chdir(tmp_path)
 
-    how = {"run": "outputs/a/refreshed", "epochs": 2, "replay": 0.5}
+    how = {"run": "outputs/a/rebuilt", "epochs": 2, "replay": 0.5}
     going = make_run(root, "a/going", None, {"warm_start": how})
     found = plan(root, ALL)
     assert paths(found)["checkpoints"] == {reused / "checkpoints", again / "checkpoints"}
-    assert found.excluded[trainer / "checkpoints"] == f"{going} continues its towers and has not ended"
+    assert found.excluded[trainer / "checkpoints"] == f"{going} warm-starts from it and is not finished"
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("bundle", "it holds a bundle"), ("live.sqlite", "it holds live changes")]
+    ("name", "reason"), [("bundle", "it contains a bundle"), ("live.sqlite", "it contains live changes")]
 )
 def test_a_failed_run_with_something_of_worth_stays(tmp_path: Path, name: str, reason: str) -> None:
     failed = make_run(tmp_path, "a/failed", "failed")
@@ -153,7 +153,7 @@ def test_a_failed_run_with_something_of_worth_stays(tmp_path: Path, name: str, r
 def test_a_failed_run_whose_towers_others_took_stays(tmp_path: Path) -> None:
     failed = make_run(tmp_path, "a/failed", "failed")
     other = make_run(tmp_path, "a/other", training_reused_from=str(failed))
-    assert plan(tmp_path, ALL).excluded[failed] == f"{other} took its towers"
+    assert plan(tmp_path, ALL).excluded[failed] == f"{other} reuses its towers"
 
 
 def test_only_the_kinds_that_are_asked_for(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_only_the_kinds_that_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_run_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such folder; name one that holds runs"):
+    with pytest.raises(InputError, match="no such folder; name a folder of runs"):
         plan(tmp_path / "none", ALL)
-    with pytest.raises(InputError, match=r"keep: .*: no run is here"):
+    with pytest.raises(InputError, match=r"keep: .*: not a run"):
         plan(tmp_path, ALL, keep=[tmp_path])

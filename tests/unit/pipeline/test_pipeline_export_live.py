@@ -218,7 +218,7 @@ def test_mistakes_are_refused_and_leave_no_files(place, store):
     kept = set(place.iterdir())
     synthetic = {"data": {"_target_": "twotower.data.sources.synthetic.Synthetic"}}
     for run, at, out, paths, fill, message in [
-        (settings(place), store, "there", {}, {}, "there: already there, and never overwritten"),
+        (settings(place), store, "there", {}, {}, "there: exists, and is never overwritten"),
         (settings(place), place / "no.sqlite", "out", {}, {}, "no.sqlite: there is no store of live changes"),
         (settings(place), place / "log.csv", "out", {}, {}, "log.csv: not readable as a store"),
         (synthetic, store, "out", {}, {}, "it was trained on Synthetic, whose log cannot grow"),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.config.errors import InputError
 from twotower.serving.browser import Browser
 from twotower.serving.requests import UnknownItem, UnknownUser
@@ -87,8 +88,12 @@ def test_the_session_comes_after_what_is_stored_whatever_its_times(retriever, mo
     embed = type(towers).embed_users.__get__(towers)
     moment = {"history": ["item-050", "item-051"], "history_times": [100_000_000, 100_000_001]}
     retriever.recommend("user-03", **moment)
-    ((_, rows, times, now, *_),) = seen
-    assert rows.tolist() == [[10, 11, 12, 50, 51]]
+    ((_, vectors, mask, times, now, *_),) = seen
+    bundle = retriever.bundle
+    rows = np.array([[10, 11, 12, 50, 51]])
+    expected, _ = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
+    np.testing.assert_array_equal(vectors, expected)
+    assert mask.all()
     last = NOW - 100_000 + 3 + 6 + 9 - 1
     assert times.tolist() == [[last - 2, last - 1, last, 100_000_000, 100_000_001]]
     assert now.tolist() == [NOW]

@@ -75,5 +75,5 @@ def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
 def test_a_file_that_is_there_is_refused(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")
-    with pytest.raises(InputError, match="already there, and never overwritten"):
+    with pytest.raises(InputError, match="exists, and is never overwritten"):
         write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")

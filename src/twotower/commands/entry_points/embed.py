@@ -18,14 +18,14 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the embeddings."""
     from twotower.bundle.manifest import bundle_in, read_manifest
     from twotower.config.exits import DONE, stoppable
-    from twotower.files.part_files import GOES_ON, check_out
+    from twotower.files.part_files import RESUMES, check_out
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
     check_out(out)
     read_manifest(bundle)  # a wrong folder is told before torch is loaded
     from twotower.serving.vectors import write_vectors
 
-    with stoppable(lambda: GOES_ON):
+    with stoppable(lambda: RESUMES):
         side, context, trusted = (settings[key] for key in ("side", "context", "trusted_packages"))
         print(write_vectors(bundle, side, out, trusted, context))
     return DONE

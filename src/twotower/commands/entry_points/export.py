@@ -3,9 +3,8 @@
   twotower export run=outputs/default/<time>
   twotower export run=outputs/default/<time>/bundle
 
-The new folder, exported/ beside bundle/, holds the same files, user_tower.onnx, item_tower.onnx and
-history_vectors.npy; its manifest says how the towers were compared. An export that is there, as
-after `serve`, is told of and stays.
+The new folder, exported/ next to bundle/, holds the same files, user_tower.onnx and item_tower.onnx; its
+manifest records how the towers were compared. An existing export, such as one that `serve` made, is kept.
 """
 
 from collections.abc import Sequence

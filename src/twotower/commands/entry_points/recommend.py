@@ -21,7 +21,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.bundle.manifest import bundle_in, read_manifest, run_of
     from twotower.bundle.notices import warnings_of
     from twotower.config.exits import DONE, stoppable
-    from twotower.files.part_files import GOES_ON, check_out
+    from twotower.files.part_files import RESUMES, check_out
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
     check_out(out)
@@ -33,7 +33,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     keys = ("k", "allow", "deny", "where", "exclude_seen", "request_time", "context")
     rules = {key: settings[key] for key in keys}
-    with stoppable(lambda: GOES_ON):
+    with stoppable(lambda: RESUMES):
         print(write_top_lists(bundle, out, settings["users"], Request(**rules), settings["trusted_packages"]))
     return DONE
 
