@@ -289,11 +289,11 @@ def test_what_cannot_be_gone_on_from_is_refused(
     assert f"warm_start={tmp_path}: no run is here" in refused(f"warm_start={tmp_path}")
     assert "says how warm_start=RUN_FOLDER goes on" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
-    assert "3 mistakes in what was typed for warm_start=" in said
+    assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")
-    assert "test targets are what" in said
-    assert "trained on, up to 2020-" in said
+    assert "test targets are training data of" in said
+    assert "(up to 2020-" in said
     assert "was trained on all" in refused(f"warm_start={first}")
     assert "warm_start.replay: expected less than or equal to 1, got 3" in refused(
         f"warm_start={first}", "warm_start.replay=3"
@@ -302,6 +302,6 @@ def test_what_cannot_be_gone_on_from_is_refused(
     Run.create(unended, Run.open(first).settings)
     assert "has not ended; finish it with twotower train resume=" in refused(f"warm_start={unended}")
     # Two windows may not overlap with what a choice of the epoch would then be made by.
-    assert "valid targets are what" in refused(
+    assert "valid targets are training data of" in refused(
         f"warm_start={first}", *second, "trainer.refit=false", "split.valid=9"
     )
