@@ -24,7 +24,7 @@ from unittest import mock
 
 import torch
 
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.commands.conf import CONF
 from twotower.commands.demo.serve_process import free_port, wait_until_ready
 from twotower.commands.main import main
@@ -166,7 +166,7 @@ def serving(bundle: Path, *settings: str) -> Iterator[str]:
 
     The process of the tests exports it: it loads what that needs once.
     """
-    exported_beside(bundle)
+    ensure_exported(bundle)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.files.atomic import write_text_atomically
 from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, SweepContext
-from twotower.sweeps.pruning import watch
+from twotower.sweeps.pruning import make_pruning_callback
 from twotower.sweeps.search import Search
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import fit
@@ -156,7 +156,7 @@ def run(search: Search.Config, vary: dict[str, str], folder: Path, curves: Curve
     plan, spent = search.build(request), Spent(budget)
     while spent.epochs < budget and (job := plan.next([])) is not None:
         assert job.trial is not None
-        is_hopeless, left = watch(job.trial), budget - spent.epochs
+        is_hopeless, left = make_pruning_callback(job.trial), budget - spent.epochs
 
         def stop(epoch: int, value: float, left: int = left, is_hopeless: Stop = is_hopeless) -> bool:
             return is_hopeless(epoch, value) or epoch + 1 >= left

@@ -84,7 +84,7 @@ def test_thorough_search_agrees_with_exact_search(load: Load) -> None:
     if index.is_exact:
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
-    recall = GroundTruth.of(VECTORS, ROWS, QUERIES, 100).recall(found.rows)
+    recall = GroundTruth.search(VECTORS, ROWS, QUERIES, 100).recall(found.rows)
     assert recall >= least_recall(index)
 
 
@@ -234,7 +234,7 @@ def test_ties_are_fair(load: Load) -> None:
     index = load()
     twins = np.repeat(QUERIES[:1], 3, axis=0)
     index.add(twins, np.array([8001, 8002, 8003]))
-    truth = GroundTruth.of(
+    truth = GroundTruth.search(
         np.concatenate([VECTORS, twins]), np.append(ROWS, [8001, 8002, 8003]), QUERIES[:1], 1
     )
     for row in (8001, 8002, 8003):
@@ -257,7 +257,7 @@ def test_very_different_norms_keep_the_order_of_dot_products(path: Path) -> None
         expected = ROWS[np.argsort(-(QUERIES @ vectors.T), axis=1, kind="stable")[:, :10]]
         np.testing.assert_array_equal(found, expected)
     else:
-        assert GroundTruth.of(vectors, ROWS, QUERIES, 10).recall(found) >= min(0.7, least_recall(index))
+        assert GroundTruth.search(vectors, ROWS, QUERIES, 10).recall(found) >= min(0.7, least_recall(index))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -304,7 +304,7 @@ def test_building_again_gives_the_same_file(load: Load, tmp_path: Path) -> None:
 
 def test_tuned_index_passes_its_check(load: Load) -> None:
     index = load()
-    truth = GroundTruth.of(VECTORS, ROWS, QUERIES[::2], 50)
+    truth = GroundTruth.search(VECTORS, ROWS, QUERIES[::2], 50)
     points = tune(index, truth)
     report = check(index, VECTORS, ROWS, QUERIES[1::2], points=points)
     facts = report.to_dict()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.pipeline.run_walkthrough import run_walkthrough
 from twotower.runs.run import Run
 from twotower.serving.requests import Request
@@ -92,7 +92,7 @@ def test_the_bundle_and_its_export_serve_without_a_history(
     founding: tuple[Path, dict[str, Any], str],
 ) -> None:
     folder, _, _ = founding
-    exported_beside(folder / "bundle")
+    ensure_exported(folder / "bundle")
     asked = [
         Request(10),
         Request(10, {"profile": [0.5, -0.2, 0.1, 0.4, -0.3]}),

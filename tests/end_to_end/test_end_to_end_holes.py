@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.serving.retriever import Retriever
 
 KINDS = "_target_:twotower.features"
@@ -71,7 +71,7 @@ def test_a_third_of_the_users_with_gaps_is_normal(arguments: list[str], tmp_path
     data = json.loads((run / "result.json").read_text())["data"]
     assert (data["audit"]["users_without_row"], data["audit"]["items_without_row"]) == (40, 1)
     assert (data["users"], data["items"]) == (60, 30)
-    trained, exported = Retriever.open(run / "bundle"), Retriever.open(exported_beside(run))
+    trained, exported = Retriever.open(run / "bundle"), Retriever.open(ensure_exported(run))
     for user in (1, 3, 4, 30):  # without a row, with one, without, with gaps
         found, same = trained.recommend(user, k=5), exported.recommend(user, k=5)
         assert [each.item_id for each in found] == [each.item_id for each in same]

@@ -16,7 +16,7 @@ from twotower.pipeline.rerun import rerun
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import resume, train
 from twotower.runs.result import Result, read_result
-from twotower.training.phases import train_towers
+from twotower.training.train_towers import train_towers
 
 SOURCE = """
 import dataclasses
@@ -131,7 +131,10 @@ def test_a_feature_file_that_changes_is_never_taken_for_the_one_before(
     np.save("v.npy", np.load("v.npy")[::-1])
     ended = Path("first/result.json").read_text()
     Path("first/result.json").unlink()  # as if it had been killed at its end
-    with pytest.raises(InputError, match=r"first: was begun on other data .*a file that a feature reads"):
+    with pytest.raises(
+        InputError,
+        match=r"first: the data has changed .*a file that a feature reads",
+    ):
         resume(Path("first"))
     Path("first/result.json").write_text(ended)
     train(RunConfig.composed(with_vectors), Path("second"))

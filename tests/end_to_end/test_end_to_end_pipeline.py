@@ -290,7 +290,7 @@ def test_a_damaged_checkpoint_is_named_and_its_phase_is_begun_again(run: Path, t
 
 def test_a_training_that_diverges_says_what_to_do(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, "optimizer.learning_rate=1e30", "trainer.refit=false")
-    with pytest.raises(InputError, match=r"optimizer\.learning_rate: the training has diverged"):
+    with pytest.raises(InputError, match=r"optimizer\.learning_rate: the training diverged"):
         train(RunConfig.composed(settings), tmp_path / "default" / "diverges")
 
 

@@ -75,7 +75,7 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
     assert first.stat().st_mtime_ns == before
     assert sorted(name[:5] for name in results(tmp_path)) == ["0000_", "0001_", "0002_"]
     log = next(tmp_path.glob("t/*/0001_*/train.log")).read_text()
-    assert "goes on from" in log
+    assert "resumes from" in log
     whole = found(tmp_path)
     assert whole["states"] == {"complete": 3}
     best = max(result["metrics"]["valid/recall_at_20"] for result in results(tmp_path).values())

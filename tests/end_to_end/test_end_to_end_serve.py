@@ -25,7 +25,7 @@ import pipelining
 import swap
 import tiny_bundle
 
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.commands.demo.serve_process import free_port
 from twotower.serving.retriever import Retriever
 
@@ -45,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         for name, history_items in (("run-a", "table"), ("run-b", "tower")):
             if not (root / name / "exported").exists():
                 tiny_bundle.write(root / name / "bundle", history_items=history_items)
-                exported_beside(root / name)
+                ensure_exported(root / name)
         (root / "empty").mkdir(exist_ok=True)
     return root / "run-a", root / "run-b"
 

@@ -136,7 +136,7 @@ def test_a_folder_with_another_configuration_is_not_taken_for_the_job(
         config.write_text(text.replace("embedding_dim: 64", "embedding_dim: 32"))
         done = run_script("train", *TINY, f"output_root={indexes}", "-m", "index=flat_ip,ivf_flat,ivf_sq")
         assert done.returncode == 2
-        assert "holds a run with another configuration (embedding_dim)" in done.stderr
+        assert "has a run with other settings (embedding_dim)" in done.stderr
     finally:
         config.write_text(text)
 
@@ -198,7 +198,7 @@ def test_a_sweep_killed_in_its_second_job_goes_on_where_it_stopped(tmp_path: Pat
     ended = {event["name"]: event for event in events if event["event"] == "job_ended"}
     assert [event["skipped"] for event in ended.values()].count(True) == 1
     assert {path: path.stat().st_mtime_ns for path in first} == first
-    assert "goes on from" in (second / "train.log").read_text()
+    assert "resumes from" in (second / "train.log").read_text()
     expected, found = results(whole), results(killed)
     assert {name: result["metrics"] for name, result in found.items()} == {
         name: result["metrics"] for name, result in expected.items()

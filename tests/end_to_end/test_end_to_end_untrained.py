@@ -65,7 +65,7 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     )
     chosen = result["training"]["chosen"]
     assert set(chosen) == {"objective.recency_half_life_days", "initialization.score_scale"}
-    assert f"initialization.score_scale={chosen['initialization.score_scale']:.3g}: " in log
+    assert f"initialization.score_scale={chosen['initialization.score_scale']:.3g} (validation score" in log
     fitted_again = read_checkpoint(folder / "checkpoints" / "refit" / FINAL)["state_dict"]
     first = read_checkpoint(folder / "checkpoints" / "fit" / FINAL)["state_dict"]
     table = next(key for key in first if "item_id" in key and first[key].ndim == 2)

@@ -92,7 +92,7 @@ def _text_bytes(path: Path) -> int:
     return total
 
 
-def vocabulary_of(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
+def make_vocabulary(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
     """Return the ids of a table; an InputError unless they are numbers or text, ascending, none too long."""
     if key not in table:
         raise InputError(f"{path}: there is no column {key!r}")

@@ -43,7 +43,7 @@ def is_exported(folder: Path) -> bool:
     return _places(folder)[1].exists()
 
 
-def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
+def ensure_exported(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
     """Return the exported bundle of a run or bundle, exporting it if need be; of an exported one itself.
 
     Raises:
@@ -103,8 +103,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def told(folder: Path) -> str:
-    """Return a line for people about an exported bundle."""
+def describe_export(folder: Path) -> str:
+    """Return one line of text about an exported bundle."""
     entry = read_manifest(folder).export or {}
     return (
         f"ok  {entry['users_compared']:,} users and {entry['items_compared']:,} items compared, "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.bundle import layout
-from twotower.bundle.arrays_and_tables import read_array, read_table, vocabulary_of
+from twotower.bundle.arrays_and_tables import make_vocabulary, read_array, read_table
 from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
 from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
@@ -87,7 +87,7 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     for name, key, num_rows in sizes:
         with refusing(folder / name, manifest):
             tables[name] = read_table(folder / name, num_rows)
-            ids[name] = vocabulary_of(folder / name, tables[name], key)
+            ids[name] = make_vocabulary(folder / name, tables[name], key)
     return Bundle(
         folder=folder,
         manifest=manifest,

@@ -21,7 +21,7 @@ from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.job import SweepContext
-from twotower.sweeps.schedule import run_jobs, stale
+from twotower.sweeps.schedule import find_outdated, run_jobs
 from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
 from twotower.sweeps.sweep_record import summarise_seeds, write_sweep
@@ -61,7 +61,7 @@ def run_sweep(
     if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
         console.say(f"checking the settings of {number} jobs, before the first is run")
     sweep = chosen.build(context)
-    outdated = stale(sweep.done_before())
+    outdated = find_outdated(sweep.done_before())
 
     def remedy() -> str:
         return f"the same command again goes on with {context.folder}"

@@ -95,4 +95,4 @@ def tuned_index(
     if len(vectors) >= LONG_TO_BUILD:
         LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")
     index.build(vectors, rows)
-    return index, tune(index, GroundTruth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
+    return index, tune(index, GroundTruth.search(vectors, rows, queries[:MAX_QUERIES], RECALL_K))

@@ -99,7 +99,7 @@ def check(
     if not len(queries):
         raise InputError("queries: expected at least one, got none, so the index cannot be checked")
     queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_QUERIES)).astype(np.int64)]
-    truth = GroundTruth.of(vectors, rows, queries, k)
+    truth = GroundTruth.search(vectors, rows, queries, k)
     if index.dim == vectors.shape[1]:
         found = index.search(queries, truth.k).rows
     else:

@@ -118,7 +118,7 @@ class GroundTruth:
     exact: SearchResult
 
     @classmethod
-    def of(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "GroundTruth":
+    def search(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "GroundTruth":
         """Search exactly; k above N is lowered to N."""
         k = min(k, len(rows))
         return cls(vectors, rows, queries, exact_search(vectors, rows, queries, k))

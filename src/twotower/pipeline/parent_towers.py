@@ -13,10 +13,10 @@ from twotower.pipeline.stages import RunContext, index_model
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
-from twotower.training.parent import new_interactions, read_parent, refuse_leak
-from twotower.training.phases import Trained
+from twotower.training.parent import check_leakage, is_new_interaction, read_parent
 from twotower.training.train_context import TrainContext
-from twotower.training.warm_start import extend_towers, growth_of, warm_start
+from twotower.training.train_towers import TrainedTowers
+from twotower.training.warm_start import count_growth, extend_towers, warm_start
 
 
 def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) -> TrainContext:
@@ -33,7 +33,7 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
     )
 
 
-def continue_training(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
+def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[str, Any]]:
     """Train the towers of a parent run further, or take them unchanged if `epochs` is 0.
 
     Returns:
@@ -46,21 +46,21 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[Trained, dict[st
         context = train_context(job)
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, context)
     else:
-        refuse_leak(parent, dataset, dataset.test, "test")
+        check_leakage(parent, dataset, dataset.test, "test")
         model, training = extend_towers(config, dataset, parent), named.training
-        trained = Trained(
-            model,
-            lambda _: None,
-            training.epochs or 0,
-            training.refit,
-            0.0,
-            0,
-            training.temperature or 1.0,
-            {},
-            0,
+        trained = TrainedTowers(
+            model=model,
+            valid=lambda _: None,
+            epochs=training.epochs or 0,
+            refit=training.refit,
+            seconds=0.0,
+            examples=0,
+            temperature=training.temperature or 1.0,
+            curves={},
+            epoch_steps=0,
         )
-        growth = growth_of(
-            parent, dataset, int(new_interactions(parent, dataset, dataset.test.history).sum())
+        growth = count_growth(
+            parent, dataset, int(is_new_interaction(parent, dataset, dataset.test.history).sum())
         )
     ancestry = Ancestry(
         how="warm_start" if how.epochs else "rebuild_bundle",

@@ -21,7 +21,7 @@ def run_job(payload: Mapping[str, Any]) -> int:
 
     folder, watch = Path(payload["folder"]), None
     if payload["trial"] is not None:
-        from twotower.sweeps.pruning import watch as watch_trial
+        from twotower.sweeps.pruning import make_pruning_callback as watch_trial
 
         watch = watch_trial(payload["trial"])
     if (folder / CONFIG).is_file():

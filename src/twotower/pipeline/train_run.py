@@ -36,8 +36,8 @@ from twotower.runs.result import read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
-from twotower.training.phase_files import FIT
-from twotower.training.phases import Trained, train_towers, trained_before
+from twotower.training.fit import FIT
+from twotower.training.train_towers import TrainedTowers, load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
 
@@ -142,10 +142,10 @@ def _train(run: Run, config: RunConfig, watch: EpochCallback | None) -> int:
         return finish(job, indexed, result)
 
 
-def _trained(job: RunContext, source: Path | None, watch: EpochCallback | None) -> Trained:
+def _trained(job: RunContext, source: Path | None, watch: EpochCallback | None) -> TrainedTowers:
     """Train, or take the towers of the run that did."""
     if source is not None:
-        return trained_before(job.config, job.dataset, source)
+        return load_trained_towers(job.config, job.dataset, source)
     return train_towers(job.config, job.dataset, job.evaluator, train_context(job, watch))
 
 

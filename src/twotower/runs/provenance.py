@@ -28,7 +28,7 @@ DISTRIBUTIONS = (
     "scipy",
     "pandas",
 )
-TRAINING = "twotower.training.phases"
+TRAINING = "twotower.training.train_towers"
 """Module that trains; its imports and the classes that the settings name count too."""
 EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.run_baselines"))
 """Modules that evaluate towers and baselines, likewise."""

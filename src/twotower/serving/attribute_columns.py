@@ -1,4 +1,4 @@
-"""One column of the item table, and which rows meet a condition on it.
+"""One column of the item table, and the rows that meet a condition on it.
 
 Shapes: n rows of a catalogue, from row 1.
 """
@@ -20,13 +20,13 @@ from twotower.features.vector import Vector
 from twotower.serving.live_items import as_label
 
 TAG_SEPARATOR = "|"
-"""Text that holds it is taken for several tags, unless a feature says otherwise."""
+"""Text that contains it is split into tags, unless a feature reads the column."""
 
 Mask = NDArray[np.bool_]
 
 
 class AttributeColumn(ABC):
-    """The values of one column, by row; more rows can follow."""
+    """The values of one column, by row."""
 
     kind: str
 
@@ -35,21 +35,21 @@ class AttributeColumn(ABC):
 
     @abstractmethod
     def extend(self, values: Sequence[Any]) -> None:
-        """Take in the raw values of the next rows."""
+        """Append the raw values of the next rows."""
 
     @abstractmethod
     def meeting(self, condition: Any, num_rows: int) -> Mask:
-        """Return which rows meet a condition, [num_rows]; InputError where it is none for this kind."""
+        """Return which rows meet a condition, [num_rows]. Raises InputError if the condition is invalid."""
 
     def refuse(self, expected: str, found: Any) -> InputError:
-        """Return the error that says what a condition on this column may be."""
+        """Return the error for an invalid condition on this column."""
         return InputError(
             f"where: column {self.name!r} holds {self.kind}: expected {expected}, got {found!r:.80}"
         )
 
 
 class Numbers(AttributeColumn):
-    """Quantities: equal to one of some numbers, or within inclusive bounds; a missing one never is."""
+    """Numbers: a condition is a number, a list of numbers, or inclusive bounds. Missing values meet none."""
 
     kind = "number"
 
@@ -92,14 +92,14 @@ class Numbers(AttributeColumn):
             number = math.nan
         if math.isnan(number) or (isinstance(value, bool | np.bool_) and not self._truths):
             what = "true, false" if self._truths else "a number"
-            raise self.refuse(f'{what}, a list of such, or {{"min": number, "max": number}}', value)
+            raise self.refuse(f'{what}, a list of these, or {{"min": number, "max": number}}', value)
         return number
 
 
 class Values(AttributeColumn):
-    """Text, or several tags (those that `tags` finds): equal to one of some values.
+    """Text, or tags (split by `tags`): a condition is a value or a list of values.
 
-    The rows of each value are kept, so that a condition costs no look at the others.
+    The rows of each value are stored, so that a condition reads only its own rows.
     """
 
     def __init__(self, name: str, values: pd.Series, tags: Tags | None) -> None:
@@ -144,10 +144,16 @@ class Values(AttributeColumn):
         return [] if as_label(value) is None else [value]
 
 
-def column_of(name: str, values: pd.Series, feature: object | None, is_label: bool) -> AttributeColumn | None:
-    """Return a column as conditions read it, None where there is no condition on its values.
+def make_column(
+    name: str, values: pd.Series, feature: object | None, is_label: bool
+) -> AttributeColumn | None:
+    """Return a column that conditions can filter by; None for vectors, dates and other values.
 
-    `feature` reads the column, if one does; what names items for people (`is_label`) is no tags.
+    Args:
+        name: of the column.
+        values: raw values by row.
+        feature: the feature that reads the column, if any.
+        is_label: whether the column is the label of items, which is never split into tags.
     """
     if isinstance(feature, Vector):
         return None
@@ -162,22 +168,22 @@ def column_of(name: str, values: pd.Series, feature: object | None, is_label: bo
     first = next((value for value in present if np.size(value)), "")
     if isinstance(first, str):
         several = not is_label and any(TAG_SEPARATOR in str(value) for value in present)
-        return Values(name, values, tags_of(name) if several else None)
+        return Values(name, values, make_tags(name) if several else None)
     if isinstance(first, list | tuple | np.ndarray) and is_value(first[0]):
-        return Values(name, values, tags_of(name))
+        return Values(name, values, make_tags(name))
     return None
 
 
 def truths(values: pd.Series) -> bool:
-    """Tell whether a column holds true, false and nothing else."""
+    """Return whether a column contains only true and false."""
     if pd.api.types.is_bool_dtype(values.dtype):
         return True
     present = values[values.notna()] if values.dtype == object else values[:0]
     return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
 
 
-def tags_of(name: str) -> Tags:
-    """Return what finds the tags in a raw value of a column that no feature reads as tags."""
+def make_tags(name: str) -> Tags:
+    """Return the feature that splits tags of a column that no feature reads."""
     return Tags(Tags.Config(column=name, dim=1, separator=TAG_SEPARATOR))
 
 

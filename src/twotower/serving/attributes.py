@@ -14,7 +14,7 @@ import pandas as pd
 from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
 from twotower.features.raw_values import is_value
-from twotower.serving.attribute_columns import AttributeColumn, Mask, Numbers, column_of
+from twotower.serving.attribute_columns import AttributeColumn, Mask, Numbers, make_column
 from twotower.serving.live_items import as_label
 from twotower.serving.requests import choices
 
@@ -102,7 +102,7 @@ class Attributes:
             if name not in self._columns:
                 is_label = name == self._label
                 feature = self._features.get(name)
-                self._columns[name] = column_of(name, self._table[name], feature, is_label), 0
+                self._columns[name] = make_column(name, self._table[name], feature, is_label), 0
             column, num_taken = self._columns[name]
             records = self._records[num_taken:]
             if column is not None and records:

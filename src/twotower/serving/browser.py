@@ -195,7 +195,7 @@ class Browser:
             ]
         return {"num_items": len(offered), "explained": plane.explained, "points": points}
 
-    def places(self, item_ids: Sequence[ItemId]) -> list[list[float]]:
+    def map_positions(self, item_ids: Sequence[ItemId]) -> list[list[float]]:
         """Return where items lie on the map, [n][2], those put in since and removed too, or UnknownItem."""
         plane = self._plane
         with self._catalogue.lock.reading():

@@ -15,7 +15,7 @@ from twotower.data.vocabulary import Vocabulary
 from twotower.features.feature_table import FeatureTable
 from twotower.features.raw_values import as_numbers
 from twotower.features.tags import Tags
-from twotower.serving.attribute_columns import tags_of
+from twotower.serving.attribute_columns import make_tags
 from twotower.serving.attributes import plain
 from twotower.serving.live_items import Floats, UserId
 
@@ -46,7 +46,7 @@ def _facet(values: pd.Series, kind: str, feature: object | None) -> dict[str, An
         found = (float(there.min()), float(there.max())) if len(there) else (None, None)
         return dict(zip(("min", "max"), found, strict=True))
     if kind == "tags":
-        tags = feature if isinstance(feature, Tags) else tags_of("tags")
+        tags = feature if isinstance(feature, Tags) else make_tags("tags")
         # An item that says a tag twice has it once.
         values = pd.Series([list(set(tags.split(value))) for value in values], dtype=object).explode()
     counts = values.dropna().value_counts()

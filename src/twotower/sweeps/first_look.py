@@ -1,4 +1,4 @@
-"""A first look: recipes of different character on a sample of users, the best whole, in a stated time."""
+"""First look: recipes on a sample of users, then the best ones on all users, within a time limit."""
 
 import dataclasses
 import math
@@ -15,26 +15,26 @@ from twotower.config.spec import PositiveFloat, PositiveInt, Share
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.outcome import Outcome, lowest_is_best, make_outcome
 from twotower.runs.result import Result, read_result_or_failure
-from twotower.sweeps.job import Job, SweepContext, dataset_of
+from twotower.sweeps.job import Job, SweepContext, build_job_dataset
 from twotower.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:
     from twotower.data.dataset import RetrievalDataset
 
-ENOUGH_USERS, ENOUGH_INTERACTIONS = 2_000, 200_000
-"""Asked on the validation split, and in the log: with fewer, recipes are hardly told apart."""
-NEARLY_ALL = 0.5
-"""A sample of more than this saves too little: then all recipes are tried on all users."""
-FOR_THE_SAMPLE = 0.5
-"""Share of the time that recipes on the sample may take together."""
+MIN_USERS, MIN_INTERACTIONS = 2_000, 200_000
+"""Validation users and interactions of a sample; with fewer, recipes hardly differ significantly."""
+MAX_SAMPLE_SHARE = 0.5
+"""Larger samples save too little time, so all recipes run on all users."""
+SAMPLE_TIME_SHARE = 0.5
+"""Share of the time limit for the recipes on the sample."""
 ON_SAMPLE = "sample-"
-USELESS = "failed", "index_rejected"
+UNUSABLE = "failed", "index_rejected"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Overrides under a name, and the jobs that try them; there is no sample where it would be nearly all."""
+    """Named overrides and their jobs; without a sample job if all users are used."""
 
     name: str
     texts: tuple[str, ...]
@@ -43,33 +43,33 @@ class Recipe:
 
     @property
     def jobs(self) -> list[Job]:
-        """Return its jobs, the sample's first."""
+        """Return the jobs, that of the sample first."""
         return [job for job in (self.sample, self.whole) if job is not None]
 
 
 class FirstLook(Sweep):
-    """Every recipe on a sample of the users, then the best on all of them; told by the validation split.
+    """Trains each recipe on a sample of the users, then the best ones on all users; ranked by validation.
 
-    On the sample nothing is fitted again on train and validation. A recipe there has an equal part of half
-    the time and of what others before it left, and is stopped in its midst where that is over; how far it
-    came counts. When all time is over, what runs is stopped, and what has ended is told; the same command
-    goes on, with as much time again.
+    On the sample, the final fit on train and validation is skipped. The recipes share half of the time limit
+    equally, with the time that earlier ones left. A recipe is stopped after its share, and its best epoch
+    counts. After the time limit, running jobs are stopped and finished ones are reported. The same command
+    continues, with the same limit again.
     """
 
     class Config(Sweep.Config):
-        """What to try, and for how long."""
+        """Recipes and time limit."""
 
         may_fail: ClassVar[bool] = True
 
         minutes: PositiveFloat = 20
-        """That it takes, a little more for what comes after the last job."""
+        """Time limit; the summary takes a little longer."""
         num_whole: PositiveInt = 3
-        """Most recipes that are tried on all users."""
+        """Number of best recipes that run on all users."""
         share: Share | None = None
-        """Of the users in the sample. None for as many as tell recipes apart: 2,000 that are asked and
-        200,000 interactions; all where that is more than half."""
+        """Share of users in the sample. None: enough for 2,000 validation users and 200,000 interactions;
+        all users if that is more than half."""
         recipes: dict[Name, str]
-        """Name -> overrides, separated by spaces. One that the data cannot have is left out."""
+        """Name -> overrides, separated by spaces. Recipes that do not fit the data are left out."""
 
     config: Config
 
@@ -77,21 +77,22 @@ class FirstLook(Sweep):
         super().__init__(config, context)
         if context.axes:
             raise InputError(
-                f"sweep: a first look tries recipes and varies no key, so not {context.axes[0].key}; a "
-                "recipe more is '+sweep.recipes.mine=\"KEY=VALUE KEY=VALUE\"'"
+                f"sweep: a first look compares recipes and cannot vary {context.axes[0].key}; add a "
+                "recipe with '+sweep.recipes.mine=\"KEY=VALUE KEY=VALUE\"'"
             )
-        dataset = dataset_of(context.compose(context.fixed))
+        dataset = build_job_dataset(context.compose(context.fixed))
         self.num_users = len(dataset.users)
         self.share = config.share or share_for(dataset)
         self.left_out: dict[str, str] = {}
         self.recipes = list(self._recipes())
         if not self.recipes:
-            raise InputError(f"sweep.recipes: none is left: {_told(self.left_out) or 'name one'}")
+            left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
+            raise InputError(f"sweep.recipes: no recipe fits: {left_out or 'name one'}")
         self.outcomes: dict[str, Outcome] = {}
-        again = {"failed"} if context.retry_failed else set()
+        repeated = {"failed"} if context.retry_failed else set()
         for job in (job for recipe in self.recipes for job in recipe.jobs):
             result = read_result_or_failure(job.folder)
-            if result is not None and result.status not in again:
+            if result is not None and result.status not in repeated:
                 self.ended(job, result)
         self.before = list(self.outcomes)
         self.waiting = [recipe.jobs[0] for recipe in self.recipes if recipe.jobs[0].name not in self.before]
@@ -99,74 +100,74 @@ class FirstLook(Sweep):
         self.began: float | None = None
 
     def _recipes(self) -> Iterator[Recipe]:
-        """Compose and check every recipe; of those that cannot be, or are there already, keep why."""
-        known: list[Recipe] = []
+        """Compose and check the recipes; invalid and duplicate ones go to `left_out` with the reason."""
+        composed: list[Recipe] = []
         more = [f"split.user_share={self.share}", "trainer.refit=false"]
         for name, text in self.config.recipes.items():
             texts = tuple(text.split())
-            if kept := {key_of(each).partition(".")[0] for each in texts} & NOT_SHAPING:
+            if storage_keys := {key_of(each).partition(".")[0] for each in texts} & NOT_SHAPING:
                 raise InputError(
-                    f"sweep.recipes.{name}: {min(kept)} is about where runs are kept; leave it out"
+                    f"sweep.recipes.{name}: {min(storage_keys)} sets where runs are stored; leave it out"
                 )
             try:
-                texts = self._fitting(texts)
+                texts = self._without_unknown_keys(texts)
                 whole = self.context.job(texts, name)
                 sample = self.context.job([*texts, *more], f"{ON_SAMPLE}{name}") if self.share < 1 else None
             except InputError as error:
                 self.left_out[name] = _reason(error)
                 continue
-            twin = next((each for each in known if each.whole.settings == whole.settings), None)
+            twin = next((each for each in composed if each.whole.settings == whole.settings), None)
             if twin is not None:
-                self.left_out[name] = f"comes to the same as {twin.name}"
+                self.left_out[name] = f"equals {twin.name}"
                 continue
-            known.append(Recipe(name, texts, whole, sample))
-            yield known[-1]
+            composed.append(Recipe(name, texts, whole, sample))
+            yield composed[-1]
 
-    def _fitting(self, texts: tuple[str, ...]) -> tuple[str, ...]:
-        """Take out keys of choices that a recipe replaces: an experiment set them for those that it made."""
+    def _without_unknown_keys(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Remove keys of an experiment that do not exist in the choices of the recipe."""
         try:
             self.context.compose([*self.context.fixed, *texts])
         except Mistakes as error:
             own = {key_of(text) for text in texts}
-            idle = [each.key for each in error.problems if each.message.startswith("unknown key")]
-            return (*texts, *(f"~{key}" for key in idle if key not in own))
+            unknown = [each.key for each in error.problems if each.message.startswith("unknown key")]
+            return (*texts, *(f"~{key}" for key in unknown if key not in own))
         return texts
 
     def notes(self) -> list[str]:
-        """Return who is asked, and which recipes are left out."""
-        whom = f"all {self.num_users:,} users"
+        """Return lines on the users and on recipes that are left out."""
+        users = f"all {self.num_users:,} users"
         if self.share < 1:
-            whom = f"{self.share:.3g} of {self.num_users:,} users, then the best on all"
-        found = [f"first look: {len(self.recipes)} recipes on {whom}; {self.config.minutes:g} minutes"]
-        return [*found, *(f"left out    {name}: {why}" for name, why in self.left_out.items())]
+            users = f"{self.share:.3g} of {self.num_users:,} users, then the best on all"
+        lines = [f"first look: {len(self.recipes)} recipes on {users}; {self.config.minutes:g} minutes"]
+        return [*lines, *(f"left out    {name}: {why}" for name, why in self.left_out.items())]
 
     def done_before(self) -> list[Job]:
-        """Return the jobs that an earlier process ended."""
+        """Return the jobs that finished in an earlier process."""
         return [job for recipe in self.recipes for job in recipe.jobs if job.name in self.before]
 
     @property
     def num_jobs(self) -> int:
-        """Return how many jobs there are if there is time."""
+        """Number of jobs if the time suffices."""
         number = len(self.recipes)
         return number if self.share == 1 else number + min(number, self.config.num_whole)
 
     def is_over(self) -> bool:
-        """Return whether the time is over."""
+        """Return whether the time limit has passed."""
         return self.began is not None and self._left() <= 0
 
     def _left(self, share: float = 1.0) -> float:
-        """Return the seconds left of a share of the time."""
+        """Return the remaining seconds of a share of the time limit."""
         assert self.began is not None
         return self.began + share * self.config.minutes * 60 - time.monotonic()
 
     def next(self, running: Collection[Job]) -> Job | None:
-        """Return a recipe's job on the sample; when all of these ended, one of the best on all users."""
+        """Return the next job on the sample; after all of these, one of the best recipes on all users."""
         if self.began is None:
             self.began = time.monotonic()
         if self.is_over():
             return None
         if self.waiting:
-            left = self._left(1.0 if self.share == 1 else FOR_THE_SAMPLE) / len(self.waiting)
+            left = self._left(1.0 if self.share == 1 else SAMPLE_TIME_SHARE) / len(self.waiting)
             return dataclasses.replace(self.waiting.pop(0), trial={"seconds": max(left, 0.0)})
         if any(job.name.startswith(ON_SAMPLE) for job in running):
             return None
@@ -176,67 +177,63 @@ class FirstLook(Sweep):
         return self.whole.pop(0).whole if self.whole else None
 
     def ended(self, job: Job, result: Result | None) -> None:
-        """Keep how a job ended."""
+        """Store the outcome of a job."""
         seconds = 0.0 if result is None else result.timing.get("total_seconds", 0.0)
         self.outcomes[job.name] = make_outcome(job.name, job.folder, result, seconds, False)
 
     def ranked(self, sample: bool) -> list[Recipe]:
-        """Return the recipes that have a figure, on the sample or on all users, best first.
+        """Return the recipes with a validation metric, on the sample or on all users, best first.
 
-        Those that were stopped are among them, with the best that they reached.
+        Stopped recipes count with their best epoch.
         """
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         for recipe in self.recipes:
             outcome = self.outcome(recipe, sample)
             value = None if outcome is None else outcome.figure(self.context.monitor)
-            if value is not None and outcome is not None and outcome.status not in USELESS:
-                found[recipe.name] = value
+            if value is not None and outcome is not None and outcome.status not in UNUSABLE:
+                values[recipe.name] = value
         sign = 1 if lowest_is_best(self.outcomes.values(), self.context.monitor) else -1
-        able = (recipe for recipe in self.recipes if recipe.name in found)
-        return sorted(able, key=lambda recipe: sign * found[recipe.name])
+        scored = (recipe for recipe in self.recipes if recipe.name in values)
+        return sorted(scored, key=lambda recipe: sign * values[recipe.name])
 
     def outcome(self, recipe: Recipe, sample: bool) -> Outcome | None:
-        """Return how a recipe's job ended, if it was run."""
+        """Return the outcome of a recipe's job, None if it did not run."""
         job = recipe.sample if sample else recipe.whole
         return None if job is None else self.outcomes.get(job.name)
 
     def best(self) -> tuple[Recipe, bool] | None:
-        """Return the best recipe, and whether it is so on all users; None if nothing can be said.
+        """Return the best recipe, and whether it is the best on all users; None without any metric.
 
-        A recipe that is best on the sample gives way only to what was better on all users beside it: where
-        it was not tried there, or not to its end, it stays the best, on the sample.
+        The best recipe on the sample remains the best unless it ran on all users too and another recipe was
+        better there.
         """
         whole = self.ranked(sample=False)
         for recipe in self.ranked(sample=True):
             outcome = self.outcome(recipe, sample=False)
-            if recipe not in whole and not (outcome and outcome.status in USELESS):
+            if recipe not in whole and not (outcome and outcome.status in UNUSABLE):
                 return recipe, False
             if recipe in whole:
                 break
         return (whole[0], True) if whole else None
 
     def summary(self) -> dict[str, Any]:
-        """Return the table, the best recipe with its command, and how sure it is to be the best."""
-        from twotower.sweeps.first_look_summary import summary_of
+        """Return the table, the best recipe with its command, and its paired tests."""
+        from twotower.sweeps.first_look_summary import summarize
 
-        return {"first_look": summary_of(self)}
+        return {"first_look": summarize(self)}
 
 
 def share_for(dataset: "RetrievalDataset") -> float:
-    """Return the share of the users that is enough to tell recipes apart, to two digits; 1 of small data."""
-    asked, interactions = len(dataset.valid.users), int(dataset.audit["interactions"])
-    enough = max(ENOUGH_USERS / asked, ENOUGH_INTERACTIONS / interactions)
-    if enough > NEARLY_ALL:
+    """Return the share of users with enough data to compare recipes, to two digits; 1 for small data."""
+    num_valid, interactions = len(dataset.valid.users), int(dataset.audit["interactions"])
+    share = max(MIN_USERS / num_valid, MIN_INTERACTIONS / interactions)
+    if share > MAX_SAMPLE_SHARE:
         return 1.0
-    digit: float = 10.0 ** (math.floor(math.log10(enough)) - 1)
-    return round(math.ceil(enough / digit) * digit, 12)
+    digit: float = 10.0 ** (math.floor(math.log10(share)) - 1)
+    return round(math.ceil(share / digit) * digit, 12)
 
 
 def _reason(error: InputError) -> str:
     if isinstance(error, Mistakes):
         return "; ".join(f"{each.key}: {each.message}" for each in error.problems)
     return " ".join(str(error).split())
-
-
-def _told(left_out: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {why}" for name, why in left_out.items())

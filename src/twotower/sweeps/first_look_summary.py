@@ -1,4 +1,4 @@
-"""What a first look has found."""
+"""Summary of a first look."""
 
 import shlex
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ Baselines = Mapping[str, float]
 """Name of a baseline -> its figure on the validation split."""
 
 
-def summary_of(look: FirstLook) -> dict[str, Any]:
-    """Return what was tried, with figures of the validation split, and what is best by it.
+def summarize(look: FirstLook) -> dict[str, Any]:
+    """Return the table of recipes with validation metrics, and the best recipe.
 
     Args:
-        look: whose jobs have ended.
+        look: first look without running jobs.
     """
     best, on_all = look.best() or (None, False)
     jobs = {
@@ -47,45 +47,45 @@ def summary_of(look: FirstLook) -> dict[str, Any]:
 
 
 def _row(look: FirstLook, recipe: Recipe) -> dict[str, Any]:
-    found = {"sample": look.outcome(recipe, True), "whole": look.outcome(recipe, False)}
-    figures = {part: each and each.figure(look.context.monitor) for part, each in found.items()}
-    seconds = {part: each and (round(each.seconds, 1) or None) for part, each in found.items()}
+    outcomes = {"sample": look.outcome(recipe, True), "whole": look.outcome(recipe, False)}
+    figures = {part: each and each.figure(look.context.monitor) for part, each in outcomes.items()}
+    seconds = {part: each and (round(each.seconds, 1) or None) for part, each in outcomes.items()}
     return {
         "recipe": recipe.name,
         "sets": " ".join(recipe.texts),
         **figures,
         "seconds": seconds,
-        "note": _note(found["whole"] or found["sample"]),
+        "note": _note(outcomes["whole"] or outcomes["sample"]),
     }
 
 
 def _note(outcome: Outcome | None) -> str:
-    """Return what there is to know of a recipe beside its figures."""
+    """Return the state of a recipe in words, empty if its job finished."""
     if outcome is None:
-        return "not tried: the time was over"
+        return "not run: the time limit was reached"
     return {
-        "pruned": "stopped: its part of the time was over",
-        "interrupted": "stopped: the time was over; the same command goes on",
+        "pruned": "stopped: its share of the time had passed",
+        "interrupted": "stopped: the time limit was reached; the same command continues",
         "failed": f"failed: {(outcome.error or '').partition(chr(10))[0]}",
         "index_rejected": "its index was rejected",
     }.get(outcome.status, "")
 
 
 def _baselines(look: FirstLook, jobs: list[str]) -> Baselines:
-    """Return the baselines' figures, which are the same in all jobs on the same users."""
-    found: dict[str, float] = {}
+    """Return the validation metric of each baseline, equal in all jobs on the same users."""
+    values: dict[str, float] = {}
     for outcome in (look.outcomes[name] for name in jobs if name in look.outcomes):
         result = read_result_or_failure(outcome.folder) if outcome.finished else None
         for name, figures in {} if result is None else result.baselines.items():
             if look.context.monitor in figures:
-                found.setdefault(name, figures[look.context.monitor])
-    return found
+                values.setdefault(name, figures[look.context.monitor])
+    return values
 
 
-def _leader(look: FirstLook, found: Baselines) -> str | None:
-    ways = [each.higher_is_better for each in look.outcomes.values()]
-    choose = min if higher_is_better(look.context.monitor, ways) is False else max
-    return choose(found, key=found.__getitem__) if found else None
+def _leader(look: FirstLook, values: Baselines) -> str | None:
+    directions = [each.higher_is_better for each in look.outcomes.values()]
+    choose = min if higher_is_better(look.context.monitor, directions) is False else max
+    return choose(values, key=values.__getitem__) if values else None
 
 
 def _best(look: FirstLook, best: Recipe, part: str, leader: float | None) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def _best(look: FirstLook, best: Recipe, part: str, leader: float | None) -> dic
     assert job is not None
     value = look.outcomes[job.name].figure(look.context.monitor)
     assert value is not None
-    ways = [each.higher_is_better for each in look.outcomes.values()]
-    sign = -1 if higher_is_better(look.context.monitor, ways) is False else 1
+    directions = [each.higher_is_better for each in look.outcomes.values()]
+    sign = -1 if higher_is_better(look.context.monitor, directions) is False else 1
     return {
         "recipe": best.name,
         "job": job.name,
@@ -107,9 +107,9 @@ def _best(look: FirstLook, best: Recipe, part: str, leader: float | None) -> dic
 
 
 def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list[dict[str, Any]]:
-    """Return paired tests of the best recipe against all others and the best baseline, by test users.
+    """Return paired tests over test users: the best recipe against the others and the best baseline.
 
-    None of them chooses: they say whether what validation chose is more than luck.
+    The validation split chooses the best recipe; the tests do not.
     """
     folders: dict[str, Path] = {}
     for recipe in look.recipes:
@@ -117,7 +117,7 @@ def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list
         outcome = look.outcome(recipe, part == "sample")
         if job is not None and outcome is not None and outcome.finished:
             folders[recipe.name] = job.folder
-    if best.name not in folders:  # it was stopped, and never tested
+    if best.name not in folders:  # stopped before the test
         return []
     runs, results = read_runs(list(folders.values()))
     runs = runs.assign(name=list(folders))

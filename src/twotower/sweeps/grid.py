@@ -1,4 +1,4 @@
-"""Every combination of the values."""
+"""Grid sweep: every combination of values."""
 
 import itertools
 from collections.abc import Collection
@@ -11,16 +11,16 @@ from twotower.sweeps.sweep import Sweep
 
 
 class Grid(Sweep):
-    """Every combination of the values, and of the cases where there are some; it takes no intervals.
+    """Runs every combination of values and cases; takes no intervals.
 
-    Of jobs that share a training, one goes first.
+    Of jobs that share a training, one runs first.
     """
 
     class Config(Sweep.Config):
-        """A grid's settings."""
+        """Cases of a grid."""
 
         cases: list[str] | None = None
-        """Jobs that are no plain product: each is a list of overrides, separated by spaces, e.g.
+        """Further jobs: each is a list of overrides, separated by spaces, e.g.
         `index=ivf_flat index.target_recall=0.9`."""
 
     config: Config
@@ -29,8 +29,8 @@ class Grid(Sweep):
         super().__init__(config, context)
         self.jobs = context.jobs(self._combinations(), "the jobs of this sweep")
         results = [(job, read_result_or_failure(job.folder)) for job in self.jobs]
-        again = {None, "failed"} if context.retry_failed else {None}
-        self.waiting = [job for job, result in results if (result and result.status) in again]
+        repeated = {None, "failed"} if context.retry_failed else {None}
+        self.waiting = [job for job, result in results if (result and result.status) in repeated]
         self.skipped = [job for job in self.jobs if job not in self.waiting]
         self.trained = {job.training for job, result in results if result and result.finished}
 
@@ -39,15 +39,15 @@ class Grid(Sweep):
         for axis in self.context.axes:
             if not axis.choices:
                 raise InputError(
-                    f"{axis.key}: an interval has no end of values; list some, or search with sweep=tpe or "
+                    f"{axis.key}: a grid takes no interval; list values, or search with sweep=tpe or "
                     "sweep=random"
                 )
         cases = [tuple(case.split()) for case in self.config.cases or ()] or [()]
         names = {key_of(text) for case in cases for text in case}
         if both := names & {key_of(text) for text in self.context.fixed}:
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
-        if kept := names & NOT_SHAPING:
-            raise InputError(f"{min(kept)}: is about where runs are kept, and no case may set it")
+        if storage_keys := names & NOT_SHAPING:
+            raise InputError(f"{min(storage_keys)}: sets where runs are stored, so no case may set it")
         product = itertools.product(
             cases, *([(text,) for text in axis.texts()] for axis in self.context.axes)
         )
@@ -57,11 +57,11 @@ class Grid(Sweep):
         return combinations
 
     def done_before(self) -> list[Job]:
-        """Return the jobs that need not run."""
+        """Return the jobs that are finished."""
         return self.skipped
 
     def next(self, running: Collection[Job]) -> Job | None:
-        """Return the first job that no running one trains the towers of."""
+        """Return the first job whose towers no running job trains."""
         training = {job.training for job in running} - self.trained
         for job in self.waiting:
             if job.training not in training or not job.settings["reuse"]:
@@ -70,18 +70,18 @@ class Grid(Sweep):
         return None
 
     def ended(self, job: Job, result: Result | None) -> None:
-        """Remember that the towers are there."""
+        """Record that the towers of a job are trained."""
         if result is not None and result.finished:
             self.trained.add(job.training)
 
     @property
     def num_trainings(self) -> int:
-        """Return how many jobs must train towers; the others take those of one before."""
+        """Number of jobs that train towers; the others reuse them."""
         if any(not job.settings["reuse"] for job in self.jobs):
             return len(self.jobs)
         return len({job.training for job in self.jobs})
 
     @property
     def num_jobs(self) -> int:
-        """Return how many jobs there are."""
+        """Number of jobs."""
         return len(self.jobs)

@@ -1,4 +1,4 @@
-"""One job of a sweep: a run with a folder named by what it varies."""
+"""A job of a sweep: a run in a folder named by its varied settings."""
 
 import hashlib
 import json
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made.
+    """A run of a sweep.
 
     Attributes:
-        name: of its folder, inside the sweep's.
-        folder: of the run.
+        name: name of its folder in the folder of the sweep.
+        folder: folder of the run.
         settings: plain checked values.
-        overrides: all that was typed for it, the sweep's fixed overrides first.
+        overrides: overrides of the job, the fixed ones of the sweep first.
         training: equal for jobs that can share one training.
-        trial: what a search must know to follow the job while it trains, or the `seconds` that it has; None
-            in a grid.
-        tries: what varies, to be read; empty where the name says it.
+        trial: settings of the pruner of a search, or a limit of `seconds`; None in a grid.
+        tries: varied settings in short words; empty if the name contains them.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Job:
     tries: str = ""
 
     def payload(self) -> dict[str, Any]:
-        """Return the job as plain values that JSON can hold."""
+        """Return the job as JSON values."""
         return {
             "folder": str(self.folder),
             "settings": dict(self.settings),
@@ -54,15 +53,15 @@ class Job:
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What the command line asks of a sweep.
+    """Arguments of a sweep.
 
     Attributes:
-        folder: the sweep's.
-        axes: what varies, the YAML's and the command line's.
-        fixed: overrides that hold for every job.
-        compose: all overrides of a job -> its checked settings; raises `InputError`.
+        folder: folder of the sweep.
+        axes: varied keys, from the YAML and the command line.
+        fixed: overrides of every job.
+        compose: overrides of a job -> its checked settings; raises `InputError`.
         retry_failed: run failed jobs again.
-        monitor: the validation metric that chooses, e.g. `valid/recall_at_20`.
+        monitor: validation metric that ranks jobs, e.g. `valid/recall_at_20`.
     """
 
     folder: Path
@@ -79,29 +78,29 @@ class SweepContext:
 
         Args:
             varied: `key=value` texts.
-            name: of the folder; by default made of `varied`.
+            name: name of the folder; None: made of `varied`.
             trial: see `Job`.
         """
         overrides = (*self.fixed, *varied)
         settings = self.compose(overrides)
         name = name or folder_name(varied)
         folder = self.folder / name
-        if other := _other_settings(folder, settings):
+        if changed := _changed_settings(folder, settings):
             raise InputError(
-                f"{folder} holds a run with another configuration ({', '.join(other[:5])}); give this sweep "
+                f"{folder} has a run with other settings ({', '.join(changed[:5])}); give this sweep "
                 "another name=, or move that folder away"
             )
         return Job(name, folder, settings, overrides, training_key(settings), trial)
 
     def jobs(self, combinations: Iterable[Sequence[str]], what: str) -> list[Job]:
-        """Compose and check many jobs, gathering what is wrong with any; each mistake is told once.
+        """Compose and check many jobs; each mistake is reported once.
 
         Args:
-            combinations: varied `key=value` texts of each.
-            what: they are, for the message.
+            combinations: varied `key=value` texts of each job.
+            what: name of the jobs in messages.
 
         Raises:
-            Mistakes: lists all.
+            Mistakes: lists the mistakes of all jobs.
         """
         jobs: list[Job] = []
         problems: list[Problem] = []
@@ -116,7 +115,7 @@ class SweepContext:
         varied = {axis.key for axis in self.axes}
         raise_problems(
             (
-                Problem(each.key, f"{each.message}; the sweep varies it: {NOT_VARIED}{each.key} takes it out")
+                Problem(each.key, f"{each.message}; the sweep varies it; {NOT_VARIED}{each.key} removes it")
                 if each.key in varied and each.message.startswith("unknown key")
                 else each
                 for each in problems
@@ -126,24 +125,24 @@ class SweepContext:
         return jobs
 
 
-def _other_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Return the keys in which the run that is in a folder differs."""
+def _changed_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return the keys that differ from those of an existing run in the folder."""
     if not (folder / CONFIG).is_file():
         return []
     try:
         before = Run.open(folder, None).settings
-    except InputError:  # a job that was not done says so when it is run
+    except InputError:  # the job reports it when it runs
         return []
-    there, here = flat(before), flat(settings)
+    old, new = flat(before), flat(settings)
     return [
         key
-        for key in sorted(there.keys() | here.keys())
-        if key not in NOT_SHAPING and there.get(key) != here.get(key)
+        for key in sorted(old.keys() | new.keys())
+        if key not in NOT_SHAPING and old.get(key) != new.get(key)
     ]
 
 
-def dataset_of(settings: Mapping[str, Any]) -> "RetrievalDataset":
-    """Return the data set of a job, which is then there for the job too."""
+def build_job_dataset(settings: Mapping[str, Any]) -> "RetrievalDataset":
+    """Build the data set of a job, or load it from the cache."""
     from twotower.data.build_dataset import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split

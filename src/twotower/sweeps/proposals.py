@@ -1,4 +1,4 @@
-"""The next trial of a search, asked of Optuna on a copy of the study: what is refused is never in it."""
+"""Proposals of the next trial, drawn by Optuna on a copy of the study, which holds no refused ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ExhaustedError(InputError):
-    """No sound configuration is left that was not tried, as far as can be told."""
+    """No valid and new configuration was drawn in `ATTEMPTS` proposals."""
 
 
 def propose(
@@ -28,42 +28,41 @@ def propose(
     seed: int,
     accept: Callable[[Mapping[str, Any]], T | None],
 ) -> tuple[dict[str, Any], T]:
-    """Return the parameters of the next trial, and what `accept` made of them.
+    """Return the parameters of the next trial, and the result of `accept` for them.
 
-    They follow from the seed and the trials so far alone: a search that was killed goes on as it would have,
-    and two processes never draw the same numbers. The sampler sees all trials: Hyperband's brackets would
-    leave it a few each.
+    They depend only on the seed and the earlier trials, so a killed search continues as if uninterrupted, and
+    two processes never draw the same numbers. The sampler sees all trials, not one bracket of Hyperband.
 
     Args:
-        space: of the search.
-        trials: so far, in order.
-        directions: of the objectives.
-        sampler: seed -> a sampler.
-        seed: of the search.
-        accept: is given parameters; returns None to refuse them.
+        space: search space.
+        trials: earlier trials, in order.
+        directions: directions of the objectives.
+        sampler: seed -> sampler.
+        seed: seed of the search.
+        accept: parameters -> result, None to refuse them.
 
     Raises:
-        ExhaustedError: nothing acceptable was found.
+        ExhaustedError: no proposal was accepted.
     """
     distributions = space.distributions()
     for attempt in range(ATTEMPTS):
         drawn = np.random.SeedSequence([seed, len(trials), attempt]).generate_state(1)
-        params = copy_of(trials, directions, sampler(int(drawn[0]))).ask(distributions).params
+        params = copy_study(trials, directions, sampler(int(drawn[0]))).ask(distributions).params
         if (accepted := accept(params)) is not None:
             return params, accepted
     for params in space.every() if space.size() is not None else ():
         if (accepted := accept(params)) is not None:
             return params, accepted
     raise ExhaustedError(
-        f"none of {ATTEMPTS} proposals in a row makes a sound configuration that was not tried before; check "
-        "what varies together, or ask for fewer trials"
+        f"none of {ATTEMPTS} proposals in a row is a valid new configuration; check which values fit "
+        "together, or lower sweep.num_trials"
     )
 
 
-def copy_of(
+def copy_study(
     trials: Sequence[FrozenTrial], directions: Sequence[Direction], sampler: BaseSampler | None = None
 ) -> optuna.Study:
-    """Return a study in memory with the same trials."""
+    """Return an in-memory study with the same trials."""
     study = optuna.create_study(directions=list(directions), sampler=sampler)
     study.add_trials(trial for trial in trials if trial.state != TrialState.WAITING)
     return study

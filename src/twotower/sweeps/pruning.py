@@ -1,4 +1,4 @@
-"""Whether a trial is worth going on with, asked by its training after each epoch."""
+"""Pruning of trials: whether to stop a training, asked after each epoch."""
 
 import logging
 import time
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("twotower")
 PrunerName = Literal["hyperband", "median", "none"]
 REDUCTION = 3
-"""Of the trials that reach a rung of Hyperband, one in so many goes on."""
+"""Hyperband continues one in so many trials of a rung."""
 
 
-def watch(trial: Mapping[str, Any]) -> Callable[[int, float | None], bool]:
-    """Return what a job calls after each epoch: (epoch from 0, monitored metric) -> whether to stop for good.
+def make_pruning_callback(trial: Mapping[str, Any]) -> Callable[[int, float | None], bool]:
+    """Return a callback of the training: (epoch from 0, monitored metric) -> whether to stop.
 
-    It is called after each step, too, without a metric. An epoch may be told twice, as it is after a resume.
+    It is also called after each step, without a metric. After a resume, an epoch may be reported twice.
 
     Args:
-        trial: `Job.trial`; where it has `seconds`, they are all that the job has, from now on.
+        trial: `Job.trial`; `seconds` is a time limit from now on.
     """
     if "seconds" in trial:
         end = time.monotonic() + trial["seconds"]
@@ -36,28 +36,27 @@ def watch(trial: Mapping[str, Any]) -> Callable[[int, float | None], bool]:
     with quiet():
         storage = open_storage(trial["storage"])
         study = open_study(storage, trial["study"], [trial["direction"]])
-        pruner, place = build_pruner(trial), trial_id(storage, trial["study"], trial["number"])
+        pruner, storage_id = build_pruner(trial), trial_id(storage, trial["study"], trial["number"])
 
-    def is_hopeless(epoch: int, value: float | None) -> bool:
+    def should_stop(epoch: int, value: float | None) -> bool:
         if value is None:
             return False
         with quiet():
             try:
-                storage.set_trial_intermediate_value(place, epoch + 1, value)
-                # After the last epoch all is paid for, and a trial that were stopped would have no result.
-                return epoch + 1 < trial["max_epochs"] and pruner.prune(study, storage.get_trial(place))
-            except (OSError, InputError, StorageInternalError) as error:  # no reason to lose the training
-                LOG.warning("the search's storage cannot be reached, nothing is pruned: %s", error)
+                storage.set_trial_intermediate_value(storage_id, epoch + 1, value)
+                # Never after the last epoch: a stopped trial has no result.
+                return epoch + 1 < trial["max_epochs"] and pruner.prune(study, storage.get_trial(storage_id))
+            except (OSError, InputError, StorageInternalError) as error:  # the training continues
+                LOG.warning("the storage of the search cannot be reached, so no trial is pruned: %s", error)
                 return False
 
-    return is_hopeless
+    return should_stop
 
 
 def build_pruner(trial: Mapping[str, Any]) -> "BasePruner":
     """Return the pruner that `Job.trial` names.
 
-    It judges from the second epoch on, and not before a quarter of the longest training: the first epochs say
-    too little of where a training will end.
+    It prunes from the second epoch on, and not before a quarter of `max_epochs`.
 
     Reference: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization";
     the median rule: Golovin et al. 2017, "Google Vizier".

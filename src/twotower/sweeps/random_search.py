@@ -1,4 +1,4 @@
-"""A search that does not learn: what others are measured against."""
+"""Random search, the reference for other searches."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class RandomSearch(Search):
-    """Every trial is drawn by itself, evenly over the space.
+    """Draws every trial independently and uniformly from the space.
 
     Reference: Bergstra and Bengio 2012, "Random search for hyper-parameter optimization".
     """

@@ -1,4 +1,4 @@
-"""Runs a sweep's jobs on a launcher, as many at a time as it takes."""
+"""Runs the jobs of a sweep on a launcher."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from twotower.runs.fingerprint import changed_keys
 from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result, read_result_or_failure, write_result
 from twotower.runs.sections import failure, training_identity
-from twotower.sweeps.job import Job, dataset_of
+from twotower.sweeps.job import Job, build_job_dataset
 from twotower.sweeps.sweep import Sweep
 
 if TYPE_CHECKING:  # a sweep whose jobs are all new opens no data set
@@ -24,14 +24,14 @@ BEAT_SECONDS = 1.0
 
 
 def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome]:
-    """Run every job that is not done; one that fails or dies never ends the others.
+    """Run every unfinished job; a failed job does not stop the others.
 
-    Those that still run when the sweep is over are stopped, and can be gone on with.
+    Jobs that run at the time limit of the sweep are stopped, and can be resumed.
 
     Args:
-        sweep: which jobs.
-        launcher: where; already entered.
-        console: told how it goes.
+        sweep: sweep that yields the jobs.
+        launcher: entered launcher.
+        console: shows the progress.
     """
     outcomes = [_outcome(job, read_result_or_failure(job.folder), 0.0, True) for job in sweep.done_before()]
     for outcome in outcomes:
@@ -67,50 +67,50 @@ def _outcome(job: Job, result: Result | None, seconds: float, skipped: bool) -> 
 
 
 def settle(job: Job, ended: "Future[int]") -> Result | None:
-    """Return the result of a job that has ended; one that died without a word is given a failed one."""
+    """Return the result of an ended job; write a failed one if it has none."""
     result = read_result_or_failure(job.folder)
     if result is not None:
         return result
-    died = str(ended.exception() or "the job ended without a result")
-    failed = Result(status="failed", error=died)
+    reason = str(ended.exception() or "the job ended without a result")
+    failed = Result(status="failed", error=reason)
     try:
         with held(job.folder, "run"):
-            known = failed.update(seed=job.settings["seed"], overrides=list(job.overrides))
-            write_result(job.folder, failure(died, known))
-    except InputError:  # another process is at work on this run, and will say how it ended
+            partial = failed.update(seed=job.settings["seed"], overrides=list(job.overrides))
+            write_result(job.folder, failure(reason, partial))
+    except InputError:  # another process runs this job and writes its result
         return failed
     return read_result_or_failure(job.folder)
 
 
-def stale(jobs: Iterable[Job]) -> list[str]:
-    """Return the names of jobs whose towers the code of today would not make.
+def find_outdated(jobs: Iterable[Job]) -> list[str]:
+    """Return the names of jobs that other code or library versions trained.
 
     Args:
-        jobs: that an earlier process ended.
+        jobs: finished jobs.
 
     Raises:
-        InputError: the data has changed since, so that the figures of the sweep would not be comparable.
+        InputError: the data has changed since, so the metrics of the sweep are not comparable.
     """
     outdated: list[str] = []
-    datasets: dict[str, RetrievalDataset] = {}  # which the jobs of a sweep mostly share
+    datasets: dict[str, RetrievalDataset] = {}  # most jobs share one
     for job in jobs:
         result = read_result_or_failure(job.folder)
         if result is None or result.data.fingerprint is None:
             continue
         specs = json.dumps([job.settings[key] for key in ("data", "split", "features")])
         if specs not in datasets:
-            datasets[specs] = dataset_of(job.settings)
+            datasets[specs] = build_job_dataset(job.settings)
         dataset = datasets[specs]
         if result.data.fingerprint != dataset.fingerprint:
             raise InputError(
-                f"{job.folder.parent}: the data, or the way it is split, is not what {job.name} was run on; "
+                f"{job.folder.parent}: data or split is not that of {job.name}; "
                 "give this sweep another name=, or move that folder away"
             )
         if result.data.feature_files != dataset.feature_files:
             changed = changed_keys(result.data.feature_files, dataset.feature_files)
             raise InputError(
-                f"{job.folder.parent}: a file that features.{changed} reads is not the one that {job.name} "
-                "was run on; give this sweep another name=, or move that folder away"
+                f"{job.folder.parent}: the file of features.{changed} has changed since {job.name} was "
+                "trained; give this sweep another name=, or move that folder away"
             )
         if result.training_fingerprint != training_identity(job.settings, dataset.identity):
             outdated.append(job.name)

@@ -1,4 +1,4 @@
-"""What all searches have in common: objectives, a number of trials, a study that processes share."""
+"""Base class of searches: objectives, number of trials, and a study that processes share."""
 
 import dataclasses
 import importlib.util
@@ -15,7 +15,7 @@ from twotower.runs.fingerprint import NOT_SHAPING, flat
 from twotower.runs.folder_name import short_words, trial_name
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.job import Job, SweepContext
-from twotower.sweeps.objectives import Direction, objective_problems, values_of, way_of
+from twotower.sweeps.objectives import Direction, objective_direction, objective_problems, objective_values
 from twotower.sweeps.pruning import PrunerName
 from twotower.sweeps.space import Space
 from twotower.sweeps.sweep import Sweep
@@ -25,36 +25,36 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 LOOK_SECONDS, BEAT_SECONDS = 2.0, 10.0
-"""How often to look for trials of the dead while this process has jobs, and to give word that it lives."""
+"""Intervals for looking for trials of dead processes, and for the heartbeat of this one."""
 
 
 class Search(Sweep):
-    """Trials that are chosen one after the other, each in the light of those before.
+    """Sequential trials, each proposed from the results of earlier ones.
 
-    The same command started several times, on one machine or on several that see the same folder, works on
-    the same trials; started again after it was killed, it goes on.
+    Several processes with the same command, on machines that share the folder, work on the same trials. After
+    a kill, the same command continues.
     """
 
     class Config(Sweep.Config):
-        """Settings of every search; what varies may be an interval."""
+        """Settings of every search; a varied key may have an interval."""
 
         exclusive: ClassVar[bool] = False
 
         num_trials: PositiveInt = 40
-        """How many different configurations to try, all processes together."""
+        """Number of different configurations, over all processes."""
         objectives: dict[str, Direction] | None = None
         """Key of `result.json` -> `maximize` or `minimize`: `valid/...` metrics, or the index's figures such
         as `index/recall_at_100`, `index/latency_ms_p50`, `index/bytes_per_item`. With several, the result is
-        the Pareto set. None = the metric that the trainer monitors, as good as can be."""
+        the Pareto set. None: the monitored metric of the trainer."""
         pruner: PrunerName = "none"
-        """Which trainings to stop early, by the monitored metric."""
+        """Pruner, which stops trainings early by the monitored metric."""
         storage: str | None = None
-        """Of the study: path of a journal file or a URL as in `sqlite:///outputs/study.db`; None for a
-        journal in the sweep's folder."""
+        """Storage of the study: a journal file or a URL as in `sqlite:///outputs/study.db`; None: a journal
+        in the folder of the sweep."""
         seed: Seed = 0
-        """Of the search; the trainings have the root's."""
+        """Seed of the search; trainings use the root `seed`."""
         num_startup: PositiveInt = 10
-        """Trials before the search and the median rule have an opinion."""
+        """Random trials before the search and the median pruner start."""
 
     config: Config
 
@@ -62,12 +62,11 @@ class Search(Sweep):
         super().__init__(config, context)
         if not context.axes:
             raise InputError(
-                "sweep: nothing varies; give a key an interval, as in 'embedding_dim=int(interval(16, 128))'"
+                "sweep: no key varies; give a key an interval, as in 'embedding_dim=int(interval(16, 128))'"
             )
         self.space = Space(context.axes)
         settings = context.jobs(self.space.corners(), "the corners of this search")[0].settings
-        chosen = way_of(context.monitor, settings)
-        # A monitor without a better way is refused where settings are checked, an unknown one here.
+        chosen = objective_direction(context.monitor, settings)
         self.objectives = config.objectives or {context.monitor: chosen or "maximize"}
         problems = objective_problems(self.objectives, settings)
         raise_problems([*problems, *self._pruner_problems({context.monitor: chosen})])
@@ -78,9 +77,13 @@ class Search(Sweep):
         from twotower.training.trainer import TrainerChoice
 
         storage = storage_name(config.storage, context.folder)
-        kept = flat({key: value for key, value in settings.items() if key not in NOT_SHAPING})
-        facts = {"vary": self.space.record(), "objectives": self.objectives, "configuration": kept}
-        self.trials = open_trials(storage, context.folder, list(self.objectives.values()), facts)
+        plain = flat({key: value for key, value in settings.items() if key not in NOT_SHAPING})
+        identity = {
+            "vary": self.space.record(),
+            "objectives": self.objectives,
+            "configuration": plain,
+        }
+        self.trials = open_trials(storage, context.folder, list(self.objectives.values()), identity)
         self.about = {
             "storage": storage,
             "study": self.trials.study.study_name,
@@ -95,39 +98,39 @@ class Search(Sweep):
         self.before = {job: trial for job, trial in by_job.items() if trial.state.is_finished()}
         failed = [job for job, trial in self.before.items() if trial.state.name == "FAIL"]
         self.to_retry = {job: self.before.pop(job) for job in failed if context.retry_failed}
-        self.looked = self.beaten = float("-inf")
+        self.last_look = self.last_beat = float("-inf")
 
     @abstractmethod
     def sampler(self, seed: int) -> "BaseSampler":
-        """Return what proposes trials; a new one for each, so it must find all it knows in the study."""
+        """Return a new sampler; one is created for each trial, so its state must come from the study."""
 
-    def _pruner_problems(self, shown: Mapping[str, Direction | None]) -> Iterator[Problem]:
-        """Yield why no training can be stopped early by what it shows after each epoch."""
-        if self.config.pruner != "none" and self.objectives != shown:
+    def _pruner_problems(self, reported: Mapping[str, Direction | None]) -> Iterator[Problem]:
+        """Yield why trainings cannot be pruned by their monitored metric."""
+        if self.config.pruner != "none" and self.objectives != reported:
             why = (
-                "with several objectives no trial is worse than another by one metric alone"
+                "a pruner compares one metric, and this search has several objectives"
                 if len(self.objectives) > 1
-                else f"a training shows {min(shown)} after each epoch, which is not what this search goes by"
+                else f"a pruner compares {min(reported)}, which is not the objective of this search"
             )
             yield Problem("sweep.pruner", f"{why}; set sweep.pruner=none")
 
     def done_before(self) -> list[Job]:
-        """Return the jobs of the trials that had ended."""
+        """Return the jobs of finished trials."""
         return [self._job(trial) for trial in self.before.values()]
 
     @property
     def num_jobs(self) -> int:
-        """Return how many trials there are in all."""
+        """Number of trials."""
         return max(self.size, len(self.before) + len(self.to_retry))
 
     def next(self, running: Collection[Job]) -> Job | None:
-        """Return a dead process's trial, one to retry, or a new one; waits while it is unsure who is dead."""
-        while not running or time.monotonic() - self.looked > LOOK_SECONDS:
-            with self.trials.alone():
+        """Return a trial of a dead process, one to retry, or a new one; wait while liveness is unknown."""
+        while not running or time.monotonic() - self.last_look > LOOK_SECONDS:
+            with self.trials.locked():
                 job, unsure = self._next()
             if job is not None:
                 return job
-            self.looked = time.monotonic()
+            self.last_look = time.monotonic()
             if not unsure or running:
                 break
             time.sleep(1.0)
@@ -135,7 +138,7 @@ class Search(Sweep):
 
     def _next(self) -> tuple[Job | None, bool]:
         by_job = self.trials.by_job()
-        dead, unsure = self.trials.of_the_dead(by_job.values())
+        dead, unsure = self.trials.abandoned(by_job.values())
         for trial in dead:
             self.trials.take_over(trial)
             job = self._job(trial)
@@ -145,34 +148,34 @@ class Search(Sweep):
             self._end(trial, result)
         while self.to_retry:
             name, failed = self.to_retry.popitem()
-            if by_job[name].number == failed.number:  # no other process was first
+            if by_job[name].number == failed.number:  # no other process has retried it
                 texts = failed.user_attrs["overrides"]
-                again = self.trials.add(name, failed.params, failed.distributions, texts, again=True)
-                return self._job(again), False
+                retry = self.trials.add(name, failed.params, failed.distributions, texts, again=True)
+                return self._job(retry), False
         return (self._new(by_job) if len(by_job) < self.size else None), unsure
 
     def _new(self, by_job: Mapping[str, "FrozenTrial"]) -> Job | None:
-        """Begin a new trial; where none is left, the search is at its end, with those there are."""
+        """Start a new trial; without one, the search ends with the existing trials."""
         from twotower.sweeps.proposals import ExhaustedError, propose
 
         number = len(by_job)
-        known = {tuple(trial.user_attrs["overrides"]): "" for trial in by_job.values()}
+        refused_or_used = {tuple(trial.user_attrs["overrides"]): "" for trial in by_job.values()}
 
         def accept(params: Mapping[str, Any]) -> Job | None:
             texts = self.space.texts(params)
-            if texts in known:
+            if texts in refused_or_used:
                 return None
             try:
                 return self.context.job(texts, trial_name(number, texts))
             except InputError as error:
-                known[texts] = f"{' '.join(texts)}: {error}"
+                refused_or_used[texts] = f"{' '.join(texts)}: {error}"
                 return None
 
-        trials, ways = self.trials.all(), list(self.objectives.values())
+        trials, directions = self.trials.all(), list(self.objectives.values())
         try:
-            params, job = propose(self.space, trials, ways, self.sampler, self.config.seed, accept)
+            params, job = propose(self.space, trials, directions, self.sampler, self.config.seed, accept)
         except ExhaustedError as error:
-            refused = next((f"\nrefused, for one: {why}" for why in known.values() if why), "")
+            refused = next((f"\nfor example: {why}" for why in refused_or_used.values() if why), "")
             if not by_job:
                 raise InputError(f"{error}{refused}") from error
             print(
@@ -183,20 +186,20 @@ class Search(Sweep):
             return None
         texts = self.space.texts(params)
         trial = self.trials.add(job.name, params, self.space.distributions(), texts)
-        return self._followed(job, trial, texts)
+        return self._with_trial(job, trial, texts)
 
     def _job(self, trial: "FrozenTrial") -> Job:
         texts = trial.user_attrs["overrides"]
-        return self._followed(self.context.job(texts, trial.user_attrs["job"]), trial, texts)
+        return self._with_trial(self.context.job(texts, trial.user_attrs["job"]), trial, texts)
 
-    def _followed(self, job: Job, trial: "FrozenTrial", texts: Sequence[str]) -> Job:
+    def _with_trial(self, job: Job, trial: "FrozenTrial", texts: Sequence[str]) -> Job:
         about = self.about | {"number": trial.number}
         return dataclasses.replace(job, trial=about, tries=" ".join(short_words(texts)))
 
     def ended(self, job: Job, result: Result | None) -> None:
-        """Tell the study how a job ended."""
-        self.looked = float("-inf")
-        with self.trials.alone():
+        """Record the end of a job in the study."""
+        self.last_look = float("-inf")
+        with self.trials.locked():
             trial = self.trials.by_job()[job.name]
             if self.trials.is_mine(trial):
                 self._end(trial, result)
@@ -208,7 +211,7 @@ class Search(Sweep):
 
     def _end(self, trial: "FrozenTrial", result: Result | None) -> None:
         status = "failed" if result is None else result.status
-        values = values_of(self.objectives, result) if result and result.finished else None
+        values = objective_values(self.objectives, result) if result and result.finished else None
         error = None
         if values is None and status != "pruned":
             error = "died without a result" if result is None else result.error
@@ -216,15 +219,15 @@ class Search(Sweep):
         self.trials.end(trial, status, values, error)
 
     def beat(self, running: Collection[Job]) -> None:
-        """Say that this process lives, to those on other hosts."""
-        if time.monotonic() - self.beaten > BEAT_SECONDS:
+        """Write the heartbeat of this process."""
+        if time.monotonic() - self.last_beat > BEAT_SECONDS:
             self.trials.beat([job.name for job in running])
-            self.beaten = time.monotonic()
+            self.last_beat = time.monotonic()
 
     def summary(self) -> dict[str, Any]:
-        """Return the best trial or the Pareto set, each with its command, and which keys mattered."""
-        from twotower.sweeps.search_summary import summary_of
+        """Return the best trial or the Pareto set with commands, and the importance of keys."""
+        from twotower.sweeps.search_summary import summarize_search
         from twotower.sweeps.study import quiet
 
         with quiet():
-            return {"search": summary_of(self.trials, self.objectives, self.context.fixed)}
+            return {"search": summarize_search(self.trials, self.objectives, self.context.fixed)}

@@ -1,4 +1,4 @@
-"""What a search has found."""
+"""Summary of a search."""
 
 import contextlib
 import shlex
@@ -10,21 +10,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from twotower.sweeps.objectives import Objectives
-from twotower.sweeps.proposals import copy_of
+from twotower.sweeps.proposals import copy_study
 from twotower.sweeps.trials import ERROR, JOB, OVERRIDES, STATUS, Trials
 
-ENOUGH_TO_RANK_KEYS = 10
+MIN_TRIALS_FOR_IMPORTANCE = 10
 
 
-def summary_of(trials: Trials, objectives: Objectives, fixed: Sequence[str]) -> dict[str, Any]:
-    """Return the best trials, with what to type to train them again, and all others as plain values.
+def summarize_search(trials: Trials, objectives: Objectives, fixed: Sequence[str]) -> dict[str, Any]:
+    """Return the best trials with the commands that train them again, and all trials as plain values.
 
-    Trials whose index was rejected are not among the best: they have no bundle to serve.
+    The best trials exclude those with a rejected index.
 
     Args:
-        trials: of the study.
-        objectives: of the search.
-        fixed: overrides that hold for all jobs.
+        trials: trials of the study.
+        objectives: objectives of the search.
+        fixed: overrides of all jobs.
     """
     latest = sorted(trials.by_job().values(), key=lambda trial: str(trial.user_attrs[JOB]))
     usable = [
@@ -46,21 +46,21 @@ def summary_of(trials: Trials, objectives: Objectives, fixed: Sequence[str]) -> 
 
 
 def best(trials: Sequence[FrozenTrial], objectives: Objectives) -> list[FrozenTrial]:
-    """Return the trials that no other beats: the best one first, or the Pareto set by its first objective."""
-    study = copy_of(trials, list(objectives.values()))
-    kept = [trials[copy.number] for copy in study.best_trials] if trials else []
+    """Return the best trial, or the Pareto set sorted by its first objective."""
+    study = copy_study(trials, list(objectives.values()))
+    optimal = [trials[copy.number] for copy in study.best_trials] if trials else []
     first = next(iter(objectives.values()))
-    kept.sort(key=lambda trial: trial.values, reverse=first == "maximize")
-    return kept if len(objectives) > 1 else kept[:1]
+    optimal.sort(key=lambda trial: trial.values, reverse=first == "maximize")
+    return optimal if len(objectives) > 1 else optimal[:1]
 
 
 def importance(study: optuna.Study, num_usable: int) -> dict[str, float]:
-    """Return key -> its share in what makes trials good, the largest first; nothing while that is guesswork.
+    """Return key -> share of importance, the largest first; empty with too few trials.
 
     Reference: Watanabe et al. 2023, "PED-ANOVA: efficiently quantifying hyperparameter importance in
     arbitrary subspaces".
     """
-    if num_usable < ENOUGH_TO_RANK_KEYS or len(study.directions) > 1:
+    if num_usable < MIN_TRIALS_FOR_IMPORTANCE or len(study.directions) > 1:
         return {}
     with contextlib.suppress(ValueError, RuntimeError):
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()

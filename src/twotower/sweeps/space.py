@@ -1,4 +1,4 @@
-"""What a sweep varies: axes, and the space that they span for a search, in Optuna's terms and back."""
+"""Axes of a sweep, and the search space that they span, converted to and from Optuna."""
 
 import dataclasses
 import itertools
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Axis:
-    """A key and its values, or the interval they come from.
+    """A varied key with its values or interval.
 
     Attributes:
         key: as on the command line, e.g. `loss` or `optimizer.learning_rate`.
-        choices: values as they stand behind `key=`; empty for an interval.
-        low: of an interval.
-        high: of an interval, included.
-        is_int: whether the interval's values are whole numbers.
-        is_log: whether to search it on a logarithmic scale.
+        choices: values as typed after `key=`; empty for an interval.
+        low: lower end of an interval.
+        high: upper end, included.
+        is_int: whether the values of the interval are integers.
+        is_log: whether the scale is logarithmic.
     """
 
     key: str
@@ -45,20 +45,19 @@ class Axis:
 
 
 class Space:
-    """The axes of a search.
+    """The space of a search.
 
-    Numbers that are listed are searched as places in their order: a search then knows that 64 lies between
-    32 and 128. Other choices have no order.
+    Listed numbers are searched by rank, so that 64 lies between 32 and 128. Other choices have no order.
 
     Args:
-        axes: in any order; the space does not depend on it.
+        axes: varied keys; their order does not matter.
 
     Raises:
-        InputError: an axis is no space to search.
+        InputError: an axis has no values to search.
     """
 
     def __init__(self, axes: Sequence[Axis]) -> None:
-        raise_problems((problem for axis in axes for problem in _problems(axis)), "what this search varies")
+        raise_problems((problem for axis in axes for problem in _problems(axis)), "the keys of this search")
         self.axes = [
             dataclasses.replace(axis, choices=_in_order(axis.choices))
             for axis in sorted(axes, key=lambda axis: axis.key)
@@ -70,39 +69,37 @@ class Space:
         return {axis.key: _distribution(axis) for axis in self.axes}
 
     def texts(self, params: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the overrides that a trial's parameters stand for."""
+        """Return the overrides of a trial's parameters."""
         return tuple(f"{axis.key}={_text(axis, params[axis.key])}" for axis in self.axes)
 
     def corners(self) -> list[tuple[str, ...]]:
-        """Return the overrides of corners: each choice and end by itself, and all first and last ones."""
+        """Return corners: each choice or end of one axis, and the first and the last of all axes."""
         ends = [_extremes(axis) for axis in self.axes]
         first, last = [each[0] for each in ends], [each[-1] for each in ends]
-        single = [
-            [*first[:place], end, *first[place + 1 :]] for place, each in enumerate(ends) for end in each
-        ]
+        single = [[*first[:axis], end, *first[axis + 1 :]] for axis, each in enumerate(ends) for end in each]
         keys = [axis.key for axis in self.axes]
         corners = (self.texts(dict(zip(keys, each, strict=True))) for each in [first, *single, last])
         return list(dict.fromkeys(corners))
 
     def size(self) -> int | None:
-        """Return how many different trials there are, or None for a number without end."""
+        """Return the number of different trials; None if it is infinite."""
         sizes = [len(values) for values in self.values.values() if values is not None]
         return math.prod(sizes) if len(sizes) == len(self.axes) else None
 
     def every(self) -> Iterator[dict[str, Any]]:
-        """Yield the parameters of every trial of a space that has an end."""
+        """Yield the parameters of every trial of a finite space."""
         for combination in itertools.product(*(values or () for values in self.values.values())):
             yield dict(zip(self.values, combination, strict=True))
 
     def record(self) -> dict[str, str]:
-        """Return key -> a text that is equal for equal axes."""
+        """Return key -> text of the axis, for comparison with another space."""
         return {axis.key: ",".join(axis.choices) or _words(axis) for axis in self.axes}
 
 
 def _problems(axis: Axis) -> Iterator[Problem]:
     if axis.key == "seed":
         message = (
-            "a search would only find the luckiest seed; search with one, then repeat the best with seeds=5"
+            "a search over seeds finds a lucky seed; search with one, then repeat the best trial with seeds=5"
         )
         yield Problem(axis.key, message)
     if axis.choices:
@@ -113,7 +110,7 @@ def _problems(axis: Axis) -> Iterator[Problem]:
         message = f"the interval from {axis.low} to {axis.high} is empty; put the lower end first"
         yield Problem(axis.key, message)
     elif axis.is_log and axis.low <= 0:
-        yield Problem(axis.key, f"a logarithmic scale has no {axis.low}; start above 0")
+        yield Problem(axis.key, f"a logarithmic scale cannot contain {axis.low}; start above 0")
 
 
 def _numbers(texts: Sequence[str]) -> dict[str, float]:
@@ -132,7 +129,7 @@ def _in_order(choices: Sequence[str]) -> tuple[str, ...]:
 
 
 def _values(axis: Axis) -> Sequence[Any] | None:
-    """Return all that Optuna may propose, or None for numbers without end."""
+    """Return all values that Optuna may propose, None for an interval of floats."""
     if axis.choices:
         return range(len(axis.choices)) if _numbers(axis.choices) else axis.choices
     low, high = axis.ends()
@@ -163,7 +160,7 @@ def _text(axis: Axis, value: Any) -> str:
     if axis.is_int:
         return str(value)
     low, high = axis.ends()
-    rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which a key of whole numbers would take
+    rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which an integer key would accept
     return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
 
 

@@ -1,4 +1,4 @@
-"""A study of Optuna's that several processes share, without Optuna's own words on the console."""
+"""An Optuna study that several processes share, with Optuna's log lines turned off."""
 
 import contextlib
 import json
@@ -24,16 +24,16 @@ PATIENCE_SECONDS = 60
 """How long to wait for another process that writes to the same SQLite file."""
 
 OF_EVERY_ENTRY = {"op_code", "worker_id"}
-REMEDY = "bring the file back from a copy, or begin a new search with another name= or sweep.storage="
+REMEDY = "restore the file from a copy, or start a new search with another name= or sweep.storage="
 
 
 class SystemLock(JournalFileOpenLock):
-    """A lock on the journal that the system lets go of when a process dies, however it dies.
+    """A lock on the journal that the operating system releases when a process dies.
 
-    Optuna's own stays behind after kill -9 and holds up everyone for half a minute.
+    Optuna's lock file survives kill -9 and blocks other processes for half a minute.
 
     Args:
-        path: of the journal.
+        path: path of the journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,32 +46,32 @@ class SystemLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self.lock.release()
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal; it would read past a line that is cut at the end, and add to it.
+    """Optuna's journal, with a check for lines that a killed process cut.
 
     Args:
-        path: of the file, made if it is not there.
+        path: path of the file; created if needed.
 
     Raises:
-        InputError: the file is damaged, or something else.
+        InputError: the file is damaged or not a journal.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.lock = path, SystemLock(path)
         super().__init__(str(path), lock_obj=self.lock)
-        with self.lock.lock:  # nobody is in the midst of writing a line
+        with self.lock.lock:  # no process is writing a line
             self._check_lines()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write entries behind a whole last line.
+        """Append entries.
 
         Raises:
-            InputError: a process left it cut.
+            InputError: the last line is cut.
         """
         with self.lock.lock:
             with self.path.open("rb") as file:
@@ -88,14 +88,14 @@ class Journal(JournalFileBackend):
                     raise self._cut()
                 if not _is_entry(line):
                     raise InputError(
-                        f"sweep.storage: {self.path} cannot be opened (line {number} is no entry of an "
-                        f"Optuna journal); {REMEDY}"
+                        f"sweep.storage: {self.path} cannot be opened (line {number} is not an entry of "
+                        f"an Optuna journal); {REMEDY}"
                     )
 
     def _cut(self) -> InputError:
         return InputError(
             f"sweep.storage: {self.path} cannot be opened (its last line is cut); delete that line (sed -i "
-            f"'$d' does), and the search goes on with what stands before it; or {REMEDY}"
+            f"'$d'), and the search continues with the lines before it; or {REMEDY}"
         )
 
 
@@ -109,7 +109,7 @@ def _is_entry(line: bytes) -> bool:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Optuna's log lines and its warnings of what is experimental from the user."""
+    """Suppress Optuna's log lines and experimental warnings."""
     logger = logging.getLogger("optuna")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -122,14 +122,14 @@ def quiet() -> Iterator[None]:
 
 
 def storage_name(storage: str | None, folder: Path) -> str:
-    """Return a storage as any process on this disk can open it.
+    """Return an absolute name of a storage.
 
     Args:
-        storage: path of a journal file, or a URL as SQLAlchemy takes it; None for a journal in `folder`.
-        folder: the sweep's.
+        storage: path of a journal file, or an SQLAlchemy URL; None: a journal in `folder`.
+        folder: folder of the sweep.
 
     Raises:
-        InputError: it cannot be shared.
+        InputError: the storage cannot be shared by processes.
     """
     if storage is None:
         return str(folder.absolute() / "study.journal")
@@ -140,16 +140,16 @@ def storage_name(storage: str | None, folder: Path) -> str:
     path = storage.removeprefix(SQLITE)
     if not storage.startswith(SQLITE) or path in ("", ":memory:"):
         raise InputError(
-            f"sweep.storage: {storage!r} lives in one process only; name a file, as in sqlite:///outputs/study.db"
+            f"sweep.storage: {storage!r} is in memory, so processes cannot share it; name a file, as in sqlite:///outputs/study.db"
         )
     return f"{SQLITE}{Path(path).absolute()}"
 
 
 def open_storage(name: str) -> BaseStorage:
-    """Open what `storage_name` named, made if it is not there.
+    """Open a storage, see `storage_name`; created if needed.
 
     Raises:
-        InputError: it is damaged, or cannot be reached.
+        InputError: the storage is damaged or unreachable.
     """
     try:
         if "://" not in name:
@@ -163,15 +163,15 @@ def open_storage(name: str) -> BaseStorage:
         return RDBStorage(name, engine_kwargs=arguments)
     except InputError:
         raise
-    except Exception as error:  # of the file, the driver, the server or what they hold
+    except Exception as error:  # of the file, the driver or the server
         why = str(error).strip().split("\n")[0]
-        raise InputError(f"sweep.storage: {name} cannot be opened ({why}); name another") from error
+        raise InputError(f"sweep.storage: {name} cannot be opened ({why}); name another storage") from error
 
 
 def open_study(
     storage: BaseStorage, name: str, directions: Sequence[Direction], sampler: BaseSampler | None = None
 ) -> optuna.Study:
-    """Open a study, made if it is not there."""
+    """Open a study; created if needed."""
     return optuna.create_study(
         storage=storage,
         study_name=name,
@@ -187,33 +187,33 @@ def trial_id(storage: BaseStorage, study_name: str, number: int) -> int:
     return storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
-def same_or_refuse(study: optuna.Study, facts: Mapping[str, Any]) -> None:
-    """Remember what a study is about; one that is gone on with must be about the same.
+def check_identity(study: optuna.Study, identity: Mapping[str, Any]) -> None:
+    """Store the settings of a new study; refuse other settings for an existing one.
 
     Args:
-        study: new or not.
-        facts: name of a group -> key -> plain value.
+        study: new or existing study.
+        identity: name of a group -> key -> plain value.
 
     Raises:
-        InputError: names what differs.
+        InputError: names the keys that differ.
     """
-    there = study.user_attrs.get("about")
-    if there is None:
-        study.set_user_attr("about", facts)
+    stored = study.user_attrs.get("about")
+    if stored is None:
+        study.set_user_attr("about", identity)
         return
     differing = [
-        f"{key} ({group}) was {_shown(before.get(key))}, is {_shown(values.get(key))}"
-        for group, values in facts.items()
-        for before in [there.get(group, {})]
+        f"{key} ({group}) was {_text(before.get(key))}, is {_text(values.get(key))}"
+        for group, values in identity.items()
+        for before in [stored.get(group, {})]
         for key in sorted(before.keys() | values.keys())
         if before.get(key) != values.get(key)
     ]
     if differing:
         raise InputError(
-            f"study {study.study_name!r} was made with other settings: {'; '.join(differing[:5])}; "
-            "put them back to go on with it, or give this search another name="
+            f"study {study.study_name!r} has other settings: {'; '.join(differing[:5])}; "
+            "restore them to continue it, or give this search another name="
         )
 
 
-def _shown(value: Any) -> str:
-    return "not there" if value is None else repr(value)
+def _text(value: Any) -> str:
+    return "not set" if value is None else repr(value)

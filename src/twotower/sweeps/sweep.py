@@ -1,4 +1,4 @@
-"""What a choice of conf/sweep must be able to do."""
+"""Base class of sweeps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -13,16 +13,16 @@ from twotower.sweeps.job import Job, SweepContext
 
 
 class Sweep(Component, ABC):
-    """What varies, and how the jobs are chosen; hands them out in the process that schedules them.
+    """Chooses the jobs of a sweep and yields them to the scheduler.
 
-    Building one composes and checks the jobs, before anything is run.
+    The constructor composes and checks the jobs; none runs before.
 
     Args:
-        config: what varies.
-        context: what the command line asks.
+        config: settings of the sweep.
+        context: folder, varied keys and fixed overrides.
 
     Raises:
-        InputError: nothing varies, or a job's settings are wrong.
+        InputError: no key varies, or the settings of a job are wrong.
     """
 
     class Config(Component.Config):
@@ -32,7 +32,7 @@ class Sweep(Component, ABC):
         """Whether one process at a time may work on the sweep's folder."""
 
         may_fail: ClassVar[bool] = False
-        """Whether the sweep is well if some of its jobs are, and others failed."""
+        """Whether the sweep succeeds although some jobs failed."""
 
         vary: dict[str, str] | None = None
         """Key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
@@ -49,7 +49,7 @@ class Sweep(Component, ABC):
             return value
 
         def build(self, context: SweepContext) -> "Sweep":
-            """Build the sweep that a command asks for."""
+            """Build the sweep."""
             return self.make(Sweep, context)
 
     config: Config
@@ -58,38 +58,38 @@ class Sweep(Component, ABC):
         self.config, self.context = config, context
 
     def notes(self) -> list[str]:
-        """Return what to say before the first job."""
+        """Return lines to print before the first job."""
         return []
 
     @abstractmethod
     def done_before(self) -> list[Job]:
-        """Return the jobs that an earlier process ended and that are not run again."""
+        """Return finished jobs of an earlier process, which are skipped."""
 
     @abstractmethod
     def next(self, running: Collection[Job]) -> Job | None:
-        """Return a job to start now, or None: there is none, or it must wait for one that is running."""
+        """Return a job to start now; None without one, or if it must wait for a running job."""
 
     @abstractmethod
     def ended(self, job: Job, result: Result | None) -> None:
-        """Take note of how a job ended; `result` is its `result.json`, None if it died without one."""
+        """Process the end of a job; `result` is its `result.json`, None if it is missing."""
 
     @property
     @abstractmethod
     def num_jobs(self) -> int:
-        """Return how many jobs there are in all, those done before included."""
+        """Number of jobs, finished ones included."""
 
     @property
     def num_trainings(self) -> int | None:
-        """Return how many of the jobs must train towers, if that is known."""
+        """Number of jobs that train towers, None if unknown."""
         return None
 
     def is_over(self) -> bool:
-        """Return whether jobs that still run are to be stopped; asked about once a second."""
+        """Return whether to stop running jobs; called about once a second."""
         return False
 
     def beat(self, running: Collection[Job]) -> None:
-        """Called about once a second while jobs run: say that they are alive to whoever shares the sweep."""
+        """Write a heartbeat; called about once a second while jobs run."""
 
     def summary(self) -> dict[str, Any]:
-        """Return what the sweep found beyond its jobs' own figures, for `sweep.json`."""
+        """Return further entries of `sweep.json`."""
         return {}

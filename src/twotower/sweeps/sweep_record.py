@@ -1,4 +1,4 @@
-"""What a sweep leaves in its own folder: `sweep.json`, its figures in TensorBoard, and seeds summed up."""
+"""The record of a sweep: `sweep.json`, plots in TensorBoard, and means over seeds."""
 
 import dataclasses
 import json
@@ -16,32 +16,29 @@ SWEEP = "sweep.json"
 
 
 def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:
-    """Summarise each configuration of which two seeds at least have ended.
+    """Return mean and interval of each configuration with at least two finished seeds.
 
     Args:
-        outcomes: of a sweep's jobs.
+        outcomes: outcomes of the jobs.
         metrics: keys of `Outcome.figures`.
     """
+    from scipy import stats
+
     groups: dict[str, dict[int, Outcome]] = {}
     for outcome in outcomes:
         if outcome.configuration is not None and outcome.seed is not None:
             groups.setdefault(outcome.configuration, {})[outcome.seed] = outcome
-    found = []
+    summaries = []
     for seeds in groups.values():
         name = without_seed(next(iter(seeds.values())).name)
         for metric in metrics:
             values = [each.figures[metric] for each in seeds.values() if metric in each.figures]
             if len(values) > 1:
-                found.append(_summary(name, metric, values))
-    return found
-
-
-def _summary(name: str, metric: str, values: list[float]) -> SeedSummary:
-    from scipy import stats
-
-    mean, sd = statistics.fmean(values), statistics.stdev(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
-    return SeedSummary(name, metric, mean, sd, (mean - half, mean + half), len(values))
+                mean, sd = statistics.fmean(values), statistics.stdev(values)
+                half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
+                interval = mean - half, mean + half
+                summaries.append(SeedSummary(name, metric, mean, sd, interval, len(values)))
+    return summaries
 
 
 def write_sweep(
@@ -49,16 +46,16 @@ def write_sweep(
     overrides: Sequence[str],
     outcomes: Sequence[Outcome],
     seeds: Sequence[SeedSummary],
-    found: Mapping[str, Any],
+    summary: Mapping[str, Any],
 ) -> None:
-    """Write what was asked and how each job ended, and the sweep's Pareto plots.
+    """Write `sweep.json` and the Pareto plots.
 
     Args:
-        context: with the folder.
-        overrides: what was typed.
-        outcomes: of all jobs.
-        seeds: of configurations with several.
-        found: what the sweep's plan has to say.
+        context: context with the folder.
+        overrides: overrides of the command line.
+        outcomes: outcomes of all jobs.
+        seeds: means over seeds.
+        summary: `Sweep.summary`.
     """
     from twotower.reports.tensorboard_run import draw_sweep
 
@@ -72,7 +69,7 @@ def write_sweep(
         }
         for outcome in sorted(outcomes, key=lambda each: each.name)
     ]
-    whole = {"overrides": list(overrides), "monitor": context.monitor, **found}
-    whole |= {"seeds": [dataclasses.asdict(each) for each in seeds], "jobs": jobs}
-    write_text_atomically(context.folder / SWEEP, json.dumps(whole, indent=2))
+    record = {"overrides": list(overrides), "monitor": context.monitor, **summary}
+    record |= {"seeds": [dataclasses.asdict(each) for each in seeds], "jobs": jobs}
+    write_text_atomically(context.folder / SWEEP, json.dumps(record, indent=2))
     draw_sweep(context.folder, outcomes, context.monitor)

@@ -1,4 +1,4 @@
-"""A search that learns where good trials lie."""
+"""Search with the tree-structured Parzen estimator."""
 
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class Tpe(Search):
-    """The tree-structured Parzen estimator, over all keys together; for one objective or several.
+    """Multivariate tree-structured Parzen estimator, for one objective or several.
 
-    Trials that still run count as bad ones, so that processes keep out of each other's way.
+    Running trials count as bad ones (constant liar), so parallel processes propose different trials.
 
     Reference: Bergstra et al. 2011, "Algorithms for hyper-parameter optimization"; Watanabe 2023,
     "Tree-structured Parzen estimator: understanding its algorithm components".

@@ -1,4 +1,4 @@
-"""The trials of a study: whose they are, in which folder they run, and how they ended."""
+"""The trials of a study: owner process, folder of the run, and end."""
 
 import os
 import socket
@@ -17,33 +17,33 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from twotower.config.errors import InputError
 from twotower.files.lock import held
 from twotower.sweeps.objectives import Direction
-from twotower.sweeps.study import REMEDY, open_storage, open_study, quiet, same_or_refuse, trial_id
+from twotower.sweeps.study import REMEDY, check_identity, open_storage, open_study, quiet, trial_id
 
 LOCK, LOCK_SECONDS = "search", 120.0
-"""The name of the lock, which is held for moments only, and how long to wait for it."""
+"""Name of the lock, and how long to wait for it."""
 
 JOB, OVERRIDES, OWNER, HEARTBEAT = "job", "overrides", "owner", "heartbeat"
 AGAIN, STATUS, ERROR = "again", "status", "error"
-"""What a trial carries beside Optuna's own."""
+"""User attributes of a trial."""
 
 LOST_SECONDS, OBSERVE_SECONDS = 90.0, 25.0
-"""How old an owner's last word raises doubt, and how long to watch for a new one then."""
+"""Age of a heartbeat that raises doubt, and how long to wait for a new one then."""
 
 
 def this_process() -> dict[str, Any]:
-    """Return what tells this process from every other, on any host, and this call from the next."""
+    """Return a unique identity of this process."""
     pid = os.getpid()
-    return {"place": place(), "pid": pid, "started": started(pid), "token": uuid.uuid4().hex}
+    return {"host": host(), "pid": pid, "started": started(pid), "token": uuid.uuid4().hex}
 
 
-def place() -> str:
-    """Return the host, its boot and its name space of processes: where a process id means something."""
-    space = Path("/proc/self/ns/pid")  # of Linux: containers have their own
+def host() -> str:
+    """Return host, boot time and process name space, within which a process id is unique."""
+    space = Path("/proc/self/ns/pid")  # Linux; containers have separate ones
     return f"{socket.gethostname()} {psutil.boot_time():.0f} {space.readlink() if space.is_symlink() else ''}"
 
 
 def started(pid: int) -> float | None:
-    """Return when a process on this host started, or None if it has ended; ids are used again."""
+    """Return the start time of a process on this host, None if it has ended; process ids are reused."""
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
@@ -52,24 +52,24 @@ def started(pid: int) -> float | None:
 
 
 class LivenessCheck:
-    """Tells the dead from the living by their process, or by their heartbeat where that is on another host.
+    """Checks whether owners are alive: by process on this host, by heartbeat on other hosts.
 
-    The clocks of two hosts may differ: an old heartbeat alone proves nothing. One that is old and does not
-    change while it is watched does.
+    The clocks of hosts may differ, so an old heartbeat alone proves nothing. An owner is dead if its old
+    heartbeat does not change for `OBSERVE_SECONDS`.
     """
 
     def __init__(self) -> None:
-        self.here = place()
+        self.here = host()
         self.seen: dict[str, tuple[float, float]] = {}
 
     def is_dead(self, owner: Mapping[str, Any], heartbeat: float) -> bool | None:
-        """Return whether an owner is dead, None while it is not known; ask again then.
+        """Return whether an owner is dead, None while unknown.
 
         Args:
-            owner: of `this_process`, there.
-            heartbeat: seconds since the epoch, by the owner's clock.
+            owner: `this_process` of the owner.
+            heartbeat: Unix seconds by the clock of the owner.
         """
-        if owner["place"] == self.here:
+        if owner["host"] == self.here:
             return bool(started(owner["pid"]) != owner["started"])
         if abs(time.time() - heartbeat) <= LOST_SECONDS:
             return False
@@ -82,15 +82,15 @@ class LivenessCheck:
 
 
 class Trials:
-    """The trials of a study, as one of the processes sees them that work on it.
+    """The trials of a study that several processes share.
 
-    Whoever decides something that another process might decide too does it `alone`. A trial whose owner died
-    is taken over as it is, with its number, parameters, folder and reports, so that no work is counted twice.
+    Decisions that other processes could make too are made while `locked`. A trial of a dead owner is taken
+    over with its number, parameters, folder and reports.
 
     Args:
-        study: shared.
-        storage: of the study.
-        folder: that all processes see; holds the lock.
+        study: shared study.
+        storage: storage of the study.
+        folder: shared folder of the lock.
     """
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, folder: Path) -> None:
@@ -98,25 +98,25 @@ class Trials:
         self.me, self.liveness = this_process(), LivenessCheck()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep the other processes waiting; the system ends it if this process dies.
+    def locked(self) -> Iterator[None]:
+        """Lock the study; the operating system releases the lock if this process dies.
 
         Raises:
-            InputError: another process holds the lock and stands still.
+            InputError: another process does not release the lock.
         """
         with held(self.folder, LOCK, LOCK_SECONDS), quiet():
             yield
 
     def all(self) -> list[FrozenTrial]:
-        """Return every trial, as the storage has them now."""
+        """Return all trials, read from the storage."""
         return self.study.get_trials(deepcopy=False)
 
     def by_job(self) -> dict[str, FrozenTrial]:
-        """Return the folder's name -> its trial; of one that was run again, the latest."""
+        """Return name of the folder -> its latest trial."""
         return {trial.user_attrs[JOB]: trial for trial in self.all() if JOB in trial.user_attrs}
 
-    def are_whole(self) -> bool:
-        """Say whether the trials are numbered in turn, and each carries all that `add` gave it."""
+    def are_complete(self) -> bool:
+        """Return whether trial numbers have no gap and each trial has all attributes of `add`."""
         numbers = sorted(name.partition("_")[0] for name in self.by_job())
         return numbers == sorted(f"{number:04d}" for number in range(len(numbers))) and all(
             {JOB, OVERRIDES, OWNER, HEARTBEAT, AGAIN} <= trial.user_attrs.keys()
@@ -132,8 +132,8 @@ class Trials:
         overrides: Sequence[str],
         again: bool = False,
     ) -> FrozenTrial:
-        """Begin a trial, with its owner from the first moment on; call `alone`."""
-        attributes = {JOB: job, OVERRIDES: list(overrides), AGAIN: again, **self._alive()}
+        """Start a trial of this process; call while `locked`."""
+        attributes = {JOB: job, OVERRIDES: list(overrides), AGAIN: again, **self._ownership()}
         self.study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,
@@ -144,79 +144,79 @@ class Trials:
         )
         return self.by_job()[job]
 
-    def of_the_dead(self, trials: Collection[FrozenTrial]) -> tuple[list[FrozenTrial], bool]:
-        """Return the running trials whose owner is dead, and whether that is unsure of some."""
+    def abandoned(self, trials: Collection[FrozenTrial]) -> tuple[list[FrozenTrial], bool]:
+        """Return running trials with a dead owner, and whether any owner is unknown."""
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        verdicts = [
+        is_dead = [
             self.liveness.is_dead(trial.user_attrs[OWNER], trial.user_attrs[HEARTBEAT]) for trial in running
         ]
-        return [trial for trial, dead in zip(running, verdicts, strict=True) if dead], None in verdicts
+        return [trial for trial, dead in zip(running, is_dead, strict=True) if dead], None in is_dead
 
     def take_over(self, trial: FrozenTrial) -> None:
-        """Make a dead owner's trial this process's; call `alone`, with the trial as it is now."""
-        self.note(trial, **self._alive())
+        """Make this process the owner of a trial; call while `locked`."""
+        self.set_attributes(trial, **self._ownership())
 
     def beat(self, jobs: Collection[str]) -> None:
-        """Say that the owner of these jobs lives."""
+        """Write the heartbeat of these jobs."""
         with quiet():
             for job, trial in self.by_job().items():
                 if job in jobs and self.is_mine(trial):
-                    self.note(trial, heartbeat=time.time())
+                    self.set_attributes(trial, heartbeat=time.time())
 
     def is_mine(self, trial: FrozenTrial) -> bool:
-        """Return whether a trial runs and is this process's still."""
+        """Return whether a trial is running and owned by this process."""
         return trial.state == TrialState.RUNNING and trial.user_attrs[OWNER]["token"] == self.me["token"]
 
     def end(self, trial: FrozenTrial, status: str, values: Sequence[float] | None, error: str | None) -> None:
-        """End a trial as its run did; call `alone`.
+        """End a trial; call while `locked`.
 
         Args:
-            trial: this process's.
-            status: of the run.
-            values: of the objectives, if it has them all.
-            error: what went wrong, if anything.
+            trial: trial of this process.
+            status: status of the run.
+            values: values of the objectives; None if one is missing.
+            error: error message of the run, if any.
         """
-        self.note(trial, status=status, **({ERROR: error} if error else {}))
+        self.set_attributes(trial, status=status, **({ERROR: error} if error else {}))
         failed = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
         self.study.tell(trial.number, values, TrialState.COMPLETE if values else failed)
 
-    def note(self, trial: FrozenTrial, **attributes: Any) -> None:
-        """Let a trial carry something."""
-        place = trial_id(self.storage, self.study.study_name, trial.number)
+    def set_attributes(self, trial: FrozenTrial, **attributes: Any) -> None:
+        """Set user attributes of a trial."""
+        storage_id = trial_id(self.storage, self.study.study_name, trial.number)
         for key, value in attributes.items():
-            self.storage.set_trial_user_attr(place, key, value)
+            self.storage.set_trial_user_attr(storage_id, key, value)
 
-    def _alive(self) -> dict[str, Any]:
+    def _ownership(self) -> dict[str, Any]:
         return {OWNER: self.me, HEARTBEAT: time.time()}
 
 
 def open_trials(
-    storage: str, folder: Path, directions: Sequence[Direction], facts: Mapping[str, Any]
+    storage: str, folder: Path, directions: Sequence[Direction], identity: Mapping[str, Any]
 ) -> Trials:
-    """Open the study of a folder, made if it is not there.
+    """Open the study of a folder; created if needed.
 
     Args:
-        storage: as `storage_name` names it.
-        folder: the sweep's.
-        directions: of the objectives.
-        facts: what the study is about; see `same_or_refuse`.
+        storage: see `storage_name`.
+        folder: folder of the sweep.
+        directions: directions of the objectives.
+        identity: settings of the study; see `check_identity`.
 
     Raises:
-        InputError: it cannot be opened, is damaged, or about something else.
+        InputError: the study cannot be opened, is damaged, or has other settings.
     """
     with held(folder, LOCK, LOCK_SECONDS), quiet():
         opened = open_storage(storage)
         here = folder.absolute()
         study = open_study(opened, "/".join(here.parts[-2:]), directions)
-        there = Path(study.user_attrs.get("folder", here))
-        if there != here and there.is_dir():
+        stored = Path(study.user_attrs.get("folder", here))
+        if stored != here and stored.is_dir():
             raise InputError(
-                f"sweep.storage: the jobs of this study are in {there}, not in {here}; give this search "
+                f"sweep.storage: the jobs of this study are in {stored}, not in {here}; give this search "
                 "another name="
             )
-        same_or_refuse(study, facts)
+        check_identity(study, identity)
         study.set_user_attr("folder", str(here))
         trials = Trials(study, opened, folder)
-        if not trials.are_whole():
-            raise InputError(f"sweep.storage: {storage}: trials in it have lost a part of theirs; {REMEDY}")
+        if not trials.are_complete():
+            raise InputError(f"sweep.storage: {storage}: its trials are incomplete; {REMEDY}")
         return trials

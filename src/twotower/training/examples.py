@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.interactions import Interactions, offsets_of
-from twotower.training.order import places_of
+from twotower.training.order import all_positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def examples_of(interactions: Interactions, strict: bool, labelled: bool) -> Exa
         labelled: shown negatives are examples.
     """
     users, shown = interactions.user_rows(), interactions.impressions
-    end = _first_of_equal_times(interactions, users) if strict else places_of(len(interactions))
+    end = _first_of_equal_times(interactions, users) if strict else all_positions(len(interactions))
     if not labelled or shown is None:
         context = None if interactions.context is None else np.asarray(interactions.context)
         return Examples(
@@ -74,7 +74,7 @@ def _first_of_equal_times(interactions: Interactions, user_of: np.ndarray) -> np
     times = np.asarray(interactions.times)
     begins = np.ones(len(times), dtype=bool)
     begins[1:] = (times[1:] != times[:-1]) | (user_of[1:] != user_of[:-1])
-    places = places_of(len(times))
+    places = all_positions(len(times))
     places[~begins] = 0
     first: np.ndarray = np.maximum.accumulate(places, out=places)
     return first

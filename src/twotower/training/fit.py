@@ -1,17 +1,22 @@
-"""One training with Lightning: best checkpoint, early stopping, and a checkpoint to resume from."""
+"""Fit one phase of a training with Lightning: early stopping, best weights, a checkpoint to resume from."""
 
 import dataclasses
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
+from torch import nn
 
+from twotower.towers.new_items.fit import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import FINAL, LAST, Checkpointing, delete_progress
 from twotower.training.callbacks.curves import Curves
@@ -19,38 +24,38 @@ from twotower.training.callbacks.divergence_guard import DivergenceGuard
 from twotower.training.callbacks.epoch_lines import EpochLines
 from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
-from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
-from twotower.training.compiled import compiled
+from twotower.training.checkpoints import CheckedCheckpoints, read_checkpoint, unusable, write_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
 from twotower.training.train_context import TrainContext
 
 LOG = logging.getLogger("twotower")
-
+FIT, FIT_RANDOM, REFIT = "fit", "fit_random", "refit"
+"""Phases: the first; the first from `initialization=random`, for comparison; the second on train + valid."""
+TRAINED_ON = "trained_on"
+"""Key of `final.ckpt` for the training interactions, which a warm start must not be tested on."""
+NEW_ITEMS = "model.new_items."
+"""Prefix of weights that `fit_new_items` computes from the trained ones."""
 EXPECTED_WARNINGS = (
-    ".*LeafSpec.*",  # Lightning 2.6 asks torch 2.13 a question in words it no longer likes
-    ".*no `val_dataloader`.*",  # a refit validates on nothing
-    ".*smaller than the logging interval.*",  # a short epoch is no mistake
+    ".*LeafSpec.*",  # Lightning 2.6 calls a function that torch 2.13 deprecates
+    ".*no `val_dataloader`.*",  # a refit has no validation
+    ".*smaller than the logging interval.*",  # short epochs are allowed
 )
 
 
-TRAINED_ON = "trained_on"
-"""In `final.ckpt` the log of the training: what goes on from it must not be tested on that."""
-
-
 @dataclass(frozen=True)
-class Fitted:
-    """How a training went.
+class FitResult:
+    """The result of one phase.
 
     Attributes:
-        epochs: trained for when the best (or last) weights were taken.
-        seconds: of training, validation included, in this process.
-        examples: those seen in this process.
-        curves: key -> one value an epoch.
-        epoch_steps: of the optimizer in an epoch; 0 if unknown.
-        chosen: settings that the log or the validation split decided, by key.
-        score: the monitored metric of these weights, more is better; None where nothing was validated.
-        initial_score: that of the initial embeddings, where they may be the best.
+        epochs: number of epochs of the best (or last) weights.
+        seconds: training time, validation included, in this process.
+        examples: number of training examples in this process.
+        curves: key -> one value per epoch.
+        epoch_steps: optimizer steps per epoch; 0 if unknown.
+        chosen: settings that the interactions or the validation split determined, by key.
+        score: the monitored metric of the weights, negated if lower is better; None without validation.
+        initial_score: `score` of the initial embeddings; None if they were not validated.
     """
 
     epochs: int
@@ -64,19 +69,17 @@ class Fitted:
 
     @property
     def improved(self) -> bool:
-        """Whether an epoch was better than the initial embeddings; True where these were not validated."""
+        """Whether an epoch improved on the initial embeddings; True if these were not validated."""
         if self.score is None or self.initial_score is None:
             return True
-        return self.score > float(
-            np.float32(self.initial_score)
-        )  # Lightning holds scores in single precision
+        return self.score > float(np.float32(self.initial_score))  # Lightning stores metrics as float32
 
 
 class Clock(pl.Callback):
-    """How long a training took and how many examples it saw, in this process.
+    """Measures the time and the number of examples of a training in this process.
 
     Args:
-        batches: counts them.
+        batches: the training batches.
     """
 
     def __init__(self, batches: TrainBatches) -> None:
@@ -85,7 +88,7 @@ class Clock(pl.Callback):
         self.seconds, self.examples = 0.0, 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start, once a checkpoint has been loaded."""
+        """Start, after a checkpoint has been loaded."""
         self.began, self.first = time.perf_counter(), self.batches.number
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -95,15 +98,34 @@ class Clock(pl.Callback):
 
 
 class StopAfter(pl.Callback):
-    """End training after a number of epochs, while the learning-rate schedule spans more."""
+    """Ends training after a number of epochs, while the learning-rate schedule spans more.
+
+    Args:
+        epochs: number of epochs.
+    """
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop when the epochs are done."""
+        """Stop after the last epoch."""
         if trainer.current_epoch + 1 >= self.epochs:
             trainer.should_stop = True
+
+
+def run_phase(
+    context: TrainContext,
+    module: RetrievalModule,
+    batches: TrainBatches,
+    name: str,
+    callbacks: list[pl.Callback],
+    epochs: int | None = None,
+) -> FitResult:
+    """Fit a phase, or load its final weights if it ended in an earlier process; see `fit`."""
+    if final_path(context.folder, name).is_file():
+        LOG.info("%s ended in an earlier process; its weights are loaded", name)
+        return load_phase(module, context.folder, name)
+    return fit(context, module, batches, name, callbacks, epochs)
 
 
 def fit(
@@ -113,43 +135,51 @@ def fit(
     name: str,
     callbacks: list[pl.Callback],
     epochs: int | None = None,
-) -> Fitted:
-    """Train until the monitored metric gets no better, or for a given number of epochs.
+) -> FitResult:
+    """Train until the monitored metric stops improving, or for a given number of epochs.
 
-    A checkpoint `last.ckpt` in the phase's folder, if there is one, is gone on from. `final.ckpt` says that
-    the phase has ended, with which weights and how they came about; the other checkpoints are deleted then.
+    Training resumes from `last.ckpt` in the folder of the phase if that file exists. `final.ckpt` marks the
+    end of the phase and holds its weights and its result; the other checkpoints are deleted then.
 
     Args:
         context: settings, folder and callbacks.
-        module: what is trained; validates if it has a validation.
-        batches: of the train log.
-        name: of the phase: its checkpoints go to `checkpoints/<name>/`.
-        callbacks: to add.
-        epochs: stop after this many, 0 for none, without validation.
+        module: the module to train; validates if it has a validation.
+        batches: of the training interactions.
+        name: of the phase; its checkpoints go to `checkpoints/<name>/`.
+        callbacks: additional callbacks.
+        epochs: number of epochs, without validation; None trains until early stopping.
 
     Raises:
         TrialPruned: the epoch callback stopped the training.
     """
-    choice, tracker = context.trainer, context.tracker
+    settings, tracker = context.trainer, context.tracker
     checkpoints = context.folder / "checkpoints" / name
-    mode = None if module.validation is None else module.validation.mode(choice.monitor)
-    keep = Checkpointing(choice, checkpoints, batches, mode)
-    clock, curves = Clock(batches), Curves(choice.monitor, context.epoch_callback)
-    draw = context.progress_callback if choice.progress_bar else None
+    mode = None if module.validation is None else module.validation.mode(settings.monitor)
+    checkpointing = Checkpointing(settings, checkpoints, batches, mode)
+    clock, curves = Clock(batches), Curves(settings.monitor, context.epoch_callback)
+    progress_callback = context.progress_callback if settings.progress_bar else None
     epoch_loss = EpochLoss()
-    arguments, patience = choice.arguments(epochs), choice.patience_epochs(len(batches))
+    arguments, patience = settings.arguments(epochs), settings.patience_epochs(len(batches))
+    prefix = "" if name == FIT else name
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
-        max_epochs=0 if epochs == 0 else choice.max_epochs,
+        max_epochs=0 if epochs == 0 else settings.max_epochs,
         logger=[
-            Scalars(context.folder, _prefix(name), choice.monitor),
-            *(tracker.loggers(_prefix(name)) if tracker else ()),
+            Scalars(context.folder, prefix, settings.monitor),
+            *(tracker.loggers(prefix) if tracker else ()),
         ],
         callbacks=[
-            keep,
-            *([EarlyStopping(choice.monitor, mode=mode, patience=patience)] if mode else []),
+            checkpointing,
+            *([EarlyStopping(settings.monitor, mode=mode, patience=patience)] if mode else []),
             epoch_loss,
-            EpochLines(choice.monitor, epochs or choice.max_epochs, name, epoch_loss, keep, draw),
+            EpochLines(
+                settings.monitor,
+                epochs or settings.max_epochs,
+                name,
+                epoch_loss,
+                checkpointing,
+                progress_callback,
+            ),
             DivergenceGuard(),
             *([HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []),
             *([StopAfter(epochs)] if epochs else []),
@@ -166,37 +196,81 @@ def fit(
         **arguments,
     )
     last = checkpoints / LAST
-    if last.is_file():
-        LOG.info("%s goes on from %s", name, last)
-    towers = (module.model.user_tower, module.model.item_tower) if choice.compile else ()
-    with compiled(*towers):
-        _run(trainer, module, batches, last if last.is_file() else None)
-    keep.load_best(module)
-    steps = trainer.global_step // max(1, trainer.current_epoch)
-    how = keep.epochs, clock.seconds, clock.examples, curves.curves(), steps, module.chosen
-    fitted = Fitted(*how, keep.score, module.untrained)
-    ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
-    ended[TRAINED_ON] = {
-        name: torch.tensor(np.asarray(getattr(batches.interactions, name)))
-        for name in ("offsets", "items", "times")
-    }
-    write_checkpoint(checkpoints / FINAL, ended)
-    delete_progress(checkpoints, choice.keep_optimizer_state)
-    return fitted
-
-
-def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, last: Path | None) -> None:
-    with warnings.catch_warnings():
+    resumes = last.is_file()
+    if resumes:
+        LOG.info("%s resumes from %s", name, last)
+    towers = (module.model.user_tower, module.model.item_tower) if settings.compile else ()
+    with compiled(*towers), warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(
             module,
             train_dataloaders=batches,
             val_dataloaders=module.validation,
-            ckpt_path=None if last is None else str(last),
+            ckpt_path=str(last) if resumes else None,
             weights_only=True,
         )
+    checkpointing.load_best(module)
+    result = FitResult(
+        epochs=checkpointing.epochs,
+        seconds=clock.seconds,
+        examples=clock.examples,
+        curves=curves.curves(),
+        epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
+        chosen=module.chosen,
+        score=checkpointing.score,
+        initial_score=module.initial_score,
+    )
+    final = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(result)}
+    final[TRAINED_ON] = {
+        column: torch.tensor(np.asarray(getattr(batches.interactions, column)))
+        for column in ("offsets", "items", "times")
+    }
+    write_checkpoint(checkpoints / FINAL, final)
+    delete_progress(checkpoints, settings.keep_optimizer_state)
+    return result
 
 
-def _prefix(name: str) -> str:
-    return "" if name == "fit" else name
+@contextmanager
+def compiled(*modules: nn.Module) -> Iterator[None]:
+    """Compile the `forward` of modules; on exit they run uncompiled again. Names of weights do not change."""
+    for module in modules:
+        module.forward = torch.compile(module.forward)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
+
+
+def final_path(folder: Path, phase: str) -> Path:
+    """Return the path of the file that a phase writes when it ends."""
+    return folder / "checkpoints" / phase / FINAL
+
+
+def read_final(folder: Path, phase: str) -> tuple[dict[str, Any], FitResult]:
+    """Read the final checkpoint of a phase and its result.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged or of another kind.
+    """
+    path = final_path(folder, phase)
+    checkpoint = read_checkpoint(path)
+    try:
+        return checkpoint, FitResult(**checkpoint["fitted"])
+    except (KeyError, TypeError) as error:
+        raise unusable(path, "not the final checkpoint of a phase") from error
+
+
+def load_phase(module: RetrievalModule, folder: Path, name: str) -> FitResult:
+    """Load the final weights of a phase into a module and return the result of the phase.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged or of another kind.
+    """
+    checkpoint, result = read_final(folder, name)
+    trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
+    others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
+    module.load_state_dict(trained | others)
+    fit_new_items(module.model)
+    return result

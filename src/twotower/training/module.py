@@ -1,4 +1,4 @@
-"""The LightningModule: it passes batches to the components and logs their values."""
+"""The LightningModule: passes batches to the components and logs their values."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +17,8 @@ from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization
-from twotower.training.large_tables import sparse_parameters
 from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.sparse_tables import sparse_parameters
 from twotower.training.validation import Validation
 
 FUSED_DEVICES = ("cpu", "cuda")
@@ -26,7 +26,7 @@ FUSED_DEVICES = ("cpu", "cuda")
 
 
 class RetrievalModule(pl.LightningModule):
-    """Two towers in training. It does no arithmetic of its own.
+    """Trains two towers; all arithmetic is in the components.
 
     Logs `train/loss`, `train/temperature`, `train/learning_rate` every so many steps, and after each epoch
     `valid/<metric>_at_<k>` and `health/<figure>`.
@@ -34,11 +34,11 @@ class RetrievalModule(pl.LightningModule):
     Args:
         model: the towers.
         negatives: draws the negatives.
-        loss: minimised.
+        loss: the loss to minimise.
         optimizer: choice of optimizer and schedule.
-        validation: ranks the validation users, or None where there is nothing to validate on.
-        epoch_batches: batches of an epoch; the learning-rate schedule spans all epochs.
-        seed: with a batch's number it decides that batch's draws and dropout.
+        validation: ranks the validation users; None without validation.
+        epoch_batches: batches per epoch; the learning-rate schedule spans all epochs.
+        seed: seeds the draws and the dropout of each batch, with its number.
     """
 
     def __init__(
@@ -60,28 +60,28 @@ class RetrievalModule(pl.LightningModule):
         self.validation = validation
         self.epoch_batches = epoch_batches
         self.seed = seed
-        self.start_optimizer: Callable[[Optimizer], None] | None = None
-        """Gives a new optimizer what an earlier training's has gathered."""
-        self.untrained: float | None = None
-        """The monitored metric before training, more is better, where the start may be the best there is."""
+        self.load_optimizer_state: Callable[[Optimizer], None] | None = None
+        """Loads the optimizer state of an earlier run into a new optimizer."""
+        self.initial_score: float | None = None
+        """Validation score of the initial embeddings; None if they carry no information or no validation."""
         self.chosen: dict[str, float | None] = {}
-        """Settings that the log or the validation split decided, by key."""
+        """Settings that the interactions or the validation split determined, by key."""
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
 
-    def begin(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
-        """Set the weights that training starts from, chosen on the validation split where there is one."""
+    def initialise(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
+        """Set the initial weights; the validation split, if any, selects among them."""
         validation, arguments = self.validation, (self.model, monitor, self.temperature)
-        judge = None if validation is None else partial(validation.judge, *arguments)
-        initialization.set(self.model, interactions, judge)
+        validation_score = None if validation is None else partial(validation.score, *arguments)
+        initialization.set(self.model, interactions, validation_score)
         self.chosen |= {f"initialization.{key}": value for key, value in initialization.chosen().items()}
-        self.untrained = judge() if judge is not None and initialization.informed else None
+        self.initial_score = validation_score() if validation_score and initialization.informed else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed everything random from the batch's number: nothing depends on what ran before."""
+        """Seed all random draws from the number of the batch, so that resuming is bit-identical."""
         state = (self.seed * 1_000_003 + batch.number) % 2**63
         if batch.positives.device.type == "cpu":
-            torch.default_generator.manual_seed(state)  # as manual_seed does, which looks for GPUs each time
+            torch.default_generator.manual_seed(state)  # without the search for GPUs in manual_seed
         else:
             torch.manual_seed(state)
         self.draws.manual_seed(state)
@@ -114,7 +114,7 @@ class RetrievalModule(pl.LightningModule):
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _log_step(self, batch_idx: int) -> None:
-        """Log every so many steps, straight to the loggers: `self.log` costs a millisecond in every step."""
+        """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""
         trainer = self.trainer
         accumulated = trainer.accumulate_grad_batches
         steps = (batch_idx + 1) % accumulated == 0 or batch_idx + 1 == trainer.num_training_batches
@@ -130,7 +130,7 @@ class RetrievalModule(pl.LightningModule):
 
     @property
     def temperature(self) -> float:
-        """What the loss divides scores by as it is now; 1 where it does not."""
+        """The current temperature of the loss; 1 if it has none."""
         temperature = self.scorer.temperature
         return 1.0 if temperature is None else float(temperature.value.detach())
 
@@ -155,10 +155,10 @@ class RetrievalModule(pl.LightningModule):
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
         fused = self.device.type in FUSED_DEVICES and not self.trainer.gradient_clip_val
         optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
-        if self.start_optimizer is not None:
-            self.start_optimizer(optimizer)
-        # Not trainer.estimated_stepping_batches: asking for it sets up the data before a checkpoint's loader
-        # state is there to be loaded, and a resumed training then starts its epoch again.
+        if self.load_optimizer_state is not None:
+            self.load_optimizer_state(optimizer)
+        # Not trainer.estimated_stepping_batches: it sets up the data before the loader state of a checkpoint
+        # is loaded, and a resumed training would then repeat its epoch.
         num_epochs = self.trainer.max_epochs or 1
         num_steps = num_epochs * self.epoch_batches // self.trainer.accumulate_grad_batches
         scheduler = self.optimizer_choice.scheduler(optimizer, num_steps)

@@ -1,33 +1,36 @@
-"""In what order an epoch goes through its examples.
+"""The order of the examples in an epoch.
 
-Shapes: n examples of all that may be one.
+Shapes: n interactions, m impressions without a click that are examples too.
 """
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.errors import InputError
+
 BLOCK, BLOCKS_AT_ONCE = 4096, 256
-"""Examples that lie side by side on the disk are read together; so many such blocks are shuffled together."""
+"""Consecutive examples that are read from disk together, and blocks that are shuffled together."""
 
 
 class Order:
-    """Which examples an epoch has, and in what order; depends on (seed, epoch) alone.
+    """The examples of an epoch and their order; depends on (seed, epoch) only.
 
     Args:
-        weights: of all that may be an example; what has 0 is none.
+        weights: [n] or [n + m]; those with weight 0 are no examples.
         num_draws: see `Objective.num_draws`.
         seed: of all orders.
     """
 
     def __init__(self, weights: np.ndarray, num_draws: int | None, seed: int) -> None:
         self.seed = seed
-        self.examples = np.flatnonzero(weights > 0).astype(place_type(len(weights)), copy=False)
+        self.examples = np.flatnonzero(weights > 0).astype(position_type(len(weights)), copy=False)
         self.size = len(self.examples) if num_draws is None else num_draws
         self.cumulative: np.ndarray | None = None
         self.shares: np.ndarray | None = None
-        """Of the examples, of all draws; None where each comes once."""
+        """Probability of each example in a draw; None if each example occurs once per epoch."""
         if num_draws is not None:
             drawn = weights[self.examples].astype(np.float64)
             self.shares = drawn / drawn.sum()
@@ -35,13 +38,13 @@ class Order:
 
     @classmethod
     def like(cls, other: "Order") -> Self:
-        """Return an order of this kind of the examples of another."""
+        """Return an order of this class with the examples of another order."""
         order = cls.__new__(cls)
         vars(order).update(vars(other))
         return order
 
     def epoch(self, number: int) -> "np.ndarray | BlockwiseEpoch":
-        """Return positions among the weights, [size]."""
+        """Return the positions of the examples, [size]."""
         rng = np.random.default_rng([self.seed, number])
         if self.cumulative is None:
             return rng.permutation(self.examples)
@@ -51,22 +54,22 @@ class Order:
 
 
 class BlockOrder(Order):
-    """For a log that is not in memory: blocks in random order, and what is in some of them shuffled together.
+    """An order for interactions on disk: blocks in random order, `BLOCKS_AT_ONCE` of them shuffled together.
 
-    A batch then reads from `BLOCKS_AT_ONCE` places of the log and not from all of it. Where examples are
-    drawn they are drawn from everywhere all the same.
+    A batch then reads from `BLOCKS_AT_ONCE` blocks only. Examples that are drawn with replacement are drawn
+    from all interactions.
     """
 
     def epoch(self, number: int) -> "np.ndarray | BlockwiseEpoch":
-        """Return positions among the weights, [size], made as they are asked for."""
+        """Return the positions of the examples, [size], computed on access."""
         return super().epoch(number) if self.cumulative is not None else BlockwiseEpoch(self, number)
 
 
 class BlockwiseEpoch:
-    """The positions of one epoch, made window by window.
+    """The positions of one epoch, computed window by window.
 
     Args:
-        order: says which examples there are.
+        order: has the examples.
         number: of the epoch.
     """
 
@@ -75,30 +78,91 @@ class BlockwiseEpoch:
         self.blocks = np.random.default_rng([order.seed, number]).permutation(-(-order.size // BLOCK))
         sizes = np.minimum(BLOCK, order.size - self.blocks * BLOCK)
         self.ends = np.add.reduceat(sizes, np.arange(0, len(sizes), BLOCKS_AT_ONCE)).cumsum()
-        self._kept: tuple[int, np.ndarray] | None = None
+        self._cached: tuple[int, np.ndarray] | None = None
 
-    def __getitem__(self, places: slice) -> np.ndarray:
-        """Return the positions at some places, [stop - start]."""
-        start, stop = places.start, min(places.stop, self.order.size)
+    def __getitem__(self, window: slice) -> np.ndarray:
+        """Return a slice of the epoch, [stop - start]."""
+        start, stop = window.start, min(window.stop, self.order.size)
         first, last = np.searchsorted(self.ends, [start, stop - 1], side="right")
-        found = np.concatenate([self._window(number) for number in range(first, last + 1)])
+        positions = np.concatenate([self._window(number) for number in range(first, last + 1)])
         begin = self.ends[first - 1] if first else 0
-        return found[start - begin : stop - begin]
+        return positions[start - begin : stop - begin]
 
     def _window(self, number: int) -> np.ndarray:
-        if self._kept is None or self._kept[0] != number:
+        if self._cached is None or self._cached[0] != number:
             blocks = self.blocks[number * BLOCKS_AT_ONCE : (number + 1) * BLOCKS_AT_ONCE]
             parts = [self.order.examples[block * BLOCK : (block + 1) * BLOCK] for block in blocks]
             rng = np.random.default_rng([self.order.seed, self.number, number])
-            self._kept = number, rng.permutation(np.concatenate(parts))
-        return self._kept[1]
+            self._cached = number, rng.permutation(np.concatenate(parts))
+        return self._cached[1]
 
 
-def place_type(number: int) -> type[np.int32] | type[np.int64]:
-    """Return the smallest type that positions among so many have."""
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The new examples of a warm start, and the share of the old ones that each epoch repeats.
+
+    Attributes:
+        is_new: [n] bool, of the interactions.
+        share: of the old examples, drawn for each epoch.
+        is_new_impression: [m] bool, of the impressions without a click.
+        no_new_message: message of the error if no example is new.
+    """
+
+    is_new: np.ndarray
+    share: float
+    is_new_impression: np.ndarray
+    no_new_message: str = "data: it has no new interactions"
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Expected number of occurrences of each example in an epoch, relative to a first training, [n]."""
+        return np.where(self.is_new, 1.0, self.share)
+
+    def order(self, weights: np.ndarray, num_draws: int | None, seed: int) -> Order:
+        """Return the order of examples [n], or [n + m] with the impressions; see `Order`.
+
+        Raises:
+            InputError: no example is new.
+        """
+        is_new = np.concatenate([self.is_new, self.is_new_impression])[: len(weights)]
+        if not (is_new & (weights > 0)).any():
+            raise InputError(self.no_new_message)
+        if num_draws is None:
+            return ReplayOrder(weights, is_new, self.share, seed)
+        # A new example is drawn as often per epoch as without replay, an old one `share` times as often.
+        scaled = weights * np.where(is_new, 1.0, self.share)
+        return Order(scaled, max(1, round(num_draws * scaled.sum() / weights.sum())), seed)
+
+
+class ReplayOrder(Order):
+    """Every new example once per epoch, and a share of the old ones, drawn without replacement.
+
+    Args:
+        weights: see `Order`.
+        is_new: [n + m] bool.
+        share: see `Replay`.
+        seed: see `Order`.
+    """
+
+    def __init__(self, weights: np.ndarray, is_new: np.ndarray, share: float, seed: int) -> None:
+        super().__init__(weights, None, seed)
+        new = is_new[self.examples]
+        self.new, self.old = self.examples[new], self.examples[~new]
+        self.num_replayed = round(share * len(self.old))
+        self.size = len(self.new) + self.num_replayed
+
+    def epoch(self, number: int) -> np.ndarray:
+        """Return the positions of the examples, [size]."""
+        rng = np.random.default_rng([self.seed, number])
+        replayed = rng.choice(self.old, self.num_replayed, replace=False)
+        return rng.permutation(np.concatenate([self.new, replayed]))
+
+
+def position_type(number: int) -> type[np.int32] | type[np.int64]:
+    """Return the smallest integer type for positions below `number`."""
     return np.int32 if number < 2**31 else np.int64
 
 
-def places_of(number: int) -> NDArray[Any]:
-    """Return 0, ..., number - 1, int32 or int64."""
-    return np.arange(number, dtype=place_type(number))
+def all_positions(number: int) -> NDArray[Any]:
+    """Return 0, ..., number - 1 as int32 or int64."""
+    return np.arange(number, dtype=position_type(number))

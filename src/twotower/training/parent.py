@@ -18,8 +18,8 @@ from twotower.data.vocabulary import Ids, Vocabulary
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.checkpointing import FINAL, LAST
 from twotower.training.checkpoints import read_checkpoint
-from twotower.training.fit import TRAINED_ON
-from twotower.training.phase_files import REFIT, first_phase
+from twotower.training.fit import REFIT, TRAINED_ON
+from twotower.training.train_towers import better_first_phase
 
 REMEDY = "train it again (twotower train rerun={}), or start from another run"
 LOSS = ("loss.", "scorer.")
@@ -61,7 +61,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
     checkpoints = folder / "checkpoints"
     # Not from the settings: a warm start has only the last phase.
     phase = next(
-        (name for name in (REFIT, first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
+        (name for name in (REFIT, better_first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
     )
     if phase is None:
         raise InputError(f"{folder}: its checkpoints were deleted; {REMEDY.format(folder)}")
@@ -81,19 +81,19 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
     )
 
 
-def rows_before(now: Vocabulary, before: Vocabulary) -> np.ndarray:
+def earlier_rows(now: Vocabulary, earlier: Vocabulary) -> np.ndarray:
     """Return the row of each current id in the parent, int64 [n]; 0 = new."""
     ids: Ids = now.values
-    return before.rows(ids).astype(np.int64)
+    return earlier.rows(ids).astype(np.int64)
 
 
-def events_before(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
+def earlier_event_rows(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
     """Return the row of each current event type in the parent, int64 [E]; 0 = new."""
     rows = {name: row for row, name in enumerate(parent.events, start=1)}
     return np.array([rows.get(name, 0) for name in dataset.events], dtype=np.int64)
 
 
-def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
+def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
     """Return whether each interaction is new to the parent, bool [n].
 
     Raises:
@@ -129,7 +129,7 @@ def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: In
     return is_new
 
 
-def refuse_leak(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
+def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
     """Refuse a test or validation window with targets on which the parent was trained.
 
     Args:

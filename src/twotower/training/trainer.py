@@ -1,8 +1,13 @@
-"""What YAML may say of the Lightning Trainer, and how long to train."""
+"""Settings of the Lightning Trainer, early stopping and checkpoints."""
 
 import inspect
 import math
+import os
+import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
@@ -15,9 +20,9 @@ from twotower.evaluation.user_values import k_of, name_of
 
 
 class Extra(TypedDict, total=False):
-    """What else may be said to the Lightning Trainer; its other arguments are ours, or have no use.
+    """Further arguments of the Lightning Trainer. All others are set here, or have no use.
 
-    None that cuts an epoch short: batches go by their number, so an epoch is whole, resumed or not.
+    Arguments that shorten an epoch are excluded: resuming requires whole epochs.
     """
 
     accumulate_grad_batches: PositiveInt
@@ -31,48 +36,47 @@ class Extra(TypedDict, total=False):
     profiler: Literal["simple", "advanced", "pytorch"]
 
 
-# Names that are not there are told in `problems`, which knows what they may have been meant to be.
+# `problems` reports unknown names, with a suggestion.
 Extra.__pydantic_config__ = {"extra": "allow", "strict": True}  # type: ignore[attr-defined]
 
 
 class TrainerChoice(Component):
-    """Arguments of the Lightning Trainer, stopping and checkpoints; all is in its settings."""
+    """Arguments of the Lightning Trainer, early stopping and checkpoints; see `Config`."""
 
     class Config(Component.Config):
-        """How long to train, and on what."""
+        """Settings of the training loop."""
 
         max_epochs: PositiveInt = 20
-        """The most epochs; the learning-rate schedule spans them."""
+        """Maximum number of epochs; the learning-rate schedule spans them."""
         patience: PositiveInt = 3
-        """Epochs without a better `monitor` before training stops."""
+        """Training stops after this many epochs without a better `monitor`."""
         patience_steps: Count = 0
-        """Patience is as many epochs at least as hold this many steps: epochs of a small log have few."""
+        """Minimum patience in optimizer steps, for small data sets with few steps per epoch."""
         monitor: str = "valid/recall_at_20"
-        """The metric that chooses the best checkpoint; its class says which way is better."""
+        """Metric that selects the best checkpoint; its class defines `higher_is_better`."""
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
-        """`bf16-mixed` runs on a CPU too, `16-mixed` on a GPU only; `auto` is `bf16-mixed` where products of
-        bfloat16 are quick and else `32-true`: a processor without them takes several times as long."""
+        """`bf16-mixed` also runs on CPUs, `16-mixed` on GPUs only. `auto` is `bf16-mixed` if the machine
+        multiplies bfloat16 fast, else `32-true`."""
         gradient_clip_val: NonNegativeFloat | None = None
-        """Clip the gradient's norm; null or 0 for not."""
+        """Maximum norm of the gradient; null or 0 disables clipping."""
         compile: bool = False
-        """Train the towers through `torch.compile`. Seldom worth it: of a step of 1,024 or 4,096 examples, 20
-        items of history, MLP 64-128-64, it takes 0.98 to 1.03 of the time and from 3 (built before) to 120
-        seconds more (a busy machine)."""
+        """Compile the towers with `torch.compile`. Rarely worth it: a step takes 0.98 to 1.03 times as long,
+        and compilation 3 to 120 seconds."""
         accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu"
-        """As Lightning names them."""
+        """Accelerator, by its name in Lightning."""
         refit: bool = True
-        """After choosing the number of epochs on the validation split, train again from the start on train +
-        valid for that many; the result says so."""
+        """After selecting the number of epochs on the validation split, train a new model on train + valid
+        for as many epochs."""
         checkpoint_every_steps: PositiveInt = 200
-        """How often the checkpoint to resume from is written; one that takes over a second waits until it is
-        at most a twentieth of the time."""
+        """Steps between two checkpoints to resume from. Checkpoints that take over a second are written less
+        often, so that they take at most 5 % of the time."""
         keep_optimizer_state: bool = False
-        """Keep the last checkpoint, with the state of the optimizer, after the training has ended, so that
-        `warm_start=` starts from it. Otherwise the checkpoints of a run that has ended hold weights only."""
+        """Keep the last checkpoint with the optimizer state after training, for `warm_start=`. Without it a
+        finished run has checkpoints with weights only."""
         log_every_steps: PositiveInt = 20
-        """How often scalars are written."""
+        """Steps between two values of a curve."""
         progress_bar: bool = True
-        """Draw how an epoch goes, on a terminal."""
+        """Show the progress of an epoch on a terminal."""
         extra: Extra | None = None
         """Further arguments of `pytorch_lightning.Trainer`, see `Extra`."""
 
@@ -80,11 +84,12 @@ class TrainerChoice(Component):
             """Return arguments of `pytorch_lightning.Trainer`.
 
             Args:
-                epochs: to train, whatever the least of them is; None: until patience ends.
+                epochs: number of epochs, overrides `min_epochs`; None trains until early stopping.
             """
             least = ("min_epochs", "min_steps") if epochs else ()
+            precision = fastest_precision(self.accelerator) if self.precision == "auto" else self.precision
             return {
-                "precision": quickest(self.accelerator) if self.precision == "auto" else self.precision,
+                "precision": precision,
                 "gradient_clip_val": self.gradient_clip_val or None,
                 "accelerator": self.accelerator,
                 "devices": 1,  # training on several comes with the negatives gathered across them
@@ -93,7 +98,7 @@ class TrainerChoice(Component):
             }
 
         def patience_epochs(self, epoch_batches: int) -> int:
-            """Return the epochs without a better `monitor` before training stops."""
+            """Return the patience in epochs."""
             steps = max(1, epoch_batches // (self.extra or {}).get("accumulate_grad_batches", 1))
             return max(self.patience, math.ceil(self.patience_steps / steps))
 
@@ -103,17 +108,20 @@ class TrainerChoice(Component):
             logged: Mapping[str, bool | None] | None = None,
             sparse: Sequence[str] = (),
         ) -> Iterator[tuple[str, str]]:
-            """Refuse a metric that cannot choose, and what the Trainer or this machine cannot do."""
+            """Yield unknown arguments, an unusable monitor, and what the machine does not support."""
             yield from _extra_problems(self.extra or {})
             yield from _accelerator_problems(self.accelerator)
-            if self.compile:
-                yield from _compile_problems()
+            if self.compile and (missing := missing_for_compile()):
+                yield (
+                    "compile",
+                    f"torch.compile needs {missing}; install it, or set trainer.compile=false",
+                )
             if self.precision == "16-mixed" and self.accelerator == "cpu":
                 yield "precision", "16-mixed needs a GPU; on a CPU use auto, bf16-mixed or 32-true"
             if self.gradient_clip_val and sparse:
                 yield (
                     "gradient_clip_val",
-                    f"torch cannot clip sparse gradients, which {sparse[0]} gives",
+                    f"torch cannot clip sparse gradients, which {sparse[0]}=true produces",
                 )
             if logged is not None:
                 yield from _monitor_problems(self.monitor, logged)
@@ -123,14 +131,14 @@ class TrainerChoice(Component):
                     yield (
                         "monitor",
                         (
-                            f"{self.monitor!r} needs labels, and the data tells of nothing shown in vain;"
+                            f"{self.monitor!r} needs labels, and the data has no impressions without a click;"
                             f" {nearest(self.monitor, others)}"
                         ),
                     )
 
 
-def quickest(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
-    """Return the precision in which what trains here is quick; see `TrainerChoice.Config.precision`."""
+def fastest_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
+    """Return the fastest precision on this machine; see `TrainerChoice.Config.precision`."""
     import torch
 
     from twotower.evaluation.half_search import is_quick
@@ -141,14 +149,14 @@ def quickest(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
 
 
 def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:
-    choosing = [key for key, higher in logged.items() if higher is not None]
+    selecting = [key for key, higher in logged.items() if higher is not None]
     if monitor not in logged:
-        yield "monitor", f"{monitor!r} is not logged; {nearest(monitor, choosing)}"
+        yield "monitor", f"{monitor!r} is not logged; {nearest(monitor, selecting)}"
     elif logged[monitor] is None:
         name = name_of(monitor)
         text = (
             f"{name} does not say whether higher or lower is better (its class has "
-            f"higher_is_better = None), so it chooses no epoch; {nearest(monitor, choosing)}"
+            f"higher_is_better = None), so it cannot select an epoch; {nearest(monitor, selecting)}"
         )
         yield "monitor", text
 
@@ -160,7 +168,7 @@ def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
     from pytorch_lightning import Trainer
 
     own = inspect.signature(Trainer).parameters
-    ours, none = "is set by this framework, or has no use in it", "the Trainer has no such argument"
+    ours, none = "is set by twotower, or has no use in it", "the Trainer has no such argument"
     return [
         (
             f"extra.{key}",
@@ -170,14 +178,13 @@ def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
     ]
 
 
-def _compile_problems() -> Iterator[tuple[str, str]]:
-    from twotower.training.compiled import missing_for_compile
-
-    if what := missing_for_compile():
-        yield (
-            "compile",
-            f"torch.compile needs {what}, which is not there; install it, or set trainer.compile=false",
-        )
+def missing_for_compile() -> str | None:
+    """Return what `torch.compile` needs and this machine lacks; None if nothing is missing."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        return f"a C++ compiler ({compiler}; CXX names another)"
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return None if header.is_file() else f"Python's headers ({header})"
 
 
 def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:
@@ -185,8 +192,8 @@ def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:
         return []
     import torch
 
-    there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
-    there |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if there.get(accelerator, True):
+    available = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
+    available |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if available.get(accelerator, True):
         return []
-    return [("accelerator", f"there is no {accelerator} here; use cpu or auto")]
+    return [("accelerator", f"this machine has no {accelerator}; use cpu or auto")]

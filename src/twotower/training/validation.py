@@ -27,12 +27,12 @@ Mode = Literal["max", "min"]
 
 
 class Validation:
-    """Exact top-k of the whole catalogue for every validation user, in chunks.
+    """Ranks the whole catalogue exactly for every validation user, in chunks.
 
     Args:
         holdout: the validation split.
-        evaluator: which metrics at which k.
-        train: the train log; gives popularity.
+        evaluator: has the metrics and their k.
+        train: the training interactions; their counts are the popularity.
         num_items: N.
     """
 
@@ -51,25 +51,25 @@ class Validation:
         return -(-len(self.holdout.users) // CHUNK)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield the positions of the holdout's users, chunk by chunk."""
+        """Yield the positions of the users in the holdout, chunk by chunk."""
         yield from torch.arange(len(self.holdout.users)).split(CHUNK)
 
     def mode(self, monitor: str) -> Mode:
-        """Return which values of a metric are its best, e.g. of `valid/recall_at_20`.
+        """Return "max" if higher values of a metric, e.g. `valid/recall_at_20`, are better, else "min".
 
         Raises:
-            InputError: it is one of labels, and the validation split has none that it is defined for.
+            InputError: the metric needs labels, which the validation split lacks.
         """
         labels = [metric for metric in self.evaluator.label_metrics if f"valid/{metric.name}" == monitor]
         if labels and not label_values(labels, unscored(self.holdout)):
             raise InputError(
-                f"trainer.monitor: {monitor!r} is not defined for the validation split, which lacks what was "
-                "wanted or what was shown in vain; use another split, or monitor valid/recall_at_20"
+                f"trainer.monitor: {monitor!r} is not defined for the validation split, which lacks positive "
+                "or negative labels; use another split, or trainer.monitor=valid/recall_at_20"
             )
         return "max" if self.evaluator.config.higher_is_better()[name_of(monitor)] else "min"
 
-    def judge(self, model: TwoTower, monitor: str, temperature: float) -> float:
-        """Return a metric of towers that are not being trained yet, so signed that more is better."""
+    def score(self, model: TwoTower, monitor: str, temperature: float) -> float:
+        """Return a metric of towers before training, negated if lower is better."""
         sign, training = 1.0 if self.mode(monitor) == "max" else -1.0, model.training
         with torch.no_grad():
             self.start(model.eval(), temperature)
@@ -81,10 +81,10 @@ class Validation:
     def start(self, model: TwoTower, temperature: float = 1.0) -> None:
         """Embed the catalogue, and score the examples with labels; see `scored_labels`.
 
-        New items are embedded as the bundle embeds them, so a curve and a final figure mean the same.
+        New items are embedded as in the bundle, so that curves and final metrics are comparable.
         """
         with full_precision(model):
-            if (self.popularity[1:] == 0).any():  # else no item is new
+            if (self.popularity[1:] == 0).any():  # some item is new
                 fit_new_items(model)
             self._items, self._users, self._top = encode_catalogue(model), [], []
             self._search = ExactSearch(self._items)
@@ -111,19 +111,19 @@ class Validation:
         users = torch.cat(self._users)
         if not (self._items.isfinite().all() and users.isfinite().all()):
             raise Diverged(
-                "optimizer.learning_rate: the training has diverged, embeddings are not finite; lower it, or "
+                "optimizer.learning_rate: the training diverged, its embeddings are not finite; lower it, or "
                 "set trainer.gradient_clip_val"
             )
         top = np.concatenate(self._top)
         means = self.evaluator.means(top, self.holdout, self.popularity, self._scored)
         holdout = self.holdout
-        owners = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
-        figures = health(users, self._items, top, (owners, np.asarray(holdout.target_items)))
+        target_users = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
+        figures = health(users, self._items, top, (target_users, np.asarray(holdout.target_items)))
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()
         }
 
 
 def full_precision(model: TwoTower) -> torch.autocast:
-    """Leave the trainer's autocast: a validation ranks as the final evaluation does."""
+    """Disable the autocast of the trainer, so that validation ranks in float32 like the final evaluation."""
     return torch.autocast(model.trained_items.device.type, enabled=False)

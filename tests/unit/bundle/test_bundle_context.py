@@ -11,7 +11,7 @@ from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_ROLES, MANIFEST
 from twotower.bundle.manifest import render, sha256_of_file
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.towers.user_batch import UserBatch
@@ -30,7 +30,7 @@ def arguments(log, contexts):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model, _ = tiny_bundle.write(folder / "bundle", told=True)
-    exported_beside(folder)
+    ensure_exported(folder)
     return folder, model
 
 

@@ -15,7 +15,7 @@ from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
 from twotower.bundle.manifest import render
-from twotower.bundle.onnx_export import _difference, check_parity, exported_beside, is_exported
+from twotower.bundle.onnx_export import _difference, check_parity, ensure_exported, is_exported
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.towers.user_batch import UserBatch
@@ -40,7 +40,7 @@ def runs(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             if items == "table":
                 patch.setattr(onnx_files, "LARGEST_FILE", 0)
-            assert exported_beside(folders[items]) == folders[items] / "exported"
+            assert ensure_exported(folders[items]) == folders[items] / "exported"
     return folders
 
 
@@ -172,7 +172,7 @@ def test_towers_that_differ_are_not_written(run, monkeypatch, no_second_export, 
     shutil.rmtree(run / "exported")
     monkeypatch.setattr("twotower.bundle.onnx_export.ExportedTowers", type("Wrong", (Off,), {"by": by}))
     refused(
-        lambda: exported_beside(run),
+        lambda: ensure_exported(run),
         "differ from the trained ones",
         "1e-05 is allowed",
         "nothing was written",
@@ -202,22 +202,22 @@ def test_differences_of_large_numbers_are_told_in_their_units(expected, found, d
 def test_a_run_a_bundle_and_an_export_lead_to_one_export_made_once(run, monkeypatch):
     monkeypatch.setattr("twotower.bundle.onnx_export._export", lambda *_: pytest.fail("exported again"))
     for folder in (run, run / "bundle", run / "exported"):
-        assert exported_beside(folder) == run / "exported"
+        assert ensure_exported(folder) == run / "exported"
     assert is_exported(run)
-    refused(lambda: exported_beside(run / "none"), "no such folder")
+    refused(lambda: ensure_exported(run / "none"), "no such folder")
 
 
 def test_a_bundle_anywhere_is_exported_under_its_name(run, no_second_export):
     no_second_export(run)
     (run / "bundle").rename(run / "spring")
-    assert exported_beside(run / "spring") == run / "spring-exported"
+    assert ensure_exported(run / "spring") == run / "spring-exported"
     assert read_bundle(run / "spring-exported").manifest.export["largest_difference"] <= 1e-5
 
 
 def test_an_export_of_another_bundle_is_not_taken(run):
     manifest = json.loads((run / "bundle" / MANIFEST).read_text())
     (run / "bundle" / MANIFEST).write_text(render(manifest | {"request_time": NOW + 1}))
-    refused(lambda: exported_beside(run), "not an export of", "move it away")
+    refused(lambda: ensure_exported(run), "not an export of", "move it away")
 
 
 def test_who_is_second_finds_the_export_of_the_first(run, monkeypatch, no_second_export):
@@ -230,7 +230,7 @@ def test_who_is_second_finds_the_export_of_the_first(run, monkeypatch, no_second
         return {}
 
     monkeypatch.setattr("twotower.bundle.onnx_export.check_parity", meanwhile)
-    assert exported_beside(run) == run / "exported"
+    assert ensure_exported(run) == run / "exported"
     assert "largest_difference" in read_bundle(run / "exported").manifest.export
     assert sorted(path.name for path in run.iterdir()) == ["bundle", "exported"]
 
@@ -238,14 +238,14 @@ def test_who_is_second_finds_the_export_of_the_first(run, monkeypatch, no_second
 def test_a_damaged_bundle_is_not_exported(run):
     shutil.rmtree(run / "exported")
     flip(run / "bundle" / layout.ITEM_EMBEDDINGS, 900)
-    refused(lambda: exported_beside(run), layout.ITEM_EMBEDDINGS, "damaged")
+    refused(lambda: ensure_exported(run), layout.ITEM_EMBEDDINGS, "damaged")
     assert [path.name for path in run.iterdir()] == ["bundle"]
 
 
 def test_absent_libraries_are_named(run, monkeypatch):
     shutil.rmtree(run / "exported")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
-    refused(lambda: exported_beside(run), "needs onnxscript;", "pip install 'twotower[export]'")
+    refused(lambda: ensure_exported(run), "needs onnxscript;", "pip install 'twotower[export]'")
 
 
 def flip(path, position):

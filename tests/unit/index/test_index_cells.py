@@ -51,7 +51,7 @@ def test_few_cells_have_the_best_where_lengths_tell_items_apart(index: IVF) -> N
     vectors = vectors.astype(np.float32)
     built(index, vectors)
     every = index.build_args["nlist"]
-    truth = GroundTruth.of(vectors, np.arange(1, 4001), queries, 100)
+    truth = GroundTruth.search(vectors, np.arange(1, 4001), queries, 100)
     index.set_search_args({"nprobe": every})
     most = truth.recall(index.search(queries, 100).rows)
     index.set_search_args({"nprobe": every // 4})

@@ -27,7 +27,7 @@ def test_exact_search_needs_a_positive_k() -> None:
 
 
 def test_tied_rows_count_whichever_of_them_are_found() -> None:
-    truth = GroundTruth.of(VECTORS, ROWS, QUERIES, 2)
+    truth = GroundTruth.search(VECTORS, ROWS, QUERIES, 2)
     # Query 1 has three items of score 1 for two places, query 2 the items 30 and 20.
     assert truth.recall(np.array([[10, 30], [30, 20]])) == 1.0
     assert truth.recall(np.array([[40, 30], [20, 30]])) == 1.0
@@ -36,22 +36,22 @@ def test_tied_rows_count_whichever_of_them_are_found() -> None:
 
 
 def test_a_row_found_twice_counts_once() -> None:
-    assert GroundTruth.of(VECTORS, ROWS, QUERIES, 2).recall(np.array([[10, 10], [30, 30]])) == 0.5
+    assert GroundTruth.search(VECTORS, ROWS, QUERIES, 2).recall(np.array([[10, 10], [30, 30]])) == 0.5
 
 
 def test_a_row_of_no_item_does_not_count() -> None:
-    assert GroundTruth.of(VECTORS, ROWS, QUERIES, 2).recall(np.array([[99, 5], [30, 20]])) == 0.5
+    assert GroundTruth.search(VECTORS, ROWS, QUERIES, 2).recall(np.array([[99, 5], [30, 20]])) == 0.5
 
 
 def test_nearly_tied_counts_only_within_float32_noise() -> None:
     vectors = np.array([[1.0, 0], [1.0 - 2**-23, 0], [1.0 - 1e-4, 0]], dtype=np.float32)
-    truth = GroundTruth.of(vectors, np.array([1, 2, 3]), np.array([[1, 0]], dtype=np.float32), 1)
+    truth = GroundTruth.search(vectors, np.array([1, 2, 3]), np.array([[1, 0]], dtype=np.float32), 1)
     assert truth.recall(np.array([[2]])) == 1.0
     assert truth.recall(np.array([[3]])) == 0.0
 
 
 def test_k_above_the_catalogue_is_lowered() -> None:
-    truth = GroundTruth.of(VECTORS, ROWS, QUERIES, 100)
+    truth = GroundTruth.search(VECTORS, ROWS, QUERIES, 100)
     assert truth.k == 4
     assert truth.recall(np.tile(ROWS, (2, 1))) == 1.0
 
@@ -69,7 +69,7 @@ def test_exact_results_have_full_recall(count: int, dim: int, k: int, seed: int)
     vectors = random.integers(-2, 3, (count, dim)).astype(np.float32)
     queries = random.integers(-2, 3, (6, dim)).astype(np.float32)
     rows = random.permutation(100)[:count]
-    truth = GroundTruth.of(vectors, rows, queries, k)
+    truth = GroundTruth.search(vectors, rows, queries, k)
     by_numpy = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, : truth.k]
     assert truth.recall(rows[by_numpy]) == 1.0
     assert truth.recall(truth.exact.rows) == 1.0

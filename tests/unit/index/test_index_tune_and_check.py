@@ -18,7 +18,7 @@ ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
 QUERIES = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
 
-TRUTH = GroundTruth.of(VECTORS, ROWS, QUERIES, 20)
+TRUTH = GroundTruth.search(VECTORS, ROWS, QUERIES, 20)
 
 
 def built(**arguments: Any) -> IVFFlat:

@@ -159,14 +159,14 @@ def test_the_map_holds_every_item_as_they_are_now_on_the_same_axes(browser):
     shown = browser.map()
     assert len(shown["points"]) == shown["num_items"] == tiny_bundle.NUM_ITEMS
     first, second = shown["points"][:2]
-    assert browser.places([first["item_id"]])[0] == pytest.approx(first["place"], abs=1e-4)
+    assert browser.map_positions([first["item_id"]])[0] == pytest.approx(first["place"], abs=1e-4)
     browser.retriever.put_item("new", {"title": "RED CUP", "price": 1.0, "tags": ["home"]})
     browser.retriever.remove_item(first["item_id"])
     shown = browser.map()
     assert len(shown["points"]) == shown["num_items"] == browser.retriever.num_items == tiny_bundle.NUM_ITEMS
     assert shown["points"][0] == second
     assert shown["points"][-1]["label"] == "RED CUP"
-    assert browser.places(["new"])[0] == pytest.approx(shown["points"][-1]["place"], abs=1e-4)
+    assert browser.map_positions(["new"])[0] == pytest.approx(shown["points"][-1]["place"], abs=1e-4)
 
 
 def test_a_map_of_many_is_the_same_sample_and_the_newest(browser, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.config.errors import InputError
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved
@@ -24,7 +24,7 @@ DESK = {"device": "desk", "hour": 20.0}
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model, vectors = tiny_bundle.write(folder / "bundle", told=True, history_items="tower")
-    exported_beside(folder)
+    ensure_exported(folder)
     return folder, model, vectors
 
 

@@ -418,7 +418,7 @@ def test_readers_see_one_version_while_bundles_and_items_change(root, opened):
 def test_a_bundle_with_a_rejected_index_is_served_only_if_that_is_allowed(root, monkeypatch):
     exported = []
     monkeypatch.setattr(
-        "twotower.serving.http.bundle_finder.exported_beside",
+        "twotower.serving.http.bundle_finder.ensure_exported",
         lambda folder, _: exported.append(folder.name) or folder,
     )
     tiny_bundle.write(root / "rejected", history_items="tower", report=tiny_bundle.BAD)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
 import tiny_bundle
 
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.bundle.read import Bundle
 from twotower.serving.live.changes import EventAdded, UserPut
 from twotower.serving.live.live_service import LiveService
@@ -43,7 +43,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Li
     tiny_bundle.write(run / "bundle", history_items="tower", profiles=True)
     with asyncio.Runner() as runner:
         found, clients = [], AsyncExitStack()
-        for folder in (run / "bundle", exported_beside(run)):
+        for folder in (run / "bundle", ensure_exported(run)):
             live = LiveService(run, folder, None)
             live.write([UserPut(user, features) for user, features in PUT.items()])
             live.write([EventAdded(*LATE)])

@@ -12,9 +12,9 @@ from twotower.serving.http.server import (
     MOST_FILES,
     OTHER_FILES,
     connection_limits,
+    find_paths,
     most_connections,
-    places,
-    tell,
+    print_start,
 )
 from twotower.serving.http.service_config import ServiceConfig
 
@@ -54,7 +54,7 @@ def test_the_limit_on_files_is_raised_and_leaves_some_for_others(files: tuple[in
 def test_bundles_and_live_changes_have_their_places(
     bundle: str, told: tuple[str | None, str | None], root: str, store: str | None
 ) -> None:
-    assert places(Path(bundle), *told) == (Path(root), None if store is None else Path(store))
+    assert find_paths(Path(bundle), *told) == (Path(root), None if store is None else Path(store))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_start_says_up_to_when_users_are_known_and_what_is_not_known(
     console: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = ServiceConfig(bundle="run", console=console)  # type: ignore[arg-type]
-    tell(config, FakeLive(), has_keys=False)  # type: ignore[arg-type]
+    print_start(config, FakeLive(), has_keys=False)  # type: ignore[arg-type]
     printed = capsys.readouterr()
     assert printed.err.startswith("warning: the bundle does not know 222 interactions of the log")
     assert "twotower train rebuild_bundle=/srv/bundles/run-1 makes a bundle of all data" in printed.err

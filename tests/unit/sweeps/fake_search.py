@@ -11,7 +11,7 @@ from typing import Any
 from twotower.commands.overrides import axis_of
 from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, SweepContext
-from twotower.sweeps.pruning import watch
+from twotower.sweeps.pruning import make_pruning_callback
 from twotower.sweeps.sweep import Sweep
 from twotower.sweeps.tpe import Tpe
 
@@ -81,7 +81,7 @@ def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> N
         begun += 1
         note(folder, "began", job)
         assert job.trial is not None
-        is_hopeless = watch(job.trial)
+        is_hopeless = make_pruning_callback(job.trial)
         status = "ok"
         for epoch in range(3):
             plan.beat([job])

@@ -18,9 +18,9 @@ from twotower.runs.result import Result, Status, write_result
 from twotower.runs.result_parts import Training
 from twotower.sweeps import first_look
 from twotower.sweeps.first_look import FirstLook, share_for
-from twotower.sweeps.first_look_summary import summary_of
+from twotower.sweeps.first_look_summary import summarize
 from twotower.sweeps.job import Job
-from twotower.sweeps.pruning import watch
+from twotower.sweeps.pruning import make_pruning_callback
 from twotower.sweeps.schedule import run_jobs
 
 RECIPES = {"default": "", "wide": "embedding_dim=128", "flat": "loss=bpr x=1", "same": "embedding_dim=128"}
@@ -40,7 +40,7 @@ def look_of(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int = 20_000, 
             raise Mistakes("", [Problem("history.power", "unknown key; none are valid here")])
         return settings_of([text for text in overrides if "=" in text])
 
-    monkeypatch.setattr(first_look, "dataset_of", lambda settings: data_of(asked, 10_000_000))
+    monkeypatch.setattr(first_look, "build_job_dataset", lambda settings: data_of(asked, 10_000_000))
     made = FirstLook.Config(recipes=RECIPES | config.pop("recipes", {}), **config)
     found = made.build(request_of(folder, {}, compose))
     assert isinstance(found, FirstLook)
@@ -84,7 +84,7 @@ def test_recipes_go_on_the_sample_and_the_best_on_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = look_of(tmp_path, monkeypatch, num_whole=2, recipes={"odd": "bad=1"})
-    assert look.left_out == {"same": "comes to the same as wide", "odd": "data: there are no times"}
+    assert look.left_out == {"same": "equals wide", "odd": "data: there are no times"}
     assert look.notes()[0] == "first look: 3 recipes on 0.1 of 9 users, then the best on all; 20 minutes"
     assert look.num_jobs == 5
     first = look.next([])
@@ -129,7 +129,7 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
 ) -> None:
     look = look_of(tmp_path, monkeypatch)
     sampled(look, default=result_of(0.1), wide=result_of(0.3), flat=result_of(0.0, "failed"))
-    found = summary_of(look)
+    found = summarize(look)
     assert [row["recipe"] for row in found["recipes"]] == ["wide", "default", "flat"]
     assert [row["sample"] for row in found["recipes"]] == [0.3, 0.1, 0.0]
     assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
@@ -150,18 +150,18 @@ def test_what_an_experiment_set_for_another_choice_is_taken_out(
 
 
 def test_a_key_with_several_values_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="varies no key, so not embedding_dim"):
+    with pytest.raises(InputError, match="cannot vary embedding_dim"):
         FirstLook.Config(recipes=RECIPES).build(request_of(tmp_path, {"embedding_dim": "16,32"}))
 
 
 def test_no_recipe_keeps_its_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"sweep.recipes.odd: name is about where runs are kept"):
+    with pytest.raises(InputError, match=r"sweep.recipes.odd: name sets where runs are stored"):
         look_of(tmp_path, monkeypatch, recipes={"odd": "name=x"})
 
 
 def test_a_job_whose_seconds_are_over_ends_in_its_midst() -> None:
-    assert watch({"seconds": -1.0})(0, None)
-    assert not watch({"seconds": 1e6})(3, 0.5)
+    assert make_pruning_callback({"seconds": -1.0})(0, None)
+    assert not make_pruning_callback({"seconds": 1e6})(3, 0.5)
 
 
 class Endless(Launcher):

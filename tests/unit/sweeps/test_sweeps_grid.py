@@ -77,7 +77,7 @@ def test_the_last_key_varies_fastest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["name=../elsewhere", "embedding_dim=8 output_root=/elsewhere", "++name=/x"])
 def test_no_case_keeps_its_run_elsewhere(tmp_path: Path, case: str) -> None:
-    with pytest.raises(InputError, match="is about where runs are kept, and no case may set it"):
+    with pytest.raises(InputError, match="sets where runs are stored, so no case may set it"):
         plan_of(tmp_path, cases=[case])
     assert list(tmp_path.iterdir()) == []
 
@@ -133,7 +133,7 @@ def test_nothing_varies(tmp_path: Path) -> None:
 
 
 def test_an_interval_has_no_list_of_values(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^rate: an interval has no end of values; .* sweep=tpe"):
+    with pytest.raises(InputError, match=r"^rate: a grid takes no interval; .* sweep=tpe"):
         plan_of(tmp_path, embedding_dim="16,32", rate="interval(0.1, 0.2)")
 
 
@@ -248,7 +248,7 @@ def test_a_folder_with_another_configuration_is_no_job_of_this_sweep(tmp_path: P
 
     with pytest.raises(InputError) as refused:
         plan_of(tmp_path, compose=others, embedding_dim="16,32")
-    assert "dim16 holds a run with another configuration (seed, trainer.max_epochs)" in str(refused.value)
+    assert "dim16 has a run with other settings (seed, trainer.max_epochs)" in str(refused.value)
 
     def only_shown_otherwise(overrides: Sequence[str]) -> dict[str, Any]:
         return settings_of(overrides) | {"console": "jsonl", "output_root": "elsewhere", "reuse": False}
@@ -287,4 +287,4 @@ def test_a_key_of_the_sweep_s_that_a_choice_lacks_is_told_once_with_what_takes_i
         Grid.Config().build(request)
     (line,) = str(told.value).splitlines()[1:]
     assert line.strip().startswith("item_bias.half_life_days: unknown key")
-    assert line.endswith("~sweep.vary.item_bias.half_life_days takes it out")
+    assert line.endswith("~sweep.vary.item_bias.half_life_days removes it")

@@ -13,8 +13,8 @@ import pytest
 from optuna.distributions import IntDistribution
 
 from twotower.config.errors import InputError
-from twotower.sweeps.study import open_storage, open_study, quiet, same_or_refuse, storage_name
-from twotower.sweeps.trials import HEARTBEAT, LOST_SECONDS, Trials, place, started
+from twotower.sweeps.study import check_identity, open_storage, open_study, quiet, storage_name
+from twotower.sweeps.trials import HEARTBEAT, LOST_SECONDS, Trials, host, started
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 OLD = LOST_SECONDS + 10
@@ -39,20 +39,20 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def add(trials: Trials, job: str, owner: dict[str, Any] | None = None, age: float = 0.0) -> None:
     """A trial that runs, of this process's or another's, who last gave word so many seconds ago."""
-    with trials.alone():
+    with trials.locked():
         trial = trials.add(job, {"x": 1}, {"x": IntDistribution(0, 9)}, ["x=1"])
         if owner is not None:
-            trials.note(trial, owner=owner)
-        trials.note(trial, heartbeat=time.time() - age)
+            trials.set_attributes(trial, owner=owner)
+        trials.set_attributes(trial, heartbeat=time.time() - age)
 
 
 def of_process(pid: int, **changes: str) -> dict[str, Any]:
-    return {"place": place(), "pid": pid, "started": started(pid), "token": f"t{pid}", **changes}
+    return {"host": host(), "pid": pid, "started": started(pid), "token": f"t{pid}", **changes}
 
 
 def dead(trials: Trials) -> tuple[list[str], bool]:
-    with trials.alone():
-        found, unsure = trials.of_the_dead(trials.all())
+    with trials.locked():
+        found, unsure = trials.abandoned(trials.all())
         return [trial.user_attrs["job"] for trial in found], unsure
 
 
@@ -92,7 +92,7 @@ def test_a_process_that_has_the_number_of_a_dead_one_owns_nothing(
 
 
 def test_of_another_host_only_the_heartbeat_is_known(trials: Trials, child: subprocess.Popen[bytes]) -> None:
-    there = of_process(child.pid, place="elsewhere")
+    there = of_process(child.pid, host="elsewhere")
     add(trials, "fresh", there, age=LOST_SECONDS - 30)
     assert dead(trials) == ([], False)
     add(trials, "silent", there | {"token": "silent"}, age=OLD)
@@ -102,14 +102,14 @@ def test_of_another_host_only_the_heartbeat_is_known(trials: Trials, child: subp
 
 
 def test_one_that_is_unsure_hides_no_dead_one(trials: Trials, child: subprocess.Popen[bytes]) -> None:
-    add(trials, "silent", of_process(child.pid, place="elsewhere"), age=OLD)
+    add(trials, "silent", of_process(child.pid, host="elsewhere"), age=OLD)
     add(trials, "dead", of_process(child.pid, started="an earlier time"))
     assert dead(trials) == (["dead"], True)
 
 
 def test_what_has_ended_is_nobody_s_to_take(trials: Trials) -> None:
     add(trials, "done", of_process(os.getpid(), started="an earlier time"))
-    with trials.alone():
+    with trials.locked():
         trials.end(trials.by_job()["done"], "ok", [1.0], None)
     assert dead(trials) == ([], False)
 
@@ -118,7 +118,7 @@ def test_who_takes_over_is_the_owner_and_the_trial_is_the_same(trials: Trials, t
     add(trials, "old", of_process(os.getpid(), started="an earlier time", token="before"), age=OLD)
     before = trials.by_job()["old"]
     assert not trials.is_mine(before)
-    with trials.alone():
+    with trials.locked():
         trials.take_over(before)
     after = trials.by_job()["old"]
     assert trials.is_mine(after)
@@ -144,10 +144,8 @@ def test_a_storage_is_named_so_that_any_process_finds_it(
 
 def test_what_a_study_is_about_is_remembered_once(trials: Trials) -> None:
     facts = {"vary": {"x": "1,2"}, "objectives": {"valid/recall_at_20": "maximize"}}
-    same_or_refuse(trials.study, facts)
-    same_or_refuse(trials.study, facts)
-    with pytest.raises(
-        InputError, match=r"x \(vary\) was '1,2', is not there; y \(vary\) was not there, is '3'"
-    ):
-        same_or_refuse(trials.study, facts | {"vary": {"y": "3"}})
+    check_identity(trials.study, facts)
+    check_identity(trials.study, facts)
+    with pytest.raises(InputError, match=r"x \(vary\) was '1,2', is not set; y \(vary\) was not set, is '3'"):
+        check_identity(trials.study, facts | {"vary": {"y": "3"}})
     assert trials.study.user_attrs["about"] == facts

@@ -49,12 +49,12 @@ def test_here_only_the_process_counts() -> None:
 
 
 def test_elsewhere_a_fresh_heartbeat_is_life(clock: Clock) -> None:
-    there = this_process() | {"place": "another host"}
+    there = this_process() | {"host": "another host"}
     assert LivenessCheck().is_dead(there, clock.now - LOST_SECONDS + 1) is False
 
 
 def test_elsewhere_an_old_heartbeat_must_stand_still_too(clock: Clock) -> None:
-    liveness, there = LivenessCheck(), this_process() | {"place": "another host"}
+    liveness, there = LivenessCheck(), this_process() | {"host": "another host"}
     heartbeat = clock.now - LOST_SECONDS - 1
     assert liveness.is_dead(there, heartbeat) is None
     clock.now += OBSERVE_SECONDS - 1
@@ -65,7 +65,7 @@ def test_elsewhere_an_old_heartbeat_must_stand_still_too(clock: Clock) -> None:
 
 @pytest.mark.parametrize("skew", [-3600.0, 3600.0])
 def test_a_clock_that_is_wrong_is_no_death(clock: Clock, skew: float) -> None:
-    liveness, there = LivenessCheck(), this_process() | {"place": "another host"}
+    liveness, there = LivenessCheck(), this_process() | {"host": "another host"}
     assert liveness.is_dead(there, clock.now + skew) is None
     for _ in range(20):
         clock.now += 10

@@ -33,7 +33,7 @@ def found(plan: Search) -> dict[str, Any]:
 def abandon(plan: Search, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the owner of a job one that is gone."""
     trial = plan.trials.by_job()[job.name]
-    plan.trials.note(trial, owner=trial.user_attrs["owner"] | {"started": "another time"})
+    plan.trials.set_attributes(trial, owner=trial.user_attrs["owner"] | {"started": "another time"})
 
 
 def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Path) -> None:
@@ -85,10 +85,8 @@ def test_no_search_makes_a_figure_worse(tmp_path: Path) -> None:
     wrong = {MONITOR: "minimize", "index/latency_ms_p50": "maximize", "index/recall_at_100": "maximize"}
     with pytest.raises(InputError, match="2 mistakes") as error:
         plan_of(Tpe.Config(objectives=wrong), tmp_path)  # type: ignore[arg-type]
-    assert f"sweep.objectives.{MONITOR}: {MONITOR} is better the higher it is; maximize it" in str(
-        error.value
-    )
-    assert "index/latency_ms_p50 is better the lower it is; minimize it" in str(error.value)
+    assert f"sweep.objectives.{MONITOR}: {MONITOR} is better if higher; maximize it" in str(error.value)
+    assert "index/latency_ms_p50 is better if lower; minimize it" in str(error.value)
 
 
 def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
@@ -146,7 +144,7 @@ def test_a_trial_of_a_living_process_is_not_taken(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert (first.name[:5], second.name[:5]) == ("0000_", "0001_")
-    one.trials.note(one.trials.by_job()[first.name], heartbeat=0.0)
+    one.trials.set_attributes(one.trials.by_job()[first.name], heartbeat=0.0)
     assert other.next([]) is None
     one.ended(first, result_of(first))
     other.ended(second, result_of(second))
@@ -174,9 +172,9 @@ def test_a_process_on_another_host_is_given_time(tmp_path: Path, monkeypatch: py
     job = one.next([])
     assert job is not None
     trial = one.trials.by_job()[job.name]
-    one.trials.note(trial, owner=trial.user_attrs["owner"] | {"place": "elsewhere"})
+    one.trials.set_attributes(trial, owner=trial.user_attrs["owner"] | {"host": "elsewhere"})
     assert other.next([]) is None
-    one.trials.note(trial, heartbeat=0.0)
+    one.trials.set_attributes(trial, heartbeat=0.0)
     assert other.next([]) == job
 
 
@@ -263,16 +261,20 @@ def test_the_pareto_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("search", "changes", "words"),
     [
-        (Tpe.Config(), {"vary": {}}, "nothing varies"),
+        (Tpe.Config(), {"vary": {}}, "no key varies"),
         (
             Tpe.Config(pruner="median", objectives={MONITOR: "maximize", "index/bytes_per_item": "minimize"}),
             {},
             "several",
         ),
         (Tpe.Config(pruner="median", objectives={MONITOR: "minimize"}), {}, "set sweep.pruner=none"),
-        (Tpe.Config(objectives={"test/recall_at_20": "maximize"}), {}, "the test split is read once"),
-        (Tpe.Config(storage="sqlite://"), {}, "lives in one process only"),
-        (Tpe.Config(storage="sqlite:///:memory:"), {}, "lives in one process only"),
+        (
+            Tpe.Config(objectives={"test/recall_at_20": "maximize"}),
+            {},
+            "a search must not use the test split",
+        ),
+        (Tpe.Config(storage="sqlite://"), {}, "is in memory"),
+        (Tpe.Config(storage="sqlite:///:memory:"), {}, "is in memory"),
         (Tpe.Config(storage="nosuch://host/db"), {}, "cannot be opened"),
     ],
 )
@@ -309,7 +311,7 @@ def test_all_bad_corners_are_told_at_once(tmp_path: Path) -> None:
             {"vary": VARY | {DIM: "16,32"}},
             r"embedding_dim \(vary\) was '16,32,64,128', is '16,32'",
         ),
-        (Tpe.Config(), {"vary": VARY | {"loss": "a,b"}}, r"loss \(vary\) was not there, is 'a,b'"),
+        (Tpe.Config(), {"vary": VARY | {"loss": "a,b"}}, r"loss \(vary\) was not set, is 'a,b'"),
         (
             Tpe.Config(),
             {"compose": lambda texts: settings_of(texts, 5)},

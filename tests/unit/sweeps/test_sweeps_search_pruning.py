@@ -5,7 +5,7 @@ from fake_search import request_of, result_of
 
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job
-from twotower.sweeps.pruning import PrunerName, watch
+from twotower.sweeps.pruning import PrunerName, make_pruning_callback
 from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.sweep import Sweep
 
@@ -13,7 +13,7 @@ from twotower.sweeps.sweep import Sweep
 def train(plan: Sweep, job: Job, values: list[float], begin: int = 0) -> int:
     """Report values as a training does, end the job; return the epochs trained."""
     assert job.trial is not None
-    is_hopeless = watch(job.trial)
+    is_hopeless = make_pruning_callback(job.trial)
     for epoch, value in enumerate(values[begin:], start=begin):
         if is_hopeless(epoch, value):
             plan.ended(job, Result(status="pruned"))
@@ -75,7 +75,7 @@ def test_an_epoch_may_be_told_twice(tmp_path: Path) -> None:
     train(plan, next_of(plan), [0.2, 0.3, 0.4])
     job = next_of(plan)
     assert job.trial is not None
-    before = watch(job.trial)
+    before = make_pruning_callback(job.trial)
     assert [before(epoch, 0.35) for epoch in range(2)] == [False, False]
     assert train(plan, job, [0.35, 0.35, 0.35], begin=1) == 3  # resumed within the second epoch
     assert plan.summary()["search"]["states"] == {"complete": 3}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.runs.result import Result
-from twotower.sweeps.objectives import Objectives, objective_problems, values_of
+from twotower.sweeps.objectives import Objectives, objective_problems, objective_values
 from twotower.sweeps.space import Axis, Space
 
 RATE = Axis("optimizer.learning_rate", low=1e-4, high=1e-2, is_log=True)
@@ -64,14 +64,14 @@ def test_a_space_without_intervals_of_fractions_has_an_end() -> None:
     ("axis", "words"),
     [
         (Axis("x", low=1.0, high=0.5), "x: the interval from 1.0 to 0.5 is empty"),
-        (Axis("x", low=0.0, high=0.5, is_log=True), "x: a logarithmic scale has no 0.0"),
+        (Axis("x", low=0.0, high=0.5, is_log=True), "x: a logarithmic scale cannot contain 0.0"),
         (Axis("x", low=0.0), "x: expected values or an interval with two ends"),
         (Axis("x", low=0.0, high=math.inf), "x: expected values or an interval with two ends"),
-        (Axis("seed", ("1", "2")), "seed: a search would only find the luckiest seed"),
+        (Axis("seed", ("1", "2")), "seed: a search over seeds finds a lucky seed"),
     ],
 )
 def test_what_is_no_space_is_refused(axis: Axis, words: str) -> None:
-    with pytest.raises(InputError, match="what this search varies") as error:
+    with pytest.raises(InputError, match="the keys of this search") as error:
         Space([axis, DIM])
     assert words in str(error.value)
 
@@ -93,16 +93,16 @@ def test_objectives_are_read_from_a_result() -> None:
         metrics={"valid/recall_at_20": 0.25, "test/recall_at_20": 0.5},
         index={"latency_ms_p50": 2},
     )
-    assert values_of(objectives, result) == [0.25, 2.0]
-    assert values_of(objectives, result.update(index={})) is None
-    assert values_of(objectives, result.update(metrics={"valid/recall_at_20": math.nan})) is None
-    assert values_of(objectives, Result(status="failed")) is None
+    assert objective_values(objectives, result) == [0.25, 2.0]
+    assert objective_values(objectives, result.update(index={})) is None
+    assert objective_values(objectives, result.update(metrics={"valid/recall_at_20": math.nan})) is None
+    assert objective_values(objectives, Result(status="failed")) is None
 
 
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("test/recall_at_20", "the test split is read once, at the end"),
+        ("test/recall_at_20", "a search must not use the test split"),
         ("test/recall_at_20", "use valid/recall_at_20"),
         ("valid/recall_at_30", "did you mean 'valid/recall_at_20'?"),
         ("index/latency_ms_p5", "did you mean 'index/latency_ms_p50'?"),
@@ -123,4 +123,4 @@ def test_an_objective_of_labels_needs_data_with_labels() -> None:
     (problem,) = objective_problems({"valid/auc": "minimize"}, settings)
     assert "higher" in problem.message
     (problem,) = objective_problems({"valid/auc": "maximize"}, settings | {"data": data})
-    assert "valid/auc needs labels" in problem.message
+    assert "valid/auc needs impressions without a click" in problem.message

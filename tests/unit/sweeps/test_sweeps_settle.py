@@ -17,7 +17,7 @@ from twotower.launchers.launcher import JobError
 from twotower.runs.result import FORMAT_VERSION, Result, write_result
 from twotower.runs.sections import training_identity
 from twotower.sweeps.job import Job
-from twotower.sweeps.schedule import settle, stale
+from twotower.sweeps.schedule import find_outdated, settle
 
 
 def died() -> "Future[int]":
@@ -91,23 +91,23 @@ def done(tmp_path: Path) -> Job:
 
 
 def test_jobs_done_on_the_same_data_by_the_same_code_are_kept(done: Job) -> None:
-    assert stale([done]) == []
+    assert find_outdated([done]) == []
 
 
 def test_a_sweep_over_data_that_has_changed_is_refused(done: Job, tmp_path: Path) -> None:
-    assert stale([done]) == []
+    assert find_outdated([done]) == []
     with (tmp_path / "log.csv").open("a") as file:
         file.write("\nu3,i1,2024-01-05")
-    with pytest.raises(InputError, match="is not what seed=3 was run on; give this sweep another name="):
-        stale([done])
+    with pytest.raises(InputError, match="data or split is not that of seed=3; give"):
+        find_outdated([done])
 
 
 def test_jobs_done_by_other_code_are_named(done: Job) -> None:
     path = done.folder / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"training_fingerprint": "another"}))
-    assert stale([done]) == ["seed=3"]
+    assert find_outdated([done]) == ["seed=3"]
 
 
 def test_a_job_that_failed_before_it_knew_its_data_is_no_obstacle(done: Job) -> None:
     write_result(done.folder, Result(status="failed"))
-    assert stale([done]) == []
+    assert find_outdated([done]) == []

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from twotower.data.interactions import Interactions
 from twotower.training.objectives.next_basket import NextBasket
-from twotower.training.order import Order
-from twotower.training.replay import Replay
+from twotower.training.order import Order, Replay
 
 DAY = 86_400
 EVENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 8)), max_size=9, unique_by=lambda e: e[1]).map(

@@ -9,13 +9,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "towers"))
 from test_towers_context import two_tower
 
 from twotower.towers.user_batch import UserBatch
-from twotower.training.carry import carry_towers
+from twotower.training.transfer_weights import transfer_towers
 
 
 def test_embeddings_of_events_are_carried_by_word() -> None:
     before = two_tower(events=True)  # of buy, view
     after = two_tower(num_events=3, events=True)  # of buy, cart, view
-    origins = carry_towers(after, before, torch.tensor([1, 2, 3]), torch.tensor([1, 0, 2]), None)
+    origins = transfer_towers(after, before, torch.tensor([1, 2, 3]), torch.tensor([1, 0, 2]), None)
     learned, carried = before.event_table.weight, after.event_table.weight
     assert torch.equal(carried[[0, 1, 3]], learned)
     assert (carried[2] == 0).all()  # as an item without an event, so that nothing jumps

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from twotower.training.carry import optimizer_start
 from twotower.training.optimizers.adagrad import Adagrad
 from twotower.training.optimizers.adamw import AdamW
 from twotower.training.optimizers.rowwise_adagrad import RowwiseAdagrad
+from twotower.training.transfer_weights import optimizer_state_loader
 
 CHOICES = [AdamW.Config(), Adagrad.Config(), RowwiseAdagrad.Config()]
 ORIGINS = torch.tensor([0, 2, -1, 1])
@@ -35,7 +35,7 @@ def test_known_rows_keep_what_was_gathered_and_new_ones_begin(choice: Any, spars
     step(before, gathered, [0, 1, 1])
     module = module_of(4, sparse)
     optimizer = choice.build().optimizer(module.parameters(), [module[0].weight] if sparse else [])
-    optimizer_start(module, {"0.weight": ORIGINS}, gathered.state_dict())(optimizer)
+    optimizer_state_loader(module, {"0.weight": ORIGINS}, gathered.state_dict())(optimizer)
     was, now = (each.state[of[0].weight] for each, of in ((gathered, before), (optimizer, module)))
     for name, values in was.items():
         if isinstance(values, torch.Tensor) and values.ndim:

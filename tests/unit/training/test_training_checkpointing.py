@@ -73,7 +73,7 @@ def test_at_the_end_of_an_epoch_too_a_checkpoint_that_takes_long_waits(
 
 
 @pytest.mark.parametrize(
-    ("mode", "untrained", "epochs", "kept"),
+    ("mode", "initial_score", "epochs", "kept"),
     [
         ("max", 0.3, [0.2, 0.25], (0.3, 0, "start")),
         ("max", 0.3, [0.2, 0.31], (0.31, 2, "epoch 2")),
@@ -85,11 +85,11 @@ def test_at_the_end_of_an_epoch_too_a_checkpoint_that_takes_long_waits(
     ],
 )
 def test_a_start_that_no_epoch_betters_is_kept(
-    mode: Any, untrained: float | None, epochs: list[float], kept: tuple[float, int, str], tmp_path: Path
+    mode: Any, initial_score: float | None, epochs: list[float], kept: tuple[float, int, str], tmp_path: Path
 ) -> None:
     monitor = TrainerChoice.Config().monitor
     keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode)
-    module = Mock(spec=RetrievalModule, untrained=untrained)
+    module = Mock(spec=RetrievalModule, initial_score=initial_score)
     trainer = Mock(should_stop=False, global_step=0)
     for epoch, name in enumerate(["start", *(f"epoch {number}" for number in (1, 2))]):
         module.state_dict = lambda name=name: {"weights": name}
@@ -107,7 +107,7 @@ def test_a_start_that_no_epoch_betters_is_kept(
 
 def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> None:
     keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), "max")
-    keep.on_train_start(Mock(should_stop=False, global_step=9), Mock(spec=RetrievalModule, untrained=0.3))
+    keep.on_train_start(Mock(should_stop=False, global_step=9), Mock(spec=RetrievalModule, initial_score=0.3))
     assert keep.best is None
 
 

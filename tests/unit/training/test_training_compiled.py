@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from twotower.training import compiled as module
-from twotower.training.compiled import compiled, missing_for_compile
-from twotower.training.trainer import TrainerChoice
+from twotower.training import trainer
+from twotower.training.fit import compiled
+from twotower.training.trainer import TrainerChoice, missing_for_compile
 
 
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,8 +19,8 @@ def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_without_python_s_headers_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.shutil, "which", lambda name: name)
-    monkeypatch.setattr(module.sysconfig, "get_paths", lambda: {"include": "/nowhere"})
+    monkeypatch.setattr(trainer.shutil, "which", lambda name: name)
+    monkeypatch.setattr(trainer.sysconfig, "get_paths", lambda: {"include": "/nowhere"})
     assert missing_for_compile() == "Python's headers (/nowhere/Python.h)"
 
 

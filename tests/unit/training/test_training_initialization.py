@@ -17,7 +17,13 @@ from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.initialization.initialization import item_tables
 from twotower.training.initialization.random import Random
-from twotower.training.initialization.svd import Svd, own_score, peak, search_levels, truncated_svd
+from twotower.training.initialization.svd import (
+    Svd,
+    best_score_scale,
+    mean_own_score,
+    search_score_scales,
+    truncated_svd,
+)
 
 
 def log_of(items: Sequence[Sequence[int]]) -> Interactions:
@@ -54,10 +60,10 @@ def log() -> Interactions:
     return log_of([rng.choice(np.arange(1, ITEMS + 1), size, replace=False) for size in sizes])
 
 
-def level_of(towers: TwoTower) -> float:
+def scale_of(towers: TwoTower) -> float:
     """Return what users' own items score in the mean by the first table of item embeddings."""
     (table, places), *_ = item_tables(towers)
-    return own_score(interaction_matrix(log(), np.arange(61), ITEMS), table[places].detach().numpy())
+    return mean_own_score(interaction_matrix(log(), np.arange(61), ITEMS), table[places].detach().numpy())
 
 
 def test_own_items_are_scored_by_the_rest() -> None:
@@ -65,40 +71,46 @@ def test_own_items_are_scored_by_the_rest() -> None:
     embeddings = np.array([[1, 0], [2, 0], [0, 3]], dtype=np.float32)
     # The first user's by each other: 2 / sqrt(2) twice; the second's: 2, 2 and 0, over sqrt(3).
     expected = (2 * 2 / np.sqrt(2) + 2 * 2 / np.sqrt(3)) / 5
-    assert own_score(taken, embeddings) == pytest.approx(expected)
+    assert mean_own_score(taken, embeddings) == pytest.approx(expected)
 
 
 def test_nobody_with_a_rest_scores_nothing() -> None:
-    assert own_score(scipy.sparse.csr_array(np.eye(3, dtype=np.float32)), np.ones((3, 2), np.float32)) == 0
+    assert (
+        mean_own_score(scipy.sparse.csr_array(np.eye(3, dtype=np.float32)), np.ones((3, 2), np.float32)) == 0
+    )
 
 
 @pytest.mark.parametrize("count_power", [0.0, 0.5])
 def test_own_items_score_one_in_the_mean(count_power: float) -> None:
     found = Svd.Config(count_power=count_power).build().embeddings(log(), ITEMS, 8)
-    assert own_score(interaction_matrix(log(), np.arange(61), ITEMS), found) == pytest.approx(1, rel=1e-4)
+    assert mean_own_score(interaction_matrix(log(), np.arange(61), ITEMS), found) == pytest.approx(
+        1, rel=1e-4
+    )
 
 
-def test_the_peak_lies_between_levels() -> None:
-    assert peak([0.5, 1, 2, 4], [1, 3, 3, 1]) == pytest.approx(2**0.5)  # as far from 1 as from 2
-    assert peak([0.5, 1, 2, 4], [0, 3, 2, 1]) == pytest.approx(2**0.25)  # 3 - 2 (x - 1/4)^2 + 1/8, x = log2
-    assert peak([0.5, 1, 2, 4], [4, 3, 2, 1]) == 0.5
-    assert peak([0.5, 1, 2, 4], [1, 2, 3, 4]) == 4
-    assert peak([0.5, 1, 2, 4], [2, 2, 2, 2]) == 1
+def test_the_best_scale_may_lie_between_two() -> None:
+    assert best_score_scale([0.5, 1, 2, 4], [1, 3, 3, 1]) == pytest.approx(2**0.5)  # as far from 1 as from 2
+    assert best_score_scale([0.5, 1, 2, 4], [0, 3, 2, 1]) == pytest.approx(
+        2**0.25
+    )  # vertex of 3 - 2 (x - 1/4)^2
+    assert best_score_scale([0.5, 1, 2, 4], [4, 3, 2, 1]) == 0.5
+    assert best_score_scale([0.5, 1, 2, 4], [1, 2, 3, 4]) == 4
+    assert best_score_scale([0.5, 1, 2, 4], [2, 2, 2, 2]) == 1
 
 
-def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:
+def test_a_scale_is_selected_once_and_used_without_validation() -> None:
     start, towers, again, seen = Svd.Config().build(), model(), model(), []
 
-    def judge() -> float:
-        seen.append(level_of(towers))
+    def validation_score() -> float:
+        seen.append(scale_of(towers))
         return -abs(np.log2(seen[-1]) - 0.5)  # best halfway between 1 and 2
 
-    start.set(towers, log(), judge)
+    start.set(towers, log(), validation_score)
     assert seen == pytest.approx([0.5, 1, 2, 4], rel=1e-4)
-    assert level_of(towers) == pytest.approx(2**0.5, rel=1e-4)
+    assert scale_of(towers) == pytest.approx(2**0.5, rel=1e-4)
     assert start.chosen() == {"score_scale": pytest.approx(2**0.5)}
     start.set(again, log(), None)
-    assert level_of(again) == pytest.approx(2**0.5, rel=1e-4)
+    assert scale_of(again) == pytest.approx(2**0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -111,28 +123,28 @@ def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:
         (1e-9, [2.0**power for power in range(-6, 3)]),
     ],
 )
-def test_levels_are_extended_until_the_best_is_inside(best: float, tried: list[float]) -> None:
-    assert search_levels(lambda level: -abs(np.log2(level / best)))[0] == tried
-    _, scores = search_levels(lambda level: -abs(np.log2(level / best)))
-    assert scores == pytest.approx([-abs(np.log2(level / best)) for level in tried])
+def test_scales_are_extended_until_the_best_is_inside(best: float, tried: list[float]) -> None:
+    assert search_score_scales(lambda scale: -abs(np.log2(scale / best)))[0] == tried
+    _, scores = search_score_scales(lambda scale: -abs(np.log2(scale / best)))
+    assert scores == pytest.approx([-abs(np.log2(scale / best)) for scale in tried])
 
 
-def test_a_level_at_the_edge_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_scale_at_the_edge_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     start, towers = Svd.Config().build(), model()
-    start.set(towers, log(), lambda: level_of(towers))
+    start.set(towers, log(), lambda: scale_of(towers))
     assert start.chosen() == {"score_scale": 128}
     assert (
-        "initialization.score_scale=128 is the best on the validation split and at the edge of the values "
+        "initialization.score_scale=128 has the best validation score and is the lowest or highest value "
         "tried, 0.5 to 128" in caplog.text
     )
 
 
-def test_a_level_that_is_set_is_not_judged() -> None:
+def test_a_set_scale_is_not_validated() -> None:
     towers = model()
     start = Svd.Config(score_scale=3).build()
-    start.set(towers, log(), lambda: pytest.fail("judged"))
+    start.set(towers, log(), lambda: pytest.fail("validated"))
     assert start.chosen() == {}
-    assert level_of(towers) == pytest.approx(3, rel=1e-4)
+    assert scale_of(towers) == pytest.approx(3, rel=1e-4)
 
 
 def test_random_embeddings_are_scaled() -> None:

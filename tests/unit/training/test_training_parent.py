@@ -12,7 +12,13 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
-from twotower.training.parent import Parent, events_before, new_interactions, refuse_leak, rows_before
+from twotower.training.parent import (
+    Parent,
+    check_leakage,
+    earlier_event_rows,
+    earlier_rows,
+    is_new_interaction,
+)
 
 Log = list[tuple[str, str, int]]
 TRAINED: Log = [("b", "x", 10), ("b", "y", 20), ("d", "y", 15)]
@@ -46,7 +52,7 @@ def data_of(log: Log, targets: Log = ()) -> RetrievalDataset:  # type: ignore[as
 
 def test_new_is_what_the_parent_was_not_trained_on_whatever_the_rows() -> None:
     data = data_of([*TRAINED, ("a", "x", 5), ("b", "x", 30), ("d", "a", 15)])
-    found = new_interactions(parent_of(TRAINED), data, data.train)
+    found = is_new_interaction(parent_of(TRAINED), data, data.train)
     users, items = data.users.ids(data.train.user_rows()), data.items.ids(data.train.items)
     new = {
         (str(u), str(i), int(t))
@@ -54,30 +60,30 @@ def test_new_is_what_the_parent_was_not_trained_on_whatever_the_rows() -> None:
         if is_new
     }
     assert new == {("a", "x", 5), ("b", "x", 30), ("d", "a", 15)}  # an old time, a repeat, a new item
-    assert rows_before(data.users, parent_of(TRAINED).users).tolist() == [0, 1, 2]  # a; b, d
-    assert rows_before(data.items, parent_of(TRAINED).items).tolist() == [0, 1, 2]  # a; x, y
+    assert earlier_rows(data.users, parent_of(TRAINED).users).tolist() == [0, 1, 2]  # a; b, d
+    assert earlier_rows(data.items, parent_of(TRAINED).items).tolist() == [0, 1, 2]  # a; x, y
 
 
 def test_other_data_is_refused() -> None:
     data = data_of([("m", "x", 1)])
     with pytest.raises(InputError, match="none of the 2 users of outputs/a is in it"):
-        new_interactions(parent_of(TRAINED), data, data.train)
+        is_new_interaction(parent_of(TRAINED), data, data.train)
 
 
 def test_a_target_that_was_trained_on_is_refused() -> None:
     data = data_of([("b", "x", 10)], [("b", "y", 20), ("d", "z", 99)])
     with pytest.raises(InputError, match=r"split: 1 of the 2 test targets are training data of outputs/a"):
-        refuse_leak(parent_of(TRAINED), data, data.test, "test")
+        check_leakage(parent_of(TRAINED), data, data.test, "test")
 
 
 def test_what_was_bought_before_may_be_bought_again() -> None:
     data = data_of(TRAINED, [("b", "y", 40), ("d", "x", 41)])
-    refuse_leak(parent_of(TRAINED), data, data.test, "test")
+    check_leakage(parent_of(TRAINED), data, data.test, "test")
 
 
 def test_kinds_of_events_keep_their_rows_by_word() -> None:
     data = dataclasses.replace(data_of(TRAINED), events=("buy", "cart", "view"))
     parent = dataclasses.replace(parent_of(TRAINED), events=["buy", "view"])
-    assert events_before(data, parent).tolist() == [1, 0, 2]
-    assert events_before(data, parent_of(TRAINED)).tolist() == [0, 0, 0]
-    assert events_before(data_of(TRAINED), parent).tolist() == []
+    assert earlier_event_rows(data, parent).tolist() == [1, 0, 2]
+    assert earlier_event_rows(data, parent_of(TRAINED)).tolist() == [0, 0, 0]
+    assert earlier_event_rows(data_of(TRAINED), parent).tolist() == []

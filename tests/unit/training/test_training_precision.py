@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from twotower.evaluation import half_search
-from twotower.training.trainer import TrainerChoice, quickest
+from twotower.training.trainer import TrainerChoice, fastest_precision
 
 
 @pytest.mark.parametrize(("quick", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
@@ -22,11 +22,11 @@ def test_a_gpu_is_asked_for_itself(monkeypatch: pytest.MonkeyPatch, quick: bool,
     monkeypatch.setattr(half_search, "is_quick", lambda: not quick)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: quick)
-    assert quickest("auto") == quickest("cuda") == expected
-    assert quickest("cpu") != expected
+    assert fastest_precision("auto") == fastest_precision("cuda") == expected
+    assert fastest_precision("cpu") != expected
 
 
 def test_other_accelerators_train_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(half_search, "is_quick", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert quickest("mps") == "32-true"
+    assert fastest_precision("mps") == "32-true"

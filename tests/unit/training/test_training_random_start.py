@@ -5,16 +5,16 @@ import torch
 
 from twotower.config.errors import Diverged
 from twotower.training.callbacks.curves import TrialPruned
-from twotower.training.fit import Fitted
+from twotower.training.fit import FitResult
 from twotower.training.initialization.random import Random
 from twotower.training.initialization.svd import Svd
-from twotower.training.random_start import Attempt, better_attempt
+from twotower.training.train_towers import Attempt, better_attempt
 
 MONITOR = "valid/recall_at_20"
 
 
 def attempt(score: float, initial: float | None, start: object = None) -> Attempt:
-    fitted = Fitted(3, 5.0, 70, {MONITOR: [0.1, score]}, score=score, initial_score=initial)
+    fitted = FitResult(3, 5.0, 70, {MONITOR: [0.1, score]}, score=score, initial_score=initial)
     return Attempt(start or Svd.Config().build(), torch.nn.Module(), fitted)  # type: ignore[arg-type]
 
 
@@ -31,7 +31,7 @@ def test_random_embeddings_are_not_tried_where_an_epoch_improved_or_nothing_was_
 def test_the_better_start_is_used_and_the_time_of_both_counts(score: float, better: str) -> None:
     found = better_attempt(attempt(0.25, 0.25), lambda: from_random(score), MONITOR)
     assert found.initialization.name == better
-    assert (found.fitted.seconds, found.fitted.examples) == (10.0, 140)
+    assert (found.result.seconds, found.result.examples) == (10.0, 140)
 
 
 def test_of_a_metric_that_is_better_when_low_scores_are_negative() -> None:
@@ -41,11 +41,11 @@ def test_of_a_metric_that_is_better_when_low_scores_are_negative() -> None:
 
 def test_a_second_training_that_diverges_leaves_the_first(caplog: pytest.LogCaptureFixture) -> None:
     def diverge() -> Attempt:
-        raise Diverged("optimizer.learning_rate: the training has diverged")
+        raise Diverged("optimizer.learning_rate: the training diverged")
 
     first = attempt(0.25, 0.25)
     assert better_attempt(first, diverge, MONITOR) is first
-    assert "optimizer.learning_rate: the training has diverged; initialization=svd is used" in caplog.text
+    assert "optimizer.learning_rate: the training diverged; initialization=svd is used" in caplog.text
 
 
 def test_a_second_training_that_is_pruned_ends_the_run_with_the_curves_of_the_first() -> None:
@@ -58,7 +58,7 @@ def test_a_second_training_that_is_pruned_ends_the_run_with_the_curves_of_the_fi
 
 
 def test_only_more_than_the_initial_score_is_an_improvement() -> None:
-    fitted = attempt(0.25, 0.25).fitted
+    fitted = attempt(0.25, 0.25).result
     assert not fitted.improved
     assert replace(fitted, score=0.26).improved
     assert replace(fitted, initial_score=None).improved

@@ -1,4 +1,4 @@
-"""What an epoch has that goes on from an earlier training: all that is new, a share of the old."""
+"""The epochs of a warm start: all new examples, a share of the old ones."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.training.objectives.next_item import NextItem
-from twotower.training.replay import Replay
+from twotower.training.order import Replay
 
 NEW = np.array([False] * 8 + [True] * 3)
 NONE = np.zeros(0, dtype=bool)
@@ -56,7 +56,7 @@ def test_positives_come_as_often_as_the_correction_says() -> None:
 
 def test_nothing_new_to_learn_from_is_refused() -> None:
     """Rows of histories only, or of weight 0, are new and no examples; new shown negatives are some."""
-    with pytest.raises(InputError, match="nothing in it is new"):
+    with pytest.raises(InputError, match="no new interactions"):
         Replay(NEW, 0.5, NONE).order(np.array([1.0] * 8 + [0.0] * 3, np.float32), None, 5)
     only_shown = Replay(NEW & False, 0.0, np.array([False, True])).order(np.ones(13, np.float32), None, 5)
     assert only_shown.epoch(0).tolist() == [12]

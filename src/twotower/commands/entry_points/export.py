@@ -18,12 +18,12 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.exits import DONE
 
     folder = Path(settings["run"])
-    read_manifest(bundle_in(folder))  # a wrong folder is told before torch is loaded
-    from twotower.bundle.onnx_export import exported_beside, is_exported, told
+    read_manifest(bundle_in(folder))  # reports a wrong folder before torch is imported
+    from twotower.bundle.onnx_export import describe_export, ensure_exported, is_exported
 
     was_there = is_exported(folder)
-    exported = exported_beside(folder, settings["trusted_packages"])
-    print(f"{'already there: ' if was_there else ''}{told(exported)}")
+    exported = ensure_exported(folder, settings["trusted_packages"])
+    print(f"{'already there: ' if was_there else ''}{describe_export(exported)}")
     return DONE
 
 

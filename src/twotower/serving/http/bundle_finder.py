@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twotower.bundle.manifest import bundle_in, read_manifest
 from twotower.bundle.notices import refuse_rejected_index
-from twotower.bundle.onnx_export import exported_beside
+from twotower.bundle.onnx_export import ensure_exported
 from twotower.serving.http.service_config import ServiceConfig
 
 
@@ -20,6 +20,6 @@ def bundle_finder(config: ServiceConfig) -> Callable[[Path], Path]:
         source = bundle_in(folder)
         if not config.allow_rejected_index:
             refuse_rejected_index(source, read_manifest(source))
-        return exported_beside(source, config.trusted_packages)
+        return ensure_exported(source, config.trusted_packages)
 
     return find

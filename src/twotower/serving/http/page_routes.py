@@ -180,7 +180,7 @@ def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/places")
     def places(items: SomeIds) -> Response:
         now = browser()
-        return said(now.retriever.version, places=now.places(_items(now.retriever.bundle, items)))
+        return said(now.retriever.version, places=now.map_positions(_items(now.retriever.bundle, items)))
 
 
 def _add_recommend(router: APIRouter, browser: Callable[[], Browser]) -> None:

@@ -122,11 +122,11 @@ def _with_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 
 def _add_errors(app: FastAPI, root: Path) -> None:
 
-    async def told(_: HttpRequest, error: Any) -> Response:
+    async def answer_error(_: HttpRequest, error: Any) -> Response:
         return error_response(as_http(error, root))
 
     for kind in (HttpError, InputError, StoreFailed, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, told)
+        app.add_exception_handler(kind, answer_error)
 
 
 async def _watch(live: LiveService, bundle_changed: Callable[[], None]) -> None:
@@ -154,17 +154,18 @@ def serve(settings: Mapping[str, Any]) -> int:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(each) for each in reserved(config.host, config.port)]
         bundle = bundle_of(Path(config.bundle))
-        root, store = places(bundle, config.bundles_root, config.store)
+        root, store = find_paths(bundle, config.bundles_root, config.store)
         live = LiveService(root, bundle, store, bundle_of, config.trusted_packages)
         stack.callback(live.close)
-        tell(config, live, bool(keys))
+        print_start(config, live, bool(keys))
         return run(config, create_app(live, config, keys, hosts, gc_freeze), sockets)
 
 
-def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
-    """Return the folder of the bundles that may be switched to, and the file of live changes, None for none.
+def find_paths(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
+    """Return the root folder of bundles for `/reload`, and the file of live changes (None = not stored).
 
-    Unless said, these are the folder of the run's folder (of a bundle in no run, its own), and in its folder.
+    Defaults: the folder that holds the folder of the run (or of a bundle without a run), and a file in the
+    folder of the run.
     """
     home = bundle.parent
     root = home.parent if bundle.name == EXPORTED else home
@@ -225,8 +226,8 @@ def run(config: ServiceConfig, application: Any, sockets: list[socket.socket]) -
     return DONE
 
 
-def tell(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
-    """Say what is served, and where."""
+def print_start(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
+    """Print the URL, the bundle and warnings."""
     url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
     bundle = retriever.bundle

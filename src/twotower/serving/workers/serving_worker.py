@@ -118,7 +118,7 @@ def _serve(parent: ParentProcess) -> int:
             stack.callback(lambda: shared.remove() if parent.is_gone else None)  # it would have done so
         stack.enter_context(contextlib.closing(live))
         if told["is_first"]:
-            server.tell(config, live, bool(keys))
+            server.print_start(config, live, bool(keys))
         application = server.create_app(
             live, config, keys, hosts, bundle_changed, SharedMetrics(live, shared)
         )
@@ -130,7 +130,7 @@ def _live(parent: ParentProcess, shared: Shared, config: ServiceConfig) -> LiveS
     in_use = shared.in_use()
     if in_use is None:
         bundle = bundle_of(Path(config.bundle))
-        root, store = server.places(bundle, config.bundles_root, config.store)
+        root, store = server.find_paths(bundle, config.bundles_root, config.store)
         in_use = InUse(0, str(bundle), str(root), str(store or shared.own_store))
     given = bundle_of, config.trusted_packages
     if parent.told["number"] == WRITER:

@@ -1,4 +1,4 @@
-"""Purpose: what happens around a training: index, console lines, the run's record.
+"""Purpose: Lightning callbacks: checkpoints, index, curves, console lines.
 
 May import: what training may.
 To add one: a file with a Lightning callback, listed in `training/fit.py`.

@@ -11,9 +11,7 @@ from twotower.training.module import RetrievalModule
 
 
 class BuildIndex(pl.Callback):
-    """Indexes the catalogue in `on_fit_end`, with the weights of the best checkpoint (else the last).
-
-    The work is in `evaluation.indexing`, which the reindex command calls too.
+    """Indexes the catalogue in `on_fit_end`, with the best weights (without validation: the last).
 
     Args:
         index_catalogue: builds, tunes and checks the index of the items of a model.
@@ -28,8 +26,8 @@ class BuildIndex(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Index the catalogue with the best weights."""
-        keep = trainer.checkpoint_callback
+        checkpointing = trainer.checkpoint_callback
         assert isinstance(pl_module, RetrievalModule)
-        assert isinstance(keep, Checkpointing)
-        keep.load_best(pl_module)
+        assert isinstance(checkpointing, Checkpointing)
+        checkpointing.load_best(pl_module)
         self.indexed = self.index_catalogue(pl_module.model)

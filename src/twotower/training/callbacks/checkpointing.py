@@ -20,16 +20,15 @@ from twotower.training.validation import Mode
 LOG = logging.getLogger("twotower")
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 SHORT, SHARE = 1.0, 0.05
-"""A checkpoint that takes longer, in seconds, waits until it is at most this share of the time since the
-last: one of 5 million items by 64 has 4 GB, and would take longer than the steps between two."""
-UNTRAINED = "no epoch was as good on the validation split as the initial embeddings, with %s %.4f"
+"""Checkpoints that take longer than `SHORT` seconds take at most this share of the training time."""
+NO_IMPROVEMENT = "no epoch improved on the initial embeddings, with %s %.4f on the validation split"
 
 
 def delete_progress(folder: Path, keep_optimizer_state: bool = False) -> None:
-    """Delete the checkpoints that only serve to resume a phase.
+    """Delete the checkpoints that are needed only to resume a phase.
 
     Args:
-        folder: of the phase, which has ended.
+        folder: of a phase that has ended.
         keep_optimizer_state: keep `last.ckpt`, from which `warm_start=` reads the state of the optimizer.
     """
     (folder / BEST).unlink(missing_ok=True)
@@ -38,26 +37,25 @@ def delete_progress(folder: Path, keep_optimizer_state: bool = False) -> None:
 
 
 class Checkpointing(Checkpoint):
-    """Keeps the best weights in `best.ckpt`, and in `last.ckpt` all that a resumed training goes on from.
+    """Writes the best weights to `best.ckpt`, and the state to resume from to `last.ckpt`.
 
-    `last.ckpt` is written once it is so many steps old, and where nothing is under way: after a step that no
-    validation follows, or at the end of an epoch after its validation and every other callback, since
-    Lightning calls those for checkpoints last. It holds the best value so far, whether the training is to
-    stop, and where the batches are, which Lightning itself forgets at the end of an epoch.
+    `last.ckpt` is written every `checkpoint_every_steps` steps: after a step without validation, or at the
+    end of an epoch after all other callbacks (Lightning calls checkpoint callbacks last). It contains the
+    best value, whether training stops, and the position of the batches, which Lightning resets at the end of
+    an epoch.
 
     Args:
-        choice: what is monitored, and how often to write.
-        folder: where the checkpoints go.
-        batches: of the training.
-        mode: whether the monitored metric is the better the larger or the smaller; None where nothing is
-            validated.
+        settings: the monitored metric, and the steps between two checkpoints.
+        folder: of the checkpoints.
+        batches: the training batches.
+        mode: whether higher or lower values of the metric are better; None without validation.
     """
 
     def __init__(
-        self, choice: TrainerChoice.Config, folder: Path, batches: TrainBatches, mode: Mode | None
+        self, settings: TrainerChoice.Config, folder: Path, batches: TrainBatches, mode: Mode | None
     ) -> None:
-        self.monitor = choice.monitor
-        self.every_steps = choice.checkpoint_every_steps
+        self.monitor = settings.monitor
+        self.every_steps = settings.checkpoint_every_steps
         self.folder = folder
         self.batches = batches
         self.sign = 1 if mode == "min" else -1
@@ -65,69 +63,69 @@ class Checkpointing(Checkpoint):
         self.epochs = 0
         self.stop = False
         self.saved_step = 0
-        self.rests_until = 0.0
+        self.next_save_at = 0.0
 
     @property
     def score(self) -> float | None:
-        """The best value so far, so signed that more is better; None where nothing is validated."""
+        """The best value, negated if lower is better; None without validation."""
         return None if self.best is None else -self.sign * self.best
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop at once where the checkpoint says that the training has ended; keep a start that is judged."""
+        """Stop if the checkpoint is from an ended training; save validated initial embeddings as the best."""
         trainer.should_stop |= self.stop
         assert isinstance(pl_module, RetrievalModule)
-        if pl_module.untrained is not None and not trainer.global_step:
-            # In single precision, as Lightning holds what is logged: the two are compared.
-            untrained = self._comparable(-self.sign * float(np.float32(pl_module.untrained)))
-            self._take(pl_module, untrained, 0)
+        if pl_module.initial_score is not None and not trainer.global_step:
+            # In float32, as Lightning stores the metrics that it is compared with.
+            initial = self._comparable(-self.sign * float(np.float32(pl_module.initial_score)))
+            self._save_best(pl_module, initial, 0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write `last.ckpt` once it is so many steps old; see `SHARE`."""
+        """Write `last.ckpt` if it is due; see `Checkpointing`."""
         due = self._is_due(trainer)
         ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
-        between = trainer.val_check_batch  # None where validations come by the clock
+        between = trainer.val_check_batch  # None if validation is scheduled by time
         validates = between is not None and (batch_idx + 1) % between == 0
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if due and stepped and not ends and not validates:
-            self._save(trainer)
+            self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write `best.ckpt` if the monitored metric has not been as good before, in an epoch."""
+        """Write `best.ckpt` if the monitored metric has improved."""
         value = self._comparable(float(trainer.callback_metrics[self.monitor]))
-        as_untrained = not self.epochs and value == self.best
-        if self.best is None or as_untrained or self.sign * value < self.sign * self.best:
-            self._take(pl_module, value, trainer.current_epoch + 1)
+        equals_initial = not self.epochs and value == self.best
+        if self.best is None or equals_initial or self.sign * value < self.sign * self.best:
+            self._save_best(pl_module, value, trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write `last.ckpt` once it is so many steps old: of epochs of a dozen steps it took a twentieth.
+        """Write `last.ckpt` if it is due, and after the first and the last epoch.
 
-        After the first epoch in any case, and after the last: `warm_start=` takes the optimizer from there.
+        A warm start reads the optimizer state of the last epoch.
         """
         if self.best is None:
             self.epochs = trainer.current_epoch + 1
         self.stop = trainer.should_stop
         is_first, is_last = not self.saved_step, trainer.current_epoch + 1 == trainer.max_epochs
         if is_first or is_last or self.stop or self._is_due(trainer):
-            self._save(trainer)
+            self._save_last(trainer)
         else:
             for logger in trainer.loggers:
-                logger.save()  # for whoever watches the curves
+                logger.save()  # so that the curves are up to date
 
     def load_best(self, module: RetrievalModule) -> None:
-        """Put the best weights into the module, where something was monitored; else it keeps the last.
+        """Load the best weights into the module and fit the embedding of new items.
 
-        With these it learns how new items are embedded.
+        Without validation the last weights stay.
         """
         if self.best is not None:
             if not self.epochs:
-                LOG.info(UNTRAINED, self.monitor, self.best)
+                LOG.info(NO_IMPROVEMENT, self.monitor, self.best)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
         fit_new_items(module.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training must know."""
+        """Return the state to resume from."""
         return {
             "best": self.best,
             "epochs": self.epochs,
@@ -137,12 +135,12 @@ class Checkpointing(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what a checkpoint knows."""
+        """Restore the state of a checkpoint."""
         self.best, self.epochs = state_dict["best"], state_dict["epochs"]
         self.stop, self.saved_step = state_dict["stop"], state_dict["saved_step"]
         self.batches.load_state_dict(state_dict["batches"])
 
-    def _take(self, module: pl.LightningModule, value: float, epochs: int) -> None:
+    def _save_best(self, module: pl.LightningModule, value: float, epochs: int) -> None:
         self.best, self.epochs = value, epochs
         write_checkpoint(self.folder / BEST, {"state_dict": module.state_dict()})
 
@@ -151,14 +149,14 @@ class Checkpointing(Checkpoint):
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         is_old = trainer.global_step - self.saved_step >= self.every_steps
-        return is_old and time.monotonic() >= self.rests_until
+        return is_old and time.monotonic() >= self.next_save_at
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save_last(self, trainer: pl.Trainer) -> None:
         began = time.monotonic()
         for logger in trainer.loggers:
-            logger.save()  # a resumed training does not write again what came before the checkpoint
+            logger.save()  # a resumed training does not repeat values before the checkpoint
         self.saved_step = trainer.global_step
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
         ended = time.monotonic()
         took = ended - began
-        self.rests_until = ended + took / SHARE if took > SHORT else 0.0
+        self.next_save_at = ended + took / SHARE if took > SHORT else 0.0

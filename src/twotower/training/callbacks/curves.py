@@ -1,4 +1,4 @@
-"""The learning curves of a training, and whoever watches them while it goes on."""
+"""Record the learning curves of a training and report them to the epoch callback."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +11,15 @@ from twotower.training.module import RetrievalModule
 
 LOSS = "train/loss"
 EpochCallback = Callable[[int, float | None], bool]
-"""(epoch from 0, monitored metric, None in the midst of one) -> whether to stop this training for good."""
+"""(epoch from 0, monitored metric, or None within an epoch) -> whether to stop the training."""
 
 
-class TrialPruned(Exception):  # noqa: N818  # ends a training, but nothing went wrong
-    """A training that its watcher stopped.
+class TrialPruned(Exception):  # noqa: N818  # not an error
+    """Raised when the epoch callback stops a training.
 
     Attributes:
-        epochs: trained for.
-        curves: so far.
+        epochs: number of trained epochs.
+        curves: of these epochs.
     """
 
     def __init__(self, epochs: int, curves: dict[str, list[float]]) -> None:
@@ -29,59 +29,58 @@ class TrialPruned(Exception):  # noqa: N818  # ends a training, but nothing went
 
 
 class Curves(pl.Callback):
-    """Keeps the losses and the validation metrics at the monitor's k or without one, one value an epoch.
+    """Records loss and validation metrics, one value per epoch.
 
-    Where the monitor has no k, as `valid/auc`, all are kept.
-
-    They go into the checkpoint, so that the curves of a resumed training are whole.
+    If the monitor has a k, as `valid/recall_at_20`, metrics with another k are left out. The curves are part
+    of the checkpoint, so that those of a resumed training are complete.
 
     Args:
-        monitor: e.g. `valid/recall_at_20`; also what the watcher is shown.
-        watch: see `EpochCallback`; None for nobody.
+        monitor: metric that the epoch callback receives.
+        epoch_callback: see `EpochCallback`.
     """
 
-    def __init__(self, monitor: str, watch: EpochCallback | None = None) -> None:
+    def __init__(self, monitor: str, epoch_callback: EpochCallback | None = None) -> None:
         self.monitor = monitor
-        self.watch = watch
+        self.epoch_callback = epoch_callback
         self.epochs: dict[int, dict[str, float]] = {}
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *of_the_batch: Any) -> None:
-        """Ask whether there is time to go on: an epoch may take longer than all there is.
+    def on_train_batch_end(self, trainer: pl.Trainer, *batch: Any) -> None:
+        """Call the epoch callback, so that a time limit can end the training within an epoch.
 
         Raises:
-            TrialPruned: there is none.
+            TrialPruned: the callback stops the training.
         """
-        if self.watch is not None and self.watch(trainer.current_epoch, None):
+        if self.epoch_callback is not None and self.epoch_callback(trainer.current_epoch, None):
             raise TrialPruned(trainer.current_epoch, self.curves())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the epoch's figures, and ask whether to go on.
+        """Record the values of the epoch and call the epoch callback.
 
         Raises:
-            TrialPruned: the watcher has seen enough.
+            TrialPruned: the callback stops the training.
         """
         k, epoch = k_of(self.monitor), trainer.current_epoch
         assert isinstance(pl_module, RetrievalModule)
-        of_epoch = {
+        values = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
             if key == EPOCH_LOSS or (key.startswith("valid/") and (not k or k_of(key) in ("", k)))
         }
-        self.epochs[epoch] = of_epoch | {LOSS: float(pl_module.latest_loss)}
+        self.epochs[epoch] = values | {LOSS: float(pl_module.latest_loss)}
         value = self.epochs[epoch].get(self.monitor)
-        if self.watch is not None and value is not None and self.watch(epoch, value):
+        if self.epoch_callback is not None and value is not None and self.epoch_callback(epoch, value):
             raise TrialPruned(epoch + 1, self.curves())
 
     def curves(self) -> dict[str, list[float]]:
-        """Return key -> one value an epoch."""
+        """Return key -> one value per epoch."""
         ordered = [figures for _, figures in sorted(self.epochs.items())]
         keys = {key for figures in ordered for key in figures}
         return {key: [figures[key] for figures in ordered if key in figures] for key in sorted(keys)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the figures so far."""
+        """Return the values of all epochs."""
         return {"epochs": {str(epoch): figures for epoch, figures in self.epochs.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the figures of a checkpoint."""
+        """Restore the values of a checkpoint."""
         self.epochs = {int(epoch): figures for epoch, figures in state_dict["epochs"].items()}

@@ -1,4 +1,4 @@
-"""The mean loss of an epoch; the loss that is logged while it goes on is that of one batch."""
+"""Log the mean loss of an epoch; `train/loss` is the loss of one batch."""
 
 from typing import Any
 
@@ -12,31 +12,32 @@ EPOCH_LOSS = "train/epoch_loss"
 
 
 class EpochLoss(pl.Callback):
-    """Logs `train/epoch_loss`, the mean over the epoch's examples, each under the weights of its step.
+    """Logs `train/epoch_loss`, the mean over the examples of the epoch.
 
-    The sums go into the checkpoint, so that an epoch that was interrupted has the same mean. Stands before
-    the callbacks that read it.
+    The sums are part of the checkpoint, so that resuming within an epoch gives the same mean. Must come
+    before the callbacks that read it.
     """
 
     def __init__(self) -> None:
-        self.total: Tensor | None = None  # on the device of the loss: to read it each step would wait for it
+        self.total: Tensor | None = None  # on the device of the loss, to avoid a synchronisation per step
         self.num_examples = 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Add up."""
+        """Add the loss of the batch."""
         number = len(batch.users.rows)
-        undivided = outputs["loss"] * trainer.accumulate_grad_batches  # Lightning gives a share of the step's
+        # Lightning divides the loss by the number of accumulated batches.
+        undivided = outputs["loss"] * trainer.accumulate_grad_batches
         loss = undivided.detach().double() * number
         self.total = loss if self.total is None else self.total + loss
         self.num_examples += number
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the mean, and begin anew.
+        """Log the mean and reset the sums.
 
-        Straight to the loggers: what a module logs here is written after the checkpoint of this epoch, and
-        would be lost where a process dies in between.
+        Directly to the loggers: values logged by the module are written after the checkpoint of the epoch,
+        and would be lost if the process were killed in between.
         """
         if self.total is not None:
             mean = (self.total / self.num_examples).float()
@@ -46,7 +47,7 @@ class EpochLoss(pl.Callback):
         self.total, self.num_examples = None, 0
 
     def mean(self) -> float | None:
-        """Return the mean of the epoch so far, None before its first step."""
+        """Return the mean of the epoch so far; None before its first step."""
         return None if self.total is None else float(self.total) / self.num_examples
 
     def state_dict(self) -> dict[str, Any]:
@@ -55,6 +56,6 @@ class EpochLoss(pl.Callback):
         return {"total": total, "num_examples": self.num_examples}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the sums of a checkpoint."""
+        """Restore the sums of a checkpoint."""
         self.num_examples = state_dict["num_examples"]
         self.total = torch.tensor(state_dict["total"], dtype=torch.float64) if self.num_examples else None

@@ -1,9 +1,8 @@
-"""Hard negatives are searched anew every few epochs, with the towers as they are."""
+"""Search hard negatives every few epochs with the current towers."""
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.interactions import Interactions
@@ -17,13 +16,13 @@ from twotower.training.module import RetrievalModule
 
 
 class HardNegativeRefresh(pl.Callback):
-    """Tells negatives what the towers rank first for every user of the train log, at the start of epochs.
+    """Passes the items that the towers rank first for each user to the sampler, at the start of epochs.
 
-    When is told by the batch's number alone, and what was mined is part of a checkpoint, so that a resumed
-    training goes on with what it had. Users are embedded with all of their log as history.
+    The epoch depends on the number of the batch only, and the hard negatives are part of the checkpoint, so
+    that resuming is bit-identical. The history of a user is the whole log of the user.
 
     Args:
-        batches: of the training.
+        batches: the training batches.
     """
 
     def __init__(self, batches: TrainBatches) -> None:
@@ -32,7 +31,7 @@ class HardNegativeRefresh(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Search where an epoch begins that so many others precede; not before the first."""
+        """Search at the start of every `refreshed_every()`-th epoch, except the first."""
         assert isinstance(pl_module, RetrievalModule)
         epochs, rest = divmod(batch.number, len(self.batches))
         if epochs and not rest and epochs % pl_module.negatives.config.refreshed_every() == 0:
@@ -40,42 +39,40 @@ class HardNegativeRefresh(pl.Callback):
 
 
 def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) -> None:
-    """Rank the trained items for every user of a log and tell the negatives.
+    """Rank the trained items for every user and pass the first to the sampler.
 
     Args:
-        module: its towers rank, its negatives are told.
-        interactions: of training; what users have in it is no negative.
+        module: has the towers and the sampler.
+        interactions: of training; items of a user are no negatives of this user.
     """
-    trained = module.negatives.trained_rows
+    sampler = module.negatives
+    trained = sampler.trained_rows
+    all_times, offsets = np.asarray(interactions.times), np.asarray(interactions.offsets)
     with torch.autocast(module.device.type, enabled=False):
         items = encode_catalogue(module.model)[trained - 1]
         search = ExactSearch(items)
-        places = np.zeros(module.negatives.num_items + 1, dtype=np.int64)
-        places[trained.cpu().numpy()] = np.arange(1, len(trained) + 1)
+        # Position of each item row among the trained items, from 1; 0 = not trained.
+        positions = np.zeros(sampler.num_items + 1, dtype=np.int64)
+        positions[trained.cpu().numpy()] = np.arange(1, len(trained) + 1)
+        rows_by_position = np.concatenate([[0], trained.cpu().numpy()])
         everyone = np.flatnonzero(interactions.positives.counts())
         with Progress("mining: ranking the catalogue for users", len(everyone)) as advance:
             for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
-                _tell(module, interactions, users, items, search, places)
+                vectors = encode_at(module.model, interactions, users, all_times[offsets[users + 1] - 1])
+                pair_users, rows = seen_pairs(interactions, users)
+                seen: Pairs = pair_users, positions[rows]
+                ranked, scores = search.top(vectors, sampler.config.num_ranked(), seen)
+                at_user, at_item = (
+                    torch.from_numpy(each).to(vectors.device) for each in (pair_users, positions[rows] - 1)
+                )
+                products = (vectors[at_user] * items[at_item]).sum(1).cpu().numpy()
+                counts = np.bincount(pair_users, minlength=len(users))
+                own = np.bincount(pair_users, products, len(users)) / counts
+                sampler.take(
+                    interactions.num_users,
+                    *(
+                        torch.from_numpy(each)
+                        for each in (users, rows_by_position[ranked], scores, own.astype(np.float32))
+                    ),
+                )
                 advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
-
-
-def _tell(
-    module: RetrievalModule,
-    interactions: Interactions,
-    users: np.ndarray,
-    items: Tensor,
-    search: ExactSearch,
-    places: np.ndarray,
-) -> None:
-    """Rank for users [b]; `places` [N + 1] says where an item row is among the items searched, from 1."""
-    latest = np.asarray(interactions.times)[np.asarray(interactions.offsets)[users + 1] - 1]
-    vectors = encode_at(module.model, interactions, users, latest)
-    owners, rows = seen_pairs(interactions, users)
-    seen: Pairs = owners, places[rows]
-    ranked, scores = search.top(vectors, module.negatives.config.num_ranked(), seen)
-    trained = np.concatenate([[0], module.negatives.trained_rows.cpu().numpy()])
-    chosen = [torch.from_numpy(each).to(vectors.device) for each in (owners, places[rows] - 1)]
-    products = (vectors[chosen[0]] * items[chosen[1]]).sum(1).cpu().numpy()
-    own = np.bincount(owners, products, len(users)) / np.bincount(owners, minlength=len(users))
-    of_users = [torch.from_numpy(each) for each in (users, trained[ranked], scores, own.astype(np.float32))]
-    module.negatives.take(interactions.num_users, *of_users)

@@ -1,4 +1,4 @@
-"""Everything that comes after training, once before it, on made-up vectors."""
+"""Test index and loss once before training."""
 
 import logging
 import math
@@ -16,13 +16,13 @@ LOG = logging.getLogger("twotower")
 
 
 class Rehearsal(pl.Callback):
-    """Before training: rehearse the index on random vectors, take one loss step and undo it.
+    """Builds the index on random vectors and computes one loss with its gradient, before training.
 
-    What would fail after an hour fails in the first second instead.
+    So settings that fail after training fail in the first second instead.
 
     Args:
-        rehearse_index: builds and searches one like the one to come.
-        batches: where the one batch comes from.
+        rehearse_index: builds and searches an index on random vectors.
+        batches: the training batches; the first one is used.
     """
 
     def __init__(self, rehearse_index: Callable[[], object], batches: TrainBatches) -> None:
@@ -30,7 +30,7 @@ class Rehearsal(pl.Callback):
         self.batches = batches
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Rehearse.
+        """Run the rehearsal.
 
         Raises:
             InputError: the index cannot be built, or the first loss is not finite.

@@ -1,4 +1,4 @@
-"""What every start does."""
+"""The base class of initializations: the weights before training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,27 +13,27 @@ from twotower.features.encoders import LookupEncoder
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
 
-Judge = Callable[[], float]
-"""Tells how good the towers are on the validation split as they stand; more is better."""
+ValidationScore = Callable[[], float]
+"""Returns the monitored metric of the towers on the validation split, negated if lower is better."""
 
 
 class Initialization(Component, ABC):
-    """Sets first weights from the log that is trained on, for every phase of a training in turn.
+    """Sets the initial weights from the training interactions, before each phase.
 
     Args:
         config: the choice.
 
     Attributes:
-        informed: whether towers know something before training, so that no epoch may be better than none.
+        informed: whether the initial embeddings may be better than those after any epoch.
     """
 
     informed: ClassVar[bool] = False
 
     class Config(Component.Config):
-        """Settings of every start."""
+        """Settings of every initialization."""
 
         def build(self) -> "Initialization":
-            """Build the start."""
+            """Build the initialization."""
             return self.make(Initialization)
 
     config: Config
@@ -43,44 +43,46 @@ class Initialization(Component, ABC):
 
     @property
     def name(self) -> str:
-        """The choice that is typed for it: the name of its module."""
+        """Name of the choice: the name of its module."""
         return type(self).__module__.rpartition(".")[2]
 
     def chosen(self) -> dict[str, float]:
-        """Return what was chosen of the settings that leave it open, by name; here nothing."""
+        """Return the settings that were null and determined on the validation split, by name; here none."""
         return {}
 
     @abstractmethod
-    def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
-        """Set weights of towers just built, whose first weights are random.
+    def set(
+        self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
+    ) -> None:
+        """Set weights of new towers, whose weights are random.
 
         Args:
             model: the towers.
-            interactions: what is trained on.
-            judge: of the towers; None where a phase has no validation split, and what an earlier one chose
-                holds.
+            interactions: the training interactions.
+            validation_score: of the towers; None if the phase has no validation split. Settings that an
+                earlier phase determined are used then.
 
         Raises:
-            InputError: these towers or this log do not suit it; begins with its group.
+            InputError: the initialization does not support these towers or interactions.
         """
 
 
 def item_tables(model: TwoTower) -> list[tuple[Tensor, Tensor]]:
-    """Return the tables of item embeddings, and the row there of each item [N], 0 = none.
+    """Return the tables of item embeddings, and the row of each item in them, [N], 0 = none.
 
-    They are those of ids as wide as the towers' output, and the history's own where it has one.
+    These are the embeddings of item ids with the width of the towers' output, and the history table.
     """
     rows = torch.arange(1, len(model.trained_items))
-    found: list[tuple[Tensor, Tensor]] = []
-    for name, places in model.items.gather(rows).items():
+    tables: list[tuple[Tensor, Tensor]] = []
+    for name, positions in model.items.gather(rows).items():
         encoder = model.item_encoders[name]
         if not (isinstance(model.items.features[name], Id) and isinstance(encoder, LookupEncoder)):
             continue
         weight: Tensor = encoder.table.weight
         if weight.shape[1] == model.history.dim:
-            found.append((weight, places.flatten().long()))
+            tables.append((weight, positions.flatten().long()))
     if model.history.config.reads_table:
         table = model.history_table
         assert isinstance(table, nn.Embedding)
-        found.append((table.weight, rows))
-    return found
+        tables.append((table.weight, rows))
+    return tables

@@ -1,29 +1,30 @@
-"""Nothing is known at first."""
+"""Random initial embeddings."""
 
 import torch
 
 from twotower.config.spec import PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.towers.two_tower import TwoTower
-from twotower.training.initialization.initialization import Initialization, Judge, item_tables
+from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 
 class Random(Initialization):
-    """First weights are random, as the towers draw them; embeddings of items may be drawn smaller.
+    """Random initial weights, with a scale for the item embeddings.
 
-    What is drawn for an item that is seldom taken stays in it as noise: `experiment=beauty` (nine items a
-    user) is better and trains half the epochs with a scale of 0.16.
+    Initial values of rare items remain as noise after training, so sparse data benefits from a small scale.
     """
 
     class Config(Initialization.Config):
-        """How large they are."""
+        """Settings of random embeddings."""
 
         scale: PositiveFloat = 1.0
-        """What first embeddings of items are multiplied with; those of ids as wide as the towers' output."""
+        """Factor of the initial item embeddings; see `item_tables`."""
 
     config: Config
 
-    def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
+    def set(
+        self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
+    ) -> None:
         """Scale the tables; see `Initialization.set`."""
         for table, _ in item_tables(model):
             with torch.no_grad():

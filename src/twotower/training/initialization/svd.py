@@ -1,4 +1,4 @@
-"""The embeddings of items start from a linear autoencoder's, cut to their width."""
+"""Initial item embeddings from a truncated SVD, the closed form of a linear autoencoder."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,34 +13,33 @@ from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.ease import interaction_matrix
 from twotower.towers.two_tower import TwoTower
-from twotower.training.initialization.initialization import Initialization, Judge, item_tables
+from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 LOG = logging.getLogger("twotower")
 Floats = NDArray[np.float64]
 DENSE_SIDE = 1_024
-"""Matrices with no more rows, or no more columns, are decomposed densely."""
+"""Matrices with at most this many rows or columns are decomposed densely."""
 DENSE_TOLERANCE = 1e-7
-"""Of the largest singular value: what is below it is zero, as accurate as squares of values can tell."""
+"""Singular values below this share of the largest count as zero."""
 AT_THE_EDGE = (
-    "initialization.score_scale=%.3g is the best on the validation split and at the edge of the "
-    "values tried, %.3g to %.3g; initialization.score_scale=VALUE sets one beyond"
+    "initialization.score_scale=%.3g has the best validation score and is the lowest or highest "
+    "value tried, %.3g to %.3g; set initialization.score_scale=VALUE for a value beyond"
 )
-SAMPLE = 2_000  # users whose own items are scored
-LEVELS, UNJUDGED = (0.5, 1.0, 2.0, 4.0), 1.0
-MOST_WIDENINGS = 5
-"""How often the levels are extended by a factor of 2: at most to 128, or down to 1/64."""
+SAMPLE = 2_000
+"""Number of users whose items are scored for the scale."""
+SCALES, DEFAULT_SCALE = (0.5, 1.0, 2.0, 4.0), 1.0
+MAX_EXTENSIONS = 5
+"""Number of scales beyond `SCALES`, each by a factor of 2: at most 128, at least 1/64."""
 
 
 class Svd(Initialization):
-    """With X the users' items, U S V' its truncated SVD: item embeddings start as c D V (S^2 / (S^2 + r))^.5.
+    """Initial item embeddings c D V (S^2 / (S^2 + r))^.5, with U S V' the truncated SVD of interactions X.
 
-    Scores of a summed history are then those of the ridge regression of X on itself, cut to the embedding's
-    width, so that training begins about where EASE ends and learns what is to be added. D divides an item by
-    a power of how often it was taken, since such scores repeat what the item bias has of popularity already;
-    c makes them logits: without it a log of short histories would start with scores near zero, one of long
-    histories with scores too sure. Set are embeddings of ids as wide as the towers' output, and the history's
-    own table where it has one. On logs of few users this is what keeps a model from falling behind a linear
-    one; on others training starts some epochs later.
+    The score of a summed history is then that of the ridge regression of X on itself (EASE without its
+    constraint), reduced to the embedding dimension. D divides each item by a power of its count, because the
+    item bias models popularity already. c scales the scores to logits; see `score_scale`. Sets embeddings of
+    item ids with the width of the towers' output, and the history table. With few users this keeps the model
+    at the level of a linear one; with many users, training takes some epochs longer.
 
     Reference: Steck, Autoencoders that don't overfit towards the Identity, NeurIPS 2020, section 2 (the
     ridge regression's closed form in singular values).
@@ -49,16 +48,16 @@ class Svd(Initialization):
     informed = True
 
     class Config(Initialization.Config):
-        """The ridge, and how sure scores are."""
+        """Settings of the SVD."""
 
         regularisation: PositiveFloat = 500
-        """r, as EASE's."""
+        """r, as in EASE."""
         count_power: Fraction = 0.5
-        """Items are divided by how often they were taken to this power; 0 = not at all."""
+        """Embeddings of items are divided by their count to this power; 0 = no division."""
         score_scale: PositiveFloat | None = None
-        """What a user's own items score in the mean, each left out of the history it is scored by; null: what
-        is best on the validation split before training, and 1 where there is none. Levels from 0.5 to 4 are
-        tried, and further ones while the best is the lowest or the highest: at most 128, at least 1/64."""
+        """Mean score of a user's items, each left out of the history that scores it. null selects the value
+        with the best validation score before training, or 1 without a validation split: values from 0.5 to 4
+        are tried, and values beyond while the best is the lowest or the highest, from 1/64 to 128."""
 
     config: Config
 
@@ -67,71 +66,75 @@ class Svd(Initialization):
         self.score_scale = config.score_scale
 
     def chosen(self) -> dict[str, float]:
-        """Return the level, where it was left open and judged; see `Initialization.chosen`."""
+        """Return the scale if it was null and selected; see `Initialization.chosen`."""
         return (
             {}
             if self.score_scale is None or self.config.score_scale is not None
             else {"score_scale": self.score_scale}
         )
 
-    def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
+    def set(
+        self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
+    ) -> None:
         """Set the tables; see `Initialization.set`."""
         tables = item_tables(model)
         if not tables:
             LOG.info(
                 "initialization: svd sets embeddings of item ids as wide as the towers' output; there are "
-                "none (item_id of the kind Id, dim 0, among features.item); training starts at random"
+                "none (item_id of the kind Id, dim 0, among features.item); the initial weights are random"
             )
             return
-        found = self.embeddings(interactions.examples, len(model.trained_items) - 1, model.history.dim)
+        embeddings = self.embeddings(interactions.examples, len(model.trained_items) - 1, model.history.dim)
 
-        def put(level: float) -> None:
-            scaled = torch.from_numpy(found * np.sqrt(level, dtype=np.float32))
-            for table, places in tables:
-                known = places > 0
+        def set_tables(score_scale: float) -> None:
+            scaled = torch.from_numpy(embeddings * np.sqrt(score_scale, dtype=np.float32))
+            for table, positions in tables:
+                exists = positions > 0
                 with torch.no_grad():
-                    table[places[known]] = scaled[known].to(table.dtype)
+                    table[positions[exists]] = scaled[exists].to(table.dtype)
 
-        if self.score_scale is None and judge is not None:
+        if self.score_scale is None and validation_score is not None:
 
-            def score(level: float) -> float:
-                put(level)
-                return judge()
+            def score(score_scale: float) -> float:
+                set_tables(score_scale)
+                return validation_score()
 
-            levels, scores = search_levels(score)
-            self.score_scale = peak(levels, scores)
-            told = (f"{abs(value):.4f} at {level:g}" for level, value in zip(levels, scores, strict=True))
+            scales, scores = search_score_scales(score)
+            self.score_scale = best_score_scale(scales, scores)
+            pairs = (f"{abs(value):.4f} at {scale:g}" for scale, value in zip(scales, scores, strict=True))
             LOG.info(
-                "initialization.score_scale=%.3g: untrained, validation is %s",
+                "initialization.score_scale=%.3g (validation score of the initial embeddings: %s)",
                 self.score_scale,
-                ", ".join(told),
+                ", ".join(pairs),
             )
-            if self.score_scale in (levels[0], levels[-1]):
-                LOG.warning(AT_THE_EDGE, self.score_scale, levels[0], levels[-1])
-        put(self.score_scale or UNJUDGED)
+            if self.score_scale in (scales[0], scales[-1]):
+                LOG.warning(AT_THE_EDGE, self.score_scale, scales[0], scales[-1])
+        set_tables(self.score_scale or DEFAULT_SCALE)
 
     def embeddings(self, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
-        """Return first embeddings of items at a level of 1, [N, dim]; zeros for those that nobody has."""
-        taken = interaction_matrix(interactions, np.arange(interactions.num_users + 1), num_items).astype(
+        """Return initial item embeddings for a scale of 1, [N, dim]; zeros for items without interactions."""
+        matrix = interaction_matrix(interactions, np.arange(interactions.num_users + 1), num_items).astype(
             np.float64
         )
-        rank = min(dim, min(taken.shape) - 1)
-        found = np.zeros((num_items, dim), dtype=np.float32)
+        rank = min(dim, min(matrix.shape) - 1)
+        embeddings = np.zeros((num_items, dim), dtype=np.float32)
         if rank < 1:
-            return found
-        values, vectors = truncated_svd(taken, rank)
+            return embeddings
+        values, vectors = truncated_svd(matrix, rank)
         shares = values**2 / (values**2 + self.config.regularisation)
-        counts = np.maximum(np.asarray(taken.sum(axis=0)).ravel(), 1)
-        found[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / counts[:, None] ** self.config.count_power
-        own = own_score(taken, found)
-        return found / np.sqrt(own, dtype=np.float32) if own > 0 else found
+        counts = np.maximum(np.asarray(matrix.sum(axis=0)).ravel(), 1)
+        embeddings[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / counts[
+            :, None
+        ] ** self.config.count_power
+        scale = mean_own_score(matrix, embeddings)
+        return embeddings / np.sqrt(scale, dtype=np.float32) if scale > 0 else embeddings
 
 
 def truncated_svd(matrix: scipy.sparse.csr_array, rank: int) -> tuple[Floats, Floats]:
     """Return the largest singular values [rank], ascending, and their right singular vectors [rank, N].
 
-    Equal matrices give equal bits. ARPACK draws unseeded vectors where `rank` exceeds the rank of the matrix,
-    as it can for small ones, so these are decomposed densely.
+    Bit-identical for equal matrices. ARPACK draws unseeded vectors if `rank` exceeds the rank of the matrix,
+    which is possible for small ones, so these are decomposed densely.
     """
     if min(matrix.shape) > DENSE_SIDE:
         first = np.random.default_rng(0).standard_normal(min(matrix.shape))
@@ -147,61 +150,64 @@ def truncated_svd(matrix: scipy.sparse.csr_array, rank: int) -> tuple[Floats, Fl
     return values, (matrix.T @ vectors[:, -rank:] / scale).T
 
 
-def search_levels(score: Callable[[float], float]) -> tuple[list[float], list[float]]:
-    """Return levels, ascending by factors of 2, and their scores, with the best between two others.
+def search_score_scales(score: Callable[[float], float]) -> tuple[list[float], list[float]]:
+    """Return scales in ascending order and their scores, with the best scale between two others.
 
-    Starts with `LEVELS`. While the best is the lowest or the highest level, the next one beyond it is scored
-    too, at most `MOST_WIDENINGS` times.
+    Starts with `SCALES`. While the best scale is the lowest or the highest, the next one beyond it is scored
+    too, at most `MAX_EXTENSIONS` times.
+
+    Args:
+        score: returns the validation score of a scale.
     """
-    scores = {level: score(level) for level in LEVELS}
-    for _ in range(MOST_WIDENINGS):
-        levels = sorted(scores)
-        best = best_place(levels, [scores[level] for level in levels])
-        if 0 < best < len(levels) - 1:
+    scores = {scale: score(scale) for scale in SCALES}
+    for _ in range(MAX_EXTENSIONS):
+        scales = sorted(scores)
+        best = best_position(scales, [scores[scale] for scale in scales])
+        if 0 < best < len(scales) - 1:
             break
-        level = levels[0] / 2 if best == 0 else levels[-1] * 2
-        scores[level] = score(level)
-    return sorted(scores), [scores[level] for level in sorted(scores)]
+        scale = scales[0] / 2 if best == 0 else scales[-1] * 2
+        scores[scale] = score(scale)
+    return sorted(scores), [scores[scale] for scale in sorted(scores)]
 
 
-def best_place(levels: Sequence[float], values: Sequence[float]) -> int:
-    """Return the position of the highest value; of equal ones that of the level nearest to 1."""
-    return max(range(len(levels)), key=lambda place: (values[place], -abs(np.log(levels[place]))))
+def best_position(scales: Sequence[float], scores: Sequence[float]) -> int:
+    """Return the position of the highest score; of equal scores that of the scale nearest to 1."""
+    return max(range(len(scales)), key=lambda position: (scores[position], -abs(np.log(scales[position]))))
 
 
-def peak(levels: Sequence[float], values: Sequence[float]) -> float:
-    """Return where values are highest: by a parabola in log(level) through the highest and its neighbours.
-
-    Args:
-        levels: each as many times the one before.
-        values: of each level; where the first or the last is highest, it is the peak, and of equal ones that
-            of the level nearest to 1: without an item bias no level changes a ranking.
-    """
-    best = best_place(levels, values)
-    if not 0 < best < len(levels) - 1:
-        return levels[best]
-    before, here, after = values[best - 1 : best + 2]
-    curve = before + after - 2 * here
-    away = (before - after) / (2 * curve) if curve else 0.0
-    return float(levels[best] * (levels[1] / levels[0]) ** away)
-
-
-def own_score(taken: scipy.sparse.csr_array, embeddings: NDArray[np.float32]) -> float:
-    """Return the mean score of users' own items by the rest of what they have.
-
-    A history is summed and divided by the root of its length; each item scored is taken out of the sum. Users
-    of a single item have no rest.
+def best_score_scale(scales: Sequence[float], scores: Sequence[float]) -> float:
+    """Return the scale at the vertex of a parabola in log(scale) through the best scale and its neighbours.
 
     Args:
-        taken: users x items, of ones.
-        embeddings: of items, [N, d].
+        scales: ascending, with a constant ratio.
+        scores: of each scale. If the first or the last is highest, its scale is returned. Without an item
+            bias all scales have the same ranking; then the scale nearest to 1 is the best.
     """
-    lengths = np.diff(taken.indptr)
-    several = taken[np.flatnonzero(lengths > 1)[:: max(1, (lengths > 1).sum() // SAMPLE)]]
+    best = best_position(scales, scores)
+    if not 0 < best < len(scales) - 1:
+        return scales[best]
+    before, here, after = scores[best - 1 : best + 2]
+    curvature = before + after - 2 * here
+    offset = (before - after) / (2 * curvature) if curvature else 0.0
+    return float(scales[best] * (scales[1] / scales[0]) ** offset)
+
+
+def mean_own_score(matrix: scipy.sparse.csr_array, embeddings: NDArray[np.float32]) -> float:
+    """Return the mean score of users' items, each left out of the history that scores it.
+
+    A history is the sum of its embeddings, divided by the root of its length. Users with a single item are
+    left out.
+
+    Args:
+        matrix: [users, N], ones where a user has interacted with an item.
+        embeddings: [N, d] item embeddings.
+    """
+    lengths = np.diff(matrix.indptr)
+    several = matrix[np.flatnonzero(lengths > 1)[:: max(1, (lengths > 1).sum() // SAMPLE)]]
     if not several.nnz:
         return 0.0
     lengths = np.diff(several.indptr)
     users = np.repeat(np.arange(len(lengths)), lengths)
-    of_items = embeddings[several.indices]
-    scores = np.einsum("nd,nd->n", (several @ embeddings)[users] - of_items, of_items)
+    item_embeddings = embeddings[several.indices]
+    scores = np.einsum("nd,nd->n", (several @ embeddings)[users] - item_embeddings, item_embeddings)
     return float((scores / np.sqrt(lengths[users])).mean())
