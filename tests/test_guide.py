@@ -139,7 +139,7 @@ def test_every_command_is_one_that_the_program_takes() -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/settings.md", "docs/zh/settings.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/settings.md"])  # the Chinese names what these do
 def test_the_five_tweaks_are_taken_one_after_the_other(name: str) -> None:
     rows = re.findall(r"^\| `(.+?)` \|.*\|$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     tweaks = [shlex.split(row) for row in rows if all("=" in word for word in row.split())]

@@ -111,11 +111,11 @@ def guide_pages() -> list[Path]:
 README, PAGES = ROOT / "README.md", guide_pages()
 
 
-def sizes(words: list[str]) -> list[str]:
-    """Return the settings that `docs/index.md` says the tests add to a long training."""
+def sizes(words: list[str], is_long: bool) -> list[str]:
+    """Return the settings that `docs/index.md` says the tests add to a training."""
     text = (GUIDE / "index.md").read_text(encoding="utf-8")
     lines = re.findall(r"^tests add(?: to (\S+))?: (.*)$", text, re.MULTILINE)
-    return [size for to, line in lines if not to or to in words for size in shlex.split(line)]
+    return [size for to, line in lines if (to in words if to else is_long) for size in shlex.split(line)]
 
 
 def write_files_of_the_reader(page: Path, folder: Path) -> None:
@@ -255,7 +255,7 @@ def run_page(
             words = typed(command, before, folder)
             before = words
             began = time.process_time()
-            more = sizes(words) if command.is_long and words[1] == "train" else []
+            more = sizes(words, command.is_long) if words[1] == "train" and "--cfg" not in words else []
             with two_jobs() if command.is_long else contextlib.nullcontext():
                 done = run_command(*words[1:], *more)
             seconds = time.process_time() - began

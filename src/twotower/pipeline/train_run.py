@@ -45,7 +45,7 @@ LOG = logging.getLogger("twotower")
 def train(
     config: RunConfig,
     folder: Path,
-    watch: EpochCallback | None = None,
+    epoch_callback: EpochCallback | None = None,
     keep_after_input_error: bool = True,
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
@@ -53,12 +53,12 @@ def train(
     Args:
         config: settings of the run.
         folder: of the run; it does not exist yet.
-        watch: receives the monitored metric after each epoch, and may prune the run.
+        epoch_callback: receives the monitored metric after each epoch, and may stop the run.
         keep_after_input_error: see `Run.create`.
     """
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
         run = Run.create(folder, config.settings, config.overrides, keep_after_input_error)
-        return _train(run, config, watch)
+        return _train(run, config, epoch_callback)
 
 
 def train_in_new_folder(config: RunConfig) -> tuple[Path, int]:
@@ -69,7 +69,7 @@ def train_in_new_folder(config: RunConfig) -> tuple[Path, int]:
 
 def resume(
     folder: Path,
-    watch: EpochCallback | None = None,
+    epoch_callback: EpochCallback | None = None,
     trusted: Collection[str] = (),
     console: str | None = None,
 ) -> int:
@@ -77,7 +77,7 @@ def resume(
 
     Args:
         folder: of the run.
-        watch: see `train`.
+        epoch_callback: see `train`.
         trusted: packages whose classes the run's file of settings may name.
         console: instead of the run's.
 
@@ -89,17 +89,17 @@ def resume(
         run.refuse_if_ended()
         run.settings |= {} if console is None else {"console": console}
         config = checked_run(run.settings, run.overrides, f"{folder}/config.yaml")
-        return _train(run, config, watch)
+        return _train(run, config, epoch_callback)
 
 
-def _train(run: Run, config: RunConfig, watch: EpochCallback | None) -> int:
+def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
     how = config.warm_start if isinstance(config, WarmStartRunConfig) else None
     with open_run(run, config) as job:
         source = trained_by(job)
         ancestry: dict[str, Any] = {}
         try:
             if how is None:
-                trained = _trained(job, source, watch)
+                trained = _trained(job, source, epoch_callback)
             else:
                 trained, ancestry = continue_training(job, how)
         except TrialPruned as pruned:
@@ -142,11 +142,11 @@ def _train(run: Run, config: RunConfig, watch: EpochCallback | None) -> int:
         return finish(job, indexed, result)
 
 
-def _trained(job: RunContext, source: Path | None, watch: EpochCallback | None) -> TrainedTowers:
+def _trained(job: RunContext, source: Path | None, epoch_callback: EpochCallback | None) -> TrainedTowers:
     """Train, or take the towers of the run that did."""
     if source is not None:
         return load_trained_towers(job.config, job.dataset, source)
-    return train_towers(job.config, job.dataset, job.evaluator, train_context(job, watch))
+    return train_towers(job.config, job.dataset, job.evaluator, train_context(job, epoch_callback))
 
 
 def trained_by(job: RunContext) -> Path | None:
