@@ -1,4 +1,4 @@
-"""Arrays and tables of a bundle: what their files promise is known before anything is made room for."""
+"""Arrays and tables of a bundle; sizes in file headers are checked before memory is allocated."""
 
 import math
 from pathlib import Path
@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 from twotower.config.errors import InputError
 from twotower.data.vocabulary import CHARACTER_BYTES, Vocabulary
 
-VERSION = (1, 0)  # of the format; its headers have at most 64 KB, those of later ones may promise 4 GB
+VERSION = (1, 0)  # headers of later versions of the format may be 4 GB long, those of 1.0 at most 64 KB
 
 
 def read_array(path: Path, mapped: bool = False) -> np.ndarray:
-    """Read an array of plain values; an InputError if the file does not hold what its header says."""
+    """Read an array of numbers. Raises InputError if the file disagrees with its header."""
     try:
         shape, dtype = _header(path)
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
-    except Exception as error:  # a header is Python's own syntax, and has all of its ways to be wrong
+    except Exception as error:  # the header is a Python literal, which can raise many kinds of errors
         raise InputError(f"{path}: not a plain numpy array ({error})") from error
     assert (array.shape, array.dtype) == (shape, dtype)
     return array
@@ -42,17 +42,17 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-FREE_BYTES = 64 * 2**20  # what any table may unpack to
+FREE_BYTES = 64 * 2**20  # every table may have this size in memory
 MOST_TIMES = 256
-"""What a larger one may: so many times its file. Columns of few distinct values are packed very small."""
+"""Largest allowed ratio of memory to file size of larger tables."""
 MOST_LONGER = 32
-"""How many times as long as they are on average the longest id may be: all take as much room as it does."""
-CODECS = {"SNAPPY", "UNCOMPRESSED"}  # what we write; others pack a thousand to one
+"""Largest allowed ratio of the longest to the average id, because numpy pads all ids to the longest."""
+CODECS = {"SNAPPY", "UNCOMPRESSED"}  # other codecs compress up to a thousand times
 VALUE_BYTES = 8
 
 
 def read_table(path: Path, num_rows: int) -> pd.DataFrame:
-    """Read a table; an InputError if it has other rows, or unpacks to more than its size warrants."""
+    """Read a table. Raises InputError if the number of rows is wrong or the table is too large."""
     metadata = pq.read_metadata(path)
     if metadata.num_rows != num_rows:
         raise InputError(
@@ -74,7 +74,7 @@ def read_table(path: Path, num_rows: int) -> pd.DataFrame:
 
 
 def _text_bytes(path: Path) -> int:
-    """Return how many bytes the text of a file has, looking at each distinct one once."""
+    """Return the number of bytes of all text columns of a file, reading each distinct text once."""
     schema = pq.read_schema(path)
     names = [
         field.name
@@ -93,7 +93,7 @@ def _text_bytes(path: Path) -> int:
 
 
 def make_vocabulary(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
-    """Return the ids of a table; an InputError unless they are numbers or text, ascending, none too long."""
+    """Return the ids of a table. Raises InputError unless they are numbers or text, ascending."""
     if key not in table:
         raise InputError(f"{path}: there is no column {key!r}")
     values = table[key].to_numpy()

@@ -1,4 +1,4 @@
-"""The manifest: what a bundle is, what it holds, and the checksum of every file, its own text included."""
+"""The manifest of a bundle: sizes, settings of requests, and the checksum of every file and of itself."""
 
 import hashlib
 import importlib.metadata
@@ -44,14 +44,14 @@ class _ListedFile(_StrictModel):
 
 class _ListedIndex(_StrictModel):
     spec: Any
-    """Of its concrete kind; what it names is imported by who reads it."""
+    """Settings of the concrete index class."""
     search_args: dict[str, int]
     report: dict[str, Any] | None = None
-    """Figures of its check."""
+    """Report of the index check."""
 
 
 class Manifest(_StrictModel):
-    """What a bundle says of itself; sizes are such that rows are 32-bit integers."""
+    """Content of `manifest.json`. Sizes are limited so that rows fit in 32-bit integers."""
 
     format_version: int
     fingerprint: str
@@ -61,32 +61,32 @@ class Manifest(_StrictModel):
     num_users: Annotated[int, Ge(0), Le(MOST - 1)]
     item_label: str | None
     request_time: Annotated[int, Ge(-(2**40)), Le(2**40)]
-    """Unix seconds at which a request is taken to be made, unless it says otherwise."""
+    """Default time of a request, in unix seconds."""
     known_until: Annotated[int, Ge(-(2**40)), Le(2**40)] | None = None
-    """Unix seconds of the latest interaction in the histories; None without times, or where not recorded."""
+    """Unix seconds of the latest interaction in the histories; None if the log has no times."""
     held_out_interactions: Annotated[int, Ge(0)] = 0
-    """Interactions of the log that the histories lack, because the test was measured on them."""
+    """Number of interactions of the log that the histories lack because they were held out for the test."""
     exclude_seen: bool = True
-    """Whether a request that does not say so is not recommended what the user has; not so of repeats."""
+    """Default of `exclude_seen` of requests; False if the data keep repeats."""
     has_times: bool = True
-    """Whether the times of histories are times; otherwise they are places in an order."""
+    """Whether the log has times; otherwise the times of histories are positions in the log."""
     index: _ListedIndex
     versions: dict[str, Any]
     files: dict[str, _ListedFile]
     sha256: str
-    """Of the manifest itself, without this."""
+    """Checksum of the manifest without this key."""
     export: dict[str, Any] | None = None
-    """How the towers were exported and compared; None where they were not."""
+    """Versions and comparison of the exported towers; None if the bundle is not exported."""
     num_contexts: Annotated[int, Ge(0), Le(MOST - 1)] = 0
-    """Distinct contexts of requests, whose encoded features are kept."""
+    """Number of distinct contexts of requests with stored features."""
     event_types: list[str] = []
-    """What users did with items; code c is position c - 1."""
+    """Names of event types; the event with code c is at position c - 1."""
     event_roles: dict[str, Role] = {}
-    """Word -> what it stands for; `positive` where it is not here."""
+    """Event type -> role; the default is `positive`."""
 
 
 def render(manifest: Mapping[str, Any]) -> str:
-    """Return the text of a manifest, with its own checksum put in."""
+    """Return the text of a manifest, including its own checksum."""
     return _dump({key: value for key, value in manifest.items() if key != OWN_SUM} | _own_sum(manifest), 2)
 
 
@@ -99,25 +99,26 @@ def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str
 
 
 def bundle_in(folder: Path) -> Path:
-    """Return the folder of the bundle that is meant: that of a run, or what was named."""
+    """Return the bundle folder of a run; a folder that is a bundle is returned unchanged."""
     inside = folder / BUNDLE
     return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
 
 
 def run_of(folder: Path) -> Path:
-    """Return the folder of the run that a bundle belongs to; of a bundle in no run, its own."""
+    """Return the run folder of a bundle; a bundle outside a run is returned unchanged."""
     return folder.parent if folder.name in (BUNDLE, EXPORTED) else folder
 
 
 def version_of(folder: Path, manifest: Manifest) -> str:
-    """Return the name of a bundle's run and the first of its manifest's own checksum."""
+    """Return the name of the run and the first digits of the checksum of the manifest."""
     return f"{run_of(folder.resolve()).name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a manifest and check its form (no other file is touched).
+    """Read and validate a manifest; no other file is read.
 
-    An InputError: it is missing or damaged, of another format version, or lists what it must not.
+    Raises:
+        InputError: the manifest is missing or damaged, has another format version, or lists wrong files.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -161,10 +162,12 @@ def _checked(values: Mapping[str, Any], path: Path) -> Manifest:
 
 
 def verify(folder: Path) -> Manifest:
-    """Check that a bundle is what was written, before any library reads a file, and return its manifest.
+    """Compare all files of a bundle with the checksums of its manifest, and return the manifest.
 
-    One flipped bit loads without an error in Faiss, safetensors and numpy, and then gives wrong answers; an
-    InputError names the file that is damaged, missing or not listed.
+    Faiss, safetensors and numpy load a file with a flipped bit without an error, and results are wrong.
+
+    Raises:
+        InputError: a file is damaged, missing or not listed.
     """
     manifest = read_manifest(folder)
     try:
@@ -196,14 +199,14 @@ def _verify_files(folder: Path, files: Mapping[str, _ListedFile]) -> None:
 
 @contextmanager
 def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
-    """Turn whatever a reader says of a file into an `InputError` that names it."""
+    """Convert any error of a reader into an `InputError` that names the file."""
     try:
         yield
     except InputError as error:
         if str(path.parent) in str(error):
             raise
         raise InputError(f"{path}: {error}") from error
-    except Exception as error:  # the errors of the libraries that read have no class in common
+    except Exception as error:  # errors of the libraries have no common class
         wrote, reads = manifest.versions.get("twotower"), importlib.metadata.version("twotower")
         why = " ".join(f"{type(error).__name__}: {error!s:.300}".split())
         raise InputError(
@@ -213,7 +216,7 @@ def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
 
 
 def _own_sum(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return the checksum of a manifest without its own, whatever its layout as text."""
+    """Return the checksum of a manifest without its own; it does not depend on whitespace."""
     plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
     return {OWN_SUM: hashlib.sha256(_dump(plain, None).encode()).hexdigest()}
 

@@ -1,4 +1,4 @@
-"""What a service says about its bundle: a rejected index, and up to when the bundle knows its users."""
+"""Notices about a bundle that is served: a rejected index, held-out interactions, the latest interaction."""
 
 from pathlib import Path
 from shlex import quote
@@ -10,7 +10,7 @@ from twotower.data.times import date
 
 
 def rejection(manifest: Manifest) -> str | None:
-    """Return why the index of a bundle was rejected; None where it was not."""
+    """Return why the index of a bundle was rejected, or None."""
     report = manifest.index.report or {}
     if report.get("ok", True):
         return None
@@ -24,7 +24,7 @@ def rejection(manifest: Manifest) -> str | None:
 
 
 def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
-    """Raise InputError where the index of a bundle was rejected; it says what to type."""
+    """Raise InputError if the index of a bundle was rejected."""
     if reason := rejection(manifest):
         run = quote(str(run_of(folder)))
         raise InputError(
@@ -34,16 +34,16 @@ def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
 
 
 def known_until(manifest: Manifest) -> str | None:
-    """Return the time in UTC of the latest interaction that the bundle knows; None where it has no times."""
+    """Return the time in UTC of the latest interaction in the bundle; None if the log has no times."""
     return None if manifest.known_until is None else date(manifest.known_until)
 
 
 def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
-    """Return what to know before a bundle is served, one sentence each.
+    """Return warnings about a bundle, one sentence each.
 
     Args:
         manifest: of the bundle.
-        run: its run, as commands are to name it.
+        run: path of the run, for the commands in the sentences.
     """
     found, named = [], quote(str(run))
     if reason := rejection(manifest):
@@ -59,7 +59,7 @@ def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
 
 
 def notices(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """Return `known_until` and `warnings` for clients, who are told the name of the run, not its folder."""
+    """Return `known_until` and `warnings` for clients; they name the run without its folder."""
     run = run_of(folder.resolve()).name
     return {"known_until": known_until(manifest), "warnings": warnings_of(manifest, run)}
 

@@ -1,4 +1,4 @@
-"""From a folder to towers, index and catalogue, ready to serve: verified, read, and tried.
+"""Verify and read a bundle: towers, index and catalogue.
 
 Shapes: N users or items, W width of a feature, D embedding.
 """
@@ -30,7 +30,7 @@ from twotower.towers.user_batch import UserBatch
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """What a bundle holds.
+    """The content of a bundle.
 
     Args:
         settings: the resolved configuration of its run.
@@ -38,7 +38,7 @@ class Bundle:
         index: over the catalogue, search arguments set; its ids are rows.
         item_embeddings: float32 [N, D]; the item of row r stands at r - 1.
         history: what was known of every user; memory-mapped.
-        request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
+        request_time: default time of a request, in unix seconds.
     """
 
     folder: Path
@@ -59,9 +59,11 @@ class Bundle:
 def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     """Verify every file of a bundle, then read it.
 
-    A checksum says that a file is as it was written, not by whom: what files name is only imported where it
-    is ours or trusted (packages, modules or classes), what they promise is compared with their size, and a
-    user and an item are tried. An InputError names the file that is damaged, missing, not listed or unfit.
+    Checksums do not authenticate the author. Classes are imported only from twotower and `trusted_packages`
+    (packages, modules or classes), sizes are compared with file sizes, and a user and an item are embedded.
+
+    Raises:
+        InputError: a file is damaged, missing, not listed, or does not match the others.
     """
     folder = Path(folder)
     manifest = verify(folder)
@@ -76,7 +78,7 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     settings = read_yaml(folder / layout.CONFIG, REMEDY)
     if not isinstance(settings, dict):
         raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
-    # Arrays first: their sizes bound those of all else.
+    # Arrays first: other sizes are checked against theirs.
     item_embeddings = read_array(folder / layout.ITEM_EMBEDDINGS)
     shape = manifest.num_items, manifest.embedding_dim
     _check_numbers(folder / layout.ITEM_EMBEDDINGS, item_embeddings, shape)
@@ -152,7 +154,7 @@ def _check_history(folder: Path, manifest: Manifest, history: Interactions) -> N
 
 
 def _check_agreement(bundle: Bundle) -> None:
-    """Files that are each whole must also belong together."""
+    """Check that the files belong to one bundle."""
     folder, index = bundle.folder, bundle.index
     num_items, dim = bundle.manifest.num_items, bundle.manifest.embedding_dim
     for name, what, found, expected in (
@@ -170,7 +172,7 @@ def _check_agreement(bundle: Bundle) -> None:
 
 
 def _check_use(bundle: Bundle) -> None:
-    """Encode, embed and search a little of everything: what a first request would find is found now."""
+    """Encode, embed and search one user and one item, so that errors appear before the first request."""
     model, dim = bundle.model, bundle.manifest.embedding_dim
     records: list[Any] = [{}, *bundle.item_table.head(1).to_dict("records")]
     persons: list[Any] = [{}, *bundle.user_table.head(1).to_dict("records")]

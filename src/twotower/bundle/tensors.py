@@ -1,4 +1,4 @@
-"""Features and towers of a bundle: settings say how they are made, and the tensors that are there bound it.
+"""Features and towers of a bundle, built from its settings and checked against its tensors.
 
 Shapes: N users or items, W width of a feature.
 """
@@ -24,13 +24,13 @@ from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 PARTS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
-"""What is built from a bundle's settings; whatever else they name is not looked at."""
+"""Settings that are read to build the towers."""
 
 
 def read_towers(
     folder: Path, manifest: Manifest, settings: Mapping[str, Any], trusted_packages: Collection[str]
 ) -> TwoTower:
-    """Read the trained towers; an InputError names the file that cannot be read or does not fit."""
+    """Read the trained towers. Raises InputError if a file cannot be read or does not match the settings."""
     config, features = folder / layout.CONFIG, folder / layout.FEATURES
     with refusing(config, manifest):
         parts: dict[str, Any] = {key: settings[key] for key in PARTS if key in settings}
@@ -61,7 +61,7 @@ def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
     for name, entry in payload.items():
         feature = features[name] = feature_from_json(entry, f"{side}.{name}")
         check_name(name, feature.config)
-        feature.encode([None])  # a state that is none is found here
+        feature.encode([None])  # raises if the state is invalid
     return features
 
 
@@ -101,7 +101,7 @@ def _towers(
     users, items, contexts = tables["user"], tables["item"], tables["context"]
     trained = torch.zeros_like(state["trained_items"])
     if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
-        # Once without memory: what the settings ask for must be there before room is made for it.
+        # Compare shapes on the meta device first, before memory for the settings is allocated.
         _check_shapes(path, chosen.shapes(users, items, contexts, num_events).state_dict(), state)
     model = chosen.build_towers(users, items, trained, contexts, num_events)
     model.load_state_dict(state)

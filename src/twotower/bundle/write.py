@@ -1,4 +1,4 @@
-"""From what a run has made to a bundle: written under a temporary name, synced, renamed."""
+"""Write the bundle of a run, under a temporary name that is synced and renamed."""
 
 import importlib.metadata
 import json
@@ -42,14 +42,14 @@ def write_bundle(
     request_time: int,
     held_out_interactions: int = 0,
 ) -> None:
-    """Write a bundle whole or not at all; an InputError if the folder exists.
+    """Write a bundle atomically. Raises InputError if the folder exists.
 
     Args:
-        index: built over the catalogue, its search arguments set; its ids are the rows 1..N.
-        item_embeddings: float32 [N, D]; the item of row r stands at r - 1.
-        history: what is known of every user at serving time.
-        request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
-        held_out_interactions: how many interactions of the log the history lacks.
+        index: of the catalogue, with search arguments; its ids are the rows 1 to N.
+        item_embeddings: float32 [N, D]; row r is at position r - 1.
+        history: of every user at serving time.
+        request_time: default time of a request, in unix seconds.
+        held_out_interactions: number of interactions of the log that the history lacks.
     """
     if folder.exists():
         raise InputError(f"{folder}: already there, and a bundle is never overwritten; choose another folder")
@@ -89,7 +89,7 @@ def write_bundle(
         names = [*layout.FILES, *_write_history(temporary, history)]
         np.save(temporary / layout.ITEM_EMBEDDINGS, np.ascontiguousarray(item_embeddings, dtype=np.float32))
         index.save(temporary / layout.INDEX)
-        # Whoever may read the configuration may read everything: safetensors writes for its owner only.
+        # safetensors makes files readable for the owner only; all files get the mode of the configuration.
         mode = (temporary / layout.CONFIG).stat().st_mode & 0o777
         for name in names:
             (temporary / name).chmod(mode)
@@ -99,12 +99,12 @@ def write_bundle(
 
 
 def versions() -> dict[str, Any]:
-    """Return what decides how a bundle computes."""
+    """Return the versions of the libraries that embed and search."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | faiss_versions()
 
 
 def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: TwoTower) -> dict[str, Any]:
-    """Return what a manifest says of contexts and events, where there are any."""
+    """Return the manifest keys of contexts and event types, if any."""
     found: dict[str, Any] = {}
     if model.contexts.names:
         found["num_contexts"] = model.contexts.num_rows
@@ -116,7 +116,7 @@ def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: 
 
 
 def _write_history(folder: Path, history: Interactions) -> list[str]:
-    """Write what users have; returns the names of the files that not every bundle has."""
+    """Write the histories; returns the names of files that only some bundles have."""
     for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
         np.save(folder / name, np.asarray(values))
     more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_ROLES: history.roles}
@@ -147,9 +147,9 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _storable_column(values: pd.Series) -> pd.Series:
-    """Return a column as Parquet can hold it: values of several types become text.
+    """Return a column that Parquet can store: values of mixed types become text.
 
-    Tables are for people to look at; what the towers need of them is stored encoded.
+    The tables are for display; the towers read the encoded features.
     """
     if values.dtype != object:
         return values

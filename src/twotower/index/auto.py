@@ -1,4 +1,4 @@
-"""The usual rule for which index a catalogue of some size gets."""
+"""An index chosen by the number of items."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from twotower.index.ivf_pq import IVFPQ
 class Auto(Index):
     """Exact search for small catalogues, whole vectors in cells for large ones, codes for very large ones.
 
-    A choice between kinds, and none itself: whatever is built and stored is the kind that `for_size` gives.
+    `Config.for_size` returns the settings of the chosen class, which is built and stored.
     """
 
     class Config(Index.Config):
-        """From which size of the catalogue which kind is taken."""
+        """Catalogue sizes from which each index is used."""
 
         ivf_flat_from: PositiveInt = 1_000_000
         """Number of items from which IVFFlat replaces FlatIP."""
@@ -27,7 +27,7 @@ class Auto(Index):
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> list[tuple[str, str]]:
-            """See `Index.Config.problems`; those of the kind that is chosen, once the size is known."""
+            """See `Index.Config.problems`; checks the chosen class."""
             if self.ivf_flat_from > self.ivf_pq_from:
                 below = f"{self.ivf_pq_from} is below ivf_flat_from {self.ivf_flat_from}"
                 return [("ivf_pq_from", f"{below}: thresholds must ascend")]
@@ -46,5 +46,5 @@ class Auto(Index):
     kind = "auto"
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """Nothing to create: `Config.for_size` comes first."""
-        raise TypeError("auto is a choice between kinds: build what its Config.for_size gives")
+        """Raise TypeError: build the result of `Config.for_size` instead."""
+        raise TypeError("Auto cannot be built; build the result of its Config.for_size")

@@ -1,4 +1,4 @@
-"""Exact search: every query meets every vector."""
+"""Exact search over all vectors."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from twotower.index.index import Index, RecallTarget
 
 
 class FlatIP(Index):
-    """All vectors as they are; exact, and fast enough to about a million items."""
+    """Stores all vectors in full precision. Exact, and fast enough up to about a million items."""
 
     class Config(Index.Config):
-        """Settings of exact search, which tuning has nothing to choose of."""
+        """Settings of exact search; it has no search arguments to tune."""
 
         target_recall: RecallTarget = 1.0
         min_recall: RecallTarget = 1.0

@@ -1,4 +1,4 @@
-"""What inverted files share: items in cells around centroids, of which a search visits the nearest few."""
+"""Base class of inverted file indexes: items in cells around centroids; a search visits a few cells."""
 
 import math
 from abc import abstractmethod
@@ -12,31 +12,29 @@ import numpy as np
 from twotower.config.spec import PositiveInt
 from twotower.index.index import Index
 
-POINTS_PER_CENTROID = 39  # Faiss's own rule for how many training points a centroid needs to lie well
+POINTS_PER_CENTROID = 39  # the minimum that Faiss recommends
 CLUSTERING_SEED = 1234
 
 
 class IVF(Index):
     """Cells around `nlist` centroids found by k-means; `nprobe` of them are searched.
 
-    An item lies in the cell whose centroid is at the least distance; a query visits the cells whose centroids
-    have the highest dot product with it, the mean score of their items. Where lengths tell items apart, as
-    popularity does in the default recipe, cells by direction alone have popular items in all of them: of
-    17,931 made-up items in 133 cells, the 8 visited first hold .995 of the best hundred, where cells by
-    direction hold .20 (32 of them .65). Of vectors of one length both do as well.
+    Items are assigned to the nearest centroid by Euclidean distance. A query visits the cells whose centroids
+    have the highest dot product with it. Norms encode popularity, so assignment by inner product would spread
+    popular items over all cells.
 
     Reference: Sivic and Zisserman, "Video Google", ICCV 2003; Johnson et al., "Billion-scale similarity
         search with GPUs", section 2.
     """
 
     class Config(Index.Config):
-        """Settings of every inverted file."""
+        """Settings of inverted file indexes."""
 
         nlist: PositiveInt | None = None
-        """Number of cells; None = the square root of the number of vectors, fewer where that leaves less than
-        39 training points a centroid."""
+        """Number of cells; None = the square root of the number of vectors, with at least 39 training points
+        per centroid."""
         nprobe: PositiveInt | None = None
-        """Cells a query visits; None = chosen by tuning (a quarter of the cells until then)."""
+        """Number of cells that a query visits; None = chosen by tuning (before that, a quarter)."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
@@ -56,7 +54,7 @@ class IVF(Index):
             return found
 
         def for_size(self, num_items: int) -> Self:
-            """See `Index.Config.for_size`: an automatic number of cells is settled."""
+            """See `Index.Config.for_size`; sets an automatic number of cells."""
             return self.model_copy(update={"nlist": self.nlist or automatic_nlist(num_items)})
 
         @property
@@ -69,24 +67,24 @@ class IVF(Index):
 
     @abstractmethod
     def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
-        """Return the empty Faiss index of this kind over a quantiser."""
+        """Return an empty Faiss index with this quantiser."""
 
     @abstractmethod
     def code_size(self, own: Any) -> int:
-        """Return the bytes that one vector must have in a Faiss index of this kind; -1 where none fits."""
+        """Return the expected number of bytes per vector, or -1 if the index is inconsistent."""
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `Index.create`; ids are the cells' own (IDMap2 over cells errs after a removal)."""
+        """See `Index.create`; the cells store the ids, because IDMap2 over cells fails after a removal."""
         nlist = self.config.nlist or automatic_nlist(num_vectors)
         quantiser = faiss.IndexFlatIP(dim)
         created = self.create_cells(quantiser, dim, nlist)
         self.set_clustering(created.cp)
-        created.cp.spherical = False  # which Faiss takes to be wanted with dot products
+        created.cp.spherical = False  # the Faiss default for inner products is True
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
         return created
 
     def set_clustering(self, clustering: Any) -> None:
-        """Make k-means repeatable, and silent where a catalogue is small."""
+        """Fix the seed of k-means, and silence its warnings about few training points."""
         clustering.seed = CLUSTERING_SEED
         clustering.min_points_per_centroid = 1
         clustering.verbose = False
@@ -95,7 +93,7 @@ class IVF(Index):
 
     @contextmanager
     def taking_in(self, own: Any) -> Iterator[None]:
-        """See `Index.taking_in`: the cell of a vector is that of the nearest centroid by distance."""
+        """See `Index.taking_in`: assign vectors to the nearest centroid by Euclidean distance."""
         quantiser = faiss.downcast_index(own.quantizer)
         quantiser.metric_type = faiss.METRIC_L2
         try:
@@ -126,7 +124,7 @@ class IVF(Index):
 
     @property
     def largest_search_arg(self) -> int:
-        """All cells."""
+        """The number of cells."""
         return int(self._faiss_index.inner.nlist)
 
     @property

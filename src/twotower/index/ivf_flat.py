@@ -1,4 +1,4 @@
-"""Cells of whole vectors."""
+"""Inverted file index of vectors in full precision."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from twotower.index.ivf import IVF
 
 
 class IVFFlat(IVF):
-    """Visits a few cells and scores their items exactly; exact as a whole when nprobe = nlist."""
+    """Visits `nprobe` cells and scores their items exactly; exact search if nprobe = nlist."""
 
     kind = "ivf_flat"
     faiss_type = faiss.IndexIVFFlat

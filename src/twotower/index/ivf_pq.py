@@ -1,4 +1,4 @@
-"""Cells of product-quantised vectors."""
+"""Inverted file index with product quantisation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,27 +14,27 @@ from twotower.index.index import RecallTarget
 from twotower.index.ivf import IVF, automatic_nlist
 
 MATRIX_PRODUCTS_FROM = 20
-"""Vectors whose distances are matrix products in training. Faiss 1.15 begins at 128,000, and takes each pair
-by itself below that: 9 to 20 times as long for parts of 8 to 1 dimensions of 3,660 vectors."""
+"""Number of vectors from which training computes distances by matrix products. The Faiss 1.15 default of
+128,000 makes training 9 to 20 times slower."""
 TRAINING = Lock()
-"""One at a time: the setting is the whole process's, and the same vectors are to give the same codes."""
+"""Allows one training at a time, because the Faiss setting is global."""
 
 
 class IVFPQ(IVF):
-    """Each vector becomes `num_subquantizers` codes of `num_bits`: the least memory, at some loss of recall.
+    """Each vector is stored as `num_subquantizers` codes of `num_bits` bits: least memory, lower recall.
 
     Reference: Jegou et al., "Product quantization for nearest neighbor search", TPAMI 2011, section III.
     """
 
     class Config(IVF.Config):
-        """Settings of codes in cells."""
+        """Settings of product quantisation."""
 
         num_subquantizers: PositiveInt = 32
-        """m, the parts a vector is cut into; must divide the embedding dimension."""
+        """Number of subvectors (m); must divide the embedding dimension."""
         num_bits: Annotated[int, Ge(4), Le(12)] = 8
-        """Bits a code has; 2**num_bits centroids are trained for each part."""
+        """Bits per code; each subvector has 2**num_bits centroids."""
         target_recall: RecallTarget = 0.95
-        """See `Index.Config`; where the codes cannot reach it, tuning settles for their best."""
+        """See `Index.Config`; if it cannot be reached, tuning chooses the best recall."""
         min_recall: RecallTarget = 0.8
 
         def problems(
@@ -65,24 +65,24 @@ class IVFPQ(IVF):
     faiss_type = faiss.IndexIVFPQ
 
     def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
-        """See `IVF.create_cells`; factory strings would add a minute of polysemous training."""
+        """See `IVF.create_cells`; without polysemous training, which factory strings add."""
         parts, bits = self.config.num_subquantizers, self.config.num_bits
         created = faiss.IndexIVFPQ(quantiser, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
         self.set_clustering(created.pq.cp)
         return created
 
     def train(self, own: Any, vectors: np.ndarray) -> None:
-        """See `Index.train`: by matrix products, as hundreds of clusterings in few dimensions are."""
+        """See `Index.train`; computes distances by matrix products."""
         with matrix_products():
             super().train(own, vectors)
 
     def largest_part(self, file_bytes: int) -> int:
-        """See `Index.largest_part`: Faiss counts a table of all cells and codes too."""
+        """See `Index.largest_part`; includes a table of all cells and codes."""
         cells = self.config.nlist or automatic_nlist(file_bytes)  # no vector takes less than a byte
         return max(file_bytes, 8 * cells * self.config.num_subquantizers << self.config.num_bits)
 
     def code_size(self, own: Any) -> int:
-        """See `IVF.code_size`: the centroids must be those of such codes."""
+        """See `IVF.code_size`; also checks the centroids."""
         quantiser = own.pq
         fits = quantiser.d == own.d == quantiser.M * quantiser.dsub and 1 <= quantiser.nbits <= 12
         fits = fits and quantiser.centroids.size() == quantiser.d << quantiser.nbits
@@ -96,13 +96,13 @@ class IVFPQ(IVF):
 
     @property
     def factory(self) -> str:
-        """See `Index.factory`: without polysemous training."""
+        """See `Index.factory`; without polysemous training."""
         return f"{super().factory}np"
 
 
 @contextmanager
 def matrix_products() -> Iterator[None]:
-    """Let Faiss compute distances by matrix products from 20 vectors on; searches meanwhile do so, too."""
+    """Set Faiss to compute distances by matrix products from 20 vectors; concurrent searches are affected."""
     with TRAINING:
         before = faiss.cvar.distance_compute_blas_threshold
         faiss.cvar.distance_compute_blas_threshold = MATRIX_PRODUCTS_FROM
@@ -113,7 +113,7 @@ def matrix_products() -> Iterator[None]:
 
 
 def nearest_divisors(number: int, near: int) -> list[int]:
-    """Return the largest divisor of a number up to `near` and the smallest above it, where there are such."""
+    """Return the largest divisor of a number up to `near` and the smallest above it, if they exist."""
     divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
     below = [divisor for divisor in divisors if divisor <= near][-1:]
     above = [divisor for divisor in divisors if divisor > near][:1]

@@ -1,4 +1,4 @@
-"""Cells of vectors at half precision."""
+"""Inverted file index of vectors in half precision."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ LARGEST_FLOAT16 = 65504.0
 
 
 class IVFSQ(IVF):
-    """As `IVFFlat` with 16-bit codes: half the memory, faster, and next to no loss of recall."""
+    """`IVFFlat` with 16-bit floats: half the memory, faster, almost the same recall."""
 
     kind = "ivf_sq"
     score_tolerance = 1e-3
@@ -28,10 +28,10 @@ class IVFSQ(IVF):
         return int(2 * own.d) if own.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """See `Index.check_range`: half precision ends at 65504, and kept is what a centroid leaves over."""
+        """See `Index.check_range`: half precision ends at 65504, and differences to centroids are stored."""
         largest = float(np.abs(vectors).max(initial=0.0))
         if 2 * largest > LARGEST_FLOAT16:
             raise InputError(
                 f"item vectors: value {largest:.6g} is beyond half precision ({LARGEST_FLOAT16 / 2:.0f}, "
-                "since what is kept are differences); normalise the towers' output or choose index=ivf_flat"
+                "because differences are stored); normalise the towers' output or choose index=ivf_flat"
             )

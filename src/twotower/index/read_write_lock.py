@@ -1,4 +1,4 @@
-"""Many may search at once; adding and removing wait for them and keep new ones out."""
+"""A read-write lock: searches run concurrently, changes run alone."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 
 class ReadWriteLock:
-    """A lock with shared reading and exclusive writing; waiting writers go first. Not re-entrant."""
+    """A lock with shared reading and exclusive writing. Waiting writers have priority. Not re-entrant."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -21,14 +21,14 @@ class ReadWriteLock:
         return self._reading
 
     def begin_reading(self) -> None:
-        """Wait for writers, and keep later ones out until `end_reading`."""
+        """Wait for writers, then block them until `end_reading`."""
         with self._mutex:
             while self._writing or self._num_waiting_writers:
                 self._changed.wait()
             self._num_readers += 1
 
     def end_reading(self) -> None:
-        """Let writers in, if this was the last reader."""
+        """Release the lock; the last reader wakes the writers."""
         with self._mutex:
             self._num_readers -= 1
             if not self._num_readers and self._num_waiting_writers:
@@ -54,7 +54,7 @@ class ReadWriteLock:
 
 
 class _Reading:
-    """One for all readers: it knows nothing of any, and searching of a microsecond notices a new one."""
+    """Context manager of all readers; it has no state, because creating one per search is slow."""
 
     def __init__(self, lock: ReadWriteLock) -> None:
         self._lock = lock

@@ -1,4 +1,4 @@
-"""Where in an embedding the tower's output ends and the item bias begins."""
+"""The layout of an embedding: the output of the tower, then the item bias."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,15 +12,15 @@ Vectors = TypeVar("Vectors", Tensor, np.ndarray)
 
 @dataclass(frozen=True)
 class EmbeddingLayout:
-    """An embedding is the tower's output, then the item bias, which meets a 1 in the user's embedding.
+    """The columns of an embedding: the output of the tower, then the item bias.
 
-    So the score stays one dot product.
+    User embeddings have a 1 in the column of the bias, so that the score is one dot product.
 
     Attributes:
         tower_width: columns of the tower's output.
         bias_width: columns of the bias, 0 or 1.
-        unit: what an item's bias is where nothing is known of it, if the bias is a factor of the whole
-            embedding (`ItemBias.unit`); 0 where it is an addend.
+        unit: the neutral bias if the bias is a factor of the whole embedding (`ItemBias.unit`); 0 if the
+            bias is an addend.
     """
 
     tower_width: int
@@ -28,7 +28,7 @@ class EmbeddingLayout:
     unit: float = 0.0
 
     def of_users(self, output: Tensor) -> Tensor:
-        """Return the embeddings [B, D] of users from what their tower says."""
+        """Return user embeddings [B, D] from outputs of the user tower."""
         return (
             self.of_items(output, torch.ones_like(output[:, : self.bias_width]))
             if self.bias_width
@@ -36,11 +36,11 @@ class EmbeddingLayout:
         )
 
     def of_items(self, output: Tensor, bias: Tensor) -> Tensor:
-        """Return the embeddings [B, D] of items from what their tower says and biases [B, bias_width]."""
+        """Return item embeddings [B, D] from outputs of the item tower and biases [B, bias_width]."""
         return torch.cat([output, bias.to(output.dtype)], 1) if self.bias_width else output
 
     def ranked(self, embeddings: Tensor) -> Tensor:
-        """Return embeddings of items [B, D], the bias an addend, as they are ranked."""
+        """Return item embeddings [B, D] for ranking from those with the bias as an addend."""
         if not self.unit:
             return embeddings
         factors = torch.exp(embeddings[:, self.tower_width :] / self.unit)
@@ -48,23 +48,23 @@ class EmbeddingLayout:
         return torch.cat([outputs, torch.full_like(factors, self.unit)], 1) * factors
 
     def tower(self, embeddings: Vectors) -> Vectors:
-        """Return what the tower said of items, [B, tower_width]."""
+        """Return the outputs of the item tower, [B, tower_width]."""
         outputs = embeddings[:, : self.tower_width]
         return outputs * (self.unit / self.bias(embeddings)) if self.unit else outputs
 
     def with_biases_of(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Return item embeddings [B, D] with the biases of others [B, D]."""
+        """Return item embeddings [B, D] with the biases of other embeddings [B, D]."""
         if self.unit:
             factored: np.ndarray = embeddings * (self.bias(others) / self.bias(embeddings))
             return factored
         return np.concatenate([self.tower(embeddings), self.bias(others)], axis=1)
 
     def bias(self, embeddings: Vectors) -> Vectors:
-        """Return the columns of the bias, [B, bias_width]; of an array it is a part that can be set."""
+        """Return the columns of the bias, [B, bias_width], a view."""
         return embeddings[:, self.tower_width :]
 
     def item_queries(self, embeddings: np.ndarray) -> np.ndarray:
-        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
+        """Turn item embeddings [B, D] into queries for similar items: the bias is 0."""
         queries = embeddings.copy()
         self.bias(queries)[:] = 0
         return queries

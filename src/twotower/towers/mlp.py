@@ -21,10 +21,10 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 
 
 class Mlp(ScaledTower):
-    """Blocks -> concat -> MLP -> norm, with one block added to the MLP's output where `residual` names it.
+    """Concatenates the blocks, applies an MLP, adds the block named by `residual`, and normalises.
 
-    With a residual the MLP's last layer starts at zero: training begins from the named block alone (an id
-    embedding, a pooled history) and the MLP learns what to add.
+    With a residual, the last layer of the MLP is initialised to zero, so that the initial output is the
+    residual block (an id embedding, an encoded history).
 
     Args:
         config: see `Config`.
@@ -38,32 +38,31 @@ class Mlp(ScaledTower):
         """Settings of an MLP."""
 
         widths: Annotated[list[Width], MaxLen(32)] | None
-        """Of the hidden layers; their number is the depth, `[]` is one linear layer, null none at all: the
-        residual alone."""
+        """Widths of the hidden layers. `[]` is one linear layer; null is none: the output is the residual."""
         activation: Activation = "gelu"
-        """After each hidden layer."""
+        """Activation after each hidden layer."""
         dropout: DropoutRate = 0.0
-        """After each activation, while training."""
+        """Dropout rate after each activation, in training."""
         input_dropout: DropoutRate = 0.0
-        """On the joined blocks and the residual, while training."""
+        """Dropout rate of the concatenated blocks and of the residual, in training."""
         residual: str | None = None
-        """Name of the block added to the output (projected if its width differs)."""
+        """Name of the block that is added to the output, projected if its width differs."""
 
         def reads(self, blocks: Set[str]) -> Set[str]:
             """Return all blocks, or only the residual if there are no layers; see `Tower.Config.reads`."""
             return blocks if self.widths is not None else {self.residual or ""} & blocks
 
         def unused(self) -> Iterable[tuple[str, str]]:
-            """Yield the settings of hidden layers where there are none; see `Config.unused`."""
+            """Yield settings of hidden layers if there are no hidden layers; see `Config.unused`."""
             for field in {"activation", "dropout"} & self.model_fields_set if not self.widths else ():
-                yield field, "it acts on hidden layers, and `widths` has none; set widths=[128]"
+                yield field, "`widths` has no hidden layers; set widths=[128]"
 
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
-            """Refuse a residual that is no block, and no layers without a residual."""
+            """Refuse an unknown residual, and null widths without a residual."""
             if self.residual is not None:
                 return unknown_block("residual", self.residual, blocks)
             return (
-                [("widths", "null leaves the residual alone, and there is none")]
+                [("widths", "null requires a residual; set residual, or widths=[128]")]
                 if self.widths is None
                 else ()
             )
@@ -97,8 +96,8 @@ class Mlp(ScaledTower):
         """Compute embeddings [B, D]; see `Tower.forward`."""
         parts: list[Tensor] = []
         if self.config.widths is not None:
-            chosen = [blocks[name] for name in self.block_dims]
-            joined = torch.cat(chosen, -1) if len(chosen) > 1 else chosen[0]
+            inputs = [blocks[name] for name in self.block_dims]
+            joined = torch.cat(inputs, -1) if len(inputs) > 1 else inputs[0]
             parts.append(self.layers(self.input_dropout(joined)))
         if self.config.residual is not None:
             parts.append(self.projection(self.input_dropout(blocks[self.config.residual])))

@@ -1,4 +1,4 @@
-"""Towers that end by scaling the embedding, before the score."""
+"""The base class of towers with a normalisation at the end."""
 
 from abc import ABC
 from collections.abc import Iterator, Set
@@ -11,14 +11,14 @@ from torch.nn import functional
 from twotower.towers.tower import Tower
 
 SHORTEST = 1e-12
-"""Lengths count for no less than this."""
+"""Minimum norm in the division."""
 
 
 class L2Norm(nn.Module):
-    """Scale each embedding to length 1, so that the score is the cosine."""
+    """Scale each embedding to norm 1, so that the score is the cosine similarity."""
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return embeddings of length 1 (zeros stay zeros)."""
+        """Return embeddings of norm 1; zero vectors stay zero."""
         if torch.compiler.is_compiling():  # an export: plain operators only
             return functional.normalize(embeddings, dim=-1)
         scaled: Tensor = _Normalise.apply(embeddings)  # type: ignore[no-untyped-call]
@@ -26,7 +26,7 @@ class L2Norm(nn.Module):
 
 
 class _Normalise(torch.autograd.Function):
-    """`functional.normalize` to the last bit; its gradient in 4 operations, not 15."""
+    """Bit-identical to `functional.normalize`, with a backward pass of 4 operations instead of 15."""
 
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor) -> Tensor:
@@ -50,24 +50,24 @@ class ScaledTower(Tower, ABC):
     """A tower whose last step is `self.norm`.
 
     Args:
-        config: says how to scale.
+        config: see `Config`.
         block_dims: see `Tower`.
         embedding_dim: see `Tower`.
     """
 
     class Config(Tower.Config):
-        """How the output is scaled."""
+        """Settings of the normalisation."""
 
         normalise: Literal["l2", "layer_norm", "none"] = "l2"
-        """`l2` (score = cosine), `layer_norm` or `none` (norms carry popularity)."""
+        """`l2` (score = cosine), `layer_norm` or `none` (the norm may model popularity)."""
 
         @property
         def provides(self) -> frozenset[str]:
-            """All outputs have length 1, if they are so scaled."""
+            """`unit_vectors` with `normalise: l2`."""
             return frozenset({"unit_vectors"} if self.normalise == "l2" else ())
 
         def remedy(self, key: str) -> str:
-            """Return the setting."""
+            """Return the setting for unit vectors."""
             return f"set {key}.normalise=l2"
 
     config: Config
@@ -79,6 +79,6 @@ class ScaledTower(Tower, ABC):
 
 
 def unknown_block(field: str, block: str, blocks: Set[str] | None) -> Iterator[tuple[str, str]]:
-    """Yield the problem of a field that names a block which is not there, if it does."""
+    """Yield a problem if a field names an unknown block."""
     if blocks is not None and block not in blocks:
         yield field, f"{block!r} is no input of this tower; it has {', '.join(sorted(blocks))}"

@@ -1,4 +1,4 @@
-"""The smallest tower: one block, as it is."""
+"""A tower with one block and no hidden layers."""
 
 from collections.abc import Iterator, Set
 from typing import Literal
@@ -11,7 +11,7 @@ from twotower.towers.scaled_tower import ScaledTower, unknown_block
 
 
 class SingleBlock(ScaledTower):
-    """One block becomes the embedding, projected if its width differs; the others are not used.
+    """The embedding is one block, projected if its width differs; other blocks are ignored.
 
     With `history` for users and `item_id` for items this is an item-to-item matrix factorisation.
 
@@ -22,21 +22,21 @@ class SingleBlock(ScaledTower):
     """
 
     class Config(ScaledTower.Config):
-        """Which block."""
+        """Settings of a single block."""
 
         block: str
-        """Its name."""
+        """Name of the block."""
         dropout: DropoutRate = 0.0
-        """Of the block's numbers, while training."""
+        """Dropout rate of the block, in training."""
         normalise: Literal["l2", "layer_norm", "none"] = "none"
         """See `ScaledTower`."""
 
         def reads(self, blocks: Set[str]) -> Set[str]:
-            """Return the one block; see `Tower.Config.reads`."""
+            """Return the block; see `Tower.Config.reads`."""
             return {self.block} & blocks
 
         def problems(self, blocks: Set[str] | None = None) -> Iterator[tuple[str, str]]:
-            """Refuse a name that is no block."""
+            """Refuse an unknown block."""
             return unknown_block("block", self.block, blocks)
 
     config: Config

@@ -1,4 +1,4 @@
-"""What every tower is given and what it returns."""
+"""The base class of towers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Set
@@ -9,11 +9,11 @@ from twotower.config.component import Component
 
 
 class Tower(Component, nn.Module, ABC):
-    """From blocks (encoded features, a pooled history) to one embedding.
+    """Computes an embedding from blocks (encoded features, an encoded history).
 
     Args:
         config: the choice.
-        block_dims: name -> width of each block, in the order they are joined.
+        block_dims: name -> width of each block, in the order of concatenation.
         embedding_dim: D, the width of the embedding.
     """
 
@@ -22,15 +22,15 @@ class Tower(Component, nn.Module, ABC):
 
         @property
         def provides(self) -> frozenset[str]:
-            """What a loss may need of a tower's output (`Loss.Config.needs`): `unit_vectors`, or nothing."""
+            """Properties of the output that a loss may need (`Loss.Config.needs`): `unit_vectors` or none."""
             return frozenset()
 
         def remedy(self, key: str) -> str:
-            """Return what to set for unit vectors; `key` is where this choice stands."""
+            """Return the setting for unit vectors; `key` is the key of this choice."""
             return f"choose a {key} of unit vectors"
 
         def reads(self, blocks: Set[str]) -> Set[str]:
-            """Return the blocks, of those given, that the embedding depends on."""
+            """Return the blocks that the embedding depends on."""
             return blocks
 
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:

@@ -57,6 +57,6 @@ def test_events_of_histories(only_line: Refusal, mine: list[str]) -> None:
     none = only_line(*mine, "+history.events=true")
     assert none.startswith("history.events: this data has no events")
     checked("train", [*mine, "+history.events=true", "data.event_column=act"])
-    unread = "history.events: no item of a history is looked at; set history.events=false"
+    unread = "history.events: history.length is 0; set history.events=false"
     alone = ("history=none", "user_tower.residual=null", "user_tower.widths=[]")
     assert only_line(*mine, DEVICE, *alone, "+history.events=true") == unread

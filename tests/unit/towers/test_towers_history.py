@@ -28,7 +28,7 @@ def test_weighted_pooling_starts_as_the_mean() -> None:
 def test_weights_belong_to_ages() -> None:
     encoder = WeightedPooling(WeightedPooling.Config(length=3), 1)
     with torch.no_grad():  # shares 3 : 1 : 4 for the latest, the one before, the one before that
-        encoder.weight_of_age.copy_(torch.tensor([3.0, 1.0, 4.0]).log())
+        encoder.age_logits.copy_(torch.tensor([3.0, 1.0, 4.0]).log())
     result = encoder.latest(EMBEDDINGS, MASK, TIMES)[:, 0]
     torch.testing.assert_close(result, torch.tensor([(3 * 8 + 2) / 4, (3 * 6 + 2 + 4 * 1) / 8]))
 
@@ -36,7 +36,7 @@ def test_weights_belong_to_ages() -> None:
 def test_a_shorter_history_uses_the_same_ages() -> None:
     encoder = WeightedPooling(WeightedPooling.Config(length=5), 1)
     with torch.no_grad():
-        encoder.weight_of_age.copy_(torch.tensor([3.0, 1.0, 4.0, 9.0, 9.0]).log())
+        encoder.age_logits.copy_(torch.tensor([3.0, 1.0, 4.0, 9.0, 9.0]).log())
     latest = encoder.latest(EMBEDDINGS, MASK, TIMES)[:, 0]
     torch.testing.assert_close(latest, torch.tensor([26 / 4, 24 / 8]))
 

@@ -19,7 +19,7 @@ from twotower.towers.item_bias.popularity import Popularity
 from twotower.towers.new_items.by_content import ByContent
 from twotower.towers.new_items.by_tower import ByTower
 from twotower.towers.new_items.new_items import NewItems
-from twotower.towers.new_items.ridge import left_out, log_mean_ratio, ridge
+from twotower.towers.new_items.ridge import cross_validated, log_mean_ratio, ridge
 
 LAYOUT = EmbeddingLayout(2, 1)
 KNOWN = torch.tensor([[4.0, 0.0, 2.0], [0.0, 4.0, 0.0]])  # two of the tower, then the bias
@@ -72,9 +72,9 @@ def test_what_is_left_out_is_told_from_the_others() -> None:
     weights = np.linalg.solve(
         inputs[others].T @ inputs[others] + 0.3 * np.eye(4), inputs[others].T @ (outputs[others] - mean)
     )
-    found = left_out(sparse.csr_array(inputs), outputs, 0.3)
+    found = cross_validated(sparse.csr_array(inputs), outputs, 0.3)
     np.testing.assert_allclose(found[out], inputs[out] @ weights + mean, atol=2e-3)
-    assert left_out(sparse.csr_array(inputs[:1]), outputs[:1], 0.3) == outputs[:1]
+    assert cross_validated(sparse.csr_array(inputs[:1]), outputs[:1], 0.3) == outputs[:1]
 
 
 def test_a_predicted_log_is_raised_to_the_mean_of_what_it_is_the_log_of() -> None:

@@ -12,7 +12,7 @@ from twotower.towers.history.additive_attention import AdditiveAttention
 from twotower.towers.history.causal_attention import _Attention, causal_attention
 from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.gru import Gru
-from twotower.towers.history.hstu import Hstu, buckets_of
+from twotower.towers.history.hstu import Hstu, time_buckets
 from twotower.towers.history.ligr import GatedBlock
 from twotower.towers.history.pointwise_attention import _Pointwise, pointwise_attention
 from twotower.towers.history.sasrec import Block, CausalAttention, Sasrec
@@ -92,15 +92,15 @@ def test_gradients_reach_every_parameter_and_no_padding(encoder: CausalEncoder) 
 def test_sasrec_by_hand() -> None:
     """One block whose attention is even and finds items as they are, and whose products are 1 and 0."""
     encoder = Sasrec(Sasrec.Config(length=2, blocks=1, heads=1, hidden_dropout=0.0), 2)
-    block = encoder.blocks_of[0]
+    block = encoder.layers[0]
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.zero_()
         encoder.positions[1] = torch.tensor([0.0, 1.0])
         encoder.norm.weight.fill_(1)
         block.attention_norm.weight.fill_(1)
-        block.attention.asked.weight[4:] = torch.eye(2)
-        block.attention.joined.weight.copy_(torch.eye(2))
+        block.attention.query_key_value.weight[4:] = torch.eye(2)
+        block.attention.projection.weight.copy_(torch.eye(2))
         block.narrow.bias.copy_(torch.tensor([0.5, 0.0]))
     items = torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]) / math.sqrt(2)
     # In: (2, 0), (0, 5). Normed: (1, -1), (-1, 1). Found: (1, -1), and the mean of both, (0, 0).
@@ -120,7 +120,7 @@ def test_gates_weigh_what_a_block_adds() -> None:
             parameter.zero_()
         gated.widen.bias[:4], gated.widen.bias[4:] = 1.0, 2.0
         gated.narrow.weight.fill_(1.0)
-        gated.attention.joined.bias.fill_(4.0)
+        gated.attention.projection.bias.fill_(4.0)
     added = 4 * functional.silu(torch.tensor(1.0)) * 2
     torch.testing.assert_close(gated(states), states + 4 / 2 + added / 2)
     assert torch.equal(plain(states), states)
@@ -133,7 +133,7 @@ def test_a_normed_block_forgets_how_large_states_were() -> None:
         for name, parameter in block.named_parameters():
             if "norm" not in name:
                 parameter.zero_()
-        block.attention.joined.bias.fill_(4.0)
+        block.attention.projection.bias.fill_(4.0)
         block.widen.bias[0], block.widen.bias[1] = 1.0, -1.0
         block.narrow.weight[0].fill_(3.0)
     states = torch.tensor([[[1.0, 3.0], [90.0, 30.0]]])
@@ -146,10 +146,10 @@ def test_attention_finds_among_other_states() -> None:
     with torch.no_grad():
         for parameter in attention.parameters():
             parameter.zero_()
-        attention.asked.weight[2], attention.joined.weight[0] = 2.0, 1.0
+        attention.query_key_value.weight[2], attention.projection.weight[0] = 2.0, 1.0
     states, others = torch.tensor([[[7.0], [8.0]]]), torch.tensor([[[1.0], [3.0]]])
-    torch.testing.assert_close(attention(states, of=others), torch.tensor([[[2.0], [4.0]]]))
-    torch.testing.assert_close(attention(states, of=states), attention(states))
+    torch.testing.assert_close(attention(states, keys=others), torch.tensor([[[2.0], [4.0]]]))
+    torch.testing.assert_close(attention(states, keys=states), attention(states))
 
 
 def test_gru_by_hand() -> None:
@@ -171,7 +171,7 @@ def test_additive_attention_by_hand() -> None:
     with torch.no_grad():
         encoder.hidden.weight.fill_(1.0)
         encoder.hidden.bias.zero_()
-        encoder.asked.fill_(2.0)
+        encoder.query.fill_(2.0)
     shares = [math.exp(2 * math.tanh(each)) for each in (2.0, 8.0)]
     last = (shares[0] * 2 + shares[1] * 8) / sum(shares)
     torch.testing.assert_close(encoder.latest(items, mask, mask), torch.tensor([[last]]))
@@ -181,7 +181,7 @@ def test_additive_attention_by_hand() -> None:
 def test_buckets_of_times() -> None:
     day = 86_400
     times = torch.tensor([[0, 100, 100 + day, 50], [7, 7, 7, 7 + day]])  # asked before the last item: with it
-    found = buckets_of(times)
+    found = time_buckets(times)
     of = [[100, -1, -1], [100 + day, day, -1], [100 + day, day, -1]], [[-1, -1, -1]] * 2 + [[day, day, day]]
     seconds = torch.tensor(of).clamp(min=1).double()
     assert torch.equal(found, (seconds.log() / 0.301).floor().int())

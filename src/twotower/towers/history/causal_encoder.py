@@ -1,4 +1,4 @@
-"""Encoders that summarise a history at each of its positions, none of which sees a later one."""
+"""The base class of causal encoders, which summarise a history at each position."""
 
 from abc import ABC, abstractmethod
 
@@ -9,44 +9,44 @@ from twotower.towers.history.history_encoder import HistoryEncoder
 
 
 class CausalEncoder(HistoryEncoder, ABC):
-    """Lays histories to the left, where no padding lies before an item, and reads off what is asked for.
+    """Left-aligns histories, encodes them and selects the requested positions.
 
-    A subclass gives `encode`. Causality is then all the masking there is: what lies behind the end of a
-    history sees it and is never looked at. Items that are left out in the middle leave no gap, so that a
-    history does not depend on how it is padded.
+    A subclass implements `encode`. Padding after the end of a history needs no mask, since no earlier
+    position depends on it. Items that dropout removes leave no gap, so that the result does not depend on
+    the padding.
     """
 
     @abstractmethod
     def encode(self, items: Tensor, times: Tensor) -> Tensor:
-        """Summarise up to every position.
+        """Summarise the history up to every position.
 
         Args:
-            items: [B, L, H] left-aligned, zeros behind the end of a history.
-            times: [B, L] int64 unix seconds; where `Config.reads_request_times` [B, L + 1], and the time of
-                the request follows that of the last item.
+            items: [B, L, H] left-aligned, zeros after the end of a history.
+            times: [B, L] int64 unix seconds; with `Config.reads_request_times` [B, L + 1], with the time of
+                the request after that of the last item.
 
         Returns:
-            [B, L, H]; no position depends on what comes after it. Behind the end of a history anything.
+            [B, L, H]; no position depends on later ones. Values after the end of a history are ignored.
         """
 
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Return the summary of the whole history; see `HistoryEncoder.latest`."""
-        encoded = self.encode(*self._to_the_left(embeddings, mask, times))
+        encoded = self.encode(*self._left_aligned(embeddings, mask, times))
         counts = mask.sum(1)
         last = (counts - 1).clamp(min=0)[:, None, None].expand(-1, 1, encoded.shape[2])
         return encoded.gather(1, last)[:, 0] * (counts > 0)[:, None]
 
     def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Return the summaries of all beginnings of a history, [B, L, H]; see `HistoryEncoder`."""
-        encoded = self.encode(*self._to_the_left(embeddings, mask, times))
+        """Return the summary up to every position, [B, L, H]; see `HistoryEncoder`."""
+        encoded = self.encode(*self._left_aligned(embeddings, mask, times))
         if _is_full(mask):
             return encoded
         counts = mask.cumsum(1)
         return _rows(encoded, (counts - 1).clamp(min=0)) * (counts > 0)[..., None]
 
-    def _to_the_left(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    def _left_aligned(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         length = mask.shape[1]
-        if self.config.reads_request_times and times.shape[1] == length:  # a request at no known time
+        if self.config.reads_request_times and times.shape[1] == length:  # the request time is unknown
             times = torch.cat([times, times.amax(1, keepdim=True)], 1)
         if _is_full(mask):
             return embeddings, times

@@ -1,4 +1,4 @@
-"""A recurrent network that reads a history item by item."""
+"""A gated recurrent unit over the history."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from twotower.towers.history.causal_encoder import CausalEncoder
 
 
 class Gru(CausalEncoder):
-    """The states of a gated recurrent unit.
+    """The hidden states of a gated recurrent unit (GRU).
 
     Reference: Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016, section
     3.
@@ -21,9 +21,9 @@ class Gru(CausalEncoder):
         """The size of the network."""
 
         layers: Annotated[PositiveInt, Le(64)] = 1
-        """One upon the other."""
+        """Number of stacked layers."""
         hidden_dropout: DropoutRate = 0.1
-        """Of what each layer reads, while training."""
+        """Dropout rate of the input of each layer, in training."""
 
     config: Config
 

@@ -1,4 +1,4 @@
-"""What every history encoder is given and what it returns."""
+"""The base class of history encoders."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from twotower.data.sources.source import Source
 
 
 class EventEmbeddings(NamedTuple):
-    """What was done with the items of histories: embeddings [E + 1, H], row 0 zeros, and rows [B, L]."""
+    """Embeddings of event types [E + 1, H], row 0 zeros, and the event rows [B, L] of histories."""
 
     table: Tensor
     rows: Tensor
 
     def of(self, positions: slice) -> Tensor:
-        """Look up some positions, [B, l, H]."""
+        """Return the embeddings at some positions, [B, l, H]."""
         return functional.embedding(self.rows[:, positions], self.table, padding_idx=0)
 
 
@@ -43,14 +43,13 @@ class QueryPositions(NamedTuple):
 
 
 class HistoryEncoder(Component, nn.Module, ABC):
-    """From the embeddings of a user's earlier items, oldest first, to one vector.
+    """Encodes the item embeddings of a history, oldest first, as one vector.
 
-    A subclass gives `latest`. One whose summary never looks ahead may give `forward` too, summaries at every
-    position, [B, L, H] of what `latest` takes, zeros where nothing is there up to a position: a training on
-    whole sequences (`objective=sequence`) asks for them.
+    A subclass implements `latest`. A causal encoder may implement `forward` too, which has the arguments of
+    `latest` and returns the summary up to every position, [B, L, H], zeros before the first item.
+    `objective=sequence` requires it.
 
-    Shapes: B users, L positions right-aligned (the latest item is at -1), H the width of an embedding, P
-    examples.
+    Shapes: B users, L positions, right-aligned (the latest item is at -1), H embedding, P examples.
 
     Args:
         config: see `Config`.
@@ -61,27 +60,27 @@ class HistoryEncoder(Component, nn.Module, ABC):
         """Settings of every history encoder."""
 
         length: Length = 50
-        """L, the latest items looked at."""
+        """L, the number of latest items in a history."""
         strict: bool = False
-        """A training example's history holds only items strictly earlier than its target; without it items of
-        the same timestamp that stand before the target in the log are in it too."""
+        """The history of a training example has only items strictly earlier than its target; otherwise also
+        items with the same timestamp that precede the target in the log."""
         items: Literal["table", "tower"] = "table"
-        """`table` (embeddings of its own) or `tower` (the item tower's outputs, so that new items count)."""
+        """`table` (a separate embedding table) or `tower` (outputs of the item tower, with new items)."""
         last_item: bool = True
-        """Give the latest item's embedding to the tower as a block of its own."""
+        """Pass the embedding of the latest item to the user tower as a separate block."""
         dropout: DropoutRate = 0.0
-        """Probability with which an item is left out of a history, while training."""
+        """Probability that an item is removed from a history, in training."""
         events: bool = False
-        """Add to each item an embedding of what the user did with it, the data's `event`."""
+        """Add an embedding of the event type (`data.events`) to each item."""
         sparse: bool = False
-        """Give sparse gradients of the table (for large catalogues); the optimizer must take them."""
+        """Sparse gradients of the table, for large catalogues; the optimizer must support them."""
 
         def problems(self, data: Source.Config | None = None) -> Iterator[tuple[str, str]]:
-            """Refuse events where there are none to tell apart, and sparse gradients of no table."""
+            """Refuse events without event types, and sparse gradients without a table."""
             if self.sparse and not self.reads_table:
-                yield "sparse", "these histories have no table of their own; set history.sparse=false"
+                yield "sparse", "this history has no embedding table; set history.sparse=false"
             if self.events and not self.length:
-                yield "events", "no item of a history is looked at; set history.events=false"
+                yield "events", "history.length is 0; set history.events=false"
             elif self.events and data is not None and data.events_of_histories() == []:
                 yield (
                     "events",
@@ -90,28 +89,28 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
         @property
         def reads_table(self) -> bool:
-            """Whether it reads a table of its own, which new items are not in."""
+            """Whether a separate table is read, which has no new items."""
             return self.length > 0 and self.items == "table"
 
         @property
         def gives_sparse_gradients(self) -> bool:
-            """Whether the optimizer must take sparse gradients of the table."""
+            """Whether the gradient of the table is sparse."""
             return self.sparse and self.reads_table
 
         @property
         def reads_towers(self) -> bool:
-            """Whether it reads the item tower's outputs, so that new items count."""
+            """Whether outputs of the item tower are read, which include new items."""
             return self.length > 0 and self.items == "tower"
 
         @property
         def gives_every_position(self) -> bool:
-            """Whether it has `forward`, summaries at every position, none of which looks ahead."""
+            """Whether the encoder implements `forward`, the summary up to every position."""
             kinds = (kind for kind in self.owner.__mro__ if issubclass(kind, HistoryEncoder))
             return any("forward" in vars(kind) for kind in kinds)
 
         @property
         def reads_request_times(self) -> bool:
-            """Whether it is told when it is asked: its `times` are [B, L + 1], the last the request's."""
+            """Whether `times` are [B, L + 1], with the time of the request at the end."""
             return False
 
         def block_dims(self, dim: int) -> dict[str, int]:
@@ -124,7 +123,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
     config: Config
     is_linear: ClassVar[bool] = False
-    """Whether `latest` is linear in the embeddings, so that sums can be summarised part by part."""
+    """Whether `latest` is linear in the embeddings, so that a sum can be encoded term by term."""
 
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
@@ -133,7 +132,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
     @property
     def item_dim(self) -> int:
-        """The width of what it reads of an item: H, or 0 where it reads nothing."""
+        """The width of the item embeddings that are read: H, or 0 if none are."""
         return self.dim if self.config.length else 0
 
     @abstractmethod
@@ -142,21 +141,21 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
         Args:
             embeddings: [B, L, H], zeros where masked.
-            mask: [B, L] bool, true where there is an item.
-            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] where `Config.reads_request_times`
-                and the request's is known.
+            mask: [B, L] bool, true at items.
+            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] with `Config.reads_request_times`,
+                if the time of the request is known.
 
         Returns:
-            [B, H]; zeros where there is no item.
+            [B, H]; zeros for an empty history.
         """
 
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
-        """Do what `latest` does; subclasses may do without the [B, L, H] in between.
+        """Compute `latest` from a table; subclasses may avoid the gathered [B, L, H].
 
         Args:
             table: [R, H] item embeddings.
-            positions: [B, L] rows of the table, 0 = nothing there.
-            times: [B, L] int64 unix seconds; anything where there is nothing.
+            positions: [B, L] rows of the table, 0 = padding.
+            times: [B, L] int64 unix seconds; ignored at padding.
         """
         mask = positions > 0
         return self._latest(functional.embedding(positions, table), mask, times)
@@ -164,15 +163,15 @@ class HistoryEncoder(Component, nn.Module, ABC):
     def pool_with_events(
         self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings
     ) -> Tensor:
-        """Do what `pool` does, with an embedding of its event added to each item."""
-        there = positions > 0
+        """Compute `pool` with the embedding of the event type added to each item."""
+        mask = positions > 0
         if self.is_linear:
-            # Two rows of zeros: nothing is there, and an item without an event, which has its weight.
+            # Two rows of zeros: padding, and an item without an event type, which has a weight.
             of_events = functional.pad(events.table[1:], (0, 0, 2, 0))
             of_items = self.pool(table, positions, times)
-            return of_items + self.pool(of_events, (events.rows + 1) * there, times)
+            return of_items + self.pool(of_events, (events.rows + 1) * mask, times)
         embeddings = functional.embedding(positions, table) + events.of(slice(None))
-        return self._latest(embeddings, there, times)
+        return self._latest(embeddings, mask, times)
 
     def _latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         return self.latest(embeddings * mask[..., None], mask, self._masked(times, mask))
@@ -190,7 +189,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
         events: EventEmbeddings | None = None,
         queries: QueryPositions | None = None,
     ) -> dict[str, Tensor]:
-        """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H].
+        """Return the blocks of the user tower: `history` [B, H] and, with `last_item`, `last_item` [B, H].
 
         Args:
             table: see `pool`.
@@ -209,16 +208,16 @@ class HistoryEncoder(Component, nn.Module, ABC):
         if queries is not None and queries.positions is not None:
             return self._blocks_at(queries.positions, table, positions, times, events)
         if events is None:
-            found = {"history": self.pool(table, positions, times)}
+            blocks = {"history": self.pool(table, positions, times)}
         else:
-            found = {"history": self.pool_with_events(table, positions, times, events)}
+            blocks = {"history": self.pool_with_events(table, positions, times, events)}
         if self.config.last_item:
             last = positions[:, -1]
             item = functional.embedding(last, table)
             if events is not None:
                 item = item + events.of(slice(-1, None))[:, 0]
-            found["last_item"] = item * (last > 0)[:, None]
-        return found
+            blocks["last_item"] = item * (last > 0)[:, None]
+        return blocks
 
     def _blocks_at(
         self,
@@ -228,13 +227,13 @@ class HistoryEncoder(Component, nn.Module, ABC):
         times: Tensor,
         events: EventEmbeddings | None,
     ) -> dict[str, Tensor]:
-        """Return the blocks [P, H] of some positions, all histories summarised at once."""
-        there = positions > 0
+        """Return the blocks [P, H] of some positions, encoding each history once."""
+        mask = positions > 0
         embeddings = functional.embedding(positions, table)
         if events is not None:
             embeddings = embeddings + events.of(slice(None))
-        embeddings = embeddings * there[..., None]
-        found = {"history": self(embeddings, there, self._masked(times, there))}
+        embeddings = embeddings * mask[..., None]
+        blocks = {"history": self(embeddings, mask, self._masked(times, mask))}
         if self.config.last_item:
-            found["last_item"] = embeddings
-        return {name: block.flatten(0, 1).index_select(0, places) for name, block in found.items()}
+            blocks["last_item"] = embeddings
+        return {name: block.flatten(0, 1).index_select(0, places) for name, block in blocks.items()}

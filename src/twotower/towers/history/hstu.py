@@ -16,15 +16,15 @@ from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.pointwise_attention import pointwise_attention
 
 EPSILON, LOG_STEP, NUM_BUCKETS = 1e-6, 0.301, 128
-"""Of the norms; and the width of a bucket of times, in e-folds of seconds, and their number."""
+"""Epsilon of the norms; width of a time bucket in log seconds, and number of buckets."""
 
 
 class Hstu(CausalEncoder):
     """Blocks x = x + W2 (norm(A v) u) with u, v, q, k = silu(W1 norm(x)) and A = silu(q k + bias) / L.
 
-    The bias of position i for position j is one learned number for i - j and one for the bucket of the time
-    from j to the item after i, which for the latest item is the request: who asks later is answered
-    differently, offline and online. Where the time of the request is not known, it comes with the last item.
+    The bias of position i for position j is the sum of one parameter for i - j and one for the bucket of the
+    time from j to the item after i; after the latest item, to the request. So the embedding depends on the
+    time of the request. An unknown request time is that of the last item.
 
     Reference: Zhai et al., Actions Speak Louder than Words, ICML 2024, section 3.2; buckets as in its code.
     """
@@ -33,21 +33,21 @@ class Hstu(CausalEncoder):
         """The size of the network."""
 
         blocks: Annotated[PositiveInt, Le(64)] = 2
-        """One upon the other."""
+        """Number of blocks."""
         heads: Annotated[PositiveInt, Le(64)] = 1
-        """Of each attention; they share the width evenly, rounded up."""
+        """Attention heads per block, each of width H / heads, rounded up."""
         hidden_dropout: DropoutRate = 0.2
-        """Of the inputs and of what a block adds, while training."""
+        """Dropout rate of the input and of the output of each block, in training."""
         time_bias: bool = True
-        """Look at the times between items, and to the request."""
+        """Use the times between items, and to the request."""
 
         @property
         def reads_request_times(self) -> bool:
-            """Whether it looks at times."""
+            """Whether times are used."""
             return self.time_bias
 
         def problems(self, data: Source.Config | None = None) -> Iterator[tuple[str, str]]:
-            """Tell whether there are times, where something is to be known of them."""
+            """Refuse `time_bias` for data without times."""
             yield from super().problems(data)
             if self.time_bias:
                 yield from needs_times(data, "set history.time_bias=false", "time_bias")
@@ -59,25 +59,24 @@ class Hstu(CausalEncoder):
         self.positions = nn.Parameter(torch.empty(config.length, dim))
         nn.init.normal_(self.positions, std=dim**-0.5)
         self.dropout = Dropout(config.hidden_dropout)
-        self.blocks_of = nn.ModuleList(HstuBlock(config, dim) for _ in range(config.blocks))
+        self.layers = nn.ModuleList(HstuBlock(config, dim) for _ in range(config.blocks))
 
     def encode(self, items: Tensor, times: Tensor) -> Tensor:
         """Run the blocks; see `CausalEncoder.encode`."""
         states: Tensor = self.dropout(items * math.sqrt(self.dim) + self.positions[: items.shape[1]])
-        buckets = buckets_of(times) if self.config.time_bias else None
-        for block in self.blocks_of:
+        buckets = time_buckets(times) if self.config.time_bias else None
+        for block in self.layers:
             states = block(states, buckets)
         return states
 
 
-def buckets_of(times: Tensor) -> Tensor:
-    """Return the bucket of the time from each item to the one after each, int32 [B, L, L].
+def time_buckets(times: Tensor) -> Tensor:
+    """Return the bucket of the time from each item to the successor of each item, int32 [B, L, L].
 
-    floor(log(max(1, seconds)) / 0.301), in float64, in which no whole number of seconds lies so near to an
-    edge that another way to compute the logarithm would put it beyond.
+    floor(log(max(1, seconds)) / 0.301), in float64, so that all machines give equal buckets.
 
     Args:
-        times: [B, L + 1] int64 unix seconds, the last that of the request.
+        times: [B, L + 1] int64 unix seconds, the last of the request.
     """
     following = torch.maximum(times[:, 1:], times[:, :-1])
     seconds = (following[:, :, None] - times[:, None, :-1]).clamp(min=1).to(torch.float64)
@@ -96,8 +95,8 @@ class HstuBlock(nn.Module):
         super().__init__()
         self.heads, self.width, self.scale = config.heads, -(-dim // config.heads), 1 / config.length
         inner = self.heads * self.width
-        self.norm, self.found_norm = nn.LayerNorm(dim, eps=EPSILON), nn.LayerNorm(inner, eps=EPSILON)
-        self.asked, self.joined = nn.Linear(dim, 4 * inner), nn.Linear(inner, dim)
+        self.norm, self.output_norm = nn.LayerNorm(dim, eps=EPSILON), nn.LayerNorm(inner, eps=EPSILON)
+        self.projections, self.output_projection = nn.Linear(dim, 4 * inner), nn.Linear(inner, dim)
         self.by_distance = nn.Parameter(torch.empty(config.length))
         nn.init.normal_(self.by_distance, std=0.02)
         self.by_bucket: nn.Parameter | None = None
@@ -107,15 +106,15 @@ class HstuBlock(nn.Module):
         self.dropout = Dropout(config.hidden_dropout)
 
     def forward(self, states: Tensor, buckets: Tensor | None) -> Tensor:
-        """Return the states after the block; the buckets are those of `buckets_of`."""
+        """Return the states after the block; for `buckets` see `time_buckets`."""
         size, length, _ = states.shape
-        asked = functional.silu(self.asked(self.norm(states)))
-        split = asked.view(size, length, 4, self.heads, self.width).permute(2, 0, 3, 1, 4)
+        projected = functional.silu(self.projections(self.norm(states)))
+        split = projected.view(size, length, 4, self.heads, self.width).permute(2, 0, 3, 1, 4)
         gate, value, query, key = split.unbind(0)
-        places = torch.arange(length, device=states.device)
-        distances = (places[:, None] - places).clamp(min=0)
+        positions = torch.arange(length, device=states.device)
+        distances = (positions[:, None] - positions).clamp(min=0)
         bias = (self.by_distance[distances], self.by_bucket, buckets)
-        found = pointwise_attention(value, query, key, *bias, self.scale)
-        gate, joined = (each.transpose(1, 2).reshape(size, length, -1) for each in (gate, found))
-        after: Tensor = states + self.dropout(self.joined(self.found_norm(joined) * gate))
+        attended = pointwise_attention(value, query, key, *bias, self.scale)
+        gate, attended = (each.transpose(1, 2).reshape(size, length, -1) for each in (gate, attended))
+        after: Tensor = states + self.dropout(self.output_projection(self.output_norm(attended) * gate))
         return after

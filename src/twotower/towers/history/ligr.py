@@ -1,4 +1,4 @@
-"""The Transformer of `sasrec` with gates at what each branch adds."""
+"""LiGR: SASRec with a gate at each residual branch."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from twotower.towers.dropout import Dropout
 from twotower.towers.history.sasrec import EPSILON, CausalAttention, Sasrec
 
 WIDENED = 4
-"""Times the width of an embedding, within a block."""
+"""Width of the MLP within a block, in multiples of the embedding dimension."""
 
 
 class Ligr(Sasrec):
     """x = x + sigmoid(G x) attention(norm(x)), x = x + sigmoid(G' x) swiglu(norm(x)).
 
     Reference: Borisyuk et al., From Features to Transformers: Redefining Ranking for Scalable Impact, 2025,
-    section 3.1, for the gates; with the product of two layers as in eSASRec (Tikhonovich et al., RecSys 2025,
+    section 3.1, for the gates; with the SwiGLU layer of eSASRec (Tikhonovich et al., RecSys 2025,
     section 3).
     """
 
@@ -25,12 +25,12 @@ class Ligr(Sasrec):
 
 
 class GatedBlock(nn.Module):
-    """Attention, then a layer position by position, each weighed by a gate that reads the state.
+    """Causal attention, then a SwiGLU layer at each position, each multiplied by a gate of the state.
 
     Args:
         dim: H.
-        heads: of the attention.
-        dropout: of what is added.
+        heads: number of attention heads.
+        dropout: rate, of the output of each branch.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -43,9 +43,9 @@ class GatedBlock(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the states [B, L, H] after the block."""
-        found = self.dropout(self.attention(self.attention_norm(states)))
-        states = states + torch.sigmoid(self.attention_gate(states)) * found
+        branch = self.dropout(self.attention(self.attention_norm(states)))
+        states = states + torch.sigmoid(self.attention_gate(states)) * branch
         left, right = self.widen(self.norm(states)).chunk(2, -1)
-        found = self.dropout(self.narrow(functional.silu(left) * right))
-        gated: Tensor = states + torch.sigmoid(self.gate(states)) * found
+        branch = self.dropout(self.narrow(functional.silu(left) * right))
+        gated: Tensor = states + torch.sigmoid(self.gate(states)) * branch
         return gated

@@ -1,4 +1,4 @@
-"""The plain mean of a history."""
+"""Mean pooling of a history."""
 
 from torch import Tensor
 
@@ -8,13 +8,13 @@ from twotower.towers.history.weighted_sum import weighted_sum
 
 
 class MeanPooling(HistoryEncoder):
-    """The sum of a history's items over their number to a power; every item counts the same."""
+    """The sum of the item embeddings, divided by a power of their number."""
 
     class Config(HistoryEncoder.Config):
         """Settings of a mean."""
 
         power: Fraction = 1.0
-        """1 for the mean, 0 for the sum; in between, longer histories outweigh the item bias more."""
+        """1 = mean, 0 = sum; below 1, scores of longer histories are larger relative to the item bias."""
 
     config: Config
     is_linear = True
@@ -28,9 +28,9 @@ class MeanPooling(HistoryEncoder):
         return embeddings.cumsum(1) / mask.cumsum(1).clamp(min=1)[..., None] ** self.config.power
 
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
-        """Sum straight from the table; see `HistoryEncoder.pool`."""
-        there = positions > 0
-        return weighted_sum(table, positions, there) / self._divisor(there)
+        """Sum rows of the table without gathering them; see `HistoryEncoder.pool`."""
+        mask = positions > 0
+        return weighted_sum(table, positions, mask) / self._divisor(mask)
 
     def _divisor(self, mask: Tensor) -> Tensor:
         return mask.sum(1).clamp(min=1)[:, None] ** self.config.power

@@ -1,4 +1,4 @@
-"""No history: a user is known by features alone."""
+"""No history: the user tower reads the features only."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -9,16 +9,16 @@ from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEnco
 
 
 class NoHistory(HistoryEncoder):
-    """Gives the user tower nothing; what a user does after training changes nothing for that user."""
+    """Ignores the history, so later interactions of a user do not change the embedding."""
 
     class Config(HistoryEncoder.Config):
-        """Nothing to set; what it inherits says how a history is read, and none is."""
+        """No settings; the inherited ones have no effect."""
 
         length: Literal[0] = 0
-        """No item is looked at."""
+        """No item is read."""
 
         def unused(self) -> Iterator[tuple[str, str]]:
-            """Yield all that is set; see `Config.unused`."""
+            """Yield all inherited settings; see `Config.unused`."""
             for field in self.model_fields_set - {"length"}:
                 yield field, "no history is read; choose another history, such as history=mean_pooling"
 
@@ -29,7 +29,7 @@ class NoHistory(HistoryEncoder):
     config: Config
 
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Return nothing, [B, 0]; see `HistoryEncoder.latest`."""
+        """Return an empty tensor [B, 0]; see `HistoryEncoder.latest`."""
         return embeddings.new_zeros((len(embeddings), 0))
 
     def blocks(

@@ -1,6 +1,6 @@
-"""Which items a batch's histories hold, each looked up or embedded once.
+"""Distinct item rows of the histories in a batch, so that each item is embedded once.
 
-Shapes: B histories of L positions, C items asked for besides, R distinct items, N items, H width.
+Shapes: B histories of L positions, C further items, R distinct items, N items, H width.
 """
 
 import torch
@@ -8,25 +8,24 @@ from torch import Tensor, nn
 
 
 def distinct_rows(rows: Tensor, more: Tensor, num_items: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return distinct item rows [R], and where among them, counted from 1, those asked for are.
+    """Return distinct item rows [R], and the positions of `rows` and `more` among them, from 1.
 
     Args:
-        rows: [B, L] of histories, 0 = none, which is at 0.
-        more: [C], from 1.
+        rows: [B, L] of histories, 0 = padding, whose position is 0.
+        more: [C] further item rows, from 1.
         num_items: N.
     """
-    if num_items <= rows.numel():  # to take all is cheaper than to look for the distinct ones
+    if num_items <= rows.numel():  # cheaper than `unique`
         return torch.arange(1, num_items + 1, device=rows.device), rows, more
     distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
-    first, places = (inverse + 1).split([rows.numel(), len(more)])
-    return distinct, torch.where(rows > 0, first.view(rows.shape), 0), places
+    first, positions = (inverse + 1).split([rows.numel(), len(more)])
+    return distinct, torch.where(rows > 0, first.view(rows.shape), 0), positions
 
 
 def sparse_rows(table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the table's rows [R, H] that are asked for, and where [B, L] are among them.
+    """Return the distinct embeddings [R, H] of rows [B, L] with a sparse gradient, and the positions [B, L].
 
-    Each is looked up once and in order, which saves the optimizer from finding out, and its gradient is
-    sparse; row 0, which is zeros and stays so, is always among them.
+    The gradient has each row once and in order. Position 0 is row 0, which is zero.
     """
-    distinct, places = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(return_inverse=True)
-    return nn.functional.embedding(distinct, table, sparse=True), places[1:].view(rows.shape)
+    distinct, positions = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(return_inverse=True)
+    return nn.functional.embedding(distinct, table, sparse=True), positions[1:].view(rows.shape)

@@ -1,4 +1,4 @@
-"""Self-attention over a history: each position asks all before it."""
+"""SASRec: causal self-attention over a history."""
 
 import math
 from typing import Annotated
@@ -18,11 +18,11 @@ EPSILON = 1e-8
 
 
 class Sasrec(CausalEncoder):
-    """A Transformer whose positions see only what came before.
+    """A Transformer whose positions attend to earlier positions only.
 
     x = sqrt(H) items + positions; in each block x = x + attention(norm(x)), x = x + W2 gelu(W1 norm(x)); the
-    summaries are norm(x). Positions count from the first item looked at. Heads share the width evenly,
-    rounded up, so that any number of them goes with any width.
+    summaries are norm(x). Positions count from the first item of the history. The width of a head is the
+    embedding dimension over the number of heads, rounded up.
 
     Reference: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III; norms come
     first in each branch, as in Xiong et al., On Layer Normalization in the Transformer Architecture, ICML
@@ -33,11 +33,11 @@ class Sasrec(CausalEncoder):
         """The size of a Transformer."""
 
         blocks: Annotated[PositiveInt, Le(64)] = 2
-        """Of attention and a layer of two products each."""
+        """Number of blocks, each of attention and an MLP."""
         heads: Annotated[PositiveInt, Le(64)] = 1
-        """Of each attention."""
+        """Attention heads per block."""
         hidden_dropout: DropoutRate = 0.1
-        """Of the inputs, of what attention finds and of what each block adds, while training."""
+        """Dropout rate of the input and of the output of each branch, in training."""
 
     config: Config
 
@@ -46,7 +46,7 @@ class Sasrec(CausalEncoder):
         self.positions = nn.Parameter(torch.empty(config.length, dim))
         nn.init.normal_(self.positions, std=dim**-0.5)
         self.dropout = Dropout(config.hidden_dropout)
-        self.blocks_of = nn.ModuleList(self.block() for _ in range(config.blocks))
+        self.layers = nn.ModuleList(self.block() for _ in range(config.blocks))
         self.norm = nn.LayerNorm(dim, eps=EPSILON)
 
     def block(self) -> nn.Module:
@@ -56,19 +56,19 @@ class Sasrec(CausalEncoder):
     def encode(self, items: Tensor, times: Tensor) -> Tensor:
         """Run the blocks; see `CausalEncoder.encode`."""
         states = self.dropout(items * math.sqrt(self.dim) + self.positions[: items.shape[1]])
-        for block in self.blocks_of:
+        for block in self.layers:
             states = block(states)
         summaries: Tensor = self.norm(states)
         return summaries
 
 
 class Block(nn.Module):
-    """Attention, then two products position by position, each added to what it reads.
+    """Causal attention, then an MLP at each position, each in a residual branch.
 
     Args:
         dim: H.
-        heads: of the attention.
-        dropout: of what is added.
+        heads: number of attention heads.
+        dropout: rate, of the output of each branch.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -82,35 +82,39 @@ class Block(nn.Module):
         """Return the states after the block."""
         states = states + self.dropout(self.attention(self.attention_norm(states)))
         wide = functional.gelu(self.widen(self.norm(states)))
-        found: Tensor = states + self.dropout(self.narrow(wide))
-        return found
+        output: Tensor = states + self.dropout(self.narrow(wide))
+        return output
 
 
 class CausalAttention(nn.Module):
-    """Scaled dot-product attention of every position to itself and those before it.
+    """Scaled dot-product attention of every position to itself and earlier positions.
 
     Args:
         dim: H.
-        heads: share the width evenly, rounded up.
+        heads: number of heads, each of width H / heads, rounded up.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads, self.width = heads, -(-dim // heads)
-        self.asked = nn.Linear(dim, 3 * heads * self.width)
-        self.joined = nn.Linear(heads * self.width, dim)
+        self.query_key_value = nn.Linear(dim, 3 * heads * self.width)
+        self.projection = nn.Linear(heads * self.width, dim)
 
-    def forward(self, states: Tensor, of: Tensor | None = None) -> Tensor:
-        """Return what each position [B, L, H] finds among the states, or others [B, L, H], [B, L, H]."""
+    def forward(self, states: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Attend from states [B, L, H] to themselves, or to `keys` [B, L, H]; returns [B, L, H]."""
         size, length, _ = states.shape
-        if of is None:
-            asked = self.asked(states)
+        if keys is None:
+            projected = self.query_key_value(states)
         else:
-            weight, bias, queries = self.asked.weight, self.asked.bias, self.heads * self.width
+            weight, bias, queries = (
+                self.query_key_value.weight,
+                self.query_key_value.bias,
+                self.heads * self.width,
+            )
             query = functional.linear(states, weight[:queries], bias[:queries])
-            asked = torch.cat([query, functional.linear(of, weight[queries:], bias[queries:])], -1)
-        split = asked.view(size, length, 3, self.heads, self.width)
+            projected = torch.cat([query, functional.linear(keys, weight[queries:], bias[queries:])], -1)
+        split = projected.view(size, length, 3, self.heads, self.width)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        found = causal_attention(query, key, value)
-        joined: Tensor = self.joined(found.transpose(1, 2).reshape(size, length, -1))
-        return joined
+        attended = causal_attention(query, key, value)
+        output: Tensor = self.projection(attended.transpose(1, 2).reshape(size, length, -1))
+        return output

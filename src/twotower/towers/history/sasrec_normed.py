@@ -1,4 +1,4 @@
-"""The Transformer of `sasrec` as its authors' program has it, which differs from their paper."""
+"""SASRec as in the code of its authors, which differs from the paper."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -7,13 +7,12 @@ from twotower.towers.history.sasrec import Block, Sasrec
 
 
 class SasrecNormed(Sasrec):
-    """y = norm(x), z = norm(y + attention(y asks x)), x = z + W2 relu(W1 z): what is added to is the norm.
+    """y = norm(x), z = norm(y + attention(query y, keys x)), x = z + W2 relu(W1 z).
 
-    Each block forgets how large its inputs were. On Amazon Beauty (nine items a user) it is ahead of
-    `sasrec`.
+    The residual branch starts from the norm, so each block discards the scale of its input.
 
-    Reference: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III, as their
-    program computes it.
+    Reference: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III, as in
+    the code of the authors.
     """
 
     def block(self) -> nn.Module:
@@ -22,12 +21,12 @@ class SasrecNormed(Sasrec):
 
 
 class NormedBlock(Block):
-    """The parts of a `Block`, each added to the norm of what it reads; dropout is between products, too."""
+    """A `Block` whose branches are added to the norm of their input, with dropout within the MLP, too."""
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the states [B, L, H] after the block."""
-        asked = self.attention_norm(states)
-        states = self.norm(asked + self.attention(asked, of=states))
+        normed = self.attention_norm(states)
+        states = self.norm(normed + self.attention(normed, keys=states))
         wide = functional.relu(self.dropout(self.widen(states)))
-        found: Tensor = states + self.dropout(self.narrow(wide))
-        return found
+        output: Tensor = states + self.dropout(self.narrow(wide))
+        return output

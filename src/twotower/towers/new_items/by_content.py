@@ -1,4 +1,4 @@
-"""New items where trained items of like content are.
+"""Embeddings of new items by a ridge regression on their content.
 
 Shapes: B items, N known items, V rows of a bag's table, W width of a feature, D embedding.
 """
@@ -21,21 +21,20 @@ from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.new_items.content import BagContent, Content, DenseContent
 from twotower.towers.new_items.new_items import NewItems
-from twotower.towers.new_items.ridge import left_out, log_mean_ratio, ridge
+from twotower.towers.new_items.ridge import cross_validated, log_mean_ratio, ridge
 
 BOOST = 0.2
-"""With it new items of Online Retail are found as often as by content neighbours, and all of its items more
-often than where new ones are hidden; of known films 2.2 % fewer are (`scripts/bench/new_items.py`)."""
+"""Default of `boost`; measured by `scripts/bench/new_items.py`."""
 
 
 class ByContent(NewItems):
-    """A ridge regression of trained embeddings, their bias included, on what items say of themselves.
+    """A ridge regression of trained embeddings, their bias included, on features of the content.
 
     Fitted in closed form before each validation and after training; the embeddings of known items do not
-    change. The bias of a new item is predicted from its content, too. Words, tags and categories are TF-IDF,
-    given and pretrained vectors as they are, each feature of length 1; plain numbers are left out. The bias
-    is a log, and the mean of logs is below the log of the mean: it is raised by what the predictions for a
-    left-out fifth of the known items lack to their mean (`log_mean_ratio`).
+    change. The bias of a new item is predicted, too. Words, tags and categories are TF-IDF vectors, dense
+    features are vectors; each is scaled to norm 1, and plain numbers are left out. The bias is a log, whose
+    regression underestimates the mean of the exponentials; the cross-validated difference is added
+    (`log_mean_ratio`).
 
     Reference: Gantner et al., Learning Attribute-to-Feature Mappings for Cold-Start Recommendations, ICDM
     2010, section 4 (linear maps to the factors of matrix factorization).
@@ -45,13 +44,13 @@ class ByContent(NewItems):
         """Settings of the regression."""
 
         penalty: PositiveFloat = 1.0
-        """Of squared weights. An item is at a distance of 1 from one without content."""
+        """Penalty of squared weights, for content vectors of norm 1."""
         boost: float | None = None
-        """Added to the bias of new items: higher shows them sooner, at the cost of known ones; null: 0.2,
-        or nothing where there is no bias."""
+        """Added to the bias of new items: higher values rank them higher, at the cost of known items. null:
+        0.2, or no boost without an item bias."""
 
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
-            """Return vectors, words, tags and categories, but no id; see `NewItems.Config.reads`."""
+            """Return dense features, words, tags and categories, but no id; see `NewItems.Config.reads`."""
             kinds = {name: feature.owner for name, feature in features.items()}
             return {
                 name
@@ -60,9 +59,9 @@ class ByContent(NewItems):
             }
 
         def problems(self, item_bias: ItemBias.Config | None = None) -> Iterator[tuple[str, str]]:
-            """Refuse a boost where there is no bias to add it to."""
+            """Refuse a boost without an item bias."""
             if self.boost and item_bias is not None and not item_bias.width:
-                yield "boost", "is added to the item bias, and there is none; set new_items.boost=0"
+                yield "boost", "requires an item bias; set new_items.boost=0, or choose an item_bias"
 
     config: Config
     mean: Tensor
@@ -92,7 +91,7 @@ class ByContent(NewItems):
         self.content_encoders = nn.ModuleDict(parts)
 
     def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
-        """Solve for the weights; where items have no content there are none."""
+        """Solve for the weights, if items have content; see `NewItems.fit`."""
         if not self.content_encoders or not len(embeddings):
             return
         blocks = []
@@ -102,12 +101,12 @@ class ByContent(NewItems):
         counts = np.sum([np.diff(block.indptr) > 0 for block in blocks], axis=0)
         scale = sparse.diags_array(1 / np.sqrt(np.maximum(counts, 1)))
         content = sparse.csr_array(scale @ sparse.hstack(blocks))
-        wanted = embeddings.double().cpu().numpy()
-        mean = wanted.mean(axis=0)
-        weights = ridge(content, wanted - mean, self.config.penalty)
+        targets = embeddings.double().cpu().numpy()
+        mean = targets.mean(axis=0)
+        weights = ridge(content, targets - mean, self.config.penalty)
         if self.layout.bias_width:
-            logs = wanted[:, -1:] / bias_scale
-            mean[-1] += bias_scale * log_mean_ratio(logs, left_out(content, logs, self.config.penalty))
+            logs = targets[:, -1:] / bias_scale
+            mean[-1] += bias_scale * log_mean_ratio(logs, cross_validated(content, logs, self.config.penalty))
         self.mean.copy_(torch.from_numpy(mean))
         self.is_fitted.fill_(True)
         ends = np.cumsum([block.shape[1] for block in blocks])
@@ -115,19 +114,19 @@ class ByContent(NewItems):
             part.weight.copy_(torch.from_numpy(own))
 
     def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Do so once it is fitted; before that the tower's own outputs stay."""
+        """See `NewItems.among`; no change before `fit`."""
         return super().among(features, embeddings) if self.is_fitted else embeddings
 
     def forward(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Embed new items [B, D]; those without any content at the mean of the known ones."""
+        """Embed new items, [B, D]; an item without content has the mean of the known items."""
         if not self.content_encoders or not self.ids:
             return embeddings
-        found, counts = torch.zeros_like(self.mean), torch.zeros_like(self.mean[:1])
+        total, counts = torch.zeros_like(self.mean), torch.zeros_like(self.mean[:1])
         for name, part in self._parts():
-            own, there = part(features[name])
-            found, counts = found + own, counts + there
-        found = found / counts.clamp(min=1).sqrt() + self.mean
-        output, bias = self.layout.tower(found), self.layout.bias(found)
+            vectors, has_content = part(features[name])
+            total, counts = total + vectors, counts + has_content
+        predicted = total / counts.clamp(min=1).sqrt() + self.mean
+        output, bias = self.layout.tower(predicted), self.layout.bias(predicted)
         if self.is_unit:
             output = functional.normalize(output, dim=1)
         boost = BOOST if self.config.boost is None else self.config.boost

@@ -1,4 +1,4 @@
-"""New items as the item tower embeds them."""
+"""Embeddings of new items from the item tower."""
 
 from collections.abc import Mapping, Set
 
@@ -12,18 +12,18 @@ class ByTower(NewItems):
     """The item tower's output for the unknown id, with the bias that the item bias gives new items."""
 
     class Config(NewItems.Config):
-        """Nothing to set."""
+        """No settings."""
 
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
-            """Return none: it reads only the item tower's output; see `NewItems.Config.reads`."""
+            """Return no feature besides those of the item tower; see `NewItems.Config.reads`."""
             return frozenset()
 
     config: Config
 
     def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Return the embeddings as they are."""
+        """Return the embeddings unchanged."""
         return embeddings
 
     def forward(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Return the embeddings as they are."""
+        """Return the embeddings unchanged."""
         return embeddings

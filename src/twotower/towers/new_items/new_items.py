@@ -1,4 +1,4 @@
-"""How items are embedded that training never saw.
+"""The base class of embeddings for new items.
 
 Shapes: B items, N known items, W width of a feature, D embedding, T of it the tower's output.
 """
@@ -18,24 +18,21 @@ from twotower.towers.item_bias.item_bias import ItemBias
 
 
 class NewItems(Component, nn.Module, ABC):
-    """From encoded features to the embedding of a new item. Known items have theirs from training.
+    """Computes the embeddings of items without training interactions from their features.
 
     Args:
         config: the choice.
-        items: features of the catalogue; its rows are not looked at.
-        encoders: of these features, in the item tower.
-        layout: of an embedding.
-        provides: what the item tower does, see `Tower.Config.provides`.
+        items: feature table of the catalogue; only its features are used.
+        encoders: encoders of these features in the item tower.
+        layout: layout of an embedding.
+        provides: properties of the item tower, see `Tower.Config.provides`.
     """
 
     class Config(Component.Config):
-        """Settings of every choice."""
+        """Settings of every choice of new items."""
 
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
-            """Return the item features, of those given by name, that embeddings of new items depend on.
-
-            Those that the item tower reads count without being named here.
-            """
+            """Return the features, besides those of the item tower, that the embeddings depend on."""
             return features.keys()
 
         def problems(self, item_bias: ItemBias.Config | None = None) -> Iterable[tuple[str, str]]:
@@ -53,7 +50,7 @@ class NewItems(Component, nn.Module, ABC):
             layout: EmbeddingLayout,
             provides: frozenset[str],
         ) -> "NewItems":
-            """Build it, not fitted."""
+            """Build the component, not fitted."""
             return self.make(NewItems, items, encoders, layout, provides)
 
     config: Config
@@ -73,7 +70,7 @@ class NewItems(Component, nn.Module, ABC):
         self.ids = [name for name, feature in items.features.items() if isinstance(feature, Id)]
 
     def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
-        """Learn from trained items.
+        """Fit to trained items.
 
         Args:
             features: encoded, each [N, W].
@@ -82,26 +79,24 @@ class NewItems(Component, nn.Module, ABC):
         """
 
     def are_new(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return which items, of encoded features [B, W], training did not know: those of an unknown id."""
+        """Return whether each item of encoded features [B, W] has an unknown id, bool [B]."""
         first = next(iter(features.values()))
-        found = torch.zeros(len(first), dtype=torch.bool, device=first.device)
+        is_new = torch.zeros(len(first), dtype=torch.bool, device=first.device)
         for name in self.ids:
-            found = found | (features[name][:, 0] == 0)
-        return found
+            is_new = is_new | (features[name][:, 0] == 0)
+        return is_new
 
     def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Return embeddings [B, D], or outputs of the tower [B, T], with those of new items put in.
-
-        While training they are as they were.
-        """
+        """Replace the embeddings [B, D], or tower outputs [B, T], of new items; no change in training."""
         new = self.are_new(features)
         if self.training or not bool(new.any()):
             return embeddings
-        found = embeddings.clone()
-        places = new.nonzero()[:, 0]
-        chosen = {name: values[places] for name, values in features.items()}
-        found[places] = self(chosen, embeddings[places])[:, : embeddings.shape[1]].to(found.dtype)
-        return found
+        replaced = embeddings.clone()
+        positions = new.nonzero()[:, 0]
+        new_features = {name: values[positions] for name, values in features.items()}
+        vectors = self(new_features, embeddings[positions])[:, : embeddings.shape[1]]
+        replaced[positions] = vectors.to(replaced.dtype)
+        return replaced
 
     @abstractmethod
     def forward(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
@@ -109,7 +104,7 @@ class NewItems(Component, nn.Module, ABC):
 
         Args:
             features: encoded, each [B, W].
-            embeddings: [B, D] or [B, T], what the item tower makes of them.
+            embeddings: [B, D] or [B, T], output of the item tower.
 
         Returns:
             [B, D].
@@ -117,5 +112,5 @@ class NewItems(Component, nn.Module, ABC):
 
     def __call__(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """See `forward`."""
-        found: Tensor = super().__call__(features, embeddings)
-        return found
+        output: Tensor = super().__call__(features, embeddings)
+        return output

@@ -15,8 +15,8 @@ Floats = NDArray[np.float64]
 def ridge(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Floats:
     """Return the weights [V, D] that minimise |inputs W - outputs|^2 + penalty |W|^2.
 
-    By conjugate gradients in the examples, a column each at its own pace: no matrix of N x N or V x V is
-    made, and the same input gives the same bits.
+    Conjugate gradients on the dual problem, with a step size per column; needs no N x N or V x V matrix and
+    is deterministic.
 
     Args:
         inputs: [N, V].
@@ -25,28 +25,29 @@ def ridge(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Floats:
 
     Reference: Hestenes and Stiefel, Methods of Conjugate Gradients for Solving Linear Systems, 1952.
     """
-    turned = sparse.csr_array(inputs.T)
-    found, left = np.zeros_like(outputs), outputs.copy()
-    direction, before = left.copy(), (left * left).sum(axis=0)
+    transposed = sparse.csr_array(inputs.T)
+    dual, residual = np.zeros_like(outputs), outputs.copy()
+    direction, before = residual.copy(), (residual * residual).sum(axis=0)
     enough = before * TOLERANCE**2
     for _ in range(MOST_STEPS):
         if (before <= enough).all():
             break
-        moved = inputs @ (turned @ direction) + penalty * direction
-        step = _ratio(before, (direction * moved).sum(axis=0))
-        found += step * direction
-        left -= step * moved
-        after = (left * left).sum(axis=0)
-        direction = left + _ratio(after, before) * direction
+        image = inputs @ (transposed @ direction) + penalty * direction
+        step = _ratio(before, (direction * image).sum(axis=0))
+        dual += step * direction
+        residual -= step * image
+        after = (residual * residual).sum(axis=0)
+        direction = residual + _ratio(after, before) * direction
         before = after
-    weights: Floats = turned @ found
+    weights: Floats = transposed @ dual
     return weights
 
 
-def left_out(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Floats:
-    """Return what the others say of each example, [N, D]: a fifth of them is left out at a time.
+def cross_validated(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Floats:
+    """Return cross-validated predictions of the outputs, [N, D], with five folds.
 
-    The mean of the outputs is taken off before the regression; of a single example it is all there is.
+    The mean of the outputs is subtracted before the regression. The prediction of a single example is its
+    own output.
 
     Reference: Stone, Cross-Validatory Choice and Assessment of Statistical Predictions, Journal of the Royal
     Statistical Society B, 1974.
@@ -61,7 +62,7 @@ def left_out(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Float
 
 
 def log_mean_ratio(logs: Floats, predicted: Floats) -> float:
-    """Return what predicted logs lack so that the values they are of have the right mean; both [N, 1]."""
+    """Return log(mean(exp(logs)) / mean(exp(predicted))), the correction of predicted logs; both [N, 1]."""
     high = max(float(logs.max()), float(predicted.max()))
     return float(np.log(np.exp(logs - high).mean()) - np.log(np.exp(predicted - high).mean()))
 
