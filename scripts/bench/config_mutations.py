@@ -45,13 +45,13 @@ NAMES_A_KEY = re.compile(rf"^  [^ ]+: |\b({'|'.join(RunConfig.model_fields)})\b[
 
 def tried(overrides: Sequence[str], root: Path) -> dict[str, Any]:
     """Ask the command for a run below `root`, and return how that ended."""
-    from twotower.pipeline.train_run import train_anew
+    from twotower.commands.entry_points.train import task
 
     said, arguments = io.StringIO(), [f"output_root={root}", *overrides]
     before, sys.argv = time.process_time(), ["train.py", *arguments]
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         try:
-            run_command("train", train_anew, "")
+            run_command("train", task, "")
         except SystemExit as left:
             status = left.code
     for folder in root.iterdir():

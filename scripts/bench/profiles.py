@@ -90,15 +90,13 @@ def run_of(overrides: Sequence[str], watched: dict[str, str], root: Path) -> Par
     parts = Parts()
     with parts.part("start: imports of what trains"):
         import twotower.pipeline.train_run as pipeline
-    from twotower.commands.command_keys import SWEEP_ONLY
-    from twotower.commands.compose import checked
+    from twotower.commands.compose import load_run_config
 
     with parts.part("start: compose and check"):
-        settings = checked("train", [f"output_root={root}", "console=quiet", *overrides])
+        config = load_run_config([f"output_root={root}", "console=quiet", *overrides])
     parts.watch(watched)
-    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     with parts.part("the rest"):
-        pipeline.train(settings, root / "run", overrides)
+        pipeline.train(config, root / "run")
     return parts
 
 
@@ -106,14 +104,11 @@ def steps_of(overrides: Sequence[str]) -> Parts:
     """Take steps of the first training without Lightning; torch's own trace of a few more has operators."""
     import torch
 
-    from twotower.commands.command_keys import SWEEP_ONLY
-    from twotower.commands.compose import checked
+    from twotower.commands.compose import load_run_config
     from twotower.data.build_dataset import build_dataset
-    from twotower.pipeline.run_config import RunConfig
     from twotower.training.parts import build_batches, build_module
 
-    settings = checked("train", overrides)
-    config = RunConfig.of({key: value for key, value in settings.items() if key not in SWEEP_ONLY})
+    config = load_run_config(overrides)
     with tempfile.TemporaryDirectory() as root:
         dataset = build_dataset(config.data.build(), config.split.build(), Path(root))
         batches = build_batches(config, dataset.train)

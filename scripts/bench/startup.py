@@ -52,7 +52,7 @@ for module, name in [(phases, "fit"), (phases, "evaluate_towers"), (train, "inde
                      (quality, "evaluate_towers"), (quality, "run_all_baselines")]:
     setattr(module, name, watched(getattr(module, name)))
 try:
-    run_command.run_command("train", lambda *given: train.train_anew(*given), "")
+    run_command.run_command("train", lambda config, _: train.train_in_new_folder(config)[1], "")
 finally:
     ended = time.process_time()
     print(json.dumps({"imports": imported, "inside": inside, "beside": ended - imported - inside}))

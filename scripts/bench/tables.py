@@ -93,10 +93,11 @@ def settings_of(case: Case, base: Settings) -> Settings:
 
 def train(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables all the way to a bundle."""
+    from twotower.pipeline.run_config import RunConfig
     from twotower.pipeline.train_run import train as train_run
 
     run = folder / "outputs" / "run"
-    status = train_run(settings, run)
+    status = train_run(RunConfig.composed(settings), run)
     assert status in (0, 3), f"exit status {status}"
     assert (run / "bundle" / "manifest.json").is_file()
     return rows_of_files(json.loads((run / "result.json").read_text())["data"]["audit"])
@@ -137,11 +138,10 @@ def rows_of_files(audit: Mapping[str, Any]) -> dict[str, int]:
 def attempt(case: Case, settings: Settings, take: Take, folder: Path) -> tuple[str, str]:
     """Take the tables of a case; returns "taken", "refused" or "violated", and what is to be said of it."""
     from twotower.config.errors import InputError
-    from twotower.config.problems import raise_problems
-    from twotower.pipeline.run_config import problems_of
+    from twotower.pipeline.run_config import checked_run
 
     try:
-        raise_problems(problems_of(settings))
+        checked_run(settings)
         counts = take(settings, folder)
     except InputError as error:
         wrong = fault_of(str(error))

@@ -143,9 +143,10 @@ class Attack:
         self.expected = seen(root / "alone")
 
     def train(self, folder: Path) -> int:
+        from twotower.pipeline.run_config import RunConfig
         from twotower.pipeline.train_run import train
 
-        return train(self.settings, folder)
+        return train(RunConfig.composed(self.settings), folder)
 
     def go_on(self, folder: Path) -> int:
         """Resume a run, or begin it again where it was killed before it had a configuration."""

@@ -81,12 +81,14 @@ def train(config: "RunConfig") -> "Result":
         KeyboardInterrupt: Ctrl-C or SIGTERM stopped the training; the message says how to resume it.
     """
     from twotower.config.exits import Stopped
-    from twotower.pipeline.train_run import train_config
+    from twotower.pipeline.train_run import train_in_new_folder
+    from twotower.runs.result import open_result
 
     try:
-        return train_config(config)
+        folder, _ = train_in_new_folder(config)
     except Stopped as stopped:
         raise KeyboardInterrupt(str(stopped)) from None
+    return open_result(folder)
 
 
 def open_run(path: str | Path) -> "Result":

@@ -11,17 +11,17 @@ from typing import Any
 import yaml
 from variants import CONFS
 
-from twotower.commands.compose import compose, problems_of_choices
+from twotower.commands.compose import compose, read_choices
 from twotower.config.spec import TARGET
 
 BEFOREHAND = """
 import json, sys
 from twotower.commands.beforehand import SLOW
-from twotower.commands.compose import problems_of_choices
+from twotower.commands.compose import read_choices
 from twotower.config.names_only import names_only
 names_only(SLOW)
 cases = json.load(sys.stdin)
-told = [[(each.key, each.message) for each in problems_of_choices("train", case)] for case in cases]
+told = [[(each.key, each.message) for each in read_choices("train", case)[1]] for case in cases]
 print(json.dumps(told))
 """
 Settings = dict[str, Any]
@@ -77,7 +77,7 @@ def test_what_is_told_before_torch_is_loaded_is_what_is_told_with_it() -> None:
     )
     assert not done.returncode, done.stderr
     for (name, settings), told in zip(cases.items(), json.loads(done.stdout), strict=True):
-        found = problems_of_choices("train", settings)
+        found = read_choices("train", settings)[1]
         assert told == [[each.key, each.message] for each in found], name
         if name.endswith("misspelt"):
             assert any("no_such_key: unknown key" in f"{each.key}: {each.message}" for each in found), name

@@ -115,6 +115,17 @@ def test_it_is_finite_and_its_gradient_reaches_both_towers(loss: Loss) -> None:
             assert parameter.grad != 0
 
 
+def test_the_mean_is_that_of_forward(loss: Loss) -> None:
+    """A loss may compute the mean faster, but not another one; without negatives it may read embeddings."""
+    if not loss.config.scoring().uses_negatives:
+        return
+    users, items = vectors()
+    parts = users, items[POSITIVES], items[ALL], negatives_of(POSITIVES)
+    masked = (POSITIVES[:, None] == ALL).nonzero().T
+    for logits in logits_of(loss.config.scoring(), *parts, masked=masked):
+        torch.testing.assert_close(loss.mean(logits), Loss.mean(loss, logits), rtol=1e-5, atol=1e-5)
+
+
 def test_raising_the_positive_s_score_lowers_it(loss: Loss) -> None:
     users, items = vectors()
     results = []

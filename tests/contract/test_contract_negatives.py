@@ -152,9 +152,11 @@ def test_embeddings_of_earlier_batches_are_constants_of_rows_that_are_not_encode
     negatives: NegativeSampler,
 ) -> None:
     draws = generator()
-    for positives in positives_of(3):
+    for positives in positives_of(20):  # more than the steps after which a memory may start
         negatives.observe(positives)
         drawn = negatives(positives, draws)
+        # Each item once, also those of a memory: repeats belong in log_multiplicity.
+        assert len(drawn.rows.unique()) == len(drawn.rows)
         encoded = drawn.rows[: drawn.num_encoded]
         if drawn.embeddings is not None:
             assert not drawn.embeddings.requires_grad

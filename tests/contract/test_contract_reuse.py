@@ -10,6 +10,7 @@ import pytest
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import shape
+from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
 from twotower.runs.fingerprint import AFTER_TRAINING, TRAINER_NOT_SHAPING
 
@@ -56,7 +57,7 @@ def measured(typed: list[str], root: Path) -> dict[str, Any]:
     settings = checked("train", [*TYPED, *typed, f"output_root={root}"])
     settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     folder = root / "jobs" / hashlib.sha256(" ".join(typed).encode()).hexdigest()[:8]
-    train(settings, folder, typed)
+    train(RunConfig.composed(settings, typed), folder)
     result = json.loads((folder / "result.json").read_text())
     served = [
         folder / "bundle" / name for name in ("towers.safetensors", "item_embeddings.npy", "index.faiss")

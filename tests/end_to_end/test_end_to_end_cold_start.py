@@ -19,6 +19,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.pipeline.reevaluate import reevaluate, reindex
+from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ def settings_of(root: Path, *overrides: str) -> dict[str, Any]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outputs")
     folder = root / "default" / "first"
-    assert train(settings_of(root), folder) == 0
+    assert train(RunConfig.composed(settings_of(root)), folder) == 0
     return folder
 
 
@@ -147,4 +148,4 @@ def test_clients_of_the_service_get_the_metrics_of_the_record(
 def test_an_index_too_large_for_the_known_items_is_refused_before_training(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, "metrics.ks=[20,170]")
     with pytest.raises(InputError, match=r"metrics\.ks: 170 is above the 1[56]\d items"):
-        train(settings, tmp_path / "default" / "large")
+        train(RunConfig.composed(settings), tmp_path / "default" / "large")

@@ -13,6 +13,7 @@ from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.pipeline.reevaluate import reindex
 from twotower.pipeline.rerun import rerun
+from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import resume, train
 from twotower.runs.result import Result, read_result
 from twotower.training.train_towers import train_towers
@@ -124,8 +125,8 @@ def test_a_feature_file_that_changes_is_never_taken_for_the_one_before(
         assert found is not None
         return found
 
-    train(with_vectors, Path("first"))
-    train(with_vectors, Path("again"))
+    train(RunConfig.composed(with_vectors), Path("first"))
+    train(RunConfig.composed(with_vectors), Path("again"))
     assert result("again").training_reused_from == "first"
     np.save("v.npy", np.load("v.npy")[::-1])
     ended = Path("first/result.json").read_text()
@@ -136,7 +137,7 @@ def test_a_feature_file_that_changes_is_never_taken_for_the_one_before(
     ):
         resume(Path("first"))
     Path("first/result.json").write_text(ended)
-    train(with_vectors, Path("second"))
+    train(RunConfig.composed(with_vectors), Path("second"))
     assert result("second").training_reused_from is None
     assert result("second").data.fingerprint == result("first").data.fingerprint  # still comparable
     assert result("second").data.feature_files != result("first").data.feature_files
@@ -160,8 +161,8 @@ def test_a_feature_file_that_changes_during_a_run_fails_the_run(
         with pytest.raises(
             InputError, match=r"features\.item\.v: a file that it reads changed during the run"
         ):
-            train(with_vectors, Path("run"))
-    train(with_vectors, Path("after"))
+            train(RunConfig.composed(with_vectors), Path("run"))
+    train(RunConfig.composed(with_vectors), Path("after"))
     found = read_result(Path("after"))
     assert found is not None
     assert found.training_reused_from is None

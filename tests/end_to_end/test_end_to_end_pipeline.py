@@ -51,7 +51,7 @@ def settings_of(tmp_path: Path, *overrides: str) -> dict[str, Any]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outputs")
     folder = root / "default" / "first"
-    assert train(settings_of(root), folder) == 0
+    assert train(RunConfig.composed(settings_of(root)), folder) == 0
     return folder
 
 
@@ -126,7 +126,7 @@ def test_per_user_values_average_to_the_metrics(run: Path) -> None:
 
 def test_same_settings_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
     again = tmp_path / "default" / "again"
-    assert train(settings_of(tmp_path), again) == 0
+    assert train(RunConfig.composed(settings_of(tmp_path)), again) == 0
     first, second = result_of(run), result_of(again)
     assert first["metrics"] == second["metrics"]
     assert first["fingerprint"] == second["fingerprint"]
@@ -135,7 +135,7 @@ def test_same_settings_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
 def test_run_folder_is_never_overwritten(run: Path) -> None:
     before = (run / "result.json").read_bytes()
     with pytest.raises(InputError, match="never overwritten"):
-        train(settings_of(run.parents[1]), run)
+        train(RunConfig.composed(settings_of(run.parents[1])), run)
     with pytest.raises(InputError, match="has ended"):
         resume(run)
     assert (run / "result.json").read_bytes() == before
@@ -200,7 +200,7 @@ def test_failed_run_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "default" / "fails"
     settings = settings_of(tmp_path, "split.test=10000", "split.valid=1")
     with pytest.raises(InputError):
-        train(settings, folder)
+        train(RunConfig.composed(settings), folder)
     result = result_of(folder)
     assert result["status"] == "failed"
     assert "InputError" in result["error"]
@@ -291,7 +291,7 @@ def test_a_damaged_checkpoint_is_named_and_its_phase_is_begun_again(run: Path, t
 def test_a_training_that_diverges_says_what_to_do(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, "optimizer.learning_rate=1e30", "trainer.refit=false")
     with pytest.raises(InputError, match=r"optimizer\.learning_rate: the training diverged"):
-        train(settings, tmp_path / "default" / "diverges")
+        train(RunConfig.composed(settings), tmp_path / "default" / "diverges")
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16-mixed"])
@@ -299,13 +299,19 @@ def test_every_other_precision_a_cpu_has(tmp_path: Path, precision: str) -> None
     settings = settings_of(
         tmp_path, f"trainer.precision={precision}", "trainer.max_epochs=1", "trainer.refit=false"
     )
-    assert train(settings, tmp_path / "default" / "precise") == 0
+    assert train(RunConfig.composed(settings), tmp_path / "default" / "precise") == 0
 
 
 def test_what_is_fitted_again_takes_the_epochs_that_were_best_and_no_more(tmp_path: Path) -> None:
     folder = tmp_path / "default" / "least"
     still = ["optimizer.learning_rate=1e-12", "trainer.patience=1", "trainer.patience_steps=0"]
-    assert train(settings_of(tmp_path, *still, "trainer.extra={min_epochs:3,min_steps:40}"), folder) == 0
+    assert (
+        train(
+            RunConfig.composed(settings_of(tmp_path, *still, "trainer.extra={min_epochs:3,min_steps:40}")),
+            folder,
+        )
+        == 0
+    )
     assert result_of(folder)["training"]["epochs"] == 1
     lines = (folder / "train.log").read_text().splitlines()
     assert sum("fit epoch" in line for line in lines) == 3 + 1, lines

@@ -18,6 +18,7 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
+from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
 
 TINY = [
@@ -62,7 +63,7 @@ def test_a_loss_that_runs_away_ends_the_training_and_says_so(tmp_path: Path, ref
     settings = settings_of(tmp_path, "test_end_to_end_strangers.Careless", *wild)
     folder = tmp_path / "default" / "careless"
     with pytest.raises(InputError, match=r"loss: the training diverged, the loss fell from 0\.\d+ to -"):
-        train(settings, folder)
+        train(RunConfig.composed(settings), folder)
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "failed"
     assert "item_bias=none" in result["error"]
@@ -73,7 +74,7 @@ def test_given_what_it_needs_it_trains(tmp_path: Path) -> None:
     unit = ("user_tower.normalise=l2", "item_tower.normalise=l2", "item_bias=none", "trainer.max_epochs=3")
     settings = settings_of(tmp_path, "strangers.cosine_contrastive.CosineContrastive", *unit)
     folder = tmp_path / "default" / "careful"
-    assert train(settings, folder) == 0
+    assert train(RunConfig.composed(settings), folder) == 0
     losses = json.loads((folder / "result.json").read_text())["curves"]["train/loss"]
     assert all(0 <= loss <= 3 for loss in losses)
 

@@ -24,6 +24,7 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.pipeline.reevaluate import reindex
+from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
 from twotower.reports.tensorboard_run import TensorBoardRun
 
@@ -55,10 +56,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outputs")
     runs = root / "default"
     overrides = [*TINY, f"output_root={root}"]
-    assert train(job_settings(overrides), runs / "done", overrides) == 0
+    assert train(RunConfig.composed(job_settings(overrides), overrides), runs / "done") == 0
     overrides.append("split.test=10000")
     with pytest.raises(InputError):
-        train(job_settings(overrides), runs / "failed", overrides)
+        train(RunConfig.composed(job_settings(overrides), overrides), runs / "failed")
     coarse = ["index=ivf_pq", "index.num_subquantizers=1", "index.num_bits=4"]
     coarse += ["index.target_recall=1.0", "index.min_recall=1.0"]
     index = checked("train", [*TINY[:4], *coarse])["index"]

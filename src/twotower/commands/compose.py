@@ -35,6 +35,7 @@ from twotower.commands.run_settings import (
     quoted,
     store_run_settings,
 )
+from twotower.config.component import Config
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
@@ -165,9 +166,14 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
-def checked(
+def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
+    """Compose and check; returns the plain values alone, see `checked_with_config`."""
+    return checked_with_config(config_name, overrides)[0]
+
+
+def checked_with_config(
     config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Config]:
     """Compose and check, gathering every mistake: of the overrides, of the values and between the choices.
 
     Mistakes are reported before torch is loaded; see `beforehand`. If only plain keys are overridden, the
@@ -177,6 +183,9 @@ def checked(
         config_name: the YAML in `conf/` to start from.
         overrides: one value each.
         found_before: mistakes to report together with these.
+
+    Returns:
+        The plain values, and the settings that were read from them.
 
     Raises:
         InputError: lists all mistakes.
@@ -201,12 +210,12 @@ def checked(
     is_built_in = not any(map(_about_choices, sound)) and not own_defaults()
     if (problems or early) and is_built_in:
         raise_problems([*problems, *early], NOTHING_DONE)
-    found = None if is_built_in else problems_beforehand(lambda: problems_of_choices(config_name, settings))
+    found = None if is_built_in else problems_beforehand(lambda: read_choices(config_name, settings)[1])
     if found is None or not (problems or early or found):
-        found = problems_of_choices(config_name, settings)
+        config, found = read_choices(config_name, settings)
     found = [problem for problem in found if problem.key not in told]
     raise_problems([*problems, *early, *found], NOTHING_DONE)
-    return settings
+    return settings, config
 
 
 def load_run_config(overrides: Sequence[str]) -> "RunConfig":
@@ -221,13 +230,19 @@ def load_run_config(overrides: Sequence[str]) -> "RunConfig":
     if isinstance(overrides, str):
         raise InputError(f"expected a list of overrides; write [{overrides!r}]")
     overrides = list(overrides)
-    settings = checked("train", overrides)
+    settings, config = checked_with_config("train", overrides)
     if settings.get("sweep") or settings.get("seeds", 1) > 1:
         raise InputError("sweep, seeds: several runs, and this is one; write twotower train, or a loop")
+    return as_run_config(config, settings, overrides)
+
+
+def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequence[str]) -> "RunConfig":
+    """Return the settings of `twotower train` without those of a sweep."""
     from twotower.pipeline.run_config import RunConfig
 
-    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
-    return RunConfig.composed(settings, overrides)
+    assert isinstance(config, RunConfig)
+    of_run = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    return config.with_origin(of_run, overrides)
 
 
 def _about_choices(override: str) -> bool:
@@ -243,8 +258,8 @@ def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Proble
     return [*found, *read(COMMANDS[config_name].keys, plain)[1], *problems_of_place(plain)]
 
 
-def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
-    """Find every mistake in a command's choices, each alone and all together; imports their classes.
+def read_choices(config_name: str, settings: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
+    """Read a command's settings and find every mistake in them; imports the classes of the choices.
 
     Args:
         config_name: of the command.
@@ -254,8 +269,8 @@ def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[P
     kind = COMMANDS[config_name].kind()
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})
     if config_name != "train":  # what starts from a run is checked with the rest of its settings
-        return found
+        return config, found
     from twotower.pipeline.run_config import RunConfig  # with torch, which the rest need not wait for
 
     assert isinstance(config, RunConfig)
-    return [*found, *config.between()]
+    return config, [*found, *config.between()]

@@ -1,4 +1,4 @@
-"""What a command prints for `--help` and `--info choices`."""
+"""The texts of `--help` and `--info choices`."""
 
 import inspect
 import re
@@ -21,7 +21,7 @@ HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by de
 REFUSED = {"nightly": ", 5 the gate refused"}
 
 COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(COMMAND_NAMES)})\b"
-"""A comment of a YAML that says how it is typed, not what it is."""
+"""Pattern of YAML comments that show a command instead of a description."""
 MAX_WIDTH = 120
 NOTHING: Mapping[str, Any] = {}
 Choices = Callable[[str], Mapping[str, Path]]
@@ -38,7 +38,7 @@ def help_text(
         config_name: the YAML in it that the command starts from.
         description: what the command does.
         choices: of a group.
-        own: group -> choice and key path -> value that the user's own defaults say.
+        own: group -> choice and key path -> value of the user's defaults.
     """
     config = _read(conf / f"{config_name}.yaml")
     lines = [description.strip(), "", "Groups (group=choice):"]
@@ -63,7 +63,7 @@ def choices_text(conf: Path, config_name: str, choices: Choices, own: Mapping[st
         conf: the folder of all choices.
         config_name: the YAML in it that the command starts from.
         choices: of a group.
-        own: group -> choice that the user's own defaults say.
+        own: group -> choice of the user's defaults.
     """
     lines = []
     for group, ours in groups_of(_read(conf / f"{config_name}.yaml")):
@@ -79,7 +79,7 @@ def choices_text(conf: Path, config_name: str, choices: Choices, own: Mapping[st
 
 
 def _of(key: str, default: Any, own: Mapping[str, Any]) -> str:
-    """Return a default as `--help` shows it; one of the user's own as such."""
+    """Return a default as `--help` shows it, marked if the user set it."""
     ours = {NOT_SET: "required", OF_THE_RUN: "as the run had it"}.get(str(default), shown(default))
     return f"{shown(own[key])}, yours; else {ours}" if key in own else ours
 
@@ -104,14 +104,14 @@ def keys_of(conf: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(path: Path) -> str:
-    """Say what a choice is: the first sentence of its comments, or else its class's first line."""
+    """Return the first sentence of a choice's comments, or the first line of its class."""
     comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     own = " ".join(line.lstrip("# ") for line in comments if not re.search(COMMAND, line))
     if own:
         return own.partition(". ")[0].removesuffix(".") + "."
     try:
         target = _read(path).get(TARGET)
-        if not is_ours(target):  # to describe a class is no reason to run its code
+        if not is_ours(target):  # no code of other packages runs for a description
             return target if isinstance(target, str) else ""
         described = inspect.getdoc(locate(target))
     except (InputError, yaml.YAMLError) as error:

@@ -7,8 +7,7 @@ from typing import Any
 
 from twotower.commands import parent_run
 from twotower.commands.beforehand import SLOW
-from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import NOTHING_DONE, checked
+from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
 from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.help import choices_text, help_text
 from twotower.commands.hints import hints
@@ -31,7 +30,9 @@ FOLDER_KEYS = ("run", "bundle")
 VERBATIM = (*FOLDER_KEYS, "folder", "note")
 THE_COMMAND = "the command; nothing was read or written"
 
-Task = Callable[[dict[str, Any], Sequence[str]], int]
+Task = Callable[[Any, Sequence[str]], int]
+"""Receives the checked settings of a command (of `train` a `RunConfig`) and the overrides; returns the exit
+status."""
 Mode = Callable[[Path, Sequence[str], str | None], int]
 
 
@@ -117,7 +118,7 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
         swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
     fixed = [text for text in overrides if text not in swept]
     problems, _ = sound_overrides(swept, sweep=True)
-    settings = checked(config_name, fixed, problems)
+    settings, config = checked_with_config(config_name, fixed, problems)
     if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
         from twotower.commands.run_sweep import run_sweep
 
@@ -127,7 +128,7 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
             if text.startswith(("launcher=", "launcher.", "retry_failed=")):
                 key = text.partition("=")[0]
                 print(f"warning: {key}: no effect on a single run; add -m, sweep= or seeds=", file=sys.stderr)
-        settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+        return task(as_run_config(config, settings, overrides), overrides)
     return task(settings, overrides)
 
 

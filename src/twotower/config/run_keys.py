@@ -1,9 +1,8 @@
 """The plain keys of a run, beside its choices: cheap to import, so that a mistake in one is told at once."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Le
-from pydantic import create_model
 
 from twotower.config.component import Config
 from twotower.config.spec import Count, Fraction, Seed, Width
@@ -47,8 +46,7 @@ class WarmStart(Config):
     """Share of the old examples that an epoch has, drawn anew for each."""
 
 
-if TYPE_CHECKING:
-    WarmStartKey = Config
-else:
-    # The key is a word of Python's, so that no class can be written with it.
-    WarmStartKey = create_model("WarmStartKey", __base__=Config, **{WARM_START: (WarmStart, ...)})
+class WarmStartKey(Config):
+    """The key of a run that starts from another."""
+
+    warm_start: WarmStart

@@ -48,6 +48,12 @@ def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) ->
         )
 
 
+def foreign_packages(values: Any) -> list[str]:
+    """Return the packages, other than ours, whose classes plain values name, each once."""
+    names = (str(each).partition(".")[0] for each in targets(values) if not _within(each, OURS))
+    return list(dict.fromkeys(names))
+
+
 def targets(values: Any) -> Iterator[Any]:
     """Yield every `_target_` of plain values, however deep."""
     waiting = [values]

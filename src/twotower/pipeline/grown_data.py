@@ -7,7 +7,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.run_keys import WARM_START
-from twotower.pipeline.run_config import problems_of
+from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.train_run import train
 from twotower.runs.fingerprint import key_of
 from twotower.runs.result import Result, describe_status, read_result
@@ -80,11 +80,11 @@ def _train_next_to(
 ) -> int:
     old = Run.open(source, trusted)
     settings = old.settings | dict(changes)
-    raise_problems(problems_of(settings), "the run's settings with these changes")
     new = [text for text in overrides if key_of(text) != "run"]
     last = {key_of(text): text for text in [*old.overrides, *new]}  # of several overrides of one key
+    config = checked_run(settings, [*last.values()], "the run's settings with these changes")
     folder = folder or run_folder(source.parent, [name, *new])
-    return train(settings, folder, [*last.values()], keep_after_input_error=False)
+    return train(config, folder, keep_after_input_error=False)
 
 
 def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:

@@ -1,13 +1,12 @@
 """The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
 import dataclasses
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.config.run_keys import WARM_START, WarmStart
+from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.rehearse import rehearse
 from twotower.pipeline.stages import RunContext, index_model
@@ -18,11 +17,6 @@ from twotower.training.parent import check_leakage, is_new_interaction, read_par
 from twotower.training.train_context import TrainContext
 from twotower.training.train_towers import TrainedTowers
 from twotower.training.warm_start import count_growth, extend_towers, warm_start
-
-
-def read_warm_start(settings: Mapping[str, Any]) -> WarmStart | None:
-    """Return the `WarmStart` of settings, None without one."""
-    return WarmStart.model_validate(settings[WARM_START]) if WARM_START in settings else None
 
 
 def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) -> TrainContext:

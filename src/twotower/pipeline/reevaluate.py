@@ -6,7 +6,6 @@ from typing import Any
 
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
-from twotower.config.problems import raise_problems
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.pipeline.quality import (
     evaluate_baselines,
@@ -15,7 +14,7 @@ from twotower.pipeline.quality import (
     quality_of,
     through_index,
 )
-from twotower.pipeline.run_config import problems_of
+from twotower.pipeline.run_config import RunConfig, checked_run
 from twotower.pipeline.stages import finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
 from twotower.runs.result import Result, describe_status, read_result
@@ -35,11 +34,11 @@ def reindex(
         overrides: overrides of the command line.
         trusted: packages whose classes the files of the run may name.
     """
-    before, run, bundle = derive_run(source, changes, overrides, trusted)
+    before, run, config, bundle = derive_run(source, changes, overrides, trusted)
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
     model = bundle.model
-    with open_run(run, before, RESTARTS) as job:
+    with open_run(run, config, before, RESTARTS) as job:
         indexed = index_model(job, model)
         stored = quality_of(job, source, before)
         exact = stored
@@ -64,11 +63,11 @@ def reevaluate(
         overrides: overrides of the command line.
         trusted: packages whose classes the files of the run may name.
     """
-    before, run, bundle = derive_run(source, changes, overrides, trusted)
+    before, run, config, bundle = derive_run(source, changes, overrides, trusted)
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
     model = bundle.model
-    with open_run(run, before, RESTARTS) as job:
+    with open_run(run, config, before, RESTARTS) as job:
         # A refit trains on the validation split, so its metrics are those of the first phase.
         seen = before.training.refit
         dataset = job.dataset
@@ -86,8 +85,8 @@ def reevaluate(
 
 def derive_run(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str], trusted: Collection[str] = ()
-) -> tuple[Result, Run, Bundle]:
-    """Return the result of a run, a new run with changed settings next to it, and the bundle.
+) -> tuple[Result, Run, RunConfig, Bundle]:
+    """Return the result of a run, a new run next to it, the changed settings, and the bundle.
 
     Raises:
         InputError: the run is not finished or has no bundle, or the changed settings are invalid.
@@ -99,11 +98,11 @@ def derive_run(
         remedy = "" if pruned else f"; finish it with twotower train resume={source}"
         raise InputError(f"run={source}: this run {describe_status(result)}{remedy}")
     settings = run.settings | dict(changes)
-    # Nothing is trained, so the metrics need not contain the monitored one.
-    problems = [problem for problem in problems_of(settings) if problem.key != "trainer.monitor"]
-    raise_problems(problems, "the run's settings with these changes")
-    bundle = read_bundle(source / "bundle", trusted)
     new = [text for text in overrides if not text.startswith("run=")]
+    what = "the run's settings with these changes"
+    # Nothing is trained, so the metrics need not contain the monitored one.
+    config = checked_run(settings, [*run.overrides, *new], what, unused=["trainer.monitor"])
+    bundle = read_bundle(source / "bundle", trusted)
     folder = run_folder(source.parent, new)
-    derived = Run.create(folder, settings, [*run.overrides, *new], keep_after_input_error=False)
-    return result, derived, bundle
+    derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
+    return result, derived, config, bundle

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, FAILED
-from twotower.config.problems import raise_problems
 from twotower.files.atomic import sha256_of_file
-from twotower.pipeline.run_config import problems_of
+from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.train_run import train
 from twotower.reports.console.choose import make_console
 from twotower.runs.fingerprint import changed_keys
@@ -38,8 +37,8 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
             f"rerun={source}: this run {describe_status(before)}; only a finished run can be repeated"
         )
     settings = old.settings | {"reuse": False} | ({} if console is None else {"console": console})
-    raise_problems(problems_of(settings), f"{source}/config.yaml")
-    screen = make_console(settings["console"])
+    config = checked_run(settings, old.overrides, f"{source}/config.yaml")
+    screen = make_console(config.console)
     if threads := before.provenance.machine.get("threads"):
         import torch
 
@@ -48,7 +47,7 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
     for line in changed:
         screen.say(f"changed since the run: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
-    train(settings, folder, old.overrides, keep_after_input_error=False)
+    train(config, folder, keep_after_input_error=False)
     after = read_result(folder)
     assert after is not None
     if before.data.fingerprint != after.data.fingerprint:

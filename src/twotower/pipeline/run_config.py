@@ -1,11 +1,11 @@
 """All settings of a run, typed; built from once, asked before anything is read."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from pydantic import PrivateAttr
 
-from twotower.config.problems import Problem
+from twotower.config.problems import Problem, raise_problems
 from twotower.config.reading import read
 from twotower.config.run_keys import WARM_START, RunKeys, WarmStartKey
 from twotower.data.sources.source import Source
@@ -45,9 +45,24 @@ class RunConfig(RunKeys, TrainingConfig):
     _overrides: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
-    def composed(cls, settings: Mapping[str, Any], overrides: Sequence[str]) -> Self:
-        """Return the typed settings of a run, with the plain values and the overrides that they are from."""
-        config = cls.of(settings)
+    def composed(cls, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfig":
+        """Read the typed settings of a run that are known to be sound.
+
+        Args:
+            settings: plain values, checked before.
+            overrides: as typed.
+
+        Raises:
+            InputError: names the first key that is at fault.
+        """
+        kind = WarmStartRunConfig if WARM_START in settings else RunConfig
+        return kind.of(settings).with_origin(settings, overrides)
+
+    def with_origin(self, settings: Mapping[str, Any], overrides: Sequence[str]) -> "RunConfig":
+        """Return the settings with the plain values and the overrides that they were read from."""
+        kind = WarmStartRunConfig if isinstance(self, WarmStartKey) else RunConfig
+        values = {name: getattr(self, name) for name in kind.model_fields}
+        config = kind.model_construct(self.model_fields_set & values.keys(), **values)
         config._settings, config._overrides = dict(settings), tuple(overrides)
         return config
 
@@ -131,10 +146,27 @@ class WarmStartRunConfig(RunConfig, WarmStartKey):
     """What a run is made of that goes on from another."""
 
 
-def problems_of(settings: Mapping[str, Any]) -> list[Problem]:
-    """Find every mistake in the settings of a run, each alone and all together."""
+def checked_run(
+    settings: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    what: str = "the configuration",
+    unused: Collection[str] = (),
+) -> RunConfig:
+    """Read the settings of a run, each alone and all together.
+
+    Args:
+        settings: plain values.
+        overrides: as typed.
+        what: the settings are, for the message.
+        unused: keys that the job does not read, so that conflicts with other choices do not matter.
+
+    Raises:
+        InputError: lists every mistake.
+    """
     config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
-    return [*found, *problems_of_place(settings), *config.between()]
+    between = [problem for problem in config.between() if problem.key not in unused]
+    raise_problems([*found, *problems_of_place(settings), *between], what)
+    return config.with_origin(settings, overrides)
 
 
 def _logged(metrics: Evaluator.Config) -> dict[str, bool | None]:

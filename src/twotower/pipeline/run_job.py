@@ -16,6 +16,7 @@ def run_job(payload: Mapping[str, Any]) -> int:
     Args:
         payload: `folder`, `settings`, `overrides` and `trial`, as `Job.payload` makes them.
     """
+    from twotower.pipeline.run_config import RunConfig
     from twotower.pipeline.train_run import resume, train
 
     folder, watch = Path(payload["folder"]), None
@@ -25,4 +26,4 @@ def run_job(payload: Mapping[str, Any]) -> int:
         watch = watch_trial(payload["trial"])
     if (folder / CONFIG).is_file():
         return resume(folder, watch, [*targets(payload["settings"])])  # what was typed for this job
-    return train(payload["settings"], folder, payload["overrides"], watch)
+    return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, watch)

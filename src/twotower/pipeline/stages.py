@@ -15,7 +15,7 @@ from twotower.bundle.write import write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
-from twotower.config.run_keys import WARM_START
+from twotower.config.run_keys import WarmStartKey
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
@@ -59,7 +59,9 @@ class RunContext:
 
 
 @contextlib.contextmanager
-def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iterator[RunContext]:
+def open_run(
+    run: Run, config: RunConfig, before: Result | None = None, remedy: str = GOES_ON
+) -> Iterator[RunContext]:
     """Lock a run's folder, load and split its data, print the audit, and check what depends on the data.
 
     Args:
@@ -70,7 +72,6 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
     Raises:
         InputError: the data is not that of `before`, or the settings do not fit the data.
     """
-    config = RunConfig.of(run.settings)
     console = make_console(config.console)
     tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
     with run.recorded(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
@@ -189,7 +190,7 @@ def _bundle_histories(job: RunContext) -> dict[str, Any]:
     immediate use, so its histories contain the test window too.
     """
     dataset = job.dataset
-    if WARM_START not in job.run.settings or dataset.open_whole is None:
+    if not isinstance(job.config, WarmStartKey) or dataset.open_whole is None:
         time = request_time(dataset.test, dataset.train_and_valid)
         history, whole = dataset.test.history, dataset.open_whole
         held_out = len(dataset.test.target_items) if whole is None else len(whole()) - len(history)

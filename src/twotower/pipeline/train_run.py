@@ -2,18 +2,15 @@
 
 import logging
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
-from twotower.config.problems import raise_problems
-from twotower.config.run_keys import WARM_START
 from twotower.pipeline.parent_towers import (
     continue_training,
     describe_training_data,
-    read_warm_start,
     train_context,
 )
 from twotower.pipeline.quality import (
@@ -24,7 +21,7 @@ from twotower.pipeline.quality import (
     quality_of,
     through_index,
 )
-from twotower.pipeline.run_config import RunConfig, problems_of
+from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import (
     RunContext,
     finish,
@@ -35,7 +32,7 @@ from twotower.pipeline.stages import (
     save_bundle,
 )
 from twotower.runs import sections, trainings
-from twotower.runs.result import Result, open_result, read_result
+from twotower.runs.result import read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
@@ -46,36 +43,28 @@ LOG = logging.getLogger("twotower")
 
 
 def train(
-    settings: Mapping[str, Any],
+    config: RunConfig,
     folder: Path,
-    overrides: Sequence[str] = (),
     epoch_callback: EpochCallback | None = None,
     keep_after_input_error: bool = True,
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
 
     Args:
-        settings: plain checked values.
-        folder: the run's, not yet there.
-        overrides: what was typed.
+        config: settings of the run.
+        folder: of the run; it does not exist yet.
         epoch_callback: receives the monitored metric after each epoch, and may stop the run.
         keep_after_input_error: see `Run.create`.
     """
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
-        return _train(Run.create(folder, settings, overrides, keep_after_input_error), epoch_callback)
+        run = Run.create(folder, config.settings, config.overrides, keep_after_input_error)
+        return _train(run, config, epoch_callback)
 
 
-def train_config(config: RunConfig) -> Result:
-    """Run the main job into a new folder, and return its result."""
+def train_in_new_folder(config: RunConfig) -> tuple[Path, int]:
+    """Run the main job into a folder named by overrides and time; returns the folder and the exit status."""
     folder = run_folder(Path(config.output_root) / config.name, config.overrides)
-    train(config.settings, folder, config.overrides, keep_after_input_error=False)
-    return open_result(folder)
-
-
-def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
-    """Run the main job into a folder named by what was typed and by the time; returns the exit status."""
-    folder = run_folder(Path(settings["output_root"]) / settings["name"], overrides)
-    return train(settings, folder, overrides, keep_after_input_error=False)
+    return folder, train(config, folder, keep_after_input_error=False)
 
 
 def resume(
@@ -99,13 +88,14 @@ def resume(
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
         run.settings |= {} if console is None else {"console": console}
-        raise_problems(problems_of(run.settings), f"{folder}/config.yaml")
-        return _train(run, epoch_callback)
+        config = checked_run(run.settings, run.overrides, f"{folder}/config.yaml")
+        return _train(run, config, epoch_callback)
 
 
-def _train(run: Run, epoch_callback: EpochCallback | None) -> int:
-    with open_run(run) as job:
-        source, how = trained_by(job), read_warm_start(run.settings)
+def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
+    how = config.warm_start if isinstance(config, WarmStartRunConfig) else None
+    with open_run(run, config) as job:
+        source = trained_by(job)
         ancestry: dict[str, Any] = {}
         try:
             if how is None:
@@ -164,7 +154,7 @@ def trained_by(job: RunContext) -> Path | None:
 
     Those that go on from another's are trained again: their settings name that run by its folder alone.
     """
-    if not job.config.reuse or WARM_START in job.run.settings:
+    if not job.config.reuse or isinstance(job.config, WarmStartRunConfig):
         return None
     found = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
     if found is None or found.resolve() == job.run.folder.resolve():

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.features.feature import Feature
-from twotower.pipeline.run_config import RunConfig
+from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig
+from twotower.runs.fingerprint import key_of
 
 SIDES = {"user": "user_tower", "context": "user_tower", "item": "item_tower"}
 """Side of the features -> the tower that may read them."""
@@ -79,5 +80,20 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     for key, choice in config.choices():
         for field, remedy in choice.unused():
             yield f"{key}.{field}: no effect; {remedy}"
+    typed = {key_of(text) for text in config.overrides}
+    if not config.loss.scoring().uses_negatives:
+        loss = config.loss.owner.__name__
+        for key in sorted(key for key in typed if key.partition(".")[0] == "negatives"):
+            yield f"{key}: no effect, because {loss} draws no negatives; choose another loss"
+    if isinstance(config, WarmStartRunConfig) and config.warm_start.epochs:
+        for key in sorted(typed & {"optimizer.schedule", "optimizer.warmup_share"}):
+            yield f"{key}: no effect; warm_start= trains at a constant optimizer.learning_rate"
+    read = config.user_tower.reads(config.block_names()["user_tower"])
+    is_set = "last_item" in config.history.model_fields_set and config.history.last_item
+    if is_set and "history" in read and "last_item" not in read:
+        yield (
+            f"history.last_item: no effect, because user_tower reads only {', '.join(sorted(read))}; "
+            "user_tower=mlp user_tower.widths=[128] reads it"
+        )
     if not config.baselines.by_name and "minutes" in config.baselines.model_fields_set:
         yield "baselines.minutes: no effect; baselines=standard adds baselines"

@@ -53,7 +53,7 @@ class Grid(Sweep):
         )
         combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
         if combinations == [()]:
-            raise InputError("sweep: nothing varies; give a key several values, as in embedding_dim=32,64")
+            raise InputError("sweep: no key varies; give a key several values, as in embedding_dim=32,64")
         return combinations
 
     def done_before(self) -> list[Job]:

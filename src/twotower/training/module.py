@@ -88,17 +88,23 @@ class RetrievalModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Minimise the loss of a batch."""
         self.negatives.observe(batch.positives)
-        loss = self.loss_of(batch)
+        loss = self.loss_of(batch, remembers=True)
         self.latest_loss = loss.detach()
         self._log_step(batch_idx)
         return loss
 
-    def loss_of(self, batch: Batch) -> Tensor:
-        """Draw negatives, encode, compute the logits and the loss."""
+    def loss_of(self, batch: Batch, remembers: bool = False) -> Tensor:
+        """Draw negatives, encode, compute the logits and the loss.
+
+        Args:
+            batch: the examples.
+            remembers: the sampler may store the embeddings for later batches; a rehearsal stores nothing.
+        """
         negatives = self.scorer.negatives(self.negatives, batch, self.draws)
         encoded = self.scorer.items(negatives, batch)
         users, items = self.model.encode_both(encoded.rows, batch.users)
-        self.negatives.remember(encoded.rows, items.detach())
+        if remembers:
+            self.negatives.remember(encoded.rows, items.detach())
         every = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
         losses = [self.loss.batch_mean(logits) for logits in every]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import load_run_config
 from twotower.commands.conf import choices
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
@@ -22,8 +21,7 @@ DATA = ("data=synthetic", "data.num_interactions=2000", "data.num_users=100", "d
 
 
 def config_of(*overrides: str) -> RunConfig:
-    settings = checked("train", [*DATA, *overrides])
-    return RunConfig.of({key: value for key, value in settings.items() if key not in SWEEP_ONLY})
+    return load_run_config([*DATA, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +73,12 @@ def test_columns_that_no_feature_reads_are_named(dataset: RetrievalDataset) -> N
         ("objective=next_item objective.epoch_examples=100", "objective.epoch_examples"),
         ("data.label_noise=0.5", "data.label_noise"),
         (
+            "loss=direct_au negatives=uniform item_bias=none new_items=by_tower user_tower.normalise=l2 "
+            "item_tower.normalise=l2",
+            "negatives",
+        ),
+        ("history.last_item=true", "history.last_item"),
+        (
             "history=none history.dropout=0.5 user_tower.widths=[8] user_tower.residual=null",
             "history.dropout",
         ),
@@ -100,3 +104,14 @@ def test_no_choice_sets_what_has_no_effect(dataset: RetrievalDataset, group: str
         except InputError:  # it needs other choices, which other tests compose
             continue
         assert warnings_of(config, dataset) == []
+
+
+def test_a_schedule_has_no_effect_under_warm_start(dataset: RetrievalDataset) -> None:
+    typed = ["optimizer.schedule=cosine"]
+    settings = config_of(*typed).settings
+    further = {"warm_start": {"run": "outputs/before", "epochs": 1, "replay": 0.1}}
+    warnings = warnings_of(RunConfig.composed(settings | further, typed), dataset)
+    assert (
+        "optimizer.schedule: no effect; warm_start= trains at a constant optimizer.learning_rate" in warnings
+    )
+    assert not any("schedule" in warning for warning in warnings_of(config_of(*typed), dataset))

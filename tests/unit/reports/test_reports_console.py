@@ -256,6 +256,17 @@ def test_a_run_whose_bundle_lacks_the_test_window_ends_with_the_command_that_mak
     ]
 
 
+def test_commands_for_a_run_with_classes_of_another_package_name_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_bundle.write(tmp_path / "bundle", held_out=222)
+    settings = "loss: {_target_: mine.loss.Mine, inner: {_target_: twotower.losses.bpr.Bpr}}\n"
+    (tmp_path / "config.yaml").write_text(settings)
+    make_console("rich").result(RESULT, tmp_path, "outputs")
+    for line in capsys.readouterr().out.splitlines()[-2:]:
+        assert f"={tmp_path} trusted_packages=[mine]" in line
+
+
 def test_a_rejected_index_is_not_offered_to_be_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

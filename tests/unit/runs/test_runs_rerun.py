@@ -12,6 +12,7 @@ import torch
 from twotower.config.errors import InputError
 from twotower.pipeline import rerun as repeat
 from twotower.pipeline.rerun import DONE, FAILED, differences, not_reproduced, rerun
+from twotower.pipeline.run_config import RunConfig
 from twotower.runs.provenance import provenance, versions
 from twotower.runs.result import Result, Status, read_result, write_result
 from twotower.runs.result_parts import Data, Provenance
@@ -101,6 +102,13 @@ def test_metrics_are_compared_to_the_last_bit_and_towers_by_their_bytes(tmp_path
     assert not_reproduced(metrics, metrics, one, tmp_path) == []  # no bundle, nothing to compare
 
 
+def composed(settings: Mapping[str, Any], overrides: Sequence[str], what: str) -> RunConfig:
+    """Stands for `checked_run`, which these few settings would not pass."""
+    found = RunConfig.model_construct(console=settings["console"])
+    found._settings, found._overrides = dict(settings), tuple(overrides)
+    return found
+
+
 class Trainings:
     """Stands for `train`: writes the result it is told to."""
 
@@ -109,7 +117,7 @@ class Trainings:
         self.result = self.ended()
         self.seen: list[Mapping[str, Any]] = []
         monkeypatch.setattr(repeat, "train", self)
-        monkeypatch.setattr(repeat, "problems_of", lambda settings: [])
+        monkeypatch.setattr(repeat, "checked_run", composed)
 
     def ended(self, recall: float = 0.25, data: str = "d") -> Result:
         return Result(
@@ -122,14 +130,13 @@ class Trainings:
 
     def __call__(
         self,
-        settings: Mapping[str, Any],
+        config: RunConfig,
         folder: Path,
-        overrides: Sequence[str],
         keep_after_input_error: bool,
     ) -> int:
         assert not keep_after_input_error
-        self.seen.append(settings)
-        Run.create(folder, settings, overrides)
+        self.seen.append(config.settings)
+        Run.create(folder, config.settings, config.overrides)
         write_result(folder, self.result)
         return DONE
 

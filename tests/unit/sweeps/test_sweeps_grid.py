@@ -128,7 +128,7 @@ def test_fixed_overrides_are_of_every_job_but_not_of_its_name(tmp_path: Path) ->
 
 
 def test_nothing_varies(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing varies; give a key several values, as in embedding_dim=32"):
+    with pytest.raises(InputError, match="no key varies; give a key several values, as in embedding_dim=32"):
         plan_of(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What a trained bundle does in a day, told on the bundled data: users known and new, a new item."""
+"""Demo of a trained bundle: a known user, a new user, and a new item."""
 
 import random
 import re
@@ -52,7 +52,7 @@ def _new_user(retriever: Retriever) -> None:
 
 
 def fitting_items(retriever: Retriever) -> set[ItemId]:
-    """Return the items that share two words with the new one; the model has no part in this choice."""
+    """Return the items that share two words with the new one, chosen without the model."""
     named = _words(str(NEW_ITEM["description"]))
     return {item for item in retriever.item_ids if len(_words(retriever.label(item)) & named) >= 2}
 
@@ -65,7 +65,7 @@ def fitting_users(retriever: Retriever, fits: set[ItemId]) -> list[UserId]:
     return sorted(fitting, key=lambda user: (-counts[user] / len(histories[user]), -counts[user], str(user)))
 
 
-def _told_rank(retriever: Retriever, user: UserId) -> str:
+def _rank_text(retriever: Retriever, user: UserId) -> str:
     found = [each.item_id for each in retriever.recommend(user, k=retriever.num_items)]
     return f"rank {found.index(NEW_ID) + 1} of {len(found):,}" if NEW_ID in found else "not found"
 
@@ -82,9 +82,9 @@ def _new_item(retriever: Retriever, rng: random.Random) -> None:
     title(f"a brand-new item: {NEW_ITEM['description']!r} at {NEW_ITEM['price']}, never sold to anybody")
     print(f"  shown to user {user}, who of all users has the largest share of items with two of its words:")
     _show_items(retriever, [item for item in retriever.history(user) if item in fits][-5:])
-    print(f"  before it is added  {_told_rank(retriever, user)}")
+    print(f"  before it is added  {_rank_text(retriever, user)}")
     retriever.add_item(NEW_ID, NEW_ITEM)
-    print(f"  once it is added    {_told_rank(retriever, user)}")
+    print(f"  once it is added    {_rank_text(retriever, user)}")
     _show(retriever.recommend(user, k=5))
     print("  it is in the top 20 / top 100 of")
     for name, group in (
@@ -95,11 +95,11 @@ def _new_item(retriever: Retriever, rng: random.Random) -> None:
     chance = 20 / retriever.num_items, 100 / retriever.num_items
     print(f"    {chance[0]:6.1%} / {chance[1]:6.1%}  by chance")
     retriever.remove_item(NEW_ID)
-    print(f"  once it is removed  {_told_rank(retriever, user)}")
+    print(f"  once it is removed  {_rank_text(retriever, user)}")
 
 
 def life(folder: Path) -> None:
-    """Tell the life of the bundle of the newest run in a folder."""
+    """Show recommendations of the bundle of the newest run in a folder."""
     retriever = Retriever.open(newest_run(folder, with_bundle=True) / "bundle")
     rng = random.Random(0)
     _known_user(retriever, rng)

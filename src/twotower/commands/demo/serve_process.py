@@ -1,4 +1,4 @@
-"""A service in a process of its own: where it may listen, and when it answers."""
+"""A service in a separate process: a free port, and waiting until it is ready."""
 
 import contextlib
 import socket
@@ -13,14 +13,14 @@ PATIENCE_SECONDS = 600.0
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
 
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
-    """Return once a service answers; end this program where it does not come to that."""
+    """Wait until a service answers. Raises SystemExit: it ended, or did not answer in time."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:

@@ -1,4 +1,4 @@
-"""A day of the service on a trained bundle, kill -9 included."""
+"""Demo of the service on a trained bundle, with kill -9."""
 
 import json
 import os
@@ -21,27 +21,27 @@ NEAR_ITS_PRICE = {"price": {"min": 1.6, "max": 1.7}}
 
 
 class Client:
-    """Asks one service, and shows what it asked.
+    """A client of one service, which prints its requests.
 
     Args:
-        url: of the service.
+        url: address of the service.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send one request, and return its answer."""
+        """Send a request and return the answer."""
         print(f"  {method} {path}  {json.dumps(body) if body else ''}")
         data = json.dumps(body).encode() if body else None
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self._url}{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+            content: dict[str, Any] = json.load(answer)
+            return content
 
     def recommend(self, user: UserId, k: int, where: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Return what a user is recommended."""
+        """Return the recommendations of a user."""
         body = {"user_id": user, "k": k} | ({"where": where} if where else {})
         items: list[dict[str, Any]] = self.ask("POST", "/recommend", body)["items"]
         return items
@@ -77,7 +77,7 @@ def _place_of_new(found: list[dict[str, Any]]) -> str:
 
 
 def day(folder: Path) -> None:
-    """Serve the newest finished run in a folder, add an item, kill the service, and ask again."""
+    """Serve the newest finished run in a folder, add an item, kill the service, and repeat the requests."""
     run = newest_run(folder, with_bundle=True)
     retriever = Retriever.open(run / "bundle")
     user = fitting_users(retriever, fitting_items(retriever))[0]

@@ -9,25 +9,28 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twotower.config.exits import leave_on_signals
+
+if TYPE_CHECKING:
+    from twotower.pipeline.run_config import RunConfig
 
 SERVICE = ("onnx", "onnxruntime", "fastapi", "uvicorn")
 
 
-def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     """Train, then tell the story of the run."""
     from twotower.commands.entry_points import train
     from twotower.config.exits import DONE, stoppable
 
-    status = train.task(settings, overrides)
+    status = train.task(config, overrides)
     if status != DONE:
         return status
     from twotower.commands.demo.bundle_demo import life
     from twotower.commands.demo.service_demo import day
 
-    folder = Path(settings["output_root"]) / settings["name"]
+    folder = Path(config.output_root) / config.name
     with stoppable(lambda: f"the run is in {folder}"):
         life(folder)
         if all(map(find_spec, SERVICE)):

@@ -10,16 +10,19 @@ Runs go to outputs/<name>/<typed>_<time>/, a sweep's to outputs/<name>/<sweep>-s
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twotower.config.exits import leave_on_signals
 
+if TYPE_CHECKING:
+    from twotower.pipeline.run_config import RunConfig
 
-def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    """Train anew."""
-    from twotower.pipeline.train_run import train_anew
 
-    return train_anew(settings, overrides)
+def task(config: "RunConfig", overrides: Sequence[str]) -> int:
+    """Train a new run."""
+    from twotower.pipeline.train_run import train_in_new_folder
+
+    return train_in_new_folder(config)[1]
 
 
 def resume(folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:

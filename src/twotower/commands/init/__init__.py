@@ -1,5 +1,5 @@
-"""Purpose: `twotower init`: from files never seen to settings of data and features, saying what it goes by.
+"""Purpose: `twotower init`: infers the settings of data and features from files, with reasons.
 
 May import: every other package.
-To add one: a role is a line in `roles.WORDS` and a rule beside it; a kind of feature is a rule in `kinds.py`.
+To add one: a role is a line in `roles.WORDS` with a rule; a kind of feature is a rule in `kinds.py`.
 """

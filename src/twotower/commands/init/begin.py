@@ -1,4 +1,4 @@
-"""From files to settings: reads the first rows, asks for what is unknown, builds the data, writes YAMLs."""
+"""`twotower init`: reads the first rows, asks for missing settings, builds the data, writes YAMLs."""
 
 import re
 import shlex
@@ -24,24 +24,24 @@ YOU_SAY_SO = Kind({}, "you say so")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the files hold: settings of the data, roles of the log's columns, and kinds of features."""
+class InferredSettings:
+    """Inferred settings of the data, roles of the columns of the log, and kinds of features."""
 
     settings: list[Setting]
     roles: Roles
     kinds: dict[str, dict[str, Kind]]
 
 
-def found_in(files: Sequence[Path], said: Mapping[str, Any]) -> Found:
-    """Look at files.
+def infer_settings(files: Sequence[Path], said: Mapping[str, Any]) -> InferredSettings:
+    """Infer settings from files.
 
     Args:
-        files: the log first, then perhaps those of users and of items, in any order.
-        said: what the user says of them, see `roles.roles_of`; `separator`, `repeats`, `without` and
+        files: the log, then optional files of users and items in any order.
+        said: flags of the user, see `roles.roles_of`; `separator`, `repeats`, `without` and
             `unordered`.
 
     Raises:
-        InputError: lists what must be said, or says which file cannot be read.
+        InputError: lists the flags to add, or names an unreadable file.
     """
     log = sample_of(files[0], said.get("separator"))
     roles = roles_of(log, said)
@@ -67,7 +67,7 @@ def found_in(files: Sequence[Path], said: Mapping[str, Any]) -> Found:
     separator = separators[0] if separators else None
     unordered = bool(said.get("unordered"))
     settings = data_settings(paths, roles, separator, label, said.get("repeats"), unordered)
-    return Found(settings, roles, kinds)
+    return InferredSettings(settings, roles, kinds)
 
 
 def _refuse_unknown(without: set[str], tables: Mapping[str, Sample]) -> None:
@@ -78,7 +78,7 @@ def _refuse_unknown(without: set[str], tables: Mapping[str, Sample]) -> None:
 
 
 def _tables(files: Sequence[Path], log: Sample, roles: Roles, separator: str | None) -> dict[str, Sample]:
-    """Tell files of users and of items apart: by whose ids each row has one of."""
+    """Return table name -> file; the id column that is unique decides between users and items."""
     tables: dict[str, Sample] = {}
     user, item = roles.columns["user"], roles.columns["item"]
     for path in files:
@@ -106,21 +106,21 @@ def _is_key(sample: Sample, name: str) -> bool:
 
 
 def init(files: Sequence[Path], name: str, said: Mapping[str, Any], overwrite: bool) -> None:
-    """Write settings for new files, and print what each column is, the audit and the command that trains.
+    """Write settings for new files; print the columns, the audit and the training command.
 
-    The data set is built first: nothing is written where it is refused.
+    The data set is built first; nothing is written if it is refused.
 
     Args:
-        files: see `found_in`.
-        name: of the choices that are written, and of the folder of their runs.
-        said: see `found_in`.
+        files: see `infer_settings`.
+        name: name of the choices and of the folder of their runs.
+        said: see `infer_settings`.
         overwrite: replace existing files.
 
     Raises:
-        InputError: see `found_in`; or a file exists, or the data is refused.
+        InputError: see `infer_settings`; or a file exists, or the data is refused.
     """
     places = _places(name, overwrite)
-    found = found_in(files, said)
+    found = infer_settings(files, said)
     print("\n".join([f"{files[0]}:", *told(found.roles, found.kinds)]))
     try:
         plan = plan_of(found.settings, found.roles, found.kinds)
@@ -144,7 +144,7 @@ def init(files: Sequence[Path], name: str, said: Mapping[str, Any], overwrite: b
 
 
 def _places(name: str, overwrite: bool) -> dict[str, Path]:
-    """Return group -> file to write, in the folder of the user's own choices; of a checkout, conf/local."""
+    """Return group -> file to write, in the user's folder of choices (conf/local in a checkout)."""
     if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
         raise InputError(f"--name {name}: expected a word of letters, digits, _ and -, such as shop")
     folder = own_place()

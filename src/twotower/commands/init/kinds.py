@@ -1,4 +1,4 @@
-"""What kind of feature a column is, by its values."""
+"""The kind of feature of a column, inferred from its values."""
 
 import re
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ UMLAUTS = str.maketrans("äöüß", "aous")
 
 @dataclass(frozen=True)
 class Kind:
-    """A feature: what it is built of, and what was gone by.
+    """A kind of feature.
 
     Attributes:
-        spec: its YAML; empty where the column is left out.
-        because: what of the values says so.
+        spec: its YAML; empty if the column is left out.
+        because: the reason.
     """
 
     spec: dict[str, Any]
@@ -49,14 +49,14 @@ def kind_of(column: Column) -> Kind:
     if not len(values):
         return Kind({}, "it is empty")
     if isinstance(values.iloc[0], list | np.ndarray):
-        return _of_lists(column)
+        return _list_kind(column)
     if len(column.distinct) == 1:
         return Kind({}, f"it holds nothing but {column.distinct[0]!r:.40}")
     if column.numbers is not None:
-        return _of_numbers(column)
+        return _number_kind(column)
     if not all(isinstance(value, str) for value in values):
         return Kind({}, f"there is no kind of feature for {type(values.iloc[0]).__name__}")
-    return _of_texts(column)
+    return _text_kind(column)
 
 
 def _spec(target: str, column: Column, **settings: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _dim(number: int) -> int:
     return int(min(32, max(4, 2 ** round(np.log2(max(number, 1)) / 2 + 1))))
 
 
-def _of_lists(column: Column) -> Kind:
+def _list_kind(column: Column) -> Kind:
     first = column.values.iloc[0]
     lengths = {len(value) for value in column.values}
     if len(first) and all(isinstance(each, float | np.floating) for each in first) and len(lengths) == 1:
@@ -76,7 +76,7 @@ def _of_lists(column: Column) -> Kind:
     return Kind(_spec("tags.Tags", column, dim=16), "lists of values")
 
 
-def _of_numbers(column: Column) -> Kind:
+def _number_kind(column: Column) -> Kind:
     numbers = column.numbers
     assert numbers is not None
     number = len(column.distinct)
@@ -94,7 +94,7 @@ def _of_numbers(column: Column) -> Kind:
 
 
 def _code(column: Column, repeats: float) -> str | None:
-    """Return why whole numbers are codes of categories and no quantities, None if nothing says so."""
+    """Return why integers are codes of categories, None if they are quantities."""
     if column.is_key or column.words & set(CODE_WORDS.split()):
         return "its name is that of a code"
     number = len(column.distinct)
@@ -108,7 +108,7 @@ def _code(column: Column, repeats: float) -> str | None:
     return None
 
 
-def _of_texts(column: Column) -> Kind:
+def _text_kind(column: Column) -> Kind:
     values, number = column.values, len(column.distinct)
     for pattern, what in ((ISO, "dates"), (OTHER_DATE, "dates"), (r"(https?://|www\.)\S+", "addresses")):
         if values.str.fullmatch(pattern).all():
@@ -133,7 +133,7 @@ def _of_texts(column: Column) -> Kind:
 
 
 def _mark(column: Column) -> str | None:
-    """Return the mark between values of one text, if the parts come again and again."""
+    """Return the separator of several values in one text, None without repeated parts."""
     for mark in MARKS:
         cut = column.values[column.values.str.contains(mark, regex=False)]
         if len(cut) < max(2, len(column.values) / 10):
@@ -146,13 +146,13 @@ def _mark(column: Column) -> str | None:
 
 
 def is_label(column: Column) -> bool:
-    """Tell whether a column names an item for people."""
+    """Return whether a column is a display name of items."""
     texts = all(isinstance(value, str) for value in column.values[:100])
     return texts and bool(column.words & LABEL_WORDS) and not column.is_key
 
 
 def feature_name(column: str, taken: set[str]) -> str:
-    """Return a name of a feature that a command line can write: letters, digits and underscores."""
+    """Return a feature name of letters, digits and underscores."""
     spelled = column.casefold().translate(UMLAUTS)
     name = re.sub(r"[^a-z0-9]+", "_", spelled).strip("_") or "feature"
     name = f"{name}_" if is_taken(name) or name[0].isdigit() else name

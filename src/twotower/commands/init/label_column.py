@@ -1,4 +1,4 @@
-"""Which column of a log says whether the user wanted the item."""
+"""Infers the label column of a log."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from twotower.config.problems import Problem
 
 BINARY, SIGNED = frozenset({0, 1}), frozenset({-1, 0, 1})
 SIGNED_THRESHOLD = 1.0
-"""Of labels -1 and 1: a 0 between them is no choice."""
+"""Threshold of labels -1 and 1; 0 is not positive."""
 BECAUSE = {BINARY: "it holds 0 and 1", SIGNED: "it holds -1 and 1: 1 is positive, what is lower negative"}
 
 
 def take_label(log: Sample, said: Mapping[str, Any], roles: Roles) -> None:
-    """Give the role `label` to the column that the user names, or that name and values suggest.
+    """Give the role `label` to the column that the user or its name and values indicate.
 
     A name such as `click_os` suggests a label only where the values are 0 and 1, or -1 and 1; the name of a
     rating does with any numbers, from a threshold that the user must give. Without a name, values of -1 and 1
@@ -44,7 +44,7 @@ def scale_of(column: Column) -> frozenset[int] | None:
 
 
 def _suggests(column: Column, log: Sample, roles: Roles) -> bool:
-    """Tell whether a column that is called a label may be one; otherwise say why it is left out."""
+    """Return whether a column with the name of a label may be one; else record why it is left out."""
     if scale_of(column) or (column.numbers is None and len(column.distinct) == 2):
         return True
     if column.numbers is not None and column in named_columns("rating", log, roles):

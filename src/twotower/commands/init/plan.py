@@ -30,7 +30,7 @@ class InitPlan:
 
     Attributes:
         split: the choice, and the reason.
-        overrides: what to type besides `data=`; the YAML of the data sets the split.
+        overrides: overrides besides `data=`; the YAML of the data sets the split.
         audit: of the data set with that split.
     """
 
@@ -40,7 +40,7 @@ class InitPlan:
 
 
 def plan_of(settings: Sequence[Setting], roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> InitPlan:
-    """Choose the split by what the log has and how long it is, and build the data set.
+    """Choose the split by the columns and the length of the log, and build the data set.
 
     Args:
         settings: of the data.
@@ -91,7 +91,7 @@ def _built(spec: dict[str, Any], split: str, kinds: Mapping[str, Mapping[str, Ki
 
 
 def _of_small_catalogues(overrides: list[str], num_items: int) -> list[str]:
-    """Return what to type where the catalogue has fewer items than the longest list of the metrics."""
+    """Return overrides for a catalogue with fewer items than the longest list of the metrics."""
     settings = compose("train", overrides)
     all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
     ks = [k for k in all_ks if k < num_items] or [max(1, num_items // 2)]
@@ -103,7 +103,7 @@ def _of_small_catalogues(overrides: list[str], num_items: int) -> list[str]:
 
 
 def repeats_hint(audit: Audit) -> str:
-    """Return the setting that keeps repeated targets and the reason; empty where few targets are repeats."""
+    """Return the setting that keeps repeated targets with the reason; empty if few targets are repeats."""
     dropped = int(audit["repeat_targets"])
     targets = dropped + int(audit["valid_interactions"]) + int(audit["test_interactions"])
     if dropped < MANY_REPEATS * targets:

@@ -1,4 +1,4 @@
-"""Which column of a log says when."""
+"""Infers the time column of a log."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ def take_time(log: Sample, said: Mapping[str, Any], roles: Roles) -> None:
 
 
 def unit_of(column: Column) -> str | None:
-    """Return the unit of times: s, ms or iso; None where the values are no times that can be read."""
+    """Return the unit of times: s, ms or iso; None if the values are not readable as times."""
     numbers = column.numbers
     if numbers is not None:
         middle = float(numbers.median()) if len(numbers) else 0
@@ -53,7 +53,7 @@ def unit_of(column: Column) -> str | None:
 
 
 def _holds_times(column: Column) -> bool:
-    """Tell whether values are times whatever their column is called; long keys are numbers, too."""
+    """Return whether values are times, independent of the column name; long keys are numbers, too."""
     unit, numbers = unit_of(column), column.numbers
     if unit is None or numbers is None:
         return unit is not None

@@ -1,4 +1,4 @@
-"""The words of `twotower init`."""
+"""The command line of `twotower init`."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run_words(words: Sequence[str], description: str) -> int:
-    """Do what the words say; return the exit status. Raises InputError: see `begin.init`."""
+    """Run `twotower init`; returns the exit status. Raises InputError: see `begin.init`."""
     parser = _parser(description)
     if {"--help", "-h"} & set(words):
         parser.print_help()
@@ -41,7 +41,7 @@ def _parser(description: str) -> _Parser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("files", nargs="+", type=Path, help="the log first; CSV or Parquet")
     parser.add_argument("--name", help="of the choices: data=NAME")
-    for flag, told in {
+    for flag, description_of_flag in {
         "user": "column of users' ids, in the log and the file of users",
         "item": "column of items' ids, likewise",
         "time": "column of times; none: rows stand in order",
@@ -50,10 +50,10 @@ def _parser(description: str) -> _Parser:
         "event": "column of words for what was done; none: every row was wanted",
         "separator": r"between the fields of CSV; \t is a tab",
     }.items():
-        parser.add_argument(f"--{flag}", help=told, choices=("s", "ms", "iso") if flag == "unit" else None)
-    parser.add_argument(
-        "--threshold", type=float, help="ratings from here on were wanted, others shown in vain"
-    )
+        parser.add_argument(
+            f"--{flag}", help=description_of_flag, choices=("s", "ms", "iso") if flag == "unit" else None
+        )
+    parser.add_argument("--threshold", type=float, help="ratings from here on were wanted, others were not")
     parser.add_argument("--events", type=_roles, help=f"WORD=ROLE,...: {', '.join(EVENT_ROLES)}")
     parser.add_argument("--context", type=_names, help="COLUMN,...: what a request was made in; none")
     parser.add_argument("--unordered", action="store_true", help="no times, and rows in no order either")

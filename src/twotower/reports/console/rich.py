@@ -17,6 +17,8 @@ from twotower.bundle.manifest import read_manifest
 from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
 from twotower.config.progress import in_words
+from twotower.config.trust import foreign_packages
+from twotower.files.plain_values import read_yaml
 from twotower.reports.console import first_look_table, index_tables, run_tables
 from twotower.reports.console.console import (
     NOTHING,
@@ -29,7 +31,7 @@ from twotower.reports.console.lines import Lines
 from twotower.reports.console.sweep_view import SweepView
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import TARGET_REPEAT, Result
-from twotower.runs.run_files import TRAIN_LOG
+from twotower.runs.run_files import CONFIG, TRAIN_LOG
 
 WIDTH_OF_FILES = 240
 """Width of output to a file or a pipe."""
@@ -176,6 +178,9 @@ class Rich(Console):
 def _commands_of(run: Path) -> Iterator[str]:
     """Yield the next commands for a run with a bundle."""
     folder, manifest = shlex.quote(str(run)), None
+    foreign = foreign_packages(read_yaml(run / CONFIG, "restore the file")) if (run / CONFIG).exists() else []
+    if foreign:
+        folder += f" trusted_packages=[{','.join(foreign)}]"
     with contextlib.suppress(InputError):  # a damaged bundle: `twotower serve` reports it
         manifest = read_manifest(run / BUNDLE)
     if manifest is not None and rejection(manifest):
