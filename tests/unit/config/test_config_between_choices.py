@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "trainer.monitor=valid/auc",
         "trainer.monitor",
         "'valid/auc' needs labels",
-        "no impression without a click",
+        "no impressions without a click",
         "did you mean 'valid/m",
     ),
     "monitor of labels that chooses nothing": (
@@ -202,7 +202,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "sparse history without a table": (
         "history.sparse=true",
         "history.sparse",
-        "no table of their own",
+        "no embedding table",
     ),
     "sparse table, clipped": (
         "features.item.item_id.sparse=true trainer.gradient_clip_val=1",
@@ -217,7 +217,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "Lightning argument of our own": (
         "trainer.extra={max_epochs:2}",
         "trainer.extra.max_epochs",
-        "set by this framework",
+        "is set by twotower",
     ),
 }
 
