@@ -18,6 +18,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.pipeline import stages
 from twotower.pipeline import train_run as assemble
+from twotower.pipeline.run_config import RunConfig
 
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200
@@ -107,7 +108,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = folder / "outputs" / "default" / "run"
     settings = checked("train", [*OWN_DATA, *paths, f"output_root={folder / 'outputs'}"])
     settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
-    assert assemble.train(settings, run) == 0
+    assert assemble.train(RunConfig.composed(settings), run) == 0
     return run
 
 

@@ -233,7 +233,7 @@ def test_a_run_is_not_resumed_on_other_data(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, folder)
     (folder / "result.json").unlink()
     (folder / "checkpoints" / "data_fingerprint").write_text("another")
-    with pytest.raises(InputError, match="begun on other data"):
+    with pytest.raises(InputError, match="the data has changed since this run was started"):
         resume(folder)
 
 

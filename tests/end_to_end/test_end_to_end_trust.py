@@ -19,6 +19,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.pipeline import train_run as assemble
+from twotower.pipeline.run_config import RunConfig
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
@@ -88,7 +89,8 @@ def run(place: Path) -> Path:
     """A finished run whose loss and user tower were typed: nothing else had to be said."""
     settings = checked("train", [*TINY, f"output_root={place / 'outputs'}"])
     folder = place / "outputs" / "default" / "run"
-    assert assemble.train({key: each for key, each in settings.items() if key not in SWEEP_ONLY}, folder) == 0
+    of_run = {key: each for key, each in settings.items() if key not in SWEEP_ONLY}
+    assert assemble.train(RunConfig.composed(of_run), folder) == 0
     assert "trusted_packages" not in (folder / "config.yaml").read_text()
     return folder
 
