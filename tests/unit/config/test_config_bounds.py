@@ -34,8 +34,8 @@ BEYOND: dict[str, tuple[str, str]] = {
     "objective.batch_size=1000001": ("objective.batch_size", "less than or equal to 1000000"),
     "trainer.max_epochs=2147483648": ("trainer.max_epochs", "less than or equal to 2147483647"),
     "seeds=10001": ("seeds", "less than or equal to 10000"),
-    "trainer.extra={plugins:x}": ("trainer.extra.plugins", "set by this framework"),
-    "trainer.extra={max_steps:2}": ("trainer.extra.max_steps", "set by this framework"),
+    "trainer.extra={plugins:x}": ("trainer.extra.plugins", "is set by twotower"),
+    "trainer.extra={max_steps:2}": ("trainer.extra.max_steps", "is set by twotower"),
     "trainer.extra={accumulate_grad_batches:two}": (
         "trainer.extra.accumulate_grad_batches",
         "expected a valid integer, got 'two'",

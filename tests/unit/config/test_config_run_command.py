@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from twotower.commands.conf import CONF
 from twotower.commands.run_command import exit_status, run_command, split_arguments
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
+from twotower.pipeline.run_config import RunConfig
 
 SCRIPTS = CONF.parent / "scripts"
 DATA = "data=synthetic"
@@ -74,12 +74,12 @@ class Command:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         self.monkeypatch, self.root = monkeypatch, root
-        self.seen: list[tuple[dict[str, Any], list[str]]] = []
+        self.seen: list[tuple[RunConfig, list[str]]] = []
         self.statuses: list[int] = []
         self.resumed: list[tuple[Path, Sequence[str], str | None]] = []
 
-    def task(self, settings: dict[str, Any], overrides: Sequence[str]) -> int:
-        self.seen.append((settings, list(overrides)))
+    def task(self, config: RunConfig, overrides: Sequence[str]) -> int:
+        self.seen.append((config, list(overrides)))
         return self.statuses.pop(0) if self.statuses else 0
 
     def resume(self, folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
@@ -104,7 +104,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 def test_a_task_is_given_checked_settings_and_what_was_typed(command: Command) -> None:
     # a key that only Python has a default for: plain Hydra would refuse it
     assert command(DATA, "history.dropout=0.25", "name=mine") == 0
-    ((settings, overrides),) = command.seen
+    ((config, overrides),) = command.seen
+    settings = config.settings
     assert settings["history"]["dropout"] == 0.25
     assert settings["name"] == "mine"
     assert overrides[1:] == [DATA, "history.dropout=0.25", "name=mine"]
@@ -114,8 +115,8 @@ def test_a_task_is_given_checked_settings_and_what_was_typed(command: Command) -
 @pytest.mark.parametrize("note", ["it's good, too", "a = b, c", "50 % (best) [of 3]", "${name}"])
 def test_a_note_is_taken_as_it_was_written(command: Command, note: str) -> None:
     assert command(DATA, f"note={note}") == 0
-    ((settings, _),) = command.seen
-    assert settings["note"] == note
+    ((config, _),) = command.seen
+    assert config.note == note
 
 
 def test_the_task_s_status_is_the_command_s(command: Command) -> None:
