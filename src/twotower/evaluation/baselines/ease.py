@@ -187,8 +187,9 @@ def inverse_of_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
 
     By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
     """
-    functions: list[Any] = list(scipy.linalg.lapack.get_lapack_funcs(("potrf", "potri"), (matrix,)))
-    potrf, potri = functions
+    lapack: Any = scipy.linalg.lapack  # its types differ between releases of scipy
+    wide = matrix.dtype == np.float64
+    potrf, potri = (lapack.dpotrf, lapack.dpotri) if wide else (lapack.spotrf, lapack.spotri)
     factor, failed = potrf(matrix.T, lower=False, overwrite_a=True)
     if failed:
         raise InputError(
