@@ -37,10 +37,9 @@ def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) ->
     Raises:
         InputError: names the file, the classes, and the setting that would allow them.
     """
-    trusted = (OURS, *trusted_packages)
-    foreign = [each for each in targets(values) if not any(_within(each, name) for name in trusted)]
+    foreign = _foreign_targets(values, trusted_packages)
     if foreign:
-        packages = ",".join(dict.fromkeys(str(each).partition(".")[0] for each in foreign))
+        packages = ",".join(_packages(foreign))
         named = ", ".join(f"{each!r:.100}" for each in dict.fromkeys(map(str, foreign)))
         raise InputError(
             f"{path}: names {named:.500} as {TARGET}, and to import that would run code that a file chose; "
@@ -50,8 +49,7 @@ def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) ->
 
 def foreign_packages(values: Any) -> list[str]:
     """Return the packages, other than ours, whose classes plain values name, each once."""
-    names = (str(each).partition(".")[0] for each in targets(values) if not _within(each, OURS))
-    return list(dict.fromkeys(names))
+    return _packages(_foreign_targets(values))
 
 
 def targets(values: Any) -> Iterator[Any]:
@@ -69,3 +67,12 @@ def targets(values: Any) -> Iterator[Any]:
 
 def _within(target: Any, name: str) -> bool:
     return isinstance(target, str) and (target == name or target.startswith(f"{name}."))
+
+
+def _foreign_targets(values: Any, trusted_packages: Collection[str] = ()) -> list[Any]:
+    trusted = (OURS, *trusted_packages)
+    return [each for each in targets(values) if not any(_within(each, name) for name in trusted)]
+
+
+def _packages(names: list[Any]) -> list[str]:
+    return list(dict.fromkeys(str(each).partition(".")[0] for each in names))
