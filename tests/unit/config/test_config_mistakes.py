@@ -63,7 +63,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "'relu'?",
         "gelu",
     ),
-    "unknown norm": ("item_tower.normalise=L2", "item_tower.normalise", "unknown choice 'L2'", "l2"),
+    "unknown norm": ("item_tower.normalize=L2", "item_tower.normalize", "unknown choice 'L2'", "l2"),
     "unknown target": (
         "loss._target_=twotower.losses.bce.Bces",
         "loss._target_",
