@@ -11,7 +11,7 @@ from pydantic import AfterValidator, model_validator
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.spec import Count, PositiveInt
+from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
 from twotower.evaluation.label_values import label_intervals, label_values
 from twotower.evaluation.ranking import (
@@ -102,7 +102,7 @@ class Evaluator(Component):
         """List lengths to report, as in `[10, 20]`."""
         kinds: Annotated[dict[str, Metric.Config], MinLen(1)]
         """Metrics to report, under any label; result keys use the metric's name: `recall_at_20`."""
-        num_bootstrap: Annotated[Count, Le(100_000), AfterValidator(_enough)] = 1000
+        num_bootstrap: Annotated[NonNegativeInt, Le(100_000), AfterValidator(_enough)] = 1000
         """Bootstrap resamples of the intervals, at least 100; 0 = no intervals."""
         filter_seen: bool = True
         """Whether items of the history are excluded from recommendations; without effect with

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from twotower.config.component import Component
 from twotower.config.problems import nearest
-from twotower.config.spec import Count, NonNegativeFloat, PositiveInt
+from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
 from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import k_of, name_of
 
@@ -50,7 +50,7 @@ class TrainerChoice(Component):
         """Maximum number of epochs; the learning-rate schedule spans them."""
         patience: PositiveInt = 3
         """Training stops after this many epochs without a better `monitor`."""
-        patience_steps: Count = 0
+        patience_steps: NonNegativeInt = 0
         """Minimum patience in optimizer steps, for small data sets with few steps per epoch."""
         monitor: str = "valid/recall_at_20"
         """Metric that selects the best checkpoint; its class defines `higher_is_better`."""

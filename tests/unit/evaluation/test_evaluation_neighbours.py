@@ -69,7 +69,7 @@ def test_trend_ease_is_ease_times_the_trend() -> None:
 def test_what_two_baselines_need_is_computed_once() -> None:
     past = BaselineData(make_history([[1, 2], [2]]), 2, now=9)
     weights = []
-    for config in (Ease.Config(), TrendEase.Config(), Ease.Config(regularisation=1)):
+    for config in (Ease.Config(), TrendEase.Config(), Ease.Config(regularization=1)):
         baseline = config.build()
         baseline.fit(past)
         weights.append(baseline.predict)  # type: ignore[attr-defined]
@@ -104,7 +104,7 @@ def test_factors_find_groups_and_repeat_to_the_bit() -> None:
     train = make_history([[1, 2], [2, 3], [1, 3], [4, 5], [5, 6], [4, 6]])
     found = []
     for _ in range(2):
-        baseline = Ials.Config(factors=2, regularisation=0.1).build()
+        baseline = Ials.Config(factors=2, regularization=0.1).build()
         baseline.fit(BaselineData(train, 6, now=9))
         found.append(baseline.scores(make_history([[1], [6], []]), np.array([1, 2, 3])))
     np.testing.assert_array_equal(*found)
