@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 import tiny_bundle
 
-from twotower.serving.http.security import Hosts
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
@@ -33,8 +32,10 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def app(root: Path) -> Iterator[Any]:
     live = LiveService(root, root / "run" / "bundle", None, lambda folder: folder / "bundle")
-    config = ServiceConfig(bundle="run", console="quiet", max_body_bytes=100_000)
-    yield create_app(live, config, hosts=Hosts(["testserver"]))
+    config = ServiceConfig(
+        bundle="run", console="quiet", max_body_bytes=100_000, allowed_hosts=["testserver"]
+    )
+    yield create_app(live, config)
     live.close()
 
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # fake_live
 from fake_live import FakeLive
 from starlette.types import ASGIApp
 
-from twotower.serving.http.security import Hosts, Keys
+from twotower.serving.http.keys import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 
@@ -24,13 +24,12 @@ Ask = Callable[..., httpx.Response]
 async def app_of(
     live: Any,
     keys: Keys | None = None,
-    hosts: Hosts | None = None,
-    changed: Callable[[], None] = lambda: None,
+    on_bundle_change: Callable[[], None] = lambda: None,
     **settings: Any,
 ) -> AsyncIterator[ASGIApp]:
     """The application, whose threads end with it."""
     app = create_app(
-        live, ServiceConfig(**{"bundle": "run", "console": "quiet"} | settings), keys, hosts, changed
+        live, ServiceConfig(**{"bundle": "run", "console": "quiet"} | settings), keys, on_bundle_change
     )
     told: asyncio.Queue[Any] = asyncio.Queue()
     answers: asyncio.Queue[Any] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""Work is gathered while the thread is busy, no piece harms another, and no group keeps others waiting."""
+"""Pieces that arrive during a batch form the next one, and no piece harms another."""
 
 import asyncio
 import threading
@@ -31,17 +31,17 @@ class Gated:
 async def busy_with(
     work: Gated, number: int, most: int = 100
 ) -> AsyncIterator[tuple[Batcher[int, int], "asyncio.Task[list[int]]"]]:
-    """A batcher of batches of four, whose thread has begun with a number; those from 100 on weigh four."""
-    squares: Batcher[int, int] = Batcher(
-        work, name="test", size=4, most_waiting=most, weight=lambda each: 4 if each >= 100 else 1
-    )
+    """A batcher of batches of four, whose thread has begun with a number."""
+    squares: Batcher[int, int] = Batcher(work, batch_size=4, max_waiting=most)
+    running = asyncio.create_task(squares.run())
     task = asyncio.create_task(squares.do([number]))
     await asyncio.to_thread(work.busy.wait, 600)
     try:
         yield squares, task
     finally:
         work.go.set()
-        await asyncio.to_thread(squares.close)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def asked(squares: Batcher[int, int], *groups: Sequence[int]) -> list["asyncio.Task[list[int]]"]:
@@ -59,35 +59,6 @@ def test_an_idle_thread_starts_at_once_and_a_busy_one_gathers() -> None:
             work.go.set()
             assert await asyncio.gather(first, *others) == [[1], [4], [9], [16], [25], [36], [49]]
         assert work.batches == [[1], [2, 3, 4, 5], [6, 7]]
-
-    asyncio.run(main())
-
-
-def test_a_heavy_piece_closes_its_batch() -> None:
-    async def main() -> None:
-        work = Gated()
-        async with busy_with(work, 1) as (squares, first):
-            others = await asked(squares, [2], [100], [3], [200], [300])
-            work.go.set()
-            await asyncio.gather(first, *others)
-        assert work.batches == [[1], [2, 100], [3, 200], [300]]
-
-    asyncio.run(main())
-
-
-def test_what_comes_goes_before_the_next_part_of_a_large_group() -> None:
-    async def main() -> None:
-        work = Gated()
-        async with busy_with(work, 1) as (squares, first):
-            large, small, other = await asked(squares, range(2, 12), [20, 21], range(30, 35))
-            work.go.set()
-            assert await large == [number**2 for number in range(2, 12)]
-            assert await asyncio.gather(first, small, other) == [
-                [1],
-                [400, 441],
-                [900, 961, 1024, 1089, 1156],
-            ]
-        assert work.batches == [[1], [2, 3, 4, 5], [20, 21, 30, 31], [6, 7, 8, 9], [32, 33, 34, 10], [11]]
 
     asyncio.run(main())
 
@@ -119,19 +90,16 @@ def test_a_client_that_leaves_does_not_break_the_batch() -> None:
     asyncio.run(main())
 
 
-def test_too_much_is_refused_and_what_waits_is_done_before_the_end() -> None:
+def test_more_than_the_queue_holds_is_refused() -> None:
     async def main() -> None:
         work = Gated()
         async with busy_with(work, 1, most=6) as (squares, first):
             (second,) = await asked(squares, [2, 3, 4, 5, 6])
             with pytest.raises(HttpError) as refused:
-                await squares.do([7])
+                await squares.do([7, 8])
             assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
-            closing = asyncio.create_task(asyncio.to_thread(squares.close))
             work.go.set()
             assert (await first, await second) == ([1], [4, 9, 16, 25, 36])
-            await closing
-            with pytest.raises(HttpError, match="stopping"):
-                await squares.do([4])
+            assert await squares.do([7, 8]) == [49, 64]
 
     asyncio.run(main())

@@ -11,8 +11,8 @@ import pytest
 from conftest import client_of
 from fake_live import FakeLive, FakeRetriever
 
+from twotower.serving.http.keys import Keys
 from twotower.serving.http.models import RecommendRequest
-from twotower.serving.http.security import Keys
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.requests import Request
 
@@ -86,13 +86,13 @@ def test_a_large_batch_is_answered_by_one_version_though_another_comes_meanwhile
                 return answer(requests)
 
             first.answer = switching  # type: ignore[method-assign]
-            return await client.post("/recommend/batch", json={"requests": [{"k": 1000}] * 10})
+            return await client.post("/recommend/batch", json={"requests": [{"k": 10}] * 70})
 
     first = live.retriever
     answer = asyncio.run(main())
-    assert first.batches == [1, 6, 4]  # after the warm-up, two parts: eleven for each, 64 close a batch
+    assert first.batches == [1, 64, 6]  # after the warm-up, two batches
     assert (answer.headers["x-bundle-version"], answer.json()["version"]) == ("run-1", "run-1")
-    assert len(answer.json()["answers"]) == 10
+    assert len(answer.json()["answers"]) == 70
     assert live.retriever.version == "run-2"
     assert live.retriever.batches == []
 
@@ -144,7 +144,6 @@ def test_ids_of_text_may_hold_anything(asked: Ask, live: FakeLive) -> None:
         assert asked("DELETE", f"/items/{path}").status_code == 200
         assert live.written[-1] == ItemRemoved(text)
     assert asked("GET", "/items/a%2Fsimilar/similar").status_code == 404
-    assert asked("DELETE", "/items/%ff").status_code == 400
 
 
 def test_reload(asked: Ask) -> None:
@@ -186,7 +185,7 @@ def test_whoever_switches_to_another_bundle_it_is_told_once(
         await asyncio.sleep(0.02)  # for what should not come
 
     async def main() -> None:
-        async with client_of(live, changed=lambda: told.append(live.retriever.version)) as client:
+        async with client_of(live, on_bundle_change=lambda: told.append(live.retriever.version)) as client:
             await until(1)
             await client.post("/reload", json={"bundle": "run-2"})
             await until(2)

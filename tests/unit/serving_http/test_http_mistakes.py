@@ -9,7 +9,7 @@ import pytest
 from fake_live import FakeLive
 from pydantic import BaseModel, ValidationError
 
-from twotower.serving.http import access_control
+from twotower.serving.http import middleware
 from twotower.serving.http.models import BatchRequest, PutItemRequest, RecommendRequest
 
 Ask = Callable[..., httpx.Response]
@@ -155,14 +155,14 @@ def test_a_body_of_many_mistakes_has_few(model: type[BaseModel], given: object) 
 def test_large_bodies_are_read_off_the_loop(
     asked: Ask, monkeypatch: pytest.MonkeyPatch, path: str, content: bytes
 ) -> None:
-    parsed, threads = access_control._parsed, []
+    parsed, threads = middleware._parse, []
 
     def spied(body: bytes) -> object:
         threads.append(threading.current_thread() is threading.main_thread())
         return parsed(body)
 
-    monkeypatch.setattr(access_control, "_parsed", spied)
-    for spaces in (0, access_control.LARGE_BYTES):
+    monkeypatch.setattr(middleware, "_parse", spied)
+    for spaces in (0, middleware.LARGE_BYTES):
         assert asked("POST", path, content=content + b" " * spaces, headers=JSON).status_code == 200
     assert threads == [True, False]
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from twotower.serving.http.keys import Keys
 from twotower.serving.http.page_routes import FOLDER
-from twotower.serving.http.security import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService

@@ -1,11 +1,13 @@
 """What clients get, as the OpenAPI page shows it."""
 
+import functools
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from twotower.serving.http.access_control import version_header
 from twotower.serving.http.http_errors import response
 from twotower.serving.http.models import Id, examples
 
@@ -135,6 +137,15 @@ class Readiness(Status):
 
     known_until: str | None = Field(description="UTC time of the latest interaction that the bundle knows")
     warnings: list[str] = Field(description="an index that was rejected, a test window that is not known")
+
+
+VERSION_HEADER = "x-bundle-version"
+
+
+@functools.lru_cache(maxsize=8)
+def version_header(version: str) -> Mapping[str, str]:
+    """Return the header that names a version, percent-encoded where a header requires it."""
+    return {VERSION_HEADER: quote(version, safe=" !#$&'()*+,/:;=?@[]~")}
 
 
 def said(version: str, **content: Any) -> Response:

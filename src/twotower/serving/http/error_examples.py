@@ -27,20 +27,18 @@ USUAL = {
         "Authorization",
     ),
     403: Example("the key may only read", "Authorization: this key may only read", "Authorization"),
-    408: Example("the body came too slowly", "the body took longer than 10 seconds"),
     413: Example("the body is too large", "body: expected at most 1,000,000 bytes", "body"),
     415: Example(
         "not application/json, or compressed", "Content-Type: expected application/json", "Content-Type"
     ),
-    429: Example("too many requests", "more than 50 requests a second; wait"),
     503: Example(
         "the disk takes no writes, and nothing was kept",
-        "live.sqlite: not written, nothing was kept (database or disk is full)",
+        "live.sqlite: nothing was stored (database or disk is full)",
     ),
 }
 NONE: Mapping[int, Example] = MappingProxyType({})
-ANY = (401, 429)
-BODY = (400, 408, 413, 415)
+ANY = (401,)
+BODY = (400, 413, 415)
 WRITE = (403, 503)
 
 NO_USER = Example(
@@ -110,7 +108,6 @@ TOO_MANY = Example(
     "the body is too large, or has too many requests", "requests: expected at most 256, got 300", "requests"
 )
 WAITING = Example("too much is waiting", "too many requests are waiting; try again")
-STARTING = Example("a worker is not there yet", "a worker is being started; ask again")
 
 
 def _told(*usual: int, own: Mapping[int, Example] = NONE) -> dict[int | str, dict[str, Any]]:
@@ -140,4 +137,3 @@ PUT_USER = _told(*ANY, *BODY, *WRITE, own={422: WRONG_PROFILE})
 FORGET_USER = _told(*ANY, *WRITE, own={404: NO_PROFILE, 422: WRONG_USER})
 RELOAD = _told(*ANY, *BODY, 403, own={409: RELOADING, 422: WRONG_BUNDLE})
 FIGURES = _told(*ANY)
-READY = _told(own={503: STARTING})

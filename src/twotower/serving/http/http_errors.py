@@ -135,5 +135,6 @@ def as_http(error: Exception, root: Path) -> HttpError:
         return HttpError(503, without_folders(str(error), root), headers={"Retry-After": "5"})
     if isinstance(error, RequestValidationError):
         return from_details(error.errors())
-    assert isinstance(error, HTTPException)
+    if not isinstance(error, HTTPException):
+        return HttpError(500, "the service failed; its log says how")
     return HttpError(error.status_code, NO_ROUTE.get(error.status_code, error.detail), headers=error.headers)

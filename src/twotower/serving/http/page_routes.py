@@ -20,6 +20,7 @@ from twotower.serving.bundle_differences import differences
 from twotower.serving.http import models
 from twotower.serving.http.answers import said
 from twotower.serving.http.ids import id_of
+from twotower.serving.http.keys import Keys
 from twotower.serving.http.other_bundles import OtherBundles
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
@@ -102,10 +103,12 @@ class _Asked:
 Asked = Annotated[_Asked, Depends()]
 
 
-def add_page(app: FastAPI, live: LiveService) -> None:
-    """Add the page, its files, what it asks, and the page at /docs."""
-    router = APIRouter(include_in_schema=False)
-    _add_files(router)
+def add_page(app: FastAPI, live: LiveService, keys: Keys) -> None:
+    """Add the page, its files and the page at /docs, which need no key, and what the page asks."""
+    files = APIRouter(include_in_schema=False)
+    _add_files(files)
+    app.include_router(files)
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(keys.check)])
     newest: Browser | None = None
 
     def browser() -> Browser:

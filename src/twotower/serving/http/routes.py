@@ -1,17 +1,17 @@
 """The endpoints, in groups, and those of whoever runs the service."""
 
-from fastapi import APIRouter, FastAPI, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.responses import Response
 
 from twotower.bundle.notices import notices
 from twotower.serving.http import answers, error_examples, models
 from twotower.serving.http.answers import said
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.direct import Answer, Directs, VersionedRequest
 from twotower.serving.http.entity_routes import add_items, add_users
+from twotower.serving.http.keys import Keys
 from twotower.serving.http.metrics import Metrics
-from twotower.serving.http.recommend_routes import add_recommend
+from twotower.serving.http.middleware import DirectEndpoints
+from twotower.serving.http.recommend_routes import Answer, VersionedRequest, add_recommend
 from twotower.serving.live.live_service import LiveService
 
 RECOMMEND, ITEMS, USERS, OPERATE = "recommend", "items", "users", "operate"
@@ -50,7 +50,6 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
     @anybody.get(
         "/readyz",
         response_model=answers.Readiness,
-        responses=error_examples.READY,
         summary="Does it answer requests?",
     )
     async def readyz() -> Response:
@@ -64,11 +63,11 @@ def add_routes(
     batcher: Batcher[VersionedRequest, Answer],
     metrics: Metrics,
     max_batch: int,
-) -> Directs:
-    """Add all endpoints, and return those that may be called without the framework."""
-    # The gate looks at keys; this tells the OpenAPI page that there may be some.
-    keyed = [Security(HTTPBearer(auto_error=False))]
-    recommending, items, users, guarded = (APIRouter(tags=[tag], dependencies=keyed) for tag in TAGS)
+    keys: Keys,
+) -> DirectEndpoints:
+    """Add all endpoints; return those that `JsonBodies` calls without the framework."""
+    guard = [Depends(keys.check)]
+    recommending, items, users, guarded = (APIRouter(tags=[tag], dependencies=guard) for tag in TAGS)
     anybody = APIRouter(tags=[OPERATE])
     direct = add_recommend(recommending, live, batcher, max_batch)
     add_items(items, live)

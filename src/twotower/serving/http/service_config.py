@@ -6,9 +6,11 @@ from annotated_types import Gt, Le, Lt, MinLen
 from pydantic import Field
 
 from twotower.config.component import Config
-from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt, Threads
+from twotower.config.spec import NonNegativeInt, PositiveInt, Threads
 
 Workers = Annotated[int, Gt(0), Le(256)]
+HostName = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$")]
+"""Such as shop.example or *.shop.example, without http:// and without a port."""
 
 
 class ServiceConfig(Config):
@@ -26,14 +28,12 @@ class ServiceConfig(Config):
     """Serve a bundle whose index was rejected, too."""
     api_keys_file: str = ""
     """Lines `read <key>` or `write <key>`; "" for no keys, so that everybody may do everything."""
-    allowed_hosts: list[str] = Field(default_factory=list)
-    """Names it answers for beside localhost, host and any address; `*` for every name."""
+    allowed_hosts: list[HostName] = Field(default_factory=list)
+    """Names of this service besides localhost, host and IP addresses; `*` for every name."""
     cors_origins: list[str] = Field(default_factory=list)
     """Pages of these origins may ask too."""
-    rate_limit_per_second: NonNegativeFloat = 0.0
-    """Requests of one key or address; 0 for no limit."""
-    max_connections_per_client: NonNegativeInt | None = None
-    """From one address; None for a quarter of all, 0 for no limit."""
+    max_connections: PositiveInt = 700
+    """Open connections of a process; more get 503. Each needs an open file (`ulimit -n`)."""
     max_body_bytes: PositiveInt = 1_000_000
     max_batch: PositiveInt = 256
     """Requests in one body of /recommend/batch."""

@@ -20,10 +20,9 @@ from twotower.config.exits import DONE
 from twotower.config.working_folder import import_from_working_folder
 from twotower.serving.http import server
 from twotower.serving.http.bundle_finder import bundle_finder
+from twotower.serving.http.keys import Keys
 from twotower.serving.http.metrics import MULTIPROCESS_FOLDER
-from twotower.serving.http.security import Hosts, Keys
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.http.sockets import reserved
 from twotower.serving.live.change_store import STORE, ChangeStore, lock_store
 from twotower.serving.live.live_service import LiveService
 
@@ -41,8 +40,7 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
     """
     config = ServiceConfig.of(settings)
     Keys.read(config.api_keys_file)
-    Hosts(config.allowed_hosts, config.host)
-    for each in reserved(config.host, config.port):
+    for each in server.bind(config.host, config.port):
         each.close()
     bundle = bundle_finder(config)(Path(config.bundle))
     root, store = server.find_paths(bundle, config.bundles_root, config.store)
@@ -53,8 +51,9 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
             opened.use_bundle(None)  # of an earlier service
         stack.enter_context(lock_store(store, is_shared=True))
         paths = {"bundle": str(bundle), "bundles_root": str(root), "store": str(store)}
-        os.environ[SETTINGS] = orjson.dumps({**settings, **paths}).decode()
-        os.environ[MULTIPROCESS_FOLDER] = name
+        environment = {SETTINGS: orjson.dumps({**settings, **paths}).decode(), MULTIPROCESS_FOLDER: name}
+        os.environ.update(environment)
+        stack.callback(lambda: [os.environ.pop(variable) for variable in environment])
         uvicorn.run(
             f"{__name__}:create_worker_app",
             factory=True,
@@ -62,7 +61,7 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
             port=config.port,
             workers=config.workers,
             timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
-            **server.UVICORN,
+            **server.uvicorn_options(config),
         )
         failure = folder / "failure"
         if failure.exists():
@@ -76,7 +75,7 @@ def create_worker_app() -> ASGIApp:
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     import_from_working_folder()
     config = ServiceConfig.of(orjson.loads(os.environ[SETTINGS]))
-    keys, hosts = Keys.read(config.api_keys_file), Hosts(config.allowed_hosts, config.host)
+    keys = Keys.read(config.api_keys_file)
     sys.setswitchinterval(server.SWITCH_SECONDS)
     assert config.bundles_root is not None
     root, bundle, store = map(Path, (config.bundles_root, config.bundle, str(config.store)))
@@ -91,7 +90,7 @@ def create_worker_app() -> ASGIApp:
     with contextlib.suppress(FileExistsError):
         (folder / "started").touch(exist_ok=False)  # by the first worker only
         server.print_start(config, live, bool(keys))
-    return server.create_app(live, config, keys, hosts, server.gc_freeze)
+    return server.create_app(live, config, keys, server.gc_freeze)
 
 
 def _stop_with_parent() -> None:

@@ -1,0 +1,184 @@
+"""The layers around the endpoints: hosts, bodies, errors, metrics and the access log."""
+
+import asyncio
+import functools
+import ipaddress
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import orjson
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from twotower.config.errors import InputError
+from twotower.serving.http.answers import VERSION_HEADER, version_header
+from twotower.serving.http.http_errors import HttpError, as_http, error_response
+from twotower.serving.http.keys import BEARER, Keys
+from twotower.serving.http.metrics import AccessLog, Metrics
+from twotower.serving.live.change_store import StoreFailed
+from twotower.serving.live.live_service import LiveService
+
+LOG = logging.getLogger("twotower")
+NO_SUCH_ROUTE = "none"
+LARGE_BYTES = 16_384
+"""Bodies above this size are parsed in a thread."""
+CLOSE = {"Connection": "close"}
+
+DirectEndpoints = Mapping[str, Callable[[object], Awaitable[Response]]]
+"""Path of a POST -> function from the parsed body to the response."""
+
+
+class Observed:
+    """Counts and logs each request, and names the version of the bundle in each response.
+
+    HEAD is answered like GET, and an unexpected error with 500.
+    """
+
+    def __init__(
+        self, app: ASGIApp, live: LiveService, metrics: Metrics, log: AccessLog, direct: DirectEndpoints
+    ) -> None:
+        self._app, self._live, self._metrics, self._log, self._direct = app, live, metrics, log, direct
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; anything else, such as the lifespan, passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status, method, path = time.perf_counter(), 0, scope["method"], scope["path"]
+        if method == "HEAD":  # the server drops the body
+            scope = {**scope, "method": "GET"}
+
+        async def send_versioned(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message.setdefault("headers", [])
+                if all(name != VERSION_HEADER.encode() for name, _ in headers):
+                    version = version_header(self._live.retriever.version)[VERSION_HEADER]
+                    headers.append((VERSION_HEADER.encode(), version.encode()))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_versioned)
+        except Exception as error:
+            LOG.error("%s %s failed", method, path[:300], exc_info=error)
+            if not status:
+                await error_response(as_http(error, self._live.root))(scope, receive, send_versioned)
+        seconds = time.perf_counter() - started
+        route = path if path in self._direct else getattr(scope.get("route"), "path", NO_SUCH_ROUTE)
+        self._metrics.request(str(route).replace(":path}", "}"), status, seconds)
+        self._log.write(scope["client"][0] if scope.get("client") else "-", method, path, status, seconds)
+
+
+class TrustedHosts(TrustedHostMiddleware):
+    """Refuses names of other hosts, against DNS rebinding; IP addresses stand for nothing else and pass."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for an allowed host."""
+        if scope["type"] == "http" and _is_address(Headers(scope=scope).get("host", "")):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+class JsonBodies:
+    """Limits and parses JSON bodies.
+
+    `direct` endpoints get the parsed body; the framework would take longer than their answer. Others get the
+    body as this parser understood it: no NaN, and no integers beyond 64 bits.
+    """
+
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, keys: Keys, direct: DirectEndpoints, root: Path
+    ) -> None:
+        self._app, self._max_bytes, self._keys, self._direct, self._root = (
+            app,
+            max_body_bytes,
+            keys,
+            direct,
+            root,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; anything else passes through."""
+        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._read(scope, receive)
+            parsed = await asyncio.to_thread(_parse, body) if len(body) > LARGE_BYTES else _parse(body)
+            answer = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+            if answer is not None:
+                if self._keys:
+                    request = Request(scope)
+                    await self._keys.check(request, await BEARER(request))
+                response = await answer(parsed)
+            else:
+                body = _dump(parsed)
+        except (HttpError, InputError, StoreFailed) as error:
+            response = error_response(as_http(error, self._root))
+        else:
+            if answer is None:
+                await self._app(scope, _replay(body, receive), send)
+                return
+        await response(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the whole body. Raises HttpError: 413 too large, 415 not JSON, 400 incomplete."""
+        headers = dict(scope["headers"])
+        too_large = HttpError(413, f"body: expected at most {self._max_bytes:,} bytes", "body", CLOSE)
+        length = headers.get(b"content-length", b"0")
+        if len(length) > 18 or (length.isdigit() and int(length) > self._max_bytes):
+            raise too_large
+        if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+            raise HttpError(415, "Content-Type: expected application/json", "Content-Type")
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise HttpError(415, "Content-Encoding: send the body as it is", "Content-Encoding", CLOSE)
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise HttpError(400, "the client left before its body ended")
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._max_bytes:
+                raise too_large
+        return body
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, f"body: not JSON: {error!s:.300}", "body") from error
+
+
+def _dump(parsed: object) -> bytes:
+    try:
+        return orjson.dumps(parsed)
+    except TypeError as error:  # orjson reads deeper nesting than it writes
+        raise HttpError(400, "body: nested too deeply", "body") from error
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+@functools.lru_cache(maxsize=100)
+def _is_address(host: str) -> bool:
+    name = host.partition("]")[0].strip("[") if host.startswith("[") else host.partition(":")[0]
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
