@@ -33,15 +33,13 @@ async def busy_with(
 ) -> AsyncIterator[tuple[Batcher[int, int], "asyncio.Task[list[int]]"]]:
     """A batcher of batches of four, whose thread has begun with a number."""
     squares: Batcher[int, int] = Batcher(work, batch_size=4, max_waiting=most)
-    running = asyncio.create_task(squares.run())
     task = asyncio.create_task(squares.do([number]))
     await asyncio.to_thread(work.busy.wait, 600)
     try:
         yield squares, task
     finally:
         work.go.set()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await asyncio.to_thread(squares.close)
 
 
 async def asked(squares: Batcher[int, int], *groups: Sequence[int]) -> list["asyncio.Task[list[int]]"]:

@@ -1,6 +1,7 @@
 """Answers requests in batches: those that arrive during one batch form the next."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,37 +36,38 @@ class Batcher(Generic[A, R]):
             max_waiting,
             observe,
         )
-        self._queue: asyncio.Queue[tuple[A, asyncio.Future[R]]] = asyncio.Queue()
+        self._queue: deque[tuple[A, asyncio.Future[R]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
-
-    async def run(self) -> None:
-        """Work on batches until cancelled."""
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                batch = [await self._queue.get()]
-                while len(batch) < self._batch_size and not self._queue.empty():
-                    batch.append(self._queue.get_nowait())
-                self._observe(len(batch))
-                results = await loop.run_in_executor(
-                    self._thread, self._results, [piece for piece, _ in batch]
-                )
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():  # else its client has left
-                        result(future)
-        finally:
-            self._thread.shutdown()
+        self._task: asyncio.Task[None] | None = None
 
     async def do(self, pieces: Sequence[A]) -> list[R]:
         """Return the result of each piece, or raise the error of one; HttpError 503 if the queue is full."""
-        waiting = self._queue.qsize()
-        if waiting and waiting + len(pieces) > self._max_waiting:
+        if self._queue and len(self._queue) + len(pieces) > self._max_waiting:
             raise HttpError(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in pieces]
-        for piece, future in zip(pieces, futures, strict=True):
-            self._queue.put_nowait((piece, future))
+        self._queue.extend(zip(pieces, futures, strict=True))
+        if self._task is None:  # begins in the next turn of the loop, with all pieces of this turn
+            self._task = asyncio.create_task(self._work_on_queue())
         return await asyncio.gather(*futures) if len(futures) > 1 else [await futures[0]]
+
+    def close(self) -> None:
+        """End the thread after the current batch."""
+        self._thread.shutdown()
+
+    async def _work_on_queue(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(self._batch_size, len(self._queue)))]
+                self._observe(len(batch))
+                pieces = [piece for piece, _ in batch]
+                results = await loop.run_in_executor(self._thread, self._results, pieces)
+                for (_, future), complete in zip(batch, results, strict=True):
+                    if not future.done():  # else its client has left
+                        complete(future)
+        finally:
+            self._task = None
 
     def _results(self, pieces: Sequence[A]) -> list[Callable[["asyncio.Future[R]"], None]]:
         """Work on a batch, or on each piece alone if that fails; return what completes each future."""

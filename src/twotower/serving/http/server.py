@@ -64,12 +64,12 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(batcher.run()), asyncio.create_task(_watch(live, on_bundle_change))]
         await batcher.do([(live.retriever, Request())])  # the first answer is slower than later ones
+        await asyncio.to_thread(on_bundle_change)
+        watch = asyncio.create_task(_watch(live, on_bundle_change))
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        watch.cancel()
+        await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(live.close)
         await asyncio.to_thread(log.close)
 
@@ -109,13 +109,13 @@ def _add_errors(app: FastAPI, root: Path) -> None:
 
 
 async def _watch(live: LiveService, on_bundle_change: Callable[[], None]) -> None:
-    known = None
+    known = live.retriever
     while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        await asyncio.to_thread(live.rebuild_if_needed)
         if live.retriever is not known:
             known = live.retriever
             await asyncio.to_thread(on_bundle_change)
-        await asyncio.sleep(WATCH_SECONDS)
-        await asyncio.to_thread(live.rebuild_if_needed)
 
 
 def serve(settings: Mapping[str, Any]) -> int:
