@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands import parent_run
-from twotower.commands.beforehand import SLOW
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
 from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.help import choices_text, help_text
@@ -17,7 +16,6 @@ from twotower.commands.run_settings import quoted
 from twotower.commands.show import show
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
-from twotower.config.names_only import loaded, names_only
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
@@ -99,8 +97,6 @@ def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
         return help_text(CONF, config_name, description, choices, _own(config_name))
     from twotower.commands.reference import group_text
 
-    if not loaded({"torch"}):
-        names_only([name for name in SLOW if not loaded({name})])  # nothing runs after this
     return "\n\n".join(group_text(CONF, config_name, group, choices, _own(config_name)) for group in groups)
 
 
