@@ -12,7 +12,7 @@ import yaml
 from argcomplete.completers import FilesCompleter
 
 from twotower.commands.command_keys import COMMANDS
-from twotower.commands.conf import choices, plain_file
+from twotower.commands.conf import choices
 from twotower.commands.config_source import class_fields, config_fields
 from twotower.commands.help import groups_of
 from twotower.commands.latest import KEYS as FOLDER_KEYS
@@ -66,13 +66,13 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
 def _keys(command: str, words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield groups and keys with their values, those of the chosen choices too."""
     kind = COMMANDS[command].keys
-    for name, annotation in class_fields(kind.__module__, kind.__name__).items():
-        yield name, [LATEST] if name in FOLDER_KEYS else _values(annotation)
+    for name, each in class_fields(kind.__module__, kind.__name__).items():
+        yield name, [LATEST] if name in FOLDER_KEYS else _values(each.annotation)
     yield from (
         (name, [LATEST]) for name in FOLDER_KEYS if command == "train" and name not in ("run", "bundle")
     )
     typed = dict(word.split("=", 1) for word in words if "=" in word)
-    for group, default in groups_of(plain_file(command)):
+    for group, default in groups_of(command):
         files = choices(group)
         yield group, sorted([*files, *(["null"] if group in OPTIONAL else [])])
         if (path := files.get(typed.get(group, str(default)))) is not None:
@@ -86,7 +86,7 @@ def _keys_of_choice(spec: Mapping[str, Any], prefix: str) -> Iterator[tuple[str,
         if isinstance(spec.get(key), dict):
             yield from _keys_of_choice(spec[key], f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", _values(fields[key]) if key in fields else []
+            yield f"{prefix}{key}", _values(fields[key].annotation) if key in fields else []
 
 
 def _values(annotation: ast.expr) -> list[str]:

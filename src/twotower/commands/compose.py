@@ -204,7 +204,8 @@ def checked_with_config(
     if asked and "run" not in told:
         check_trust(settings)
     told |= asked if "run" in told else set()
-    early = [*_of_plain_keys(config_name, settings), *unknown_keys(settings)]
+    is_target_typed = any("_target_" in text for text in sound)
+    early = [*_of_plain_keys(config_name, settings), *(() if is_target_typed else unknown_keys(settings))]
     raise_problems([*problems, *unresolved, *(each for each in early if each.key not in told)], NOTHING_DONE)
     config, found = read_choices(config_name, settings)
     raise_problems(found, NOTHING_DONE)

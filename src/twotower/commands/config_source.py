@@ -1,9 +1,12 @@
-"""Keys of a component's `Config`, read from its source file: no component is imported, and so no torch."""
+"""Keys of a component's `Config`, read from its source file: no code runs, so torch is not imported."""
 
 import ast
 import functools
-import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,15 @@ from twotower.config.spec import TARGET
 
 LIBRARIES = frozenset({"abc", "pydantic", "torch", "typing"})
 """Their classes add no keys."""
+
+
+@dataclass(frozen=True)
+class SourceField:
+    """A field as a source file has it: annotation, default (None: required), and docstring."""
+
+    annotation: ast.expr
+    default: ast.expr | None
+    meaning: str
 
 
 def unknown_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[Problem]:
@@ -24,8 +36,8 @@ def unknown_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[Proble
             yield from unknown_keys(value, f"{prefix}{key}.")
 
 
-def config_fields(target: str) -> Mapping[str, ast.expr] | None:
-    """Return key -> annotation of the `Config` of a class; None if the source files do not tell."""
+def config_fields(target: str) -> Mapping[str, SourceField] | None:
+    """Return the fields of the `Config` of a class by key; None if the source files do not tell."""
     module, _, name = target.rpartition(".")
     try:
         return class_fields(module, f"{name}.Config")
@@ -34,14 +46,11 @@ def config_fields(target: str) -> Mapping[str, ast.expr] | None:
 
 
 @functools.cache
-def class_fields(module: str, path: str) -> Mapping[str, ast.expr]:
+def class_fields(module: str, path: str) -> Mapping[str, SourceField]:
     """Return the fields of `Class` or `Class.Config`, as a module names it, and of its bases."""
     if path == "Component.Config" or module.partition(".")[0] in LIBRARIES:
         return {}
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise LookupError(module)
-    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    body = ast.parse(_source(module)).body
     name, _, nested = path.partition(".")
     for node in body:
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -52,14 +61,27 @@ def class_fields(module: str, path: str) -> Mapping[str, ast.expr]:
     inner = [each for each in outer.body if isinstance(each, ast.ClassDef) and each.name == nested]
     is_inherited = nested and not inner
     kind = (inner or [outer])[0]
-    fields: dict[str, ast.expr] = {}
+    fields: dict[str, SourceField] = {}
     for base in kind.bases:
         text = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
         if not (is_inherited and "." in text):  # else a class of a library, such as nn.Module
             fields |= class_fields(module, f"{text}.{nested}" if is_inherited else text)
-    return fields | {
-        each.target.id: each.annotation
-        for each in ([] if is_inherited else kind.body)
-        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
-        if "ClassVar" not in ast.unparse(each.annotation)
-    }
+    for each, following in zip(kind.body, [*kind.body[1:], None], strict=True) if not is_inherited else ():
+        if isinstance(each, ast.AnnAssign) and "ClassVar" not in ast.unparse(each.annotation):
+            assert isinstance(each.target, ast.Name)
+            is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            text = str(following.value.value) if is_text else ""  # type: ignore[union-attr]
+            fields[each.target.id] = SourceField(each.annotation, each.value, " ".join(text.split()))
+    return fields
+
+
+def _source(module: str) -> str:
+    """Return the text of a module, without importing its packages."""
+    places: Any = [*sys.path, str(Path.cwd())]
+    file = None
+    for name in accumulate(module.split("."), "{}.{}".format):
+        spec = PathFinder.find_spec(name, places)
+        if spec is None or spec.origin is None:
+            raise LookupError(module)
+        places, file = spec.submodule_search_locations, spec.origin
+    return Path(str(file)).read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from typing import Any
 
 from twotower.commands import parent_run
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
-from twotower.commands.conf import CONF, choices, own_defaults, shape
-from twotower.commands.help import choices_text, help_text
+from twotower.commands.conf import choices, own_defaults, shape
+from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.hints import hints
 from twotower.commands.latest import resolve_overrides
 from twotower.commands.overrides import is_swept, sound_overrides
@@ -81,7 +81,7 @@ def _answer(
         print(_help(config_name, description, groups))
         return DONE
     if "choices" in flags:
-        print(choices_text(CONF, config_name, choices, _own(config_name)))
+        print(choices_text(config_name, choices, _own(config_name)))
         return DONE
     for mode, call in modes.items():
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{mode}=")]:
@@ -94,10 +94,8 @@ def _answer(
 def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
     """Return what a command says of itself, or of groups that stand beside `--help`."""
     if not groups:
-        return help_text(CONF, config_name, description, choices, _own(config_name))
-    from twotower.commands.reference import group_text
-
-    return "\n\n".join(group_text(CONF, config_name, group, choices, _own(config_name)) for group in groups)
+        return help_text(config_name, description, choices, _own(config_name))
+    return "\n\n".join(group_text(config_name, group, choices, _own(config_name)) for group in groups)
 
 
 def _own(config_name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeGuard, TypeVar
 
@@ -11,9 +12,6 @@ from twotower.config.errors import InputError
 
 TARGET = "_target_"
 OURS = "twotower"
-
-NO_CLASS = "there is no class"
-"""What is said of a `_target_` that cannot be imported."""
 
 MOST = 2**31 - 1
 """What a row, a length or a number of things may be: 32 bits."""
@@ -44,20 +42,22 @@ T = TypeVar("T")
 
 
 def locate(target: str) -> type:
-    """Return the class a `_target_` names.
-
-    Its module is imported, which runs it; of files that anybody may have written see `trust`.
+    """Return the class that a `_target_` names. Importing its module runs code; see `config.trust`.
 
     Raises:
-        InputError: there is no such module or class, or importing it fails in whatever way.
+        InputError: there is no such module or class, or importing the module fails.
     """
     module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
-        raise InputError(f"_target_: {NO_CLASS} {target!r:.200} (write package.module.Class)")
+        raise InputError(f"_target_: there is no class {target!r:.200} (write package.module.Class)")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (Exception, SystemExit) as error:  # whatever a module does while it is imported
-        raise InputError(f"_target_: {NO_CLASS} {target!r} ({type(error).__name__}: {error})") from error
+        is_missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        what = f"there is no class {target!r}" if is_missing else f"importing {module_name} failed"
+        if isinstance(error, AttributeError) and module_name in sys.modules:
+            what = f"there is no class {target!r}"
+        raise InputError(f"_target_: {what} ({type(error).__name__}: {error})") from error
     if not inspect.isclass(found):
         raise InputError(f"_target_: {target!r} is not a class")
     if is_ours(module_name) and not is_ours(found.__module__):
