@@ -55,5 +55,5 @@ def test_a_module_that_fails_to_import_is_not_called_missing(
 ) -> None:
     (tmp_path / "needs_more.py").write_text("import no_such_library\n\nclass Mine: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match="importing needs_more failed .*no_such_library"):
+    with pytest.raises(InputError, match=r"importing needs_more failed .*no_such_library"):
         locate("needs_more.Mine")
