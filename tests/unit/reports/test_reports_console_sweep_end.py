@@ -110,7 +110,7 @@ def test_while_a_search_runs_its_trials_are_called_by_what_they_try(
     progress.started(name, tries)
     with screen.capture() as capture:
         screen.print(progress.running)
-    assert " ".join(capture.get().split()) == f"0:00:00 {tries} fit epoch 1/2 loss 6.1"
+    assert " ".join(capture.get().split()) == f"0.0 s {tries} fit epoch 1/2 loss 6.1"
 
 
 def test_the_best_of_a_search_is_by_its_own_objective(capsys: pytest.CaptureFixture[str]) -> None:

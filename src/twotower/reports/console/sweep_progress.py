@@ -12,12 +12,12 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column
 from rich.text import Text
 
+from twotower.config.progress import in_words
 from twotower.reports.console.console import differ_in_seed_only
 from twotower.runs.outcome import Outcome, best_of
 from twotower.runs.run_files import TRAIN_LOG
@@ -39,8 +39,7 @@ class SweepProgress:
     def __init__(self, screen: Console, folder: Path, num_jobs: int | None, metric: str) -> None:
         self.folder, self.metric, self.num_jobs = folder, metric, num_jobs
         self.outcomes: list[Outcome] = []
-        label = TextColumn("  {task.description}", table_column=Column(**ONE_LINE, ratio=1), markup=False)  # type: ignore[arg-type]
-        self.running = Progress(TimeElapsedColumn(), label, _LastEpoch(), console=screen)
+        self.running = Progress(_RunningJob(), console=screen)
         best = TextColumn("{task.description}", table_column=Column(**ONE_LINE), markup=False)  # type: ignore[arg-type]
         self.jobs = Progress(
             BarColumn(BAR_WIDTH),
@@ -87,8 +86,8 @@ class SweepProgress:
             self.live.stop()
 
 
-class _LastEpoch(ProgressColumn):
-    """The last epoch in the log of a job."""
+class _RunningJob(ProgressColumn):
+    """Time, name and last epoch of a running job."""
 
     max_refresh = 1.0
 
@@ -97,7 +96,8 @@ class _LastEpoch(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the line."""
-        return Text(last_epoch(task.fields["log"]), style="dim")
+        parts = [f"{in_words(task.elapsed or 0.0):<12}", task.description, last_epoch(task.fields["log"])]
+        return Text("  ".join(filter(None, parts)), style="dim")
 
 
 def last_epoch(log: Path) -> str:
