@@ -26,7 +26,7 @@ NUM_USERS, NUM_ITEMS, LENGTH, DIM, WIDTH, TEMPERATURE = 6040, 3416, 20, 64, 128,
 TOWER = {
     "_target_": "twotower.towers.mlp.Mlp",
     "widths": [WIDTH],
-    "normalise": "l2",
+    "normalize": "l2",
 }
 TOWERS = {
     "embedding_dim": DIM,

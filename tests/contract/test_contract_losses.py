@@ -343,7 +343,7 @@ def test_what_losses_may_need_of_towers_there_are_towers_for() -> None:
         group: [
             {**spec, **more}
             for spec in specs_of(group).values()
-            for more in ({}, {"normalise": "l2"} if "tower" in group else {})
+            for more in ({}, {"normalize": "l2"} if "tower" in group else {})
         ]
         for group in ("user_tower", "item_tower", "item_bias")
     }

@@ -22,8 +22,8 @@ def cases() -> dict[str, dict[str, Any]]:
     settings: dict[str, dict[str, Any]] = {
         "linear": {"widths": []},
         "deep": {"widths": [7, 5, 3], "activation": "silu", "dropout": 0.2, "input_dropout": 0.2},
-        "residual": {"widths": [8], "residual": "two", "normalise": "layer_norm"},
-        "projected": {"widths": [8], "residual": "one", "normalise": "none"},
+        "residual": {"widths": [8], "residual": "two", "normalize": "layer_norm"},
+        "projected": {"widths": [8], "residual": "one", "normalize": "none"},
     }
     return specs | {f"mlp, {name}": {TARGET: MLP, **arguments} for name, arguments in settings.items()}
 

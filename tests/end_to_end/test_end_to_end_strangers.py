@@ -71,7 +71,7 @@ def test_a_loss_that_runs_away_ends_the_training_and_says_so(tmp_path: Path, ref
 
 
 def test_given_what_it_needs_it_trains(tmp_path: Path) -> None:
-    unit = ("user_tower.normalise=l2", "item_tower.normalise=l2", "item_bias=none", "trainer.max_epochs=3")
+    unit = ("user_tower.normalize=l2", "item_tower.normalize=l2", "item_bias=none", "trainer.max_epochs=3")
     settings = settings_of(tmp_path, "strangers.cosine_contrastive.CosineContrastive", *unit)
     folder = tmp_path / "default" / "careful"
     assert train(RunConfig.composed(settings), folder) == 0

@@ -20,7 +20,7 @@ from twotower.commands.config_source import config_fields
 from twotower.commands.main import COMMAND_NAMES
 from twotower.config.component import Component, Config
 from twotower.config.errors import InputError
-from twotower.config.spec import HUGE, MOST, TARGET, is_ours, locate
+from twotower.config.spec import MAX_FLOAT, MAX_INT, TARGET, is_ours, locate
 
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 COMMENT = re.compile(r"^(\w+):.*?\s# ?(.+)$", re.MULTILINE)
@@ -167,7 +167,7 @@ def allowed_values(annotation: Any, metadata: Sequence[Any] = ()) -> str:
                 low = f"≥ {each.ge:g}"  # type: ignore[str-format]
             case Gt():
                 low = f"> {each.gt:g}"  # type: ignore[str-format]
-            case Le() if each.le not in (MOST, HUGE):
+            case Le() if each.le not in (MAX_INT, MAX_FLOAT):
                 high = f"≤ {each.le:,}"  # type: ignore[str-format]
             case Lt() if each.lt != 2**32:
                 high = f"< {each.lt:,}"  # type: ignore[str-format]

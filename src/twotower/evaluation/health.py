@@ -41,7 +41,7 @@ def mean_cosine(vectors: Tensor) -> float:
 
 
 def norm_spread(vectors: Tensor) -> float:
-    """Return standard deviation / mean of the norms of vectors [N, D]; 0 after L2 normalisation."""
+    """Return standard deviation / mean of the norms of vectors [N, D]; 0 after L2 normalization."""
     norms = vectors.double().norm(dim=1)
     mean = norms.mean()
     return float(norms.std(correction=0) / mean) if mean > 0 else 0.0

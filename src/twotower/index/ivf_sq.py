@@ -33,5 +33,5 @@ class IVFSQ(IVF):
         if 2 * largest > LARGEST_FLOAT16:
             raise InputError(
                 f"item vectors: value {largest:.6g} is beyond half precision ({LARGEST_FLOAT16 / 2:.0f}, "
-                "because differences are stored); normalise the towers' output or choose index=ivf_flat"
+                "because differences are stored); normalize the towers' output or choose index=ivf_flat"
             )

@@ -16,7 +16,7 @@ class Bsl(SampledSoftmax):
     """L = -s+ + w log(sum over negatives of n_j exp(s_j)), s = score / temperature - log q.
 
     Dividing the two sides by temperatures of their own makes the loss robust against noise on both; w is the
-    ratio of the two (tau_2 of the authors' code). On Gowalla matrix factorisation rises from .176 to .188
+    ratio of the two (tau_2 of the authors' code). On Gowalla matrix factorization rises from .176 to .188
     recall@20 with w = 1.22.
 
     Needs: unit vectors and no item bias, since nothing else bounds it from below; `log_q` when corrected.

@@ -28,7 +28,7 @@ class Gbce(TemperatureLoss):
     config: Config
 
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
-        """Return the generalised cross-entropy, [b]."""
+        """Return the generalized cross-entropy, [b]."""
         share_drawn = (multiplicity.sum() / self.num_items).clamp(max=1)
         beta = 1 - self.config.calibration * (1 - share_drawn)
         draws = ~negatives.isneginf() * multiplicity

@@ -91,7 +91,7 @@ class RatioMetric(LabelMetric):
         return above / below if below > 0 else None
 
     def influence(self, scored: Scored) -> NDArray[np.float64]:
-        """Return (numerator - value * denominator) / sum of denominators of each user [U]: the linearised
+        """Return (numerator - value * denominator) / sum of denominators of each user [U]: the linearized
         ratio."""
         above, below = self.parts(scored)
         total = below.sum()

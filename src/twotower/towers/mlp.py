@@ -1,4 +1,4 @@
-"""The default tower: concatenate the blocks, apply an MLP, normalise."""
+"""The default tower: concatenate the blocks, apply an MLP, normalize."""
 
 from collections.abc import Iterable, Set
 from typing import Annotated, Literal
@@ -21,9 +21,9 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 
 
 class Mlp(ScaledTower):
-    """Concatenates the blocks, applies an MLP, adds the block named by `residual`, and normalises.
+    """Concatenates the blocks, applies an MLP, adds the block named by `residual`, and normalizes.
 
-    With a residual, the last layer of the MLP is initialised to zero, so that the initial output is the
+    With a residual, the last layer of the MLP is initialized to zero, so that the initial output is the
     residual block (an id embedding, an encoded history).
 
     Args:

@@ -1,4 +1,4 @@
-"""The base class of towers with a normalisation at the end."""
+"""The base class of towers with a normalization at the end."""
 
 from abc import ABC
 from collections.abc import Iterator, Set
@@ -21,11 +21,11 @@ class L2Norm(nn.Module):
         """Return embeddings of norm 1; zero vectors stay zero."""
         if torch.compiler.is_compiling():  # an export: plain operators only
             return functional.normalize(embeddings, dim=-1)
-        scaled: Tensor = _Normalise.apply(embeddings)  # type: ignore[no-untyped-call]
+        scaled: Tensor = _Normalize.apply(embeddings)  # type: ignore[no-untyped-call]
         return scaled
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     """Bit-identical to `functional.normalize`, with a backward pass of 4 operations instead of 15."""
 
     @staticmethod
@@ -56,26 +56,26 @@ class ScaledTower(Tower, ABC):
     """
 
     class Config(Tower.Config):
-        """Settings of the normalisation."""
+        """Settings of the normalization."""
 
-        normalise: Literal["l2", "layer_norm", "none"] = "l2"
+        normalize: Literal["l2", "layer_norm", "none"] = "l2"
         """`l2` (score = cosine), `layer_norm` or `none` (the norm may model popularity)."""
 
         @property
         def provides(self) -> frozenset[str]:
-            """`unit_vectors` with `normalise: l2`."""
-            return frozenset({"unit_vectors"} if self.normalise == "l2" else ())
+            """`unit_vectors` with `normalize: l2`."""
+            return frozenset({"unit_vectors"} if self.normalize == "l2" else ())
 
         def remedy(self, key: str) -> str:
             """Return the setting for unit vectors."""
-            return f"set {key}.normalise=l2"
+            return f"set {key}.normalize=l2"
 
     config: Config
 
     def __init__(self, config: Config, block_dims: dict[str, int], embedding_dim: int) -> None:
         super().__init__(config, block_dims, embedding_dim)
         norms = {"l2": L2Norm(), "layer_norm": nn.LayerNorm(embedding_dim), "none": nn.Identity()}
-        self.norm: nn.Module = norms[config.normalise]
+        self.norm: nn.Module = norms[config.normalize]
 
 
 def unknown_block(field: str, block: str, blocks: Set[str] | None) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from twotower.towers.scaled_tower import ScaledTower, unknown_block
 class SingleBlock(ScaledTower):
     """The embedding is one block, projected if its width differs; other blocks are ignored.
 
-    With `history` for users and `item_id` for items this is an item-to-item matrix factorisation.
+    With `history` for users and `item_id` for items this is an item-to-item matrix factorization.
 
     Args:
         config: see `Config`.
@@ -28,7 +28,7 @@ class SingleBlock(ScaledTower):
         """Name of the block."""
         dropout: DropoutRate = 0.0
         """Dropout rate of the block, in training."""
-        normalise: Literal["l2", "layer_norm", "none"] = "none"
+        normalize: Literal["l2", "layer_norm", "none"] = "none"
         """See `ScaledTower`."""
 
         def reads(self, blocks: Set[str]) -> Set[str]:

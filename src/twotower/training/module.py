@@ -33,7 +33,7 @@ class RetrievalModule(pl.LightningModule):
     Args:
         model: the towers.
         negatives: draws the negatives.
-        loss: the loss to minimise.
+        loss: the loss to minimize.
         optimizer: choice of optimizer and schedule.
         validation: ranks the validation users; None without validation.
         epoch_batches: batches per epoch; the learning-rate schedule spans all epochs.
@@ -68,7 +68,7 @@ class RetrievalModule(pl.LightningModule):
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
 
-    def initialise(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
+    def initialize(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
         """Set the initial weights; the validation split, if any, selects among them."""
         validation, arguments = self.validation, (self.model, monitor, self.temperature)
         validation_score = None if validation is None else partial(validation.score, *arguments)
@@ -86,7 +86,7 @@ class RetrievalModule(pl.LightningModule):
         self.draws.manual_seed(state)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Minimise the loss of a batch."""
+        """Minimize the loss of a batch."""
         self.negatives.observe(batch.positives)
         loss = self.loss_of(batch, remembers=True)
         self.latest_loss = loss.detach()

@@ -79,7 +79,7 @@ def build_module(
     torch.manual_seed(config.seed)
     model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     scoring = config.loss.scoring()
-    model.item_bias.initialise(interactions, scoring.temperature or 1.0, scoring.power)
+    model.item_bias.initialize(interactions, scoring.temperature or 1.0, scoring.power)
     frequencies = config.objective.build().frequencies(interactions, num_items, shares)
     return RetrievalModule(
         model,

@@ -154,7 +154,7 @@ def initial_state(
     batches = build_batches(config, interactions)
     module = build_module(config, dataset, interactions, len(batches), evaluator)
     module.chosen |= decided
-    module.initialise(initialization, interactions, config.trainer.monitor)
+    module.initialize(initialization, interactions, config.trainer.monitor)
     return module, batches
 
 

@@ -61,7 +61,7 @@ def settings(history_items="table", profiles=False, told=False):
 
 def plain_settings(history_items, profiles):
     feature = "twotower.features"
-    mlp = {"_target_": "twotower.towers.mlp.Mlp", "widths": [16], "normalise": "none"}
+    mlp = {"_target_": "twotower.towers.mlp.Mlp", "widths": [16], "normalize": "none"}
     of_profiles = {
         "who": {"_target_": f"{feature}.id.Id", "column": "user_id", "dim": 4},
         "age": {"_target_": f"{feature}.numeric.Numeric", "column": "age"},

@@ -10,7 +10,7 @@ from twotower.commands.help import choices_text, group_text
 from twotower.commands.keys import allowed_values
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
-from twotower.config.spec import Count, DropoutRate, Width
+from twotower.config.spec import DropoutRate, NonNegativeInt, Width
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
 COMMANDS = {
@@ -119,6 +119,6 @@ def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
 
 def test_what_a_key_takes_is_said_in_words() -> None:
     assert allowed_values(Width) == "whole number > 0 and ≤ 4,096"
-    assert allowed_values(Count) == "whole number ≥ 0"
+    assert allowed_values(NonNegativeInt) == "whole number ≥ 0"
     assert allowed_values(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"
     assert allowed_values(dict[str, Literal["a", None]]) == "name: a, null"

@@ -12,11 +12,11 @@ from twotower.towers.tower import Tower
 
 Refusal = Callable[..., str]
 COSINE = ("loss._target_=strangers.cosine_contrastive.CosineContrastive", "~loss.temperature")
-UNIT = ("user_tower.normalise=l2", "item_tower.normalise=l2", "item_bias=none")
+UNIT = ("user_tower.normalize=l2", "item_tower.normalize=l2", "item_bias=none")
 FIRST = "metrics.kinds.first={_target_:strangers.first_place.FirstPlace}"
 VECTORS = (
     "loss: CosineContrastive needs unit_vectors, which the towers as set do not provide; "
-    "set user_tower.normalise=l2 and set item_tower.normalise=l2"
+    "set user_tower.normalize=l2 and set item_tower.normalize=l2"
 )
 MLP = plain_file("user_tower/mlp").keys() - {"_target_"}
 BIAS = (
@@ -58,8 +58,8 @@ def test_it_is_given_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("left_out", "line"),
     [
-        (0, VECTORS.replace(" and set item_tower.normalise=l2", "")),
-        (1, VECTORS.replace("set user_tower.normalise=l2 and ", "")),
+        (0, VECTORS.replace(" and set item_tower.normalize=l2", "")),
+        (1, VECTORS.replace("set user_tower.normalize=l2 and ", "")),
         (2, BIAS),
     ],
 )

@@ -58,7 +58,7 @@ def test_ease_equals_the_closed_form() -> None:
     X = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 1]], dtype=np.float64)
     P = np.linalg.inv(X.T @ X + 2.0 * np.eye(4))
     B = np.eye(4) - P / np.diag(P)
-    baseline = Ease.Config(regularisation=2.0).build()
+    baseline = Ease.Config(regularization=2.0).build()
     baseline.fit(BaselineData(train, 4, now=9))
     np.testing.assert_allclose(baseline.scores(train, np.arange(1, 5)), X @ B, atol=1e-6)
 
@@ -66,7 +66,7 @@ def test_ease_equals_the_closed_form() -> None:
 def test_ease_of_fewer_users_than_items_equals_the_closed_form_by_hand() -> None:
     # One user with items 1 and 2 of three, r = 1: P = inverse of [[2, 1, 0], [1, 2, 0], [0, 0, 1]]
     # = [[2/3, -1/3, 0], [-1/3, 2/3, 0], [0, 0, 1]], so B = I - P / diag(P) has B_12 = B_21 = 1/2, else 0.
-    baseline = Ease.Config(regularisation=1.0).build()
+    baseline = Ease.Config(regularization=1.0).build()
     baseline.fit(BaselineData(make_history([[1, 2]]), 3, now=9))
     scores = baseline.scores(make_history([[1], [1, 2], [3]]), np.array([1, 2, 3]))
     np.testing.assert_allclose(scores, [[0, 0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], atol=1e-7)
@@ -86,7 +86,7 @@ def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch
 
 
 def test_ease_gives_popularity_to_users_without_history() -> None:
-    baseline = Ease.Config(regularisation=2.0).build()
+    baseline = Ease.Config(regularization=2.0).build()
     baseline.fit(BaselineData(make_history([[1, 2], [2]]), 3, now=9))
     assert baseline.scores(make_history([[1], []]), np.array([2]))[0].tolist() == [1, 2, 0]
 
@@ -113,11 +113,12 @@ def test_interaction_matrix_holds_ones() -> None:
 
 def test_run_reports_and_skips() -> None:
     holdout = make_holdout(targets=[[3], [2]], histories=[[1, 2], [1]])
-    found = run_baselines(CONFIGS, EVALUATOR, holdout, holdout.history, num_items=4)
+    found = run_baselines(CONFIGS, BaselineData(holdout.history, 4, now=9), holdout, EVALUATOR)
     assert found.skipped == {"ease": "4 items are above max_items = 3"}
     # popularity 2 1 0 0; seen items filtered: user 1 is shown 3 4, user 2 is shown 2 3
     assert found.reports["popularity"].metrics == {"recall_at_1": 1.0, "recall_at_2": 1.0}
-    assert run_baselines(CONFIGS, EVALUATOR, holdout, holdout.history, num_items=3).skipped == {}
+    past = BaselineData(holdout.history, 3, now=9)
+    assert run_baselines(CONFIGS, past, holdout, EVALUATOR).skipped == {}
 
 
 class Stopwatch:
@@ -155,8 +156,8 @@ def test_a_baseline_is_ended_between_blocks_once_the_time_is_over(monkeypatch: p
         "slow": Slow.Config(),
         "last": PopularityBaseline.Config(),
     }
-    budget = Budget(100, Slow.clock)
-    found = run_baselines(configs, EVALUATOR, holdout, holdout.history, 4, budget=budget)
+    past = BaselineData(holdout.history, 4, now=9, budget=Budget(100, Slow.clock))
+    found = run_baselines(configs, past, holdout, EVALUATOR)
     assert Slow.blocks == [1, 2]  # users, one a block: the third does not begin
     assert list(found.reports) == ["first"]
     assert found.out_of_time == ("slow", "last")
@@ -204,11 +205,11 @@ def test_only_ease_minds_the_size(kind: type[Baseline]) -> None:
     assert (kind.Config().skip_reason(10**6) is None) == (kind is not Ease)
 
 
-def test_a_regularisation_that_vanishes_beside_the_counts_is_told_with_its_key() -> None:
+def test_a_regularization_that_vanishes_beside_the_counts_is_told_with_its_key() -> None:
     train = make_history([[1, 2], [3]])  # who has 1 has 2, too
-    config = Ease.Config(regularisation=1e-30)
-    with pytest.raises(InputError, match=r"^baselines\.ease\.regularisation: too small for these data"):
-        run_baselines({"ease": config}, EVALUATOR, make_holdout([[3]], [[1]]), train, 3)
+    config = Ease.Config(regularization=1e-30)
+    with pytest.raises(InputError, match=r"^baselines\.ease\.regularization: too small for these data"):
+        run_baselines({"ease": config}, BaselineData(train, 3, now=9), make_holdout([[3]], [[1]]), EVALUATOR)
 
 
 def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damaged(
@@ -217,11 +218,11 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
     monkeypatch.setattr(list_cache, "WORTH_KEEPING", 0.0)
     made: list[float] = []
 
-    def take(regularisation: float, data: str = "data") -> list[list[int]]:
-        config = Ease.Config(regularisation=regularisation)
+    def take(regularization: float, data: str = "data") -> list[list[int]]:
+        config = Ease.Config(regularization=regularization)
 
         def make() -> NDArray[np.int64]:
-            made.append(regularisation)
+            made.append(regularization)
             return np.array([[3, 1, 0]])
 
         return list_cache.ListCache(tmp_path, (data, 100), ()).take(config, make).tolist()

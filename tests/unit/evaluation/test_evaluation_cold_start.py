@@ -58,7 +58,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
     trained = torch.tensor([False, True, True, True, False, False])
     model = TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 4), items, trained)
     log = make_history(HISTORIES)
-    model.item_bias.initialise(log)
+    model.item_bias.initialize(log)
     test = make_holdout(targets=[[4, 2], [4, 3], [3]], histories=HISTORIES)
     dataset = RetrievalDataset(
         user_table=users,

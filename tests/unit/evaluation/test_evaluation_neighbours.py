@@ -69,7 +69,7 @@ def test_trend_ease_is_ease_times_the_trend() -> None:
 def test_what_two_baselines_need_is_computed_once() -> None:
     past = BaselineData(make_history([[1, 2], [2]]), 2, now=9)
     weights = []
-    for config in (Ease.Config(), TrendEase.Config(), Ease.Config(regularisation=1)):
+    for config in (Ease.Config(), TrendEase.Config(), Ease.Config(regularization=1)):
         baseline = config.build()
         baseline.fit(past)
         weights.append(baseline.predict)  # type: ignore[attr-defined]
@@ -79,7 +79,9 @@ def test_what_two_baselines_need_is_computed_once() -> None:
 def test_content_neighbours_are_like_the_mean_of_the_history() -> None:
     content = sparse.csr_array(np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0, 0, 1]]))
     baseline = ContentKnn.Config().build()
-    baseline.fit(BaselineData(make_history([[1, 2], [1]]), 4, now=9, content=content))
+    past = BaselineData(make_history([[1, 2], [1]]), 4, now=9)
+    past.once("content", lambda: content)
+    baseline.fit(past)
     scores = baseline.scores(make_history([[1, 2], []]), np.array([1, 2]))
     np.testing.assert_allclose(scores[0, :3], [1, 1, 1.4], rtol=1e-6)
     assert scores[0, 3] < 0  # like none of them
@@ -88,7 +90,8 @@ def test_content_neighbours_are_like_the_mean_of_the_history() -> None:
 
 def test_content_neighbours_are_left_out_where_items_have_an_id_alone() -> None:
     holdout = make_holdout(targets=[[2]], histories=[[1]])
-    found = run_baselines({"content_knn": ContentKnn.Config()}, EVALUATOR, holdout, holdout.history, 2)
+    past = BaselineData(holdout.history, 2, now=9)
+    found = run_baselines({"content_knn": ContentKnn.Config()}, past, holdout, EVALUATOR)
     assert (found.reports, found.skipped) == ({}, {})
 
 
@@ -104,7 +107,7 @@ def test_factors_find_groups_and_repeat_to_the_bit() -> None:
     train = make_history([[1, 2], [2, 3], [1, 3], [4, 5], [5, 6], [4, 6]])
     found = []
     for _ in range(2):
-        baseline = Ials.Config(factors=2, regularisation=0.1).build()
+        baseline = Ials.Config(factors=2, regularization=0.1).build()
         baseline.fit(BaselineData(train, 6, now=9))
         found.append(baseline.scores(make_history([[1], [6], []]), np.array([1, 2, 3])))
     np.testing.assert_array_equal(*found)

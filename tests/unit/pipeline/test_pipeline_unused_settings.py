@@ -73,8 +73,8 @@ def test_columns_that_no_feature_reads_are_named(dataset: RetrievalDataset) -> N
         ("objective=next_item objective.epoch_examples=100", "objective.epoch_examples"),
         ("data.label_noise=0.5", "data.label_noise"),
         (
-            "loss=direct_au negatives=uniform item_bias=none new_items=by_tower user_tower.normalise=l2 "
-            "item_tower.normalise=l2",
+            "loss=direct_au negatives=uniform item_bias=none new_items=by_tower user_tower.normalize=l2 "
+            "item_tower.normalize=l2",
             "negatives",
         ),
         ("history.last_item=true", "history.last_item"),

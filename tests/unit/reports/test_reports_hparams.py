@@ -13,7 +13,7 @@ from twotower.runs.result_parts import Training
 SETTINGS: dict[str, Any] = {
     "data": {"_target_": "twotower.data.sources.synthetic.Synthetic", "num_users": 300},
     "features": {"user": {"country": {"_target_": "x.Categorical", "dim": 8}}},
-    "user_tower": {"_target_": "twotower.towers.mlp.Mlp", "widths": [128, 64], "normalise": "none"},
+    "user_tower": {"_target_": "twotower.towers.mlp.Mlp", "widths": [128, 64], "normalize": "none"},
     "loss": {"_target_": "twotower.losses.sampled_softmax.SampledSoftmax", "temperature": 0.1},
     "index": {"_target_": "twotower.index.ivf_flat.IVFFlat", "target_recall": 0.9},
     "trainer": {"_target_": "twotower.training.trainer.TrainerChoice", "max_epochs": 3, "refit": False},

@@ -5,12 +5,12 @@ from twotower.runs.defaults import defaults_of
 
 def test_a_default_that_only_python_states_is_known_by_its_flat_key() -> None:
     loss = {"_target_": "twotower.losses.bpr.Bpr", "temperature": 0.5}
-    ease = {"_target_": "twotower.evaluation.baselines.ease.Ease", "regularisation": 7}
+    ease = {"_target_": "twotower.evaluation.baselines.ease.Ease", "regularization": 7}
     index = {"_target_": "twotower.index.flat_ip.FlatIP"}
     found = defaults_of({"loss": loss, "baselines": {"ease": ease}, "index": index, "embedding_dim": 64})
     assert "loss.temperature" not in found  # stated
     assert found["baselines.ease.max_items"] == 20_000
-    assert "baselines.ease.regularisation" not in found
+    assert "baselines.ease.regularization" not in found
     assert not any(key.startswith("index.num_subquantizers") for key in found)
 
 

@@ -19,7 +19,7 @@ from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.towers.user_batch import UserBatch
 
-LINEAR = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalise": "none"}
+LINEAR = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalize": "none"}
 NO_BIAS = {"_target_": "twotower.towers.item_bias.no_bias.NoBias"}
 HISTORY = "twotower.towers.history"
 ITEMS = pd.DataFrame({"item_id": ["a", "b", "c"]})

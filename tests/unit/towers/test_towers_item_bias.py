@@ -19,14 +19,14 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.towers.user_batch import UserBatch
 
 DAY = 86_400
-MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalise": "none"}
+MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalize": "none"}
 # items 1 and 2 on the last day, item 1 seven days before it too; item 3 never
 LOG = Interactions.of(np.array([1, 1, 2]), np.array([1, 2, 1]), np.array([0, 7 * DAY, 7 * DAY]), 2)
 
 
 def bias() -> RecentPopularity:
     built = RecentPopularity(RecentPopularity.Config(half_life_days=7), 3)
-    built.initialise(LOG)
+    built.initialize(LOG)
     return built
 
 
@@ -48,11 +48,11 @@ def two_tower() -> TwoTower:
     config = TwoTowerConfig.of(settings)
     assert config.tower_width == 4
     model = config.build_towers(users, items, torch.ones(4, dtype=torch.bool)).eval()
-    model.item_bias.initialise(LOG)
+    model.item_bias.initialize(LOG)
     return model
 
 
-def test_it_starts_at_the_centred_log_of_decayed_counts() -> None:
+def test_it_starts_at_the_centered_log_of_decayed_counts() -> None:
     logs = [math.log1p(1.5), math.log1p(1.0), math.log1p(0.0)]
     expected = [value - sum(logs) / 3 for value in logs]
     assert bias()(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
@@ -60,7 +60,7 @@ def test_it_starts_at_the_centred_log_of_decayed_counts() -> None:
 
 def test_popularity_of_all_time_counts_every_interaction_once() -> None:
     built = Popularity(Popularity.Config(new_item_quantile=1.0), 3)
-    built.initialise(LOG)
+    built.initialize(LOG)
     logs = [math.log1p(2), math.log1p(1), 0.0]
     expected = [value - sum(logs) / 3 for value in logs]
     assert built(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
@@ -117,7 +117,7 @@ def test_an_item_that_was_only_shown_in_vain_is_not_new() -> None:
     history = Interactions.of(np.array([1, 1]), np.array([1, 2]), np.array([0, 0]), 1)
     shown = Interactions.of(np.array([1]), np.array([3]), np.array([0]), 1)
     bias = Popularity.Config().build(4)
-    bias.initialise(dataclasses.replace(history, impressions=shown))
+    bias.initialize(dataclasses.replace(history, impressions=shown))
     assert bias.sold.tolist() == [True, True, True, False]
     found = bias.eval()(torch.arange(1, 5)).flatten().tolist()
     assert found[2] == pytest.approx(-math.log(2) / 2)  # log 1 less the mean of log 2, log 2, log 1, log 1

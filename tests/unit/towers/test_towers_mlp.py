@@ -14,7 +14,7 @@ DIMS = {"item_id": 2, "price": 1}
 
 
 def test_one_linear_layer_by_hand() -> None:
-    tower = Mlp(Mlp.Config(widths=[], normalise="none"), DIMS, 2)
+    tower = Mlp(Mlp.Config(widths=[], normalize="none"), DIMS, 2)
     (linear,) = tower.layers
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[1.0, 0, 10], [0, 2, 0]]))
@@ -26,14 +26,14 @@ def test_one_linear_layer_by_hand() -> None:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_a_residual_starts_as_the_block_itself(dropout: float) -> None:
-    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", dropout=dropout, normalise="none"), DIMS, 2).eval()
+    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", dropout=dropout, normalize="none"), DIMS, 2).eval()
     assert torch.equal(tower(BLOCKS), BLOCKS["item_id"])
-    cosine = Mlp(Mlp.Config(widths=[8, 4], residual="item_id", normalise="l2"), DIMS, 2)
+    cosine = Mlp(Mlp.Config(widths=[8, 4], residual="item_id", normalize="l2"), DIMS, 2)
     torch.testing.assert_close(cosine(BLOCKS), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
 
 
 def test_a_residual_learns_all_its_layers() -> None:
-    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", normalise="none"), DIMS, 2)
+    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", normalize="none"), DIMS, 2)
     optimizer = torch.optim.SGD(tower.parameters(), lr=0.1)
     for _ in range(2):  # the first step moves the last layer only, which started at zero
         optimizer.zero_grad()
@@ -43,7 +43,7 @@ def test_a_residual_learns_all_its_layers() -> None:
 
 
 def test_a_residual_of_another_width_is_projected() -> None:
-    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", normalise="none"), DIMS, 5)
+    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", normalize="none"), DIMS, 5)
     assert isinstance(tower.projection, nn.Linear)
     torch.testing.assert_close(tower(BLOCKS), tower.projection(BLOCKS["item_id"]))
 
@@ -75,7 +75,7 @@ def test_dropout_acts_in_training_only(kind: str) -> None:
 
 
 def norm_of(name: Literal["l2", "layer_norm", "none"]) -> nn.Module:
-    return Mlp(Mlp.Config(widths=[], normalise=name), DIMS, 2).norm
+    return Mlp(Mlp.Config(widths=[], normalize=name), DIMS, 2).norm
 
 
 def test_norms() -> None:
@@ -86,8 +86,8 @@ def test_norms() -> None:
     unit.sum().backward()
     assert vectors.grad is not None
     assert vectors.grad.isfinite().all()
-    centred = norm_of("layer_norm")(vectors)
-    torch.testing.assert_close(centred[0], torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3)
+    centered = norm_of("layer_norm")(vectors)
+    torch.testing.assert_close(centered[0], torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3)
 
 
 def test_the_score_is_the_dot_product() -> None:

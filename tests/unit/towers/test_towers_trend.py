@@ -29,7 +29,7 @@ def season(num_items: int = 6, days: int = 120) -> Interactions:
 
 def built(interactions: Interactions, num_items: int) -> Trend:
     trend = Trend(Trend.Config(), num_items)
-    trend.initialise(interactions)
+    trend.initialize(interactions)
     return trend
 
 

@@ -30,7 +30,7 @@ ROWS = torch.tensor([0, 1, 0, 2, 3])  # items 1 and 3 are new; 2, 4, 5 were 1, 2
 def test_known_items_keep_their_bias_and_new_ones_start_as_new_ones() -> None:
     bias = RecentPopularity(CONFIG, 5).eval()
     log = log_of([1, 2, 4, 5])
-    bias.initialise(log)
+    bias.initialize(log)
     bias.warm_start(before(), ROWS, log)
     assert bias.biases.tolist() == [2, 3, 2, 1, 2]  # 5 is sold now, for the first time
     assert bias.sold.tolist() == [True, True, False, True, True]

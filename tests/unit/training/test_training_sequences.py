@@ -138,7 +138,7 @@ def test_little_is_padded() -> None:
     assert max(sizes) < 512 + 100
 
 
-def test_a_history_that_is_summarised_at_its_end_alone_is_refused() -> None:
+def test_a_history_that_is_summarized_at_its_end_alone_is_refused() -> None:
     (problem,) = Sequence.Config().problems(history=NoHistory.Config())
     assert "use history=sasrec, or objective=next_item" in problem[1]
     assert not Sequence.Config().problems(history=Sasrec.Config())

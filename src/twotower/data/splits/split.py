@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.spec import Share
+from twotower.config.spec import PositiveFraction
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
@@ -35,7 +35,7 @@ class Split(Component, ABC):
     class Config(Component.Config):
         """Settings of every split."""
 
-        user_share: Share = 1.0
+        user_share: PositiveFraction = 1.0
         """Share of the users that are used, drawn at random, for quick experiments; the interactions of the
         others are dropped, the catalogue stays complete. A larger share contains all users of a smaller
         one."""

@@ -11,7 +11,7 @@ MIN_INTERACTIONS = 2
 
 
 class UserHoldout(Split):
-    """Strong generalisation: a share of the users does not train; half of them are valid, half test.
+    """Strong generalization: a share of the users does not train; half of them are valid, half test.
 
     Their earliest interactions are the history, the rest are targets. Users with a single interaction are
     never held out. The final fit trains on the validation users.

@@ -28,7 +28,7 @@ Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
 
 
 class Ease(Baseline):
-    """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularisation I)^-1.
+    """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularization I)^-1.
 
     A user without history gets popularity. Costs 4 N^2 bytes and N^3 operations, hence `max_items`: at its
     default 1.6 GB, and two minutes where a processor does 70 billion in a second. Where users are at most
@@ -40,7 +40,7 @@ class Ease(Baseline):
     class Config(Baseline.Config):
         """Settings of EASE."""
 
-        regularisation: PositiveFloat = 500
+        regularization: PositiveFloat = 500
         """L2 penalty; 100 to 1000 is usual."""
         max_items: PositiveInt = 20_000
         """Largest catalogue it is run on."""
@@ -52,7 +52,7 @@ class Ease(Baseline):
             return beyond_memory(f"{num_items} x {num_items} weights", BYTES * num_items**2)
 
         def suggestion(self) -> str:
-            """Return overrides that initialise the towers from item-to-item weights."""
+            """Return overrides that initialize the towers from item-to-item weights."""
             return "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
 
     config: Config
@@ -61,8 +61,8 @@ class Ease(Baseline):
         """Solve for the item weights, or for the equivalent matrix of users."""
         taken = all_taken(past)
         self.counts = taken.sum(axis=0)
-        regularisation = self.config.regularisation
-        self.predict = past.once(("ease", regularisation), lambda: solve(taken, regularisation, past.budget))
+        regularization = self.config.regularization
+        self.predict = past.once(("ease", regularization), lambda: solve(taken, regularization, past.budget))
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
@@ -78,22 +78,22 @@ def all_taken(past: BaselineData) -> scipy.sparse.csr_array:
     return past.once("taken", lambda: interaction_matrix(past.train, rows, past.num_items))
 
 
-def solve(taken: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> Predictor:
+def solve(taken: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
     """Return EASE's scores as a function of histories, from the smaller of the two Gram matrices.
 
     Args:
         taken: X, which items each user has, [U, N] of ones.
-        regularisation: L2 penalty.
+        regularization: L2 penalty.
         budget: time for it.
     """
     users = taken[np.diff(taken.indptr) > 0]
     if 2 * users.shape[0] <= users.shape[1]:
-        return solve_by_users(users, regularisation, budget)
-    weights = item_weights(taken, regularisation, budget)
+        return solve_by_users(users, regularization, budget)
+    weights = item_weights(taken, regularization, budget)
     return lambda histories: histories @ weights
 
 
-def solve_by_users(users: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> Predictor:
+def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
     """Return EASE's scores without its weights [N, N]; the inverse is in double precision.
 
     With K = (X X' + r I)^-1 it is r P = I - X' K X (Woodbury), so that a history h [1, N] has the scores
@@ -101,7 +101,7 @@ def solve_by_users(users: scipy.sparse.csr_array, regularisation: float, budget:
     """
     budget.check(seconds_to_invert(users.shape[0], np.float64))
     gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
-    gram[np.diag_indices(len(gram))] += regularisation
+    gram[np.diag_indices(len(gram))] += regularization
     kernel = inverse_of_symmetric(gram)
     wide = users.astype(np.float64)
     diagonal = np.ones(wide.shape[1])
@@ -122,12 +122,12 @@ def solve_by_users(users: scipy.sparse.csr_array, regularisation: float, budget:
     return predict
 
 
-def item_weights(taken: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> NDArray[np.float32]:
+def item_weights(taken: scipy.sparse.csr_array, regularization: float, budget: Budget) -> NDArray[np.float32]:
     """Return B, float32 [N, N]."""
     budget.check(seconds_to_invert(taken.shape[1], np.float32))
     gram = gram_matrix(taken, np.float32, budget)
     diagonal = np.diag_indices(len(gram))
-    gram[diagonal] += regularisation
+    gram[diagonal] += regularization
     precision = inverse_of_symmetric(gram)
     precision /= -np.diag(precision).copy()
     precision[diagonal] = 0.0
@@ -193,7 +193,7 @@ def inverse_of_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
     factor, failed = potrf(matrix.T, lower=False, overwrite_a=True)
     if failed:
         raise InputError(
-            "regularisation: too small for these data, whose items are then not told apart; raise it"
+            "regularization: too small for these data, whose items are then not told apart; raise it"
         )
     inverse, failed = potri(factor, lower=False, overwrite_c=True)
     assert failed == 0, "singular"

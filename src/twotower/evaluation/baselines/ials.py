@@ -1,4 +1,4 @@
-"""Matrix factorisation of implicit feedback, by the library `implicit`."""
+"""Matrix factorization of implicit feedback, by the library `implicit`."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -29,7 +29,7 @@ class Ials(Baseline):
 
         factors: PositiveInt = 64
         """Number of factors of users and items."""
-        regularisation: NonNegativeFloat = 30
+        regularization: NonNegativeFloat = 30
         """L2 penalty."""
         alpha: PositiveFloat = 10
         """Additional weight of interactions relative to missing ones."""
@@ -50,7 +50,7 @@ class Ials(Baseline):
         self.counts = taken.sum(axis=0)
         self.model = import_module("implicit.cpu.als").AlternatingLeastSquares(
             factors=config.factors,
-            regularization=config.regularisation,
+            regularization=config.regularization,
             alpha=config.alpha,
             iterations=config.iterations,
             random_state=config.seed,

@@ -1,4 +1,4 @@
-"""The base class of causal encoders, which summarise a history at each position."""
+"""The base class of causal encoders, which summarize a history at each position."""
 
 from abc import ABC, abstractmethod
 
@@ -18,7 +18,7 @@ class CausalEncoder(HistoryEncoder, ABC):
 
     @abstractmethod
     def encode(self, items: Tensor, times: Tensor) -> Tensor:
-        """Summarise the history up to every position.
+        """Summarize the history up to every position.
 
         Args:
             items: [B, L, H] left-aligned, zeros after the end of a history.

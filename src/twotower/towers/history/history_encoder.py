@@ -137,7 +137,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
     @abstractmethod
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Summarise whole histories.
+        """Summarize whole histories.
 
         Args:
             embeddings: [B, L, H], zeros where masked.

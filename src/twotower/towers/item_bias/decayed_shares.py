@@ -90,7 +90,7 @@ class Mixture:
     def fit(cls, counted: Counted, ahead: float) -> "Mixture":
         """Find the weights under which what was taken after a knot is likeliest, over many knots.
 
-        By expectation maximisation, whose every step makes it likelier and whose limit is the only maximum.
+        By expectation maximization, whose every step makes it likelier and whose limit is the only maximum.
 
         Args:
             counted: the log.

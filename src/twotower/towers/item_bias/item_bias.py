@@ -87,7 +87,7 @@ class ItemBias(Component, nn.Module, ABC):
         self.config = config
         self.num_items = num_items
 
-    def initialise(
+    def initialize(
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
         """Set the biases from which training starts.

@@ -10,7 +10,7 @@ from twotower.towers.item_bias.item_bias import ItemBias
 
 
 class Popularity(ItemBias):
-    """A learned bias that starts at log(1 + popularity), centred.
+    """A learned bias that starts at log(1 + popularity), centered.
 
     The softmax teaches popularity anyway, slowly and inside the embeddings; told from the start, they are
     free for taste. A new item has no popularity yet: it is given a quantile of the others' biases, high
@@ -46,7 +46,7 @@ class Popularity(ItemBias):
         """Return how much each interaction counts for its item, [n]."""
         return np.ones(len(interactions))
 
-    def initialise(
+    def initialize(
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
         """Count the positive part of the log."""

@@ -57,10 +57,10 @@ class Trend(ItemBias):
         self.register_buffer("log_odds", torch.zeros(1, 1), persistent=False)
         self.register_buffer("odds", torch.ones(1, 1), persistent=False)
 
-    def initialise(
+    def initialize(
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
-        """Fit the mixture, and keep what it says at each knot; see `ItemBias.initialise`."""
+        """Fit the mixture, and keep what it says at each knot; see `ItemBias.initialize`."""
         interactions = interactions.positives
         items, times = np.asarray(interactions.items), np.asarray(interactions.times)
         counted = Counted.of(items, times, self.num_items)
@@ -86,7 +86,7 @@ class Trend(ItemBias):
     def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
         if interactions is not None:
-            self.initialise(interactions, float(self.temperature), float(self.power))
+            self.initialize(interactions, float(self.temperature), float(self.power))
             return
         super().warm_start(before, rows, interactions)
         self.biases[rows == 0] = self.of_new

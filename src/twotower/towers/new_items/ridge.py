@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 
 def ridge(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Floats:
-    """Return the weights [V, D] that minimise |inputs W - outputs|^2 + penalty |W|^2.
+    """Return the weights [V, D] that minimize |inputs W - outputs|^2 + penalty |W|^2.
 
     Conjugate gradients on the dual problem, with a step size per column; needs no N x N or V x V matrix and
     is deterministic.

@@ -30,7 +30,7 @@ class DivergenceGuard(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Record the loss as a tensor: reading it would synchronise with the GPU."""
+        """Record the loss as a tensor: reading it would synchronize with the GPU."""
         self.latest = outputs["loss"] * trainer.accumulate_grad_batches
         self.first = self.latest if self.first is None else self.first
 
@@ -51,8 +51,8 @@ class DivergenceGuard(pl.Callback):
         if latest < -FARTHEST * max(1.0, abs(first)):
             raise Diverged(
                 f"loss: the training diverged, the loss fell from {first:.4g} to {latest:.4g} and has no"
-                " lower bound while norms grow; item_bias=none user_tower.normalise=l2"
-                " item_tower.normalise=l2 makes embeddings unit vectors (a loss declares this in "
+                " lower bound while norms grow; item_bias=none user_tower.normalize=l2"
+                " item_tower.normalize=l2 makes embeddings unit vectors (a loss declares this in "
                 "`needs`); or choose another loss"
             )
 

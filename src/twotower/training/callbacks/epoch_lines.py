@@ -58,7 +58,7 @@ class EpochLines(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show the progress line, not at every step: reading the loss synchronises with the GPU."""
+        """Show the progress line, not at every step: reading the loss synchronizes with the GPU."""
         if self.progress_callback is not None and time.perf_counter() - self.drawn >= EVERY:
             share = (batch_idx + 1) / float(trainer.num_training_batches)
             self._show(trainer, f"{share:.0%}")

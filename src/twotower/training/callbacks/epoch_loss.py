@@ -19,7 +19,7 @@ class EpochLoss(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self.total: Tensor | None = None  # on the device of the loss, to avoid a synchronisation per step
+        self.total: Tensor | None = None  # on the device of the loss, to avoid a synchronization per step
         self.num_examples = 0
 
     def on_train_batch_end(

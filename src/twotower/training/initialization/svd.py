@@ -50,7 +50,7 @@ class Svd(Initialization):
     class Config(Initialization.Config):
         """Settings of the SVD."""
 
-        regularisation: PositiveFloat = 500
+        regularization: PositiveFloat = 500
         """r, as in EASE."""
         count_power: Fraction = 0.5
         """Embeddings of items are divided by their count to this power; 0 = no division."""
@@ -121,7 +121,7 @@ class Svd(Initialization):
         if rank < 1:
             return embeddings
         values, vectors = truncated_svd(matrix, rank)
-        shares = values**2 / (values**2 + self.config.regularisation)
+        shares = values**2 / (values**2 + self.config.regularization)
         counts = np.maximum(np.asarray(matrix.sum(axis=0)).ravel(), 1)
         embeddings[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / counts[
             :, None

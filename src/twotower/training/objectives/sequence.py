@@ -35,10 +35,10 @@ class Sequence(NextItem):
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
         ) -> list[tuple[str, str]]:
-            """Refuse a history that is only summarised at its end."""
+            """Refuse a history that is only summarized at its end."""
             found = super().problems(data, history, negatives)
             if history is not None and not history.gives_every_position:
-                text = "learns from every position of a history, of which the one as set summarises the last"
+                text = "learns from every position of a history, of which the one as set summarizes the last"
                 found.append(("", f"{text} alone; use history=sasrec, or objective=next_item"))
             return found
 
