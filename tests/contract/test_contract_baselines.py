@@ -35,7 +35,9 @@ def config(request: pytest.FixtureRequest) -> Baseline.Config:
 
 def scores(config: Baseline.Config, users: np.ndarray) -> np.ndarray:
     baseline = config.build()
-    baseline.fit(BaselineData(LOG, NUM_ITEMS, now=91 * DAY, content=CONTENT))
+    past = BaselineData(LOG, NUM_ITEMS, now=91 * DAY)
+    past.once("content", lambda: CONTENT)
+    baseline.fit(past)
     return baseline.scores(LOG, users)
 
 

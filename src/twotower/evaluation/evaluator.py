@@ -22,7 +22,7 @@ from twotower.evaluation.ranking import (
     seen_pairs,
     targets_of,
 )
-from twotower.evaluation.top_candidates import Pairs
+from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
     UserValues,
@@ -165,7 +165,7 @@ class Evaluator(Component):
         """Return the evaluator of the same metrics at one k."""
         return Evaluator(self.config.model_copy(update={"ks": [k]}))
 
-    def excluded(self, holdout: Holdout) -> Pairs | None:
+    def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
         """Return the excluded items of each user, None if the seen filter is off."""
         return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
 

@@ -141,11 +141,14 @@ def fastest_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
     """Return the fastest precision on this machine; see `TrainerChoice.Config.precision`."""
     import torch
 
-    from twotower.evaluation.half_search import is_quick
-
     if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if accelerator in ("auto", "cpu") and is_quick() else "32-true"
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities: Mapping[str, Any] = getattr(
+            torch.cpu, "get_capabilities", dict
+        )()  # earlier releases of torch have none
+        is_fast = accelerator in ("auto", "cpu") and bool(capabilities.get("avx512_bf16"))
+    return "bf16-mixed" if is_fast else "32-true"
 
 
 def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:
