@@ -90,7 +90,7 @@ def test_an_empty_choice_is_refused_with_its_key(text: str) -> None:
 @pytest.mark.parametrize("text", ["32,,64", "32,", ",32", "[1,2", "choice()", "a=b,c=d", "interval(1)"])
 def test_what_cannot_be_read_is_no_sweep_and_is_told_with_its_key(text: str) -> None:
     assert not is_swept(f"embedding_dim={text}")
-    with pytest.raises(InputError, match=r"^embedding_dim: .*needs quotes"):
+    with pytest.raises(InputError, match=r"^embedding_dim: .*; quote a value"):
         parse_axis("embedding_dim", text)
 
 
