@@ -132,7 +132,7 @@ def _write_tensors(folder: Path, model: TwoTower) -> None:
     encoded = {
         f"{side}.{name}": _storable_tensor(values)
         for side, table in (("user", model.users), ("item", model.items), ("context", model.contexts))
-        for name, values in table.every_row().items()
+        for name, values in table.all_rows().items()
     }
     save_file(encoded, folder / layout.ENCODED)
 

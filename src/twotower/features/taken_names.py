@@ -15,9 +15,9 @@ requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty
 values xpu zero_grad
 """
 TAKEN = frozenset(OF_MODULES.split())
-"""What `nn.ModuleDict` has, as of torch 2.13; listed, so that settings are checked without loading it."""
+"""Attributes of `nn.ModuleDict` in torch 2.13, so that settings are checked without loading torch."""
 
 
 def is_taken(name: str) -> bool:
-    """Tell whether `nn.ModuleDict` could not hold a module of this name."""
+    """Return whether `nn.ModuleDict` cannot hold a module of this name."""
     return not name or "." in name or name.startswith("__") or name in TAKEN

@@ -141,10 +141,10 @@ class TwoTower(nn.Module):
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Return a user's features with those of the request's times [B], and of its context if not given."""
-        features = features | self.users.of_times(request_times)
+        features = features | self.users.encode_times(request_times)
         if self.contexts.names:
             unknown = self.contexts.gather(torch.zeros_like(request_times))
-            features = unknown | features | self.contexts.of_times(request_times)
+            features = unknown | features | self.contexts.encode_times(request_times)
         return features
 
     def _user_blocks(self, batch: UserBatch) -> dict[str, Tensor]:
