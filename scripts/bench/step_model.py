@@ -64,11 +64,11 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
     users = FeatureTable({}, {}, NUM_USERS)
     torch.manual_seed(0)
     trained = torch.arange(NUM_ITEMS + 1) > 0
-    model = TwoTowerConfig.of(TOWERS).build_towers(users, items, trained)
+    model = TwoTowerConfig.from_settings(TOWERS).build_towers(users, items, trained)
     corrected = negatives.startswith("in_batch")
     choices: dict[str, Config] = {
-        "negatives": NegativeSampler.Config.chosen({"_target_": f"twotower.negatives.{negatives}"}, ""),
-        "loss": Loss.Config.chosen(
+        "negatives": NegativeSampler.Config.from_spec({"_target_": f"twotower.negatives.{negatives}"}, ""),
+        "loss": Loss.Config.from_spec(
             {
                 "_target_": "twotower.losses.sampled_softmax.SampledSoftmax",
                 "temperature": TEMPERATURE,
@@ -76,7 +76,7 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
             },
             "",
         ),
-        "optimizer": OptimizerChoice.Config.chosen(
+        "optimizer": OptimizerChoice.Config.from_spec(
             {"_target_": "twotower.training.optimizers.adamw.AdamW", "learning_rate": learning_rate}, ""
         ),
     }

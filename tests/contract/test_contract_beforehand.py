@@ -18,8 +18,8 @@ BEFOREHAND = """
 import json, sys
 from twotower.commands.beforehand import SLOW
 from twotower.commands.compose import read_choices
-from twotower.config.names_only import names_only
-names_only(SLOW)
+from twotower.config.placeholders import use_placeholders
+use_placeholders(SLOW)
 cases = json.load(sys.stdin)
 told = [[(each.key, each.message) for each in read_choices("train", case)[1]] for case in cases]
 print(json.dumps(told))

@@ -1,7 +1,7 @@
 """Mistakes in settings told before torch is loaded, which takes seconds of a processor.
 
 The very check that follows is run first in a copy of this process, in which torch and the like are only names
-(`config/names_only.py`). What it finds wrong is wrong; where it finds nothing, or cannot tell, this process
+(`config/placeholders.py`). What it finds wrong is wrong; where it finds nothing, or cannot tell, this process
 checks again with the libraries themselves.
 """
 
@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from twotower.config.names_only import loaded, names_only
+from twotower.config.placeholders import loaded, use_placeholders
 from twotower.config.problems import Problem
 from twotower.config.spec import NO_CLASS
 
@@ -70,7 +70,7 @@ def _tell(check: Callable[[], Iterable[Problem]], writing: int) -> NoReturn:
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):  # what modules print they print when they are loaded in earnest
             os.dup2(silence, stream)
-        names_only([name for name in SLOW if not loaded({name})])
+        use_placeholders([name for name in SLOW if not loaded({name})])
         found = [(problem.key, problem.message) for problem in check()]
         if not any(NO_CLASS in message for _, message in found):  # of a module that needs more than names
             os.write(writing, json.dumps(found).encode())

@@ -110,15 +110,15 @@ def _fields(node: Mapping[str, Any]) -> dict[str, Any]:
     Only of our classes: completion runs no code of the working folder.
     """
     from twotower.commands.beforehand import SLOW
-    from twotower.config.names_only import OnlyAName, loaded, names_only
+    from twotower.config.placeholders import PlaceholderError, loaded, use_placeholders
 
     if not is_ours(node.get(TARGET)):
         return {}
-    names_only([name for name in SLOW if not loaded({name})])
+    use_placeholders([name for name in SLOW if not loaded({name})])
     try:
         kind: Any = locate(node[TARGET])
         return {name: field.annotation for name, field in kind.Config.model_fields.items()}
-    except (InputError, OnlyAName, AttributeError):
+    except (InputError, PlaceholderError, AttributeError):
         return {}
 
 

@@ -17,7 +17,7 @@ from twotower.commands.run_settings import quoted
 from twotower.commands.show import show
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
-from twotower.config.names_only import loaded, names_only
+from twotower.config.placeholders import loaded, use_placeholders
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
@@ -100,7 +100,7 @@ def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
     from twotower.commands.reference import group_text
 
     if not loaded({"torch"}):
-        names_only([name for name in SLOW if not loaded({name})])  # nothing runs after this
+        use_placeholders([name for name in SLOW if not loaded({name})])  # nothing runs after this
     return "\n\n".join(group_text(CONF, config_name, group, choices, _own(config_name)) for group in groups)
 
 

@@ -1,4 +1,4 @@
-"""The plain keys of a run, beside its choices: cheap to import, so that a mistake in one is told at once."""
+"""The keys of a run that are no choices; cheap to import, so that mistakes are reported at once."""
 
 from typing import Annotated, Literal
 
@@ -9,44 +9,44 @@ from twotower.config.spec import Fraction, NonNegativeInt, Seed, Width
 
 
 class RunKeys(Config):
-    """What a single run is told beside its choices."""
+    """The keys of a run that are no choices."""
 
     name: str
-    """Of the folder below `output_root` that the run goes to."""
+    """Name of the run's folder below `output_root`."""
     seed: Seed
-    """Of everything random: first weights, order, negatives, dropout."""
+    """Seed of all random numbers: initial weights, order, negatives, dropout."""
     embedding_dim: Width
-    """D, the width of an embedding, the column of the item bias included."""
+    """Width of an embedding, D, with the column of the item bias."""
     output_root: str
     """The folder of all runs."""
     debug: bool
     """Show tracebacks."""
     note: str = ""
-    """Whatever is to be remembered of the run: `compare` shows it."""
+    """A note about the run, shown by `compare`."""
     console: Literal["rich", "quiet", "jsonl", "silent"]
-    """What is said on the screen; `silent` for a job whose sweep speaks for it."""
+    """Output on the screen; `silent` is for jobs of a sweep."""
     reuse: bool
-    """Take towers that a run with the same data, settings and code has trained."""
+    """Whether to reuse the towers of a run with the same data, settings and code."""
     cache: bool = True
-    """Take the data set that an earlier run built; runs of earlier versions do not say."""
+    """Whether to reuse the stored data set of an earlier run."""
 
 
 WARM_START = "warm_start"
-"""The key under which a run that goes on from another has its `WarmStart`."""
+"""Key of the `WarmStart` of a run."""
 
 
 class WarmStart(Config):
-    """How a run goes on from another's towers."""
+    """Settings of a run that starts from the towers of another run."""
 
     run: str
-    """The folder of that run."""
+    """Folder of the other run."""
     epochs: Annotated[NonNegativeInt, Le(10_000)]
-    """Epochs; one has every new example, and the replayed share of the old ones. 0 trains nothing."""
+    """Number of epochs of the new examples and the replayed share of the old ones; 0 trains nothing."""
     replay: Fraction
-    """Share of the old examples that an epoch has, drawn anew for each."""
+    """Share of the old examples in an epoch, drawn for each epoch."""
 
 
 class WarmStartKey(Config):
-    """The key of a run that starts from another."""
+    """The key of a run that starts from the towers of another run."""
 
     warm_start: WarmStart

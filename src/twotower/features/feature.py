@@ -209,7 +209,7 @@ class EmbeddedFeature(Feature):
 def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
     """Build a fitted feature from the result of `Feature.to_json`; `key` is for messages."""
     spec = {name: value for name, value in payload.items() if name != STATE}
-    feature = Feature.Config.chosen(spec, key).make(Feature)
+    feature = Feature.Config.from_spec(spec, key).make(Feature)
     feature.state = feature.State.model_validate(payload[STATE])
     return feature
 

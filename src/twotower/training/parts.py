@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.memory import beyond_memory
+from twotower.config.memory import memory_problem
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
@@ -106,7 +106,7 @@ def check_weights(
     """
     shapes = config.shapes(users, items, contexts, num_events)
     number = sum(parameter.numel() for parameter in shapes.parameters())
-    if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
+    if said := memory_problem(f"{number:,} weights", number * BYTES_A_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {said}; make them narrower")
 
@@ -137,7 +137,7 @@ def build_batches(
     )
     size = min(batches.batch_size, batches.order.size)
     what = f"the histories of a batch, {size:,} of {history.length:,} items,"
-    if said := beyond_memory(what, batches.num_places() * BYTES_A_PLACE):
+    if said := memory_problem(what, batches.num_places() * BYTES_A_PLACE):
         raise InputError(f"objective.batch_size, history.length: {said}; lower one of them")
     return batches
 

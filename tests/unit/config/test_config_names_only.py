@@ -7,8 +7,8 @@ import pytest
 
 LOOKED_AT = """
 import sys
-from twotower.config.names_only import OnlyAName, names_only
-names_only({"torch"})
+from twotower.config.placeholders import PlaceholderError, use_placeholders
+use_placeholders({"torch"})
 import torch
 from abc import ABC, abstractmethod
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ refused = 0
 for ask in sys.argv[1:]:
     try:
         eval(ask)
-    except OnlyAName:
+    except PlaceholderError:
         refused += 1
     else:
         print("answered:", ask)
@@ -68,11 +68,11 @@ def test_what_needs_more_than_a_name_is_refused_and_the_rest_is_there() -> None:
 def test_a_library_that_is_loaded_stays_what_it_is() -> None:
     import torch
 
-    from twotower.config.names_only import loaded, names_only
+    from twotower.config.placeholders import loaded, use_placeholders
 
     assert loaded({"torch"})
     with pytest.raises(AssertionError):
-        names_only({"torch"})
+        use_placeholders({"torch"})
     assert torch.tensor(1) == 1
 
 

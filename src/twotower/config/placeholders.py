@@ -1,8 +1,8 @@
-"""Libraries of which nothing is there but names, so that classes can be looked at without loading them.
+"""Placeholders for libraries, so that settings are checked without loading them.
 
-A module that says `from torch import nn` and `class Mine(nn.Module)` runs while `names_only` holds, in
-milliseconds, and its `Config` is what it always is. Whatever would need more than a name, such as whether a
-GPU is there, raises `OnlyAName`: what is concluded nevertheless is what the libraries would have led to.
+After `use_placeholders`, a module with `from torch import nn` and `class Mine(nn.Module)` is imported in
+milliseconds, and its `Config` is complete. An operation that needs the library, such as the number of GPUs,
+raises `PlaceholderError`, so that no check has another result than with the library.
 """
 
 import importlib.abc
@@ -13,53 +13,49 @@ from abc import ABCMeta
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
-ASKED_OF_MODULES = frozenset({"__path__", "__spec__", "__loader__", "__package__"})
-"""What importing asks of a module, beside its names."""
+IMPORT_ATTRIBUTES = frozenset({"__path__", "__spec__", "__loader__", "__package__"})
+"""Attributes that the import system reads of a module."""
 
 
-class OnlyAName(BaseException):
-    """Something was asked that only the library itself could answer; no `Exception`, which others catch."""
+class PlaceholderError(BaseException):
+    """An operation needs the library itself; a BaseException, so that `except Exception` does not hide it."""
 
 
-def names_only(libraries: Collection[str]) -> None:
-    """Let this process import libraries as names from now on. It can never load them afterwards.
-
-    Args:
-        libraries: of which no module is loaded yet.
-    """
+def use_placeholders(libraries: Collection[str]) -> None:
+    """Import libraries, which must not be loaded yet, as placeholders in this process, for good."""
     assert not loaded(libraries)
     sys.meta_path.insert(0, _Finder(libraries))
 
 
 def loaded(libraries: Collection[str]) -> bool:
-    """Tell whether a module of any of the libraries is loaded."""
+    """Return whether a module of any of the libraries is loaded."""
     return not {name.partition(".")[0] for name in sys.modules}.isdisjoint(libraries)
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:
-    raise OnlyAName
+    raise PlaceholderError
 
 
 class _Kind(ABCMeta):
-    """Of classes that are only names, and so of those that extend them, which are otherwise as always."""
+    """The metaclass of placeholder classes, and therefore of their subclasses, which behave as usual."""
 
-    def __getattr__(cls, name: str) -> Any:  # that it may have, or inherit
+    def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise OnlyAName
+        raise PlaceholderError
 
     def __dir__(cls) -> Iterable[str]:
-        return _refuse() if _is_name(cls) else super().__dir__()
+        return _refuse() if _is_placeholder(cls) else super().__dir__()
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return _refuse() if _is_name(cls) else super().__instancecheck__(instance)
+        return _refuse() if _is_placeholder(cls) else super().__instancecheck__(instance)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return _refuse() if _is_name(cls) else super().__subclasscheck__(subclass)
+        return _refuse() if _is_placeholder(cls) else super().__subclasscheck__(subclass)
 
 
 class _Value:
-    """Anything else: may be named, called as a decorator is, and stand in an annotation."""
+    """A placeholder for anything else: usable as an attribute, a decorator and an annotation."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -82,15 +78,15 @@ class _Value:
     __int__ = __float__ = __index__ = __str__ = __format__ = __contains__ = __getitem__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
     __enter__ = __exit__ = __neg__ = __pow__ = __rpow__ = __dir__ = _refuse
-    __instancecheck__ = __subclasscheck__ = _refuse  # else `isinstance` says that this is no class
+    __instancecheck__ = __subclasscheck__ = _refuse  # else `isinstance` raises a TypeError
 
 
 class _Module(types.ModuleType):
-    __dict__ = property(_refuse)  # type: ignore[assignment] # which `vars` would find empty
+    __dict__ = property(_refuse)  # type: ignore[assignment] # for `vars`
     __dir__ = _refuse
 
     def __getattr__(self, name: str) -> Any:
-        if name in ASKED_OF_MODULES:
+        if name in IMPORT_ATTRIBUTES:
             raise AttributeError(name)
         return _refuse() if name.startswith("__") else _named(f"{self.__name__}.{name}")
 
@@ -109,24 +105,24 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _Module(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Nothing is run."""
+        """Run nothing."""
 
 
-_made: dict[str, Any] = {}
+_placeholders: dict[str, Any] = {}
 
 
-def _is_name(kind: type) -> bool:
-    return _made.get(f"{kind.__module__}.{kind.__name__}") is kind
+def _is_placeholder(kind: type) -> bool:
+    return _placeholders.get(f"{kind.__module__}.{kind.__name__}") is kind
 
 
 def _named(path: str) -> Any:
-    """Return what a dotted name stands for, the same each time: a class where it is written like one."""
-    if path not in _made:
+    """Return the placeholder of a dotted name, always the same: a class if its name is capitalized."""
+    if path not in _placeholders:
         module, _, name = path.rpartition(".")
         members = {
             "__module__": module,
             "__new__": _refuse,
             "__class_getitem__": classmethod(lambda kind, _: kind),
         }
-        _made[path] = _Kind(name, (), members) if name[:1].isupper() else _Value(path)
-    return _made[path]
+        _placeholders[path] = _Kind(name, (), members) if name[:1].isupper() else _Value(path)
+    return _placeholders[path]
