@@ -149,32 +149,26 @@ def exit_status(call: Callable[[], int], debug: bool) -> int:
         call: returns the exit status.
         debug: whether to print the traceback.
     """
-    status = _status_of(call, debug)
-    if (
-        signal.getsignal(signal.SIGTERM) is _exit_before_work
-    ):  # the work is done, but Python takes a while to end
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        _install(signal.SIG_IGN)  # Python removes handlers while it ends, but not this
-    return status
-
-
-def _status_of(call: Callable[[], int], debug: bool) -> int:
     try:
-        return call()
+        status = call()
     except InputError as error:
         if debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        return USER_INPUT
+        status = USER_INPUT
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
-        return stopped.status
+        status = stopped.status
     except KeyboardInterrupt:
         print(WORDS[signal.SIGINT], file=sys.stderr)
-        return BY_SIGNAL + signal.SIGINT
+        status = BY_SIGNAL + signal.SIGINT
     except Exception as error:
         if debug:
             traceback.print_exc()
         print(f"failed: {type(error).__name__}: {error} (debug=true shows where)", file=sys.stderr)
-        return FAILED
+        status = FAILED
+    if signal.getsignal(signal.SIGTERM) is _exit_before_work:
+        with contextlib.suppress(OSError):  # the work is done, but Python takes a while to end
+            sys.stdout.flush()
+        _install(signal.SIG_IGN)  # Python removes handlers while it ends, but not this
+    return status
