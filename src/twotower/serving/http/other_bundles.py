@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from twotower.bundle.layout import MANIFEST
+from twotower.bundle.layout import BUNDLE, MANIFEST
 from twotower.config.errors import InputError
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.retriever import Retriever
@@ -22,7 +22,7 @@ class OtherBundles:
         self._lock, self._opening = threading.Lock(), threading.Lock()
 
     def folders(self) -> dict[str, Path]:
-        """Return the folders of the bundles by name, the newest first: an export where there is one.
+        """Return the folders of the bundles by name, the newest first.
 
         A link counts as what it leads to, and as nothing where it leads out of the root.
         """
@@ -30,7 +30,7 @@ class OtherBundles:
         found = {}
         for entry in root.iterdir():
             folder = _real(entry)
-            inside = [_real(path) for path in (folder / "exported", folder / "bundle", folder)]
+            inside = [_real(path) for path in (folder / BUNDLE, folder)]
             bundle = next((path for path in inside if (path / MANIFEST).is_file()), None)
             if (
                 bundle is not None
