@@ -21,8 +21,8 @@ from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
 from twotower.pipeline.live_tables import TableChanges, update_table
-from twotower.serving.live.changes import EventAdded
-from twotower.serving.live.stored_changes import read_stored_changes
+from twotower.serving.live.change_store import read_changes
+from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserPut
 
 COUNTS = "exported.json"
 TABLES = ("interactions", "users", "items")
@@ -91,11 +91,12 @@ def export_live(
     """
     check_new(out)
     config = _files_of(settings, paths)
-    changes = read_stored_changes(store)
+    changes = read_changes(store)
+    events = [each for each in changes if isinstance(each, EventAdded)]
     log = config.paths()["interactions"]
     filled = _fill_values(config, header(log, config.separator), fill)
-    _check_event_types(changes.events, config, filled)
-    new, num_rows = _missing_events(changes.events, log, config)
+    _check_event_types(events, config, filled)
+    new, num_rows = _missing_events(events, log, config)
     with temporary_folder(out) as folder:
         target = folder / file_name("interactions", log)
         append_rows(log, target, _rows(new, log, config, filled), config.separator)
@@ -103,8 +104,8 @@ def export_live(
         if rows != num_rows + len(new):
             raise RuntimeError(f"{target}: {num_rows:,} rows and {len(new):,} events became {rows:,} rows")
         puts = {
-            "items": [(each.item_id, each.features) for each in changes.puts],
-            "users": [(each.user_id, each.features) for each in changes.profiles],
+            "items": [(each.item_id, each.features) for each in changes if isinstance(each, ItemPut)],
+            "users": [(each.user_id, each.features) for each in changes if isinstance(each, UserPut)],
         }
         tables = {
             name: update_table(name, puts[name], config, folder / file_name(name, config.paths()[name]))
@@ -114,12 +115,12 @@ def export_live(
         }
         counts = ExportCounts(
             rows_before=num_rows,
-            events=len(changes.events),
-            events_in_log=len(changes.events) - len(new),
+            events=len(events),
+            events_in_log=len(events) - len(new),
             events_added=len(new),
             rows=rows,
             **tables,
-            removed_items=len(changes.removals),
+            removed_items=sum(isinstance(each, ItemRemoved) for each in changes),
         )
         write_text_atomically(folder / COUNTS, json.dumps(asdict(counts), indent=2) + "\n")
         publish_folder(folder, out)

@@ -40,7 +40,7 @@ class ServiceConfig(Config):
     threads: Threads = 1
     """Of one forward pass and one search."""
     workers: Workers = 1
-    """Processes that answer, each with the whole bundle; one of them writes live changes."""
+    """Processes on one port, each with the whole bundle."""
     console: Literal["rich", "quiet", "jsonl"] = "rich"
     """How requests are logged, see `AccessLog`."""
     debug: bool = False
