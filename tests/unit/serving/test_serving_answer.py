@@ -3,6 +3,7 @@ import pytest
 import tiny_bundle
 
 from twotower.config.errors import InputError
+from twotower.serving import request_handler
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
@@ -63,9 +64,9 @@ def test_single_calls_are_batches_of_one(retriever):
 
 def test_one_pass_of_the_tower_and_one_search_for_all(retriever, monkeypatch):
     calls = []
-    towers, index = retriever.catalogue._towers, retriever.catalogue.index
-    embed, search = towers.embed_users, index.search
-    monkeypatch.setattr(towers, "embed_users", lambda *given: calls.append("tower") or embed(*given))
+    index = retriever.catalogue.index
+    embed, search = request_handler.embed_users, index.search
+    monkeypatch.setattr(request_handler, "embed_users", lambda *given: calls.append("tower") or embed(*given))
     monkeypatch.setattr(
         index, "search", lambda queries, k: calls.append((len(queries), k)) or search(queries, k)
     )
