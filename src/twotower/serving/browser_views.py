@@ -27,8 +27,8 @@ def facets(
     """Describe columns of items or users, given name -> `text`, `number` or `tags`.
 
     Returns:
-        Name and kind of each column, and whether it is the `label`. Numbers have `min` and `max`
-        (None without values). Others have `values` with counts, the most frequent first; None if there are more than 200.
+        Name and kind of each column, and whether it is the `label`. Numbers have `min` and `max` (or None).
+        Others have `values` with counts, the most frequent first, or None if there are more than 200.
     """
     features_by_column = {feature.column: feature for feature in features.features.values()}
     return [

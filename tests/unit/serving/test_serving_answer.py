@@ -105,7 +105,7 @@ def test_the_version_names_the_run_and_the_manifest(tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
 def test_a_user_without_finite_scores_harms_nobody_else(retriever, value, monkeypatch):
-    embed = retriever.catalogue._towers.embed_users
+    embed = request_handler.embed_users
 
     def broken(*case):
         found = embed(*case).copy()
@@ -114,7 +114,7 @@ def test_a_user_without_finite_scores_harms_nobody_else(retriever, value, monkey
 
     requests = [Request("user-03"), Request("user-05", k=60), Request("nobody"), Request("user-04")]
     right = retriever.answer(requests)
-    monkeypatch.setattr(retriever.catalogue._towers, "embed_users", broken)
+    monkeypatch.setattr(request_handler, "embed_users", broken)
     found = retriever.answer(requests)
     assert [found[0], found[3]] == [right[0], right[3]]
     assert "no embedding with finite scores" in str(found[1])
