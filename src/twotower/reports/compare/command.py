@@ -78,10 +78,12 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     paths: list[str] = []
     values: dict[str, str] = {}
     problems = []
-    for at, word in enumerate(words):
+    for word in words:
         key, equals, text = word.partition("=")
         if word.startswith("-"):
-            problems.append(Problem(word, _instead(key, text or "".join(words[at + 1 : at + 2]))))
+            name = key.lstrip("-").replace("-", "_")
+            hint = f"write {name}=..." if name in WORDS else f"unknown flag; {nearest(name, WORDS)}"
+            problems.append(Problem(word, hint))
         elif key in WORDS and equals:
             values[key] = text
         elif equals and "/" not in key and not Path(word).exists():
@@ -92,15 +94,6 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     if not paths:
         raise InputError("name a run, a sweep, a folder above them or a glob in quotes: outputs/default")
     return paths, values
-
-
-def _instead(flag: str, value: str) -> str:
-    key = flag.lstrip("-").replace("-", "_")
-    if key == "no_tests":
-        return "write tests=false"
-    if key in ("pairs", "with_baselines", "debug"):
-        return f"write {key}=true"
-    return f"write {key}={value or '...'}" if key in WORDS else f"unknown flag; {nearest(key, WORDS)}"
 
 
 def _options(values: Mapping[str, str]) -> "Options":

@@ -55,7 +55,7 @@ function drawFront(id) {
   if (!element(id)) return;
   const plot = data.fronts[id][Number(element("front-y").value)];
   const on = new Set(plot.front), points = plot.points, front = points.filter(point => on.has(point.row));
-  const hover = point => titled(point.row) + "<br>" + data.rows[point.row - 1].name + "<br>" + point.told;
+  const hover = point => titled(point.row) + "<br>" + data.rows[point.row - 1].name + "<br>" + point.figures;
   const rest = points.filter(point => !on.has(point.row));
   const trace = (list, extra) => ({
     type: "scatter", x: list.map(p => p.x), y: list.map(p => p.y), hovertext: list.map(hover), hoverinfo: "text", ...extra,
@@ -73,7 +73,7 @@ function drawFront(id) {
     yaxis: { title: { text: plot.y } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 80, r: 40, t: 40, b: 50 },
   }), CONFIG);
   element(id + "-front").textContent = "On the front, from the cheapest: " +
-    front.map(p => (titled(p.row).length > 48 ? "#" + p.row : titled(p.row)) + " (" + p.told + ")").join("; ") + ".";
+    front.map(p => (titled(p.row).length > 48 ? "#" + p.row : titled(p.row)) + " (" + p.figures + ")").join("; ") + ".";
 }
 
 function drawParallel() {
