@@ -19,7 +19,7 @@ PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14))
 
 MOST_NUMBERED = 20
 Label = tuple[float, float, str, str]
-"""x, y, text, colour."""
+"""x, y, text, color."""
 
 
 def recall_versus_latency(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.command import WORDS, run_command, split_words
+from twotower.reports.compare.command import KEYS, run_command, split_arguments
 from twotower.reports.compare.comparison import Comparison, Options, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
 from twotower.reports.compare.page import as_html
@@ -526,7 +526,7 @@ def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -
     assert run_command(["--help"], "Compare runs.\n\n  an example") == 0
     printed = capsys.readouterr().out
     assert "  an example" in printed
-    assert all(f"  {key} " in printed for key in WORDS)
+    assert all(f"  {key} " in printed for key in KEYS)
     assert "torch" not in run_command.__globals__
     assert "plotly" not in sys.modules["twotower.reports.compare.command"].__dict__
 
@@ -535,7 +535,7 @@ def test_a_folder_s_name_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: py
     (tmp_path / "seed=1").mkdir()
     monkeypatch.chdir(tmp_path)
     words = ["seed=1", "a/dim=2,loss=x", "a/dim=*", "baseline=seed=1", "csv=a/b=c.csv"]
-    assert split_words(words) == (
+    assert split_arguments(words) == (
         ["seed=1", "a/dim=2,loss=x", "a/dim=*"],
         {"baseline": "seed=1", "csv": "a/b=c.csv"},
     )

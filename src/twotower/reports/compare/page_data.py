@@ -61,7 +61,7 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def picked(comparison: Comparison) -> set[int]:
-    """Return the rows that are drawn in colour at first: the baseline and the best, one per training."""
+    """Return the rows that are drawn in color at first: the baseline and the best, one per training."""
     rows = plotted_rows(comparison)
     # Curves of one training under several indexes would lie on top of each other.
     quality = [
