@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.interactions import Interactions, offsets_of
+from twotower.data.interactions import Interactions, user_offsets
 from twotower.training.order import all_positions
 
 
@@ -117,7 +117,7 @@ class OwnImpressions:
         has = had.user_rows().astype(np.int64) * width + had.items
         pairs = np.setdiff1d(keys, has)  # ascending, so by user
         self.items: NDArray[np.int64] = pairs % width
-        self.offsets = offsets_of(pairs // width, interactions.num_users)
+        self.offsets = user_offsets(pairs // width, interactions.num_users)
 
     def draw(self, users: NDArray[np.int32], number: int) -> NDArray[np.int64]:
         """Return item rows [P, H], 0 = none, of the users [P] of a batch.

@@ -84,7 +84,7 @@ class Objective(Component, ABC):
                 (interactions.times, interactions.impressions.times),
             )
         )
-        joined = Interactions.of(users[order], items[order], times[order], interactions.num_users)
+        joined = Interactions.from_rows(users[order], items[order], times[order], interactions.num_users)
         weights = np.empty(len(joined), dtype=np.float32)
         weights[order] = self.weights(joined)
         own = [part.example_weights for part in (interactions, interactions.impressions)]
