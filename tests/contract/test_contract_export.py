@@ -111,7 +111,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
     config = TwoTowerConfig.of(settings | {"embedding_dim": D})
     told = {f"of_{name}": spec for name, spec in third.items()} if config.history.events else None
     contexts = None if told is None else table_of(told, True)
-    model = config.build_towers(users, items, known, contexts, NUM_EVENTS)
+    model = TwoTower(config, users, items, known, contexts, NUM_EVENTS)
     for parameter in model.parameters():  # as after some training: nothing is left at zero
         torch.nn.init.normal_(parameter, std=0.5)
     if told is not None:
