@@ -209,7 +209,6 @@ def test_importing_twotower_takes_no_library() -> None:
             {"pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "fastapi", "uvicorn"}
             | {"onnx", "onnxruntime", "sqlite3"},
         ),
-        ("twotower.serving.workers.supervisor", {"torch", "faiss", "numpy", "fastapi", "uvicorn"}),
         ("twotower.serving.http.server", {"pytorch_lightning", "hydra", "onnx", "onnxscript", "tensorboard"}),
     ],
 )

@@ -131,7 +131,7 @@ def first_of(interactions: Interactions, number: int) -> Interactions:
     """Return the log's first interactions, about so many."""
     users = interactions.user_rows()
     keep = users <= users[number - 1]
-    return Interactions.of(
+    return Interactions.from_rows(
         users[keep], np.asarray(interactions.items)[keep], np.asarray(interactions.times)[keep], NUM_USERS
     )
 

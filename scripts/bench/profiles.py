@@ -78,7 +78,7 @@ EVALUATION = {
     "twotower.evaluation.evaluate_towers:encode_catalogue": "evaluation: embed the catalogue",
     "twotower.evaluation.evaluate_towers:rank_all": "evaluation: embed users and rank",
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
-    "twotower.evaluation.baselines.run_baselines:_fitted_top_rows": "baselines: rank",
+    "twotower.evaluation.baselines.run_baselines:_rank": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
     "twotower.evaluation.evaluator:intervals_of": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",

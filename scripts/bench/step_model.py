@@ -55,7 +55,7 @@ def synthetic_log(seed: int = 0) -> Interactions:
     order = np.argsort(-keys, axis=1)
     items = np.concatenate([rng.permutation(order[user, :count]) for user, count in enumerate(counts)]) + 1
     users = np.repeat(np.arange(1, NUM_USERS + 1), counts)
-    return Interactions.of(users, items, np.arange(len(users)), NUM_USERS)
+    return Interactions.from_rows(users, items, np.arange(len(users)), NUM_USERS)
 
 
 def module_of(interactions: Interactions, negatives: str, learning_rate: float = 3e-3) -> RetrievalModule:

@@ -3,7 +3,7 @@
     python scripts/bench/top_k.py [users=29858] [threads=all]      (about a minute on two free cores)
 
 40,981 items and 64 dimensions; users have 27 seen items, few have many. Vectors are drawn (`even`) or lie in
-200 clusters, so that many scores are alike (`clustered`), which is hard for bfloat16. Plain blocks have the
+200 clusters, so that many scores are alike (`clustered`). Plain blocks have the
 size that was fastest here; both sides must find the same. Memory is what the first search adds. Prints a
 table, writes `outputs/bench/top_k.json`.
 """
@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from record import pairs, write
 
-from twotower.evaluation.top_candidates import Pairs, TopItems
-from twotower.evaluation.top_k import ExactSearch
+from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 
 NUM_ITEMS, DIM, K, SEEN = 40_981, 64, 100, 27
 PLAIN_BLOCKS, FEW = (128, 256, 512, 1024), 2048  # users to choose the block with
 
 
-def plain(users: torch.Tensor, items: torch.Tensor, seen: Pairs, block: int) -> TopItems:
+def plain(
+    users: torch.Tensor, items: torch.Tensor, seen: ExcludedPairs, block: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the best items, as one would write it."""
     rows, scores = [], []
     for first in range(0, len(users), block):
@@ -55,7 +56,7 @@ def peak_mib() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def measure(kind: str, users: torch.Tensor, items: torch.Tensor, seen: Pairs) -> dict[str, object]:
+def measure(kind: str, users: torch.Tensor, items: torch.Tensor, seen: ExcludedPairs) -> dict[str, object]:
     """Time both sides in turn."""
     few = seen[0] < FEW
     took = {}
@@ -65,10 +66,10 @@ def measure(kind: str, users: torch.Tensor, items: torch.Tensor, seen: Pairs) ->
         took[block] = time.process_time() - began
     fastest = min(took, key=lambda size: took[size])
 
-    def ours() -> TopItems:
-        return ExactSearch(items).top(users, K, seen)
+    def ours() -> tuple[np.ndarray, np.ndarray]:
+        return exact_top_k(users, items, K, seen)
 
-    def theirs() -> TopItems:
+    def theirs() -> tuple[np.ndarray, np.ndarray]:
         return plain(users, items, seen, fastest)
 
     peak_mib()

@@ -10,7 +10,7 @@ from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 
 NUM_USERS, NUM_ITEMS, DAY = 30, 12, 86_400
 rng = np.random.default_rng(3)
-LOG = Interactions.of(
+LOG = Interactions.from_rows(
     np.repeat(np.arange(1, NUM_USERS + 1), 6),
     rng.integers(1, NUM_ITEMS + 1, NUM_USERS * 6),
     np.sort(rng.integers(DAY, 90 * DAY, (NUM_USERS, 6))).ravel(),
@@ -35,7 +35,9 @@ def config(request: pytest.FixtureRequest) -> Baseline.Config:
 
 def scores(config: Baseline.Config, users: np.ndarray) -> np.ndarray:
     baseline = config.build()
-    baseline.fit(BaselineData(LOG, NUM_ITEMS, now=91 * DAY, content=CONTENT))
+    past = BaselineData(LOG, NUM_ITEMS, now=91 * DAY)
+    past.once("content", lambda: CONTENT)
+    baseline.fit(past)
     return baseline.scores(LOG, users)
 
 

@@ -132,7 +132,7 @@ def bundle_of(model: TwoTower, folder: Path, item_embeddings: np.ndarray) -> Any
         item_embeddings=item_embeddings,
         users=range(num_users),
         items=range(num_items),
-        history=Interactions.of(users, items, times, num_users),
+        history=Interactions.from_rows(users, items, times, num_users),
         request_time=NOW,
     )
 

@@ -41,7 +41,7 @@ def log_of() -> Interactions:
     def part(lists: list[list[int]]) -> Interactions:
         size = len(lists[0])
         users, items = np.repeat(np.arange(1, NUM_USERS + 1), size), np.concatenate(lists)
-        history = Interactions.of(users, items, np.tile(np.arange(size), NUM_USERS), NUM_USERS)
+        history = Interactions.from_rows(users, items, np.tile(np.arange(size), NUM_USERS), NUM_USERS)
         weights = np.tile(np.append(np.linspace(1, 2, size - 1), 0), NUM_USERS).astype(np.float32)
         return dataclasses.replace(history, weights=weights)
 

@@ -11,7 +11,9 @@ from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.objective import Objective
 
 DAY = 86_400
-LOG = Interactions.of(np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3)
+LOG = Interactions.from_rows(
+    np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3
+)
 
 
 def cases() -> dict[str, dict[str, Any]]:

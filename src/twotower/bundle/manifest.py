@@ -23,7 +23,7 @@ from twotower.bundle.layout import (
     WEIGHTS,
 )
 from twotower.config.errors import InputError
-from twotower.config.spec import MOST
+from twotower.config.spec import MAX_INT
 from twotower.data.actions import Role
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import read_json
@@ -57,8 +57,8 @@ class Manifest(_StrictModel):
     fingerprint: str
     similarity: str
     embedding_dim: Annotated[int, Ge(1), Le(2**20)]
-    num_items: Annotated[int, Ge(1), Le(MOST - 1)]
-    num_users: Annotated[int, Ge(0), Le(MOST - 1)]
+    num_items: Annotated[int, Ge(1), Le(MAX_INT - 1)]
+    num_users: Annotated[int, Ge(0), Le(MAX_INT - 1)]
     item_label: str | None
     request_time: Annotated[int, Ge(-(2**40)), Le(2**40)]
     """Default time of a request, in unix seconds."""
@@ -77,7 +77,7 @@ class Manifest(_StrictModel):
     """Checksum of the manifest without this key."""
     export: dict[str, Any] | None = None
     """Versions and comparison of the exported towers; None if the bundle is not exported."""
-    num_contexts: Annotated[int, Ge(0), Le(MOST - 1)] = 0
+    num_contexts: Annotated[int, Ge(0), Le(MAX_INT - 1)] = 0
     """Number of distinct contexts of requests with stored features."""
     event_types: list[str] = []
     """Names of event types; the event with code c is at position c - 1."""

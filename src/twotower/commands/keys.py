@@ -19,7 +19,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
 from twotower.config.component import Component, Config
-from twotower.config.spec import HUGE, MOST
+from twotower.config.spec import MAX_FLOAT, MAX_INT
 
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 COMMENT = re.compile(r"^(\w+):.*?\s# ?(.+)$", re.MULTILINE)
@@ -99,7 +99,7 @@ def _range(metadata: Sequence[Any]) -> str:
                 low = f"≥ {each.ge:g}"  # type: ignore[str-format]
             case Gt():
                 low = f"> {each.gt:g}"  # type: ignore[str-format]
-            case Le() if each.le not in (MOST, HUGE):
+            case Le() if each.le not in (MAX_INT, MAX_FLOAT):
                 high = f"≤ {each.le:,}"  # type: ignore[str-format]
             case Lt() if each.lt != 2**32:
                 high = f"< {each.lt:,}"  # type: ignore[str-format]

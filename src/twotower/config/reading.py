@@ -1,4 +1,4 @@
-"""Settings from plain values: all mistakes at once, each with its key path and what is valid there."""
+"""Settings from plain values: all mistakes at once, each with its key and the valid names."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,36 +14,32 @@ from twotower.config.spec import TARGET, locate
 C = TypeVar("C", bound=Config)
 
 NOT_SET = "???"
-"""How a YAML says that the user must give a value."""
+"""Value of a YAML key that the user must set."""
 LONG_NUMBER = re.compile(r"\d{17,}")
 
 
 def read(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Problem]]:
-    """Read settings.
-
-    Args:
-        kind: what they are.
-        values: plain ones.
+    """Read settings of a kind from plain values.
 
     Returns:
-        The settings and what is wrong with them. Where something is, they have those fields alone that are
-        sound: to ask for another one is an `AttributeError`.
+        The settings and their mistakes. With mistakes, the settings have only the valid fields; reading
+        another one is an `AttributeError`.
     """
     given = {key: value for key, value in values.items() if not _is_not_set(value)}
     try:
-        settings, found = kind.model_validate(given), []
+        settings, problems = kind.model_validate(given), []
     except ValidationError as error:
-        found = [_problem(kind, given, details) for details in error.errors(include_url=False)]
-        settings = kind.model_construct(set(), **dict(_sound(kind, given, found)))
-    told = {problem.key for problem in found}
-    unset = [key for key in _unset(values) if key not in told]
-    return settings, found + [Problem(key, "required, but not set") for key in unset]
+        problems = [_problem(kind, given, details) for details in error.errors(include_url=False)]
+        settings = kind.model_construct(set(), **_valid_fields(kind, given, problems))
+    keys = {problem.key for problem in problems}
+    unset = [key for key in _unset_keys(values) if key not in keys]
+    return settings, problems + [Problem(key, "required, but not set") for key in unset]
 
 
-def _unset(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _unset_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _unset(value, f"{prefix}{key}.")
+            yield from _unset_keys(value, f"{prefix}{key}.")
         elif _is_not_set(value):
             yield f"{prefix}{key}"
 
@@ -52,17 +48,17 @@ def _is_not_set(value: Any) -> bool:
     return isinstance(value, str) and value == NOT_SET
 
 
-def _sound(
-    kind: type[Config], values: Mapping[str, Any], found: Sequence[Problem]
-) -> Iterator[tuple[str, Any]]:
-    """Yield the fields that nothing is wrong with; the defaults of others must not stand in for them."""
-    wrong = {problem.key.partition(".")[0] for problem in found}
+def _valid_fields(
+    kind: type[Config], values: Mapping[str, Any], problems: Sequence[Problem]
+) -> dict[str, Any]:
+    """Return the fields without mistakes; wrong fields do not get their defaults."""
+    wrong = {problem.key.partition(".")[0] for problem in problems}
     fields: dict[str, Any] = {
         name: (field.annotation, field) for name, field in kind.model_fields.items() if name not in wrong
     }
     part = create_model("Part", __base__=BaseModel, __config__=kind.model_config, **fields)
-    read = part.model_validate({name: values[name] for name in fields if name in values})
-    yield from ((name, getattr(read, name)) for name in fields)
+    settings = part.model_validate({name: values[name] for name in fields if name in values})
+    return {name: getattr(settings, name) for name in fields}
 
 
 def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Problem:
@@ -71,36 +67,52 @@ def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Pro
     if _is_not_set(given):
         return Problem(key, "required, but not set")
     if details["type"] == "extra_forbidden":
-        return Problem(key, f"unknown key; {nearest(last, _fields_at(kind, values, parents))}")
+        valid = _valid_keys(kind, values, parents)
+        if not valid and parents:  # a key of an entry that does not exist
+            return _unknown_choice(values, parents)
+        return Problem(key, f"unknown key; {nearest(last, valid)}")
     if details["type"] == "missing":
         return Problem(key, "required, but not set")
     if details["type"] == "literal_error":
         valid = details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return Problem(key, f"unknown choice {given!r}; {nearest(str(given), valid)}")
     if details["type"] in ("model_type", "choice"):
-        return Problem(key, f"expected a choice with a {TARGET}, got {given!r}")
+        return _unknown_choice(values, where)
     if details["type"] in ("too_short", "too_long"):
-        sizes = details["ctx"]
-        least = "at least" if details["type"] == "too_short" else "at most"
-        number = sizes["min_length" if details["type"] == "too_short" else "max_length"]
-        return Problem(key, f"expected a list of {least} {number} items, got {given!r}")
+        limit, field = (
+            ("at least", "min_length") if details["type"] == "too_short" else ("at most", "max_length")
+        )
+        return Problem(key, f"expected a list of {limit} {details['ctx'][field]} items, got {given!r}")
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error" and isinstance(details["ctx"]["error"], InputError):
         own, _, rest = message.partition(": ")
         is_key = rest and own.replace("_", "").replace(".", "").isalnum() and " " not in own
         return Problem(f"{key}.{own}".strip("."), rest) if is_key else Problem(key, message)
     message = message.removeprefix("Input should be ").replace("Field required", "required")
-    message = LONG_NUMBER.sub(lambda found: f"{float(found[0]):g}", message)
+    message = LONG_NUMBER.sub(lambda match: f"{float(match[0]):g}", message)
     return Problem(key, f"expected {message}, got {given!r}")
 
 
-def _fields_at(kind: type[Config], values: Any, path: Sequence[str]) -> Sequence[str]:
-    """Return the names that are valid where a key stands."""
+def _unknown_choice(values: Mapping[str, Any], path: Sequence[str]) -> Problem:
+    """Return the problem of a choice without a target, which may be a misspelt entry next to others."""
+    *parents, name = path
+    around = _at(values, parents)
+    given, entries = around.get(name), [key for key, each in around.items() if TARGET in _at(each, [])]
+    hint = f"; {nearest(name, entries)}" if isinstance(given, Mapping) and parents and entries else ""
+    return Problem(".".join(path), f"expected a choice with a {TARGET}, got {given!r}{hint}")
+
+
+def _at(values: Any, path: Sequence[str]) -> Mapping[str, Any]:
+    """Return the mapping at a key path, {} if there is none."""
     for part in path:
         values = values.get(part) if isinstance(values, Mapping) else None
-    if not path:
-        return list(kind.model_fields)
-    if isinstance(values, Mapping) and TARGET in values:
-        found: Any = locate(values[TARGET])
-        return list(found.Config.model_fields)
-    return []
+    return values if isinstance(values, Mapping) else {}
+
+
+def _valid_keys(kind: Any, values: Mapping[str, Any], path: Sequence[str]) -> Sequence[str]:
+    """Return the valid keys at a key path."""
+    if TARGET in (found := _at(values, path)):
+        return list(locate(found[TARGET]).Config.model_fields)  # type: ignore[attr-defined]
+    for part in path:
+        kind = kind.model_fields[part].annotation if part in getattr(kind, "model_fields", {}) else None
+    return list(getattr(kind, "model_fields", {}))

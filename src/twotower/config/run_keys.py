@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import Le
 
 from twotower.config.component import Config
-from twotower.config.spec import Count, Fraction, Seed, Width
+from twotower.config.spec import Fraction, NonNegativeInt, Seed, Width
 
 
 class RunKeys(Config):
@@ -40,7 +40,7 @@ class WarmStart(Config):
 
     run: str
     """The folder of that run."""
-    epochs: Annotated[Count, Le(10_000)]
+    epochs: Annotated[NonNegativeInt, Le(10_000)]
     """Epochs; one has every new example, and the replayed share of the old ones. 0 trains nothing."""
     replay: Fraction
     """Share of the old examples that an epoch has, drawn anew for each."""

@@ -1,4 +1,4 @@
-"""Specs, how YAML writes a choice: `{"_target_": "module.Class", **settings}`; the ranges of settings."""
+"""Choices as YAML writes them (`{"_target_": "module.Class", **settings}`), and ranges of settings."""
 
 import importlib
 import inspect
@@ -8,56 +8,57 @@ from typing import Annotated, Any, TypeGuard, TypeVar
 from annotated_types import Ge, Gt, Le, Lt
 
 from twotower.config.errors import InputError
+from twotower.config.problems import nearest
 
 TARGET = "_target_"
 OURS = "twotower"
-
 NO_CLASS = "there is no class"
-"""What is said of a `_target_` that cannot be imported."""
+"""Start of the message about a `_target_` that cannot be imported."""
 
-MOST = 2**31 - 1
-"""What a row, a length or a number of things may be: 32 bits."""
-HUGE = 1e30
-"""What a number may be: far within the range of 32-bit floats."""
+MAX_INT = 2**31 - 1  # rows, lengths and counts fit 32 bits
+MAX_FLOAT = 1e30  # far within the range of 32-bit floats
 
-Count = Annotated[int, Ge(0), Le(MOST)]
-PositiveInt = Annotated[int, Gt(0), Le(MOST)]
+PositiveInt = Annotated[int, Gt(0), Le(MAX_INT)]
+NonNegativeInt = Annotated[int, Ge(0), Le(MAX_INT)]
+PositiveFloat = Annotated[float, Gt(0), Le(MAX_FLOAT)]
+NonNegativeFloat = Annotated[float, Ge(0), Le(MAX_FLOAT)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+PositiveFraction = Annotated[float, Gt(0), Le(1)]
+ProperFraction = Annotated[float, Gt(0), Lt(1)]
+DropoutRate = Annotated[float, Ge(0), Lt(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 Width = Annotated[int, Gt(0), Le(4096)]
-"""Of an embedding or a layer; between two layers of the widest lie 67 MB of weights."""
-WidthOrNone = Annotated[int, Ge(0), Le(4096)]
+"""Width of an embedding or a layer; the weights between two layers of the maximum take 67 MB."""
+WidthOrZero = Annotated[int, Ge(0), Le(4096)]
 Threads = Annotated[int, Gt(0), Le(1024)]
 Length = Annotated[int, Gt(0), Le(10_000)]
-"""Of what is read whole of every user or item: a history, a text, its tags."""
-PositiveFloat = Annotated[float, Gt(0), Le(HUGE)]
-NonNegativeFloat = Annotated[float, Ge(0), Le(HUGE)]
+"""Length of a history, a text or a list of tags of one user or item."""
 Days = Annotated[float, Gt(0), Le(1e6)]
-"""A stretch of time; a million days are 2,738 years."""
-Fraction = Annotated[float, Ge(0), Le(1)]
-ProperFraction = Annotated[float, Gt(0), Lt(1)]
-Share = Annotated[float, Gt(0), Le(1)]
-"""Of something that is not to be empty."""
-DropoutRate = Annotated[float, Ge(0), Lt(1)]
 
 Spec = Mapping[str, Any]
 T = TypeVar("T")
 
 
 def locate(target: str) -> type:
-    """Return the class a `_target_` names.
+    """Import the class that a `_target_` names.
 
-    Its module is imported, which runs it; of files that anybody may have written see `trust`.
+    Importing a module runs it; `trust` checks targets of files from others.
 
     Raises:
-        InputError: there is no such module or class, or importing it fails in whatever way.
+        InputError: the module or class does not exist, or the import fails.
     """
     module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
         raise InputError(f"_target_: {NO_CLASS} {target!r:.200} (write package.module.Class)")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (Exception, SystemExit) as error:  # whatever a module does while it is imported
+        module = importlib.import_module(module_name)
+        found = getattr(module, class_name, None)
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise InputError(f"_target_: {NO_CLASS} {target!r} ({type(error).__name__}: {error})") from error
+    if found is None:
+        own = (each for each in vars(module).values() if getattr(each, "__module__", None) == module_name)
+        classes = [each.__name__ for each in own if inspect.isclass(each)]
+        raise InputError(f"_target_: {NO_CLASS} {target!r}; {nearest(class_name, classes)}")
     if not inspect.isclass(found):
         raise InputError(f"_target_: {target!r} is not a class")
     if is_ours(module_name) and not is_ours(found.__module__):
@@ -66,16 +67,12 @@ def locate(target: str) -> type:
 
 
 def is_ours(target: object) -> TypeGuard[str]:
-    """Return whether a `_target_` or a module lies in this package: importing it runs no other code."""
+    """Return whether a `_target_` or a module is in this package, so that importing it runs no other code."""
     return isinstance(target, str) and target.partition(".")[0] == OURS
 
 
 def class_of(spec: Spec, base: type[T]) -> type[T]:
-    """Return the class that a spec names.
-
-    Raises:
-        InputError: the target does not exist or is not a `base`.
-    """
+    """Return the class that a spec names; raises InputError if there is none or it does not extend `base`."""
     if TARGET not in spec:
         raise InputError(
             f"expected a mapping with {TARGET!r} naming a {base.__name__}, got {dict(spec)!r:.200}"

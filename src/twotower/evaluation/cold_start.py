@@ -24,7 +24,7 @@ from twotower.evaluation.item_content import item_content
 from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import Targets, item_popularity, rank, targets_of, values_inside
 from twotower.evaluation.served_lists import served_top
-from twotower.evaluation.top_k import top_k_of
+from twotower.evaluation.top_k import top_k_by
 from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of
 from twotower.index.index import Index
 from twotower.metrics.recall import Recall
@@ -65,7 +65,7 @@ def _best(
         return score(queries).masked_fill_(left_out, -torch.inf)
 
     exclude = evaluator.excluded(holdout)
-    rows, _ = top_k_of(of_those, len(holdout.users), len(left_out), evaluator.max_k, exclude)
+    rows, _ = top_k_by(of_those, len(holdout.users), len(left_out), evaluator.max_k, exclude)
     return rows
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, model_validator
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.spec import Count, PositiveInt
+from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
 from twotower.evaluation.label_values import label_intervals, label_values
 from twotower.evaluation.ranking import (
@@ -22,7 +22,7 @@ from twotower.evaluation.ranking import (
     seen_pairs,
     targets_of,
 )
-from twotower.evaluation.top_candidates import Pairs
+from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
     UserValues,
@@ -102,7 +102,7 @@ class Evaluator(Component):
         """List lengths to report, as in `[10, 20]`."""
         kinds: Annotated[dict[str, Metric.Config], MinLen(1)]
         """Metrics to report, under any label; result keys use the metric's name: `recall_at_20`."""
-        num_bootstrap: Annotated[Count, Le(100_000), AfterValidator(_enough)] = 1000
+        num_bootstrap: Annotated[NonNegativeInt, Le(100_000), AfterValidator(_enough)] = 1000
         """Bootstrap resamples of the intervals, at least 100; 0 = no intervals."""
         filter_seen: bool = True
         """Whether items of the history are excluded from recommendations; without effect with
@@ -165,7 +165,7 @@ class Evaluator(Component):
         """Return the evaluator of the same metrics at one k."""
         return Evaluator(self.config.model_copy(update={"ks": [k]}))
 
-    def excluded(self, holdout: Holdout) -> Pairs | None:
+    def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
         """Return the excluded items of each user, None if the seen filter is off."""
         return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
 

@@ -12,7 +12,7 @@ from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.ranking import seen_pairs
-from twotower.evaluation.top_k import ExactSearch
+from twotower.evaluation.top_k import exact_top_k
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.user_batch import UserBatch
 
@@ -80,12 +80,12 @@ def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
 
 
 def top_rows(
-    model: TwoTower, search: ExactSearch, holdout: Holdout, positions: np.ndarray, k: int, filter_seen: bool
+    model: TwoTower, items: Tensor, holdout: Holdout, positions: np.ndarray, k: int, filter_seen: bool
 ) -> tuple[Tensor, np.ndarray]:
     """Return embeddings [b, D] of users at positions [b] of a holdout, and the best item rows [b, k]."""
     users = encode_holdout(model, holdout, positions)
     exclude = seen_pairs(holdout.history, holdout.users[positions]) if filter_seen else None
-    rows, _ = search.top(users, k, exclude)
+    rows, _ = exact_top_k(users, items, k, exclude)
     return users, rows
 
 
@@ -96,11 +96,11 @@ def rank_all(
 
     `why` labels the progress line.
     """
-    every, search = np.arange(len(holdout.users)), ExactSearch(items)
+    every = np.arange(len(holdout.users))
     chunks = np.split(every, range(RANKED_AT_ONCE, len(every), RANKED_AT_ONCE))
     found = []
     with Progress(f"{why}: ranking the catalogue for users", len(every)) as advance:
         for chunk in chunks:
-            found.append(top_rows(model, search, holdout, chunk, k, filter_seen))
+            found.append(top_rows(model, items, holdout, chunk, k, filter_seen))
             advance(int(chunk.max(initial=-1)) + 1)
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])

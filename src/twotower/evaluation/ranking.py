@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.top_candidates import Pairs
+from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import UserValues, means_of, user_values
 from twotower.index.ground_truth import contains
 from twotower.metrics.metric import Ranking, UserMetric
@@ -59,7 +59,7 @@ def item_popularity(train: Interactions, num_items: int) -> NDArray[np.int64]:
     return counts
 
 
-def seen_pairs(history: Interactions, users: np.ndarray) -> Pairs:
+def seen_pairs(history: Interactions, users: np.ndarray) -> ExcludedPairs:
     """Return (position in `users`, item row) of the positives in the histories of users.
 
     Positions ascend; repeated items are repeated.
@@ -69,7 +69,7 @@ def seen_pairs(history: Interactions, users: np.ndarray) -> Pairs:
     return positions[known].astype(np.int64), rows[known].astype(np.int64)
 
 
-def without_seen(rows: np.ndarray, exclude: Pairs, num_items: int, k: int) -> NDArray[np.int64]:
+def without_seen(rows: np.ndarray, exclude: ExcludedPairs, num_items: int, k: int) -> NDArray[np.int64]:
     """Return the first k allowed items, int64 [Q, k], of longer lists as an approximate index gives them.
 
     Item rows [Q, M] are best first, 0 or -1 = no item; M should exceed k by the items excluded.

@@ -16,8 +16,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator, Report, joined
 from twotower.evaluation.predict import encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import item_popularity, without_seen
-from twotower.evaluation.top_candidates import Pairs
-from twotower.evaluation.top_k import exact_top_k
+from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.index.ground_truth import SCAN_SHARE
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
@@ -46,7 +45,7 @@ def evaluate_index(
 
 
 def served_top(
-    index: Index, items: Tensor, users: Tensor, k: int, excluded: Pairs | None
+    index: Index, items: Tensor, users: Tensor, k: int, excluded: ExcludedPairs | None
 ) -> NDArray[np.int64]:
     """Return the item rows [Q, k] that a service recommends, best first, 0 where no item is left.
 
@@ -69,7 +68,7 @@ def served_top(
     top = np.zeros((num_users, k), dtype=np.int64)
     is_scanned = (wanted >= SCAN_SHARE * num_items) | index.is_exact
 
-    def seen_by(group: NDArray[np.int64]) -> Pairs:
+    def seen_by(group: NDArray[np.int64]) -> ExcludedPairs:
         """Return the excluded items of a group, by position in the group."""
         sizes = wanted[group] - min(k, num_items)
         firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from twotower.config.spec import WidthOrNone
+from twotower.config.spec import WidthOrZero
 from twotower.features.feature import Feature
 
 FloatMatrix = npt.NDArray[np.float32]
@@ -24,7 +24,7 @@ class Dense(Feature):
 
         standardise: bool = False
         """Scale each component to mean 0 and standard deviation 1 on train."""
-        dim: WidthOrNone = 0
+        dim: WidthOrZero = 0
         """Width of a learned linear projection; 0 for the vector itself."""
 
     class State(Feature.State):

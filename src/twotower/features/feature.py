@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.problems import Gathered, nearest
+from twotower.config.problems import ErrorCollector, nearest
 from twotower.config.spec import Width
 from twotower.data.source_column import SourceColumn, quoted
 from twotower.data.sources.source import Source
@@ -127,22 +127,22 @@ class Feature(Component, ABC):
 
         All rows are checked; a named index replaces the row number in messages.
         """
-        column, told = SourceColumn(values, source_path, self.column), Gathered(source_path)
+        column, told = SourceColumn(values, source_path, self.column), ErrorCollector(source_path)
         absent = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
         expected, remedy = f"expected {self.expected}, found", "; mend the value"
         if self.config.missing == "refuse":
-            with told.refusals():
+            with told.collect():
                 allow = f"{remedy}, or set `missing: unknown`"
                 column.refuse(absent, lambda _: f"{expected} nothing (NaN)", allow)
-        with told.refusals():
+        with told.collect():
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
         return told.messages
 
     def check(self, values: pd.Series, source_path: str) -> None:
         """Raise InputError if the feature cannot use a column; see `faults`."""
-        Gathered(source_path, self.faults(values, source_path)).raise_if_any()
+        ErrorCollector(source_path, self.faults(values, source_path)).raise_if_any()
 
     def fit(self, values: pd.Series, source_path: str) -> None:
         """Learn from the values [n] of training entities; raises InputError as `check` does."""

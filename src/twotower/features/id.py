@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from twotower.config.spec import DropoutRate, WidthOrNone
+from twotower.config.spec import DropoutRate, WidthOrZero
 from twotower.features.categorical import Categorical
 from twotower.features.feature import FeaturePlace
 
@@ -17,7 +17,7 @@ class Id(Categorical):
     class Config(Categorical.Config):
         """Settings of a key; `column` is `user_id` or `item_id`."""
 
-        dim: WidthOrNone = 0
+        dim: WidthOrZero = 0
         """Width of the embedding; 0 for the width of the tower's output, so that it can be its residual."""
         dropout: DropoutRate = 0.1
         """Probability of replacing an id by the unknown id in training."""

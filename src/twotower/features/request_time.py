@@ -7,7 +7,7 @@ import torch
 from annotated_types import Le
 from torch import Tensor
 
-from twotower.config.spec import Count
+from twotower.config.spec import NonNegativeInt
 from twotower.data.sources.source import needs_times
 from twotower.data.times import SECONDS_A_DAY
 from twotower.features.feature import FeaturePlace
@@ -15,7 +15,7 @@ from twotower.features.time_feature import TimeFeature
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
 WEEK_SECONDS = 7 * SECONDS_A_DAY
-Harmonics = Annotated[Count, Le(1000)]
+Harmonics = Annotated[NonNegativeInt, Le(1000)]
 
 
 class RequestTime(TimeFeature):

@@ -132,11 +132,18 @@ class Index(Component, ABC):
         if found := list(self.config.problems(dim, num_vectors)):
             raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
         self.check_range(vectors)
-        own = self.create(dim, num_vectors)
-        with self.taking_in(own):
-            self.train(own, vectors)
-            built = FaissIndex.of_trained(own)
-            built.add(vectors, rows)
+        try:
+            own = self.create(dim, num_vectors)
+            with self.taking_in(own):
+                self.train(own, vectors)
+                built = FaissIndex.of_trained(own)
+                built.add(vectors, rows)
+        except RuntimeError as error:  # of Faiss, for a class whose `problems` does not check the sizes
+            reason = str(error).strip().rpartition(": ")[2]
+            raise InputError(
+                f"index: Faiss cannot build {self.kind} from {num_vectors:,} vectors of dimension {dim} "
+                f"({reason}); change its settings, or choose index=flat_ip"
+            ) from error
         with self._lock.writing():
             self._faiss_index, self.build_seconds = built, time.perf_counter() - started
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from twotower.config.spec import Count, PositiveFloat, PositiveInt
+from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
 from twotower.launchers.environment import import_path, threads_environment
 from twotower.launchers.job_worker import Answer, exit_status, run_task
 from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
@@ -59,7 +59,7 @@ class Slurm(Launcher):
         """Cores and threads of a job."""
         mem_gb: PositiveFloat = 16
         """Memory of a job."""
-        gpus: Count = 0
+        gpus: NonNegativeInt = 0
         """GPUs of a job."""
         max_jobs: PositiveInt = 16
         """Jobs queued or running at once."""

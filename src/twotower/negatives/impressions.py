@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.spec import PositiveInt
-from twotower.data.interactions import Interactions, offsets_of
+from twotower.data.interactions import Interactions, user_offsets
 from twotower.data.sources.source import Source
 from twotower.negatives.composite import CompositeSampler
 from twotower.negatives.sampler import ImpressionsAs
@@ -82,7 +82,7 @@ class Impressions(CompositeSampler):
             keys = keys[np.asarray(impressions.weights) > 0]
         pairs = np.setdiff1d(keys, examples.user_rows().astype(np.int64) * width + examples.items)  # by user
         self.items = pairs % width
-        self.offsets = offsets_of(pairs // width, interactions.num_users)
+        self.offsets = user_offsets(pairs // width, interactions.num_users)
 
     def query_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         """Draw impressions [P, H] of the users [P] without replacement, 0 = none.

@@ -11,18 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.grown_files import append_rows, time_value
 from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
-from twotower.data.table_reader import header, is_parquet, read
+from twotower.data.table_copies import append_rows, time_value
+from twotower.data.table_reader import header, is_parquet, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
 from twotower.pipeline.live_tables import TableChanges, update_table
-from twotower.serving.live.changes import EventAdded
-from twotower.serving.live.stored_changes import read_stored_changes
+from twotower.serving.live.change_store import read_changes
+from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserPut
 
 COUNTS = "exported.json"
 TABLES = ("interactions", "users", "items")
@@ -91,11 +91,12 @@ def export_live(
     """
     check_new(out)
     config = _files_of(settings, paths)
-    changes = read_stored_changes(store)
+    changes = read_changes(store)
+    events = [each for each in changes if isinstance(each, EventAdded)]
     log = config.paths()["interactions"]
     filled = _fill_values(config, header(log, config.separator), fill)
-    _check_event_types(changes.events, config, filled)
-    new, num_rows = _missing_events(changes.events, log, config)
+    _check_event_types(events, config, filled)
+    new, num_rows = _missing_events(events, log, config)
     with temporary_folder(out) as folder:
         target = folder / file_name("interactions", log)
         append_rows(log, target, _rows(new, log, config, filled), config.separator)
@@ -103,8 +104,8 @@ def export_live(
         if rows != num_rows + len(new):
             raise RuntimeError(f"{target}: {num_rows:,} rows and {len(new):,} events became {rows:,} rows")
         puts = {
-            "items": [(each.item_id, each.features) for each in changes.puts],
-            "users": [(each.user_id, each.features) for each in changes.profiles],
+            "items": [(each.item_id, each.features) for each in changes if isinstance(each, ItemPut)],
+            "users": [(each.user_id, each.features) for each in changes if isinstance(each, UserPut)],
         }
         tables = {
             name: update_table(name, puts[name], config, folder / file_name(name, config.paths()[name]))
@@ -114,12 +115,12 @@ def export_live(
         }
         counts = ExportCounts(
             rows_before=num_rows,
-            events=len(changes.events),
-            events_in_log=len(changes.events) - len(new),
+            events=len(events),
+            events_in_log=len(events) - len(new),
             events_added=len(new),
             rows=rows,
             **tables,
-            removed_items=len(changes.removals),
+            removed_items=sum(isinstance(each, ItemRemoved) for each in changes),
         )
         write_text_atomically(folder / COUNTS, json.dumps(asdict(counts), indent=2) + "\n")
         publish_folder(folder, out)
@@ -208,7 +209,7 @@ def _missing_events(events: Sequence[EventAdded], log: Path, config: Files) -> t
     """Return the events that the log lacks, in order, and its number of rows."""
     named = config.event_column is not None
     keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if named else []))]
-    frame = read(log, keys, config.separator, config.chunk_rows, keys[:2])
+    frame = read_file(log, keys, config.separator, keys[:2])
     wanted = {str(event.user_id) for event in events}
     ids = frame[keys[:2]].astype("str")
     times = checked_times(SourceColumn(frame[keys[2]], str(log), keys[2]), config.timestamp_unit)
@@ -264,4 +265,4 @@ def num_rows_in(path: Path, config: Files) -> int:
         num_rows: int = pq.read_metadata(path).num_rows
         return num_rows
     user = config.user_column
-    return len(read(path, [user], config.separator, config.chunk_rows, [user]))
+    return len(read_file(path, [user], config.separator, [user]))

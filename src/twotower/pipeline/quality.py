@@ -11,9 +11,10 @@ import pandas as pd
 
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
+from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.budget import Budget
 from twotower.evaluation.baselines.list_cache import ListCache
-from twotower.evaluation.baselines.run_baselines import BaselineReports, run_baselines
+from twotower.evaluation.baselines.run_baselines import BaselineReports, request_time, run_baselines
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -114,10 +115,9 @@ def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, Baselin
     budget = Budget(60 * minutes)
 
     def run_on(name: str, holdout: Holdout, interactions: Interactions, budget: Budget) -> BaselineReports:
-        kept = _kept_lists(job, name)
-        return run_baselines(
-            configs, job.evaluator, holdout, interactions, len(dataset.items), kept, items, budget
-        )
+        now = request_time(holdout, interactions)
+        past = BaselineData(interactions, len(dataset.items), now, items, budget)
+        return run_baselines(configs, past, holdout, job.evaluator, _list_cache(job, name))
 
     valid = run_on("valid", dataset.valid, dataset.train, budget.half())
     configs = {name: config for name, config in configs.items() if name not in valid.out_of_time}
@@ -132,7 +132,7 @@ def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, Baselin
     return {"valid": valid, "test": dataclasses.replace(test, skipped=skipped)}
 
 
-def _kept_lists(job: RunContext, split: str) -> ListCache | None:
+def _list_cache(job: RunContext, split: str) -> ListCache | None:
     """Return where lists of baselines on a split are kept; None where `cache=false` asks for new ones."""
     if not job.config.cache:
         return None

@@ -80,7 +80,7 @@ def open_run(
         cache = Path(config.output_root) / ".cache"
         needs = needs_of(config.features)
         source, split = config.data.build(), config.split.build()
-        dataset = build_dataset(source, split, cache, anew=not config.cache, needs=needs)
+        dataset = build_dataset(source, split, cache, rebuild=not config.cache, needs=needs)
         dataset = config.features.with_files(dataset)
         run.partial_result = run.partial_result.update(
             **sections.identity(run.settings, dataset.identity, run.overrides)

@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
-from twotower.config.spec import PositiveFloat, PositiveInt, Share
+from twotower.config.spec import PositiveFloat, PositiveFraction, PositiveInt
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.outcome import Outcome, lowest_is_best, make_outcome
 from twotower.runs.result import Result, read_result_or_failure
@@ -65,7 +65,7 @@ class FirstLook(Sweep):
         """Time limit; the summary takes a little longer."""
         num_whole: PositiveInt = 3
         """Number of best recipes that run on all users."""
-        share: Share | None = None
+        share: PositiveFraction | None = None
         """Share of users in the sample. None: enough for 2,000 validation users and 200,000 interactions;
         all users if that is more than half."""
         recipes: dict[Name, str]

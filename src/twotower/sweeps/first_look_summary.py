@@ -8,7 +8,7 @@ from typing import Any
 
 from twotower.reports.compare.run_frame import make_frame, read_runs, records
 from twotower.reports.compare.run_groups import baseline_rows
-from twotower.reports.compare.verdicts import compare_pairs
+from twotower.reports.compare.verdicts import PairedComparison
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import read_result_or_failure
@@ -136,7 +136,7 @@ def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list
             "p": _number(row["corrected_p_value"]),
             "verdict": ", ".join(filter(None, [row["verdict"], row["reason"]])),
         }
-        for row in records(compare_pairs(rows, pairs, metric, higher).table)
+        for row in records(PairedComparison(rows, metric, higher).compare(pairs))
     ]
 
 

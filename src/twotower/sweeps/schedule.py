@@ -20,7 +20,7 @@ from twotower.sweeps.sweep import Sweep
 if TYPE_CHECKING:  # a sweep whose jobs are all new opens no data set
     from twotower.data.dataset import RetrievalDataset
 
-BEAT_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome]:
@@ -37,7 +37,6 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
     for outcome in outcomes:
         console.job_ended(outcome)
     running: dict[Future[int], tuple[Job, float]] = {}
-    beat = 0.0
     while True:
         while len(running) < launcher.num_workers:
             job = sweep.next([job for job, _ in running.values()])
@@ -49,17 +48,12 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             return outcomes
         if is_over := sweep.is_over():
             launcher.stop()
-        for future in wait(running, None if is_over else BEAT_SECONDS, FIRST_COMPLETED).done:
+        for future in wait(running, None if is_over else POLL_SECONDS, FIRST_COMPLETED).done:
             job, began = running.pop(future)
             result = read_result_or_failure(job.folder) if is_over else settle(job, future)
             sweep.ended(job, result)
             outcomes.append(_outcome(job, result, time.perf_counter() - began, False))
             console.job_ended(outcomes[-1])
-        if time.perf_counter() - beat > BEAT_SECONDS:
-            jobs = [job for job, _ in running.values()]
-            sweep.beat(jobs)
-            console.beat([job.name for job in jobs])
-            beat = time.perf_counter()
 
 
 def _outcome(job: Job, result: Result | None, seconds: float, skipped: bool) -> Outcome:

@@ -8,6 +8,8 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.spec import PositiveInt, Seed
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-LOOK_SECONDS, BEAT_SECONDS = 2.0, 10.0
-"""Intervals for looking for trials of dead processes, and for the heartbeat of this one."""
+LOOK_SECONDS = 2.0
+"""Interval for looking for trials of dead processes."""
+
+ATTEMPTS = 100
+"""Proposals in a row until a search without a valid new one ends."""
 
 
 class Search(Sweep):
@@ -72,21 +77,20 @@ class Search(Sweep):
         raise_problems([*problems, *self._pruner_problems({context.monitor: chosen})])
         if importlib.util.find_spec("optuna") is None:
             raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'")
-        from twotower.sweeps.study import storage_name
-        from twotower.sweeps.trials import open_trials
+        from twotower.sweeps.study import SharedStudy, storage_name
         from twotower.training.trainer import TrainerChoice
 
         storage = storage_name(config.storage, context.folder)
         plain = flat({key: value for key, value in settings.items() if key not in NOT_SHAPING})
-        identity = {
+        identity: dict[str, Mapping[str, Any]] = {
             "vary": self.space.record(),
             "objectives": self.objectives,
             "configuration": plain,
         }
-        self.trials = open_trials(storage, context.folder, list(self.objectives.values()), identity)
+        self.shared = SharedStudy(storage, context.folder, list(self.objectives.values()), identity)
         self.about = {
             "storage": storage,
-            "study": self.trials.study.study_name,
+            "study": self.shared.study.study_name,
             "pruner": config.pruner,
             "monitor": context.monitor,
             "direction": next(iter(self.objectives.values())),
@@ -94,11 +98,11 @@ class Search(Sweep):
             "num_startup": config.num_startup,
         }
         self.size = min(config.num_trials, self.space.size() or config.num_trials)
-        by_job = self.trials.by_job()
+        by_job = self.shared.by_job()
         self.before = {job: trial for job, trial in by_job.items() if trial.state.is_finished()}
         failed = [job for job, trial in self.before.items() if trial.state.name == "FAIL"]
         self.to_retry = {job: self.before.pop(job) for job in failed if context.retry_failed}
-        self.last_look = self.last_beat = float("-inf")
+        self.last_look = float("-inf")
 
     @abstractmethod
     def sampler(self, seed: int) -> "BaseSampler":
@@ -124,69 +128,82 @@ class Search(Sweep):
         return max(self.size, len(self.before) + len(self.to_retry))
 
     def next(self, running: Collection[Job]) -> Job | None:
-        """Return a trial of a dead process, one to retry, or a new one; wait while liveness is unknown."""
-        while not running or time.monotonic() - self.last_look > LOOK_SECONDS:
-            with self.trials.locked():
-                job, unsure = self._next()
-            if job is not None:
-                return job
+        """Return a trial that a dead process has left, one to retry, or a new one; None without one."""
+        if running and time.monotonic() - self.last_look < LOOK_SECONDS:
+            return None
+        with self.shared.locked():
+            job = self._abandoned() or self._retry() or self._new()
+        if job is None:
             self.last_look = time.monotonic()
-            if not unsure or running:
-                break
-            time.sleep(1.0)
-        return None
+        return job
 
-    def _next(self) -> tuple[Job | None, bool]:
-        by_job = self.trials.by_job()
-        dead, unsure = self.trials.abandoned(by_job.values())
-        for trial in dead:
-            self.trials.take_over(trial)
+    def _abandoned(self) -> Job | None:
+        for trial in self.shared.by_job().values():
+            if trial.state.is_finished() or not self.shared.claim(trial):
+                continue
             job = self._job(trial)
             result = read_result_or_failure(job.folder)
-            if result is None or (trial.user_attrs["again"] and result.status == "failed"):
-                return job, False
+            if result is None or (trial.user_attrs["is_retry"] and result.status == "failed"):
+                return job
             self._end(trial, result)
+        return None
+
+    def _retry(self) -> Job | None:
+        by_job = self.shared.by_job()
         while self.to_retry:
             name, failed = self.to_retry.popitem()
             if by_job[name].number == failed.number:  # no other process has retried it
                 texts = failed.user_attrs["overrides"]
-                retry = self.trials.add(name, failed.params, failed.distributions, texts, again=True)
-                return self._job(retry), False
-        return (self._new(by_job) if len(by_job) < self.size else None), unsure
+                return self._job(
+                    self.shared.add(name, failed.params, failed.distributions, texts, is_retry=True)
+                )
+        return None
 
-    def _new(self, by_job: Mapping[str, "FrozenTrial"]) -> Job | None:
-        """Start a new trial; without one, the search ends with the existing trials."""
-        from twotower.sweeps.proposals import ExhaustedError, propose
+    def _new(self) -> Job | None:
+        """Start a new trial; without a valid new configuration, the search ends with the existing trials.
 
+        Optuna proposes on a copy of the study, so that the study has no refused proposals. Proposals depend
+        only on the seed and the earlier trials: a killed search continues as if uninterrupted, and two
+        processes never draw the same numbers. The sampler sees all trials, not one bracket of Hyperband.
+        """
+        from twotower.sweeps.study import copy_study
+
+        by_job = self.shared.by_job()
         number = len(by_job)
+        if number >= self.size:
+            return None
         refused_or_used = {tuple(trial.user_attrs["overrides"]): "" for trial in by_job.values()}
+        trials, directions = self.shared.trials(), list(self.objectives.values())
+        distributions = self.space.distributions()
 
-        def accept(params: Mapping[str, Any]) -> Job | None:
+        def proposals() -> Iterator[Mapping[str, Any]]:
+            for attempt in range(ATTEMPTS):
+                drawn = np.random.SeedSequence([self.config.seed, len(trials), attempt]).generate_state(1)
+                copy = copy_study(trials, directions, self.sampler(int(drawn[0])))
+                yield copy.ask(distributions).params
+            if self.space.size() is not None:
+                yield from self.space.every()
+
+        for params in proposals():
             texts = self.space.texts(params)
             if texts in refused_or_used:
-                return None
+                continue
             try:
-                return self.context.job(texts, trial_name(number, texts))
+                job = self.context.job(texts, trial_name(number, texts))
             except InputError as error:
                 refused_or_used[texts] = f"{' '.join(texts)}: {error}"
-                return None
-
-        trials, directions = self.trials.all(), list(self.objectives.values())
-        try:
-            params, job = propose(self.space, trials, directions, self.sampler, self.config.seed, accept)
-        except ExhaustedError as error:
-            refused = next((f"\nfor example: {why}" for why in refused_or_used.values() if why), "")
-            if not by_job:
-                raise InputError(f"{error}{refused}") from error
-            print(
-                f"warning: the search ends with {number} of {self.size} trials: {error}{refused}",
-                file=sys.stderr,
-            )
-            self.size = number
-            return None
-        texts = self.space.texts(params)
-        trial = self.trials.add(job.name, params, self.space.distributions(), texts)
-        return self._with_trial(job, trial, texts)
+                continue
+            return self._with_trial(job, self.shared.add(job.name, params, distributions, texts), texts)
+        message = (
+            f"none of {ATTEMPTS} proposals in a row is a valid new configuration; check which values fit "
+            "together, or lower sweep.num_trials"
+        )
+        message += next((f"\nfor example: {why}" for why in refused_or_used.values() if why), "")
+        if not by_job:
+            raise InputError(message)
+        print(f"warning: the search ends with {number} of {self.size} trials: {message}", file=sys.stderr)
+        self.size = number
+        return None
 
     def _job(self, trial: "FrozenTrial") -> Job:
         texts = trial.user_attrs["overrides"]
@@ -199,15 +216,8 @@ class Search(Sweep):
     def ended(self, job: Job, result: Result | None) -> None:
         """Record the end of a job in the study."""
         self.last_look = float("-inf")
-        with self.trials.locked():
-            trial = self.trials.by_job()[job.name]
-            if self.trials.is_mine(trial):
-                self._end(trial, result)
-            else:
-                print(
-                    f"warning: trial {job.name} was taken over by another process, which records its result",
-                    file=sys.stderr,
-                )
+        with self.shared.locked():
+            self._end(self.shared.by_job()[job.name], result)
 
     def _end(self, trial: "FrozenTrial", result: Result | None) -> None:
         status = "failed" if result is None else result.status
@@ -216,13 +226,7 @@ class Search(Sweep):
         if values is None and status != "pruned":
             error = "died without a result" if result is None else result.error
             error = str(error or f"its result has no number for {', '.join(self.objectives)}")
-        self.trials.end(trial, status, values, error)
-
-    def beat(self, running: Collection[Job]) -> None:
-        """Write the heartbeat of this process."""
-        if time.monotonic() - self.last_beat > BEAT_SECONDS:
-            self.trials.beat([job.name for job in running])
-            self.last_beat = time.monotonic()
+        self.shared.end(trial, status, values, error)
 
     def summary(self) -> dict[str, Any]:
         """Return the best trial or the Pareto set with commands, and the importance of keys."""
@@ -230,4 +234,4 @@ class Search(Sweep):
         from twotower.sweeps.study import quiet
 
         with quiet():
-            return {"search": summarize_search(self.trials, self.objectives, self.context.fixed)}
+            return {"search": summarize_search(self.shared, self.objectives, self.context.fixed)}

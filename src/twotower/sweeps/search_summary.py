@@ -10,23 +10,22 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from twotower.sweeps.objectives import Objectives
-from twotower.sweeps.proposals import copy_study
-from twotower.sweeps.trials import ERROR, JOB, OVERRIDES, STATUS, Trials
+from twotower.sweeps.study import ERROR, JOB, OVERRIDES, STATUS, SharedStudy, copy_study
 
 MIN_TRIALS_FOR_IMPORTANCE = 10
 
 
-def summarize_search(trials: Trials, objectives: Objectives, fixed: Sequence[str]) -> dict[str, Any]:
+def summarize_search(shared: SharedStudy, objectives: Objectives, fixed: Sequence[str]) -> dict[str, Any]:
     """Return the best trials with the commands that train them again, and all trials as plain values.
 
     The best trials exclude those with a rejected index.
 
     Args:
-        trials: trials of the study.
+        shared: study of the search.
         objectives: objectives of the search.
         fixed: overrides of all jobs.
     """
-    latest = sorted(trials.by_job().values(), key=lambda trial: str(trial.user_attrs[JOB]))
+    latest = sorted(shared.by_job().values(), key=lambda trial: str(trial.user_attrs[JOB]))
     usable = [
         trial
         for trial in latest
@@ -40,7 +39,7 @@ def summarize_search(trials: Trials, objectives: Objectives, fixed: Sequence[str
             _row(trial, objectives) | {"command": _command(trial, fixed)}
             for trial in best(usable, objectives)
         ],
-        "importance": importance(trials.study, len(usable)),
+        "importance": importance(shared.study, len(usable)),
         "trials": [_row(trial, objectives) for trial in latest],
     }
 

@@ -87,9 +87,6 @@ class Sweep(Component, ABC):
         """Return whether to stop running jobs; called about once a second."""
         return False
 
-    def beat(self, running: Collection[Job]) -> None:
-        """Write a heartbeat; called about once a second while jobs run."""
-
     def summary(self) -> dict[str, Any]:
         """Return further entries of `sweep.json`."""
         return {}

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from twotower.config.component import Component
 from twotower.config.problems import nearest
-from twotower.config.spec import Count, NonNegativeFloat, PositiveInt
+from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
 from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import k_of, name_of
 
@@ -50,7 +50,7 @@ class TrainerChoice(Component):
         """Maximum number of epochs; the learning-rate schedule spans them."""
         patience: PositiveInt = 3
         """Training stops after this many epochs without a better `monitor`."""
-        patience_steps: Count = 0
+        patience_steps: NonNegativeInt = 0
         """Minimum patience in optimizer steps, for small data sets with few steps per epoch."""
         monitor: str = "valid/recall_at_20"
         """Metric that selects the best checkpoint; its class defines `higher_is_better`."""
@@ -141,11 +141,14 @@ def fastest_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
     """Return the fastest precision on this machine; see `TrainerChoice.Config.precision`."""
     import torch
 
-    from twotower.evaluation.half_search import is_quick
-
     if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if accelerator in ("auto", "cpu") and is_quick() else "32-true"
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities: Mapping[str, Any] = getattr(
+            torch.cpu, "get_capabilities", dict
+        )()  # earlier releases of torch have none
+        is_fast = accelerator in ("auto", "cpu") and bool(capabilities.get("avx512_bf16"))
+    return "bf16-mixed" if is_fast else "32-true"
 
 
 def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,6 @@ from twotower.evaluation.label_values import label_values
 from twotower.evaluation.labelled import scored_labels, unscored
 from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.top_k import ExactSearch
 from twotower.evaluation.user_values import name_of
 from twotower.metrics.label_metric import Scored
 from twotower.towers.new_items.fit_new_items import fit_new_items
@@ -41,7 +40,6 @@ class Validation:
         self.evaluator = evaluator
         self.popularity = item_popularity(train, num_items)
         self._items = torch.empty(0)
-        self._search = ExactSearch(self._items)
         self._users: list[Tensor] = []
         self._top: list[np.ndarray] = []
         self._scored: Scored | None = None
@@ -87,7 +85,6 @@ class Validation:
             if (self.popularity[1:] == 0).any():  # some item is new
                 fit_new_items(model)
             self._items, self._users, self._top = encode_catalogue(model), [], []
-            self._search = ExactSearch(self._items)
             if self.evaluator.label_metrics:
                 self._scored = scored_labels(model, self._items, self.holdout, temperature)
 
@@ -97,7 +94,7 @@ class Validation:
         with full_precision(model):
             users, top = top_rows(
                 model,
-                self._search,
+                self._items,
                 self.holdout,
                 positions,
                 evaluator.max_k,

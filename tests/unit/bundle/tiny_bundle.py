@@ -144,7 +144,7 @@ def history(told=False):
         items += [1 + (user + step) % NUM_ITEMS for step in range(3 * user)]
     items[5] = items[4]
     times = NOW - 100_000 + np.arange(len(items))
-    log = Interactions.of(np.array(users), np.array(items), times, NUM_USERS)
+    log = Interactions.from_rows(np.array(users), np.array(items), times, NUM_USERS)
     bought = np.arange(len(items)) % 2 == 1
     events = np.where(bought, 1, 3).astype(np.int16)
     roles = np.where(bought, POSITIVE, HISTORY).astype(np.int8)

@@ -89,7 +89,7 @@ def test_settings_are_frozen_and_strict() -> None:
             Bicycle.Config.model_validate(wrong)
 
 
-def test_every_mistake_is_told_with_its_key_and_what_is_valid() -> None:
+def test_every_mistake_is_reported_with_its_key_and_the_valid_names() -> None:
     values = SOUND | {
         "mine": BICYCLE | {"wheels": 0, "bel": "x"},
         "others": {
@@ -115,13 +115,13 @@ def test_every_mistake_is_told_with_its_key_and_what_is_valid() -> None:
     assert told["mine.bel"] == "unknown key; did you mean 'bell'? valid: bell, wheels"
     assert told["nam"].startswith("unknown key; did you mean 'name'?")
     assert told["others.abstract._target_"].endswith("is what its choices extend; name one of them")
-    assert told["others.no choice"] == "expected a choice with a _target_, got {'wheels': 2}"
+    assert told["others.no choice"].startswith("expected a choice with a _target_, got {'wheels': 2}; ")
     assert told["others.of another package._target_"] == "'twotower.losses.bce.Bce' is not a Vehicle"
     for key in ("others.missing.bell", "others.not set.bell", "size"):
         assert told[key] == "required, but not set"
 
 
-def test_what_is_sound_is_there_beside_the_mistakes() -> None:
+def test_valid_fields_are_read_despite_mistakes_in_others() -> None:
     garage, problems = read(Garage, SOUND | {"mine": BICYCLE | {"wheels": 0}})
     assert [problem.key for problem in problems] == ["mine.wheels"]
     assert (garage.name, garage.size, type(garage.others["fast"])) == ("home", 1, Car.Config)

@@ -11,7 +11,7 @@ from twotower.commands.keys import takes
 from twotower.commands.reference import group_text
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
-from twotower.config.spec import Count, DropoutRate, Width
+from twotower.config.spec import DropoutRate, NonNegativeInt, Width
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
 COMMANDS = {
@@ -120,6 +120,6 @@ def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
 
 def test_what_a_key_takes_is_said_in_words() -> None:
     assert takes(Width) == "whole number > 0 and ≤ 4,096"
-    assert takes(Count) == "whole number ≥ 0"
+    assert takes(NonNegativeInt) == "whole number ≥ 0"
     assert takes(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"
     assert takes(dict[str, Literal["a", None]]) == "name: a, null"

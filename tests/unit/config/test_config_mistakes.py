@@ -67,7 +67,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "unknown target": (
         "loss._target_=twotower.losses.bce.Bces",
         "loss._target_",
-        "there is no class 'twotower.losses.bce.Bces'",
+        "there is no class 'twotower.losses.bce.Bces'; did you mean 'Bce'?",
     ),
     "unknown module": (
         "loss._target_=twotower.losses.no.Bce",
@@ -93,6 +93,13 @@ CASES: dict[str, tuple[str, ...]] = {
         "metrics.kinds.recall._target_",
         "is not a Metric",
     ),
+    "unknown feature": (
+        "features.item.descripton.dim=8",
+        "features.item.descripton",
+        "expected a choice with a _target_, got {'dim': 8}; did you mean 'description'?",
+    ),
+    "unknown metric": ("metrics.kinds.ndcgg.k=3", "metrics.kinds.ndcgg", "did you mean 'ndcg'?"),
+    "unknown group of features": ("+features.items=null", "features.items", "did you mean 'item'?"),
     "unknown key of a feature": (
         "features.item.price.buckets=3",
         "features.item.price.buckets",

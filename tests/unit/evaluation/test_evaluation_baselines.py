@@ -113,11 +113,12 @@ def test_interaction_matrix_holds_ones() -> None:
 
 def test_run_reports_and_skips() -> None:
     holdout = make_holdout(targets=[[3], [2]], histories=[[1, 2], [1]])
-    found = run_baselines(CONFIGS, EVALUATOR, holdout, holdout.history, num_items=4)
+    found = run_baselines(CONFIGS, BaselineData(holdout.history, 4, now=9), holdout, EVALUATOR)
     assert found.skipped == {"ease": "4 items are above max_items = 3"}
     # popularity 2 1 0 0; seen items filtered: user 1 is shown 3 4, user 2 is shown 2 3
     assert found.reports["popularity"].metrics == {"recall_at_1": 1.0, "recall_at_2": 1.0}
-    assert run_baselines(CONFIGS, EVALUATOR, holdout, holdout.history, num_items=3).skipped == {}
+    past = BaselineData(holdout.history, 3, now=9)
+    assert run_baselines(CONFIGS, past, holdout, EVALUATOR).skipped == {}
 
 
 class Stopwatch:
@@ -155,8 +156,8 @@ def test_a_baseline_is_ended_between_blocks_once_the_time_is_over(monkeypatch: p
         "slow": Slow.Config(),
         "last": PopularityBaseline.Config(),
     }
-    budget = Budget(100, Slow.clock)
-    found = run_baselines(configs, EVALUATOR, holdout, holdout.history, 4, budget=budget)
+    past = BaselineData(holdout.history, 4, now=9, budget=Budget(100, Slow.clock))
+    found = run_baselines(configs, past, holdout, EVALUATOR)
     assert Slow.blocks == [1, 2]  # users, one a block: the third does not begin
     assert list(found.reports) == ["first"]
     assert found.out_of_time == ("slow", "last")
@@ -208,7 +209,7 @@ def test_a_regularization_that_vanishes_beside_the_counts_is_told_with_its_key()
     train = make_history([[1, 2], [3]])  # who has 1 has 2, too
     config = Ease.Config(regularization=1e-30)
     with pytest.raises(InputError, match=r"^baselines\.ease\.regularization: too small for these data"):
-        run_baselines({"ease": config}, EVALUATOR, make_holdout([[3]], [[1]]), train, 3)
+        run_baselines({"ease": config}, BaselineData(train, 3, now=9), make_holdout([[3]], [[1]]), EVALUATOR)
 
 
 def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damaged(

@@ -79,7 +79,9 @@ def test_what_two_baselines_need_is_computed_once() -> None:
 def test_content_neighbours_are_like_the_mean_of_the_history() -> None:
     content = sparse.csr_array(np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0, 0, 1]]))
     baseline = ContentKnn.Config().build()
-    baseline.fit(BaselineData(make_history([[1, 2], [1]]), 4, now=9, content=content))
+    past = BaselineData(make_history([[1, 2], [1]]), 4, now=9)
+    past.once("content", lambda: content)
+    baseline.fit(past)
     scores = baseline.scores(make_history([[1, 2], []]), np.array([1, 2]))
     np.testing.assert_allclose(scores[0, :3], [1, 1, 1.4], rtol=1e-6)
     assert scores[0, 3] < 0  # like none of them
@@ -88,7 +90,8 @@ def test_content_neighbours_are_like_the_mean_of_the_history() -> None:
 
 def test_content_neighbours_are_left_out_where_items_have_an_id_alone() -> None:
     holdout = make_holdout(targets=[[2]], histories=[[1]])
-    found = run_baselines({"content_knn": ContentKnn.Config()}, EVALUATOR, holdout, holdout.history, 2)
+    past = BaselineData(holdout.history, 2, now=9)
+    found = run_baselines({"content_knn": ContentKnn.Config()}, past, holdout, EVALUATOR)
     assert (found.reports, found.skipped) == ({}, {})
 
 

@@ -63,7 +63,7 @@ def test_bought_before_is_run_where_repeats_are_kept() -> None:
 
     def run(repeats: bool) -> dict[str, float]:
         data = replace(holdout, repeats=repeats)
-        found = run_baselines(configs, EVALUATOR, data, make_history([[3, 3, 4]]), 4)
+        found = run_baselines(configs, BaselineData(make_history([[3, 3, 4]]), 4, now=9), data, EVALUATOR)
         assert found.skipped == {}
         return {name: report.metrics["recall_at_2"] for name, report in found.reports.items()}
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.evaluation import half_search, top_candidates, top_k
-from twotower.evaluation.top_k import ExactSearch, exact_top_k, top_k_of
+from twotower.evaluation import top_k
+from twotower.evaluation.top_k import exact_top_k, top_k_by
 
 
 def naive(scores: np.ndarray, k: int, excluded: set[tuple[int, int]]) -> list[list[int]]:
@@ -33,7 +33,7 @@ def test_equals_a_full_sort_with_many_ties(
     users = generator.integers(-1, 2, (num_queries, 2)).astype(np.float32)
     items = generator.integers(-1, 2, (num_items, 2)).astype(np.float32)
     positions, columns = np.nonzero(generator.random((num_queries, num_items)) < 0.4)
-    with mock.patch.object(top_k, "CHUNK_SCORES", chunk * num_items):
+    with mock.patch.object(top_k, "BLOCK_SCORES", chunk * num_items):
         found = exact_top_k(torch.from_numpy(users), torch.from_numpy(items), k, (positions, columns + 1))
     rows, scores = found
     excluded = set(zip(positions.tolist(), (columns + 1).tolist(), strict=True))
@@ -46,54 +46,24 @@ def test_equals_a_full_sort_with_many_ties(
     num_items=st.integers(1, 80),
     k=st.integers(1, 30),
     spread=st.sampled_from([1, 20, 1000]),
-    centre=st.sampled_from([0, 500, -500]),
-    most=st.sampled_from([1, 16]),
+    group=st.sampled_from([2, 5, 32]),
 )
 @settings(max_examples=150, deadline=None)
-def test_scored_in_bfloat16_first_it_finds_the_same(
-    seed: int, num_items: int, k: int, spread: int, centre: int, most: int
-) -> None:
-    """Whole numbers up to 1,500 have sums that float32 holds, and bfloat16 rounds all of it."""
+def test_groups_of_items_change_nothing(seed: int, num_items: int, k: int, spread: int, group: int) -> None:
     generator = np.random.default_rng(seed)
     users = generator.integers(-spread, spread + 1, (11, 3)).astype(np.float32)
-    items = (centre + generator.integers(-spread, spread + 1, (num_items, 3))).astype(np.float32)
+    items = generator.integers(-spread, spread + 1, (num_items, 3)).astype(np.float32)
     items[generator.random(num_items) < 0.2] = items[0]
     positions, columns = np.nonzero(generator.random((11, num_items)) < generator.choice([0.1, 0.9]))
-    with (
-        mock.patch.multiple(top_k, FEWEST_ITEMS=0, ITEMS_A_PLACE=0, is_quick=lambda: True),
-        mock.patch.multiple(half_search, BLOCK_USERS=4, TILE_ITEMS=32),
-        mock.patch.object(top_candidates, "MOST_CANDIDATES", most),
-    ):
-        search = ExactSearch(torch.from_numpy(items))
-        rows, scores = search.top(torch.from_numpy(users), k, (positions, columns + 1))
-    excluded = set(zip(positions.tolist(), (columns + 1).tolist(), strict=True))
+    with mock.patch.multiple(top_k, GROUP_ITEMS=group, MIN_GROUPS_PER_RESULT=1):
+        rows, scores = exact_top_k(
+            torch.from_numpy(users), torch.from_numpy(items), k, (positions, columns + 1)
+        )
     exact = users @ items.T
-    assert rows.tolist() == naive(exact, k, excluded)
-    there = rows > 0
-    assert (scores[there] == np.take_along_axis(exact, np.maximum(rows - 1, 0), axis=1)[there]).all()
-    assert np.isneginf(scores[~there]).all()
-
-
-def test_as_many_threads_as_there_are_find_the_same() -> None:
-    users, items = torch.randn(600, 4), torch.randn(50, 4)
-    with mock.patch.multiple(top_k, FEWEST_ITEMS=0, ITEMS_A_PLACE=0, is_quick=lambda: True):
-        alone = ExactSearch(items).top(users, 5)
-        before = torch.get_num_threads()
-        torch.set_num_threads(3)
-        try:
-            together = ExactSearch(items).top(users, 5)
-            assert torch.get_num_threads() == 3
-        finally:
-            torch.set_num_threads(before)
-    assert (alone[0] == together[0]).all()
-    assert (alone[1] == together[1]).all()
-
-
-def test_vectors_that_are_not_numbers_are_no_matter_for_bfloat16() -> None:
-    items = torch.tensor([[1.0], [torch.inf], [2.0]])
-    with mock.patch.multiple(top_k, FEWEST_ITEMS=0, ITEMS_A_PLACE=0, is_quick=lambda: True):
-        rows, _ = ExactSearch(items).top(torch.ones(1, 1), 2)
-    assert rows.tolist() == [[2, 3]]
+    assert rows.tolist() == naive(exact, k, set(zip(positions.tolist(), (columns + 1).tolist(), strict=True)))
+    present = rows > 0
+    assert (scores[present] == np.take_along_axis(exact, np.maximum(rows - 1, 0), axis=1)[present]).all()
+    assert np.isneginf(scores[~present]).all()
 
 
 def test_scores_belong_to_their_rows() -> None:
@@ -114,7 +84,7 @@ def test_everything_excluded_gives_row_0() -> None:
 
 def test_a_nan_score_never_brings_back_an_excluded_item() -> None:
     scores = torch.tensor([[torch.nan, torch.nan, 1.0]])
-    rows, _ = top_k_of(lambda queries: scores[queries].clone(), 1, 3, 3, (np.array([0]), np.array([2])))
+    rows, _ = top_k_by(lambda queries: scores[queries].clone(), 1, 3, 3, (np.array([0]), np.array([2])))
     assert 2 not in rows
 
 
@@ -127,6 +97,6 @@ def test_half_precision_vectors_are_scored_in_float32() -> None:
 
 def test_a_scorer_may_give_float64() -> None:
     scores = torch.tensor([[0.5, 2.0, -1.0, 1.0]], dtype=torch.float64)
-    rows, found = top_k_of(lambda queries: scores[queries].clone(), 1, 4, 3)
+    rows, found = top_k_by(lambda queries: scores[queries].clone(), 1, 4, 3)
     assert rows.tolist() == [[2, 4, 1]]
     assert found.tolist() == [[2.0, 1.0, 0.5]]

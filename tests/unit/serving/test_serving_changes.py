@@ -1,5 +1,7 @@
+import sqlite3
 import threading
 from contextlib import closing
+from unittest.mock import Mock
 
 import pytest
 
@@ -126,7 +128,7 @@ def test_profiles_that_are_made_again_change_nothing_more(shop):
 
 
 def test_what_cannot_be_taken_is_counted_and_harms_nothing_else(shop, monkeypatch):
-    monkeypatch.setattr("twotower.serving.live.changes.TOGETHER", 2)
+    monkeypatch.setattr("twotower.serving.live.changes.REPLAY_BATCH", 2)
     changes = [ItemPut("c", {"bad": 1}), ItemPut("d", {}), ItemPut("e", {}), EventAdded("u", "zzz", 5)]
     assert replay([*changes, EventAdded("u", "d", 5), ItemRemoved("a")], shop) == [
         Quarantined(changes[0], "features: 'bad' is no feature"),
@@ -156,10 +158,10 @@ def test_whatever_a_change_raises_the_others_are_made(shop, monkeypatch):
 
 
 def test_a_write_is_checked_then_kept_then_made(shop, store, monkeypatch):
-    commit = store.commit
-    monkeypatch.setattr(store, "commit", lambda changes: shop.calls.append("commit") or commit(changes))
-    Writer(store).write([ItemPut("c", {"x": 1})], lambda: shop)
-    assert shop.calls == ["prepare", "commit", "apply"]
+    insert = store.insert
+    monkeypatch.setattr(store, "insert", lambda changes: shop.calls.append("insert") or insert(changes))
+    Writer(store, lambda: shop).write([ItemPut("c", {"x": 1})])
+    assert shop.calls == ["prepare", "insert", "apply"]
     assert list(store.changes()) == [ItemPut("c", {"x": 1})]
 
 
@@ -171,7 +173,7 @@ def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
         ItemPut("d", {}),
         ItemRemoved("a"),
     ]
-    Writer(store).write(changes, lambda: shop)
+    Writer(store, lambda: shop).write(changes)
     assert set(shop.offered) == {"b", "d"}
     assert shop.events == [("u", "c", 5)]
     assert store.last == 5
@@ -179,7 +181,7 @@ def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
 
 def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
     changes = [UserPut("a", {"age": 1}), ItemRemoved("a"), EventAdded("a", "b", 5), UserForgotten("a")]
-    Writer(store).write([*changes, UserPut("a", {}), ItemPut("a", {})], lambda: shop)
+    Writer(store, lambda: shop).write([*changes, UserPut("a", {}), ItemPut("a", {})])
     assert shop.profiles.of == {"a": {}}
     assert set(shop.offered) == {"a", "b"}
     assert list(store.changes()) == [ItemPut("a", {}), EventAdded("a", "b", 5), UserPut("a", {})]
@@ -203,28 +205,28 @@ def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
 )
 def test_of_a_wrong_write_nothing_is_kept_and_nothing_is_made(shop, store, changes, message):
     with pytest.raises(InputError, match=message):
-        Writer(store).write(changes, lambda: shop)
+        Writer(store, lambda: shop).write(changes)
     assert store.last == 0
     assert set(shop.offered) == {"a", "b"}
     assert shop.events == []
     assert shop.profiles.of == {}
-    Writer(store).write([ItemRemoved("a")], lambda: shop)
+    Writer(store, lambda: shop).write([ItemRemoved("a")])
     with pytest.raises(UnknownItem):
-        Writer(store).write([ItemRemoved("a")], lambda: shop)
+        Writer(store, lambda: shop).write([ItemRemoved("a")])
 
 
-def together(writer, shop, writes):
+def together(writer, writes):
     """Have several callers wait for one writer, in order, and return what each was told."""
     told = [None] * len(writes)
 
     def call(position):
         try:
-            writer.write(writes[position], lambda: shop)
+            writer.write(writes[position])
         except Exception as error:
             told[position] = error
 
     threads = [threading.Thread(target=call, args=(position,)) for position in range(len(writes))]
-    with writer.writing:
+    with writer.lock:
         for count, thread in enumerate(threads, 1):
             thread.start()
             while len(writer._queue) < count:
@@ -235,11 +237,10 @@ def together(writer, shop, writes):
 
 
 def test_callers_that_wait_share_a_commit_and_a_wrong_one_fails_alone(shop, store, monkeypatch):
-    commits, commit = [], store.commit
-    monkeypatch.setattr(store, "commit", lambda changes: commits.append(len(changes)) or commit(changes))
+    commits, insert = [], store.insert
+    monkeypatch.setattr(store, "insert", lambda changes: commits.append(len(changes)) or insert(changes))
     told = together(
-        Writer(store),
-        shop,
+        Writer(store, lambda: shop),
         [
             [ItemPut("c", {})],
             [ItemPut("d", {}), ItemPut("e", {"bad": 1})],
@@ -258,20 +259,20 @@ def test_callers_that_wait_share_a_commit_and_a_wrong_one_fails_alone(shop, stor
     assert list(store.changes()) == [ItemPut("c", {}), EventAdded("u", "c", 5), ItemRemoved("a")]
 
 
-def test_what_the_disk_does_not_take_is_not_made(shop, store):
-    store.close()
-    told = together(Writer(store), shop, [[ItemPut("c", {})], [ItemPut("d", {"bad": 1})], [ItemRemoved("a")]])
+def test_changes_that_the_disk_refuses_are_not_made(shop, store, monkeypatch):
+    monkeypatch.setattr(store, "insert", Mock(side_effect=sqlite3.OperationalError("disk I/O error")))
+    told = together(
+        Writer(store, lambda: shop), [[ItemPut("c", {})], [ItemPut("d", {"bad": 1})], [ItemRemoved("a")]]
+    )
     assert [type(error) for error in told] == [StoreFailed, InputError, StoreFailed]
     assert set(shop.offered) == {"a", "b"}
 
 
 def test_a_write_that_nobody_finished_is_not_taken_for_done(shop, store, monkeypatch):
-    writer = Writer(store)
-    monkeypatch.setattr(
-        writer, "_write_all", lambda retriever: None
-    )  # another took it along, and was stopped
-    with pytest.raises(StoreFailed, match="may be kept or not"):
-        writer.write([ItemPut("c", {})], lambda: shop)
+    writer = Writer(store, lambda: shop)
+    monkeypatch.setattr(writer, "_write_queue", lambda: None)  # the thread that had the write was stopped
+    with pytest.raises(StoreFailed, match="may be stored or not"):
+        writer.write([ItemPut("c", {})])
 
 
 def test_a_failure_after_the_commit_is_told_to_its_caller_alone(shop, store, monkeypatch):
@@ -281,18 +282,18 @@ def test_a_failure_after_the_commit_is_told_to_its_caller_alone(shop, store, mon
         shop.offered[prepared[0]] = {}
 
     monkeypatch.setattr(shop, "apply_item", apply_item)
-    told = together(Writer(store), shop, [[ItemPut("broken", {})], [ItemPut("c", {})]])
+    told = together(Writer(store, lambda: shop), [[ItemPut("broken", {})], [ItemPut("c", {})]])
     assert [type(error) for error in told] == [MemoryError, type(None)]
     assert set(shop.offered) == {"a", "b", "c"}
     assert store.last == 2
 
 
 def test_many_writers_lose_nothing(shop, store):
-    writer = Writer(store)
+    writer = Writer(store, lambda: shop)
 
     def write(first):
         for number in range(20):
-            writer.write([ItemPut(first + number, {}), EventAdded(first, first + number, 1)], lambda: shop)
+            writer.write([ItemPut(first + number, {}), EventAdded(first, first + number, 1)])
 
     threads = [threading.Thread(target=write, args=(100 * position,)) for position in range(1, 5)]
     for thread in threads:

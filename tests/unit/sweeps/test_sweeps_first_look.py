@@ -13,7 +13,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
 from twotower.launchers.launcher import JobError, Launcher, Payload
 from twotower.reports.console.console import Console
-from twotower.reports.console.first_look_table import lines_of, recipes_table
+from twotower.reports.console.tables import first_look_lines, recipes_table
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.result_parts import Training
 from twotower.sweeps import first_look
@@ -135,7 +135,9 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
     assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
     assert found["best"]["command"] == "twotower train embedding_dim=128"
     assert (found["best"]["on"], found["best"]["behind_baseline"]) == ("sample", False)
-    assert lines_of(found)[0].startswith("best        wide  valid recall@20 0.3000  on the sample alone")
+    assert first_look_lines(found)[0].startswith(
+        "best        wide  valid recall@20 0.3000  on the sample alone"
+    )
     assert recipes_table(found).row_count == 4
 
 

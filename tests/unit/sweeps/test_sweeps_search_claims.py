@@ -1,134 +1,65 @@
-"""Whose trials may be taken over: those of the dead, and of nobody else."""
+"""A running trial belongs to one live process."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from forks import Fork
 from optuna.distributions import IntDistribution
 
 from twotower.config.errors import InputError
-from twotower.sweeps.study import check_identity, open_storage, open_study, quiet, storage_name
-from twotower.sweeps.trials import HEARTBEAT, LOST_SECONDS, Trials, host, started
+from twotower.sweeps.study import SharedStudy, storage_name
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
-OLD = LOST_SECONDS + 10
+IDENTITY = {"vary": {"x": "1,2"}, "objectives": {"valid/recall_at_20": "maximize"}}
 
 
-@pytest.fixture
-def trials(tmp_path: Path) -> Trials:
-    with quiet():
-        storage = open_storage(storage_name(None, tmp_path))
-        return Trials(open_study(storage, "s", ["maximize"]), storage, tmp_path)
+def open_shared(folder: Path, identity: dict[str, dict[str, str]] = IDENTITY) -> SharedStudy:
+    return SharedStudy(storage_name(None, folder), folder, ["maximize"], identity)
 
 
-@pytest.fixture
-def child() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(SLEEP)
+def add(shared: SharedStudy, job: str) -> None:
+    with shared.locked():
+        shared.add(job, {"x": 1}, {"x": IntDistribution(0, 9)}, ["x=1"])
+
+
+def claim(shared: SharedStudy, job: str) -> bool:
+    with shared.locked():
+        return shared.claim(shared.by_job()[job])
+
+
+def wait_forever(folder: Path) -> Callable[[], None]:
+    def main() -> None:
+        shared = open_shared(folder)
+        add(shared, "theirs")
+        (folder / "added").touch()
+        time.sleep(600)
+
+    return main
+
+
+def test_the_trial_of_a_live_process_cannot_be_claimed_and_that_of_a_killed_one_can(tmp_path: Path) -> None:
+    other = Fork(wait_forever(tmp_path), tmp_path / "out")
     try:
-        yield process
+        while not (tmp_path / "added").exists():
+            assert other.poll() is None
+        mine = open_shared(tmp_path)
+        assert not claim(mine, "theirs")
     finally:
-        process.kill()
-        process.wait()
+        other.kill()
+        other.wait()
+    assert claim(mine, "theirs")
+    assert not claim(mine, "theirs")  # it runs here already
+    assert not claim(open_shared(tmp_path), "theirs")
 
 
-def add(trials: Trials, job: str, owner: dict[str, Any] | None = None, age: float = 0.0) -> None:
-    """A trial that runs, of this process's or another's, who last gave word so many seconds ago."""
-    with trials.locked():
-        trial = trials.add(job, {"x": 1}, {"x": IntDistribution(0, 9)}, ["x=1"])
-        if owner is not None:
-            trials.set_attributes(trial, owner=owner)
-        trials.set_attributes(trial, heartbeat=time.time() - age)
-
-
-def of_process(pid: int, **changes: str) -> dict[str, Any]:
-    return {"host": host(), "pid": pid, "started": started(pid), "token": f"t{pid}", **changes}
-
-
-def dead(trials: Trials) -> tuple[list[str], bool]:
-    with trials.locked():
-        found, unsure = trials.abandoned(trials.all())
-        return [trial.user_attrs["job"] for trial in found], unsure
-
-
-def wait_until_gone(pid: int) -> None:
-    until = time.monotonic() + 300
-    while started(pid) is not None and time.monotonic() < until:
-        time.sleep(0.01)
-
-
-def test_a_living_process_of_this_host_keeps_its_trial_however_long_it_is_silent(
-    trials: Trials, child: subprocess.Popen[bytes]
-) -> None:
-    add(trials, "mine", age=OLD)
-    add(trials, "theirs", of_process(child.pid), age=OLD)
-    assert dead(trials) == ([], False)
-
-
-def test_a_suspended_process_keeps_its_trial(trials: Trials, child: subprocess.Popen[bytes]) -> None:
-    add(trials, "theirs", of_process(child.pid), age=OLD)
-    os.kill(child.pid, signal.SIGSTOP)
-    assert dead(trials) == ([], False)
-
-
-def test_a_killed_process_has_lost_its_trial_at_once(trials: Trials, child: subprocess.Popen[bytes]) -> None:
-    add(trials, "theirs", of_process(child.pid), age=0)
-    add(trials, "mine")
-    child.kill()
-    wait_until_gone(child.pid)
-    assert dead(trials) == (["theirs"], False)
-
-
-def test_a_process_that_has_the_number_of_a_dead_one_owns_nothing(
-    trials: Trials, child: subprocess.Popen[bytes]
-) -> None:
-    add(trials, "old", of_process(child.pid, started="an earlier time"))
-    assert dead(trials) == (["old"], False)
-
-
-def test_of_another_host_only_the_heartbeat_is_known(trials: Trials, child: subprocess.Popen[bytes]) -> None:
-    there = of_process(child.pid, host="elsewhere")
-    add(trials, "fresh", there, age=LOST_SECONDS - 30)
-    assert dead(trials) == ([], False)
-    add(trials, "silent", there | {"token": "silent"}, age=OLD)
-    assert dead(trials) == ([], True)  # not yet watched for long enough
-    trials.liveness.seen["silent"] = (trials.by_job()["silent"].user_attrs[HEARTBEAT], -1e9)
-    assert dead(trials) == (["silent"], False)
-
-
-def test_one_that_is_unsure_hides_no_dead_one(trials: Trials, child: subprocess.Popen[bytes]) -> None:
-    add(trials, "silent", of_process(child.pid, host="elsewhere"), age=OLD)
-    add(trials, "dead", of_process(child.pid, started="an earlier time"))
-    assert dead(trials) == (["dead"], True)
-
-
-def test_what_has_ended_is_nobody_s_to_take(trials: Trials) -> None:
-    add(trials, "done", of_process(os.getpid(), started="an earlier time"))
-    with trials.locked():
-        trials.end(trials.by_job()["done"], "ok", [1.0], None)
-    assert dead(trials) == ([], False)
-
-
-def test_who_takes_over_is_the_owner_and_the_trial_is_the_same(trials: Trials, tmp_path: Path) -> None:
-    add(trials, "old", of_process(os.getpid(), started="an earlier time", token="before"), age=OLD)
-    before = trials.by_job()["old"]
-    assert not trials.is_mine(before)
-    with trials.locked():
-        trials.take_over(before)
-    after = trials.by_job()["old"]
-    assert trials.is_mine(after)
-    assert dead(trials) == ([], False)
-    assert time.time() - after.user_attrs[HEARTBEAT] < 60
-    assert (after.number, after.params, len(trials.all())) == (before.number, before.params, 1)
-    with quiet():
-        storage = open_storage(storage_name(None, tmp_path))
-        other = Trials(open_study(storage, "s", ["maximize"]), storage, tmp_path)
-    assert not other.is_mine(after)  # in the same process even: each call has a token of its own
+def test_an_ended_trial_is_released(tmp_path: Path) -> None:
+    shared = open_shared(tmp_path)
+    add(shared, "done")
+    with shared.locked():
+        shared.end(shared.by_job()["done"], "ok", [1.0], None)
+    assert shared.claims == {}
+    assert shared.by_job()["done"].values == [1.0]
 
 
 def test_a_storage_is_named_so_that_any_process_finds_it(
@@ -142,10 +73,8 @@ def test_a_storage_is_named_so_that_any_process_finds_it(
     assert storage_name("postgresql://host/db", Path("sweep")) == "postgresql://host/db"
 
 
-def test_what_a_study_is_about_is_remembered_once(trials: Trials) -> None:
-    facts = {"vary": {"x": "1,2"}, "objectives": {"valid/recall_at_20": "maximize"}}
-    check_identity(trials.study, facts)
-    check_identity(trials.study, facts)
+def test_a_study_refuses_other_settings(tmp_path: Path) -> None:
+    open_shared(tmp_path)
+    assert open_shared(tmp_path).study.user_attrs["about"] == IDENTITY
     with pytest.raises(InputError, match=r"x \(vary\) was '1,2', is not set; y \(vary\) was not set, is '3'"):
-        check_identity(trials.study, facts | {"vary": {"y": "3"}})
-    assert trials.study.user_attrs["about"] == facts
+        open_shared(tmp_path, IDENTITY | {"vary": {"y": "3"}})

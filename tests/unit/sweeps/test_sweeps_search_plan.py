@@ -1,19 +1,14 @@
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of, run, settings_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.runs.folder_name import trial_name
 from twotower.runs.result import Result, write_result
-from twotower.sweeps import trials
 from twotower.sweeps.job import Job
 from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.search import Search
@@ -30,10 +25,9 @@ def found(plan: Search) -> dict[str, Any]:
     return dict(plan.summary()["search"])
 
 
-def abandon(plan: Search, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the owner of a job one that is gone."""
-    trial = plan.trials.by_job()[job.name]
-    plan.trials.set_attributes(trial, owner=trial.user_attrs["owner"] | {"started": "another time"})
+def release(plan: Search, job: Job) -> None:
+    """Release the lock of a trial, as the operating system does for a process that dies."""
+    plan.shared.claims[plan.shared.by_job()[job.name].number].release()
 
 
 def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Path) -> None:
@@ -144,64 +138,33 @@ def test_a_trial_of_a_living_process_is_not_taken(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert (first.name[:5], second.name[:5]) == ("0000_", "0001_")
-    one.trials.set_attributes(one.trials.by_job()[first.name], heartbeat=0.0)
     assert other.next([]) is None
     one.ended(first, result_of(first))
     other.ended(second, result_of(second))
     assert found(one)["states"] == {"complete": 2}
 
 
-def test_a_trial_of_a_dead_process_goes_on_in_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_of_a_dead_process_is_resumed_in_its_folder_by_one_other(tmp_path: Path) -> None:
     one, other, third = (plan_of(Tpe.Config(num_trials=1), tmp_path) for _ in range(3))
     job = one.next([])
     assert job is not None
-    abandon(one, job, monkeypatch)
-    again = other.next([])
-    assert again == job
+    release(one, job)
+    assert other.next([]) == job
     assert third.next([]) is None
-    one.ended(job, result_of(job, "failed"))  # no longer its own: it tells nothing
     other.ended(job, result_of(job))
     assert found(other)["states"] == {"complete": 1}
 
 
-def test_a_process_on_another_host_is_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "OBSERVE_SECONDS", 1.0)
-    one, other = (plan_of(Tpe.Config(num_trials=1), tmp_path) for _ in range(2))
-    job = one.next([])
-    assert job is not None
-    trial = one.trials.by_job()[job.name]
-    one.trials.set_attributes(trial, owner=trial.user_attrs["owner"] | {"host": "elsewhere"})
-    assert other.next([]) is None
-    one.trials.set_attributes(trial, heartbeat=0.0)
-    assert other.next([]) == job
-
-
-def test_what_a_dead_process_finished_is_not_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_that_a_dead_process_finished_is_not_run_again(tmp_path: Path) -> None:
     one = plan_of(Tpe.Config(num_trials=1), tmp_path)
     job = one.next([])
     assert job is not None
     job.folder.mkdir(parents=True, exist_ok=True)
     write_result(job.folder, Result(status="ok", metrics={"valid/recall_at_20": 0.5}))
-    abandon(one, job, monkeypatch)
+    release(one, job)
     other = plan_of(Tpe.Config(num_trials=1), tmp_path)
     assert other.next([]) is None
     assert found(other)["best"][0]["values"] == {MONITOR: 0.5}
-
-
-def test_heartbeats_are_of_the_jobs_that_run_here(tmp_path: Path) -> None:
-    plan = plan_of(Tpe.Config(num_trials=2), tmp_path)
-    jobs = [job for _ in range(2) if (job := plan.next([])) is not None]
-    before = {name: trial.user_attrs["heartbeat"] for name, trial in plan.trials.by_job().items()}
-    plan.beat(jobs[:1])
-    plan.beat(jobs)  # too soon
-    after = {name: trial.user_attrs["heartbeat"] for name, trial in plan.trials.by_job().items()}
-    first, second = (job.name for job in jobs)
-    assert after[first] > before[first]
-    assert after[second] == before[second]
 
 
 def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
@@ -359,70 +322,15 @@ def test_a_damaged_storage_is_named(tmp_path: Path, name: str) -> None:
         plan_of(Tpe.Config(storage=storage), tmp_path / "sweep")
 
 
-@given(
-    at=st.floats(0, 1, exclude_max=True),
-    way=st.sampled_from(["cut", "flipped", "line lost"]),
-    byte=st.integers(0, 255),
-)
-@settings(max_examples=25)
-def test_a_damaged_journal_is_told_or_gone_on_with(
-    half_a_search: bytes, some_job: Job, at: float, way: str, byte: int
-) -> None:
-    """Whatever has become of its file, a search goes on or names the file; it never ends in a traceback."""
-    with TemporaryDirectory() as folder:
-        journal = Path(folder) / "search" / "tpe" / "study.journal"
-        journal.parent.mkdir(parents=True)
-        place = int(at * len(half_a_search))
-        left, rest = half_a_search[:place], half_a_search[place:]
-        if way == "line lost":
-            left, rest = left[: left.rfind(b"\n") + 1], rest[rest.find(b"\n") + 1 :]
-        journal.write_bytes(left + {"cut": b"", "flipped": bytes([byte]) + rest[1:], "line lost": rest}[way])
-        try:
-            plan = plan_of(RandomSearch.Config(num_trials=4), journal.parent)
-            run(plan, num=8, running=[some_job])  # with something to do, it does not wait for who may be dead
-        except InputError as error:
-            assert "study" in str(error)  # noqa: PT017
-            return
-        assert len(plan.trials.by_job()) <= 4
-        assert way != "cut" or half_a_search[place - 1 : place] in (b"", b"\n")
-
-
-def test_a_journal_that_was_cut_goes_on_without_its_last_line(tmp_path: Path, half_a_search: bytes) -> None:
+def test_a_search_continues_without_a_cut_last_line_of_its_journal(tmp_path: Path) -> None:
     folder = tmp_path / "search" / "tpe"
-    folder.mkdir(parents=True)
+    run(plan_of(RandomSearch.Config(num_trials=4), folder), num=2)
     journal = folder / "study.journal"
-    journal.write_bytes(half_a_search[:-20])
+    journal.write_bytes(journal.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"study\.journal cannot be opened \(its last line is cut\); delete"):
         plan_of(Tpe.Config(num_trials=4), folder)
     *whole, _ = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(whole))
     plan = plan_of(Tpe.Config(num_trials=4), folder)
     assert plan.num_jobs == 4
-    assert [trial.state.name for trial in plan.trials.all()] == ["COMPLETE", "RUNNING"]
-
-
-def test_nothing_is_added_behind_a_line_that_a_process_left_cut(tmp_path: Path) -> None:
-    plan = plan_of(Tpe.Config(num_trials=4), tmp_path)
-    with (tmp_path / "study.journal").open("ab") as file:
-        file.write(b'{"op_code": 4, ')
-    left = (tmp_path / "study.journal").read_bytes()
-    with pytest.raises(InputError, match=r"study\.journal cannot be opened \(its last line is cut\)"):
-        plan.next([])
-    assert (tmp_path / "study.journal").read_bytes() == left
-
-
-@pytest.fixture(scope="module")
-def some_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    job = plan_of(RandomSearch.Config(), tmp_path_factory.mktemp("search")).next([])
-    assert job is not None
-    return job
-
-
-@pytest.fixture(scope="module")
-def half_a_search(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The journal of a search of which two trials have ended."""
-    folder = tmp_path_factory.mktemp("half") / "search" / "tpe"
-    run(plan_of(RandomSearch.Config(num_trials=4), folder), num=2)
-    journal = (folder / "study.journal").read_bytes()
-    shutil.rmtree(folder)  # else the study is said to be at home there
-    return journal
+    assert [trial.state.name for trial in plan.shared.trials()] == ["COMPLETE", "RUNNING"]

@@ -101,7 +101,7 @@ def test_a_process_that_stands_still_keeps_its_trial(tmp_path: Path) -> None:
     sleeper = start(tmp_path, "null", 4, waits_in=1)
     wait_for(tmp_path, 1, "began")
     plan = plan_of(tmp_path, "null", 4)
-    with plan.trials.locked():  # a process that stands still with the lock keeps everyone out
+    with plan.shared.locked():  # a process that stands still with the lock keeps everyone out
         os.kill(sleeper[0].pid, signal.SIGSTOP)
     try:
         taken = {str(each["job"]) for each in events(tmp_path) if each["event"] == "began"}

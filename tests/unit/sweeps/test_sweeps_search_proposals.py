@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from fake_search import request_of, settings_of
+from fake_search import DIM, RATE, request_of, run, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -14,11 +14,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
-from twotower.sweeps.objectives import Direction, Objectives
-from twotower.sweeps.proposals import propose
+from twotower.sweeps.objectives import Objectives
+from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.search_summary import best
 from twotower.sweeps.space import Space
-from twotower.sweeps.study import quiet
 from twotower.sweeps.tpe import Tpe
 
 Params = Mapping[str, Any]
@@ -87,65 +86,43 @@ def test_the_interval_that_a_search_without_one_recommends_can_be_searched(tmp_p
         Tpe.Config().build(request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose))
 
 
-SPACE = Space([axis_of("a", "1,2,3"), axis_of("b", "x,y")])
-ONE: list[Direction] = ["maximize"]
-
-
-def random(seed: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-def proposed(trials: list[FrozenTrial], seed: int = 0, accept: Any = dict, space: Space = SPACE) -> Params:
-    with quiet():
-        return propose(space, trials, ONE, random, seed, accept)[0]
-
-
-def ended(params: Params, *values: float, space: Space = SPACE) -> FrozenTrial:
+def ended(params: Params, *values: float) -> FrozenTrial:
     return create_trial(
         state=TrialState.COMPLETE,
         params=dict(params),
-        distributions=space.distributions(),
+        distributions=Space([axis_of("a", "1,2,3"), axis_of("b", "x,y")]).distributions(),
         values=list(values),
     )
 
 
-def test_a_proposal_follows_from_the_seed_and_the_trials_alone() -> None:
-    space = Space([axis_of("a", "interval(0, 1)")])
-    first = proposed([], space=space)
-    assert proposed([], space=space) == first
-    later = proposed([ended(first, 0.5, space=space)], space=space)
-    assert later != first
-    assert proposed([ended(first, 0.5, space=space)], space=space) == later
-    assert proposed([], seed=1, space=space) != first
+class Stubborn(RandomSearch):
+    """Always proposes the first configuration."""
+
+    class Config(RandomSearch.Config):
+        """No further settings."""
+
+    def sampler(self, seed: int) -> BaseSampler:
+        class First(RandomSampler):
+            def sample_independent(self, *arguments: Any) -> Any:
+                return 0
+
+        return First(seed=seed)
 
 
-def test_what_is_refused_is_not_proposed_and_what_is_left_is_found() -> None:
-    wanted = {"a": 2, "b": "y"}
-    refused: list[Params] = []
-
-    def accept(params: Params) -> str | None:
-        if params == wanted:
-            return "this one"
-        refused.append(dict(params))
-        return None
-
-    with quiet():
-        assert propose(SPACE, [], ONE, random, 0, accept) == (wanted, "this one")
-    assert wanted not in refused
-
-    class Stubborn(RandomSampler):
-        def sample_independent(self, *arguments: Any) -> Any:
-            return {"a": 0, "b": "x"}[arguments[2]]
-
-    with quiet():  # a sampler that never comes to it: then all are gone through
-        assert propose(SPACE, [], ONE, lambda seed: Stubborn(), 0, accept) == (wanted, "this one")
+def test_a_sampler_that_repeats_itself_is_followed_by_the_rest_of_a_finite_space(tmp_path: Path) -> None:
+    plan = Stubborn.Config(num_trials=6).build(request_of(tmp_path, {RATE: "0.1,0.01", DIM: "16,32,64"}))
+    assert len({job.overrides for job in run(plan)}) == 6
 
 
-@pytest.mark.parametrize("axis", ["a=1,2,3", "a=interval(0, 1)"])
-def test_where_all_is_refused_it_says_so(axis: str) -> None:
-    key, text = axis.split("=")
-    with pytest.raises(InputError, match="none of 100 proposals in a row is a valid new configuration"):
-        proposed([], accept=lambda params: None, space=Space([axis_of(key, text)]))
+def test_a_proposal_depends_on_the_seed_and_the_number_of_trials(tmp_path: Path) -> None:
+    def rates(name: str, seed: int) -> list[str]:
+        plan = RandomSearch.Config(num_trials=3, seed=seed).build(request_of(tmp_path / name / "s"))
+        return [job.overrides[1] for job in run(plan)]
+
+    first = rates("first", 0)
+    assert len(set(first)) == 3
+    assert rates("again", 0) == first
+    assert not set(rates("other", 1)) & set(first)
 
 
 directions = st.lists(st.sampled_from(["maximize", "minimize"]), min_size=1, max_size=3)

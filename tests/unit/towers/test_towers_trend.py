@@ -16,7 +16,7 @@ DAY = 86_400
 def log_of(items: list[int], days: list[float], num_users: int | None = None) -> Interactions:
     """One user an interaction."""
     users = np.arange(1, len(items) + 1)
-    return Interactions.of(
+    return Interactions.from_rows(
         users, np.array(items), (np.array(days) * DAY).astype(np.int64), num_users or len(items)
     )
 

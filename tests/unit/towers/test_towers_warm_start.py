@@ -21,7 +21,7 @@ def before() -> RecentPopularity:
 
 
 def log_of(items: list[int]) -> Interactions:
-    return Interactions.of(np.ones(len(items), int), np.array(items), np.arange(len(items)), 1)
+    return Interactions.from_rows(np.ones(len(items), int), np.array(items), np.arange(len(items)), 1)
 
 
 ROWS = torch.tensor([0, 1, 0, 2, 3])  # items 1 and 3 are new; 2, 4, 5 were 1, 2, 3

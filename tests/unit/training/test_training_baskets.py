@@ -26,7 +26,9 @@ def history_of(log: list[list[tuple[int, int]]]) -> Interactions:
     """Of (day, item) by user."""
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    return Interactions.of(np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log))
+    return Interactions.from_rows(
+        np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log)
+    )
 
 
 def batches_of(interactions: Interactions, build_order: Any = Order, **settings: Any) -> Any:

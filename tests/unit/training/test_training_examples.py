@@ -27,7 +27,7 @@ def history_of(log: Log) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times = [time for events in log for time, _ in events]
     items = [item for events in log for _, item in events]
-    return Interactions.of(
+    return Interactions.from_rows(
         np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log)
     )
 

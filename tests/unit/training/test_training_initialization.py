@@ -32,7 +32,7 @@ def log_of(items: Sequence[Sequence[int]]) -> Interactions:
         np.concatenate(items),
         np.repeat(np.arange(1, len(items) + 1), [len(each) for each in items]),
     )
-    return Interactions.of(users, rows, np.arange(len(rows)), num_users=len(items))
+    return Interactions.from_rows(users, rows, np.arange(len(rows)), num_users=len(items))
 
 
 ITEMS = 20

@@ -3,30 +3,29 @@
 import pytest
 import torch
 
-from twotower.evaluation import half_search
 from twotower.training.trainer import TrainerChoice, fastest_precision
 
 
-@pytest.mark.parametrize(("quick", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_a_processor_trains_in_sixteen_bits_where_it_multiplies_them(
-    monkeypatch: pytest.MonkeyPatch, quick: bool, expected: str
+    monkeypatch: pytest.MonkeyPatch, is_fast: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(half_search, "is_quick", lambda: quick)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": is_fast})
     assert TrainerChoice.Config(precision="auto").arguments()["precision"] == expected
     assert TrainerChoice.Config(precision="bf16-mixed").arguments()["precision"] == "bf16-mixed"
     assert TrainerChoice.Config().arguments()["precision"] == "32-true"
 
 
-@pytest.mark.parametrize(("quick", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_a_gpu_is_asked_for_itself(monkeypatch: pytest.MonkeyPatch, quick: bool, expected: str) -> None:
-    monkeypatch.setattr(half_search, "is_quick", lambda: not quick)
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_is_asked_for_itself(monkeypatch: pytest.MonkeyPatch, is_fast: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not is_fast})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: quick)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: is_fast)
     assert fastest_precision("auto") == fastest_precision("cuda") == expected
     assert fastest_precision("cpu") != expected
 
 
 def test_other_accelerators_train_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half_search, "is_quick", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert fastest_precision("mps") == "32-true"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from twotower.data.ages import own_ages, own_shares_since
+from twotower.data.ages import ages_within_user, newer_share_within_user
 from twotower.data.interactions import Interactions
 from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
@@ -19,7 +19,7 @@ DAY = 86_400
 def log_of(users: list[int], items: list[int], days: list[float]) -> Interactions:
     """A log sorted by user and time."""
     times = (np.array(days) * DAY).astype(np.int64)
-    return Interactions.of(np.array(users), np.array(items), times, max(users))
+    return Interactions.from_rows(np.array(users), np.array(items), times, max(users))
 
 
 def year(fashion: bool) -> Interactions:
@@ -32,7 +32,7 @@ def year(fashion: bool) -> Interactions:
 
 def test_the_age_of_a_moment_is_counted_from_its_users_newest() -> None:
     log = log_of([1, 1, 3, 3], [1, 2, 1, 2], [0, 4, 90, 100])  # of user 2 nothing is known
-    assert own_ages(log).tolist() == [4, 0, 10, 0]
+    assert ages_within_user(log).tolist() == [4, 0, 10, 0]
     weights = NextBasket.Config(recency_half_life_days=2).build().weights(log)
     assert weights[0] / weights[1] == pytest.approx(1 / 4)
     assert weights[2] / weights[3] == pytest.approx(1 / 32)
@@ -42,7 +42,7 @@ def test_the_age_of_a_moment_is_counted_from_its_users_newest() -> None:
 
 def test_an_example_counts_by_its_place_in_its_users_line() -> None:
     log = log_of([1, 1, 1, 1, 3, 3], [1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 4])  # of user 2 nothing is known
-    assert own_shares_since(log).tolist() == [0.75, 0.5, 0.25, 0, 0.5, 0]
+    assert newer_share_within_user(log).tolist() == [0.75, 0.5, 0.25, 0, 0.5, 0]
     by_place = NextItem.Config(recency_half_life_share=0.5).build().weights(log)
     halves = [2**-1.5, 2**-1, 2**-0.5, 1, 2**-1, 1]
     assert by_place / by_place[3] == pytest.approx(halves)

@@ -27,7 +27,7 @@ SIZES = {"size": st.integers(1, 9), "length": st.integers(1, 12), "strict": st.b
 def history_of(log: list[list[tuple[int, int]]], shown: Interactions | None = None) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    made = Interactions.of(
+    made = Interactions.from_rows(
         np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log)
     )
     return made if shown is None else Interactions(made.offsets, made.items, made.times, impressions=shown)

@@ -27,7 +27,9 @@ def history_of(log: Log, **columns: Any) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times = [time for events in log for time, _ in events]
     items = [item for events in log for _, item in events]
-    history = Interactions.of(np.array(users, int), np.array(items, int), np.array(times, int), len(log))
+    history = Interactions.from_rows(
+        np.array(users, int), np.array(items, int), np.array(times, int), len(log)
+    )
     return dataclasses.replace(history, **columns)
 
 

@@ -28,7 +28,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
     os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
     if settings["workers"] > 1:
-        from twotower.serving.workers.supervisor import serve_by_workers
+        from twotower.serving.http.workers import serve_by_workers
 
         return serve_by_workers(settings)
     from twotower.serving.http.server import serve

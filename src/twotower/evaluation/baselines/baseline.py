@@ -17,6 +17,9 @@ from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.evaluation.baselines.budget import Budget
+from twotower.evaluation.item_content import item_content
+from twotower.evaluation.ranking import item_popularity
+from twotower.features.feature_table import FeatureTable
 
 T = TypeVar("T")
 
@@ -29,16 +32,26 @@ class BaselineData:
         train: the training interactions.
         num_items: N, the catalogue.
         now: unix seconds of the requests.
-        content: unit vectors [N, V] of the items (`item_content`); None if items have ids only.
+        items: features of the catalogue, for `content`.
         budget: time for the baselines; `fit` calls its `check` between blocks of long work.
     """
 
     train: Interactions
     num_items: int
     now: int
-    content: sparse.csr_array | None = None
+    items: FeatureTable | None = None
     budget: Budget = field(default_factory=Budget)
     _made: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> sparse.csr_array | None:
+        """Unit vectors [N, V] of the items (`item_content`); None if items have ids only."""
+
+        def compute() -> sparse.csr_array | None:
+            is_known = item_popularity(self.train, self.num_items)[1:] > 0
+            return None if self.items is None else item_content(self.items, is_known)
+
+        return self.once("content", compute)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the result of `make`, cached by key; do not modify it."""
@@ -61,7 +74,7 @@ class Baseline(Component, ABC):
             """Return why the baseline cannot run on a catalogue of this size, None if it can."""
             return None
 
-        def says_something_of(self, holdout: Holdout) -> bool:
+        def applies_to(self, holdout: Holdout) -> bool:
             """Tell whether the baseline applies to a holdout; others are left out."""
             return True
 

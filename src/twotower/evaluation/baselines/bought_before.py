@@ -20,7 +20,7 @@ class BoughtBefore(PopularityBaseline):
     class Config(PopularityBaseline.Config):
         """No settings."""
 
-        def says_something_of(self, holdout: Holdout) -> bool:
+        def applies_to(self, holdout: Holdout) -> bool:
             """Tell whether items of the history can be recommended."""
             return holdout.repeats
 

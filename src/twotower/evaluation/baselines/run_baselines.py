@@ -13,13 +13,11 @@ from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.budget import Budget, OutOfTime
+from twotower.evaluation.baselines.budget import OutOfTime
 from twotower.evaluation.baselines.list_cache import ListCache
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.item_content import item_content
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.top_k import top_k_of
-from twotower.features.feature_table import FeatureTable
+from twotower.evaluation.top_k import top_k_by
 
 OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out with '~baselines.{}'"
 
@@ -41,41 +39,35 @@ class BaselineReports:
 
 def run_baselines(
     configs: Mapping[str, Baseline.Config],
-    evaluator: Evaluator,
+    past: BaselineData,
     holdout: Holdout,
-    train: Interactions,
-    num_items: int,
-    kept: ListCache | None = None,
-    items: FeatureTable | None = None,
-    budget: Budget | None = None,
+    evaluator: Evaluator,
+    cache: ListCache | None = None,
 ) -> BaselineReports:
-    """Fit each baseline on `train` and evaluate it; raises InputError if a setting does not suit the data.
+    """Fit each baseline and evaluate its lists on a holdout.
 
     Args:
-        configs: settings of the baselines by name.
-        evaluator: evaluates their lists.
+        configs: name -> settings.
+        past: the training interactions, items and time limit.
         holdout: the targets.
-        train: the training interactions.
-        num_items: N.
-        kept: what took long is taken from there, but for lists by content.
-        items: features of the catalogue, whose content counts as of the items of `train`.
-        budget: time for all baselines together; None for no limit.
+        evaluator: computes the metrics.
+        cache: stores lists; lists of baselines that read content are not cached.
+
+    Raises:
+        InputError: a setting does not suit the data.
     """
-    popularity = item_popularity(train, num_items)
-    content = None
-    if items is not None and any(config.reads_content for config in configs.values()):
-        content = item_content(items, popularity[1:] > 0)
-    past = BaselineData(train, num_items, request_time(holdout, train), content, budget or Budget())
-    reports, skipped, out_of_time = {}, {}, []
+    popularity = item_popularity(past.train, past.num_items)
+    reports: dict[str, Report] = {}
+    skipped, out_of_time = {}, []
     for name, config in configs.items():
-        if not config.says_something_of(holdout) or (config.reads_content and content is None):
+        if not config.applies_to(holdout) or (config.reads_content and past.content is None):
             continue
-        if reason := config.skip_reason(num_items):
+        if reason := config.skip_reason(past.num_items):
             skipped[name] = reason
             continue
-        recommend = partial(_fitted_top_rows, name, config, evaluator, holdout, past)
+        rank = partial(_rank, name, config, evaluator, holdout, past)
         try:
-            rows = recommend() if kept is None or config.reads_content else kept.take(config, recommend)
+            rows = rank() if cache is None or config.reads_content else cache.take(config, rank)
         except OutOfTime:
             skipped[name] = OUT_OF_TIME.format(name)
             out_of_time.append(name)
@@ -85,18 +77,15 @@ def run_baselines(
 
 
 def request_time(holdout: Holdout, train: Interactions) -> int:
-    """Return the cutoff all requests share, else one second after the last train interaction."""
+    """Return the request time of all users if it is the same, else one second after the last interaction."""
     first, last = holdout.request_times.min(), holdout.request_times.max()
     return int(last) if first == last else int(train.times.max(initial=0)) + 1
 
 
-def _fitted_top_rows(
-    name: str,
-    config: Baseline.Config,
-    evaluator: Evaluator,
-    holdout: Holdout,
-    past: BaselineData,
+def _rank(
+    name: str, config: Baseline.Config, evaluator: Evaluator, holdout: Holdout, past: BaselineData
 ) -> NDArray[np.int64]:
+    """Fit a baseline and return the item rows [Q, K] of its lists."""
     baseline = config.build()
     try:
         baseline.fit(past)
@@ -110,5 +99,5 @@ def _fitted_top_rows(
             past.budget.check()
             return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
 
-        rows, _ = top_k_of(score, num_users, past.num_items, evaluator.max_k, evaluator.excluded(holdout))
+        rows, _ = top_k_by(score, num_users, past.num_items, evaluator.max_k, evaluator.excluded(holdout))
     return rows

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
@@ -13,6 +13,9 @@ from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.files.atomic import write_text_atomically
 from twotower.reports.compare.figure_names import DEFAULT
 from twotower.runs.run_files import is_run
+
+if TYPE_CHECKING:
+    from twotower.reports.compare.comparison import Options
 
 FORMS = ("html", "csv", "json", "markdown")
 STDOUT = "-"
@@ -53,7 +56,7 @@ def run_command(words: Sequence[str], description: str) -> int:
         zip(FORMS, (as_html, as_csv, as_json, as_markdown), strict=True)
     )
     folders, notes = run_folders(paths)
-    comparison = compare(folders, notes=notes, **dict(options))
+    comparison = compare(folders, options, notes)
     to_stdout = [name for name, path in outputs.items() if path == STDOUT]
     if to_stdout:
         sys.stdout.write(forms[to_stdout[0]](comparison))
@@ -100,19 +103,9 @@ def _instead(flag: str, value: str) -> str:
     return f"write {key}={value or '...'}" if key in WORDS else f"unknown flag; {nearest(key, WORDS)}"
 
 
-class Options(BaseModel):
-    """Arguments of `comparison.compare`."""
+def _options(values: Mapping[str, str]) -> "Options":
+    from twotower.reports.compare.comparison import Options  # with pandas
 
-    metric: str | None = None
-    columns: list[str] | None = None
-    baseline: str | None = None
-    with_baselines: bool = False
-    by: Literal["run", "configuration"] = "run"
-    pairs: bool = False
-    tests: bool = True
-
-
-def _options(values: Mapping[str, str]) -> Options:
     plain: dict[str, Any] = dict(values)
     if "columns" in plain:
         plain["columns"] = plain["columns"].split(",")

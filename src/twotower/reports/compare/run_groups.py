@@ -116,8 +116,7 @@ def seed_spread(runs: pd.DataFrame, figure: str) -> pd.DataFrame:
 
     The index has the columns of `GROUP`.
     """
-    if figure not in runs:
-        return pd.DataFrame(columns=["mean", "std", "count"])
+    runs = runs if figure in runs else runs.assign(**{figure: math.nan})
     last = runs.dropna(subset=[figure]).drop_duplicates([*GROUP, "seed"], keep="last")
     spread = last.groupby(GROUP, sort=False)[figure].agg(["mean", "std", "count"])
     return spread[spread["count"] > 1]
@@ -132,7 +131,7 @@ def seed_noise(spread: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]
         (data, seen_filter) -> standard deviation of one run over seeds, and how many seeds it is from.
     """
     noise = {}
-    for key, group in spread.groupby(level=["data", "seen_filter"], sort=False) if len(spread) else ():
+    for key, group in spread.groupby(level=["data", "seen_filter"], sort=False):
         distinct = group.drop_duplicates()
         freedom = distinct["count"] - 1
         sd = math.sqrt(float((distinct["std"] ** 2 * freedom).sum() / freedom.sum()))

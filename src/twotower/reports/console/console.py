@@ -221,9 +221,6 @@ class Console:
     def job_ended(self, outcome: Outcome) -> None:
         """Show how a job ended, also one that an earlier start of the sweep completed."""
 
-    def beat(self, running: Sequence[str]) -> None:
-        """Update the set of running jobs; called about once a second."""
-
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Show the results of a sweep and its findings."""
 

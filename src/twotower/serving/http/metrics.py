@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import threading
 import time
 from collections import deque
@@ -11,12 +12,15 @@ from typing import TextIO
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from twotower.serving.live.live_service import LiveService
 
 MOST_LINES, MOST_OF_A_PATH = 10_000, 300
 PAUSE_SECONDS = 0.2
+LINES_PER_WRITE = 8
+"""A write of at most 4096 bytes to a pipe is not mixed with writes of other workers."""
 
 
 class AccessLog:
@@ -62,11 +66,14 @@ class AccessLog:
                     f'{{"lost_lines":{lost}}}\n' if self._console == "jsonl" else f"{lost} lines lost\n"
                 )
             with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-                self._stream.write("".join(lines))
-                self._stream.flush()
+                for start in range(0, len(lines), LINES_PER_WRITE):
+                    self._stream.write("".join(lines[start : start + LINES_PER_WRITE]))
+                    self._stream.flush()
 
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable of the folder where the workers of a service count; `prometheus_client` reads it."""
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -77,15 +84,19 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(ServiceGauges(live))
         ProcessCollector(registry=self._registry)
+        registry: CollectorRegistry | None = self._registry
+        if MULTIPROCESS_FOLDER in os.environ:  # counts of all workers, in files
+            MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
+            registry = None
         self._requests = Counter(
-            "twotower_requests", "Requests answered.", ("route", "status"), registry=self._registry
+            "twotower_requests", "Requests answered.", ("route", "status"), registry=registry
         )
         self._latency = Histogram(
             "twotower_request_seconds",
             "From the first byte of a request's body to the last of its answer.",
             ("route",),
             buckets=SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
         # Looking a series up takes longer than counting in it; there are as many as routes and statuses.
         self._series = functools.cache(
@@ -95,7 +106,7 @@ class Metrics:
             "twotower_batch_size",
             "Requests that one forward pass answered.",
             buckets=SIZES,
-            registry=self._registry,
+            registry=registry,
         )
 
     def request(self, route: str, status: int, seconds: float) -> None:

@@ -10,7 +10,6 @@ from twotower.serving.http.answers import said
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.direct import Answer, Directs, VersionedRequest
 from twotower.serving.http.entity_routes import add_items, add_users
-from twotower.serving.http.http_errors import HttpError
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.recommend_routes import add_recommend
 from twotower.serving.live.live_service import LiveService
@@ -55,8 +54,6 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
         summary="Does it answer requests?",
     )
     async def readyz() -> Response:
-        if not live.is_ready():
-            raise HttpError(503, "a worker is being started; ask again", headers={"Retry-After": "1"})
         now = live.retriever
         return said(now.version, status="ready", **notices(now.bundle.folder, now.bundle.manifest))
 

@@ -140,7 +140,18 @@ async def _watch(live: LiveService, bundle_changed: Callable[[], None]) -> None:
 
 
 MOST_FILES, OTHER_FILES = 65_536, 256
-IDLE_SECONDS, STOP_SECONDS, SWITCH_SECONDS = 30, 20, 0.002
+SWITCH_SECONDS = 0.002
+UVICORN: dict[str, Any] = {
+    "ws": "none",
+    "lifespan": "on",
+    "log_config": None,
+    "log_level": "error",
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "timeout_keep_alive": 30,
+    "timeout_graceful_shutdown": 20,
+}
 
 
 def serve(settings: Mapping[str, Any]) -> int:
@@ -205,19 +216,7 @@ def run(config: ServiceConfig, application: Any, sockets: list[socket.socket]) -
     """Serve an application on sockets that are bound; return the exit status."""
     limits = connection_limits(most_connections(), config.max_connections_per_client)
     connections = Connections(application, limits)
-    of_uvicorn = uvicorn.Config(
-        connections,
-        http=connections.protocol,  # type: ignore[arg-type]
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    of_uvicorn = uvicorn.Config(connections, http=connections.protocol, **UVICORN)  # type: ignore[arg-type]
     server = uvicorn.Server(of_uvicorn)
     # Also of use when it runs: once it has stopped in good order, it raises the signal that stopped it again.
     signal.signal(signal.SIGTERM, server.handle_exit)

@@ -6,7 +6,7 @@ from annotated_types import Gt, Le, Lt, MinLen
 from pydantic import Field
 
 from twotower.config.component import Config
-from twotower.config.spec import Count, NonNegativeFloat, PositiveInt, Threads
+from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt, Threads
 
 Workers = Annotated[int, Gt(0), Le(256)]
 
@@ -17,7 +17,7 @@ class ServiceConfig(Config):
     bundle: Annotated[str, MinLen(1)]
     """A run's folder, or a bundle; exported once if it is not yet."""
     host: Annotated[str, MinLen(1)] = "127.0.0.1"
-    port: Annotated[Count, Lt(2**16)] = 8080
+    port: Annotated[NonNegativeInt, Lt(2**16)] = 8080
     store: str | None = None
     """File of live changes; None for one in the run's folder, "" to keep none."""
     bundles_root: str | None = None
@@ -32,7 +32,7 @@ class ServiceConfig(Config):
     """Pages of these origins may ask too."""
     rate_limit_per_second: NonNegativeFloat = 0.0
     """Requests of one key or address; 0 for no limit."""
-    max_connections_per_client: Count | None = None
+    max_connections_per_client: NonNegativeInt | None = None
     """From one address; None for a quarter of all, 0 for no limit."""
     max_body_bytes: PositiveInt = 1_000_000
     max_batch: PositiveInt = 256
@@ -40,7 +40,7 @@ class ServiceConfig(Config):
     threads: Threads = 1
     """Of one forward pass and one search."""
     workers: Workers = 1
-    """Processes that answer, each with the whole bundle; one of them writes live changes."""
+    """Processes on one port, each with the whole bundle."""
     console: Literal["rich", "quiet", "jsonl"] = "rich"
     """How requests are logged, see `AccessLog`."""
     debug: bool = False

@@ -1,155 +1,118 @@
-"""Live changes on disk: what was acknowledged is there after any end of the process."""
+"""Live changes in one SQLite database: an acknowledged change is on disk."""
 
 import contextlib
+import fcntl
+import json
+import os
+import re
 import sqlite3
-import threading
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.change_rows import (
-    INSERT_QUARANTINED,
-    SELECTS,
-    change_of,
-    checksum_of,
-    insert_of,
-    noted,
-    replaced_by,
-    values_of,
-)
-from twotower.serving.live.changes import Change, Quarantined
-from twotower.serving.live.schema import BY_ID, make_tables
-from twotower.serving.live.store_check import (
-    Acknowledged,
-    Promises,
-    StoreFiles,
-    check,
-    locked,
-    promise_file,
-    remedy,
-    unreadable,
-)
-from twotower.serving.live.sums import Sums
+from twotower.data.source_column import fits_64_bits
+from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 
 STORE = "live.sqlite"
-"""The file of a run's live changes, in its folder, unless another is named."""
+"""Default file name, in the folder of the run."""
+LOCK_SECONDS = 60.0
+"""Time that a write waits for writes of other processes of the same service."""
+APPLICATION_ID, FORMAT_VERSION = 0x3254_4F57, 4
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key NOT NULL, json TEXT,
+                      UNIQUE (kind, key));
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT_VERSION};
+COMMIT;
+"""
+"""One row per item, removal, event and profile, and one for the bundle in use.
 
-TOUCHED = "put it back as it was, or restart the service, which will tell what is missing"
+A later change of the same kind and key replaces the row and gets a new `seq`, so rows with a `seq` above n
+are the changes after n. `key` has no type: the id 1 differs from "1". The key of an event is its JSON.
+"""
+
+IS_REMOVED = "EXISTS (SELECT 1 FROM changes AS r WHERE r.kind = 'removal' AND r.key = c.key)"
+NAMED_BY_EVENTS = "SELECT json_extract(key, '$[0]') FROM changes WHERE +kind = 'event' AND seq > :after"
+SINCE = "SELECT seq, key, json FROM changes AS c WHERE +kind = '{}' AND seq > :after"
+OF_EVENTS = (
+    "SELECT seq, key, json FROM changes AS c "
+    f"WHERE kind = '{{}}' AND {IS_REMOVED} AND key IN ({NAMED_BY_EVENTS})"
+)
+QUERIES = {
+    "item": f"{SINCE} AND NOT {IS_REMOVED} UNION {OF_EVENTS} ORDER BY seq",
+    "event": f"{SINCE} ORDER BY seq",
+    "removal": f"{SINCE} UNION {OF_EVENTS} ORDER BY seq",
+    "user": f"{SINCE} ORDER BY seq",
+}
+"""Changes after a number, in the order in which they apply.
+
+Items precede the events that name them, and removals follow. An item that was removed is put and removed
+again if an event since then names it, because it stays in histories.
+"""
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # has no UTF-8
 
 
-class StoreFailed(OSError):  # noqa: N818 - what happened, and to what
-    """A commit did not succeed (the disk is full, say); nothing of it was kept."""
+class StoreFailed(OSError):  # noqa: N818
+    """A commit failed, for example because the disk is full; nothing of it is stored."""
 
 
 class ChangeStore:
-    """Live changes in one SQLite file.
+    """Live changes in one SQLite file, in WAL mode with `synchronous=FULL`: commits return once on disk.
 
-    SQLite keeps a write-ahead log, and `synchronous=FULL` has the system bring every commit to the disk
-    before it returns. So what was committed outlives a killed process and, as far as the disk tells the
-    truth, a loss of power; and a transaction that was cut off is wholly absent, because every frame of the
-    log has a checksum. Pages of the database itself have none: opening it looks for damage of its structure
-    and indexes (`PRAGMA integrity_check`), of the text of its tables, and of their rows as a whole (`sums`);
-    and every row has a CRC-32 of its own that is compared when it is read. So a flipped bit is an error, and
-    no wrong price or missing item. It must lie on a local disk (the log needs shared memory).
+    The file must be on a local disk. It has the latest state of each item and profile and each distinct
+    event. One service at a time uses it. Only `changes` may be called while another thread uses the store.
 
-    What lies beyond SQLite is looked at too. The number of the latest change that was acknowledged is kept in
-    a file beside it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
-    before and after each commit its files must be those that were opened, as they were left: SQLite itself
-    would write on to a file that was deleted.
-
-    It holds the last state of each item and profile and every distinct event, so it grows with those and not
-    with the number of changes. Ids are whole numbers of 64 bits or text, and keep their kind. Safe from
-    several threads; one process at a time.
+    Args:
+        path: the file, created if needed.
+        is_shared: processes of one service share the store; the write lock of SQLite orders their writes.
 
     Raises:
-        InputError: another process uses it, or it is damaged, of another format or no such file.
+        InputError: another service uses the file, or it is damaged, not a store, or of another format.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path).resolve()  # SQLite too puts its log beside the file that a link leads to
-        self._lock = threading.Lock()
+    def __init__(self, path: Path, is_shared: bool = False) -> None:
+        self.path = Path(path).resolve()
         with contextlib.ExitStack() as stack:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                there = self.path.exists()
-                if there:
-                    stack.enter_context(locked(self.path))
-                content = check(self.path)
-                if not there:  # only now: where one is missed, none is made
-                    stack.enter_context(locked(self.path))
-                self._connection = stack.enter_context(contextlib.closing(_connected(self.path)))
-                identity = _prepare(self._connection, self.path)
-                self.last = 0 if content is None else content.last  # the number of the latest change
-                first = Acknowledged(identity, self.last)
-                promises = Promises(promise_file(self.path), first)
-                self._promises = stack.enter_context(contextlib.closing(promises))
+                stack.enter_context(lock_store(self.path, is_shared))
+                if self.path.stat().st_size:
+                    validate(self.path)
+                self._connection = stack.enter_context(contextlib.closing(_connect(self.path)))
+                if self._value("PRAGMA journal_mode = WAL") != "wal":
+                    raise InputError(
+                        f"{self.path}: SQLite needs a local disk for WAL; choose another file with store=FILE"
+                    )
+                self._connection.execute("PRAGMA synchronous = FULL")
+                if not self._value("SELECT count(*) FROM sqlite_master"):
+                    self._connection.executescript(SCHEMA)
             except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
                 raise unreadable(self.path, error) from error
-            self._files = StoreFiles(self.path)
-            self._closed = False
             self._open = stack.pop_all()
 
-    def commit(self, changes: Sequence[Change]) -> int:
-        """Keep all of some changes or none, on the disk when this returns; return the latest number.
+    @property
+    def last(self) -> int:
+        """The number of the latest change."""
+        return int(self._value("SELECT coalesce(max(seq), 0) FROM changes"))
 
-        Raises InputError (what cannot be kept) or StoreFailed (the disk).
-        """
-        rows = [values_of(change) for change in changes]
-        with self._lock:
-            number, sums = self.last, Sums(self._connection)
-            with self._transaction():
-                for change, row in zip(changes, rows, strict=True):
-                    number += self._write(change, row, number + 1, sums)
-                sums.write()
-            self.last = number
-            self._see_to_files()
-            self._promises.keep(number)
-            return number
+    @property
+    def other_commits(self) -> int:
+        """A number that changes whenever another process commits."""
+        return int(self._value("PRAGMA data_version"))
 
-    def index_numbers(self) -> None:
-        """Make what others find the latest changes by, without a walk through all of them; or StoreFailed."""
-        with self._lock:
-            with self._transaction():
-                for table in BY_ID:
-                    self._connection.execute(
-                        f"CREATE INDEX IF NOT EXISTS {table}_by_number ON {table} (number)"
-                    )
-            self._see_to_files()
-
-    def quarantine(self, changes: Sequence[Quarantined]) -> None:
-        """Keep, for other bundles too, which changes the one in use cannot take and why; or StoreFailed."""
-        with self._lock:
-            with self._transaction():
-                self._connection.execute("DELETE FROM quarantine")
-                self._connection.executemany(INSERT_QUARANTINED, map(noted, changes))
-            self._see_to_files()
-
-    def changes(self, after: int = 0) -> Iterator[Change]:
-        """Return what leads from the state at a number to the latest one, as few changes as will do.
-
-        First items that are put, then events, removals, profiles, and profiles forgotten, each in order of
-        arrival. Of an item that was removed the latest features come too where events name it, because it
-        stays in histories. Raises InputError where a row is damaged.
-        """
-        try:
-            with contextlib.closing(_connected(self.path)) as connection:
-                yield from changes_in(connection, after)
-        except (sqlite3.Error, ValueError) as error:
-            raise InputError(f"{self.path}: damaged ({error}); {remedy(self.path)}") from error
-
-    def close(self) -> None:
-        """Let go of the file; twice is harmless."""
-        with self._lock:
-            self._closed = True
-            self._open.close()
+    @property
+    def bundle(self) -> Path | None:
+        """The bundle that `reload` chose for all processes; None if it is the one of the settings."""
+        rows = self._connection.execute(
+            "SELECT json FROM changes WHERE kind = 'bundle' AND key = ''"
+        ).fetchall()
+        return Path(rows[0][0]) if rows else None
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        problem = "the store is closed" if self._closed else self._files.problem()
-        if problem is not None:
-            raise StoreFailed(f"{self.path}: not written, nothing was kept: {problem}; {TOUCHED}")
+    def transaction(self) -> Iterator[None]:
+        """Commit what `insert` and `use_bundle` write in this context, or nothing. Raises StoreFailed."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -157,49 +120,185 @@ class ChangeStore:
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            self._files.problem(written=True)
             if isinstance(error, sqlite3.Error):
-                raise StoreFailed(f"{self.path}: not written, nothing was kept ({error})") from error
+                raise StoreFailed(f"{self.path}: nothing was stored ({error})") from error
             raise
 
-    def _see_to_files(self) -> None:
-        """Raise StoreFailed where what was committed went to files that others have touched."""
-        problem = self._files.problem(written=True)
-        if problem is not None:
-            raise StoreFailed(f"{self.path}: it may be kept or not: {problem}; {TOUCHED}")
+    def insert(self, changes: Sequence[Change]) -> None:
+        """Write changes, within a transaction. Raises InputError: a value cannot be stored."""
+        for change in changes:
+            kind, key, content = row_of(change)
+            if_exists = "IGNORE" if kind == "event" else "REPLACE"
+            self._connection.execute(
+                f"INSERT OR {if_exists} INTO changes (kind, key, json) VALUES (?, ?, ?)", (kind, key, content)
+            )
+            if kind == "item":
+                self._connection.execute("DELETE FROM changes WHERE kind = 'removal' AND key = ?", (key,))
 
-    def _write(self, change: Change, row: tuple[Any, ...], number: int, sums: Sums) -> int:
-        """Write one change, and return how many numbers it took: 0 for an event that is there already."""
-        for table, column in replaced_by(change):
-            sums.delete(table, column, row[0])
-        checksum = checksum_of(number, *row)
-        table, statement = insert_of(change)
-        written = self._connection.execute(statement, (number, *row, checksum)).rowcount
-        sums.add(table, written, checksum)
-        return written
+    def commit(self, changes: Sequence[Change]) -> int:
+        """Write changes in a transaction of their own; return the number of the latest change."""
+        with self.transaction():
+            self.insert(changes)
+        return self.last
+
+    def use_bundle(self, bundle: Path | None) -> None:
+        """Set or delete `bundle`, within a transaction."""
+        self._connection.execute("DELETE FROM changes WHERE kind = 'bundle'")
+        if bundle is not None:
+            self._connection.execute(
+                "INSERT INTO changes (kind, key, json) VALUES ('bundle', '', ?)", (str(bundle),)
+            )
+
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        """Yield the changes after a number, in the order in which they apply; see `QUERIES`.
+
+        They are of one moment, and writes can go on meanwhile. Raises InputError: the file is damaged.
+        """
+        try:
+            with contextlib.closing(_connect(self.path, "ro")) as connection:
+                yield from _read(connection, after)
+        except (sqlite3.Error, ValueError) as error:
+            raise unreadable(self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file; a second call has no effect."""
+        self._open.close()
+
+    def _value(self, statement: str) -> Any:
+        return self._connection.execute(statement).fetchone()[0]
 
 
-def changes_in(
-    connection: sqlite3.Connection, after: int = 0, selects: Mapping[type[Change], str] = SELECTS
-) -> Iterator[Change]:
-    """Yield what `ChangeStore.changes` does. Raises sqlite3.Error or ValueError if a database is damaged."""
-    connection.execute("BEGIN")  # one snapshot for all that is read
-    for kind, select in selects.items():
-        for row in connection.execute(select, {"after": after}):
-            yield change_of(kind, row)
+def read_changes(path: Path) -> list[Change]:
+    """Read all changes of a store, which a service may have open.
+
+    Raises:
+        InputError: the file does not exist, is damaged, not a store, or of another format.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise InputError(f"{path}: there is no store of live changes; name the file that the service writes")
+    validate(path)
+    try:
+        with contextlib.closing(_connect(path, "ro")) as connection:
+            return list(_read(connection, 0))
+    except (sqlite3.Error, ValueError) as error:
+        raise unreadable(path, error) from error
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+@contextlib.contextmanager
+def lock_store(path: Path, is_shared: bool) -> Iterator[None]:
+    """Lock a file, created if needed, against other services; processes of one service share the lock.
+
+    Close the database before the context ends: closing any descriptor of a file drops the locks of SQLite.
+    Raises InputError: another service has the lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InputError(
+            f"{path}: in use by another process, perhaps under another name; stop that one first"
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> str:
-    """Set what makes commits last, make the tables that are missing, and return the store's identity."""
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise InputError(f"{path}: this disk takes no write-ahead log; name a file on a local disk")
-    connection.execute("PRAGMA synchronous = FULL")
-    make_tables(connection)
-    if connection.execute("SELECT id FROM identity").fetchone() is None:
-        connection.execute("INSERT INTO identity VALUES (?)", (uuid.uuid4().hex,))
-    identity: str = connection.execute("SELECT id FROM identity").fetchone()[0]
-    return identity
+def validate(path: Path) -> None:
+    """Check a database without changing it. Raises InputError."""
+    try:
+        with contextlib.closing(_connect(path, "ro")) as connection:
+            application, version, problem = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("application_id", "user_version", "quick_check(1)")
+            )
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from error
+    if application != APPLICATION_ID:
+        raise InputError(f"{path}: a database of another program; choose another file with store=FILE")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: a store of format {version}; this version of twotower reads format {FORMAT_VERSION} "
+            "only. Write its changes into the data with `twotower export_live` of the version that wrote it, "
+            "or choose another file with store=FILE"
+        )
+    if problem != "ok":
+        raise unreadable(path, problem)
+
+
+def unreadable(path: Path, problem: object) -> InputError:
+    """Return the error for a store that cannot be read or written."""
+    return InputError(
+        f"{path}: not readable as a store ({problem}); if the disk is full, free some space and start again. "
+        "If the file is damaged, restore a copy, or move it and its -wal and -shm files away to start "
+        "without its live changes"
+    )
+
+
+def row_of(change: Change) -> tuple[str, int | str, str | None]:
+    """Return kind, key and JSON of a change. Raises InputError: a value cannot be stored."""
+    match change:
+        case ItemPut():
+            return "item", _id(change.item_id, "item"), _json(change.features, f"item {change.item_id!r:.80}")
+        case ItemRemoved():
+            return "removal", _id(change.item_id, "item"), None
+        case UserPut():
+            return "user", _id(change.user_id, "user"), _json(change.features, f"user {change.user_id!r:.80}")
+        case UserForgotten():
+            return "user", _id(change.user_id, "user"), None
+    time = _integer(change.time)
+    if time is None:
+        raise InputError(f"time: expected whole unix seconds, got {change.time!r:.80}")
+    event = change.event
+    if event is not None and (not isinstance(event, str) or LONE_SURROGATE.search(event)):
+        raise InputError(f"event: expected a word, got {event!r:.80}")
+    return "event", json.dumps([_id(change.item_id, "item"), _id(change.user_id, "user"), time, event]), None
+
+
+def _read(connection: sqlite3.Connection, after: int) -> Iterator[Change]:
+    connection.execute("BEGIN")  # all queries read one snapshot
+    for kind, query in QUERIES.items():
+        for _, key, content in connection.execute(query.format(kind, kind), {"after": after}):
+            if kind == "item":
+                yield ItemPut(key, json.loads(content))
+            elif kind == "removal":
+                yield ItemRemoved(key)
+            elif kind == "event":
+                item_id, user_id, time, event = json.loads(key)
+                yield EventAdded(user_id, item_id, time, event)
+            else:
+                yield UserForgotten(key) if content is None else UserPut(key, json.loads(content))
+
+
+def _connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", LOCK_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+    )
+
+
+def _id(value: Any, name: str) -> int | str:
+    if (number := _integer(value)) is not None:
+        return number
+    if isinstance(value, str) and not LONE_SURROGATE.search(value):
+        return str(value)
+    raise InputError(f"{name} {value!r:.80}: expected an id that is text or a whole number of 64 bits")
+
+
+def _integer(value: Any) -> int | None:
+    """Return an integer of 64 bits, also of numpy, as a Python integer; None for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    number = value.__index__()
+    return int(number) if fits_64_bits(number) else None
+
+
+def _json(features: Mapping[str, Any], name: str) -> str:
+    def plain(value: Any) -> Any:
+        if hasattr(value, "tolist"):  # numpy
+            return value.tolist()
+        raise TypeError(f"{type(value).__name__} has no JSON")
+
+    try:
+        return json.dumps(dict(features), default=plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"features of {name}: expected text, numbers, lists and null ({error})") from error

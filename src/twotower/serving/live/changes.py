@@ -1,4 +1,4 @@
-"""What may change while a service runs, and how it is made once more."""
+"""The kinds of live changes, and how they are applied to a retriever."""
 
 import contextlib
 import itertools
@@ -14,13 +14,13 @@ from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
 LOG = logging.getLogger("twotower")
-TOGETHER = 256
-"""Items or profiles that are embedded in one pass when they are put in again."""
+REPLAY_BATCH = 256
+"""Largest number of items or profiles that `replay` embeds in one pass."""
 
 
 @dataclass(frozen=True)
 class ItemPut:
-    """An item is offered from now on, new or changed; `features` are column -> raw value, as in JSON."""
+    """Offer a new or changed item; `features` maps a column to its raw value, as in JSON."""
 
     item_id: ItemId
     features: Mapping[str, Any]
@@ -28,14 +28,14 @@ class ItemPut:
 
 @dataclass(frozen=True)
 class ItemRemoved:
-    """An item is offered no more."""
+    """Stop offering an item."""
 
     item_id: ItemId
 
 
 @dataclass(frozen=True)
 class UserPut:
-    """A user has this profile from now on, whole; `features` are column -> raw value, as in JSON."""
+    """Replace the profile of a user; `features` maps a column to its raw value, as in JSON."""
 
     user_id: UserId
     features: Mapping[str, Any]
@@ -43,14 +43,14 @@ class UserPut:
 
 @dataclass(frozen=True)
 class UserForgotten:
-    """A user has no profile but the bundle's."""
+    """Delete the stored profile of a user, so that the one of the bundle applies."""
 
     user_id: UserId
 
 
 @dataclass(frozen=True)
 class EventAdded:
-    """A user did something with an item, at unix seconds `time`; `event` is the word for it, if any."""
+    """Add an interaction of a user with an item at unix seconds `time`; `event` is its type, if any."""
 
     user_id: UserId
     item_id: ItemId
@@ -63,28 +63,28 @@ Change = ItemPut | ItemRemoved | EventAdded | UserPut | UserForgotten
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A change that stays in the store and cannot be made in the bundle in use, and what that said."""
+    """A stored change that the current bundle cannot apply, and the reason."""
 
     change: Change
     reason: str
 
 
 def replay(changes: Iterable[Change], retriever: Retriever) -> list[Quarantined]:
-    """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
+    """Apply stored changes; return those that fail.
 
-    Items, or profiles, that follow one another are embedded together, unless one is wrong. Whatever a change
-    raises, the others are made: who acknowledged them was another bundle, or another version of this program.
+    Applying a change twice has no further effect. Consecutive items, or profiles, are embedded together.
+    An error of any kind quarantines its change only, because another bundle or version accepted it.
     """
-    aside: list[Quarantined] = []
+    quarantined: list[Quarantined] = []
     for kind, same in itertools.groupby(changes, type):
-        while some := list(itertools.islice(same, TOGETHER)):
-            if kind not in (ItemPut, UserPut) or not _put_together(some, retriever):
-                aside += [each for change in some for each in _made(change, retriever)]
-    return aside
+        while batch := list(itertools.islice(same, REPLAY_BATCH)):
+            if kind not in (ItemPut, UserPut) or not _apply_together(batch, retriever):
+                quarantined += [failed for change in batch for failed in _apply(change, retriever)]
+    return quarantined
 
 
-def prepared(puts: Sequence[Any], retriever: Retriever) -> Callable[[], object]:
-    """Check and embed items, or else profiles, with different ids; return what puts them in."""
+def prepare_puts(puts: Sequence[Any], retriever: Retriever) -> Callable[[], object]:
+    """Check and embed items, or profiles, with different ids; return the function that applies them."""
     if isinstance(puts[0], ItemPut):
         items = retriever.prepare_items([(each.item_id, each.features) for each in puts])
         return partial(retriever.apply_items, items)
@@ -92,21 +92,19 @@ def prepared(puts: Sequence[Any], retriever: Retriever) -> Callable[[], object]:
     return partial(retriever.profiles.put, users)
 
 
-def _put_together(puts: Sequence[Any], retriever: Retriever) -> bool:
-    if len({each.item_id if isinstance(each, ItemPut) else each.user_id for each in puts}) < len(puts):
-        return False
+def _apply_together(puts: Sequence[Any], retriever: Retriever) -> bool:
     try:
-        prepared(puts, retriever)()
-    except Exception:  # of one of them, and which one is not known
+        prepare_puts(puts, retriever)()
+    except Exception:  # which of them is wrong is unknown
         return False
     return True
 
 
-def _made(change: Change, retriever: Retriever) -> list[Quarantined]:
+def _apply(change: Change, retriever: Retriever) -> list[Quarantined]:
     try:
         match change:
             case ItemPut() | UserPut():
-                prepared([change], retriever)()
+                prepare_puts([change], retriever)()
             case ItemRemoved():
                 with contextlib.suppress(UnknownItem):
                     retriever.remove_item(change.item_id)
@@ -116,7 +114,7 @@ def _made(change: Change, retriever: Retriever) -> list[Quarantined]:
             case EventAdded():
                 retriever.add_event(change.user_id, change.item_id, change.time, change.event)
     except Exception as error:
-        plain = isinstance(error, InputError)
-        LOG.debug("quarantined: %s", change, exc_info=not plain)
-        return [Quarantined(change, str(error) if plain else f"{type(error).__name__}: {error}")]
+        is_input_error = isinstance(error, InputError)
+        LOG.debug("quarantined: %s", change, exc_info=not is_input_error)
+        return [Quarantined(change, str(error) if is_input_error else f"{type(error).__name__}: {error}")]
     return []

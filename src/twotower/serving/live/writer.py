@@ -1,4 +1,4 @@
-"""Live writes, in the one order that loses nothing: check and embed, keep on the disk, make them seen."""
+"""Live writes: checked and embedded, then committed, then applied to the retriever."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from twotower.serving.live.change_rows import values_of
-from twotower.serving.live.change_store import ChangeStore, StoreFailed
+from twotower.serving.live.change_store import ChangeStore, StoreFailed, row_of
 from twotower.serving.live.changes import (
     Change,
     EventAdded,
@@ -15,15 +14,14 @@ from twotower.serving.live.changes import (
     ItemRemoved,
     UserForgotten,
     UserPut,
-    prepared,
+    prepare_puts,
 )
-from twotower.serving.live_items import ItemId, UserId
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
 Step = Callable[[], Any]
-Named = tuple[str, ItemId | UserId]
-"""What a change is about: an item or a user, and which one."""
+Pending = dict[tuple[str, int | str], bool]
+"""("item" or "user", id) -> whether earlier changes of the same commit put it (True) or delete it (False)."""
 
 
 @dataclass(eq=False)
@@ -31,89 +29,75 @@ class _Write:
     changes: list[Change]
     steps: list[Step] = field(default_factory=list)
     error: Exception | None = None
-    done: bool = False
+    is_done: bool = False
 
 
 class Writer:
-    """One writer at a time; callers that come meanwhile are written together by the next, in one transaction.
+    """Writes changes of many threads: those that arrive during a commit share the next one.
 
-    A commit waits for the disk, so ten callers that share one wait as long as one would.
+    A commit waits for the disk, so ten callers that share one wait as long as one caller.
+
+    Args:
+        store: receives the changes.
+        catch_up: returns the current retriever, with all changes of other processes applied. Called within
+            the transaction, so no other process writes meanwhile.
     """
 
-    def __init__(self, store: ChangeStore) -> None:
-        self._store = store
+    def __init__(self, store: ChangeStore, catch_up: Callable[[], Retriever]) -> None:
+        self._store, self._catch_up = store, catch_up
         self._queue: list[_Write] = []
-        self._queueing = threading.Lock()
-        self.writing = threading.Lock()  # whoever holds it holds writes back
+        self._queue_lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Held by the thread that writes, or changes what `catch_up` returns."""
 
-    def write(self, changes: Sequence[Change], current: Callable[[], Retriever]) -> int:
-        """Make all of a caller's changes or none; they are on the disk and seen when this returns.
+    def write(self, changes: Sequence[Change]) -> int:
+        """Make all of the changes or none; when this returns, they are on disk and in effect.
 
-        Returns how many they are, without events that count for nothing. A later change may name an item that
-        an earlier one puts; `current` gives the retriever to change, once no one else writes. Raises
-        InputError (the retriever cannot take one) or StoreFailed.
+        A change may name an item that an earlier one puts. Returns the number of changes, without events that
+        the data ignore. Raises InputError (the retriever refuses a change) or StoreFailed.
         """
-        mine = _Write(list(changes))
-        with self._queueing:
-            self._queue.append(mine)
-        with self.writing:
-            if not mine.done:  # else whoever wrote before took this along
-                self._write_all(current())
-        if not mine.done:
-            raise StoreFailed(
-                "whoever wrote this along with changes of others was stopped; it may be kept or not"
-            )
-        if mine.error is not None:
-            raise mine.error
-        return len(mine.changes)
+        write = _Write(list(changes))
+        with self._queue_lock:
+            self._queue.append(write)
+        with self.lock:
+            if not write.is_done:  # else the thread that wrote before included it
+                self._write_queue()
+        if not write.is_done:
+            raise StoreFailed("the thread that wrote this was stopped; the change may be stored or not")
+        if write.error is not None:
+            raise write.error
+        return len(write.changes)
 
-    def _write_all(self, retriever: Retriever) -> None:
-        with self._queueing:
+    def _write_queue(self) -> None:
+        with self._queue_lock:
             writes, self._queue = self._queue, []
-        there: dict[Named, bool] = {}
-        for write in writes:
-            try:
-                write.changes = [change for change in write.changes if _counts(change, retriever)]
-                write.steps, since = _checked(write.changes, retriever, there)
-                there |= since
-            except Exception as error:
-                write.error = error
-        good = [write for write in writes if write.error is None]
         try:
-            self._store.commit([change for write in good for change in write.changes])
+            with self._store.transaction():
+                retriever, pending = self._catch_up(), Pending()
+                for write in writes:
+                    try:
+                        write.changes = [each for each in write.changes if _is_stored(each, retriever)]
+                        write.steps, since = _check(write.changes, retriever, pending)
+                        pending |= since
+                    except Exception as error:
+                        write.error = error
+                self._store.insert(
+                    [change for write in writes if write.error is None for change in write.changes]
+                )
         except Exception as error:
-            for write in good:  # an exception of its own for each thread that raises it
-                write.error = StoreFailed(f"{error}")
+            for write in writes:  # each thread raises its own exception
+                write.error = write.error or StoreFailed(f"{error}")
         for write in writes:
             try:
                 for step in write.steps if write.error is None else ():
                     step()
-            except Exception as error:  # the changes are on the disk, so others go on
+            except Exception as error:  # the changes are on disk, and other writes continue
                 write.error = error
-            write.done = True
+            write.is_done = True
 
 
-def _checked(
-    changes: Sequence[Change], retriever: Retriever, there: dict[Named, bool]
-) -> tuple[list[Step], dict[Named, bool]]:
-    """Check changes before they are made: return what makes them, and what they put (True) or take away.
-
-    `there` tells so of items and profiles in changes that wait before these.
-    """
-    steps: list[Step] = []
-    since: dict[Named, bool] = {}
-    for change in changes:
-        values_of(change)  # what the store refuses must not fail with the changes of others
-        named = _named(change)
-        waiting = since.get(named, there.get(named))
-        steps.append(_step(change, retriever, waiting))
-        if not isinstance(change, EventAdded):
-            since[named] = isinstance(change, ItemPut | UserPut)
-    return steps, since
-
-
-def _counts(change: Change, retriever: Retriever) -> bool:
-    """Tell whether a change is kept: an event that the data ignore is only looked at."""
+def _is_stored(change: Change, retriever: Retriever) -> bool:
+    """Return False for an event whose type the data ignore; it is only checked."""
     if (
         not isinstance(change, EventAdded)
         or change.event is None
@@ -124,33 +108,42 @@ def _counts(change: Change, retriever: Retriever) -> bool:
     return False
 
 
-def _named(change: Change) -> Named:
-    if isinstance(change, UserPut | UserForgotten):
-        return "user", change.user_id
-    return "item", change.item_id
+def _check(changes: Sequence[Change], retriever: Retriever, pending: Pending) -> tuple[list[Step], Pending]:
+    """Check changes; return the steps that apply them, and what they put or delete."""
+    steps: list[Step] = []
+    since: Pending = {}
+    for change in changes:
+        row_of(change)  # raises here, not in the commit that other writes share
+        is_user = isinstance(change, UserPut | UserForgotten)
+        name = ("user", change.user_id) if is_user else ("item", change.item_id)  # type: ignore[union-attr]
+        is_put = since.get(name, pending.get(name))
+        steps.append(_step(change, retriever, is_put))
+        if not isinstance(change, EventAdded):
+            since[name] = isinstance(change, ItemPut | UserPut)
+    return steps, since
 
 
-def _step(change: Change, retriever: Retriever, waiting: bool | None) -> Step:
-    """Return what makes a change that is right; `waiting`: a change before it puts what it names, or not."""
+def _step(change: Change, retriever: Retriever, is_put: bool | None) -> Step:
+    """Check a change; return what applies it. `is_put`: see `Pending`, None if no earlier change names it."""
     match change:
         case ItemPut() | UserPut():
-            return prepared([change], retriever)
+            return prepare_puts([change], retriever)
         case ItemRemoved():
-            if waiting is None:
+            if is_put is None:
                 retriever.check_offered(change.item_id)
-            elif not waiting:
+            elif not is_put:
                 raise UnknownItem(
                     f"item_id: item {change.item_id!r:.80} was removed from the catalogue already"
                 )
             return partial(retriever.remove_item, change.item_id)
         case UserForgotten():
-            if waiting is None:
+            if is_put is None:
                 retriever.profiles.check_there(change.user_id)
-            elif not waiting:
+            elif not is_put:
                 raise UnknownUser(
                     f"user_id: the profile of user {change.user_id!r:.80} was forgotten already"
                 )
             return partial(retriever.forget_user, change.user_id)
-    item_id = change.item_id if waiting is None else None
+    item_id = change.item_id if is_put is None else None
     retriever.check_event(change.user_id, item_id, change.time, change.event)
     return partial(retriever.add_event, change.user_id, change.item_id, change.time, change.event)

@@ -8,8 +8,7 @@ from twotower.config.progress import Progress
 from twotower.data.interactions import Interactions
 from twotower.evaluation.predict import RANKED_AT_ONCE, encode_at, encode_catalogue
 from twotower.evaluation.ranking import seen_pairs
-from twotower.evaluation.top_candidates import Pairs
-from twotower.evaluation.top_k import ExactSearch
+from twotower.evaluation.top_k import exact_top_k
 from twotower.scoring.batch import Batch
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
@@ -50,7 +49,6 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
     all_times, offsets = np.asarray(interactions.times), np.asarray(interactions.offsets)
     with torch.autocast(module.device.type, enabled=False):
         items = encode_catalogue(module.model)[trained - 1]
-        search = ExactSearch(items)
         # Position of each item row among the trained items, from 1; 0 = not trained.
         positions = np.zeros(sampler.num_items + 1, dtype=np.int64)
         positions[trained.cpu().numpy()] = np.arange(1, len(trained) + 1)
@@ -60,8 +58,8 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
             for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
                 vectors = encode_at(module.model, interactions, users, all_times[offsets[users + 1] - 1])
                 pair_users, rows = seen_pairs(interactions, users)
-                seen: Pairs = pair_users, positions[rows]
-                ranked, scores = search.top(vectors, sampler.config.num_ranked(), seen)
+                seen = pair_users, positions[rows]
+                ranked, scores = exact_top_k(vectors, items, sampler.config.num_ranked(), seen)
                 at_user, at_item = (
                     torch.from_numpy(each).to(vectors.device) for each in (pair_users, positions[rows] - 1)
                 )

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveFloat, PositiveInt
-from twotower.data.ages import own_ages
+from twotower.data.ages import ages_within_user
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
@@ -87,7 +87,7 @@ class NextBasket(Objective):
         """
         days = self.config.resolve(interactions).recency_half_life_days
         assert days != "auto"
-        return halved(own_ages(interactions), days)
+        return halved(ages_within_user(interactions), days)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the number of requests per epoch."""

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Le
 
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
-from twotower.data.ages import ages, own_shares_since
+from twotower.data.ages import ages, newer_share_within_user
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
@@ -67,7 +67,7 @@ class NextItem(Objective):
         weights = halved(ages(interactions), config.recency_half_life_days, config.max_age_days)
         if config.recency_half_life_share is None:
             return weights
-        weights *= halved(own_shares_since(interactions), config.recency_half_life_share)
+        weights *= halved(newer_share_within_user(interactions), config.recency_half_life_share)
         weights /= weights[weights > 0].mean()
         return weights
 

@@ -88,7 +88,7 @@ class Objective(Component, ABC):
                     *((part.user_rows(), part.items, part.times) for part in parts), strict=True
                 )
             )
-            joined = Interactions.of(users, items, times, interactions.num_users)
+            joined = Interactions.from_rows(users, items, times, interactions.num_users)
             weights = np.empty(len(joined), dtype=np.float32)
             weights[order] = self.weights(joined)
             own = [part.example_weights for part in parts]
