@@ -4,7 +4,7 @@ Embeddings agree to 1e-5. Variants come from `variants.specs_of`. An export take
 variants as possible are packed into few models.
 """
 
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,8 +34,8 @@ OWN_ID = {TARGET: "twotower.features.id.Id", "column": "item_id", "dim": 8}
 Spec = dict[str, Any]
 
 
-def choices(group: str) -> list[Spec]:
-    found = list(specs_of(group).values())
+def choices(group: str) -> dict[str, Spec]:
+    found = specs_of(group)
     assert found
     return found
 
@@ -50,25 +50,32 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 
 
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
-    """Settings and features of models: one with every feature, and as many as a group has choices.
+    """Name all variants of a model -> its settings and features, so that `-k variant` selects the model.
 
-    That one sees features of a request's context, too, and what was done with the items of histories.
+    One model has every feature, context features, and events in its histories. The others have few features;
+    they are as many as a group has choices.
     """
     groups = {group: choices(group) for group in GROUPS}
-    none = next(spec for spec in groups["history"] if not HistoryEncoder.Config.model_validate(spec).length)
-    groups["history"].remove(none)
+    none = next(
+        name
+        for name, spec in groups["history"].items()
+        if not HistoryEncoder.Config.model_validate(spec).length
+    )
+    without_history = groups["history"].pop(none)
     most = max(map(len, groups.values()))
-    found = {
-        str(place): ({group: groups[group][place % len(groups[group])] for group in GROUPS}, SHORT)
-        for place in range(most)
-    }
-    for (settings, _), length in zip(found.values(), islice(cycle(LENGTHS), most), strict=True):
+    rows = [
+        {group: list(specs)[place % len(specs)] for group, specs in groups.items()} for place in range(most)
+    ]
+    found = {}
+    for names, length in zip(rows, cycle(LENGTHS), strict=False):
+        settings = {group: groups[group][name] for group, name in names.items()}
         settings["history"] = settings["history"] | {"length": length}
-    every = groups | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
-    settings = {group: every[group][0] for group in GROUPS}
-    settings["history"] = settings["history"] | {"length": 3, "events": True}
-    without = settings | {"history": none}
-    return found | {"every feature": (settings, FEATURES), "no history": (without, SHORT)}
+        found["-".join(names.values())] = (settings, SHORT)
+    first = {group: groups[group][name] for group, name in rows[0].items()}
+    first |= {"user_tower": PLAIN, "item_tower": PLAIN}
+    every = first | {"history": first["history"] | {"length": 3, "events": True}}
+    found["-".join(features_of_conf.CASES)] = (every, FEATURES)
+    return found | {none: (first | {"history": without_history}, SHORT)}
 
 
 MODELS = models()
@@ -101,7 +108,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
     config = TwoTowerConfig.of(settings | {"embedding_dim": D})
     told = {f"of_{name}": spec for name, spec in third.items()} if config.history.events else None
     contexts = None if told is None else table_of(told, True)
-    model = config.build_towers(users, items, known, contexts, NUM_EVENTS)
+    model = TwoTower(config, users, items, known, contexts, NUM_EVENTS)
     for parameter in model.parameters():  # as after some training: nothing is left at zero
         torch.nn.init.normal_(parameter, std=0.5)
     if told is not None:
@@ -121,7 +128,7 @@ def bundle_of(model: TwoTower, folder: Path, item_embeddings: np.ndarray) -> Any
         item_embeddings=item_embeddings,
         users=range(num_users),
         items=range(num_items),
-        history=Interactions.of(users, items, times, num_users),
+        history=Interactions.from_rows(users, items, times, num_users),
         request_time=NOW,
     )
 
@@ -139,7 +146,7 @@ def test_it_exports_and_agrees(settings: Spec, specs: dict[str, Spec], tmp_path:
 
 def test_every_choice_is_in_a_model() -> None:
     for group in GROUPS:
-        targets = {spec[TARGET] for spec in choices(group)}
+        targets = {spec[TARGET] for spec in choices(group).values()}
         assert targets <= {settings[group][TARGET] for settings, _ in MODELS.values()}
     kinds = {spec[TARGET] for spec in features_of_conf.CASES.values()}
     assert kinds == {spec[TARGET] for spec in FEATURES.values()}

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.problems import Gathered, nearest
+from twotower.config.problems import ErrorCollector, nearest
 from twotower.config.spec import Width
 from twotower.data.source_column import SourceColumn, quoted
 from twotower.data.sources.source import Source
-from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
 """Reserved column: unix seconds of the request, given at call time and not by a table."""
@@ -127,22 +126,22 @@ class Feature(Component, ABC):
 
         All rows are checked; a named index replaces the row number in messages.
         """
-        column, told = SourceColumn(values, source_path, self.column), Gathered(source_path)
+        column, told = SourceColumn(values, source_path, self.column), ErrorCollector(source_path)
         absent = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
         expected, remedy = f"expected {self.expected}, found", "; mend the value"
         if self.config.missing == "refuse":
-            with told.refusals():
+            with told.collect():
                 allow = f"{remedy}, or set `missing: unknown`"
                 column.refuse(absent, lambda _: f"{expected} nothing (NaN)", allow)
-        with told.refusals():
+        with told.collect():
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
         return told.messages
 
     def check(self, values: pd.Series, source_path: str) -> None:
         """Raise InputError if the feature cannot use a column; see `faults`."""
-        Gathered(source_path, self.faults(values, source_path)).raise_if_any()
+        ErrorCollector(source_path, self.faults(values, source_path)).raise_if_any()
 
     def fit(self, values: pd.Series, source_path: str) -> None:
         """Learn from the values [n] of training entities; raises InputError as `check` does."""
@@ -214,6 +213,11 @@ def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
     feature = Feature.Config.chosen(spec, key).make(Feature)
     feature.state = feature.State.model_validate(payload[STATE])
     return feature
+
+
+def is_taken(name: str) -> bool:
+    """Return whether `nn.ModuleDict` cannot contain a module of this name."""
+    return not name or "." in name or hasattr(nn.ModuleDict(), name)
 
 
 def check_name(name: str, config: Feature.Config) -> None:

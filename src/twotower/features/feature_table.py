@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.config.errors import InputError
-from twotower.config.problems import Gathered, listed
+from twotower.config.problems import ErrorCollector, listed
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.features.encoders import is_same
 from twotower.features.feature import Feature, check_name
@@ -56,7 +56,7 @@ class FeatureTable(nn.Module):
         The entity of row r is at position r - 1; the id column, if any, names rows in messages. An InputError
         says which name or column is not usable, or which row (of train or not) holds a bad value.
         """
-        Gathered(source_path, column_faults(features, table, source_path)).raise_if_any()
+        ErrorCollector(source_path, column_faults(features, table, source_path)).raise_if_any()
         encoded = {}
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, source_path)
@@ -130,9 +130,9 @@ def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, source_p
 
     A wrong key column is missing from the table and is not reported here.
     """
-    told = Gathered(source_path)
+    told = ErrorCollector(source_path)
     for name, feature in _tabled(features).items():
-        with told.refusals():
+        with told.collect():
             check_name(name, feature.config)
             if feature.column in table.columns or feature.column not in KEYS:
                 told.messages += feature.faults(_column(table, name, feature, source_path), source_path)

@@ -28,8 +28,8 @@ from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.run_walkthrough import run_walkthrough
 from twotower.pipeline.unused_settings import warnings_of
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
+from twotower.reports.console.make_console import make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.detectable_difference import measure_detectable_difference
@@ -80,7 +80,7 @@ def open_run(
         cache = Path(config.output_root) / ".cache"
         needs = needs_of(config.features)
         source, split = config.data.build(), config.split.build()
-        dataset = build_dataset(source, split, cache, anew=not config.cache, needs=needs)
+        dataset = build_dataset(source, split, cache, rebuild=not config.cache, needs=needs)
         dataset = config.features.with_files(dataset)
         run.partial_result = run.partial_result.update(
             **sections.identity(run.settings, dataset.identity, run.overrides)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from twotower.config.errors import InputError
-from twotower.data.table_reader import is_parquet, read
+from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.part_files import Written, write_in_parts
@@ -26,7 +26,6 @@ PART_ROWS = 2**18
 """Of one part; with k = 100 those of 2,621 users."""
 TOGETHER = 256
 """Users that are embedded and searched for in one pass."""
-CHUNK_ROWS = 1_000_000
 
 UsersAsked = str | int | Sequence[UserId]
 
@@ -136,7 +135,7 @@ def _ids_in(path: Path, known: Vocabulary) -> list[UserId]:
             f"users: expected {EVERY}, a list of ids such as [12,15], or a file with a column {USER_ID!r}, "
             f"and there is no file {str(path)!r:.80}"
         )
-    values = read(path, [USER_ID], ",", CHUNK_ROWS, [USER_ID])[USER_ID]
+    values = read_file(path, [USER_ID], ",", [USER_ID])[USER_ID]
     if known.is_text or is_parquet(path):
         found: list[UserId] = values.tolist()
         return found

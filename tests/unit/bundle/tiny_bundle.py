@@ -20,6 +20,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
+from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
@@ -143,7 +144,7 @@ def history(told=False):
         items += [1 + (user + step) % NUM_ITEMS for step in range(3 * user)]
     items[5] = items[4]
     times = NOW - 100_000 + np.arange(len(items))
-    log = Interactions.of(np.array(users), np.array(items), times, NUM_USERS)
+    log = Interactions.from_rows(np.array(users), np.array(items), times, NUM_USERS)
     bought = np.arange(len(items)) % 2 == 1
     events = np.where(bought, 1, 3).astype(np.int16)
     roles = np.where(bought, POSITIVE, HISTORY).astype(np.int8)
@@ -169,7 +170,7 @@ def towers(data, chosen, seed=1):
     trained[7] = False
     config = TwoTowerConfig.of(chosen)
     given = tables["user"], tables["item"], trained, tables["context"], len(data.events)
-    return config.build_towers(*given).eval()
+    return TwoTower(config, *given).eval()
 
 
 def index_of(kind):

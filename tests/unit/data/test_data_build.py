@@ -169,13 +169,13 @@ def test_other_code_builds_again_and_equal_values_are_the_same_data(tmp_path, mo
 def test_anew_whatever_is_stored(tmp_path):
     source, split = Given(BY_HAND), Temporal(Temporal.Config(test=10, valid=10))
     first = build_dataset(source, split, tmp_path)
-    assert build_dataset(source, split, tmp_path, anew=True).fingerprint == first.fingerprint
+    assert build_dataset(source, split, tmp_path, rebuild=True).fingerprint == first.fingerprint
     assert source.loads == 2
     key = source.fingerprint()
     source.fingerprint = lambda: key  # a loader that says nothing of its change
     source.log = BY_HAND[1:]
     assert build_dataset(source, split, tmp_path).fingerprint == first.fingerprint
-    changed = build_dataset(source, split, tmp_path, anew=True)
+    changed = build_dataset(source, split, tmp_path, rebuild=True)
     assert changed.fingerprint != first.fingerprint
     assert build_dataset(source, split, tmp_path).fingerprint == changed.fingerprint
     with pytest.raises(InputError, match="was changed while a run used it; run again"):
@@ -300,7 +300,7 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
     def burn(*_):
         raise AssertionError("the log is built")
 
-    monkeypatch.setattr("twotower.data.loaded_source.interactions_of", burn)
+    monkeypatch.setattr("twotower.data.loaded_source.build_interactions", burn)
     with pytest.raises(InputError) as caught:
         build_dataset(
             source,

@@ -197,7 +197,7 @@ def test_an_empty_part_says_what_to_change(log, name):
 
 def test_given_without_valid(log):
     with pytest.raises(
-        InputError, match="split=given: valid holds none of the 2 interactions; mark some rows"
+        InputError, match="split=given: valid holds none of the 2 interactions; set the split column"
     ):
         split_interactions(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given(Given.Config()))
 

@@ -55,7 +55,7 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     ones = np.ones(5, int)
-    log = Interactions.of(ones, ones, np.arange(5), num_users=1)
+    log = Interactions.from_rows(ones, ones, np.arange(5), num_users=1)
     limit(monkeypatch, 4 * 10 * 56)
     assert len(build_batches(CONFIG, log)) == 2
     limit(monkeypatch, 4 * 10 * 56 - 1)

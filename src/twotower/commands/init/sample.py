@@ -20,6 +20,7 @@ from twotower.data.table_reader import (
     READING_ERRORS,
     header,
     is_parquet,
+    parse_csv,
     series,
     typed,
     unreadable,
@@ -129,10 +130,9 @@ def sample_of(path: Path, separator: str | None) -> Sample:
 
 
 def _csv(path: Path, names: list[str], separator: str) -> pd.DataFrame:
-    frame = pd.read_csv(path, sep=separator, header=0, names=range(len(names)), nrows=NUM_ROWS, **PARSING)
+    frame: pd.DataFrame = parse_csv(path, names, separator, nrows=NUM_ROWS)
     frame.columns = pd.Index(names, dtype=object)
-    found: pd.DataFrame = frame.mask(frame.isin(MISSING))
-    return found
+    return frame.mask(frame.isin(MISSING))
 
 
 def _parquet(path: Path) -> pd.DataFrame:
