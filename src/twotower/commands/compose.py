@@ -14,18 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from twotower.commands.beforehand import problems_beforehand
 from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY
 from twotower.commands.conf import (
     LOCAL,
     conf_state,
     groups,
     misplaced,
-    own_defaults,
     places,
     plain_file,
     shape,
 )
+from twotower.commands.config_source import unknown_keys
 from twotower.commands.overrides import first_line, sound_overrides
 from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import (
@@ -174,10 +173,10 @@ def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
 def checked_with_config(
     config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
 ) -> tuple[dict[str, Any], Config]:
-    """Compose and check, gathering every mistake: of the overrides, of the values and between the choices.
+    """Compose and check the settings of a command.
 
-    Mistakes are reported before torch is loaded; see `beforehand`. If only plain keys are overridden, the
-    built-in choices are not checked again.
+    Mistakes in overrides, unknown keys and choices, and wrong plain keys are reported first, before torch is
+    imported. If there are none, the values of all choices are checked, each alone and all together.
 
     Args:
         config_name: the YAML in `conf/` to start from.
@@ -205,16 +204,11 @@ def checked_with_config(
     if asked and "run" not in told:
         check_trust(settings)
     told |= asked if "run" in told else set()
-    problems += unresolved
-    early = [problem for problem in _of_plain_keys(config_name, settings) if problem.key not in told]
-    is_built_in = not any(map(_about_choices, sound)) and not own_defaults()
-    if (problems or early) and is_built_in:
-        raise_problems([*problems, *early], NOTHING_DONE)
-    found = None if is_built_in else problems_beforehand(lambda: read_choices(config_name, settings)[1])
-    if found is None or not (problems or early or found):
-        config, found = read_choices(config_name, settings)
-    found = [problem for problem in found if problem.key not in told]
-    raise_problems([*problems, *early, *found], NOTHING_DONE)
+    is_target_typed = any("_target_" in text for text in sound)
+    early = [*_of_plain_keys(config_name, settings), *(() if is_target_typed else unknown_keys(settings))]
+    raise_problems([*problems, *unresolved, *(each for each in early if each.key not in told)], NOTHING_DONE)
+    config, found = read_choices(config_name, settings)
+    raise_problems(found, NOTHING_DONE)
     return settings, config
 
 
@@ -243,11 +237,6 @@ def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequen
     assert isinstance(config, RunConfig)
     of_run = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     return config.with_origin(of_run, overrides)
-
-
-def _about_choices(override: str) -> bool:
-    """Whether an override chooses something, or changes a choice."""
-    return key_of(override).partition(".")[0] in groups() | {"experiment"}
 
 
 def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:

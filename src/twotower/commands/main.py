@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from types import ModuleType
 
@@ -25,6 +26,10 @@ def main(name: str | None = None) -> None:
         name: of the command; None: the first word of the command line.
     """
     continue_without_readers()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        from twotower.commands.complete import answer_shell
+
+        answer_shell()
     words = sys.argv[1:]
     if name is None:
         name = words.pop(0) if words else "help"

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands import parent_run
-from twotower.commands.beforehand import SLOW
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
-from twotower.commands.conf import CONF, choices, own_defaults, shape
-from twotower.commands.help import choices_text, help_text
+from twotower.commands.conf import choices, own_defaults, shape
+from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.hints import hints
 from twotower.commands.latest import resolve_overrides
 from twotower.commands.overrides import is_swept, sound_overrides
@@ -17,7 +16,6 @@ from twotower.commands.run_settings import quoted
 from twotower.commands.show import show
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
-from twotower.config.placeholders import loaded, use_placeholders
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
@@ -83,7 +81,7 @@ def _answer(
         print(_help(config_name, description, groups))
         return DONE
     if "choices" in flags:
-        print(choices_text(CONF, config_name, choices, _own(config_name)))
+        print(choices_text(config_name, choices, _own(config_name)))
         return DONE
     for mode, call in modes.items():
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{mode}=")]:
@@ -96,12 +94,8 @@ def _answer(
 def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
     """Return what a command says of itself, or of groups that stand beside `--help`."""
     if not groups:
-        return help_text(CONF, config_name, description, choices, _own(config_name))
-    from twotower.commands.reference import group_text
-
-    if not loaded({"torch"}):
-        use_placeholders([name for name in SLOW if not loaded({name})])  # nothing runs after this
-    return "\n\n".join(group_text(CONF, config_name, group, choices, _own(config_name)) for group in groups)
+        return help_text(config_name, description, choices, _own(config_name))
+    return "\n\n".join(group_text(config_name, group, choices, _own(config_name)) for group in groups)
 
 
 def _own(config_name: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings
+from twotower.reports.console.make_console import make_console
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
@@ -24,7 +24,7 @@ from twotower.sweeps.job import SweepContext
 from twotower.sweeps.schedule import find_outdated, run_jobs
 from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
-from twotower.sweeps.sweep_record import summarise_seeds, write_sweep
+from twotower.sweeps.sweep_record import summarize_seeds, write_sweep
 
 TASK = "twotower.pipeline.run_job.run_job"
 WELL = "ok", "index_rejected", "pruned"
@@ -83,7 +83,7 @@ def run_sweep(
         stack.enter_context(stoppable(remedy))  # once more: Ray takes signals for itself
         outcomes = run_jobs(sweep, launcher, console)
         metric = context.monitor.removeprefix("valid/")
-        seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
+        seeds = summarize_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
         found = sweep.summary()
         write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
         findings = Findings(seeds, found.get("search", {}), found.get("first_look", {}))

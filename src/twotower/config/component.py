@@ -23,7 +23,14 @@ class Config(BaseModel):
         owner: the component that these settings build.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        defer_build=True,
+        use_attribute_docstrings=True,
+    )
     owner: ClassVar[type["Component"]]
 
     @model_validator(mode="wrap")

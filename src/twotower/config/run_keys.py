@@ -1,4 +1,4 @@
-"""The keys of a run that are no choices; cheap to import, so that mistakes are reported at once."""
+"""Plain keys of a run. Importing them needs no torch, so mistakes are reported at once."""
 
 from typing import Annotated, Literal
 
@@ -9,44 +9,44 @@ from twotower.config.spec import Fraction, NonNegativeInt, Seed, Width
 
 
 class RunKeys(Config):
-    """The keys of a run that are no choices."""
+    """Settings of a run that belong to no group."""
 
     name: str
-    """Name of the run's folder below `output_root`."""
+    """Folder of the runs below `output_root`."""
     seed: Seed
-    """Seed of all random numbers: initial weights, order, negatives, dropout."""
+    """Seed of all random numbers: first weights, order, negatives, dropout."""
     embedding_dim: Width
-    """Width of an embedding, D, with the column of the item bias."""
+    """D, the width of an embedding, including the column of the item bias."""
     output_root: str
-    """The folder of all runs."""
+    """Folder of all runs."""
     debug: bool
     """Show tracebacks."""
     note: str = ""
-    """A note about the run, shown by `compare`."""
+    """A note, which `compare` shows."""
     console: Literal["rich", "quiet", "jsonl", "silent"]
-    """Output on the screen; `silent` is for jobs of a sweep."""
+    """Console output; sweeps run their jobs with `silent`."""
     reuse: bool
-    """Whether to reuse the towers of a run with the same data, settings and code."""
+    """Reuse towers of a run with the same data, settings and code."""
     cache: bool = True
-    """Whether to reuse the stored data set of an earlier run."""
+    """Reuse cached data sets and lists of slow baselines."""
 
 
 WARM_START = "warm_start"
-"""Key of the `WarmStart` of a run."""
+"""Key of the `WarmStart` of a run that trains the towers of another run further."""
 
 
 class WarmStart(Config):
-    """Settings of a run that starts from the towers of another run."""
+    """How a run trains the towers of another run further."""
 
     run: str
-    """Folder of the other run."""
+    """Folder of that run."""
     epochs: Annotated[NonNegativeInt, Le(10_000)]
-    """Number of epochs of the new examples and the replayed share of the old ones; 0 trains nothing."""
+    """Number of epochs; an epoch has all new examples and a share of the old ones. 0 trains nothing."""
     replay: Fraction
-    """Share of the old examples in an epoch, drawn for each epoch."""
+    """Share of the old examples in an epoch; each epoch draws other ones."""
 
 
 class WarmStartKey(Config):
-    """The key of a run that starts from the towers of another run."""
+    """Key of a run that starts from another."""
 
     warm_start: WarmStart

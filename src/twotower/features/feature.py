@@ -17,7 +17,6 @@ from twotower.config.problems import ErrorCollector, nearest
 from twotower.config.spec import Width
 from twotower.data.source_column import SourceColumn, quoted
 from twotower.data.sources.source import Source
-from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
 """Reserved column: unix seconds of the request, given at call time and not by a table."""
@@ -212,6 +211,11 @@ def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
     feature = Feature.Config.from_spec(spec, key).make(Feature)
     feature.state = feature.State.model_validate(payload[STATE])
     return feature
+
+
+def is_taken(name: str) -> bool:
+    """Return whether `nn.ModuleDict` cannot contain a module of this name."""
+    return not name or "." in name or hasattr(nn.ModuleDict(), name)
 
 
 def check_name(name: str, config: Feature.Config) -> None:

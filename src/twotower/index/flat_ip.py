@@ -14,7 +14,9 @@ class FlatIP(Index):
         """Settings of exact search; it has no search arguments to tune."""
 
         target_recall: RecallTarget = 1.0
+        """recall@100 against exact search; an exact index has 1."""
         min_recall: RecallTarget = 1.0
+        """recall@100 below which the index is rejected."""
 
     kind = "flat_ip"
     faiss_type = faiss.IndexFlatIP

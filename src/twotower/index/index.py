@@ -130,7 +130,7 @@ class Index(Component, ABC):
             raise InputError("item vectors: there are none, so there is nothing to index")
         rows = as_rows(rows, num_vectors)
         if found := list(self.config.problems(dim, num_vectors)):
-            raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
+            raise InputError("\n".join(f"{f'index.{name}'.strip('.')}: {message}" for name, message in found))
         self.check_range(vectors)
         try:
             own = self.create(dim, num_vectors)

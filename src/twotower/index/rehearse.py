@@ -24,7 +24,7 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     the settings do not fit the sizes, or the index class has a defect.
     """
     if found := list(config.problems(dim, num_items)):
-        raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
+        raise InputError("\n".join(f"{f'index.{name}'.strip('.')}: {message}" for name, message in found))
     if num_items < 1:
         raise InputError("index: the catalogue has no items to index")
     config = config.for_size(num_items)

@@ -20,6 +20,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
+from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
@@ -169,7 +170,7 @@ def towers(data, chosen, seed=1):
     trained[7] = False
     config = TwoTowerConfig.from_settings(chosen)
     given = tables["user"], tables["item"], trained, tables["context"], len(data.events)
-    return config.build_towers(*given).eval()
+    return TwoTower(config, *given).eval()
 
 
 def index_of(kind):

@@ -14,7 +14,6 @@ import pytest
 
 from twotower.commands import conf as files
 from twotower.commands import overrides, own_files
-from twotower.commands import run_command as command
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
 from twotower.commands.overrides import axis_of, sound_overrides
@@ -50,8 +49,7 @@ class Conf:
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
-    for module in (command, files):
-        monkeypatch.setattr(module, "CONF", place)
+    monkeypatch.setattr(files, "CONF", place)
     for module in (files, overrides, own_files):
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))

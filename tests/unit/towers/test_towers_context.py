@@ -51,7 +51,7 @@ def two_tower(
     torch.manual_seed(5)
     known = torch.tensor([False, True, True, True])
     given = requests if contexts else None
-    return TwoTowerConfig.from_settings(settings).build_towers(users, items, known, given, num_events).eval()
+    return TwoTower(TwoTowerConfig.from_settings(settings), users, items, known, given, num_events).eval()
 
 
 def plain_sum(model: TwoTower) -> TwoTower:

@@ -83,7 +83,7 @@ def day(folder: Path) -> None:
     user = fitting_users(retriever, fitting_items(retriever))[0]
     with tempfile.TemporaryDirectory() as name:
         store = Path(name) / "live.sqlite"
-        title("the service: the user tower as ONNX, the index, and live changes in a file")
+        title("the service: the user tower, the index, and live changes in a file")
         with served(run, store) as client:
             _show(client.recommend(user, 3))
             title(f"a new item for user {user}, whose history it fits: {NEW_ITEM['description']!r}")

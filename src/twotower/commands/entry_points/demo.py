@@ -16,7 +16,7 @@ from twotower.config.exits import exit_on_signals
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
 
-SERVICE = ("onnx", "onnxruntime", "fastapi", "uvicorn")
+SERVICE = ("fastapi", "uvicorn")
 
 
 def task(config: "RunConfig", overrides: Sequence[str]) -> int:
@@ -36,7 +36,7 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
         if all(map(find_spec, SERVICE)):
             day(folder)
         else:
-            print("\nthe service, too: pip install 'twotower[export,serve]', then twotower demo again")
+            print("\nthe service, too: pip install 'twotower[serve]', then twotower demo again")
     return DONE
 
 

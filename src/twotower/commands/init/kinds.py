@@ -9,7 +9,6 @@ import pandas as pd
 
 from twotower.commands.init.sample import Column
 from twotower.commands.init.time_column import ISO, OTHER_DATE
-from twotower.features.taken_names import is_taken
 
 FEATURES = "twotower.features."
 MOST_CATEGORIES = 1000
@@ -153,6 +152,8 @@ def is_label(column: Column) -> bool:
 
 def feature_name(column: str, taken: set[str]) -> str:
     """Return a feature name of letters, digits and underscores."""
+    from twotower.features.feature import is_taken  # with torch, which questions need not wait for
+
     spelled = column.casefold().translate(UMLAUTS)
     name = re.sub(r"[^a-z0-9]+", "_", spelled).strip("_") or "feature"
     name = f"{name}_" if is_taken(name) or name[0].isdigit() else name

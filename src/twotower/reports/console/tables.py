@@ -167,7 +167,7 @@ def _differences(index: Mapping[str, Any]) -> str:
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
     """Return the jobs that did not fail, from best to worst; without the Pareto set of several objectives."""
     shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
-    if not findings.goes_by(shown, metric):
+    if not findings.is_ranked_by(shown, metric):
         best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
         shown = [each for each in shown if each.name not in best]
         title = f"{len(shown)} {'other job' if best else 'job'}{'' if len(shown) == 1 else 's'}"

@@ -22,7 +22,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from twotower.bundle.layout import EXPORTED
+from twotower.bundle.layout import BUNDLE
 from twotower.bundle.manifest import run_of
 from twotower.bundle.notices import known_until, warnings_of
 from twotower.config.errors import InputError
@@ -179,7 +179,7 @@ def find_paths(bundle: Path, bundles_root: str | None, store: str | None) -> tup
     folder of the run.
     """
     home = bundle.parent
-    root = home.parent if bundle.name == EXPORTED else home
+    root = home.parent if bundle.name == BUNDLE else home
     file = home / STORE if store is None else Path(store)
     return Path(bundles_root or root), None if store == "" else file
 

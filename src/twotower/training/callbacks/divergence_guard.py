@@ -17,10 +17,9 @@ FARTHEST = 2 / LOWEST
 class DivergenceGuard(pl.Callback):
     """Stops a training if the loss after an epoch is not finite or below every plausible value.
 
-    Most losses have a minimum of 0. A loss that may be negative is bounded on unit vectors by the maximum
-    difference of two scores times its weight, which the first value indicates. So a valid loss is never below
-    -200 times its first value (or -200, if that is less than 1). A loss without a lower bound, on vectors
-    whose norms grow, falls below it soon. A rising loss is not an error.
+    Most losses have a minimum of 0. On unit vectors, a loss that may be negative is bounded by a factor of
+    its first value times the maximum difference of two scores. So a loss below -200 times the magnitude of
+    its first value (at least 1) is not bounded: the norms of the vectors grow. A rising loss is not an error.
     """
 
     def __init__(self) -> None:
