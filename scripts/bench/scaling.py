@@ -25,6 +25,7 @@ from step_model import LENGTH, NUM_ITEMS, module_of, our_step
 from twotower.data.blocks import ArrayWriter, blocks
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 
@@ -57,7 +58,9 @@ class Side:
     def __init__(self, interactions: Interactions) -> None:
         objective = NextItem(NextItem.Config(batch_size=BATCH))
         began = time.process_time()
-        self.batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
+        self.batches = TrainBatches(
+            interactions, objective, history=MeanPooling.Config(length=LENGTH, strict=False), seed=0
+        )
         self.prepared = (time.process_time() - began) / len(interactions)
         began = time.process_time()
         self.coming = iter(self.batches)

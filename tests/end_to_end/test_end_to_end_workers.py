@@ -111,7 +111,7 @@ def test_a_worker_that_cannot_start_ends_the_service_with_its_message(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     damaged = shutil.copytree(runs[0], tmp_path / "damaged")
-    vectors = damaged / "exported" / "item_embeddings.npy"
+    vectors = damaged / "bundle" / "item_embeddings.npy"
     vectors.write_bytes(vectors.read_bytes()[:-1] + b"x")
     ended = run_command("serve", f"bundle={damaged}", "workers=2", f"port={free_port()}")
     assert ended.returncode == 2

@@ -35,7 +35,7 @@ def read_towers(
     with refusing(config, manifest):
         parts: dict[str, Any] = {key: settings[key] for key in PARTS if key in settings}
         check_targets(parts, config, trusted_packages)
-        chosen = TwoTowerConfig.of(settings)
+        chosen = TwoTowerConfig.from_settings(settings)
     with refusing(features, manifest):
         payload = read_json(features, "train again")
         check_targets(payload, features, trusted_packages)
@@ -102,8 +102,10 @@ def _towers(
     trained = torch.zeros_like(state["trained_items"])
     if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
         # Compare shapes on the meta device first, before memory for the settings is allocated.
-        _check_shapes(path, chosen.shapes(users, items, contexts, num_events).state_dict(), state)
-    model = chosen.build_towers(users, items, trained, contexts, num_events)
+        _check_shapes(
+            path, TwoTower.without_memory(chosen, users, items, contexts, num_events).state_dict(), state
+        )
+    model = TwoTower(chosen, users, items, trained, contexts, num_events)
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 

@@ -86,7 +86,7 @@ def show_service(run: Path, user: UserId) -> None:
     body = {"user_id": user, "k": 10, "where": {"price": {"min": 1.6, "max": 1.7}}}
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "live.sqlite"
-        print("\n--- the service: the user tower as ONNX, the index, and live changes in a file")
+        print("\n--- the service: the user tower, the index, and live changes in a file")
         with _served(run, store) as url:
             _print_ranking(_request(url, "POST", "/recommend", {"user_id": user, "k": 3}))
             print(f"\n--- a new item for user {user}, whose history it fits: {NEW_ITEM['description']!r}")

@@ -12,10 +12,10 @@ from twotower.commands.compose import checked
 from twotower.commands.overrides import parse_axis
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings
+from twotower.reports.console.make_console import make_console
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
@@ -24,7 +24,7 @@ from twotower.sweeps.job import SweepContext
 from twotower.sweeps.schedule import find_outdated, run_jobs
 from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
-from twotower.sweeps.sweep_record import summarise_seeds, write_sweep
+from twotower.sweeps.sweep_record import summarize_seeds, write_sweep
 
 TASK = "twotower.pipeline.run_job.run_job"
 WELL = "ok", "index_rejected", "pruned"
@@ -69,7 +69,7 @@ def run_sweep(
     with contextlib.ExitStack() as stack:
         stack.enter_context(stoppable(remedy))
         if chosen.exclusive:
-            stack.enter_context(held(context.folder, "sweep"))
+            stack.enter_context(lock_folder(context.folder, "sweep"))
         stack.enter_context(console)
         console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
         for note in sweep.notes():
@@ -83,7 +83,7 @@ def run_sweep(
         stack.enter_context(stoppable(remedy))  # again, because Ray replaces signal handlers
         outcomes = run_jobs(sweep, launcher, console)
         metric = context.monitor.removeprefix("valid/")
-        seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
+        seeds = summarize_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
         found = sweep.summary()
         write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
         findings = Findings(seeds, found.get("search", {}), found.get("first_look", {}))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
+from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.negatives.negatives import Negatives
 
@@ -45,10 +46,7 @@ class NegativeSampler(Component, nn.Module, ABC):
             return None
 
         def max_impressions(self) -> int:
-            """Return H, the most impressions of the same user that a positive is scored against.
-
-            0, the default: training reads no impression.
-            """
+            """Return H, the maximum number of impressions per positive; 0: impressions are not read."""
             return 0
 
         def refreshed_every(self) -> int:
@@ -101,6 +99,9 @@ class NegativeSampler(Component, nn.Module, ABC):
     @abstractmethod
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log probability of each row [R] in one draw, in a batch of `num_positives`."""
+
+    def read_interactions(self, interactions: Interactions) -> None:
+        """Receive the training interactions, before training, if the loss uses query negatives."""
 
     def query_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         """Return query negatives [P, H] of the positives' users [P], 0 = none; None, the default: none."""

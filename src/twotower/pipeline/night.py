@@ -13,7 +13,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.run_keys import WARM_START
 from twotower.files.atomic import write_text_atomically
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.pipeline.grown_data import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.publish_gate import evaluate_gate, resolve_metric
@@ -47,7 +47,7 @@ def nightly(
     """
     nights, changes, metric = Path(settings["nights"]), settings["changes"], settings["metric"]
     trusted = settings["trusted_packages"]
-    with stoppable(lambda: STOPPED), held(nights, "night"):
+    with stoppable(lambda: STOPPED), lock_folder(nights, "night"):
         run = service.run()
         report(f"served     {run}")
         old = Run.open(run, trusted)

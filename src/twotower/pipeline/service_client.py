@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from twotower.bundle.layout import BUNDLE, EXPORTED, MANIFEST
+from twotower.bundle.layout import BUNDLE, MANIFEST
 from twotower.bundle.manifest import read_manifest, version_of
 from twotower.config.errors import InputError
 
@@ -38,8 +38,8 @@ class ServiceClient:
         version = self.version()
         folders = self._bundles.iterdir() if self._bundles.is_dir() else ()
         for run in (each for each in folders if version.startswith(each.name)):
-            bundles = (path for path in (run / EXPORTED, run / BUNDLE) if (path / MANIFEST).is_file())
-            if version in (version_of(bundle, read_manifest(bundle)) for bundle in bundles):
+            bundle = run / BUNDLE
+            if (bundle / MANIFEST).is_file() and version == version_of(bundle, read_manifest(bundle)):
                 return run
         raise InputError(
             f"bundles={self._bundles}: the service at {self._url} serves {version}, which is no run in "

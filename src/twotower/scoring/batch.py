@@ -15,7 +15,7 @@ class Batch:
     """Users, the item that each interacted with, and the data that their negatives are drawn and masked with.
 
     Shapes: P positives, S impressions without a click behind them, B histories (P + S, unless examples share
-    them), L history positions, K known items, H query negatives. Rows of histories and known items are int32:
+    them), L history positions, K known items. Rows of histories and known items are int32:
     summing histories of 300 items takes four fifths of the time of int64.
 
     Attributes:
@@ -26,8 +26,6 @@ class Batch:
         known_items: [K] int32, every item that the user of a position has in the train log.
         number: of the batch, counted from the start of the training; decides all its random draws.
         impressions: [S] int64 item rows; empty unless the loss takes labelled examples.
-        query_negatives: [P, H] int64 item rows that only this positive is scored against, 0 = none; None
-            unless the loss takes impressions as query negatives.
         positive_to_user: [P] int64, ascending: each positive's row among the users [B]; None where positive p
             is of user p.
     """
@@ -39,7 +37,6 @@ class Batch:
     known_items: Tensor
     number: int
     impressions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    query_negatives: Tensor | None = None
     positive_to_user: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":

@@ -55,14 +55,12 @@ class Scorer(nn.Module):
         self.temperature = None if initial is None else Temperature(initial, learned)
 
     def negatives(self, sampler: NegativeSampler, batch: Batch, generator: torch.Generator) -> Negatives:
-        """Draw the negatives of a batch, with its own query negatives or those of the sampler."""
+        """Draw the negatives of a batch, and the query negatives of its positives."""
         if not self.config.uses_negatives:
             return Negatives.none(batch.positives)
-        query_rows, to_user, users = batch.query_negatives, batch.positive_to_user, batch.users.rows
-        if query_rows is None:
-            users = users[: len(batch.positives)] if to_user is None else users[to_user]
-            query_rows = sampler.query_rows(users, generator)
-        negatives: Negatives = sampler(batch.positives, generator, query_rows)
+        to_user, users = batch.positive_to_user, batch.users.rows
+        users = users[: len(batch.positives)] if to_user is None else users[to_user]
+        negatives: Negatives = sampler(batch.positives, generator, sampler.query_rows(users, generator))
         return negatives
 
     def items(self, negatives: Negatives, batch: Batch) -> EncodedItems:

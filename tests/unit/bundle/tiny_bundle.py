@@ -20,6 +20,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
+from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
@@ -167,9 +168,9 @@ def towers(data, chosen, seed=1):
         tables[side] = FeatureTable.fit(features, table, np.arange(1, len(table) + 1), side)
     trained = torch.arange(NUM_ITEMS + 1) > 0
     trained[7] = False
-    config = TwoTowerConfig.of(chosen)
+    config = TwoTowerConfig.from_settings(chosen)
     given = tables["user"], tables["item"], trained, tables["context"], len(data.events)
-    return config.build_towers(*given).eval()
+    return TwoTower(config, *given).eval()
 
 
 def index_of(kind):

@@ -14,7 +14,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "user tower without an input": (
         "data=synthetic features=item_id history=none user_tower.residual=null user_tower.widths=[]",
         "features.user",
-        "the user tower has no input; name at least one feature",
+        "the user tower has no input; add a feature",
     ),
     "residual of a history that is not there": (
         "history=none",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from twotower.data.interactions import Interactions
-from twotower.towers.item_bias.decayed_shares import Counted, Mixture
+from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
 from twotower.towers.item_bias.trend import Trend
 
 DAY = 86_400
@@ -34,7 +34,9 @@ def built(interactions: Interactions, num_items: int) -> Trend:
 
 
 def test_shares_of_a_knot_are_of_what_was_before_it() -> None:
-    counted = Counted.of(np.array([1, 2, 2]), np.array([0, 399, 400]), 2)  # 400 knots: one a second
+    counted = IntervalCounts.from_log(
+        np.array([1, 2, 2]), np.array([0, 399, 400]), 2
+    )  # 400 knots: one a second
     shares = list(counted.shares())
     assert not shares[0].any()
     assert shares[1][:, 0] == pytest.approx(1.0)  # item 1 alone, at every speed
@@ -46,15 +48,15 @@ def test_what_comes_and_goes_is_told_by_short_half_lives_and_what_stays_by_long_
     rng = np.random.default_rng(0)
     stays = rng.integers(1, 6, 600)
     items, times = np.asarray(season().items), np.asarray(season().times)
-    fashion = Mixture.fit(Counted.of(items, times, 6), 10.0)
-    steady = Mixture.fit(Counted.of(stays, times, 6), 10.0)
+    fashion = Mixture.fit(IntervalCounts.from_log(items, times, 6), 10.0)
+    steady = Mixture.fit(IntervalCounts.from_log(stays, times, 6), 10.0)
     assert fashion.weights.sum() == pytest.approx(1)
     short = slice(4, 9)  # a 32nd of the span and less
     assert fashion.weights[short].sum() > 0.5 > 0.3 > steady.weights[short].sum()
 
 
 def test_weights_are_the_likeliest() -> None:
-    counted = Counted.of(np.asarray(season().items), np.asarray(season().times), 6)
+    counted = IntervalCounts.from_log(np.asarray(season().items), np.asarray(season().times), 6)
     found = Mixture.fit(counted, 10.0)
     assert found.num_new < 1
 
@@ -63,7 +65,9 @@ def test_weights_are_the_likeliest() -> None:
         for knot, shares in enumerate(counted.shares()):
             if knot in range(100, 380, 7):
                 counts = np.asarray(counted.counts[knot : knot + 10].sum(axis=0)).ravel()
-                total += float(counts @ np.log(np.maximum(mixture.weights[:-1] @ shares, mixture.of_new(1))))
+                total += float(
+                    counts @ np.log(np.maximum(mixture.weights[:-1] @ shares, mixture.share_of_new_item(1)))
+                )
         return total
 
     even = np.full_like(found.weights, 1 / len(found.weights))

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
@@ -30,10 +30,10 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
 
     with stoppable(lambda: f"the run is in {run}"):
         user = show_bundle(open_bundle(run))
-        if all(map(find_spec, ("onnx", "onnxruntime", "fastapi", "uvicorn"))):
+        if all(map(find_spec, ("fastapi", "uvicorn"))):
             show_service(run, user)
         else:
-            print("\nthe service, too: pip install 'twotower[export,serve]', then twotower demo again")
+            print("\nthe service, too: pip install 'twotower[serve]', then twotower demo again")
     print("\n--- next")
     print(f"  serve it, with a page        twotower serve bundle={run}")
     print(f"  look at the run              tensorboard --logdir {Path(config.output_root)}")
@@ -45,7 +45,7 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
+    exit_on_signals()  # first of all: the rest takes a while to import
     from twotower.commands.run_command import run_command
 
     sys.argv.insert(1, "name=demo")
