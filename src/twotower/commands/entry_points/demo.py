@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     """Train, then show the bundle and the service."""
-    from twotower import open_bundle
     from twotower.config.exits import DONE, stoppable
     from twotower.pipeline.train_run import train_in_new_folder
 
@@ -27,9 +26,10 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     if status != DONE:
         return status
     from twotower.commands.demo import show_bundle, show_service
+    from twotower.serving.retriever import Retriever
 
     with stoppable(lambda: f"the run is in {run}"):
-        user = show_bundle(open_bundle(run))
+        user = show_bundle(Retriever.open(run / "bundle"))
         if all(map(find_spec, ("fastapi", "uvicorn"))):
             show_service(run, user)
         else:
