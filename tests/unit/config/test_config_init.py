@@ -165,7 +165,7 @@ def test_strange_files(case: str, here: Path, capsys: pytest.CaptureFixture[str]
 
 
 ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
-    "no names": (b"1,2,3\n4,5,6\n", [], ["its first line is data (1, 2, 3), not names"]),
+    "no names": (b"1,2,3\n4,5,6\n", [], ["its first line is data (1, 2, 3), not column names"]),
     "users unknown": (csv(log("a", "item", ts=SECONDS)), [], ["--user: no column has such a name: 'a' ("]),
     "two users": (
         csv(log("user", "item", client=USERS, ts=SECONDS)),

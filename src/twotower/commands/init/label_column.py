@@ -68,7 +68,7 @@ def _take(column: Column, is_set: bool, roles: Roles) -> None:
         roles.take("label", column.name, because or BECAUSE[scale])
     else:
         span = f"{column.name!r} holds {numbers.min():g} to {numbers.max():g}"
-        remedy = "add --threshold NUMBER, or --label none if every row says that it was"
+        remedy = "add --threshold NUMBER, or --label none if every row is positive"
         roles.questions.append(
             Problem("--label", f"{span}: from which value on is an item positive? {remedy}")
         )

@@ -60,7 +60,7 @@ def data_settings(
     if "time" in roles.columns:
         settings.append(("timestamp_unit", roles.unit, ""))
     else:
-        why = "rows stand in no order" if unordered else "the rows of a user stand in order"
+        why = "rows are in no order" if unordered else "the rows of a user are in order"
         settings.append(("timestamp_column", None, why))
         settings += [("ordered", False, "set by a flag")] if unordered else []
     if roles.threshold is not None and "label" in roles.columns:
@@ -171,7 +171,7 @@ def column_lines(roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> Itera
     for word, event in roles.events.items():
         yield f"  event    {word} is {event}"
     if "time" not in roles.columns:
-        yield "  time     none: the rows of a user stand in order   (--time COLUMN if one is)"
+        yield "  time     none: the rows of a user are in order   (--time COLUMN if one is)"
     dropped = {f"column {name!r}": why for name, why in roles.left_out.items()}
     for group, of_group in kinds.items():
         for column, kind in of_group.items():

@@ -87,5 +87,5 @@ def _ask(columns: list[Column], is_set: bool, roles: Roles) -> None:
             problem = "is called a time, but holds neither seconds nor milliseconds since 1970 nor such dates"
         else:
             continue
-        remedy = "write them so, or add --time none if rows stand in order"
+        remedy = "write them so, or add --time none if rows are in order"
         roles.questions.append(Problem("--time", f"{column.examples()} {problem}; {remedy}"))
