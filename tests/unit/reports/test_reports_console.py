@@ -219,7 +219,7 @@ def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> 
         interrupted()
     text = screen.getvalue()
     assert "fit epoch 3/40  loss 6.1" in text
-    assert "1/3" in text
+    assert "1/3 jobs" in text
     assert "best so far 0.2500" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
 
