@@ -51,7 +51,6 @@ class Manifest(_StrictModel):
     """Content of `manifest.json`. Sizes are limited so that rows fit in 32-bit integers."""
 
     format_version: int
-    fingerprint: str
     similarity: str
     embedding_dim: Annotated[int, Ge(1), Le(2**20)]
     num_items: Annotated[int, Ge(1), Le(MAX_INT - 1)]
