@@ -234,11 +234,11 @@ class Index(Component, ABC):
 
     @property
     def metric(self) -> str:
-        """`inner_product` if index and quantiser use it, else the part with another metric."""
+        """`inner_product` if index and quantizer use it, else the part with another metric."""
         inner = self._faiss_index.inner
         found = {"index": inner.metric_type}
         if hasattr(inner, "quantizer"):
-            found["quantiser"] = inner.quantizer.metric_type
+            found["quantizer"] = inner.quantizer.metric_type
         wrong = {part: metric for part, metric in found.items() if metric != faiss.METRIC_INNER_PRODUCT}
         return ", ".join(f"{part} uses Faiss metric {wrong[part]}" for part in wrong) or "inner_product"
 

@@ -66,8 +66,8 @@ class IVF(Index):
     search_arg = "nprobe"
 
     @abstractmethod
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
-        """Return an empty Faiss index with this quantiser."""
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
+        """Return an empty Faiss index with this quantizer."""
 
     @abstractmethod
     def code_size(self, own: Any) -> int:
@@ -76,8 +76,8 @@ class IVF(Index):
     def create(self, dim: int, num_vectors: int) -> Any:
         """See `Index.create`; the cells store the ids, because IDMap2 over cells fails after a removal."""
         nlist = self.config.nlist or automatic_nlist(num_vectors)
-        quantiser = faiss.IndexFlatIP(dim)
-        created = self.create_cells(quantiser, dim, nlist)
+        quantizer = faiss.IndexFlatIP(dim)
+        created = self.create_cells(quantizer, dim, nlist)
         self.set_clustering(created.cp)
         created.cp.spherical = False  # the Faiss default for inner products is True
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
@@ -94,19 +94,19 @@ class IVF(Index):
     @contextmanager
     def taking_in(self, own: Any) -> Iterator[None]:
         """See `Index.taking_in`: assign vectors to the nearest centroid by Euclidean distance."""
-        quantiser = faiss.downcast_index(own.quantizer)
-        quantiser.metric_type = faiss.METRIC_L2
+        quantizer = faiss.downcast_index(own.quantizer)
+        quantizer.metric_type = faiss.METRIC_L2
         try:
             yield
         finally:
-            quantiser.metric_type = faiss.METRIC_INNER_PRODUCT
+            quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
 
     def fits(self, own: Any) -> bool:
         """See `Index.fits`."""
-        quantiser = faiss.downcast_index(own.quantizer)
+        quantizer = faiss.downcast_index(own.quantizer)
         return bool(
-            isinstance(quantiser, faiss.IndexFlat)
-            and (quantiser.d, quantiser.ntotal) == (own.d, own.nlist)
+            isinstance(quantizer, faiss.IndexFlat)
+            and (quantizer.d, quantizer.ntotal) == (own.d, own.nlist)
             and (own.invlists.nlist, own.invlists.code_size) == (own.nlist, own.code_size)
             and own.code_size == self.code_size(own)
             and 1 <= own.nprobe <= own.nlist

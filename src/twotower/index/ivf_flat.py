@@ -13,9 +13,9 @@ class IVFFlat(IVF):
     kind = "ivf_flat"
     faiss_type = faiss.IndexIVFFlat
 
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
-        return faiss.IndexIVFFlat(quantiser, dim, nlist, faiss.METRIC_INNER_PRODUCT)
+        return faiss.IndexIVFFlat(quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT)
 
     def code_size(self, own: Any) -> int:
         """See `IVF.code_size`."""

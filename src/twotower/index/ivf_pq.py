@@ -1,4 +1,4 @@
-"""Inverted file index with product quantisation."""
+"""Inverted file index with product quantization."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class IVFPQ(IVF):
     """
 
     class Config(IVF.Config):
-        """Settings of product quantisation."""
+        """Settings of product quantization."""
 
         num_subquantizers: PositiveInt = 32
         """Number of subvectors (m); must divide the embedding dimension."""
@@ -65,10 +65,10 @@ class IVFPQ(IVF):
     score_tolerance = 0.1
     faiss_type = faiss.IndexIVFPQ
 
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`; without polysemous training, which factory strings add."""
         parts, bits = self.config.num_subquantizers, self.config.num_bits
-        created = faiss.IndexIVFPQ(quantiser, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
+        created = faiss.IndexIVFPQ(quantizer, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
         self.set_clustering(created.pq.cp)
         return created
 
@@ -84,10 +84,10 @@ class IVFPQ(IVF):
 
     def code_size(self, own: Any) -> int:
         """See `IVF.code_size`; also checks the centroids."""
-        quantiser = own.pq
-        fits = quantiser.d == own.d == quantiser.M * quantiser.dsub and 1 <= quantiser.nbits <= 12
-        fits = fits and quantiser.centroids.size() == quantiser.d << quantiser.nbits
-        return int((quantiser.M * quantiser.nbits + 7) // 8) if fits else -1
+        quantizer = own.pq
+        fits = quantizer.d == own.d == quantizer.M * quantizer.dsub and 1 <= quantizer.nbits <= 12
+        fits = fits and quantizer.centroids.size() == quantizer.d << quantizer.nbits
+        return int((quantizer.M * quantizer.nbits + 7) // 8) if fits else -1
 
     @property
     def build_args(self) -> dict[str, int]:

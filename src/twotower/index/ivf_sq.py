@@ -18,10 +18,10 @@ class IVFSQ(IVF):
     score_tolerance = 1e-3
     faiss_type = faiss.IndexIVFScalarQuantizer
 
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
         codes = faiss.ScalarQuantizer.QT_fp16
-        return faiss.IndexIVFScalarQuantizer(quantiser, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
+        return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
 
     def code_size(self, own: Any) -> int:
         """See `IVF.code_size`."""

@@ -10,7 +10,7 @@ from twotower.index.index import Index, RecallTarget
 
 
 class HNSW(Index):
-    """Vectors linked with their neighbours, layer below layer.
+    """Vectors linked with their neighbors, layer below layer.
 
     Reference: Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using
     hierarchical navigable small world graphs, TPAMI 2020, section 4.
