@@ -17,9 +17,9 @@ class IVFFlat(IVF):
         """See `IVF.create_cells`."""
         return faiss.IndexIVFFlat(quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT)
 
-    def code_size(self, own: Any) -> int:
+    def code_size(self, inner: Any) -> int:
         """See `IVF.code_size`."""
-        return int(4 * own.d)
+        return int(4 * inner.d)
 
     @property
     def is_exact(self) -> bool:

@@ -72,20 +72,20 @@ class IVFPQ(IVF):
         self.set_clustering(created.pq.cp)
         return created
 
-    def train(self, own: Any, vectors: np.ndarray) -> None:
+    def train(self, inner: Any, vectors: np.ndarray) -> None:
         """See `Index.train`; computes distances by matrix products."""
         with matrix_products():
-            super().train(own, vectors)
+            super().train(inner, vectors)
 
     def largest_part(self, file_bytes: int) -> int:
         """See `Index.largest_part`; includes a table of all cells and codes."""
         cells = self.config.nlist or automatic_nlist(file_bytes)  # no vector takes less than a byte
         return max(file_bytes, 8 * cells * self.config.num_subquantizers << self.config.num_bits)
 
-    def code_size(self, own: Any) -> int:
+    def code_size(self, inner: Any) -> int:
         """See `IVF.code_size`; also checks the centroids."""
-        quantizer = own.pq
-        fits = quantizer.d == own.d == quantizer.M * quantizer.dsub and 1 <= quantizer.nbits <= 12
+        quantizer = inner.pq
+        fits = quantizer.d == inner.d == quantizer.M * quantizer.dsub and 1 <= quantizer.nbits <= 12
         fits = fits and quantizer.centroids.size() == quantizer.d << quantizer.nbits
         return int((quantizer.M * quantizer.nbits + 7) // 8) if fits else -1
 

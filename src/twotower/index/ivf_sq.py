@@ -23,9 +23,9 @@ class IVFSQ(IVF):
         codes = faiss.ScalarQuantizer.QT_fp16
         return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
 
-    def code_size(self, own: Any) -> int:
+    def code_size(self, inner: Any) -> int:
         """See `IVF.code_size`."""
-        return int(2 * own.d) if own.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
+        return int(2 * inner.d) if inner.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
 
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`: half precision ends at 65504, and differences to centroids are stored."""
