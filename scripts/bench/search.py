@@ -115,7 +115,7 @@ class Curves:
             return stop(epoch, value)
 
         dataset, evaluator = self.data
-        config = TrainingConfig.of(settings)
+        config = TrainingConfig.from_settings(settings)
         batches = build_batches(config, dataset.train)
         module = build_module(config, dataset, dataset.train, len(batches), evaluator)
         with tempfile.TemporaryDirectory() as folder:

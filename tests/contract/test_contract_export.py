@@ -105,7 +105,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
     first, second, third = shared(specs) if len(specs) > len(SHORT) else (specs, specs, specs)
     users, items = table_of(first, True), table_of(second | {"item_id": OWN_ID}, False)
     known = torch.arange(items.num_rows + 1) % 4 > 0
-    config = TwoTowerConfig.of(settings | {"embedding_dim": D})
+    config = TwoTowerConfig.from_settings(settings | {"embedding_dim": D})
     told = {f"of_{name}": spec for name, spec in third.items()} if config.history.events else None
     contexts = None if told is None else table_of(told, True)
     model = TwoTower(config, users, items, known, contexts, NUM_EVENTS)

@@ -370,7 +370,7 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
             "\n  log.csv: column 'user_id', line 9: ",
             "\n  log.csv: column 'item_id', line 9: ",
             "\n  users.csv: column 'country', user_id 1: expected text or a finite number, found nothing",
-            " (NaN) (3 such rows in all); mend the value, or set `missing: unknown`",
+            " (NaN) (3 such rows in all); correct the value, or set `missing: unknown`",
             "\n  items.csv: column 'price', item_id 5: ",
         ),
     ),

@@ -86,7 +86,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(run: Path) -> RetrievalDataset:
-    config = RunConfig.of(yaml.safe_load((run / "config.yaml").read_text()))
+    config = RunConfig.from_settings(yaml.safe_load((run / "config.yaml").read_text()))
     return build_dataset(config.data.build(), config.split.build(), Path(config.output_root) / ".cache")
 
 

@@ -189,7 +189,7 @@ def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]])
 def begun(folder: Path, parent: Parent) -> tuple[Any, Any]:
     """A module of a run that went on, as it was before its first step, and its optimizer."""
     settings = Run.open(folder).settings
-    config = RunConfig.of(settings)
+    config = RunConfig.from_settings(settings)
     data = build_dataset(config.data.build(), config.split.build(), Path(config.output_root) / ".cache")
     how = WarmStart.model_validate(settings["warm_start"])
     log = data.train_and_valid

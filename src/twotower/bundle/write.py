@@ -87,7 +87,7 @@ def write_bundle(
     if model.contexts.names:
         manifest["num_contexts"] = model.contexts.num_rows
     if dataset.events:
-        events = Source.Config.chosen(settings["data"], "data").events
+        events = Source.Config.from_spec(settings["data"], "data").events
         manifest["event_types"] = list(dataset.events)
         manifest["event_roles"] = {name: event.role for name, event in events.items()}
     with temporary_folder(folder) as temporary:
@@ -134,7 +134,7 @@ def _write_tensors(folder: Path, model: TwoTower) -> None:
     encoded = {
         f"{side}.{name}": _storable_tensor(values)
         for side, table in (("user", model.users), ("item", model.items), ("context", model.contexts))
-        for name, values in table.every_row().items()
+        for name, values in table.all_rows().items()
     }
     save_file(encoded, folder / layout.ENCODED)
 

@@ -12,7 +12,7 @@ from twotower.commands.compose import checked
 from twotower.commands.overrides import axis_of
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Findings
 from twotower.reports.console.make_console import make_console
@@ -69,7 +69,7 @@ def run_sweep(
     with contextlib.ExitStack() as stack:
         stack.enter_context(stoppable(remedy))
         if chosen.exclusive:
-            stack.enter_context(held(context.folder, "sweep"))
+            stack.enter_context(lock_folder(context.folder, "sweep"))
         stack.enter_context(console)
         console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
         for note in sweep.notes():

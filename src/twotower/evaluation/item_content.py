@@ -22,7 +22,7 @@ def item_content(items: FeatureTable, is_trained: NDArray[np.bool_]) -> sparse.c
     are marked in `is_trained` [N].
     """
     bags, numbers = [], []
-    for name, encoded in items.every_row().items():
+    for name, encoded in items.all_rows().items():
         feature, values = items.features[name], encoded.cpu().numpy()
         if isinstance(feature, Dense):
             bags.append(unit(sparse.csr_array(values)))

@@ -14,7 +14,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.run_keys import WARM_START
 from twotower.files.atomic import write_text_atomically
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.pipeline.grown_data import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.publish_gate import evaluate_gate, resolve_metric
@@ -89,7 +89,7 @@ def nightly(night: Night, say: Callable[[str], object] = print) -> int:
         InputError: the service cannot be reached, or `export_live`, `rebuild_bundle` or `warm_start` refuses
             its input.
     """
-    with stoppable(lambda: STOPPED), held(night.nights, "night"):
+    with stoppable(lambda: STOPPED), lock_folder(night.nights, "night"):
         run = night.service.run()
         say(f"served     {run}")
         old = Run.open(run, night.trusted)

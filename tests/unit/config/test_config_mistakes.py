@@ -87,7 +87,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "loss._target_",
         "is not a Loss",
     ),
-    "abstract target": ("loss._target_=twotower.losses.loss.Loss", "loss._target_", "name one of them"),
+    "abstract target": ("loss._target_=twotower.losses.loss.Loss", "loss._target_", "name a subclass"),
     "metric that is none": (
         "metrics.kinds.recall._target_=twotower.losses.bce.Bce",
         "metrics.kinds.recall._target_",

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
@@ -42,7 +42,7 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
+    exit_on_signals()  # first of all: the rest takes a while to import
     from twotower.commands.run_command import run_command
 
     sys.argv.insert(1, "name=demo")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from twotower.config.progress import in_words
+from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import heading
 from twotower.reports.console.console import NOTHING, Findings, differ_in_seed_only, form_of
@@ -293,7 +293,7 @@ def ended_line(outcome: Outcome, metric: str) -> str:
         f"{outcome.status:<14}",
         outcome.label,
         "" if value is None else f"{short(metric)} {value:.4f}",
-        "" if outcome.skipped else in_words(outcome.seconds),
+        "" if outcome.skipped else duration_text(outcome.seconds),
         remark(outcome),
         outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],

@@ -156,7 +156,7 @@ UVICORN: dict[str, Any] = {
 
 def serve(settings: Mapping[str, Any]) -> int:
     """Serve a bundle until SIGTERM or SIGINT, then finish requests in flight, or raise InputError."""
-    config = ServiceConfig.of(settings)
+    config = ServiceConfig.from_settings(settings)
     keys, hosts = Keys.read(config.api_keys_file), Hosts(config.allowed_hosts, config.host)
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large
     # answers take their time; a quarter of this cost 8 % of the requests a second at 64 connections.
