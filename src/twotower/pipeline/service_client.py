@@ -3,7 +3,6 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,6 @@ class ServiceClient:
         self._headers = {"Content-Type": "application/json"}
         if api_keys_file:
             self._headers["Authorization"] = f"Bearer {_write_key(Path(api_keys_file))}"
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> "ServiceClient":
-        """Return the client that the settings of a command describe."""
-        return cls(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
 
     def version(self) -> str:
         """Return the served version. Raises InputError: no answer, or not the answer of this service."""
