@@ -25,7 +25,7 @@ from unittest import mock
 import torch
 
 from twotower.commands.conf import CONF
-from twotower.commands.demo.serve_process import free_port, wait_until_ready
+from twotower.commands.demo import free_port, wait_until_ready
 from twotower.commands.main import main
 from twotower.launchers import job_worker as worker
 

@@ -25,7 +25,7 @@ import pipelining
 import swap
 import tiny_bundle
 
-from twotower.commands.demo.serve_process import free_port
+from twotower.commands.demo import free_port
 from twotower.serving.retriever import Retriever
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
