@@ -15,7 +15,7 @@ class PowerSoftmax(SampledSoftmax):
 
     A pooled history's score is a sum of what each of its items says. Where odds are its exponential, they
     multiply: ten weak hints outweigh one strong one a thousandfold. With p = 1 they add up, as they do in a
-    linear autoencoder and in a mixture of item neighbours; p is what lies between. A score of 0 leaves an
+    linear autoencoder and in a mixture of item neighbors; p is what lies between. A score of 0 leaves an
     item at its prior odds (`item_bias=trend`), which is a factor of what is served.
 
     On Online Retail recall@20 of the validation split rises from .131 to .135 with the trend as prior, on

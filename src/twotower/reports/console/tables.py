@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from twotower.config.progress import in_words
-from twotower.evaluation.user_values import k_of
+from twotower.config.progress import duration_text
+from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import heading
 from twotower.reports.console.console import NOTHING, Findings, differ_in_seed_only, form_of
 from twotower.runs.outcome import Outcome, lowest_is_best
@@ -64,7 +64,7 @@ def result_tables(result: Result) -> list[Table]:
         if TARGET_REPEAT in result.slices.get("test", {}):
             tables.append(_repeats_table(result))
         if labelled := result.evaluated.get("test", {}).get("labelled"):
-            keys = [key for key in result.metrics if key.startswith("test/") and not k_of(key)]
+            keys = [key for key in result.metrics if key.startswith("test/") and not metric_k(key)]
             title = f"labels: {labelled:,} examples of the test split"
             headings = ["", *(key.removeprefix("test/") for key in keys)]
             tables.append(make_table(title, headings, _model_rows(result, keys)))
@@ -293,7 +293,7 @@ def ended_line(outcome: Outcome, metric: str) -> str:
         f"{outcome.status:<14}",
         outcome.label,
         "" if value is None else f"{short(metric)} {value:.4f}",
-        "" if outcome.skipped else in_words(outcome.seconds),
+        "" if outcome.skipped else duration_text(outcome.seconds),
         remark(outcome),
         outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],
