@@ -75,7 +75,7 @@ class UserTowerModule(nn.Module):
             blocks["history"] = self.history.latest(history, mask, times)
         if "last_item" in given:
             blocks["last_item"] = history[:, -1]
-        return self.layout.of_users(self.tower(blocks))
+        return self.layout.user_embeddings(self.tower(blocks))
 
 
 class ItemTowerModule(nn.Module):
@@ -95,9 +95,9 @@ class ItemTowerModule(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, W] -> [B, D]."""
         output: Tensor = self.tower(_blocks(self.encoders, features))
-        embeddings = self.layout.of_items(output, self.bias.expand(output.shape[0], -1))
+        embeddings = self.layout.item_embeddings(output, self.bias.expand(output.shape[0], -1))
         embeddings = self.new_items(features, embeddings)
-        return self.ranked.ranked(embeddings)
+        return self.ranked.for_ranking(embeddings)
 
 
 def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from twotower.metrics.precision import Precision
 from twotower.metrics.recall import Recall
 from twotower.metrics.uncapped_recall import UncappedRecall
 
-RANKING = Ranking.of(
+RANKING = Ranking.from_lists(
     [[1, 2, 3, 4], [1, 5, 2, 3], [2, 1, 0, 0]],
     relevant=[{1, 3, 6}, {5}, {6, 4}],
     popularity=[7, 3, 1, 1, 0, 0],
