@@ -72,7 +72,7 @@ def test_catalogue_metric(metric: CatalogueMetric, k: int, expected: float) -> N
 
 
 def test_k_beyond_the_lists_is_refused() -> None:
-    with pytest.raises(AssertionError, match="hold 4 places"):
+    with pytest.raises(AssertionError, match="length 4"):
         Recall.Config().build().per_user(RANKING, 5)
 
 
