@@ -13,7 +13,7 @@ from twotower.commands.command_keys import COMMANDS
 from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.main import COMMAND_NAMES
-from twotower.commands.overrides import is_swept, sound_overrides
+from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_command import split_arguments
 from twotower.config.errors import InputError
 from twotower.config.reading import read
@@ -114,8 +114,8 @@ def refusal_of(script: str, *words: str) -> str:
         return f"unknown keys: {', '.join(unknown)}"
     if config_name != "train":
         return ""
-    problems, sound = sound_overrides(overrides)
-    problems += sound_overrides([text for text in words if is_swept(text)], sweep=True)[0]
+    problems, sound = validate_overrides(overrides)
+    problems += validate_overrides([text for text in words if is_swept(text)], sweep=True)[0]
     try:
         config, found = read(COMMANDS["train"].kind(), compose("train", sound))
     except InputError as error:

@@ -66,11 +66,11 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
     users = FeatureTable({}, {}, NUM_USERS)
     torch.manual_seed(0)
     trained = torch.arange(NUM_ITEMS + 1) > 0
-    model = TwoTower(TwoTowerConfig.of(TOWERS), users, items, trained)
+    model = TwoTower(TwoTowerConfig.from_settings(TOWERS), users, items, trained)
     corrected = negatives.startswith("in_batch")
     choices: dict[str, Config] = {
-        "negatives": NegativeSampler.Config.chosen({"_target_": f"twotower.negatives.{negatives}"}, ""),
-        "loss": Loss.Config.chosen(
+        "negatives": NegativeSampler.Config.from_spec({"_target_": f"twotower.negatives.{negatives}"}, ""),
+        "loss": Loss.Config.from_spec(
             {
                 "_target_": "twotower.losses.sampled_softmax.SampledSoftmax",
                 "temperature": TEMPERATURE,
@@ -78,7 +78,7 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
             },
             "",
         ),
-        "optimizer": OptimizerChoice.Config.chosen(
+        "optimizer": OptimizerChoice.Config.from_spec(
             {"_target_": "twotower.training.optimizers.adamw.AdamW", "learning_rate": learning_rate}, ""
         ),
     }

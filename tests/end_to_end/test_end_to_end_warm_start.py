@@ -189,7 +189,7 @@ def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]])
 def begun(folder: Path, parent: Parent) -> tuple[Any, Any]:
     """A module of a run that went on, as it was before its first step, and its optimizer."""
     settings = Run.open(folder).settings
-    config = RunConfig.of(settings)
+    config = RunConfig.from_settings(settings)
     data = build_dataset(config.data.build(), config.split.build(), Path(config.output_root) / ".cache")
     how = WarmStart.model_validate(settings["warm_start"])
     log = data.train_and_valid
@@ -287,7 +287,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
 ) -> None:
     _, first, second, _ = weeks
     assert f"warm_start={tmp_path}: no run is here" in refused(f"warm_start={tmp_path}")
-    assert "says how warm_start=RUN_FOLDER goes on" in refused("warm_start.epochs=3")
+    assert "a setting of warm_start=RUN_FOLDER" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
     assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said

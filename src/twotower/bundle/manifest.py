@@ -14,13 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twotower.bundle.layout import (
     BUNDLE,
-    EXPORT_FILES,
-    EXPORTED,
     FILES,
     FORMAT_VERSION,
     MANIFEST,
     POSSIBLE_FILES,
-    WEIGHTS,
 )
 from twotower.config.errors import InputError
 from twotower.config.spec import MAX_INT
@@ -75,8 +72,6 @@ class Manifest(_StrictModel):
     files: dict[str, _ListedFile]
     sha256: str
     """Checksum of the manifest without this key."""
-    export: dict[str, Any] | None = None
-    """Versions and comparison of the exported towers; None if the bundle is not exported."""
     num_contexts: Annotated[int, Ge(0), Le(MAX_INT - 1)] = 0
     """Number of distinct contexts of requests with stored features."""
     event_types: list[str] = []
@@ -106,7 +101,7 @@ def bundle_in(folder: Path) -> Path:
 
 def run_of(folder: Path) -> Path:
     """Return the run folder of a bundle; a bundle outside a run is returned unchanged."""
-    return folder.parent if folder.name in (BUNDLE, EXPORTED) else folder
+    return folder.parent if folder.name == BUNDLE else folder
 
 
 def version_of(folder: Path, manifest: Manifest) -> str:
@@ -134,14 +129,10 @@ def read_manifest(folder: Path) -> Manifest:
             "only. Train again (twotower train), or use the version of twotower that wrote the bundle"
         )
     manifest = _checked(values, path)
-    needed: tuple[str, ...] = FILES
-    possible: tuple[str, ...] = POSSIBLE_FILES
-    if manifest.export is not None:
-        needed, possible = needed + EXPORT_FILES, possible + WEIGHTS
-    for name in needed:
+    for name in FILES:
         if name not in manifest.files:
             raise InputError(f"{path}: does not list {name}; {REMEDY}")
-    if unknown := sorted(set(manifest.files) - {*needed, *possible}):
+    if unknown := sorted(set(manifest.files) - {*FILES, *POSSIBLE_FILES}):
         raise InputError(f"{path}: lists {unknown[0]!r}, which is no file of this format; {REMEDY}")
     return manifest
 

@@ -124,7 +124,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     entry = manifest.index
     with refusing(folder / layout.MANIFEST, manifest):
         check_targets(entry.spec, folder / layout.MANIFEST, trusted_packages)
-        config = Index.Config.chosen(entry.spec, "index.spec")
+        config = Index.Config.from_spec(entry.spec, "index.spec")
         if found := list(config.problems(manifest.embedding_dim, manifest.num_items)):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
         index = config.build()

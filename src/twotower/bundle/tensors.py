@@ -35,7 +35,7 @@ def read_towers(
     with refusing(config, manifest):
         parts: dict[str, Any] = {key: settings[key] for key in PARTS if key in settings}
         check_targets(parts, config, trusted_packages)
-        chosen = TwoTowerConfig.of(settings)
+        chosen = TwoTowerConfig.from_settings(settings)
     with refusing(features, manifest):
         payload = read_json(features, "train again")
         check_targets(payload, features, trusted_packages)

@@ -109,7 +109,7 @@ def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: 
     if model.contexts.names:
         found["num_contexts"] = model.contexts.num_rows
     if dataset.events:
-        events = Source.Config.chosen(settings["data"], "data").events
+        events = Source.Config.from_spec(settings["data"], "data").events
         found["event_types"] = list(dataset.events)
         found["event_roles"] = {word: event.role for word, event in events.items()}
     return found
@@ -132,7 +132,7 @@ def _write_tensors(folder: Path, model: TwoTower) -> None:
     encoded = {
         f"{side}.{name}": _storable_tensor(values)
         for side, table in (("user", model.users), ("item", model.items), ("context", model.contexts))
-        for name, values in table.every_row().items()
+        for name, values in table.all_rows().items()
     }
     save_file(encoded, folder / layout.ENCODED)
 

@@ -17,17 +17,17 @@ def item_content(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_ar
 
     It is what the item tower reads, but for the id. Words, tags and categories become TF-IDF (each counts
     once an item); they and given vectors are scaled to length 1, so that each feature weighs the same. Plain
-    numbers are read, standardised, only where there is nothing else: beside words they drown them (Online
+    numbers are read, standardized, only where there is nothing else: beside words they drown them (Online
     Retail with the price: recall@20 of cold items .036 rather than .050). Document counts, means and
     deviations are those of the items [N] `known` to training.
     """
     bags, numbers = [], []
-    for name, encoded in items.every_row().items():
+    for name, encoded in items.all_rows().items():
         feature, values = items.features[name], encoded.cpu().numpy()
         if isinstance(feature, Dense):
             bags.append(unit(sparse.csr_array(values)))
         elif np.issubdtype(values.dtype, np.floating):
-            numbers.append(_standardised(values, known))
+            numbers.append(_standardized(values, known))
         elif not isinstance(feature, Id):
             bags.append(_tf_idf(values, known))
     blocks = bags or numbers
@@ -52,7 +52,7 @@ def _tf_idf(bags: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_array:
     return unit(sparse.csr_array(there @ sparse.diags_array(idf)))
 
 
-def _standardised(numbers: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_array:
+def _standardized(numbers: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_array:
     """Return numbers [N, W] in standard deviations from the mean; those that never vary are 0."""
     wide = numbers.astype(np.float64)
     deviation = wide[known].std(axis=0)

@@ -143,14 +143,14 @@ ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")
 
 def _files_of(settings: Mapping[str, Any], paths: Mapping[str, str]) -> Files:
     data = settings.get("data")
-    config = Source.Config.chosen(data, "data")
+    config = Source.Config.from_spec(data, "data")
     if not isinstance(config, Files):
         raise InputError(
             f"run: it was trained on {type(config).owner.__name__}, whose log cannot grow; use a run of "
             "data=table_files"
         )
     spec = config.spec() | {f"{table}_path": path for table, path in paths.items()}
-    chosen = Source.Config.chosen(spec, "data")
+    chosen = Source.Config.from_spec(spec, "data")
     assert isinstance(chosen, Files)
     for table in chosen.settings().keys() - chosen.paths().keys():
         raise InputError(

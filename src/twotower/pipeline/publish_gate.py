@@ -10,7 +10,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import nearest
 from twotower.evaluation.user_values import name_of
 from twotower.reports.compare.paired import bootstrap_intervals, sign_flip_p_values
-from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
+from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.runs.result import Result, read_result
 from twotower.runs.run import Run
 from twotower.runs.run_files import PER_USER
@@ -77,7 +77,7 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
         raise InputError(f"{old} and {new}: evaluated on different data, so they cannot be compared")
     metric, higher = resolve_metric(new, metric)
     users, values = zip(*(_values(run, metric) for run in (old, new)), strict=True)
-    if reason := other_users(*users):
+    if reason := user_difference(*users):
         raise InputError(f"{new}: {reason} than {old}")
     table = np.stack(values)
     pair = np.array([[1, 0]])

@@ -56,7 +56,7 @@ class RunConfig(RunKeys, TrainingConfig):
             InputError: names the first key that is at fault.
         """
         kind = WarmStartRunConfig if WARM_START in settings else RunConfig
-        return kind.of(settings).with_origin(settings, overrides)
+        return kind.from_settings(settings).with_origin(settings, overrides)
 
     def with_origin(self, settings: Mapping[str, Any], overrides: Sequence[str]) -> "RunConfig":
         """Return the settings with the plain values and the overrides that they were read from."""

@@ -80,7 +80,7 @@ class Attributes:
                 )
             if column is not None and not valid:
                 raise InputError(
-                    f"features: column {name!r} holds {column.kind}, found {value!r:.80}; mend the value"
+                    f"features: column {name!r} holds {column.kind}, found {value!r:.80}; correct the value"
                 )
 
     def meeting(self, where: Mapping[str, Any], num_rows: int) -> Mask:

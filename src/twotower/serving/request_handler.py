@@ -27,7 +27,7 @@ from twotower.serving.requests import (
     named_features,
 )
 from twotower.serving.top_items import Choice, TopItems, top_items
-from twotower.serving.towers import ServingTowers, are_valid
+from twotower.serving.towers import are_valid, embed_users
 from twotower.serving.user_histories import NO_ROWS, KnownUser, UserHistories, UserHistory
 from twotower.serving.user_profiles import UserContext, UserProfiles
 
@@ -54,16 +54,14 @@ class RequestHandler:
     def __init__(
         self,
         bundle: Bundle,
-        towers: ServingTowers,
         catalogue: LiveCatalogue,
         histories: UserHistories,
         profiles: UserProfiles,
         event_types: EventTypes,
     ) -> None:
         self._request_time = bundle.request_time
-        self._contexts = bundle.model.contexts
         self._exclude_seen = bundle.manifest.exclude_seen
-        self._towers = towers
+        self._model = bundle.model
         self._catalogue = catalogue
         self._histories = histories
         self._profiles = profiles
@@ -86,10 +84,10 @@ class RequestHandler:
         """Return user embeddings, [B, D]."""
         features = self._profiles.encoded([each.user_context for each in asked])
         if any(each.context for each in asked):
-            features |= self._contexts.encode([dict(each.context) for each in asked])
-        vectors, mask, times, events = self._histories.for_towers([each.history for each in asked])
+            features |= self._model.contexts.encode([dict(each.context) for each in asked])
+        history = self._histories.inputs([each.history for each in asked])
         now = np.array([each.request_time for each in asked], dtype=np.int64)
-        return self._towers.embed_users(features, vectors, mask, times, now, events)
+        return embed_users(self._model, features, history, now)
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
         """Return which items may be recommended; see `Request`. Raises InputError."""
@@ -115,8 +113,8 @@ class RequestHandler:
         user_context = self._profiles.user_context(user, request.features)
         context = request.context
         if not isinstance(context, Mapping) or context:
-            context = named_features(self._contexts, context, USER_ID, part=CONTEXT)
-            check_values(self._contexts, [context], CONTEXT)
+            context = named_features(self._model.contexts, context, USER_ID, part=CONTEXT)
+            check_values(self._model.contexts, [context], CONTEXT)
         found, now = self._history(request, user)
         exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
         seen = found.rows[found.wanted] if exclude_seen else NO_ROWS

@@ -14,7 +14,6 @@ from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.request_handler import RequestHandler
 from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
 from twotower.serving.top_items import TopItems, most_alike
-from twotower.serving.towers import open_towers
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
 
@@ -32,14 +31,13 @@ class Retriever:
 
     def __init__(self, bundle: Bundle) -> None:
         self.version = version_of(bundle.folder, bundle.manifest)
-        towers = open_towers(bundle)
-        catalogue = LiveCatalogue(bundle, towers)
+        catalogue = LiveCatalogue(bundle)
         users = UserHistories(bundle, catalogue.items)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
         self._items, self._lock = catalogue.items, catalogue.lock
         self.event_types = EventTypes(bundle.manifest)
-        self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
-        self._answering = RequestHandler(bundle, towers, catalogue, users, self.profiles, self.event_types)
+        self.profiles = UserProfiles(bundle, users, catalogue.lock)
+        self._answering = RequestHandler(bundle, catalogue, users, self.profiles, self.event_types)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":

@@ -15,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.part_files import Written, write_in_parts
+from twotower.files.part_files import WrittenFile, write_in_parts
 from twotower.files.plain_values import fingerprint_of
 from twotower.serving.live_items import UserId, rows_of
 from twotower.serving.requests import Request
@@ -98,7 +98,7 @@ def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[s
     }
 
 
-def _told(written: Written, num_users: int, k: int, out: Path) -> str:
+def _told(written: WrittenFile, num_users: int, k: int, out: Path) -> str:
     fewer = num_users * k - written.num_rows
     short = f", {fewer:,} fewer than {k} each" if fewer else ""
     return f"ok  {num_users:,} users, {written.num_rows:,} rows{short}{written.reused_text}  {out}"

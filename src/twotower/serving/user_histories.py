@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.bundle.history_vectors import Booleans, gather_history_vectors
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.read import Bundle
-from twotower.serving.live_items import Floats, LiveItems, Rows, UserId, as_id, rows_of
+from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
+from twotower.serving.towers import HistoryInputs
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
@@ -164,11 +165,8 @@ class UserHistories:
         events = self._events.get(user.key)
         return events.times[-1] if events is not None and len(events.times) else 0
 
-    def for_towers(self, found: Sequence[UserHistory]) -> tuple[Floats, Booleans, Rows, Rows]:
-        """Return vectors [B, L, H], mask, times and event codes [B, L] of the latest history of each user.
-
-        They are right-aligned; see `gather_history_vectors`.
-        """
+    def inputs(self, found: Sequence[UserHistory]) -> HistoryInputs:
+        """Return the latest items of each history as the user tower reads them."""
         length = self._model.history.config.length
         rows, times, codes = (np.zeros((len(found), length), dtype=np.int64) for _ in range(3))
         for place, each in enumerate(found):
@@ -178,7 +176,7 @@ class UserHistories:
                 codes[place, -number:] = each.codes[-number:]
         by_table = self._model.history.config.reads_table
         rows = self._items.first(rows) if by_table else self._items.latest(rows)
-        return *gather_history_vectors(self._model, rows, self._items.embeddings), times, codes
+        return HistoryInputs(*gather_history_vectors(self._model, rows, self._items.embeddings), times, codes)
 
     def _of_bundle(self, user_row: int) -> UserHistory:
         here = slice(self._offsets[user_row], self._offsets[user_row + 1])

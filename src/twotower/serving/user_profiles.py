@@ -19,7 +19,7 @@ from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId
 from twotower.serving.requests import NOTHING, UnknownUser, check_values, named_features
-from twotower.serving.towers import ServingTowers, are_valid
+from twotower.serving.towers import are_valid, embed_users
 from twotower.serving.user_histories import KnownUser, UserHistories, UserHistory
 
 
@@ -47,10 +47,9 @@ class UserProfiles:
     it for reading, but `prepare` needs none.
     """
 
-    def __init__(
-        self, bundle: Bundle, towers: ServingTowers, histories: UserHistories, lock: ReadWriteLock
-    ) -> None:
-        self._table, self._towers, self._histories, self._lock = bundle.model.users, towers, histories, lock
+    def __init__(self, bundle: Bundle, histories: UserHistories, lock: ReadWriteLock) -> None:
+        self._model, self._table = bundle.model, bundle.model.users
+        self._histories, self._lock = histories, lock
         self._request_time = bundle.request_time
         self._raw = Attributes(bundle.user_table.drop(columns=USER_ID), self._table, None)
         # A feature of the id itself stays the user's, whatever is said of the user.
@@ -153,10 +152,10 @@ class UserProfiles:
         return {name: found[name] for name in self._columns}
 
     def _check_sound(self, keys: Sequence[UserId], encoded: Mapping[str, Tensor]) -> None:
-        vectors, mask, times, _ = self._histories.for_towers([UserHistory.of()] * len(keys))
+        history = self._histories.inputs([UserHistory.of()] * len(keys))
         unknown = self._table.gather(torch.zeros(len(keys), dtype=torch.int64))
         now = np.full(len(keys), self._request_time, dtype=np.int64)
-        embeddings = self._towers.embed_users({**unknown, **encoded}, vectors, mask, times, now)
+        embeddings = embed_users(self._model, {**unknown, **encoded}, history, now)
         for key, fits in zip(keys, are_valid(embeddings), strict=True):
             if not fits:
                 raise InputError(

@@ -18,7 +18,7 @@ from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.part_files import write_in_parts
 from twotower.serving.live_items import Floats
 from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
-from twotower.serving.towers import ServingTowers, are_valid, open_towers
+from twotower.serving.towers import HistoryInputs, are_valid, embed_users
 
 Side = Literal["users", "items"]
 KEYS: dict[Side, str] = {"users": USER_ID, "items": ITEM_ID}
@@ -58,7 +58,7 @@ def write_vectors(
     dim = found.manifest.embedding_dim
     if context and side == "items":
         raise InputError("context: of requests, which items do not make; leave it out, or name side=users")
-    vectors = _of_items(found) if side == "items" else _of_users(found, open_towers(found), context)
+    vectors = _of_items(found) if side == "items" else _of_users(found, context)
     size = max(1, PART_VALUES // dim)
     id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
     lists_kind = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
@@ -84,9 +84,7 @@ def _of_items(bundle: Bundle) -> Callable[[np.ndarray], Floats]:
     return lambda rows: bundle.item_embeddings[rows - 1]
 
 
-def _of_users(
-    bundle: Bundle, towers: ServingTowers, context: Mapping[str, Any]
-) -> Callable[[np.ndarray], Floats]:
+def _of_users(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.ndarray], Floats]:
     contexts = bundle.model.contexts
     given = named_features(contexts, context, USER_ID, part=CONTEXT)
     check_values(contexts, [given], CONTEXT)
@@ -97,10 +95,12 @@ def _of_users(
             features |= contexts.encode([given] * len(rows))
         length = bundle.model.history.config.length
         items, times = bundle.history.last(rows, length)
-        history = gather_history_vectors(bundle.model, items, lambda some: bundle.item_embeddings[some - 1])
+        vectors, mask = gather_history_vectors(
+            bundle.model, items, lambda some: bundle.item_embeddings[some - 1]
+        )
         now = np.full(len(rows), bundle.request_time, dtype=np.int64)
-        events = bundle.history.last_events(rows, length)
-        found = towers.embed_users(features, *history, times, now, events)
+        history = HistoryInputs(vectors, mask, times, bundle.history.last_events(rows, length))
+        found = embed_users(bundle.model, features, history, now)
         if not are_valid(found).all():
             user = bundle.users.ids(rows[~are_valid(found)][:1]).tolist()[0]
             raise InputError(f"user {user!r:.80}: the user tower makes no embedding with finite scores of it")

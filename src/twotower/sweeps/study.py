@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.sweeps.objectives import Direction
 
 SQLITE, SQLITE_SECONDS = "sqlite:///", 60
@@ -89,7 +89,7 @@ class SharedStudy:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the study. Raises InputError: another process does not release the lock."""
-        with held(self.folder, "search", LOCK_SECONDS), quiet():
+        with lock_folder(self.folder, "search", LOCK_SECONDS), quiet():
             yield
 
     def trials(self) -> list[FrozenTrial]:

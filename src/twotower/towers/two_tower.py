@@ -165,10 +165,10 @@ class TwoTower(nn.Module):
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Add the features of the request times [B] and, where missing, those of the unknown context."""
-        features = features | self.users.of_times(request_times)
+        features = features | self.users.encode_times(request_times)
         if self.contexts.names:
             unknown = self.contexts.gather(torch.zeros_like(request_times))
-            features = unknown | features | self.contexts.of_times(request_times)
+            features = unknown | features | self.contexts.encode_times(request_times)
         return features
 
     def _user_blocks(self, batch: UserBatch) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.memory import beyond_memory
+from twotower.config.memory import memory_problem
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
@@ -108,7 +108,7 @@ def check_weights(
     """
     towers = TwoTower.without_memory(config, users, items, contexts, num_events)
     number = sum(parameter.numel() for parameter in towers.parameters())
-    if message := beyond_memory(f"{number:,} weights", number * BYTES_PER_WEIGHT):
+    if message := memory_problem(f"{number:,} weights", number * BYTES_PER_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {message}; make them narrower")
 
@@ -137,7 +137,7 @@ def build_batches(
     )
     size = min(batches.batch_size, batches.order.size)
     histories = f"the histories of a batch, {size:,} of {config.history.length:,} items,"
-    if message := beyond_memory(histories, batches.num_history_items() * BYTES_PER_HISTORY_ITEM):
+    if message := memory_problem(histories, batches.num_history_items() * BYTES_PER_HISTORY_ITEM):
         raise InputError(f"objective.batch_size, history.length: {message}; lower one of them")
     return batches
 

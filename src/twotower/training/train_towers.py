@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from twotower.config.errors import Diverged, InputError
+from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
@@ -233,7 +233,7 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     )
     try:
         second = train_from_random()
-    except Diverged as error:
+    except DivergenceError as error:
         LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
         return first
     except TrialPruned as pruned:

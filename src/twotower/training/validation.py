@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.config.errors import Diverged, InputError
+from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
@@ -107,7 +107,7 @@ class Validation:
         """Return `valid/...` metrics and `health/...` figures of all chunks."""
         users = torch.cat(self._users)
         if not (self._items.isfinite().all() and users.isfinite().all()):
-            raise Diverged(
+            raise DivergenceError(
                 "optimizer.learning_rate: the training diverged, its embeddings are not finite; lower it, or "
                 "set trainer.gradient_clip_val"
             )

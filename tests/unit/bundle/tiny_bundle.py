@@ -168,7 +168,7 @@ def towers(data, chosen, seed=1):
         tables[side] = FeatureTable.fit(features, table, np.arange(1, len(table) + 1), side)
     trained = torch.arange(NUM_ITEMS + 1) > 0
     trained[7] = False
-    config = TwoTowerConfig.of(chosen)
+    config = TwoTowerConfig.from_settings(chosen)
     given = tables["user"], tables["item"], trained, tables["context"], len(data.events)
     return TwoTower(config, *given).eval()
 

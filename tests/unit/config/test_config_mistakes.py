@@ -87,7 +87,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "loss._target_",
         "is not a Loss",
     ),
-    "abstract target": ("loss._target_=twotower.losses.loss.Loss", "loss._target_", "name one of them"),
+    "abstract target": ("loss._target_=twotower.losses.loss.Loss", "loss._target_", "name a subclass"),
     "metric that is none": (
         "metrics.kinds.recall._target_=twotower.losses.bce.Bce",
         "metrics.kinds.recall._target_",
@@ -162,7 +162,7 @@ def test_all_wrong_values_of_choices_in_one_message(refusal: Refusal) -> None:
 def test_a_choice_that_does_not_compose_hides_no_other_mistake(refusal: Refusal) -> None:
     message = refusal("loss=bec", "seed=1,2", "data@x=nope")
     assert "\n  loss: unknown choice 'bec'" in message
-    assert "\n  seed: has several values" in message
+    assert "\n  seed: several values are a sweep" in message
 
 
 def test_commands_that_start_from_a_run_have_fewer_keys(refusal: Refusal) -> None:

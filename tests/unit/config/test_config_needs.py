@@ -19,9 +19,7 @@ VECTORS = (
     "set user_tower.normalize=l2 and set item_tower.normalize=l2"
 )
 MLP = plain_file("user_tower/mlp").keys() - {"_target_"}
-BIAS = (
-    "loss: CosineContrastive needs no_item_bias, which these towers do not provide; set item_bias=none"
-)
+BIAS = "loss: CosineContrastive needs no_item_bias, which these towers do not provide; set item_bias=none"
 
 
 class Demanding(SampledSoftmax):

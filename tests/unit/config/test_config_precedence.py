@@ -16,7 +16,7 @@ from twotower.commands import conf as files
 from twotower.commands import overrides, own_files
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
-from twotower.commands.overrides import axis_of, sound_overrides
+from twotower.commands.overrides import parse_axis, validate_overrides
 from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
 
@@ -163,8 +163,8 @@ def test_experiments_and_sweeps_of_one_s_own(conf: Conf) -> None:
     conf.write("local/sweep/mine.yaml", "_target_: twotower.sweeps.grid.Grid\nvary: {loss: glob(*)}\n")
     assert conf.of("sweep=mine")["sweep"]["vary"] == {"loss": "glob(*)"}
     conf.write("local/loss/mine.yaml", MINE)
-    assert axis_of("loss", "glob(*)").choices == tuple(sorted([*LOSSES, "mine"]))
-    assert sound_overrides(["loss=mine,bce"], sweep=True)[0] == []
+    assert parse_axis("loss", "glob(*)").choices == tuple(sorted([*LOSSES, "mine"]))
+    assert validate_overrides(["loss=mine,bce"], sweep=True)[0] == []
 
 
 def test_a_misspelt_choice_of_one_s_own_is_offered(conf: Conf) -> None:

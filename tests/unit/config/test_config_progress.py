@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console as Screen
 from terminals import remaining_lines
 
-from twotower.config.progress import PROGRESS, Progress, in_words
+from twotower.config.progress import PROGRESS, Progress, duration_text
 from twotower.reports.console.rich import Rich
 
 SECONDS = 1_000.0
@@ -73,4 +73,4 @@ def test_a_terminal_draws_progress_in_one_line(is_terminal: bool) -> None:
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert duration_text(seconds) == words

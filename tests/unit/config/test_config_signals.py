@@ -12,7 +12,7 @@ STOPPED = {"SIGTERM": (143, "stopped by SIGTERM"), "SIGINT": (130, "interrupted"
 WORK = """
 import signal
 import sys
-from twotower.config.exits import exit_status, leave_on_signals, stoppable
+from twotower.config.exits import exit_status, exit_on_signals, stoppable
 
 def work():
     with stoppable(lambda: "resume=here"):
@@ -22,7 +22,7 @@ def work():
             print("closed", flush=True)
     return 3
 
-leave_on_signals()
+exit_on_signals()
 {before}
 status = exit_status(work, debug=False)
 {after}
@@ -62,7 +62,7 @@ def test_before_anything_is_begun_a_command_leaves_at_once(name: str) -> None:
     assert ended(before=f"signal.raise_signal(signal.{name})") == (
         status,
         "",
-        f"{words}; nothing had been begun\n",
+        f"{words}; no work had begun\n",
     )
 
 
@@ -85,7 +85,7 @@ def test_a_signal_that_strikes_a_destructor_is_not_lost() -> None:
 
 
 def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
-    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN); leave_on_signals()"
+    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN); exit_on_signals()"
     assert ended("signal.raise_signal(signal.SIGINT)", ignoring) == (3, "closed\n", "")
 
 
@@ -105,7 +105,7 @@ def test_handlers_and_hooks_are_put_back() -> None:
 def test_a_signal_while_python_ends_changes_nothing() -> None:
     code = """
 import os, signal
-from twotower.config.exits import exit_status, leave_on_signals
+from twotower.config.exits import exit_status, exit_on_signals
 
 class Last:
     kill = os.kill
@@ -113,7 +113,7 @@ class Last:
         Last.kill(os.getpid(), signal.SIGTERM)
 
 last = Last()
-leave_on_signals()
+exit_on_signals()
 raise SystemExit(exit_status(lambda: 3, debug=False))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3

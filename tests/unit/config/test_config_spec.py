@@ -45,9 +45,9 @@ def test_targets_that_are_none(target: str) -> None:
 
 def test_specs_that_are_none() -> None:
     with pytest.raises(InputError, match="loss: expected a choice with a _target_"):
-        Loss.Config.chosen({}, "loss")
+        Loss.Config.from_spec({}, "loss")
     with pytest.raises(InputError, match="is not a NegativeSampler"):
-        NegativeSampler.Config.chosen({TARGET: BCE}, "negatives")
+        NegativeSampler.Config.from_spec({TARGET: BCE}, "negatives")
 
 
 def test_a_module_that_fails_to_import_is_not_called_missing(

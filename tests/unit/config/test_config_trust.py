@@ -67,7 +67,7 @@ def test_a_class_of_others_is_not_reached_through_a_module_of_ours() -> None:
     ):
         locate("twotower.pipeline.train_run.Path")
     with pytest.raises(InputError, match=r"'twotower\.losses\.bce\.Bce' is not a Tower"):
-        Tower.Config.chosen({"_target_": "twotower.losses.bce.Bce"}, "user_tower")
+        Tower.Config.from_spec({"_target_": "twotower.losses.bce.Bce"}, "user_tower")
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
         "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
     }
     trained = torch.tensor([False, True, True, True, False, False])
-    model = TwoTower(TwoTowerConfig.of(settings), FeatureTable({}, {}, 4), items, trained)
+    model = TwoTower(TwoTowerConfig.from_settings(settings), FeatureTable({}, {}, 4), items, trained)
     log = make_history(HISTORIES)
     model.item_bias.initialize(log)
     test = make_holdout(targets=[[4, 2], [4, 3], [3]], histories=HISTORIES)

@@ -10,7 +10,7 @@ import pytest
 from forks import Fork
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.files.part_files import parts_folder, write_in_parts
 
 PLAN = {"what": "squares"}
@@ -90,7 +90,10 @@ def test_what_is_there_is_never_overwritten_nor_mixed(tmp_path):
         write_in_parts(out, PLAN, 2, broken_at(1))
     with pytest.raises(InputError, match="of another command or bundle; run that command"):
         write_in_parts(out, {"what": "cubes"}, 2, squares)
-    with held(parts_folder(out), "file"), pytest.raises(InputError, match="this file is in use by process"):
+    with (
+        lock_folder(parts_folder(out), "file"),
+        pytest.raises(InputError, match="this file is in use by process"),
+    ):
         write_in_parts(out, PLAN, 2, squares)
     write_in_parts(out, PLAN, 2, squares)
     with pytest.raises(InputError, match="exists, and is never overwritten; move it away"):

@@ -89,9 +89,9 @@ def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
     assert best is not None
     assert best.name == "b"
     minimal = Findings(search={"objectives": {LOWER: "minimize"}})
-    assert minimal.goes_by(jobs, LOWER)
+    assert minimal.is_ranked_by(jobs, LOWER)
     assert [each.name for each in minimal.ranked(jobs, LOWER)] == ["b", "old", "a", "c"]
-    assert not Findings(search={"objectives": {LOWER: "maximize"}}).goes_by(jobs, LOWER)
+    assert not Findings(search={"objectives": {LOWER: "maximize"}}).is_ranked_by(jobs, LOWER)
     assert sweep_table(jobs, LOWER).title == "3 jobs by valid/first_place@20, lowest first"
 
 

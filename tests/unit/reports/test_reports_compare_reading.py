@@ -17,7 +17,7 @@ from twotower.reports.compare.figure_names import (
     per_user_column,
     validation_key,
 )
-from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
+from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import FORMAT_VERSION, Result
@@ -224,7 +224,7 @@ def test_runs_on_other_data_are_not_comparable(tmp_path: Path) -> None:
     assert rows["reason"]["split"] == "other split: split.test 14 against 28"
     assert rows["reason"]["content"] == "other data: its content has changed"
     assert "seen items are filtered in one" in rows["reason"]["seen"]
-    assert "does not say which data" in rows["reason"]["unknown"]
+    assert "does not record its data" in rows["reason"]["unknown"]
     others = ["split", "content", "seen", "unknown"]
     assert set(rows["verdict"][others]) == {"not comparable"}
     # Without a name the baseline is one of the largest group.
@@ -269,7 +269,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_how_users_differ() -> None:
-    assert other_users(np.array([1, 2]), np.array([1, 2])) == ""
-    assert other_users(np.array([1, 2]), np.array([1])) == "other users (2 against 1)"
-    assert other_users(np.array([1, 2]), np.array([1, 3])) == "other users (also 2, but not the same)"
-    assert other_users(np.array([1]), np.array(["1"])) == "other users (also 1, but not the same)"
+    assert user_difference(np.array([1, 2]), np.array([1, 2])) == ""
+    assert user_difference(np.array([1, 2]), np.array([1])) == "other users (2 against 1)"
+    assert user_difference(np.array([1, 2]), np.array([1, 3])) == "other users (also 2, but not the same)"
+    assert user_difference(np.array([1]), np.array(["1"])) == "other users (also 1, but not the same)"

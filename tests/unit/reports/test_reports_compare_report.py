@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.command import WORDS, run_command, split_words
+from twotower.reports.compare.command import KEYS, run_command, split_arguments
 from twotower.reports.compare.comparison import Comparison, Options, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
-from twotower.reports.compare.page import as_html, curve_table
+from twotower.reports.compare.page import as_html
 from twotower.reports.compare.page_data import curves, page_data
 from twotower.runs.result import FORMAT_VERSION
 
@@ -50,10 +50,6 @@ def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path
     assert any("has no better direction" in note for note in report.notes)
     assert json.loads(as_json(report))["higher_is_better"] is None
     assert "no direction is better" in as_html(report)
-    plain = curve_table(report, {"valid/novelty_at_20": {1: [0.5]}, "train/loss": {1: [7.0, 5.0, 6.0]}})
-    assert "best train/loss" in plain
-    assert ">5.0000<" in plain
-    assert curve_table(report, {"valid/novelty_at_20": {1: [0.5]}}) == ""
 
 
 def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_path: Path) -> None:
@@ -78,8 +74,6 @@ def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_p
     ]
     assert report.baseline_reason == "the best by valid first_place@20, not by the test split"
     assert "lower is better" in as_html(report)
-    table = curve_table(report, {"valid/first_place_at_20": {1: [9.0, 7.0, 8.0]}})
-    assert ">7.0000<" in table
 
 
 @pytest.mark.parametrize(
@@ -306,8 +300,6 @@ def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
     )
     report = compare([run])
     assert curves(report) == {"valid/recall_at_20": {1: [0.25, 0.5, None]}}
-    table = curve_table(report, curves(report))
-    assert '<td class="number">2</td><td class="number">3</td>' in table
 
 
 def test_a_file_that_cannot_be_written_is_the_users_to_mend(runs: list[Path], tmp_path: Path) -> None:
@@ -534,7 +526,7 @@ def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -
     assert run_command(["--help"], "Compare runs.\n\n  an example") == 0
     printed = capsys.readouterr().out
     assert "  an example" in printed
-    assert all(f"  {key} " in printed for key in WORDS)
+    assert all(f"  {key} " in printed for key in KEYS)
     assert "torch" not in run_command.__globals__
     assert "plotly" not in sys.modules["twotower.reports.compare.command"].__dict__
 
@@ -543,7 +535,7 @@ def test_a_folder_s_name_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: py
     (tmp_path / "seed=1").mkdir()
     monkeypatch.chdir(tmp_path)
     words = ["seed=1", "a/dim=2,loss=x", "a/dim=*", "baseline=seed=1", "csv=a/b=c.csv"]
-    assert split_words(words) == (
+    assert split_arguments(words) == (
         ["seed=1", "a/dim=2,loss=x", "a/dim=*"],
         {"baseline": "seed=1", "csv": "a/b=c.csv"},
     )
@@ -552,10 +544,9 @@ def test_a_folder_s_name_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--baseline", "ease"], "--baseline: write baseline=ease"),
-        (["--by=configuration"], "--by=configuration: write by=configuration"),
-        (["--no-tests"], "--no-tests: write tests=false"),
-        (["--with-baselines"], "--with-baselines: write with_baselines=true"),
+        (["--baseline", "ease"], "--baseline: write baseline=..."),
+        (["--by=configuration"], "--by=configuration: write by=..."),
+        (["--with-baselines"], "--with-baselines: write with_baselines=..."),
         (["--metrik"], "unknown flag; did you mean 'metric'?"),
         (["metrik=x"], "metrik: unknown key; did you mean 'metric'?"),
         (["seed=*"], "(a path: ./seed=*)"),

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console as Screen
 
 from twotower.config.errors import InputError
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
+from twotower.reports.console.make_console import make_console
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.sweep_progress import last_epoch
 from twotower.runs.outcome import Outcome
@@ -399,7 +399,7 @@ def test_the_last_epoch_of_a_log(tmp_path: Path) -> None:
 def test_a_console_is_light() -> None:
     code = (
         "import sys\n"
-        "from twotower.reports.console.choose import make_console\n"
+        "from twotower.reports.console.make_console import make_console\n"
         "for mode in ('rich', 'quiet', 'jsonl'): make_console(mode)\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console as Screen
 
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings, SeedSummary
+from twotower.reports.console.make_console import make_console
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.sweep_progress import SweepProgress
 from twotower.reports.console.tables import remark

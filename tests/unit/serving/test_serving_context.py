@@ -7,7 +7,6 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.bundle.onnx_export import ensure_exported
 from twotower.config.errors import InputError
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved
@@ -24,13 +23,12 @@ DESK = {"device": "desk", "hour": 20.0}
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model, vectors = tiny_bundle.write(folder / "bundle", told=True, history_items="tower")
-    ensure_exported(folder)
     return folder, model, vectors
 
 
-@pytest.fixture(params=["bundle", "exported"])
-def retriever(run, request):
-    return Retriever.open(run[0] / request.param)
+@pytest.fixture
+def retriever(run):
+    return Retriever.open(run[0] / "bundle")
 
 
 def by_hand(run, user, context, *, items=(), codes=(), **features):
@@ -187,7 +185,7 @@ def test_words_are_stored_with_events_and_come_back(run, tmp_path):
         before = service.retriever.answer_one(Request("user-03", k=60, context=DESK))
         history = service.retriever.history("user-03")
     assert history[-2:] == ["item-040"] * 2
-    with closing(LiveService(folder, folder / "exported", store)) as service:
+    with closing(LiveService(folder, folder / "bundle", store)) as service:
         assert service.num_quarantined == 0
         assert service.retriever.history("user-03") == history
         after = service.retriever.answer_one(Request("user-03", k=60, context=DESK))

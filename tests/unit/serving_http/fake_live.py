@@ -24,7 +24,7 @@ class FakeRetriever:
         self.bundle = SimpleNamespace(
             items=SimpleNamespace(is_text=False),
             users=SimpleNamespace(is_text=False),
-            folder=Path("/srv/bundles") / version / "exported",
+            folder=Path("/srv/bundles") / version / "bundle",
             manifest=SimpleNamespace(
                 known_until=1_600_000_000,
                 held_out_interactions=222,

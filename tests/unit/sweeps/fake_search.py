@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.overrides import axis_of
+from twotower.commands.overrides import parse_axis
 from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import make_pruning_callback
@@ -40,7 +40,7 @@ def request_of(
     compose: Callable[[Sequence[str]], dict[str, Any]] = settings_of,
     retry_failed: bool = False,
 ) -> SweepContext:
-    axes = tuple(axis_of(key, text) for key, text in vary.items())
+    axes = tuple(parse_axis(key, text) for key, text in vary.items())
     return SweepContext(folder, axes, (), compose, retry_failed, MONITOR)
 
 

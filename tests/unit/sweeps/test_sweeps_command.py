@@ -109,7 +109,7 @@ def test_a_key_that_is_typed_with_one_value_or_taken_away_does_not_vary() -> Non
         (["output_root=a,b"], 1, "output_root: cannot vary"),
         (["sweep.vary.loss=x,y"], 1, "write loss=x,y"),
         (["~sweep.vary.los"], 1, "did you mean 'loss'"),
-        (["seed=1,2"], 3, "seed: has several values, and seeds=3 asks for others"),
+        (["seed=1,2"], 3, "seed: has several values, and seeds=3 sets others"),
     ],
 )
 def test_what_cannot_vary_is_refused(swept: list[str], seeds: int, words: str) -> None:

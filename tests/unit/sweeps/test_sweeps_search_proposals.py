@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from twotower.commands.overrides import axis_of
+from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
 from twotower.sweeps.objectives import Objectives
 from twotower.sweeps.random_search import RandomSearch
@@ -41,7 +41,7 @@ Params = Mapping[str, Any]
     ],
 )
 def test_what_is_typed_becomes_a_distribution(text: str, distribution: object) -> None:
-    assert Space([axis_of("x", text)]).distributions() == {"x": distribution}
+    assert Space([parse_axis("x", text)]).distributions() == {"x": distribution}
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,16 @@ def test_what_is_typed_becomes_a_distribution(text: str, distribution: object) -
 )
 def test_an_interval_that_is_none_is_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match="1 mistake in the keys of this search") as refused:
-        Space([axis_of("x", text)])
+        Space([parse_axis("x", text)])
     assert words in str(refused.value)
 
 
 def test_the_ends_of_an_interval_are_written_as_fractions() -> None:
     """So that a key that takes whole numbers only refuses them at once, not each of a hundred proposals."""
-    space = Space([axis_of("x", "interval(16, 128)")])
+    space = Space([parse_axis("x", "interval(16, 128)")])
     assert space.corners() == [("x=16.0",), ("x=128.0",)]
     assert space.texts({"x": 64.0}) == ("x=64.0",)
-    assert Space([axis_of("x", "int(interval(16, 128))")]).corners() == [("x=16",), ("x=128",)]
+    assert Space([parse_axis("x", "int(interval(16, 128))")]).corners() == [("x=16",), ("x=128",)]
 
 
 def test_the_interval_that_a_search_without_one_recommends_can_be_searched(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def ended(params: Params, *values: float) -> FrozenTrial:
     return create_trial(
         state=TrialState.COMPLETE,
         params=dict(params),
-        distributions=Space([axis_of("a", "1,2,3"), axis_of("b", "x,y")]).distributions(),
+        distributions=Space([parse_axis("a", "1,2,3"), parse_axis("b", "x,y")]).distributions(),
         values=list(values),
     )
 

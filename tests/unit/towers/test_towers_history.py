@@ -75,7 +75,7 @@ def test_no_history_is_no_block_and_reads_nothing() -> None:
     assert encoder.latest(EMBEDDINGS, MASK, TIMES).shape == (2, 0)
     assert (encoder.item_dim, encoder.config.reads_table, encoder.config.reads_towers) == (0, False, False)
     with pytest.raises(InputError, match=r"history\.length: .* 0, got 3"):
-        HistoryEncoder.Config.chosen({"_target_": NO_HISTORY, "length": 3}, "history")
+        HistoryEncoder.Config.from_spec({"_target_": NO_HISTORY, "length": 3}, "history")
 
 
 @pytest.mark.parametrize(("items", "table", "towers"), [("table", True, False), ("tower", False, True)])

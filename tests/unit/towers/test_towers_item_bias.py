@@ -45,7 +45,7 @@ def two_tower() -> TwoTower:
         "item_tower": MLP,
         "item_bias": {"_target_": "twotower.towers.item_bias.recent_popularity.RecentPopularity"},
     }
-    config = TwoTowerConfig.of(settings)
+    config = TwoTowerConfig.from_settings(settings)
     assert config.tower_width == 4
     model = TwoTower(config, users, items, torch.ones(4, dtype=torch.bool)).eval()
     model.item_bias.initialize(LOG)

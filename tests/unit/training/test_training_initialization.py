@@ -51,7 +51,7 @@ def model() -> TwoTower:
         "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
     }
     known = torch.arange(ITEMS + 1) > 0
-    return TwoTower(TwoTowerConfig.of(settings), FeatureTable({}, {}, 60), items, known)
+    return TwoTower(TwoTowerConfig.from_settings(settings), FeatureTable({}, {}, 60), items, known)
 
 
 def log() -> Interactions:

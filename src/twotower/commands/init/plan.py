@@ -83,8 +83,8 @@ def _built(spec: dict[str, Any], split: str, kinds: Mapping[str, Mapping[str, Ki
 
     settings = compose("train", [f"split={split}"])
     return build_dataset(
-        Source.Config.chosen(spec, "data").build(),
-        Split.Config.chosen(settings["split"], "split").build(),
+        Source.Config.from_spec(spec, "data").build(),
+        Split.Config.from_spec(settings["split"], "split").build(),
         Path(settings["output_root"]) / ".cache",
         needs=needs_of(FeaturesConfig.model_validate(feature_specs(kinds))),
     ).audit

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Le
 
-from twotower.config.memory import beyond_memory
+from twotower.config.memory import memory_problem
 from twotower.config.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
@@ -83,7 +83,7 @@ class Synthetic(Source):
             """Report data beyond the memory, and too many interactions."""
             entries = (self.num_users + self.num_items) * (self.latent_dim + ENTRIES_PER_ROW)
             num_bytes = 8 * (entries + 20 * self.num_interactions)
-            if problem := beyond_memory(f"{self.num_users:,} users and {self.num_items:,} items", num_bytes):
+            if problem := memory_problem(f"{self.num_users:,} users and {self.num_items:,} items", num_bytes):
                 return [
                     ("num_users", f"{problem}; lower num_users, num_items, num_interactions or latent_dim")
                 ]

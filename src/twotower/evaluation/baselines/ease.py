@@ -11,8 +11,8 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.config.memory import beyond_memory
-from twotower.config.progress import Progress, in_words
+from twotower.config.memory import memory_problem
+from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData
@@ -49,7 +49,7 @@ class Ease(Baseline):
             """See `Baseline.Config.skip_reason`."""
             if num_items > self.max_items:
                 return f"{num_items} items are above max_items = {self.max_items}"
-            return beyond_memory(f"{num_items} x {num_items} weights", BYTES * num_items**2)
+            return memory_problem(f"{num_items} x {num_items} weights", BYTES * num_items**2)
 
         def suggestion(self) -> str:
             """Return overrides that initialize the towers from item-to-item weights."""
@@ -178,7 +178,7 @@ def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
     began = time.monotonic()
     inverse_of_symmetric(np.eye(SAMPLE, dtype=dtype))
     seconds = (time.monotonic() - began) * (size / SAMPLE) ** 3
-    LOG.info("baseline ease: inverting %d x %d, about %s", size, size, in_words(seconds))
+    LOG.info("baseline ease: inverting %d x %d, about %s", size, size, duration_text(seconds))
     return seconds
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMS = ("html", "csv", "json", "markdown")
 STDOUT = "-"
 HELP = ("--help", "-h")
-WORDS = {
+KEYS = {
     "metric": f"figure to compare by; rows are sorted by it on the validation split [{DEFAULT}]",
     "columns": "more figures to show, separated by commas [those of the index if it differs, or ndcg@20]",
     "baseline": "run or built-in baseline to compare with [best run by validation]",
@@ -36,12 +36,12 @@ WORDS = {
 }
 
 
-def run_command(words: Sequence[str], description: str) -> int:
+def run_command(arguments: Sequence[str], description: str) -> int:
     """Compare the runs of a command line; return the exit status. Raises InputError: an argument is wrong."""
-    if set(HELP) & set(words):
+    if set(HELP) & set(arguments):
         print(_help(description))
         return DONE
-    paths, values = split_words(words)
+    paths, values = split_arguments(arguments)
     options = _options({key: text for key, text in values.items() if key not in (*FORMS, "debug")})
     outputs = {name: values[name] for name in FORMS if name in values}
     _check(outputs)
@@ -70,7 +70,7 @@ def run_command(words: Sequence[str], description: str) -> int:
     return DONE
 
 
-def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return the paths of a command line, and its values by key. Raises InputError: unknown keys and flags.
 
     A folder's name may contain a `=`: a word is a path if it exists, or if a `/` precedes the `=`.
@@ -78,29 +78,22 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     paths: list[str] = []
     values: dict[str, str] = {}
     problems = []
-    for at, word in enumerate(words):
+    for word in arguments:
         key, equals, text = word.partition("=")
         if word.startswith("-"):
-            problems.append(Problem(word, _instead(key, text or "".join(words[at + 1 : at + 2]))))
-        elif key in WORDS and equals:
+            name = key.lstrip("-").replace("-", "_")
+            hint = f"write {name}=..." if name in KEYS else f"unknown flag; {nearest(name, KEYS)}"
+            problems.append(Problem(word, hint))
+        elif key in KEYS and equals:
             values[key] = text
         elif equals and "/" not in key and not Path(word).exists():
-            problems.append(Problem(key, f"unknown key; {nearest(key, WORDS)} (a path: ./{word})"))
+            problems.append(Problem(key, f"unknown key; {nearest(key, KEYS)} (a path: ./{word})"))
         else:
             paths.append(word)
     raise_problems(problems, "the command")
     if not paths:
         raise InputError("name a run, a sweep, a folder above them or a glob in quotes: outputs/default")
     return paths, values
-
-
-def _instead(flag: str, value: str) -> str:
-    key = flag.lstrip("-").replace("-", "_")
-    if key == "no_tests":
-        return "write tests=false"
-    if key in ("pairs", "with_baselines", "debug"):
-        return f"write {key}=true"
-    return f"write {key}={value or '...'}" if key in WORDS else f"unknown flag; {nearest(key, WORDS)}"
 
 
 def _options(values: Mapping[str, str]) -> "Options":
@@ -124,7 +117,7 @@ def _help(description: str) -> str:
         "Paths: runs, sweeps, folders above them, globs in quotes.",
         "Keys (key=value):",
     ]
-    lines += [f"  {key:<14}  {text}" for key, text in WORDS.items()]
+    lines += [f"  {key:<14}  {text}" for key, text in KEYS.items()]
     return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 your input."])
 
 

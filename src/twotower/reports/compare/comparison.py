@@ -164,8 +164,8 @@ def compare(folders: Sequence[Path], options: Options | None = None, notes: Sequ
     """
     options = options or Options()
     runs, results = read_runs(folders)
-    known = figures_in(runs)
-    metric = find_figure(options.metric, "metric", known) if options.metric else default_metric(known)
+    figures = figures_in(runs)
+    metric = find_figure(options.metric, "metric", figures) if options.metric else default_metric(figures)
     higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
     keys = [key for key in differing_keys(runs, results) if key != "seed" or options.by == "run"]
     rows, row_notes = configuration_rows(runs) if options.by == "configuration" else (runs, [])
@@ -193,7 +193,7 @@ def compare(folders: Sequence[Path], options: Options | None = None, notes: Sequ
         runs=runs,
         results=results,
         metric=metric,
-        columns=_shown_figures(options.columns, known, keys, metric),
+        columns=_shown_figures(options.columns, figures, keys, metric),
         keys=keys,
         baseline=baseline,
         baseline_reason=reason,
@@ -227,16 +227,16 @@ def _test_notes(
 
 
 def _shown_figures(
-    asked: Sequence[str] | None, known: Sequence[str], keys: Sequence[str], metric: str
+    names: Sequence[str] | None, figures: Sequence[str], keys: Sequence[str], metric: str
 ) -> list[str]:
-    if asked is not None:
-        return [find_figure(column, "columns", known) for column in asked if column.strip()]
+    if names is not None:
+        return [find_figure(name, "columns", figures) for name in names if name.strip()]
     index_differs = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
     k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
     more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)
-    wanted = [validation_key(metric), *more]
-    wanted += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
-    return [key for key in wanted if key != metric and key in known]
+    chosen = [validation_key(metric), *more]
+    chosen += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
+    return [key for key in chosen if key != metric and key in figures]
 
 
 def _sort_order(
@@ -249,18 +249,18 @@ def _sort_order(
     """Return positions, the best by validation first; rows on other data and without figures come last."""
     sign = 1 if higher is False else -1
 
-    def place(at: int) -> tuple[Any, ...]:
+    def sort_key(at: int) -> tuple[Any, ...]:
         row = candidates[at]
         values = [row.get(key) for key in (validation_key(metric), metric)]
-        known = [None if value is None or pd.isna(value) else value for value in values]
+        numbers = [None if value is None or pd.isna(value) else value for value in values]
         return (
             row["state"] not in MEASURED,
             baseline is not None and data_difference(row, candidates[baseline]) != "",
-            [(value is None, sign * (value or 0.0)) for value in known],
+            [(value is None, sign * (value or 0.0)) for value in numbers],
             row["name"],
         )
 
-    return sorted(shown, key=place)
+    return sorted(shown, key=sort_key)
 
 
 def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | None) -> pd.DataFrame:
@@ -283,11 +283,11 @@ def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | N
 
 def _with_spread(rows: pd.DataFrame, spread: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with mean and standard deviation over the seeds of their configurations."""
-    of_rows = spread.reindex(pd.MultiIndex.from_frame(rows[GROUP])).reset_index(drop=True)
-    of_rows = of_rows.where((rows["kind"] != "baseline") & rows["state"].isin(MEASURED))
-    counts = [None if pd.isna(count) else int(count) for count in of_rows["count"]]
+    row_spread = spread.reindex(pd.MultiIndex.from_frame(rows[GROUP])).reset_index(drop=True)
+    row_spread = row_spread.where((rows["kind"] != "baseline") & rows["state"].isin(MEASURED))
+    counts = [None if pd.isna(count) else int(count) for count in row_spread["count"]]
     return rows.assign(
-        seed_mean=of_rows["mean"], seed_sd=of_rows["std"], num_seeds=pd.Series(counts, dtype=object)
+        seed_mean=row_spread["mean"], seed_sd=row_spread["std"], num_seeds=pd.Series(counts, dtype=object)
     )
 
 
@@ -341,13 +341,13 @@ def differing_keys(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[st
     The order: what users typed most often, choices of a group, the rest by number of values, settings of the
     evaluation, and the seed.
     """
-    known = with_settings(runs)
+    readable = with_settings(runs)
     keys = [column.removeprefix(SETTING) for column in map(str, runs) if column.startswith(SETTING)]
-    num_values = {key: len({row[f"{SETTING}{key}"] for row in known}) for key in keys}
-    typed = Counter(key_of(text) for row in known for text in results[row["folder"]].overrides)
+    num_values = {key: len({row[f"{SETTING}{key}"] for row in readable}) for key in keys}
+    typed = Counter(key_of(text) for row in readable for text in results[row["folder"]].overrides)
     groups = {key.rpartition(".")[0] for key in keys}
 
-    def place(key: str) -> tuple[bool, bool, int, bool, int, int]:
+    def sort_key(key: str) -> tuple[bool, bool, int, bool, int, int]:
         is_evaluation = key.split(".")[0] in EVALUATION_KEYS
         return (
             key == "seed",
@@ -359,7 +359,7 @@ def differing_keys(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[st
         )
 
     different = [key for key in keys if key.split(".")[0] not in IGNORED and num_values[key] > 1]
-    return sorted(different, key=place)
+    return sorted(different, key=sort_key)
 
 
 def with_settings(runs: pd.DataFrame) -> list[dict[str, Any]]:

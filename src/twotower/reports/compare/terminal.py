@@ -43,7 +43,7 @@ STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
 
 
 def show(comparison: Comparison) -> None:
-    """Print the table, all pairs if asked for, and the notes."""
+    """Print the table, all pairs if there are any, and the notes."""
     console = Console(highlight=False, markup=False)
     has_width = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     if not has_width:
@@ -156,7 +156,7 @@ def _folded(heading: str) -> str:
     if len(heading) <= LONG_HEADING or set(heading) & set("±%"):
         return heading
     for sign, end in ((".", "."), (" ", ""), ("_", "_")):
-        before, found, after = heading.rpartition(sign) if sign == "." else heading.partition(sign)
-        if found:
+        before, separator, after = heading.rpartition(sign) if sign == "." else heading.partition(sign)
+        if separator:
             return f"{before}{end}\n{after}"
     return heading

@@ -14,7 +14,7 @@ from twotower.reports.compare.paired import (
     holm,
     sign_flip_p_values,
 )
-from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
+from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.reports.compare.run_frame import records
 from twotower.reports.compare.run_groups import data_difference
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
@@ -125,7 +125,7 @@ class PairedComparison:
             return line | {"verdict": NOT_TESTED, "reason": str(mine)}
         if isinstance(others, UnpairedError):
             return line | {"verdict": NOT_TESTED, "reason": f"{other['name']}: {others}"}
-        if reason := other_users(mine.users, others.users):
+        if reason := user_difference(mine.users, others.users):
             return line | {"difference": np.nan, "reason": reason}
         if len(mine.users) < 2:
             return line | {"verdict": NOT_TESTED, "reason": "only one user"}
@@ -152,8 +152,11 @@ class PairedComparison:
 
     def _test(self, keys: Sequence[Pair]) -> dict[Pair, dict[str, Any]]:
         """Test pairs of contents, first less second, and correct for their number."""
-        known = [each for each in self.values.values() if isinstance(each, UserValues)]
-        contents = {self.contents[each.content]: each for each in known if each.content in self.contents}
+        contents = {
+            self.contents[each.content]: each
+            for each in self.values.values()
+            if isinstance(each, UserValues) and each.content in self.contents
+        }
         tested: dict[Pair, dict[str, Any]] = {}
         by_users: dict[bytes, list[Pair]] = {}
         for key in keys:
@@ -215,7 +218,7 @@ def _read_user_values(row: Row, column: str, metric: str) -> UserValues:
         stacked_values = [values]
         for path in others:
             more_users, more = read_column(path, column)
-            if reason := other_users(users, more_users):
+            if reason := user_difference(users, more_users):
                 folder = path.removesuffix(f"/{PER_USER}")
                 raise UnpairedError(f"{folder}: {reason} than the configuration's first run")
             stacked_values.append(more)

@@ -15,7 +15,7 @@ from twotower.bundle.layout import BUNDLE
 from twotower.bundle.manifest import read_manifest
 from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
-from twotower.config.progress import PROGRESS, in_words
+from twotower.config.progress import PROGRESS, duration_text
 from twotower.config.trust import foreign_packages
 from twotower.files.plain_values import read_yaml
 from twotower.reports.console import tables
@@ -146,7 +146,7 @@ class Rich(Console):
             self.say(str(summary))
         if not findings.look:
             self._say_best(outcomes, findings)
-        self.say(f"took        {in_words(seconds)}")
+        self.say(f"took        {duration_text(seconds)}")
         best = findings.winner(outcomes, self.metric)
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 

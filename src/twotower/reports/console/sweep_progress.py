@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from twotower.config.progress import in_words
+from twotower.config.progress import duration_text
 from twotower.reports.console.console import differ_in_seed_only
 from twotower.runs.outcome import Outcome, best_of
 from twotower.runs.run_files import TRAIN_LOG
@@ -96,7 +96,11 @@ class _RunningJob(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the line."""
-        parts = [f"{in_words(task.elapsed or 0.0):<12}", task.description, last_epoch(task.fields["log"])]
+        parts = [
+            f"{duration_text(task.elapsed or 0.0):<12}",
+            task.description,
+            last_epoch(task.fields["log"]),
+        ]
         return Text("  ".join(filter(None, parts)), style="dim")
 
 

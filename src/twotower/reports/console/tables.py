@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from twotower.config.progress import in_words
+from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import k_of
 from twotower.reports.compare.figure_names import heading
 from twotower.reports.console.console import NOTHING, Findings, differ_in_seed_only, form_of
@@ -167,7 +167,7 @@ def _differences(index: Mapping[str, Any]) -> str:
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
     """Return the jobs that did not fail, from best to worst; without the Pareto set of several objectives."""
     shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
-    if not findings.goes_by(shown, metric):
+    if not findings.is_ranked_by(shown, metric):
         best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
         shown = [each for each in shown if each.name not in best]
         title = f"{len(shown)} {'other job' if best else 'job'}{'' if len(shown) == 1 else 's'}"
@@ -293,7 +293,7 @@ def ended_line(outcome: Outcome, metric: str) -> str:
         f"{outcome.status:<14}",
         outcome.label,
         "" if value is None else f"{short(metric)} {value:.4f}",
-        "" if outcome.skipped else in_words(outcome.seconds),
+        "" if outcome.skipped else duration_text(outcome.seconds),
         remark(outcome),
         outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],

@@ -22,7 +22,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from twotower.bundle.layout import EXPORTED
+from twotower.bundle.layout import BUNDLE
 from twotower.bundle.manifest import run_of
 from twotower.bundle.notices import known_until, warnings_of
 from twotower.config.errors import InputError
@@ -156,7 +156,7 @@ UVICORN: dict[str, Any] = {
 
 def serve(settings: Mapping[str, Any]) -> int:
     """Serve a bundle until SIGTERM or SIGINT, then finish requests in flight, or raise InputError."""
-    config = ServiceConfig.of(settings)
+    config = ServiceConfig.from_settings(settings)
     keys, hosts = Keys.read(config.api_keys_file), Hosts(config.allowed_hosts, config.host)
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large
     # answers take their time; a quarter of this cost 8 % of the requests a second at 64 connections.
@@ -179,7 +179,7 @@ def find_paths(bundle: Path, bundles_root: str | None, store: str | None) -> tup
     folder of the run.
     """
     home = bundle.parent
-    root = home.parent if bundle.name == EXPORTED else home
+    root = home.parent if bundle.name == BUNDLE else home
     file = home / STORE if store is None else Path(store)
     return Path(bundles_root or root), None if store == "" else file
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from twotower.config.errors import Diverged
+from twotower.config.errors import DivergenceError
 from twotower.scoring.batch import Batch
 from twotower.scoring.temperature import LOWEST
 
@@ -37,18 +37,18 @@ class DivergenceGuard(pl.Callback):
         """Check the last loss of the epoch.
 
         Raises:
-            Diverged: the loss is not finite or implausibly low.
+            DivergenceError: the loss is not finite or implausibly low.
         """
         if self.first is None:
             return
         first, latest = float(self.first), float(self.latest)
         if not math.isfinite(latest):
-            raise Diverged(
+            raise DivergenceError(
                 f"optimizer.learning_rate: the training diverged, the loss is {latest}; lower it, or set "
                 "trainer.gradient_clip_val"
             )
         if latest < -FARTHEST * max(1.0, abs(first)):
-            raise Diverged(
+            raise DivergenceError(
                 f"loss: the training diverged, the loss fell from {first:.4g} to {latest:.4g} and has no"
                 " lower bound while norms grow; item_bias=none user_tower.normalize=l2"
                 " item_tower.normalize=l2 makes embeddings unit vectors (a loss declares this in "
