@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.evaluation.label_values import label_intervals, label_values
+from twotower.evaluation.user_values import label_intervals, label_values
 from twotower.metrics.auc import Auc
 from twotower.metrics.calibration import Calibration
 from twotower.metrics.gauc import Gauc

@@ -72,8 +72,8 @@ def test_every_run_has_the_keys_that_one_always_wants_typed_or_not() -> None:
     """Else TensorBoard leaves it out of the coordinates where another run typed them."""
     exact = SETTINGS | {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}}
     assert hyperparameters(exact, []) == SHOWN | {"index": "FlatIP", "index.target_recall": "1.0"}
-    quantised = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
-    found = hyperparameters(SETTINGS | {"index": quantised}, ["index.num_subquantizers=8"])
+    quantized = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
+    found = hyperparameters(SETTINGS | {"index": quantized}, ["index.num_subquantizers=8"])
     assert (found["index.num_subquantizers"], found["index.target_recall"]) == ("8", "0.95")
 
 
