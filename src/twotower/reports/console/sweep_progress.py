@@ -90,7 +90,9 @@ class _TimeLeft(ProgressColumn):
         """Return the text."""
         of = "" if task.total is None else f"/{task.total:.0f}"
         left = 0.0 if task.fields["ends"] is None else task.fields["ends"] - time.monotonic()
-        return Text(f"{task.completed:.0f}{of} jobs" + (f"  about {in_words(left)} left" if left > 0 else ""))
+        return Text(
+            f"{task.completed:.0f}{of} jobs" + (f"  about {duration_text(left)} left" if left > 0 else "")
+        )
 
 
 class _RunningJob(ProgressColumn):
