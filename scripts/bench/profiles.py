@@ -80,7 +80,7 @@ EVALUATION = {
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
     "twotower.evaluation.baselines.run_baselines:_rank": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
-    "twotower.evaluation.evaluator:intervals_of": "evaluation: intervals",
+    "twotower.evaluation.evaluator:bootstrap_intervals": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",
 }
 

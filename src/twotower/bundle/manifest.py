@@ -51,7 +51,6 @@ class Manifest(_StrictModel):
     """Content of `manifest.json`. Sizes are limited so that rows fit in 32-bit integers."""
 
     format_version: int
-    fingerprint: str
     similarity: str
     embedding_dim: Annotated[int, Ge(1), Le(2**20)]
     num_items: Annotated[int, Ge(1), Le(MAX_INT - 1)]
@@ -99,14 +98,14 @@ def bundle_in(folder: Path) -> Path:
     return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
 
 
-def run_of(folder: Path) -> Path:
+def enclosing_run(folder: Path) -> Path:
     """Return the run folder of a bundle; a bundle outside a run is returned unchanged."""
     return folder.parent if folder.name == BUNDLE else folder
 
 
-def version_of(folder: Path, manifest: Manifest) -> str:
+def bundle_version(folder: Path, manifest: Manifest) -> str:
     """Return the name of the run and the first digits of the checksum of the manifest."""
-    return f"{run_of(folder.resolve()).name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
+    return f"{enclosing_run(folder.resolve()).name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
 
 
 def read_manifest(folder: Path) -> Manifest:

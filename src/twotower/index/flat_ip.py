@@ -26,6 +26,6 @@ class FlatIP(Index):
         """See `Index.create`."""
         return faiss.IndexFlatIP(dim)
 
-    def fits(self, own: Any) -> bool:
+    def fits(self, inner: Any) -> bool:
         """See `Index.fits`."""
-        return bool(own.codes.size() == 4 * own.d * own.ntotal)
+        return bool(inner.codes.size() == 4 * inner.d * inner.ntotal)

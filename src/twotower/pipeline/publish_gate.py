@@ -8,7 +8,7 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
-from twotower.evaluation.user_values import name_of
+from twotower.evaluation.user_values import metric_name
 from twotower.reports.compare.paired import bootstrap_intervals, sign_flip_p_values
 from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.runs.result import Result, read_result
@@ -100,9 +100,9 @@ def resolve_metric(run: Path, metric: str | None) -> tuple[str, bool]:
     if metric is None:
         trainer: Any = Run.open(run, None).settings.get("trainer", {})
         metric = str(trainer.get("monitor", "")).rpartition("/")[2]
-    higher = result.higher_is_better.get(name_of(f"{SPLIT}{metric}"))
+    higher = result.higher_is_better.get(metric_name(f"{SPLIT}{metric}"))
     if higher is None or f"{SPLIT}{metric}" not in result.metrics:
-        names = {key.removeprefix(SPLIT): name_of(key) for key in result.metrics if key.startswith(SPLIT)}
+        names = {key.removeprefix(SPLIT): metric_name(key) for key in result.metrics if key.startswith(SPLIT)}
         better = {key for key, name in names.items() if result.higher_is_better.get(name) is not None}
         raise InputError(
             f"metric={metric}: {run} has no such metric with a preferred direction; {nearest(metric, better)}"

@@ -12,7 +12,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baseline, Baselines
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.user_values import name_of
+from twotower.evaluation.user_values import metric_name
 from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
@@ -171,4 +171,4 @@ def checked_run(
 
 def _logged(metrics: Evaluator.Config) -> dict[str, bool | None]:
     ways = metrics.higher_is_better()
-    return {f"valid/{key}": ways[name_of(key)] for key in metrics.keys()}  # noqa: SIM118
+    return {f"valid/{key}": ways[metric_name(key)] for key in metrics.keys()}  # noqa: SIM118

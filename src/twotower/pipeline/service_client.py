@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.bundle.layout import BUNDLE, MANIFEST
-from twotower.bundle.manifest import read_manifest, version_of
+from twotower.bundle.manifest import bundle_version, read_manifest
 from twotower.config.errors import InputError
 
 ANSWER_SECONDS, SWITCH_SECONDS = 30, 600
@@ -39,7 +39,7 @@ class ServiceClient:
         folders = self._bundles.iterdir() if self._bundles.is_dir() else ()
         for run in (each for each in folders if version.startswith(each.name)):
             bundle = run / BUNDLE
-            if (bundle / MANIFEST).is_file() and version == version_of(bundle, read_manifest(bundle)):
+            if (bundle / MANIFEST).is_file() and version == bundle_version(bundle, read_manifest(bundle)):
                 return run
         raise InputError(
             f"bundles={self._bundles}: the service at {self._url} serves {version}, which is no run in "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.bundle.write import write_bundle
+from twotower.bundle.write import ServedHistory, write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
@@ -154,21 +154,10 @@ def index_model(job: RunContext, model: TwoTower) -> Indexed:
 
 def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
     """Write the bundle."""
-    dataset = job.dataset
     bundle = job.run.folder / "bundle"
     if bundle.exists():  # written by a process that was killed before it wrote the result
         shutil.rmtree(bundle)
-    write_bundle(
-        bundle,
-        settings=job.run.settings,
-        fingerprint=job.run.partial_result.fingerprint,
-        model=model,
-        index=indexed.index,
-        item_embeddings=indexed.vectors,
-        dataset=dataset,
-        **_bundle_histories(job),
-        index_report=indexed.report.to_dict(),
-    )
+    write_bundle(bundle, job.run.settings, model, indexed, job.dataset, _served_history(job))
 
 
 def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
@@ -193,7 +182,7 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     return status
 
 
-def _bundle_histories(job: RunContext) -> dict[str, Any]:
+def _served_history(job: RunContext) -> ServedHistory:
     """Return the histories of a bundle and the time of its requests.
 
     A first training keeps those of the test metrics. The bundle of a warm start or of `rebuild_bundle` is for
@@ -204,9 +193,9 @@ def _bundle_histories(job: RunContext) -> dict[str, Any]:
         time = request_time(dataset.test, dataset.train_and_valid)
         history, whole = dataset.test.history, dataset.open_whole
         held_out = len(dataset.test.target_items) if whole is None else len(whole()) - len(history)
-        return {"history": history, "request_time": time, "held_out_interactions": held_out}
+        return ServedHistory(history, time, held_out)
     history = dataset.open_whole()
-    return {"history": history, "request_time": int(history.times.max()) + 1}
+    return ServedHistory(history, int(history.times.max()) + 1)
 
 
 def finalize(job: RunContext, result: Mapping[str, Any]) -> int:

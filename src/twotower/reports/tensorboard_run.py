@@ -11,7 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
-from twotower.evaluation.user_values import k_of
+from twotower.evaluation.user_values import metric_k
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
 from twotower.reports.pareto import pareto_points
 from twotower.reports.plots import pareto, recall_versus_latency, to_png
@@ -30,7 +30,7 @@ def _layout(settings: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
     """
     trainer = settings.get("trainer", {})
     monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
-    k = k_of(monitor) or k_of(DEFAULT_MONITOR)
+    k = metric_k(monitor) or metric_k(DEFAULT_MONITOR)
     valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
     chosen = {monitor.removeprefix("valid/").replace("_at_", "@"): [monitor]}
     groups = {

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from twotower.bundle.manifest import version_of
+from twotower.bundle.manifest import bundle_version
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.serving.drift import Drift
@@ -13,7 +13,7 @@ from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.request_handler import RequestHandler
 from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
-from twotower.serving.top_items import TopItems, most_alike
+from twotower.serving.top_items import TopItems, most_similar
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
 
@@ -30,7 +30,7 @@ class Retriever:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self.version = version_of(bundle.folder, bundle.manifest)
+        self.version = bundle_version(bundle.folder, bundle.manifest)
         catalogue = LiveCatalogue(bundle)
         users = UserHistories(bundle, catalogue.items)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
@@ -144,7 +144,7 @@ class Retriever:
             rows = known_rows(self._items, [item_id], "item_id", live=True)
             choice = self._answering.choice(k, None, [item_id], where)
             query = self.bundle.model.layout.item_queries(self._items.embeddings(rows))[0]
-            return self._listed(most_alike(self._items, int(rows[0]), query, choice))
+            return self._listed(most_similar(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:
         """Answer one request. Raises InputError if it is invalid."""

@@ -86,7 +86,7 @@ def num_fetched(items: LiveItems, choice: Choice) -> int:
     return num_wanted if num_wanted < SCAN_SHARE * num_left else 0
 
 
-def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> TopItems:
+def most_similar(items: LiveItems, row: int, query: Floats, choice: Choice) -> TopItems:
     """Find the items that point the same way as that of a row, of vector `query` [D], 0 where it is a bias.
 
     The norm of an embedding says how much the item is wanted, not what it is like.

@@ -4,12 +4,13 @@ One that is `told` more knows contexts of requests and what users did with items
 """
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from twotower.bundle.write import write_bundle
+from twotower.bundle.write import ServedHistory, write_bundle
 from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
@@ -211,17 +212,6 @@ def write(
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()
     index = index_of(kind)
     index.build(vectors, np.arange(1, NUM_ITEMS + 1))
-    write_bundle(
-        folder,
-        settings=chosen,
-        fingerprint="run",
-        model=model,
-        index=index,
-        item_embeddings=vectors,
-        dataset=data,
-        history=history(told),
-        index_report=report,
-        request_time=NOW,
-        held_out_interactions=held_out,
-    )
+    indexed = SimpleNamespace(index=index, vectors=vectors, report=SimpleNamespace(to_dict=lambda: report))
+    write_bundle(folder, chosen, model, indexed, data, ServedHistory(history(told), NOW, held_out))
     return model, vectors

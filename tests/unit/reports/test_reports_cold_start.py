@@ -107,4 +107,4 @@ def test_the_console_s_table() -> None:
     assert rows[1].split()[1:] == ["1.0300", "1.0600", "1.0200", "1.0400", "1.0100", "1.0200"]
     without = {key: value for key, value in FOUND.items() if key != "content"}
     screen.print(cold_start_table(without))
-    assert screen.file.getvalue().count("neighbours") == 2  # type: ignore[attr-defined]
+    assert screen.file.getvalue().count("neighbors") == 2  # type: ignore[attr-defined]

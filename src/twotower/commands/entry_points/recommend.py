@@ -18,15 +18,15 @@ from twotower.config.exits import exit_on_signals
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the best items of users."""
-    from twotower.bundle.manifest import bundle_in, read_manifest, run_of
-    from twotower.bundle.notices import warnings_of
+    from twotower.bundle.manifest import bundle_in, enclosing_run, read_manifest
+    from twotower.bundle.notices import bundle_warnings
     from twotower.config.exits import DONE, stoppable
     from twotower.files.part_files import RESUMES, check_out
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
     check_out(out)
     manifest = read_manifest(bundle)  # report a wrong folder before torch is loaded
-    for warning in warnings_of(manifest, run_of(bundle)):
+    for warning in bundle_warnings(manifest, enclosing_run(bundle)):
         print(f"warning: {warning}", file=sys.stderr)
     from twotower.serving.requests import Request
     from twotower.serving.top_lists import write_top_lists

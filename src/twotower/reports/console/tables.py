@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from twotower.config.progress import duration_text
-from twotower.evaluation.user_values import k_of
+from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import heading
 from twotower.reports.console.console import NOTHING, Findings, differ_in_seed_only, form_of
 from twotower.runs.outcome import Outcome, lowest_is_best
@@ -64,7 +64,7 @@ def result_tables(result: Result) -> list[Table]:
         if TARGET_REPEAT in result.slices.get("test", {}):
             tables.append(_repeats_table(result))
         if labelled := result.evaluated.get("test", {}).get("labelled"):
-            keys = [key for key in result.metrics if key.startswith("test/") and not k_of(key)]
+            keys = [key for key in result.metrics if key.startswith("test/") and not metric_k(key)]
             title = f"labels: {labelled:,} examples of the test split"
             headings = ["", *(key.removeprefix("test/") for key in keys)]
             tables.append(make_table(title, headings, _model_rows(result, keys)))

@@ -23,8 +23,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from twotower.bundle.layout import BUNDLE
-from twotower.bundle.manifest import run_of
-from twotower.bundle.notices import known_until, warnings_of
+from twotower.bundle.manifest import enclosing_run
+from twotower.bundle.notices import bundle_warnings, known_until
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.access_control import VERSION_HEADER, AccessControl, version_header
@@ -230,7 +230,10 @@ def print_start(config: ServiceConfig, live: LiveService, has_keys: bool) -> Non
     url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
     bundle = retriever.bundle
-    until, warnings = known_until(bundle.manifest), warnings_of(bundle.manifest, run_of(bundle.folder))
+    until, warnings = (
+        known_until(bundle.manifest),
+        bundle_warnings(bundle.manifest, enclosing_run(bundle.folder)),
+    )
     facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}
     if config.console == "jsonl":
         facts |= {"known_until": until, "warnings": warnings}
