@@ -117,7 +117,7 @@ class RequestHandler:
             check_values(self._model.contexts, [context], CONTEXT)
         found, now = self._history(request, user)
         exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
-        seen = found.rows[found.wanted] if exclude_seen else NO_ROWS
+        seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         return _ValidRequest(user_context, context, found, now, choice)
 
@@ -141,7 +141,7 @@ class RequestHandler:
             times=np.array(given, dtype=np.int64),
             rows=rows,
             codes=np.array([each.code for each in did], dtype=np.int64),
-            wanted=np.array([each.role == "positive" for each in did], dtype=np.bool_),
+            is_positive=np.array([each.role == "positive" for each in did], dtype=np.bool_),
         )
         kept = np.array([each.is_of_history for each in did], dtype=np.bool_)
         return found.then(later[np.flatnonzero(kept)]), now

@@ -88,8 +88,8 @@ def test_a_user_without_an_id_has_a_context_too(retriever):
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        ({"devise": "phone"}, r"context: 'devise' is no feature of this model; did you mean device\?"),
-        ({"country": "DE"}, "context: 'country' is no feature of this model; there is device, hour"),
+        ({"devise": "phone"}, r"context: 'devise' is not a feature of this model; did you mean device\?"),
+        ({"country": "DE"}, "context: 'country' is not a feature of this model; there is device, hour"),
         ({"hour": "noon"}, "context.*column 'hour'.*expected a finite number, found 'noon'"),
         ({"hour": 10**30}, "context: column 'hour': expected whole numbers of 64 bits"),
         (["desk"], "context: expected column: value pairs"),
@@ -105,7 +105,7 @@ def test_a_context_that_cannot_be_is_refused(retriever, context, message):
 def test_a_bundle_without_contexts_says_so(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     retriever = Retriever.open(tmp_path / "bundle")
-    with pytest.raises(InputError, match="context: 'device' is no feature of this model; there is none"):
+    with pytest.raises(InputError, match="context: 'device' is not a feature of this model; there is none"):
         retriever.recommend("user-01", context={"device": "phone"})
     with pytest.raises(InputError, match="event: the data of this bundle has no events, got 'buy'"):
         retriever.add_event("user-01", "item-040", NOW, "buy")
@@ -211,5 +211,5 @@ def test_histories_of_a_bundle_without_events_are_as_they_were(tmp_path):
     retriever = Retriever.open(tmp_path / "bundle")
     found = retriever.users.interactions(retriever.users.find("user-02"))
     assert not found.codes.any()
-    assert found.wanted.all()
+    assert found.is_positive.all()
     np.testing.assert_array_equal(found.rows, tiny_bundle.history().flat(np.array([2]))[1])

@@ -21,7 +21,7 @@ def array(table):
 @pytest.mark.parametrize("history_items", ["table", "tower"])
 def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, text, history_items):
     monkeypatch.setattr(vectors, "PART_VALUES", 7 * tiny_bundle.DIM)
-    monkeypatch.setattr(vectors, "TOGETHER", 3)
+    monkeypatch.setattr(vectors, "USERS_PER_PASS", 3)
     _, item_embeddings = tiny_bundle.write(tmp_path / "bundle", text=text, history_items=history_items)
     retriever = Retriever.open(tmp_path / "bundle")
     for side, num in (("users", 12), ("items", 60)):
