@@ -107,7 +107,7 @@ def test_a_bundle_without_contexts_says_so(tmp_path):
     retriever = Retriever.open(tmp_path / "bundle")
     with pytest.raises(InputError, match="context: 'device' is not a feature of this model; there is none"):
         retriever.recommend("user-01", context={"device": "phone"})
-    with pytest.raises(InputError, match="event: the data of this bundle has no events, got 'buy'"):
+    with pytest.raises(InputError, match="event: this bundle has no event types, got 'buy'"):
         retriever.add_event("user-01", "item-040", NOW, "buy")
 
 
@@ -127,7 +127,9 @@ def test_a_word_says_what_becomes_of_an_event(run, retriever):
     looked = {name(row) for row in log.items[had]} - bought
     assert offered == {name(row) for row in range(1, 61)} - bought - {"item-040", "item-044", "item-045"}
     assert looked <= offered  # what was only looked at may be recommended
-    with pytest.raises(InputError, match=r"event: 'by' is no event of this bundle; did you mean buy\?"):
+    with pytest.raises(
+        InputError, match=r"event: 'by' is not an event type of this bundle; did you mean buy\?"
+    ):
         retriever.add_event("user-03", "item-040", NOW, "by")
 
 
@@ -141,8 +143,8 @@ def test_the_words_of_a_session_count(run, retriever):
     assert {"item-041", "item-042", "item-043"} <= offered.keys()
     assert not {"item-040", "item-044"} & offered.keys()
     for wrong, message in (
-        (["buy"], "history_events: expected 5 words, one for each item of history, got 1"),
-        (["by"] * 5, r"history_events: 'by' is no event of this bundle; did you mean buy\?"),
+        (["buy"], "history_events: expected 5 event types, one per item of history, got 1"),
+        (["by"] * 5, r"history_events: 'by' is not an event type of this bundle; did you mean buy\?"),
         ("buy", "history_events: expected a list of words"),
     ):
         with pytest.raises(InputError, match=message):
