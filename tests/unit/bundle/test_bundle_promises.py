@@ -120,7 +120,7 @@ ARRAYS: dict[str, tuple[bytes, str]] = {
     "a shape that is none": (header_of(VECTORS % "'x'"), "not a plain numpy array"),
     "a header that breaks off": (header_of("{'descr': (" + " " * 50), "not a plain numpy array"),
     "an archive": (b"PK\x03\x04" + bytes(99), "not a plain numpy array"),
-    "too long": (header_of(VECTORS % "(60, 8)") + bytes(60 * 8 * 4 + 1), "and 1,921 follow"),
+    "too long": (header_of(VECTORS % "(60, 8)") + bytes(60 * 8 * 4 + 1), "but 1,921 follow"),
 }
 
 

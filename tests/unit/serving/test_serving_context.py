@@ -145,7 +145,7 @@ def test_the_words_of_a_session_count(run, retriever):
     for wrong, message in (
         (["buy"], "history_events: expected 5 event types, one per item of history, got 1"),
         (["by"] * 5, r"history_events: 'by' is not an event type of this bundle; did you mean buy\?"),
-        ("buy", "history_events: expected a list of words"),
+        ("buy", "history_events: expected a list of event types"),
     ):
         with pytest.raises(InputError, match=message):
             retriever.recommend_new({}, **given | {"history_events": wrong})

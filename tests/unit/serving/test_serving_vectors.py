@@ -65,7 +65,7 @@ def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
     for side, context, message in [
         ("users", {"devise": "phone"}, "context: 'devise' is not a feature .* did you mean device"),
         ("users", {"hour": "late"}, "context: column 'hour'"),
-        ("items", {"hour": 8.0}, "context: of requests, which items do not make"),
+        ("items", {"hour": 8.0}, "context: applies to side=users only"),
     ]:
         with pytest.raises(InputError, match=message):
             write_vectors(tmp_path / "bundle", side, tmp_path / "out.parquet", context=context)
