@@ -160,7 +160,7 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
     ),
     "needs of the loss": (
         "negatives=in_batch negatives.frequency=none",
-        "\n  loss: PowerSoftmax needs log_q, which InBatch as set does not provide",
+        "\n  loss: PowerSoftmax needs log_q, which InBatch does not provide",
     ),
     "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
     "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file ends in"),

@@ -94,7 +94,7 @@ class UserTowerModule(nn.Module):
             blocks["history"] = self.history.latest(history, mask, times)
         if "last_item" in given:
             blocks["last_item"] = history[:, -1]
-        return self.layout.of_users(self.tower(blocks))
+        return self.layout.user_embeddings(self.tower(blocks))
 
 
 class ItemTowerModule(nn.Module):
@@ -114,8 +114,8 @@ class ItemTowerModule(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, W] -> [B, D]."""
         output: Tensor = self.tower(_blocks(self.encoders, features))
-        embeddings = self.layout.of_items(output, self.bias.expand(output.shape[0], -1))
-        return self.ranked.ranked(self.new_items(features, embeddings))
+        embeddings = self.layout.item_embeddings(output, self.bias.expand(output.shape[0], -1))
+        return self.ranked.for_ranking(self.new_items(features, embeddings))
 
 
 def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ class LiveCatalogue:
         rows = self._bundle.items.rows(keys)
         known, vectors = rows > 0, vectors.copy()
         before = self._bundle.item_embeddings[rows[known] - 1]
-        vectors[known] = self._layout.with_biases_of(vectors[known], before)
+        vectors[known] = self._layout.copy_biases(vectors[known], before)
         for key, fits in zip(keys, are_valid(vectors), strict=True):
             if not fits:
                 raise InputError(

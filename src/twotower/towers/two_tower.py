@@ -112,20 +112,22 @@ class TwoTower(nn.Module):
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self.layout.ranked(self.outputs_and_biases(rows))
+        return self.layout.for_ranking(self.outputs_and_biases(rows))
 
     def outputs_and_biases(self, rows: Tensor) -> Tensor:
         """Return the item tower's outputs of rows [B], with the biases as addends, [B, D]."""
         features = self.items.gather(rows)
         output = self._item_tower_output(features)
-        return self.new_items.among(features, self._layout.of_items(output, self.item_bias(rows)))
+        return self.new_items.replace_new(
+            features, self._layout.item_embeddings(output, self.item_bias(rows))
+        )
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
         unknown = output.new_zeros(len(output), dtype=torch.int64)
-        embeddings = self._layout.of_items(output, self.item_bias(unknown))
-        return self.layout.ranked(self.new_items(features, embeddings))
+        embeddings = self._layout.item_embeddings(output, self.item_bias(unknown))
+        return self.layout.for_ranking(self.new_items(features, embeddings))
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
@@ -159,7 +161,7 @@ class TwoTower(nn.Module):
         users = self._user_embeddings(blocks, table, history_positions, batch)
         # Not table[...]: the gradient of `embedding` is deterministic, and twice as fast as index_select's.
         chosen = nn.functional.embedding(positions, table)
-        return users, self.layout.ranked(self._layout.of_items(chosen, self.item_bias(item_rows)))
+        return users, self.layout.for_ranking(self._layout.item_embeddings(chosen, self.item_bias(item_rows)))
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Add the features of the request times [B] and, where missing, those of the unknown context."""
@@ -188,7 +190,7 @@ class TwoTower(nn.Module):
             events = EventEmbeddings(self.event_table.weight, rows)
         queries = batch.query_positions or QueryPositions(None, batch.request_times)
         blocks = blocks | self.history.tower_blocks(table, positions, batch.history_times, events, queries)
-        return self._layout.of_users(self.user_tower(blocks))
+        return self._layout.user_embeddings(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return item embeddings [R, H] and the positions of history items in them, [B, L], 0 = none."""
@@ -207,5 +209,5 @@ class TwoTower(nn.Module):
         """Return outputs of the item tower [R, H], row 0 zeros, and the positions of rows and `more` [C]."""
         distinct, positions, more_positions = distinct_rows(rows, more, self.items.num_rows)
         features = self.items.gather(distinct)
-        output = self.new_items.among(features, self._item_tower_output(features))
+        output = self.new_items.replace_new(features, self._item_tower_output(features))
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, more_positions

@@ -73,8 +73,8 @@ CASES: dict[str, tuple[str, ...]] = {
         "negatives=in_batch negatives.frequency=none",
         "loss",
         "PowerSoftmax needs log_q",
-        "InBatch as set does not provide",
-        "switch the correction off",
+        "InBatch does not provide",
+        "disable the correction",
     ),
     "trend behind a learned temperature": (
         "item_bias=trend loss.learned_temperature=true",

@@ -98,7 +98,7 @@ def test_names_that_no_disk_takes(only_line: Refusal, tmp_path: Path) -> None:
         checked_run(settings)
 
 
-def test_memory_is_the_machine_s_or_what_a_limit_leaves(
+def test_memory_is_that_of_the_machine_or_a_lower_limit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)

@@ -111,7 +111,7 @@ def test_a_group_without_choices_is_listed_empty() -> None:
 def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
     lines = group_text("train", "loss", choices).splitlines()
     at = lines.index("loss=power_softmax  (the default)")
-    told = "  power=4.0                  number ≥ 1 and ≤ 64. p; 1, 2, 4 and 8 are computed fastest."
+    told = "  power=4.0                  number ≥ 1 and ≤ 64. p; 1, 2, 4 and 8 are the fastest."
     assert told in lines[at : lines.index("", at)]
     with pytest.raises(InputError, match="--help los: no group of this command; did you mean 'loss'"):
         group_text("train", "los", choices)

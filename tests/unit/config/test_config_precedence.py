@@ -217,7 +217,7 @@ def test_help_shows_one_s_own_defaults_as_such(
     assert {"loss=power_softmax  (the default)", "optimizer=adagrad  (your default)"} <= set(lines)
     assert "optimizer=adamw  (our default)" in lines
     told = lines[lines.index("loss=power_softmax  (the default)") + 2]
-    assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. What scores are divided by", told)
+    assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. Divides scores", told)
 
 
 def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:

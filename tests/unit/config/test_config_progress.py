@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
 
-def test_what_is_long_tells_how_far_it_is_and_what_is_short_says_nothing(
+def test_progress_is_logged_for_long_work_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "twotower")
@@ -72,5 +72,5 @@ def test_a_terminal_draws_progress_in_one_line(is_terminal: bool) -> None:
     ("seconds", "words"),
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
-def test_in_words(seconds: float, words: str) -> None:
+def test_duration_text(seconds: float, words: str) -> None:
     assert duration_text(seconds) == words

@@ -25,7 +25,7 @@ NAMES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("target", NAMES.values(), ids=NAMES)
-def test_what_is_not_ours_is_refused_however_deep_it_stands(target: Any) -> None:
+def test_foreign_targets_are_refused_at_any_depth(target: Any) -> None:
     values = {"a": [{"b": {"_target_": "twotower.losses.bce.Bce", "c": ({"_target_": target},)}}]}
     with pytest.raises(InputError, match=r"^run/config.yaml: names .*trusted_packages=\["):
         check_targets(values, FILE, ())
@@ -82,7 +82,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("evil_of_a_test", None)
 
 
-def test_a_run_is_opened_without_importing_what_it_names(tmp_path: Path, evil: Path) -> None:
+def test_a_run_is_opened_without_importing_its_targets(tmp_path: Path, evil: Path) -> None:
     settings = {
         "console": "quiet",
         "loss": {"_target_": "evil_of_a_test.X"},

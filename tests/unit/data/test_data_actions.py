@@ -95,7 +95,7 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
         ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: the interactions have no event"),
     ],
 )
-def test_what_no_log_can_say_is_refused_by_its_place(
+def test_invalid_actions_are_refused_with_their_row(
     columns: dict[str, Any], settings: ActionSettings, said: str
 ) -> None:
     with pytest.raises(InputError) as error:
@@ -103,7 +103,7 @@ def test_what_no_log_can_say_is_refused_by_its_place(
     assert said in str(error.value)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(InputError) as error:
         check_tables(
             tables_of(label=[2, 1], weight=[-1, 1], event=["byu", "buy"]),
@@ -216,7 +216,7 @@ def test_events_of_the_latest_items_stand_where_these_do() -> None:
     assert [words[code] for code in events[0]] == ["", "view", "buy", "buy", "view"]
 
 
-def test_contexts_are_kept_once() -> None:
+def test_distinct_contexts() -> None:
     frame = pd.DataFrame({"device": ["phone", "web", "phone", None, None], "hour": [1, 2, 1, 3, 3]})
     contexts = distinct_contexts(frame, ["device", "hour"])
     assert contexts is not None
@@ -279,7 +279,7 @@ def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
     assert other.fingerprint != dataset.fingerprint
 
 
-def test_what_a_source_says_before_it_reads(tmp_path: Path) -> None:
+def test_properties_of_a_source_before_reading(tmp_path: Path) -> None:
     config = TableFiles.Config(**write_log(tmp_path))
     assert config.gives_negatives()
     assert config.events_of_histories() == ["buy", "view"]

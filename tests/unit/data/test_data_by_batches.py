@@ -130,7 +130,7 @@ def test_by_batches_and_in_memory_are_one(case):
     values=st.lists(st.integers(-5, 5) | st.integers(-(2**40), 2**40), min_size=1, max_size=30),
     place=st.integers(0, 29),
 )
-def test_what_would_stand_at_a_place(values, place):
+def test_order_statistic_equals_sorting(values, place):
     place %= len(values)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("twotower.data.blocks.BLOCK_ROWS", 4)
@@ -153,7 +153,7 @@ def test_ids_are_counted(batches, span):
     assert [column.tolist() for column in counts.totals()] == [column.tolist() for column in expected]
 
 
-def test_a_dictionary_may_hold_what_no_row_has(tmp_path):
+def test_a_dictionary_may_hold_values_without_a_row(tmp_path):
     rows = pd.DataFrame({"user_id": [1, 1, 1], "item_id": ["a", "b", "c"], "timestamp": [T, T + 1, T + 2]})
     rows["item_id"] = rows["item_id"].astype(pd.CategoricalDtype(["a", "b", "c", ""]))
     case = {}, [rows], {}, SPLITS[0]

@@ -20,7 +20,7 @@ def tables(log=None, users=None, items=None, **log_columns):
     )
 
 
-def test_sound_tables_pass_with_plain_types():
+def test_valid_tables_get_plain_types():
     found = check_tables(tables(user_id=np.array([1, 2, 1], dtype=np.uint8)))
     assert found.interactions["user_id"].dtype == np.int64
     assert found.users["user_id"].tolist() == [1, 2]
@@ -145,7 +145,7 @@ def test_rows_like_the_one_that_is_named_are_counted():
         check_tables(tables(item_id=["a", None, None]))
 
 
-def test_a_hole_in_an_id_that_makes_its_own_table_is_told_once_by_its_row():
+def test_a_missing_id_without_a_table_is_reported_once_with_its_row():
     given = tables(user_id=[1, 1, None])
     source_paths = {"interactions": "log.parquet", "items": "items.csv"}
     own = Tables(given.interactions, items=given.items, source_paths=source_paths)

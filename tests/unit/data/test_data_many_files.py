@@ -72,7 +72,9 @@ def test_an_address_is_read_as_the_folder_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("longest", [0, 100], ids=["by batches", "in memory"])
-def test_a_row_is_told_by_its_file(longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_messages_name_the_file_of_a_row(
+    longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("twotower.data.interaction_files.MAX_ROWS_IN_MEMORY", longest)
     monkeypatch.setattr("twotower.data.blocks.BLOCK_ROWS", 2)
     save("log/a.parquet", frame([1, 2, 3]))
@@ -87,7 +89,7 @@ def test_a_row_is_told_by_its_file(longest: int, monkeypatch: pytest.MonkeyPatch
     assert "1 of 7 rows (row 4 of log/b.parquet is the first)" in str(audit["warning"])
 
 
-def test_files_that_do_not_fit_each_other_are_told_before_they_are_read() -> None:
+def test_conflicts_between_files_are_reported_before_reading() -> None:
     save("log/a.parquet", frame([1]))
     save("log/b.parquet", frame(["x"]))
     save("log/c.parquet", frame([1]).drop(columns="timestamp"))

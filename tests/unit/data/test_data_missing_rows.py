@@ -49,7 +49,7 @@ def test_ids_that_a_table_lacks_get_rows_at_its_end_with_everything_missing() ->
     ],
     ids=lambda value: str(getattr(value, "dtype", "")),
 )
-def test_values_stay_what_they_are(values: Any, dtype: str, tmp_path: Path) -> None:
+def test_added_rows_keep_values_and_types(values: Any, dtype: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"user_id": [1, 2], "x": values})
     frame.index = pd.RangeIndex(2, 4, name="line")
     whole = add_missing_rows(frame, "user_id", pd.Series([2, 3, 3]))
@@ -62,12 +62,12 @@ def test_values_stay_what_they_are(values: Any, dtype: str, tmp_path: Path) -> N
     assert again.isna().tolist() == whole["x"].isna().tolist()
 
 
-def test_a_whole_table_stays_the_same_object() -> None:
+def test_a_complete_table_stays_the_same_object() -> None:
     frame = pd.DataFrame({"user_id": [1, 2]})
     assert add_missing_rows(frame, "user_id", pd.Series([2, 1, 1])) is frame
 
 
-def test_both_tables_are_told_at_once_where_that_is_refused() -> None:
+def test_missing_ids_of_both_tables_are_reported_at_once() -> None:
     with pytest.raises(InputError) as caught:
         check_tables(given())
     lines = str(caught.value).splitlines()
@@ -124,7 +124,7 @@ def test_the_audit_says_how_many(tmp_path: Path) -> None:
         build_dataset(strict, split, tmp_path / "cache")
 
 
-def test_a_whole_table_is_not_spoken_of(tmp_path: Path) -> None:
+def test_the_audit_omits_complete_tables(tmp_path: Path) -> None:
     log = pd.DataFrame({"user_id": [1, 1, 1], "item_id": [1, 2, 3], "timestamp": range(T, T + 3)})
     log.to_csv(tmp_path / "log.csv", index=False)
     source = TableFiles(TableFiles.Config(interactions_path=str(tmp_path / "log.csv")))

@@ -64,7 +64,7 @@ def test_an_index_that_pandas_saved_is_a_column(key):
     assert log_of(TableFiles(TableFiles.Config(interactions_path="log.parquet"))) == FRAME.to_dict("list")
 
 
-def test_an_index_of_even_steps_is_kept_in_the_notes_alone():
+def test_a_range_index_is_read_from_pandas_metadata():
     items = pd.DataFrame({"price": [1.5, 2.5, 3.5]}, index=pd.RangeIndex(4, 10, 2, name="item_id"))
     items.to_parquet("items.parquet")
     assert pq.read_schema("items.parquet").names == ["price"]
@@ -96,7 +96,7 @@ def test_an_index_without_a_name_is_none():
     [b"no JSON", b"{}", b"[]", b"\xff\xfe", b'{"index_columns": ["gone"], "columns": []}'],
     ids=str,
 )
-def test_what_pandas_noted_is_not_needed(metadata):
+def test_pandas_metadata_is_not_needed(metadata):
     table = pa.Table.from_pandas(FRAME).replace_schema_metadata({b"pandas": metadata})
     assert log_of(from_table(table)) == FRAME.to_dict("list")
 
@@ -228,7 +228,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_wrong_with_a_file_is_said(case):
+def test_messages_about_broken_files(case):
     content, said = BROKEN[case]
     assert said in told(from_csv(content))
 

@@ -50,7 +50,7 @@ def test_seconds_taken_for_milliseconds() -> None:
     )
 
 
-def test_the_warning_is_kept_with_the_data_set(tmp_path, monkeypatch) -> None:
+def test_the_warning_is_stored_with_the_data_set(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     times = [T * 1_000, T, T * 1_000 + 5_000, T * 1_000 + 9_000]
     log = pd.DataFrame({"user_id": [1, 1, 1, 1], "item_id": [1, 2, 3, 4], "timestamp": times})

@@ -11,7 +11,7 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
 
 
-def test_online_retail_is_what_its_license_says():
+def test_online_retail_has_its_documented_size():
     source = OnlineRetail(OnlineRetail.Config())
     tables = check_tables(source.load())
     assert [len(tables.interactions), len(tables.users), len(tables.items)] == [266_221, 4_334, 3_659]
@@ -43,7 +43,7 @@ def test_online_retail_split(tmp_path):
     assert audit["future_leak_rate"] == 0
 
 
-def test_synthetic_is_what_was_asked_for():
+def test_synthetic_follows_its_settings():
     source = Synthetic(Synthetic.Config(num_users=80, num_items=50, num_interactions=1_500, seed=3))
     tables = check_tables(source.load())
     assert len(tables.interactions) == 1_500

@@ -58,7 +58,7 @@ def test_temporal_shares(log):
     assert said.endswith("got 0.5 + 0.5")
 
 
-def test_a_share_of_the_users_drops_what_others_did_and_a_larger_one_holds_it(log):
+def test_user_share_drops_other_users_and_larger_shares_contain_smaller_ones(log):
     made = log([(user, item, 10 * user + item) for user in range(1, 11) for item in range(1, 6)])
     whole = LeaveOneOut(LeaveOneOut.Config()).parts(made)
     before = set()
@@ -187,7 +187,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_an_empty_part_says_what_to_change(log, name):
+def test_an_empty_part_names_the_settings_to_change(log, name):
     split, rows, parts = EMPTY[name]
     with pytest.raises(InputError) as caught:
         split_interactions(log([(user, item, time + 10 * DAY) for user, item, time in rows]), split)
@@ -236,7 +236,7 @@ def test_given_without_valid_takes_the_last_of_train(log):
     assert Given(Given.Config()).facts(log(rows, given=[1] * 16)) == {}
 
 
-def test_what_was_shown_beside_a_carved_interaction_goes_with_it(log):
+def test_impressions_next_to_a_new_validation_target_become_valid(log):
     # Rows 2 and 4 were shown in vain: 2 before the interaction that stays, 4 before the carved one.
     made = replace(
         log([(1, item, item) for item in range(1, 8)], given=[0, 0, 0, 0, 0, 0, 2]),
@@ -246,7 +246,7 @@ def test_what_was_shown_beside_a_carved_interaction_goes_with_it(log):
     assert parts.tolist() == [TRAIN, TRAIN, TRAIN, VALID, VALID, TRAIN, TEST]
 
 
-def test_repeats_that_are_kept_are_targets_once_a_window(log):
+def test_kept_repeats_are_targets_once_per_window(log):
     # Item 1 is taken on days 50, 80, 90 and twice after it; item 2 is new to the user in the test window.
     rows = [(1, 1, 50 * DAY), (1, 1, 85 * DAY), (1, 3, 86 * DAY), (1, 1, 95 * DAY), (1, 1, 96 * DAY)]
     rows += [(1, 2, 97 * DAY), (2, 1, 100 * DAY)]

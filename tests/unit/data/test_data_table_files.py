@@ -204,7 +204,7 @@ BAD_SETTINGS = {
 
 
 @pytest.mark.parametrize("name", BAD_SETTINGS)
-def test_what_headers_show_is_known_before_reading(files, tmp_path, name):
+def test_mistakes_in_headers_are_reported_before_reading(files, tmp_path, name):
     arguments, key, part = BAD_SETTINGS[name]
     (tmp_path / "items.xlsx").write_text("")
     (tmp_path / "bad.parquet").write_text("not parquet at all")
@@ -245,7 +245,7 @@ def test_all_missing_columns_of_all_files_are_known_from_the_headers(files, tmp_
         build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
 
 
-def test_files_that_cannot_be_read_are_told_together(files):
+def test_unreadable_files_are_reported_together(files):
     source = files(users="user_id\n1\n1,2\n", items="item_id,x\n3,\n3,4,5\n")
     with pytest.raises(InputError) as caught:
         source.load()

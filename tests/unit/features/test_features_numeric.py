@@ -119,7 +119,7 @@ def test_request_time_without_harmonics_is_refused() -> None:
     assert list(RequestTime.Config().problems(HERE)) == []
 
 
-def test_numbers_whose_squares_no_float_holds() -> None:
+def test_numbers_whose_squares_overflow() -> None:
     feature = Numeric(Numeric.Config(column="x"))
     feature.fit(pd.Series([1e300, 3e300]), "items")
     assert (feature.state.mean, feature.state.std) == pytest.approx((2e300, 1e300))

@@ -205,7 +205,7 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
         FeatureTable.fit(wanted, items, TRAIN, "items.csv")
 
 
-def test_without_a_sound_key_rows_are_named_as_in_the_file_and_nothing_is_said_of_the_key() -> None:
+def test_with_an_invalid_key_messages_name_rows_of_the_file() -> None:
     items = ITEMS.assign(price=[1.0, np.nan, 3.0, 4.0]).drop(columns="item_id")
     items.index = pd.RangeIndex(2, 6, name="line")
     strict = features() | {"price": Numeric(Numeric.Config(column="price", missing="refuse"))}

@@ -78,7 +78,7 @@ def test_a_change_anywhere_in_it_is_seen(package: Path, name: str) -> None:
         ("notes.txt", "z"),
     ],
 )
-def test_what_changes_nothing_is_not(package: Path, name: str, text: str) -> None:
+def test_comments_and_docstrings_do_not_change_the_fingerprint(package: Path, name: str, text: str) -> None:
     before = found()
     (package / name).write_text(text)
     assert found() == before
@@ -104,7 +104,7 @@ def test_a_library_counts_by_its_version_also_where_its_package_has_another_name
     module._version.cache_clear()
 
 
-def test_what_stands_apart_takes_along_what_only_it_imports(package: Path) -> None:
+def test_excluded_packages_exclude_their_own_imports(package: Path) -> None:
     forget()
     assert code_digests([f"{TOP}.loss"], excluded=[f"{TOP}.margin"]).keys() == COUNTED - {
         f"{TOP}.margin",

@@ -64,7 +64,7 @@ def test_after_kill_9_the_same_call_goes_on_to_the_same_bytes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "whole.parquet"]
 
 
-def test_a_part_that_is_not_whole_is_made_again(tmp_path):
+def test_an_incomplete_part_is_written_again(tmp_path):
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
         write_in_parts(out, PLAN, 3, broken_at(2))
@@ -84,7 +84,7 @@ def test_killed_once_the_file_was_there_only_the_parts_are_cleared(tmp_path):
     assert not parts_folder(out).exists()
 
 
-def test_what_is_there_is_never_overwritten_nor_mixed(tmp_path):
+def test_existing_files_are_neither_overwritten_nor_mixed(tmp_path):
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
         write_in_parts(out, PLAN, 2, broken_at(1))

@@ -77,15 +77,15 @@ def test_weights_are_the_likeliest() -> None:
 def test_while_training_an_example_is_ranked_with_what_was_popular_then() -> None:
     trend = built(season(), 6).train()
     rows = torch.arange(1, 7)
-    prior = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).of_items(rows)
+    prior = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).select(rows)
     lifts = prior.table[prior.moments]
     assert lifts[:, :5].argmax(1).tolist() == [0, 4, 0]  # items 1 and 5
     assert lifts[0, 5] == lifts[0, 4]  # on day 20 neither had been taken: both are new
-    some = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).of_items(rows[[1, 4]])
+    some = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).select(rows[[1, 4]])
     assert torch.equal(some.table[some.moments], lifts[:, [1, 4]])
     assert prior.odds is not None
     torch.testing.assert_close(prior.odds, prior.table.exp())
-    pairs = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY])).of_pairs(rows[[1, 4]])
+    pairs = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY])).for_pairs(rows[[1, 4]])
     assert torch.equal(pairs, lifts[[0, 1], [1, 4]])
     assert not trend(rows).any()  # nothing in the embedding beside that
 
@@ -102,7 +102,7 @@ def test_what_is_served_is_popular_at_the_end_and_new_items_have_their_part() ->
 
 def test_a_time_before_the_log_knows_nothing_and_one_after_it_knows_all() -> None:
     trend = built(season(), 6)
-    prior = trend.log_prior_odds(torch.tensor([-DAY, 10_000 * DAY])).of_items(torch.arange(1, 7))
+    prior = trend.log_prior_odds(torch.tensor([-DAY, 10_000 * DAY])).select(torch.arange(1, 7))
     lifts = prior.table[prior.moments]
     assert len(set(lifts[0].tolist())) == 1
     torch.testing.assert_close(lifts[1], trend.biases)

@@ -195,7 +195,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
             table: see `pool`.
             positions: see `pool`.
             times: see `pool`.
-            events: what was done with the items, if that is looked at.
+            events: event types of the items; None: not used.
             queries: positions and request times, the blocks are then [P, H]; None: the last position of
                 each history, without a request time.
         """
@@ -221,7 +221,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
     def _tower_blocks_at(
         self,
-        places: Tensor,
+        query_positions: Tensor,
         table: Tensor,
         positions: Tensor,
         times: Tensor,
@@ -236,4 +236,4 @@ class HistoryEncoder(Component, nn.Module, ABC):
         blocks = {"history": self(embeddings, mask, self._masked(times, mask))}
         if self.config.last_item:
             blocks["last_item"] = embeddings
-        return {name: block.flatten(0, 1).index_select(0, places) for name, block in blocks.items()}
+        return {name: block.flatten(0, 1).index_select(0, query_positions) for name, block in blocks.items()}

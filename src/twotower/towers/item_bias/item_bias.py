@@ -28,12 +28,12 @@ class LogPriorOdds(NamedTuple):
     moments: Tensor
     odds: Tensor | None = None
 
-    def of_pairs(self, rows: Tensor, users: Tensor | None = None) -> Tensor:
+    def for_pairs(self, rows: Tensor, users: Tensor | None = None) -> Tensor:
         """Return the log prior odds of item rows [P] or [P, H] for requests at positions `users` [P]."""
         moments = self.moments[: len(rows)] if users is None else self.moments[users]
         return self.table[moments if rows.ndim == 1 else moments[:, None], rows]
 
-    def of_items(self, rows: Tensor) -> "LogPriorOdds":
+    def select(self, rows: Tensor) -> "LogPriorOdds":
         """Return the columns of item rows [C]."""
         num_items = self.table.shape[1] - 1
         if len(rows) == num_items and bool((rows[1:] > rows[:-1]).all()):  # the catalogue: no copy

@@ -11,7 +11,7 @@ def fit_new_items(model: TwoTower) -> None:
     training = model.training
     model.eval()
     features = model.items.all_rows()
-    known = ~model.new_items.are_new(features)
+    known = ~model.new_items.is_new(features)
     known_features = {name: values[known] for name, values in features.items()}
     embeddings = model.outputs_and_biases(known.nonzero()[:, 0] + 1)
     model.new_items.fit(known_features, embeddings, model.item_bias.bias_scale)
