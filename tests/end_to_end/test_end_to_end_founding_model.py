@@ -51,12 +51,12 @@ def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str])
     assert re.search(
         r"the top 5 of user 10 \(segment \d+\), with profile \[0\.5, -0\.2, 0\.1, 0\.4, -0\.3\]", out
     )
-    assert "a new item 121 (category 5), embedded with the unknown id and put in: 121 items" in out
-    assert re.search(r"its place for users of segment 5: \d+ of 121", out)
+    assert "a new item 121 (category 5), embedded with the unknown id and added: 121 items" in out
+    assert re.search(r"its median rank for users of segment 5: \d+ of 121", out)
     steps = {step["step"]: step for step in result["walkthrough"]}
-    assert list(steps) == ["curves", "index", "user", "new_item", "places"]
+    assert list(steps) == ["curves", "index", "user", "new_item", "ranks"]
     assert len(steps["user"]["best"]) == 5
-    assert steps["places"]["median_place"] < steps["places"]["of_others"]
+    assert steps["ranks"]["median_rank"] < steps["ranks"]["others"]
     assert steps["curves"]["curves"]["train/epoch_loss"] == result["curves"]["train/epoch_loss"]
 
 
