@@ -153,7 +153,7 @@ def checked_with_config(
     if from_run and "run" not in reported:
         check_trust(settings)
     reported |= from_run if "run" in reported else set()
-    is_target_typed = any("_target_" in text for text in sound)
+    is_target_typed = any(key_of(text).endswith("._target_") for text in sound)
     early = [*_of_plain_keys(config_name, settings), *(() if is_target_typed else unknown_keys(settings))]
     raise_problems(
         [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE

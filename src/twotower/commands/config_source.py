@@ -81,7 +81,9 @@ def _source(module: str) -> str:
     file = None
     for name in accumulate(module.split("."), "{}.{}".format):
         spec = PathFinder.find_spec(name, places)
-        if spec is None or spec.origin is None:
+        if spec is None:
             raise LookupError(module)
-        places, file = spec.submodule_search_locations, spec.origin
-    return Path(str(file)).read_text(encoding="utf-8")
+        places, file = spec.submodule_search_locations, spec.origin  # None for a folder without __init__.py
+    if file is None:
+        raise LookupError(module)
+    return Path(file).read_text(encoding="utf-8")

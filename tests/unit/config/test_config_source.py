@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from twotower.commands.conf import CONF
-from twotower.commands.config_source import config_fields, unknown_keys
+from twotower.commands.config_source import class_fields, config_fields, unknown_keys
 from twotower.config.problems import Problem
 from twotower.config.spec import TARGET, locate
 
@@ -30,8 +30,9 @@ def test_the_source_has_the_keys_of_the_class(target: str) -> None:
     assert {name for name, field in fields.items() if field.default is None} == required
 
 
+@pytest.mark.parametrize("is_namespace", [False, True])
 def test_a_class_of_another_package_is_read_without_running_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_namespace: bool
 ) -> None:
     package = tmp_path / "theirs"
     package.mkdir()
@@ -42,6 +43,9 @@ def test_a_class_of_another_package_is_read_without_running_it(
         '        margin: float = 0.5\n        """The gap."""\n'
     )
     monkeypatch.chdir(tmp_path)
+    class_fields.cache_clear()
+    if is_namespace:
+        (package / "__init__.py").unlink()
     fields = config_fields("theirs.shy.Shy")
     assert fields is not None
     assert fields["margin"].meaning == "The gap."
