@@ -179,17 +179,14 @@ def storage_name(storage: str | None, folder: Path) -> str:
     """
     if storage is None:
         return str(folder.absolute() / "study.journal")
-    if "://" not in storage:
-        return str(Path(storage).absolute())
-    if not storage.startswith("sqlite:"):
-        return storage
-    path = storage.removeprefix(SQLITE)
-    if not storage.startswith(SQLITE) or path in ("", ":memory:"):
+    if storage in ("sqlite://", SQLITE, f"{SQLITE}:memory:"):
         raise InputError(
             f"sweep.storage: {storage!r} is in memory, so processes cannot share it; name a file, as in "
             "sqlite:///outputs/study.db"
         )
-    return f"{SQLITE}{Path(path).absolute()}"
+    if storage.startswith(SQLITE):
+        return f"{SQLITE}{Path(storage.removeprefix(SQLITE)).absolute()}"
+    return storage if "://" in storage else str(Path(storage).absolute())
 
 
 def open_storage(name: str) -> BaseStorage:

@@ -41,7 +41,7 @@ RESULT = Result(
 )
 
 
-def test_final_figures_are_those_at_the_k_that_chooses() -> None:
+def test_final_figures_have_the_k_of_the_monitor() -> None:
     assert RESULT.final_figures() == {
         "best_valid/recall_at_20": 0.2,
         "test/recall_at_20": 0.4,
@@ -76,7 +76,7 @@ def test_a_pruned_job_s_best_epoch_is_its_lowest_where_lower_is_better() -> None
     assert pruned.final_figures() == {"best_valid/first_place_at_20": 7.0}
 
 
-def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
+def test_the_lowest_is_the_best_if_lower_is_better() -> None:
     def job(name: str, valid: float, status: Status = "ok") -> Outcome:
         said = SAID if name != "old" else {}
         training = Training(monitor=LOWER)
@@ -113,7 +113,7 @@ def test_outcomes_of_results() -> None:
     assert (lost.status, lost.finished, lost.figures) == ("interrupted", False, {})
 
 
-def test_the_best_is_chosen_by_validation_among_those_that_ended_well() -> None:
+def test_the_best_is_chosen_by_validation_among_jobs_with_status_ok() -> None:
     def job(name: str, valid: float, status: Status = "ok") -> Outcome:
         figures = {"best_valid/recall_at_20": valid, "test/recall_at_20": 1 - valid}
         return Outcome(name, status, 1.0, figures, None, Path(name), None, False)

@@ -51,7 +51,7 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
     assert run_folders([f"{tmp_path}/b/*", f"{tmp_path}/b/1"])[0] == [other]
 
 
-def test_a_bundle_or_a_stray_file_is_no_run(tmp_path: Path) -> None:
+def test_a_bundle_or_a_file_is_not_a_run(tmp_path: Path) -> None:
     bundle = make_run(tmp_path / "run" / "bundle")
     (bundle / "manifest.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"a bundle, not a run; name the folder that it is in"):
@@ -89,7 +89,7 @@ def test_the_state_of_a_run(tmp_path: Path, result: object, state: str, problem:
     assert (runs["state"][0], runs["problem"][0]) == (state, problem)
 
 
-def test_numbers_that_no_file_can_hold(tmp_path: Path) -> None:
+def test_infinity_and_nan_are_texts(tmp_path: Path) -> None:
     run = make_run(
         tmp_path / "run", RESULT | {"metrics": {"test/a": 0.5, "test/b": float("nan")}}, limit=float("inf")
     )
@@ -181,7 +181,9 @@ def test_settings_as_text() -> None:
         ("test/novelty_at_20", None, "novelty_at_20", "valid/novelty_at_20", "novelty@20"),
     ],
 )
-def test_what_a_figure_is(key: str, higher: bool | None, column: str | None, valid: str, title: str) -> None:
+def test_properties_of_figures(
+    key: str, higher: bool | None, column: str | None, valid: str, title: str
+) -> None:
     directions = {"recall": True, "ndcg": True, "gini": False, "novelty": None}
     assert (higher_is_better(key, [directions]), per_user_column(key), validation_key(key)) == (
         higher,
@@ -244,7 +246,7 @@ def test_values_are_read_in_the_order_of_their_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("users", "values", "told"),
+    ("users", "values", "message"),
     [
         ([1, 1], [0.1, 0.2], "names a user twice"),
         ([1, 2], [0.1, None], "recall is not a number for every user"),
@@ -252,8 +254,10 @@ def test_values_are_read_in_the_order_of_their_users(tmp_path: Path) -> None:
         ([], [], "has no user"),
     ],
 )
-def test_values_that_cannot_be_paired(tmp_path: Path, users: list[int], values: list[Any], told: str) -> None:
-    with pytest.raises(UnpairedError, match=told):
+def test_values_that_cannot_be_paired(
+    tmp_path: Path, users: list[int], values: list[Any], message: str
+) -> None:
+    with pytest.raises(UnpairedError, match=message):
         read_column(write_users(tmp_path / "a", users, values), "recall")
 
 
@@ -268,7 +272,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_column(path, "recall")
 
 
-def test_how_users_differ() -> None:
+def test_user_difference() -> None:
     assert user_difference(np.array([1, 2]), np.array([1, 2])) == ""
     assert user_difference(np.array([1, 2]), np.array([1])) == "other users (2 against 1)"
     assert user_difference(np.array([1, 2]), np.array([1, 3])) == "other users (also 2, but not the same)"

@@ -29,7 +29,7 @@ def verdicts(comparison: Comparison) -> dict[str, str]:
     return dict(zip(comparison.rows["name"], comparison.rows["verdict"], strict=True))
 
 
-def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path) -> None:
+def test_a_metric_without_a_direction_calls_nothing_better(tmp_path: Path) -> None:
     low = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
     folders = [
         write_run(
@@ -52,7 +52,7 @@ def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path
     assert "no direction is better" in as_html(report)
 
 
-def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_path: Path) -> None:
+def test_the_lowest_is_first_and_the_baseline_if_lower_is_better(tmp_path: Path) -> None:
     low = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
     said = {"higher_is_better": {"first_place": False}}
     folders = [
@@ -190,7 +190,7 @@ def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     assert report.keys == ["loss"]
 
 
-def test_rows_that_serve_other_lists_are_never_the_same_in_every_user(tmp_path: Path) -> None:
+def test_rows_that_serve_different_lists_are_not_the_same_in_every_user(tmp_path: Path) -> None:
     values, lists = [0.25, 0.5, 0.75], [1, 2, 3]
     approximate = {"index": {"recall_at_100": 0.9}}
     exact = write_run(tmp_path / "exact", values, loss="a", valid=0.75, table={"list_hash": lists})
@@ -236,7 +236,7 @@ def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
     assert report.rows["verdict"][1] == ""
 
 
-def test_values_that_are_of_another_evaluation_are_not_used(runs: list[Path]) -> None:
+def test_per_user_values_of_another_evaluation_are_refused(runs: list[Path]) -> None:
     table = pd.DataFrame({"user_id": range(8), "recall_at_20": [0.9] * 8})
     table.to_parquet(runs[0] / "per_user.parquet", index=False)
     row = compare(runs).rows.set_index("name").loc["a"]
@@ -244,7 +244,7 @@ def test_values_that_are_of_another_evaluation_are_not_used(runs: list[Path]) ->
     assert row["reason"] == f"its per-user values do not average to its {KEY}"
 
 
-def test_runs_none_of_which_ended_are_still_shown(tmp_path: Path) -> None:
+def test_runs_that_have_not_ended_are_shown(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", [0.5])
     (run / "result.json").unlink()
     report = compare([run])
@@ -252,7 +252,7 @@ def test_runs_none_of_which_ended_are_still_shown(tmp_path: Path) -> None:
     assert report.baseline is None
 
 
-def test_what_is_damaged_is_told_at_length_once(runs: list[Path]) -> None:
+def test_damage_is_described_once(runs: list[Path]) -> None:
     (runs[0] / "result.json").write_text("{", encoding="utf-8")
     report = compare(runs)
     row = report.rows.set_index("name").loc["a"]
@@ -276,7 +276,7 @@ def test_files_hold_names_that_look_like_markup(runs: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(1)", "\tx", "-0.1", "a=b"])
-def test_a_spreadsheet_runs_no_cell_of_the_csv(tmp_path: Path, text: str) -> None:
+def test_csv_cells_are_no_formulas(tmp_path: Path, text: str) -> None:
     folders = [write_run(tmp_path / name, [0.5, 0.25]) for name in "abc"]
     for folder, rate in zip(folders, (-0.1, 2.5, 2.5), strict=True):
         (folder / "config.yaml").write_text(yaml.safe_dump({"note": text, "rate": rate}))
@@ -294,7 +294,7 @@ def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -
     assert "&lt;i&gt;|x" in page
 
 
-def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
+def test_a_diverged_run_has_its_curve(tmp_path: Path) -> None:
     run = write_run(
         tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, np.nan], "train/loss": [np.nan]}
     )
@@ -302,7 +302,7 @@ def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
     assert curves(report) == {"valid/recall_at_20": {1: [0.25, 0.5, None]}}
 
 
-def test_a_file_that_cannot_be_written_is_the_users_to_mend(runs: list[Path], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_input_error(runs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"csv=.*cannot be written .*name another file"):
         run_command([str(runs[0]), f"csv={tmp_path}/file/r.csv"], "")
@@ -352,7 +352,7 @@ def trials_of(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_on_a_terminal_what_differs_is_what_is_shown(
+def test_a_terminal_shows_the_settings_that_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
 ) -> None:
     made = trials_of(tmp_path / "tpe-sweep")
@@ -376,8 +376,8 @@ def test_on_a_terminal_what_differs_is_what_is_shown(
     assert "0000_lr0.0161234" not in table
     assert "0000_lr0.0161234" in below
     assert "not shown" not in below
-    told = "search tpe-sweep: 3 of 4 trials ended, the best was number 1; importance:"
-    assert f"{told} optimizer.learning_rate 0.75, embedding_dim 0.25" in " ".join(below.split())
+    message = "search tpe-sweep: 3 of 4 trials ended, the best was number 1; importance:"
+    assert f"{message} optimizer.learning_rate 0.75, embedding_dim 0.25" in " ".join(below.split())
     assert "note: 0001_lr0.0322468: try 1" in below
     assert not any(len(line) > columns and " " in line.strip() for line in printed.splitlines())
 
@@ -409,7 +409,7 @@ def test_rows_are_sorted_by_validation_in_every_form(tmp_path: Path) -> None:
     assert [Path(title).name for title in shown] == order
 
 
-def test_a_default_that_only_python_states_is_shown(tmp_path: Path) -> None:
+def test_a_default_without_a_yaml_key_is_shown(tmp_path: Path) -> None:
     stated, left_out = (write_run(tmp_path / name, [0.5] * 4) for name in "ab")
     result = json.loads((left_out / "result.json").read_text())
     result["defaults"] = {"loss.power": 4.0, "loss.other": 7}
@@ -473,7 +473,7 @@ def test_no_width_wraps_a_verdict_and_120_columns_have_the_bytes(
         assert any(len(line) > 120 for line in lines)
 
 
-def test_a_note_on_all_runs_is_said_once_and_others_stand_in_their_rows(tmp_path: Path) -> None:
+def test_a_note_on_all_runs_is_shown_once(tmp_path: Path) -> None:
     made = trials_of(tmp_path / "tpe-sweep")
     page = as_html(compare(made))
     assert page.count("try 1") == 1
@@ -502,7 +502,7 @@ def test_baselines_and_pairs_are_named_where_settings_have_columns(
     assert any(line.split()[:4] == ["#1", "a", "#2", "b"] for line in lines)
 
 
-def test_the_page_has_all_that_was_varied_and_cuts_no_name(tmp_path: Path) -> None:
+def test_the_page_has_all_varied_keys_in_full(tmp_path: Path) -> None:
     report = compare(trials_of(tmp_path / "tpe-sweep"))
     data = page_data(report)
     labels = [each["label"] for each in data["parallel"]["dimensions"]]
@@ -522,7 +522,7 @@ def test_the_page_has_all_that_was_varied_and_cuts_no_name(tmp_path: Path) -> No
     assert at[2] == at[1] + 1
 
 
-def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_begins_with_the_description(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--help"], "Compare runs.\n\n  an example") == 0
     printed = capsys.readouterr().out
     assert "  an example" in printed
@@ -531,7 +531,7 @@ def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -
     assert "plotly" not in sys.modules["twotower.reports.compare.command"].__dict__
 
 
-def test_a_folder_s_name_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_name_may_contain_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "seed=1").mkdir()
     monkeypatch.chdir(tmp_path)
     words = ["seed=1", "a/dim=2,loss=x", "a/dim=*", "baseline=seed=1", "csv=a/b=c.csv"]
@@ -542,7 +542,7 @@ def test_a_folder_s_name_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--baseline", "ease"], "--baseline: write baseline=..."),
         (["--by=configuration"], "--by=configuration: write by=..."),
@@ -554,11 +554,11 @@ def test_a_folder_s_name_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: py
         (["by=seed"], "by=seed: expected 'run' or 'configuration'"),
     ],
 )
-def test_what_is_not_understood_is_told_with_what_to_write(words: list[str], told: str) -> None:
-    with pytest.raises(InputError, match=re.escape(told)):
+def test_unknown_arguments_have_suggestions(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
         run_command(["outputs", *words], "")
 
 
-def test_without_a_path_there_is_nothing_to_compare() -> None:
+def test_a_path_is_required() -> None:
     with pytest.raises(InputError, match="name a run, a sweep, a folder above them"):
         run_command(["tests=false"], "")

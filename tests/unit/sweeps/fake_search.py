@@ -72,7 +72,7 @@ def note(folder: Path, event: str, job: Job) -> None:
 
 
 def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> None:
-    """Its so-manieth trial goes on until there is a file `FOLDER/go`."""
+    """Run a search; trial number `waits_in` waits for the file `FOLDER/go`."""
     plan = Tpe.Config(num_trials=num_trials, storage=storage, pruner="median", num_startup=4).build(
         request_of(folder)
     )

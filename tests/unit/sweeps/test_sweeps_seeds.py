@@ -35,7 +35,7 @@ def test_the_mean_of_three_seeds_and_its_interval() -> None:
     assert found.interval == pytest.approx((2 - half, 2 + half), abs=1e-6)
 
 
-def test_two_seeds_say_little() -> None:
+def test_two_seeds_have_a_wide_interval() -> None:
     (found,) = summarize_seeds([outcome("seed=1", 0.2), outcome("seed=2", 0.4)], [TEST])
     assert found.mean == pytest.approx(0.3)
     assert found.sd == pytest.approx(0.02**0.5)
@@ -70,7 +70,7 @@ def test_the_configuration_is_the_name_without_the_seed(name: str, configuration
     assert [each.configuration for each in found] == [configuration]
 
 
-def test_a_failed_seed_is_left_out_and_not_counted_as_nought() -> None:
+def test_a_failed_seed_is_left_out() -> None:
     outcomes = [outcome("seed=1", 0.2), outcome("seed=2", status="failed"), outcome("seed=3", 0.4)]
     (found,) = summarize_seeds(outcomes, [TEST])
     assert (found.mean, found.num_seeds) == (pytest.approx(0.3), 2)
@@ -104,7 +104,7 @@ def test_a_repeated_seed_counts_once() -> None:
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.randoms())
-def test_the_interval_is_about_the_mean_and_knows_no_order(values: list[float], random: object) -> None:
+def test_the_interval_contains_the_mean_in_any_order(values: list[float], random: object) -> None:
     def summary(order: list[int]) -> SeedSummary:
         (found,) = summarize_seeds([outcome(f"seed={place}", values[place]) for place in order], [TEST])
         return found
@@ -118,7 +118,7 @@ def test_the_interval_is_about_the_mean_and_knows_no_order(values: list[float], 
     assert (found.mean, found.sd) == pytest.approx((other.mean, other.sd))
 
 
-def test_it_is_said_in_one_line() -> None:
+def test_a_summary_is_one_line() -> None:
     assert str(SeedSummary("loss=bce", TEST, 0.25, 0.01, (0.2, 0.3), 4)) == (
         "4 seeds     test/recall@20 0.2500 [0.2000, 0.3000], sd 0.0100  loss=bce"
     )

@@ -1,4 +1,4 @@
-"""How a job ended, whatever became of it; and whether jobs done before can stand beside new ones."""
+"""Results of ended jobs, and the comparison of finished jobs with new ones."""
 
 import json
 from concurrent.futures import Future

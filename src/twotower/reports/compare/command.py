@@ -65,7 +65,11 @@ def run_command(arguments: Sequence[str], description: str) -> int:
         show(comparison)
     for name, path in outputs.items():
         if path != STDOUT:
-            _write(name, path, forms[name](comparison))
+            try:
+                write_text_atomically(Path(path), forms[name](comparison))
+            except OSError as error:
+                message = f"{name}={path}: cannot be written ({error.strerror}); name another file"
+                raise InputError(message) from error
             print(f"written: {path}", file=sys.stderr if to_stdout else sys.stdout)
     return DONE
 
@@ -119,13 +123,6 @@ def _help(description: str) -> str:
     ]
     lines += [f"  {key:<14}  {text}" for key, text in KEYS.items()]
     return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 your input."])
-
-
-def _write(name: str, path: str, text: str) -> None:
-    try:
-        write_text_atomically(Path(path), text)
-    except OSError as error:
-        raise InputError(f"{name}={path}: cannot be written ({error.strerror}); name another file") from error
 
 
 def _check(outputs: Mapping[str, str]) -> None:

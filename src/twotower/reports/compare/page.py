@@ -44,15 +44,25 @@ def as_html(comparison: Comparison) -> str:
 
     data = page_data(comparison)
     keys = main_keys(comparison)
+    # Notes on single runs are in their rows.
+    lines = summary(comparison, with_user_notes=bool(shared_note(comparison.rows)))
+    pairs = ""
+    if len(comparison.pairs):
+        *columns, _ = pair_columns(comparison, keys)
+        verdicts = list(zip(comparison.pairs["verdict"], comparison.pairs["reason"], strict=True))
+        pairs = _table("All pairs", [*map(_cells, columns), _verdicts(verdicts)])
     direction = DIRECTIONS[comparison.higher_is_better(comparison.metric)]
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(comparison.runs)} runs"),
         lead=escape(f"Compared by {comparison.metric}; {direction}."),
         metric=escape(heading(comparison.metric)),
-        summary=_summary(comparison),
+        summary="".join(
+            f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>"
+            for line in lines
+        ),
         num_settings=len(comparison.keys),
         table=_run_table(comparison, keys),
-        pairs=_pairs(comparison, keys) if len(comparison.pairs) else "",
+        pairs=pairs,
         css=_file("page.css"),
         js=_file("page.js"),
         plotly=get_plotlyjs(),
@@ -62,21 +72,6 @@ def as_html(comparison: Comparison) -> str:
 
 def _file(name: str) -> str:
     return (files("twotower.reports.compare") / name).read_text(encoding="utf-8")
-
-
-def _summary(comparison: Comparison) -> str:
-    # Notes on single runs are in their rows.
-    lines = summary(comparison, with_user_notes=bool(shared_note(comparison.rows)))
-    items = [
-        f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>" for line in lines
-    ]
-    return f"<ul>{''.join(items)}</ul>" if items else ""
-
-
-def _pairs(comparison: Comparison, keys: Sequence[str]) -> str:
-    *columns, _ = pair_columns(comparison, keys)
-    verdicts = list(zip(comparison.pairs["verdict"], comparison.pairs["reason"], strict=True))
-    return _table("All pairs", [*map(_cells, columns), _verdicts(verdicts)])
 
 
 def _run_table(comparison: Comparison, keys: Sequence[str]) -> str:

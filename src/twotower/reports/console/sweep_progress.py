@@ -1,18 +1,17 @@
 """Progress of a sweep at the bottom of a terminal: running jobs, time left, best job so far."""
 
+import time
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Column
 from rich.text import Text
@@ -22,7 +21,7 @@ from twotower.reports.console.console import differ_in_seed_only
 from twotower.runs.outcome import Outcome, best_of
 from twotower.runs.run_files import TRAIN_LOG
 
-TAIL_BYTES, BAR_WIDTH, WHOLE_SWEEP_SECONDS = 4096, 20, 1e9
+TAIL_BYTES, BAR_WIDTH = 4096, 20
 ONE_LINE = {"no_wrap": True, "overflow": "ellipsis"}
 
 
@@ -41,15 +40,9 @@ class SweepProgress:
         self.outcomes: list[Outcome] = []
         self.running = Progress(_RunningJob(), console=screen)
         best = TextColumn("{task.description}", table_column=Column(**ONE_LINE), markup=False)  # type: ignore[arg-type]
-        self.jobs = Progress(
-            BarColumn(BAR_WIDTH),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            best,
-            console=screen,
-            speed_estimate_period=WHOLE_SWEEP_SECONDS,
-        )
-        self.total = self.jobs.add_task("", total=num_jobs)
+        self.jobs = Progress(BarColumn(BAR_WIDTH), _TimeLeft(), best, console=screen)
+        self.total = self.jobs.add_task("", total=num_jobs, ends=None)
+        self.began = time.monotonic()
         self.tasks: dict[str, TaskID] = {}
         self.live: Live | None = None
         if screen.is_terminal:
@@ -66,9 +59,12 @@ class SweepProgress:
         self.outcomes.append(outcome)
         if outcome.name in self.tasks:
             self.running.remove_task(self.tasks.pop(outcome.name))
-        if outcome.skipped:  # it took no time
-            self.jobs.reset(self.total, completed=len(self.outcomes))
-        self.jobs.update(self.total, completed=len(self.outcomes), description=self.best())
+        ends, num_done = None, len(self.outcomes)
+        num_run = sum(not each.skipped for each in self.outcomes)
+        if self.num_jobs is not None and num_run:
+            now = time.monotonic()
+            ends = now + (now - self.began) * (self.num_jobs - num_done) / num_run
+        self.jobs.update(self.total, completed=num_done, description=self.best(), ends=ends)
 
     def best(self) -> str:
         """Return the best job so far in words; empty without one, or if only the seed varies."""
@@ -77,13 +73,26 @@ class SweepProgress:
 
     def line(self) -> str:
         """Return the progress as one line."""
-        of = "" if self.num_jobs is None else f"/{self.num_jobs}"
-        return f"{len(self.outcomes)}{of} jobs  {self.best()}".rstrip()
+        return f"{_TimeLeft().render(self.jobs.tasks[0])}  {self.best()}".rstrip()
 
     def close(self) -> None:
         """Remove the drawing; may be called twice."""
         if self.live is not None:
             self.live.stop()
+
+
+class _TimeLeft(ProgressColumn):
+    """Number of jobs, and the time left if the other jobs take as long as those so far."""
+
+    max_refresh = 1.0
+
+    def render(self, task: Task) -> Text:
+        """Return the text."""
+        of = "" if task.total is None else f"/{task.total:.0f}"
+        left = 0.0 if task.fields["ends"] is None else task.fields["ends"] - time.monotonic()
+        return Text(
+            f"{task.completed:.0f}{of} jobs" + (f"  about {duration_text(left)} left" if left > 0 else "")
+        )
 
 
 class _RunningJob(ProgressColumn):
