@@ -12,8 +12,7 @@ import pytest
 from in_process import run_script
 
 from twotower.bundle.onnx_export import export_towers
-from twotower.pipeline.run_walkthrough import run_walkthrough
-from twotower.runs.run import Run
+from twotower.config.errors import InputError
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 from twotower.serving.walkthrough import Walkthrough
@@ -52,22 +51,22 @@ def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str])
     assert re.search(
         r"the top 5 of user 10 \(segment \d+\), with profile \[0\.5, -0\.2, 0\.1, 0\.4, -0\.3\]", out
     )
-    assert "a new item 121 (category 5), embedded with the unknown id and put in: 121 items" in out
-    assert re.search(r"its place for users of segment 5: \d+ of 121", out)
+    assert "a new item 121 (category 5), embedded with the unknown id and added: 121 items" in out
+    assert re.search(r"its median rank for users of segment 5: \d+ of 121", out)
     steps = {step["step"]: step for step in result["walkthrough"]}
-    assert list(steps) == ["curves", "index", "user", "new_item", "places"]
+    assert list(steps) == ["curves", "index", "user", "new_item", "ranks"]
     assert len(steps["user"]["best"]) == 5
-    assert steps["places"]["median_place"] < steps["places"]["of_others"]
+    assert steps["ranks"]["median_rank"] < steps["ranks"]["others"]
     assert steps["curves"]["curves"]["train/epoch_loss"] == result["curves"]["train/epoch_loss"]
 
 
-def test_a_walkthrough_that_asks_for_nobody_ends_with_a_warning(
-    founding: tuple[Path, dict[str, Any], str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_walkthrough_of_an_unknown_user_ends_there(founding: tuple[Path, dict[str, Any], str]) -> None:
+    walkthrough = Walkthrough.Config(user_id=10**6).build()
     users = pd.DataFrame({"user_id": [10]})
-    steps = run_walkthrough(Walkthrough.Config(user_id=10**6), Run.open(founding[0]), {}, users)
-    assert [step.name for step in steps] == ["curves", "index"]
-    assert "user 1000000 is not among the 150 users" in caplog.text
+    steps = walkthrough.steps(Retriever.open(founding[0] / "bundle"), {}, users)
+    assert [next(steps).name, next(steps).name] == ["curves", "index"]
+    with pytest.raises(InputError, match="user 1000000 is not among the 150 users"):
+        next(steps)
 
 
 def test_planted_labels_are_learned(founding: tuple[Path, dict[str, Any], str]) -> None:

@@ -132,7 +132,7 @@ def read_manifest(folder: Path) -> Manifest:
         if name not in manifest.files:
             raise InputError(f"{path}: does not list {name}; {REMEDY}")
     if unknown := sorted(set(manifest.files) - {*FILES, *POSSIBLE_FILES}):
-        raise InputError(f"{path}: lists {unknown[0]!r}, which is no file of this format; {REMEDY}")
+        raise InputError(f"{path}: lists {unknown[0]!r}, which is not a file of this format; {REMEDY}")
     return manifest
 
 
@@ -144,7 +144,7 @@ def _checked(values: Mapping[str, Any], path: Path) -> Manifest:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: key {key!r:.100}: {first['msg']:.200}; {REMEDY}") from error
-    except (ValueError, RecursionError) as error:  # of infinity, or of halves of characters
+    except (ValueError, RecursionError) as error:  # infinity, or surrogates
         raise InputError(f"{path}: {error!s:.200}; {REMEDY}") from error
     if not whole:
         raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
@@ -201,7 +201,7 @@ def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
         why = " ".join(f"{type(error).__name__}: {error!s:.300}".split())
         raise InputError(
             f"{path}: written by twotower {wrote!s:.20}, and this is {reads}, which cannot read it ({why}); "
-            "use the version that wrote it, or train again"
+            "use that version, or train again"
         ) from error
 
 

@@ -48,7 +48,7 @@ def read_towers(
         sizes = {"user": manifest.num_users, "item": manifest.num_items, "context": manifest.num_contexts}
         tables = {side: _table(side, known[side], encoded, sizes[side]) for side in known}
         if left := sorted(encoded.keys() - {f"{side}.{name}" for side in known for name in known[side]}):
-            raise InputError(f"{left[0]!r:.100} is no feature of {layout.FEATURES}")
+            raise InputError(f"{left[0]!r:.100} is not a feature of {layout.FEATURES}")
     with refusing(folder / layout.TOWERS, manifest):
         state = load_file(folder / layout.TOWERS)
         _check_state(state, manifest.num_items)
@@ -88,7 +88,7 @@ def _check_state(state: Mapping[str, Tensor], num_items: int) -> None:
         raise InputError(f"trained_items: expected bool ({num_items + 1},), found {tuple(trained.shape)}")
     for name, values in state.items():
         if values.is_floating_point() and not bool(values.isfinite().all()):
-            raise InputError(f"{name!r:.100} holds values that are not finite")
+            raise InputError(f"{name!r:.100} contains values that are not finite")
 
 
 def _towers(

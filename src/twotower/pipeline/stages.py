@@ -16,6 +16,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WarmStartKey
+from twotower.config.trust import targets
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
@@ -26,7 +27,6 @@ from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.run_walkthrough import run_walkthrough
 from twotower.pipeline.unused_settings import warnings_of
 from twotower.reports.console.console import Console
 from twotower.reports.console.make_console import make_console
@@ -37,6 +37,7 @@ from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
 from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
+from twotower.serving.walkthrough import Step
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
 from twotower.training.trackers.tracker import Tracker
@@ -164,7 +165,16 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
-    steps = run_walkthrough(job.config.walkthrough, job.run, result.get("curves", {}), dataset.user_table)
+    steps: list[Step] = []
+    if job.config.walkthrough is not None:
+        from twotower.serving.retriever import Retriever
+
+        try:
+            retriever = Retriever.open(job.run.folder / "bundle", list(targets(job.run.settings)))
+            walkthrough = job.config.walkthrough.build()
+            steps.extend(walkthrough.steps(retriever, result.get("curves", {}), dataset.user_table))
+        except InputError as error:  # of a user or column that does not exist
+            LOG.warning("walkthrough: %s", error)
     answers = [{"step": step.name, **step.fields} for step in steps]
     status = finalize(job, {**result, "index": report} | ({"walkthrough": answers} if answers else {}))
     for step in steps:

@@ -69,7 +69,7 @@ class RequestHandler:
 
     def best(self, requests: Sequence[Request]) -> list[TopItems | InputError]:
         """Return top items or an error for each request, with one forward pass of the user tower."""
-        found: list[_ValidRequest | InputError] = [self._asked(request) for request in requests]
+        found: list[_ValidRequest | InputError] = [self._check(request) for request in requests]
         asked = [each for each in found if isinstance(each, _ValidRequest)]
         if not asked:
             return [each for each in found if isinstance(each, InputError)]
@@ -95,14 +95,14 @@ class RequestHandler:
         k = checked_k(k)
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
         if where:
-            meets = self._catalogue.attributes.meeting(where, items.num_rows) & items.live_mask()
+            meets = self._catalogue.attributes.matches(where, items.num_rows) & items.live_mask()
             allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
         excluded = items.latest(seen)
         if denied := listed(deny, "deny"):
             excluded = np.concatenate([excluded, items.rows(denied)])
         return Choice(k, _distinct(excluded, items), allowed)
 
-    def _asked(self, request: Request) -> _ValidRequest | InputError:
+    def _check(self, request: Request) -> _ValidRequest | InputError:
         try:
             return self._checked(request)
         except InputError as error:
@@ -117,7 +117,7 @@ class RequestHandler:
             check_values(self._model.contexts, [context], CONTEXT)
         found, now = self._history(request, user)
         exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
-        seen = found.rows[found.wanted] if exclude_seen else NO_ROWS
+        seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         return _ValidRequest(user_context, context, found, now, choice)
 
@@ -132,18 +132,18 @@ class RequestHandler:
         session = listed(request.history, "history")
         if not session and request.history_times is None and request.history_events is None:
             return found, now
-        did = self._event_types.types_of(request.history_events, len(session))
+        event_types = self._event_types.types_of(request.history_events, len(session))
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
-            now = max([now, *given])  # as if they were events
+            now = max([now, *given])  # like events
         rows = known_rows(self._catalogue.items, session, "history", live=False)
         later = UserHistory(
             times=np.array(given, dtype=np.int64),
             rows=rows,
-            codes=np.array([each.code for each in did], dtype=np.int64),
-            wanted=np.array([each.role == "positive" for each in did], dtype=np.bool_),
+            codes=np.array([each.code for each in event_types], dtype=np.int64),
+            is_positive=np.array([each.role == "positive" for each in event_types], dtype=np.bool_),
         )
-        kept = np.array([each.is_of_history for each in did], dtype=np.bool_)
+        kept = np.array([each.is_of_history for each in event_types], dtype=np.bool_)
         return found.then(later[np.flatnonzero(kept)]), now
 
 

@@ -152,9 +152,9 @@ def test_a_profile_makes_a_user_known_until_it_is_forgotten(retriever):
     [
         (5, PROFILE, "user_id: user ids of this bundle are text"),
         ("", PROFILE, "user_id"),
-        ("user-01", {"aeg": 3.0}, "features: 'aeg' is no feature of this model; did you mean age?"),
-        ("user-01", {"user_id": "user-02"}, "'user_id' is no feature"),
-        ("user-01", {"request_time": NOW}, "'request_time' is no feature"),
+        ("user-01", {"aeg": 3.0}, "features: 'aeg' is not a feature of this model; did you mean age?"),
+        ("user-01", {"user_id": "user-02"}, "'user_id' is not a feature"),
+        ("user-01", {"request_time": NOW}, "'request_time' is not a feature"),
         ("user-01", {"age": "old"}, "features: column 'age'"),
         ("user-01", {"city": 3}, "column 'city' holds text"),
         ("user-01", ["age"], "features: expected column: value"),
@@ -174,7 +174,7 @@ def test_a_wrong_profile_changes_nothing(retriever, user_id, features, part):
 
 def test_what_no_feature_reads_is_stored_but_no_part_of_a_request(retriever):
     retriever.put_user("user-01", {**PROFILE, "city": "Oslo"})
-    with pytest.raises(InputError, match="features: 'city' is no feature of this model"):
+    with pytest.raises(InputError, match="features: 'city' is not a feature of this model"):
         retriever.recommend("user-01", features={"city": "Oslo"})
 
 
