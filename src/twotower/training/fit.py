@@ -139,8 +139,7 @@ def fit(
 ) -> FitResult:
     """Train until the monitored metric stops improving, or for a given number of epochs.
 
-    Training resumes from `last.ckpt` in the folder of the phase if that file exists. `final.ckpt` marks the
-    end of the phase and holds its weights and its result; the other checkpoints are deleted then.
+    Resumes from `last.ckpt` if it exists. Writes `final.ckpt` at the end and deletes the other checkpoints.
 
     Args:
         context: settings, folder and callbacks.
