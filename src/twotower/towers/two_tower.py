@@ -13,7 +13,6 @@ from torch.overrides import TorchFunctionMode
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.history.history_encoder import EventEmbeddings, QueryPositions
-from twotower.towers.history.rows import distinct_rows, sparse_rows
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.towers.user_batch import UserBatch
 
@@ -201,13 +200,24 @@ class TwoTower(nn.Module):
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             rows = torch.where(self.trained_items[rows], rows, 0)
             if self.training and self.history.config.sparse:
-                return sparse_rows(self.history_table.weight, rows)
+                # Each row once and in order, with a sparse gradient; position 0 is row 0, which is zero.
+                distinct, positions = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(
+                    return_inverse=True
+                )
+                embeddings = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
+                return embeddings, positions[1:].view(rows.shape)
             return self.history_table.weight, rows
         return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
 
     def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return outputs of the item tower [R, H], row 0 zeros, and the positions of rows and `more` [C]."""
-        distinct, positions, more_positions = distinct_rows(rows, more, self.items.num_rows)
+        if self.items.num_rows <= rows.numel():  # the whole catalogue is cheaper than `unique`
+            distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
+            positions, more_positions = rows, more
+        else:
+            distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
+            first, more_positions = (inverse + 1).split([rows.numel(), len(more)])
+            positions = torch.where(rows > 0, first.view(rows.shape), 0)
         features = self.items.gather(distinct)
         output = self.new_items.replace_new(features, self._item_tower_output(features))
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, more_positions

@@ -139,8 +139,7 @@ def fit(
 ) -> FitResult:
     """Train until the monitored metric stops improving, or for a given number of epochs.
 
-    Training resumes from `last.ckpt` in the folder of the phase if that file exists. `final.ckpt` marks the
-    end of the phase and holds its weights and its result; the other checkpoints are deleted then.
+    Resumes from `last.ckpt` if it exists. Writes `final.ckpt` at the end and deletes the other checkpoints.
 
     Args:
         context: settings, folder and callbacks.
@@ -158,7 +157,7 @@ def fit(
     mode = None if module.validation is None else module.validation.mode(settings.monitor)
     checkpointing = Checkpointing(settings, checkpoints, batches, mode)
     clock, curves, epoch_loss = Clock(batches), Curves(settings.monitor, context.epoch_callback), EpochLoss()
-    progress_callback = context.progress_callback if settings.progress_bar else None
+    progress = context.progress_callback if settings.progress_bar else None
     num_epochs, patience = epochs or settings.max_epochs, settings.patience_epochs(len(batches))
     arguments, prefix = settings.arguments(epochs), "" if name == FIT else name
     LOG.info("%s in %s", name, arguments["precision"])
@@ -172,7 +171,7 @@ def fit(
             checkpointing,
             *([EarlyStopping(settings.monitor, mode=mode, patience=patience)] if mode else []),
             epoch_loss,
-            EpochLines(settings.monitor, num_epochs, name, epoch_loss, checkpointing, progress_callback),
+            EpochLines(settings.monitor, num_epochs, name, epoch_loss, checkpointing, progress),
             DivergenceGuard(),
             *([HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []),
             *([StopAfter(epochs)] if epochs else []),
@@ -188,16 +187,14 @@ def fit(
         use_distributed_sampler=False,
         **arguments,
     )
-    last = checkpoints / LAST
-    resumes = last.is_file()
-    if resumes:
+    last = str(checkpoints / LAST) if (checkpoints / LAST).is_file() else None
+    if last:
         LOG.info("%s resumes from %s", name, last)
     towers = (module.model.user_tower, module.model.item_tower) if settings.compile else ()
-    path = str(last) if resumes else None
     with compiled(*towers), warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(module, batches, module.validation, ckpt_path=path, weights_only=True)
+        trainer.fit(module, batches, module.validation, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
     result = FitResult(
         epochs=checkpointing.epochs,
