@@ -4,7 +4,7 @@
 # for GPUs, which the service has no use for: give torch's index of CPU-only builds as PIP_EXTRA_INDEX_URL, and
 # the image is several GB smaller:
 #   docker build --build-arg PIP_EXTRA_INDEX_URL=... -t twotower .
-# Export first (twotower export run=outputs/default/RUN), so that the outputs are only read:
+# The outputs are only read:
 #   docker run --name twotower -p 8080:8080 -v "$PWD/outputs:/outputs:ro" -v twotower-live:/live \
 #     twotower bundle=/outputs/default/RUN
 # It answers for localhost and for any address; who asks for http://twotower:8080 needs allowed_hosts=[twotower].
@@ -21,7 +21,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY conf conf
 # conf/ travels inside the package: src/twotower/conf is a link to it.
-RUN pip install --no-cache-dir '.[export,serve]' && rm -rf /app
+RUN pip install --no-cache-dir '.[serve]' && rm -rf /app
 WORKDIR /home/twotower
 
 USER twotower

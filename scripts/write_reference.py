@@ -12,8 +12,8 @@ GUIDE = Path(__file__).parents[1] / "docs" / "reference.md"
 
 
 def page() -> str:
-    """Return the page; choices of one's own are left out."""
-    return reference_page(CONF, lambda group: {path.stem: path for path in (CONF / group).glob("*.yaml")})
+    """Return the page, without the user's own choices."""
+    return reference_page(lambda group: {path.stem: path for path in (CONF / group).glob("*.yaml")})
 
 
 if __name__ == "__main__":

@@ -24,9 +24,8 @@ from unittest import mock
 
 import torch
 
-from twotower.bundle.onnx_export import ensure_exported
 from twotower.commands.conf import CONF
-from twotower.commands.demo.serve_process import free_port, wait_until_ready
+from twotower.commands.demo import free_port, wait_until_ready
 from twotower.commands.main import main
 from twotower.launchers import job_worker as worker
 
@@ -162,11 +161,7 @@ def serve(*settings: str | Path, out: Path, err: Path) -> Fork:
 
 @contextlib.contextmanager
 def serving(bundle: Path, *settings: str) -> Iterator[str]:
-    """Serve a run's bundle with a fork, on a free port; yield its address.
-
-    The process of the tests exports it: it loads what that needs once.
-    """
-    ensure_exported(bundle)
+    """Serve a run's bundle with a fork, on a free port; yield its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:

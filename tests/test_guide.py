@@ -13,7 +13,7 @@ from twotower.commands.command_keys import COMMANDS
 from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.main import COMMAND_NAMES
-from twotower.commands.overrides import is_swept, sound_overrides
+from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_command import split_arguments
 from twotower.config.errors import InputError
 from twotower.config.reading import read
@@ -71,7 +71,7 @@ def test_the_guide_lists_every_page_once() -> None:
 def test_the_page_of_every_key_is_as_the_code_is() -> None:
     page = runpy.run_path(str(ROOT / "scripts" / "write_reference.py"))["page"]()
     assert page == (GUIDE / "reference.md").read_text(encoding="utf-8"), "python scripts/write_reference.py"
-    assert "| `temperature` | `1.0` | number > 0 | What scores are divided by, before the power. |" in page
+    assert "| `temperature` | `1.0` | number > 0 | Divides scores, before the power. |" in page
     assert "cannot be used" not in page
 
 
@@ -114,8 +114,8 @@ def refusal_of(script: str, *words: str) -> str:
         return f"unknown keys: {', '.join(unknown)}"
     if config_name != "train":
         return ""
-    problems, sound = sound_overrides(overrides)
-    problems += sound_overrides([text for text in words if is_swept(text)], sweep=True)[0]
+    problems, sound = validate_overrides(overrides)
+    problems += validate_overrides([text for text in words if is_swept(text)], sweep=True)[0]
     try:
         config, found = read(COMMANDS["train"].kind(), compose("train", sound))
     except InputError as error:

@@ -16,7 +16,7 @@ from typing_extensions import is_typeddict
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import compose
 from twotower.commands.conf import choices
-from twotower.commands.overrides import sound_overrides
+from twotower.commands.overrides import validate_overrides
 from twotower.commands.run_settings import quoted
 from twotower.config.component import Config
 from twotower.config.run_keys import RunKeys
@@ -130,7 +130,7 @@ def draw(rng: random.Random) -> list[str]:
 @functools.cache
 def _places(chosen: tuple[str, ...]) -> list[tuple[str, Any]]:
     """Return every key that may be set beside a choice, with its annotation."""
-    settings = compose("train", sound_overrides([*TINY, *chosen])[1])
+    settings = compose("train", validate_overrides([*TINY, *chosen])[1])
     plain = sorted(RunKeys.model_fields.keys() - {"output_root", "console", "debug"})
     places = [(key, _annotation(RunKeys, key)) for key in plain]
     for where, spec in _choices(settings):

@@ -1,6 +1,6 @@
 """Does a damaged bundle ever do anything but be refused, or answer as before?
 
-  python scripts/bench/damaged_bundles.py outputs/default/<run>/bundle outputs/default/<run>/exported
+  python scripts/bench/damaged_bundles.py outputs/default/<run>/bundle
   python scripts/bench/damaged_bundles.py <bundle> ... --damages 1000
 
 Copies of the bundles are damaged, half of them as they lie and half with their checksums made to agree: bits,

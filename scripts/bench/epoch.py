@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from twotower.data.interactions import Interactions
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.fit import fit
 from twotower.training.objectives.next_item import NextItem
@@ -52,8 +53,7 @@ class Examples(Dataset[tuple[int, Tensor, int]]):
         batches = TrainBatches(
             interactions,
             NextItem(NextItem.Config(batch_size=len(interactions))),
-            history_length=LENGTH,
-            strict=False,
+            history=MeanPooling.Config(length=LENGTH, strict=False),
             seed=0,
         )
         whole = next(iter(batches))
@@ -95,7 +95,9 @@ def our_epoch(interactions: Interactions, negatives: str, size: int, precision: 
     def epoch() -> float:
         module = module_of(interactions, negatives)
         objective = NextItem(NextItem.Config(batch_size=size))
-        batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
+        batches = TrainBatches(
+            interactions, objective, history=MeanPooling.Config(length=LENGTH, strict=False), seed=0
+        )
         with tempfile.TemporaryDirectory() as folder:
             context = TrainContext(choice, Path(folder), no_index, no_index)
             return fit(context, module, batches, "fit", []).seconds
@@ -129,7 +131,7 @@ def first_of(interactions: Interactions, number: int) -> Interactions:
     """Return the log's first interactions, about so many."""
     users = interactions.user_rows()
     keep = users <= users[number - 1]
-    return Interactions.of(
+    return Interactions.from_rows(
         users[keep], np.asarray(interactions.items)[keep], np.asarray(interactions.times)[keep], NUM_USERS
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.overrides import axis_of
+from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job, SweepContext
@@ -36,7 +36,7 @@ def settings_of(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def plan_of(folder: Path) -> Sweep:
-    axes = tuple(axis_of(key, text) for key, text in VARY.items())
+    axes = tuple(parse_axis(key, text) for key, text in VARY.items())
     return RandomSearch.Config(num_trials=NUM_TRIALS).build(
         SweepContext(folder, axes, (), settings_of, False, MONITOR)
     )

@@ -78,7 +78,7 @@ def table_of(lines: Sequence[Line]) -> str:
         for choice in CHOICES:
             of = [line for line in of_set if line["choice"] == choice]
             rows += [] if not of else [_row(data, choice, [line["model"] for line in of])]
-        rows.append(_row(data, "content neighbours", [line["content"] for line in of_set[:1]]))
+        rows.append(_row(data, "content neighbors", [line["content"] for line in of_set[:1]]))
     return "\n".join(rows)
 
 

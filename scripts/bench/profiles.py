@@ -27,7 +27,7 @@ STEPS, WARM_UP = 20, 5
 TRAINING = {
     "twotower.training.batches:TrainBatches._gather": "step: gather the batch",
     "twotower.training.batches:Order.epoch": "step: order of an epoch",
-    "twotower.training.module:RetrievalModule.loss_of": "step: loss, the rest of forward",
+    "twotower.training.module:RetrievalModule.batch_loss": "step: loss, the rest of forward",
     "twotower.training.module:RetrievalModule.on_train_batch_start": "step: seeds",
     "twotower.training.module:RetrievalModule._log_step": "step: self.log",
     "twotower.negatives.negatives:Negatives.forward": "step: candidates and masks",
@@ -80,7 +80,7 @@ EVALUATION = {
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
     "twotower.evaluation.baselines.run_baselines:_rank": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
-    "twotower.evaluation.evaluator:intervals_of": "evaluation: intervals",
+    "twotower.evaluation.evaluator:bootstrap_intervals": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",
 }
 
@@ -123,7 +123,7 @@ def steps_of(overrides: Sequence[str]) -> Parts:
                     with parts.part("step: draws, and what is named nowhere else"):
                         module.on_train_batch_start(batch, 0)
                         with low:
-                            loss = module.loss_of(batch)
+                            loss = module.batch_loss(batch)
                         loss.backward()
                         optimizer.step()
                         optimizer.zero_grad()

@@ -37,7 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from record import write
 from service import serving
 
-from twotower.bundle.onnx_export import ensure_exported
+from twotower.bundle.manifest import bundle_in
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=10, help="items in an answer")
     parser.add_argument("--console", default="quiet", help="how the service logs requests")
     given = parser.parse_args()
-    bundle = ensure_exported(given.bundle)
+    bundle = bundle_in(given.bundle)
     retriever = Retriever.open(bundle)
     users = random.Random(0).choices(retriever.user_ids, k=NUM_USERS)
     requests = [Request(user_id=user, k=given.k) for user in users]

@@ -22,9 +22,10 @@ import numpy as np
 from record import write
 from step_model import LENGTH, NUM_ITEMS, module_of, our_step
 
-from twotower.data.blocks import Folder, blocks
+from twotower.data.blocks import ArrayWriter, blocks
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 
@@ -36,15 +37,14 @@ def log_of(folder: Path, num_rows: int) -> Interactions:
     rng = np.random.default_rng(0)
     weights = 1 / (np.arange(NUM_ITEMS) + 51)
     cumulative = np.cumsum(weights / weights.sum())
-    room = Folder(folder)
-    items = room.array(f"{num_rows}", "items", np.int32, num_rows)
-    times = room.array(f"{num_rows}", "times", np.int64, num_rows)
+    items = ArrayWriter(np.int32, num_rows, folder / f"{num_rows}" / "items.npy")
+    times = ArrayWriter(np.int64, num_rows, folder / f"{num_rows}" / "times.npy")
     for rows in blocks(num_rows):
         drawn = np.searchsorted(cumulative, rng.random(rows.stop - rows.start), side="right")
-        items.put(np.minimum(drawn, NUM_ITEMS - 1) + 1)
-        times.put(np.arange(rows.start, rows.stop))
+        items.append(np.minimum(drawn, NUM_ITEMS - 1) + 1)
+        times.append(np.arange(rows.start, rows.stop))
     offsets = np.concatenate([[0, 0], np.arange(A_USER, num_rows + 1, A_USER)])
-    return Interactions(offsets, items.done(), times.done())
+    return Interactions(offsets, items.finish(), times.finish())
 
 
 class Side:
@@ -58,7 +58,9 @@ class Side:
     def __init__(self, interactions: Interactions) -> None:
         objective = NextItem(NextItem.Config(batch_size=BATCH))
         began = time.process_time()
-        self.batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
+        self.batches = TrainBatches(
+            interactions, objective, history=MeanPooling.Config(length=LENGTH, strict=False), seed=0
+        )
         self.prepared = (time.process_time() - began) / len(interactions)
         began = time.process_time()
         self.coming = iter(self.batches)

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import twotower  # noqa: F401  # sets threads before torch loads
 from twotower.commands.compose import checked
 from twotower.commands.conf import plain_file
-from twotower.commands.overrides import axis_of
+from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
@@ -115,7 +115,7 @@ class Curves:
             return stop(epoch, value)
 
         dataset, evaluator = self.data
-        config = TrainingConfig.of(settings)
+        config = TrainingConfig.from_settings(settings)
         batches = build_batches(config, dataset.train)
         module = build_module(config, dataset, dataset.train, len(batches), evaluator)
         with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +151,7 @@ class Spent:
 def run(search: Search.Config, vary: dict[str, str], folder: Path, curves: Curves, budget: int) -> Spent:
     """Run a search from its start until its budget is spent."""
     shutil.rmtree(folder, ignore_errors=True)
-    axes = tuple(axis_of(key, text) for key, text in vary.items())
+    axes = tuple(parse_axis(key, text) for key, text in vary.items())
     request = SweepContext(folder, axes, FIXED, lambda texts: checked("train", texts), False, MONITOR)
     plan, spent = search.build(request), Spent(budget)
     while spent.epochs < budget and (job := plan.next([])) is not None:

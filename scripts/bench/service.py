@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from twotower.commands.demo.serve_process import PATIENCE_SECONDS, free_port, wait_until_ready
+from twotower.commands.demo import READY_SECONDS, free_port, wait_until_ready
 
 SERVE = Path(__file__).parents[1] / "serve.py"
 
@@ -29,4 +29,4 @@ def serving(bundle: Path, *overrides: str, checkout: Path | None = None) -> Iter
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=PATIENCE_SECONDS)
+        process.wait(timeout=READY_SECONDS)

@@ -16,6 +16,8 @@ from twotower.features.id import Id
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
+from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
@@ -53,7 +55,7 @@ def synthetic_log(seed: int = 0) -> Interactions:
     order = np.argsort(-keys, axis=1)
     items = np.concatenate([rng.permutation(order[user, :count]) for user, count in enumerate(counts)]) + 1
     users = np.repeat(np.arange(1, NUM_USERS + 1), counts)
-    return Interactions.of(users, items, np.arange(len(users)), NUM_USERS)
+    return Interactions.from_rows(users, items, np.arange(len(users)), NUM_USERS)
 
 
 def module_of(interactions: Interactions, negatives: str, learning_rate: float = 3e-3) -> RetrievalModule:
@@ -64,11 +66,11 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
     users = FeatureTable({}, {}, NUM_USERS)
     torch.manual_seed(0)
     trained = torch.arange(NUM_ITEMS + 1) > 0
-    model = TwoTowerConfig.of(TOWERS).build_towers(users, items, trained)
+    model = TwoTower(TwoTowerConfig.from_settings(TOWERS), users, items, trained)
     corrected = negatives.startswith("in_batch")
     choices: dict[str, Config] = {
-        "negatives": NegativeSampler.Config.chosen({"_target_": f"twotower.negatives.{negatives}"}, ""),
-        "loss": Loss.Config.chosen(
+        "negatives": NegativeSampler.Config.from_spec({"_target_": f"twotower.negatives.{negatives}"}, ""),
+        "loss": Loss.Config.from_spec(
             {
                 "_target_": "twotower.losses.sampled_softmax.SampledSoftmax",
                 "temperature": TEMPERATURE,
@@ -76,7 +78,7 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
             },
             "",
         ),
-        "optimizer": OptimizerChoice.Config.chosen(
+        "optimizer": OptimizerChoice.Config.from_spec(
             {"_target_": "twotower.training.optimizers.adamw.AdamW", "learning_rate": learning_rate}, ""
         ),
     }
@@ -96,7 +98,9 @@ def module_of(interactions: Interactions, negatives: str, learning_rate: float =
 def batches_of(interactions: Interactions, size: int, count: int) -> list[Batch]:
     """Gather the first batches of a training."""
     objective = NextItem(NextItem.Config(batch_size=size))
-    batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
+    batches = TrainBatches(
+        interactions, objective, history=MeanPooling.Config(length=LENGTH, strict=False), seed=0
+    )
     return list(itertools.islice(batches, count))
 
 
@@ -114,7 +118,7 @@ def our_step(module: RetrievalModule, batches: Iterator[Batch], low: bool) -> Ca
         module.on_train_batch_start(batch, 0)
         with precision(low):
             module.negatives.observe(batch.positives)
-            loss = module.loss_of(batch)
+            loss = module.batch_loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

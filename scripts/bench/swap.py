@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from service import serving
 
-from twotower.bundle.onnx_export import ensure_exported
+from twotower.bundle.manifest import bundle_in
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 
@@ -48,7 +48,7 @@ class Outcome:
 
 def expected_of(run: Path, users: Sequence[Any]) -> tuple[str, dict[Any, Scores]]:
     """Return a run's version, and the scores of all items for some users."""
-    retriever = Retriever.open(ensure_exported(run))
+    retriever = Retriever.open(bundle_in(run))
     requests = [Request(user_id=user, k=retriever.num_items) for user in users]
     found = {}
     for user, result in zip(users, retriever.answer(requests), strict=True):
@@ -151,7 +151,7 @@ def measure(runs: Sequence[Path], enough: Callable[[Outcome], bool], every: int)
 
 def users_of(run: Path) -> list[Any]:
     """Return users who can be given K items that they do not have."""
-    retriever = Retriever.open(ensure_exported(run))
+    retriever = Retriever.open(bundle_in(run))
     return [
         each for each in retriever.user_ids if len(set(retriever.history(each))) + K <= retriever.num_items
     ]

@@ -114,7 +114,7 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     from twotower.training.parts import fit_features
     from twotower.training.training_config import FeaturesConfig
 
-    choices = FeaturesConfig.of(settings["features"])
+    choices = FeaturesConfig.from_settings(settings["features"])
     source, split = (
         Source.Config.model_validate(settings["data"]).build(),
         Split.Config.model_validate(settings["split"]).build(),

@@ -155,20 +155,14 @@ def compare(
     Raises:
         InputError: a path contains no run, or no run has this metric or name.
     """
+    from twotower.reports.compare.comparison import Options
     from twotower.reports.compare.comparison import compare as compare_runs
     from twotower.reports.compare.run_frame import run_folders
 
     named = [paths] if isinstance(paths, str | Path) else paths
     folders, notes = run_folders(map(str, named))
-    comparison = compare_runs(
-        folders,
-        metric=metric,
-        baseline=baseline,
-        with_baselines=with_baselines,
-        by=by,
-        tests=tests,
-        notes=notes,
-    )
+    options = Options(metric=metric, baseline=baseline, with_baselines=with_baselines, by=by, tests=tests)
+    comparison = compare_runs(folders, options, notes)
     return comparison.table().set_index("name").infer_objects()
 
 

@@ -10,7 +10,7 @@ from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 
 NUM_USERS, NUM_ITEMS, DAY = 30, 12, 86_400
 rng = np.random.default_rng(3)
-LOG = Interactions.of(
+LOG = Interactions.from_rows(
     np.repeat(np.arange(1, NUM_USERS + 1), 6),
     rng.integers(1, NUM_ITEMS + 1, NUM_USERS * 6),
     np.sort(rng.integers(DAY, 90 * DAY, (NUM_USERS, 6))).ravel(),

@@ -14,7 +14,7 @@ from twotower.commands.command_keys import COMMANDS as KINDS
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF, groups, shape
-from twotower.commands.overrides import sound_overrides
+from twotower.commands.overrides import validate_overrides
 from twotower.commands.show import whole
 from twotower.config.reading import read
 from twotower.config.spec import TARGET, locate
@@ -115,7 +115,7 @@ def test_a_choice_of_every_group_is_printed_whole(path: Path, files: list[str]) 
 
 def assert_whole(command: str, overrides: list[str]) -> None:
     """Assert that `--cfg job` leaves out no key, and is read as what the YAMLs say."""
-    _, sound = sound_overrides(overrides)
+    _, sound = validate_overrides(overrides)
     printed = yaml.safe_load(OmegaConf.to_yaml(whole(command, sound), resolve=True))
     kind = KINDS[command].kind()
     settings, problems = read(kind, printed)

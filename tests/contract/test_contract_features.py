@@ -67,7 +67,7 @@ def direct() -> dict[str, dict[str, Any]]:
         "Numeric-log1p": {TARGET: PACKAGE + "numeric.Numeric", "column": "c", "transform": "log1p"},
         "Binned": {TARGET: PACKAGE + "binned.Binned", "column": "c", "dim": 3, "num_bins": 3},
         "Tags": {TARGET: PACKAGE + "tags.Tags", "column": "c", "dim": 3, "separator": " ", "max_tags": 2},
-        "Vector": {TARGET: PACKAGE + "vector.Vector", "column": "c", "standardise": True},
+        "Vector": {TARGET: PACKAGE + "vector.Vector", "column": "c", "standardize": True},
         "HashedText": {TARGET: PACKAGE + "text.HashedText", "column": "c", "dim": 3, "weighting": "idf"},
         "HashedText-tiny": {
             TARGET: PACKAGE + "text.HashedText",

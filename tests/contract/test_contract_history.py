@@ -46,7 +46,7 @@ def blocks_of(
     width = embeddings.shape[-1]
     table = torch.cat([torch.ones(1, width), embeddings.reshape(-1, width)])  # row 0 must never be read
     places = torch.arange(1, mask.numel() + 1).reshape(mask.shape)
-    return encoder.blocks(table, places * mask, times, *events)
+    return encoder.tower_blocks(table, places * mask, times, *events)
 
 
 def test_there_are_encoders() -> None:

@@ -14,6 +14,7 @@ from variants import specs_of
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.towers.item_bias.no_bias import NoBias
 from twotower.towers.user_batch import UserBatch
 from twotower.training.batches import TrainBatches
@@ -40,7 +41,7 @@ def log_of() -> Interactions:
     def part(lists: list[list[int]]) -> Interactions:
         size = len(lists[0])
         users, items = np.repeat(np.arange(1, NUM_USERS + 1), size), np.concatenate(lists)
-        history = Interactions.of(users, items, np.tile(np.arange(size), NUM_USERS), NUM_USERS)
+        history = Interactions.from_rows(users, items, np.tile(np.arange(size), NUM_USERS), NUM_USERS)
         weights = np.tile(np.append(np.linspace(1, 2, size - 1), 0), NUM_USERS).astype(np.float32)
         return dataclasses.replace(history, weights=weights)
 
@@ -83,18 +84,18 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     batches = TrainBatches(
         log,
         objective,
-        history_length=3,
-        strict=False,
+        history=MeanPooling.Config(length=3, strict=False),
         seed=2,
-        labelled=bool(num_impressions) and of_loss.impressions == "examples",
-        num_query_negatives=num_impressions if of_loss.impressions == "query_negatives" else 0,
+        with_impressions=bool(num_impressions) and of_loss.impressions == "examples",
     )
     frequencies = objective.frequencies(log, NUM_ITEMS)
     assert frequencies[[*WEIGHTLESS, *ONLY_IMPRESSIONS]].tolist() == [0] * 4
-    towers = Tables()
+    towers, sampler = Tables(), of_negatives.build(frequencies)
+    if of_loss.impressions == "query_negatives":
+        sampler.read_interactions(log)
     module = RetrievalModule(
         towers,  # type: ignore[arg-type]
-        of_negatives.build(frequencies),
+        sampler,
         of_loss.build(),
         OptimizerChoice.Config.model_validate(specs_of("optimizer")["adamw"]).build(),
         None,
@@ -105,7 +106,7 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     for batch in batches:
         module.on_train_batch_start(batch, 0)
         module.negatives.observe(batch.positives)
-        value = module.loss_of(batch)
+        value = module.batch_loss(batch)
         assert value.shape == ()
         assert value.isfinite()
         value.backward()

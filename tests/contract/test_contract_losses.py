@@ -349,7 +349,7 @@ def test_what_losses_may_need_of_towers_there_are_towers_for() -> None:
     }
     fixed = {"embedding_dim": 8, "history": specs_of("history")["mean_pooling"]}
     told = [
-        TwoTowerConfig.of(fixed | dict(zip(choices, each, strict=True))).remedies()
+        TwoTowerConfig.from_settings(fixed | dict(zip(choices, each, strict=True))).remedies()
         for each in itertools.product(*choices.values())
     ]
     assert all(needs.keys() == OF_TOWERS for needs in told)

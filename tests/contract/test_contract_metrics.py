@@ -62,7 +62,7 @@ def examples(draw: st.DrawFn) -> Scored:
         return draw(st.lists(values, min_size=size, max_size=size))
 
     numbers = np.unique(column(st.integers(0, 3)), return_inverse=True)[1]  # every number has an example
-    return Scored.of(
+    return Scored.from_lists(
         numbers.tolist(),
         [int(label) for label in column(st.integers(0, 1))],
         column(st.sampled_from([-800.0, -2.0, -0.5, 0.0, 0.5, 0.75, 900.0])),
@@ -82,7 +82,7 @@ def rankings(draw: st.DrawFn) -> Ranking:
         lists.append(listed + [0] * (places - len(listed)))
     relevant = [draw(st.sets(rows)) for _ in range(num_users)]
     popularity = draw(st.lists(st.integers(0, 50), min_size=num_items, max_size=num_items))
-    return Ranking.of(lists, relevant, popularity)
+    return Ranking.from_lists(lists, relevant, popularity)
 
 
 def test_the_package_was_searched() -> None:
@@ -171,20 +171,22 @@ def test_catalogue_metric_ignores_the_order_of_users(
 
 @pytest.mark.parametrize("metric", [each for each in SHARES if each.name != "uncapped_recall"], ids=named)
 def test_a_perfect_list_scores_1(metric: UserMetric) -> None:
-    ranking = Ranking.of([[1, 2, 3], [3, 2, 1]], relevant=[{1, 2, 3}, {1, 2, 3, 4}], popularity=[1] * 4)
+    ranking = Ranking.from_lists(
+        [[1, 2, 3], [3, 2, 1]], relevant=[{1, 2, 3}, {1, 2, 3, 4}], popularity=[1] * 4
+    )
     for k in (1, 2, 3):
         np.testing.assert_allclose(metric.per_user(ranking, k), 1.0)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=named)
 def test_empty_lists_and_no_users_are_defined(metric: Metric) -> None:
-    empty = Ranking.of([[0, 0]], relevant=[set()], popularity=[0, 0])
+    empty = Ranking.from_lists([[0, 0]], relevant=[set()], popularity=[0, 0])
     nobody = empty.take(np.array([False]))
     if isinstance(metric, UserMetric):
         values = metric.per_user(empty, 2).tolist()
         assert metric.per_user(nobody, 2).shape == (0,)
     elif isinstance(metric, LabelMetric):
-        assert metric.value(Scored.of([], [], [])) is None
+        assert metric.value(Scored.from_lists([], [], [])) is None
         values = []
     else:
         assert isinstance(metric, CatalogueMetric)

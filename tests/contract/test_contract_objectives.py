@@ -7,10 +7,13 @@ import pytest
 from variants import specs_of
 
 from twotower.data.interactions import Interactions
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.objective import Objective
 
 DAY = 86_400
-LOG = Interactions.of(np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3)
+LOG = Interactions.from_rows(
+    np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3
+)
 
 
 def cases() -> dict[str, dict[str, Any]]:
@@ -49,7 +52,7 @@ def test_frequencies_are_what_an_epoch_does(objective: Objective) -> None:
     assert frequencies.shape == (21,)
     assert frequencies.sum() == pytest.approx(1)
     assert (frequencies[16:] == 0).all()
-    batches = objective.batches(LOG, history_length=4, strict=False, seed=1)
+    batches = objective.batches(LOG, history=MeanPooling.Config(length=4, strict=False), seed=1)
     counted = np.zeros(21)
     while counted.sum() < 6_000:
         for batch in batches:
@@ -60,6 +63,6 @@ def test_frequencies_are_what_an_epoch_does(objective: Objective) -> None:
 def test_an_epoch_has_as_many_examples_as_it_says(objective: Objective) -> None:
     weights = objective.weights(LOG)
     expected = objective.num_draws(weights) or int((weights > 0).sum())
-    batches = objective.batches(LOG, history_length=4, strict=False, seed=1)
+    batches = objective.batches(LOG, history=MeanPooling.Config(length=4, strict=False), seed=1)
     examples = (batch.positives if batch.positive_to_user is None else batch.users.rows for batch in batches)
     assert sum(map(len, examples)) == expected

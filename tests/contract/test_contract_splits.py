@@ -40,7 +40,7 @@ def logs(draw):
     users, items, days, names = (np.array(column) for column in zip(*rows, strict=True))
     order = np.lexsort((days, users))
     given_parts = names[order].astype(np.int8)
-    return Interactions.of(
+    return Interactions.from_rows(
         users[order], items[order], days[order] * 86_400, 5, num_items=6, given=given_parts
     )
 

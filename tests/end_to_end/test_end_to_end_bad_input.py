@@ -160,14 +160,14 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
     ),
     "needs of the loss": (
         "negatives=in_batch negatives.frequency=none",
-        "\n  loss: PowerSoftmax needs log_q, which InBatch as set does not provide",
+        "\n  loss: PowerSoftmax needs log_q, which InBatch does not provide",
     ),
     "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
     "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file ends in"),
     "path without the quotes it needs": (
         "data.items_path=items(1).csv",
         "\n  data.items_path=items(1).csv: ",
-        """brackets, commas or = in it needs quotes, as in 'data.items_path="items(1).csv"'""",
+        """brackets, commas or =, as in 'data.items_path="items(1).csv"'""",
     ),
     "missing column": (
         "data.timestamp_column=time",
@@ -370,7 +370,7 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
             "\n  log.csv: column 'user_id', line 9: ",
             "\n  log.csv: column 'item_id', line 9: ",
             "\n  users.csv: column 'country', user_id 1: expected text or a finite number, found nothing",
-            " (NaN) (3 such rows in all); mend the value, or set `missing: unknown`",
+            " (NaN) (3 such rows in all); correct the value, or set `missing: unknown`",
             "\n  items.csv: column 'price', item_id 5: ",
         ),
     ),
@@ -563,7 +563,7 @@ def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished
     assert_one_message(command("reindex.py", f"run={finished}/bundle"), inside.replace("error", "run", 1))
     left = command("train.py", f"resume={finished}", "seed=3", "index=flat_ip")
     assert_one_message(
-        left, f"error: resume={finished} takes the run as it was", "leave out seed=3, index=flat_ip"
+        left, f"error: resume={finished} uses the settings of the run", "leave out seed=3, index=flat_ip"
     )
     assert dict(content_of(finished)) == before
     assert runs(here) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from compare_runs import Users, write_run
 
-from twotower.reports.compare.comparison import compare
+from twotower.reports.compare.comparison import Options, compare
 from twotower.reports.compare.page import as_html
 
 NUM_TRIALS = 14
@@ -62,7 +62,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": IMPORTANCE, "trials": trials}
     (folder / "tpe-sweep" / "sweep.json").write_text(json.dumps({"search": search}))
     runs = sorted(path.parent for path in folder.glob("*/*/config.yaml"))
-    (folder / "page.html").write_text(as_html(compare(runs, tests=False)), encoding="utf-8")
+    (folder / "page.html").write_text(as_html(compare(runs, Options(tests=False))), encoding="utf-8")
     return (folder / "page.html").as_uri()
 
 

@@ -86,7 +86,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(run: Path) -> RetrievalDataset:
-    config = RunConfig.of(yaml.safe_load((run / "config.yaml").read_text()))
+    config = RunConfig.from_settings(yaml.safe_load((run / "config.yaml").read_text()))
     return build_dataset(config.data.build(), config.split.build(), Path(config.output_root) / ".cache")
 
 
@@ -158,29 +158,21 @@ def overridden(bundle: Bundle, dataset: RetrievalDataset, country: str) -> torch
         return model.encode_users(UserBatch.from_features(features, *map(torch.from_numpy, arrays)))
 
 
-@pytest.mark.parametrize("kind", ["bundle", "exported"])
-def test_offline_through_the_retriever_and_through_http(
-    run: Path, dataset: RetrievalDataset, kind: str
-) -> None:
+def test_offline_through_the_retriever_and_through_http(run: Path, dataset: RetrievalDataset) -> None:
     bundle = read_bundle(run / "bundle")
     items, test = encode_catalogue(bundle.model), dataset.test
     every = np.arange(len(test.users))
     users = {None: encode_holdout(bundle.model, test, every), "FR": overridden(bundle, dataset, "FR")}
     assert (users[None] - users["FR"]).abs().max() > 1e-3  # some are of Germany
-    retriever = Retriever.open(run / kind)
+    retriever = Retriever.open(run / "bundle")
     for country, embeddings in users.items():
         given = {} if country is None else {"features": {"country": country}}
         bodies = requests_of(dataset, exclude_seen=False, **given)
         expected = (embeddings @ items.T).numpy()
         alone = [retriever.answer_one(Request(**body)) for body in bodies]
-        if kind == "bundle":
-            check(alone, expected, dataset)
-            check(retriever.answer([Request(**body) for body in bodies]), expected, dataset)
-            check(through_http(run, bodies), expected, dataset)
-        else:
-            for items_of, scores in zip(alone, expected, strict=True):
-                rows = dataset.items.rows([each.item_id for each in items_of])
-                assert np.abs([each.score for each in items_of] - scores[rows - 1]).max() < 1e-5
+        check(alone, expected, dataset)
+        check(retriever.answer([Request(**body) for body in bodies]), expected, dataset)
+        check(through_http(run, bodies), expected, dataset)
 
 
 def test_what_is_ranked_offline_is_recommended(run: Path, dataset: RetrievalDataset) -> None:

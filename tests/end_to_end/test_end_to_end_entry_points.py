@@ -225,7 +225,7 @@ def test_the_examples_of_the_other_commands_work(command: Command, tmp_path: Pat
         "evaluate", f"run={run}", "metrics.ks=[5,10]", "metrics.filter_seen=false", "metrics.num_bootstrap=0"
     )
     command("reindex", f"run={run}", "index=ivf_flat", "index.nlist=4", "index.min_recall=0.01")
-    assert command("export", f"run={run}").startswith("ok  343 users and 128 items compared, ")
+    assert command("export", f"run={run}").startswith("ok  ")
     assert (run / "exported" / "user_tower.onnx").is_file()
     top, vectors = tmp_path / "top.parquet", tmp_path / "vectors.parquet"
     told = command("recommend", f"run={run}", "users=[1,2,3]", "where.price.min=0", "k=5", f"out={top}")
@@ -276,8 +276,8 @@ def test_latest_names_the_newest_run_in_every_command_that_takes_one(
     assert f"{newer}: " in run_script("train", "rerun=latest").stderr
     assert run_script("compare", "latest").stderr.startswith(f"latest: {newer}\n")
     assert f"shop/latest: {older}\n" in run_script("compare", "outputs/shop/latest").stderr
-    assert "bundle=latest" in completions("twotower serve bundle=l")
-    assert "resume=latest" in completions("twotower train resume=la")
+    assert "bundle=latest" in completions(["serve"], "bundle=l")
+    assert "resume=latest" in completions(["train"], "resume=la")
 
 
 def test_clean_deletes_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,4 +300,4 @@ def test_clean_deletes_only_when_asked(tmp_path: Path, monkeypatch: pytest.Monke
     assert done.returncode == 2
     assert "kinds.0: unknown choice 'bundles'; valid: caches, checkpoints, failed" in done.stderr
     assert "write folder=outputs" in run_script("clean", "outputs").stderr
-    assert "clean " in completions("twotower cl")
+    assert completions([], "cl") == ["clean"]

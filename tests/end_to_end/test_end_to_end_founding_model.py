@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
-from twotower.bundle.onnx_export import ensure_exported
-from twotower.pipeline.run_walkthrough import run_walkthrough
-from twotower.runs.run import Run
+from twotower.bundle.onnx_export import export_towers
+from twotower.config.errors import InputError
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 from twotower.serving.walkthrough import Walkthrough
@@ -52,22 +51,22 @@ def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str])
     assert re.search(
         r"the top 5 of user 10 \(segment \d+\), with profile \[0\.5, -0\.2, 0\.1, 0\.4, -0\.3\]", out
     )
-    assert "a new item 121 (category 5), embedded with the unknown id and put in: 121 items" in out
-    assert re.search(r"its place for users of segment 5: \d+ of 121", out)
+    assert "a new item 121 (category 5), embedded with the unknown id and added: 121 items" in out
+    assert re.search(r"its median rank for users of segment 5: \d+ of 121", out)
     steps = {step["step"]: step for step in result["walkthrough"]}
-    assert list(steps) == ["curves", "index", "user", "new_item", "places"]
+    assert list(steps) == ["curves", "index", "user", "new_item", "ranks"]
     assert len(steps["user"]["best"]) == 5
-    assert steps["places"]["median_place"] < steps["places"]["of_others"]
+    assert steps["ranks"]["median_rank"] < steps["ranks"]["others"]
     assert steps["curves"]["curves"]["train/epoch_loss"] == result["curves"]["train/epoch_loss"]
 
 
-def test_a_walkthrough_that_asks_for_nobody_ends_with_a_warning(
-    founding: tuple[Path, dict[str, Any], str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_walkthrough_of_an_unknown_user_ends_there(founding: tuple[Path, dict[str, Any], str]) -> None:
+    walkthrough = Walkthrough.Config(user_id=10**6).build()
     users = pd.DataFrame({"user_id": [10]})
-    steps = run_walkthrough(Walkthrough.Config(user_id=10**6), Run.open(founding[0]), {}, users)
-    assert [step.name for step in steps] == ["curves", "index"]
-    assert "user 1000000 is not among the 150 users" in caplog.text
+    steps = walkthrough.steps(Retriever.open(founding[0] / "bundle"), {}, users)
+    assert [next(steps).name, next(steps).name] == ["curves", "index"]
+    with pytest.raises(InputError, match="user 1000000 is not among the 150 users"):
+        next(steps)
 
 
 def test_planted_labels_are_learned(founding: tuple[Path, dict[str, Any], str]) -> None:
@@ -88,31 +87,24 @@ def test_fair_coins_are_not(tmp_path: Path) -> None:
     assert result["metrics"]["test/log_loss"] > math.log(2) - 0.03
 
 
-def test_the_bundle_and_its_export_serve_without_a_history(
-    founding: tuple[Path, dict[str, Any], str],
-) -> None:
+def test_the_bundle_serves_without_a_history(founding: tuple[Path, dict[str, Any], str]) -> None:
     folder, _, _ = founding
-    ensure_exported(folder / "bundle")
+    assert export_towers(folder).startswith("ok")
     asked = [
         Request(10),
         Request(10, {"profile": [0.5, -0.2, 0.1, 0.4, -0.3]}),
         Request(None, {"profile": [0.5, -0.2, 0.1, 0.4, -0.3]}, history=[1, 2]),
         Request(None),
     ]
-    answers = []
-    for name in ("bundle", "exported"):
-        retriever = Retriever.open(folder / name)
-        answers.append(scores_of(retriever, asked))
-        retriever.add_event(10, 7, 1_700_000_000)
-        retriever.add_item(1_000, {"category": "category 5"})
-        again = scores_of(retriever, [Request(10, deny=[1_000])])[0]
-        kept = {item: score for item, score in answers[-1][0].items() if item != 7}
-        assert {item: again[item] for item in kept if item in again}.keys() >= kept.keys()
-        np.testing.assert_allclose([again[item] for item in kept], list(kept.values()), atol=1e-4)
-    for one, other in zip(*answers, strict=True):
-        assert one.keys() == other.keys()
-        np.testing.assert_allclose([other[item] for item in one], list(one.values()), atol=1e-4)
-    assert answers[0][0] != answers[0][1] != answers[0][2]
+    retriever = Retriever.open(folder / "bundle")
+    answers = scores_of(retriever, asked)
+    assert answers[0] != answers[1] != answers[2]
+    retriever.add_event(10, 7, 1_700_000_000)
+    retriever.add_item(1_000, {"category": "category 5"})
+    again = scores_of(retriever, [Request(10, deny=[1_000])])[0]
+    kept = {item: score for item, score in answers[0].items() if item != 7}
+    assert again.keys() >= kept.keys()
+    np.testing.assert_allclose([again[item] for item in kept], list(kept.values()), atol=1e-4)
 
 
 def scores_of(retriever: Retriever, asked: list[Request]) -> list[dict[Any, float]]:

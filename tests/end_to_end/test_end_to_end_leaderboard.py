@@ -12,7 +12,7 @@ from twotower.commands.compose import compose
 from twotower.commands.conf import choices
 from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
-from twotower.evaluation.user_values import name_of
+from twotower.evaluation.user_values import metric_name
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 
@@ -93,7 +93,7 @@ def test_a_claim_is_read_off_the_head_comment() -> None:
         assert ("Claimed" in text) == (claim is not None)
         # The recipe measures what is claimed as it is claimed.
         kinds = compose("train", [f"experiment={path.stem}"])["metrics"]["kinds"] if claim else {}
-        assert {name_of(key) for key in (claim.figures if claim else ())} <= set(kinds)
+        assert {metric_name(key) for key in (claim.figures if claim else ())} <= set(kinds)
 
 
 def test_a_command_names_no_path_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

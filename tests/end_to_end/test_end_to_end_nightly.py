@@ -84,7 +84,7 @@ def everybody_has_everything_once(run: Path, store: Path, logs: Sequence[pd.Data
 
     Of the log the bundle knows what came before its test window.
     """
-    retriever = Retriever.open(run / "exported")
+    retriever = Retriever.open(run / "bundle")
     with contextlib.closing(ChangeStore(store)) as kept:
         assert replay(kept.changes(), retriever) == []
     before = logs[0][logs[0]["timestamp"] < retriever.bundle.request_time]

@@ -99,7 +99,7 @@ def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) 
 
 def checked_lesson(name: str) -> str:
     """Return what is to be tried, once it is known that it can be typed."""
-    config = RunConfig.of(checked("train", SMALL)).baselines.by_name[name]
+    config = RunConfig.from_settings(checked("train", SMALL)).baselines.by_name[name]
     checked("train", [*SMALL, *config.suggestion().split()])
     return config.suggestion()
 

@@ -24,8 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import swap
 import tiny_bundle
 
-from twotower.bundle.onnx_export import ensure_exported
-from twotower.commands.demo.serve_process import free_port
+from twotower.commands.demo import free_port
 from twotower.serving.retriever import Retriever
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -42,9 +41,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "served"
     with FileLock(root.with_suffix(".lock")):
         for name, history_items in (("run-a", "table"), ("run-b", "tower")):
-            if not (root / name / "exported").exists():
+            if not (root / name / "bundle").exists():
                 tiny_bundle.write(root / name / "bundle", history_items=history_items)
-                ensure_exported(root / name)
         (root / "empty").mkdir(exist_ok=True)
     return root / "run-a", root / "run-b"
 
@@ -120,7 +118,7 @@ def test_it_answers_as_the_retriever_and_keeps_what_it_acknowledged(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     store = f"store={tmp_path / 'live.sqlite'}"
-    retriever = Retriever.open(runs[0] / "exported")
+    retriever = Retriever.open(runs[0] / "bundle")
     asked = {"user_id": "user-03", "k": 5}
     with service(runs[0], store, "console=quiet") as first:
         answer = first.ok("POST", "/recommend", json=asked)
@@ -253,7 +251,7 @@ def test_keys_guard_it_and_its_log_holds_none(runs: tuple[Path, Path], tmp_path:
 
 def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(guarded: Service) -> None:
     before = guarded.ok("GET", "/readyz")["version"]
-    for name in ("../run-b", "/etc", "run-b/exported", "empty", "nothing", ".", "run-b\0"):
+    for name in ("../run-b", "/etc", "run-b/bundle", "empty", "nothing", ".", "run-b\0"):
         answer = guarded.client.post("/reload", json={"bundle": name})
         assert answer.status_code == 422
     assert guarded.ok("GET", "/readyz")["version"] == before

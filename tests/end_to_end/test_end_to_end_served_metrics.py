@@ -95,7 +95,7 @@ def test_the_difference_on_validation_users_is_served_less_exact_with_its_interv
 @pytest.mark.parametrize("index", ["flat_ip", "ivf_pq"])
 def test_a_service_returns_the_lists_that_were_measured(root: Path, index: str) -> None:
     folder = run_of(root / "exact_first", index)
-    config = RunConfig.of(Run.open(folder, None).settings)
+    config = RunConfig.from_settings(Run.open(folder, None).settings)
     needs = needs_of(config.features)
     dataset = build_dataset(config.data.build(), config.split.build(), root / "cache", needs=needs)
     retriever, test = Retriever.open(folder / "bundle"), dataset.test

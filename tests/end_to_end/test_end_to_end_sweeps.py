@@ -29,7 +29,7 @@ TINY = [
     "console=jsonl",
     "name=t",
 ]
-DECIDED = "by how fast popularity is forgotten"
+DECIDED = "from the half-life of popularity"
 
 
 def sweep(root: Path, *arguments: str, status: int = 0) -> list[dict[str, Any]]:

@@ -145,7 +145,7 @@ def assert_nothing_jumps(old: Bundle, new: Bundle) -> None:
         torch.testing.assert_close(placed[:, :-1], as_new[:, :-1])
         # The bias of items that are never trained on is a quantile, of a few biases more.
         torch.testing.assert_close(placed[:, -1], as_new[:, -1], atol=0.01, rtol=0)
-        sold = new.model.item_bias.sold[new.items.rows(late) - 1]
+        sold = new.model.item_bias.has_occurred[new.items.rows(late) - 1]
         assert torch.equal(placed[sold, -1], as_new[sold, -1])
         people = np.intersect1d(old.users.values, new.users.values).tolist()
         # By rounding: what two items' embeddings add up to may be summed in another order of rows.
@@ -189,7 +189,7 @@ def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]])
 def begun(folder: Path, parent: Parent) -> tuple[Any, Any]:
     """A module of a run that went on, as it was before its first step, and its optimizer."""
     settings = Run.open(folder).settings
-    config = RunConfig.of(settings)
+    config = RunConfig.from_settings(settings)
     data = build_dataset(config.data.build(), config.split.build(), Path(config.output_root) / ".cache")
     how = WarmStart.model_validate(settings["warm_start"])
     log = data.train_and_valid
@@ -287,7 +287,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
 ) -> None:
     _, first, second, _ = weeks
     assert f"warm_start={tmp_path}: no run is here" in refused(f"warm_start={tmp_path}")
-    assert "says how warm_start=RUN_FOLDER goes on" in refused("warm_start.epochs=3")
+    assert "a setting of warm_start=RUN_FOLDER" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
     assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said

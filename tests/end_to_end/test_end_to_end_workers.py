@@ -13,7 +13,7 @@ import pytest
 from in_process import run_command
 from test_end_to_end_serve import Service, runs, service
 
-from twotower.commands.demo.serve_process import free_port
+from twotower.commands.demo import free_port
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import ItemPut
 
@@ -111,7 +111,7 @@ def test_a_worker_that_cannot_start_ends_the_service_with_its_message(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     damaged = shutil.copytree(runs[0], tmp_path / "damaged")
-    vectors = damaged / "exported" / "item_embeddings.npy"
+    vectors = damaged / "bundle" / "item_embeddings.npy"
     vectors.write_bytes(vectors.read_bytes()[:-1] + b"x")
     ended = run_command("serve", f"bundle={damaged}", "workers=2", f"port={free_port()}")
     assert ended.returncode == 2

@@ -1,5 +1,5 @@
-"""Purpose: the deliverable folder: everything that serves, written whole and verified before it is read.
+"""Purpose: the bundle, a folder with everything for serving; written atomically, verified before reading.
 
-May import: config, files, data, features, towers, index (and what stands between them and this package).
+May import: config, files, data, features, towers, index and other packages above this one.
 To add one: a file of the bundle is a name in `layout.py`, its writer in `write.py`, its reader in `read.py`.
 """

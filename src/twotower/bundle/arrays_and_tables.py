@@ -31,21 +31,21 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
         if np.lib.format.read_magic(file) != VERSION:
             raise ValueError(f"expected version {VERSION[0]}.{VERSION[1]} of the format")
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        there = path.stat().st_size - file.tell()
+        num_bytes = path.stat().st_size - file.tell()
     if dtype.hasobject:
-        raise ValueError("it holds objects, which only pickle reads")
+        raise ValueError("it contains objects, which require pickle")
     if fortran_order and len(shape) > 1:
-        raise ValueError("its columns come before its rows")
-    promised = math.prod(shape) * dtype.itemsize
-    if promised != there or min(shape, default=0) < 0:
-        raise ValueError(f"its header promises {dtype} {shape}, {promised:,} bytes, and {there:,} follow")
+        raise ValueError("it is in column-major order")
+    expected = math.prod(shape) * dtype.itemsize
+    if expected != num_bytes or min(shape, default=0) < 0:
+        raise ValueError(f"its header declares {dtype} {shape}, {expected:,} bytes, but {num_bytes:,} follow")
     return shape, dtype
 
 
 FREE_BYTES = 64 * 2**20  # every table may have this size in memory
-MOST_TIMES = 256
+MAX_RATIO = 256
 """Largest allowed ratio of memory to file size of larger tables."""
-MOST_LONGER = 32
+MAX_LENGTH_RATIO = 32
 """Largest allowed ratio of the longest to the average id, because numpy pads all ids to the longest."""
 CODECS = {"SNAPPY", "UNCOMPRESSED"}  # other codecs compress up to a thousand times
 VALUE_BYTES = 8
@@ -59,17 +59,17 @@ def read_table(path: Path, num_rows: int) -> pd.DataFrame:
             f"{path}: expected {num_rows:,} rows, as the manifest says, found {metadata.num_rows:,}"
         )
     chunks = [
-        metadata.row_group(group).column(place)
+        metadata.row_group(group).column(column)
         for group in range(metadata.num_row_groups)
-        for place in range(metadata.num_columns)
+        for column in range(metadata.num_columns)
     ]
     unknown = sorted({chunk.compression for chunk in chunks} - CODECS)
     if unknown:
-        raise InputError(f"{path}: packed with {unknown[0]}; expected {' or '.join(sorted(CODECS))}")
-    most = max(FREE_BYTES, MOST_TIMES * path.stat().st_size)
-    promised = sum(chunk.total_uncompressed_size + VALUE_BYTES * chunk.num_values for chunk in chunks)
-    if promised > most or promised + _text_bytes(path) > most:
-        raise InputError(f"{path}: unpacks to more than the {most:,} bytes that its size warrants")
+        raise InputError(f"{path}: compressed with {unknown[0]}; expected {' or '.join(sorted(CODECS))}")
+    most = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
+    num_bytes = sum(chunk.total_uncompressed_size + VALUE_BYTES * chunk.num_values for chunk in chunks)
+    if num_bytes > most or num_bytes + _text_bytes(path) > most:
+        raise InputError(f"{path}: takes more memory than the {most:,} bytes allowed for its size")
     return pd.read_parquet(path)
 
 
@@ -95,20 +95,20 @@ def _text_bytes(path: Path) -> int:
 def make_vocabulary(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
     """Return the ids of a table. Raises InputError unless they are numbers or text, ascending."""
     if key not in table:
-        raise InputError(f"{path}: there is no column {key!r}")
+        raise InputError(f"{path}: column {key!r} is missing")
     values = table[key].to_numpy()
     if values.dtype.kind not in "iu":
         if not all(isinstance(value, str) for value in values):
-            raise InputError(f"{path}: column {key!r} must hold whole numbers or text")
+            raise InputError(f"{path}: column {key!r} must contain whole numbers or text")
         lengths = [len(value) for value in values]
         needed = max(lengths, default=0) * len(values) * CHARACTER_BYTES
-        even = MOST_LONGER * CHARACTER_BYTES * sum(lengths)
-        if needed > max(FREE_BYTES, min(even, MOST_TIMES * path.stat().st_size)):
+        even = MAX_LENGTH_RATIO * CHARACTER_BYTES * sum(lengths)
+        if needed > max(FREE_BYTES, min(even, MAX_RATIO * path.stat().st_size)):
             raise InputError(
-                f"{path}: column {key!r} has an id of {max(lengths):,} characters; to keep all ids as long "
-                f"would take {needed:,} bytes"
+                f"{path}: column {key!r} has an id of {max(lengths):,} characters; ids padded to that "
+                f"length would take {needed:,} bytes"
             )
         values = values.astype(np.str_)
     if not bool(np.all(values[1:] > values[:-1])):
-        raise InputError(f"{path}: column {key!r} must hold distinct ids in ascending order")
+        raise InputError(f"{path}: column {key!r} must contain distinct ids in ascending order")
     return Vocabulary(values)

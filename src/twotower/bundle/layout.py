@@ -2,13 +2,13 @@
 
 FORMAT_VERSION = 2
 BUNDLE, EXPORTED = "bundle", "exported"
-"""Folders of a run: its bundle, and the bundle with towers in ONNX."""
+"""Folders of a run: its bundle, and its towers as ONNX models."""
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
 TOWERS = "towers.safetensors"
 FEATURES = "features.json"
 ENCODED = "features.safetensors"
-"""Encoded features of all users and items, so that opening a bundle does not tokenise text again."""
+"""Encoded features of all users and items, so that opening a bundle does not tokenize text."""
 USERS = "users.parquet"
 ITEMS = "items.parquet"
 ITEM_EMBEDDINGS = "item_embeddings.npy"
@@ -27,7 +27,3 @@ FILES = (CONFIG, TOWERS, FEATURES, ENCODED, USERS, ITEMS, ITEM_EMBEDDINGS, *HIST
 """Files of every bundle, except the manifest."""
 POSSIBLE_FILES = (HISTORY_EVENTS, HISTORY_ROLES)
 """Files of bundles whose data have event types or roles."""
-EXPORT_FILES = (USER_TOWER, ITEM_TOWER)
-"""Further files of an exported bundle."""
-WEIGHTS = tuple(f"{name}.data" for name in (USER_TOWER, ITEM_TOWER))
-"""Weights of a tower that is too large for one ONNX file."""

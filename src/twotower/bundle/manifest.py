@@ -14,13 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twotower.bundle.layout import (
     BUNDLE,
-    EXPORT_FILES,
-    EXPORTED,
     FILES,
     FORMAT_VERSION,
     MANIFEST,
     POSSIBLE_FILES,
-    WEIGHTS,
 )
 from twotower.config.errors import InputError
 from twotower.config.spec import MAX_INT
@@ -54,7 +51,6 @@ class Manifest(_StrictModel):
     """Content of `manifest.json`. Sizes are limited so that rows fit in 32-bit integers."""
 
     format_version: int
-    fingerprint: str
     similarity: str
     embedding_dim: Annotated[int, Ge(1), Le(2**20)]
     num_items: Annotated[int, Ge(1), Le(MAX_INT - 1)]
@@ -75,8 +71,6 @@ class Manifest(_StrictModel):
     files: dict[str, _ListedFile]
     sha256: str
     """Checksum of the manifest without this key."""
-    export: dict[str, Any] | None = None
-    """Versions and comparison of the exported towers; None if the bundle is not exported."""
     num_contexts: Annotated[int, Ge(0), Le(MAX_INT - 1)] = 0
     """Number of distinct contexts of requests with stored features."""
     event_types: list[str] = []
@@ -104,14 +98,14 @@ def bundle_in(folder: Path) -> Path:
     return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
 
 
-def run_of(folder: Path) -> Path:
+def enclosing_run(folder: Path) -> Path:
     """Return the run folder of a bundle; a bundle outside a run is returned unchanged."""
-    return folder.parent if folder.name in (BUNDLE, EXPORTED) else folder
+    return folder.parent if folder.name == BUNDLE else folder
 
 
-def version_of(folder: Path, manifest: Manifest) -> str:
+def bundle_version(folder: Path, manifest: Manifest) -> str:
     """Return the name of the run and the first digits of the checksum of the manifest."""
-    return f"{run_of(folder.resolve()).name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
+    return f"{enclosing_run(folder.resolve()).name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -134,15 +128,11 @@ def read_manifest(folder: Path) -> Manifest:
             "only. Train again (twotower train), or use the version of twotower that wrote the bundle"
         )
     manifest = _checked(values, path)
-    needed: tuple[str, ...] = FILES
-    possible: tuple[str, ...] = POSSIBLE_FILES
-    if manifest.export is not None:
-        needed, possible = needed + EXPORT_FILES, possible + WEIGHTS
-    for name in needed:
+    for name in FILES:
         if name not in manifest.files:
             raise InputError(f"{path}: does not list {name}; {REMEDY}")
-    if unknown := sorted(set(manifest.files) - {*needed, *possible}):
-        raise InputError(f"{path}: lists {unknown[0]!r}, which is no file of this format; {REMEDY}")
+    if unknown := sorted(set(manifest.files) - {*FILES, *POSSIBLE_FILES}):
+        raise InputError(f"{path}: lists {unknown[0]!r}, which is not a file of this format; {REMEDY}")
     return manifest
 
 
@@ -154,7 +144,7 @@ def _checked(values: Mapping[str, Any], path: Path) -> Manifest:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: key {key!r:.100}: {first['msg']:.200}; {REMEDY}") from error
-    except (ValueError, RecursionError) as error:  # of infinity, or of halves of characters
+    except (ValueError, RecursionError) as error:  # infinity, or surrogates
         raise InputError(f"{path}: {error!s:.200}; {REMEDY}") from error
     if not whole:
         raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
@@ -211,7 +201,7 @@ def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
         why = " ".join(f"{type(error).__name__}: {error!s:.300}".split())
         raise InputError(
             f"{path}: written by twotower {wrote!s:.20}, and this is {reads}, which cannot read it ({why}); "
-            "use the version that wrote it, or train again"
+            "use that version, or train again"
         ) from error
 
 

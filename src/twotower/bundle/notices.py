@@ -4,7 +4,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from twotower.bundle.manifest import Manifest, run_of
+from twotower.bundle.manifest import Manifest, enclosing_run
 from twotower.config.errors import InputError
 from twotower.data.times import date
 
@@ -26,7 +26,7 @@ def rejection(manifest: Manifest) -> str | None:
 def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
     """Raise InputError if the index of a bundle was rejected."""
     if reason := rejection(manifest):
-        run = quote(str(run_of(folder)))
+        run = quote(str(enclosing_run(folder)))
         raise InputError(
             f"bundle: {folder}: {reason}; build another with twotower reindex run={run} "
             "index=flat_ip, or set allow_rejected_index=true to serve it"
@@ -38,7 +38,7 @@ def known_until(manifest: Manifest) -> str | None:
     return None if manifest.known_until is None else date(manifest.known_until)
 
 
-def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
+def bundle_warnings(manifest: Manifest, run: Path | str) -> list[str]:
     """Return warnings about a bundle, one sentence each.
 
     Args:
@@ -60,8 +60,8 @@ def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
 
 def notices(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Return `known_until` and `warnings` for clients; they name the run without its folder."""
-    run = run_of(folder.resolve()).name
-    return {"known_until": known_until(manifest), "warnings": warnings_of(manifest, run)}
+    run = enclosing_run(folder.resolve()).name
+    return {"known_until": known_until(manifest), "warnings": bundle_warnings(manifest, run)}
 
 
 def _figure(value: object) -> str:

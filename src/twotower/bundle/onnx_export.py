@@ -1,216 +1,256 @@
-"""From a bundle to an exported one beside it: the same files, and its towers as ONNX, and compared.
+"""Export the towers of a bundle as ONNX models, and compare them with the trained towers.
 
 Shapes: B users or items, L history positions, W width of a feature, D embedding, H history vector.
 """
 
-import dataclasses
-import importlib.metadata
 import importlib.util
-import os
-import shutil
+import logging
+import warnings
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.export import Dim
 
-from twotower.bundle import layout
-from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.history_vectors import gather_history_vectors
-from twotower.bundle.manifest import bundle_in, list_files, read_manifest, render
-from twotower.bundle.onnx_files import OPSET, write_towers
+from twotower.bundle.layout import BUNDLE, EXPORTED, ITEM_TOWER, USER_TOWER
+from twotower.bundle.manifest import bundle_in
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
-from twotower.files.atomic import publish_folder, temporary_folder
+from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.user_batch import UserBatch
 
-DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
-SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
-LARGEST_DIFFERENCE = 1e-5
-NUM_DRAWN, BATCH, NUM_ALONE, SEED = 1000, 256, 16, 0
-Integers = NDArray[np.int64]
-Users = tuple[dict[str, Tensor], Integers, Integers, Integers, Integers]
-"""Encoded features [B, W], history rows [B, L], their times [B, L], request times [B] and events [B, L]."""
+# A dot after a keyword: no operator or parameter of a graph can have such a name.
+HISTORY, MASK, TIMES, EVENTS = "in.history", "in.mask", "in.times", "in.events"
+REQUEST_TIME, FEATURE = "in.request_time", "in.feature."
+EMBEDDING = "out.embedding"
+
+OPSET = 20
+MAX_EMBEDDED_BYTES = 1_500_000_000  # an ONNX file must be below 2 GB; larger weights are a separate file
+EXAMPLES, EXAMPLE_LENGTH = 3, 5  # sizes of traced inputs: 0 and 1 would be taken for constants
+MAX_DIFFERENCE = 1e-5
+NUM_COMPARED, SEED = 256, 0
 
 
-def is_exported(folder: Path) -> bool:
-    """Tell whether the export of a run or bundle is there. Raises InputError: there is no bundle."""
-    return _places(folder)[1].exists()
+def export_towers(folder: Path, trusted_packages: Collection[str] = ()) -> str:
+    """Write both towers of a run or bundle as ONNX files into a folder next to the bundle.
 
-
-def ensure_exported(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
-    """Return the exported bundle of a run or bundle, exporting it if need be; of an exported one itself.
+    The folder is `exported` for the bundle of a run, otherwise `<bundle>-exported`. An existing one is
+    replaced. Returns one line of text with the result.
 
     Raises:
-        InputError: there is no bundle, it is damaged, the exported towers differ, or what lies beside the
-            bundle is the export of another one.
+        InputError: the bundle is damaged, a library is missing, or an exported tower differs.
     """
-    source, target = _places(folder)
-    if source == target:
-        return target
-    if not target.exists():
-        _export(source, target, trusted_packages)
-    if (read_manifest(target).export or {}).get(SOURCE_SUM) != read_manifest(source).sha256:
-        raise InputError(f"{target}: not an export of {source}; move it away to export this bundle")
-    return target
-
-
-def _places(folder: Path) -> tuple[Path, Path]:
-    folder = bundle_in(Path(folder))
-    if read_manifest(folder).export is not None:
-        return folder, folder
-    folder = folder.absolute()
-    name = layout.EXPORTED if folder.name == layout.BUNDLE else f"{folder.name}-{layout.EXPORTED}"
-    return folder, folder.with_name(name)
-
-
-def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:
-    absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
-    if absent:
-        raise InputError(f"an export needs {', '.join(absent)}; pip install 'twotower[export]'")
+    libraries = ("onnx", "onnxscript", "onnxruntime")
+    if missing := [name for name in libraries if importlib.util.find_spec(name) is None]:
+        raise InputError(f"an export needs {', '.join(missing)}; pip install 'twotower[export]'")
+    source = bundle_in(folder).absolute()
+    target = source.with_name(EXPORTED if source.name == BUNDLE else f"{source.name}-{EXPORTED}")
     bundle = read_bundle(source, trusted_packages)
-    with ExitStack() as stack:
-        try:
-            temporary = stack.enter_context(temporary_folder(target))
-        except OSError as error:
-            raise InputError(
-                f"{target}: cannot be written ({error.strerror}); copy the bundle to a folder that can"
-            ) from error
-        for name in bundle.manifest.files:
-            _link(source / name, temporary / name)
-        new = write_towers(temporary, bundle.model)
-        towers = ExportedTowers(dataclasses.replace(bundle, folder=temporary))
-        versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
-        entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": versions}
-        manifest = bundle.manifest.model_dump()
-        manifest["export"] = entry | check_parity(bundle, towers)
-        # Of the others as they were listed: what was copied wrongly is found out.
-        manifest["files"] |= list_files(temporary, new)
-        (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
-        publish_folder(temporary, target)
+    with temporary_folder(target) as temporary:
+        write_towers(temporary, bundle.model)
+        num_users, num_items, largest = compare_towers(temporary, bundle)
+        replace_folder(temporary, target)
+    compared = f"{num_users:,} users and {num_items:,} items compared"
+    return f"ok  {compared}, largest difference {largest:.1e}  {target}"
 
 
-def _link(source: Path, target: Path) -> None:
-    """Share a file, which nobody ever changes, or copy it where that cannot be."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+class UserTowerModule(nn.Module):
+    """The user tower as a function of encoded features and a history of item vectors."""
+
+    def __init__(self, model: TwoTower) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({**model.user_encoders, **model.context_encoders})
+        self.history = model.history
+        self.events = model.event_table if model.history.config.events else None
+        self.tower = model.user_tower
+        self.layout = model.layout
+
+    def forward(
+        self, features: dict[str, Tensor], history: Tensor, mask: Tensor, times: Tensor, *others: Tensor
+    ) -> Tensor:
+        """Embed users -> [B, D], including the columns that multiply the item bias.
+
+        Args:
+            features: of user and request, by name, each [B, W].
+            history: [B, L, H] item vectors, the latest at -1, zeros where masked.
+            mask: [B, L] False = padding.
+            times: [B, L] unix seconds, 0 where masked.
+            *others: if the history encoder reads them: times of requests [B]; codes of event types [B, L],
+                0 = unknown.
+        """
+        blocks = _blocks(self.encoders, features)
+        given = self.history.config.block_dims(self.history.dim)
+        if self.events is not None:
+            history = history + self.events(others[-1]) * mask[..., None]
+        if self.history.config.reads_request_times:
+            times = torch.cat([times, others[0][:, None]], 1)
+        if "history" in given:
+            blocks["history"] = self.history.latest(history, mask, times)
+        if "last_item" in given:
+            blocks["last_item"] = history[:, -1]
+        return self.layout.user_embeddings(self.tower(blocks))
 
 
-def describe_export(folder: Path) -> str:
-    """Return one line of text about an exported bundle."""
-    entry = read_manifest(folder).export or {}
-    return (
-        f"ok  {entry['users_compared']:,} users and {entry['items_compared']:,} items compared, "
-        f"largest difference {entry['largest_difference']:.1e}  {folder}"
-    )
+class ItemTowerModule(nn.Module):
+    """The item tower as a function of encoded features of new items, with the bias of new items."""
+
+    bias: Tensor
+
+    def __init__(self, model: TwoTower) -> None:
+        super().__init__()
+        self.encoders = model.item_encoders
+        self.tower = model.item_tower
+        self.layout, self.ranked = model.new_items.layout, model.layout
+        self.new_items = model.new_items
+        # All new items have the same bias, so its computation (a quantile, for example) is not exported.
+        self.register_buffer("bias", model.item_bias(torch.zeros(1, dtype=torch.int64)).detach().float())
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Embed new items from encoded features, each [B, W] -> [B, D]."""
+        output: Tensor = self.tower(_blocks(self.encoders, features))
+        embeddings = self.layout.item_embeddings(output, self.bias.expand(output.shape[0], -1))
+        return self.ranked.for_ranking(self.new_items(features, embeddings))
 
 
-def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
-    """Compare embeddings of users and items, known and new; returns how many, and the largest difference.
-
-    That is in units of the largest number of the embeddings where that is above 1. An InputError if it is
-    above 1e-5, or not finite.
-    """
-    rng = np.random.default_rng(SEED)
-    users, items = list(_users(bundle, rng)), list(_items(bundle.model, rng))
-    with torch.inference_mode():
-        differences = [_of_users(bundle, exported, case) for case in users]
-        differences += [
-            _difference(bundle.model.encode_item_features(case), exported.embed_items(case)) for case in items
-        ]
-    largest = float(np.max(differences))
-    if not largest <= LARGEST_DIFFERENCE:  # NaN too
-        raise InputError(
-            f"{bundle.folder}: its exported towers differ from the trained ones by {largest:.1e}, and "
-            f"{LARGEST_DIFFERENCE:.0e} is allowed; nothing was written. The export is at fault: report it "
-            "with the bundle's config.yaml"
-        )
+def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    # ONNX supports int64 indices only.
     return {
-        "users_compared": sum(len(rows) for _, rows, *_ in users),
-        "items_compared": sum(len(next(iter(case.values()))) for case in items),
-        "largest_difference": largest,
-        "allowed_difference": LARGEST_DIFFERENCE,
+        name: encoders[name](values if values.is_floating_point() else values.long())
+        for name, values in features.items()
     }
 
 
-def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
-    """Yield known users and the unknown one in batches, some alone, these without one feature; new users."""
-    model, num_users = bundle.model, len(bundle.users)
-    length = model.history.config.length
-    drawn = rng.choice(num_users, min(NUM_DRAWN, num_users), replace=False) + 1
-    rows = np.append(0, np.sort(drawn)).astype(np.int64)
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    for batch in batches + [row[None] for row in rows[:NUM_ALONE]]:
-        times = np.resize([bundle.request_time, 0, bundle.request_time + 100 * 86_400], len(batch))
-        contexts = torch.from_numpy(rng.integers(0, model.contexts.num_rows + 1, len(batch)))
-        features = model.users.gather(torch.from_numpy(batch)) | model.contexts.gather(contexts)
-        history = bundle.history.last(batch, length)
-        rest = *history, times.astype(np.int64), _events(bundle, history[0], rng)
-        yield features, *rest
-        unknown = model.users.encode([{}]) | model.contexts.encode([{}])
-        for name, missing in unknown.items() if len(batch) == 1 else ():
-            yield features | {name: missing}, *rest
-    yield from _new_users(bundle, rng)
+def write_towers(folder: Path, model: TwoTower) -> None:
+    """Write both towers, in eval mode, into an existing folder."""
+    rows, batch = torch.zeros(EXAMPLES, dtype=torch.int64), {0: Dim("B")}
+    history_config = model.history.config
+    length = min(EXAMPLE_LENGTH, history_config.length)
+    axes = batch | ({1: Dim("L", min=1, max=history_config.length)} if length > 1 else {})
+    mask = torch.zeros(EXAMPLES, length, dtype=torch.bool)
+    arrays = {HISTORY: torch.zeros(EXAMPLES, length, model.history.item_dim), MASK: mask, TIMES: mask.long()}
+    others = {REQUEST_TIME: rows} if history_config.reads_request_times else {}
+    others |= {EVENTS: mask.long()} if history_config.events else {}
+    with _quiet(), torch.no_grad():
+        features = dict(sorted(model.with_request(model.users.gather(rows), rows).items()))
+        shapes: list[Any] = [dict.fromkeys(features, batch), axes, axes, axes]
+        if others:
+            shapes.append(tuple(axes if each.dim() > 1 else batch for each in others.values()))
+        _write(folder / USER_TOWER, UserTowerModule(model), features, arrays | others, shapes)
+        features = dict(sorted(model.items.gather(rows).items()))
+        _write(folder / ITEM_TOWER, ItemTowerModule(model), features, {}, [dict.fromkeys(features, batch)])
 
 
-def _new_users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
-    """Yield users without any feature, with histories of no item, one and as many as fit, at any width."""
-    length, num_items, now = bundle.model.history.config.length, len(bundle.items), bundle.request_time
-    lengths = sorted({0, min(1, length), min(2, length), length // 2, length})
-    rows = rng.integers(1, num_items + 1, (len(lengths), length))
-    rows[-1:, -1:] = num_items
-    rows[np.arange(length) < length - np.array(lengths)[:, None]] = 0
-    times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
-    requests = np.resize([0, now], len(rows)).astype(np.int64)
-    events = _events(bundle, rows, rng)
-    yield bundle.model.users.encode([{}] * len(rows)), rows, times, requests, events
-    for place, number in enumerate(lengths):
-        here, width = slice(place, place + 1), slice(length - max(number, 1), None)
-        alone = rows[here, width], times[here, width], requests[here], events[here, width]
-        yield bundle.model.users.encode([{}]), *alone
+def _write(
+    path: Path, module: nn.Module, features: dict[str, Tensor], arrays: dict[str, Tensor], shapes: list[Any]
+) -> None:
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass  # a dependency of onnxscript
+
+    # Traced here, because the ONNX exporter silently fixes a size that it cannot keep dynamic.
+    program = torch.export.export(module.eval(), (features, *arrays.values()), dynamic_shapes=tuple(shapes))
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[*(FEATURE + name for name in features), *arrays],
+        output_names=[EMBEDDING],
+        verbose=False,
+    )
+    assert exported is not None
+    ClearMetadataAndDocStringPass()(exported.model)  # it contains paths of this machine
+    num_bytes = sum(values.numel() * values.element_size() for values in module.state_dict().values())
+    exported.save(path, external_data=num_bytes > MAX_EMBEDDED_BYTES)
 
 
-def _events(bundle: Bundle, rows: Integers, rng: np.random.Generator) -> Integers:
-    """Draw what was done with each item of histories [B, L], 0 = not known."""
-    model = bundle.model
-    most = model.event_table.num_embeddings if model.history.config.events else 1
-    return rng.integers(0, most, rows.shape) * (rows > 0)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence warnings of the exporter about an optional library and about deprecated code in torch."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
+            warnings.filterwarnings("ignore", r"The tensor attributes .*_flat_weights", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
-def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
-    """Yield batches: items of the catalogue as if new, then without one feature or any."""
-    num_items = model.items.num_rows
-    rows = torch.from_numpy(rng.choice(num_items, min(NUM_DRAWN, num_items), replace=False) + 1)
-    unknown = model.items.encode([{}])
-    for batch in rows.split(BATCH):
-        yield model.items.gather(batch)
-    one = model.items.gather(rows[:1])
-    yield one
-    yield unknown
-    for name, missing in unknown.items():
-        yield one | {name: missing}
+def compare_towers(folder: Path, bundle: Bundle) -> tuple[int, int, float]:
+    """Compare exported towers with the towers of a bundle, for known and new users and items.
 
+    Returns:
+        Number of users, number of items, largest difference of embeddings; relative to the largest value of
+        the batch if that is above 1, because float32 has no more digits.
 
-def _of_users(bundle: Bundle, exported: ExportedTowers, case: Users) -> float:
-    features, rows, *others = case
-    times, requests, events = map(torch.from_numpy, others)
-    batch = UserBatch.from_features(features, torch.from_numpy(rows), times, requests, events)
-    history = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
-    return _difference(bundle.model.encode_users(batch), exported.embed_users(features, *history, *others))
-
-
-def _difference(expected: Tensor, found: NDArray[np.float32]) -> float:
-    """Return the largest difference, in units of the largest number where that is above 1.
-
-    Of numbers about 100 two orders of addition differ by 1e-5 already: float32 tells no more.
+    Raises:
+        InputError: the difference is above 1e-5, or not finite.
     """
-    assert expected.shape == found.shape
-    right = expected.float().numpy()
-    return float(np.abs(right - found).max() / max(1.0, float(np.abs(right).max())))
+    import onnxruntime
+
+    def load(name: str) -> Any:
+        return onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+
+    def difference(tower: Any, inputs: dict[str, np.ndarray], expected: Tensor) -> float:
+        embeddings, trained = tower.run([EMBEDDING], inputs)[0], expected.float().numpy()
+        assert embeddings.shape == trained.shape
+        return float(np.abs(trained - embeddings).max() / max(1.0, float(np.abs(trained).max())))
+
+    model, user_tower, item_tower = bundle.model, load(USER_TOWER), load(ITEM_TOWER)
+    input_names = {each.name for each in user_tower.get_inputs()}
+    num_users, differences = 0, []
+    with torch.inference_mode():
+        for batch in _user_batches(bundle):
+            rows, events = batch.history_rows.numpy(), batch.history_events
+            vectors, mask = gather_history_vectors(model, rows, lambda some: bundle.item_embeddings[some - 1])
+            arrays = {HISTORY: vectors, MASK: mask, TIMES: batch.history_times.numpy() * mask}
+            arrays |= {} if events is None else {EVENTS: events.numpy() * mask}
+            arrays[REQUEST_TIME] = batch.request_times.numpy()
+            features = model.with_request(batch.features or {}, batch.request_times)
+            inputs = arrays | {FEATURE + name: values.numpy() for name, values in features.items()}
+            inputs = {name: values for name, values in inputs.items() if name in input_names}
+            differences.append(difference(user_tower, inputs, model.encode_users(batch)))
+            num_users += len(rows)
+        items = torch.arange(1, min(NUM_COMPARED, model.items.num_rows) + 1)
+        for encoded in (model.items.gather(items), model.items.gather(items[:1]), model.items.encode([{}])):
+            inputs = {FEATURE + name: values.numpy() for name, values in encoded.items()}
+            differences.append(difference(item_tower, inputs, model.encode_item_features(encoded)))
+    largest = float(np.max(differences))
+    if not largest <= MAX_DIFFERENCE:  # or NaN
+        raise InputError(
+            f"{bundle.folder}: its exported towers differ from the trained ones by {largest:.1e}, and "
+            f"{MAX_DIFFERENCE:.0e} is allowed; nothing was written. The export is at fault: report it with "
+            "the bundle's config.yaml"
+        )
+    return num_users, len(items) + 2, largest
+
+
+def _user_batches(bundle: Bundle) -> Iterator[UserBatch]:
+    """Yield known users, together and alone; then users without features and histories of several lengths."""
+    model, rng = bundle.model, np.random.default_rng(SEED)
+    length, now = model.history.config.length, bundle.request_time
+    num_events = model.event_table.num_embeddings if model.history.config.events else 1
+
+    def user_batch(features: dict[str, Tensor], rows: np.ndarray, times: np.ndarray) -> UserBatch:
+        requests = np.resize([now, 0, now + 100 * 86_400], len(rows)).astype(np.int64)
+        events = rng.integers(0, num_events, rows.shape) * (rows > 0)
+        return UserBatch.from_features(features, *map(torch.from_numpy, (rows, times, requests, events)))
+
+    users = np.arange(min(NUM_COMPARED, len(bundle.users)) + 1)
+    for some in (users, users[-1:]):
+        contexts = torch.from_numpy(rng.integers(0, model.contexts.num_rows + 1, len(some)))
+        features = model.users.gather(torch.from_numpy(some)) | model.contexts.gather(contexts)
+        yield user_batch(features, *bundle.history.last(some, length))
+    for number in sorted({0, min(1, length), length // 2, length}):
+        for width in {max(number, 1) if length else 0, length}:  # padding can be left out
+            rows = rng.integers(1, len(bundle.items) + 1, (2, width))
+            rows[:, : width - number] = 0
+            times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
+            yield user_batch(model.users.encode([{}, {}]), rows, times)

@@ -36,8 +36,8 @@ class Bundle:
         settings: the resolved configuration of its run.
         model: trained towers in eval mode, without gradients.
         index: over the catalogue, search arguments set; its ids are rows.
-        item_embeddings: float32 [N, D]; the item of row r stands at r - 1.
-        history: what was known of every user; memory-mapped.
+        item_embeddings: float32 [N, D]; row r is at position r - 1.
+        history: interactions of each user; memory-mapped.
         request_time: default time of a request, in unix seconds.
     """
 
@@ -124,7 +124,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     entry = manifest.index
     with refusing(folder / layout.MANIFEST, manifest):
         check_targets(entry.spec, folder / layout.MANIFEST, trusted_packages)
-        config = Index.Config.chosen(entry.spec, "index.spec")
+        config = Index.Config.from_spec(entry.spec, "index.spec")
         if found := list(config.problems(manifest.embedding_dim, manifest.num_items)):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
         index = config.build()
@@ -141,16 +141,16 @@ def _check_history(folder: Path, manifest: Manifest, history: Interactions) -> N
     _check_array(folder / layout.HISTORY_ITEMS, items, "int32", (len(items) if items.ndim else 0,))
     _check_array(folder / layout.HISTORY_TIMES, times, "int64", items.shape)
     if int(offsets[0]) != 0 or (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) != len(items):
-        _refuse(folder / layout.HISTORY_OFFSETS, f"does not divide the {len(items)} history items")
+        _refuse(folder / layout.HISTORY_OFFSETS, f"does not partition the {len(items)} history items")
     if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
-        _refuse(folder / layout.HISTORY_ITEMS, f"holds rows outside 0..{manifest.num_items}")
+        _refuse(folder / layout.HISTORY_ITEMS, f"contains rows outside 0..{manifest.num_items}")
     if history.roles is not None:
         _check_array(folder / layout.HISTORY_ROLES, history.roles, "int8", items.shape)
     if history.events is not None:
         events, most = history.events, len(manifest.event_types)
         _check_array(folder / layout.HISTORY_EVENTS, events, "int16", items.shape)
         if len(events) and (events.min() < 0 or events.max() > most):
-            _refuse(folder / layout.HISTORY_EVENTS, f"holds codes outside 0..{most}")
+            _refuse(folder / layout.HISTORY_EVENTS, f"contains codes outside 0..{most}")
 
 
 def _check_agreement(bundle: Bundle) -> None:
@@ -168,35 +168,35 @@ def _check_agreement(bundle: Bundle) -> None:
     if not np.array_equal(index.rows, np.arange(1, num_items + 1)):
         _refuse(folder / layout.INDEX, f"its ids are not the rows 1..{num_items}")
     if bundle.item_label is not None and bundle.item_label not in bundle.item_table:
-        _refuse(folder / layout.ITEMS, f"no column {bundle.item_label!r:.80}, which is to name items")
+        _refuse(folder / layout.ITEMS, f"it has no column {bundle.item_label!r:.80}, the label of items")
 
 
 def _check_use(bundle: Bundle) -> None:
     """Encode, embed and search one user and one item, so that errors appear before the first request."""
     model, dim = bundle.model, bundle.manifest.embedding_dim
-    records: list[Any] = [{}, *bundle.item_table.head(1).to_dict("records")]
-    persons: list[Any] = [{}, *bundle.user_table.head(1).to_dict("records")]
+    item_records: list[Any] = [{}, *bundle.item_table.head(1).to_dict("records")]
+    user_records: list[Any] = [{}, *bundle.user_table.head(1).to_dict("records")]
     with torch.inference_mode():
         _check_encoded("user", model.users, model.user_encoders)
         _check_encoded("item", model.items, model.item_encoders)
         _check_encoded("context", model.contexts, model.context_encoders)
-        items = model.encode_item_features(model.items.encode(records))
-        _check_finite("items", items, (len(records), dim))
-        people = model.users.encode(persons)
-        num = len(next(iter(people.values()))) if people else 2
+        items = model.encode_item_features(model.items.encode(item_records))
+        _check_finite("items", items, (len(item_records), dim))
+        features = model.users.encode(user_records)
+        num = len(next(iter(features.values()))) if features else 2
         rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.config.length)
-        rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # whoever is asked for, an item came before
-        asked = torch.full((num,), bundle.request_time)
-        given = (people, torch.from_numpy(rows), torch.from_numpy(times), asked)
-        users = model.encode_users(UserBatch.from_features(*given))
+        rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # so that no history is empty
+        now = torch.full((num,), bundle.request_time)
+        batch = UserBatch.from_features(features, torch.from_numpy(rows), torch.from_numpy(times), now)
+        users = model.encode_users(batch)
         _check_finite("users", users, (num, dim))
     found = bundle.index.search(users.float().numpy(), 1).rows.max()
     if found > bundle.manifest.num_items:
-        raise InputError(f"the index finds item {found}, and there are {bundle.manifest.num_items}")
+        raise InputError(f"the index returns row {found}, but there are {bundle.manifest.num_items} items")
 
 
 def _check_encoded(side: str, table: FeatureTable, encoders: nn.ModuleDict) -> None:
-    """Check that each encoder takes the least and the largest of what it is given, and so all of it."""
+    """Check that each encoder accepts the smallest and the largest encoded value."""
     for name, values in table.gather(torch.arange(table.num_rows + 1)).items():
         embedded = encoders[name](torch.stack([values.amin(0), values.amax(0)]))
         _check_finite(f"{side}.{name}", embedded, (2, table.output_dims[name]))
@@ -212,7 +212,7 @@ def _check_finite(what: str, values: Tensor, shape: tuple[int, ...]) -> None:
 def _check_numbers(path: Path, array: np.ndarray, shape: tuple[int, ...]) -> None:
     _check_array(path, array, "float32", shape)
     if not np.isfinite(array).all():
-        _refuse(path, "holds values that are not finite")
+        _refuse(path, "contains values that are not finite")
 
 
 def _check_array(path: Path, array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:

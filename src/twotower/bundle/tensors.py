@@ -35,7 +35,7 @@ def read_towers(
     with refusing(config, manifest):
         parts: dict[str, Any] = {key: settings[key] for key in PARTS if key in settings}
         check_targets(parts, config, trusted_packages)
-        chosen = TwoTowerConfig.of(settings)
+        chosen = TwoTowerConfig.from_settings(settings)
     with refusing(features, manifest):
         payload = read_json(features, "train again")
         check_targets(payload, features, trusted_packages)
@@ -48,7 +48,7 @@ def read_towers(
         sizes = {"user": manifest.num_users, "item": manifest.num_items, "context": manifest.num_contexts}
         tables = {side: _table(side, known[side], encoded, sizes[side]) for side in known}
         if left := sorted(encoded.keys() - {f"{side}.{name}" for side in known for name in known[side]}):
-            raise InputError(f"{left[0]!r:.100} is no feature of {layout.FEATURES}")
+            raise InputError(f"{left[0]!r:.100} is not a feature of {layout.FEATURES}")
     with refusing(folder / layout.TOWERS, manifest):
         state = load_file(folder / layout.TOWERS)
         _check_state(state, manifest.num_items)
@@ -88,7 +88,7 @@ def _check_state(state: Mapping[str, Tensor], num_items: int) -> None:
         raise InputError(f"trained_items: expected bool ({num_items + 1},), found {tuple(trained.shape)}")
     for name, values in state.items():
         if values.is_floating_point() and not bool(values.isfinite().all()):
-            raise InputError(f"{name!r:.100} holds values that are not finite")
+            raise InputError(f"{name!r:.100} contains values that are not finite")
 
 
 def _towers(
@@ -102,8 +102,10 @@ def _towers(
     trained = torch.zeros_like(state["trained_items"])
     if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
         # Compare shapes on the meta device first, before memory for the settings is allocated.
-        _check_shapes(path, chosen.shapes(users, items, contexts, num_events).state_dict(), state)
-    model = chosen.build_towers(users, items, trained, contexts, num_events)
+        _check_shapes(
+            path, TwoTower.without_memory(chosen, users, items, contexts, num_events).state_dict(), state
+        )
+    model = TwoTower(chosen, users, items, trained, contexts, num_events)
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 

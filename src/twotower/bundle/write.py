@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,63 +19,77 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
+from twotower.evaluation.indexing import Indexed
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
 from twotower.index.faiss_index import faiss_versions
-from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 
-SIMILARITY = "dot"
 DISTRIBUTIONS = ("twotower", "torch", "numpy", "pandas", "safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class ServedHistory:
+    """The interactions that a bundle serves.
+
+    Attributes:
+        interactions: history of each user at serving time.
+        request_time: default time of a request, in unix seconds.
+        num_held_out: number of interactions of the log that the histories lack.
+    """
+
+    interactions: Interactions
+    request_time: int
+    num_held_out: int = 0
 
 
 def write_bundle(
     folder: Path,
-    *,
     settings: Mapping[str, Any],
-    fingerprint: str,
     model: TwoTower,
-    index: Index,
-    item_embeddings: np.ndarray,
+    indexed: Indexed,
     dataset: RetrievalDataset,
-    history: Interactions,
-    index_report: Mapping[str, Any],
-    request_time: int,
-    held_out_interactions: int = 0,
+    history: ServedHistory,
 ) -> None:
     """Write a bundle atomically. Raises InputError if the folder exists.
 
     Args:
-        index: of the catalogue, with search arguments; its ids are the rows 1 to N.
-        item_embeddings: float32 [N, D]; row r is at position r - 1.
-        history: of every user at serving time.
-        request_time: default time of a request, in unix seconds.
-        held_out_interactions: number of interactions of the log that the history lacks.
+        folder: of the bundle.
+        settings: resolved settings of the run.
+        model: the trained towers.
+        indexed: index of the catalogue, its rows are 1 to N; its vectors and its report.
+        dataset: has the tables and ids of users and items.
+        history: the interactions to serve.
     """
     if folder.exists():
-        raise InputError(f"{folder}: already there, and a bundle is never overwritten; choose another folder")
-    assert item_embeddings.shape == (len(dataset.items), settings["embedding_dim"])
+        raise InputError(f"{folder}: exists, and bundles are not overwritten; choose another folder")
+    assert indexed.vectors.shape == (len(dataset.items), settings["embedding_dim"])
+    index, interactions = indexed.index, history.interactions
     manifest = {
         "format_version": layout.FORMAT_VERSION,
-        "fingerprint": fingerprint,
-        "similarity": SIMILARITY,
-        "embedding_dim": item_embeddings.shape[1],
+        "similarity": "dot",
+        "embedding_dim": indexed.vectors.shape[1],
         "num_items": len(dataset.items),
         "num_users": len(dataset.users),
         "item_label": dataset.item_label,
-        "request_time": int(request_time),
-        "known_until": int(history.times.max()) if dataset.has_times and len(history) else None,
-        "held_out_interactions": held_out_interactions,
+        "request_time": history.request_time,
+        "known_until": int(interactions.times.max()) if dataset.has_times and len(interactions) else None,
+        "held_out_interactions": history.num_held_out,
         "exclude_seen": not dataset.repeats,
         "has_times": dataset.has_times,
         "index": {
             "spec": index.config.spec(),
             "search_args": index.search_args,
-            "report": dict(index_report),
+            "report": indexed.report.to_dict(),
         },
         "versions": versions(),
-        **_of_requests(settings, dataset, model),
     }
+    if model.contexts.names:
+        manifest["num_contexts"] = model.contexts.num_rows
+    if dataset.events:
+        events = Source.Config.from_spec(settings["data"], "data").events
+        manifest["event_types"] = list(dataset.events)
+        manifest["event_roles"] = {name: event.role for name, event in events.items()}
     with temporary_folder(folder) as temporary:
         (temporary / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
         # Not sorted: the order of features is the order in which a tower joins them.
@@ -86,11 +101,21 @@ def write_bundle(
         _write_tensors(temporary, model)
         _write_table(temporary / layout.USERS, dataset.user_table)
         _write_table(temporary / layout.ITEMS, dataset.item_table)
-        names = [*layout.FILES, *_write_history(temporary, history)]
-        np.save(temporary / layout.ITEM_EMBEDDINGS, np.ascontiguousarray(item_embeddings, dtype=np.float32))
+        arrays = {
+            layout.ITEM_EMBEDDINGS: np.ascontiguousarray(indexed.vectors, dtype=np.float32),
+            layout.HISTORY_OFFSETS: interactions.offsets,
+            layout.HISTORY_ITEMS: interactions.items,
+            layout.HISTORY_TIMES: interactions.times,
+            layout.HISTORY_EVENTS: interactions.events,
+            layout.HISTORY_ROLES: interactions.roles,
+        }
+        present = {name: values for name, values in arrays.items() if values is not None}
+        for name, values in present.items():
+            np.save(temporary / name, np.asarray(values))
         index.save(temporary / layout.INDEX)
         # safetensors makes files readable for the owner only; all files get the mode of the configuration.
         mode = (temporary / layout.CONFIG).stat().st_mode & 0o777
+        names = dict.fromkeys([*layout.FILES, *present])
         for name in names:
             (temporary / name).chmod(mode)
         manifest["files"] = list_files(temporary, names)
@@ -103,36 +128,13 @@ def versions() -> dict[str, Any]:
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | faiss_versions()
 
 
-def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: TwoTower) -> dict[str, Any]:
-    """Return the manifest keys of contexts and event types, if any."""
-    found: dict[str, Any] = {}
-    if model.contexts.names:
-        found["num_contexts"] = model.contexts.num_rows
-    if dataset.events:
-        events = Source.Config.chosen(settings["data"], "data").events
-        found["event_types"] = list(dataset.events)
-        found["event_roles"] = {word: event.role for word, event in events.items()}
-    return found
-
-
-def _write_history(folder: Path, history: Interactions) -> list[str]:
-    """Write the histories; returns the names of files that only some bundles have."""
-    for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
-        np.save(folder / name, np.asarray(values))
-    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_ROLES: history.roles}
-    found = {name: values for name, values in more.items() if values is not None}
-    for name, values in found.items():
-        np.save(folder / name, np.asarray(values))
-    return list(found)
-
-
 def _write_tensors(folder: Path, model: TwoTower) -> None:
     state = {name: _storable_tensor(values) for name, values in model.state_dict().items()}
     save_file(state, folder / layout.TOWERS)
     encoded = {
         f"{side}.{name}": _storable_tensor(values)
         for side, table in (("user", model.users), ("item", model.items), ("context", model.contexts))
-        for name, values in table.every_row().items()
+        for name, values in table.all_rows().items()
     }
     save_file(encoded, folder / layout.ENCODED)
 

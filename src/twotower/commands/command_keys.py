@@ -1,4 +1,7 @@
-"""What each command reads: its plain keys, cheap to check, and all of its settings."""
+"""Settings of each command: its plain keys, which need no torch, and all of its settings.
+
+A comment in the command's YAML describes each key.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,60 +14,53 @@ from twotower.config.spec import Fraction, PositiveInt, ProperFraction, Seed, lo
 from twotower.serving.http.service_config import ServiceConfig
 
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_packages"})
-"""Keys that are about many jobs, or about files of others, and no part of any one's settings."""
+"""Keys of a sweep or of trust, which are not settings of a single job."""
+Text = Annotated[str, MinLen(1)]
+ConsoleMode = Literal["rich", "quiet", "jsonl", "silent"]
+Ids = list[str | int]
 
 
 class TrainKeys(RunKeys):
-    """The plain keys of twotower train."""
+    """Plain keys of `twotower train`."""
 
     seeds: Annotated[PositiveInt, Le(10_000)]
-    """Train so many, from `seed` on."""
     retry_failed: bool
-    """A sweep started again: run its failed jobs again too."""
     trusted_packages: list[str]
-    """Whose classes files may name beside our own."""
 
 
 class RunFolderKeys(Config):
-    """The plain keys of a command that starts from a run."""
+    """Plain keys of a command that starts from a run."""
 
     run: str
-    """Its folder."""
     debug: bool
-    """Show tracebacks."""
     trusted_packages: list[str]
-    """Whose classes files may name beside our own."""
 
 
-class AgainKeys(RunFolderKeys):
-    """The plain keys of a command that does something again with a run's towers."""
+class DerivedRunKeys(RunFolderKeys):
+    """Plain keys of a command that makes a new run from the towers of a run."""
 
-    console: Literal["rich", "quiet", "jsonl", "silent"]
-    """What is said on the screen."""
+    console: ConsoleMode
 
 
-class WarmStartKeys(AgainKeys, WarmStartKey):
-    """The plain keys of warm_start=RUN."""
+class WarmStartKeys(DerivedRunKeys, WarmStartKey):
+    """Plain keys of `warm_start=RUN`."""
 
     seed: Seed
-    """Of everything random: order, negatives, dropout."""
 
 
 class OutKeys(RunFolderKeys):
-    """The plain keys of a command that writes what a run knows for others to read."""
+    """Plain keys of a command that writes a file or folder from a run."""
 
-    out: Annotated[str, MinLen(1)]
-    """What to write: a Parquet file."""
+    out: Text
 
 
 class RecommendKeys(OutKeys):
-    """Of twotower recommend; what is asked of items is checked as the service checks it."""
+    """Keys of `twotower recommend`; the service's rules check the filters."""
 
-    users: str | int | list[str | int]
-    """`all`, ids, or a file with a column `user_id`."""
+    users: str | int | Ids
     k: PositiveInt
-    allow: list[str | int] | None
-    deny: list[str | int]
+    allow: Ids | None
+    deny: Ids
     where: dict[str, Any]
     exclude_seen: bool | None
     request_time: int | None
@@ -72,66 +68,61 @@ class RecommendKeys(OutKeys):
 
 
 class EmbedKeys(OutKeys):
-    """Of twotower embed."""
+    """Keys of `twotower embed`."""
 
     side: Literal["users", "items"]
-    """Whose vectors."""
     context: dict[str, Any]
 
 
-class ExportLiveKeys(OutKeys):
-    """Of twotower export_live, whose `out` is a folder."""
+class LiveTableKeys(Config):
+    """Keys of the live changes of a service, and of the log and tables that they are added to."""
 
-    store: Annotated[str, MinLen(1)]
+    store: Text
     interactions: str | None
     items: str | None
     users: str | None
     fill: dict[str, Any]
-    """Column of the log -> what it holds for live events."""
 
 
-class NightlyKeys(Config):
-    """Of twotower nightly."""
+class ExportLiveKeys(OutKeys, LiveTableKeys):
+    """Keys of `twotower export_live`."""
 
-    service: Annotated[str, MinLen(1)]
-    bundles: Annotated[str, MinLen(1)]
-    store: Annotated[str, MinLen(1)]
-    nights: Annotated[str, MinLen(1)]
-    interactions: str | None
-    items: str | None
-    users: str | None
-    fill: dict[str, Any]
+
+class NightlyKeys(LiveTableKeys):
+    """Keys of `twotower nightly`."""
+
+    service: Text
+    bundles: Text
+    nights: Text
     epochs: PositiveInt
     replay: Fraction
     changes: dict[str, Any]
     metric: str | None
     alpha: ProperFraction
     api_keys_file: str
-    console: Literal["rich", "quiet", "jsonl", "silent"]
+    console: ConsoleMode
     debug: bool
     trusted_packages: list[str]
 
 
 class CleanKeys(Config):
-    """Of twotower clean."""
+    """Keys of `twotower clean`."""
 
-    folder: Annotated[str, MinLen(1)] | None
-    """Below which runs are looked at; None is `output_root`."""
+    folder: Text | None
     kinds: list[Literal["checkpoints", "caches", "failed"]]
     keep: list[str]
-    """Folders of runs whose files stay."""
     apply: bool
-    """Delete; otherwise only show what would be deleted."""
     debug: bool
 
 
 @dataclass(frozen=True)
 class Command:
-    """A script.
+    """A command.
 
     Attributes:
-        keys: its plain keys.
-        settings: the class of all of its settings, by name: to import it takes torch. Empty if that is all.
+        keys: class of its plain keys.
+        settings: class of all of its settings, by name, because importing it takes torch; empty if the plain
+            keys are all.
     """
 
     keys: type[Config]
@@ -139,18 +130,18 @@ class Command:
 
     def kind(self) -> type[Config]:
         """Return the class of all of its settings."""
-        if not self.settings:
-            return self.keys
-        found: Any = locate(self.settings)
+        found: Any = (
+            locate(f"twotower.commands.command_settings.{self.settings}") if self.settings else self.keys
+        )
         return found  # type: ignore[no-any-return]
 
 
 COMMANDS = {
-    "train": Command(TrainKeys, "twotower.commands.command_settings.TrainSettings"),
-    "warm_start": Command(WarmStartKeys, "twotower.commands.command_settings.WarmStartSettings"),
-    "rebuild_bundle": Command(AgainKeys, "twotower.commands.command_settings.RebuildBundleSettings"),
-    "reindex": Command(AgainKeys, "twotower.commands.command_settings.ReindexSettings"),
-    "evaluate": Command(AgainKeys, "twotower.commands.command_settings.EvaluateSettings"),
+    "train": Command(TrainKeys, "TrainSettings"),
+    "warm_start": Command(WarmStartKeys, "WarmStartSettings"),
+    "rebuild_bundle": Command(DerivedRunKeys, "RebuildBundleSettings"),
+    "reindex": Command(DerivedRunKeys, "ReindexSettings"),
+    "evaluate": Command(DerivedRunKeys, "EvaluateSettings"),
     "export": Command(RunFolderKeys),
     "serve": Command(ServiceConfig),
     "recommend": Command(RecommendKeys),

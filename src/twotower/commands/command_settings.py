@@ -1,6 +1,6 @@
 """All settings of the commands that have choices."""
 
-from twotower.commands.command_keys import AgainKeys, TrainKeys, WarmStartKeys
+from twotower.commands.command_keys import DerivedRunKeys, TrainKeys, WarmStartKeys
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baselines
@@ -17,14 +17,14 @@ from twotower.training.trainer import TrainerChoice
 
 
 class TrainSettings(TrainKeys, RunConfig):
-    """Of twotower train: one run, or what its sweep varies."""
+    """Settings of `twotower train`: of one run, or of a sweep."""
 
     sweep: Sweep.Config | None = None
     launcher: Launcher.Config
 
 
-class RebuildBundleSettings(AgainKeys):
-    """Of twotower train rebuild_bundle=RUN."""
+class RebuildBundleSettings(DerivedRunKeys):
+    """Settings of `twotower train rebuild_bundle=RUN`."""
 
     data: Source.Config
     split: Split.Config
@@ -34,7 +34,7 @@ class RebuildBundleSettings(AgainKeys):
 
 
 class WarmStartSettings(WarmStartKeys, RebuildBundleSettings):
-    """Of twotower train warm_start=RUN."""
+    """Settings of `twotower train warm_start=RUN`."""
 
     objective: Objective.Config
     negatives: NegativeSampler.Config
@@ -43,14 +43,14 @@ class WarmStartSettings(WarmStartKeys, RebuildBundleSettings):
     trainer: TrainerChoice.Config
 
 
-class ReindexSettings(AgainKeys):
-    """Of twotower reindex."""
+class ReindexSettings(DerivedRunKeys):
+    """Settings of `twotower reindex`."""
 
     index: Index.Config
 
 
-class EvaluateSettings(AgainKeys):
-    """Of twotower evaluate."""
+class EvaluateSettings(DerivedRunKeys):
+    """Settings of `twotower evaluate`."""
 
     metrics: Evaluator.Config
     baselines: Baselines

@@ -1,163 +1,104 @@
-"""What a command line that was begun may go on with, and the scripts by which shells ask for it."""
+"""Completion of `twotower` commands in a shell; argcomplete talks to the shell."""
 
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping
+import argparse
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import argcomplete
 import yaml
+from argcomplete.completers import FilesCompleter
 
 from twotower.commands.command_keys import COMMANDS
-from twotower.commands.conf import CONF, choices
-from twotower.commands.help import groups_of, keys_of
+from twotower.commands.conf import choices
+from twotower.commands.config_source import class_fields, config_fields
+from twotower.commands.help import groups_of
 from twotower.commands.latest import KEYS as FOLDER_KEYS
 from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.overrides import OPTIONAL
 from twotower.commands.parent_run import REBUILD_BUNDLE
-from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START
-from twotower.config.spec import TARGET, is_ours, locate
+from twotower.config.spec import TARGET, is_ours
 from twotower.runs.run_files import LATEST
 
-BASH = r"""_twotower() {
-  local line="${COMP_LINE:0:COMP_POINT}" found shown
-  shown="${line##*[[:space:]]}"
-  [[ "$shown" == *[=:]* && "$COMP_WORDBREAKS" == *=* ]] || shown=""
-  shown="${shown%"${shown##*[=:]}"}"
-  COMPREPLY=()
-  while IFS= read -r found; do
-    [[ -n "$found" ]] && COMPREPLY+=("${found#"$shown"}")  # bash completes what stands behind the last = or :
-  done < <(twotower completion for "$line" 2>/dev/null)
-}
-complete -o nospace -o default -F _twotower twotower"""
-ZSH = r"""_twotower() {
-  local -a found
-  found=("${(@f)$(twotower completion for "$LBUFFER" 2>/dev/null)}")
-  compadd -Q -S '' -- ${found:#}
-}
-compdef _twotower twotower"""
-SHELLS = {"bash": BASH, "zsh": ZSH}
-
-MODES_OF_TRAIN = ("resume", "rerun", WARM_START, REBUILD_BUNDLE)
-"""Modes of `train` that a folder follows."""
-ELSEWHERE = {"demo": "train"}
-"""Command -> the one whose settings it takes."""
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 
 
-def completions(line: str) -> list[str]:
-    """Return the words that may stand where the last one of a line was begun.
+def answer_shell() -> None:
+    """Complete the command line that argcomplete's environment variables hold, and end the process."""
+    parser = argparse.ArgumentParser(add_help=False)
+    words = parser.add_argument("words", nargs="*")
+    words.completer = lambda prefix, parsed_args, **_: completions(  # type: ignore[attr-defined]
+        parsed_args.words, prefix
+    )
+    argcomplete.autocomplete(parser, append_space=False)
+
+
+def completions(words: Sequence[str], begun: str) -> list[str]:
+    """Return what the last word of a command line may become: up to the next `.` or `=`, or with a value.
 
     Args:
-        line: up to the cursor, `twotower` first.
+        words: earlier words, the command first.
+        begun: the last word.
     """
-    *before, begun = line.split(" ")
-    words = [word for word in before if word]
-    if len(words) < 2:
-        return [f"{name} " for name in COMMAND_NAMES if name.startswith(begun)]
-    command = ELSEWHERE.get(words[1], words[1])
-    if command == "completion":
-        return [shell for shell in SHELLS if shell.startswith(begun)]
+    if not words or words[0] == "completion":
+        return [name for name in (SHELLS if words else COMMAND_NAMES) if name.startswith(begun)]
+    command = {"demo": "train"}.get(words[0], words[0])
     if command == "train":
-        command = next(
-            (key for key in (WARM_START, REBUILD_BUNDLE) for word in words if word.startswith(f"{key}=")),
-            command,
-        )
-    key, equals, value = begun.partition("=")
+        modes = {word.partition("=")[0] for word in words} & {WARM_START, REBUILD_BUNDLE}
+        command = next(iter(modes), command)
     if command not in COMMANDS:
-        return list(_paths("", begun))
+        return list(FilesCompleter()(begun))
+    key, equals, value = begun.partition("=")
+    keys = dict(_keys(command, words))
     if not equals:
-        return sorted(name for name in _names(command, words, key) if name.startswith(key))
+        step = re.compile(rf"{re.escape(begun)}[^.=]*[.=]")
+        return sorted({match[0] for name in keys if (match := step.match(f"{name}="))})
     earlier, comma, last = value.rpartition(",")
-    found = _values(command, words, key, last)
-    return [f"{key}={earlier}{comma}{each}" for each in found if each.startswith(last)]
+    found = [text for text in keys.get(key, ()) if text.startswith(last)]
+    if key in FOLDER_KEYS or (not found and "str" in keys.get(key, ()) and key != "name"):
+        found += FilesCompleter()(last)
+    return [f"{key}={earlier}{comma}{text}" for text in found if text != "str"]
 
 
-def _names(command: str, words: list[str], begun: str) -> Iterator[str]:
-    """Yield groups and keys, and in a group that was begun with a dot what is in it."""
-    config = _read(CONF / f"{command}.yaml")
-    path, dot, _ = begun.rpartition(".")
-    if dot:
-        yield from (f"{path}.{name}" for name in _members(command, words, path.split(".")))
-        return
-    for group, _default in groups_of(config):
-        yield from (f"{group}=", f"{group}.") if begun else (f"{group}=",)
-    yield from (f"{key}=" for key in keys_of(CONF, config))
-    yield from (f"{name}=" for name in MODES_OF_TRAIN if command == "train")
+def _keys(command: str, words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield groups and keys with their values, those of the chosen choices too."""
+    kind = COMMANDS[command].keys
+    for name, each in class_fields(kind.__module__, kind.__name__).items():
+        yield name, [LATEST] if name in FOLDER_KEYS else _values(each.annotation)
+    yield from (
+        (name, [LATEST]) for name in FOLDER_KEYS if command == "train" and name not in ("run", "bundle")
+    )
+    typed = dict(word.split("=", 1) for word in words if "=" in word)
+    for group, default in groups_of(command):
+        files = choices(group)
+        yield group, sorted([*files, *(["null"] if group in OPTIONAL else [])])
+        if (path := files.get(typed.get(group, str(default)))) is not None:
+            yield from _keys_of_choice(_read(path), f"{group}.")
 
 
-def _members(command: str, words: list[str], path: list[str]) -> Iterator[str]:
-    node = _node(command, words, path)
-    for name in sorted({*node, *_fields(node)} - {TARGET}):
-        yield f"{name}." if isinstance(node.get(name), dict) else f"{name}="
+def _keys_of_choice(spec: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the keys that a YAML sets, and those of its class if it is ours: no other code is read."""
+    fields = (config_fields(spec[TARGET]) if is_ours(spec.get(TARGET)) else None) or {}
+    for key in sorted({*spec, *fields} - {TARGET}):
+        if isinstance(spec.get(key), dict):
+            yield from _keys_of_choice(spec[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _values(fields[key].annotation) if key in fields else []
 
 
-def _node(command: str, words: list[str], path: list[str]) -> Mapping[str, Any]:
-    """Return what a choice's YAML has below a path, the choice being the one typed or else the default."""
-    group, *rest = path
-    chosen = dict(groups_of(_read(CONF / f"{command}.yaml"))).get(group)
-    typed = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
-    file = choices(group).get(typed[-1] if typed else str(chosen))
-    node: Any = _read(file) if file else {}
-    for name in rest:
-        node = node.get(name) if isinstance(node, dict) else None
-    return node if isinstance(node, dict) else {}
-
-
-def _fields(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return key -> type of what a class lets a YAML set, torch and the like being no more than names.
-
-    Only of our classes: completion runs no code of the working folder.
-    """
-    from twotower.commands.beforehand import SLOW
-    from twotower.config.names_only import OnlyAName, loaded, names_only
-
-    if not is_ours(node.get(TARGET)):
-        return {}
-    names_only([name for name in SLOW if not loaded({name})])
-    try:
-        kind: Any = locate(node[TARGET])
-        return {name: field.annotation for name, field in kind.Config.model_fields.items()}
-    except (InputError, OnlyAName, AttributeError):
-        return {}
-
-
-def _values(command: str, words: list[str], key: str, begun: str) -> Iterable[str]:
-    """Return what may stand behind `key=`: choices, words, or paths of files where any text may."""
-    if found := choices(key):
-        return sorted([*found, *(["null"] if key in OPTIONAL else [])])
-    if key in FOLDER_KEYS:
-        return [*([LATEST] if LATEST.startswith(begun) else []), *_paths("", begun)]
-    path, _, name = key.rpartition(".")
-    fields = _fields(_node(command, words, path.split("."))) if path else {}
-    plain = {plain: field.annotation for plain, field in COMMANDS[command].keys.model_fields.items()}
-    kinds = set(_kinds(fields.get(name) if path else plain.get(name)))
-    words_of_it = [str(kind) for kind in kinds if isinstance(kind, str)]
-    words_of_it += ["true", "false"] if bool in kinds else []
-    words_of_it += ["null"] if type(None) in kinds else []
-    return [*sorted(words_of_it), *(_paths("", begun) if str in kinds and name != "name" else [])]
-
-
-def _kinds(annotation: Any) -> Iterator[Any]:
-    """Yield the types, and the words of a Literal, that an annotation allows."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Literal:
-        yield from typing.get_args(annotation)
-    elif origin is typing.Annotated:
-        yield from _kinds(typing.get_args(annotation)[0])
-    elif origin in (typing.Union, types.UnionType):
-        for each in typing.get_args(annotation):
-            yield from _kinds(each)
-    else:
-        yield annotation
-
-
-def _paths(prefix: str, begun: str) -> Iterator[str]:
-    folder, slash, _ = begun.rpartition("/")
-    place = Path(f"{folder}{slash}" or ".").expanduser()
-    for path in sorted(place.iterdir()) if place.is_dir() else ():
-        if not path.name.startswith("."):
-            yield f"{prefix}{folder}{slash}{path.name}{'/' if path.is_dir() else ''}"
+def _values(annotation: ast.expr) -> list[str]:
+    """Return the words that an annotation allows; `str` stands for any text."""
+    nodes = list(ast.walk(annotation))
+    words = [
+        str(node.value) for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    words += ["false", "true"] if "bool" in names else []
+    words += ["null"] if any(isinstance(node, ast.Constant) and node.value is None for node in nodes) else []
+    return [*sorted(words), *({"str"} & names)]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,37 +1,28 @@
 """From the command line to plain, checked values."""
 
-import contextlib
-import copy
-import functools
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from twotower.commands.beforehand import problems_beforehand
 from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY
 from twotower.commands.conf import (
-    LOCAL,
-    conf_state,
-    groups,
     misplaced,
-    own_defaults,
     places,
     plain_file,
     shape,
 )
-from twotower.commands.overrides import first_line, sound_overrides
+from twotower.commands.config_source import unknown_keys
+from twotower.commands.overrides import first_line, validate_overrides
 from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import (
-    OF_THE_DOOR,
-    asked_of_the_run,
     check_trust,
+    keys_from_run,
     quoted,
     store_run_settings,
 )
@@ -56,27 +47,23 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         InputError: an override or an interpolation is wrong.
     """
-    settings, problems = _composed(config_name, overrides)
+    config, problems = compose_resolvable(config_name, overrides)
     raise_problems(problems)
-    return settings
+    return plain(config)
 
 
-def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
-    config, problems = resolvable(config_name, overrides)
-    return plain(config), problems
-
-
-def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, list[Problem]]:
+def compose_resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, list[Problem]]:
     """Compose; a value that cannot be resolved becomes None and a problem with its key.
 
     Raises:
-        InputError: Hydra cannot put it together.
+        InputError: Hydra cannot compose it.
     """
     overrides = list(overrides)
     is_trust_typed = any(key_of(text) == TRUST for text in overrides)
-    beginning, problems = store_run_settings(plain_file(config_name), overrides)
+    root, problems = store_run_settings(plain_file(config_name), overrides)
     try:
-        config = _put_together(config_name, beginning, overrides)
+        with hydra.initialize_config_dir(str(places()[0]), version_base="1.3"):
+            config = hydra.compose(root, [*overrides, *searchpath()])
         if not is_trust_typed:
             _trust_by_variable(config)
     except (HydraException, OmegaConfBaseException) as error:
@@ -92,56 +79,16 @@ def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, 
             if not key or key in problems:
                 raise InputError(first_line(error)) from error
             name = re.sub(r"\[(\w+)\]", r".\1", key)
-            message = f"{first_line(error)}; write the value itself, or a key that is there"
+            message = f"{first_line(error)}; write the value itself, or an existing key"
             problems[key] = Problem(name, message)
             OmegaConf.update(config, key, None, force_add=True)
 
 
-def _put_together(config_name: str, beginning: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose with Hydra, which takes a tenth of a second.
-
-    A selection of groups is composed once, as long as no file in `conf/` changes. Plain values are set
-    afterwards, as Hydra sets them. Hydra itself handles other overrides and reports errors.
-    """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    selectors = groups() | {"experiment", LOCAL.name}
-    _, keys = shape(config_name)
-    values = [
-        each
-        for each in parsed
-        if each.is_force_add()
-        and each.package is None
-        and ("." in each.key_or_group or each.key_or_group in keys - selectors)
-    ]
-    selected = [each for each in parsed if each not in values]
-    is_selection = all(
-        each.key_or_group in selectors and not isinstance(each.value(), dict | list) for each in selected
-    )
-    if beginning == OF_THE_DOOR and is_selection:
-        texts = tuple(str(each.input_line) for each in selected)
-        with contextlib.suppress(HydraException, OmegaConfBaseException):
-            config = copy.deepcopy(_selection(config_name, texts, conf_state()))
-            for each in values:
-                OmegaConf.update(config, each.key_or_group, each.value(), merge=True, force_add=True)
-            return config
-    return _by_hydra(beginning, overrides)
-
-
-@functools.lru_cache(maxsize=64)
-def _selection(config_name: str, overrides: tuple[str, ...], state: Hashable) -> DictConfig:
-    return _by_hydra(OF_THE_DOOR, overrides)
-
-
-def _by_hydra(beginning: str, overrides: Sequence[str]) -> DictConfig:
-    with hydra.initialize_config_dir(str(places()[0]), version_base="1.3"):
-        return hydra.compose(beginning, [*overrides, *searchpath()])
-
-
 def _trust_by_variable(config: DictConfig) -> None:
-    """Set the packages that the user trusts, where none is typed; a command may have no such setting.
+    """Set `trusted_packages` from the environment variable, if the command has this key.
 
     Raises:
-        InputError: a file in `conf/` names some.
+        InputError: a file in `conf/` sets it.
     """
     if TRUST not in config:
         return
@@ -154,7 +101,7 @@ def _trust_by_variable(config: DictConfig) -> None:
 
 
 def searchpath() -> list[str]:
-    """Return the override that lets Hydra look in all folders of choices but the first, its own."""
+    """Return the override that adds all folders of choices except the first to Hydra's search path."""
     rest = ",".join(quoted(f"file://{place}") for place in places()[1:])
     return [f"hydra.searchpath=[{rest}]"] if rest else []
 
@@ -174,10 +121,10 @@ def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
 def checked_with_config(
     config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
 ) -> tuple[dict[str, Any], Config]:
-    """Compose and check, gathering every mistake: of the overrides, of the values and between the choices.
+    """Compose and check the settings of a command.
 
-    Mistakes are reported before torch is loaded; see `beforehand`. If only plain keys are overridden, the
-    built-in choices are not checked again.
+    Mistakes in overrides, unknown keys and choices, and wrong plain keys are reported first, before torch is
+    imported. If there are none, the values of all choices are checked, each alone and all together.
 
     Args:
         config_name: the YAML in `conf/` to start from.
@@ -191,30 +138,28 @@ def checked_with_config(
         InputError: lists all mistakes.
     """
     raise_problems(misplaced(), NOTHING_DONE)
-    problems, sound = sound_overrides(overrides)
+    problems, sound = validate_overrides(overrides)
     problems = [*found_before, *problems]
     if config_name == "train" and (own := list(problems_of_own_files(sound))):
         raise_problems([*problems, *own], NOTHING_DONE)
     try:
-        settings, unresolved = _composed(config_name, sound)
+        composed, unresolved = compose_resolvable(config_name, sound)
+        settings = plain(composed)
     except InputError as error:
         raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
         raise
-    told = {problem.key for problem in unresolved}
-    asked = asked_of_the_run(plain_file(config_name))
-    if asked and "run" not in told:
+    reported = {problem.key for problem in unresolved}
+    from_run = keys_from_run(plain_file(config_name))
+    if from_run and "run" not in reported:
         check_trust(settings)
-    told |= asked if "run" in told else set()
-    problems += unresolved
-    early = [problem for problem in _of_plain_keys(config_name, settings) if problem.key not in told]
-    is_built_in = not any(map(_about_choices, sound)) and not own_defaults()
-    if (problems or early) and is_built_in:
-        raise_problems([*problems, *early], NOTHING_DONE)
-    found = None if is_built_in else problems_beforehand(lambda: read_choices(config_name, settings)[1])
-    if found is None or not (problems or early or found):
-        config, found = read_choices(config_name, settings)
-    found = [problem for problem in found if problem.key not in told]
-    raise_problems([*problems, *early, *found], NOTHING_DONE)
+    reported |= from_run if "run" in reported else set()
+    is_target_typed = any(key_of(text).endswith("._target_") for text in sound)
+    early = [*_of_plain_keys(config_name, settings), *(() if is_target_typed else unknown_keys(settings))]
+    raise_problems(
+        [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
+    )
+    config, found = read_choices(config_name, settings)
+    raise_problems(found, NOTHING_DONE)
     return settings, config
 
 
@@ -232,7 +177,7 @@ def load_run_config(overrides: Sequence[str]) -> "RunConfig":
     overrides = list(overrides)
     settings, config = checked_with_config("train", overrides)
     if settings.get("sweep") or settings.get("seeds", 1) > 1:
-        raise InputError("sweep, seeds: several runs, and this is one; write twotower train, or a loop")
+        raise InputError("sweep, seeds: these start several runs; use twotower train, or call this in a loop")
     return as_run_config(config, settings, overrides)
 
 
@@ -243,11 +188,6 @@ def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequen
     assert isinstance(config, RunConfig)
     of_run = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     return config.with_origin(of_run, overrides)
-
-
-def _about_choices(override: str) -> bool:
-    """Whether an override chooses something, or changes a choice."""
-    return key_of(override).partition(".")[0] in groups() | {"experiment"}
 
 
 def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
@@ -262,15 +202,15 @@ def read_choices(config_name: str, settings: Mapping[str, Any]) -> tuple[Config,
     """Read a command's settings and find every mistake in them; imports the classes of the choices.
 
     Args:
-        config_name: of the command.
-        settings: composed.
+        config_name: name of the command.
+        settings: composed settings.
     """
     known = frozenset().union(*shape(config_name))
     kind = COMMANDS[config_name].kind()
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})
-    if config_name != "train":  # what starts from a run is checked with the rest of its settings
+    if config_name != "train":  # other commands check these settings together with those of the run
         return config, found
-    from twotower.pipeline.run_config import RunConfig  # with torch, which the rest need not wait for
+    from twotower.pipeline.run_config import RunConfig  # imports torch
 
     assert isinstance(config, RunConfig)
     return config, [*found, *config.between()]

@@ -1,4 +1,4 @@
-"""The YAML files: where they lie, what a command's names, which choices a group has."""
+"""The YAML files: their folders, the groups and keys of a command, the choices of a group."""
 
 import functools
 import os
@@ -14,64 +14,58 @@ from twotower.config.problems import Problem
 from twotower.config.trust import VARIABLE as TRUST_VARIABLE
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
-"""Ours: `conf/` of a checkout, which travels inside the package when that is installed."""
+"""Built-in files: `conf/` of a checkout, or of the installed package."""
 LOCAL = CONF / "local"
-"""The user's own choices in a checkout, not under version control."""
+"""The user's choices in a checkout, ignored by git."""
 VARIABLE = "TWOTOWER_CONF"
 OTHERS = tuple(
     Path(folder).absolute() for folder in os.environ.get(VARIABLE, "conf").split(os.pathsep) if folder
 )
-"""Folders of the user's own choices, laid out as ours: `conf` of the working folder if none is named."""
+"""Folders of the user's choices, by default `conf` of the working folder."""
 
 
 def places() -> list[Path]:
-    """Return the folders of choices that there are; of files with one name the first one's is taken."""
+    """Return the existing folders of choices; of files with the same name the first one is used."""
     return [*(place for place in (*OTHERS, LOCAL) if place.is_dir() and not _is_a_checkout(place)), CONF]
 
 
-def conf_state() -> tuple[tuple[str, int, int], ...]:
-    """Return path, time of change and size of every YAML in the folders of choices."""
-    files = [(str(path), path.stat()) for place in places() for path in place.rglob("*.yaml")]
-    return tuple((path, status.st_mtime_ns, status.st_size) for path, status in files)
-
-
 def own_place() -> Path:
-    """Return the folder for choices of the user's own, which need not be there; of a checkout, conf/local.
+    """Return the folder for the user's choices, which may not exist yet; in a checkout, conf/local.
 
     Raises:
-        InputError: there is none, or it is that of a checkout, and this is another installation.
+        InputError: the working folder is a checkout of another installation, or no folder is set.
     """
     found = [place for place in OTHERS if not _is_a_checkout(place)]
     if not found and _is_a_checkout(CONF):
         return LOCAL
     if not found:
         raise InputError(
-            f"{Path.cwd()} is a checkout of twotower, or {VARIABLE} is empty: go to a folder of your own"
+            f"{Path.cwd()} is a checkout of twotower, or {VARIABLE} is empty; go to a folder of your own"
         )
     return found[0]
 
 
 def _is_a_checkout(place: Path) -> bool:
-    """Tell whether a folder of choices is that of a checkout, which it runs by itself."""
+    """Return whether a folder of choices belongs to a checkout of twotower."""
     return (place.parent / "src" / "twotower" / "conf").is_dir()
 
 
 def groups() -> frozenset[str]:
-    """Return the groups that a choice is made of: the folders of our `conf/`."""
+    """Return the groups: the folders of the built-in `conf/`."""
     return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - {"experiment", LOCAL.name}
 
 
 def choices(group: str) -> dict[str, Path]:
-    """Return name -> file of a group's choices, the user's own among them."""
+    """Return name -> file of the choices of a group, including those of the user."""
     folders = [conf / group for conf in reversed(places())]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def own_defaults() -> dict[str, Any]:
-    """Return what the user's own defaults for `twotower train` say: group -> choice, key path -> value.
+    """Return the user's defaults for `twotower train`: group -> choice, key path -> value.
 
     Raises:
-        InputError: they are not YAML.
+        InputError: the file is not YAML.
     """
     files = [place / LOCAL.name / "default.yaml" for place in places()]
     path = next((path for path in files if path.is_file()), None)
@@ -93,7 +87,7 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def misplaced() -> Iterator[Problem]:
-    """Find folders that are not there, and files that would take the place of what a command starts from."""
+    """Yield folders that do not exist, and files that would replace the YAML of a command."""
     named = os.environ.get(VARIABLE, "")
     for place in OTHERS if named else ():
         if not place.is_dir():
@@ -109,12 +103,12 @@ def misplaced() -> Iterator[Problem]:
 
 
 def plain_file(name: str) -> dict[str, Any]:
-    """Read `conf/<name>.yaml` as it stands, interpolations unresolved."""
+    """Read `conf/<name>.yaml`; interpolations stay unresolved."""
     path = CONF / f"{name}.yaml"
     return dict(_parsed(path, path.stat().st_mtime_ns))
 
 
-@functools.cache  # a command asks for its own a dozen times, and each job of a sweep does
+@functools.cache  # read a dozen times per command and per job of a sweep
 def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
     values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     assert isinstance(values, dict)
@@ -122,7 +116,7 @@ def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
 
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the groups and the plain keys that a command's YAML names, itself or in a file it includes."""
+    """Return the groups and the plain keys of a command's YAML and of the files that it includes."""
     config = plain_file(config_name)
     named = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
     return frozenset(named & groups()), frozenset(_keys(config_name) - named - {"defaults", "hydra"})

@@ -1,40 +1,36 @@
-"""What a YAML may set of a class: every key of its `Config`, with default, range and meaning."""
+"""Keys of choices and classes: name, default, allowed values, meaning."""
 
 import ast
 import contextlib
-import functools
 import importlib
 import inspect
 import pkgutil
 import re
-import textwrap
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic.fields import FieldInfo
 
+from twotower.commands.config_source import config_fields
+from twotower.commands.main import COMMAND_NAMES
 from twotower.config.component import Component, Config
-from twotower.config.spec import MAX_FLOAT, MAX_INT
+from twotower.config.errors import InputError
+from twotower.config.spec import MAX_FLOAT, MAX_INT, TARGET, is_ours, locate
 
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 COMMENT = re.compile(r"^(\w+):.*?\s# ?(.+)$", re.MULTILINE)
+COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(COMMAND_NAMES)})\b"
+"""Pattern of YAML comments that show a command instead of a description."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key.
-
-    Attributes:
-        name: of it.
-        default: as YAML writes it, or `required`.
-        takes: which values.
-        meaning: a text; empty where the code says none.
-    """
+    """A key, its default as YAML writes it (or `required`), allowed values, and meaning (may be empty)."""
 
     name: str
     default: str
@@ -42,56 +38,128 @@ class Key:
     meaning: str
 
 
-def settable(kind: type[Config], given: Mapping[str, Any], comments: Mapping[str, str]) -> list[Key]:
-    """Return the keys of a class's settings, its own last.
+@dataclass(frozen=True)
+class Section:
+    """A choice, or a class that an entry of a choice may name.
+
+    Attributes:
+        title: how it is chosen.
+        text: description.
+        keys: its keys.
+        target: the class as a YAML names it; empty if it has none.
+    """
+
+    title: str
+    text: str
+    keys: list[Key] = field(default_factory=list)
+    target: str = ""
+
+
+def keys_of_class(
+    kind: type[Config], given: Mapping[str, Any] = types.MappingProxyType({}), comments: str = ""
+) -> list[Key]:
+    """Return the keys of a class of settings.
 
     Args:
-        kind: the settings.
-        given: what a YAML says, which is the default where that YAML is chosen.
-        comments: key -> what the YAML says behind it, for keys of which the class says nothing.
+        kind: the class.
+        given: values of a YAML, which are the defaults where it is chosen.
+        comments: text of that YAML; comments describe keys that the class does not describe.
     """
-    meanings = _meanings(kind)
+    meanings = dict(COMMENT.findall(comments))
     return [
         Key(
             name,
-            shown(given[name]) if name in given else _default(field),
-            takes(field.annotation, field.metadata),
-            meanings.get(name) or comments.get(name, ""),
+            shown(given[name])
+            if name in given
+            else "required"
+            if each.is_required()
+            else shown(each.get_default(call_default_factory=True)),
+            allowed_values(each.annotation, each.metadata),
+            " ".join((each.description or "").split()) or meanings.get(name, ""),
         )
-        for name, field in kind.model_fields.items()
+        for name, each in kind.model_fields.items()
     ]
 
 
-def comments_of(path: Path) -> dict[str, str]:
-    """Return key -> the comment behind it, of a YAML's plain keys."""
-    return dict(COMMENT.findall(path.read_text(encoding="utf-8")))
+def sections(group: str, files: Mapping[str, Path], annotation: Any) -> Iterator[Section]:
+    """Yield a section for each choice of a group, then for each class that entries of its choices may name.
+
+    Args:
+        group: its name.
+        files: name -> YAML of the choices.
+        annotation: type of the group in the settings of `twotower train`.
+    """
+    bases = list(dict.fromkeys(component_bases(annotation)))
+    for name, path in sorted(files.items()):
+        text = path.read_text(encoding="utf-8")
+        spec = yaml.safe_load(text) or {}
+        target = spec.pop(TARGET, "")
+        title, comment = f"{group}={name}", head_comment(text)
+        if not target:
+            yield Section(title, comment, plain_keys(annotation, spec))
+        elif is_ours(target):
+            try:
+                kind: Any = locate(target)
+            except InputError as error:
+                yield Section(title, f"cannot be used: {error}")
+            else:
+                keys = keys_of_class(kind.Config, spec, text)
+                yield Section(title, comment or description(kind), keys, target)
+        else:  # its code does not run for a description
+            yield Section(title, comment, _keys_of_source(target, spec, text), target)
+    kinds = [annotation, *typing.get_args(annotation)]
+    if not any(base.Config in kinds for base in bases):
+        for each in (kind for base in bases for kind in _subclasses(base)):
+            target = f"{each.__module__}.{each.__qualname__}"
+            yield Section(f"{group}: {each.__name__}", description(each), keys_of_class(each.Config), target)
 
 
-def takes(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+def plain_keys(annotation: Any, given: Mapping[str, Any]) -> list[Key]:
+    """Return the keys that hold no choice, of a group whose YAML has several choices."""
+    is_class = inspect.isclass(annotation) and issubclass(annotation, Config)
+    if not is_class or issubclass(annotation, Component.Config):
+        return []
+    fields = annotation.model_fields
+    return [
+        key for key in keys_of_class(annotation, given) if not [*component_bases(fields[key.name].annotation)]
+    ]
+
+
+def _keys_of_source(target: str, given: Mapping[str, Any], comments: str) -> list[Key]:
+    """Return the keys of a class of another package, read from its source; those of the YAML at least."""
+    fields, meanings = config_fields(target) or {}, dict(COMMENT.findall(comments))
+    keys = []
+    for name in [*fields, *(given.keys() - fields.keys())]:
+        each = fields.get(name)
+        default = "required" if each is None or each.default is None else ast.unparse(each.default)
+        keys.append(
+            Key(
+                name,
+                shown(given[name]) if name in given else default,
+                "set by its YAML" if each is None else ast.unparse(each.annotation),
+                (each.meaning if each else "") or meanings.get(name, ""),
+            )
+        )
+    return keys
+
+
+def allowed_values(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """Return in words which values an annotation allows."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return takes(arguments[0], [*arguments[1:], *metadata])
+        return allowed_values(arguments[0], [*arguments[1:], *metadata])
     if origin is typing.Literal:
-        return ", ".join(shown(word) for word in arguments)
+        return ", ".join(map(shown, arguments))
     if origin in (typing.Union, types.UnionType):
-        others = [takes(each, metadata) for each in arguments if each is not type(None)]
-        null = ["null"] if type(None) in arguments else []
-        return " or ".join([*others, *null])
+        kinds = sorted(arguments, key=lambda each: each is type(None))
+        return " or ".join("null" if each is type(None) else allowed_values(each, metadata) for each in kinds)
     if origin in (list, tuple):
         some = "at least one of" if any(isinstance(each, MinLen) for each in metadata) else "list of"
-        return f"{some} [{takes(arguments[0])}]"
+        return f"{some} [{allowed_values(arguments[0])}]"
     if origin is dict:
-        return f"name: {takes(arguments[1])}"
+        return f"name: {allowed_values(arguments[1])}"
     if inspect.isclass(annotation) and issubclass(annotation, Component.Config):
         return f"a choice, {annotation.owner.__name__}"
-    return KINDS.get(annotation, "values by name" if inspect.isclass(annotation) else "anything") + _range(
-        metadata
-    )
-
-
-def _range(metadata: Sequence[Any]) -> str:
-    """Return the bounds, those left out that only keep numbers within 32 bits."""
     low = high = ""
     for each in metadata:
         match each:
@@ -103,11 +171,8 @@ def _range(metadata: Sequence[Any]) -> str:
                 high = f"≤ {each.le:,}"  # type: ignore[str-format]
             case Lt() if each.lt != 2**32:
                 high = f"< {each.lt:,}"  # type: ignore[str-format]
-    return f" {' and '.join(filter(None, [low, high]))}".rstrip()
-
-
-def _default(field: FieldInfo) -> str:
-    return "required" if field.is_required() else shown(field.get_default(call_default_factory=True))
+    kind = KINDS.get(annotation, "values by name" if inspect.isclass(annotation) else "anything")
+    return f"{kind} {' and '.join(filter(None, [low, high]))}".rstrip()
 
 
 def shown(value: Any) -> str:
@@ -124,69 +189,38 @@ def shown(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) or value == "" else str(value)
 
 
-def _meanings(kind: type) -> dict[str, str]:
-    """Return key -> the text that stands under it, in the class or in one that it extends."""
-    found: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        found |= _texts(each)
-    return found
+def head_comment(text: str) -> str:
+    """Return the comments at the head of a YAML, without the command."""
+    head = re.match(r"(#.*\n)*", text)
+    lines = head[0].splitlines() if head else []
+    return " ".join(line.lstrip("# ") for line in lines if not re.search(COMMAND, line))
 
 
-@functools.cache
-def _texts(kind: type) -> Mapping[str, str]:
-    if not kind.__module__ or kind.__module__ == "builtins" or not issubclass(kind, Config):
-        return {}
-    try:
-        (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    except (OSError, TypeError):  # made without a source, where a class adds nothing to set
-        return {}
-    assert isinstance(node, ast.ClassDef)
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in zip(node.body, node.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
-    }
-
-
-def described(kind: type) -> str:
-    """Return the first paragraph of what a class says of itself, in one line."""
+def description(kind: type) -> str:
+    """Return the first paragraph of a class's docstring, in one line."""
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 
-def bases_of(annotation: Any) -> Iterator[type[Component]]:
-    """Yield the classes whose choices may stand where an annotation does, at any depth."""
+def component_bases(annotation: Any) -> Iterator[type[Component]]:
+    """Yield the abstract classes of the choices that an annotation allows, at any depth."""
     if inspect.isclass(annotation) and issubclass(annotation, Config):
         if issubclass(annotation, Component.Config) and inspect.isabstract(annotation.owner):
             yield annotation.owner
             return
-        for field in annotation.model_fields.values():
-            yield from bases_of(field.annotation)
-        yield from bases_of(typing.get_type_hints(annotation).get("__pydantic_extra__"))
+        for each in annotation.model_fields.values():
+            yield from component_bases(each.annotation)
+        yield from component_bases(typing.get_type_hints(annotation).get("__pydantic_extra__"))
     for argument in typing.get_args(annotation):
-        yield from bases_of(argument)
+        yield from component_bases(argument)
 
 
-def classes_of(base: type[Component]) -> list[type[Component]]:
-    """Return the classes of a base's package that a YAML may name, in the order of their modules."""
+def _subclasses(base: type[Component]) -> Iterator[type[Component]]:
+    """Yield the concrete classes in the package of a base, in the order of their modules."""
     name = base.__module__.rpartition(".")[0]
     package = importlib.import_module(name)
-    found: list[type[Component]] = []
     for module in sorted(each.name for each in pkgutil.walk_packages(package.__path__, f"{name}.")):
         with contextlib.suppress(ImportError):  # of an extra that is not installed
-            members = vars(importlib.import_module(module)).values()
-            found += [each for each in members if _is_choice(each, base, module)]
-    return found
-
-
-def _is_choice(member: object, base: type[Component], module: str) -> bool:
-    return (
-        inspect.isclass(member)
-        and issubclass(member, base)
-        and member.__module__ == module
-        and not inspect.isabstract(member)
-        and not member.__name__.startswith("_")
-    )
+            for each in vars(importlib.import_module(module)).values():
+                is_choice = inspect.isclass(each) and issubclass(each, base) and each.__module__ == module
+                if is_choice and not inspect.isabstract(each) and not each.__name__.startswith("_"):
+                    yield each

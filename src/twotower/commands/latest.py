@@ -1,4 +1,4 @@
-"""`latest` in the place of a run's folder on the command line."""
+"""Replaces `latest` on the command line by the folder of the newest run."""
 
 import sys
 from collections.abc import Sequence
@@ -16,30 +16,29 @@ KEYS = (*WITH_BUNDLE, "resume", "rerun")
 
 
 def output_root() -> Path:
-    """Return the folder of runs: `output_root` of the user's own defaults, or else ours."""
+    """Return the folder of runs: `output_root` of the user's defaults, or the default."""
     return Path(str(own_defaults().get("output_root", plain_file("run_keys")["output_root"])))
 
 
 def resolve_overrides(overrides: Sequence[str]) -> list[str]:
-    """Return overrides with the folder of a run in the place of `latest`, and print which one that is.
+    """Return overrides with `latest` replaced by the folder of a run, which is printed.
 
     Raises:
         InputError: there is no such run.
     """
-    return [_resolved(text) for text in overrides]
+    return [
+        f"{key}={_resolved(f'{key}=', value, key in WITH_BUNDLE)}" if key in KEYS else text
+        for text in overrides
+        for key, _, value in [text.partition("=")]
+    ]
 
 
 def resolve_paths(words: Sequence[str]) -> list[str]:
-    """Return words of `twotower compare` with the folder of a run in the place of `latest`."""
-    return [word if "=" in word or word.startswith("-") else _named("", word, False) for word in words]
+    """Return words of `twotower compare` with `latest` replaced by the folder of a run."""
+    return [word if "=" in word or word.startswith("-") else _resolved("", word, False) for word in words]
 
 
-def _resolved(text: str) -> str:
-    key, _, value = text.partition("=")
-    return f"{key}={_named(f'{key}=', value, key in WITH_BUNDLE)}" if key in KEYS else text
-
-
-def _named(prefix: str, value: str, with_bundle: bool) -> str:
+def _resolved(prefix: str, value: str, with_bundle: bool) -> str:
     folder = value.strip("'\"")
     try:
         found = resolve_latest(folder, output_root(), with_bundle)

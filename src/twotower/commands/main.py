@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from types import ModuleType
 
@@ -25,6 +26,10 @@ def main(name: str | None = None) -> None:
         name: of the command; None: the first word of the command line.
     """
     continue_without_readers()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        from twotower.commands.complete import answer_shell
+
+        answer_shell()
     words = sys.argv[1:]
     if name is None:
         name = words.pop(0) if words else "help"
@@ -43,7 +48,7 @@ def main(name: str | None = None) -> None:
 
 
 def overview() -> str:
-    """Return every command with the first line of what it says of itself."""
+    """Return every command with the first line of its help."""
     lines = [
         "Two-tower retrieval, from interactions to a service: twotower COMMAND [group=choice] [key=value]",
         "",
@@ -53,8 +58,8 @@ def overview() -> str:
         lines.append(f"  {name:<12} {first}")
     lines += [
         "",
-        "twotower COMMAND --help has the choices and keys of one; twotower --version says which this is.",
-        "Your own choices lie in conf/ of the working folder, laid out as ours: conf/loss/mine.yaml.",
+        "twotower COMMAND --help lists its choices and keys; twotower --version prints the version.",
+        "Your own choices are in conf/ of the working folder, such as conf/loss/mine.yaml.",
     ]
     return "\n".join(lines)
 

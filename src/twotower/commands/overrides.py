@@ -1,4 +1,4 @@
-"""Overrides as they are typed: what is wrong with them, and what a key varies over."""
+"""Overrides of the command line: validation, and the values of a swept key."""
 
 from collections.abc import Iterable
 
@@ -12,13 +12,13 @@ from twotower.config.problems import Problem, nearest
 from twotower.sweeps.space import Axis
 
 OPTIONAL = frozenset({"sweep", "experiment", "walkthrough"})
-"""Groups of which nothing need be chosen."""
+"""Groups that may have no choice."""
 GRAMMAR = frozenset("[]{}(),=$'\"\\")
-"""Characters of a value that mean something in the grammar of overrides."""
+"""Characters with a meaning in Hydra's grammar of overrides."""
 
 
-def sound_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Problem], list[str]]:
-    """Return what is wrong with overrides, and those that are sound in a form that composes with any key.
+def validate_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Problem], list[str]]:
+    """Return the problems of overrides, and the valid ones in a form that composes with any key.
 
     Args:
         texts: as on the command line.
@@ -30,10 +30,10 @@ def sound_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Pro
 
 
 def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]:
-    """Return what is wrong with an override, or its sound form.
+    """Return the problem of an override, or its valid form.
 
-    Hydra stops at the first unknown key and offers no name; forced in with `++`, unknown keys reach our own
-    check, which reports them all. Keys that have a default in Python but are not in the YAML need it too.
+    Hydra stops at the first unknown key and suggests no name. With `++`, unknown keys reach our own check,
+    which reports them all. Keys that have a default in Python but are not in the YAML need `++` too.
     """
     try:
         text.encode()
@@ -44,20 +44,22 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
         if text.endswith(",") or ",," in text or "=," in text:
             return Problem(text, "an empty choice between or after the commas; leave it out"), None
         key, equals, value = text.partition("=")
-        if equals and value and GRAMMAR.isdisjoint(value):  # an accent, a semicolon: it can mean nothing else
+        if (
+            equals and value and GRAMMAR.isdisjoint(value)
+        ):  # an accent or a semicolon: only the quotes are missing
             return _check_override(f'{key}="{value}"', sweep)
         remedy = quoting(text) if equals else "write key=value"
         return Problem(text, f"{first_line(error)}; {remedy}"), None
     key = override.key_or_group
     if override.is_sweep_override() and not sweep:
-        return Problem(key, "has several values, which is a sweep: give one, or add --multirun"), None
+        return Problem(key, "several values are a sweep: give one value, or add --multirun"), None
     if key == "hydra.searchpath":
-        return Problem(key, "folders of your own choices are named by the variable TWOTOWER_CONF"), None
+        return Problem(key, "set the variable TWOTOWER_CONF to the folders of your choices instead"), None
     if key.startswith("hydra"):
-        told = "runs and sweeps are kept in <output_root>/<name>/; see name, sweep, launcher"
-        return Problem(key, told), None
+        message = "runs and sweeps are written to <output_root>/<name>/; see name, sweep, launcher"
+        return Problem(key, message), None
     if override.is_delete() and key in groups() - OPTIONAL:
-        message = "expected a choice with a _target_, and this takes it away"
+        message = "expected a choice with a _target_; this override removes it"
         return Problem(key, f"{message}; {nearest('', choices(key))}"), None
     if override.is_delete() or key not in groups() | {"experiment", LOCAL.name}:
         forced = override.is_add() or override.is_force_add() or override.is_delete()
@@ -71,7 +73,7 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
 
 
 def is_swept(text: str) -> bool:
-    """Say whether an override has several values; False where it cannot be read, which is told later."""
+    """Return whether an override has several values; False if it is invalid, which is reported later."""
     try:
         return bool(OverridesParser.create().parse_override(text).is_sweep_override())
     except HydraException:
@@ -79,7 +81,7 @@ def is_swept(text: str) -> bool:
 
 
 def _values(override: Override) -> list[str]:
-    """Return an override's value, or all that it varies over, as they stand behind `key=`."""
+    """Return the values of an override, as typed after `key=`."""
     value = override.value()
     if isinstance(value, Glob):
         return value.filter(sorted(choices(override.key_or_group)))
@@ -89,26 +91,26 @@ def _values(override: Override) -> list[str]:
 
 
 def quoting(text: str) -> str:
-    """Return what to write instead of an override that cannot be read, quotes of its own aside."""
+    """Return a hint how to quote an override that cannot be parsed."""
     key, _, value = text.partition("=")
     shown = f'{key}="{value}"' if value and not {"'", '"'} & set(value) else 'key="value"'
-    return f"a value with spaces, accents, brackets, commas or = in it needs quotes, as in '{shown}'"
+    return f"quote a value with spaces, accents, brackets, commas or =, as in '{shown}'"
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says."""
+    """Return the first line of the message of an error."""
     return str(error).strip().split("\n")[0]
 
 
-def axis_of(key: str, text: str) -> Axis:
-    """Read what a key varies over, in the grammar of the command line.
+def parse_axis(key: str, text: str) -> Axis:
+    """Parse the values of a swept key, in the grammar of the command line.
 
     Args:
         key: a group or a key.
-        text: behind `key=`, e.g. `32,64`, `range(1, 5)`, `tag(log, interval(1e-4, 1e-2))`.
+        text: after `key=`, e.g. `32,64`, `range(1, 5)`, `tag(log, interval(1e-4, 1e-2))`.
 
     Raises:
-        InputError: it cannot be read, or is empty.
+        InputError: the text is invalid or empty.
     """
     try:
         override = OverridesParser.create().parse_override(f"{key}={text}")

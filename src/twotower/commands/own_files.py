@@ -1,4 +1,4 @@
-"""Mistakes in experiments and defaults of the user's own, found in their YAML before Hydra composes them."""
+"""Problems of the user's experiments and defaults, found in their YAML before Hydra composes them."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,20 +13,20 @@ from twotower.runs.fingerprint import key_of
 
 EXPERIMENT = "experiment"
 HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
-"""The first line, which says where a file's keys belong; after another comment Hydra does not see it."""
+"""Required first line of these files; Hydra ignores it after another comment."""
 
 
 def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
-    """Find what is wrong with the experiments and the defaults that a training starts from.
+    """Yield the problems of the experiments and defaults of a training.
 
     Args:
-        overrides: that can be read, one value each.
+        overrides: valid overrides with one value each.
     """
     for path in _files(overrides):
         text = path.read_text(encoding="utf-8")
         try:
             values = yaml.safe_load(text)
-        except yaml.YAMLError:  # reported with its place when it is composed
+        except yaml.YAMLError:  # reported with its line when it is composed
             continue
         if not isinstance(values, dict):
             continue
@@ -36,7 +36,9 @@ def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
         entries = values.get("defaults") or ()
         for entry in entries if isinstance(entries, list) else ():
             for key, choice in entry.items() if isinstance(entry, dict) else ():
-                yield from (Problem(f"{path}: defaults", told) for told in _of_default(str(key), choice))
+                yield from (
+                    Problem(f"{path}: defaults", text) for text in _default_problems(str(key), choice)
+                )
         for key in sorted(groups() & values.keys()):
             if isinstance(values[key], str) and "$" not in values[key]:
                 message = f"a choice is made under `defaults`, as `- override /{key}: {values[key]}`"
@@ -52,8 +54,8 @@ def _files(overrides: Iterable[str]) -> Iterator[Path]:
             yield from [path] if path else []
 
 
-def _of_default(key: str, choice: Any) -> Iterator[str]:
-    """Yield what is wrong with an entry of `defaults`; those that name no group of ours are Hydra's own."""
+def _default_problems(key: str, choice: Any) -> Iterator[str]:
+    """Yield the problems of an entry of `defaults`; Hydra checks entries that name none of our groups."""
     name = key.removeprefix("override ").strip()
     group = name.removeprefix("/")
     if group in groups() and name == f"/{group}" and key != name:

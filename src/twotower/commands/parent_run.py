@@ -1,4 +1,4 @@
-"""The modes of `train` that start from a run: `warm_start=` trains it further, `rebuild_bundle=` does not."""
+"""Modes of `train` that start from a run: `warm_start=` trains further, `rebuild_bundle=` does not."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,40 +10,34 @@ from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
 
 REBUILD_BUNDLE = "rebuild_bundle"
-COMMAND = "train"
-"""The command that has these modes."""
-OF_THE_COMMAND = ("run", "debug", TRUST)
+NOT_OF_THE_RUN = ("run", "debug", TRUST)
 
 
 def mode_of(config_name: str, overrides: Sequence[str]) -> str | None:
     """Return the mode in the overrides, or None.
 
     Raises:
-        InputError: a setting of a mode is given without the mode.
+        InputError: a setting of a mode is typed without the mode.
     """
-    if config_name != COMMAND:
+    if config_name != "train":
         return None
     for mode in (WARM_START, REBUILD_BUNDLE):
         if any(text.startswith(f"{mode}=") for text in overrides):
             return mode
     lost = [text for text in overrides if text.lstrip("+").startswith(f"{WARM_START}.")]
     if lost:
-        raise InputError(f"{lost[0]}: says how {WARM_START}=RUN_FOLDER goes on; name the run, too")
+        raise InputError(f"{lost[0]}: a setting of {WARM_START}=RUN_FOLDER; name the run, too")
     return None
 
 
 def of_a_run(mode: str, overrides: Sequence[str]) -> list[str]:
-    """Return overrides with the run under the key that commands have for it."""
+    """Return overrides with the folder of the run under the key `run`."""
     begin = f"{mode}="
     return [f"run={text.removeprefix(begin)}" if text.startswith(begin) else text for text in overrides]
 
 
 def check(mode: str, overrides: Sequence[str]) -> None:
-    """Refuse a parent run that has not ended, and settings that change its towers.
-
-    Raises:
-        InputError: says so.
-    """
+    """Raise InputError if the parent run has not ended, or if overrides change its towers."""
     folders = [text.partition("=")[2] for text in overrides if text.startswith("run=")]
     if len(folders) > 1:
         raise InputError(f"{mode}= is typed {len(folders)} times; name one run")
@@ -59,12 +53,12 @@ def check(mode: str, overrides: Sequence[str]) -> None:
 
 
 def task_of(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int]:
-    """Return the task of a mode, called with the settings and the overrides."""
+    """Return the task of a mode; see `run_command`."""
 
     def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
         from twotower.pipeline.grown_data import rebuild_bundle, warm_start
 
-        changes = {key: value for key, value in settings.items() if key not in OF_THE_COMMAND}
+        changes = {key: value for key, value in settings.items() if key not in NOT_OF_THE_RUN}
         run = warm_start if mode == WARM_START else rebuild_bundle
         return run(Path(settings["run"]), changes, overrides, settings[TRUST])
 

@@ -1,4 +1,4 @@
-"""Run one command: `--help`, all mistakes of the settings before any data is read, and the exit status."""
+"""Run one command: flags such as `--help`, validation of the settings, the task, and the exit status."""
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands import parent_run
-from twotower.commands.beforehand import SLOW
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
-from twotower.commands.conf import CONF, choices, own_defaults, shape
-from twotower.commands.help import choices_text, help_text
+from twotower.commands.conf import choices, own_defaults, shape
+from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.hints import hints
 from twotower.commands.latest import resolve_overrides
-from twotower.commands.overrides import is_swept, sound_overrides
+from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_settings import quoted
 from twotower.commands.show import show
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
-from twotower.config.names_only import loaded, names_only
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
@@ -42,14 +40,14 @@ def run_command(
     description: str,
     modes: Mapping[str, Mode] | None = None,
 ) -> None:
-    """Run a script and leave with its exit status.
+    """Run a command and leave with its exit status.
 
     Args:
-        config_name: the YAML in `conf/` it starts from.
-        task: is given the checked settings and what was typed; returns the exit status.
+        config_name: the command's YAML in `conf/`.
+        task: receives the validated settings and the overrides; returns the exit status.
         description: printed by `--help`.
-        modes: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts,
-            and the console that was typed.
+        modes: key -> function that `key=RUN_FOLDER` calls instead, such as `resume`, with the folder, the
+            trusted packages, and the console if it is typed.
     """
     overrides, flags = split_arguments(sys.argv[1:])
     debug = "debug=true" in (override.lower() for override in overrides)
@@ -83,7 +81,7 @@ def _answer(
         print(_help(config_name, description, groups))
         return DONE
     if "choices" in flags:
-        print(choices_text(CONF, config_name, choices, _own(config_name)))
+        print(choices_text(config_name, choices, _own(config_name)))
         return DONE
     for mode, call in modes.items():
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{mode}=")]:
@@ -94,14 +92,10 @@ def _answer(
 
 
 def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
-    """Return what a command says of itself, or of groups that stand beside `--help`."""
+    """Return the help of a command, or of groups that follow `--help`."""
     if not groups:
-        return help_text(CONF, config_name, description, choices, _own(config_name))
-    from twotower.commands.reference import group_text
-
-    if not loaded({"torch"}):
-        names_only([name for name in SLOW if not loaded({name})])  # nothing runs after this
-    return "\n\n".join(group_text(CONF, config_name, group, choices, _own(config_name)) for group in groups)
+        return help_text(config_name, description, choices, _own(config_name))
+    return "\n\n".join(group_text(config_name, group, choices, _own(config_name)) for group in groups)
 
 
 def _own(config_name: str) -> dict[str, Any]:
@@ -112,12 +106,12 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
     groups, _ = shape(config_name)
     sweeps = "sweep" in groups
     if multirun and not sweeps:
-        raise InputError("--multirun: this command does one thing at a time; sweeps belong to twotower train")
+        raise InputError("--multirun: only twotower train has sweeps")
     swept: list[str] = []
     if multirun or (sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)):
         swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
     fixed = [text for text in overrides if text not in swept]
-    problems, _ = sound_overrides(swept, sweep=True)
+    problems, _ = validate_overrides(swept, sweep=True)
     settings, config = checked_with_config(config_name, fixed, problems)
     if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
         from twotower.commands.run_sweep import run_sweep
@@ -133,10 +127,10 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
 
 
 def _show(config_name: str, flags: list[str], overrides: list[str]) -> int:
-    """Print what flags such as `--cfg` ask for, then what is wrong with it."""
+    """Answer flags such as `--cfg`, then report the problems of the configuration."""
     for text in filter(is_swept, overrides):
-        raise InputError(f"{text} has several values, and {flags[0]} shows one job: give one of them")
-    problems, sound = sound_overrides(overrides)
+        raise InputError(f"{text}: several values, but {flags[0]} shows one job; give one value")
+    problems, sound = validate_overrides(overrides)
     raise_problems(problems, NOTHING_DONE)
     show(config_name, flags, sound)
     checked(config_name, overrides)
@@ -157,14 +151,13 @@ def _hints(config_name: str, arguments: list[str], modes: Collection[str]) -> It
     chosen, keys = shape(config_name)
     known = chosen | keys | {*modes, "experiment"}
     folder_key = next((key for key in (*FOLDER_KEYS, "bundles", "folder") if key in keys), "resume")
-    # What a flag such as --cfg takes is no word of its own.
-    taken = {at + 1 for at, word in enumerate(arguments) if word in FLAGS_WITH_VALUE}
-    words = [word for at, word in enumerate(arguments) if at not in taken]
+    values = {at + 1 for at, word in enumerate(arguments) if word in FLAGS_WITH_VALUE}
+    words = [word for at, word in enumerate(arguments) if at not in values]
     return hints(words, FLAGS, known, folder_key)
 
 
 def _verbatim(text: str) -> str:
-    """Return an override whose value is a run's folder or a note in quotes: they hold = and commas."""
+    """Quote the value of a run's folder or a note, because it may contain = and commas."""
     key, _, value = text.partition("=")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     return f"{key}={quoted(value)}" if key in VERBATIM and value and not is_quoted else text
@@ -173,12 +166,12 @@ def _verbatim(text: str) -> str:
 def _only(
     mode: str, folder: str, config_name: str, overrides: list[str]
 ) -> tuple[Path, list[str], str | None]:
-    """Return the folder that a mode is given, the packages that its user trusts, and the console if typed."""
+    """Return the run folder of a mode, the trusted packages, and the console if it is typed."""
     free = (f"{TRUST}=", "console=")
     taken = [text for text in overrides if text.startswith(free)]
     others = [text for text in overrides if not text.startswith((f"{mode}=", *free, "debug="))]
     if others:
-        raise InputError(f"{mode}={folder} takes the run as it was configured; leave out {', '.join(others)}")
+        raise InputError(f"{mode}={folder} uses the settings of the run; leave out {', '.join(others)}")
     refuse_no_run(Path(folder))
     settings = checked(config_name, taken)
     console = settings["console"] if any(text.startswith("console=") for text in taken) else None

@@ -1,4 +1,4 @@
-"""What a command that starts from a run composes on: the run's own settings, lent to Hydra."""
+"""Settings of a run as the base of a command: `reindex` and others start from them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,14 +18,14 @@ from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
 
 OF_THE_RUN = "of_the_run"
-"""How a command's YAML says that a group or a key is as the run had it, unless something is typed."""
-OF_THE_DOOR = "of_the_command"
-"""Under which Hydra finds what a command starts from that asks nothing of a run."""
+"""Value in a command's YAML: the default of this group or key is the setting of the run."""
+OF_THE_COMMAND = "of_the_command"
+"""Name in Hydra's store of a command that does not start from a run."""
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
-def asked_of_the_run(command: Mapping[str, Any]) -> set[str]:
-    """Return the groups and keys for which a command's YAML says `of_the_run`."""
+def keys_from_run(command: Mapping[str, Any]) -> set[str]:
+    """Return the groups and keys with the value `of_the_run` in a command's YAML."""
     entries = [command, *(entry for entry in command["defaults"] if isinstance(entry, dict))]
     return {key for entry in entries for key, value in entry.items() if value == OF_THE_RUN}
 
@@ -33,32 +33,32 @@ def asked_of_the_run(command: Mapping[str, Any]) -> set[str]:
 def store_run_settings(
     command: Mapping[str, Any], overrides: Iterable[str]
 ) -> tuple[str, dict[str, Problem]]:
-    """Let Hydra find a command, and what it asks of the run that `run=` names, wherever else it looks first.
+    """Put a command's YAML into Hydra's store, with the settings of the run that `run=` names.
 
     Args:
-        command: its YAML.
-        overrides: that can be read, one value each.
+        command: the YAML.
+        overrides: valid overrides with one value each.
 
     Returns:
-        The name of what Hydra shall compose, and key -> what is wrong with it. Of a run that cannot be read,
-        which is a problem of `run`, everything is empty.
+        The name to compose, and key -> problem. If the run cannot be read, `run` has a problem, and the
+        settings that come from it are empty.
     """
-    asked = asked_of_the_run(command)
+    from_run = keys_from_run(command)
     store = ConfigStore.instance()
-    if not asked:
-        store.store(OF_THE_DOOR, dict(command))
-        return OF_THE_DOOR, {}
+    if not from_run:
+        store.store(OF_THE_COMMAND, dict(command))
+        return OF_THE_COMMAND, {}
     own: dict[str, Any] = {}
     problems: dict[str, Problem] = {}
     try:
-        own = {key: literal(value) for key, value in _own_settings(overrides).items() if key in asked}
-        OmegaConf.create(own)  # refuses what no configuration can hold
+        own = {key: literal(value) for key, value in _own_settings(overrides).items() if key in from_run}
+        OmegaConf.create(own)  # raises for values that no configuration can hold
     except (InputError, OmegaConfBaseException) as error:
         own, problems = {}, {"run": Problem("run", str(error).strip().split("\n")[0])}
-    for group in asked & groups():
+    for group in from_run & groups():
         choice = own.get(group)
         store.store(OF_THE_RUN, choice if isinstance(choice, dict) else {}, group)
-    store.store(OF_THE_RUN, {**command, **{key: own.get(key) for key in asked - groups()}})
+    store.store(OF_THE_RUN, {**command, **{key: own.get(key) for key in from_run - groups()}})
     return OF_THE_RUN, problems
 
 
@@ -69,9 +69,9 @@ def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
         raise InputError("required, but not set")
     folder = Path(str(OmegaConf.create({"run": folders[-1]})["run"]))
     refuse_no_run(folder)
-    from twotower.runs.run import Run  # with torch, which a mistake need not wait for
+    from twotower.runs.run import Run  # imports pandas
 
-    # Only to look at: whom the user trusts is part of what is being composed; see `check_trust`.
+    # `trusted_packages` is not composed yet; `check_trust` runs before anything is built from the settings.
     return Run.open(folder, None).settings
 
 
@@ -79,7 +79,7 @@ def check_trust(settings: Mapping[str, Any]) -> None:
     """Refuse a run whose settings name classes of packages that are not trusted, before any is imported.
 
     Args:
-        settings: composed, of a command that asks something of a run.
+        settings: composed settings of a command that starts from a run.
 
     Raises:
         InputError: see `Run.open`.
@@ -90,7 +90,7 @@ def check_trust(settings: Mapping[str, Any]) -> None:
 
 
 def literal(value: Any) -> Any:
-    """Return plain values as OmegaConf must be told them to take them as they stand."""
+    """Return plain values with `${` escaped, so that OmegaConf resolves nothing in them."""
     if isinstance(value, dict):
         return {key: literal(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -99,5 +99,5 @@ def literal(value: Any) -> Any:
 
 
 def quoted(text: str) -> str:
-    """Return a text as an override must say it to mean just this text."""
+    """Return a text quoted for an override."""
     return QuotedString(literal(text), Quote.single).with_quotes()

@@ -1,4 +1,4 @@
-"""A sweep, as it reads: what varies; the jobs, run where the launcher runs them; one record of them all."""
+"""Run a sweep: its axes, its jobs on a launcher, and one record of all jobs."""
 
 import contextlib
 import math
@@ -9,13 +9,13 @@ from typing import Any
 
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.overrides import axis_of
+from twotower.commands.overrides import parse_axis
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings
+from twotower.reports.console.make_console import make_console
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
@@ -24,24 +24,24 @@ from twotower.sweeps.job import SweepContext
 from twotower.sweeps.schedule import find_outdated, run_jobs
 from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
-from twotower.sweeps.sweep_record import summarise_seeds, write_sweep
+from twotower.sweeps.sweep_record import summarize_seeds, write_sweep
 
 TASK = "twotower.pipeline.run_job.run_job"
 WELL = "ok", "index_rejected", "pruned"
 MANY = 20
-"""Jobs whose settings take seconds to check."""
+"""Number of jobs from which checking the settings takes seconds."""
 
 
 def run_sweep(
     config_name: str, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
 ) -> int:
-    """Run a sweep, or go on with it; returns the exit status.
+    """Run a sweep, or continue it; returns the exit status.
 
     Args:
         config_name: the YAML in `conf/` that the jobs start from.
-        fixed: overrides that hold for all jobs.
+        fixed: overrides of all jobs.
         swept: overrides with several values.
-        settings: of the fixed overrides, with `sweep` and `launcher`.
+        settings: composed from the fixed overrides, with `sweep` and `launcher`.
     """
     began = time.perf_counter()
     chosen = Sweep.Config.model_validate(settings["sweep"]) if settings.get("sweep") else Grid.Config()
@@ -59,31 +59,31 @@ def run_sweep(
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
     console = make_console(settings["console"])
     if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
-        console.say(f"checking the settings of {number} jobs, before the first is run")
+        console.say(f"checking the settings of {number} jobs before the first one runs")
     sweep = chosen.build(context)
     outdated = find_outdated(sweep.done_before())
 
     def remedy() -> str:
-        return f"the same command again goes on with {context.folder}"
+        return f"the same command continues {context.folder}"
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(stoppable(remedy))
         if chosen.exclusive:
-            stack.enter_context(held(context.folder, "sweep"))
+            stack.enter_context(lock_folder(context.folder, "sweep"))
         stack.enter_context(console)
         console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
         for note in sweep.notes():
             console.say(note)
         if outdated:
             console.say(
-                f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
-                f"such as {outdated[0]}; delete their folders to run them again"
+                f"warning: {len(outdated)} finished jobs were trained by other code or versions, such as "
+                f"{outdated[0]}; delete their folders to run them again"
             )
         stack.enter_context(launcher)
-        stack.enter_context(stoppable(remedy))  # once more: Ray takes signals for itself
+        stack.enter_context(stoppable(remedy))  # again, because Ray replaces signal handlers
         outcomes = run_jobs(sweep, launcher, console)
         metric = context.monitor.removeprefix("valid/")
-        seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
+        seeds = summarize_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
         found = sweep.summary()
         write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
         findings = Findings(seeds, found.get("search", {}), found.get("first_look", {}))
@@ -95,12 +95,12 @@ def run_sweep(
 def axes_of(
     sweep: Sweep.Config, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
 ) -> tuple[Axis, ...]:
-    """Return what varies: as the sweep's YAML says, then as the command line does, then the seeds.
+    """Return the axes of the sweep's YAML, then those of the command line, then the seeds.
 
-    A key that is typed with one value, or after `~sweep.vary.`, is taken out of the YAML's.
+    Keys that are typed with one value, or after `~sweep.vary.`, are removed from those of the YAML.
 
     Raises:
-        InputError: an axis cannot be read, is empty, or is no part of a job.
+        InputError: an axis is invalid or empty, or its key is not a setting of a job.
     """
     varied = sweep.vary or {}
     removed = {text.removeprefix(NOT_VARIED) for text in swept if text.startswith(NOT_VARIED)}
@@ -112,8 +112,8 @@ def axes_of(
         for key in sorted(removed - varied.keys())
     ]
     problems += _wrong_axes(texts, settings["seeds"])
-    raise_problems(problems, "what this sweep varies; nothing was run")
-    axes = {key: axis_of(key, text) for key, text in texts.items()}
+    raise_problems(problems, "the axes of this sweep; nothing was run")
+    axes = {key: parse_axis(key, text) for key, text in texts.items()}
     if settings["seeds"] > 1:
         first = settings["seed"]
         seeds = tuple(str(seed) for seed in range(first, first + settings["seeds"]))
@@ -124,17 +124,17 @@ def axes_of(
 def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
     for key, text in texts.items():
         if key.startswith("sweep.vary."):
-            yield Problem(key, f"to vary a key otherwise than the YAML, write {key[11:]}={text}")
+            yield Problem(key, f"to override the values of the YAML, write {key[11:]}={text}")
         elif _key(key) in SWEEP_ONLY | NOT_SHAPING:
-            yield Problem(key, "cannot vary: it is about the whole sweep, or about where runs are kept")
+            yield Problem(key, "cannot vary: a setting of the whole sweep, or of where runs are written")
     if "seed" in texts and seeds > 1:
-        yield Problem("seed", f"has several values, and seeds={seeds} asks for others; leave one of them out")
+        yield Problem("seed", f"has several values, and seeds={seeds} sets others; leave one of them out")
 
 
 def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
-    """Return the folder name: the named sweep or what varies, then what is fixed; the same each time.
+    """Return the folder name: the sweep or the varied keys, then the fixed overrides.
 
-    TensorBoard breaks a long name behind a hyphen: in its list of runs the job's own begins a line.
+    TensorBoard breaks long names after a hyphen, so in its list of runs the name of the job begins a line.
     """
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
     kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
@@ -142,7 +142,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
 
 
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a sweep: of its worst job."""
+    """Return the exit status of a sweep, that of its worst job."""
     statuses = {outcome.status for outcome in outcomes}
     if statuses - {*WELL}:
         return FAILED

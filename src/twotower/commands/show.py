@@ -1,4 +1,4 @@
-"""What `--cfg job` prints: the whole configuration; Hydra's other flags print what Hydra does."""
+"""`--cfg job` prints the whole configuration; Hydra answers its other flags."""
 
 import sys
 from argparse import ArgumentParser
@@ -9,11 +9,11 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from twotower.commands.command_keys import COMMANDS
-from twotower.commands.compose import NOTHING_DONE, plain, resolvable, searchpath
+from twotower.commands.compose import NOTHING_DONE, compose_resolvable, plain, searchpath
 from twotower.commands.conf import misplaced, places, plain_file
 from twotower.commands.keys import shown
 from twotower.commands.own_files import problems_of_own_files
-from twotower.commands.run_settings import asked_of_the_run, check_trust, literal, store_run_settings
+from twotower.commands.run_settings import check_trust, keys_from_run, literal, store_run_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest, raise_problems
 from twotower.config.reading import read
@@ -22,22 +22,22 @@ NO_PART = object()
 
 
 def show(config_name: str, flags: Sequence[str], overrides: Sequence[str]) -> None:
-    """Print what flags such as `--cfg job` ask for.
+    """Print the configuration, or the part that flags such as `--cfg job --package loss` name.
 
     Args:
         config_name: the YAML in `conf/` to start from.
         flags: as typed, with their values.
-        overrides: that can be read, one value each.
+        overrides: valid overrides with one value each.
 
     Raises:
-        InputError: it cannot be composed, has no such part, or no flag says what to print.
+        InputError: the configuration cannot be composed or has no such part, or no flag selects an output.
     """
     raise_problems(misplaced(), NOTHING_DONE)
     if config_name == "train":
         raise_problems(problems_of_own_files(overrides), NOTHING_DONE)
     asked = _parser().parse_known_args(flags)[0]
     if asked.cfg is None and not any(flag.startswith(("--info", "-i")) for flag in flags):
-        raise InputError(f"{flags[0]}: says how --cfg job prints; add that")
+        raise InputError(f"{flags[0]}: an option of --cfg job; add --cfg job")
     if asked.cfg == "job":
         config = whole(config_name, overrides)
         print(_yaml(config, asked.package, asked.resolve), end="")
@@ -46,25 +46,22 @@ def show(config_name: str, flags: Sequence[str], overrides: Sequence[str]) -> No
 
 
 def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose, and add what Python has a default for and no YAML names; interpolations stay as typed.
+    """Compose, and add the defaults of Python that no YAML sets; interpolations stay as typed.
 
-    Of a choice, or a plain key, that is at fault nothing is added.
-
-    Args:
-        config_name: of the command.
-        overrides: that can be read, one value each.
+    Choices and keys with a wrong value get no defaults.
 
     Raises:
-        InputError: it cannot be composed, or starts from a run that cannot be read or trusted.
+        InputError: the configuration cannot be composed, or its run cannot be read or is not trusted.
     """
-    config, problems = resolvable(config_name, overrides)
+    config, problems = compose_resolvable(config_name, overrides)
     raise_problems([problem for problem in problems if problem.key == "run"], NOTHING_DONE)
     values = plain(config)
-    if asked_of_the_run(plain_file(config_name)):
+    if keys_from_run(plain_file(config_name)):
         check_trust(values)
     settings, _ = read(COMMANDS[config_name].kind(), values)
     OmegaConf.set_struct(config, False)
-    found: Any = OmegaConf.merge(config, literal(settings.plain()), config)  # as ordered, and as typed
+    # Merged twice, so that the order of keys and the interpolations are those of `config`.
+    found: Any = OmegaConf.merge(config, literal(settings.plain()), config)
     return found  # type: ignore[no-any-return]
 
 
@@ -75,7 +72,7 @@ def _yaml(config: DictConfig, package: str | None, resolve: bool) -> str:
         return OmegaConf.to_yaml(config)
     part = OmegaConf.select(config, package, default=NO_PART)
     if part is NO_PART:
-        raise InputError(f"--package {package}: there is no such part; {nearest(package, map(str, config))}")
+        raise InputError(f"--package {package}: no such part; {nearest(package, map(str, config))}")
     if not OmegaConf.is_config(part):
         return f"{shown(part)}\n"
     return f"# @package {package}\n{OmegaConf.to_yaml(part)}"
@@ -90,8 +87,8 @@ def _parser() -> ArgumentParser:
 
 
 def _by_hydra(config_name: str, flags: Sequence[str], overrides: Sequence[str]) -> None:
-    resolvable(config_name, overrides)  # Hydra itself ends with a traceback where that cannot be done
-    beginning, problems = store_run_settings(plain_file(config_name), overrides)
+    compose_resolvable(config_name, overrides)  # on errors, Hydra itself would print a traceback
+    root, problems = store_run_settings(plain_file(config_name), overrides)
     raise_problems(problems.values(), NOTHING_DONE)
     sys.argv[1:] = [*flags, *overrides, *searchpath()]  # where Hydra looks
-    hydra.main(config_path=str(places()[0]), config_name=beginning, version_base="1.3")(lambda _: None)()
+    hydra.main(config_path=str(places()[0]), config_name=root, version_base="1.3")(lambda _: None)()

@@ -1,5 +1,5 @@
-"""Purpose: what settings are made of, the user's mistakes, and how a command ends.
+"""Purpose: settings and their validation, errors that the user can correct, exit statuses, progress.
 
 May import: nothing of ours.
-To add one: a file named for what it tells of settings; it knows no component.
+To add one: a file named for its content; it imports no component.
 """

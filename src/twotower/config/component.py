@@ -1,4 +1,4 @@
-"""What YAML may choose: a component, and the settings that it is built from, once."""
+"""Components that YAML chooses, and their settings."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,16 +14,23 @@ T = TypeVar("T")
 
 
 class Config(BaseModel):
-    """Settings: frozen, and checked when they are made; an unknown key or another type is refused.
+    """Frozen settings, validated on construction; unknown keys and other types are refused.
 
     A field whose type is a component's `Config` takes a choice as YAML writes it, `{_target_: module.Class,
-    ...}`, and becomes the `Config` of the class that is named.
+    ...}`, and becomes the `Config` of the named class.
 
     Attributes:
-        owner: the component that is built from these settings.
+        owner: the component that these settings build.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        defer_build=True,
+        use_attribute_docstrings=True,
+    )
     owner: ClassVar[type["Component"]]
 
     @model_validator(mode="wrap")
@@ -32,32 +39,20 @@ class Config(BaseModel):
         if isinstance(values, Mapping) and TARGET in values:
             kind = class_of(values, cls.owner)
             if inspect.isabstract(kind):
-                raise InputError(f"{TARGET}: {values[TARGET]!r} is what its choices extend; name one of them")
+                raise InputError(f"{TARGET}: {values[TARGET]!r} is an abstract class; name a subclass")
             return kind.Config.model_validate({key: value for key, value in values.items() if key != TARGET})
         if isinstance(values, Mapping) and "owner" in vars(cls) and inspect.isabstract(cls.owner):
             raise PydanticCustomError("choice", "expected a choice with a _target_")
         return handler(values)
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Read these settings from a mapping that may hold others beside them.
-
-        Raises:
-            InputError: names the first key that is at fault.
-        """
-        return cls.chosen({key: settings[key] for key in cls.model_fields if key in settings}, "")
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Read these settings from a mapping with other keys; raises InputError with the first mistake."""
+        return cls.from_spec({key: settings[key] for key in cls.model_fields if key in settings}, "")
 
     @classmethod
-    def chosen(cls, spec: Any, key: str) -> Self:
-        """Read a choice that a file holds.
-
-        Args:
-            spec: as read.
-            key: where it stands, for the message.
-
-        Raises:
-            InputError: it names no such class, or a value is none that the class takes.
-        """
+    def from_spec(cls, spec: Any, key: str) -> Self:
+        """Read a choice of a file; raises InputError with the first mistake, under `key`."""
         try:
             return cls.model_validate(spec)
         except ValidationError as error:
@@ -67,29 +62,25 @@ class Config(BaseModel):
             raise InputError(f"{where:.200}: {message:.200}, got {first['input']!r:.80}") from error
 
     def plain(self) -> dict[str, Any]:
-        """Return the plain value of every field that is there, choices as YAML writes them."""
-        found = {name: getattr(self, name) for name in type(self).model_fields if hasattr(self, name)}
-        found |= self.model_extra or {}
-        return {name: _plain(value) for name, value in found.items()}
+        """Return the plain value of every valid field, choices as YAML writes them."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if hasattr(self, name)}
+        values |= self.model_extra or {}
+        return {name: _plain(value) for name, value in values.items()}
 
     def spec(self) -> dict[str, Any]:
-        """Return the plain values from which this choice is read again, every field among them."""
+        """Return the plain values of this choice with its `_target_`, from which it can be read."""
         return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **self.plain()}
 
     def problems(self) -> Iterable[tuple[str, str]]:
-        """Yield (field, message) of mistakes beyond each field's own check; field "" is the whole choice.
+        """Yield (field, message) of mistakes beyond the check of each field; field "" is the whole choice.
 
-        A base class adds arguments for the other choices and the sizes that its checks need; None, the
-        default, means not known. Called before data is read, and again when the catalogue's size is known.
+        A base class adds arguments for other choices and sizes that its checks need; None, the default, means
+        not known. It is called before data is read, and again when the size of the catalogue is known.
         """
         return ()
 
     def choices(self, prefix: str = "") -> Iterator[tuple[str, "Component.Config"]]:
-        """Yield the key and the settings of every choice that these settings hold, at any depth.
-
-        Args:
-            prefix: of the keys.
-        """
+        """Yield the key, with a prefix, and the settings of every choice in these settings, at any depth."""
         values = {name: getattr(self, name) for name in type(self).model_fields if hasattr(self, name)}
         waiting: list[tuple[str, Any]] = list((values | (self.model_extra or {})).items())
         while waiting:
@@ -102,41 +93,38 @@ class Config(BaseModel):
                 yield from value.choices(f"{prefix}{key}.")
 
     def unused(self) -> Iterable[tuple[str, str]]:
-        """Yield (field, remedy) of each field that is set and has no effect, given the other fields.
-
-        The remedy says what to set so that the field has an effect.
-        """
+        """Yield (field, remedy) of each field that is set without effect."""
         return ()
 
-    def make(self, base: type[T], *facts: object) -> T:
-        """Build the owner; a base class's `build` calls it with the facts that its constructor takes.
+    def make(self, base: type[T], *arguments: object) -> T:
+        """Build the owner; called by the `build` of a base class.
 
         Args:
-            base: the class whose choice this is.
-            *facts: known only at run time, such as the number of items.
+            base: the base class of the choice.
+            *arguments: further arguments of the constructor, such as the number of items.
         """
-        made = self.owner(self, *facts)  # type: ignore[call-arg]
-        assert isinstance(made, base)
-        return made
+        component = self.owner(self, *arguments)  # type: ignore[call-arg]
+        assert isinstance(component, base)
+        return component
 
 
 _Config = Config
 
 
 class Component:
-    """What YAML may choose by the name of its class.
+    """Base class of everything that YAML chooses by a class name.
 
-    The constructor takes its `Config` and then facts of the run. A subclass states in a nested `Config` only
-    the fields that it adds; one that adds none has a `Config` of its own all the same, which knows its owner.
+    The constructor takes its `Config`, then values that are known at run time. A subclass declares only its
+    additional fields in a nested `Config`; every subclass has its own `Config`, whose `owner` it is.
     """
 
     class Config(_Config):
-        """Nothing to set."""
+        """No settings."""
 
     config: Config
 
     def __init_subclass__(cls, **given: Any) -> None:
-        """Give the class a `Config` of its own and tell it its owner."""
+        """Create the `Config` of the class if it has none, and set its owner."""
         super().__init_subclass__(**given)
         if "Config" not in vars(cls):
             names = {

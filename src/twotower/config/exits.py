@@ -1,4 +1,4 @@
-"""How a command ends: the exit status, and one message for what went wrong or who stopped it."""
+"""The end of a command: its exit status, and one message for an error or a signal."""
 
 import contextlib
 import io
@@ -16,20 +16,20 @@ from twotower.config.errors import InputError
 DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
 """Exit status of every command."""
 GATE_REFUSED = 5
-"""Of a night whose towers are worse than those that are served, which go on."""
+"""Exit status of a nightly training that is not published, because its towers are worse than before."""
 
 BY_SIGNAL = 128
-"""Added to a signal's number: the exit status of who was stopped by it, as shells have it."""
+"""Added to the number of a signal, this is the exit status of a process that it stopped, as in shells."""
 WORDS = {int(signal.SIGTERM): "stopped by SIGTERM", int(signal.SIGINT): "interrupted"}
 
 Handler = Callable[[int, FrameType | None], object]
 
 
 class Stopped(BaseException):
-    """SIGTERM or Ctrl-C; no `KeyboardInterrupt`, which Lightning turns into an exit status of its own.
+    """SIGTERM or Ctrl-C; unlike `KeyboardInterrupt`, Lightning does not handle it.
 
     Attributes:
-        status: the exit status it asks for.
+        status: the exit status.
     """
 
     def __init__(self, number: int, remedy: str) -> None:
@@ -38,7 +38,7 @@ class Stopped(BaseException):
 
 
 class _WhileRead(io.FileIO):
-    """A descriptor that drops what is written once its reader, such as `head`, has closed the pipe."""
+    """A descriptor that drops output after its reader, such as `head`, has closed the pipe."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -49,7 +49,7 @@ class _WhileRead(io.FileIO):
 
 
 def continue_without_readers() -> None:
-    """Let a command do its work where standard output or standard error is closed, now or later."""
+    """Let a command continue if standard output or standard error is closed, now or later."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:  # closed by the shell: `>&-`
@@ -79,39 +79,38 @@ def _to_nowhere(number: int) -> None:
         os.close(nowhere)
 
 
-def leave_on_signals() -> None:
-    """Let SIGTERM and Ctrl-C end a command at once and with one line, while it has begun nothing."""
-    _install(_leave_the_command)
+def exit_on_signals() -> None:
+    """Let SIGTERM and Ctrl-C end a command at once with one line, before its work begins."""
+    _install(_exit_before_work)
 
 
 @contextlib.contextmanager
 def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C raise `Stopped`, so that what is open is closed; a second one waits for nothing.
+    """Let SIGTERM and Ctrl-C raise `Stopped`, so that files are closed; a second one exits at once.
 
     Args:
-        remedy: returns what to do afterwards, for the message.
+        remedy: returns what to do next, for the message.
     """
-
     stopped: list[Stopped] = []
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        _install(_leaving(remedy))
+        _install(lambda number, frame: _exit(BY_SIGNAL + number, _message(number, remedy())))
         stopped.append(Stopped(number, remedy()))
         raise stopped[0]
 
     def unraisable(ignored: "sys.UnraisableHookArgs") -> None:
-        if isinstance(ignored.exc_value, Stopped):  # it struck a destructor, whose errors Python drops
-            _leave(ignored.exc_value.status, str(ignored.exc_value))
+        if isinstance(ignored.exc_value, Stopped):  # raised in a destructor, whose errors Python drops
+            _exit(ignored.exc_value.status, str(ignored.exc_value))
         hook(ignored)
 
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
     before = _install(stop)
     try:
         yield
-    except SystemExit as left:
-        if stopped:  # lost on its way up, but Lightning had heard of the signal too and leaves with status 0
+    except SystemExit as error:
+        if stopped:  # Lightning has handled the signal too, and exits with status 0
             raise stopped[0] from None
-        if left.code is None:  # Lightning's word for SIGTERM, where a shell has told us to ignore it
+        if error.code is None:  # Lightning exits so after SIGTERM if a shell has ignored the signal
             raise Stopped(signal.SIGTERM, remedy()) from None
         raise
     finally:
@@ -121,23 +120,19 @@ def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
 
 
 def _install(handler: Handler | signal.Handlers) -> dict[int, Handler | int | None]:
-    """Set the handler of both signals; returns those that were there before."""
+    """Set the handler of both signals; return the earlier handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    # A shell lets its background jobs ignore Ctrl-C, and that is to stay so.
-    heard = [number for number in WORDS if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heard}
+    # Background jobs of a shell ignore Ctrl-C, and continue to do so.
+    numbers = [number for number in WORDS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in numbers}
 
 
-def _leave_the_command(number: int, frame: FrameType | None) -> NoReturn:
-    _leave(BY_SIGNAL + number, _message(number, "nothing had been begun"))
+def _exit_before_work(number: int, frame: FrameType | None) -> NoReturn:
+    _exit(BY_SIGNAL + number, _message(number, "no work had begun"))
 
 
-def _leaving(remedy: Callable[[], str]) -> Handler:
-    return lambda number, frame: _leave(BY_SIGNAL + number, _message(number, remedy()))
-
-
-def _leave(status: int, message: str) -> NoReturn:
+def _exit(status: int, message: str) -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(2, f"{message}\n".encode())
     os._exit(status)
@@ -148,36 +143,32 @@ def _message(number: int, remedy: str) -> str:
 
 
 def exit_status(call: Callable[[], int], debug: bool) -> int:
-    """Call, and turn what it raises into the exit status and one message on standard error.
+    """Call a function, and turn errors into an exit status and one message on standard error.
 
     Args:
-        call: returns the exit status where nothing went wrong.
-        debug: print the traceback too.
+        call: returns the exit status.
+        debug: whether to print the traceback.
     """
-    status = _status_of(call, debug)
-    if signal.getsignal(signal.SIGTERM) is _leave_the_command:  # what was done is done, though Python takes a
-        with contextlib.suppress(OSError):  # while to end
-            sys.stdout.flush()
-        _install(signal.SIG_IGN)  # which Python, while it ends, leaves as it is; handlers it takes away
-    return status
-
-
-def _status_of(call: Callable[[], int], debug: bool) -> int:
     try:
-        return call()
+        status = call()
     except InputError as error:
         if debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        return USER_INPUT
+        status = USER_INPUT
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
-        return stopped.status
+        status = stopped.status
     except KeyboardInterrupt:
         print(WORDS[signal.SIGINT], file=sys.stderr)
-        return BY_SIGNAL + signal.SIGINT
+        status = BY_SIGNAL + signal.SIGINT
     except Exception as error:
         if debug:
             traceback.print_exc()
         print(f"failed: {type(error).__name__}: {error} (debug=true shows where)", file=sys.stderr)
-        return FAILED
+        status = FAILED
+    if signal.getsignal(signal.SIGTERM) is _exit_before_work:
+        with contextlib.suppress(OSError):  # the work is done, but Python takes a while to end
+            sys.stdout.flush()
+        _install(signal.SIG_IGN)  # Python removes handlers while it ends, but not this
+    return status

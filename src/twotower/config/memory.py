@@ -1,30 +1,30 @@
-"""How much memory this process may use, and what to say where settings ask for more."""
+"""The memory that this process may use, and the message if settings need more."""
 
 import contextlib
 import os
 import resource
 from pathlib import Path
 
-LIMIT_OF_A_CONTAINER = Path("/sys/fs/cgroup/memory.max")
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def usable_bytes() -> int:
-    """Return the memory of the machine, or less where a container or `ulimit -v` says so."""
+    """Return the memory of the machine, or the limit of a container or `ulimit -v` if it is lower."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         limits.append(soft)
-    with contextlib.suppress(OSError, ValueError):  # there is none, or it says max
-        limits.append(int(LIMIT_OF_A_CONTAINER.read_text(encoding="ascii")))
+    with contextlib.suppress(OSError, ValueError):  # no limit, or the word max
+        limits.append(int(CONTAINER_LIMIT.read_text(encoding="ascii")))
     return min(limits)
 
 
-def beyond_memory(what: str, num_bytes: float) -> str | None:
-    """Return what to say of something that takes more memory than there is; None if it fits.
+def memory_problem(what: str, num_bytes: float) -> str | None:
+    """Return a message if something exceeds the memory, else None.
 
     Args:
-        what: it is and how many, such as `2,000 weights`.
-        num_bytes: that it takes at least.
+        what: number and name, such as `2,000 weights`.
+        num_bytes: the memory that it needs at least.
     """
     usable = usable_bytes()
     if num_bytes <= usable:

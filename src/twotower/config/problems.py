@@ -1,4 +1,4 @@
-"""Mistakes of a user's, gathered and then told all at once."""
+"""Mistakes in settings and data, reported all at once."""
 
 import contextlib
 import difflib
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from twotower.config.errors import InputError
 
 NOT_VARIED = "~sweep.vary."
-"""What stands before a key that a named sweep shall not vary."""
+"""Prefix of a key that a named sweep does not vary."""
 
-LONGEST_NAME, LONGEST_LIST = 60, 400
-"""Characters of a message: the header of a binary file, taken for CSV, has names of thousands."""
+MAX_NAME, MAX_LIST = 60, 400
+"""Characters in messages; a binary file read as CSV may have column names of thousands."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where, and what is wrong with what to do about it."""
+    """A mistake: the key, and a message with a remedy."""
 
     key: str
     message: str
 
 
-class Mistakes(InputError):  # noqa: N818 - what a user made, not what failed
+class Mistakes(InputError):  # noqa: N818
     """Several mistakes in one message.
 
     Attributes:
-        problems: one a mistake.
+        problems: the mistakes.
     """
 
     def __init__(self, message: str, problems: list[Problem]) -> None:
@@ -43,12 +43,12 @@ def raise_problems(problems: Iterable[Problem], what: str = "the configuration")
         raise Mistakes("\n".join([f"{mistakes} in {what}", *lines]), found)
 
 
-class Gathered:
-    """What several checks refuse, so that one message tells it all.
+class ErrorCollector:
+    """Collects the messages of several checks, to raise them as one error.
 
     Args:
-        what: the checks are of, for the message.
-        messages: what was refused so far.
+        what: name of what is checked, for the message.
+        messages: the messages so far.
     """
 
     def __init__(self, what: str, messages: Iterable[str] = ()) -> None:
@@ -56,24 +56,24 @@ class Gathered:
         self.messages = list(messages)
 
     @contextlib.contextmanager
-    def refusals(self) -> Iterator[None]:
-        """Keep what an `InputError` in this block says, and go on after the block."""
+    def collect(self) -> Iterator[None]:
+        """Add the message of an `InputError` in this block, and continue after the block."""
         try:
             yield
         except InputError as error:
             self.messages.append(str(error))
 
     def raise_if_any(self) -> None:
-        """Raise one `InputError` with all messages, if there are any; a single one as it stands."""
-        found = list(dict.fromkeys(self.messages))
-        if len(found) == 1:
-            raise InputError(found[0])
-        if found:
-            raise InputError("\n  ".join([f"{len(found)} mistakes in {self.what}", *found]))
+        """Raise one `InputError` with all messages, if there are any; a single message is unchanged."""
+        messages = list(dict.fromkeys(self.messages))
+        if len(messages) == 1:
+            raise InputError(messages[0])
+        if messages:
+            raise InputError("\n  ".join([f"{len(messages)} mistakes in {self.what}", *messages]))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return a phrase that offers the nearest of the valid names and lists them."""
+    """Return a hint with the nearest valid name and all valid names."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     valid_names = f"valid: {listed(names)}" if names else "none are valid here"
@@ -81,18 +81,18 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names with commas between them, each legible; of a very long list the beginning."""
-    shown = [legible(name) for name in names]
-    kept, length = 0, 0
-    while kept < len(shown) and length + len(shown[kept]) <= LONGEST_LIST:
-        length += len(shown[kept]) + 2
-        kept += 1
-    more = len(shown) - kept
-    return ", ".join(shown[:kept]) + (f" and {more:,} more" if more else "")
+    """Return legible names separated by commas; a long list is cut."""
+    texts = [legible(name) for name in names]
+    number, length = 0, 0
+    while number < len(texts) and length + len(texts[number]) <= MAX_LIST:
+        length += len(texts[number]) + 2
+        number += 1
+    more = len(texts) - number
+    return ", ".join(texts[:number]) + (f" and {more:,} more" if more else "")
 
 
-def legible(text: str, longest: int = LONGEST_NAME) -> str:
-    """Return a text with escapes for what cannot be printed, and cut where it is very long."""
+def legible(text: str, longest: int = MAX_NAME) -> str:
+    """Return a text with escapes for unprintable characters, cut if it is long."""
     beginning = text[:longest]
     printable = beginning if beginning.isprintable() else repr(beginning)[1:-1]
     return printable[:longest] + ("..." if max(len(text), len(printable)) > longest else "")

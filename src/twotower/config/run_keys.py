@@ -1,4 +1,4 @@
-"""The plain keys of a run, beside its choices: cheap to import, so that a mistake in one is told at once."""
+"""Plain keys of a run. Importing them needs no torch, so mistakes are reported at once."""
 
 from typing import Annotated, Literal
 
@@ -9,44 +9,44 @@ from twotower.config.spec import Fraction, NonNegativeInt, Seed, Width
 
 
 class RunKeys(Config):
-    """What a single run is told beside its choices."""
+    """Settings of a run that belong to no group."""
 
     name: str
-    """Of the folder below `output_root` that the run goes to."""
+    """Folder of the runs below `output_root`."""
     seed: Seed
-    """Of everything random: first weights, order, negatives, dropout."""
+    """Seed of all random numbers: first weights, order, negatives, dropout."""
     embedding_dim: Width
-    """D, the width of an embedding, the column of the item bias included."""
+    """D, the width of an embedding, including the column of the item bias."""
     output_root: str
-    """The folder of all runs."""
+    """Folder of all runs."""
     debug: bool
     """Show tracebacks."""
     note: str = ""
-    """Whatever is to be remembered of the run: `compare` shows it."""
+    """A note, which `compare` shows."""
     console: Literal["rich", "quiet", "jsonl", "silent"]
-    """What is said on the screen; `silent` for a job whose sweep speaks for it."""
+    """Console output; sweeps run their jobs with `silent`."""
     reuse: bool
-    """Take towers that a run with the same data, settings and code has trained."""
+    """Reuse towers of a run with the same data, settings and code."""
     cache: bool = True
-    """Take the data set that an earlier run built; runs of earlier versions do not say."""
+    """Reuse cached data sets and lists of slow baselines."""
 
 
 WARM_START = "warm_start"
-"""The key under which a run that goes on from another has its `WarmStart`."""
+"""Key of the `WarmStart` of a run that trains the towers of another run further."""
 
 
 class WarmStart(Config):
-    """How a run goes on from another's towers."""
+    """How a run trains the towers of another run further."""
 
     run: str
-    """The folder of that run."""
+    """Folder of that run."""
     epochs: Annotated[NonNegativeInt, Le(10_000)]
-    """Epochs; one has every new example, and the replayed share of the old ones. 0 trains nothing."""
+    """Number of epochs; an epoch has all new examples and a share of the old ones. 0 trains nothing."""
     replay: Fraction
-    """Share of the old examples that an epoch has, drawn anew for each."""
+    """Share of the old examples in an epoch; each epoch draws other ones."""
 
 
 class WarmStartKey(Config):
-    """The key of a run that starts from another."""
+    """Key of a run that starts from another."""
 
     warm_start: WarmStart

@@ -12,8 +12,6 @@ from twotower.config.problems import nearest
 
 TARGET = "_target_"
 OURS = "twotower"
-NO_CLASS = "there is no class"
-"""Start of the message about a `_target_` that cannot be imported."""
 
 MAX_INT = 2**31 - 1  # rows, lengths and counts fit 32 bits
 MAX_FLOAT = 1e30  # far within the range of 32-bit floats
@@ -49,16 +47,18 @@ def locate(target: str) -> type:
     """
     module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
-        raise InputError(f"_target_: {NO_CLASS} {target!r:.200} (write package.module.Class)")
+        raise InputError(f"_target_: there is no class {target!r:.200} (write package.module.Class)")
     try:
         module = importlib.import_module(module_name)
         found = getattr(module, class_name, None)
     except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
-        raise InputError(f"_target_: {NO_CLASS} {target!r} ({type(error).__name__}: {error})") from error
+        is_missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        what = f"there is no class {target!r}" if is_missing else f"importing {module_name} failed"
+        raise InputError(f"_target_: {what} ({type(error).__name__}: {error})") from error
     if found is None:
         own = (each for each in vars(module).values() if getattr(each, "__module__", None) == module_name)
         classes = [each.__name__ for each in own if inspect.isclass(each)]
-        raise InputError(f"_target_: {NO_CLASS} {target!r}; {nearest(class_name, classes)}")
+        raise InputError(f"_target_: there is no class {target!r}; {nearest(class_name, classes)}")
     if not inspect.isclass(found):
         raise InputError(f"_target_: {target!r} is not a class")
     if is_ours(module_name) and not is_ours(found.__module__):

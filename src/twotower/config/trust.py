@@ -1,9 +1,9 @@
 """Which classes a file may name.
 
-To import a module is to run it. What a user types or keeps in `conf/` is the user's own; a run's
-`config.yaml` or a bundle may come from anywhere, so of what these name only what lies in this package is
-imported, and what the user trusts. A run may bring a `conf/` along, so no file grants trust: it is typed, or
-named by an environment variable.
+Importing a module runs its code. The user's command line and `conf/` are trusted. The `config.yaml` of a run
+or a bundle may come from others: only classes of this package and of packages that the user trusts are
+imported. No file grants trust, because a run may contain a `conf/`: it is a typed setting or an environment
+variable.
 """
 
 import os
@@ -15,10 +15,10 @@ from twotower.config.errors import InputError
 from twotower.config.spec import OURS, TARGET
 
 SETTING = "trusted_packages"
-"""Root key, and argument of whatever opens a run or bundle: packages, modules or classes by name."""
+"""Root key, and argument of functions that open a run or bundle: names of packages, modules or classes."""
 
 VARIABLE = "TWOTOWER_TRUSTED_PACKAGES"
-"""Environment variable: names with commas between them, of a user who does not want to type the setting."""
+"""Environment variable with the same names, separated by commas."""
 
 
 def trusted_by_variable() -> list[str]:
@@ -27,33 +27,30 @@ def trusted_by_variable() -> list[str]:
 
 
 def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) -> None:
-    """Refuse what a file names as a class unless it is ours or trusted; nothing is imported.
+    """Raise InputError if a file names classes that are neither ours nor trusted; imports nothing.
 
     Args:
-        values: plain values that were read from the file.
-        path: of the file, for the message.
+        values: plain values of the file.
+        path: path of the file, for the message.
         trusted_packages: names of packages, modules or classes.
-
-    Raises:
-        InputError: names the file, the classes, and the setting that would allow them.
     """
     foreign = _foreign_targets(values, trusted_packages)
     if foreign:
         packages = ",".join(_packages(foreign))
         named = ", ".join(f"{each!r:.100}" for each in dict.fromkeys(map(str, foreign)))
         raise InputError(
-            f"{path}: names {named:.500} as {TARGET}, and to import that would run code that a file chose; "
+            f"{path}: names {named:.500} as {TARGET}, and importing it would run code that a file chose; "
             f"if you trust it, {SETTING}=[{packages:.200}]"
         )
 
 
 def foreign_packages(values: Any) -> list[str]:
-    """Return the packages, other than ours, whose classes plain values name, each once."""
+    """Return the packages other than ours whose classes plain values name, each once."""
     return _packages(_foreign_targets(values))
 
 
 def targets(values: Any) -> Iterator[Any]:
-    """Yield every `_target_` of plain values, however deep."""
+    """Yield every `_target_` of plain values, at any depth."""
     waiting = [values]
     while waiting:
         value = waiting.pop()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from twotower.data.actions import HISTORY, TRAIN, Actions
-from twotower.data.blocks import blocks, blocks_of_users, highest, lowest, seen
+from twotower.data.blocks import blocks, blocks_of_users, highest, lowest
 from twotower.data.dataset import Audit
 from twotower.data.detectable import largest_detectable_difference
 from twotower.data.interactions import Interactions
@@ -31,8 +31,8 @@ LABELS = {
     "seen_filter": "seen-filter",
     "detectable_difference": "detectable difference, at most",
 }
-"""Audit key -> what the console calls it, where that is not the key in words."""
-WARNING = "warning"  # key of the audit that has a line of its own elsewhere
+"""Audit key -> label on the console, if it is not the key in words."""
+WARNING = "warning"  # key that is not part of the table
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
 
@@ -43,18 +43,25 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
     interaction; `valid_cold_users` and `valid_cold_items` are those of the validation targets.
 
     Raises:
-        InputError: rows that stand for an order of time are sorted by item id.
+        InputError: rows in the order of time are sorted by item id.
     """
     interactions, tables = loaded.interactions, loaded.tables
-    train, valid, test = cut.train, cut.valid, cut.test
-    positives, trained = interactions.positives, seen(train.items, interactions.num_items + 1)
-    found: Audit = {
+    train, valid, test, positives = cut.train, cut.valid, cut.test, interactions.positives
+    is_trained = np.zeros(interactions.num_items + 1, dtype=np.bool_)
+    for rows in blocks(len(train), train.items):
+        is_trained[train.items[rows]] = True
+    if tables.has_times:
+        times = {"first_time": lowest(interactions.times), "last_time": highest(interactions.times)}
+        order: Audit = {name: date(time) for name, time in times.items()}
+    else:
+        order = {"order": "rows" if tables.ordered else "none (drawn)"}
+    figures: Audit = {
         "split": split.name,
         "interactions": len(interactions),
         "users": interactions.num_users,
         "items": interactions.num_items,
         "density": len(positives) / (interactions.num_users * interactions.num_items),
-        **_span(interactions, tables),
+        **order,
         "train_interactions": len(train),
         "valid_interactions": len(valid.target_times),
         "test_interactions": len(test.target_times),
@@ -62,9 +69,9 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         "test_users": len(test.users),
         "detectable_difference": largest_detectable_difference(len(test.users)),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
-        "cold_items": int((~trained[np.unique(test.target_items)]).sum()),
+        "cold_items": int((~is_trained[np.unique(test.target_items)]).sum()),
         "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
-        "valid_cold_items": int((~trained[np.unique(valid.target_items)]).sum()),
+        "valid_cold_items": int((~is_trained[np.unique(valid.target_items)]).sum()),
         "repeat_targets": valid.num_repeats + test.num_repeats,
         **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
         "unused_interactions": sum(
@@ -78,31 +85,24 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
     for table in ENTITIES:
         given = getattr(loaded.given, table)
         if len(given.columns) and (number := len(getattr(tables, table)) - len(given)):
-            found[f"{table}_without_row"] = number
-    warnings = [loaded.warning, _single(interactions, tables)]
+            figures[f"{table}_without_row"] = number
+    warnings = [loaded.warning, _warning_of_single(interactions, tables)]
     source_path = tables.source_path("interactions")
     if not tables.has_times and tables.ordered:
         warnings.append(check_row_order(interactions, source_path))
     if tables.has_times and split.by_order:
         warnings.append(warning_of_ties(cut, source_path))
     if warnings := list(filter(None, warnings)):
-        found[WARNING] = "; ".join(map(str, warnings))
-    return found
-
-
-def _span(interactions: Interactions, tables: Tables) -> Audit:
-    """Return the first and the last time; without times what the order is."""
-    if not tables.has_times:
-        return {"order": "rows" if tables.ordered else "none (drawn)"}
-    return {"first_time": date(lowest(interactions.times)), "last_time": date(highest(interactions.times))}
+        figures[WARNING] = "; ".join(map(str, warnings))
+    return figures
 
 
 def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit:
-    """Return what times say of the order, and of the split.
+    """Return the rate of equal times and the future-leak rate.
 
-    `equal_timestamp_rate` is the share of consecutive interactions of a user with equal times, whose order
-    only the source decides. `future_leak_rate` is the share of test targets that are earlier than some train
-    interaction of anybody.
+    `equal_timestamp_rate` is the share of consecutive interactions of a user with equal times, which are in
+    the order of the source. `future_leak_rate` is the share of test targets that are earlier than some
+    training interaction of any user.
     """
     pairs = equal = 0
     for rows in blocks_of_users(interactions.offsets, interactions.times):
@@ -116,7 +116,7 @@ def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit
     }
 
 
-def _single(interactions: Interactions, tables: Tables) -> str | None:
+def _warning_of_single(interactions: Interactions, tables: Tables) -> str | None:
     """Return a warning if all interactions have the same user or the same item."""
     for number, name, key in (
         (interactions.num_users, "user", USER_ID),
@@ -131,40 +131,40 @@ def _single(interactions: Interactions, tables: Tables) -> str | None:
 
 def _action_figures(interactions: Interactions, cut: SplitInteractions, actions: Actions) -> Audit:
     """Return figures of labels, events, weights and contexts, if the data has them."""
-    found: Audit = {}
+    figures: Audit = {}
     if actions.num_ignored:
-        found["ignored_interactions"] = actions.num_ignored
+        figures["ignored_interactions"] = actions.num_ignored
     if interactions.roles is not None:
-        found["positive_interactions"] = int(interactions.is_positive.sum())
-        found["impressions_without_click"] = int(interactions.is_impression.sum())
-        found["history_only"] = int((interactions.roles == HISTORY).sum())
+        figures["positive_interactions"] = int(interactions.is_positive.sum())
+        figures["impressions_without_click"] = int(interactions.is_impression.sum())
+        figures["history_only"] = int((interactions.roles == HISTORY).sum())
         if train_only := int((interactions.roles == TRAIN).sum()):
-            found["train_only"] = train_only
+            figures["train_only"] = train_only
         if interactions.is_impression.any():
             for name, holdout in {"valid": cut.valid, "test": cut.test}.items():
-                found[f"{name}_labelled"] = 0 if holdout.labelled is None else len(holdout.labelled.labels)
+                figures[f"{name}_labelled"] = 0 if holdout.labelled is None else len(holdout.labelled.labels)
     if interactions.events is not None:
         counts = np.bincount(interactions.events, minlength=len(actions.event_types) + 1)
-        found |= {
-            f"event_{word}": int(counts[code])
-            for code, word in enumerate(actions.event_types, 1)
+        figures |= {
+            f"event_{name}": int(counts[code])
+            for code, name in enumerate(actions.event_types, 1)
             if counts[code]
         }
     if interactions.weights is not None:
-        found["zero_weights"] = int((interactions.weights == 0).sum())
-        found["mean_weight"] = float(interactions.weights.mean())
+        figures["zero_weights"] = int((interactions.weights == 0).sum())
+        figures["mean_weight"] = float(interactions.weights.mean())
     if interactions.context is not None:
-        found["contexts"] = int(interactions.context.max())
-    return found
+        figures["contexts"] = int(interactions.context.max())
+    return figures
 
 
 def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return (label, value) rows for the console; a caller may add `seen_filter`, True or False."""
-    shown = {key: value for key, value in audit.items() if key != WARNING}
-    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, value)) for key, value in shown.items()]
+    figures = {key: value for key, value in audit.items() if key != WARNING}
+    return [(LABELS.get(key, key.replace("_", " ")), _text(key, value)) for key, value in figures.items()]
 
 
-def _shown(key: str, value: object) -> str:
+def _text(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, int):

@@ -6,10 +6,10 @@ The pages of a mapped file are released after each block.
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from twotower.config.progress import Progress
 
@@ -25,7 +25,7 @@ def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[
     with Progress(what, length) as advance:
         for start in range(0, length, BLOCK_ROWS):
             yield slice(start, min(start + BLOCK_ROWS, length))
-            forget(*mapped)
+            _release_pages(*mapped)
             if what:
                 advance(start + BLOCK_ROWS)
 
@@ -46,14 +46,13 @@ def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str =
             if stop <= start:  # a user longer than a block
                 stop = int(offsets[np.searchsorted(offsets, start, side="right")])
             yield slice(start, stop)
-            forget(*mapped)
+            _release_pages(*mapped)
             start = stop
             if what:
                 advance(stop)
 
 
-def forget(*arrays: np.ndarray | None) -> None:
-    """Release the pages of memory-mapped arrays."""
+def _release_pages(*arrays: np.ndarray | None) -> None:
     for array in arrays:
         base: Any = array
         while base is not None and not isinstance(base, mmap.mmap):
@@ -62,81 +61,44 @@ def forget(*arrays: np.ndarray | None) -> None:
             base.madvise(mmap.MADV_DONTNEED)
 
 
-class Filler(Protocol):
-    """An array that is filled from its start."""
+class ArrayWriter:
+    """An array of known length that is filled from its start, in memory or in a file.
 
-    def put(self, values: np.ndarray) -> None:
-        """Add the next values."""
+    Args:
+        dtype: type of the values.
+        length: number of values.
+        path: `.npy` file, which is memory-mapped by `finish`; None: memory.
+    """
 
-    def done(self) -> np.ndarray:
-        """Return the filled array."""
-
-
-class Room(Protocol):
-    """An allocator of long arrays: memory or a folder."""
-
-    def array(self, place: str, name: str, kind: DTypeLike, length: int) -> Filler:
-        """Allocate the array `name` of a group such as "history_train"."""
-
-
-class _InMemory:
-    def __init__(self, kind: DTypeLike, length: int) -> None:
-        self.values, self.filled = np.empty(length, dtype=kind), 0
-
-    def put(self, values: np.ndarray) -> None:
-        self.values[self.filled : self.filled + len(values)] = values
-        self.filled += len(values)
-
-    def done(self) -> np.ndarray:
-        assert self.filled == len(self.values)
-        return self.values
-
-
-class Memory:
-    """Allocates arrays in memory."""
-
-    def array(self, place: str, name: str, kind: DTypeLike, length: int) -> Filler:
-        """Allocate an array."""
-        return _InMemory(kind, length)
-
-
-MEMORY = Memory()
-
-
-class _InFile:
-    def __init__(self, path: Path, kind: DTypeLike, length: int) -> None:
+    def __init__(self, dtype: DTypeLike, length: int, path: Path | None = None) -> None:
+        self._dtype, self._length, self._path, self._filled = np.dtype(dtype), length, path, 0
+        if path is None:
+            self._values = np.empty(length, dtype=dtype)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.kind, self.missing = path, np.dtype(kind), length
-        self.file = path.open("wb")
-        about: dict[str, Any] = {
-            "descr": np.lib.format.dtype_to_descr(self.kind),
-            "fortran_order": False,
-            "shape": (length,),
-        }
-        np.lib.format.write_array_header_1_0(self.file, about)
+        self._file = path.open("wb")
+        description = np.lib.format.dtype_to_descr(self._dtype)
+        header: dict[str, Any] = {"descr": description, "fortran_order": False, "shape": (length,)}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
-    def put(self, values: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(values, dtype=self.kind).data)
-        self.missing -= len(values)
+    def append(self, values: np.ndarray) -> None:
+        """Add the next values."""
+        if self._path is None:
+            self._values[self._filled : self._filled + len(values)] = values
+        else:
+            self._file.write(np.ascontiguousarray(values, dtype=self._dtype).data)
+        self._filled += len(values)
 
-    def done(self) -> np.ndarray:
-        self.file.close()
-        assert self.missing == 0
-        return mapped(self.path)
-
-
-class Folder:
-    """Allocates arrays as files `group/name.npy` of a folder; filled files are memory-mapped."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def array(self, place: str, name: str, kind: DTypeLike, length: int) -> Filler:
-        """Create a file."""
-        return _InFile(self.path / place / f"{name}.npy", kind, length)
+    def finish(self) -> np.ndarray:
+        """Return the filled array."""
+        assert self._filled == self._length
+        if self._path is None:
+            return self._values
+        self._file.close()
+        return map_array(self._path)
 
 
-def mapped(path: Path) -> np.ndarray:
+def map_array(path: Path) -> np.ndarray:
     """Memory-map an array file as a plain array: indexing `np.memmap` is slower."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
@@ -151,8 +113,8 @@ def lowest(values: np.ndarray) -> int:
     return min(int(values[rows].min()) for rows in blocks(len(values), values))
 
 
-def order_statistic(values: np.ndarray, place: int) -> int:
-    """Return the integer at position `place` of the sorted values, without sorting them.
+def order_statistic(values: np.ndarray, rank: int) -> int:
+    """Return the integer at position `rank` of the sorted values, without sorting them.
 
     Counts the values in 65,536 ranges, then divides the range of the result again.
     """
@@ -165,16 +127,8 @@ def order_statistic(values: np.ndarray, place: int) -> int:
             some = some[(some >= low) & (some <= high)]
             counts += np.bincount((some - low) // width, minlength=RANGES + 1)
         ends = np.cumsum(counts)
-        found = int(np.searchsorted(ends, place, side="right"))
-        place -= int(ends[found] - counts[found])
-        low += found * width
+        position = int(np.searchsorted(ends, rank, side="right"))
+        rank -= int(ends[position] - counts[position])
+        low += position * width
         high = min(high, low + width - 1)
     return low
-
-
-def seen(rows: NDArray[np.int32], size: int) -> NDArray[np.bool_]:
-    """Return which of the rows 0..size - 1 occur in a long array, bool [size]."""
-    found = np.zeros(size, dtype=np.bool_)
-    for block in blocks(len(rows), rows):
-        found[rows[block]] = True
-    return found

@@ -1,22 +1,19 @@
-"""From a source and a split to a data set, which is stored and opened by later calls."""
+"""From a source and a split to a stored data set."""
 
 import logging
 from pathlib import Path
 
-import pandas as pd
-
 from twotower.config.errors import InputError
-from twotower.config.problems import Gathered
+from twotower.config.problems import ErrorCollector
 from twotower.data.audit import audit
-from twotower.data.blocks import MEMORY, Folder, Room
-from twotower.data.dataset import Audit, RetrievalDataset
+from twotower.data.dataset import RetrievalDataset
 from twotower.data.dataset_store import open_dataset, write_dataset
 from twotower.data.loaded_source import load_source
 from twotower.data.sources.source import Source
-from twotower.data.split_interactions import SplitInteractions, split_interactions
+from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.split import Split
 from twotower.data.streamed_source import stream_source
-from twotower.data.tables import Needs, Tables, no_needs
+from twotower.data.tables import Needs
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
 from twotower.files.plain_values import fingerprint_of
@@ -25,67 +22,72 @@ LOG = logging.getLogger("twotower")
 
 
 def build_dataset(
-    source: Source, split: Split, cache_root: Path, anew: bool = False, needs: Needs = no_needs
+    source: Source, split: Split, cache_root: Path, rebuild: bool = False, needs: Needs | None = None
 ) -> RetrievalDataset:
-    """Load, check, split and store a data set, or open it where that was done before.
+    """Load, check, split and store a data set, or open it if it is stored already.
 
-    Two processes may build the same one at once. An InputError says what is wrong with the data or the split.
+    Several processes may build the same data set at once.
+
+    Args:
+        source: the source of the tables.
+        split: the split.
+        cache_root: folder of stored data sets.
+        rebuild: whether to build a data set that is stored already.
+        needs: reports missing feature columns and wrong values.
+
+    Raises:
+        InputError: mistakes in the data, or the split leaves train, valid or test empty.
     """
-    Gathered("the data", (message for _, message in source.config.problems())).raise_if_any()
+    ErrorCollector("the data", (message for _, message in source.config.problems())).raise_if_any()
     content = source.fingerprint()
     final = cache_root / cache_key(source, split, content)
-    found = None if anew else open_dataset(final)
-    if found is not None:
-        told = Gathered("the data")
-        frames = {"users": found.user_table, "items": found.item_table, "context": found.context_table}
-        for table, frame in frames.items():
-            if frame is not None:
-                told.messages += needs(
-                    table, frame, found.source_paths.get(table, found.source_paths["interactions"])
-                )
-        told.raise_if_any()
-        return found
-    if final.exists() and not anew:
+    stored = None if rebuild else open_dataset(final)
+    if stored is not None:
+        _check_needs(stored, needs)
+        return stored
+    if final.exists() and not rebuild:
         LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
-        built = _built(source, split, needs, temporary)
+        files = source.interaction_files()
+        folder = None if files is None else temporary  # long interactions are written while they are sorted
+        if files is None:
+            loaded = load_source(source, needs)
+        else:
+            with temporary_folder(temporary.with_name("log")) as scratch:
+                loaded = stream_source(source, files, needs, temporary, scratch)
+        cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", folder)
+        figures = audit(loaded, cut, split)
         if source.fingerprint() != content:
             raise InputError(
-                f"{built[0].source_path('interactions')}: a file of the data changed while it "
+                f"{loaded.tables.source_path('interactions')}: a file of the data changed while it "
                 "was read; run again once it is complete"
             )
-        fingerprint = write_dataset(temporary, *built)
-        ours = publish_folder(temporary, final)
-        found = open_dataset(final, is_sound=ours)
-        if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
+        fingerprint = write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
+        is_ours = publish_folder(temporary, final)
+        stored = open_dataset(final, is_verified=is_ours)
+        if stored is None or (rebuild and stored.fingerprint != fingerprint):  # another one, damaged or old
             temporary.mkdir()
-            write_dataset(temporary, *built)
+            write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
             replace_folder(temporary, final)
-            found = open_dataset(final)
-    assert found is not None
-    return found
+            stored = open_dataset(final)
+    assert stored is not None
+    return stored
+
+
+def _check_needs(dataset: RetrievalDataset, needs: Needs | None) -> None:
+    """Raise InputError if a stored data set lacks columns or has wrong values for the features."""
+    errors, paths = ErrorCollector("the data"), dataset.source_paths
+    frames = {"users": dataset.user_table, "items": dataset.item_table, "context": dataset.context_table}
+    for table, frame in frames.items():
+        if frame is not None and needs is not None:
+            errors.messages += needs(table, frame, paths.get(table, paths["interactions"]))
+    errors.raise_if_any()
 
 
 def cache_key(source: Source, split: Split, content: str | None = None) -> str:
-    """Return the SHA-256 of what makes a data set: the source and its content, the split, and the code.
+    """Return a SHA-256 of the settings and content of a source, the split, and the code.
 
-    `content` is the source's fingerprint, where it is known already.
+    `content` is the source's fingerprint if it is known.
     """
     code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
     return fingerprint_of([content or source.fingerprint(), split.config.spec(), code])
-
-
-def _built(
-    source: Source, split: Split, needs: Needs, folder: Path
-) -> tuple[Tables, SplitInteractions, Audit, pd.DataFrame | None]:
-    """Return the arguments of `write_dataset`; of long files the arrays are already in the folder."""
-    files = source.interaction_files()
-    if files is None:
-        room: Room = MEMORY
-        loaded = load_source(source, needs)
-    else:
-        room = Folder(folder)
-        with temporary_folder(folder.with_name("log")) as scratch:
-            loaded = stream_source(source, files, needs, room, scratch)
-    cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", room)
-    return loaded.tables, cut, audit(loaded, cut, split), loaded.contexts

@@ -1,4 +1,4 @@
-"""The check that the tables of a source pass: all mistakes at once."""
+"""Checks of the tables of a source, which report all mistakes at once."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.config.problems import Gathered
-from twotower.data.actions import IGNORED, Actions, ActionSettings, read_actions
-from twotower.data.missing_rows import with_rows
-from twotower.data.row_order import row_positions
+from twotower.config.problems import ErrorCollector
+from twotower.data.actions import IGNORED, ActionSettings, read_actions
 from twotower.data.source_column import SourceColumn, checked_ids, quoted, unified_ids
 from twotower.data.tables import (
     ENTITIES,
@@ -25,196 +23,202 @@ from twotower.data.tables import (
     Needs,
     Tables,
     missing_columns,
-    no_needs,
 )
 from twotower.data.times import checked_times
 
-DEFAULT_ACTIONS = ActionSettings()
+ORDER_SEED = 0
+NULLABLE = {"i": "Int64", "u": "UInt64", "b": "boolean"}
+"""Kind of a NumPy type without missing values -> the nullable pandas type."""
 
 
-def checked(
+def check_tables(
     tables: Tables,
-    needs: Needs = no_needs,
-    meaning: ActionSettings = DEFAULT_ACTIONS,
+    needs: Needs | None = None,
+    settings: ActionSettings | None = None,
     may_lack: Collection[str] = (),
+    ids: Mapping[str, np.ndarray] | None = None,
 ) -> Tables:
-    """Check tables, bring ids to int64 or text and timestamps to unix seconds, and make tables not given.
+    """Return checked tables with ids as int64 or text, times as unix seconds, and both entity tables.
 
-    Ids of the interactions that a table lacks get rows at its end, with every column missing, if "users" or
-    "items" is in `may_lack`, and are refused otherwise. A table that has none of the ids is refused in any
-    case: that is a mistake in a join. One InputError has file, column and row of all mistakes.
+    Interactions with ids that are not in their table are refused, unless "users" or "items" is in `may_lack`:
+    then these ids get rows at the end of the table, with every column missing. A table that has none of the
+    ids is always refused, because that is a mistake in a join.
+
+    Args:
+        tables: the tables of a source; without interactions if `ids` are given.
+        needs: reports missing feature columns and wrong values.
+        settings: how labels and events are read.
+        may_lack: tables that may lack ids of the interactions.
+        ids: "users" and "items" -> distinct ids of interactions that are read and checked in batches.
+
+    Raises:
+        InputError: all mistakes, each with file, column and row.
     """
-    told = Gathered("the data")
-    _check_columns(tables, told)
+    errors, interactions = ErrorCollector("the data"), tables.interactions
+    _check_columns(tables, errors, is_streamed=ids is not None)
     columns: dict[str, Any] = {}
-    if SPLIT in tables.interactions.columns:
-        with told.refusals():
+    if SPLIT in interactions:
+        with errors.collect():
             split = tables.column("interactions", SPLIT)
             expected = f"expected one of {', '.join(SPLIT_NAMES)}, found"
             wrong = ~split.values.isin(SPLIT_NAMES).to_numpy()
-            split.refuse(wrong, lambda row: f"{expected} {split.found(row)}")
-    if tables.has_times:
-        with told.refusals():
+            split.refuse(wrong, lambda row: f"{expected} {split.describe(row)}")
+    if ids is None and tables.has_times:
+        with errors.collect():
             times = tables.column("interactions", TIMESTAMP)
             columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
-    else:
-        columns[TIMESTAMP] = row_positions(
-            tables.interactions.get(SPLIT), len(tables.interactions), tables.ordered
-        )
+    elif ids is None:
+        columns[TIMESTAMP] = row_positions(interactions.get(SPLIT), len(interactions), tables.ordered)
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
-        frames[table], columns[key] = _checked_entities(tables, table, key, told, table in may_lack)
-        told.messages += needs(table, frames[table], tables.source_path(table))
-    actions = _checked_actions(tables, needs, meaning, told)
-    told.raise_if_any()
-    return _without_ignored(
-        replace(tables, interactions=tables.interactions.assign(**columns), actions=actions, **frames)
-    )
-
-
-def checked_without_interactions(
-    tables: Tables,
-    ids: Mapping[str, np.ndarray],
-    needs: Needs = no_needs,
-    meaning: ActionSettings = DEFAULT_ACTIONS,
-    may_lack: Collection[str] = (),
-) -> Tables:
-    """Check tables as `checked` does, beside a log that is not in memory; its rows are checked on reading.
-
-    Args:
-        tables: without interactions.
-        ids: "users" and "items" -> the distinct ids of the log.
-        needs: see `checked`.
-        meaning: likewise.
-        may_lack: likewise.
-    """
-    told = Gathered("the data")
-    log = pd.DataFrame({key: [0] for key in tables.file_columns})
-    _check_columns(replace(tables, interactions=log), told)
-    frames: dict[str, Any] = {}
-    for table, key in ENTITIES.items():
-        index = pd.Index(ids[table], name="id")  # which stands for rows in messages
-        distinct = pd.DataFrame({key: pd.Series(ids[table], index=index)})
-        of_table = replace(tables, interactions=distinct, counted="ids in all")
-        frames[table], _ = _checked_entities(of_table, table, key, told, table in may_lack)
-        told.messages += needs(table, frames[table], tables.source_path(table))
-    actions = _checked_actions(tables, needs, meaning, told)
-    told.raise_if_any()
-    return replace(tables, actions=actions, **frames)
-
-
-def _checked_actions(tables: Tables, needs: Needs, meaning: ActionSettings, told: Gathered) -> Actions:
-    """Return what the interactions were; the columns of the request are looked at as those of users are."""
-    there = tables.interactions.columns
+        of_ids = tables
+        if ids is not None:
+            index = pd.Index(ids[table], name="id")  # replaces row numbers in messages
+            distinct = pd.DataFrame({key: pd.Series(ids[table], index=index)})
+            of_ids = replace(tables, interactions=distinct, counted="ids in all")
+        frames[table], columns[key] = _checked_entities(of_ids, table, key, errors, table in may_lack)
+        errors.messages += needs(table, frames[table], tables.source_path(table)) if needs else ()
+    if tables.context and needs:
+        context = interactions[list(tables.context)]
+        errors.messages += needs("context", context, tables.source_path("interactions"))
     label, weight, event = (
-        tables.column("interactions", name) if name in there else None for name in (LABEL, WEIGHT, EVENT)
+        tables.column("interactions", name) if name in interactions else None
+        for name in (LABEL, WEIGHT, EVENT)
     )
-    if tables.context:
-        context = tables.interactions[list(tables.context)]
-        told.messages += needs("context", context, tables.source_path("interactions"))
-    return read_actions(label, weight, event, meaning, told)
+    actions = read_actions(label, weight, event, settings or ActionSettings(), errors)
+    errors.raise_if_any()
+    if ids is None:
+        frames["interactions"] = interactions.assign(**columns)
+    return _without_ignored(replace(tables, actions=actions, **frames))
+
+
+def _check_columns(tables: Tables, errors: ErrorCollector, is_streamed: bool) -> None:
+    label = () if tables.item_label is None else (tables.item_label,)
+    required: dict[str, tuple[str, ...]] = {"users": (USER_ID,), "items": (ITEM_ID, *label)}
+    if not is_streamed:
+        times = (TIMESTAMP,) if tables.has_times else ()
+        required = {"interactions": (USER_ID, ITEM_ID, *times), **required}
+    for table, names in required.items():
+        columns = getattr(tables, table).columns
+        problem = missing_columns(columns, names) if table == "interactions" or len(columns) else None
+        errors.messages += [f"{tables.source_path(table)}: {problem}"] if problem else []
+    if len(tables.interactions) == 0 and not is_streamed:
+        errors.messages.append(
+            f"{tables.source_path('interactions')}: holds no interactions; at least one is needed"
+        )
+    errors.raise_if_any()
 
 
 def _without_ignored(tables: Tables) -> Tables:
-    """Return tables without the interactions that count for nothing; the catalogue stays as it is."""
+    """Drop interactions of role `ignored`; the catalogue stays as it is."""
     actions = tables.actions
     if actions.roles is None or not (ignored := actions.roles == IGNORED).any():
         return tables
-    kept: dict[str, Any] = {
-        name: None if values is None else values[~ignored]
-        for name, values in (("roles", actions.roles), ("weights", actions.weights), ("codes", actions.codes))
+    columns: dict[str, Any] = {
+        name: None if (values := getattr(actions, name)) is None else values[~ignored]
+        for name in ("roles", "weights", "codes")
     }
     return replace(
         tables,
         interactions=tables.interactions[~ignored],
-        pieces=(),
-        actions=replace(actions, **kept, num_ignored=int(ignored.sum())),
+        file_starts=(),
+        actions=replace(actions, **columns, num_ignored=int(ignored.sum())),
     )
 
 
-def _check_columns(tables: Tables, told: Gathered) -> None:
-    label = () if tables.item_label is None else (tables.item_label,)
-    for table, needed in {
-        "interactions": (USER_ID, ITEM_ID, *([TIMESTAMP] if tables.has_times else [])),
-        "users": (USER_ID,),
-        "items": (ITEM_ID, *label),
-    }.items():
-        columns = getattr(tables, table).columns
-        problem = missing_columns(columns, needed) if table == "interactions" or len(columns) else None
-        told.messages += [f"{tables.source_path(table)}: {problem}"] if problem else []
-    if len(tables.interactions) == 0:
-        told.messages.append(
-            f"{tables.source_path('interactions')}: holds no interactions; at least one is needed"
-        )
-    told.raise_if_any()
+def row_positions(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) -> np.ndarray:
+    """Return the position of each row from 1, int64 [num_rows], which replaces missing times.
+
+    Rows without an order get a fixed random order, train before valid before test.
+
+    Args:
+        parts: "train", "valid" or "test" of each row; None without a split column.
+        num_rows: number of rows.
+        ordered: whether rows are in the order of time.
+    """
+    if ordered:
+        return np.arange(1, num_rows + 1, dtype=np.int64)
+    drawn = np.random.default_rng(ORDER_SEED).permutation(num_rows)
+    codes = np.zeros(num_rows) if parts is None else parts.map({"train": 0, "valid": 1, "test": 2}).to_numpy()
+    positions = np.empty(num_rows, dtype=np.int64)
+    positions[np.lexsort((drawn, codes))] = np.arange(1, num_rows + 1)
+    return positions
 
 
 def _checked_entities(
-    tables: Tables, table: str, key: str, told: Gathered, may_lack: bool
+    tables: Tables, table: str, key: str, errors: ErrorCollector, may_lack: bool
 ) -> tuple[pd.DataFrame, "pd.Series[Any] | None"]:
-    """Return the table of users or items, without its key where that is wrong, and the log's ids."""
+    """Return the table of users or items, without its key if that is wrong, and the ids of interactions."""
     frame: pd.DataFrame = getattr(tables, table)
     is_given = len(frame.columns) > 0
-    found: dict[str, pd.Series[Any]] = {}
+    columns: dict[str, pd.Series[Any]] = {}
     for name in ("interactions", table) if is_given else ("interactions",):
-        with told.refusals():
-            found[name] = checked_ids(tables.column(name, key), name in tables.from_csv)
-    ids = unified_ids(found, tables.from_csv)
-    log_ids = ids.get("interactions")
+        with errors.collect():
+            columns[name] = checked_ids(tables.column(name, key), name in tables.from_csv)
+    columns = dict(unified_ids(columns, tables.from_csv))
+    used_ids = columns.get("interactions")
     if not is_given:
-        return frame if log_ids is None else log_ids.drop_duplicates().to_frame(key), log_ids
-    if table not in ids:
-        return frame.drop(columns=key), log_ids
-    entities, named = tables.column(table, key), tables.column("interactions", key)
-    with told.refusals():
-        _check_unique(entities, ids[table])
-    if log_ids is not None:
-        with told.refusals():
-            _check_known(entities, ids[table], named, log_ids, None if may_lack else f"missing_{table}")
-            return with_rows(frame.assign(**{key: ids[table]}), key, log_ids), log_ids
-    return frame.assign(**{key: ids[table]}), log_ids
+        return frame if used_ids is None else used_ids.drop_duplicates().to_frame(key), used_ids
+    if table not in columns:
+        return frame.drop(columns=key), used_ids
+    ids, entities = columns[table], tables.column(table, key)
+
+    def describe_duplicate(row: int) -> str:
+        first = entities.location(int((ids == ids.iloc[row]).to_numpy().argmax()))
+        return f"duplicate id {quoted(ids.iloc[row])}, first seen at {first}; keep one row an id"
+
+    with errors.collect():
+        entities.refuse(ids.duplicated().to_numpy(), describe_duplicate)
+    frame = frame.assign(**{key: ids})
+    if used_ids is not None:
+        with errors.collect():
+            _check_references(entities, ids, tables.column("interactions", key), used_ids, table, may_lack)
+            return add_missing_rows(frame, key, used_ids), used_ids
+    return frame, used_ids
 
 
-def _check_known(
+def _check_references(
     entities: SourceColumn,
     ids: "pd.Series[Any]",
-    named: SourceColumn,
-    log_ids: "pd.Series[Any]",
-    strict: str | None,
+    used: SourceColumn,
+    used_ids: "pd.Series[Any]",
+    table: str,
+    may_lack: bool,
 ) -> None:
-    """Refuse ids of another kind, and those not in the table: if a setting is `strict`, or if all are."""
-    kind, known = _kind(log_ids), _kind(ids)
-    named.refuse(
-        np.arange(len(log_ids)) < int(len(ids) > 0 and kind != known),  # the first row speaks for its column
+    """Refuse ids of interactions of another type than those of their table, or that are not in the table."""
+    used_kind, kind = ("whole numbers" if each.dtype == np.int64 else "text" for each in (used_ids, ids))
+    used.refuse(
+        np.arange(len(used_ids)) < int(len(ids) > 0 and used_kind != kind),  # reports the first row only
         lambda row: (
-            f"holds {kind} ({quoted(log_ids.iloc[row])}), but {entities.name!r} in {entities.source_path} "
-            f"holds {known} ({quoted(ids.iloc[0])}); make both of one type"
+            f"holds {used_kind} ({quoted(used_ids.iloc[row])}), but {entities.name!r} in "
+            f"{entities.source_path} holds {kind} ({quoted(ids.iloc[0])}); make both of one type"
         ),
     )
-    unknown = ~log_ids.isin(ids).to_numpy()
-    remedy = f"add them there, drop their interactions, or set data.{strict}=unknown"
+    unknown = ~used_ids.isin(ids).to_numpy()
+    remedy = f"add them there, drop their interactions, or set data.missing_{table}=unknown"
     if unknown.all():
         remedy = "it has none of the ids here; spell them alike in both, or leave that table out"
-    elif strict is None:
+    elif may_lack:
         return
-    named.refuse(
+    used.refuse(
         unknown,
         lambda row: (
-            f"{quoted(log_ids.iloc[row])} is not in {entities.source_path} ({log_ids[unknown].nunique()} "
+            f"{quoted(used_ids.iloc[row])} is not in {entities.source_path} ({used_ids[unknown].nunique()} "
             f"such ids in all); {remedy}"
         ),
     )
 
 
-def _kind(ids: "pd.Series[Any]") -> str:
-    return "whole numbers" if ids.dtype == np.int64 else "text"
+def add_missing_rows(frame: pd.DataFrame, key: str, ids: "pd.Series[Any]") -> pd.DataFrame:
+    """Return a table with a row for each missing id at its end; its other columns are missing values.
 
-
-def _check_unique(column: SourceColumn, ids: "pd.Series[Any]") -> None:
-    def say(row: int) -> str:
-        first = int((ids == ids.iloc[row]).to_numpy().argmax())
-        return (
-            f"duplicate id {quoted(ids.iloc[row])}, first seen at {column.place(first)}; keep one row an id"
-        )
-
-    column.refuse(ids.duplicated().to_numpy(), say)
+    Columns keep their type: integers and booleans become nullable.
+    """
+    missing = ids[~ids.isin(frame[key])].drop_duplicates()
+    if missing.empty:
+        return frame
+    kinds = {name: dtype.kind for name, dtype in frame.dtypes.items() if isinstance(dtype, np.dtype)}
+    nullable = {name: NULLABLE[kind] for name, kind in kinds.items() if kind in NULLABLE}
+    keys = pd.concat([frame[key], missing], ignore_index=True)
+    longer = frame.astype(nullable).reset_index(drop=True).reindex(keys.index)
+    return longer.assign(**{key: keys})

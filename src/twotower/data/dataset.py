@@ -47,7 +47,7 @@ class Holdout:
 
     Args:
         users: int32 [Q], user rows with at least one target, ascending.
-        target_offsets: int64 [Q + 1]; user `users[q]` owns targets target_offsets[q]:target_offsets[q + 1].
+        target_offsets: int64 [Q + 1]; user `users[q]` has targets target_offsets[q]:target_offsets[q + 1].
         target_items: int32 [T] item rows, distinct by user; without `repeats` not in the history.
         request_times: int64 [Q] unix seconds of the requests.
         history: interactions of all users that precede their targets.
@@ -68,18 +68,18 @@ class Holdout:
     @cached_property
     def is_repeat(self) -> NDArray[np.bool_]:
         """Which targets [T] are in the positive history of their user."""
-        history, known = self.history.positives, np.zeros(len(self.target_items), dtype=np.bool_)
+        history, repeats = self.history.positives, np.zeros(len(self.target_items), dtype=np.bool_)
         lengths = history.counts()[self.users]
         ends = np.concatenate([[0, 0], np.cumsum(lengths)])  # with an empty user row 0
         for rows in blocks_of_users(ends, history.items):
             first, last = np.searchsorted(ends[1:], (rows.start, rows.stop))
             users, items = history.flat(self.users[first:last])
             targets = slice(self.target_offsets[first], self.target_offsets[last])
-            owners = np.repeat(np.arange(last - first), np.diff(self.target_offsets[first : last + 1]))
-            wanted = self.target_items[targets]
-            width = int(max(items.max(initial=0), wanted.max(initial=0))) + 1
-            known[targets] = np.isin(owners * width + wanted, users * width + items)
-        return known
+            target_users = np.repeat(np.arange(last - first), np.diff(self.target_offsets[first : last + 1]))
+            target_items = self.target_items[targets]
+            width = int(max(items.max(initial=0), target_items.max(initial=0))) + 1
+            repeats[targets] = np.isin(target_users * width + target_items, users * width + items)
+        return repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +88,11 @@ class RetrievalDataset:
 
     Args:
         user_table: vocabulary row r is at position r - 1; the same for `item_table`.
-        item_label: the column of `item_table` that names an item for people.
+        item_label: the column of `item_table` with the display name of an item.
         train_and_valid: training interactions of the final fit.
         valid: validation targets, predicted from `train`.
         open_test: opens the test holdout; called by the first use of `test`.
-        open_whole: opens all interactions, those of the test split too, for a bundle; None if not stored.
+        open_whole: opens all interactions, with those of the test split, for a bundle; None if not stored.
         fingerprint: SHA-256 of all values above except the audit.
         feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
         source_paths: "interactions", "users", "items" -> file or name of the source, for messages.

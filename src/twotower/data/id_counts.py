@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.interaction_files import Ids
+from twotower.data.interaction_files import IdBatch
 
-SPAN_A_ROW = 1 / 4
-LEAST_SPAN = 2**20
+MAX_SPAN_PER_ROW = 1 / 4
+MIN_SPAN = 2**20
 
 
 class IdCounts:
@@ -19,14 +19,14 @@ class IdCounts:
     """
 
     def __init__(self, num_rows: int) -> None:
-        self.widest = max(int(num_rows * SPAN_A_ROW), LEAST_SPAN)
+        self.max_span = max(int(num_rows * MAX_SPAN_PER_ROW), MIN_SPAN)
         self.low, self.dense = 0, np.zeros(0, dtype=np.int64)
         self.ids, self.counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         self.pending: list[tuple[np.ndarray, NDArray[np.int64]]] = []
         self.texts: dict[str, int] = {}
         self.is_dense = True
 
-    def add(self, ids: Ids) -> None:
+    def add(self, ids: IdBatch) -> None:
         """Count a batch."""
         if ids.values.dtype.kind != "i":
             codes = np.arange(len(ids.values)) if ids.codes is None else ids.codes
@@ -36,15 +36,15 @@ class IdCounts:
                     self.texts[text] = self.texts.get(text, 0) + count
         elif len(ids.values):
             if self.is_dense:
-                self.is_dense = self._reach(int(ids.values.min()), int(ids.values.max()))
+                self.is_dense = self._extend(int(ids.values.min()), int(ids.values.max()))
             if self.is_dense:
                 np.add.at(self.dense, ids.values - self.low, 1)
             else:
                 self.pending.append(np.unique(ids.values, return_counts=True))
-                if sum(len(found) for found, _ in self.pending) > max(len(self.ids), LEAST_SPAN):
+                if sum(len(values) for values, _ in self.pending) > max(len(self.ids), MIN_SPAN):
                     self._merge()
 
-    def found(self) -> tuple[np.ndarray, NDArray[np.int64]]:
+    def totals(self) -> tuple[np.ndarray, NDArray[np.int64]]:
         """Return the ids, ascending, int64 or text, and their counts."""
         if self.texts:
             ids = np.array(list(self.texts), dtype=np.str_)
@@ -53,30 +53,30 @@ class IdCounts:
         self._merge()
         return self.ids, self.counts
 
-    def _reach(self, lowest: int, highest: int) -> bool:
-        """Extend the array to a range of ids; False if the range is too wide."""
+    def _extend(self, lowest: int, highest: int) -> bool:
+        """Extend the array to a range of ids; return False if the range is too wide."""
         if len(self.dense) and self.low <= lowest and highest < self.low + len(self.dense):
             return True
-        seen = np.flatnonzero(self.dense)
-        if len(seen):
-            lowest = min(lowest, self.low + int(seen[0]))
-            highest = max(highest, self.low + int(seen[-1]))
+        used = np.flatnonzero(self.dense)
+        if len(used):
+            lowest = min(lowest, self.low + int(used[0]))
+            highest = max(highest, self.low + int(used[-1]))
         span = highest - lowest + 1
-        if span > self.widest:
+        if span > self.max_span:
             return False
-        longer = np.zeros(min(2 * span, self.widest), dtype=np.int64)
+        longer = np.zeros(min(2 * span, self.max_span), dtype=np.int64)
         low = lowest - (len(longer) - span) // 2
-        if len(seen):
-            start = self.low + int(seen[0]) - low
-            longer[start : start + int(seen[-1] - seen[0]) + 1] = self.dense[seen[0] : seen[-1] + 1]
+        if len(used):
+            start = self.low + int(used[0]) - low
+            longer[start : start + int(used[-1] - used[0]) + 1] = self.dense[used[0] : used[-1] + 1]
         self.low, self.dense = low, longer
         return True
 
     def _merge(self) -> None:
-        seen = np.flatnonzero(self.dense)
-        parts = [(self.ids, self.counts), *self.pending, (seen + self.low, self.dense[seen])]
+        used = np.flatnonzero(self.dense)
+        parts = [(self.ids, self.counts), *self.pending, (used + self.low, self.dense[used])]
         self.pending, self.dense = [], np.zeros(0, dtype=np.int64)
         ids, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
-        self.ids, places = np.unique(ids, return_inverse=True)
+        self.ids, positions = np.unique(ids, return_inverse=True)
         self.counts = np.zeros(len(self.ids), dtype=np.int64)
-        np.add.at(self.counts, places, counts)
+        np.add.at(self.counts, positions, counts)

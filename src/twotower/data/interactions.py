@@ -1,4 +1,4 @@
-"""Interactions by user, oldest first: the one type of a log in memory.
+"""Interactions by user, oldest first.
 
 Shapes: n interactions, B users of a query, L positions of a history.
 """
@@ -6,13 +6,14 @@ Shapes: n interactions, B users of a query, L positions of a history.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, TRAIN
-from twotower.data.blocks import MEMORY, Room, blocks
+from twotower.data.blocks import ArrayWriter, blocks
 
 Keep = Callable[[slice], NDArray[np.bool_]]
 """Slice of interactions -> which of them are selected."""
@@ -24,7 +25,7 @@ COLUMNS = ("items", "times", "weights", "roles", "events", "context")
 class Interactions:
     """Interactions as compressed sparse rows by user, in stable order: time, then row order of the source.
 
-    User row u owns positions offsets[u]:offsets[u + 1]. Row 0 is the unknown user and is empty. An optional
+    User row u has positions offsets[u]:offsets[u + 1]. Row 0 is the unknown user and is empty. An optional
     column is None if the source does not have it.
 
     Args:
@@ -35,9 +36,9 @@ class Interactions:
         roles: int8 [n], see `actions.ROLES`; None: all are positive.
         events: int16 [n], code of the event type from 1; 0 = none.
         context: int32 [n], row of the table of contexts from 1; 0 = unknown.
-        given: int8 [n], the position in `SPLIT_NAMES` that the source gives each interaction; not stored.
+        given: int8 [n], position in `SPLIT_NAMES` of the part that the source gives; not stored.
         num_items: items of the catalogue, with or without interactions; 0 if it is not known.
-        impressions: impressions without a click of the same users and period; they are part of no history.
+        impressions: impressions without a click of the same users and period; they are in no history.
     """
 
     offsets: np.ndarray
@@ -52,14 +53,11 @@ class Interactions:
     impressions: "Interactions | None" = None
 
     @classmethod
-    def of(
+    def from_rows(
         cls, users: np.ndarray, items: np.ndarray, times: np.ndarray, num_users: int, **more: Any
     ) -> "Interactions":
-        """Build from user rows, item rows and times [n], ordered by user, then time; no user row is 0.
-
-        `more` are the other fields.
-        """
-        return cls(offsets_of(users, num_users), items.astype(np.int32), times.astype(np.int64), **more)
+        """Build from user rows (not 0), item rows and times [n], by user, then time; `more`: other fields."""
+        return cls(user_offsets(users, num_users), items.astype(np.int32), times.astype(np.int64), **more)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -84,16 +82,16 @@ class Interactions:
     @cached_property
     def is_positive(self) -> NDArray[np.bool_]:
         """Which interactions can be targets, [n]."""
-        return (
-            np.ones(len(self), dtype=np.bool_) if self.roles is None else np.asarray(self.roles) == POSITIVE
-        )
+        if self.roles is None:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.asarray(self.roles == POSITIVE)
 
     @cached_property
     def is_impression(self) -> NDArray[np.bool_]:
-        """Which interactions are impressions without a click, [n]; none once `impressions` holds them."""
-        return (
-            np.zeros(len(self), dtype=np.bool_) if self.roles is None else np.asarray(self.roles) == NEGATIVE
-        )
+        """Which interactions are impressions without a click, [n]; none if `impressions` holds them."""
+        if self.roles is None:
+            return np.zeros(len(self), dtype=np.bool_)
+        return np.asarray(self.roles == NEGATIVE)
 
     @cached_property
     def positives(self) -> "Interactions":
@@ -117,13 +115,13 @@ class Interactions:
             return self.weights
         return np.where(is_history, 0, 1 if self.weights is None else self.weights).astype(np.float32)
 
-    def select(self, keep: Keep, room: Room = MEMORY, name: str = "") -> "Interactions":
+    def select(self, keep: Keep, folder: Path | None = None, name: str = "") -> "Interactions":
         """Return some of the interactions; impressions without a click become the field `impressions`.
 
         Args:
             keep: slice of interactions -> which of them are selected.
-            room: where the arrays are allocated; interactions with roles are always selected in memory.
-            name: of the folder in the room.
+            folder: where `name/column.npy` are written; None: in memory, as are interactions with roles.
+            name: name of the subfolder, and of the selection on the progress line.
         """
         if self.roles is not None:
             mask = np.concatenate([keep(rows) for rows in blocks(len(self))] or [np.zeros(0, np.bool_)])
@@ -135,18 +133,19 @@ class Interactions:
         for rows in blocks(len(self)):
             users = self.user_rows(rows)
             if len(users):
-                found = np.bincount((users - users[0])[keep(rows)])
-                counts[users[0] : users[0] + len(found)] += found
-        offsets = offsets_of_counts(counts)
+                selected_counts = np.bincount((users - users[0])[keep(rows)])
+                counts[users[0] : users[0] + len(selected_counts)] += selected_counts
+        offsets = offsets_from_counts(counts)
         columns = {key: column for key in COLUMNS if (column := getattr(self, key)) is not None}
-        fillers = {
-            key: room.array(name, key, column.dtype, int(offsets[-1])) for key, column in columns.items()
+        paths = {key: folder / name / f"{key}.npy" if folder else None for key in columns}
+        writers = {
+            key: ArrayWriter(column.dtype, int(offsets[-1]), paths[key]) for key, column in columns.items()
         }
         for rows in blocks(len(self), *columns.values(), what=f"data: writing {name}"):
-            kept = keep(rows)
+            mask = keep(rows)
             for key, column in columns.items():
-                fillers[key].put(column[rows][kept])
-        arrays: dict[str, Any] = {key: filler.done() for key, filler in fillers.items()}
+                writers[key].append(column[rows][mask])
+        arrays: dict[str, Any] = {key: writer.finish() for key, writer in writers.items()}
         return Interactions(offsets, **arrays, num_items=self.num_items)
 
     def _where(self, mask: NDArray[np.bool_]) -> "Interactions":
@@ -157,7 +156,7 @@ class Interactions:
         }
         if columns["roles"] is not None and not columns["roles"].any():  # POSITIVE is 0
             columns["roles"] = None
-        return replace(self, offsets=offsets_of(self.user_rows()[mask], self.num_users), **columns)
+        return replace(self, offsets=user_offsets(self.user_rows()[mask], self.num_users), **columns)
 
     def last(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the latest items and times of users [B], right-aligned, [B, L], 0 where padded."""
@@ -181,24 +180,24 @@ class Interactions:
 
     def flat(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return (index in `users` [B], item row) of each interaction of these users, by ascending index."""
-        owners, positions = self.positions(users)
-        return owners, np.asarray(self.items[positions], dtype=np.int32)
+        indices, positions = self.positions(users)
+        return indices, np.asarray(self.items[positions], dtype=np.int32)
 
     def positions(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (index in `users` [B], position) of each interaction of these users, by ascending index."""
         starts = np.asarray(self.offsets[users])
         counts = np.asarray(self.offsets[users + 1]) - starts
-        owners = np.repeat(np.arange(len(users), dtype=np.int64), counts)
+        indices = np.repeat(np.arange(len(users), dtype=np.int64), counts)
         first = np.cumsum(counts) - counts
-        positions: NDArray[np.int64] = np.arange(len(owners), dtype=np.int64) + (starts - first)[owners]
-        return owners, positions
+        positions: NDArray[np.int64] = np.arange(len(indices), dtype=np.int64) + (starts - first)[indices]
+        return indices, positions
 
 
-def offsets_of(users: np.ndarray, num_users: int) -> NDArray[np.int64]:
+def user_offsets(users: np.ndarray, num_users: int) -> NDArray[np.int64]:
     """Return the offsets, int64 [num_users + 2], of ascending user rows [n]."""
-    return offsets_of_counts(np.bincount(users, minlength=num_users + 1))
+    return offsets_from_counts(np.bincount(users, minlength=num_users + 1))
 
 
-def offsets_of_counts(counts: np.ndarray) -> NDArray[np.int64]:
+def offsets_from_counts(counts: np.ndarray) -> NDArray[np.int64]:
     """Return the offsets, int64 [num_users + 2], of the number of interactions of each user row."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""A source in integer rows: what splits and histories are made of."""
+"""A source as checked tables and interactions of integer rows."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,11 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.data.actions import distinct_contexts
-from twotower.data.check_tables import checked
+from twotower.data.check_tables import check_tables
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Needs, Tables
-from twotower.data.times import warning_of_times
+from twotower.data.times import time_warning
 from twotower.data.vocabulary import Vocabulary
 
 
@@ -25,7 +25,7 @@ class LoadedSource:
         tables: the checked tables, without interactions; vocabulary row r is at position r - 1.
         interactions: all interactions.
         contexts: see `RetrievalDataset.context_table`.
-        warning: implausible times, None if there are none.
+        warning: message about implausible times.
     """
 
     given: Tables
@@ -35,17 +35,16 @@ class LoadedSource:
     warning: str | None = None
 
 
-def load_source(source: Source, needs: Needs) -> LoadedSource:
+def load_source(source: Source, needs: Needs | None) -> LoadedSource:
     """Load and check a source in memory; raises InputError with all mistakes."""
     given, config = source.load(), source.config
-    tables = checked(given, needs, config.meaning(), config.may_lack())
+    tables = check_tables(given, needs, config.action_settings(), config.may_lack())
     users, items = vocabularies(tables)
-    contexts = distinct_contexts(tables.interactions, list(tables.context))
-    interactions = interactions_of(tables, users, items, contexts.rows if contexts else None)
-    warning = warning_of_times(tables.column("interactions", TIMESTAMP)) if tables.has_times else None
+    contexts, context_rows = distinct_contexts(tables.interactions, list(tables.context)) or (None, None)
+    interactions = build_interactions(tables, users, items, context_rows)
+    warning = time_warning(tables.column("interactions", TIMESTAMP)) if tables.has_times else None
     given = replace(given, interactions=pd.DataFrame())  # the largest part of the memory
-    context_table = None if contexts is None else contexts.table
-    return LoadedSource(given, in_row_order(tables, users, items), interactions, context_table, warning)
+    return LoadedSource(given, in_row_order(tables, users, items), interactions, contexts, warning)
 
 
 def vocabularies(tables: Tables) -> tuple[Vocabulary, Vocabulary]:
@@ -62,17 +61,10 @@ def in_row_order(tables: Tables, users: Vocabulary, items: Vocabulary) -> Tables
     return replace(tables, interactions=pd.DataFrame(), users=user_table, items=item_table)
 
 
-def interactions_of(
+def build_interactions(
     tables: Tables, users: Vocabulary, items: Vocabulary, context: NDArray[np.int32] | None = None
 ) -> Interactions:
-    """Return the interactions of checked tables in stable order.
-
-    Args:
-        tables: checked tables.
-        users: vocabulary of the users.
-        items: vocabulary of the items.
-        context: int32 [n], the row of each interaction in the table of contexts.
-    """
+    """Return the interactions of checked tables in stable order; `context`: int32 [n], rows of contexts."""
     frame, actions = tables.interactions, tables.actions
     user_rows, item_rows = users.rows(frame[USER_ID]), items.rows(frame[ITEM_ID])
     times = frame[TIMESTAMP].to_numpy(dtype=np.int64)
@@ -89,6 +81,6 @@ def interactions_of(
         "context": context,
     }
     columns = {name: None if column is None else column[order] for name, column in columns.items()}
-    return Interactions.of(
+    return Interactions.from_rows(
         user_rows[order], item_rows[order], times[order], len(users), num_items=len(items), **columns
     )

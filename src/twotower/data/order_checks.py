@@ -10,12 +10,12 @@ from twotower.data.blocks import blocks_of_users
 from twotower.data.interactions import Interactions
 from twotower.data.split_interactions import AuditedHoldout, SplitInteractions
 
-FEWEST_STEPS = 3
-"""Changes of item from which on a list of rows is tested."""
-LEAST_EVIDENCE = math.log(1e12)
-"""Minus log probability of the ascending lists in random order from which on they are reported."""
-LOWER_ID = 0.9
-"""Share of ties with the lower id first from which on rows of equal times count as sorted by id."""
+MIN_STEPS = 3
+"""Minimum number of changes of item of a user whose rows are tested."""
+MIN_EVIDENCE = math.log(1e12)
+"""Minimum of minus the log probability of the ascending lists in random order, for a report."""
+LOWER_ID_SHARE = 0.9
+"""Minimum share of ties with the lower id first, for rows of equal times to count as sorted by id."""
 
 
 def check_row_order(interactions: Interactions, source_path: str) -> str | None:
@@ -39,11 +39,11 @@ def check_row_order(interactions: Interactions, source_path: str) -> str | None:
         line = np.cumsum(begins) - 1
         steps = np.where(begins[1:], 0, np.sign(np.diff(interactions.items[rows])))
         ups, downs = (np.bincount(line[1:], steps == sign, line[-1] + 1) for sign in (1, -1))
-        is_long = ups + downs >= FEWEST_STEPS
+        is_long = ups + downs >= MIN_STEPS
         ascends = is_long & (downs == 0)
         number, ascending = number + int(is_long.sum()), ascending + int(ascends.sum())
         evidence += float(gammaln(ups[ascends] + 2).sum())
-    if 2 * ascending <= number or evidence < LEAST_EVIDENCE:
+    if 2 * ascending <= number or evidence < MIN_EVIDENCE:
         return None
     whose = "users" if interactions.given is None else "users' lists (train and test apart)"
     remedy = "sort the rows by time, or set data.ordered=false, which draws an order"
@@ -53,7 +53,7 @@ def check_row_order(interactions: Interactions, source_path: str) -> str | None:
             f"that is sorted by id and not by time; if it is, {remedy}"
         )
     raise InputError(
-        f"{source_path}: the items of all {number:,} {whose} of {FEWEST_STEPS + 1} or more ascend by id, "
+        f"{source_path}: the items of all {number:,} {whose} of {MIN_STEPS + 1} or more ascend by id, "
         f"so the rows are sorted by id and not by time; {remedy} (twotower init: --unordered)"
     )
 
@@ -88,4 +88,4 @@ def _ties(window: AuditedHoldout) -> tuple[int, bool]:
     last, first = ends[has] - 1, first[has]
     tied = np.asarray(history.times[last]) == window.target_times[first]
     higher = window.target_items[first[tied]] > np.asarray(history.items[last[tied]])
-    return int(tied.sum()), bool(len(higher) and higher.mean() > LOWER_ID)
+    return int(tied.sum()), bool(len(higher) and higher.mean() > LOWER_ID_SHARE)

@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 
+MAX_LENGTH = 256
+"""Maximum characters of a text id; longer texts are not keys, and would bloat every map from ids to rows."""
+INT64 = np.iinfo(np.int64)
+WHOLE_NUMBER = r"-?[1-9]\d{0,18}|0"  # 007 is a code
+DECIMAL = r"-?\d+\.0*"
+
 
 def quoted(value: Any) -> str:
     """Return a value as in its file, text in quotes and at most 80 characters."""
@@ -18,58 +24,56 @@ def quoted(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class SourceColumn:
-    """A column of a file (`source_path`); a named index says where its rows come from ("line" 7).
+    """A column of a file, for messages.
 
-    `pieces` are (number of earlier rows, name) of several files, `counted` names rows in messages, and
-    `before` is the number of rows that precede these in their file.
+    Args:
+        values: the values; a named index says where rows come from ("line" 7).
+        source_path: name of the file.
+        name: name of the column.
+        file_starts: (number of earlier rows, name) of each file, if there are several.
+        counted: what the number of wrong rows counts.
+        before: number of rows of the file before these.
     """
 
     values: "pd.Series[Any]"
     source_path: str
     name: str
-    pieces: Sequence[tuple[int, str]] = ()
+    file_starts: Sequence[tuple[int, str]] = ()
     counted: str = "rows in all"
     before: int = 0
 
-    def place(self, position: int) -> str:
+    def location(self, position: int) -> str:
         """Return the location of a row: the value of a named index, or the row number from 1."""
         index, file, start = self.values.index, "", -self.before
-        if self.pieces:
-            start, name = max(piece for piece in self.pieces if piece[0] <= position)
+        if self.file_starts:
+            start, name = max(each for each in self.file_starts if each[0] <= position)
             file = f" of {name}"
         if index.name is None:
             return f"row {position - start + 1}{file}"
         return f"{index.name} {quoted(index[position])}{file}"
 
-    def found(self, position: int) -> str:
+    def describe(self, position: int) -> str:
         """Return a value and its type for a message."""
         if bool(self.values.isna().iloc[position]):
             return "nothing (NaN)"
         value = self.values.iloc[position]
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
-    def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str], remedy: str = "") -> None:
-        """Raise InputError if rows are wrong: location of the first, `say(position)`, and their number."""
+    def refuse(self, wrong: NDArray[np.bool_], message: Callable[[int], str], remedy: str = "") -> None:
+        """Raise InputError if rows are wrong: location and message of the first, and their number."""
         if wrong.any():
             position, number = int(wrong.argmax()), int(wrong.sum())
             rows = f" ({number:,} such {self.counted})" if number > 1 else ""
-            place = f"{self.source_path}: column {self.name!r}, {self.place(position)}"
-            raise InputError(f"{place}: {say(position)}{rows}{remedy}")
-
-
-MAX_LENGTH = 256
-"""Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
-INT64 = np.iinfo(np.int64)
-WHOLE_NUMBER = r"-?[1-9]\d{0,18}|0"  # in its usual spelling; 007 is a code
-DECIMAL = r"-?\d+\.0*"
+            location = f"{self.source_path}: column {self.name!r}, {self.location(position)}"
+            raise InputError(f"{location}: {message(position)}{rows}{remedy}")
 
 
 def checked_ids(column: SourceColumn, is_csv: bool) -> "pd.Series[Any]":
     """Return an id column as int64 or as text; raises InputError with the first missing or invalid id."""
 
-    def say(row: int) -> str:
+    def message(row: int) -> str:
         kinds = f"whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column"
-        return f"ids must be {kinds}; found {column.found(row)}"
+        return f"ids must be {kinds}; found {column.describe(row)}"
 
     values = column.values
     if is_csv:
@@ -80,13 +84,13 @@ def checked_ids(column: SourceColumn, is_csv: bool) -> "pd.Series[Any]":
                 "with gaps is often saved so: fill the gaps and save whole numbers)"
             ),
         )
-    column.refuse(values.isna().to_numpy(), say)
+    column.refuse(values.isna().to_numpy(), message)
     whole = pd.api.types.is_integer_dtype(values.dtype)
     if not whole:
         objects = values.to_numpy(dtype=object)
         whole = len(objects) > 0 and is_whole(objects[0])
-        fits = is_whole if whole else is_text_id
-        column.refuse(np.array([not fits(value) for value in objects], dtype=np.bool_), say)
+        is_valid = is_whole if whole else is_text_id
+        column.refuse(np.array([not is_valid(value) for value in objects], dtype=np.bool_), message)
     if not whole:
         return values.astype("str")
     numbers = values.infer_objects()
@@ -98,11 +102,14 @@ def checked_ids(column: SourceColumn, is_csv: bool) -> "pd.Series[Any]":
 def unified_ids(
     ids: Mapping[str, "pd.Series[Any]"], from_csv: Collection[str]
 ) -> Mapping[str, "pd.Series[Any]"]:
-    """Return ids as whole numbers if they are in every table; CSV has no types."""
+    """Return table -> ids, as whole numbers if they are in every table; CSV has no types."""
     for table, values in ids.items():
         if table in from_csv:
             distinct = pd.Series(values.unique())
-            whole = bool(distinct.str.fullmatch(WHOLE_NUMBER).all()) and _fit_64_bits(distinct)
+            long = distinct[distinct.str.len() >= len(str(INT64.max))]
+            whole = bool(distinct.str.fullmatch(WHOLE_NUMBER).all()) and all(
+                map(fits_64_bits, map(int, long))
+            )
         else:
             whole = values.dtype == np.int64
         if not whole:
@@ -110,21 +117,16 @@ def unified_ids(
     return {table: values.astype(np.int64) for table, values in ids.items()}
 
 
-def _fit_64_bits(texts: "pd.Series[Any]") -> bool:
-    """Tell whether whole numbers as text fit int64."""
-    return all(map(fits_64_bits, map(int, texts[texts.str.len() >= len(str(INT64.max))])))
-
-
 def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number; booleans are not."""
+    """Return whether a value is a whole number; booleans are not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def fits_64_bits(number: int) -> bool:
-    """Tell whether a whole number fits int64."""
+    """Return whether a whole number fits int64."""
     return INT64.min <= number <= INT64.max
 
 
 def is_text_id(value: Any) -> bool:
-    """Tell whether a value is a valid text id."""
+    """Return whether a value is a valid text id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and "\0" not in value

@@ -2,12 +2,15 @@
 
 import contextlib
 import glob
+import gzip
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
+
+import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import sha256_of_file
@@ -19,7 +22,7 @@ HIDDEN = re.compile(r"(^|/)(_|\.[^./])")
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A file at an address that fsspec knows, such as `s3://bucket/log.parquet`."""
+    """A file at an fsspec address, such as `s3://bucket/log.parquet`."""
 
     address: str
 
@@ -32,7 +35,7 @@ class RemotePath:
         return self.address.rstrip("/").rpartition("/")[2]
 
     def is_file(self) -> bool:
-        """Tell whether the file exists."""
+        """Return whether the file exists."""
         system, path = _system(self.address)
         return bool(system.isfile(path))
 
@@ -47,7 +50,7 @@ TablePath = Path | RemotePath
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a setting is an address (`s3://...`) and not a local path."""
+    """Return whether a setting is an address (`s3://...`) and not a local path."""
     return "://" in text
 
 
@@ -61,61 +64,66 @@ def table_paths(setting: str | Sequence[str]) -> list[TablePath]:
         InputError: a folder or a pattern has no table, or an address is invalid.
     """
     if not isinstance(setting, str):
-        return [place for each in setting for place in table_paths(each)]
-    found = _remote(setting) if is_address(setting) else _local(setting)
-    if not found:
+        return [path for each in setting for path in table_paths(each)]
+    paths = _remote_paths(setting) if is_address(setting) else _local_paths(setting)
+    if not paths:
         raise InputError(
             f"{setting}: no file ends in {', '.join(ENDINGS)}; name a file, a folder of "
             "files or a pattern such as log/*.parquet"
         )
-    return found
+    return paths
 
 
-def source_path_of(setting: str | Sequence[str]) -> str:
-    """Return the name of the files of a setting for messages."""
+def display_path(setting: str | Sequence[str]) -> str:
+    """Return the files of a setting as messages name them."""
     if isinstance(setting, str):
         return setting if is_address(setting) else str(Path(setting))
-    return source_path_of(setting[0]) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"
+    return display_path(setting[0]) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"
 
 
-def digest_of(place: TablePath) -> str:
-    """Return the SHA-256 of a file, or of the version that its file system reports."""
-    if isinstance(place, Path):
-        return sha256_of_file(place)
-    system, path = _system(place.address)
-    return hashlib.sha256(str(system.ukey(path)).encode()).hexdigest()
+def content_digests(paths: Sequence[TablePath]) -> list[Any]:
+    """Return [name, digest] of each file; of a single file one pair.
+
+    The digest is the SHA-256 of a local file, or of the version that a remote file system reports.
+    """
+    pairs = []
+    for path in paths:
+        if isinstance(path, Path):
+            digest = sha256_of_file(path)
+        else:
+            system, remote = _system(path.address)
+            digest = hashlib.sha256(str(system.ukey(remote)).encode()).hexdigest()
+        pairs.append([path.name, digest])
+    return pairs if len(pairs) > 1 else pairs[0]
 
 
 @contextlib.contextmanager
-def opened(place: TablePath) -> Iterator[Any]:
-    """Yield a local path, or an open remote file, for PyArrow."""
-    if isinstance(place, Path):
-        yield place
-    else:
-        with place.open() as file:
-            yield file
+def open_parquet(path: TablePath, **options: Any) -> Iterator[pq.ParquetFile]:
+    """Open a local or remote Parquet file."""
+    source = contextlib.nullcontext(path) if isinstance(path, Path) else path.open()
+    with source as readable, pq.ParquetFile(readable, **options) as file:
+        yield file
 
 
-def digest_of_all(places: Sequence[TablePath]) -> list[Any]:
-    """Return [name, digest] of each file; of a single file one pair."""
-    found = [[place.name, digest_of(place)] for place in places]
-    return found if len(found) > 1 else found[0]
+def open_text_file(path: Path, mode: str = "rb") -> IO[bytes]:
+    """Open a text file, plain or `.gz`, for bytes."""
+    return cast(IO[bytes], gzip.open(path, mode) if path.name.lower().endswith(".gz") else path.open(mode))
 
 
-def _local(text: str) -> list[TablePath]:
+def _local_paths(text: str) -> list[TablePath]:
     path = Path(text)
     if path.is_dir():
         below = (str(each.relative_to(path)) for each in path.rglob("*") if each.is_file())
         return [path / name for name in _tables(below)]
     if any(mark in text for mark in "*?[") and not path.exists():
-        return [Path(name) for name in _fitting(text, glob.glob(text, recursive=True))]  # noqa: PTH207 - of any root
+        return [Path(name) for name in _matching(text, glob.glob(text, recursive=True))]  # noqa: PTH207 - of any root
     return [path]
 
 
-def _remote(text: str) -> list[TablePath]:
+def _remote_paths(text: str) -> list[TablePath]:
     system, path = _system(text)
     if any(mark in path for mark in "*?["):
-        names = _fitting(path, system.glob(path))
+        names = _matching(path, system.glob(path))
     elif system.isdir(path):
         root = path.rstrip("/") + "/"
         names = [root + name for name in _tables(each.removeprefix(root) for each in system.find(path))]
@@ -124,14 +132,15 @@ def _remote(text: str) -> list[TablePath]:
     return [RemotePath(system.unstrip_protocol(name)) for name in names]
 
 
-def _fitting(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return the tables that match a pattern. Its literal part may begin with a dot."""
-    named = "".join(re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[:2])
-    found = {name.removeprefix(named): name for name in names}
-    return [found[name] for name in _tables(found)]
+def _matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the tables that match a pattern; folders of its literal part may be hidden."""
+    root = "".join(re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[:2])
+    matches = {name.removeprefix(root): name for name in names}
+    return [matches[name] for name in _tables(matches)]
 
 
 def _tables(names: Iterable[str]) -> list[str]:
+    """Return the names of tables that are not hidden, sorted."""
     return sorted(name for name in names if name.lower().endswith(ENDINGS) and not HIDDEN.search(name))
 
 

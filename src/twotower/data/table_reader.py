@@ -1,16 +1,16 @@
 """CSV and Parquet files as frames: only the columns that are needed, CSV in chunks and as text.
 
-Parquet is read as Arrow types it: what pandas noted about a file may be odd, and hides the index it saved.
+Parquet is read with its Arrow types, because pandas metadata may be wrong and hides a saved index.
 """
 
 import contextlib
-import gzip
+import itertools
 import json
 import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,66 +23,18 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.table_paths import TablePath, opened
+from twotower.data.table_paths import TablePath, open_parquet, open_text_file, table_paths
 from twotower.data.tables import missing_columns
-
-
-def _column_names(path: TablePath) -> list[str]:
-    with opened(path) as source, pq.ParquetFile(source) as file:
-        names = [str(name) for name in [*file.schema_arrow.names, *ranges_of(file)]]
-    return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
-
-
-def _read_columns(path: TablePath, columns: Sequence[str]) -> pd.DataFrame:
-    """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
-    with opened(path) as source, pq.ParquetFile(source) as file:
-        ranges = ranges_of(file)
-        stored = [name for name in columns if name not in ranges]
-        table = file.read(columns=stored).select(stored)
-        num_rows = file.metadata.num_rows
-    table.validate(full=True)
-    found = {name: ranges[name] if name in ranges else series(table[name]) for name in columns}
-    return pd.DataFrame(found, index=pd.RangeIndex(num_rows), columns=list(columns))
-
-
-def ranges_of(file: pq.ParquetFile) -> dict[str, range]:
-    """Return the columns that pandas saves as three numbers: an index whose values are evenly apart."""
-    schema = file.schema_arrow
-    try:
-        notes = json.loads(schema.metadata[b"pandas"])["index_columns"]
-        spans = [note for note in notes if isinstance(note, dict) and note["kind"] == "range"]
-        found = {note["name"]: range(note["start"], note["stop"], note["step"]) for note in spans}
-        return {
-            name: values
-            for name, values in found.items()
-            if isinstance(name, str) and name not in schema.names and len(values) == file.metadata.num_rows
-        }
-    except (KeyError, TypeError, ValueError, OverflowError):  # no notes, or odd ones
-        return {}
-
-
-def series(column: pa.ChunkedArray) -> "pd.Series[Any]":
-    """Return a column: one of somebody's own type as it is stored, a categorical one as its values."""
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    gaps = pa.types.is_integer(column.type) and column.null_count > 0
-
-    def with_gaps(kind: pa.DataType) -> Any:
-        return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
-
-    values: pd.Series[Any] = column.to_pandas(types_mapper=with_gaps if gaps else None)
-    return values
-
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2  # of the data: line 1 is the header
-LONGEST_REASON = 300
+CHUNK_ROWS = 1_000_000  # rows of CSV that are parsed at once
+MAX_REASON = 300  # characters
+NUMBERS = ("whole numbers", "numbers")
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}
-"""Every field as the text it is: what is missing is decided afterwards, by column."""
+"""Options that read every field of CSV as text; missing values are decided afterwards, by column."""
 READING_ERRORS = (
     OSError,
     EOFError,
@@ -97,24 +49,24 @@ READING_ERRORS = (
 
 def _separator(setting: str) -> str:
     mark = "\t" if setting == r"\t" else setting
-    if len(mark) == 1 and mark.isascii() and mark not in '"\r\n\0':  # which mean something else in CSV
+    if len(mark) == 1 and mark.isascii() and mark not in '"\r\n\0':  # these have another meaning in CSV
         return mark
     raise PydanticCustomError("separator", r"one ASCII character (\t for a tab)")
 
 
 Separator = Annotated[str, AfterValidator(_separator)]
-r"""What stands between the fields of CSV; `\t`, two characters, is how a command line writes a tab."""
+r"""Separator of CSV fields; the two characters `\t` are a tab."""
 
 
 def is_parquet(path: TablePath) -> bool:
-    """Tell whether a file is read as Parquet; otherwise as CSV."""
+    """Return whether a file is read as Parquet; otherwise as CSV."""
     return path.name.lower().endswith(PARQUET)
 
 
 def header(path: TablePath, separator: str) -> list[str]:
-    """Return the names of all columns without reading rows; an InputError of a file that cannot be read.
+    """Return the names of all columns without reading rows; raises InputError if the file cannot be read.
 
-    What pandas saves of an index is "": nothing stands above it in CSV, `__index_level_0__` in Parquet.
+    The name of an index that pandas has saved is "".
     """
     if not path.is_file():
         raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
@@ -122,7 +74,9 @@ def header(path: TablePath, separator: str) -> list[str]:
         raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
     try:
         if is_parquet(path):
-            return _column_names(path)
+            with open_parquet(path) as file:
+                names = [str(name) for name in [*file.schema_arrow.names, *range_columns(file)]]
+            return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
         if not isinstance(path, Path):
             raise InputError(f"{path}: only Parquet is read from an address; copy the file here")
         first = pd.read_csv(path, sep=separator, header=None, nrows=1, **PARSING)
@@ -131,35 +85,121 @@ def header(path: TablePath, separator: str) -> list[str]:
         raise unreadable(path, error) from error
 
 
-def header_problems(path: TablePath, names: Sequence[str], needed: Iterable[str]) -> list[str]:
-    """Return what to say about needed columns that a file does not have, or has more than once."""
+def _header_problems(path: TablePath, names: Sequence[str], needed: Iterable[str]) -> list[str]:
+    """Return messages about needed columns that a file lacks or has more than once."""
     needed = list(dict.fromkeys(needed))
     counts = Counter(names)
-    twice = [name for name in needed if counts[name] > 1]
+    repeated = [name for name in needed if counts[name] > 1]
     missing = missing_columns([name for name in names if name], needed)
-    found = [missing] if missing else []
-    found += [f"more than one column is called {listed(twice)}; rename all but one"] if twice else []
+    problems = [missing] if missing else []
+    problems += [f"more than one column is called {listed(repeated)}; rename all but one"] if repeated else []
     mark = next((mark for mark in "\t;|," if mark in names[0]), None) if len(names) == 1 else None
-    hint = f"; if {mark!r} stands between its fields, set data.separator={mark!r}"
-    return [f"{path}: {problem}{hint if mark and not is_parquet(path) else ''}" for problem in found]
+    hint = f"; if {mark!r} separates its fields, set data.separator={mark!r}"
+    return [f"{path}: {problem}{hint if mark and not is_parquet(path) else ''}" for problem in problems]
 
 
-def read(
-    path: TablePath, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
-) -> pd.DataFrame:
-    """Return some columns of a file: of Parquet as typed there, of CSV all text, indexed by "line".
+def table_problems(
+    table: str,
+    setting: str | Sequence[str],
+    separator: str,
+    needed: Mapping[str, Sequence[str] | None],
+) -> list[tuple[str, str]]:
+    """Return mistakes in the files of a table as (setting, message); reads headers only.
 
-    In `ids` only an empty field is missing, words like NA are values; empty lines at the end are dropped. An
-    InputError says which column the file lacks or has twice, or why it is not readable.
+    Args:
+        table: "interactions", "users" or "items".
+        setting: names the files.
+        separator: separator of CSV fields.
+        needed: setting -> required columns; None for all columns of the first file.
+    """
+    try:
+        paths = table_paths(setting)
+        headers = [header(path, separator) for path in paths]
+    except InputError as error:
+        return [(f"{table}_path", str(error))]
+    required = {key: headers[0] if columns is None else columns for key, columns in needed.items()}
+    problems = [
+        (key, problem)
+        for path, names in zip(paths, headers, strict=True)
+        for key, columns in required.items()
+        for problem in _header_problems(path, names, filter(None, columns))
+    ]
+    if problems:
+        return problems
+    names = [name for columns in required.values() for name in columns]
+    return [(f"{table}_path", conflict) for conflict in _type_conflicts(paths, names)]
+
+
+def _type_conflicts(paths: Sequence[TablePath], columns: Sequence[str]) -> list[str]:
+    """Return messages about columns whose type differs between files; columns of type null fit any type."""
+    csv = [path for path in paths if not is_parquet(path)]
+    if csv and len(csv) < len(paths):
+        other = next(path for path in paths if is_parquet(path))
+        return [f"{csv[0]} is CSV and {other} is Parquet; save all files of a table in one format"]
+    if csv or len(paths) < 2:
+        return []
+    first: dict[str, tuple[str, TablePath]] = {}
+    conflicts = []
+    for path in paths:
+        with open_parquet(path) as file:
+            schema = file.schema_arrow
+        for name in columns:
+            if name not in schema.names or pa.types.is_null(schema.field(name).type):
+                continue
+            kind = _type_name(schema.field(name).type)
+            first_kind, first_path = first.setdefault(name, (kind, path))
+            if kind != first_kind and not {kind, first_kind} <= set(NUMBERS):
+                conflicts.append(
+                    f"{path}: column {name!r} holds {kind}, but {first_kind} in {first_path}; "
+                    "make both of one kind"
+                )
+    return conflicts
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """Return an Arrow type in plain words."""
+    if pa.types.is_dictionary(kind):
+        return _type_name(kind.value_type)
+    for name, is_kind in {
+        "whole numbers": pa.types.is_integer,
+        "numbers": pa.types.is_floating,
+        "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        "times": lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind),
+    }.items():
+        if is_kind(kind):
+            return name
+    return str(kind)
+
+
+def read_table(
+    paths: Sequence[TablePath], columns: Sequence[str], separator: str, ids: Collection[str]
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """Read the files of a table as one, see `read_file`; also return the `file_starts` of `SourceColumn`."""
+    frames = [read_file(path, columns, separator, ids) for path in paths]
+    if len(frames) == 1:
+        return frames[0], []
+    with_lines = [frame for frame in frames if frame.index.name is not None]
+    table = pd.concat(with_lines or frames, ignore_index=not with_lines)
+    return table, _file_starts(paths, map(len, frames))
+
+
+def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Collection[str]) -> pd.DataFrame:
+    """Read some columns of a file: Parquet with its types, CSV as text with the index "line".
+
+    In CSV, `ids` are missing only if the field is empty; other columns also if it is a word such as NA. Empty
+    lines at the end are dropped.
+
+    Raises:
+        InputError: the file lacks a column, has it more than once, or cannot be read.
     """
     names = header(path, separator)
-    for problem in header_problems(path, names, columns):
+    for problem in _header_problems(path, names, columns):
         raise InputError(problem)
     try:
         if is_parquet(path):
-            return _read_columns(path, columns)
-        assert isinstance(path, Path)  # as header sees to
-        frame, is_filled = _read_csv(path, names, columns, separator, chunk_rows)
+            return _read_parquet(path, columns)
+        assert isinstance(path, Path)  # `header` refuses addresses
+        frame, is_filled = _read_csv(path, names, columns, separator)
     except READING_ERRORS as error:
         raise unreadable(path, error) from error
     frame.index = pd.RangeIndex(FIRST_LINE, FIRST_LINE + len(frame), name="line")
@@ -169,21 +209,91 @@ def read(
     )
 
 
-def tags(values: "pd.Series[Any]", separator: str) -> "pd.Series[Any]":
-    """Return text as lists of the parts between separators; lists and missing values stay as they are."""
+def parquet_file_starts(paths: Sequence[TablePath]) -> list[tuple[int, str]]:
+    """Return the `file_starts` of Parquet files, see `SourceColumn`; [] for a single file."""
+    numbers = []
+    for path in paths:
+        with open_parquet(path) as file:
+            numbers.append(file.metadata.num_rows)
+    return _file_starts(paths, numbers) if len(paths) > 1 else []
 
-    def split(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        return [part.strip() for part in value.split(separator) if part.strip()]
 
-    return pd.Series([split(value) for value in values], index=values.index, dtype=object)
+def _file_starts(paths: Sequence[TablePath], numbers: Iterable[int]) -> list[tuple[int, str]]:
+    """Return (number of earlier rows, name) of each file with rows."""
+    rows = list(numbers)
+    before = itertools.accumulate(rows, initial=0)
+    return [(start, str(path)) for start, number, path in zip(before, rows, paths, strict=False) if number]
+
+
+def _read_parquet(path: TablePath, columns: Sequence[str]) -> pd.DataFrame:
+    """Return some columns; whole numbers with missing values stay whole."""
+    with open_parquet(path) as file:
+        ranges = range_columns(file)
+        stored = [name for name in columns if name not in ranges]
+        table = file.read(columns=stored).select(stored)
+        num_rows = file.metadata.num_rows
+    table.validate(full=True)
+    values = {name: ranges[name] if name in ranges else series(table[name]) for name in columns}
+    return pd.DataFrame(values, index=pd.RangeIndex(num_rows), columns=list(columns))
+
+
+def range_columns(file: pq.ParquetFile) -> dict[str, range]:
+    """Return the index columns that pandas has saved as start, stop and step."""
+    schema = file.schema_arrow
+    try:
+        notes = json.loads(schema.metadata[b"pandas"])["index_columns"]
+        spans = [note for note in notes if isinstance(note, dict) and note["kind"] == "range"]
+        ranges = {note["name"]: range(note["start"], note["stop"], note["step"]) for note in spans}
+        return {
+            name: values
+            for name, values in ranges.items()
+            if isinstance(name, str) and name not in schema.names and len(values) == file.metadata.num_rows
+        }
+    except (KeyError, TypeError, ValueError, OverflowError):  # no metadata, or malformed
+        return {}
+
+
+def series(column: pa.ChunkedArray) -> "pd.Series[Any]":
+    """Return an Arrow column: an extension type as it is stored, a dictionary as its values."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+
+    def nullable(kind: pa.DataType) -> Any:
+        return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
+
+    has_gaps = pa.types.is_integer(column.type) and column.null_count > 0
+    values: pd.Series[Any] = column.to_pandas(types_mapper=nullable if has_gaps else None)
+    return values
+
+
+def parse_csv(path: Path, names: Sequence[str], separator: str, **options: Any) -> Any:
+    """Return the data lines of CSV as text, one column per name; with `chunksize`, an iterator of chunks.
+
+    Columns are numbered, because names may repeat.
+    """
+    return pd.read_csv(path, sep=separator, header=0, names=range(len(names)), **PARSING, **options)
+
+
+def _read_csv(
+    path: Path, names: list[str], columns: Sequence[str], separator: str
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return some columns, and which lines have a value in any column, bool [n]."""
+    positions = [names.index(name) for name in columns]  # not `usecols`, which accepts lines with more fields
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        with parse_csv(path, names, separator, chunksize=CHUNK_ROWS) as chunks:
+            parts = [(chunk[positions], (chunk != "").any(axis=1).to_numpy()) for chunk in chunks]
+    frame: pd.DataFrame = pd.concat([part for part, _ in parts])
+    frame = frame.set_axis(pd.Index(list(columns), dtype=object), axis=1)
+    return frame, np.concatenate([is_filled for _, is_filled in parts])
 
 
 def typed(values: pd.Series) -> pd.Series:
-    """Return a text column as numbers, if each of its values is one; codes like 007 stay text.
+    """Return a text column as numbers if each value is a number; whole numbers with gaps stay whole.
 
-    So do whole numbers beyond 64 bits. Whole numbers with gaps stay whole.
+    Codes like 007 and whole numbers beyond 64 bits stay text.
     """
     present = values.dropna()
     if present.str.fullmatch(r"-?0\d+").any():
@@ -198,25 +308,8 @@ def typed(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values)
 
 
-def _read_csv(
-    path: Path, names: list[str], columns: Sequence[str], separator: str, chunk_rows: int
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return columns of a file, and in which lines anything stands, in those columns or others."""
-    # Without `usecols`, which would let lines with too many fields pass.
-    places = [names.index(name) for name in columns]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        with pd.read_csv(
-            path, sep=separator, header=0, names=range(len(names)), chunksize=chunk_rows, **PARSING
-        ) as chunks:
-            parts = [(chunk[places], (chunk != "").any(axis=1).to_numpy()) for chunk in chunks]
-    frame = pd.concat([frame for frame, _ in parts]).set_axis(pd.Index(list(columns), dtype=object), axis=1)
-    return frame, np.concatenate([is_filled for _, is_filled in parts])
-
-
 def _undecodable_line(path: Path) -> int | None:
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    with contextlib.suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:  # maybe damaged too
+    with contextlib.suppress(OSError, EOFError, zlib.error), open_text_file(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode()
@@ -226,17 +319,17 @@ def _undecodable_line(path: Path) -> int | None:
 
 
 def unreadable(path: TablePath, error: Exception) -> InputError:
-    """Return what to say of a file that cannot be read."""
-    reason = legible(" ".join(str(error).split()), LONGEST_REASON) or type(error).__name__
+    """Return the error of a file that cannot be read."""
+    reason = legible(" ".join(str(error).split()), MAX_REASON) or type(error).__name__
     if isinstance(error, UnicodeError):
         reason += "; save the file as UTF-8"
         line = _undecodable_line(path) if isinstance(path, Path) and not is_parquet(path) else None
         reason = f"line {line}: {reason}" if line else reason
     elif isinstance(error, pd.errors.EmptyDataError):
-        empty = isinstance(path, Path) and path.stat().st_size == 0
-        reason = "the file is empty" if empty else "its first line is empty; it must name the columns"
+        is_empty = isinstance(path, Path) and path.stat().st_size == 0
+        reason = "the file is empty" if is_empty else "its first line is empty; it must name the columns"
     elif isinstance(error, EOFError | zlib.error):
-        reason += "; the file is cut short or damaged: copy or make it anew"
+        reason += "; the file is incomplete or damaged: copy or write it again"
     elif isinstance(error, pd.errors.ParserWarning):
-        reason = f"line {FIRST_LINE} has more fields than the header has names; make them as many"
+        reason = f"line {FIRST_LINE} has more fields than the header has names; give every field a name"
     return InputError(f"{path}: cannot be read as {'Parquet' if is_parquet(path) else 'CSV'}: {reason}")

@@ -1,4 +1,4 @@
-"""The three tables every source returns."""
+"""The three tables that every source returns."""
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,31 +14,38 @@ from twotower.data.times import TimestampUnit
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
 LABEL, WEIGHT, EVENT = "label", "weight", "event"
 SPLIT_NAMES = ("train", "valid", "test")
+ENTITIES = {"users": USER_ID, "items": ITEM_ID}  # table -> its key
+Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
+"""(table name, table, source path) -> messages about missing columns and wrong values that features need.
+
+The table is without its key if the key is wrong.
+"""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What a source holds, in its own ids; `interactions` are enough.
+    """The content of a source, with its own ids; only `interactions` are required.
 
     Rows keep the order of the source: among equal timestamps of a user the earlier row counts as earlier.
     A named index of a frame says where its rows come from ("line" 7) and is quoted in messages.
 
     Args:
-        interactions: `user_id`, `item_id`, `timestamp`, perhaps `split`, `label`, `weight`, `event` and the
-            columns that `context` names.
-        users: `user_id`, unique, and feature columns; holds every user of the interactions. Without any
-            column: the users of the interactions, without features.
-        items: `item_id`, unique, and feature columns; ditto. The catalogue.
+        interactions: `user_id`, `item_id`, `timestamp`, optionally `split`, `label`, `weight`, `event` and
+            the columns of `context`.
+        users: `user_id`, unique, and feature columns. Without any column: the users of the interactions,
+            without features.
+        items: the catalogue: `item_id`, unique, and feature columns; without any column as for users.
         source_paths: "interactions", "users", "items" -> file name, for messages.
-        item_label: the column of `items` that names an item for people.
-        file_columns: `user_id` and so on -> the column's name in the files, where it differs.
-        from_csv: tables whose ids are text only because CSV has no types.
-        has_times: whether there is a `timestamp`; without, the order of rows stands for it.
-        ordered: whether that order means anything; without times only.
+        item_label: the column of `items` with the display name of an item.
+        file_columns: `user_id` and so on -> name of the column in the files, if it differs.
+        timestamp_unit: unit of the timestamps.
+        from_csv: tables from CSV, whose ids are text because CSV has no types.
+        has_times: whether there is a `timestamp`; otherwise rows are in the order of time.
+        ordered: whether rows without times are in that order.
         context: columns of `interactions` that describe the request.
-        actions: what the interactions were, once they are checked.
-        pieces: (number of rows before it, name) of each file of the interactions, where there are several.
-        counted: what a row of the interactions is, for messages.
+        actions: roles, weights and event types of checked interactions.
+        file_starts: (number of earlier rows, name) of each file of the interactions, if there are several.
+        counted: what the number of wrong interactions counts, for messages.
     """
 
     interactions: pd.DataFrame
@@ -53,39 +60,29 @@ class Tables:
     ordered: bool = True
     context: Sequence[str] = ()
     actions: Actions = field(default_factory=Actions)
-    pieces: Sequence[tuple[int, str]] = ()
+    file_starts: Sequence[tuple[int, str]] = ()
     counted: str = "rows in all"
 
     def source_path(self, table: str) -> str:
-        """Return where "interactions", "users" or "items" come from."""
+        """Return the file of "interactions", "users" or "items"."""
         return self.source_paths.get(table, self.source_paths.get("interactions", "interactions"))
 
     def column(self, table: str, key: str) -> SourceColumn:
-        """Return a column of "interactions", "users" or "items" as messages name it."""
+        """Return a column of "interactions", "users" or "items"."""
         values, name = getattr(self, table)[key], self.file_columns.get(key, key)
         if table != "interactions":
             return SourceColumn(values, self.source_path(table), name)
-        return SourceColumn(values, self.source_path(table), name, self.pieces, self.counted)
+        return SourceColumn(values, self.source_path(table), name, self.file_starts, self.counted)
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:
-    """Return what to say about needed columns that are not there, or None if they all are."""
+    """Return a message about missing columns with the nearest names, None if all are present."""
     present = [str(column) for column in columns]
     missing = [name for name in dict.fromkeys(needed) if name not in present]
     if not missing:
         return None
-    found = [difflib.get_close_matches(name, present, n=1, cutoff=0.5) for name in missing]
-    close = " or ".join(dict.fromkeys(repr(legible(names[0])) for names in found if names))
+    matches = [difflib.get_close_matches(name, present, n=1, cutoff=0.5) for name in missing]
+    close = " or ".join(dict.fromkeys(repr(legible(names[0])) for names in matches if names))
     hint = f"did you mean {close}? " if close else ""
-    said = f"column {missing[0]!r} is" if len(missing) == 1 else f"columns {listed(missing)} are"
-    return f"{said} missing; {hint}there is {listed(present) or 'nothing'}"
-
-
-ENTITIES = {"users": USER_ID, "items": ITEM_ID}  # table -> its key
-Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
-"""(table name, table, source path) -> messages about required columns; without the key if it is wrong."""
-
-
-def no_needs(table: str, frame: pd.DataFrame, source_path: str) -> Iterable[str]:
-    """Find nothing wrong: nobody needs any column."""
-    return ()
+    subject = f"column {missing[0]!r} is" if len(missing) == 1 else f"columns {listed(missing)} are"
+    return f"{subject} missing; {hint}there is {listed(present) or 'nothing'}"

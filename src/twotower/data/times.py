@@ -1,4 +1,4 @@
-"""When interactions happened: unix seconds, from whatever a source has, and what no log can have."""
+"""Times of interactions as unix seconds, and warnings of implausible times."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -11,27 +11,27 @@ from twotower.data.blocks import blocks, highest, lowest
 from twotower.data.source_column import SourceColumn
 
 TimestampUnit = Literal["s", "ms", "iso"]
-EARLIEST = 86_400  # 1970-01-02: earlier times are missing values or not seconds
-LATEST = 4_102_444_800  # 2100-01-01: later times are not seconds
+EARLIEST = 86_400  # 1970-01-02: earlier values are missing times or not seconds
+LATEST = 4_102_444_800  # 2100-01-01: later values are not seconds
 SECONDS_A_DAY = 86_400
 YEAR = 365 * SECONDS_A_DAY
-LONGEST_GAP, LONGEST_SPAN = 10 * YEAR, 50 * YEAR
-EXACT = 2**53  # beyond it a float is no longer one whole number
+MAX_GAP, MAX_SPAN = 10 * YEAR, 50 * YEAR
+EXACT = 2**53  # floats beyond it do not hold every whole number
 BARE_NUMBER = r"-?\d+(\.\d*)?"
 YEAR_FIRST = r"\s*\d{4}"
-MENDING = "bring all rows to one unit, and name it (data.timestamp_unit in table_files)"
+REMEDY = "convert all rows to one unit, and set data.timestamp_unit of table_files to it"
 
 
 def date(seconds: int) -> str:
     """Return unix seconds as a date with its time in UTC."""
-    return str(np.datetime64(seconds, "s")).replace("T", " ")  # of any year, which datetime is not
+    return str(np.datetime64(seconds, "s")).replace("T", " ")  # unlike datetime, of any year
 
 
 def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]":
-    """Return whole numbers, text of them, ISO 8601 text (without a zone: UTC) or times as unix seconds.
+    """Return times as unix seconds: whole numbers, ISO 8601 text (UTC without a zone), or Arrow times.
 
     Raises:
-        InputError: names the first value that is not what the unit says, or that no log has.
+        InputError: a value is not of the unit, or not between 1970-01-02 and 2100.
     """
     if unit == "iso":
         times = _parsed(column.values)
@@ -45,7 +45,7 @@ def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]"
             wrong = ~((numbers == np.floor(numbers)) & (np.abs(numbers) < EXACT))
         expected = f"whole unix {'seconds' if unit == 's' else 'milliseconds'}"
         hint = "for dates set data.timestamp_unit=iso"
-    column.refuse(wrong, lambda row: f"expected {expected}, found {column.found(row)}; {hint}")
+    column.refuse(wrong, lambda row: f"expected {expected}, found {column.describe(row)}; {hint}")
     if unit == "iso":
         seconds = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
     else:
@@ -55,31 +55,48 @@ def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]"
     return pd.Series(seconds.astype(np.int64), index=column.values.index)
 
 
-def warning_of_times(column: SourceColumn) -> str | None:
-    """Return what to warn of, if anything: a gap, a span or a place in time that cannot be.
-
-    Each of the times could be; units were mixed or mistaken.
-    """
-    times = column.values.to_numpy(dtype=np.int64)
-    return warning_of_unsorted_times(column, times, lambda: [times])
-
-
-def warning_of_unsorted_times(
-    column: SourceColumn, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
+def time_warning(
+    column: SourceColumn,
+    times: NDArray[np.int64] | None = None,
+    batches: Callable[[], Iterable[np.ndarray]] | None = None,
 ) -> str | None:
-    """Return what `warning_of_times` does, of a log whose order is another than that of its rows.
+    """Return a warning if times are implausible together, as if units were mixed or mistaken.
 
     Args:
-        column: as messages name it; its values are not asked for.
-        times: unix seconds, in any order.
-        in_row_order: gives them again, batch by batch.
+        column: the column; its values are unix seconds unless `times` are given.
+        times: unix seconds in any order, of interactions that are not in memory.
+        batches: returns these times in the order of rows.
     """
-    text = _implausible(column, times, in_row_order)
-    return f"{column.source_path}: column {column.name!r}: {text}" if text else None
+    if times is None:
+        times = column.values.to_numpy(dtype=np.int64)
+    name, first, last = f"{column.source_path}: column {column.name!r}", lowest(times), highest(times)
+    if last < LATEST // 1_000:
+        return (
+            f"{name}: all {len(times):,} rows are between {date(first)} and {date(last)}, as if seconds were "
+            f"read as milliseconds; {REMEDY}"
+        )
+    if last - first <= MAX_GAP:
+        return None
+    before, after = _widest_gap(times, first, last)
+    if after - before > MAX_GAP:
+        num_early = sum(int((times[rows] <= before).sum()) for rows in blocks(len(times), times))
+        few_are_early = 2 * num_early <= len(times)
+        few = num_early if few_are_early else len(times) - num_early
+        in_row_order = batches() if batches else [times]
+        is_few = np.concatenate([(batch <= before) == few_are_early for batch in in_row_order])
+        return (
+            f"{name}: {few:,} of {len(times):,} rows ({column.location(int(is_few.argmax()))} is the first) "
+            f"are {(after - before) // YEAR} years from all others, with none between {date(before)} and "
+            f"{date(after)}, as if seconds and milliseconds were mixed; {REMEDY}"
+        )
+    if last - first > MAX_SPAN:
+        years = MAX_SPAN // YEAR
+        return f"{name}: times run from {date(first)} to {date(last)}, more than {years} years; {REMEDY}"
+    return None
 
 
 def _numbers(values: "pd.Series[Any]") -> np.ndarray:
-    """Return whole numbers of a type that holds no others as they are, all else as floats."""
+    """Return a column of whole numbers as integers, any other as floats with NaN for other values."""
     kind = values.dtype
     if pd.api.types.is_integer_dtype(kind) and not values.isna().any():
         return values.to_numpy(dtype=np.uint64 if pd.api.types.is_unsigned_integer_dtype(kind) else np.int64)
@@ -90,9 +107,10 @@ def _numbers(values: "pd.Series[Any]") -> np.ndarray:
 
 
 def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return ISO 8601 dates and times; NaT for other values."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return pd.to_datetime(values, utc=True)
-    # A bare number is not a date to us, though "2024" would parse as one; nor are "now" and "today".
+    # Bare numbers such as "2024", "now" and "today" are not dates, but pandas would parse them.
     text = values.astype("str")
     dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
     text = text.where(dates.fillna(False).astype(bool))
@@ -108,33 +126,6 @@ def _out_of_range(value: int) -> str:
     return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
 
 
-def _implausible(
-    column: SourceColumn, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
-) -> str | None:
-    first, last = lowest(times), highest(times)
-    if last < LATEST // 1_000:
-        return (
-            f"all {len(times):,} rows lie between {date(first)} and {date(last)}, as seconds do that are "
-            f"taken for milliseconds; {MENDING}"
-        )
-    if last - first <= LONGEST_GAP:
-        return None
-    before, after = _widest_gap(times, first, last)
-    if after - before > LONGEST_GAP:
-        early = sum(int((times[rows] <= before).sum()) for rows in blocks(len(times), times))
-        few_are_early = 2 * early <= len(times)
-        few = early if few_are_early else len(times) - early
-        is_few = np.concatenate([(batch <= before) == few_are_early for batch in in_row_order()])
-        return (
-            f"{few:,} of {len(times):,} rows ({column.place(int(is_few.argmax()))} is the first) are "
-            f"{(after - before) // YEAR} years from all others: none lies between {date(before)} and "
-            f"{date(after)}, as where seconds and milliseconds are mixed; {MENDING}"
-        )
-    if last - first > LONGEST_SPAN:
-        return f"the log runs from {date(first)} to {date(last)}, longer than a log can; {MENDING}"
-    return None
-
-
 def _widest_gap(times: NDArray[np.int64], first: int, last: int) -> tuple[int, int]:
     """Return the times before and after the widest gap, if one is longer than a day."""
     num_days = (last - first) // SECONDS_A_DAY + 1
@@ -143,6 +134,6 @@ def _widest_gap(times: NDArray[np.int64], first: int, last: int) -> tuple[int, i
         days = (times[rows] - first) // SECONDS_A_DAY
         np.minimum.at(lows, days, times[rows])
         np.maximum.at(highs, days, times[rows])
-    there = np.flatnonzero(highs >= first)
-    widest = int((lows[there[1:]] - highs[there[:-1]]).argmax())
-    return int(highs[there[widest]]), int(lows[there[widest + 1]])
+    days = np.flatnonzero(highs >= first)
+    widest = int((lows[days[1:]] - highs[days[:-1]]).argmax())
+    return int(highs[days[widest]]), int(lows[days[widest + 1]])

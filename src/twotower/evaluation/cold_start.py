@@ -22,10 +22,10 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import tuned_index
 from twotower.evaluation.item_content import item_content
 from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_user
-from twotower.evaluation.ranking import Targets, item_popularity, rank, targets_of, values_inside
+from twotower.evaluation.ranking import Targets, holdout_targets, item_popularity, rank, values_inside
 from twotower.evaluation.served_lists import served_top
 from twotower.evaluation.top_k import top_k_by
-from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of
+from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
 from twotower.index.index import Index
 from twotower.metrics.recall import Recall
 from twotower.towers.two_tower import TwoTower
@@ -34,7 +34,7 @@ Score = Callable[[slice], torch.Tensor]
 """Slice of users -> their scores of every item, float32 [B, N]."""
 
 
-def _by_content(content: sparse.csr_array, holdout: Holdout) -> Score:
+def _content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
     """Return the scorer of items by cosine similarity to the mean of a user's items.
 
     Users without a history get no recommendations.
@@ -42,41 +42,41 @@ def _by_content(content: sparse.csr_array, holdout: Holdout) -> Score:
 
     def score(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
-        scores = (_taken_by(users, holdout.history, content.shape[0]) @ content @ content.T).toarray()
+        scores = (_history_counts(users, holdout.history, content.shape[0]) @ content @ content.T).toarray()
         scores[holdout.history.counts()[users] == 0] = -np.inf
         return torch.from_numpy(scores.astype(np.float32))
 
     return score
 
 
-def _by_towers(users: NDArray[np.float32], items: NDArray[np.float32]) -> Score:
+def _tower_scorer(users: NDArray[np.float32], items: NDArray[np.float32]) -> Score:
     """Return the scorer of items [N, D] by dot product with users [Q, D]."""
     rows, columns = torch.from_numpy(users), torch.from_numpy(items).T
     return lambda queries: rows[queries] @ columns
 
 
 def _best(
-    score: Score, holdout: Holdout, evaluator: Evaluator, among: NDArray[np.bool_]
+    score: Score, holdout: Holdout, evaluator: Evaluator, candidates: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Return the items with the best scores, [Q, max_k] rows, of those marked in `among` [N + 1]."""
-    left_out = torch.from_numpy(~among[1:])
+    """Return the items with the best scores, [Q, max_k] rows, of the candidates, a mask [N + 1]."""
+    is_excluded = torch.from_numpy(~candidates[1:])
 
-    def of_those(queries: slice) -> torch.Tensor:
-        return score(queries).masked_fill_(left_out, -torch.inf)
+    def masked_score(queries: slice) -> torch.Tensor:
+        return score(queries).masked_fill_(is_excluded, -torch.inf)
 
     exclude = evaluator.excluded(holdout)
-    rows, _ = top_k_by(of_those, len(holdout.users), len(left_out), evaluator.max_k, exclude)
+    rows, _ = top_k_by(masked_score, len(holdout.users), len(is_excluded), evaluator.max_k, exclude)
     return rows
 
 
-def _taken_by(users: np.ndarray, history: Interactions, num_items: int) -> sparse.csr_array:
+def _history_counts(users: np.ndarray, history: Interactions, num_items: int) -> sparse.csr_array:
     """Return the count of each item in the histories of users [B], [B, N]."""
     positions, rows = history.flat(users)
     counts = np.ones(len(rows), dtype=np.float32)
     return sparse.csr_array((counts, (positions, rows - 1)), shape=(len(users), num_items))
 
 
-OfParts = dict[str, UserValues]  # cold, warm, all -> the values of the users who have a target there, by key
+ValuesByPart = dict[str, UserValues]  # part -> values of the users with a target in it
 RECALL = Recall(Recall.Config())
 ALONE = "_alone"
 """Suffix of a part that is ranked among its own items: `cold_alone` has no other candidates."""
@@ -106,32 +106,30 @@ def cold_start(
 ) -> dict[str, Any]:
     """Return recall on cold, warm and all items of the test split, of towers, content and random lists.
 
-    Cold items are those without an interaction before the test split: the split held them out, or they
-    are new. The lists are over the whole catalogue; those of `cold_alone` and `warm_alone` over these items
-    alone, which measures how well new items are ranked among themselves.
-    Each part averages over the users with a target in it; parts without any target are left out. The model
-    is fitted on all that came before the test split.
+    Cold items have no interaction before the test split. The lists are over the whole catalogue; those of
+    `cold_alone` and `warm_alone` are over these items only. Each part averages over the users with a target
+    in it; parts without a target are left out.
 
     Returns:
-        `model`, `content` (nearest neighbours by content; absent where items are known by id alone) and
-        `random` (expected), each part -> `recall_at_20` and the like; `intervals` of the first two;
+        `model`, `content` (nearest neighbors by content; absent if items have ids only) and
+        `random` (expected), each part -> values such as `recall_at_20`; `intervals` of the first two;
         `num_cold_items`, and `num_users` and `num_targets` by part.
     """
     holdout, num_bootstrap = dataset.test, evaluator.config.num_bootstrap
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
-    targets = targets_of(holdout, len(dataset.items))
+    targets = holdout_targets(holdout, len(dataset.items))
     parts = _parts(popularity, targets)
     users, is_cold = encode_every_user(model, holdout), popularity == 0
     index, vectors = live_index(model, config, dataset, np.flatnonzero(is_cold[1:]) + 1)
-    scores = {"model": _by_towers(users, vectors)}
+    scores = {"model": _tower_scorer(users, vectors)}
     k, excluded = evaluator.max_k, evaluator.excluded(holdout)
     tensors = torch.from_numpy(vectors), torch.from_numpy(users)
     whole = {"model": served_top(index, *tensors, k, excluded)}
     content = item_content(model.items, ~is_cold[1:])
     if content is not None:
-        scores["content"] = _by_content(content, holdout)
+        scores["content"] = _content_scorer(content, holdout)
         whole["content"] = _best(scores["content"], holdout, evaluator, np.arange(len(is_cold)) > 0)
-    values: dict[str, OfParts] = {who: {} for who in scores}
+    values: dict[str, ValuesByPart] = {who: {} for who in scores}
     for who, score in scores.items():
         of_whole = rank(whole[who], targets, popularity)
         for name, part in parts.items():
@@ -139,14 +137,14 @@ def cold_start(
             if name.endswith(ALONE):
                 ranking = rank(_best(score, holdout, evaluator, part.candidates), targets, popularity)
             values[who][name], _ = values_inside(ranking, targets, part.items, [RECALL], evaluator.ks)
-    left = _left(holdout, evaluator, parts)
+    num_candidates = _count_candidates(holdout, evaluator, parts)
     counts = {name: targets.counts(part.items) for name, part in parts.items()}
-    drawn = expected_recalls(left, counts, evaluator.ks)
+    drawn = expected_recalls(num_candidates, counts, evaluator.ks)
     return {
-        **{who: {part: means_of(of) for part, of in found.items()} for who, found in values.items()},
-        "random": {part: means_of(of) for part, of in drawn.items()},
+        **{who: {part: mean_values(of) for part, of in found.items()} for who, found in values.items()},
+        "random": {part: mean_values(of) for part, of in drawn.items()},
         "intervals": {
-            who: {part: intervals_of(of, num_bootstrap) for part, of in found.items() if num_bootstrap}
+            who: {part: mean_intervals(of, num_bootstrap) for part, of in found.items() if num_bootstrap}
             for who, found in values.items()
         },
         "num_cold_items": int(is_cold[1:].sum()),
@@ -158,7 +156,7 @@ def cold_start(
 def live_index(
     model: TwoTower, config: Index.Config, dataset: RetrievalDataset, cold: NDArray[np.int64]
 ) -> tuple[Index, NDArray[np.float32]]:
-    """Build and tune an index without the cold items, then add these as a running service adds new items.
+    """Build and tune an index without the cold items, then add these as a service adds new items.
 
     Returns:
         The index and its vectors [N, D].
@@ -167,13 +165,13 @@ def live_index(
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
     index, _ = tuned_index(config, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))
     if len(cold):
-        vectors[cold - 1] = embed_as_new(model, dataset.item_table.iloc[cold - 1])
+        vectors[cold - 1] = embed_new_items(model, dataset.item_table.iloc[cold - 1])
         index.add(vectors[cold - 1], cold)
     return index, vectors
 
 
 @torch.inference_mode()
-def embed_as_new(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
+def embed_new_items(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
     """Embed items from their raw content with the unknown id and a new item's bias, float32 [n, D]."""
     records: list[Any] = table[sorted(model.items.columns - {ITEM_ID})].to_dict("records")
     device, found = model.trained_items.device, []
@@ -185,23 +183,26 @@ def embed_as_new(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
 
 
 def expected_recalls(
-    left: Mapping[str, NDArray[np.int64]], counts: Mapping[str, NDArray[np.int64]], ks: list[int]
-) -> OfParts:
-    """Return the exact expected recall of k different items drawn at random from those `left` to a user.
+    num_candidates: Mapping[str, NDArray[np.int64]],
+    num_targets: Mapping[str, NDArray[np.int64]],
+    ks: list[int],
+) -> ValuesByPart:
+    """Return the expected recall of k random items out of the candidates of each user.
 
-    Each of R targets (`counts`: part -> [Q], as `left`) is drawn with probability k / left, so that
-    R k / left are.
+    A target is drawn with probability k / number of candidates. Both arguments are part -> counts [Q].
     """
-    found: OfParts = {part: {} for part in counts}
-    for part, each in counts.items():
-        asked, choice = each[each > 0], np.maximum(left[part][each > 0], 1)
+    found: ValuesByPart = {part: {} for part in num_targets}
+    for part, each in num_targets.items():
+        targets, candidates = each[each > 0], np.maximum(num_candidates[part][each > 0], 1)
         for k in ks:
-            share = np.minimum(k, choice) / choice
-            found[part][key_of(RECALL, k)] = asked * share / np.minimum(asked, k)
+            share = np.minimum(k, candidates) / candidates
+            found[part][metric_key(RECALL, k)] = targets * share / np.minimum(targets, k)
     return found
 
 
-def _left(holdout: Holdout, evaluator: Evaluator, parts: Mapping[str, Part]) -> dict[str, NDArray[np.int64]]:
+def _count_candidates(
+    holdout: Holdout, evaluator: Evaluator, parts: Mapping[str, Part]
+) -> dict[str, NDArray[np.int64]]:
     """Count the candidates of each part for each user, [Q]."""
     seen, num_users = evaluator.excluded(holdout), len(holdout.users)
     left = {name: np.full(num_users, part.candidates.sum()) for name, part in parts.items()}

@@ -7,35 +7,36 @@ from typing import Annotated, Any, Self
 import numpy as np
 import pandas as pd
 from annotated_types import Le, MinLen
-from pydantic import AfterValidator, model_validator
+from pydantic import field_validator, model_validator
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.label_values import label_intervals, label_values
 from twotower.evaluation.ranking import (
     by_item_slice,
     by_repeat_slice,
     by_user_slice,
+    holdout_targets,
     rank,
     seen_pairs,
-    targets_of,
 )
 from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
     UserValues,
-    intervals_of,
-    key_of,
+    label_intervals,
+    label_values,
     list_hashes,
-    means_of,
+    mean_intervals,
+    mean_values,
+    metric_key,
     user_values,
 )
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 
-LEAST_BOOTSTRAP = 100
+MIN_BOOTSTRAP = 100
 """Minimum number of bootstrap resamples: with fewer, the 2.5 % quantile is the minimum."""
 
 
@@ -48,7 +49,7 @@ class Report:
             value over all labelled examples, if there are any.
         per_user: one row per evaluated user: `user` (row), a column for each per-user key, and `list_hash`,
             a number that is equal for equal lists.
-        intervals: per-user key -> [low, high], the 95 % bootstrap interval of its mean; ditto of labels.
+        intervals: per-user key -> [low, high], the 95 % bootstrap interval; also of metrics of labels.
         slices: group -> slice -> keys plus `num_users` and `num_targets`; empty slices are left out.
     """
 
@@ -61,7 +62,7 @@ class Report:
     num_labelled: int = 0
 
 
-def joined(reports: Sequence[Report]) -> Report:
+def join_reports(reports: Sequence[Report]) -> Report:
     """Join reports on the same holdout at different k (`Evaluator.at`)."""
     first = reports[0]
     metrics: dict[str, float] = {}
@@ -79,19 +80,6 @@ def joined(reports: Sequence[Report]) -> Report:
     return replace(first, metrics=metrics, intervals=intervals, slices=slices, per_user=per_user)
 
 
-def _enough(num_bootstrap: int) -> int:
-    """Require 0 or at least 100 resamples.
-
-    Raises:
-        InputError: between 1 and 99 resamples.
-    """
-    if 0 < num_bootstrap < LEAST_BOOTSTRAP:
-        raise InputError(
-            f"expected 0 (no intervals) or at least {LEAST_BOOTSTRAP} resamples, got {num_bootstrap}"
-        )
-    return num_bootstrap
-
-
 class Evaluator(Component):
     """Evaluates top lists against a holdout."""
 
@@ -102,11 +90,20 @@ class Evaluator(Component):
         """List lengths to report, as in `[10, 20]`."""
         kinds: Annotated[dict[str, Metric.Config], MinLen(1)]
         """Metrics to report, under any label; result keys use the metric's name: `recall_at_20`."""
-        num_bootstrap: Annotated[NonNegativeInt, Le(100_000), AfterValidator(_enough)] = 1000
+        num_bootstrap: Annotated[NonNegativeInt, Le(100_000)] = 1000
         """Bootstrap resamples of the intervals, at least 100; 0 = no intervals."""
         filter_seen: bool = True
         """Whether items of the history are excluded from recommendations; without effect with
         `data.repeats=keep`."""
+
+        @field_validator("num_bootstrap")
+        @classmethod
+        def _check_num_bootstrap(cls, value: int) -> int:
+            if 0 < value < MIN_BOOTSTRAP:
+                raise InputError(
+                    f"expected 0 (no intervals) or at least {MIN_BOOTSTRAP} resamples, got {value}"
+                )
+            return value
 
         @model_validator(mode="after")
         def _check_names(self) -> Self:
@@ -128,7 +125,7 @@ class Evaluator(Component):
                 for key in (
                     [kind.name]
                     if issubclass(kind, LabelMetric)
-                    else [key_of(kind, k) for k in sorted(set(self.ks))]
+                    else [metric_key(kind, k) for k in sorted(set(self.ks))]
                 )
             ]
 
@@ -158,7 +155,7 @@ class Evaluator(Component):
 
     @property
     def max_k(self) -> int:
-        """Return the largest k, the required length of lists."""
+        """The largest k, the required length of lists."""
         return self.ks[-1]
 
     def at(self, k: int) -> "Evaluator":
@@ -170,19 +167,19 @@ class Evaluator(Component):
         return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
 
     def filters_seen(self, holdout: Holdout) -> bool:
-        """Tell whether the seen filter is on; it is off if repeats are kept."""
+        """Return whether items of the history are excluded; they are not if repeats are kept."""
         return self.config.filter_seen and not holdout.repeats
 
     def means(
         self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> dict[str, float]:
-        """Return `Report.metrics` alone: no slices, no intervals. For validation while training."""
-        ranking = rank(top_rows, targets_of(holdout, len(popularity) - 1), popularity)
+        """Return `Report.metrics` alone: no slices, no intervals. For validation during training."""
+        ranking = rank(top_rows, holdout_targets(holdout, len(popularity) - 1), popularity)
         return self._metrics(ranking, user_values(ranking, self._user_metrics, self.ks), scored)
 
     def values(self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> UserValues:
         """Return the columns of metrics of `Report.per_user` alone."""
-        ranking = rank(top_rows, targets_of(holdout, len(popularity) - 1), popularity)
+        ranking = rank(top_rows, holdout_targets(holdout, len(popularity) - 1), popularity)
         return user_values(ranking, self._user_metrics, self.ks)
 
     def evaluate(
@@ -196,19 +193,19 @@ class Evaluator(Component):
                 (`item_popularity`); an item without any is cold.
             scored: the holdout's labelled examples (`scored_labels`).
         """
-        targets = targets_of(holdout, len(popularity) - 1)
+        targets = holdout_targets(holdout, len(popularity) - 1)
         ranking = rank(top_rows, targets, popularity)
         values = user_values(ranking, self._user_metrics, self.ks)
         by_item = by_item_slice(ranking, targets, self._user_metrics, self.ks)
         by_user = by_user_slice(ranking, holdout.history.counts()[holdout.users], values)
         by_repeat = by_repeat_slice(ranking, targets, holdout, self._user_metrics, self.ks)
-        of_labels = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
+        by_label = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         return Report(
             metrics=self._metrics(ranking, values, scored),
             per_user=pd.DataFrame(
                 {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(ranking.items, self.ks)}
             ),
-            intervals=intervals_of(values, self.config.num_bootstrap) | of_labels,
+            intervals=mean_intervals(values, self.config.num_bootstrap) | by_label,
             slices=by_item | by_user | by_repeat,
             num_users=len(holdout.users),
             num_targets=int(ranking.num_relevant.sum()),
@@ -216,7 +213,9 @@ class Evaluator(Component):
         )
 
     def _metrics(self, ranking: Ranking, values: UserValues, scored: Scored | None) -> dict[str, float]:
-        of_catalogue = {
-            key_of(metric, k): metric.value(ranking, k) for metric in self._catalogue_metrics for k in self.ks
+        by_catalogue = {
+            metric_key(metric, k): metric.value(ranking, k)
+            for metric in self._catalogue_metrics
+            for k in self.ks
         }
-        return means_of(values) | of_catalogue | label_values(self.label_metrics, scored)
+        return mean_values(values) | by_catalogue | label_values(self.label_metrics, scored)

@@ -6,13 +6,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-Pairs = tuple[NDArray[np.integer], NDArray[np.integer]]
 UNIFORMITY_VECTORS = 1024
-"""Vectors of the uniformity figure: half a million pairs."""
+"""Largest number of vectors for `uniformity`: half a million pairs."""
 
 
 def effective_rank(vectors: Tensor) -> float:
-    """Return exp(entropy of the singular values' shares): how many directions vectors [N, D] really use.
+    """Return exp(entropy of the singular values' shares): the number of directions that vectors [N, D] use.
 
     Between 1 (all on one line) and min(N, D); 0 when all are zero.
 
@@ -63,8 +62,8 @@ def alignment(users: Tensor, items: Tensor) -> float:
 def uniformity(vectors: Tensor) -> float:
     """Return log of the mean exp(-2 squared distance) over pairs of different vectors [N, D] of length 1.
 
-    0 in full collapse; near -4 where they are spread over the sphere in many dimensions. Of many vectors
-    `UNIFORMITY_VECTORS` are taken, evenly spaced.
+    0 in full collapse, near -4 if they are spread over the sphere in many dimensions. At most
+    `UNIFORMITY_VECTORS` evenly spaced vectors are used.
 
     Reference: as of `alignment`, section 4.1 (t = 2).
     """
@@ -83,11 +82,16 @@ def top_1_share(top_rows: np.ndarray) -> float:
     return float(np.bincount(first).max() / len(top_rows)) if len(first) else 0.0
 
 
-def health(users: Tensor, items: Tensor, top_rows: np.ndarray, pairs: Pairs) -> dict[str, float]:
-    """Return the figures of both towers' embeddings ([Q, D] and [N, D]), as in `user_effective_rank`.
+def health(
+    users: Tensor, items: Tensor, top_rows: np.ndarray, pairs: tuple[NDArray[np.integer], NDArray[np.integer]]
+) -> dict[str, float]:
+    """Return diagnostics of the embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
 
-    With them `top_1_share` of what was recommended, [Q, K] item rows, and the `alignment` of `pairs`: which
-    user, from 0, has which positive item, from row 1.
+    Args:
+        users: embeddings of users.
+        items: embeddings of items.
+        top_rows: recommended item rows [Q, K], for `top_1_share`.
+        pairs: user positions and item rows of positives, for `alignment`.
     """
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)

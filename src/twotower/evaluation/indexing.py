@@ -1,4 +1,4 @@
-"""From trained towers to a built, tuned and checked index: the same after training and for a re-index.
+"""Build, tune and check an index of trained towers.
 
 Shapes: N items, Q holdout users, D embedding.
 """
@@ -15,7 +15,7 @@ from twotower.data.dataset import Holdout
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.served_lists import served_top
-from twotower.evaluation.user_values import UserValues, intervals_of, means_of
+from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values
 from twotower.index.check import IndexReport, check
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
@@ -23,7 +23,7 @@ from twotower.index.tune import OperatingPoint, tune
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
-LONG_TO_BUILD = 300_000  # vectors: Faiss does not say how far it is
+LONG_TO_BUILD = 300_000  # vectors; Faiss does not report progress
 RECALL_K = 100
 MAX_QUERIES = 4_000
 
@@ -43,14 +43,20 @@ def index_catalogue(
     holdout: Holdout,
     evaluator: Evaluator,
     popularity: np.ndarray,
-    cuts: Sequence[Callable[[Tensor], Tensor]] = (),
+    truncations: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
-    The queries are users of the holdout. Search arguments are chosen on one half of them, the figures
-    reported come from the other. Targets and popularity [N + 1] give the metrics of the lists that a service
-    returns, less those of exact search over whole embeddings. Each cut makes shorter embeddings, of which an
-    index is built too, for the report alone.
+    The queries are users of the holdout: one half chooses the search arguments, the other half measures. The
+    report has the metrics of the lists that a service returns minus those of exact search.
+
+    Args:
+        model: the towers.
+        config: settings of the index.
+        holdout: users and targets.
+        evaluator: computes the metrics.
+        popularity: [N + 1] interactions of each item row.
+        truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
     """
     items = encode_catalogue(model)
     users, exact_top = rank_all(
@@ -58,39 +64,39 @@ def index_catalogue(
     )
     exact, excluded = evaluator.values(exact_top, holdout, popularity), evaluator.excluded(holdout)
 
-    def through(index: Index, items: Tensor, users: Tensor) -> UserValues:
+    def served_values(index: Index, items: Tensor, users: Tensor) -> UserValues:
         values: UserValues = {}
         for k in evaluator.ks:
             top = served_top(index, items, users, k, excluded)
             values |= evaluator.at(k).values(top, holdout, popularity)
         return values
 
-    def judged(items: Tensor, users: Tensor, is_whole: bool) -> Indexed:
+    def build(items: Tensor, users: Tensor, is_whole: bool) -> Indexed:
         vectors, queries = items.numpy(), users.numpy()
         rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
         tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
         index, points = tuned_index(config, vectors, rows, tuning)
         report = check(index, vectors, rows, checking, RECALL_K, points=points)
-        # An exact index over whole embeddings returns the lists of exact search: nothing to search again.
-        served = exact if is_whole and index.is_exact else through(index, items, users)
+        # An exact index over whole embeddings returns the lists of exact search.
+        served = exact if is_whole and index.is_exact else served_values(index, items, users)
         difference = {key: served[key] - exact[key] for key in exact}
         report = dataclasses.replace(
             report,
-            label_difference=means_of(difference),
-            label_difference_interval=intervals_of(difference, evaluator.config.num_bootstrap),
+            label_difference=mean_values(difference),
+            label_difference_interval=mean_intervals(difference, evaluator.config.num_bootstrap),
         )
         return Indexed(index, vectors, report)
 
-    whole = judged(items, users, is_whole=True)
-    shorter = [judged(cut(items), cut(users), is_whole=False).report for cut in cuts]
+    whole = build(items, users, is_whole=True)
+    shorter = [build(truncate(items), truncate(users), is_whole=False).report for truncate in truncations]
     return dataclasses.replace(whole, report=dataclasses.replace(whole.report, shorter=shorter))
 
 
 def tuned_index(
     config: Index.Config, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
 ) -> tuple[Index, list[OperatingPoint]]:
-    """Build an index of vectors [N, D] and choose its search arguments; returns what was measured too."""
+    """Build an index of vectors [N, D] and choose its search arguments; returns it and the measurements."""
     index = config.for_size(len(vectors)).build()
     if len(vectors) >= LONG_TO_BUILD:
         LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")

@@ -12,24 +12,24 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 
 
-def item_content(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_array | None:
+def item_content(items: FeatureTable, is_trained: NDArray[np.bool_]) -> sparse.csr_array | None:
     """Return the content of the catalogue as unit vectors [N, V], None if items have ids only.
 
-    It is what the item tower reads, but for the id. Words, tags and categories become TF-IDF (each counts
-    once an item); they and given vectors are scaled to length 1, so that each feature weighs the same. Plain
-    numbers are read, standardised, only where there is nothing else: beside words they drown them (Online
-    Retail with the price: recall@20 of cold items .036 rather than .050). Document counts, means and
-    deviations are those of the items [N] `known` to training.
+    The content consists of the features of the item tower, except ids. Words, tags and categories become
+    TF-IDF values, each counted once per item. These and vectors are scaled to length 1 per feature, so that
+    all features have the same weight. Numbers are standardized, and used only if there are no other features,
+    because they would dominate words. Document counts, means and deviations are computed over the items that
+    are marked in `is_trained` [N].
     """
     bags, numbers = [], []
-    for name, encoded in items.every_row().items():
+    for name, encoded in items.all_rows().items():
         feature, values = items.features[name], encoded.cpu().numpy()
         if isinstance(feature, Dense):
             bags.append(unit(sparse.csr_array(values)))
         elif np.issubdtype(values.dtype, np.floating):
-            numbers.append(_standardised(values, known))
+            numbers.append(_standardize(values, is_trained))
         elif not isinstance(feature, Id):
-            bags.append(_tf_idf(values, known))
+            bags.append(_tf_idf(values, is_trained))
     blocks = bags or numbers
     return unit(sparse.csr_array(sparse.hstack(blocks))) if blocks else None
 
@@ -40,21 +40,21 @@ def unit(vectors: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array(sparse.diags_array(1 / np.where(norms > 0, norms, 1.0)) @ vectors)
 
 
-def _tf_idf(bags: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_array:
-    """Return bags of rows [N, W], 0 = padding, as unit vectors; a component that no known item has is 0."""
-    places = np.nonzero(bags)
-    components = bags[places].astype(np.int64)
+def _tf_idf(bags: np.ndarray, is_trained: NDArray[np.bool_]) -> sparse.csr_array:
+    """Return bags of rows [N, W], 0 = padding, as unit vectors; components without a trained item are 0."""
+    rows, columns = np.nonzero(bags)
+    components = bags[rows, columns].astype(np.int64)
     shape = len(bags), int(components.max(initial=0)) + 1
-    there = sparse.csr_array((np.ones(len(components)), (places[0], components)), shape=shape)
-    there.data[:] = 1.0
-    documents: NDArray[np.float64] = np.asarray(there[known].sum(axis=0)).ravel()
-    idf = np.where(documents > 0, 1 + np.log((1 + known.sum()) / (1 + documents)), 0.0)
-    return unit(sparse.csr_array(there @ sparse.diags_array(idf)))
+    present = sparse.csr_array((np.ones(len(components)), (rows, components)), shape=shape)
+    present.data[:] = 1.0
+    documents: NDArray[np.float64] = np.asarray(present[is_trained].sum(axis=0)).ravel()
+    idf = np.where(documents > 0, 1 + np.log((1 + is_trained.sum()) / (1 + documents)), 0.0)
+    return unit(sparse.csr_array(present @ sparse.diags_array(idf)))
 
 
-def _standardised(numbers: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_array:
-    """Return numbers [N, W] in standard deviations from the mean; those that never vary are 0."""
+def _standardize(numbers: np.ndarray, is_trained: NDArray[np.bool_]) -> sparse.csr_array:
+    """Return numbers [N, W] in standard deviations from the mean; constant columns are 0."""
     wide = numbers.astype(np.float64)
-    deviation = wide[known].std(axis=0)
+    deviation = wide[is_trained].std(axis=0)
     scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1.0), 0.0)
-    return sparse.csr_array((wide - wide[known].mean(axis=0)) * scale)
+    return sparse.csr_array((wide - wide[is_trained].mean(axis=0)) * scale)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.top_k import ExcludedPairs
-from twotower.evaluation.user_values import UserValues, means_of, user_values
+from twotower.evaluation.user_values import UserValues, mean_values, user_values
 from twotower.index.ground_truth import contains
 from twotower.metrics.metric import Ranking, UserMetric
 
@@ -38,7 +38,7 @@ class Targets:
         return np.bincount(queries, minlength=self.num_queries)
 
 
-def targets_of(holdout: Holdout, num_items: int) -> Targets:
+def holdout_targets(holdout: Holdout, num_items: int) -> Targets:
     """Return the relevant items of a holdout, each once per user."""
     queries = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
     keys = np.unique(pair_keys(queries, np.asarray(holdout.target_items), num_items))
@@ -169,7 +169,9 @@ def by_item_slice(
     for group, masks in item_slices(ranking.popularity).items():
         found = {name: values_inside(ranking, targets, mask, countable, ks) for name, mask in masks.items()}
         slices[group] = {
-            name: means_of(values) | _sizes(counts) for name, (values, counts) in found.items() if len(counts)
+            name: mean_values(values) | _sizes(counts)
+            for name, (values, counts) in found.items()
+            if len(counts)
         }
     return slices
 
@@ -193,7 +195,7 @@ def by_repeat_slice(
         counts = np.bincount(targets.queries[mine], minlength=targets.num_queries)
         values, counts = _values_of(ranking, inside, counts, countable, ks)
         if len(counts):
-            slices["target_repeat"][name] = means_of(values) | _sizes(counts)
+            slices["target_repeat"][name] = mean_values(values) | _sizes(counts)
     return slices
 
 
@@ -201,7 +203,7 @@ def by_user_slice(ranking: Ranking, history_lengths: np.ndarray, values: UserVal
     """Return the means of the per-user values over each slice of users."""
     return {
         group: {
-            name: means_of({key: column[mask] for key, column in values.items()})
+            name: mean_values({key: column[mask] for key, column in values.items()})
             | _sizes(ranking.num_relevant[mask])
             for name, mask in masks.items()
             if mask.any()

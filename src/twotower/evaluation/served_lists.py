@@ -13,7 +13,7 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.evaluator import Evaluator, Report, joined
+from twotower.evaluation.evaluator import Evaluator, Report, join_reports
 from twotower.evaluation.predict import encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import item_popularity, without_seen
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
@@ -41,7 +41,7 @@ def evaluate_index(
     items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
     popularity, excluded = item_popularity(interactions, len(items)), evaluator.excluded(holdout)
     tops = {k: served_top(index, items, users, k, excluded) for k in evaluator.ks}
-    return joined([evaluator.at(k).evaluate(top, holdout, popularity) for k, top in tops.items()])
+    return join_reports([evaluator.at(k).evaluate(top, holdout, popularity) for k, top in tops.items()])
 
 
 def served_top(
@@ -49,9 +49,9 @@ def served_top(
 ) -> NDArray[np.int64]:
     """Return the item rows [Q, k] that a service recommends, best first, 0 where no item is left.
 
-    As `serving.best_items` does: the index is asked for k and as many more as are excluded, and what it
-    returns is ordered by exact scores. Where that is a large share of the catalogue, the searched cells hold
-    fewer than k, or the index is exact, so that this gives the same, all items are scored.
+    Like `serving.top_items`, it fetches k items and as many more as are excluded from the index, and orders
+    them by exact scores. All items are scored if that is a large share of the catalogue, if the searched
+    cells have fewer than k items, or if the index is exact (the result is the same).
 
     Args:
         index: over the items.

@@ -1,4 +1,4 @@
-"""Per-user metric values under their keys, their means, and the bootstrap intervals of these."""
+"""Values of metrics by key, their means over users, and intervals."""
 
 import re
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import Metric, Ranking, UserMetric
 
 UserValues = dict[str, NDArray[np.float64]]
-
 
 LIST_HASH = "list_hash"
 """Column of per-user values with a hash of the list; equal lists have equal hashes."""
@@ -17,17 +17,17 @@ HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 AT_K = re.compile(r"_at_(\d+)$")
 
 
-def key_of(metric: Metric | type[Metric], k: int) -> str:
+def metric_key(metric: Metric | type[Metric], k: int) -> str:
     """Return the key of a metric at k: `recall_at_20`."""
     return f"{metric.name}_at_{k}"
 
 
-def name_of(key: str) -> str:
+def metric_name(key: str) -> str:
     """Return the metric name of a key: `recall` of `valid/recall_at_20`, `auc` of `auc`."""
     return AT_K.sub("", key.rpartition("/")[2])
 
 
-def k_of(key: str) -> str:
+def metric_k(key: str) -> str:
     """Return the k of a key: `20` of `valid/recall_at_20`; empty for keys without k such as `auc`."""
     found = AT_K.search(key)
     return found[1] if found else ""
@@ -35,14 +35,14 @@ def k_of(key: str) -> str:
 
 def user_values(ranking: Ranking, metrics: Sequence[UserMetric], ks: Sequence[int]) -> UserValues:
     """Return key -> values [Q] of every metric at every k."""
-    return {key_of(metric, k): metric.per_user(ranking, k) for metric in metrics for k in ks}
+    return {metric_key(metric, k): metric.per_user(ranking, k) for metric in metrics for k in ks}
 
 
 def list_hashes(items: np.ndarray, ks: Sequence[int]) -> NDArray[np.uint64]:
-    """Return a number [Q] of each user's lists of items [Q, K], the first k of them for each k.
+    """Return a hash [Q] of the first k items of each user's list [Q, K], for all k together.
 
-    Equal lists have equal numbers, and different ones practically never do. It is the sum over k of
-    polynomials modulo 2^64, so that of several k it is the sum of each k's own.
+    Equal lists have equal numbers; different lists almost never do. The number is a sum over k of polynomials
+    modulo 2^64, so the number for several k is the sum of the numbers for each k.
     """
     hashes, total = np.zeros((2, len(items)), dtype=np.uint64)
     for place, column in enumerate(items.T[: max(ks)], start=1):
@@ -52,18 +52,18 @@ def list_hashes(items: np.ndarray, ks: Sequence[int]) -> NDArray[np.uint64]:
     return total
 
 
-def means_of(values: UserValues) -> dict[str, float]:
+def mean_values(values: UserValues) -> dict[str, float]:
     """Return key -> mean over users."""
     return {key: float(column.mean()) for key, column in values.items()}
 
 
-# Above this many users percentiles of resampled means and the normal interval agree to three digits.
 LARGE = 200_000
+"""Number of users above which the normal interval agrees with percentiles of resampled means."""
 BLOCK_DRAWS = 2**20
 Z_95 = 1.959963984540054
 
 
-def intervals_of(values: UserValues, num_bootstrap: int) -> dict[str, list[float]]:
+def mean_intervals(values: UserValues, num_bootstrap: int) -> dict[str, list[float]]:
     """Return key -> [low, high] as in `bootstrap_interval`; {} without resamples."""
     if not values or not num_bootstrap:
         return {}
@@ -72,10 +72,10 @@ def intervals_of(values: UserValues, num_bootstrap: int) -> dict[str, list[float
 
 
 def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) -> NDArray[np.float64]:
-    """Return the 95 % intervals [M, 2] of means of values [Q, M] over users: percentiles of resampled means.
+    """Return the 95 % percentile intervals [M, 2] of the means over users of values [Q, M].
 
-    Users are drawn with replacement, once per resample for all columns together. Above 200,000 users it is
-    mean +- 1.96 standard errors, which agrees there and does not take minutes.
+    Each resample draws users with replacement, for all columns together. Above 200,000 users, the interval is
+    the mean +- 1.96 standard errors.
 
     Reference: Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3.
     """
@@ -103,3 +103,27 @@ def resampled_means(values: np.ndarray, num_bootstrap: int, seed: int) -> NDArra
         weights = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(size, num_users)
         means.append(weights @ values / num_users)
     return np.concatenate(means)
+
+
+def label_values(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[str, float]:
+    """Return name -> value of each metric that is defined for these examples."""
+    values = {metric.name: metric.value(scored) for metric in metrics if scored is not None}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[str, list[float]]:
+    """Return name -> [low, high], the 95 % interval of each metric with an influence function.
+
+    It is the value +- 1.96 standard errors of the mean influence of a user.
+
+    Reference: Deng, Knoblich and Lu, Applying the Delta Method in Metric Analytics, KDD 2018, section 2.
+    """
+    intervals = {}
+    for metric in metrics:
+        value = None if scored is None else metric.value(scored)
+        influence = None if scored is None or value is None else metric.influence(scored)
+        if value is None or influence is None or len(influence) < 2:
+            continue
+        half = Z_95 * np.sqrt((influence**2).sum() * len(influence) / (len(influence) - 1))
+        intervals[metric.name] = [float(value - half), float(value + half)]
+    return intervals

@@ -13,7 +13,7 @@ from twotower.features.raw_values import as_finite_numbers
 
 
 class Binned(EmbeddedFeature):
-    """A learned embedding for each quantile bin of the train values; bin 0 = missing."""
+    """A learned embedding for each quantile bin of the training values; bin 0 = missing."""
 
     class Config(EmbeddedFeature.Config):
         """Settings of quantile bins."""
@@ -43,7 +43,7 @@ class Binned(EmbeddedFeature):
         if not len(known):
             return self.State()
         levels = np.arange(1, self.config.num_bins) / self.config.num_bins
-        edges = np.unique(np.quantile(known, levels, method="higher"))  # a value: no bin is empty
+        edges = np.unique(np.quantile(known, levels, method="higher"))  # edges are values, so no bin is empty
         return self.State(edges=edges[edges > known.min()].tolist())
 
     def _encode(self, values: pd.Series) -> Tensor:

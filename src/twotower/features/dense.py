@@ -1,4 +1,4 @@
-"""Base class of features whose values are vectors: given, or of a text or an image."""
+"""Base class of features whose values are vectors: given, or computed from a text or an image."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ FloatMatrix = npt.NDArray[np.float32]
 
 
 class Dense(Feature):
-    """A vector, unchanged, standardised or projected; a missing vector is zeros."""
+    """A vector, unchanged, standardized or projected; a missing vector is zeros."""
 
     class Config(Feature.Config):
         """Settings of vectors."""
 
-        standardise: bool = False
+        standardize: bool = False
         """Scale each component to mean 0 and standard deviation 1 on train."""
         dim: WidthOrZero = 0
         """Width of a learned linear projection; 0 for the vector itself."""
@@ -63,7 +63,7 @@ class Dense(Feature):
         vectors = [vector for vector in self._vectors(values) if vector is not None]
         if not vectors:  # all are unknown: zeros
             return self.State(mean=[0.0] * self._width, std=[1.0] * self._width)
-        if not self.config.standardise:
+        if not self.config.standardize:
             dim = len(vectors[0])
             return self.State(mean=[0.0] * dim, std=[1.0] * dim)
         matrix = np.stack(vectors).astype(np.float64)

@@ -20,9 +20,8 @@ from twotower.features.pretrained.vector_cache import cached_vectors
 class Encoded(Dense):
     """The unit vector of a value by a frozen model; zeros if the value cannot be read.
 
-    Vectors are kept by content, in `TWOTOWER_CACHE_DIR`: a second run reads them. Only the projection
-    (`dim`) is trained. A new item is embedded by the same model when it comes in, so whoever serves needs
-    the model at `model`, with the same files: a bundle names them by SHA-256 and does not hold them.
+    Vectors are cached by content in `TWOTOWER_CACHE_DIR`. Only the projection (`dim`) is trained. The service
+    embeds new items with the same model: a bundle has the SHA-256 of its files, but not the files.
     """
 
     class Config(Dense.Config):
@@ -37,7 +36,7 @@ class Encoded(Dense):
             yield from super().problems(place)
             means_folder = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
             if means_folder and not Path(self.model).expanduser().is_dir():
-                yield "model", f"there is no folder {self.model}; give that of a model"
+                yield "model", f"there is no folder {self.model}; name the folder of a model"
 
     class State(Dense.State):
         """State of vectors, and the digest of the model."""
@@ -61,10 +60,10 @@ class Encoded(Dense):
         contents = [self._content(value) for value in values]
         if not any(contents):
             return None
-        found = hashlib.sha256(self._model()[1].encode())
+        digest = hashlib.sha256(self._model()[1].encode())
         for content in contents:
-            found.update(hashlib.sha256(content or b"").digest())
-        return found.hexdigest()
+            digest.update(hashlib.sha256(content or b"").digest())
+        return digest.hexdigest()
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.array([self._content(value) is None for value in values], dtype=np.bool_)
@@ -88,13 +87,15 @@ class Encoded(Dense):
         if self.state.model_sha256 not in ("", digest):
             raise InputError(
                 f"column {self.column!r}: the model at {folder} is not the one of the training, whose files "
-                f"have the SHA-256 {self.state.model_sha256:.12}...; bring that back"
+                f"have the SHA-256 {self.state.model_sha256:.12}...; restore those files"
             )
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         cache = cache_folder() / "encoded" / hashlib.sha256(f"{kind} {digest}".encode()).hexdigest()
-        return cached_vectors(
-            cache, contents, _Lazily(type(self), folder, digest), f"column {self.column!r}: encoding"
-        )
+
+        def embed(content: bytes) -> FloatMatrix | None:
+            return _open_embedder(type(self), folder, digest)(content)
+
+        return cached_vectors(cache, contents, embed, f"column {self.column!r}: encoding")
 
     def _model(self) -> tuple[Path, str]:
         """Return the folder of the model and the SHA-256 of its files."""
@@ -105,16 +106,6 @@ class Encoded(Dense):
         return folder, model_digest(folder)
 
 
-class _Lazily:
-    """Opens a model on first use, once per process."""
-
-    def __init__(self, kind: type[Encoded], folder: Path, digest: str) -> None:
-        self._of = kind, folder, digest
-
-    def __call__(self, content: bytes) -> FloatMatrix | None:
-        return _opened(*self._of)(content)
-
-
 @functools.lru_cache(4)
-def _opened(kind: type[Encoded], folder: Path, digest: str) -> Embedder:
+def _open_embedder(kind: type[Encoded], folder: Path, digest: str) -> Embedder:
     return kind._embedder(folder)

@@ -9,14 +9,14 @@ from twotower.features.pretrained.sentence_transformer import SentenceTransforme
 
 
 class EncodedImage(Encoded):
-    """The embedding of an image whose file the column names.
+    """The embedding of an image; the column holds the path of its file.
 
     Reference: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML
     2021 (CLIP), for one such model.
     """
 
     class Config(Encoded.Config):
-        """Settings of images; `column` holds paths."""
+        """Settings of images."""
 
         folder: str = "."
         """Folder of the images; paths are relative to it and must stay inside it."""
@@ -35,7 +35,7 @@ class EncodedImage(Encoded):
         try:
             path = (root / value).resolve()
             return path.read_bytes() if path.is_relative_to(root) else None
-        except (OSError, ValueError):  # not there, or no name that a file can have
+        except (OSError, ValueError):  # missing, or an invalid name
             return None
 
     @classmethod

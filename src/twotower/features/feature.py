@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
-from twotower.config.problems import Gathered, nearest
+from twotower.config.problems import ErrorCollector, nearest
 from twotower.config.spec import Width
 from twotower.data.source_column import SourceColumn, quoted
 from twotower.data.sources.source import Source
-from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
 """Reserved column: unix seconds of the request, given at call time and not by a table."""
@@ -31,13 +30,13 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FeaturePlace:
-    """Where a feature stands in the settings of a run.
+    """The place of a feature in the settings of a run.
 
     Attributes:
         side: user, item or context.
-        name: of the feature.
-        data: what the run reads; None: not known.
-        columns: of the table that the feature reads; None: not known.
+        name: name of the feature.
+        data: settings of the source; None: not known.
+        columns: columns of the table that the feature reads; None: not known.
     """
 
     side: Side
@@ -127,22 +126,22 @@ class Feature(Component, ABC):
 
         All rows are checked; a named index replaces the row number in messages.
         """
-        column, told = SourceColumn(values, source_path, self.column), Gathered(source_path)
-        absent = values.isna().to_numpy()
+        column, errors = SourceColumn(values, source_path, self.column), ErrorCollector(source_path)
+        missing = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
-        wrong[~absent] = self._wrong(values[~absent])
-        expected, remedy = f"expected {self.expected}, found", "; mend the value"
+        wrong[~missing] = self._wrong(values[~missing])
+        expected, remedy = f"expected {self.expected}, found", "; correct the value"
         if self.config.missing == "refuse":
-            with told.refusals():
+            with errors.collect():
                 allow = f"{remedy}, or set `missing: unknown`"
-                column.refuse(absent, lambda _: f"{expected} nothing (NaN)", allow)
-        with told.refusals():
+                column.refuse(missing, lambda _: f"{expected} nothing (NaN)", allow)
+        with errors.collect():
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
-        return told.messages
+        return errors.messages
 
     def check(self, values: pd.Series, source_path: str) -> None:
         """Raise InputError if the feature cannot use a column; see `faults`."""
-        Gathered(source_path, self.faults(values, source_path)).raise_if_any()
+        ErrorCollector(source_path, self.faults(values, source_path)).raise_if_any()
 
     def fit(self, values: pd.Series, source_path: str) -> None:
         """Learn from the values [n] of training entities; raises InputError as `check` does."""
@@ -150,18 +149,16 @@ class Feature(Component, ABC):
         self.state = self._learn(values)
 
     def grow(self, values: pd.Series, source_path: str) -> None:
-        """Extend a fitted state by the values [n] of more training entities; raises InputError as `check`
-        does.
+        """Extend a fitted state by the values [n] of more training entities; raises InputError as `fit` does.
 
-        Known values keep their rows; new values get rows at the end. The tables of the encoder grow by these
-        rows, and a new row that equals row 0 (unknown) changes no embedding.
+        Known values keep their rows; new values get rows at the end of the tables of the encoder. A new row
+        that equals row 0 (unknown) changes no embedding.
         """
         self.check(values, source_path)
         self.state = self._grown(values)
 
     def encode(self, values: Values) -> Tensor:
-        """Encode values -> [n, width], table rows or float32; unseen, missing and invalid values are row 0 or
-        neutral."""
+        """Encode values -> [n, width], table rows or float32; unknown values are row 0 or neutral."""
         return self._encode(
             values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
         )
@@ -211,13 +208,18 @@ class EmbeddedFeature(Feature):
 def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
     """Build a fitted feature from the result of `Feature.to_json`; `key` is for messages."""
     spec = {name: value for name, value in payload.items() if name != STATE}
-    feature = Feature.Config.chosen(spec, key).make(Feature)
+    feature = Feature.Config.from_spec(spec, key).make(Feature)
     feature.state = feature.State.model_validate(payload[STATE])
     return feature
 
 
+def is_taken(name: str) -> bool:
+    """Return whether `nn.ModuleDict` cannot contain a module of this name."""
+    return not name or "." in name or hasattr(nn.ModuleDict(), name)
+
+
 def check_name(name: str, config: Feature.Config) -> None:
-    """Raise InputError for a name that no module can have, or a table feature of the reserved column."""
+    """Raise InputError for a name that a module cannot have, or a table feature of the reserved column."""
     if is_taken(name):
         raise InputError(
             f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"

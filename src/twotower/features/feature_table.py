@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.config.errors import InputError
-from twotower.config.problems import Gathered, listed
+from twotower.config.problems import ErrorCollector, listed
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.features.encoders import is_same
 from twotower.features.feature import Feature, check_name
@@ -27,8 +27,8 @@ KEYS = (USER_ID, ITEM_ID)
 class FeatureTable(nn.Module):
     """Encoded features by row; row 0 = unknown, with every feature missing.
 
-    Build one with `fit`. The encoded values ([num_rows, W], without row 0; none of one of times) are
-    buffers that move with the module and stay out of its `state_dict`: the data has them.
+    Build one with `fit`. The encoded values ([num_rows, W], without row 0 and time features) are buffers that
+    move with the module but are not part of its `state_dict`.
     """
 
     def __init__(self, features: dict[str, Feature], encoded: dict[str, Tensor], num_rows: int) -> None:
@@ -40,7 +40,7 @@ class FeatureTable(nn.Module):
         for name, values in encoded.items():
             unknown = features[name].encode([None])
             self.register_buffer(PREFIX + name, torch.cat([unknown, values]), persistent=False)
-        self._kept: _Kept | None = None
+        self._cache: _GatherCache | None = None
 
     @classmethod
     def fit(
@@ -51,18 +51,18 @@ class FeatureTable(nn.Module):
         source_path: str,
         grow: bool = False,
     ) -> "FeatureTable":
-        """Fit features on train rows (from 1), or let fitted ones grow by them; then encode every row.
+        """Fit features on training rows (from 1), or let fitted features grow by them; then encode all rows.
 
-        The entity of row r is at position r - 1; the id column, if any, names rows in messages. An InputError
-        says which name or column is not usable, or which row (of train or not) holds a bad value.
+        The entity of row r is at position r - 1 of the table; the id column, if any, names rows in messages.
+
+        Raises:
+            InputError: a name or a column is not usable, or a value is wrong.
         """
-        Gathered(source_path, column_faults(features, table, source_path)).raise_if_any()
+        ErrorCollector(source_path, column_faults(features, table, source_path)).raise_if_any()
         encoded = {}
-        for name, feature in _tabled(features).items():
+        for name, feature in _table_features(features).items():
             values = _column(table, name, feature, source_path)
-            learn = (
-                feature.grow if grow else feature.fit
-            )  # which kinds may override, so rows are checked again
+            learn = feature.grow if grow else feature.fit
             learn(values.iloc[np.asarray(train_rows) - 1], source_path)
             encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
@@ -70,29 +70,30 @@ class FeatureTable(nn.Module):
     @property
     def columns(self) -> set[str]:
         """The raw columns of the features."""
-        return {feature.column for feature in _tabled(self.features).values()}
+        return {feature.column for feature in _table_features(self.features).values()}
 
     def gather(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return the encoded features of rows [...], each [..., W], without those of times.
+        """Return the encoded features of rows [...], each [..., W], without time features.
 
-        Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
-        tell that it saw them before. While training, so can it of the very rows that were asked for last.
+        Consecutive rows give views, so that an encoder can recognize a catalogue. In training, the result of
+        the last call is reused if it has the same rows.
         """
-        encoded = {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
-        run = _consecutive(rows, self.num_rows)
-        if run is not None:
-            return {name: values[run] for name, values in encoded.items()}
-        if not self._may_keep(rows):
-            return _taken(encoded, rows)
-        if self._kept is None or not self._kept.holds(encoded, rows):
-            self._kept = _Kept(encoded, rows, rows._version, _taken(encoded, rows))
-        return dict(self._kept.taken)
+        encoded = {name: self.get_buffer(PREFIX + name) for name in _table_features(self.features)}
+        span = _consecutive(rows, self.num_rows)
+        if span is not None:
+            return {name: values[span] for name, values in encoded.items()}
+        is_cached = self.training and not rows.is_inference() and not torch.compiler.is_compiling()
+        if is_cached and self._cache is not None and self._cache.is_valid(encoded, rows):
+            return dict(self._cache.gathered)
+        gathered = {
+            name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
+            for name, values in encoded.items()
+        }
+        if is_cached:
+            self._cache = _GatherCache(encoded, rows, rows._version, gathered)
+        return dict(gathered)
 
-    def _may_keep(self, rows: Tensor) -> bool:
-        """Tell whether the same rows may be asked for again at the next step, as those of a catalogue are."""
-        return self.training and not rows.is_inference() and not torch.compiler.is_compiling()
-
-    def every_row(self) -> dict[str, Tensor]:
+    def all_rows(self) -> dict[str, Tensor]:
         """Return the encoded features of all rows but the unknown one, each [num_rows, W]."""
         device = next(iter(self.buffers()), torch.empty(0)).device
         return self.gather(torch.arange(1, self.num_rows + 1, device=device))
@@ -101,11 +102,11 @@ class FeatureTable(nn.Module):
         """Encode new entities from raw values by column, each [B, W]; absent columns are missing values."""
         return {
             name: feature.encode([record.get(feature.column) for record in records])
-            for name, feature in _tabled(self.features).items()
+            for name, feature in _table_features(self.features).items()
         }
 
-    def of_times(self, request_times: Tensor) -> dict[str, Tensor]:
-        """Encode request times [B], unix seconds, with every feature of them -> each [B, W]; {} if none."""
+    def encode_times(self, request_times: Tensor) -> dict[str, Tensor]:
+        """Encode request times [B], unix seconds, by each time feature -> each [B, W]."""
         return {
             name: feature.encode_times(request_times)
             for name, feature in self.features.items()
@@ -113,7 +114,7 @@ class FeatureTable(nn.Module):
         }
 
     def encoders(self) -> nn.ModuleDict:
-        """Return new encoders by name, those of time features too."""
+        """Return new encoders by name, with those of time features."""
         return nn.ModuleDict({name: feature.encoder() for name, feature in self.features.items()})
 
     def to_json(self) -> dict[str, Any]:
@@ -121,7 +122,8 @@ class FeatureTable(nn.Module):
         return {name: feature.to_json() for name, feature in self.features.items()}
 
 
-def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
+def _table_features(features: Mapping[str, Feature]) -> dict[str, Feature]:
+    """Return the features that read a table: all but time features."""
     return {name: feature for name, feature in features.items() if not isinstance(feature, TimeFeature)}
 
 
@@ -130,20 +132,20 @@ def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, source_p
 
     A wrong key column is missing from the table and is not reported here.
     """
-    told = Gathered(source_path)
-    for name, feature in _tabled(features).items():
-        with told.refusals():
+    errors = ErrorCollector(source_path)
+    for name, feature in _table_features(features).items():
+        with errors.collect():
             check_name(name, feature.config)
             if feature.column in table.columns or feature.column not in KEYS:
-                told.messages += feature.faults(_column(table, name, feature, source_path), source_path)
-    return list(dict.fromkeys(told.messages))
+                errors.messages += feature.faults(_column(table, name, feature, source_path), source_path)
+    return list(dict.fromkeys(errors.messages))
 
 
 def files_digests(features: Mapping[str, Feature], table: pd.DataFrame, source_path: str) -> dict[str, str]:
     """Return feature name -> SHA-256 of the files it reads, for features that read files."""
     digests = {
         name: feature.files_digest(_column(table, name, feature, source_path))
-        for name, feature in _tabled(features).items()
+        for name, feature in _table_features(features).items()
     }
     return {name: digest for name, digest in digests.items() if digest is not None}
 
@@ -162,31 +164,24 @@ def _column(table: pd.DataFrame, name: str, feature: Feature, source_path: str) 
     return values if key is None else values.set_axis(pd.Index(table[key], name=key))
 
 
-class _Kept(NamedTuple):
-    """What was taken of encoded values for rows that did not change since."""
+class _GatherCache(NamedTuple):
+    """The result of `gather` for rows of a version."""
 
     encoded: dict[str, Tensor]
     rows: Tensor
     version: int
-    taken: dict[str, Tensor]
+    gathered: dict[str, Tensor]
 
-    def holds(self, encoded: dict[str, Tensor], rows: Tensor) -> bool:
-        """Tell whether a feature is in the table."""
-        same = encoded.keys() == self.encoded.keys() and all(
+    def is_valid(self, encoded: dict[str, Tensor], rows: Tensor) -> bool:
+        """Return whether neither the encoded values nor the rows have changed."""
+        is_same_table = encoded.keys() == self.encoded.keys() and all(
             values is self.encoded[name] for name, values in encoded.items()
         )
-        return same and rows._version == self.version and is_same(rows, self.rows)
-
-
-def _taken(encoded: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    return {
-        name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
-        for name, values in encoded.items()
-    }
+        return is_same_table and rows._version == self.version and is_same(rows, self.rows)
 
 
 def _consecutive(rows: Tensor, largest: int) -> slice | None:
-    """Return rows that are consecutive and there as a slice; on the CPU only, where looking costs nothing."""
+    """Return existing consecutive rows as a slice; on the CPU only, where the check is cheap."""
     if rows.device.type != "cpu" or rows.dim() != 1 or len(rows) < 2 or torch.compiler.is_compiling():
         return None
     first, last = int(rows[0]), int(rows[-1])

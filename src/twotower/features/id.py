@@ -10,8 +10,8 @@ from twotower.features.feature import FeaturePlace
 class Id(Categorical):
     """The entity's own key as a feature.
 
-    An entity without train interactions has the unknown row, which training reaches by `dropout` only: with
-    0, new entities get an embedding that never learned (zeros).
+    Entities without training interactions have the unknown row, which is trained by `dropout` only: with 0,
+    their embedding is zeros.
     """
 
     class Config(Categorical.Config):

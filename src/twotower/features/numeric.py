@@ -12,11 +12,11 @@ from twotower.features.raw_values import FloatArray, as_finite_numbers
 
 LARGEST = 10.0
 """Values are clipped at this many standard deviations from the mean."""
-SQUARED_SAFELY = 1e100  # the squares of many numbers up to this one still have a sum
+MAX_SQUARED = 1e100  # sums of squares of larger numbers overflow
 
 
 class Numeric(Feature):
-    """The standardised value, and whether it is missing: (value - mean) / std of train, 0 where missing."""
+    """The standardized value, (value - mean) / std of train and 0 if missing, and whether it is missing."""
 
     class Config(Feature.Config):
         """Settings of numbers."""
@@ -44,17 +44,17 @@ class Numeric(Feature):
 
     def _learn(self, values: pd.Series) -> State:
         numbers = self._transformed(values)
-        known = numbers[~np.isnan(numbers)]
-        if not len(known):
+        numbers = numbers[~np.isnan(numbers)]
+        if not len(numbers):
             return self.State()
-        scale = max(1.0, float(np.abs(known).max()) / SQUARED_SAFELY)
-        known = known / scale
-        return self.State(mean=float(known.mean() * scale), std=float(known.std() * scale) or 1.0)
+        scale = max(1.0, float(np.abs(numbers).max()) / MAX_SQUARED)
+        numbers = numbers / scale
+        return self.State(mean=float(numbers.mean() * scale), std=float(numbers.std() * scale) or 1.0)
 
     def _encode(self, values: pd.Series) -> Tensor:
         numbers, mean = self._transformed(values), self.state.mean
         absent = np.isnan(numbers)
-        with np.errstate(over="ignore"):  # infinite is beyond LARGEST, too
+        with np.errstate(over="ignore"):  # infinite values are clipped
             scaled = np.clip((np.where(absent, mean, numbers) - mean) / self.state.std, -LARGEST, LARGEST)
         return torch.from_numpy(np.stack([scaled, absent], axis=1).astype(np.float32))
 

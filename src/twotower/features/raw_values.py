@@ -1,4 +1,4 @@
-"""Raw values as numbers, and which of them have a row of an embedding table."""
+"""Raw values as numbers and as rows of an embedding table."""
 
 import math
 from collections import Counter
@@ -19,14 +19,14 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def as_numbers(values: pd.Series) -> FloatArray:
-    """Return values as float64 [n]; NaN where a value is missing or is no number, numeric text being one."""
+    """Return values as float64 [n]; NaN if a value is missing or neither a number nor numeric text."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.fromiter((_as_number(value) for value in values), np.float64, count=len(values))
 
 
 def as_finite_numbers(values: pd.Series) -> FloatArray:
-    """Return values as float64 [n]; NaN also where a value is infinite."""
+    """Return values as `as_numbers` does, but NaN for infinite values."""
     numbers = as_numbers(values)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
@@ -41,17 +41,17 @@ def _as_number(value: Any) -> float:
 
 
 def is_value(value: Any) -> bool:
-    """Tell whether this can be a category: text or a finite number."""
+    """Return whether a value can be a category: text or a finite number."""
     if isinstance(value, str):
         return True
     try:
         return isinstance(value, int | float | np.integer | np.floating | np.bool_) and math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
+    except OverflowError:  # a whole number too large for a float
         return False
 
 
 def first_rows_first(rows: list[int], num_first: int | None) -> list[int]:
-    """Return rows of a bag with those of the first training before later ones, which must displace none."""
+    """Return the rows of a bag, those of the first training first, so that truncation keeps them."""
     return rows if num_first is None else sorted(rows, key=lambda row: row > num_first)
 
 
@@ -65,10 +65,10 @@ class ValueRows(Feature.State):
 
     @classmethod
     def fit(cls, values: Iterable[Any], min_count: int = 1) -> Self:
-        """Give a row to every value that occurs at least `min_count` times, numbers first, in order."""
+        """Return the values that occur at least `min_count` times, sorted, numbers first."""
         counts = Counter(value.item() if isinstance(value, np.generic) else value for value in values)
-        kept = (value for value, count in counts.items() if count >= min_count)
-        return cls(values=sorted(kept, key=lambda value: (isinstance(value, str), value)))
+        frequent = (value for value, count in counts.items() if count >= min_count)
+        return cls(values=sorted(frequent, key=lambda value: (isinstance(value, str), value)))
 
     def new_values(self, values: "ValueRows") -> list[str | bool | int | float]:
         """Return the values of another that have no row here, in its order."""
@@ -80,7 +80,7 @@ class ValueRows(Feature.State):
         return {value: row for row, value in enumerate(self.values, start=1)}
 
     def row(self, value: Any) -> int:
-        """Return the row of a value, 0 where it is not known or cannot be."""
+        """Return the row of a value, 0 if it is unknown."""
         try:
             return self.row_of.get(value, 0)
         except TypeError:  # not hashable

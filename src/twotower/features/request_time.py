@@ -1,4 +1,4 @@
-"""When the user asks: season, day of the week, hour of the day."""
+"""Season, day of the week and hour of the day of a request."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -19,34 +19,35 @@ Harmonics = Annotated[NonNegativeInt, Le(1000)]
 
 
 class RequestTime(TimeFeature):
-    """Harmonics sin(k phase), cos(k phase), k = 1..n, of each cycle of the request time; 0 if not known."""
+    """Harmonics sin(k phase), cos(k phase), k = 1..n, of each cycle of the request time; 0 if unknown."""
 
     class Config(TimeFeature.Config):
-        """How many harmonics each cycle has."""
+        """Number of harmonics of each cycle."""
 
         year: Harmonics = 4
-        """4 tells months apart."""
+        """Harmonics of the year; 4 distinguish months."""
         week: Harmonics = 0
+        """Harmonics of the week."""
         day: Harmonics = 0
-        """In UTC."""
+        """Harmonics of the day, in UTC."""
 
         def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
-            """Tell whether there is none at all, and whether there are times."""
+            """Require harmonics, and data with times."""
             yield from super().problems(place)
             if place is not None:
                 yield from needs_times(place.data, f"leave it out: '~features.{place.side}.{place.name}'")
             if not self.year + self.week + self.day:
-                yield "year", "year, week and day are all 0; give one of them harmonics"
+                yield "year", "year, week and day are all 0; set one of them to 1 or more"
 
     config: Config
 
     @property
     def output_dim(self) -> int:
-        """Two for each harmonic."""
+        """Two columns for each harmonic."""
         return 2 * (self.config.year + self.config.week + self.config.day)
 
     def encode_times(self, times: Tensor) -> Tensor:
-        """Encode unix seconds [B], 0 or less = not known -> [B, output_dim]."""
+        """Encode unix seconds [B], 0 or less = unknown -> [B, output_dim]."""
         waves = []
         for seconds, harmonics in (
             (YEAR_SECONDS, self.config.year),
@@ -55,7 +56,7 @@ class RequestTime(TimeFeature):
         ):
             if not harmonics:
                 continue
-            # The remainder first: float32 cannot hold unix seconds.
+            # Float32 cannot hold unix seconds, but it holds their remainder.
             phase = (times % seconds).to(torch.float32)[:, None] * (2 * torch.pi / seconds)
             angles = phase * torch.arange(1, harmonics + 1, device=times.device)
             waves += [angles.sin(), angles.cos()]

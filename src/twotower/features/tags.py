@@ -17,10 +17,10 @@ class Tags(EmbeddedFeature):
     """The mean of the embeddings of the tags seen in training; others are dropped, no tags give zeros."""
 
     class Config(EmbeddedFeature.Config):
-        """Settings of several values at once: `column` is of lists, or of text that `separator` splits."""
+        """Settings of several values at once; `column` holds lists, or text that `separator` splits."""
 
         separator: str | None = None
-        """Between tags in text; without one, a text is one tag."""
+        """Separator of tags in text; without one, a text is one tag."""
         max_tags: Length = 16
         """Maximum number of tags of one entity; further ones are dropped."""
         min_count: PositiveInt = 1
@@ -30,7 +30,7 @@ class Tags(EmbeddedFeature):
         """The known tags in row order."""
 
         num_first: int | None = None
-        """Of the first training; None for all. Tags that came later add to a mean, and are not counted."""
+        """Number of tags of the first training, None for all; see `BagEncoder`."""
 
     config: Config
     state: State

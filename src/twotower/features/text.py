@@ -27,8 +27,8 @@ GRAM_SIZES = (3, 4, 5)
 class HashedText(EmbeddedFeature):
     """The mean of the embeddings of a text's words and character n-grams.
 
-    Only tokens that training can learn something from get an embedding: those of at least `min_count` train
-    texts. All others are dropped; a text without known tokens gives zeros.
+    Tokens of at least `min_count` training texts have an embedding. Others are dropped; a text without known
+    tokens gives zeros.
 
     Reference: Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009.
     """
@@ -48,13 +48,13 @@ class HashedText(EmbeddedFeature):
         """`mean`, or `idf` to weigh rare tokens more: 1 + ln((1 + texts) / (1 + texts with it))."""
 
     class State(EmbeddedFeature.State):
-        """The known tokens (hashes) in row order, the train texts that hold each, and all train texts."""
+        """The known tokens (hashes) in row order, the number of texts with each, and the number of texts."""
 
         tokens: list[int] = Field(default_factory=list)
         counts: list[int] = Field(default_factory=list)
         num_texts: int = 0
         num_first: int | None = None
-        """Tokens of the first training; None for all. Later ones add to a mean, and are not counted."""
+        """Number of tokens of the first training, None for all; see `BagEncoder`."""
 
         @functools.cached_property
         def row_of(self) -> dict[int, int]:
@@ -76,7 +76,7 @@ class HashedText(EmbeddedFeature):
         return np.array([not isinstance(value, str) for value in values], dtype=np.bool_)
 
     def _learn(self, values: pd.Series) -> State:
-        counts = Counter(itertools.chain.from_iterable(self._tokenise(values)))
+        counts = Counter(itertools.chain.from_iterable(self._tokenize(values)))
         tokens = sorted(token for token, count in counts.items() if count >= self.config.min_count)
         return self.State(
             tokens=tokens, counts=[counts[token] for token in tokens], num_texts=int(values.notna().sum())
@@ -88,7 +88,7 @@ class HashedText(EmbeddedFeature):
         more = [token for token in found.tokens if token not in state.row_of]
         return self.State(
             tokens=[*state.tokens, *more],
-            # The weights of known tokens stay as learned; a new one is weighed among the texts of then.
+            # Weights of known tokens do not change; new tokens are weighted by the first number of texts.
             counts=[*state.counts, *(min(counts[token], state.num_texts) for token in more)],
             num_texts=state.num_texts,
             num_first=len(state.tokens) if state.num_first is None else state.num_first,
@@ -97,22 +97,22 @@ class HashedText(EmbeddedFeature):
     def _encode(self, values: pd.Series) -> Tensor:
         width, row_of = self.config.max_tokens, self.state.row_of
         encoded: npt.NDArray[np.int32] = np.zeros((len(values), width), dtype=np.int32)
-        for position, tokens in enumerate(self._tokenise(values)):
+        for position, tokens in enumerate(self._tokenize(values)):
             known = [row_of[token] for token in tokens if token in row_of]
             rows = first_rows_first(known, self.state.num_first)[:width]
             encoded[position, : len(rows)] = rows
         return torch.from_numpy(encoded)
 
-    def _tokenise(self, values: pd.Series) -> Iterator[list[int]]:
+    def _tokenize(self, values: pd.Series) -> Iterator[list[int]]:
         for value in values:
             known = isinstance(value, str)
             yield hashed_tokens(value, self.config.buckets, self.config.char_ngrams) if known else []
 
 
 def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:
-    """Return the distinct hashes of a text's tokens in lower case, words first; the same on every machine.
+    """Return the distinct hashes of a text's words in lower case, then of their n-grams if `char_ngrams`.
 
-    With the n-grams (3 to 5) of each word, its edges marked, if `char_ngrams`.
+    The n-grams (3 to 5) are those of each word with marked edges. Hashes are the same on every machine.
 
     Reference: Bojanowski et al., Enriching Word Vectors with Subword Information, TACL 2017, section 3.2.
     """
@@ -131,5 +131,5 @@ def _hash_word(word: str, buckets: int, char_ngrams: bool) -> tuple[int, ...]:
     if char_ngrams:
         marked = f"<{word}>"
         tokens += [f"g{marked[i : i + n]}" for n in GRAM_SIZES for i in range(len(marked) - n + 1)]
-    # crc32 is the same in every process; Python's own hash is not.
+    # Unlike hash(), crc32 is the same in every process.
     return tuple(zlib.crc32(token.encode("utf-8", "replace")) % buckets for token in tokens)

@@ -1,4 +1,4 @@
-"""Dense vectors made elsewhere: sentence or image embeddings."""
+"""Given vectors, such as sentence or image embeddings."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -16,16 +16,16 @@ from twotower.files.atomic import sha256_of_file
 
 
 class Vector(Dense):
-    """A given vector, unchanged, standardised or projected; a missing vector is zeros."""
+    """A given vector, unchanged, standardized or projected; a missing vector is zeros."""
 
     class Config(Dense.Config):
         """Settings of given vectors.
 
-        `column` is of vectors of one length; or, with `path`, of row numbers into that file, from 0.
+        `column` holds vectors of one length or, with `path`, row numbers of that file, from 0.
         """
 
         path: str | None = None
-        """Path of a `.npy` file with a matrix; new entities may still give their vector."""
+        """A `.npy` file with a matrix; new entities may also give their vector."""
 
         def problems(self, place: FeaturePlace | None = None) -> Iterator[tuple[str, str]]:
             """Require a matrix at `path`."""
@@ -90,7 +90,7 @@ class Vector(Dense):
         if not isinstance(value, list | tuple | np.ndarray):
             return None
         try:
-            with np.errstate(over="ignore"):  # what is infinite then is no vector of ours
+            with np.errstate(over="ignore"):  # infinite values are refused below
                 vector = np.asarray(value, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
             return None

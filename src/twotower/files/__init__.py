@@ -1,5 +1,5 @@
-"""Purpose: files that are whole or not there, locks, the code that a class runs, plain values of anybody.
+"""Purpose: atomic writes, locks, fingerprints of code, plain values from untrusted files.
 
 May import: config.
-To add one: a file named for what it tells of files; it knows nothing of runs, data or towers.
+To add one: a file named for its content; it imports nothing about runs, data or towers.
 """

@@ -19,22 +19,22 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def code_of(modules: Iterable[str], apart: Collection[str] = ()) -> dict[str, str]:
+def code_digests(modules: Iterable[str], excluded: Collection[str] = ()) -> dict[str, str]:
     """Return module -> digest of its code, and library -> version, for modules and their imports.
 
     Imports inside functions count; imports by names computed at run time do not.
 
     Args:
         modules: names of modules; their packages count by code even if they are installed.
-        apart: packages to leave out, with everything that only they import.
+        excluded: packages to leave out, with everything that only they import.
     """
-    waiting, apart_from = sorted(set(modules)), tuple(f"{package}." for package in apart)
+    waiting, prefixes = sorted(set(modules)), tuple(f"{package}." for package in excluded)
     own = {OWN, *(_top(name) for name in waiting)}
     digests: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
         top, path = _top(name), _source(name)
-        if name in digests or top in sys.stdlib_module_names or f"{name}.".startswith(apart_from):
+        if name in digests or top in sys.stdlib_module_names or f"{name}.".startswith(prefixes):
             continue
         if name == OWN:  # the public API, which imports everything and which no other module imports
             continue
@@ -47,9 +47,9 @@ def code_of(modules: Iterable[str], apart: Collection[str] = ()) -> dict[str, st
     return digests
 
 
-def code_fingerprint(modules: Iterable[str], apart: Collection[str] = ()) -> str:
-    """Return a SHA-256 over the result of `code_of`."""
-    lines = [f"{name} {part}" for name, part in sorted(code_of(modules, apart).items())]
+def code_fingerprint(modules: Iterable[str], excluded: Collection[str] = ()) -> str:
+    """Return a SHA-256 over the result of `code_digests`."""
+    lines = [f"{name} {part}" for name, part in sorted(code_digests(modules, excluded).items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from twotower.files.atomic import write_text_atomically
 
 
 @contextlib.contextmanager
-def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[None]:
+def lock_folder(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[None]:
     """Lock a folder; the operating system releases the lock when this process ends.
 
     Args:
@@ -44,7 +44,7 @@ def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[Non
         lock.release()
 
 
-def is_held(folder: Path, what: str) -> bool:
+def is_locked(folder: Path, what: str) -> bool:
     """Return whether a process, this one included, has locked a folder; writes nothing."""
     path = folder / f".{what}.lock"
     if not path.is_file():

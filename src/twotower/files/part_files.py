@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 
 PLAN = "plan.json"
 NOTES = b"twotower"
@@ -21,11 +21,9 @@ PARQUET = ".parquet"
 RESUMES = "the same command continues with the finished parts"
 """Message after SIGTERM or Ctrl-C."""
 
-MakePart = Callable[[int], pa.Table]
-
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFile:
     """Size of a written file.
 
     Attributes:
@@ -63,7 +61,9 @@ def check_out(out: Path) -> None:
         check_new(out)
 
 
-def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: MakePart) -> Written:
+def write_in_parts(
+    out: Path, plan: Mapping[str, Any], num_parts: int, make: Callable[[int], pa.Table]
+) -> WrittenFile:
     """Write a file in parts, one row group each; the same call continues after an interruption.
 
     Memory holds one part at a time. The content depends only on `plan`, so an interrupted and an
@@ -81,7 +81,7 @@ def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: Mak
     check_out(out)
     folder = parts_folder(out)
     text = json.dumps(plan, sort_keys=True)
-    with held(folder, "file"):
+    with lock_folder(folder, "file"):
         _check_plan(folder / PLAN, text, out)
         clear_temporaries(folder)
         sizes, num_reused = [], 0
@@ -96,7 +96,7 @@ def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: Mak
         if sizes and (written.num_rows, written.num_row_groups) != (sum(sizes), num_parts):
             raise RuntimeError(f"{out}: wrote {sum(sizes):,} rows, but the file has {written.num_rows:,}")
     shutil.rmtree(folder)
-    return Written(written.num_rows, num_parts, num_reused if sizes else num_parts)
+    return WrittenFile(written.num_rows, num_parts, num_reused if sizes else num_parts)
 
 
 def _check_plan(path: Path, text: str, out: Path) -> None:

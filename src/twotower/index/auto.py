@@ -23,6 +23,7 @@ class Auto(Index):
         ivf_pq_from: PositiveInt = 10_000_000
         """Number of items from which IVFPQ replaces IVFFlat."""
         min_recall: RecallTarget = 0.8
+        """recall@100 below which the index is rejected."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None

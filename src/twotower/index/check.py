@@ -8,7 +8,7 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.index.ground_truth import GroundTruth, recall_by_row
 from twotower.index.index import Index
-from twotower.index.rehearse import problem_of_changes, problem_of_copy, saved_and_loaded
+from twotower.index.rehearse import find_change_problem, find_copy_problem, save_and_load
 from twotower.index.tune import OperatingPoint, batch_rate, latency_ms
 
 NUM_ROUND_TRIP_QUERIES = 64
@@ -105,28 +105,28 @@ def check(
     else:
         found = np.full((len(queries), truth.k), -1)
         queries = np.zeros((len(queries), index.dim), dtype=np.float32)
-    copy, index_bytes = saved_and_loaded(index)
+    copy, index_bytes = save_and_load(index)
     few = queries[:NUM_ROUND_TRIP_QUERIES]
-    of_copy, of_changes = problem_of_copy(index, copy, few, truth.k), ""
-    if index.dim == vectors.shape[1] and not of_copy:
-        of_changes = problem_of_changes(copy, vectors, rows, few, truth.k)
+    copy_problem, change_problem = find_copy_problem(index, copy, few, truth.k), ""
+    if index.dim == vectors.shape[1] and not copy_problem:
+        change_problem = find_change_problem(copy, vectors, rows, few, truth.k)
     quality: dict[str, Any] = {
         "recall_k": truth.k,
         "recall_at_100": truth.recall(found),
         "recall_at_100_by_row": recall_by_row(found, truth.exact.rows),
         "missing_rate": float((found < 0).mean()),
     }
-    facts: dict[str, Any] = {
+    checks: dict[str, Any] = {
         "count_ok": np.array_equal(index.rows, np.sort(rows)),
         "dim_ok": index.dim == vectors.shape[1],
         "metric_ok": index.metric == "inner_product",
-        "round_trip_ok": not of_copy,
-        "changes_ok": not of_changes,
+        "round_trip_ok": not copy_problem,
+        "changes_ok": not change_problem,
     }
     p50, p99 = latency_ms(index, queries, truth.k)
     return IndexReport(
         **_settings(index),
-        **facts,
+        **checks,
         **quality,
         latency_ms_p50=p50,
         latency_ms_p99=p99,
@@ -134,7 +134,7 @@ def check(
         index_bytes=index_bytes,
         bytes_per_item=index_bytes / max(1, index.num_vectors),
         points=points or [],
-        problems=_problems(index, vectors, facts, quality, [of_copy, of_changes]),
+        problems=_problems(index, vectors, checks, quality, [copy_problem, change_problem]),
     )
 
 
@@ -145,17 +145,17 @@ def _settings(index: Index) -> dict[str, Any]:
 
 
 def _problems(
-    index: Index, vectors: np.ndarray, facts: dict[str, Any], quality: dict[str, Any], others: list[str]
+    index: Index, vectors: np.ndarray, checks: dict[str, Any], quality: dict[str, Any], others: list[str]
 ) -> list[str]:
     found = []
-    if not facts["count_ok"]:
+    if not checks["count_ok"]:
         found.append(
             f"the index has {index.num_vectors} items, or other rows than the {len(vectors)} items of the"
             " catalogue"
         )
-    if not facts["dim_ok"]:
+    if not checks["dim_ok"]:
         found.append(f"the index has dimension {index.dim}, the vectors {vectors.shape[1]}")
-    if not facts["metric_ok"]:
+    if not checks["metric_ok"]:
         found.append(f"the index does not search by inner product: {index.metric}")
     found += filter(None, others)
     if quality["recall_at_100"] < index.config.min_recall:

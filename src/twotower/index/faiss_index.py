@@ -36,7 +36,7 @@ def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
             return faiss.read_index(str(path))
     except (RuntimeError, MemoryError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise InputError(f"{path}: is not a whole index file ({reason}); build the index again") from error
+        raise InputError(f"{path}: is not a complete index file ({reason}); build the index again") from error
 
 
 def faiss_versions() -> dict[str, str | int]:
@@ -50,7 +50,7 @@ def faiss_versions() -> dict[str, str | int]:
     }
 
 
-TOMBSTONE = -2  # Faiss itself says -1 where it ran out of vectors
+TOMBSTONE = -2  # Faiss returns -1 if it has no more vectors
 
 
 class FaissIndex:
@@ -66,19 +66,21 @@ class FaissIndex:
 
     def __init__(self, outer: Any) -> None:
         self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
-        self.dim, self.num_tombstones = int(outer.d), 0  # asking Faiss each time is a tenth of a short search
+        self.dim, self.num_tombstones = (
+            int(outer.d),
+            0,
+        )  # reading it from Faiss is slow
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
 
     @classmethod
-    def of_trained(cls, trained: Any) -> "FaissIndex":
+    def wrap(cls, trained: Any) -> "FaissIndex":
         """Wrap a trained Faiss object without vectors, in an IndexIDMap if it lacks ids or removal."""
         try:
             trained.add_with_ids(np.empty((0, trained.d), dtype=np.float32), np.empty(0, dtype=np.int64))
             trained.remove_ids(np.empty(0, dtype=np.int64))
         except RuntimeError:  # Faiss raises it for an operation that a class does not implement
-            return cls(
-                faiss.IndexIDMap(trained)
-            )  # IDMap2 adds a hash table for reconstruction, which is not used
+            # IDMap2 adds a hash table for reconstruction, which is not used.
+            return cls(faiss.IndexIDMap(trained))
         return cls(trained)
 
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
@@ -128,12 +130,12 @@ class FaissIndex:
         """Return the top k; positions without a vector have row -1 and score -inf."""
         if self.num_tombstones or k > len(self.rows):
             return self._search_past_tombstones(queries, k)
-        scores, rows = self._found(queries, k)
+        scores, rows = self._search(queries, k)
         if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
             scores[rows < 0], rows[rows < 0] = -np.inf, -1
         return SearchResult(scores=scores, rows=rows)
 
-    def _found(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Call `search_c`: the argument checks of `faiss.Index.search` take a tenth of a short search."""
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
@@ -145,21 +147,20 @@ class FaissIndex:
         """Fetch more than k, and double that for queries whose results are mostly tombstones."""
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        num_live, num_held = len(self.rows), int(self.outer.ntotal)
+        num_live, num_stored = len(self.rows), int(self.outer.ntotal)
         wanted = min(k, num_live)
         left = np.arange(len(queries) if wanted else 0)
-        size = math.ceil(wanted * num_held / max(1, num_live))
+        size = math.ceil(wanted * num_stored / max(1, num_live))
         while len(left):
-            found_scores, found = self._found(queries[left], size)
+            found_scores, found = self._search(queries[left], size)
             if size > wanted:
-                first = np.argsort(found < 0, axis=1, kind="stable")[
-                    :, :wanted
-                ]  # results that are not removed, in order
+                # Results that are not removed, in order.
+                first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]
                 scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
                 rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
             else:
                 scores[left, :wanted], rows[left, :wanted] = found_scores, found
-            enough = ((found >= 0).sum(axis=1) >= wanted) | (found == -1).any(axis=1) | (size == num_held)
-            left, size = left[~enough], min(2 * size, num_held)
+            enough = ((found >= 0).sum(axis=1) >= wanted) | (found == -1).any(axis=1) | (size == num_stored)
+            left, size = left[~enough], min(2 * size, num_stored)
         scores[rows < 0], rows[rows < 0] = -np.inf, -1
         return SearchResult(scores=scores, rows=rows)

@@ -14,7 +14,9 @@ class FlatIP(Index):
         """Settings of exact search; it has no search arguments to tune."""
 
         target_recall: RecallTarget = 1.0
+        """recall@100 against exact search; an exact index has 1."""
         min_recall: RecallTarget = 1.0
+        """recall@100 below which the index is rejected."""
 
     kind = "flat_ip"
     faiss_type = faiss.IndexFlatIP
@@ -24,6 +26,6 @@ class FlatIP(Index):
         """See `Index.create`."""
         return faiss.IndexFlatIP(dim)
 
-    def fits(self, own: Any) -> bool:
+    def fits(self, inner: Any) -> bool:
         """See `Index.fits`."""
-        return bool(own.codes.size() == 4 * own.d * own.ntotal)
+        return bool(inner.codes.size() == 4 * inner.d * inner.ntotal)

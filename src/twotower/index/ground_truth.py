@@ -1,4 +1,4 @@
-"""Exact search, which recall is measured against; checks of vectors and rows."""
+"""Exact search results, recall against them, and checks of vectors and rows."""
 
 import math
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.nda
 
 
 def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
-    """Return rows as int64 [N]; an InputError unless they are distinct integers from 0, one per vector."""
+    """Return rows as int64 [N]; raises InputError unless they are distinct integers >= 0, one per vector."""
     if rows.shape != (num_vectors,) or not np.issubdtype(rows.dtype, np.integer):
         raise InputError(
             f"rows: expected {num_vectors} integers, one per vector, got {rows.dtype} of shape {rows.shape}"
@@ -49,11 +49,11 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
     converted = np.ascontiguousarray(rows, dtype=np.int64)
     if num_vectors and converted.min() < 0:
         raise InputError(f"rows: {converted.min()} is negative; -1 means `no item` in results")
-    if not (converted[1:] > converted[:-1]).all():  # else they ascend, and none is there twice
+    if not (converted[1:] > converted[:-1]).all():  # otherwise they ascend and are distinct
         values, counts = np.unique(converted, return_counts=True)
         if len(values) < num_vectors:
             raise InputError(
-                f"rows: {values[counts > 1][0]} is given more than once; give each row one vector"
+                f"rows: {values[counts > 1][0]} is given more than once; each row has one vector"
             )
     return converted
 
@@ -62,13 +62,13 @@ def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
     """Return which values (any shape) are in an ascending array."""
     if not len(ordered):
         return np.zeros(values.shape, dtype=np.bool_)
-    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-    return np.asarray(ordered[places] == values)
+    positions = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return np.asarray(ordered[positions] == values)
 
 
 TIE_TOLERANCE = 1e-6
 """Rounding error of a float32 dot product, relative to the lengths of query and item vector."""
-PAIRS_AT_ONCE = 2**16
+PAIRS_PER_BLOCK = 2**16
 
 
 class SearchResult(NamedTuple):
@@ -79,22 +79,6 @@ class SearchResult(NamedTuple):
 
     scores: np.ndarray
     rows: np.ndarray
-
-
-def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> SearchResult:
-    """Return the top-k items of each query by exact search; positions beyond N have row -1 and score -inf."""
-    if k < 1:
-        raise InputError(f"k: {k} items asked for; expected at least 1")
-    vectors = as_vectors(vectors, "item vectors")
-    rows = as_rows(rows, len(vectors))
-    queries = as_vectors(queries, "queries", vectors.shape[1])
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    found = np.full((len(queries), k), -1, dtype=np.int64)
-    num_found = min(k, len(vectors))
-    if num_found and len(queries):
-        best, places = faiss.knn(queries, vectors, num_found, metric=faiss.METRIC_INNER_PRODUCT)
-        scores[:, :num_found], found[:, :num_found] = best, rows[places]
-    return SearchResult(scores=scores, rows=found)
 
 
 def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
@@ -119,9 +103,18 @@ class GroundTruth:
 
     @classmethod
     def search(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "GroundTruth":
-        """Search exactly; k above N is lowered to N."""
+        """Search exactly; k above N is lowered to N. Raises InputError for invalid arrays or k < 1."""
+        if k < 1:
+            raise InputError(f"k: {k} items requested; expected at least 1")
+        vectors = as_vectors(vectors, "item vectors")
+        rows = as_rows(rows, len(vectors))
+        queries = as_vectors(queries, "queries", vectors.shape[1])
         k = min(k, len(rows))
-        return cls(vectors, rows, queries, exact_search(vectors, rows, queries, k))
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        positions = np.empty((len(queries), k), dtype=np.int64)
+        if scores.size:
+            scores, positions = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
+        return cls(vectors, rows, queries, SearchResult(scores, rows[positions]))
 
     @property
     def k(self) -> int:
@@ -137,13 +130,13 @@ class GroundTruth:
         counted = ordered >= 0
         counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
         exact = counted & contains(self._keys, self._keys_of(ordered))
-        others, places = np.nonzero(counted & ~exact)  # they may be as good as the last, all the same
+        others, columns = np.nonzero(counted & ~exact)  # their scores can equal the k-th best
         hits = int(exact.sum())
-        for start in range(0, len(others), PAIRS_AT_ONCE):
-            chunk = slice(start, start + PAIRS_AT_ONCE)
-            who = others[chunk]
-            scores, slack = self._scores(who, ordered[who, places[chunk]])
-            last, _ = self._scores(who, self.exact.rows[who, -1])
+        for start in range(0, len(others), PAIRS_PER_BLOCK):
+            block = slice(start, start + PAIRS_PER_BLOCK)
+            users = others[block]
+            scores, slack = self._scores(users, ordered[users, columns[block]])
+            last, _ = self._scores(users, self.exact.rows[users, -1])
             hits += int((scores >= last - slack).sum())
         return hits / found_rows.size
 
@@ -162,11 +155,11 @@ class GroundTruth:
         keys: np.ndarray = np.arange(len(rows))[:, None] * (largest + 3) + inside
         return keys
 
-    def _scores(self, who: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return float64 dot products [P] of some queries [P] with the items in rows [P], and their slack."""
+    def _scores(self, positions: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64 dot products [P] of queries at positions [P] with item rows [P], and their slack."""
         found = np.searchsorted(self.rows, rows, sorter=self._order)
-        places = self._order[np.minimum(found, len(self.rows) - 1)]
-        items, queries = self.vectors[places].astype(np.float64), self.queries[who].astype(np.float64)
+        at = self._order[np.minimum(found, len(self.rows) - 1)]
+        items, queries = self.vectors[at].astype(np.float64), self.queries[positions].astype(np.float64)
         scores = np.einsum("pd,pd->p", queries, items)
         lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(items, axis=1)
-        return np.where(self.rows[places] == rows, scores, -np.inf), TIE_TOLERANCE * lengths
+        return np.where(self.rows[at] == rows, scores, -np.inf), TIE_TOLERANCE * lengths

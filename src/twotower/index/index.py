@@ -91,11 +91,11 @@ class Index(Component, ABC):
     def create(self, dim: int, num_vectors: int) -> Any:
         """Return an empty Faiss object for this number of training vectors, without an IndexIDMap."""
 
-    def fits(self, own: Any) -> bool:
+    def fits(self, inner: Any) -> bool:
         """Whether the sizes of a loaded Faiss object agree, so that searches stay within its memory."""
         return True
 
-    def stored_rows(self, own: Any) -> np.ndarray:
+    def stored_rows(self, inner: Any) -> np.ndarray:
         """Return the ids of a loaded Faiss object, int64 [N]; not called with an IndexIDMap."""
         raise NotImplementedError(
             f"{self.kind}: override stored_rows() to return the ids of its Faiss object"
@@ -108,11 +108,11 @@ class Index(Component, ABC):
         """Return the largest allocation that reading a file may make, in bytes."""
         return file_bytes
 
-    def train(self, own: Any, vectors: np.ndarray) -> None:
+    def train(self, inner: Any, vectors: np.ndarray) -> None:
         """Train an empty Faiss object on vectors [N, D]."""
-        own.train(vectors)
+        inner.train(vectors)
 
-    def taking_in(self, own: Any) -> AbstractContextManager[None]:
+    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
         """Return a context manager for training and adding vectors; the object is not searched meanwhile."""
         return nullcontext()
 
@@ -130,13 +130,13 @@ class Index(Component, ABC):
             raise InputError("item vectors: there are none, so there is nothing to index")
         rows = as_rows(rows, num_vectors)
         if found := list(self.config.problems(dim, num_vectors)):
-            raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
+            raise InputError("\n".join(f"{f'index.{name}'.strip('.')}: {message}" for name, message in found))
         self.check_range(vectors)
         try:
-            own = self.create(dim, num_vectors)
-            with self.taking_in(own):
-                self.train(own, vectors)
-                built = FaissIndex.of_trained(own)
+            inner = self.create(dim, num_vectors)
+            with self.taking_in(inner):
+                self.train(inner, vectors)
+                built = FaissIndex.wrap(inner)
                 built.add(vectors, rows)
         except RuntimeError as error:  # of Faiss, for a class whose `problems` does not check the sizes
             reason = str(error).strip().rpartition(": ")[2]
@@ -153,7 +153,7 @@ class Index(Component, ABC):
         Raises InputError if k is below 1, or queries are not finite or have another dimension.
         """
         if k < 1:
-            raise InputError(f"k: {k} items asked for; expected at least 1")
+            raise InputError(f"k: {k} items requested; expected at least 1")
         queries = as_vectors(queries, "queries", self.dim)
         with self._lock.reading():
             return self._faiss_index.search(queries, k)
@@ -234,11 +234,11 @@ class Index(Component, ABC):
 
     @property
     def metric(self) -> str:
-        """`inner_product` if index and quantiser use it, else the part with another metric."""
+        """`inner_product` if index and quantizer use it, else the part with another metric."""
         inner = self._faiss_index.inner
         found = {"index": inner.metric_type}
         if hasattr(inner, "quantizer"):
-            found["quantiser"] = inner.quantizer.metric_type
+            found["quantizer"] = inner.quantizer.metric_type
         wrong = {part: metric for part, metric in found.items() if metric != faiss.METRIC_INNER_PRODUCT}
         return ", ".join(f"{part} uses Faiss metric {wrong[part]}" for part in wrong) or "inner_product"
 

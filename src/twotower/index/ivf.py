@@ -66,18 +66,18 @@ class IVF(Index):
     search_arg = "nprobe"
 
     @abstractmethod
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
-        """Return an empty Faiss index with this quantiser."""
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
+        """Return an empty Faiss index with this quantizer."""
 
     @abstractmethod
-    def code_size(self, own: Any) -> int:
+    def code_size(self, inner: Any) -> int:
         """Return the expected number of bytes per vector, or -1 if the index is inconsistent."""
 
     def create(self, dim: int, num_vectors: int) -> Any:
         """See `Index.create`; the cells store the ids, because IDMap2 over cells fails after a removal."""
         nlist = self.config.nlist or automatic_nlist(num_vectors)
-        quantiser = faiss.IndexFlatIP(dim)
-        created = self.create_cells(quantiser, dim, nlist)
+        quantizer = faiss.IndexFlatIP(dim)
+        created = self.create_cells(quantizer, dim, nlist)
         self.set_clustering(created.cp)
         created.cp.spherical = False  # the Faiss default for inner products is True
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
@@ -92,32 +92,32 @@ class IVF(Index):
             clustering.niter = self.training_iterations
 
     @contextmanager
-    def taking_in(self, own: Any) -> Iterator[None]:
+    def taking_in(self, inner: Any) -> Iterator[None]:
         """See `Index.taking_in`: assign vectors to the nearest centroid by Euclidean distance."""
-        quantiser = faiss.downcast_index(own.quantizer)
-        quantiser.metric_type = faiss.METRIC_L2
+        quantizer = faiss.downcast_index(inner.quantizer)
+        quantizer.metric_type = faiss.METRIC_L2
         try:
             yield
         finally:
-            quantiser.metric_type = faiss.METRIC_INNER_PRODUCT
+            quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
 
-    def fits(self, own: Any) -> bool:
+    def fits(self, inner: Any) -> bool:
         """See `Index.fits`."""
-        quantiser = faiss.downcast_index(own.quantizer)
+        quantizer = faiss.downcast_index(inner.quantizer)
         return bool(
-            isinstance(quantiser, faiss.IndexFlat)
-            and (quantiser.d, quantiser.ntotal) == (own.d, own.nlist)
-            and (own.invlists.nlist, own.invlists.code_size) == (own.nlist, own.code_size)
-            and own.code_size == self.code_size(own)
-            and 1 <= own.nprobe <= own.nlist
-            and own.is_trained
+            isinstance(quantizer, faiss.IndexFlat)
+            and (quantizer.d, quantizer.ntotal) == (inner.d, inner.nlist)
+            and (inner.invlists.nlist, inner.invlists.code_size) == (inner.nlist, inner.code_size)
+            and inner.code_size == self.code_size(inner)
+            and 1 <= inner.nprobe <= inner.nlist
+            and inner.is_trained
         )
 
-    def stored_rows(self, own: Any) -> np.ndarray:
+    def stored_rows(self, inner: Any) -> np.ndarray:
         """See `Index.stored_rows`."""
-        cells = own.invlists
+        cells = inner.invlists
         parts = [np.empty(0, dtype=np.int64)]
-        for cell in range(own.nlist):
+        for cell in range(inner.nlist):
             if size := cells.list_size(cell):
                 parts.append(faiss.rev_swig_ptr(cells.get_ids(cell), size).copy())
         return np.concatenate(parts)

@@ -13,13 +13,13 @@ class IVFFlat(IVF):
     kind = "ivf_flat"
     faiss_type = faiss.IndexIVFFlat
 
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
-        return faiss.IndexIVFFlat(quantiser, dim, nlist, faiss.METRIC_INNER_PRODUCT)
+        return faiss.IndexIVFFlat(quantizer, dim, nlist, faiss.METRIC_INNER_PRODUCT)
 
-    def code_size(self, own: Any) -> int:
+    def code_size(self, inner: Any) -> int:
         """See `IVF.code_size`."""
-        return int(4 * own.d)
+        return int(4 * inner.d)
 
     @property
     def is_exact(self) -> bool:

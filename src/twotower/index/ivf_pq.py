@@ -1,4 +1,4 @@
-"""Inverted file index with product quantisation."""
+"""Inverted file index with product quantization."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class IVFPQ(IVF):
     """
 
     class Config(IVF.Config):
-        """Settings of product quantisation."""
+        """Settings of product quantization."""
 
         num_subquantizers: PositiveInt = 32
         """Number of subvectors (m); must divide the embedding dimension."""
@@ -36,6 +36,7 @@ class IVFPQ(IVF):
         target_recall: RecallTarget = 0.95
         """See `Index.Config`; if it cannot be reached, tuning chooses the best recall."""
         min_recall: RecallTarget = 0.8
+        """recall@100 below which the index is rejected."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
@@ -64,29 +65,29 @@ class IVFPQ(IVF):
     score_tolerance = 0.1
     faiss_type = faiss.IndexIVFPQ
 
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`; without polysemous training, which factory strings add."""
         parts, bits = self.config.num_subquantizers, self.config.num_bits
-        created = faiss.IndexIVFPQ(quantiser, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
+        created = faiss.IndexIVFPQ(quantizer, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
         self.set_clustering(created.pq.cp)
         return created
 
-    def train(self, own: Any, vectors: np.ndarray) -> None:
+    def train(self, inner: Any, vectors: np.ndarray) -> None:
         """See `Index.train`; computes distances by matrix products."""
         with matrix_products():
-            super().train(own, vectors)
+            super().train(inner, vectors)
 
     def largest_part(self, file_bytes: int) -> int:
         """See `Index.largest_part`; includes a table of all cells and codes."""
         cells = self.config.nlist or automatic_nlist(file_bytes)  # no vector takes less than a byte
         return max(file_bytes, 8 * cells * self.config.num_subquantizers << self.config.num_bits)
 
-    def code_size(self, own: Any) -> int:
+    def code_size(self, inner: Any) -> int:
         """See `IVF.code_size`; also checks the centroids."""
-        quantiser = own.pq
-        fits = quantiser.d == own.d == quantiser.M * quantiser.dsub and 1 <= quantiser.nbits <= 12
-        fits = fits and quantiser.centroids.size() == quantiser.d << quantiser.nbits
-        return int((quantiser.M * quantiser.nbits + 7) // 8) if fits else -1
+        quantizer = inner.pq
+        fits = quantizer.d == inner.d == quantizer.M * quantizer.dsub and 1 <= quantizer.nbits <= 12
+        fits = fits and quantizer.centroids.size() == quantizer.d << quantizer.nbits
+        return int((quantizer.M * quantizer.nbits + 7) // 8) if fits else -1
 
     @property
     def build_args(self) -> dict[str, int]:

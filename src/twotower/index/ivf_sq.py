@@ -18,14 +18,14 @@ class IVFSQ(IVF):
     score_tolerance = 1e-3
     faiss_type = faiss.IndexIVFScalarQuantizer
 
-    def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
+    def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
         codes = faiss.ScalarQuantizer.QT_fp16
-        return faiss.IndexIVFScalarQuantizer(quantiser, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
+        return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
 
-    def code_size(self, own: Any) -> int:
+    def code_size(self, inner: Any) -> int:
         """See `IVF.code_size`."""
-        return int(2 * own.d) if own.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
+        return int(2 * inner.d) if inner.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
 
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`: half precision ends at 65504, and differences to centroids are stored."""

@@ -24,7 +24,7 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     the settings do not fit the sizes, or the index class has a defect.
     """
     if found := list(config.problems(dim, num_items)):
-        raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
+        raise InputError("\n".join(f"{f'index.{name}'.strip('.')}: {message}" for name, message in found))
     if num_items < 1:
         raise InputError("index: the catalogue has no items to index")
     config = config.for_size(num_items)
@@ -35,15 +35,17 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = np.arange(1, size + 1)
     index.build(vectors, rows)
-    copy, _ = saved_and_loaded(index)
+    copy, _ = save_and_load(index)
     queries, k = vectors[:NUM_QUERIES], min(100, size)
-    problem = problem_of_copy(index, copy, queries, k) or problem_of_changes(copy, vectors, rows, queries, k)
+    problem = find_copy_problem(index, copy, queries, k) or find_change_problem(
+        copy, vectors, rows, queries, k
+    )
     if problem:
         raise InputError(f"index: {problem}; correct {type(index).__name__}, or choose another index")
     return index
 
 
-def saved_and_loaded(index: Index) -> tuple[Index, int]:
+def save_and_load(index: Index) -> tuple[Index, int]:
     """Save an index and load it. Returns the loaded index and the size of the file in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
@@ -53,8 +55,8 @@ def saved_and_loaded(index: Index) -> tuple[Index, int]:
         return copy, path.stat().st_size
 
 
-def problem_of_copy(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:
-    """Return how an index differs after saving and loading; "" if it does not."""
+def find_copy_problem(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:
+    """Return the difference of an index after saving and loading; "" if there is none."""
     if not np.array_equal(copy.rows, index.rows):
         return "after saving and loading, the index has other rows"
     before, after = index.search(queries, k), copy.search(queries, k)
@@ -63,21 +65,21 @@ def problem_of_copy(index: Index, copy: Index, queries: np.ndarray, k: int) -> s
     return ""
 
 
-def problem_of_changes(
+def find_change_problem(
     copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
 ) -> str:
-    """Remove items of a copy and add them again; returns what is wrong then, "" if nothing."""
-    there = np.flatnonzero(np.isin(rows, copy.rows))
-    changed = there[np.linspace(0, len(there) - 1, min(len(there), NUM_CHANGED)).astype(np.int64)]
+    """Remove items of a copy and add them again; return the first problem, "" if there is none."""
+    present = np.flatnonzero(np.isin(rows, copy.rows))
+    changed = present[np.linspace(0, len(present) - 1, min(len(present), NUM_CHANGED)).astype(np.int64)]
     try:
-        return _problem(copy, vectors[changed], rows[changed], queries, k)
+        return _try_changes(copy, vectors[changed], rows[changed], queries, k)
     except Exception as error:  # any error would also reach callers of `remove`
         return f"items cannot be removed and added ({type(error).__name__}: {error!s:.200})"
 
 
-def _problem(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> str:
+def _try_changes(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> str:
     all_rows, before = copy.rows, copy.search(queries, k)
-    own = _finds(copy, vectors, rows, k)
+    own = _finds_itself(copy, vectors, rows, k)
     num_removed, after = copy.remove(rows), copy.search(queries, k)
     if num_removed != len(rows) or not np.array_equal(copy.rows, np.setdiff1d(all_rows, rows)):
         return f"after {len(rows)} items were removed, the index has other rows than expected"
@@ -92,12 +94,12 @@ def _problem(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.nda
         return "after items were removed and added again, the index holds other rows"
     if not (_agree(before, after) and _agree(before, again)):
         return "after items were removed and added, the index answers with the scores of other items"
-    if own.any() and _finds(copy, vectors, rows, k)[own].mean() < copy.config.min_recall:
+    if own.any() and _finds_itself(copy, vectors, rows, k)[own].mean() < copy.config.min_recall:
         return "after items were removed and added again, the index does not find them"
     return ""
 
 
-def _finds(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+def _finds_itself(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
     found: np.ndarray = (index.search(vectors, k).rows == rows[:, None]).any(axis=1)
     return found
 

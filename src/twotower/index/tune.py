@@ -91,13 +91,13 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """
     given, target_recall = index.search_args, index.config.target_recall
     with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
-        points = _measured(index, truth, advance)
+        points = _measure(index, truth, advance)
     fixed = all(getattr(index.config, name, None) is not None for name in given)
-    index.set_search_args(given if fixed else chosen_point(points, target_recall).search_args)
+    index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
     return points
 
 
-def _measured(index: Index, truth: GroundTruth, advance: Callable[[int], None]) -> list[OperatingPoint]:
+def _measure(index: Index, truth: GroundTruth, advance: Callable[[int], None]) -> list[OperatingPoint]:
     points, effort = [], 0
     for search_args in search_grid(index):
         advance(effort)
@@ -112,7 +112,7 @@ def _measured(index: Index, truth: GroundTruth, advance: Callable[[int], None]) 
     return points
 
 
-def chosen_point(points: list[OperatingPoint], target_recall: float) -> OperatingPoint:
+def choose_point(points: list[OperatingPoint], target_recall: float) -> OperatingPoint:
     """Return the first point that reaches the target, else the first within .001 of the best recall."""
     aim = min(target_recall, max(point.recall for point in points) - CEILING_SLACK)
     reached = [point for point in points if point.recall >= target_recall]

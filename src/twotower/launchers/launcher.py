@@ -36,7 +36,7 @@ class Launcher(Component, ABC):
         """Settings of every launcher: none."""
 
         def problems(self) -> list[tuple[str, str]]:
-            """Return (field, message) for what can be known to be wrong before anything runs."""
+            """Return (field, message) of settings that cannot work on this machine."""
             return []
 
         def build(self, task: str, folder: Path) -> "Launcher":

@@ -50,14 +50,6 @@ class Local(Launcher):
 
     def run(self, payload: Payload) -> int:
         """Run a job in an idle worker, or in a new one."""
-        number = self._take_worker()
-        try:
-            return self.busy[number].run(payload)
-        finally:
-            with self.lock:
-                self.idle[number] = self.busy.pop(number)
-
-    def _take_worker(self) -> int:
         with self.lock:
             if self.stopped:
                 raise JobError(STOPPED)
@@ -68,7 +60,11 @@ class Local(Launcher):
                 log = self.folder / "workers" / f"{number}.log"
                 self.idle[number] = WorkerProcess(self.task, log, self.config.environment())
             number, self.busy[number] = self.idle.popitem()
-            return number
+        try:
+            return self.busy[number].run(payload)
+        finally:
+            with self.lock:
+                self.idle[number] = self.busy.pop(number)
 
     def stop(self) -> None:
         """Stop the workers that run a job."""

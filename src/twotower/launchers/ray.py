@@ -25,7 +25,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "
 
 @functools.cache  # Ray reads it once a process
 def _private_environment() -> dict[str, str]:
-    """Return variables with a random token, so that a new cluster obeys only this process.
+    """Return variables with a random token, so that only this process can use a new cluster.
 
     The cluster listens on the network. Without the variables Ray writes a token to the home folder.
     """

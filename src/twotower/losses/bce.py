@@ -1,4 +1,4 @@
-"""Binary cross-entropy: the positive is a yes; each sampled negative or impression without a click, a no."""
+"""Binary cross-entropy of positives (label 1) and of negatives or impressions without a click (label 0)."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,7 +15,7 @@ class Bce(TemperatureLoss):
     An impression without a click is an example with the loss -log(1 - sigma(s)). With these alone, it is
     the cross-entropy of click labels.
 
-    When to prefer: when scores should read as probabilities; for ranking the softmax is better.
+    Prefer it if scores are to be probabilities; for ranking the softmax is better.
     Reference: He et al., Neural Collaborative Filtering, WWW 2017, section 3.1.
     """
 
@@ -23,7 +23,7 @@ class Bce(TemperatureLoss):
         """Settings of a binary cross-entropy."""
 
         negative_weight: PositiveFloat = 1.0
-        """w, the weight of all sampled negatives together against the one positive."""
+        """w, the weight of all sampled negatives together, relative to the positive."""
 
         @property
         def impressions(self) -> ImpressionsAs:
@@ -33,9 +33,9 @@ class Bce(TemperatureLoss):
     config: Config
 
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
-        """Return the cross-entropy of the positive and the weighted mean of the negatives', [b]."""
-        noes = mean_over_draws(F.softplus(negatives), negatives, multiplicity)
-        return F.softplus(-positive) + self.config.negative_weight * noes
+        """Return the cross-entropy of the positive plus the weighted mean of that of the negatives, [b]."""
+        of_negatives = mean_over_draws(F.softplus(negatives), negatives, multiplicity)
+        return F.softplus(-positive) + self.config.negative_weight * of_negatives
 
     def negative_feedback(self, logits: Tensor) -> Tensor:
         """Return log(1 + exp(s)) of each labelled example without a click, [S]."""

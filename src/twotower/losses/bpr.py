@@ -10,7 +10,7 @@ from twotower.losses.temperature_loss import TemperatureLoss
 class Bpr(TemperatureLoss):
     """L = mean over drawn negatives of -log sigma(s+ - s_j), s = score / temperature.
 
-    When to prefer: as the reference of most papers; the softmax finds hard negatives by itself.
+    Prefer it for comparison with papers; the softmax gives hard negatives higher weights.
     Reference: Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009, section 4.
     """
 

@@ -1,4 +1,4 @@
-"""Bilateral softmax: the sum over negatives has a weight of its own, and the positive no part in it."""
+"""Bilateral softmax loss: separate weights of the positive and of the sum over negatives."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -9,31 +9,30 @@ from twotower.scoring.fused_softmax import mean_log_sum
 from twotower.scoring.logits import Logits, relative
 
 FLOOR = -40.0
-"""Of the logarithm of a sum over negatives: without any the loss stays finite. Those of cosines lie above."""
+"""Lower bound of the log of the sum over negatives, so that the loss is finite without negatives."""
 
 
 class Bsl(SampledSoftmax):
     """L = -s+ + w log(sum over negatives of n_j exp(s_j)), s = score / temperature - log q.
 
-    Dividing the two sides by temperatures of their own makes the loss robust against noise on both; w is the
-    ratio of the two (tau_2 of the authors' code). On Gowalla matrix factorization rises from .176 to .188
-    recall@20 with w = 1.22.
+    Separate temperatures of positives and negatives make the loss robust against noise in both; w is their
+    ratio (tau_2 in the code of the authors).
 
-    Needs: unit vectors and no item bias, since nothing else bounds it from below; `log_q` when corrected.
-    When to prefer: first for ids alone (`experiment=gowalla`), with many negatives.
+    Needs: unit vectors and no item bias, otherwise it has no lower bound; `log_q` if corrected.
+    Prefer it for models with ids only (`experiment=gowalla`) and many negatives.
     Reference: Wu et al., BSL: Understanding and Improving Softmax Loss for Recommendation, ICDE 2024,
-    section 4; the mean over a user's positives is over examples here, as in its code.
+    section 4; the mean is over examples, as in the code of the authors.
     """
 
     class Config(SampledSoftmax.Config):
         """Settings of a bilateral softmax."""
 
         negative_weight: PositiveFloat = 1.2
-        """w; 1.06 to 1.3 in the authors' tables."""
+        """w; the paper uses 1.06 to 1.3."""
 
         @property
         def needs(self) -> frozenset[str]:
-            """Cosines, and what the softmax needs."""
+            """`unit_vectors`, `no_item_bias` and the needs of the softmax."""
             return super().needs | {"unit_vectors", "no_item_bias"}
 
     config: Config

@@ -1,4 +1,4 @@
-"""Cosine contrastive loss: the positive near, of the negatives only those that are too near pushed away."""
+"""Cosine contrastive loss: attracts the positive, and repels negatives above a margin."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,7 +11,7 @@ class Ccl(Loss):
     """L = 1 - s+ + w * (mean over drawn negatives of max(0, s_j - margin)); the scores are cosines.
 
     Needs: unit vectors and no item bias.
-    When to prefer: with a thousand uniform negatives or more, where it is near the softmax and cheap to tune.
+    Prefer it with a thousand uniform negatives or more, where it is close to the softmax.
     Reference: Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering, CIKM 2021,
     section 3.2.
     """
@@ -20,18 +20,18 @@ class Ccl(Loss):
         """Margin and weight."""
 
         margin: Fraction = 0.4
-        """Negatives whose cosine is below it are left alone; .4 to .9 with the number of negatives."""
+        """Negatives with a cosine below it have no loss; .4 to .9, higher with more negatives."""
         negative_weight: PositiveFloat = 150.0
-        """w, the weight of all negatives together against the one positive."""
+        """w, the weight of all negatives together, relative to the positive."""
 
         @property
         def needs(self) -> frozenset[str]:
-            """Cosines."""
+            """`unit_vectors` and `no_item_bias`."""
             return frozenset({"unit_vectors", "no_item_bias"})
 
     config: Config
 
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
-        """Return 1 - s+ and the weighted mean of what exceeds the margin, [b]."""
+        """Return 1 - s+ plus the weighted mean excess over the margin, [b]."""
         above = F.relu(negatives - self.config.margin)
         return 1 - positive + self.config.negative_weight * mean_over_draws(above, negatives, multiplicity)

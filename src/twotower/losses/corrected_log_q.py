@@ -1,4 +1,4 @@
-"""The corrected log-q correction: the positive was not drawn, so its logit is not corrected."""
+"""Softmax with a log-q correction of the negatives only, since the positive is not drawn."""
 
 from dataclasses import replace
 from typing import Literal
@@ -10,24 +10,23 @@ from twotower.scoring.scoring_config import ScoringConfig
 class CorrectedLogQ(SampledSoftmax):
     """L = -s+ + log(exp(s+) + 1/n sum over negatives of n_j exp(s_j) / q_j), s = score / temperature.
 
-    The sum over n draws estimates that over the catalogue, of which the positive is one certain term. The
-    plain correction divides its term by n q too, as if it had been drawn. The gradients are those of the
-    paper, (1 - p+) times the ones of -s+ + log(sum), p+ being the positive's share; its q / (1 - q+) of the
-    draws that are not the positive is q of all draws here.
+    The sum over n draws estimates the sum over the catalogue, in which the positive is a certain term. The
+    plain correction divides the term of the positive by n q, too. The gradients are those of the paper,
+    where the draws exclude the positive and q is divided by 1 - q+.
 
     Needs: `log_q`.
-    When to prefer: with in-batch or mixed negatives, the more so where popular items are the positives.
+    Prefer it with in-batch or mixed negatives, in particular if the positives are popular items.
     Reference: Khrylchenko et al., Correcting the LogQ Correction, RecSys 2025, section 3.
     """
 
     class Config(SampledSoftmax.Config):
-        """Settings of the softmax; there is always a correction."""
+        """Settings of the softmax, with a correction."""
 
         log_q_correction: Literal[True] = True
-        """The correction is what distinguishes this loss."""
+        """Always true."""
 
         def scoring(self) -> ScoringConfig:
-            """Return a correction of the negatives alone."""
+            """Return a correction of the negatives only."""
             return replace(super().scoring(), log_q_correction="negatives")
 
     config: Config

@@ -1,4 +1,4 @@
-"""Alignment and uniformity: pairs near each other, users and items each spread over the sphere."""
+"""DirectAU: alignment of pairs, and uniformity of users and of items on the sphere."""
 
 import torch
 from torch import Tensor
@@ -13,11 +13,11 @@ from twotower.scoring.scoring_config import ScoringConfig
 class DirectAu(Loss):
     """L = mean |u - v|^2 + w / 2 (U(users) + U(positives)), U(x) = log mean over pairs of exp(-2 |x - x'|^2).
 
-    It reads the batch's users and positives alone; no negative is drawn. Both terms are logged for any
-    training as `health/alignment` and `health/uniformity`.
+    It uses no negatives. Both terms are logged for every training as `health/alignment` and
+    `health/uniformity`.
 
     Needs: unit vectors and no item bias.
-    When to prefer: where negatives are costly or mostly false. A batch takes P x P numbers.
+    Prefer it if many negatives are false. Memory is P x P numbers.
     Reference: Wang et al., Towards Representation Alignment and Uniformity in Collaborative Filtering, KDD
     2022, section 4.
     """
@@ -26,16 +26,16 @@ class DirectAu(Loss):
         """The weight of uniformity."""
 
         uniformity_weight: PositiveFloat = 1.0
-        """w (gamma of the paper: .2 to 10)."""
+        """w (gamma in the paper, .2 to 10)."""
 
         @property
         def needs(self) -> frozenset[str]:
-            """Points on the sphere."""
+            """`unit_vectors` and `no_item_bias`."""
             return frozenset({"unit_vectors", "no_item_bias"})
 
         @property
         def impressions(self) -> ImpressionsAs:
-            """It does not learn from them."""
+            """`nothing`."""
             return "nothing"
 
         def scoring(self) -> ScoringConfig:
@@ -50,27 +50,28 @@ class DirectAu(Loss):
 
     def mean(self, logits: Logits) -> Tensor:
         """Add the uniformity of users and of positives to the weighted mean of `forward`."""
-        weights, sides = relative(logits.weights), (logits.by_positive().users, logits.positives)
+        weights, embeddings = relative(logits.weights), (logits.by_positive().users, logits.positives)
         with torch.autocast(logits.users.device.type, enabled=False):
-            spread = [
-                uniformity(side.to(torch.promote_types(side.dtype, torch.float32)), weights) for side in sides
-            ]
-            return super().mean(logits) + self.config.uniformity_weight / 2 * (spread[0] + spread[1])
+            users, positives = (
+                uniformity(each.to(torch.promote_types(each.dtype, torch.float32)), weights)
+                for each in embeddings
+            )
+            return super().mean(logits) + self.config.uniformity_weight / 2 * (users + positives)
 
 
 def uniformity(vectors: Tensor, weights: Tensor) -> Tensor:
-    """Return the log of the weighted mean over pairs of exp(-2 |x - x'|^2); 0 where there is no pair.
+    """Return the log of the weighted mean over pairs of exp(-2 |x - x'|^2); 0 without a pair.
 
     Args:
         vectors: [P, D].
-        weights: [P] of which a pair's is the product.
+        weights: [P]; the weight of a pair is their product.
     """
-    counts = weights > 0
-    vectors, logarithms = vectors[counts], weights[counts].log()
+    is_weighted = weights > 0
+    vectors, log_weights = vectors[is_weighted], weights[is_weighted].log()
     if len(vectors) < 2:
         return vectors.sum() * 0
     squares = vectors.square().sum(1)
-    apart = (squares[:, None] + squares - 2 * vectors @ vectors.T).clamp(min=0)
-    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
-    of_pairs = (logarithms[:, None] + logarithms).masked_fill(itself, -torch.inf).flatten()
-    return (of_pairs - 2 * apart.flatten()).logsumexp(0) - of_pairs.logsumexp(0)
+    distances = (squares[:, None] + squares - 2 * vectors @ vectors.T).clamp(min=0)
+    diagonal = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    pair_weights = (log_weights[:, None] + log_weights).masked_fill(diagonal, -torch.inf).flatten()
+    return (pair_weights - 2 * distances.flatten()).logsumexp(0) - pair_weights.logsumexp(0)

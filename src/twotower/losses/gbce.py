@@ -1,4 +1,4 @@
-"""Binary cross-entropy whose positives count less the fewer of the catalogue are negatives."""
+"""Generalized binary cross-entropy: the weight of the positive compensates for sampled negatives."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,11 +10,10 @@ from twotower.losses.temperature_loss import TemperatureLoss
 class Gbce(TemperatureLoss):
     """L = (-beta log sigma(s+) - sum over n drawn negatives of log(1 - sigma(s_j))) / (1 + n).
 
-    With few negatives a cross-entropy is overconfident: it learns that nearly everything is a yes. beta = 1 -
-    t (1 - a), where a is the share of the catalogue that is drawn, takes that back; it is the paper's a (t (1
-    - 1 / a) + 1 / a).
+    With few negatives a cross-entropy overestimates probabilities. beta = 1 - t (1 - a), where a is the
+    share of the catalogue that is drawn, corrects for it; it equals a (t (1 - 1 / a) + 1 / a) of the paper.
 
-    When to prefer: where scores should read as probabilities, and rank nearly as the softmax does.
+    Prefer it if scores are to be probabilities and to rank nearly as well as with the softmax.
     Reference: Petrov and Macdonald, gSASRec: Reducing Overconfidence in Sequential Recommendation Trained
     with Negative Sampling, RecSys 2023, section 5.
     """
@@ -23,7 +22,7 @@ class Gbce(TemperatureLoss):
         """Settings of gBCE."""
 
         calibration: Fraction = 0.75
-        """t: 0 leaves the plain cross-entropy, 1 takes back all that sampling did."""
+        """t: 0 is the plain cross-entropy, 1 the full correction for sampling."""
 
     config: Config
 
@@ -32,5 +31,5 @@ class Gbce(TemperatureLoss):
         share_drawn = (multiplicity.sum() / self.num_items).clamp(max=1)
         beta = 1 - self.config.calibration * (1 - share_drawn)
         draws = ~negatives.isneginf() * multiplicity
-        noes = (draws * F.softplus(negatives)).sum(1)
-        return (beta * F.softplus(-positive) + noes) / (1 + draws.sum(1))
+        of_negatives = (draws * F.softplus(negatives)).sum(1)
+        return (beta * F.softplus(-positive) + of_negatives) / (1 + draws.sum(1))

@@ -1,4 +1,4 @@
-"""What every loss receives and returns."""
+"""The base class of losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -29,20 +29,20 @@ class Loss(Component, nn.Module, ABC):
 
         @property
         def needs(self) -> frozenset[str]:
-            """What negatives and towers must provide, checked before any data is read.
+            """Requirements on negatives and towers, checked before any data is read.
 
-            Of the negatives `log_q` (see `NegativeSampler.Config.provides`). Of the towers `unit_vectors`:
-            embeddings of length 1; and `no_item_bias`: no column of a bias. A loss of cosines needs both.
+            `log_q`: the sampler provides it (`NegativeSampler.Config.provides`). `unit_vectors`: embeddings
+            have length 1. `no_item_bias`: embeddings have no bias column. Losses of cosines need both.
             """
             return frozenset()
 
         @property
         def impressions(self) -> ImpressionsAs:
-            """How it learns from impressions without a click; with `nothing` they are refused."""
+            """How the loss uses impressions without a click; with `nothing` they are refused."""
             return "query_negatives"
 
         def scoring(self) -> ScoringConfig:
-            """Return how its logits are computed."""
+            """Return how the logits are computed."""
             return ScoringConfig()
 
         def problems(
@@ -51,7 +51,7 @@ class Loss(Component, nn.Module, ABC):
             negatives: NegativeSampler.Config | None = None,
             batch_size: int | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse negatives and towers that do not provide what is needed."""
+            """Refuse negatives and towers that do not meet the needs."""
             if towers is None or negatives is None:
                 return
             name, sampler = self.owner.__name__, negatives.owner.__name__
@@ -59,13 +59,13 @@ class Loss(Component, nn.Module, ABC):
             lacking = self.needs - towers.provides() - negatives.provides
             for need, remedy in remedies.items():
                 if need in lacking:
-                    yield "", f"{name} needs {need}, which the towers as set do not provide; {remedy}"
+                    yield "", f"{name} needs {need}, which these towers do not provide; {remedy}"
             if others := lacking - remedies.keys():
-                text = f"{name} needs {', '.join(sorted(others))}, which {sampler} as set does not "
-                yield "", f"{text}provide; choose other negatives, or switch the correction off in the loss"
+                text = f"{name} needs {', '.join(sorted(others))}, which {sampler} does not provide"
+                yield "", f"{text}; choose other negatives, or disable the correction of the loss"
 
         def build(self, num_items: int = 1) -> "Loss":
-            """Build the loss for negatives out of `num_items` items."""
+            """Build the loss for negatives from `num_items` items."""
             return self.make(Loss, num_items)
 
     config: Config
@@ -82,14 +82,14 @@ class Loss(Component, nn.Module, ABC):
         Args:
             positive: [b] logits of the positives.
             negatives: [b, C] logits of the negatives, -inf where masked.
-            multiplicity: [C] how often each negative was drawn.
+            multiplicity: [C] number of draws of each negative.
 
         Returns:
             [b]; differentiable with respect to the logits.
         """
 
     def negative_feedback(self, logits: Tensor) -> Tensor:
-        """Return the loss of each labelled example without a click, [S], from its logit.
+        """Return the loss of each impression without a click, [S], from its logit.
 
         Called if `Config.impressions` is `examples`.
         """
@@ -97,10 +97,10 @@ class Loss(Component, nn.Module, ABC):
 
     def mean(self, logits: Logits) -> Tensor:
         """Return the weighted mean of `forward` over the positives of a batch."""
-        return logits.mean(self, [each for each in self.parameters() if each.requires_grad])
+        return logits.mean(self, [parameter for parameter in self.parameters() if parameter.requires_grad])
 
     def batch_mean(self, logits: Logits) -> Tensor:
-        """Return the weighted mean over the positives and the labelled impressions of a batch."""
+        """Return the weighted mean over the positives and the impressions of a batch."""
         if logits.impressions is None:
             return self.mean(logits)
         impressions, weights = logits.impressions
@@ -114,9 +114,9 @@ def mean_over_draws(values: Tensor, negatives: Tensor, multiplicity: Tensor) -> 
     """Return the mean of values [b, C] over the draws that are not masked, [b]; 0 without any.
 
     Args:
-        values: one for each negative.
-        negatives: [b, C] their logits, -inf where masked.
-        multiplicity: [C] how often each was drawn.
+        values: one per negative.
+        negatives: [b, C] logits, -inf where masked.
+        multiplicity: [C] number of draws of each negative.
     """
     masked = negatives.isneginf()
     draws = ~masked * multiplicity

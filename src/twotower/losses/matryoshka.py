@@ -1,4 +1,4 @@
-"""Any loss, of the whole embeddings and of their first halves, quarters, ...: they can be truncated."""
+"""The sum of a loss over truncated embeddings, which can then be truncated in serving."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,32 +15,32 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 
 
 class Matryoshka(Loss):
-    """L = sum over D, D / 2, D / 4, ... of another loss of so many first columns.
+    """L = sum over the widths D, D / 2, D / 4, ... of another loss of the first columns.
 
     The scorer truncates the embeddings and computes logits for each width. If the other loss needs unit
     vectors, truncated embeddings are rescaled to length 1, as before they are indexed.
 
-    Needs: no item bias, whose column is the last; what the other loss needs.
-    When to prefer: where one training is to serve indexes of several sizes; the whole embedding loses little.
+    Needs: no item bias, whose column is the last, and the needs of the other loss.
+    Prefer it if one training is to give indexes of several sizes.
     Reference: Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022, section 3.
     """
 
     class Config(Loss.Config):
-        """The other loss, and how often the embeddings are halved."""
+        """The other loss, and the number of halvings."""
 
         inner: Loss.Config
         """The loss, as in `{_target_: twotower.losses.bpr.Bpr}`."""
         num_halvings: Annotated[int, Ge(1), Le(11)] = 2
-        """2: of the whole, half and a quarter of the columns."""
+        """2: all columns, half of them and a quarter."""
 
         @property
         def needs(self) -> frozenset[str]:
-            """No column of a bias; the needs of the other loss are checked on their own."""
+            """`no_item_bias`; the needs of the other loss are checked separately."""
             return frozenset({"no_item_bias"})
 
         @property
         def impressions(self) -> ImpressionsAs:
-            """As the other loss does."""
+            """That of the other loss."""
             return self.inner.impressions
 
         def scoring(self) -> ScoringConfig:
@@ -56,10 +56,10 @@ class Matryoshka(Loss):
             negatives: NegativeSampler.Config | None = None,
             batch_size: int | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse more halvings than there are columns for."""
+            """Refuse too many halvings."""
             yield from super().problems(towers, negatives, batch_size)
             if towers is not None and (dim := towers.embedding_dim) >> self.num_halvings < 1:
-                yield "num_halvings", f"leaves nothing of embedding_dim = {dim}; set it lower"
+                yield "num_halvings", f"truncates embedding_dim = {dim} to 0 columns; lower it"
 
     config: Config
 
@@ -77,5 +77,5 @@ class Matryoshka(Loss):
         return self.inner.mean(logits)
 
     def negative_feedback(self, logits: Tensor) -> Tensor:
-        """Return the other loss of labelled examples of one width, [S]."""
+        """Return the other loss of impressions without a click, of one width, [S]."""
         return self.inner.negative_feedback(logits)

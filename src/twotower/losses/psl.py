@@ -1,4 +1,4 @@
-"""Pairwise softmax loss: the softmax with a bounded activation in the exponential's place."""
+"""Pairwise softmax loss: the softmax with a bounded activation in place of the exponential."""
 
 import math
 
@@ -12,12 +12,12 @@ from twotower.losses.loss import Loss
 class Psl(Loss):
     """L = log(1 + sum over negatives of n_j (1 + tanh(s_j - s+)) ^ (1 / temperature)), of cosines.
 
-    The softmax is the same with exp(s_j - s+). tanh lets a negative that is far ahead, most likely a false
-    one, weigh no more than one that is a little ahead, and bounds the ranking metric more tightly. The 1 is
-    the positive's own term.
+    The softmax has exp(s_j - s+) instead. tanh limits the weight of negatives that score far above the
+    positive, which are often false, and bounds the ranking metric more tightly. The 1 is the term of the
+    positive.
 
-    Needs: unit vectors and no item bias; far apart, scores have no slope.
-    When to prefer: where many negatives are false, as with noisy logs.
+    Needs: unit vectors and no item bias, since distant scores have no gradient.
+    Prefer it if many negatives are false, as in noisy data.
     Reference: Yang et al., PSL: Rethinking and Improving Softmax Loss from Pairwise Perspective for
     Recommendation, NeurIPS 2024, section 3.
     """
@@ -26,11 +26,11 @@ class Psl(Loss):
         """Settings of a pairwise softmax."""
 
         temperature: PositiveFloat = 0.05
-        """Of the sum, outside the activation; about half of a softmax's."""
+        """Temperature outside the activation; about half that of a softmax."""
 
         @property
         def needs(self) -> frozenset[str]:
-            """Cosines."""
+            """`unit_vectors` and `no_item_bias`."""
             return frozenset({"unit_vectors", "no_item_bias"})
 
     config: Config
@@ -40,4 +40,4 @@ class Psl(Loss):
         # 1 + tanh(d) = 2 sigma(2 d), whose logarithm is exact where the activation is nearly 0
         activation = F.logsigmoid(2 * (negatives - positive[:, None])) + math.log(2)
         terms = activation / self.config.temperature + multiplicity.log()
-        return F.pad(terms, (0, 1)).logsumexp(1)  # the column of zeros is the positive's own term
+        return F.pad(terms, (0, 1)).logsumexp(1)  # the column of zeros is the term of the positive

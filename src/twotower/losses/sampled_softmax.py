@@ -14,13 +14,12 @@ from twotower.scoring.scoring_config import ScoringConfig
 class SampledSoftmax(TemperatureLoss):
     """-log of the positive's share: L = -s+ + log(exp(s+) + sum over negatives of n_j exp(s_j)).
 
-    s = score / temperature - log q, where q is the probability of the item in one draw of the negatives and
-    n_j the number of draws of negative j. With `negatives=in_batch` the negatives are the other positives of
-    the batch, with `negatives=catalogue` it is the exact softmax. Query negatives are further terms of the
-    sum of their positive, each as if drawn once more.
+    s = score / temperature - log q, where q is the probability of the item in one draw and n_j the number of
+    draws of negative j. With `negatives=in_batch` the negatives are the other positives of the batch; with
+    `negatives=catalogue` it is the exact softmax. Query negatives are further terms of the sum.
 
-    Needs: `log_q` when corrected.
-    When to prefer: always first; it ranks the positive against all negatives at once.
+    Needs: `log_q` if corrected.
+    Prefer it as the first choice: it ranks the positive against all negatives at once.
     Reference: Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019, section 3.
     """
 
@@ -28,13 +27,13 @@ class SampledSoftmax(TemperatureLoss):
         """Settings of a softmax."""
 
         temperature: PositiveFloat = 0.07
-        """What scores are divided by, before the correction."""
+        """Divides scores, before the correction."""
         log_q_correction: bool = True
-        """Subtract log q, without which popular items are pushed down for being drawn often."""
+        """Subtract log q; otherwise popular items get lower scores because they are drawn often."""
 
         @property
         def needs(self) -> frozenset[str]:
-            """`log_q` when the correction is on."""
+            """`log_q` if corrected."""
             return frozenset({"log_q"} if self.log_q_correction else ())
 
         def scoring(self) -> ScoringConfig:

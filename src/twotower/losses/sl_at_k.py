@@ -1,4 +1,4 @@
-"""Softmax loss at k: positives far below the user's top k count less."""
+"""Softmax loss at k: positives far below the top k of the user have lower weights."""
 
 from collections.abc import Iterator
 
@@ -13,30 +13,30 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 
 
 class SlAtK(Loss):
-    """L = sigma((s+ - threshold) / weight_temperature) x the softmax's loss at `temperature`; of cosines.
+    """L = sigma((s+ - threshold) / weight_temperature) times the softmax loss at `temperature`, of cosines.
 
-    The threshold is the user's k-th best score, of the positive and the negatives: what counts is what can
-    come into the top k, as in NDCG@k. It is taken anew in each batch and has no slope.
+    The threshold is the k-th best score of the user among the positive and the negatives of the batch, as a
+    constant. So positives that can reach the top k have high weights, as in NDCG@k.
 
-    Needs: unit vectors and no item bias, since else it falls by pushing positives away; k negatives.
-    When to prefer: for NDCG at a small k, after or next to a softmax that it is tuned against.
-    Reference: Yang et al., Breaking the Top-K Barrier, KDD 2025, section 4; there thresholds are of the known
-    items and sampled ones, and are kept for some epochs.
+    Needs: unit vectors and no item bias, otherwise lower scores of positives reduce it; k negatives.
+    Prefer it for NDCG at a small k, after tuning a softmax.
+    Reference: Yang et al., Breaking the Top-K Barrier, KDD 2025, section 4, where thresholds include known
+    items and are updated every few epochs.
     """
 
     class Config(Loss.Config):
         """Settings of a softmax at k."""
 
         k: PositiveInt = 20
-        """Length of the list that counts."""
+        """k, the length of the list."""
         temperature: PositiveFloat = 0.1
-        """Of the softmax."""
+        """Temperature of the softmax."""
         weight_temperature: PositiveFloat = 1.0
-        """Of the weights: the lower, the less a positive below the threshold counts."""
+        """Temperature of the weights; with lower values, positives below the threshold have lower weights."""
 
         @property
         def needs(self) -> frozenset[str]:
-            """Cosines."""
+            """`unit_vectors` and `no_item_bias`."""
             return frozenset({"unit_vectors", "no_item_bias"})
 
         def problems(
@@ -54,7 +54,7 @@ class SlAtK(Loss):
                 yield (
                     "k",
                     f"is {self.k}, but {negatives.owner.__name__} draws only {num_draws} negatives a batch, "
-                    "of which no k-th is known; draw more, use negatives=catalogue, or lower it",
+                    "so there is no k-th best; draw more, use negatives=catalogue, or lower k",
                 )
 
     config: Config
@@ -62,14 +62,14 @@ class SlAtK(Loss):
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
         """Return the weighted cross-entropy, [b]."""
         config = self.config
-        threshold = threshold_of(negatives.detach(), positive.detach(), config.k)
+        threshold = kth_best(negatives.detach(), positive.detach(), config.k)
         weight = ((positive - threshold) / config.weight_temperature).sigmoid()
         logits = positive / config.temperature, negatives / config.temperature
         return weight * cross_entropy(*logits, multiplicity)
 
 
-def threshold_of(logits: Tensor, positive: Tensor, k: int) -> Tensor:
-    """Return the k-th largest of each row [b, C] and its positive [b]; -inf where there are fewer."""
+def kth_best(logits: Tensor, positive: Tensor, k: int) -> Tensor:
+    """Return the k-th largest of each row of logits [b, C] and its positive [b]; -inf if there are fewer."""
     if logits.shape[1] < k - 1:
         return torch.full_like(positive, -torch.inf)
     best = logits.topk(min(k, logits.shape[1]), dim=1).values

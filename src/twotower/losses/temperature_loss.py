@@ -1,4 +1,4 @@
-"""Losses of scores that are divided by a temperature."""
+"""The base class of losses with a temperature."""
 
 from abc import ABC
 
@@ -14,9 +14,9 @@ class TemperatureLoss(Loss, ABC):
         """The temperature."""
 
         temperature: PositiveFloat = 0.1
-        """What scores are divided by, first of all; 1 suits towers without a norm, 0.1 or less `l2`."""
+        """Divides scores; 1 suits towers without normalization, 0.1 or less suits `l2`."""
         learned_temperature: bool = False
-        """Train it, starting from `temperature`."""
+        """Train the temperature, with `temperature` as the initial value."""
 
         def scoring(self) -> ScoringConfig:
             """Return the temperature."""

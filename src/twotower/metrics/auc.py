@@ -3,19 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.metrics.label_metric import LabelMetric, Scored, beaten
+from twotower.metrics.label_metric import LabelMetric, Scored, ordered_pairs
 
 
 class Auc(LabelMetric):
-    """auc = the share of all pairs of a 1 and a 0, of whatever users, in which the 1 scores higher.
+    """auc = the share of all pairs of a 1 and a 0, of any users, in which the 1 scores higher.
 
-    A tie counts half (mid-ranks); a pair counts the product of its weights. .5: the scores say nothing of the
-    labels. Not defined without both labels. Its interval treats the examples of a user as one cluster.
+    A tie counts half (mid-ranks); a pair counts the product of its weights. .5 is the value of
+    random scores. Undefined without both labels. Its interval treats the examples of a user as one cluster.
 
     Reference: Obuchowski, Nonparametric Analysis of Clustered ROC Curve Data, Biometrics 1997, section 2.
 
-    >>> scored = Scored.of(users=[0, 0, 1, 1], labels=[1, 0, 1, 0], logits=[2, 1, 0.5, 0.5])
-    >>> Auc.Config().build().value(scored)  # of four pairs it wins two, and one is a tie
+    >>> scored = Scored.from_lists(users=[0, 0, 1, 1], labels=[1, 0, 1, 0], logits=[2, 1, 0.5, 0.5])
+    >>> Auc.Config().build().value(scored)  # of four pairs two are in order, and one is a tie
     0.625
     """
 
@@ -24,18 +24,18 @@ class Auc(LabelMetric):
 
     def value(self, scored: Scored) -> float | None:
         """Return the share of pairs in the right order."""
-        found, others = _over_all(scored)
+        ordered, others = _over_all(scored)
         total = (scored.weights * others)[scored.labels].sum()
-        return float((scored.weights * found)[scored.labels].sum() / total) if total > 0 else None
+        return float((scored.weights * ordered)[scored.labels].sum() / total) if total > 0 else None
 
     def influence(self, scored: Scored) -> NDArray[np.float64]:
-        """Return what the pairs of a user's examples with all others differ from the mean, [U]."""
-        found, others = _over_all(scored)
+        """Return the difference of each user's pairs from the mean, [U]."""
+        ordered, others = _over_all(scored)
         value = self.value(scored)
         assert value is not None
         of_label = np.where(scored.labels, scored.weights @ scored.labels, scored.weights @ ~scored.labels)
-        return scored.of_users(scored.weights * (found / others - value) / of_label)
+        return scored.sum_by_user(scored.weights * (ordered / others - value) / of_label)
 
 
 def _over_all(scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return beaten(np.zeros_like(scored.users), scored.labels, scored.logits, scored.weights)
+    return ordered_pairs(np.zeros_like(scored.users), scored.labels, scored.logits, scored.weights)

@@ -7,14 +7,14 @@ from twotower.metrics.metric import Ranking, UserMetric
 
 
 class AveragePrecision(UserMetric):
-    """MAP@k = (sum over the hits in the first k of the precision at their place) / min(k, relevant).
+    """MAP@k = (sum over the hits in the first k of the precision at their position) / min(k, relevant).
 
-    Dividing by min(k, relevant) makes a perfect list score 1 and does not reward finding few: dividing by the
-    hits found instead, as some libraries do, doubles typical values. A user with nothing relevant scores 0.
+    With this denominator a perfect list has the value 1. Some libraries divide by the number of hits, which
+    doubles typical values. A user without relevant items has the value 0.
 
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
 
-    >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2}], popularity=[1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1, 2}], popularity=[1, 1, 1])
     >>> AveragePrecision.Config().build().per_user(ranking, k=3).round(4).tolist()
     [0.5833]
     """

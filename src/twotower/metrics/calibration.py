@@ -10,12 +10,12 @@ class Calibration(RatioMetric):
     """calibration = sum of p / number of 1s, p = sigma(score / temperature): expected over observed clicks.
 
     1 is calibrated, above 1 probabilities are too high. No direction is better, so it selects no epoch. It
-    reads scores as probabilities: only a loss of labels (`bce`) makes them such, and negatives sampled beside
-    the labels move them down.
+    reads scores as probabilities, which only a loss of labels (`bce`) trains; sampled negatives in addition
+    to the labels lower them.
 
     Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, ADKDD 2014, section 2.
 
-    >>> scored = Scored.of(users=[0, 0, 1], labels=[1, 0, 0], logits=[0, 0, 0])
+    >>> scored = Scored.from_lists(users=[0, 0, 1], labels=[1, 0, 0], logits=[0, 0, 0])
     >>> Calibration.Config().build().value(scored)
     1.5
     """
@@ -25,5 +25,5 @@ class Calibration(RatioMetric):
 
     def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each user's expected and observed clicks."""
-        expected = scored.of_users(scored.weights * scored.probabilities)
-        return expected, scored.of_users(scored.weights * scored.labels)
+        expected = scored.sum_by_user(scored.weights * scored.probabilities)
+        return expected, scored.sum_by_user(scored.weights * scored.labels)

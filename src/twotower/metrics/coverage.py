@@ -8,9 +8,9 @@ from twotower.metrics.metric import CatalogueMetric, Ranking
 class Coverage(CatalogueMetric):
     """coverage@k = items in at least one user's first k / items in the catalogue.
 
-    Grows with the number of users: compare only over the same holdout. 0 when nothing was recommended.
+    It grows with the number of users, so compare it on the same holdout only. 0 without recommended items.
 
-    >>> ranking = Ranking.of([[3, 1], [3, 2]], relevant=[{1}, {1}], popularity=[1, 1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1], [3, 2]], relevant=[{1}, {1}], popularity=[1, 1, 1, 1])
     >>> Coverage.Config().build().value(ranking, k=1), Coverage.Config().build().value(ranking, k=2)
     (0.25, 0.75)
     """
@@ -20,6 +20,6 @@ class Coverage(CatalogueMetric):
 
     def value(self, ranking: Ranking, k: int) -> float:
         """Return the share of the catalogue that is recommended."""
-        shown = np.zeros(ranking.num_items + 1, dtype=np.bool_)
-        shown[ranking.top_items(k)] = True
-        return float(shown[1:].sum() / ranking.num_items)
+        is_recommended = np.zeros(ranking.num_items + 1, dtype=np.bool_)
+        is_recommended[ranking.top_items(k)] = True
+        return float(is_recommended[1:].sum() / ranking.num_items)

@@ -1,4 +1,4 @@
-"""Gini: how unequally recommendations are spread over the catalogue."""
+"""Gini coefficient of the recommendations per item."""
 
 import numpy as np
 
@@ -8,13 +8,12 @@ from twotower.metrics.metric import CatalogueMetric, Ranking
 class Gini(CatalogueMetric):
     """gini@k = sum over items of (2 i - N - 1) c_i / (N sum c), c_i ascending.
 
-    c_i counts the lists whose first k places hold the item, for every item of the catalogue. 0: all are
-    recommended equally often; (N - 1) / N: all users are recommended the same item. Lower is more even.
-    0 when nothing was recommended.
+    c_i is the number of lists with item i of the catalogue in the first k. 0: all items are recommended
+    equally often; (N - 1) / N: all users get the same item. 0 without recommended items.
 
     Reference: Fleder and Hosanagar (2009), Blockbuster culture's next rise or fall, section 4.
 
-    >>> ranking = Ranking.of([[1], [1], [1]], relevant=[{1}, {1}, {1}], popularity=[1, 1, 1, 1])
+    >>> ranking = Ranking.from_lists([[1], [1], [1]], relevant=[{1}, {1}, {1}], popularity=[1, 1, 1, 1])
     >>> Gini.Config().build().value(ranking, k=1)
     0.75
     """

@@ -7,11 +7,11 @@ from twotower.metrics.metric import Ranking, UserMetric
 
 
 class HitRate(UserMetric):
-    """HR@k = 1 when the first k places hold a hit, else 0 (also called success@k).
+    """HR@k = 1 if the first k have a hit, else 0 (also called success@k).
 
-    Under leave-one-out it equals recall@k.
+    With leave-one-out it equals recall@k.
 
-    >>> ranking = Ranking.of([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
     >>> HitRate.Config().build().per_user(ranking, k=2).tolist()
     [1.0, 0.0]
     """
@@ -22,5 +22,5 @@ class HitRate(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return 1.0 or 0.0 per user [Q]."""
-        found: NDArray[np.float64] = ranking.top_hits(k).max(axis=1).astype(np.float64)
-        return found
+        values: NDArray[np.float64] = ranking.top_hits(k).max(axis=1).astype(np.float64)
+        return values

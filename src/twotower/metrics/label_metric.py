@@ -31,31 +31,31 @@ class Scored:
     weights: NDArray[np.float64]
 
     @classmethod
-    def of(
+    def from_lists(
         cls,
         users: Iterable[int],
         labels: Iterable[int],
         logits: Iterable[float],
         weights: Iterable[float] | None = None,
     ) -> Self:
-        """Build examples by hand, by default of weight 1."""
+        """Build from lists; the default weight is 1."""
         columns = np.array(list(users)), np.array(list(labels)) == 1, np.array(list(logits), dtype=np.float64)
         own = np.ones(len(columns[0])) if weights is None else np.array(list(weights), dtype=np.float64)
         return cls(columns[0].astype(np.int64), columns[1], columns[2], own)
 
     @property
     def num_users(self) -> int:
-        """U."""
+        """U, the number of users."""
         return int(self.users.max(initial=-1)) + 1
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """Return the sigmoid of each logit [E]."""
-        found: NDArray[np.float64] = np.exp(-np.logaddexp(0, -self.logits))
-        return found
+        """The sigmoid of each logit [E]."""
+        probabilities: NDArray[np.float64] = np.exp(-np.logaddexp(0, -self.logits))
+        return probabilities
 
-    def of_users(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the sum of values [E] of each user, [U]."""
+    def sum_by_user(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the sum of values [E] for each user, [U]."""
         return np.bincount(self.users, weights=values, minlength=self.num_users).astype(np.float64)
 
 
@@ -71,7 +71,7 @@ class LabelMetric(Metric):
         """Return the value, None if it is not defined, such as an AUC without negatives."""
 
     def influence(self, scored: Scored) -> NDArray[np.float64] | None:
-        """Return the influence of each user on the value, [U], with sum 0; None if it is not known.
+        """Return the influence of each user on the value, [U], with sum 0; None if unknown.
 
         Intervals are computed from it: users are sampled, not examples, since those of a user are correlated.
         """
@@ -99,10 +99,10 @@ class RatioMetric(LabelMetric):
         return influence
 
 
-def beaten(
+def ordered_pairs(
     groups: NDArray[np.int64], labels: NDArray[np.bool_], logits: NDArray[np.float64], weights: np.ndarray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how well each example stands to those of the other label in its group, a tie as half.
+    """Compare each example with the examples of the other label in its group; ties count half.
 
     Args:
         groups: int64 [E], from 0.
@@ -111,21 +111,21 @@ def beaten(
         weights: [E].
 
     Returns:
-        Of a 1 the weight of 0s below it, of a 0 the weight of 1s above it, [E]; and the weight of all
-        examples of the other label in the group, [E].
+        The weight of the other examples that are ordered correctly (0s below a 1, 1s above a 0), [E], and the
+        weight of all examples of the other label in the group, [E].
     """
     order = np.lexsort((logits, groups))
     changes = np.zeros(len(order), dtype=np.int64)
     changes[1:] = (np.diff(groups[order]) != 0) | (np.diff(logits[order]) != 0)
-    places = np.empty_like(changes)  # number of the distinct (group, logit) of each example, ascending
-    places[order] = np.cumsum(changes)
-    found, others = np.zeros(len(order)), np.zeros(len(order))
+    ranks = np.empty_like(changes)  # of (group, logit), equal for ties
+    ranks[order] = np.cumsum(changes)
+    ordered, total = np.zeros(len(order)), np.zeros(len(order))
     for label in (True, False):
-        mine = labels == label
-        at_place = np.bincount(places, weights=weights * ~mine, minlength=1)
-        of_group = np.bincount(groups, weights=weights * ~mine, minlength=1)
-        before_group = np.cumsum(of_group) - of_group
-        below = (np.cumsum(at_place) - at_place / 2)[places] - before_group[groups]
-        found[mine] = (below if label else of_group[groups] - below)[mine]
-        others[mine] = of_group[groups][mine]
-    return found, others
+        has_label = labels == label
+        at_rank = np.bincount(ranks, weights=weights * ~has_label, minlength=1)
+        in_group = np.bincount(groups, weights=weights * ~has_label, minlength=1)
+        before_group = np.cumsum(in_group) - in_group
+        below = (np.cumsum(at_rank) - at_rank / 2)[ranks] - before_group[groups]
+        ordered[has_label] = (below if label else in_group[groups] - below)[has_label]
+        total[has_label] = in_group[groups][has_label]
+    return ordered, total

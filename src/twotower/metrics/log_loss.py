@@ -9,10 +9,10 @@ from twotower.metrics.label_metric import RatioMetric, Scored
 class LogLoss(RatioMetric):
     """log_loss = the mean of -log p over the 1s and -log(1 - p) over the 0s, p = sigma(score / temperature).
 
-    In nats; a constant probability of .5 has a log loss of log 2 = .693. It reads scores as probabilities:
-    only a loss of labels (`bce`) makes them such.
+    In nats; a constant probability of .5 has a log loss of log 2 = .693. It reads scores as probabilities,
+    which only a loss of labels (`bce`) trains.
 
-    >>> scored = Scored.of(users=[0, 1], labels=[1, 0], logits=[0, 0])
+    >>> scored = Scored.from_lists(users=[0, 1], labels=[1, 0], logits=[0, 0])
     >>> round(LogLoss.Config().build().value(scored), 6)
     0.693147
     """
@@ -23,4 +23,4 @@ class LogLoss(RatioMetric):
     def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return each user's weighted losses and weights."""
         losses = np.logaddexp(0, np.where(scored.labels, -scored.logits, scored.logits))
-        return scored.of_users(scored.weights * losses), scored.of_users(scored.weights)
+        return scored.sum_by_user(scored.weights * losses), scored.sum_by_user(scored.weights)

@@ -1,6 +1,6 @@
-"""Base classes of metrics of lists, and `Ranking`, their input; for labels see `label_metric`.
+"""Base classes of metrics of ranked lists, and `Ranking`, their input; for labels see `label_metric`.
 
-Shapes: Q users (queries), K places of the longest list, N items of the catalogue.
+Shapes: Q users (queries), K length of the lists, N items of the catalogue.
 """
 
 from abc import ABC, abstractmethod
@@ -19,8 +19,8 @@ class Ranking:
     """The recommended items of Q users and which of them are relevant.
 
     Args:
-        items: int [Q, K] item rows, best first; 0 = no item (the list ran out).
-        hits: bool [Q, K], whether the item is one of the user's relevant items; each counts once.
+        items: int [Q, K] item rows, best first; 0 = no item.
+        hits: bool [Q, K], whether the item is relevant for the user.
         num_relevant: int64 [Q] relevant items per user.
         num_items: N, the size of the catalogue.
         popularity: int64 [N + 1] train interactions per item row.
@@ -39,20 +39,20 @@ class Ranking:
         assert self.popularity.shape == (self.num_items + 1,)
 
     @classmethod
-    def of(
+    def from_lists(
         cls,
         items: Iterable[Iterable[int]],
         relevant: Iterable[Iterable[int]],
         popularity: Iterable[int],
     ) -> Self:
-        """Build a small ranking by hand: lists and relevant items per user, popularity of rows 1, 2, ..."""
+        """Build from lists and relevant items per user, and the popularity of rows 1, 2, ..."""
         rows = np.array([list(row) for row in items], dtype=np.int32)
-        known = [set(row) for row in relevant]
+        sets = [set(row) for row in relevant]
         hits = np.array(
-            [[row in known[q] for row in listed] for q, listed in enumerate(rows.tolist())], dtype=np.bool_
+            [[row in sets[q] for row in listed] for q, listed in enumerate(rows.tolist())], dtype=np.bool_
         )
         counts = np.array([0, *popularity], dtype=np.int64)
-        num_relevant = np.array([len(row) for row in known], dtype=np.int64)
+        num_relevant = np.array([len(row) for row in sets], dtype=np.int64)
         return cls(rows, hits, num_relevant, len(counts) - 1, counts)
 
     @property
@@ -61,43 +61,42 @@ class Ranking:
         return int(self.items.shape[1])
 
     def take(self, queries: np.ndarray) -> Self:
-        """Return the ranking of some users only (boolean mask or positions)."""
+        """Return the ranking of some users (boolean mask or positions)."""
         return replace(
             self, items=self.items[queries], hits=self.hits[queries], num_relevant=self.num_relevant[queries]
         )
 
     def top_hits(self, k: int) -> NDArray[np.bool_]:
-        """Return the hits [Q, k] of the first k places."""
+        """Return the hits [Q, k] of the first k positions."""
         self._check(k)
         return self.hits[:, :k]
 
     def top_items(self, k: int) -> NDArray[np.integer]:
-        """Return the item rows [Q, k] of the first k places."""
+        """Return the item rows [Q, k] of the first k positions."""
         self._check(k)
         return self.items[:, :k]
 
     def attainable(self, k: int) -> NDArray[np.int64]:
-        """Return min(k, relevant) [Q], the most hits k places can hold; at least 1, so that it can divide."""
+        """Return the maximum number of hits, min(k, relevant items) [Q]; at least 1, as a divisor."""
         return np.clip(self.num_relevant, 1, k)
 
     def _check(self, k: int) -> None:
-        assert 1 <= k <= self.max_k, f"k = {k}, but the lists hold {self.max_k} places"
+        assert 1 <= k <= self.max_k, f"k = {k}, but the lists have length {self.max_k}"
 
 
 class Metric(Component, ABC):
-    """A metric; its values are finite, and no user's depends on the others.
+    """A metric. Its values are finite, and the value of a user does not depend on other users.
 
-    They need not lie between 0 and 1. Where a metric looks at hits, `higher_is_better` is the way in which a
-    list with more of them is no worse; one of the items alone says None.
+    Values may be outside of [0, 1]. More hits never make a value worse, as `higher_is_better` defines it.
 
     Attributes:
-        name: gives its keys, as in `recall_at_20` or `auc`.
-        higher_is_better: which of two values is the better one; None: neither, or not said. Such a metric is
-            shown, but it chooses no epoch, and no run is called better by it.
+        name: prefix of its keys, as in `recall_at_20` or `auc`.
+        higher_is_better: direction of better values; None: no direction, as for metrics that do not depend on
+            hits. A metric without a direction is shown but selects no epoch and no run.
     """
 
     class Config(Component.Config):
-        """Settings of every metric: none."""
+        """No settings."""
 
         def build(self) -> "Metric":
             """Build the metric."""
@@ -112,10 +111,10 @@ class Metric(Component, ABC):
 
 
 class UserMetric(Metric):
-    """A metric at k with one value per user; slices, intervals and paired tests need such values.
+    """A metric at k with one value per user, as slices, intervals and paired tests require.
 
     Attributes:
-        by_target: whether it is defined for a subset of a user's targets, as in item slices.
+        by_target: whether it is defined for a subset of the targets, as in item slices.
     """
 
     by_target: ClassVar[bool] = False
@@ -127,7 +126,7 @@ class UserMetric(Metric):
 
 
 class CatalogueMetric(Metric):
-    """A metric at k of the lists of all users together."""
+    """A metric at k with one value for the lists of all users."""
 
     @abstractmethod
     def value(self, ranking: Ranking, k: int) -> float:

@@ -7,9 +7,9 @@ from twotower.metrics.metric import Ranking, UserMetric
 
 
 class Mrr(UserMetric):
-    """MRR@k = 1 / place of the first hit, 0 when the first k places hold none.
+    """MRR@k = 1 / position of the first hit, 0 without a hit in the first k.
 
-    >>> ranking = Ranking.of([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
     >>> Mrr.Config().build().per_user(ranking, k=2).tolist()
     [0.5, 0.0]
     """

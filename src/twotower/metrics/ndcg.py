@@ -7,13 +7,13 @@ from twotower.metrics.metric import Ranking, UserMetric
 
 
 class Ndcg(UserMetric):
-    """NDCG@k = DCG@k / ideal DCG@k, binary: DCG@k = sum of 1 / log2(place + 1) over the hits in the first k.
+    """NDCG@k = DCG@k / ideal DCG@k, DCG@k = sum of 1 / log2(position + 1) over the hits in the first k.
 
-    The ideal list puts min(k, relevant) hits first. A user with nothing relevant scores 0.
+    The ideal list puts min(k, relevant) hits first. A user without relevant items has the value 0.
 
     Reference: Järvelin and Kekäläinen (2002), Cumulated gain-based evaluation of IR techniques.
 
-    >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1}], popularity=[1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1}], popularity=[1, 1, 1])
     >>> Ndcg.Config().build().per_user(ranking, k=3).round(4).tolist()
     [0.6309]
     """
@@ -25,5 +25,5 @@ class Ndcg(UserMetric):
         """Return NDCG@k per user [Q]."""
         discounts = 1.0 / np.log2(np.arange(2, k + 2))
         ideal = np.cumsum(discounts)[ranking.attainable(k) - 1]
-        gained: NDArray[np.float64] = ranking.top_hits(k) @ discounts / ideal
-        return gained
+        values: NDArray[np.float64] = ranking.top_hits(k) @ discounts / ideal
+        return values

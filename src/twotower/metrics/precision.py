@@ -9,10 +9,10 @@ from twotower.metrics.metric import Ranking, UserMetric
 class Precision(UserMetric):
     """precision@k = hits in the first k / k.
 
-    Divides by k also when the list ran out, or when fewer than k items are relevant: a perfect list may
-    score below 1 (compare recall).
+    It divides by k even if the list is shorter or fewer than k items are relevant, so a perfect list may
+    have a value below 1 (compare recall).
 
-    >>> ranking = Ranking.of([[3, 1, 2, 0]], relevant=[{1, 2}], popularity=[1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2, 0]], relevant=[{1, 2}], popularity=[1, 1, 1])
     >>> Precision.Config().build().per_user(ranking, k=4).tolist()
     [0.5]
     """
@@ -22,5 +22,5 @@ class Precision(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / k per user [Q]."""
-        found: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / k
-        return found
+        values: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / k
+        return values

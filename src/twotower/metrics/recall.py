@@ -9,11 +9,10 @@ from twotower.metrics.metric import Ranking, UserMetric
 class Recall(UserMetric):
     """recall@k = hits in the first k / min(k, relevant).
 
-    With this denominator a perfect list scores 1 at every k. Where every user has at
-    most k relevant items (leave-one-out) this is the plain recall; see `UncappedRecall`. A user with nothing
-    relevant scores 0.
+    With this denominator a perfect list has the value 1 at every k. If every user has at most k relevant
+    items, it is the plain recall (`UncappedRecall`). A user without relevant items has the value 0.
 
-    >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> Recall.Config().build().per_user(ranking, k=2).tolist()
     [0.5]
     """
@@ -24,5 +23,5 @@ class Recall(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / min(k, relevant) per user [Q]."""
-        found: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / ranking.attainable(k)
-        return found
+        values: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / ranking.attainable(k)
+        return values

@@ -9,10 +9,10 @@ from twotower.metrics.metric import Ranking, UserMetric
 class UncappedRecall(UserMetric):
     """uncapped_recall@k = hits in the first k / relevant.
 
-    For comparison with published figures (LightGCN's split of Gowalla). A perfect list scores less than 1
-    where a user has more than k relevant items; `Recall` divides by what k places can hold.
+    For comparison with published figures (LightGCN's split of Gowalla). A perfect list has a value below
+    1 if a user has more than k relevant items; `Recall` divides by min(k, relevant).
 
-    >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> round(float(UncappedRecall.Config().build().per_user(ranking, k=2)[0]), 4)
     0.3333
     """
@@ -22,6 +22,6 @@ class UncappedRecall(UserMetric):
     by_target = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
-        """Return hits / relevant per user [Q]; 0 for a user with nothing relevant."""
-        found: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / np.maximum(ranking.num_relevant, 1)
-        return found
+        """Return hits / relevant per user [Q]; 0 for a user without relevant items."""
+        values: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / np.maximum(ranking.num_relevant, 1)
+        return values

@@ -1,5 +1,5 @@
-"""Purpose: where candidates come from and with what probability q each was drawn.
+"""Purpose: samplers of negatives, with the probability q of each draw.
 
 May import: config, files, data.
-To add one: a file with a subclass of `negatives.Negatives` and a YAML in `conf/negatives/`.
+To add one: a file with a subclass of `sampler.NegativeSampler` and a YAML in `conf/negatives/`.
 """

@@ -1,4 +1,4 @@
-"""Every item that training knows is a candidate, each exactly once."""
+"""All trained items as negatives."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 
 
 class Catalogue(NegativeSampler):
-    """The whole catalogue: the softmax is exact and q is 1."""
+    """All trained items, each once: the softmax is exact, and q is 1."""
 
     class Config(NegativeSampler.Config):
-        """How large a catalogue may be."""
+        """The maximum size of the catalogue."""
 
         max_items: PositiveInt = 50_000
-        """A larger catalogue is refused, since every step embeds and scores all of it."""
+        """Larger catalogues are refused, since every step embeds and scores all items."""
 
         def problems(
             self,
@@ -35,9 +35,9 @@ class Catalogue(NegativeSampler):
                 )
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return all rows that training knows, each drawn once."""
+        """Return all trained rows, each with one draw."""
         return self.trained_rows, torch.ones_like(self.trained_rows)
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
-        """Return zeros: every item is certain to be there."""
+        """Return zeros: every item is included with certainty."""
         return torch.zeros(len(rows), device=rows.device)

@@ -1,27 +1,24 @@
-"""How often an item is a positive of a batch: counted in the train log, or estimated while training."""
+"""The probability that an item is the positive of an example, counted or estimated during training."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-FrequencyName = Literal["empirical", "streaming", "none"]
-
 
 class Frequency(nn.Module, ABC):
-    """The probability with which one example's positive is an item."""
+    """The probability that the positive of an example is an item."""
 
     @abstractmethod
     def probability(self, rows: Tensor) -> Tensor:
         """Return the probability of each row [R]."""
 
     def observe(self, positives: Tensor) -> None:
-        """See the positives of a training batch."""
+        """Receive the positives of a training batch."""
 
 
 class Empirical(Frequency):
-    """The share of the train log's (weighted) examples whose positive is the item."""
+    """The share of the item among the positives of the training examples."""
 
     frequencies: Tensor
 
@@ -30,20 +27,20 @@ class Empirical(Frequency):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def probability(self, rows: Tensor) -> Tensor:
-        """Return the counted shares."""
+        """Return the shares."""
         return self.frequencies[rows]
 
 
 class Streaming(Frequency):
-    """Moving averages of the batches between an item's hits and of its hits in a batch that has it.
+    """hits / gap / batch size, moving averages of the item's count in its batches and of the batches between.
 
-    The probability is hits / gap / batch size. The published estimator counts a hit a batch at most, which
-    flattens popular items; the second average mends that.
+    The published estimator counts at most one occurrence per batch, which underestimates popular items; the
+    average of the count corrects it.
 
     Args:
-        num_items: items of the catalogue.
-        rate: step of both averages.
-        expected_gap: batches between hits assumed before anything was seen.
+        num_items: N.
+        rate: update rate of both averages.
+        expected_gap: initial number of batches between two occurrences.
 
     Reference: Yi et al., RecSys 2019, algorithm 2.
     """
@@ -57,7 +54,7 @@ class Streaming(Frequency):
     def __init__(self, num_items: int, rate: float = 0.05, expected_gap: float = 100.0) -> None:
         super().__init__()
         self.rate = rate
-        # Buffers, so that a resumed training goes on with the same estimates.
+        # Buffers, so that a checkpoint has the estimates.
         self.register_buffer("last", torch.zeros(num_items + 1))
         self.register_buffer("gap", torch.full((num_items + 1,), float(expected_gap)))
         self.register_buffer("hits", torch.ones(num_items + 1))
@@ -65,9 +62,9 @@ class Streaming(Frequency):
         self.register_buffer("batch_size", torch.ones(()))
 
     def observe(self, positives: Tensor) -> None:
-        """Move the averages of the items in this batch."""
+        """Update the averages of the items in the batch."""
         self.clock += 1
-        # The largest, not the latest: the short batch that ends an epoch would multiply every estimate.
+        # The largest, since the last batch of an epoch may be short.
         self.batch_size.clamp_(min=len(positives))
         rows, count = positives.unique(return_counts=True)
         self.gap[rows] += self.rate * (self.clock - self.last[rows] - self.gap[rows])
@@ -77,8 +74,3 @@ class Streaming(Frequency):
     def probability(self, rows: Tensor) -> Tensor:
         """Return hits / gap / batch size."""
         return self.hits[rows] / self.gap[rows].clamp(min=1) / self.batch_size
-
-
-def frequency_of(name: FrequencyName, frequencies: Tensor) -> Frequency:
-    """Build the estimate a YAML names; `none` states no usable q and counts for nothing."""
-    return Streaming(len(frequencies) - 1) if name == "streaming" else Empirical(frequencies)

@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from typing import Annotated
 
+import numpy as np
+import torch
 from annotated_types import Le
+from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.config.spec import PositiveInt
+from twotower.data.interactions import Interactions, user_offsets
 from twotower.data.sources.source import Source
 from twotower.negatives.composite import CompositeSampler
 from twotower.negatives.sampler import ImpressionsAs
@@ -60,3 +65,44 @@ class Impressions(CompositeSampler):
             yield from super().problems(data, num_items, impressions_as)
 
     config: Config
+
+    def __init__(self, config: Config, frequencies: Tensor) -> None:
+        super().__init__(config, frequencies)
+        self.items: NDArray[np.int64] | None = None
+        """Item rows of the impressions of each user that the user has not interacted with, by user."""
+        self.offsets = np.zeros(0, dtype=np.int64)
+
+    def read_interactions(self, interactions: Interactions) -> None:
+        """Collect the distinct impressions of each user."""
+        assert interactions.impressions is not None
+        impressions, examples = interactions.impressions, interactions.examples
+        width = 1 + max(int(part.items.max(initial=0)) for part in (impressions, examples))
+        keys = impressions.user_rows().astype(np.int64) * width + impressions.items
+        if impressions.weights is not None:
+            keys = keys[np.asarray(impressions.weights) > 0]
+        pairs = np.setdiff1d(keys, examples.user_rows().astype(np.int64) * width + examples.items)  # by user
+        self.items = pairs % width
+        self.offsets = user_offsets(pairs // width, interactions.num_users)
+
+    def query_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Draw impressions [P, H] of the users [P] without replacement, 0 = none.
+
+        Reference: Bentley and Floyd, Programming pearls: a sample of brilliance, CACM 1987.
+        """
+        if self.items is None:
+            return None
+        size, rows = self.config.num_impressions, users.cpu().numpy()
+        rng = np.random.default_rng([generator.initial_seed(), size])
+        starts = self.offsets[rows]
+        counts = self.offsets[rows + 1] - starts
+        chosen = np.tile(np.arange(size), (len(rows), 1))
+        many = np.flatnonzero(counts > size)
+        for step in range(size):
+            last = counts[many] - size + step
+            drawn = rng.integers(0, last + 1)
+            is_repeated = (chosen[many, :step] == drawn[:, None]).any(axis=1)
+            chosen[many, step] = np.where(is_repeated, last, drawn)
+        exists = chosen < counts[:, None]
+        query_rows = np.zeros(chosen.shape, dtype=np.int64)
+        query_rows[exists] = self.items[(starts[:, None] + chosen)[exists]]
+        return torch.from_numpy(query_rows).to(users.device)

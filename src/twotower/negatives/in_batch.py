@@ -1,16 +1,18 @@
-"""The positives of the batch are each other's negatives."""
+"""The positives of the batch as negatives."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from twotower.negatives.frequency import FrequencyName, frequency_of
+from twotower.negatives.frequency import Empirical, Frequency, Streaming
 from twotower.negatives.sampler import NegativeSampler, distinct
 
 RAREST = 1e-12
 
 
 class InBatch(NegativeSampler):
-    """The batch's own positives; q = how often an item is a positive.
+    """The positives of the batch; q is the probability that an item is a positive.
 
     Args:
         config: see `Config`.
@@ -18,11 +20,11 @@ class InBatch(NegativeSampler):
     """
 
     class Config(NegativeSampler.Config):
-        """Where q comes from."""
+        """The source of q."""
 
-        frequency: FrequencyName = "empirical"
-        """`empirical` (counted in the train log), `streaming` (estimated while training, for logs that drift
-        or cannot be counted) or `none` (no q is stated; a loss that corrects is refused)."""
+        frequency: Literal["empirical", "streaming", "none"] = "empirical"
+        """`empirical` (counted in the training data), `streaming` (estimated during training, if popularity
+        changes) or `none` (no q; losses with a correction are refused)."""
 
         @property
         def provides(self) -> frozenset[str]:
@@ -30,21 +32,22 @@ class InBatch(NegativeSampler):
             return frozenset() if self.frequency == "none" else super().provides
 
         def num_draws(self, num_positives: int) -> int | None:
-            """Return as many as there are positives."""
+            """Return the number of positives."""
             return num_positives
 
     config: Config
 
     def __init__(self, config: Config, frequencies: Tensor) -> None:
         super().__init__(config, frequencies)
-        self.frequency = frequency_of(config.frequency, frequencies)
+        streams = config.frequency == "streaming"
+        self.frequency: Frequency = Streaming(len(frequencies) - 1) if streams else Empirical(frequencies)
 
     def observe(self, positives: Tensor) -> None:
-        """Feed the streaming estimate."""
+        """Update the streaming estimate."""
         self.frequency.observe(positives)
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the distinct positives and how often each occurs."""
+        """Return the distinct positives and the count of each."""
         return distinct(positives)
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:

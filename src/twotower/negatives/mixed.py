@@ -14,16 +14,11 @@ from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 
-def usual() -> dict[str, NegativeSampler.Config]:
-    """Return the batch's own positives and uniform draws."""
-    return {"in_batch": InBatch.Config(), "uniform": Uniform.Config()}
-
-
 class Mixed(NegativeSampler):
     """Draws from several samplers, with the sampling probability of the mixture.
 
-    q = sum of n_k q_k / sum of n_k, where n_k is the number of draws of part k. With the batch's positives
-    and uniform draws, rare items are drawn too, and popular items are corrected by the q of the mixture.
+    q = sum of n_k q_k / sum of n_k, where n_k is the number of draws of part k. With positives of the batch
+    and uniform draws, rare items are drawn, too.
 
     Reference: Yang et al., Mixed Negative Sampling, WWW 2020 companion, section 3.
     """
@@ -31,10 +26,12 @@ class Mixed(NegativeSampler):
     class Config(NegativeSampler.Config):
         """Settings of the mixture."""
 
-        parts: Annotated[dict[str, NegativeSampler.Config], MinLen(1)] = Field(default_factory=usual)
+        parts: Annotated[dict[str, NegativeSampler.Config], MinLen(1)] = Field(
+            default_factory=lambda: {"in_batch": InBatch.Config(), "uniform": Uniform.Config()}
+        )
         """Name -> sampler, as in `{often: {_target_:
-        twotower.negatives.popularity_sampler.PopularitySampler, num_negatives: 512}}`; by default the batch's
-        positives and 1,024 uniform draws."""
+        twotower.negatives.popularity_sampler.PopularitySampler, num_negatives: 512}}`; by default the
+        positives of the batch and 1,024 uniform draws."""
 
         @property
         def provides(self) -> frozenset[str]:
@@ -42,7 +39,7 @@ class Mixed(NegativeSampler):
             return frozenset.intersection(*(part.provides for part in self.parts.values()))
 
         def num_draws(self, num_positives: int) -> int | None:
-            """Return those of all parts."""
+            """Return the draws of all parts."""
             return sum(part.num_draws(num_positives) or 0 for part in self.parts.values())
 
         def problems(
@@ -51,11 +48,11 @@ class Mixed(NegativeSampler):
             num_items: int | None = None,
             impressions_as: ImpressionsAs | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse parts that do not draw."""
+            """Refuse parts without a fixed number of draws."""
             for name, part in self.parts.items():
                 if part.num_draws(1) is None or part.max_impressions() or part.refreshed_every():
-                    text = "has no fixed number of draws; use in_batch, uniform or popularity, or set this"
-                    yield f"parts.{name}", f"{text} sampler next to a mixture"
+                    text = "has no fixed number of draws; use in_batch, uniform or popularity"
+                    yield f"parts.{name}", text
 
     config: Config
 
@@ -64,7 +61,7 @@ class Mixed(NegativeSampler):
         self.parts = nn.ModuleList(part.build(frequencies) for part in config.parts.values())
 
     def _parts(self, num_positives: int) -> Iterator[tuple[NegativeSampler, int]]:
-        """Yield the parts and the draws of each."""
+        """Yield each part and its number of draws."""
         for part in self.parts:
             assert isinstance(part, NegativeSampler)
             yield part, part.config.num_draws(num_positives) or 0
@@ -75,11 +72,11 @@ class Mixed(NegativeSampler):
             part.observe(positives)
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the distinct items of all parts and how often each was drawn."""
+        """Return the distinct items of all parts and the number of draws of each."""
         drawn = [part.draw(positives, generator) for part, _ in self._parts(0)]
-        rows, places = torch.cat([rows for rows, _ in drawn]).unique(return_inverse=True)
+        rows, positions = torch.cat([rows for rows, _ in drawn]).unique(return_inverse=True)
         counts = torch.cat([counts for _, counts in drawn])
-        return rows, torch.zeros_like(rows).index_add_(0, places, counts)
+        return rows, torch.zeros_like(rows).index_add_(0, positions, counts)
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log of the mixture's probability."""

@@ -1,4 +1,4 @@
-"""Items drawn by how often they are positives, flattened."""
+"""Items drawn in proportion to a power of their frequency."""
 
 import numpy as np
 import torch
@@ -10,21 +10,21 @@ from twotower.negatives.sampler import Draws, NegativeSampler, distinct
 
 
 class PopularitySampler(NegativeSampler):
-    """`num_negatives` draws a batch with replacement; q = f^alpha / sum of f^alpha, f the item's frequency.
+    """`num_negatives` draws per batch with replacement; q = f^alpha / sum of f^alpha, f the item's frequency.
 
-    When to prefer: between `uniform` (alpha 0) and what `in_batch` draws (alpha 1), with as many draws as
-    wanted. Popular items are hard negatives: without a correction that costs them scores.
-    Reference: Mikolov et al., Distributed Representations of Words and Phrases, NIPS 2013, section 2.2, where
-    alpha is .75.
+    It is between `uniform` (alpha 0) and `in_batch` (alpha 1), with any number of draws. Without a log-q
+    correction popular items get lower scores.
+    Reference: Mikolov et al., Distributed Representations of Words and Phrases, NIPS 2013, section 2.2, with
+    alpha .75.
     """
 
     class Config(NegativeSampler.Config):
-        """How many, and how flat."""
+        """The number of draws and the power."""
 
         num_negatives: Draws = 1024
-        """Draws a batch."""
+        """Draws per batch."""
         alpha: Fraction = 0.75
-        """0 draws evenly, 1 by frequency."""
+        """Power of the frequency: 0 is uniform, 1 proportional."""
 
         def num_draws(self, num_positives: int) -> int | None:
             """Return `num_negatives`."""
@@ -37,15 +37,15 @@ class PopularitySampler(NegativeSampler):
         super().__init__(config, frequencies)
         powers = frequencies.double().pow(config.alpha) * (frequencies > 0)
         self.register_buffer("probabilities", (powers / powers.sum()).float(), persistent=False)
-        # In float64, where a rare item's step is still one; on the CPU, as the generator is.
-        self.cumulated = np.cumsum(powers[self.trained_rows].cpu().numpy())
+        # In float64, in which rare items have a positive share; on the CPU, like the generator.
+        self.cumulative = np.cumsum(powers[self.trained_rows].cpu().numpy())
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw with replacement."""
         points = torch.rand(self.config.num_negatives, generator=generator, dtype=torch.float64).numpy()
-        places = np.searchsorted(self.cumulated, points * self.cumulated[-1], side="right")
-        places = torch.from_numpy(np.minimum(places, len(self.cumulated) - 1))
-        return distinct(self.trained_rows[places.to(self.trained_rows.device)])
+        positions = np.searchsorted(self.cumulative, points * self.cumulative[-1], side="right")
+        positions = torch.from_numpy(np.minimum(positions, len(self.cumulative) - 1))
+        return distinct(self.trained_rows[positions.to(self.trained_rows.device)])
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log of each item's probability."""

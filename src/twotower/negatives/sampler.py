@@ -1,4 +1,4 @@
-"""What every sampler of negatives receives and returns."""
+"""The base class of samplers of negatives."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -10,26 +10,27 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
+from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.negatives.negatives import Negatives
 
 ImpressionsAs = Literal["examples", "query_negatives", "nothing"]
-"""How a loss learns from impressions without a click: as examples with the label 0, as further negatives of
-the positives of the same user, or not at all."""
+"""How a loss uses impressions without a click: as examples with the label 0, as negatives of the positives of
+the same user, or not at all."""
 Draws = Annotated[PositiveInt, Le(1_000_000)]
-"""Of a batch."""
+"""Number of draws per batch."""
 
 
 class NegativeSampler(Component, nn.Module, ABC):
-    """Draws the negatives of a batch and states the probability q of one draw.
+    """Draws the negatives of a batch, and returns the probability q of one draw.
 
-    The state of a sampler is its buffers: checkpoints contain them, and their sizes may change in training.
+    The buffers are the state of a sampler in checkpoints; their sizes may change in training.
 
     Args:
         config: the choice.
-        frequencies: [N + 1] probability with which each item row is a positive of an example; row 0 has 0. An
-            item that is never a positive is never drawn: it would only be pushed down, and with it every new
-            item, since they share the unknown id.
+        frequencies: [N + 1] probability that each item row is the positive of an example; 0 for row 0. Items
+            that are never a positive are never drawn: as negatives only, they and all other new items, which
+            share the unknown id, would get low scores.
     """
 
     class Config(Component.Config):
@@ -37,26 +38,23 @@ class NegativeSampler(Component, nn.Module, ABC):
 
         @property
         def provides(self) -> frozenset[str]:
-            """What a loss may need of these negatives (`Loss.Config.needs`)."""
+            """The needs of losses (`Loss.Config.needs`) that these negatives meet."""
             return frozenset({"log_q"})
 
         def num_draws(self, num_positives: int) -> int | None:
-            """Return the draws for a batch of `num_positives`; None: nothing is random."""
+            """Return the number of draws for a batch of `num_positives`; None: nothing is random."""
             return None
 
         def max_impressions(self) -> int:
-            """Return H, the most impressions of the same user that a positive is scored against.
-
-            0, the default: training reads no impression.
-            """
+            """Return H, the maximum number of impressions per positive; 0: impressions are not read."""
             return 0
 
         def refreshed_every(self) -> int:
-            """Return after how many epochs `take` receives new rankings of the towers; 0: never."""
+            """Return the number of epochs between two calls of `take`; 0: never."""
             return 0
 
         def num_ranked(self) -> int:
-            """Return how many of each user's first ranks `take` receives."""
+            """Return the number of first ranks per user that `take` receives."""
             return 0
 
         def problems(
@@ -68,9 +66,9 @@ class NegativeSampler(Component, nn.Module, ABC):
             """See `Component.Config.problems`.
 
             Args:
-                data: what the run reads.
+                data: the data set.
                 num_items: of the catalogue.
-                impressions_as: how the loss learns from impressions.
+                impressions_as: how the loss uses impressions.
             """
             return ()
 
@@ -91,7 +89,7 @@ class NegativeSampler(Component, nn.Module, ABC):
 
     @property
     def num_items(self) -> int:
-        """Items of the catalogue; rows run from 1 to this."""
+        """N, the number of items; rows are 1 to N."""
         return len(self.frequencies) - 1
 
     @abstractmethod
@@ -101,6 +99,9 @@ class NegativeSampler(Component, nn.Module, ABC):
     @abstractmethod
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log probability of each row [R] in one draw, in a batch of `num_positives`."""
+
+    def read_interactions(self, interactions: Interactions) -> None:
+        """Receive the training interactions, before training, if the loss uses query negatives."""
 
     def query_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         """Return query negatives [P, H] of the positives' users [P], 0 = none; None, the default: none."""
@@ -128,11 +129,11 @@ class NegativeSampler(Component, nn.Module, ABC):
         Args:
             positives: [P] item rows.
             generator: on the CPU; its state decides the draw.
-            query_rows: [P, H] query negatives, each as if drawn once more; 0 = none.
+            query_rows: [P, H] query negatives, each of which counts as one more draw; 0 = none.
         """
         rows, multiplicity = self.draw(positives, generator)
         query_log_q = None
-        if query_rows is not None:  # an item that is never a positive gets the q of the rarest that is
+        if query_rows is not None:  # items that are never a positive get the q of the rarest positive
             rarest = self.log_q(self.trained_rows, len(query_rows)).min()
             query_log_q = self.log_q(query_rows.flatten(), len(query_rows)).clamp(min=rarest)
             query_log_q = query_log_q.view(query_rows.shape)
@@ -157,10 +158,10 @@ def _resize_buffers(module: nn.Module, state: dict[str, Any], prefix: str, *_: A
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct rows, ascending, and the number of occurrences of each."""
-    found, count = rows.unique(return_counts=True)
-    return found, count
+    values, counts = rows.unique(return_counts=True)
+    return values, counts
 
 
-def draw_evenly(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw from rows with replacement; the generator is on the CPU, the result on the device of the rows."""
+def draw_uniformly(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw from rows with replacement; the generator is on the CPU, rows on any device."""
     return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]

@@ -1,19 +1,19 @@
-"""Items drawn evenly from those that training knows."""
+"""Items drawn uniformly from the trained items."""
 
 import torch
 from torch import Tensor
 
-from twotower.negatives.sampler import Draws, NegativeSampler, distinct, draw_evenly
+from twotower.negatives.sampler import Draws, NegativeSampler, distinct, draw_uniformly
 
 
 class Uniform(NegativeSampler):
-    """`num_negatives` draws a batch with replacement, shared by all its positives; q = 1 / trained items."""
+    """`num_negatives` draws per batch with replacement, shared by all positives; q = 1 / trained items."""
 
     class Config(NegativeSampler.Config):
-        """How many."""
+        """The number of draws."""
 
         num_negatives: Draws = 1024
-        """Draws a batch."""
+        """Draws per batch."""
 
         def num_draws(self, num_positives: int) -> int | None:
             """Return `num_negatives`."""
@@ -23,7 +23,7 @@ class Uniform(NegativeSampler):
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw with replacement."""
-        return distinct(draw_evenly(self.trained_rows, self.config.num_negatives, generator))
+        return distinct(draw_uniformly(self.trained_rows, self.config.num_negatives, generator))
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return log(1 / trained items) for every row."""

@@ -9,7 +9,7 @@ from typing import Literal
 from twotower.bundle.layout import BUNDLE, EXPORTED
 from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START
-from twotower.files.lock import held, is_held
+from twotower.files.lock import is_locked, lock_folder
 from twotower.files.plain_values import read_yaml
 from twotower.pipeline.unused_caches import CACHE, data_of, unused_caches
 from twotower.runs.result import Result, read_result
@@ -67,7 +67,7 @@ class _Runs:
 
     def __init__(self, root: Path, keep: Collection[Path]) -> None:
         self.results = {folder: _result(folder) for folder in runs_below(root)}
-        busy = (each for each in self.results if is_held(each, "run") or is_held(each.parent, "sweep"))
+        busy = (each for each in self.results if is_locked(each, "run") or is_locked(each.parent, "sweep"))
         self.busy = set(busy)
         trainers = {folder: _trainer(folder, result) for folder, result in self.results.items()}
         self.dependents: dict[Path, list[Path]] = {}
@@ -164,7 +164,7 @@ def delete(removals: Collection[Removal], root: Path) -> dict[Path, str]:
             if each.run is None:
                 _delete(each.path)
             else:
-                with held(each.run, "run"):
+                with lock_folder(each.run, "run"):
                     _refuse_changed(each)
                     _delete(each.path)
         except InputError as error:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.grown_files import append_rows, time_value
 from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
-from twotower.data.table_reader import header, is_parquet, read
+from twotower.data.table_copies import append_rows, time_value
+from twotower.data.table_reader import header, is_parquet, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
@@ -143,14 +143,14 @@ ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")
 
 def _files_of(settings: Mapping[str, Any], paths: Mapping[str, str]) -> Files:
     data = settings.get("data")
-    config = Source.Config.chosen(data, "data")
+    config = Source.Config.from_spec(data, "data")
     if not isinstance(config, Files):
         raise InputError(
             f"run: it was trained on {type(config).owner.__name__}, whose log cannot grow; use a run of "
             "data=table_files"
         )
     spec = config.spec() | {f"{table}_path": path for table, path in paths.items()}
-    chosen = Source.Config.chosen(spec, "data")
+    chosen = Source.Config.from_spec(spec, "data")
     assert isinstance(chosen, Files)
     for table in chosen.settings().keys() - chosen.paths().keys():
         raise InputError(
@@ -209,7 +209,7 @@ def _missing_events(events: Sequence[EventAdded], log: Path, config: Files) -> t
     """Return the events that the log lacks, in order, and its number of rows."""
     named = config.event_column is not None
     keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if named else []))]
-    frame = read(log, keys, config.separator, config.chunk_rows, keys[:2])
+    frame = read_file(log, keys, config.separator, keys[:2])
     wanted = {str(event.user_id) for event in events}
     ids = frame[keys[:2]].astype("str")
     times = checked_times(SourceColumn(frame[keys[2]], str(log), keys[2]), config.timestamp_unit)
@@ -265,4 +265,4 @@ def num_rows_in(path: Path, config: Files) -> int:
         num_rows: int = pq.read_metadata(path).num_rows
         return num_rows
     user = config.user_column
-    return len(read(path, [user], config.separator, config.chunk_rows, [user]))
+    return len(read_file(path, [user], config.separator, [user]))

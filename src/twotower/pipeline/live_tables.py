@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
-from twotower.data.grown_files import append_rows, change_rows
 from twotower.data.sources.table_files import TableFiles
-from twotower.data.table_reader import is_parquet, read
+from twotower.data.table_copies import append_rows, change_rows
+from twotower.data.table_reader import is_parquet, read_file
 
 Files = TableFiles.Config
 Put = tuple[int | str, Mapping[str, Any]]
@@ -113,7 +113,7 @@ def _is_number(value: Any) -> bool:
 
 def _read_rows(path: Path, key: str, columns: Sequence[str], ids: set[str], config: Files) -> dict[str, Row]:
     """Return the rows of some ids, by the text of the id."""
-    frame = read(path, [key, *columns], config.separator, config.chunk_rows, [key])
+    frame = read_file(path, [key, *columns], config.separator, [key])
     texts = frame[key].astype("str")
     some = texts.isin(ids).to_numpy(dtype=np.bool_)
     records: list[Any] = frame.loc[some, list(columns)].to_dict("records")

@@ -8,9 +8,9 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
-from twotower.evaluation.user_values import name_of
+from twotower.evaluation.user_values import metric_name
 from twotower.reports.compare.paired import bootstrap_intervals, sign_flip_p_values
-from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
+from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.runs.result import Result, read_result
 from twotower.runs.run import Run
 from twotower.runs.run_files import PER_USER
@@ -77,7 +77,7 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
         raise InputError(f"{old} and {new}: evaluated on different data, so they cannot be compared")
     metric, higher = resolve_metric(new, metric)
     users, values = zip(*(_values(run, metric) for run in (old, new)), strict=True)
-    if reason := other_users(*users):
+    if reason := user_difference(*users):
         raise InputError(f"{new}: {reason} than {old}")
     table = np.stack(values)
     pair = np.array([[1, 0]])
@@ -100,9 +100,9 @@ def resolve_metric(run: Path, metric: str | None) -> tuple[str, bool]:
     if metric is None:
         trainer: Any = Run.open(run, None).settings.get("trainer", {})
         metric = str(trainer.get("monitor", "")).rpartition("/")[2]
-    higher = result.higher_is_better.get(name_of(f"{SPLIT}{metric}"))
+    higher = result.higher_is_better.get(metric_name(f"{SPLIT}{metric}"))
     if higher is None or f"{SPLIT}{metric}" not in result.metrics:
-        names = {key.removeprefix(SPLIT): name_of(key) for key in result.metrics if key.startswith(SPLIT)}
+        names = {key.removeprefix(SPLIT): metric_name(key) for key in result.metrics if key.startswith(SPLIT)}
         better = {key for key, name in names.items() if result.higher_is_better.get(name) is not None}
         raise InputError(
             f"metric={metric}: {run} has no such metric with a preferred direction; {nearest(metric, better)}"

@@ -1,4 +1,4 @@
-"""How good towers are: on the splits, beside the baselines, for items never seen in training."""
+"""Quality of towers: metrics on the splits, of the baselines, and for items held out of training."""
 
 import dataclasses
 import logging
@@ -32,7 +32,7 @@ OF_EXACT = f"{TEST_EXACT}/"
 
 
 class Quality(NamedTuple):
-    """How good towers are by exact search: parts of the record, and the values of each test user."""
+    """Quality by exact search: parts of the result, and the values of each test user."""
 
     record: Mapping[str, Any]
     per_user: pd.DataFrame
@@ -42,10 +42,10 @@ def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, tem
     """Evaluate towers by exact search on the test split.
 
     Args:
-        job: at hand.
+        job: the run.
         model: the towers.
-        valid: how they did on the validation split; None where nobody knows.
-        temperature: of their loss, see `scored_labels`.
+        valid: report on the validation split; None if unknown.
+        temperature: temperature of the loss, see `scored_labels`.
     """
     dataset = job.dataset
     test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
@@ -53,7 +53,7 @@ def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, tem
 
 
 def evaluate_baselines(job: RunContext, model: TwoTower) -> dict[str, Any]:
-    """Run the baselines; writes the test users' values, returns the record."""
+    """Run the baselines, write their values of the test users, and return their part of the result."""
     baselines = run_all_baselines(job, model.items)
     of_baselines = [
         _with_user_ids(report, job.dataset).assign(baseline=name)
@@ -65,10 +65,9 @@ def evaluate_baselines(job: RunContext, model: TwoTower) -> dict[str, Any]:
 
 
 def quality_of(job: RunContext, source: Path, before: Result) -> Quality | None:
-    """Take the quality of towers from a run that evaluated them; copies the baselines' users' values.
+    """Return the quality that another run measured of the same towers; copies the baselines' values per user.
 
-    Returns:
-        None where that run has no tables, or they cannot be read.
+    None if that run has no tables, or a table is damaged.
     """
     tables = [source / PER_USER, source / PER_USER_BASELINES]
     if not all(map(Path.is_file, tables)):
@@ -86,10 +85,10 @@ def quality_of(job: RunContext, source: Path, before: Result) -> Quality | None:
 
 
 def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
-    """Return the record of quality with the test figures of the lists that an index serves.
+    """Return the quality with the test metrics of the lists that an index serves, and write values per user.
 
-    Writes the users' values: of those lists, and, where the index is not exact, of exact search in columns
-    that begin with `test_exact/`. An exact index serves the lists of exact search, and is not searched.
+    If the index is not exact, columns with the prefix `test_exact/` have the values of exact search. An exact
+    index serves the lists of exact search, so it is not searched.
     """
     per_user, served = exact.per_user, None
     if not index.is_exact:
@@ -102,13 +101,13 @@ def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality
 
 
 def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, BaselineReports]:
-    """Run the baselines on both splits, each fitted on all that came before its split.
+    """Run the baselines on both splits, fitted on the interactions before each split.
 
-    The validation split takes at most half of the time; what does not fit there is skipped on both.
+    The validation split takes at most half of the time; baselines that exceed it are skipped on both splits.
 
     Args:
-        job: at hand.
-        items: features of the catalogue, for those who read its content.
+        job: the run.
+        items: features of the catalogue, for baselines that read its content.
     """
     dataset = job.dataset
     minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name
@@ -133,17 +132,17 @@ def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, Baselin
 
 
 def _list_cache(job: RunContext, split: str) -> ListCache | None:
-    """Return where lists of baselines on a split are kept; None where `cache=false` asks for new ones."""
+    """Return the cache of the baselines' lists on a split; None if `cache=false`."""
     if not job.config.cache:
         return None
     facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
-    # A folder for each data set, so that `twotower clean` can tell which lists belong to no run.
+    # One folder per data set, so that `twotower clean` finds lists that no run uses.
     folder = Path(job.config.output_root) / ".cache" / "baselines" / job.dataset.fingerprint
     return ListCache(folder, facts, (run_baselines.__module__,))
 
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:
-    """Return the part `cold_start` of the record; nothing where the split holds no items out."""
+    """Return the part `cold_start` of the result; empty if the split holds no items out."""
     if not holds_items_out(job.dataset):
         return {}
     return {"cold_start": cold_start(model, job.config.index, job.dataset, job.evaluator)}

@@ -1,4 +1,4 @@
-"""All settings of a run, typed; built from once, asked before anything is read."""
+"""All settings of a run, typed, and their validation."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -12,7 +12,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baseline, Baselines
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.user_values import name_of
+from twotower.evaluation.user_values import metric_name
 from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
@@ -32,7 +32,7 @@ from twotower.training.training_config import FeaturesConfig, TrainingConfig
 
 
 class RunConfig(RunKeys, TrainingConfig):
-    """What a single run is made of."""
+    """Settings of a single run."""
 
     data: Source.Config
     split: Split.Config
@@ -46,20 +46,20 @@ class RunConfig(RunKeys, TrainingConfig):
 
     @classmethod
     def composed(cls, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfig":
-        """Read the typed settings of a run that are known to be sound.
+        """Read the typed settings of a run from valid plain values.
 
         Args:
-            settings: plain values, checked before.
+            settings: plain values.
             overrides: as typed.
 
         Raises:
-            InputError: names the first key that is at fault.
+            InputError: names the first wrong key.
         """
         kind = WarmStartRunConfig if WARM_START in settings else RunConfig
-        return kind.of(settings).with_origin(settings, overrides)
+        return kind.from_settings(settings).with_origin(settings, overrides)
 
     def with_origin(self, settings: Mapping[str, Any], overrides: Sequence[str]) -> "RunConfig":
-        """Return the settings with the plain values and the overrides that they were read from."""
+        """Return these settings with the plain values and overrides from which they were read."""
         kind = WarmStartRunConfig if isinstance(self, WarmStartKey) else RunConfig
         values = {name: getattr(self, name) for name in kind.model_fields}
         config = kind.model_construct(self.model_fields_set & values.keys(), **values)
@@ -68,19 +68,19 @@ class RunConfig(RunKeys, TrainingConfig):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Plain values as composed, which a run's config.yaml holds."""
+        """Plain values as composed and as in config.yaml."""
         return self._settings or self.plain()
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What was typed."""
+        """Overrides as typed."""
         return self._overrides
 
     def between(self, num_items: int | None = None) -> Iterator[Problem]:
-        """Yield what is wrong with the choices together; fields that could not be read count as not known.
+        """Yield the problems between choices; fields that could not be read count as unknown.
 
         Args:
-            num_items: of the catalogue, once the data is read.
+            num_items: size of the catalogue; None before the data is read.
         """
         data: Source.Config | None = getattr(self, "data", None)
         history: HistoryEncoder.Config | None = getattr(self, "history", None)
@@ -143,7 +143,7 @@ class RunConfig(RunKeys, TrainingConfig):
 
 
 class WarmStartRunConfig(RunConfig, WarmStartKey):
-    """What a run is made of that goes on from another."""
+    """Settings of a run that starts from the towers of another run."""
 
 
 def checked_run(
@@ -152,16 +152,16 @@ def checked_run(
     what: str = "the configuration",
     unused: Collection[str] = (),
 ) -> RunConfig:
-    """Read the settings of a run, each alone and all together.
+    """Read and validate the settings of a run.
 
     Args:
         settings: plain values.
         overrides: as typed.
-        what: the settings are, for the message.
-        unused: keys that the job does not read, so that conflicts with other choices do not matter.
+        what: name of the settings, for the message.
+        unused: keys that the job does not read, so that their conflicts with other choices do not matter.
 
     Raises:
-        InputError: lists every mistake.
+        InputError: lists all mistakes.
     """
     config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
     between = [problem for problem in config.between() if problem.key not in unused]
@@ -171,4 +171,4 @@ def checked_run(
 
 def _logged(metrics: Evaluator.Config) -> dict[str, bool | None]:
     ways = metrics.higher_is_better()
-    return {f"valid/{key}": ways[name_of(key)] for key in metrics.keys()}  # noqa: SIM118
+    return {f"valid/{key}": ways[metric_name(key)] for key in metrics.keys()}  # noqa: SIM118

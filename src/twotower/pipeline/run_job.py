@@ -1,4 +1,4 @@
-"""One job of a sweep, wherever it runs."""
+"""One job of a sweep, on any launcher."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +9,9 @@ from twotower.runs.run_files import CONFIG
 
 
 def run_job(payload: Mapping[str, Any]) -> int:
-    """Run a job, or go on with it if its folder is there; returns the exit status.
+    """Run a job, or resume it if its folder exists; returns the exit status.
 
-    What happened stands in its folder's `result.json`, but for what kept it from being opened.
+    The outcome is in `result.json` of its folder, unless the folder cannot be opened.
 
     Args:
         payload: `folder`, `settings`, `overrides` and `trial`, as `Job.payload` makes them.
@@ -19,11 +19,11 @@ def run_job(payload: Mapping[str, Any]) -> int:
     from twotower.pipeline.run_config import RunConfig
     from twotower.pipeline.train_run import resume, train
 
-    folder, watch = Path(payload["folder"]), None
+    folder, callback = Path(payload["folder"]), None
     if payload["trial"] is not None:
-        from twotower.sweeps.pruning import make_pruning_callback as watch_trial
+        from twotower.sweeps.pruning import make_pruning_callback
 
-        watch = watch_trial(payload["trial"])
+        callback = make_pruning_callback(payload["trial"])
     if (folder / CONFIG).is_file():
-        return resume(folder, watch, [*targets(payload["settings"])])  # what was typed for this job
-    return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, watch)
+        return resume(folder, callback, [*targets(payload["settings"])])  # trusted when the sweep started
+    return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, callback)

@@ -3,12 +3,11 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.bundle.layout import BUNDLE, EXPORTED, MANIFEST
-from twotower.bundle.manifest import read_manifest, version_of
+from twotower.bundle.layout import BUNDLE, MANIFEST
+from twotower.bundle.manifest import bundle_version, read_manifest
 from twotower.config.errors import InputError
 
 ANSWER_SECONDS, SWITCH_SECONDS = 30, 600
@@ -30,11 +29,6 @@ class ServiceClient:
         if api_keys_file:
             self._headers["Authorization"] = f"Bearer {_write_key(Path(api_keys_file))}"
 
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> "ServiceClient":
-        """Return the client that the settings of a command describe."""
-        return cls(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
-
     def version(self) -> str:
         """Return the served version. Raises InputError: no answer, or not the answer of this service."""
         return str(self._request("GET", "/readyz", None, ANSWER_SECONDS)["version"])
@@ -44,8 +38,8 @@ class ServiceClient:
         version = self.version()
         folders = self._bundles.iterdir() if self._bundles.is_dir() else ()
         for run in (each for each in folders if version.startswith(each.name)):
-            bundles = (path for path in (run / EXPORTED, run / BUNDLE) if (path / MANIFEST).is_file())
-            if version in (version_of(bundle, read_manifest(bundle)) for bundle in bundles):
+            bundle = run / BUNDLE
+            if (bundle / MANIFEST).is_file() and version == bundle_version(bundle, read_manifest(bundle)):
                 return run
         raise InputError(
             f"bundles={self._bundles}: the service at {self._url} serves {version}, which is no run in "

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.bundle.write import write_bundle
+from twotower.bundle.write import ServedHistory, write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WarmStartKey
+from twotower.config.trust import targets
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
@@ -26,10 +27,9 @@ from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.run_walkthrough import run_walkthrough
 from twotower.pipeline.unused_settings import warnings_of
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
+from twotower.reports.console.make_console import make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.detectable_difference import measure_detectable_difference
@@ -37,6 +37,7 @@ from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
 from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
+from twotower.serving.walkthrough import Step
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
 from twotower.training.trackers.tracker import Tracker
@@ -80,7 +81,7 @@ def open_run(
         cache = Path(config.output_root) / ".cache"
         needs = needs_of(config.features)
         source, split = config.data.build(), config.split.build()
-        dataset = build_dataset(source, split, cache, anew=not config.cache, needs=needs)
+        dataset = build_dataset(source, split, cache, rebuild=not config.cache, needs=needs)
         dataset = config.features.with_files(dataset)
         run.partial_result = run.partial_result.update(
             **sections.identity(run.settings, dataset.identity, run.overrides)
@@ -153,21 +154,10 @@ def index_model(job: RunContext, model: TwoTower) -> Indexed:
 
 def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
     """Write the bundle."""
-    dataset = job.dataset
     bundle = job.run.folder / "bundle"
     if bundle.exists():  # written by a process that was killed before it wrote the result
         shutil.rmtree(bundle)
-    write_bundle(
-        bundle,
-        settings=job.run.settings,
-        fingerprint=job.run.partial_result.fingerprint,
-        model=model,
-        index=indexed.index,
-        item_embeddings=indexed.vectors,
-        dataset=dataset,
-        **_bundle_histories(job),
-        index_report=indexed.report.to_dict(),
-    )
+    write_bundle(bundle, job.run.settings, model, indexed, job.dataset, _served_history(job))
 
 
 def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
@@ -175,7 +165,16 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
-    steps = run_walkthrough(job.config.walkthrough, job.run, result.get("curves", {}), dataset.user_table)
+    steps: list[Step] = []
+    if job.config.walkthrough is not None:
+        from twotower.serving.retriever import Retriever
+
+        try:
+            retriever = Retriever.open(job.run.folder / "bundle", list(targets(job.run.settings)))
+            walkthrough = job.config.walkthrough.build()
+            steps.extend(walkthrough.steps(retriever, result.get("curves", {}), dataset.user_table))
+        except InputError as error:  # of a user or column that does not exist
+            LOG.warning("walkthrough: %s", error)
     answers = [{"step": step.name, **step.fields} for step in steps]
     status = finalize(job, {**result, "index": report} | ({"walkthrough": answers} if answers else {}))
     for step in steps:
@@ -183,7 +182,7 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     return status
 
 
-def _bundle_histories(job: RunContext) -> dict[str, Any]:
+def _served_history(job: RunContext) -> ServedHistory:
     """Return the histories of a bundle and the time of its requests.
 
     A first training keeps those of the test metrics. The bundle of a warm start or of `rebuild_bundle` is for
@@ -194,9 +193,9 @@ def _bundle_histories(job: RunContext) -> dict[str, Any]:
         time = request_time(dataset.test, dataset.train_and_valid)
         history, whole = dataset.test.history, dataset.open_whole
         held_out = len(dataset.test.target_items) if whole is None else len(whole()) - len(history)
-        return {"history": history, "request_time": time, "held_out_interactions": held_out}
+        return ServedHistory(history, time, held_out)
     history = dataset.open_whole()
-    return {"history": history, "request_time": int(history.times.max()) + 1}
+    return ServedHistory(history, int(history.times.max()) + 1)
 
 
 def finalize(job: RunContext, result: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""The main job, as it reads: settings in; trained towers, a checked index, a record and a bundle out."""
+"""The main job: from settings to trained towers, a checked index, a result and a bundle."""
 
 import logging
 import shlex
@@ -52,7 +52,7 @@ def train(
 
     Args:
         config: settings of the run.
-        folder: of the run; it does not exist yet.
+        folder: folder of the run; it does not exist yet.
         epoch_callback: receives the monitored metric after each epoch, and may stop the run.
         keep_after_input_error: see `Run.create`.
     """
@@ -73,16 +73,16 @@ def resume(
     trusted: Collection[str] = (),
     console: str | None = None,
 ) -> int:
-    """Go on with a run that was interrupted, to the same numbers; returns the exit status.
+    """Continue an interrupted run, to bit-identical results; returns the exit status.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         epoch_callback: see `train`.
-        trusted: packages whose classes the run's file of settings may name.
-        console: instead of the run's.
+        trusted: packages whose classes the settings of the run may name.
+        console: replaces the console of the run.
 
     Raises:
-        InputError: there is no run, or it has ended.
+        InputError: the folder holds no run, or the run has ended.
     """
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
@@ -143,34 +143,34 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
 
 
 def _trained(job: RunContext, source: Path | None, epoch_callback: EpochCallback | None) -> TrainedTowers:
-    """Train, or take the towers of the run that did."""
+    """Train towers, or load those of the run that trained them."""
     if source is not None:
         return load_trained_towers(job.config, job.dataset, source)
     return train_towers(job.config, job.dataset, job.evaluator, train_context(job, epoch_callback))
 
 
 def trained_by(job: RunContext) -> Path | None:
-    """Return the run that trained these very towers, if one did and reuse is on.
+    """Return the run with an equal training, if there is one and `reuse` is on.
 
-    Those that go on from another's are trained again: their settings name that run by its folder alone.
+    A warm start is trained again, because its settings name the parent run only by its folder.
     """
     if not job.config.reuse or isinstance(job.config, WarmStartRunConfig):
         return None
     found = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
     if found is None or found.resolve() == job.run.folder.resolve():
         return None
-    LOG.info("towers are those of %s (reuse=false trains them again)", found)
+    LOG.info("reusing the towers of %s (reuse=false trains again)", found)
     return found
 
 
 def known_quality(job: RunContext, source: Path | None) -> Quality | None:
-    """Return the quality of a run with the same towers by exact search, if it measured the same."""
+    """Return the quality by exact search of the run with these towers, if its evaluation is equal."""
     if source is None:
         return None
     try:
         before = read_result(source)
     except InputError as error:
-        LOG.warning("%s; its figures are computed again", error)
+        LOG.warning("%s; its metrics are computed again", error)
         return None
     if before is None or not before.finished:
         return None

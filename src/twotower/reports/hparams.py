@@ -61,7 +61,12 @@ FIRST = " "
 EXACT = "test_exact/monitor"
 """The test metric by exact search; ` test/monitor` is that of the lists that the index serves."""
 
-OF_INDEX = ("recall_at_100", "latency_ms_p50", "bytes_per_item")
+FINAL_FIGURES = (
+    "index/recall_at_100",
+    "index/latency_ms_p50",
+    "index/bytes_per_item",
+    "timing/total_seconds",
+)
 
 
 def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:
@@ -72,15 +77,15 @@ def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> di
     stated = flat(settings)
     values = {key: value for key, value in defaults_of(settings).items() if value != NULL} | stated
     values |= {key: str(values.get(key, NONE)) for key in SOME_HAVE}
-    found = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
+    shown = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
     stated |= {key: values[key] for key in SOME_HAVE}
     for override in overrides:
         key, _, text = override.partition("=")
         key = key.lstrip(SIGNS).partition("@")[0]
         if key.partition(".")[0] in NEVER:
             continue
-        found[key] = stated[key] if key in stated and settings.get(key) != {} else text or "(removed)"
-    return found
+        shown[key] = stated[key] if key in stated and settings.get(key) != {} else text or "(removed)"
+    return shown
 
 
 def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
@@ -102,10 +107,7 @@ def final_metrics(result: Result) -> dict[str, float]:
     """
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()
-    found = {BEST_VALID: figures.get(f"best_valid/{kind}"), TEST: figures.get(f"test/{kind}")}
-    found |= {EXACT: figures.get(f"test_exact/{kind}")}
-    found |= {
-        key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")
-    }
-    first = {f"{FIRST}{key}": value for key, value in found.items() if value is not None}
+    sources = {BEST_VALID: f"best_valid/{kind}", TEST: f"test/{kind}", EXACT: f"test_exact/{kind}"}
+    sources |= {key: key for key in FINAL_FIGURES}
+    first = {f"{FIRST}{tag}": figures[key] for tag, key in sources.items() if key in figures}
     return first | {key: value for key, value in figures.items() if key.startswith("cold_start/")}

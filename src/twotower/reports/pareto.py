@@ -1,5 +1,6 @@
 """Pareto fronts of quality against latency and size of the index."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -30,37 +31,32 @@ def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[P
     kind, (latency, size) = metric.removeprefix(VALID), INDEX_COSTS
     through = any(f"{INDEX_DIFFERENCE}{kind}" in each.figures for each in done)
     higher = not lowest_is_best(done, metric)
-    words = f"{kind.replace('_at_', '@')} on valid, {'through the index' if through else 'by exact search'}"
+    title = f"{kind.replace('_at_', '@')} on valid, {'through the index' if through else 'by exact search'}"
     points = [
         Point(each.name, value, each.figures[latency], each.figures[size], higher)
         for each in done
         if (value := each.served(metric)) is not None
     ]
-    return words + ("" if higher else " (lower is better)"), points
+    return title + ("" if higher else " (lower is better)"), points
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other point dominates in value, latency and bytes."""
 
-    def costs(point: Point) -> tuple[float, float, float]:
-        return -point.rank_value, point.latency_ms, point.bytes_per_item
+    costs = [(-each.rank_value, each.latency_ms, each.bytes_per_item) for each in points]
 
-    def is_dominated(point: Point) -> bool:
-        own = costs(point)
-        return any(
-            other != own and all(one <= mine for one, mine in zip(other, own, strict=True))
-            for other in map(costs, points)
-        )
+    def is_dominated(own: tuple[float, ...]) -> bool:
+        return any(other != own and all(map(operator.le, other, own)) for other in costs)
 
-    return [point for point in points if not is_dominated(point)]
+    return [point for point, own in zip(points, costs, strict=True) if not is_dominated(own)]
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
     """Return the positions of the Pareto front of low costs and high values, the cheapest first."""
     best = float("-inf")
-    kept = []
+    positions = []
     for position in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):
         if values[position] > best:
             best = values[position]
-            kept.append(position)
-    return kept
+            positions.append(position)
+    return positions

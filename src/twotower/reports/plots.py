@@ -19,7 +19,7 @@ PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14))
 
 MOST_NUMBERED = 20
 Label = tuple[float, float, str, str]
-"""x, y, text, colour."""
+"""x, y, text, color."""
 
 
 def recall_versus_latency(
@@ -64,26 +64,26 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         "latency of one query, ms (median)": [point.latency_ms for point in points],
         "bytes an item": [point.bytes_per_item for point in points],
     }
-    fronts = {words: front(of_jobs, rank_values) for words, of_jobs in costs.items()}
+    fronts = {label: front(job_costs, rank_values) for label, job_costs in costs.items()}
     named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -rank_values[i])
     number = {position: str(rank + 1) for rank, position in enumerate(named)}
     lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
     if len(named) > MOST_NUMBERED:
         lines.append(f"and {len(named) - MOST_NUMBERED} more")
     figure = _figure(12, 5 + 0.24 * len(lines))
-    for column, (words, of_jobs) in enumerate(costs.items()):
-        best = fronts[words]
+    for column, (label, job_costs) in enumerate(costs.items()):
+        best = fronts[label]
         axes = _axes(figure, 2, column + 1)
-        axes.plot(of_jobs, values, "o", color=BLUE, ms=8, label="job")
+        axes.plot(job_costs, values, "o", color=BLUE, ms=8, label="job")
         style: dict[str, Any] = {
             "color": ORANGE,
             "ms": 8,
             "lw": 2,
             "label": "no job is both better and cheaper",
         }
-        axes.step([of_jobs[i] for i in best], [values[i] for i in best], "o-", where="post", **style)
+        axes.step([job_costs[i] for i in best], [values[i] for i in best], "o-", where="post", **style)
         _log(axes)
-        axes.set_xlabel(words, color=GREY, size=TEXT_SIZE)
+        axes.set_xlabel(label, color=GREY, size=TEXT_SIZE)
         axes.set_ylabel(objective if column == 0 else "", color=GREY, size=TEXT_SIZE)
         axes.margins(0.12)
         if column == 0:
@@ -91,7 +91,7 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, **look)
             figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
         shown = [i for i in best if i in named[:MOST_NUMBERED]]
-        _place_labels(figure, axes, [(of_jobs[i], values[i], number[i], ORANGE) for i in shown])
+        _place_labels(figure, axes, [(job_costs[i], values[i], number[i], ORANGE) for i in shown])
     return figure
 
 

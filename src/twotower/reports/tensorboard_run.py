@@ -11,11 +11,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
-from twotower.evaluation.user_values import k_of
+from twotower.evaluation.user_values import metric_k
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
 from twotower.reports.pareto import pareto_points
 from twotower.reports.plots import pareto, recall_versus_latency, to_png
-from twotower.reports.projector import write_projector
 from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
@@ -31,7 +30,7 @@ def _layout(settings: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
     """
     trainer = settings.get("trainer", {})
     monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
-    k = k_of(monitor) or k_of(DEFAULT_MONITOR)
+    k = metric_k(monitor) or metric_k(DEFAULT_MONITOR)
     valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
     chosen = {monitor.removeprefix("valid/").replace("_at_", "@"): [monitor]}
     groups = {
@@ -66,7 +65,7 @@ STATUS = {
 """TensorBoard has no status for interrupted and pruned runs and shows them as unknown."""
 
 MAX_PROJECTED, RGBA = 2_000, 4
-OF_SWEEP = ".sweep"
+SWEEP_SUFFIX = ".sweep"
 SESSION = ".session"
 """Suffix of the event file with the hyper-parameters, the final figures and the status of the run."""
 
@@ -138,7 +137,7 @@ class TensorBoardRun:
         """Write a labelled sample of item embeddings for the projector."""
         step = max(1, len(vectors) // MAX_PROJECTED)
         names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
-        write_projector(self.folder, "items", vectors[::step], names)
+        self.writer.add_embedding(vectors[::step], names, tag="items")
 
     def _start(self, more: Mapping[str, str]) -> Summary:
         return summary_v2.hparams_pb(
@@ -158,11 +157,11 @@ def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
 
     The figure is a run in the sweep's folder; a resumed sweep replaces it.
     """
-    words, points = pareto_points(outcomes, metric)
-    for file in folder.glob(f"*{OF_SWEEP}"):
+    title, points = pareto_points(outcomes, metric)
+    for file in folder.glob(f"*{SWEEP_SUFFIX}"):
         file.unlink()
     if points:
-        _write(folder, OF_SWEEP, _image("sweep/pareto", pareto(points, words)))
+        _write(folder, SWEEP_SUFFIX, _image("sweep/pareto", pareto(points, title)))
 
 
 def _write(folder: Path, suffix: str, *summaries: Summary) -> None:

@@ -56,7 +56,7 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Of the metrics, these are the one that chooses the best epoch and the filter of seen items.
     """
-    from twotower.evaluation.user_values import name_of  # with NumPy, which `--help` need not wait for
+    from twotower.evaluation.user_values import metric_name  # with NumPy, which `--help` need not wait for
     from twotower.metrics.metric import Metric
 
     shaping = {key: value for key, value in settings.items() if key not in AFTER_TRAINING}
@@ -69,7 +69,7 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
         "monitored": [
             spec
             for spec in kinds
-            if monitor.startswith("valid/") and name_of(monitor) == class_of(spec, Metric).name
+            if monitor.startswith("valid/") and metric_name(monitor) == class_of(spec, Metric).name
         ],
         "filter_seen": settings["metrics"].get("filter_seen", True),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from twotower.evaluation.user_values import name_of
+from twotower.evaluation.user_values import metric_name
 
 INDEX_FIGURES = {
     "recall_at_100": True,
@@ -46,6 +46,6 @@ def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = (
         return FIGURES[key]
     if key.startswith(OF_COLD_START):
         return True
-    name = name_of(key)
+    name = metric_name(key)
     directions = {metrics[name] for metrics in recorded if name in metrics}
     return directions.pop() if len(directions) == 1 else None

@@ -76,7 +76,7 @@ def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
 
 def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:
     """Return a SHA-256 over settings, data and code of a training; runs with equal ones share towers."""
-    code = code_fingerprint([TRAINING, *_modules_of(shaping)], apart=NO_PART_OF_TRAINING)
+    code = code_fingerprint([TRAINING, *_modules_of(shaping)], excluded=NO_PART_OF_TRAINING)
     return fingerprint_of([shaping, data_fingerprint, code])
 
 

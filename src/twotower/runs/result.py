@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from twotower.config.errors import InputError
-from twotower.evaluation.user_values import k_of, name_of
+from twotower.evaluation.user_values import metric_k, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json, read_yaml
 from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
@@ -23,7 +23,7 @@ VALID, BEST_VALID = "valid/", "best_valid/"
 TEST, TEST_EXACT = "test", "test_exact"
 """Prefixes of test metrics: of the lists that the index serves, and of exact search."""
 TARGET_REPEAT = "target_repeat"  # the slices of new and of repeated targets
-COLD_START = {"model": "two towers", "content": "content neighbours", "random": "random (expected)"}
+COLD_START = {"model": "two towers", "content": "content neighbors", "random": "random (expected)"}
 """Models that are evaluated on cold items, and their names in tables."""
 
 
@@ -166,7 +166,7 @@ class Result(BaseModel):
         run has only its best validation metric.
         """
         monitor = self.training.monitor
-        k = k_of(monitor)
+        k = metric_k(monitor)
         metrics = self.metrics or {
             key: (min if higher_is_better(key, [self.higher_is_better]) is False else max)(values)
             for key, values in self.curves.items()
@@ -181,11 +181,11 @@ class Result(BaseModel):
         test = {
             key: value for key, value in _at(k, metrics).items() if key.startswith(f"{TEST}/") or key == exact
         }
-        shown = {"recall", "ndcg", name_of(monitor)}
+        shown = {"recall", "ndcg", metric_name(monitor)}
         difference = {
             key: value
             for key, value in _at(k, self.index.get("label_difference", {})).items()
-            if name_of(key) in shown
+            if metric_name(key) in shown
         }
         figures = {
             **chosen,
@@ -290,4 +290,4 @@ def _items(found: Any) -> Iterator[tuple[str, Any]]:
 
 def _at(k: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values at k and those without a k; all if k is empty."""
-    return {key: value for key, value in values.items() if not k or k_of(key) in ("", k)}
+    return {key: value for key, value in values.items() if not k or metric_k(key) in ("", k)}

@@ -16,7 +16,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import Stopped, stoppable
 from twotower.config.trust import check_targets
 from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.files.plain_values import read_yaml, yaml_text
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
@@ -143,7 +143,7 @@ class Run:
     @contextlib.contextmanager
     def _recorded(self, screen: logging.Handler, remedy: str) -> Iterator[None]:
         words = remedy.format(shlex.quote(str(self.folder)))
-        with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._stop_message(words)):
+        with lock_folder(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._stop_message(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)
             self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))

@@ -12,22 +12,20 @@ from twotower.towers.user_batch import UserBatch
 
 @dataclass(frozen=True)
 class Batch:
-    """Users, the item that each interacted with, and the data that their negatives are drawn and masked with.
+    """Users, their positives, and the items to mask as negatives.
 
     Shapes: P positives, S impressions without a click behind them, B histories (P + S, unless examples share
-    them), L history positions, K known items, H query negatives. Rows of histories and known items are int32:
-    summing histories of 300 items takes four fifths of the time of int64.
+    them), L history positions, K known items. Rows of histories and known items are int32,
+    which is faster.
 
     Attributes:
         users: [P + S] users, with histories [B, L]; with `positive_to_user`, users [B].
         positives: [P] int64 item rows.
         weights: [P + S] float32.
-        known_positives: [K] int32, ascending: with
-        known_items: [K] int32, every item that the user of a position has in the train log.
-        number: of the batch, counted from the start of the training; decides all its random draws.
-        impressions: [S] int64 item rows; empty unless the loss takes labelled examples.
-        query_negatives: [P, H] int64 item rows that only this positive is scored against, 0 = none; None
-            unless the loss takes impressions as query negatives.
+        known_positives: [K] int32, ascending positions among the positives, for
+        known_items: [K] int32, the items that the users have interacted with.
+        number: of the batch since the start of the training; decides all random draws.
+        impressions: [S] int64 item rows; empty unless impressions are examples.
         positive_to_user: [P] int64, ascending: each positive's row among the users [B]; None where positive p
             is of user p.
     """
@@ -39,7 +37,6 @@ class Batch:
     known_items: Tensor
     number: int
     impressions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    query_negatives: Tensor | None = None
     positive_to_user: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":

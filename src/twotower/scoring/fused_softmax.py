@@ -1,4 +1,4 @@
-"""The softmax's loss and gradients with one pass over the logits between three matrix products.
+"""Softmax loss and gradients with one pass over the logits between three matrix products.
 
 Shapes: B users, P positives, C negatives, H query negatives, D embedding, b rows of a block, W columns.
 """
@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twotower.scoring.logits import ForwardGradients, Logits, accumulator_of, precision_of, relative
+from twotower.scoring.logits import ForwardGradients, Logits, product_dtype, relative, sum_dtype
 from twotower.scoring.masks import padded
 from twotower.scoring.operands import ExponentialOperands, PowerOperands
 from twotower.scoring.user_positions import UserPositions
 
 BLOCK_BYTES = 1 << 23
-"""Of logits held at once. One core takes as long with blocks of 2 to 16 MB; two cores, which each product
-wakes, take 14 ms with 8 MB for 17 with 2 (1,024 x 3,424), and in bf16 33 for 46 (4,096 x 4,096)."""
+"""Size of a block of logits."""
 SAFE = 40.0
-"""Logits up to this are exponentiated as they are: e^40 = 2e17, its inverse and sums of them fit float32."""
+"""Logits up to this need no maximum subtracted: e^40 = 2e17, its inverse and their sums fit float32."""
 
 
 def cross_entropy(positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
@@ -33,16 +32,15 @@ def mean_cross_entropy(logits: Logits, block_bytes: int = BLOCK_BYTES) -> Tensor
 
     The logits of a user with several positives are computed once: they share the sum over the negatives.
 
-    Floor: the three products, 6 B C D operations. Of the rest only the exponential is a pass over the whole
-    matrix: corrections and multiplicity are factors of the negatives, the division by the sum and the weights
-    are factors of the users, after one product and before the other; and no maximum is subtracted where the
-    lengths of the embeddings show that none is needed. In base 2, since torch's exp2 takes .3 ns a number and
-    its exp .8. In bf16 no number of the matrix is ever converted.
+    The exponential is the only pass over the whole matrix besides the three products. Corrections and
+    multiplicity are factors of the negatives; the division by the sum, and the weights, are factors of the
+    users. The maximum is subtracted only if the norms of the embeddings require it. Base 2 is used because
+    torch's exp2 is faster than exp.
     """
     users, shared = logits.users, logits.shared
-    precision, bias = precision_of(users), shared.correction + shared.log_multiplicity
+    precision, bias = product_dtype(users), shared.correction + shared.log_multiplicity
     spread = float(bias.max() - bias.min()) if len(bias) else math.inf
-    if precision == torch.float16 or not spread <= SAFE:  # no room for exponentials
+    if precision == torch.float16 or not spread <= SAFE:  # exponentials might overflow
         return logits.mean(cross_entropy)
     if logits.query_negatives is not None:
         logits = logits.by_positive()
@@ -79,7 +77,7 @@ class _Softmax(ForwardGradients):
         logits: Logits,
         block_bytes: int,
     ) -> Tensor:
-        positive, precision = positive_logits.to(accumulator_of(users)), precision_of(users)
+        positive, precision = positive_logits.to(sum_dtype(users)), product_dtype(users)
         block_rows = max(1, block_bytes // (padded(len(negatives)) * precision.itemsize))
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
@@ -101,7 +99,7 @@ class _Softmax(ForwardGradients):
         d_positive = torch.expm1(positive - log_sums) * weights
         d_query = None if queries is None else (queries - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(operands.d_users, operands.d_negatives(), d_positive, d_query)
-        ctx.places = (0, 1, 2, 3)
+        ctx.positions = (0, 1, 2, 3)
         given = (users, negatives, positive_logits, positive if query_logits is None else query_logits)
         ctx.dtypes = [each.dtype for each in given]
         return ((log_sums - positive) * weights).sum()

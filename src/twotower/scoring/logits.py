@@ -1,4 +1,4 @@
-"""The logits of a batch, never all in memory: losses over them are computed and differentiated by blocks.
+"""The logits of a batch: losses are computed and differentiated block by block.
 
 Shapes: B users, P positives, C negatives, H query negatives of a positive, D embedding, b rows of a block.
 """
@@ -23,14 +23,14 @@ BLOCK_ELEMENTS = 1 << 20  # 4 MiB of float32 logits: stays in cache on a CPU
 
 @dataclass(frozen=True)
 class SharedNegatives:
-    """The negatives that every user of a batch is scored against.
+    """The negatives of all users of a batch.
 
     Attributes:
         embeddings: [C, D].
-        correction: [C] added to every logit of a negative: minus its log q, or zeros.
+        correction: [C] addends of the logits: minus log q, or zeros.
         log_multiplicity: [C] log of the number of draws.
         false_negatives: pairs to mask.
-        prior: log prior odds of the negatives at the moments of the users; None: none are added.
+        prior: log prior odds of the negatives at the request times; None: none.
     """
 
     embeddings: Tensor
@@ -42,7 +42,7 @@ class SharedNegatives:
 
 @dataclass(frozen=True)
 class Logits:
-    """The logits of a batch's positives, and what those of its negatives are computed from.
+    """The logits of the positives of a batch, and the operands of the logits of its negatives.
 
     Attributes:
         positive: [P].
@@ -53,7 +53,7 @@ class Logits:
         query_negatives: [P, H] logits of negatives of one positive each, -inf where there is none.
         positive_to_user: [P] ascending rows of users; None where positive p is of user p.
         power: of the link function; None: scores are logits.
-        impressions: [S] logits of labelled examples without a click, and their weights [S]; None: no such.
+        impressions: logits and weights of impressions without a click, [S] and [S]; None: none.
     """
 
     positive: Tensor
@@ -90,7 +90,7 @@ class Logits:
 
         Args:
             loss: of the rows of a block.
-            parameters: other tensors that `loss` reads and that need a gradient.
+            parameters: parameters of `loss` that need a gradient.
             block_elements: logits of a block.
         """
         logits = self.by_positive()
@@ -104,7 +104,7 @@ class Logits:
             block_elements,
             *parameters,
         )
-        # Weights of at most 1, and the mean outside: shares of a batch would vanish in half precision.
+        # The division is last: small weights would underflow in half precision.
         return total / relative(self.weights).sum()
 
 
@@ -113,27 +113,27 @@ def relative(weights: Tensor) -> Tensor:
     return weights / weights.max()
 
 
-def precision_of(users: Tensor) -> torch.dtype:
-    """Return the precision of the products: autocast's choice, or else that of the users."""
+def product_dtype(users: Tensor) -> torch.dtype:
+    """Return the type of matrix products: that of autocast, otherwise that of the users."""
     device = users.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else users.dtype
 
 
-def accumulator_of(users: Tensor) -> torch.dtype:
-    """Return the precision of sums: float64 stays (gradcheck), anything lower is float32."""
+def sum_dtype(users: Tensor) -> torch.dtype:
+    """Return the type of sums: float64 for float64, otherwise float32."""
     return torch.float64 if users.dtype == torch.float64 else torch.float32
 
 
 class ForwardGradients(torch.autograd.Function):
-    """A scalar whose gradients `forward` computed and saved, of the inputs at `ctx.places`."""
+    """A scalar function whose `forward` saves the gradients of the inputs at `ctx.positions`."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the saved gradients."""
         (gradient,) = gradients
         scaled: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
-        for place, saved, dtype in zip(ctx.places, ctx.saved_tensors, ctx.dtypes, strict=True):
-            scaled[place] = None if saved is None else (saved * gradient).to(dtype)
+        for position, saved, dtype in zip(ctx.positions, ctx.saved_tensors, ctx.dtypes, strict=True):
+            scaled[position] = None if saved is None else (saved * gradient).to(dtype)
         return tuple(scaled)
 
 
@@ -151,7 +151,7 @@ class _Blockwise(ForwardGradients):
         *parameters: Tensor,
     ) -> Tensor:
         differentiates = any(ctx.needs_input_grad)
-        precision, accumulator = precision_of(users), accumulator_of(users)
+        precision, accumulator = product_dtype(users), sum_dtype(users)
         shared, weights, size = logits.shared, relative(logits.weights), len(shared_embeddings)
         width, num_queries = padded(size), 0 if query_logits is None else query_logits.shape[1]
         block_rows = max(1, block_elements // (width + num_queries))
@@ -195,7 +195,7 @@ class _Blockwise(ForwardGradients):
                 for gathered, each in zip(d_parameters, gradients[len(inputs) :], strict=True):
                     gathered += each
         ctx.save_for_backward(d_users, d_negatives, d_positive, d_query, *d_parameters)
-        ctx.places = (0, 1, 2, 3, *range(7, 7 + len(parameters)))
+        ctx.positions = (0, 1, 2, 3, *range(7, 7 + len(parameters)))
         differentiated = users, shared_embeddings, positive_logits, query_logits, *parameters
         ctx.dtypes = [accumulator if each is None else each.dtype for each in differentiated]
         return total

@@ -1,4 +1,4 @@
-"""False negatives of a block of logits, masked in place: nothing is searched, sorted or compacted.
+"""False negatives in blocks of logits, masked in place.
 
 Shapes: B users, C negatives, M pairs, b rows of a block.
 """
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 ALIGNED = 16
-"""Columns that a row of logits is padded to a multiple of: rows then begin where vectors do (products of
-3,417 columns took 12 % longer than of 3,424)."""
+"""Rows of logits are padded to a multiple of this, for aligned vector instructions."""
 
 
 def padded(num_negatives: int) -> int:
-    """Return how many columns a block of logits has, one more than the negatives at least."""
+    """Return the number of columns of a block of logits, at least one more than the negatives."""
     return (num_negatives // ALIGNED + 1) * ALIGNED
 
 
@@ -25,7 +24,7 @@ class FalseNegatives(NamedTuple):
 
     Attributes:
         users: [M] ascending rows of users.
-        columns: [M] int32 positions among the negatives; -1 for an item that is none of them.
+        columns: [M] int32 positions among the negatives; -1 for other items.
     """
 
     users: Tensor
@@ -44,9 +43,8 @@ class FalseNegatives(NamedTuple):
     def blocks(self, num_users: int, num_columns: int, block_rows: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield the users of each block of logits [b, num_columns], and the flat positions to mask in it.
 
-        A pair whose item is none of the negatives costs as much as any other: its column, -1, is the last one
-        of the row before (of the last row, for the first one), which is padding. Measured: 1.8 ns a pair for
-        masking and .4 for its position, in int32 (.9 in int64); selecting the pairs of negatives took 4.
+        The column -1 of an item that is no negative is the last column of the previous row, which is padding.
+        So pairs need not be selected first, which takes longer than masking them.
         """
         starts = range(0, num_users, block_rows)
         bounds = torch.tensor([*starts, num_users], dtype=self.users.dtype, device=self.users.device)

@@ -1,4 +1,4 @@
-"""The operands of a softmax's matrix products, and the gradients that add up in them.
+"""The operands of the matrix products of a softmax, and their gradients.
 
 Shapes: B users, C negatives, D embedding, b rows of a block, W columns of a block.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from twotower.scoring.link import inverse_slopes, raise_to_power
-from twotower.scoring.logits import Logits, accumulator_of
+from twotower.scoring.logits import Logits, sum_dtype
 from twotower.scoring.masks import padded
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 
@@ -17,19 +17,19 @@ LOG2_E = math.log2(math.e)
 
 
 class ExponentialOperands:
-    """Users and negatives in the precision of the products, for odds that are exponentials.
+    """Users and negatives in the type of the products, for exponential odds.
 
-    Negatives are the columns of [D, W]; those behind C are zeros and count for nothing.
+    Negatives are the columns of [D, W]; columns after C are zeros.
 
     Args:
         logits: of the batch.
-        precision: of the products.
-        is_safe: exponentials of the logits cannot overflow, so that no maximum is subtracted.
+        precision: type of the products.
+        is_safe: exponentials cannot overflow, so that no maximum is subtracted.
     """
 
     def __init__(self, logits: Logits, precision: torch.dtype, is_safe: bool) -> None:
         users, shared = logits.users.detach(), logits.shared
-        negatives, accumulator = shared.embeddings.detach(), accumulator_of(users)
+        negatives, accumulator = shared.embeddings.detach(), sum_dtype(users)
         bias = shared.correction + shared.log_multiplicity
         self.num_negatives, dim = negatives.shape
         self.num_columns = padded(self.num_negatives)
@@ -59,7 +59,7 @@ class ExponentialOperands:
         return (prior.table * LOG2_E).to(self.columns.dtype)
 
     def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """Return [b, W], 0 where masked, and the log of what they are to be multiplied with, [b] or one."""
+        """Return exponentials [b, W], 0 where masked, and the log of their factors, [b] or a scalar."""
         users = self.low_users[rows]
         if self.logits.numel() < len(users) * self.num_columns:
             self.logits = users.new_empty(len(users) * self.num_columns)
@@ -73,16 +73,16 @@ class ExponentialOperands:
             return block.exp2_(), self.highest_bias
         block[:, self.num_negatives :] = -torch.inf
         highest = block.amax(1).clamp_(min=torch.finfo(block.dtype).min)
-        log_scale = self.highest_bias + highest.to(self.highest_bias.dtype) / LOG2_E  # not rounded once more
+        log_scale = self.highest_bias + highest.to(self.highest_bias.dtype) / LOG2_E  # in higher precision
         return block.sub_(highest[:, None]).exp2_(), log_scale
 
     def sums(self, block: Tensor) -> Tensor:
         """Return the sums of exponentials with their bias, [b]."""
-        # Of this form: a product of a matrix and a vector takes three times as long.
+        # A product of two matrices: that of a matrix and a vector takes three times as long.
         return torch.mm(self.factors, block.T)[0].to(self.d_users.dtype)
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
-        """Multiply exponentials by the rows' scales [b], which makes them gradients, with either side."""
+        """Add the gradients: exponentials times the scales of the rows [b], times the other operand."""
         torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows])
         users = (self.users[rows] * scale[:, None]).to(block.dtype)
         if block.dtype == self.d_columns.dtype:
@@ -96,7 +96,7 @@ class ExponentialOperands:
 
 
 class PowerOperands(ExponentialOperands):
-    """The same for odds that are powers of scores: no exponential at all, and a slope for each score."""
+    """Operands for odds that are powers of scores, with the slope of the link for each score."""
 
     def __init__(self, logits: Logits, precision: torch.dtype, power: float) -> None:
         self.power = power
@@ -114,7 +114,7 @@ class PowerOperands(ExponentialOperands):
         return odds.to(self.d_users.dtype)
 
     def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the exponentials of linked logits; keeps their slopes for `add_gradients`."""
+        """Return the odds, and store the slopes of the link for `add_gradients`."""
         block = torch.mm(self.low_users[rows], self.columns).to(self.d_users.dtype).add_(1)
         self.slopes = inverse_slopes(block)
         block.add_(self.slopes)

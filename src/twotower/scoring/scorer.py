@@ -22,13 +22,13 @@ from twotower.towers.item_bias.item_bias import ItemBias
 
 
 class EncodedItems(NamedTuple):
-    """The items that a batch encodes, negatives first, and the positions of the others among them.
+    """The items that a batch encodes, negatives first, and the positions of other items among them.
 
     Attributes:
         rows: [R] item rows.
         positives: [P] positions.
         impressions: [S] positions.
-        query_negatives: [P * H] positions, those of the positive where there is no query negative.
+        query_negatives: [P * H] positions; that of the positive at padding.
     """
 
     rows: Tensor
@@ -40,11 +40,9 @@ class EncodedItems(NamedTuple):
 class Scorer(nn.Module):
     """Computes logits: dot product, temperature, link, prior odds, log-q correction, masks.
 
-    Losses weight the negatives by their multiplicity, which comes with the logits.
-
     Args:
-        config: the choice of the loss.
-        num_items: of the catalogue.
+        config: settings that the loss declares.
+        num_items: N.
     """
 
     def __init__(self, config: ScoringConfig, num_items: int) -> None:
@@ -55,27 +53,25 @@ class Scorer(nn.Module):
         self.temperature = None if initial is None else Temperature(initial, learned)
 
     def negatives(self, sampler: NegativeSampler, batch: Batch, generator: torch.Generator) -> Negatives:
-        """Draw the negatives of a batch, with its own query negatives or those of the sampler."""
+        """Draw the negatives of a batch, and the query negatives of its positives."""
         if not self.config.uses_negatives:
             return Negatives.none(batch.positives)
-        query_rows, to_user, users = batch.query_negatives, batch.positive_to_user, batch.users.rows
-        if query_rows is None:
-            users = users[: len(batch.positives)] if to_user is None else users[to_user]
-            query_rows = sampler.query_rows(users, generator)
-        negatives: Negatives = sampler(batch.positives, generator, query_rows)
+        to_user, users = batch.positive_to_user, batch.users.rows
+        users = users[: len(batch.positives)] if to_user is None else users[to_user]
+        negatives: Negatives = sampler(batch.positives, generator, sampler.query_rows(users, generator))
         return negatives
 
     def items(self, negatives: Negatives, batch: Batch) -> EncodedItems:
-        """Return the items to encode."""
+        """Return the items to encode, each once."""
         wanted, queries = [batch.positives, batch.impressions], negatives.query_rows
         if queries is None:
             wanted.append(batch.positives[:0])
-        else:  # a positive in place of padding: the unknown item gets no gradient
+        else:  # the positive at padding, so that the unknown item has no gradient
             wanted.append(torch.where(queries > 0, queries, batch.positives[:, None]).flatten())
         rows, joined = negatives.rows[: negatives.num_encoded], torch.cat(wanted)
         positions = self.lookup.positions(rows, joined)
         absent = positions < 0
-        if bool(absent.any()):  # positives are negatives of most samplers
+        if bool(absent.any()):  # most samplers include the positives
             others, inverse = joined[absent].unique(return_inverse=True)
             positions[absent] = (inverse + len(rows)).to(positions.dtype)
             rows = torch.cat([rows, others])
@@ -101,7 +97,7 @@ class Scorer(nn.Module):
             item_bias: has the prior odds.
         """
         size, fresh, to_user = len(batch.positives), negatives.num_encoded, batch.positive_to_user
-        # index_select, not items[...]: its gradient adds up in one order, whatever the number of threads.
+        # index_select, not items[...]: its gradient is deterministic with any number of threads.
         positives, impressions, queries = (items.index_select(0, each) for each in encoded[1:])
         shared = items if len(items) == fresh else items[:fresh]
         if negatives.embeddings is not None:
@@ -110,14 +106,14 @@ class Scorer(nn.Module):
         positive_addend, correction, query_addend = self._corrections(negatives)
         impression_addend = correction.new_zeros(())
         if prior is not None:
-            positive_addend = positive_addend + prior.of_pairs(batch.positives, to_user)
+            positive_addend = positive_addend + prior.for_pairs(batch.positives, to_user)
             if len(batch.impressions):
                 later = torch.arange(size, size + len(impressions), device=items.device)
-                impression_addend = prior.of_pairs(batch.impressions, later)
+                impression_addend = prior.for_pairs(batch.impressions, later)
             if negatives.query_rows is not None:
-                query_addend = query_addend + prior.of_pairs(negatives.query_rows, to_user)
+                query_addend = query_addend + prior.for_pairs(negatives.query_rows, to_user)
             prior = prior._replace(moments=prior.moments[: len(users) - len(impressions)])
-            prior = prior.of_items(negatives.rows)
+            prior = prior.select(negatives.rows)
         if negatives.query_rows is not None:
             query_addend = query_addend.masked_fill(negatives.query_rows == 0, -torch.inf)
         masks = FalseNegatives(

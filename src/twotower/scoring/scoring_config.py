@@ -1,4 +1,4 @@
-"""How a loss wants its logits to be computed."""
+"""The settings of logits, which a loss declares."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ class ScoringConfig:
     """The settings of a `Scorer`, as the loss's `Config.scoring` returns them.
 
     Attributes:
-        temperature: divides scores; None: scores are logits as they are.
+        temperature: divides scores; None: no division.
         learns_temperature: train the temperature, which is then the initial value.
         power: of the link function; None: odds are exponentials of scores.
         log_q_correction: `all` subtracts log q from every logit, `negatives` the log of the expected number
             of draws from logits of negatives only, `none` nothing.
-        num_halvings: how often embeddings are cut in half; each width has logits of its own.
+        num_halvings: number of truncations of the embeddings, each to half the width, with separate logits.
         normalizes_truncations: rescale truncated embeddings to length 1.
-        uses_negatives: compare positives with negatives; false: none are drawn.
+        uses_negatives: whether negatives are drawn.
     """
 
     temperature: float | None = None

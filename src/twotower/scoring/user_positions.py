@@ -1,4 +1,4 @@
-"""Moves values between the users of a block of logits and their positives.
+"""Maps values between the users of a block of logits and their positives.
 
 Shapes: P positives, B users, b of them in a block, p positives of these.
 """
@@ -7,7 +7,7 @@ from torch import Tensor, arange, searchsorted
 
 
 class UserPositions:
-    """The positives of each block of users; where positive p is of user p, nothing is moved.
+    """The positives of each block of users; values are unchanged if positive p is of user p.
 
     Args:
         positive_to_user: [P] ascending rows of users, or None.

@@ -38,7 +38,7 @@ class AttributeColumn(ABC):
         """Append the raw values of the next rows."""
 
     @abstractmethod
-    def meeting(self, condition: Any, num_rows: int) -> Mask:
+    def matches(self, condition: Any, num_rows: int) -> Mask:
         """Return which rows meet a condition, [num_rows]. Raises InputError if the condition is invalid."""
 
     def refuse(self, expected: str, found: Any) -> InputError:
@@ -67,8 +67,8 @@ class Numbers(AttributeColumn):
         self._values[start:end] = as_numbers(pd.Series(list(values), dtype=object))
         self._num_rows = end
 
-    def meeting(self, condition: Any, num_rows: int) -> Mask:
-        """See `AttributeColumn.meeting`."""
+    def matches(self, condition: Any, num_rows: int) -> Mask:
+        """See `AttributeColumn.matches`."""
         values = self._values[:num_rows]
         if isinstance(condition, Mapping):
             return self._between(condition, values)
@@ -124,8 +124,8 @@ class Values(AttributeColumn):
                 self._added.setdefault(part, []).append(place)
         self._num_rows += len(values)
 
-    def meeting(self, condition: Any, num_rows: int) -> Mask:
-        """See `AttributeColumn.meeting`."""
+    def matches(self, condition: Any, num_rows: int) -> Mask:
+        """See `AttributeColumn.matches`."""
         found = np.zeros(num_rows, dtype=np.bool_)
         for value in _several(condition):
             number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

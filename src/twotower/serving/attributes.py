@@ -1,4 +1,4 @@
-"""The raw values of items: for people to read, and for the conditions of requests.
+"""Raw values of items or users, and conditions on them.
 
 Shapes: n rows of the catalogue.
 """
@@ -39,7 +39,7 @@ class Attributes:
         records: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._table = table
-        self.columns = set(map(str, table.columns))  # those on which there is no condition too
+        self.columns = set(map(str, table.columns))  # including those that conditions cannot name
         self._label = label
         self._features = {feature.column: feature for feature in features.features.values()}
         self._records = records
@@ -48,7 +48,7 @@ class Attributes:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """The columns that conditions may name, and what they hold: `text`, `number` or `tags`."""
+        """Columns that conditions can name -> `text`, `number` or `tags`."""
         found = {name: self._column(name) for name in map(str, self._table.columns)}
         return {name: column.kind for name, column in found.items() if column is not None}
 
@@ -62,13 +62,13 @@ class Attributes:
         return {name: plain(given.get(name)) for name in map(str, self._table.columns)}
 
     def is_latest(self, row: int, record: Mapping[str, Any]) -> bool:
-        """Tell whether these are the raw values with which a row was put in."""
+        """Return whether a row was added with these raw values."""
         place = row - len(self._table) - 1
         same = place >= 0 and self._records[place].keys() == record.keys()
         return same and all(plain(self._records[place][name]) == plain(record[name]) for name in record)
 
     def check(self, record: Mapping[str, Any]) -> None:
-        """Raise InputError where a value of a column that no feature reads is not of the column's kind."""
+        """Raise InputError if a value of a column that no feature reads has another type than the column."""
         for name in set(record) - set(self._features):
             column = self._column(name)
             value = record[name]
@@ -80,11 +80,11 @@ class Attributes:
                 )
             if column is not None and not valid:
                 raise InputError(
-                    f"features: column {name!r} holds {column.kind}, found {value!r:.80}; mend the value"
+                    f"features: column {name!r} holds {column.kind}, found {value!r:.80}; correct the value"
                 )
 
-    def meeting(self, where: Mapping[str, Any], num_rows: int) -> Mask:
-        """Return which rows meet all conditions, [num_rows]; see `Request.where`, and InputError."""
+    def matches(self, where: Mapping[str, Any], num_rows: int) -> Mask:
+        """Return which rows meet all conditions, [num_rows]; see `Request.where`. Raises InputError."""
         if not isinstance(where, Mapping):
             raise InputError(f'where: expected {{"column": condition}}, got {where!r:.80}')
         found = np.ones(num_rows, dtype=np.bool_)
@@ -94,7 +94,7 @@ class Attributes:
                 raise InputError(
                     f"where: {name!r:.80} is no column that conditions can name; {choices(name, self.kinds)}"
                 )
-            found &= column.meeting(condition, num_rows)
+            found &= column.matches(condition, num_rows)
         return found
 
     def _column(self, name: str) -> AttributeColumn | None:
@@ -112,7 +112,7 @@ class Attributes:
 
 
 def plain(value: Any) -> Any:
-    """Return a raw value as JSON can hold it; None where it is missing or not finite."""
+    """Return a raw value as a JSON value; None if it is missing or not finite."""
     if isinstance(value, np.ndarray | list | tuple | set | frozenset):
         return [plain(each) for each in value]
     if isinstance(value, np.generic):

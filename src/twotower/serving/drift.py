@@ -1,4 +1,4 @@
-"""How far the catalogue has moved since its index was built, and the index that catches up with it.
+"""Changes of the catalogue since its index was built, and the rebuilt index.
 
 Shapes: N vectors, D embedding.
 """
@@ -16,7 +16,7 @@ from twotower.serving.live_items import Floats, LiveItems, Rows
 
 PART = 65_536
 MIN_CHANGES = 100
-"""Items put in and taken out before which nothing is worth a rebuild."""
+"""Fewer added and removed items never need a rebuild."""
 MAX_LIVE_SHARE = 0.2
 MAX_TOMBSTONE_SHARE = 0.2
 MAX_CENTROID_SHIFT = 0.25
@@ -24,16 +24,16 @@ MAX_CENTROID_SHIFT = 0.25
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the catalogue has moved since its index was built: with the bundle, or by the last rebuild.
+    """Changes of the catalogue since its index was built.
 
-    Args:
-        live_share: of the items that are offered, those put in since.
-        tombstone_share: of the items the index was built over, those removed or changed since; of an index
-            that cannot remove, all vectors that it holds for nothing, where their share is larger.
-        centroid_shift: distance between the mean of the offered vectors and the mean of those the index was
-            built over, in units of the latter's root mean square distance from their mean.
-        needs_rebuild: there are 100 changes or more, one of the three is above 0.2, 0.2 or 0.25, and an item
-            is left.
+    Attributes:
+        live_share: share of the offered items that were added since.
+        tombstone_share: share of the indexed items that were removed or changed since, or share of tombstones
+            in the index if that is larger.
+        centroid_shift: distance between the means of the offered and the indexed vectors, relative to the
+            root mean square distance of the indexed vectors from their mean.
+        needs_rebuild: whether there are at least 100 changes, an offered item, and a value above its limit
+            (0.2, 0.2 and 0.25).
     """
 
     live_share: float
@@ -43,9 +43,11 @@ class Drift:
 
 
 class DriftCounter:
-    """Keeps `Drift` up to date at the cost of one addition of vectors a change.
+    """Computes `Drift` incrementally.
 
-    The index was built over `vectors` [N, D], when so many rows were given; later ones are higher.
+    Args:
+        vectors: indexed vectors [N, D].
+        num_rows: highest row when the index was built; added items have higher rows.
     """
 
     def __init__(self, vectors: Floats, num_rows: int) -> None:
@@ -59,12 +61,12 @@ class DriftCounter:
         self._num_added = self._num_removed = 0
 
     def added(self, vector: Floats) -> None:
-        """Count an item put in."""
+        """Count an added item."""
         self._num_added += 1
         self._sum = self._sum + vector
 
     def removed(self, row: int, vector: Floats) -> None:
-        """Count an item taken out."""
+        """Count a removed item."""
         if row > self._num_rows:
             self._num_added -= 1
         else:
@@ -72,7 +74,7 @@ class DriftCounter:
         self._sum = self._sum - vector
 
     def drift(self, num_tombstones: int = 0) -> Drift:
-        """Return how far the catalogue has moved; tombstones are vectors that the index holds for nothing."""
+        """Return the drift, given the number of removed vectors that the index still stores."""
         num_offered = self._num_built + self._num_added - self._num_removed
         live = self._num_added / max(1, num_offered)
         tombstones = max(
@@ -88,10 +90,9 @@ class DriftCounter:
 def fresh_index(
     spec: Mapping[str, Any], search_args: Mapping[str, int], vectors: Floats, rows: Rows
 ) -> Index:
-    """Build an index over vectors [N, D], N > 0, of rows [N], as the bundle's was built and is searched.
+    """Build an index over vectors [N, D], N > 0, of rows [N], with the settings of the bundle's index.
 
-    So few items that the spec does not fit them are searched exactly, and no search argument is larger than
-    there are cells, or items.
+    If the settings do not fit so few items, search is exact. Search arguments are limited to the new size.
     """
     config = Index.Config.model_validate(spec)
     if len(rows) < config.min_items or any(config.problems(vectors.shape[1], len(rows))):
@@ -106,13 +107,14 @@ def fresh_index(
 
 
 def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows, num_rows: int) -> None:
-    """Bring an index and its drift up to date with what was put in and taken out while it was built.
+    """Apply the changes of the catalogue during the build of an index to the index and its drift.
 
-    When building began, the rows `built` were offered and `num_rows` given; `items` are held still now.
+    At the start of the build, the rows `built` were offered, and `num_rows` was the highest row. The caller
+    holds the lock of the catalogue for writing.
     """
-    gone = built[~items.live(built)]
-    fresh.remove(gone)
-    for row, vector in zip(gone.tolist(), items.embeddings(gone), strict=True):
+    removed = built[~items.live(built)]
+    fresh.remove(removed)
+    for row, vector in zip(removed.tolist(), items.embeddings(removed), strict=True):
         counter.removed(row, vector)
     new = np.flatnonzero(items.live_mask()[num_rows:]).astype(np.int64) + num_rows + 1
     if len(new):

@@ -18,7 +18,7 @@ class EventType:
     code: int = 0
 
     @property
-    def is_kept(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether the event is stored."""
         return self.role != "ignored"
 
@@ -32,31 +32,34 @@ class EventTypes:
     """Event types by name: those in the data of the bundle, and those that its settings define."""
 
     def __init__(self, manifest: Manifest) -> None:
-        known = {word: EventType("positive", code) for code, word in enumerate(manifest.event_types, start=1)}
-        told = {
-            word: EventType(role, known[word].code if word in known else 0)
-            for word, role in manifest.event_roles.items()
+        codes = {name: code for code, name in enumerate(manifest.event_types, start=1)}
+        roles: dict[str, Role] = dict.fromkeys(codes, "positive")
+        self._types = {
+            name: EventType(role, codes.get(name, 0)) for name, role in (roles | manifest.event_roles).items()
         }
-        self._known = known | told
 
-    def types_of(self, words: Sequence[Any] | None, num_items: int) -> list[EventType]:
+    def types_of(self, names: Sequence[Any] | None, num_items: int) -> list[EventType]:
         """Return the event type of each item of a session; None means all are positive interactions."""
-        if words is None:
+        if names is None:
             return [EventType()] * num_items
-        found = [self.type_of(word, "history_events") for word in listed(words, "history_events", "words")]
+        found = [
+            self.type_of(name, "history_events") for name in listed(names, "history_events", "event types")
+        ]
         if len(found) != num_items:
             raise InputError(
-                f"history_events: expected {num_items} words, one for each item of history, got {len(found)}"
+                f"history_events: expected {num_items} event types, one per item of history, got {len(found)}"
             )
         return found
 
-    def type_of(self, word: str | None, part: str = "event") -> EventType:
+    def type_of(self, name: str | None, part: str = "event") -> EventType:
         """Return the event type of a name; None is a positive interaction. Raises InputError."""
-        if word is None:
+        if name is None:
             return EventType()
-        found = self._known.get(word) if isinstance(word, str) else None
+        found = self._types.get(name) if isinstance(name, str) else None
         if found is not None:
             return found
-        if not self._known:
-            raise InputError(f"{part}: the data of this bundle has no events, got {word!r:.80}; leave it out")
-        raise InputError(f"{part}: {word!r:.80} is no event of this bundle; {choices(word, self._known)}")
+        if not self._types:
+            raise InputError(f"{part}: this bundle has no event types, got {name!r:.80}; leave it out")
+        raise InputError(
+            f"{part}: {name!r:.80} is not an event type of this bundle; {choices(name, self._types)}"
+        )

@@ -17,7 +17,7 @@ from twotower.serving.attributes import Attributes
 from twotower.serving.drift import Drift, DriftCounter, catch_up, fresh_index
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
 from twotower.serving.requests import check_values, checked_id, known_rows, named_features
-from twotower.serving.towers import ServingTowers, are_valid
+from twotower.serving.towers import are_valid, embed_items
 
 ITEM_ID = "item_id"
 
@@ -34,9 +34,8 @@ class PreparedItem:
 class LiveCatalogue:
     """Items that come and go; whoever reads several things of one state holds `lock` for it."""
 
-    def __init__(self, bundle: Bundle, towers: ServingTowers) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._towers = towers
         self._label = bundle.item_label
         self._layout = bundle.model.layout
         labels = None if self._label is None else bundle.item_table[self._label]
@@ -64,11 +63,11 @@ class LiveCatalogue:
         for each in given:
             self.attributes.check(each)
         encoded = table.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
-        vectors = self._towers.embed_items(encoded)
+        vectors = embed_items(self._bundle.model, encoded)
         rows = self._bundle.items.rows(keys)
         known, vectors = rows > 0, vectors.copy()
         before = self._bundle.item_embeddings[rows[known] - 1]
-        vectors[known] = self._layout.with_biases_of(vectors[known], before)
+        vectors[known] = self._layout.copy_biases(vectors[known], before)
         for key, fits in zip(keys, are_valid(vectors), strict=True):
             if not fits:
                 raise InputError(

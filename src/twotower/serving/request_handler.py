@@ -27,7 +27,7 @@ from twotower.serving.requests import (
     named_features,
 )
 from twotower.serving.top_items import Choice, TopItems, top_items
-from twotower.serving.towers import ServingTowers, are_valid
+from twotower.serving.towers import are_valid, embed_users
 from twotower.serving.user_histories import NO_ROWS, KnownUser, UserHistories, UserHistory
 from twotower.serving.user_profiles import UserContext, UserProfiles
 
@@ -54,16 +54,14 @@ class RequestHandler:
     def __init__(
         self,
         bundle: Bundle,
-        towers: ServingTowers,
         catalogue: LiveCatalogue,
         histories: UserHistories,
         profiles: UserProfiles,
         event_types: EventTypes,
     ) -> None:
         self._request_time = bundle.request_time
-        self._contexts = bundle.model.contexts
         self._exclude_seen = bundle.manifest.exclude_seen
-        self._towers = towers
+        self._model = bundle.model
         self._catalogue = catalogue
         self._histories = histories
         self._profiles = profiles
@@ -71,7 +69,7 @@ class RequestHandler:
 
     def best(self, requests: Sequence[Request]) -> list[TopItems | InputError]:
         """Return top items or an error for each request, with one forward pass of the user tower."""
-        found: list[_ValidRequest | InputError] = [self._asked(request) for request in requests]
+        found: list[_ValidRequest | InputError] = [self._check(request) for request in requests]
         asked = [each for each in found if isinstance(each, _ValidRequest)]
         if not asked:
             return [each for each in found if isinstance(each, InputError)]
@@ -86,10 +84,10 @@ class RequestHandler:
         """Return user embeddings, [B, D]."""
         features = self._profiles.encoded([each.user_context for each in asked])
         if any(each.context for each in asked):
-            features |= self._contexts.encode([dict(each.context) for each in asked])
-        vectors, mask, times, events = self._histories.for_towers([each.history for each in asked])
+            features |= self._model.contexts.encode([dict(each.context) for each in asked])
+        history = self._histories.inputs([each.history for each in asked])
         now = np.array([each.request_time for each in asked], dtype=np.int64)
-        return self._towers.embed_users(features, vectors, mask, times, now, events)
+        return embed_users(self._model, features, history, now)
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
         """Return which items may be recommended; see `Request`. Raises InputError."""
@@ -97,14 +95,14 @@ class RequestHandler:
         k = checked_k(k)
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
         if where:
-            meets = self._catalogue.attributes.meeting(where, items.num_rows) & items.live_mask()
+            meets = self._catalogue.attributes.matches(where, items.num_rows) & items.live_mask()
             allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
         excluded = items.latest(seen)
         if denied := listed(deny, "deny"):
             excluded = np.concatenate([excluded, items.rows(denied)])
         return Choice(k, _distinct(excluded, items), allowed)
 
-    def _asked(self, request: Request) -> _ValidRequest | InputError:
+    def _check(self, request: Request) -> _ValidRequest | InputError:
         try:
             return self._checked(request)
         except InputError as error:
@@ -115,11 +113,11 @@ class RequestHandler:
         user_context = self._profiles.user_context(user, request.features)
         context = request.context
         if not isinstance(context, Mapping) or context:
-            context = named_features(self._contexts, context, USER_ID, part=CONTEXT)
-            check_values(self._contexts, [context], CONTEXT)
+            context = named_features(self._model.contexts, context, USER_ID, part=CONTEXT)
+            check_values(self._model.contexts, [context], CONTEXT)
         found, now = self._history(request, user)
         exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
-        seen = found.rows[found.wanted] if exclude_seen else NO_ROWS
+        seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         return _ValidRequest(user_context, context, found, now, choice)
 
@@ -134,18 +132,18 @@ class RequestHandler:
         session = listed(request.history, "history")
         if not session and request.history_times is None and request.history_events is None:
             return found, now
-        did = self._event_types.types_of(request.history_events, len(session))
+        event_types = self._event_types.types_of(request.history_events, len(session))
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
-            now = max([now, *given])  # as if they were events
+            now = max([now, *given])  # like events
         rows = known_rows(self._catalogue.items, session, "history", live=False)
         later = UserHistory(
             times=np.array(given, dtype=np.int64),
             rows=rows,
-            codes=np.array([each.code for each in did], dtype=np.int64),
-            wanted=np.array([each.role == "positive" for each in did], dtype=np.bool_),
+            codes=np.array([each.code for each in event_types], dtype=np.int64),
+            is_positive=np.array([each.role == "positive" for each in event_types], dtype=np.bool_),
         )
-        kept = np.array([each.is_of_history for each in did], dtype=np.bool_)
+        kept = np.array([each.is_of_history for each in event_types], dtype=np.bool_)
         return found.then(later[np.flatnonzero(kept)]), now
 
 

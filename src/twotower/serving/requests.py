@@ -1,4 +1,4 @@
-"""What callers may ask: checked, and turned into what the towers take."""
+"""Requests and checks of their values."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,34 +21,35 @@ FEATURES, CONTEXT = "features", "context"  # parts of a request
 
 
 class UnknownUser(InputError):  # noqa: N818
-    """Nobody has this id: neither the bundle nor an event or profile since knows it."""
+    """The id is not that of a user of the bundle or of a user with an event or profile."""
 
 
 class UnknownItem(InputError):  # noqa: N818
-    """There never was an item of this id, or it is no longer offered where it must be."""
+    """The id is not that of an item, or the item must be offered and is not."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for one user.
+    """A request for recommendations to one user.
 
     Args:
-        user_id: known to the bundle, by events or by a profile; None for a user whom only the next three
-            describe.
-        features: column of the user table -> raw value of this moment, before what is stored of the user
-            (None: unknown, whatever is stored); those left out are as stored, or unknown without `user_id`.
-        history: ids of the items of the session, oldest first, after those that are stored of the user; they
-            are not stored. Removed items may be among them.
-        history_times: unix seconds of each item of `history`; None = the request's time.
-        history_events: the data's word for what was done with each item of `history`; None = it was chosen.
-        request_time: unix seconds; None = the end of the data the towers were trained for, or, of a
-            `user_id`, the latest event or item of `history` where that is later.
-        k: how many items; fewer come back only where fewer are left.
-        allow: choose only from these ids; an unknown one is an error. None for the whole catalogue.
-        deny: never these ids; unknown ones are ignored.
-        context: column of the request -> raw value; those left out count as unknown.
+        user_id: a user of the bundle, or a user with an event or profile; None for a user that only the next
+            three arguments describe.
+        features: column of the user table -> raw value, which replaces the stored one (None = unknown). Other
+            columns have their stored value; without `user_id` they are unknown.
+        history: item ids of the session, oldest first, appended to the stored history; they are not stored.
+            They can include removed items.
+        history_times: unix seconds of each item of `history`; None = the time of the request.
+        history_events: event type of each item of `history`; None = a positive interaction.
+        request_time: unix seconds; None = the request time of the bundle or, with `user_id`, the latest event
+            or item of `history` if that is later.
+        k: number of items; the result has fewer only if fewer are left.
+        allow: ids of the candidates; unknown ids are an error. None = the whole catalogue.
+        deny: ids that are excluded; unknown ids are ignored.
+        context: column of the request -> raw value; other columns are unknown.
         where: column of the item table -> a value, a list of values, or {"min": number, "max": number}.
-        exclude_seen: nothing the user already has; None = so unless the bundle's data keeps repeats.
+        exclude_seen: whether items of the history are excluded; None = unless the data of the bundle keep
+            repeats.
     """
 
     user_id: UserId | None = None
@@ -66,7 +67,7 @@ class Request:
 
 
 class Rules(TypedDict, total=False):
-    """What a request says of the items, and of itself; see `Request`."""
+    """Arguments of a request without a user; see `Request`."""
 
     allow: Iterable[ItemId] | None
     deny: Iterable[ItemId]
@@ -78,7 +79,7 @@ class Rules(TypedDict, total=False):
 
 
 class Moment(Rules, total=False):
-    """What a request may say beside a user's id; see `Request`."""
+    """Arguments of a request with a user id; see `Request`."""
 
     features: Mapping[str, Any]
     history: Sequence[ItemId]
@@ -86,21 +87,21 @@ class Moment(Rules, total=False):
 
 
 def checked_k(k: int) -> int:
-    """Return k, refusing what is no positive whole number."""
+    """Return k. Raises InputError unless it is an integer of 1 or more."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise InputError(f"k: expected a whole number of items, 1 or more, got {k!r}")
     return int(k)
 
 
 def checked_time(time: Any, name: str) -> int:
-    """Return a time in unix seconds, refusing what is none."""
+    """Return a time in unix seconds. Raises InputError if it is not one."""
     if isinstance(time, bool) or not isinstance(time, int | np.integer) or not EARLIEST <= time < LATEST:
         raise InputError(f"{name}: expected whole unix seconds between 1970-01-02 and 2100, got {time!r:.80}")
     return int(time)
 
 
 def checked_times(times: Sequence[Any] | None, num_items: int, request_time: int) -> list[int]:
-    """Return the times of a history, oldest first; without any, all are the request's."""
+    """Return the times of a history, oldest first; None = the time of the request for all items."""
     if times is None:
         return [request_time] * num_items
     found = [checked_time(time, "history_times") for time in listed(times, "history_times", "times")]
@@ -114,14 +115,14 @@ def checked_times(times: Sequence[Any] | None, num_items: int, request_time: int
 
 
 def listed(ids: Iterable[Any], name: str, what: str = "item ids") -> list[Any]:
-    """Return ids as a list, refusing a single text, which would be read letter by letter."""
+    """Return values as a list. Raises InputError for a single text, which would be split into letters."""
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
         raise InputError(f"{name}: expected a list of {what}, got {ids!r:.80}; write [{ids!r:.80}]")
     return list(ids)
 
 
 def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> Rows:
-    """Return the rows of ids, in order; UnknownItem of what never was one, or is no longer (if `live`)."""
+    """Return the rows of ids, in order. Raises UnknownItem: unknown id, or (if `live`) not offered."""
     given = listed(ids, name)
     rows = items.rows(given)
     wrong = ~items.live(rows) if live else rows == 0
@@ -144,12 +145,12 @@ def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> R
 
 
 def kind_of(is_text: bool) -> str:
-    """Return what ids are, for a message."""
+    """Return the type of ids, for a message."""
     return f"text of 1 to {MAX_LENGTH} characters" if is_text else "whole numbers of 64 bits"
 
 
 def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
-    """Return an id that may be new. Raises InputError: it is of another kind than the bundle's ids."""
+    """Return an id, which can be new. Raises InputError: another type than the ids of the bundle."""
     key = as_id(value, is_text)
     valid = is_text_id(key) if is_text else isinstance(key, int)
     if key is None or not valid:
@@ -164,17 +165,19 @@ def named_features(
     others: Iterable[str] = (),
     part: str = FEATURES,
 ) -> dict[str, Any]:
-    """Return raw feature values by column, whose values no feature has looked at yet.
+    """Return raw feature values by column without missing ones; call `check_values` next.
 
-    The id column `key` is never given here; `others` may be though no feature reads them. Raises InputError
-    of an unknown column; `part` is that of the request.
+    Raises InputError for a column that no feature reads and that is not in `others`, and for the id column
+    `key`. `part` is the part of the request, for messages.
     """
     if not isinstance(features, Mapping):
         raise InputError(f"{part}: expected column: value pairs, got {features!r:.80}")
     known = (table.columns | set(others)) - {key}
     for column in features:
         if column not in known:
-            raise InputError(f"{part}: {column!r:.80} is no feature of this model; {choices(column, known)}")
+            raise InputError(
+                f"{part}: {column!r:.80} is not a feature of this model; {choices(column, known)}"
+            )
     given = {column: value for column, value in features.items() if as_label(value) is not None}
     for column, value in given.items():
         numbers = value if isinstance(value, list | tuple) else [value]
@@ -186,10 +189,7 @@ def named_features(
 
 
 def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]], part: str = FEATURES) -> None:
-    """Refuse raw values of one or several entities that features cannot use; one pass costs as much as one.
-
-    Raises InputError; of which entity it is the message only says where there is but one.
-    """
+    """Raise InputError for raw values of users, items or contexts that features cannot read."""
     for feature in table.features.values():
         values = [each[feature.column] for each in given if feature.column in each]
         if values and not isinstance(feature, TimeFeature):
@@ -197,7 +197,7 @@ def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]], part: 
 
 
 def choices(name: Any, known: Iterable[str]) -> str:
-    """Return what there is instead of an unknown name, nearest ones first, for a message."""
+    """Return the allowed names, and the ones nearest to an unknown name, for a message."""
     near = ", ".join(difflib.get_close_matches(str(name), known, n=3))
     hint = f"did you mean {near}? " if near else ""
     return f"{hint}there is {', '.join(sorted(known)) or 'none'}"

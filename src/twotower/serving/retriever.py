@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-from twotower.bundle.manifest import version_of
+from twotower.bundle.manifest import bundle_version
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.serving.drift import Drift
@@ -13,8 +13,7 @@ from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.request_handler import RequestHandler
 from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
-from twotower.serving.top_items import TopItems, most_alike
-from twotower.serving.towers import open_towers
+from twotower.serving.top_items import TopItems, most_similar
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
 
@@ -31,15 +30,14 @@ class Retriever:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self.version = version_of(bundle.folder, bundle.manifest)
-        towers = open_towers(bundle)
-        catalogue = LiveCatalogue(bundle, towers)
+        self.version = bundle_version(bundle.folder, bundle.manifest)
+        catalogue = LiveCatalogue(bundle)
         users = UserHistories(bundle, catalogue.items)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
         self._items, self._lock = catalogue.items, catalogue.lock
         self.event_types = EventTypes(bundle.manifest)
-        self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
-        self._answering = RequestHandler(bundle, towers, catalogue, users, self.profiles, self.event_types)
+        self.profiles = UserProfiles(bundle, users, catalogue.lock)
+        self._handler = RequestHandler(bundle, catalogue, users, self.profiles, self.event_types)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
@@ -87,19 +85,19 @@ class Retriever:
             return self._items.label_of(int(known_rows(self._items, [item_id], "item_id", live=False)[0]))
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
-        """Return what is known of an item, of a removed one too, as plain values.
+        """Return an item, also a removed one, as plain values. Raises UnknownItem.
 
-        That is its `item_id` and `label`; `offered`, whether it is recommended; `live`, whether it came in or
-        was changed since the bundle was made; its raw columns, `features`, None where one is missing. Raises
-        UnknownItem where there never was such an item.
+        Keys: `item_id`; `label`; `offered`, whether it can be recommended; `live`, whether it was added or
+        changed after the bundle was written; `features`, the raw values by column, None if missing.
         """
         with self._lock.reading():
             return self.catalogue.described(item_id)
 
     def user(self, user_id: UserId) -> dict[str, Any]:
-        """Return what is known of a user, as plain values, or UnknownUser.
+        """Return a user as plain values. Raises UnknownUser.
 
-        `known`: the bundle has the `user_id`; `live`: a profile was put in; `features`: the columns in force.
+        Keys: `user_id`; `known`, whether the bundle has the user; `live`, whether a profile was put;
+        `features`, the current raw values by column.
         """
         with self._lock.reading():
             return self.profiles.described(self.users.find(user_id))
@@ -107,11 +105,11 @@ class Retriever:
     def history(self, user_id: UserId) -> list[ItemId]:
         """Return the item ids of a user's history, oldest first, including events. Raises UnknownUser."""
         with self._lock.reading():
-            return self._items.ids_of(self.users.all(self.users.find(user_id))[1])
+            return self._items.ids_of(self.users.interactions(self.users.find(user_id)).rows)
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Moment]) -> list[Recommendation]:
         """Recommend items to a user of the bundle, or with events or a profile. Raises InputError."""
-        if user_id is None:  # which would mean a user who is described
+        if user_id is None:
             raise UnknownUser("user None: expected the id of a user; use recommend_new() for one without")
         return self.answer_one(Request(user_id, k=k, **rules))
 
@@ -135,7 +133,7 @@ class Retriever:
         with self._lock.reading():
             return [
                 best if isinstance(best, InputError) else self._listed(best)
-                for best in self._answering.best(requests)
+                for best in self._handler.best(requests)
             ]
 
     def similar(
@@ -144,16 +142,16 @@ class Retriever:
         """Return the most similar items by cosine, without the item itself. Raises InputError."""
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "item_id", live=True)
-            choice = self._answering.choice(k, None, [item_id], where)
+            choice = self._handler.choice(k, None, [item_id], where)
             query = self.bundle.model.layout.item_queries(self._items.embeddings(rows))[0]
-            return self._listed(most_alike(self._items, int(rows[0]), query, choice))
+            return self._listed(most_similar(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:
         """Answer one request. Raises InputError if it is invalid."""
-        (found,) = self.answer([request])
-        if isinstance(found, InputError):
-            raise found
-        return found
+        (answer,) = self.answer([request])
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
 
     def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
         """Add an item; see `put_item`. Raises InputError if the item is already offered."""
@@ -167,23 +165,22 @@ class Retriever:
             self.catalogue.put([prepared])
 
     def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> bool:
-        """Add or change an item, visible to every later request; returns whether it is new.
+        """Add or change an item, for all later requests. Returns whether it is new.
 
-        The item tower embeds it from these features alone: what is left out counts as unknown, and so does
-        the id, unless the bundle knows it. In later histories it counts where the history encoder reads item
-        towers (`history.items: tower`); an encoder with a table of its own knows only the bundle's items. A
-        changed item stays in the histories it is in.
+        The item tower embeds it from these features; missing ones are unknown, and so is the id unless the
+        bundle has it. History encoders with `history.items: tower` read it in histories; encoders with a
+        table read only items of the bundle. A changed item remains in histories.
 
-        Raises InputError: the id is of another kind, or a feature is not known.
+        Raises InputError: the id has another type, or a feature is unknown.
         """
         return self.apply_items(self.prepare_items([(item_id, features)]))[0]
 
     def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
-        """Check and embed items in one pass, each with its id, as `put_item` does, and change nothing."""
+        """Check and embed items, given id and features, without adding them; see `put_item`."""
         return self.catalogue.prepare(puts)
 
     def apply_items(self, prepared: Sequence[PreparedItem]) -> list[bool]:
-        """Put in several items with different ids that this object prepared; see `put_item`."""
+        """Add or change prepared items with distinct ids; see `put_item`."""
         with self._lock.writing():
             return self.catalogue.put(prepared)
 
@@ -199,21 +196,21 @@ class Retriever:
             self.catalogue.take_out(rows)
 
     def put_user(self, user_id: UserId, features: Mapping[str, Any]) -> bool:
-        """Put a user's profile in, whole, for every request made after this returns; tell if there was none.
+        """Set the profile of a user, for all later requests. Returns whether there was none before.
 
-        What is left out counts as unknown. A user whom the bundle does not know is known from then on, with
-        the unknown id. Raises InputError: the id is of another kind, or a feature is not known.
+        Missing features are unknown. A user that the bundle does not have gets the unknown id. Raises
+        InputError: the id has another type, or a feature is unknown.
         """
         return self.profiles.put(self.profiles.prepare([(user_id, features)]))[0]
 
     def forget_user(self, user_id: UserId) -> None:
-        """Let what the bundle has of a user count again, or UnknownUser where no profile was put in."""
+        """Remove the profile of a user, so that the bundle's row is used. Raises UnknownUser: no profile."""
         self.profiles.forget(user_id)
 
     def check_event(
         self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None = None
     ) -> None:
-        """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
+        """Raise InputError if `add_event` would; without an item, only the other values are checked."""
         self.event_types.type_of(event)
         self.users.checked(user_id)
         checked_time(time, "time")
@@ -222,18 +219,18 @@ class Retriever:
                 known_rows(self._items, [item_id], "item_id", live=False)
 
     def add_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> None:
-        """Let an interaction enter a user's history, from the next request on.
+        """Add an interaction to a user's history, for all later requests.
 
-        An event of the same user, item, time (unix seconds) and word is taken once; None is an item that was
-        chosen. Raises UnknownItem, or InputError: the user's id is of another kind, time or word are none.
+        An event with the same user, item, time (unix seconds) and type is added once. Type None is a positive
+        interaction. Raises UnknownItem, or InputError: invalid user id, time or event type.
         """
-        did = self.event_types.type_of(event)
+        event_type = self.event_types.type_of(event)
         key = self.users.checked(user_id)
         when = checked_time(time, "time")
         with self._lock.writing():
             row = int(known_rows(self._items, [item_id], "item_id", live=False)[0])
-            if did.is_of_history:
-                self.users.add(key, row, when, did.code, did.role == "positive")
+            if event_type.is_of_history:
+                self.users.add(key, row, when, event_type.code, event_type.role == "positive")
 
     def drift(self) -> Drift:
         """Return how much the catalogue has changed since its index was built."""

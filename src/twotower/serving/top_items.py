@@ -10,15 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.index.ground_truth import SCAN_SHARE
+from twotower.index.ground_truth import SCAN_SHARE, contains
 from twotower.index.index import Index
 from twotower.serving.live_items import Floats, LiveItems, Rows
 
 SCAN_ROWS = 10_000
-"""Up to this many allowed items are scored directly.
-
-Of a million in 64 dimensions 10,000 took 0.4 ms, 20,000 1.4 ms, and 0.5 ms by cells, fetching enough.
-"""
+"""Up to this many allowed items are scored directly."""
 
 SPARE = 1.5
 """Factor on the number of fetched items, because allowed items are not evenly distributed."""
@@ -27,10 +24,7 @@ SMALLEST_SEARCH = 32
 """Smallest k of a search: fewer results are not faster."""
 
 FIRST_SEARCH = 2
-"""An exact index is asked for so many times k first: that most of the best are excluded is rare.
-
-Of 64 requests over 3,659 items, with 81 items excluded in the mean, it took 30 us instead of 48 a request.
-"""
+"""Factor on k of the first search of an exact index: the best items are rarely all excluded."""
 
 TopItems = tuple[Rows, Floats]
 
@@ -50,9 +44,9 @@ class Choice:
 def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[TopItems]:
     """Find for queries, float32 [Q, D], the best rows, [K], and their scores, [K], best first.
 
-    The index is asked for as many more as are excluded or not allowed, unless it is exact and fewer do. Where
-    that would be too many, or it runs out (the searched cells held too few), every candidate's vector is
-    looked at. Scores are exact whatever the index stores, equal ones in the order of rows.
+    The index returns as many more items as are excluded or not allowed; an exact index is first asked for
+    fewer. If that is too many, or the searched cells have too few items, all candidates are scored. Scores
+    are exact for any index; equal ones are in the order of rows.
     """
     wanted = np.array([num_fetched(items, choice) for choice in choices], dtype=np.int64)
     first = wanted
@@ -86,20 +80,16 @@ def num_fetched(items: LiveItems, choice: Choice) -> int:
     return num_wanted if num_wanted < SCAN_SHARE * num_left else 0
 
 
-def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> TopItems:
-    """Find the items that point the same way as that of a row, of vector `query` [D], 0 where it is a bias.
-
-    The norm of an embedding says how much the item is wanted, not what it is like.
-    """
+def most_similar(items: LiveItems, row: int, query: Floats, choice: Choice) -> TopItems:
+    """Return the items with the highest cosine to a row; `query` [D] is its vector with bias 0."""
     candidates = _candidates(items, choice)
     return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)
 
 
 def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[TopItems]:
-    """Search the index for the queries that want something from it; each gets what it would get alone.
+    """Search the index, each query for its number of items; 0 = no search.
 
-    One that wants many more than the others would slow their search down, so that only those within a factor
-    of two are searched for together.
+    Queries are grouped by that number within a factor of two, because one large k slows all queries down.
     """
     found: list[TopItems] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))] * len(queries)
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
@@ -112,14 +102,14 @@ def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[TopItems]:
 
 
 def _suffices(choice: Choice, rows: Rows, scores: Floats) -> bool:
-    """Say whether k allowed items are among the best of all, and worse ones too, so that none is equal."""
+    """Return whether k allowed items were fetched, and an item with a lower score than the k-th."""
     (places,) = _allowed(choice, rows).nonzero()
     return len(places) >= choice.k and bool(scores[places[choice.k - 1]] > scores[-1])
 
 
 def _allowed(choice: Choice, rows: Rows) -> NDArray[np.bool_]:
-    allowed = ~_among(choice.excluded, rows)
-    return allowed if choice.allowed is None else allowed & _among(choice.allowed, rows)
+    allowed = ~contains(choice.excluded, rows)
+    return allowed if choice.allowed is None else allowed & contains(choice.allowed, rows)
 
 
 def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> TopItems:
@@ -131,14 +121,6 @@ def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Top
     if len(candidates) < SCAN_SHARE * items.num_rows:
         return _first(candidates, items.scores(candidates, query), choice.k)
     return _first(candidates, items.scores(None, query)[candidates - 1], choice.k)
-
-
-def _among(ordered: Rows, rows: Rows) -> NDArray[np.bool_]:
-    if not len(ordered):
-        return np.zeros(len(rows), dtype=np.bool_)
-    places = np.minimum(ordered.searchsorted(rows), len(ordered) - 1)
-    found: NDArray[np.bool_] = ordered[places] == rows
-    return found
 
 
 def _candidates(items: LiveItems, choice: Choice) -> Rows:

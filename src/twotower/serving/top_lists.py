@@ -1,7 +1,4 @@
-"""The best items of many users as one file, a row an item, with the answers that the service gives.
-
-Shapes: U users of a part, K items each.
-"""
+"""Write the top items of many users to a file."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -12,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from twotower.config.errors import InputError
-from twotower.data.table_reader import is_parquet, read
+from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.part_files import Written, write_in_parts
+from twotower.files.part_files import WrittenFile, write_in_parts
 from twotower.files.plain_values import fingerprint_of
 from twotower.serving.live_items import UserId, rows_of
 from twotower.serving.requests import Request
@@ -23,10 +20,7 @@ from twotower.serving.retriever import Retriever
 
 EVERY = "all"
 PART_ROWS = 2**18
-"""Of one part; with k = 100 those of 2,621 users."""
-TOGETHER = 256
-"""Users that are embedded and searched for in one pass."""
-CHUNK_ROWS = 1_000_000
+USERS_PER_PASS = 256
 
 UsersAsked = str | int | Sequence[UserId]
 
@@ -34,21 +28,21 @@ UsersAsked = str | int | Sequence[UserId]
 def write_top_lists(
     bundle: Path, out: Path, users: UsersAsked, rules: Request, trusted_packages: Collection[str] = ()
 ) -> str:
-    """Write `user_id, rank, item_id, score` of users, best first; returns a line for people.
+    """Write `user_id, rank, item_id, score` of users, best first. Returns one line of text.
 
     Args:
         bundle: folder of the bundle.
-        out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
-        users: `all` of the bundle, some ids, or a file with a column `user_id`.
-        rules: what is asked for each of them, without a user.
-        trusted_packages: packages whose classes the bundle may name.
+        out: the Parquet file; see `write_in_parts` for how an interrupted run is resumed.
+        users: `all`, ids, or a file with a column `user_id`.
+        rules: the request for each user, without a user id.
+        trusted_packages: packages whose classes the bundle can name.
 
     Raises:
-        InputError: the bundle cannot be read, a user is unknown or named twice, or a rule is wrong.
+        InputError: the bundle cannot be read, a user is unknown or listed twice, or the request is invalid.
     """
     retriever = Retriever.open(bundle, trusted_packages)
     ids = _ids(users, retriever)
-    retriever.answer_one(dataclasses.replace(rules, user_id=ids[0]))  # a wrong rule is told before all else
+    retriever.answer_one(dataclasses.replace(rules, user_id=ids[0]))  # reports mistakes first
     size = max(1, PART_ROWS // rules.k)
     schema = _schema(retriever.bundle.users.is_text, retriever.bundle.items.is_text)
 
@@ -56,7 +50,7 @@ def write_top_lists(
         return _part(retriever, ids[number * size : (number + 1) * size], rules, schema)
 
     written = write_in_parts(out, _plan(retriever, ids, rules), -(-len(ids) // size), part)
-    return _told(written, len(ids), rules.k, out)
+    return _summary(written, len(ids), rules.k, out)
 
 
 def _schema(user_is_text: bool, item_is_text: bool) -> pa.Schema:
@@ -72,8 +66,8 @@ def _schema(user_is_text: bool, item_is_text: bool) -> pa.Schema:
 
 def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request, schema: pa.Schema) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-    for start in range(0, len(ids), TOGETHER):
-        some = ids[start : start + TOGETHER]
+    for start in range(0, len(ids), USERS_PER_PASS):
+        some = ids[start : start + USERS_PER_PASS]
         answers = retriever.answer([dataclasses.replace(rules, user_id=user) for user in some])
         for user, best in zip(some, answers, strict=True):
             if isinstance(best, InputError):
@@ -95,11 +89,11 @@ def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[s
         "k": rules.k,
         "rules_sha256": fingerprint_of(repr(asked)),
         "part_rows": PART_ROWS,
-        "together": TOGETHER,
+        "users_per_pass": USERS_PER_PASS,
     }
 
 
-def _told(written: Written, num_users: int, k: int, out: Path) -> str:
+def _summary(written: WrittenFile, num_users: int, k: int, out: Path) -> str:
     fewer = num_users * k - written.num_rows
     short = f", {fewer:,} fewer than {k} each" if fewer else ""
     return f"ok  {num_users:,} users, {written.num_rows:,} rows{short}{written.reused_text}  {out}"
@@ -114,7 +108,7 @@ def _ids(users: UsersAsked, retriever: Retriever) -> list[UserId]:
     else:
         asked, where = [users] if isinstance(users, int) else list(users), ""
     if not asked:
-        raise InputError(f"users: no user is named{where}; name one, or {EVERY}")
+        raise InputError(f"users: the list is empty{where}; name users, or {EVERY}")
     rows = rows_of(known, asked)
     if (wrong := np.flatnonzero(rows == 0)).size:
         kind = "text" if known.is_text else "whole numbers"
@@ -125,7 +119,7 @@ def _ids(users: UsersAsked, retriever: Retriever) -> list[UserId]:
     distinct, counts = np.unique(rows, return_counts=True)
     if (counts > 1).any():
         twice = known.ids(distinct[counts > 1][:1]).tolist()[0]
-        raise InputError(f"users: {twice!r:.80} is named more than once{where}; name each user once")
+        raise InputError(f"users: {twice!r:.80} is listed more than once{where}; list each user once")
     ids: list[UserId] = known.ids(rows).tolist()
     return ids
 
@@ -136,7 +130,7 @@ def _ids_in(path: Path, known: Vocabulary) -> list[UserId]:
             f"users: expected {EVERY}, a list of ids such as [12,15], or a file with a column {USER_ID!r}, "
             f"and there is no file {str(path)!r:.80}"
         )
-    values = read(path, [USER_ID], ",", CHUNK_ROWS, [USER_ID])[USER_ID]
+    values = read_file(path, [USER_ID], ",", [USER_ID])[USER_ID]
     if known.is_text or is_parquet(path):
         found: list[UserId] = values.tolist()
         return found

@@ -1,80 +1,71 @@
-"""The towers of a bundle, run by torch or ONNX Runtime.
+"""Embeddings of requests and new items.
 
-Shapes: B users or items, L history positions, W width of a feature, D embedding.
+Shapes: B users or items, L history positions, W width of a feature, D embedding, H history vector.
 """
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from twotower.bundle.history_vectors import Booleans
-from twotower.bundle.read import Bundle
 from twotower.serving.live_items import Floats, Rows
+from twotower.towers.two_tower import TwoTower
 from twotower.towers.user_batch import UserBatch
 
-if TYPE_CHECKING:
-    from twotower.bundle.exported import ExportedTowers
-
-
-LARGEST = 1e15
+MAX_VALUE = 1e15
 """Scores of embeddings with smaller values are finite in float32."""
 
 
-class TorchTowers:
-    """The towers of a bundle, run by torch. Thread-safe."""
+class HistoryInputs(NamedTuple):
+    """Histories as a user tower reads them, right-aligned.
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._model = bundle.model
+    Attributes:
+        vectors: [B, L, H], zeros where masked; see `gather_history_vectors`.
+        mask: [B, L] False = padding, or an item that the history encoder does not know.
+        times: [B, L] unix seconds.
+        events: codes of event types [B, L] from 1, 0 = unknown; None = all are unknown.
+    """
 
-    def embed_users(
-        self,
-        features: dict[str, Tensor],
-        history_vectors: Floats,
-        history_mask: Booleans,
-        history_times: Rows,
-        request_times: Rows,
-        history_events: Rows | None = None,
-    ) -> Floats:
-        """Embed users -> [B, D]; see `ExportedTowers.embed_users`."""
-        vectors, mask = torch.from_numpy(history_vectors), torch.from_numpy(history_mask)
+    vectors: Floats
+    mask: Booleans
+    times: Rows
+    events: Rows | None = None
+
+
+def embed_users(
+    model: TwoTower, features: dict[str, Tensor], history: HistoryInputs, request_times: Rows
+) -> Floats:
+    """Embed users -> [B, D].
+
+    Args:
+        model: the towers.
+        features: encoded, by name, as a `FeatureTable` gives them, each [B, W]; features of the context are
+            optional.
+        history: the histories.
+        request_times: [B] unix seconds, 0 = unknown.
+    """
+    positions = np.flatnonzero(history.mask.any(0))
+    start = positions[0] if len(positions) else max(history.mask.shape[1] - 1, 0)  # all before it is padding
+    vectors, mask, times = (torch.from_numpy(each[:, start:]) for each in history[:3])
+    events = None if history.events is None else torch.from_numpy(history.events[:, start:])
+    with torch.inference_mode():
         table = torch.cat([vectors.new_zeros(1, vectors.shape[2]), vectors.flatten(0, 1)])
-        with torch.inference_mode():
-            batch = UserBatch.from_features(
-                features,
-                torch.arange(1, len(table)).view_as(mask) * mask,
-                torch.from_numpy(history_times),
-                torch.from_numpy(request_times),
-                None if history_events is None else torch.from_numpy(history_events),
-            )
-            users = self._model.encode_users(batch, table)
-        return _array(users)
-
-    def embed_items(self, encoded: dict[str, Tensor]) -> Floats:
-        """Embed new items from encoded features [B, W] -> [B, D]."""
-        with torch.inference_mode():
-            return _array(self._model.encode_item_features(encoded))
+        rows = torch.arange(1, len(table)).view_as(mask) * mask
+        batch = UserBatch.from_features(features, rows, times, torch.from_numpy(request_times), events)
+        embeddings: Floats = model.encode_users(batch, table).float().numpy()
+    return embeddings
 
 
-ServingTowers: TypeAlias = "TorchTowers | ExportedTowers"
-
-
-def open_towers(bundle: Bundle) -> ServingTowers:
-    """Return the exported towers of an exported bundle, otherwise its towers in torch."""
-    if bundle.manifest.export is None:
-        return TorchTowers(bundle)
-    from twotower.bundle.exported import ExportedTowers
-
-    return ExportedTowers(bundle)
+def embed_items(model: TwoTower, encoded: dict[str, Tensor]) -> Floats:
+    """Embed new items from encoded features, each [B, W] -> [B, D]."""
+    with torch.inference_mode():
+        embeddings: Floats = model.encode_item_features(encoded).float().numpy()
+    return embeddings
 
 
 def are_valid(embeddings: Floats) -> Booleans:
     """Return which embeddings [B, D] give finite scores, [B]; extreme feature values may not."""
-    found: Booleans = np.abs(embeddings).max(axis=1, initial=0.0) < LARGEST
-    return found  # False for NaN
-
-
-def _array(values: Tensor) -> Floats:
-    found: Floats = values.float().numpy()
-    return found
+    valid: Booleans = np.abs(embeddings).max(axis=1, initial=0.0) < MAX_VALUE
+    return valid  # False for NaN

@@ -1,6 +1,6 @@
-"""What users have: what the bundle knows, and the events since.
+"""Interactions of users: those of the bundle, and live events.
 
-Shapes: B users asked for, L history positions, n interactions of one user.
+Shapes: B users, L history positions, n interactions of one user.
 """
 
 from array import array
@@ -11,47 +11,48 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.bundle.history_vectors import Booleans, gather_history_vectors
+from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.read import Bundle
-from twotower.serving.live_items import Floats, LiveItems, Rows, UserId, as_id, rows_of
+from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
+from twotower.serving.towers import HistoryInputs
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class _Events:
-    """One user's events, oldest first: 19 bytes each."""
+    """The live events of a user, oldest first."""
 
     times: "array[int]" = field(default_factory=lambda: array("q"))
     rows: "array[int]" = field(default_factory=lambda: array("q"))
     codes: "array[int]" = field(default_factory=lambda: array("h"))
-    wanted: "array[int]" = field(default_factory=lambda: array("b"))
+    is_positive: "array[int]" = field(default_factory=lambda: array("b"))
 
 
 @dataclass(frozen=True, eq=False)
 class UserHistory:
-    """What a user has, oldest first, each [n].
+    """Interactions of a user, oldest first, each [n].
 
     Args:
         times: unix seconds.
-        rows: of the items.
-        codes: what the user did with each, 0 where that is not known.
-        wanted: which are not for histories only, and so are not recommended again.
+        rows: item rows.
+        codes: event types, 0 = unknown.
+        is_positive: whether it is a positive interaction, which `exclude_seen` excludes.
     """
 
     times: Rows
     rows: Rows
     codes: Rows
-    wanted: NDArray[np.bool_]
+    is_positive: NDArray[np.bool_]
 
     @classmethod
     def of(cls, times: Rows = NO_ROWS, rows: Rows = NO_ROWS) -> "UserHistory":
-        """Return items that the user wanted, and nothing more is known of."""
+        """Return positive interactions of unknown event types."""
         return cls(times, rows, np.zeros_like(times), np.ones(len(times), dtype=np.bool_))
 
     def then(self, later: "UserHistory") -> "UserHistory":
-        """Return these and what came after, or is to stand after them."""
+        """Return these interactions followed by others."""
         mine, others = vars(self), vars(later)
         return UserHistory(**{name: np.concatenate([mine[name], others[name]]) for name in mine})
 
@@ -61,43 +62,43 @@ class UserHistory:
 
 @dataclass(frozen=True)
 class KnownUser:
-    """Where a user is known from: the row in the bundle, 0 where only events or a profile know the user."""
+    """A user and the row in the bundle, 0 for a user with events or a profile only."""
 
     key: UserId
     row: int
 
 
 class UserHistories:
-    """Interactions by user, those of the bundle before events of the same second.
+    """Interactions by user; at equal times, those of the bundle come first.
 
-    All events are kept: the towers look at the latest few, but what a user has is not recommended again.
-    Adding excludes everything else; the rest is safe from several threads. History encoders
+    Reading is thread-safe; the caller of `add`, `know` and `forget` excludes other calls. History encoders
     with a table (`history.items: table`) read a changed item as it was in the bundle, others its latest row.
+
+    Attributes:
+        new_ids: users that the bundle does not have, in the order of their arrival.
     """
 
     def __init__(self, bundle: Bundle, items: LiveItems) -> None:
         self._users, self.is_text = bundle.users, bundle.users.is_text
         self._model, history = bundle.model, bundle.history
-        # Plain views: a part of a mapped file takes several times as long to make.
+        # Slicing a plain view is several times faster than slicing a memory map.
         self._offsets, self._times, self._rows = map(
             np.asarray, (history.offsets, history.times, history.items)
         )
         self._codes = None if history.events is None else np.asarray(history.events)
-        self._wanted = None if history.roles is None else history.is_positive
+        self._is_positive = None if history.roles is None else history.is_positive
         self._items = items
         self._events: dict[UserId, _Events] = {}
-        self.new_ids: dict[
-            UserId, None
-        ] = {}  # whom the bundle does not know, in the order in which they came
+        self.new_ids: dict[UserId, None] = {}
 
     @property
     def ids(self) -> list[UserId]:
-        """Ids of the bundle's users, then those whom only events or profiles know."""
+        """Ids of the bundle's users, then of users with events or profiles only."""
         known: list[UserId] = self._users.values.tolist()
         return [*known, *self.new_ids]
 
     def find(self, user_id: UserId) -> KnownUser:
-        """Return where a user is known from. Raises UnknownUser: nobody has this id."""
+        """Return a user. Raises UnknownUser."""
         key = as_id(user_id, self.is_text)
         row = self._users.row(user_id)
         if key is None:
@@ -114,23 +115,23 @@ class UserHistories:
         return KnownUser(key, row)
 
     def checked(self, user_id: UserId) -> UserId:
-        """Return an id that may be new. Raises InputError: it is of another kind than the bundle's."""
+        """Return an id, which can be new. Raises InputError: another type than the ids of the bundle."""
         return checked_id(user_id, self.is_text, "user_id", "user ids of this bundle")
 
     def know(self, key: UserId) -> None:
-        """Let a user be known from now on whom the bundle may not know."""
+        """Add a user to `new_ids` unless the bundle has the user."""
         if not rows_of(self._users, [key])[0]:
             self.new_ids.setdefault(key)
 
     def forget(self, key: UserId) -> None:
-        """Let a user be known no more whom neither the bundle nor an event knows."""
+        """Remove a user from `new_ids` unless the user has events."""
         if key not in self._events:
             self.new_ids.pop(key, None)
 
-    def add(self, key: UserId, row: int, time: int, code: int = 0, wanted: bool = True) -> None:
-        """Let an event, at unix seconds `time`, enter a user's history, unless it is there already.
+    def add(self, key: UserId, row: int, time: int, code: int = 0, is_positive: bool = True) -> None:
+        """Add an event at `time` (unix seconds) unless the user has the same item and code at that time.
 
-        Another `code` makes another event; without one it is there if any is.
+        Code 0 equals any code.
         """
         known = self._of_bundle(int(rows_of(self._users, [key])[0]))
         self.know(key)
@@ -143,15 +144,10 @@ class UserHistories:
             events.times.insert(last, time)
             events.rows.insert(last, row)
             events.codes.insert(last, code)
-            events.wanted.insert(last, wanted)
-
-    def all(self, user: KnownUser) -> tuple[Rows, Rows]:
-        """Return times and item rows of all that a user has, oldest first, each [n]."""
-        found = self.interactions(user)
-        return found.times, found.rows
+            events.is_positive.insert(last, is_positive)
 
     def interactions(self, user: KnownUser) -> UserHistory:
-        """Return all that is known of what a user has."""
+        """Return all interactions of a user."""
         found = self._of_bundle(user.row)
         events = self._events.get(user.key)
         if events is not None:
@@ -160,15 +156,12 @@ class UserHistories:
         return found
 
     def latest_time(self, user: KnownUser) -> int:
-        """Return the time of a user's latest event, 0 where there is none."""
+        """Return the time of a user's latest event, 0 if there is none."""
         events = self._events.get(user.key)
         return events.times[-1] if events is not None and len(events.times) else 0
 
-    def for_towers(self, found: Sequence[UserHistory]) -> tuple[Floats, Booleans, Rows, Rows]:
-        """Return vectors [B, L, H], mask, times and event codes [B, L] of the latest history of each user.
-
-        They are right-aligned; see `gather_history_vectors`.
-        """
+    def inputs(self, found: Sequence[UserHistory]) -> HistoryInputs:
+        """Return the latest items of each history as the user tower reads them."""
         length = self._model.history.config.length
         rows, times, codes = (np.zeros((len(found), length), dtype=np.int64) for _ in range(3))
         for place, each in enumerate(found):
@@ -178,7 +171,7 @@ class UserHistories:
                 codes[place, -number:] = each.codes[-number:]
         by_table = self._model.history.config.reads_table
         rows = self._items.first(rows) if by_table else self._items.latest(rows)
-        return *gather_history_vectors(self._model, rows, self._items.embeddings), times, codes
+        return HistoryInputs(*gather_history_vectors(self._model, rows, self._items.embeddings), times, codes)
 
     def _of_bundle(self, user_row: int) -> UserHistory:
         here = slice(self._offsets[user_row], self._offsets[user_row + 1])
@@ -186,8 +179,8 @@ class UserHistories:
         found = UserHistory.of(times, rows)
         if self._codes is not None:
             found = replace(found, codes=np.asarray(self._codes[here], dtype=np.int64))
-        if self._wanted is not None:
-            found = replace(found, wanted=self._wanted[here])
+        if self._is_positive is not None:
+            found = replace(found, is_positive=self._is_positive[here])
         return found
 
 
@@ -195,4 +188,4 @@ def _of_events(events: _Events) -> UserHistory:
     times, rows, codes = (
         np.array(each, dtype=np.int64) for each in (events.times, events.rows, events.codes)
     )
-    return UserHistory(times, rows, codes, np.array(events.wanted, dtype=np.bool_))
+    return UserHistory(times, rows, codes, np.array(events.is_positive, dtype=np.bool_))

@@ -1,4 +1,4 @@
-"""The embeddings of all users or items as one file: ids, and lists of numbers of one length.
+"""Write the embeddings of all users or items to a file.
 
 Shapes: B users or items of a part, D embedding.
 """
@@ -18,14 +18,13 @@ from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.part_files import write_in_parts
 from twotower.serving.live_items import Floats
 from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
-from twotower.serving.towers import ServingTowers, are_valid, open_towers
+from twotower.serving.towers import HistoryInputs, are_valid, embed_users
 
 Side = Literal["users", "items"]
 KEYS: dict[Side, str] = {"users": USER_ID, "items": ITEM_ID}
 PART_VALUES = 2**22
 """Numbers in the vectors of one part: 16 MB."""
-TOGETHER = 1024
-"""Users that are embedded in one pass."""
+USERS_PER_PASS = 1024
 
 
 def write_vectors(
@@ -35,21 +34,20 @@ def write_vectors(
     trusted_packages: Collection[str] = (),
     context: Mapping[str, Any] = NOTHING,
 ) -> str:
-    """Write the ids and embeddings of all users or items of a bundle; returns a line for people.
+    """Write the ids and embeddings of all users or items of a bundle. Returns one line of text.
 
-    The score of a user and an item is the dot product of their vectors; the last number of both is the item
-    bias, where the model has one. Users are embedded with what the bundle knows of them, as of its request
-    time; items as the index has them.
+    The score of a user and an item is the dot product of their vectors, which includes the item bias. Users
+    are embedded at the request time of the bundle; items have the vectors of the index.
 
     Args:
         bundle: folder of the bundle.
-        side: whose vectors.
-        out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
-        trusted_packages: packages whose classes the bundle may name.
-        context: column of the request -> raw value, for users; those left out count as unknown.
+        side: users or items.
+        out: the Parquet file; see `write_in_parts` for how an interrupted run is resumed.
+        trusted_packages: packages whose classes the bundle can name.
+        context: column of the request -> raw value, for users; other columns are unknown.
 
     Raises:
-        InputError: the bundle cannot be read, a context is none, or an embedding is not finite.
+        InputError: the bundle cannot be read, the context is invalid, or an embedding is not finite.
     """
     found = read_bundle(bundle, trusted_packages)
     ids = (found.users if side == "users" else found.items).values
@@ -57,8 +55,10 @@ def write_vectors(
         raise InputError(f"{bundle}: there are no {side} in this bundle")
     dim = found.manifest.embedding_dim
     if context and side == "items":
-        raise InputError("context: of requests, which items do not make; leave it out, or name side=users")
-    vectors = _of_items(found) if side == "items" else _of_users(found, open_towers(found), context)
+        raise InputError("context: applies to side=users only; leave it out")
+    vectors = (
+        _user_vectors(found, context) if side == "users" else lambda rows: found.item_embeddings[rows - 1]
+    )
     size = max(1, PART_VALUES // dim)
     id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
     lists_kind = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
@@ -80,13 +80,7 @@ def write_vectors(
     return f"ok  {written.num_rows:,} {side}, vectors of {dim} numbers{written.reused_text}  {out}"
 
 
-def _of_items(bundle: Bundle) -> Callable[[np.ndarray], Floats]:
-    return lambda rows: bundle.item_embeddings[rows - 1]
-
-
-def _of_users(
-    bundle: Bundle, towers: ServingTowers, context: Mapping[str, Any]
-) -> Callable[[np.ndarray], Floats]:
+def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.ndarray], Floats]:
     contexts = bundle.model.contexts
     given = named_features(contexts, context, USER_ID, part=CONTEXT)
     check_values(contexts, [given], CONTEXT)
@@ -97,17 +91,19 @@ def _of_users(
             features |= contexts.encode([given] * len(rows))
         length = bundle.model.history.config.length
         items, times = bundle.history.last(rows, length)
-        history = gather_history_vectors(bundle.model, items, lambda some: bundle.item_embeddings[some - 1])
+        vectors, mask = gather_history_vectors(
+            bundle.model, items, lambda some: bundle.item_embeddings[some - 1]
+        )
         now = np.full(len(rows), bundle.request_time, dtype=np.int64)
-        events = bundle.history.last_events(rows, length)
-        found = towers.embed_users(features, *history, times, now, events)
+        history = HistoryInputs(vectors, mask, times, bundle.history.last_events(rows, length))
+        found = embed_users(bundle.model, features, history, now)
         if not are_valid(found).all():
             user = bundle.users.ids(rows[~are_valid(found)][:1]).tolist()[0]
             raise InputError(f"user {user!r:.80}: the user tower makes no embedding with finite scores of it")
         return found
 
-    def of(rows: np.ndarray) -> Floats:
-        chunks = np.split(rows, range(TOGETHER, len(rows), TOGETHER))
+    def embed(rows: np.ndarray) -> Floats:
+        chunks = np.split(rows, range(USERS_PER_PASS, len(rows), USERS_PER_PASS))
         return np.concatenate([some(chunk) for chunk in chunks])
 
-    return of
+    return embed

@@ -1,4 +1,4 @@
-"""What becomes of trained towers, told in a few steps: whom they serve, and what they make of a new item."""
+"""A short demonstration of trained towers: recommendations to a user, and the rank of a new item."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from twotower.serving.live_items import Recommendation
     from twotower.serving.retriever import Retriever
 
-MOST_USERS = 200
+MAX_USERS = 200
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was tried: its name, what people are told of it, and what programs are."""
+    """One step: its name, lines of text, and values for `result.json`."""
 
     name: str
     lines: Sequence[str]
@@ -30,35 +30,35 @@ class Step:
 
 
 class Walkthrough(Component):
-    """How the epochs went, the index, one user's best items, a new item and its place.
+    """Shows the training curves, the index, the top items of a user, and the rank of a new item.
 
-    All of it but the epochs is asked of the bundle that the run has just written, as a service would.
+    All but the curves come from the bundle of the run, opened as a service does.
     """
 
     class Config(Component.Config):
-        """Whom to serve, and what to put in."""
+        """Settings of the user and the new item."""
 
         curves: list[str] = Field(default_factory=lambda: ["train/epoch_loss"])
-        """Of the training, to be shown by epoch."""
+        """Metrics that are shown by epoch."""
         user_id: int | str | None = None
-        """Of the user who asks; null for the first."""
+        """Id of the user; null = the first user."""
         features: dict[str, Any] = Field(default_factory=dict)
-        """Column of the user table -> its value in this moment, before what is stored."""
+        """Column of the user table -> value that replaces the stored one in a second request."""
         k: PositiveInt = 5
-        """How many items the user is told."""
+        """Number of items."""
         new_item: dict[str, Any] = Field(default_factory=dict)
-        """Column of the item table -> its value, of an item that nobody has seen; {} for no such item."""
+        """Column of the item table -> value of a new item; {} = no new item."""
         users_where: dict[str, int | str] = Field(default_factory=dict)
-        """Column of the user table -> the value of those whom the new item should please."""
+        """Column of the user table -> value of the users for whom the new item is meant."""
         blind_loss: PositiveFloat | None = None
-        """The loss of who knows nothing, to compare with: ln 2 for click labels."""
+        """Loss of a random model, for comparison: ln 2 for click labels."""
 
         def build(self) -> "Walkthrough":
             """Build the walkthrough."""
             return self.make(Walkthrough)
 
         def problems(self, columns: Mapping[str, Set[str]] | None = None) -> Iterator[tuple[str, str]]:
-            """Refuse columns that the data lacks."""
+            """Report columns that the data do not have."""
             asked = {"features": "users", "users_where": "users", "new_item": "items"}
             for name, table in asked.items() if columns is not None else ():
                 known = (columns or {})[table] - {USER_ID, ITEM_ID}
@@ -80,11 +80,11 @@ class Walkthrough(Component):
 
         Args:
             retriever: of the bundle.
-            curves: of the training, one value an epoch.
+            curves: metric -> one value per epoch.
             users: their table, `user_id` among its columns.
 
         Raises:
-            InputError: there is no such user, or a feature is not what the towers take.
+            InputError: the user or a feature is unknown.
         """
         yield self._curves(curves)
         number, factory = retriever.num_items, retriever.bundle.index.factory
@@ -95,76 +95,76 @@ class Walkthrough(Component):
         if self.config.new_item:
             item = _unused_id(retriever)
             retriever.add_item(item, self.config.new_item)
-            number, shown = retriever.num_items, _shown(self.config.new_item)
-            line = f"a new item {item} ({shown}), embedded with the unknown id and put in: {number:,} items"
+            number, shown = retriever.num_items, _text(self.config.new_item)
+            line = f"a new item {item} ({shown}), embedded with the unknown id and added: {number:,} items"
             yield Step(
                 "new_item", [line], {"item_id": item, "features": self.config.new_item, "items": number}
             )
-            yield self._places(retriever, item, users)
+            yield self._ranks(retriever, item, users)
 
     def _curves(self, curves: Mapping[str, Sequence[float]]) -> Step:
         found = {key: list(curves[key]) for key in self.config.curves if key in curves}
         blind = self.config.blind_loss
-        beside = "" if blind is None else f" (who knows nothing has a loss of {blind:.4f})"
-        lines = [f"by epoch{beside}"]
+        note = "" if blind is None else f" (a random model has a loss of {blind:.4f})"
+        lines = [f"by epoch{note}"]
         lines += [f"  {key:<18}" + " ".join(f"{value:.4f}" for value in found[key]) for key in found]
         return Step("curves", lines, {"curves": found, "blind_loss": blind})
 
     def _user(self, retriever: "Retriever", users: pd.DataFrame) -> Iterator[Step]:
-        """Yield the best items of a user as stored, and, if anything is given, with that instead.
+        """Yield the top items of a user with stored features, then with the features of the settings.
 
-        Beside the items stand those of their columns that the new item has.
+        Each item is shown with the columns that the new item has.
         """
         from twotower.serving.requests import Request
 
         given, user_id = self.config.features, self.config.user_id
         user_id = retriever.user_ids[0] if user_id is None else user_id
         asks = users[users[USER_ID] == user_id]
-        who = _shown({column: asks[column].iloc[0] for column in self.config.users_where if len(asks)})
+        who = _text({column: asks[column].iloc[0] for column in self.config.users_where if len(asks)})
         who = f" ({who})" if who else ""
         for features in [{}, given] if given else [{}]:
             best = retriever.answer_one(Request(user_id, features, k=self.config.k))
-            how = f"with {_shown(features)}" if features else "as stored"
+            how = f"with {_text(features)}" if features else "as stored"
             lines = [f"the top {self.config.k} of user {user_id}{who}, {how}"]
             lines += [
-                f"{place:4d}  {found.item_id!s:>8}  {found.score:6.2f}  {self._beside(retriever, found)}"
+                f"{place:4d}  {found.item_id!s:>8}  {found.score:6.2f}  {self._describe(retriever, found)}"
                 for place, found in enumerate(best, 1)
             ]
-            told = {"user_id": user_id, "features": features}
-            yield Step("user", lines, told | {"best": [vars(each) for each in best]})
+            values = {"user_id": user_id, "features": features}
+            yield Step("user", lines, values | {"best": [vars(each) for each in best]})
 
-    def _beside(self, retriever: "Retriever", found: "Recommendation") -> str:
+    def _describe(self, retriever: "Retriever", found: "Recommendation") -> str:
         features = retriever.item(found.item_id)["features"]
         columns = {column: features.get(column) for column in self.config.new_item}
-        return "  ".join(filter(None, [found.label, _shown(columns)]))
+        return "  ".join(filter(None, [found.label, _text(columns)]))
 
-    def _places(self, retriever: "Retriever", item: int | str, users: pd.DataFrame) -> Step:
-        """Look where the new item stands for those whom it should please, and for the others."""
-        meant = np.ones(len(users), dtype=np.bool_)
+    def _ranks(self, retriever: "Retriever", item: int | str, users: pd.DataFrame) -> Step:
+        """Return the median rank of the new item for the users of `users_where`, and for the others."""
+        is_meant = np.ones(len(users), dtype=np.bool_)
         for column, value in self.config.users_where.items():
-            meant &= (users[column] == value).to_numpy()
-        places = _median_place(retriever, item, users[USER_ID][meant])
-        others = _median_place(retriever, item, users[USER_ID][~meant])
-        whom = _shown(self.config.users_where) or "all"
+            is_meant &= (users[column] == value).to_numpy()
+        ranks = _median_rank(retriever, item, users[USER_ID][is_meant])
+        others = _median_rank(retriever, item, users[USER_ID][~is_meant])
+        whom = _text(self.config.users_where) or "all"
         total = retriever.num_items
-        line = f"its place for users of {whom}: {places:,} of {total:,}, in the median"
+        line = f"its median rank for users of {whom}: {ranks:,} of {total:,}"
         line += "" if others is None else f"; for others {others:,}"
-        return Step("places", [line], {"median_place": places, "of_others": others, "items": total})
+        return Step("ranks", [line], {"median_rank": ranks, "others": others, "items": total})
 
 
-def _median_place(retriever: "Retriever", item: int | str, users: "pd.Series[Any]") -> int | None:
-    """Return the median place of an item among all for the first of these users; None for nobody."""
+def _median_rank(retriever: "Retriever", item: int | str, users: "pd.Series[Any]") -> int | None:
+    """Return the median rank of an item among all items for the first of these users; None without users."""
     from twotower.serving.requests import Request
 
     asked = [
-        Request(user, k=retriever.num_items, exclude_seen=False) for user in users.head(MOST_USERS).tolist()
+        Request(user, k=retriever.num_items, exclude_seen=False) for user in users.head(MAX_USERS).tolist()
     ]
-    places = [
+    ranks = [
         1 + [each.item_id for each in best].index(item)
         for best in retriever.answer(asked)
         if isinstance(best, list)
     ]
-    return int(np.median(places)) if places else None
+    return int(np.median(ranks)) if ranks else None
 
 
 def _unused_id(retriever: "Retriever") -> int | str:
@@ -178,7 +178,7 @@ def _unused_id(retriever: "Retriever") -> int | str:
     return name
 
 
-def _shown(values: Mapping[str, Any]) -> str:
+def _text(values: Mapping[str, Any]) -> str:
     return ", ".join(
         str(value) if str(value).startswith(name) else f"{name} {value}" for name, value in values.items()
     )

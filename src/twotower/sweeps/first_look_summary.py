@@ -1,21 +1,16 @@
 """Summary of a first look."""
 
 import shlex
-from collections.abc import Mapping
 from math import isnan
-from pathlib import Path
 from typing import Any
 
 from twotower.reports.compare.run_frame import make_frame, read_runs, records
 from twotower.reports.compare.run_groups import baseline_rows
-from twotower.reports.compare.verdicts import compare_pairs
+from twotower.reports.compare.verdicts import PairedComparison
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import read_result_or_failure
 from twotower.sweeps.first_look import FirstLook, Recipe
-
-Baselines = Mapping[str, float]
-"""Name of a baseline -> its figure on the validation split."""
 
 
 def summarize(look: FirstLook) -> dict[str, Any]:
@@ -24,25 +19,26 @@ def summarize(look: FirstLook) -> dict[str, Any]:
     Args:
         look: first look without running jobs.
     """
+    metric = look.context.monitor
+    higher = higher_is_better(metric, [each.higher_is_better for each in look.outcomes.values()]) is not False
     best, on_all = look.best() or (None, False)
-    jobs = {
-        "sample": [each.sample for each in look.recipes if each.sample is not None],
-        "whole": [each.whole for each in look.recipes],
-    }
-    baselines = {part: _baselines(look, [job.name for job in of]) for part, of in jobs.items()}
-    leading = {part: _leader(look, found) for part, found in baselines.items()}
-    names = dict.fromkeys(name for name in leading.values() if name is not None)
     part = "whole" if on_all else "sample"
+    baselines = {each: _baselines(look, each == "sample") for each in ("sample", "whole")}
+    leaders = {
+        each: (max if higher else min)(values, key=values.__getitem__, default=None)
+        for each, values in baselines.items()
+    }
+    names = dict.fromkeys(name for name in leaders.values() if name is not None)
     ranked = [*filter(None, [best]), *look.ranked(sample=False), *look.ranked(sample=True), *look.recipes]
     return {
-        "metric": look.context.monitor,
+        "metric": metric,
         "num_users": look.num_users,
         "share": look.share,
         "recipes": [_row(look, recipe) for recipe in {each.name: each for each in ranked}.values()],
         "left_out": look.left_out,
-        "baselines": {name: {of: found.get(name) for of, found in baselines.items()} for name in names},
-        "best": None if best is None else _best(look, best, part, baselines[part].get(leading[part] or "")),
-        "tests": [] if best is None else _tests(look, best, part, leading[part]),
+        "baselines": {name: {each: baselines[each].get(name) for each in baselines} for name in names},
+        "best": best and _best(look, best, part, baselines[part].get(leaders[part] or ""), higher),
+        "tests": [] if best is None else _tests(look, best, part, leaders[part]),
     }
 
 
@@ -71,37 +67,30 @@ def _note(outcome: Outcome | None) -> str:
     }.get(outcome.status, "")
 
 
-def _baselines(look: FirstLook, jobs: list[str]) -> Baselines:
+def _baselines(look: FirstLook, sample: bool) -> dict[str, float]:
     """Return the validation metric of each baseline, equal in all jobs on the same users."""
     values: dict[str, float] = {}
-    for outcome in (look.outcomes[name] for name in jobs if name in look.outcomes):
-        result = read_result_or_failure(outcome.folder) if outcome.finished else None
+    for recipe in look.recipes:
+        outcome = look.outcome(recipe, sample)
+        result = read_result_or_failure(outcome.folder) if outcome and outcome.finished else None
         for name, figures in {} if result is None else result.baselines.items():
             if look.context.monitor in figures:
                 values.setdefault(name, figures[look.context.monitor])
     return values
 
 
-def _leader(look: FirstLook, values: Baselines) -> str | None:
-    directions = [each.higher_is_better for each in look.outcomes.values()]
-    choose = min if higher_is_better(look.context.monitor, directions) is False else max
-    return choose(values, key=values.__getitem__) if values else None
-
-
-def _best(look: FirstLook, best: Recipe, part: str, leader: float | None) -> dict[str, Any]:
-    job = best.whole if part == "whole" else best.sample
-    assert job is not None
-    value = look.outcomes[job.name].figure(look.context.monitor)
+def _best(look: FirstLook, best: Recipe, part: str, leader: float | None, higher: bool) -> dict[str, Any]:
+    outcome = look.outcome(best, part == "sample")
+    assert outcome is not None
+    value = outcome.figure(look.context.monitor)
     assert value is not None
-    directions = [each.higher_is_better for each in look.outcomes.values()]
-    sign = -1 if higher_is_better(look.context.monitor, directions) is False else 1
     return {
         "recipe": best.name,
-        "job": job.name,
+        "job": outcome.name,
         "on": part,
         "value": value,
-        "ended": look.outcomes[job.name].finished,
-        "behind_baseline": leader is not None and sign * value < sign * leader,
+        "ended": outcome.finished,
+        "behind_baseline": leader is not None and (value < leader if higher else value > leader),
         "command": shlex.join(["twotower", "train", *look.context.fixed, *best.texts]),
     }
 
@@ -111,12 +100,8 @@ def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list
 
     The validation split chooses the best recipe; the tests do not.
     """
-    folders: dict[str, Path] = {}
-    for recipe in look.recipes:
-        job = recipe.whole if part == "whole" else recipe.sample
-        outcome = look.outcome(recipe, part == "sample")
-        if job is not None and outcome is not None and outcome.finished:
-            folders[recipe.name] = job.folder
+    outcomes = {recipe.name: look.outcome(recipe, part == "sample") for recipe in look.recipes}
+    folders = {name: each.folder for name, each in outcomes.items() if each and each.finished}
     if best.name not in folders:  # stopped before the test
         return []
     runs, results = read_runs(list(folders.values()))
@@ -136,7 +121,7 @@ def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list
             "p": _number(row["corrected_p_value"]),
             "verdict": ", ".join(filter(None, [row["verdict"], row["reason"]])),
         }
-        for row in records(compare_pairs(rows, pairs, metric, higher).table)
+        for row in records(PairedComparison(rows, metric, higher).compare(pairs))
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from twotower.config.problems import Problem, nearest
-from twotower.evaluation.user_values import k_of
+from twotower.evaluation.user_values import metric_k
 from twotower.runs.higher_is_better import INDEX_FIGURES, higher_is_better
 from twotower.runs.result import Result
 
@@ -26,7 +26,7 @@ def objective_problems(objectives: Objectives, settings: Mapping[str, Any]) -> I
     for key, direction in objectives.items():
         if key not in reported:
             yield Problem(f"sweep.objectives.{key}", _refusal(key, reported))
-        elif key.startswith(VALID) and not k_of(key) and _gives_negatives(settings) is False:
+        elif key.startswith(VALID) and not metric_k(key) and _gives_negatives(settings) is False:
             text = f"{key} needs impressions without a click, which the data lacks; use a metric with a k"
             yield Problem(f"sweep.objectives.{key}", text)
         elif (best := objective_direction(key, settings)) not in (None, direction):

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.fingerprint import changed_keys
@@ -68,7 +68,7 @@ def settle(job: Job, ended: "Future[int]") -> Result | None:
     reason = str(ended.exception() or "the job ended without a result")
     failed = Result(status="failed", error=reason)
     try:
-        with held(job.folder, "run"):
+        with lock_folder(job.folder, "run"):
             partial = failed.update(seed=job.settings["seed"], overrides=list(job.overrides))
             write_result(job.folder, failure(reason, partial))
     except InputError:  # another process runs this job and writes its result

@@ -5,7 +5,7 @@ import importlib.util
 import sys
 import time
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -73,8 +73,15 @@ class Search(Sweep):
         settings = context.jobs(self.space.corners(), "the corners of this search")[0].settings
         chosen = objective_direction(context.monitor, settings)
         self.objectives = config.objectives or {context.monitor: chosen or "maximize"}
-        problems = objective_problems(self.objectives, settings)
-        raise_problems([*problems, *self._pruner_problems({context.monitor: chosen})])
+        problems = [*objective_problems(self.objectives, settings)]
+        if config.pruner != "none" and self.objectives != {context.monitor: chosen}:
+            why = (
+                "a pruner compares one metric, and this search has several objectives"
+                if len(self.objectives) > 1
+                else f"a pruner compares {context.monitor}, which is not the objective of this search"
+            )
+            problems.append(Problem("sweep.pruner", f"{why}; set sweep.pruner=none"))
+        raise_problems(problems)
         if importlib.util.find_spec("optuna") is None:
             raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'")
         from twotower.sweeps.study import SharedStudy, storage_name
@@ -107,16 +114,6 @@ class Search(Sweep):
     @abstractmethod
     def sampler(self, seed: int) -> "BaseSampler":
         """Return a new sampler; one is created for each trial, so its state must come from the study."""
-
-    def _pruner_problems(self, reported: Mapping[str, Direction | None]) -> Iterator[Problem]:
-        """Yield why trainings cannot be pruned by their monitored metric."""
-        if self.config.pruner != "none" and self.objectives != reported:
-            why = (
-                "a pruner compares one metric, and this search has several objectives"
-                if len(self.objectives) > 1
-                else f"a pruner compares {min(reported)}, which is not the objective of this search"
-            )
-            yield Problem("sweep.pruner", f"{why}; set sweep.pruner=none")
 
     def done_before(self) -> list[Job]:
         """Return the jobs of finished trials."""
@@ -193,7 +190,7 @@ class Search(Sweep):
             except InputError as error:
                 refused_or_used[texts] = f"{' '.join(texts)}: {error}"
                 continue
-            return self._with_trial(job, self.shared.add(job.name, params, distributions, texts), texts)
+            return self._job(self.shared.add(job.name, params, distributions, texts), job)
         message = (
             f"none of {ATTEMPTS} proposals in a row is a valid new configuration; check which values fit "
             "together, or lower sweep.num_trials"
@@ -205,11 +202,10 @@ class Search(Sweep):
         self.size = number
         return None
 
-    def _job(self, trial: "FrozenTrial") -> Job:
+    def _job(self, trial: "FrozenTrial", job: Job | None = None) -> Job:
+        """Return the job of a trial, composed again unless it is known."""
         texts = trial.user_attrs["overrides"]
-        return self._with_trial(self.context.job(texts, trial.user_attrs["job"]), trial, texts)
-
-    def _with_trial(self, job: Job, trial: "FrozenTrial", texts: Sequence[str]) -> Job:
+        job = job or self.context.job(texts, trial.user_attrs["job"])
         about = self.about | {"number": trial.number}
         return dataclasses.replace(job, trial=about, tries=" ".join(short_words(texts)))
 

@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.sweeps.objectives import Direction
 
 SQLITE, SQLITE_SECONDS = "sqlite:///", 60
@@ -89,7 +89,7 @@ class SharedStudy:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the study. Raises InputError: another process does not release the lock."""
-        with held(self.folder, "search", LOCK_SECONDS), quiet():
+        with lock_folder(self.folder, "search", LOCK_SECONDS), quiet():
             yield
 
     def trials(self) -> list[FrozenTrial]:
@@ -179,17 +179,14 @@ def storage_name(storage: str | None, folder: Path) -> str:
     """
     if storage is None:
         return str(folder.absolute() / "study.journal")
-    if "://" not in storage:
-        return str(Path(storage).absolute())
-    if not storage.startswith("sqlite:"):
-        return storage
-    path = storage.removeprefix(SQLITE)
-    if not storage.startswith(SQLITE) or path in ("", ":memory:"):
+    if storage in ("sqlite://", SQLITE, f"{SQLITE}:memory:"):
         raise InputError(
             f"sweep.storage: {storage!r} is in memory, so processes cannot share it; name a file, as in "
             "sqlite:///outputs/study.db"
         )
-    return f"{SQLITE}{Path(path).absolute()}"
+    if storage.startswith(SQLITE):
+        return f"{SQLITE}{Path(storage.removeprefix(SQLITE)).absolute()}"
+    return storage if "://" in storage else str(Path(storage).absolute())
 
 
 def open_storage(name: str) -> BaseStorage:

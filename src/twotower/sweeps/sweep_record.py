@@ -15,7 +15,7 @@ from twotower.sweeps.job import SweepContext
 SWEEP = "sweep.json"
 
 
-def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:
+def summarize_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:
     """Return mean and interval of each configuration with at least two finished seeds.
 
     Args:

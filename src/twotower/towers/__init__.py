@@ -1,4 +1,4 @@
-"""Purpose: from features to embeddings; the one score, their dot product.
+"""Purpose: towers that compute embeddings from features, and the score, their dot product.
 
 May import: config, files, data, features.
 To add one: a file with a subclass of `tower.Tower` (or `history.history_encoder.HistoryEncoder`) and a YAML

@@ -20,27 +20,23 @@ class EmbeddingLayout:
         tower_width: columns of the tower's output.
         bias_width: columns of the bias, 0 or 1.
         neutral_bias: the column of an item with bias 0, if biases multiply the whole embedding
-            (`ItemBias.neutral_bias`); 0 where they are addends.
+            (`ItemBias.neutral_bias`); 0 if biases are addends.
     """
 
     tower_width: int
     bias_width: int
     neutral_bias: float = 0.0
 
-    def of_users(self, output: Tensor) -> Tensor:
+    def user_embeddings(self, output: Tensor) -> Tensor:
         """Return user embeddings [B, D] from outputs of the user tower."""
-        return (
-            self.of_items(output, torch.ones_like(output[:, : self.bias_width]))
-            if self.bias_width
-            else output
-        )
+        return self.item_embeddings(output, torch.ones_like(output[:, : self.bias_width]))
 
-    def of_items(self, output: Tensor, bias: Tensor) -> Tensor:
+    def item_embeddings(self, output: Tensor, bias: Tensor) -> Tensor:
         """Return item embeddings [B, D] from outputs of the item tower and biases [B, bias_width]."""
         return torch.cat([output, bias.to(output.dtype)], 1) if self.bias_width else output
 
-    def ranked(self, embeddings: Tensor) -> Tensor:
-        """Return item embeddings [B, D] for ranking from those with the bias as an addend."""
+    def for_ranking(self, embeddings: Tensor) -> Tensor:
+        """Convert item embeddings [B, D] with the bias as an addend to item embeddings for ranking."""
         if not self.neutral_bias:
             return embeddings
         factors = torch.exp(embeddings[:, self.tower_width :] / self.neutral_bias)
@@ -52,7 +48,7 @@ class EmbeddingLayout:
         outputs = embeddings[:, : self.tower_width]
         return outputs * (self.neutral_bias / self.bias(embeddings)) if self.neutral_bias else outputs
 
-    def with_biases_of(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
+    def copy_biases(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Return item embeddings [B, D] with the biases of other embeddings [B, D]."""
         if self.neutral_bias:
             factored: np.ndarray = embeddings * (self.bias(others) / self.bias(embeddings))

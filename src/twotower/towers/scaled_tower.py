@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from twotower.towers.tower import Tower
 
-SHORTEST = 1e-12
-"""Minimum norm in the division."""
+MIN_NORM = 1e-12
+"""Minimum of the divisor."""
 
 
 class L2Norm(nn.Module):
@@ -19,7 +19,7 @@ class L2Norm(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return embeddings of norm 1; zero vectors stay zero."""
-        if torch.compiler.is_compiling():  # an export: plain operators only
+        if torch.compiler.is_compiling():  # an export has plain operators only
             return functional.normalize(embeddings, dim=-1)
         scaled: Tensor = _Normalize.apply(embeddings)  # type: ignore[no-untyped-call]
         return scaled
@@ -30,9 +30,9 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor) -> Tensor:
-        ctx.given = embeddings.dtype
+        ctx.dtype = embeddings.dtype
         embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-        lengths = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True).clamp_(min=SHORTEST)
+        lengths = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True).clamp_(min=MIN_NORM)
         scaled: Tensor = embeddings / lengths
         ctx.save_for_backward(scaled, lengths)
         return scaled
@@ -41,9 +41,9 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,) = gradients
         scaled, lengths = ctx.saved_tensors
-        along = (gradient * scaled).sum(-1, keepdim=True)
-        slope = torch.addcmul(gradient, scaled, along, value=-1).div_(lengths)
-        return slope.to(ctx.given)  # type: ignore[no-any-return]
+        projection = (gradient * scaled).sum(-1, keepdim=True)
+        slope = torch.addcmul(gradient, scaled, projection, value=-1).div_(lengths)
+        return slope.to(ctx.dtype)  # type: ignore[no-any-return]
 
 
 class ScaledTower(Tower, ABC):

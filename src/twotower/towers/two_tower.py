@@ -4,105 +4,129 @@ Shapes: B users or items, L history positions, D embedding, N items.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, QueryPositions
-from twotower.towers.history.rows import distinct_rows, sparse_rows
-from twotower.towers.item_bias.item_bias import ItemBias
-from twotower.towers.new_items.new_items import NewItems
-from twotower.towers.tower import Tower
+from twotower.towers.history.history_encoder import EventEmbeddings, QueryPositions
+from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.towers.user_batch import UserBatch
 
 
 def score(users: Tensor, items: Tensor) -> Tensor:
-    """Compute the score of every user for every item, [B, D] x [N, D] -> [B, N]: the dot product.
+    """Return the dot products of users and items, [B, D] x [N, D] -> [B, N].
 
-    The only similarity there is: it trains, it is indexed (inner product) and it is served.
+    The only similarity: it is used in training, in the index (inner product) and in serving.
     """
     return users @ items.T
 
 
+class _WithoutInitialWeights(TorchFunctionMode):
+    """Skips `torch.nn.init`, for which torch would import its compiler on the meta device, in a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 class TwoTower(nn.Module):
-    """Embeds users and items, known ones by row and new ones by their features.
+    """Embeds users and items: known ids by row, new ones by their features.
 
     Args:
-        users: encoded features of all users; one of the request's time reads that instead.
+        config: the choice of all parts.
+        users: encoded features of all users; features of the request time are computed per request.
         items: encoded features of the catalogue.
-        history: encoder of a user's earlier items.
-        user_tower: takes the user features, `history` and `last_item`.
-        item_tower: takes the item features.
-        item_bias: joined to the item tower's output, see `EmbeddingLayout`.
-        trained_items: [N + 1] bool, items with interactions in training; the others have no embedding worth
-            reading in the history's own table and count as unknown there.
-        contexts: encoded features of all contexts of a request, whose names no feature of users has.
-        num_events: E, the kinds of events that histories tell apart where they do.
-        new_items: chooses what embeds items that training did not know, outside of training.
+        trained_items: [N + 1] bool, items with training interactions; the others count as unknown in the
+            history table.
+        contexts: encoded features of all contexts of a request, with names different from those of users.
+        num_events: E, number of event types in histories.
     """
 
     trained_items: Tensor
 
     def __init__(
         self,
+        config: TwoTowerConfig,
         users: FeatureTable,
         items: FeatureTable,
-        history: HistoryEncoder,
-        user_tower: Tower,
-        item_tower: Tower,
-        item_bias: ItemBias,
         trained_items: Tensor,
-        contexts: FeatureTable,
-        num_events: int,
-        new_items: NewItems.Config,
+        contexts: FeatureTable | None = None,
+        num_events: int = 0,
     ) -> None:
         super().__init__()
-        self.users = users
-        self.items = items
+        contexts = FeatureTable({}, {}, 0) if contexts is None else contexts
+        # Initial weights are drawn in this order; changing it changes the metrics of a seed.
+        dim = config.tower_width
+        item_bias = config.item_bias.build(len(trained_items) - 1)
+        history = config.history.build(dim)
+        user_blocks = users.output_dims | contexts.output_dims | config.history.block_dims(dim)
+        user_tower = config.user_tower.build(user_blocks, dim)
+        item_tower = config.item_tower.build(items.output_dims, dim)
+        self.users, self.items, self.contexts = users, items, contexts
         self.user_encoders = users.encoders()
         self.item_encoders = items.encoders()
         self.history = history
         self.user_tower = user_tower
         self.item_tower = item_tower
         self.item_bias = item_bias
-        self._layout = EmbeddingLayout(history.dim, item_bias.config.width)
+        self._layout = EmbeddingLayout(dim, item_bias.config.width)
         self.register_buffer("trained_items", trained_items)
-        if history.config.reads_table:
-            self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
-            nn.init.normal_(self.history_table.weight[1:], std=history.dim**-0.5)
-        # After all else: first weights are drawn in this order, so that a seed keeps its figures.
-        self.contexts = contexts
+        if config.history.reads_table:
+            self.history_table = nn.Embedding(len(trained_items), dim, padding_idx=0)
+            nn.init.normal_(self.history_table.weight[1:], std=dim**-0.5)
         self.context_encoders = contexts.encoders()
-        if history.config.events:
-            self.event_table = nn.Embedding(num_events + 1, history.dim, padding_idx=0)
-            nn.init.normal_(self.event_table.weight[1:], std=history.dim**-0.5)
-        self.new_items = new_items.build(items, self.item_encoders, self._layout, item_tower.config.provides)
+        if config.history.events:
+            self.event_table = nn.Embedding(num_events + 1, dim, padding_idx=0)
+            nn.init.normal_(self.event_table.weight[1:], std=dim**-0.5)
+        self.new_items = config.new_items.build(
+            items, self.item_encoders, self._layout, item_tower.config.provides
+        )
+
+    @classmethod
+    def without_memory(
+        cls,
+        config: TwoTowerConfig,
+        users: FeatureTable,
+        items: FeatureTable,
+        contexts: FeatureTable | None = None,
+        num_events: int = 0,
+    ) -> "TwoTower":
+        """Build towers on the meta device, whose weights have shapes but no memory."""
+        with torch.device("meta"), _WithoutInitialWeights():
+            trained_items = torch.ones(items.num_rows + 1, dtype=torch.bool)
+            return cls(config, users, items, trained_items, contexts, num_events)
 
     @property
     def layout(self) -> EmbeddingLayout:
-        """Of embeddings as they are ranked; in training biases are addends, since the loss has the prior."""
+        """Layout for ranking; in training biases are addends, since the loss has the prior odds."""
         return (
             self._layout if self.training else replace(self._layout, neutral_bias=self.item_bias.neutral_bias)
         )
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self.layout.ranked(self.outputs_and_biases(rows))
+        return self.layout.for_ranking(self.outputs_and_biases(rows))
 
     def outputs_and_biases(self, rows: Tensor) -> Tensor:
-        """Return what the tower says of items by row [B], and their bias beside it, [B, D]."""
+        """Return the item tower's outputs of rows [B], with the biases as addends, [B, D]."""
         features = self.items.gather(rows)
         output = self._item_tower_output(features)
-        return self.new_items.among(features, self._layout.of_items(output, self.item_bias(rows)))
+        return self.new_items.replace_new(
+            features, self._layout.item_embeddings(output, self.item_bias(rows))
+        )
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
         unknown = output.new_zeros(len(output), dtype=torch.int64)
-        embeddings = self._layout.of_items(output, self.item_bias(unknown))
-        return self.layout.ranked(self.new_items(features, embeddings))
+        embeddings = self._layout.item_embeddings(output, self.item_bias(unknown))
+        return self.layout.for_ranking(self.new_items(features, embeddings))
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
@@ -114,10 +138,10 @@ class TwoTower(nn.Module):
 
         Args:
             batch: the users.
-            history_vectors: [R, H] item vectors whose rows `batch.history_rows` are, row 0 zeros; None: the
-                history table, or the outputs of the item tower.
+            history_vectors: [R, H] item vectors, row 0 zeros, to which `batch.history_rows` refer; None: the
+                history table or the outputs of the item tower are used.
         """
-        # Users before items: the random draws of dropout keep their order, so that a seed keeps its metrics.
+        # Users before items; another order of the dropout draws would change the metrics of a seed.
         blocks = self._user_blocks(batch)
         if history_vectors is None:
             return self._user_embeddings(blocks, *self._history_table(batch.history_rows), batch)
@@ -126,25 +150,24 @@ class TwoTower(nn.Module):
     def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
         """Embed users [B, D], and items by rows [C] from 1, [C, D].
 
-        Where histories read the item tower, the tower encodes an item of a history and of `item_rows` once,
-        and dropout of its id applies to both.
+        If histories read the item tower, an item that occurs both in a history and in `item_rows` is encoded
+        once, with the same dropout.
         """
         if not self.history.config.reads_towers:
             return self.encode_users(batch), self.encode_items(item_rows)
         blocks = self._user_blocks(batch)
         table, history_positions, positions = self._outputs_by_row(batch.history_rows, item_rows)
         users = self._user_embeddings(blocks, table, history_positions, batch)
-        # Not table[...]: this gradient is summed in one order with any number of threads, in half the time of
-        # index_select's.
+        # Not table[...]: the gradient of `embedding` is deterministic, and twice as fast as index_select's.
         chosen = nn.functional.embedding(positions, table)
-        return users, self.layout.ranked(self._layout.of_items(chosen, self.item_bias(item_rows)))
+        return users, self.layout.for_ranking(self._layout.item_embeddings(chosen, self.item_bias(item_rows)))
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
-        """Return a user's features with those of the request's times [B], and of its context if not given."""
-        features = features | self.users.of_times(request_times)
+        """Add the features of the request times [B] and, where missing, those of the unknown context."""
+        features = features | self.users.encode_times(request_times)
         if self.contexts.names:
             unknown = self.contexts.gather(torch.zeros_like(request_times))
-            features = unknown | features | self.contexts.of_times(request_times)
+            features = unknown | features | self.contexts.encode_times(request_times)
         return features
 
     def _user_blocks(self, batch: UserBatch) -> dict[str, Tensor]:
@@ -165,25 +188,36 @@ class TwoTower(nn.Module):
             rows = torch.zeros_like(positions) if batch.history_events is None else batch.history_events
             events = EventEmbeddings(self.event_table.weight, rows)
         queries = batch.query_positions or QueryPositions(None, batch.request_times)
-        blocks = blocks | self.history.blocks(table, positions, batch.history_times, events, queries)
-        return self._layout.of_users(self.user_tower(blocks))
+        blocks = blocks | self.history.tower_blocks(table, positions, batch.history_times, events, queries)
+        return self._layout.user_embeddings(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings [R, H] and the place of each history item among them, [B, L], 0 = none."""
+        """Return item embeddings [R, H] and the positions of history items in them, [B, L], 0 = none."""
         if not self.history.config.length:
             return self.trained_items.new_zeros((1, self.history.dim), dtype=torch.float32), rows
         if self.history.config.reads_table:
-            # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
+            # Live items, added after training, are beyond the table and unknown, like untrained items.
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             rows = torch.where(self.trained_items[rows], rows, 0)
             if self.training and self.history.config.sparse:
-                return sparse_rows(self.history_table.weight, rows)
+                # Each row once and in order, with a sparse gradient; position 0 is row 0, which is zero.
+                distinct, positions = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(
+                    return_inverse=True
+                )
+                embeddings = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
+                return embeddings, positions[1:].view(rows.shape)
             return self.history_table.weight, rows
         return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
 
     def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the item tower's outputs [R, H], row 0 zeros, and where rows [B, L] and more [C] are."""
-        distinct, positions, places = distinct_rows(rows, more, self.items.num_rows)
+        """Return outputs of the item tower [R, H], row 0 zeros, and the positions of rows and `more` [C]."""
+        if self.items.num_rows <= rows.numel():  # the whole catalogue is cheaper than `unique`
+            distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
+            positions, more_positions = rows, more
+        else:
+            distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
+            first, more_positions = (inverse + 1).split([rows.numel(), len(more)])
+            positions = torch.where(rows > 0, first.view(rows.shape), 0)
         features = self.items.gather(distinct)
-        output = self.new_items.among(features, self._item_tower_output(features))
-        return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, places
+        output = self.new_items.replace_new(features, self._item_tower_output(features))
+        return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, more_positions

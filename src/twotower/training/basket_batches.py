@@ -1,6 +1,6 @@
-"""Batches of requests: a user at one moment, and all that this user took from then on.
+"""Batches of requests: a user at one time, with all items that the user interacts with from then on.
 
-Shapes: n examples, R requests of an epoch, B of a batch, P positives of a batch.
+Shapes: n examples, R requests of an epoch, B requests of a batch, P positives of a batch.
 """
 
 import dataclasses
@@ -14,103 +14,114 @@ from numpy.typing import NDArray
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.scoring.batch import Batch
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches
-from twotower.training.history_windows import there_are
+from twotower.training.history_windows import history_mask
 
 
 class BasketBatches(TrainBatches):
-    """All batches of all epochs of requests; see `TrainBatches`, whose promises it keeps.
+    """Requests in place of single examples; addressed by number as in `TrainBatches`.
 
-    An epoch asks every user equally often, as far as its size allows. An interaction of the user is drawn in
-    proportion to its weight, and asked is at a moment before it, by less than the horizon: so moments lie as
-    they do when a calendar's date is chosen, between a user's visits rather than within one.
+    An epoch has equally many requests of every user, as far as its size allows. The request time is drawn in
+    two steps: an interaction of the user, in proportion to its weight, then a time before it by less than the
+    horizon. So request times are distributed like dates of a calendar: most are between two visits of a user.
 
     Args:
-        log: see `TrainBatches`.
-        objective: `NextBasket`.
-        how: see `TrainBatches`; histories are strictly earlier whatever it says.
+        interactions: see `TrainBatches`.
+        objective: a `NextBasket`.
+        history: see `TrainBatches`; histories are always strictly earlier.
+        settings: see `TrainBatches`.
     """
 
-    def __init__(self, interactions: Interactions, objective: Any, **how: Any) -> None:
-        super().__init__(interactions, objective, **(how | {"strict": True}))
+    def __init__(
+        self, interactions: Interactions, objective: Any, history: HistoryEncoder.Config, **settings: Any
+    ) -> None:
+        strict = history.model_copy(update={"strict": True})
+        super().__init__(interactions, objective, history=strict, **settings)
         self.horizon = objective.config.horizon_days * SECONDS_A_DAY
         self.chosen = self.order.examples
         assert self.order.shares is not None
         users = self.examples.users[self.chosen]
         begins = np.flatnonzero(np.diff(users, prepend=-1))
         self.edges = np.append(begins, len(users))
-        # Each user's shares sum to 1: what happened a hundred half-lives ago would be lost in a sum over all.
+        # The shares of each user sum to 1: in a sum over all users, very old interactions would round to 0.
         totals = np.add.reduceat(self.order.shares, begins)
-        of_user = self.order.shares / np.repeat(totals, np.diff(self.edges))
-        self.reached = np.concatenate([[0.0], np.cumsum(of_user)])
-        self.own_weights: NDArray[np.float32] | None = None
-        """The weight that the data gives each example, 1 on average."""
+        user_shares = self.order.shares / np.repeat(totals, np.diff(self.edges))
+        self.cumulative_shares = np.concatenate([[0.0], np.cumsum(user_shares)])
+        self.example_weights: NDArray[np.float32] | None = None
+        """The weight of each example in the data, 1 on average."""
         if interactions.weights is not None:
-            own = np.asarray(interactions.weights)[self.chosen]
-            self.own_weights = own / own.mean()
-        # Where a training goes on from another, old interactions weigh less than they would, and so who has
-        # nothing new is asked less often.
+            example_weights = np.asarray(interactions.weights)[self.chosen]
+            self.example_weights = example_weights / example_weights.mean()
+        # A warm start replays a share of old interactions, so users without new ones have fewer requests.
         weights = objective.example_weights(interactions)[self.chosen].astype(np.float64)
-        left = totals / np.add.reduceat(weights, begins)
-        self.asked_share = left / left.max()
+        replayed = totals / np.add.reduceat(weights, begins)
+        self.request_rates = replayed / replayed.max()
 
     def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
         rng = np.random.default_rng([self.order.seed, epoch])
-        users = self._asked(rng)
+        users = self._draw_users(rng)
         begins, ends = self.edges[users], self.edges[users + 1]
-        low, high = self.reached[begins], self.reached[ends]
-        drawn = np.searchsorted(self.reached, low + rng.random(len(users)) * (high - low), side="right") - 1
-        asked = self.examples.times[self.chosen[np.clip(drawn, begins, ends - 1)]]
-        asked = asked - rng.integers(0, max(1, self.horizon), len(users))
+        low, high = self.cumulative_shares[begins], self.cumulative_shares[ends]
+        points = low + rng.random(len(users)) * (high - low)
+        drawn = np.searchsorted(self.cumulative_shares, points, side="right") - 1
+        interaction_times = self.examples.times[self.chosen[np.clip(drawn, begins, ends - 1)]]
+        request_times = interaction_times - rng.integers(0, max(1, self.horizon), len(users))
 
-        def batch_of(place: int, number: int) -> Batch:
-            part = slice(place * self.batch_size, (place + 1) * self.batch_size)
-            return self._requests(begins[part], ends[part], asked[part], number)
+        def gather(position: int, number: int) -> Batch:
+            part = slice(position * self.batch_size, (position + 1) * self.batch_size)
+            return self._gather_requests(begins[part], ends[part], request_times[part], number)
 
-        return batch_of
+        return gather
 
-    def _asked(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return whose requests [R] an epoch has, positions among the users with examples."""
-        number, rounds, found = len(self.asked_share), [], 0
-        while found < self.order.size:
-            users = rng.permutation(number)
-            # A share of 1 may be rounded below it.
-            users = users[rng.random(number) < self.asked_share[users] + 1e-9]
+    def _draw_users(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the user of each request [R], as positions among the users with examples."""
+        num_users, rounds, num_requests = len(self.request_rates), [], 0
+        while num_requests < self.order.size:
+            users = rng.permutation(num_users)
+            # The margin is for rates of 1 that were rounded down.
+            users = users[rng.random(num_users) < self.request_rates[users] + 1e-9]
             rounds.append(users)
-            found += len(users)
+            num_requests += len(users)
         return np.concatenate(rounds)[: self.order.size]
 
-    def _requests(self, begins: np.ndarray, ends: np.ndarray, asked: np.ndarray, number: int) -> Batch:
+    def _gather_requests(
+        self, begins: np.ndarray, ends: np.ndarray, request_times: np.ndarray, number: int
+    ) -> Batch:
         """Gather the batch of some requests.
 
         Args:
-            begins: [B] where among the chosen examples the user's begin.
-            ends: [B] where they end.
-            asked: [B] unix seconds.
+            begins: [B] first position of the user among the chosen examples.
+            ends: [B] position after the last.
+            request_times: [B] unix seconds.
             number: of the batch.
         """
-        firsts = self._first_since(asked, begins, ends)
-        counts = self._first_since(asked + max(1, self.horizon), firsts, ends) - firsts
+        firsts = self._first_since(request_times, begins, ends)
+        counts = self._first_since(request_times + max(1, self.horizon), firsts, ends) - firsts
         positive_to_user = np.repeat(np.arange(len(firsts)), counts)
         shift = np.repeat(firsts - np.cumsum(counts) + counts, counts)
-        places = shift + np.arange(len(positive_to_user))
-        taken, heads = self.chosen[places], self.chosen[firsts]
-        until = self.examples.history_end[heads]
-        there = there_are(until, self.offsets[self.examples.users[heads]], self.history_length)
-        # A long basket counts for more than a short one, and for less than as many users.
-        own = np.ones(len(positive_to_user)) if self.own_weights is None else self.own_weights[places]
-        weights = own * (np.bincount(positive_to_user, own, len(firsts)) ** -0.5)[positive_to_user]
-        batch = self._batch(heads, number, until, there)
+        positions = shift + np.arange(len(positive_to_user))
+        positives, heads = self.chosen[positions], self.chosen[firsts]
+        history_ends = self.examples.history_end[heads]
+        mask = history_mask(history_ends, self.offsets[self.examples.users[heads]], self.history_length)
+        # The weight of a basket grows with the root of its length.
+        weights = (
+            np.ones(len(positive_to_user))
+            if self.example_weights is None
+            else self.example_weights[positions]
+        )
+        weights = weights * (np.bincount(positive_to_user, weights, len(firsts)) ** -0.5)[positive_to_user]
+        batch = self._gather(heads, number, history_ends, mask)
         return dataclasses.replace(
             batch,
-            users=dataclasses.replace(batch.users, request_times=torch.from_numpy(asked)),
-            positives=torch.from_numpy(self.examples.items[taken].astype(np.int64)),
+            users=dataclasses.replace(batch.users, request_times=torch.from_numpy(request_times)),
+            positives=torch.from_numpy(self.examples.items[positives].astype(np.int64)),
             weights=torch.from_numpy(weights.astype(np.float32)),
             positive_to_user=torch.from_numpy(positive_to_user),
         )
 
     def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
-        """Return the first of the chosen examples between low and high [B] that is no earlier than times."""
+        """Bisect for the first chosen example from low to high [B] that is not earlier than times [B]."""
         low, high = low.astype(np.int64), high.astype(np.int64)
         while (low < high).any():
             middle = (low + high) // 2

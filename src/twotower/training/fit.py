@@ -16,6 +16,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
+from twotower.data.interactions import Interactions
 from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import FINAL, LAST, Checkpointing, delete_progress
@@ -138,8 +139,7 @@ def fit(
 ) -> FitResult:
     """Train until the monitored metric stops improving, or for a given number of epochs.
 
-    Training resumes from `last.ckpt` in the folder of the phase if that file exists. `final.ckpt` marks the
-    end of the phase and holds its weights and its result; the other checkpoints are deleted then.
+    Resumes from `last.ckpt` if it exists. Writes `final.ckpt` at the end and deletes the other checkpoints.
 
     Args:
         context: settings, folder and callbacks.
@@ -156,11 +156,10 @@ def fit(
     checkpoints = context.folder / "checkpoints" / name
     mode = None if module.validation is None else module.validation.mode(settings.monitor)
     checkpointing = Checkpointing(settings, checkpoints, batches, mode)
-    clock, curves = Clock(batches), Curves(settings.monitor, context.epoch_callback)
-    progress_callback = context.progress_callback if settings.progress_bar else None
-    epoch_loss = EpochLoss()
-    arguments, patience = settings.arguments(epochs), settings.patience_epochs(len(batches))
-    prefix = "" if name == FIT else name
+    clock, curves, epoch_loss = Clock(batches), Curves(settings.monitor, context.epoch_callback), EpochLoss()
+    progress = context.progress_callback if settings.progress_bar else None
+    num_epochs, patience = epochs or settings.max_epochs, settings.patience_epochs(len(batches))
+    arguments, prefix = settings.arguments(epochs), "" if name == FIT else name
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
         max_epochs=0 if epochs == 0 else settings.max_epochs,
@@ -172,14 +171,7 @@ def fit(
             checkpointing,
             *([EarlyStopping(settings.monitor, mode=mode, patience=patience)] if mode else []),
             epoch_loss,
-            EpochLines(
-                settings.monitor,
-                epochs or settings.max_epochs,
-                name,
-                epoch_loss,
-                checkpointing,
-                progress_callback,
-            ),
+            EpochLines(settings.monitor, num_epochs, name, epoch_loss, checkpointing, progress),
             DivergenceGuard(),
             *([HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []),
             *([StopAfter(epochs)] if epochs else []),
@@ -195,21 +187,14 @@ def fit(
         use_distributed_sampler=False,
         **arguments,
     )
-    last = checkpoints / LAST
-    resumes = last.is_file()
-    if resumes:
+    last = str(checkpoints / LAST) if (checkpoints / LAST).is_file() else None
+    if last:
         LOG.info("%s resumes from %s", name, last)
     towers = (module.model.user_tower, module.model.item_tower) if settings.compile else ()
     with compiled(*towers), warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(
-            module,
-            train_dataloaders=batches,
-            val_dataloaders=module.validation,
-            ckpt_path=str(last) if resumes else None,
-            weights_only=True,
-        )
+        trainer.fit(module, batches, module.validation, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
     result = FitResult(
         epochs=checkpointing.epochs,
@@ -221,12 +206,7 @@ def fit(
         score=checkpointing.score,
         initial_score=module.initial_score,
     )
-    final = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(result)}
-    final[TRAINED_ON] = {
-        column: torch.tensor(np.asarray(getattr(batches.interactions, column)))
-        for column in ("offsets", "items", "times")
-    }
-    write_checkpoint(checkpoints / FINAL, final)
+    write_final(context.folder, name, module, batches.interactions, result)
     delete_progress(checkpoints, settings.keep_optimizer_state)
     return result
 
@@ -246,6 +226,18 @@ def compiled(*modules: nn.Module) -> Iterator[None]:
 def final_path(folder: Path, phase: str) -> Path:
     """Return the path of the file that a phase writes when it ends."""
     return folder / "checkpoints" / phase / FINAL
+
+
+def write_final(
+    folder: Path, phase: str, module: RetrievalModule, interactions: Interactions, result: FitResult
+) -> None:
+    """Write the weights, the result and the training interactions of a phase that has ended."""
+    trained_on = {
+        column: torch.tensor(np.asarray(getattr(interactions, column)))
+        for column in ("offsets", "items", "times")
+    }
+    final = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(result), TRAINED_ON: trained_on}
+    write_checkpoint(final_path(folder, phase), final)
 
 
 def read_final(folder: Path, phase: str) -> tuple[dict[str, Any], FitResult]:

@@ -27,7 +27,7 @@ FUSED_DEVICES = ("cpu", "cuda")
 class RetrievalModule(pl.LightningModule):
     """Trains two towers; all arithmetic is in the components.
 
-    Logs `train/loss`, `train/temperature`, `train/learning_rate` every so many steps, and after each epoch
+    Logs `train/loss`, `train/temperature`, `train/learning_rate` every few steps, and after each epoch
     `valid/<metric>_at_<k>` and `health/<figure>`.
 
     Args:
@@ -88,12 +88,12 @@ class RetrievalModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Minimize the loss of a batch."""
         self.negatives.observe(batch.positives)
-        loss = self.loss_of(batch, remembers=True)
+        loss = self.batch_loss(batch, remembers=True)
         self.latest_loss = loss.detach()
         self._log_step(batch_idx)
         return loss
 
-    def loss_of(self, batch: Batch, remembers: bool = False) -> Tensor:
+    def batch_loss(self, batch: Batch, remembers: bool = False) -> Tensor:
         """Draw negatives, encode, compute the logits and the loss.
 
         Args:
@@ -105,8 +105,8 @@ class RetrievalModule(pl.LightningModule):
         users, items = self.model.encode_both(encoded.rows, batch.users)
         if remembers:
             self.negatives.remember(encoded.rows, items.detach())
-        every = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
-        losses = [self.loss.batch_mean(logits) for logits in every]
+        all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
+        losses = [self.loss.batch_mean(logits) for logits in all_logits]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _log_step(self, batch_idx: int) -> None:

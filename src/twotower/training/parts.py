@@ -1,4 +1,4 @@
-"""From settings and a data set to a module ready to train."""
+"""Build the module and the batches of a training from settings and data."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,24 +7,23 @@ import pandas as pd
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.memory import beyond_memory
+from twotower.config.memory import memory_problem
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Order
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 
-BYTES_A_WEIGHT = 16
-"""Of a weight: itself, its gradient and two moments; checkpoints are written from where these lie."""
-BYTES_A_PLACE = 56
-"""Of an item of a history in a batch: its row, its time, its place in the log, and what lies between."""
+BYTES_PER_WEIGHT = 16
+"""A weight, its gradient and two moments in float32."""
+BYTES_PER_HISTORY_ITEM = 56
+"""An item of a history in a batch: row, time, mask and intermediate values."""
 
 
 def build_module(
@@ -33,23 +32,23 @@ def build_module(
     interactions: Interactions,
     epoch_batches: int,
     evaluator: Evaluator | None,
-    before: TwoTower | None = None,
+    parent: TwoTower | None = None,
     shares: np.ndarray | None = None,
 ) -> RetrievalModule:
-    """Build towers, negatives, loss and optimizer, with everything random drawn from `config.seed`.
+    """Build towers, sampler, loss and optimizer; `config.seed` decides all random draws.
 
     Args:
-        config: what to build.
-        dataset: gives the tables.
+        config: settings of the training.
+        dataset: has the tables.
         interactions: the training interactions. Features are fitted on their users and items, and on those of
-            impressions without a click if these train: an item with impressions only has its own embedding.
-        epoch_batches: batches of an epoch.
+            impressions without a click if the sampler reads these.
+        epoch_batches: batches per epoch.
         evaluator: validates after each epoch; None for a training without validation.
-        before: towers whose features are to grow; None to fit them anew.
+        parent: towers of a warm start, whose features are extended.
         shares: see `Objective.frequencies`.
 
     Raises:
-        InputError: the towers take more memory than there is.
+        InputError: the towers need more memory than is available.
     """
     num_items = len(dataset.items)
     trained_items = np.bincount(interactions.items, minlength=num_items + 1) > 0
@@ -64,7 +63,7 @@ def build_module(
         np.flatnonzero(seen_users),
         source_paths.get("users", "users"),
         width,
-        None if before is None else before.users,
+        None if parent is None else parent.users,
     )
     items = fit_features(
         config.features.item,
@@ -72,18 +71,21 @@ def build_module(
         np.flatnonzero(seen_items),
         source_paths.get("items", "items"),
         width,
-        None if before is None else before.items,
+        None if parent is None else parent.items,
     )
-    contexts = fit_contexts(config, dataset, interactions, None if before is None else before.contexts)
+    contexts = fit_contexts(config, dataset, interactions, None if parent is None else parent.contexts)
     check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
-    model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
+    model = TwoTower(config, users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     scoring = config.loss.scoring()
     model.item_bias.initialize(interactions, scoring.temperature or 1.0, scoring.power)
     frequencies = config.objective.build().frequencies(interactions, num_items, shares)
+    sampler = config.negatives.build(frequencies)
+    if config.loss.impressions == "query_negatives":
+        sampler.read_interactions(interactions)
     return RetrievalModule(
         model,
-        config.negatives.build(frequencies),
+        sampler,
         config.loss.build(int(frequencies.count_nonzero())),
         config.optimizer.build(),
         Validation(dataset.valid, evaluator, interactions, num_items) if evaluator else None,
@@ -93,52 +95,50 @@ def build_module(
 
 
 def check_weights(
-    config: TwoTowerConfig,
+    config: TrainingConfig,
     users: FeatureTable,
     items: FeatureTable,
     contexts: FeatureTable | None = None,
     num_events: int = 0,
 ) -> None:
-    """Refuse towers that training cannot hold, before their memory is asked for.
+    """Refuse towers whose training needs more memory than is available, before any is allocated.
 
     Raises:
-        InputError: says what they take.
+        InputError: with the number of weights.
     """
-    shapes = config.shapes(users, items, contexts, num_events)
-    number = sum(parameter.numel() for parameter in shapes.parameters())
-    if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
+    towers = TwoTower.without_memory(config, users, items, contexts, num_events)
+    number = sum(parameter.numel() for parameter in towers.parameters())
+    if message := memory_problem(f"{number:,} weights", number * BYTES_PER_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
-        raise InputError(f"{keys}: {said}; make them narrower")
+        raise InputError(f"{keys}: {message}; make them narrower")
 
 
 def build_batches(
-    config: TrainingConfig, interactions: Interactions, order_of: Callable[..., Order] = Order
+    config: TrainingConfig, interactions: Interactions, build_order: Callable[..., Order] = Order
 ) -> TrainBatches:
-    """Build the batches of a log; see `TrainBatches` for `order_of`.
+    """Build the batches of the training interactions.
 
     Raises:
-        InputError: one takes more memory than there is, or negatives are asked for that the log lacks.
+        InputError: a batch needs more memory than is available, or the sampler reads impressions without a
+            click and there are none.
     """
-    history, num_impressions = config.history, config.negatives.max_impressions()
-    if num_impressions and not (interactions.impressions is not None and len(interactions.impressions)):
+    reads_impressions = config.negatives.max_impressions() > 0
+    if reads_impressions and not (interactions.impressions is not None and len(interactions.impressions)):
         raise InputError(
             "negatives: the train log has no impression without a click (a label of 0, or below "
             "data.label_threshold; an event of the role negative); use negatives=uniform"
         )
-    labelled = bool(num_impressions) and config.loss.impressions == "examples"
     batches = config.objective.build().batches(
         interactions,
-        history_length=history.length,
-        strict=history.strict,
+        history=config.history,
         seed=config.seed,
-        order_of=order_of,
-        labelled=labelled,
-        num_query_negatives=num_impressions if config.loss.impressions == "query_negatives" else 0,
+        build_order=build_order,
+        with_impressions=reads_impressions and config.loss.impressions == "examples",
     )
     size = min(batches.batch_size, batches.order.size)
-    what = f"the histories of a batch, {size:,} of {history.length:,} items,"
-    if said := beyond_memory(what, batches.num_places() * BYTES_A_PLACE):
-        raise InputError(f"objective.batch_size, history.length: {said}; lower one of them")
+    histories = f"the histories of a batch, {size:,} of {config.history.length:,} items,"
+    if message := memory_problem(histories, batches.num_history_items() * BYTES_PER_HISTORY_ITEM):
+        raise InputError(f"objective.batch_size, history.length: {message}; lower one of them")
     return batches
 
 
@@ -146,26 +146,26 @@ def fit_contexts(
     config: TrainingConfig,
     dataset: RetrievalDataset,
     interactions: Interactions | None,
-    before: FeatureTable | None = None,
+    parent: FeatureTable | None = None,
 ) -> FeatureTable:
-    """Fit the features of the request on the contexts of training, those of impressions included.
+    """Fit the context features on the contexts of the training interactions and their impressions.
 
     Args:
-        config: of the training.
-        dataset: gives the contexts.
-        interactions: what is trained on; None if nothing is.
-        before: see `fit_features`.
+        config: settings of the training.
+        dataset: has the contexts.
+        interactions: the training interactions; None without training.
+        parent: see `fit_features`.
     """
     table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
     rows = [
-        np.asarray(each.context)
-        for each in (interactions, interactions and interactions.impressions)
-        if each and each.context is not None
+        np.asarray(part.context)
+        for part in (interactions, interactions and interactions.impressions)
+        if part and part.context is not None
     ]
     seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
     source_path = dataset.source_paths.get("interactions", "interactions")
     return fit_features(
-        config.features.context, table, seen[seen > 0], source_path, config.tower_width, before
+        config.features.context, table, seen[seen > 0], source_path, config.tower_width, parent
     )
 
 
@@ -175,20 +175,20 @@ def fit_features(
     train_rows: np.ndarray,
     source_path: str,
     tower_width: int,
-    before: FeatureTable | None = None,
+    parent: FeatureTable | None = None,
 ) -> FeatureTable:
-    """Fit one side's features on train rows and encode its whole table.
+    """Fit features on the training rows of a table and encode all rows.
 
     Args:
         choices: name -> feature.
         table: of users, items or contexts.
-        train_rows: rows that training sees.
+        train_rows: rows that occur in training.
         source_path: of the table, for messages.
-        tower_width: of the towers' output.
-        before: has features of the same names that were fitted, and now grow.
+        tower_width: width of the towers' output.
+        parent: fitted features of the same names, which are extended.
     """
     features = {name: choice.build(tower_width) for name, choice in choices.items()}
-    if before is not None:
+    if parent is not None:
         for name, feature in features.items():
-            feature.state = before.features[name].state
-    return FeatureTable.fit(features, table, train_rows, source_path, grow=before is not None)
+            feature.state = parent.features[name].state
+    return FeatureTable.fit(features, table, train_rows, source_path, grow=parent is not None)

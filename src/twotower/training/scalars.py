@@ -11,15 +11,14 @@ GROUPS = ("train", "valid", "refit-train", "health")
 
 
 def curve_tags(key: str, monitor: str) -> list[str]:
-    """Return the tags of a curve; the monitored metric has one more, in a group that sorts first.
+    """Return the TensorBoard tags of a curve; the monitored metric has a second tag in the first group.
 
-    TIME SERIES sorts digits before anything else. HPARAMS sorts by character and shows the first five
-    scalars of a run: a final figure whose tag begins with a space comes before the curves there, and after
-    them in TIME SERIES. So one run serves both tabs.
+    TIME SERIES sorts digits first. HPARAMS sorts by character and shows the first five scalars: there final
+    metrics, whose tags begin with a space, precede the curves.
 
     Args:
-        key: `valid/recall_at_20`.
-        monitor: key of the metric that chooses the epoch.
+        key: such as `valid/recall_at_20`.
+        monitor: key of the metric that selects the epoch.
     """
     group = key.partition("/")[0]
     number = 2 + (GROUPS.index(group) if group in GROUPS else len(GROUPS))
@@ -27,17 +26,17 @@ def curve_tags(key: str, monitor: str) -> list[str]:
 
 
 class Scalars(TensorBoardLogger):
-    """Lightning's logger, straight into the run's folder, without its empty hparams.yaml and `epoch` curve.
+    """Lightning's logger, writing to the folder of the run, without `hparams.yaml` and the `epoch` curve.
 
     Args:
         folder: of the run.
-        phase: goes before each key, as in `refit-train/loss`; empty for the first phase.
-        monitor: key of the metric that chooses the epoch.
+        phase: prefix of each key, as in `refit-train/loss`; empty for the first phase.
+        monitor: key of the metric that selects the epoch.
     """
 
     def __init__(self, folder: Path, phase: str, monitor: str) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
-        self._before = f"{phase}-" if phase else ""
+        self._prefix = f"{phase}-" if phase else ""
         self._monitor = monitor
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -46,10 +45,10 @@ class Scalars(TensorBoardLogger):
             tag: value
             for key, value in metrics.items()
             if key != "epoch"
-            for tag in curve_tags(f"{self._before}{key}", self._monitor)
+            for tag in curve_tags(f"{self._prefix}{key}", self._monitor)
         }
         super().log_metrics(tagged, step)
 
     def save(self) -> None:
-        """Write what is still in memory."""
+        """Flush the event file."""
         self.experiment.flush()

@@ -1,11 +1,10 @@
-"""Batches of whole sequences: the examples of a stretch of a user's log share one history.
+"""Batches of sequences: the examples in a segment of a user's interactions share one history.
 
-Shapes: n examples, W stretches of the log, B of a batch, P positives of a batch, S impressions behind
-them, L history positions.
+Shapes: n examples, W segments, B segments of a batch, P positives, S impressions, L history length.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,81 +16,54 @@ from twotower.towers.history.history_encoder import QueryPositions
 from twotower.training.batches import TrainBatches
 
 POOL = 16
-"""Batches that are sorted by length together: wide enough to save padding, narrow enough to stay random."""
-
-
-class Stretches(NamedTuple):
-    """Stretches of users' logs, in whose positions the histories of all examples end.
-
-    An example whose user had h items before it looks at position h - 1, or where h is 0 at the empty place
-    before the first. A user's positions are cut from the end into stretches of L, so that the latest example
-    sees all that serving would; the first of an older stretch sees less.
-
-    Attributes:
-        of_example: [n], ascending where the examples are.
-        ends: [W] the last position of each, counted in the log from 1 (as `Examples.history_end`).
-        lengths: [W] positions of each, the empty place among them.
-    """
-
-    of_example: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, history_end: np.ndarray, begins: np.ndarray, users: np.ndarray, length: int) -> "Stretches":
-        """Cut the log.
-
-        Args:
-            history_end: [n] where in the log the history of each example ends.
-            begins: [n] where its user's begins.
-            users: [n] user rows.
-            length: L.
-        """
-        before = history_end.astype(np.int64) - begins
-        most = np.full(int(users.max(initial=0)) + 1, -1, dtype=np.int64)
-        np.maximum.at(most, users, before)
-        number = most // length + 1  # 0 of a user without examples
-        first = np.cumsum(number) - number
-        later = (most[users] - before) // length
-        of_example = first[users] + number[users] - 1 - later
-        ends, lengths = np.zeros(number.sum(), np.int64), np.zeros(number.sum(), np.int64)
-        last = most[users] - later * length
-        ends[of_example] = begins + last
-        lengths[of_example] = np.minimum(last + 1, length)
-        return cls(of_example, ends, lengths)
+"""Number of batches whose segments are sorted by length together, which saves padding."""
 
 
 class SequenceBatches(TrainBatches):
-    """All batches of all epochs of whole sequences; see `TrainBatches`, whose promises it keeps.
+    """Segments in place of single examples; addressed by number as in `TrainBatches`.
 
-    Every example is there as often as `TrainBatches` would have it. A batch is made of stretches of about
-    the same length with about `batch_size` examples together; every epoch has as many batches.
+    Every example occurs as often as in `TrainBatches`. The interactions of a user are cut from the end into
+    segments of L positions. An example with h earlier items of its user queries position h - 1 of the
+    history, or an empty position before the first. So the latest example has the history that serving would
+    use; the first examples of an older segment have shorter histories. A batch has segments of similar
+    lengths, with about `batch_size` examples; all epochs have the same number of batches.
 
     Args:
-        *given: see `TrainBatches`.
-        masks_known: no item that a user has is a negative; otherwise only the positive itself is none.
-        **how: see `TrainBatches`.
+        *arguments: see `TrainBatches`.
+        mask_known: mask all items of the user as negatives; otherwise only the positive itself.
+        **settings: see `TrainBatches`.
     """
 
-    def __init__(self, *given: Any, masks_known: bool = True, **how: Any) -> None:
-        super().__init__(*given, **how)
-        self.masks_known = masks_known
-        examples, known = self.examples, self.order.examples
-        users = examples.users[known]
+    def __init__(self, *arguments: Any, mask_known: bool = True, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.mask_known = mask_known
+        examples, chosen, length = self.examples, self.order.examples, self.history_length
+        users = examples.users[chosen]
         begins = self.offsets[users]
-        cut = Stretches.of(examples.history_end[known], begins, users, self.history_length)
-        by_stretch = np.argsort(cut.of_example, kind="stable")
-        self.known, self.of_example = known[by_stretch], cut.of_example[by_stretch]
-        self.ends, self.lengths = cut.ends, cut.lengths
-        most = int(np.bincount(cut.of_example).max())
-        self.num_batches = max(1, self.order.size // max(self.batch_size, most))
+        num_earlier = examples.history_end[chosen].astype(np.int64) - begins
+        most = np.full(int(users.max(initial=0)) + 1, -1, dtype=np.int64)  # -1: no examples
+        np.maximum.at(most, users, num_earlier)
+        num_segments = most // length + 1
+        first_segments = np.cumsum(num_segments) - num_segments
+        num_later = (most[users] - num_earlier) // length
+        segments = first_segments[users] + num_segments[users] - 1 - num_later
+        last = most[users] - num_later * length
+        self.ends, self.lengths = np.zeros((2, num_segments.sum()), dtype=np.int64)
+        """Of each segment: last position in the interactions, counted from 1 (as `Examples.history_end`), and
+        number of positions, with the empty one [W]."""
+        self.ends[segments] = begins + last
+        self.lengths[segments] = np.minimum(last + 1, length)
+        order = np.argsort(segments, kind="stable")
+        self.chosen, self.segments = chosen[order], segments[order]
+        largest = int(np.bincount(segments).max())
+        self.num_batches = max(1, self.order.size // max(self.batch_size, largest))
 
     def __len__(self) -> int:
-        """Return the batches of an epoch."""
+        """Return the number of batches in an epoch."""
         return self.num_batches
 
-    def num_places(self) -> int:
-        """Return how many items the histories of a batch hold at most, about."""
+    def num_history_items(self) -> int:
+        """Return the approximate maximum number of items in the histories of a batch."""
         return max(self.batch_size, self.history_length)
 
     def _examples_before(self, number: int) -> int:
@@ -99,59 +71,60 @@ class SequenceBatches(TrainBatches):
         return epochs * self.order.size + batches * self.order.size // len(self)
 
     def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
-        is_chosen = np.zeros(len(self.examples.users), dtype=np.bool_)
-        is_chosen[self.order.epoch(epoch)[0 : self.order.size]] = True
-        here = is_chosen[self.known]
-        examples, stretches = self.known[here], self.of_example[here]
-        counts = np.bincount(stretches, minlength=len(self.ends))
+        is_in_epoch = np.zeros(len(self.examples.users), dtype=np.bool_)
+        is_in_epoch[self.order.epoch(epoch)[0 : self.order.size]] = True
+        is_in_epoch = is_in_epoch[self.chosen]
+        examples, segments = self.chosen[is_in_epoch], self.segments[is_in_epoch]
+        counts = np.bincount(segments, minlength=len(self.ends))
         starts = np.cumsum(counts) - counts
         rng = np.random.default_rng([self.order.seed, epoch, self.history_length])
-        there = rng.permutation(np.flatnonzero(counts))
-        pool = self._batch_of(counts[there]) // POOL
-        turned = np.where(pool % 2, -1, 1) * self.lengths[there]  # where two pools meet, so do lengths
-        there = there[np.lexsort((turned, pool))]
-        edges = np.searchsorted(self._batch_of(counts[there]), np.arange(len(self) + 1))
-        places = rng.permutation(len(self))
+        order = rng.permutation(np.flatnonzero(counts))
+        pool = self._batch_numbers(counts[order]) // POOL
+        # Ascending and descending in turn, so that lengths are similar at the border of two pools.
+        signed_lengths = np.where(pool % 2, -1, 1) * self.lengths[order]
+        order = order[np.lexsort((signed_lengths, pool))]
+        edges = np.searchsorted(self._batch_numbers(counts[order]), np.arange(len(self) + 1))
+        batch_order = rng.permutation(len(self))
 
-        def batch_of(place: int, number: int) -> Batch:
-            place = places[place]
-            chosen = there[edges[place] : edges[place + 1]]
+        def gather(position: int, number: int) -> Batch:
+            position = batch_order[position]
+            chosen = order[edges[position] : edges[position + 1]]
             to_history = np.repeat(np.arange(len(chosen)), counts[chosen])
             shift = np.repeat(starts[chosen] - np.cumsum(counts[chosen]) + counts[chosen], counts[chosen])
-            return self._sequences(chosen, examples[shift + np.arange(len(to_history))], to_history, number)
+            return self._gather_segments(
+                chosen, examples[shift + np.arange(len(to_history))], to_history, number
+            )
 
-        return batch_of
+        return gather
 
-    def _batch_of(self, counts: np.ndarray) -> NDArray[np.int64]:
-        """Return into which batch each stretch goes, ascending; none is left empty."""
+    def _batch_numbers(self, counts: np.ndarray) -> NDArray[np.int64]:
+        """Return the batch of each segment, ascending; no batch is empty."""
         before: NDArray[np.int64] = np.cumsum(counts) - counts
         return before * len(self) // int(counts.sum())
 
-    def _known(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:
-        if self.masks_known:
-            return super()._known(users, items)
+    def _known_items(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:
+        if self.mask_known:
+            return super()._known_items(users, items)
         return torch.arange(len(items), dtype=torch.int32), torch.from_numpy(items.astype(np.int32))
 
-    def _sequences(
-        self, stretches: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int
+    def _gather_segments(
+        self, segments: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int
     ) -> Batch:
-        """Gather the batch of some stretches [B].
+        """Gather the batch of some segments.
 
         Args:
-            stretches: which.
-            chosen: [P + S] their examples, one stretch after the other.
-            to_history: [P + S] the history of each example, of B.
+            segments: [B].
+            chosen: [P + S] their examples, segment by segment.
+            to_history: [P + S] position of each example's segment among the B.
             number: of the batch.
         """
-        ends, lengths = self.ends[stretches], self.lengths[stretches]
-        begins = self.offsets[self.examples.users[chosen[np.searchsorted(to_history, np.arange(len(ends)))]]]
+        ends, lengths, examples = self.ends[segments], self.lengths[segments], self.examples
+        begins = self.offsets[examples.users[chosen[np.searchsorted(to_history, np.arange(len(ends)))]]]
         width = int(lengths.max())
-        there = np.arange(width, 0, -1) <= np.minimum(ends - begins, lengths)[:, None]
-        times = np.zeros(len(ends), dtype=np.int64)
-        np.maximum.at(times, to_history, self.examples.times[chosen])
-        places = (to_history + 1) * width - 1 - (ends[to_history] - self.examples.history_end[chosen])
-        order = np.arange(len(chosen))
-        if (chosen >= self.examples.num_positives).any():
-            order = np.argsort(chosen >= self.examples.num_positives, kind="stable")
-        queries = QueryPositions(torch.from_numpy(places[order]), torch.from_numpy(times))
-        return self._batch(chosen[order], number, ends, there, queries)
+        mask = np.arange(width, 0, -1) <= np.minimum(ends - begins, lengths)[:, None]
+        request_times = np.zeros(len(ends), dtype=np.int64)
+        np.maximum.at(request_times, to_history, examples.times[chosen])
+        positions = (to_history + 1) * width - 1 - (ends[to_history] - examples.history_end[chosen])
+        order = np.argsort(chosen >= examples.num_positives, kind="stable")
+        queries = QueryPositions(torch.from_numpy(positions[order]), torch.from_numpy(request_times))
+        return self._gather(chosen[order], number, ends, mask, queries)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from twotower.config.errors import Diverged, InputError
+from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
@@ -150,10 +150,10 @@ def initial_state(
     evaluator: Evaluator | None,
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Return a module with its initial weights, and the batches to train it on."""
-    config, decided = config.of_log(interactions)
+    config, chosen = config.resolve(interactions)
     batches = build_batches(config, interactions)
     module = build_module(config, dataset, interactions, len(batches), evaluator)
-    module.chosen |= decided
+    module.chosen |= chosen
     module.initialize(initialization, interactions, config.trainer.monitor)
     return module, batches
 
@@ -172,7 +172,7 @@ def load_trained_towers(config: TrainingConfig, dataset: RetrievalDataset, folde
 
     def load_module(name: str) -> RetrievalModule:
         interactions = dataset.train_and_valid if name == REFIT else dataset.train
-        module = build_module(config.decided(results[name].chosen), dataset, interactions, 1, None)
+        module = build_module(config.with_chosen(results[name].chosen), dataset, interactions, 1, None)
         load_phase(module, folder, name)
         return module
 
@@ -233,7 +233,7 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     )
     try:
         second = train_from_random()
-    except Diverged as error:
+    except DivergenceError as error:
         LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
         return first
     except TrialPruned as pruned:

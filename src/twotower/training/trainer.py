@@ -16,7 +16,7 @@ from twotower.config.component import Component
 from twotower.config.problems import nearest
 from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
 from twotower.data.sources.source import Source
-from twotower.evaluation.user_values import k_of, name_of
+from twotower.evaluation.user_values import metric_k, metric_name
 
 
 class Extra(TypedDict, total=False):
@@ -126,8 +126,8 @@ class TrainerChoice(Component):
             if logged is not None:
                 yield from _monitor_problems(self.monitor, logged)
                 has_labels = data is None or data.gives_negatives() is not False
-                if self.monitor in logged and not k_of(self.monitor) and not has_labels:
-                    others = [key for key, higher in logged.items() if k_of(key) and higher is not None]
+                if self.monitor in logged and not metric_k(self.monitor) and not has_labels:
+                    others = [key for key, higher in logged.items() if metric_k(key) and higher is not None]
                     yield (
                         "monitor",
                         (
@@ -156,7 +156,7 @@ def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterat
     if monitor not in logged:
         yield "monitor", f"{monitor!r} is not logged; {nearest(monitor, selecting)}"
     elif logged[monitor] is None:
-        name = name_of(monitor)
+        name = metric_name(monitor)
         text = (
             f"{name} does not say whether higher or lower is better (its class has "
             f"higher_is_better = None), so it cannot select an epoch; {nearest(monitor, selecting)}"

@@ -1,4 +1,4 @@
-"""The settings of a training: the towers', and how they are trained."""
+"""The settings of a training."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -22,17 +22,15 @@ from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.trainer import TrainerChoice
 
-OBJECTIVE = "objective."
-
 
 class FeaturesConfig(Config):
-    """The features of both sides, and of a request, by name."""
+    """Features of users, items and requests, by name."""
 
     user: dict[str, Feature.Config]
     item: dict[str, Feature.Config]
     context: dict[str, Feature.Config] = Field(default_factory=dict)
-    """Of columns of the interactions (device, place, hour, ...), which a request gives anew: only the user
-    tower sees them."""
+    """Features of columns of the interactions (device, place, hour, ...), whose values each request states;
+    inputs of the user tower."""
 
     def with_files(self, dataset: RetrievalDataset) -> RetrievalDataset:
         """Return the data set with the digests of the files that these features read."""
@@ -55,10 +53,10 @@ class FeaturesConfig(Config):
 
 
 class TrainingConfig(TwoTowerConfig):
-    """All that shapes trained towers, but for the data."""
+    """All settings that trained towers depend on, except the data."""
 
     seed: Seed
-    """Of everything random: first weights, order, negatives, dropout."""
+    """Seed of initial weights, order of examples, negatives and dropout."""
     features: FeaturesConfig
     objective: Objective.Config
     negatives: NegativeSampler.Config
@@ -67,53 +65,57 @@ class TrainingConfig(TwoTowerConfig):
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
 
-    def of_log(self, interactions: Interactions) -> tuple[Self, dict[str, float | None]]:
-        """Return the settings with what a log decides of them, and that alone by key."""
-        pairs = {
-            key: (value, getattr(self.objective, key)) for key, value in self.objective.of_log(interactions)
+    def resolve(self, interactions: Interactions) -> tuple[Self, dict[str, float | None]]:
+        """Return the settings with the values that the interactions determine, and these values by key."""
+        chosen = {
+            f"objective.{key}": value
+            for key, value in self.objective.resolve(interactions)
+            if value != getattr(self.objective, key)
         }
-        decided = {f"{OBJECTIVE}{key}": value for key, (value, asked) in pairs.items() if value != asked}
-        return self.decided(decided), decided
+        return self.with_chosen(chosen), chosen
 
-    def decided(self, chosen: Mapping[str, float | None]) -> Self:
-        """Return the settings with what a log decided of them before, as `of_log` says it."""
-        of_objective = {
-            key.removeprefix(OBJECTIVE): each for key, each in chosen.items() if key.startswith(OBJECTIVE)
+    def with_chosen(self, chosen: Mapping[str, float | None]) -> Self:
+        """Return the settings with the values that `resolve` determined in an earlier process."""
+        values = {
+            key.removeprefix("objective."): value
+            for key, value in chosen.items()
+            if key.startswith("objective.")
         }
-        return self.model_copy(update={"objective": self.objective.model_copy(update=of_objective)})
+        return self.model_copy(update={"objective": self.objective.model_copy(update=values)})
 
     def block_names(self) -> dict[str, set[str]]:
-        """Return `user_tower`, `item_tower` -> the names of its inputs."""
+        """Return `user_tower` and `item_tower` -> names of the inputs."""
         history = self.history.block_dims(1).keys()
-        of_users = {*self.features.user, *self.features.context, *history}
-        return {"user_tower": of_users, "item_tower": set(self.features.item)}
+        user_blocks = {*self.features.user, *self.features.context, *history}
+        return {"user_tower": user_blocks, "item_tower": set(self.features.item)}
 
     def sparse_keys(self) -> tuple[str, ...]:
-        """Return the keys of the settings that make gradients sparse."""
+        """Return the keys of the settings that give sparse gradients."""
         sides = {"user": self.features.user, "item": self.features.item, "context": self.features.context}
-        found = [
+        keys = [
             f"features.{side}.{name}"
             for side, features in sides.items()
             for name, feature in features.items()
             if feature.gives_sparse_gradients
         ]
-        found += [key for key in ("history", "item_bias") if getattr(self, key).gives_sparse_gradients]
-        return tuple(f"{key}.sparse" for key in found)
+        keys += [key for key in ("history", "item_bias") if getattr(self, key).gives_sparse_gradients]
+        return tuple(f"{key}.sparse" for key in keys)
 
     def input_problems(self) -> Iterator[tuple[str, str]]:
-        """Yield (key, message) of what keeps the towers from being put together."""
+        """Yield (key, message) of settings from which the towers cannot be built."""
         if self.tower_width < 1:
-            yield "embedding_dim", "leaves the towers no column beside the item bias; raise it"
+            yield "embedding_dim", "has no column for the towers next to the item bias; raise it"
         if not self.block_names()["user_tower"]:
-            text = (
-                "the user tower has no input; name at least one feature, or choose a history other than none"
-            )
-            yield "features.user", text
+            message = "the user tower has no input; add a feature, or choose a history other than none"
+            yield "features.user", message
         if not self.features.item:
-            yield "features.item", "the item tower has no input; name at least one feature"
+            yield "features.item", "the item tower has no input; add a feature"
         blocks = self.history.block_dims(1).keys()
         for side, features in (("user", self.features.user), ("context", self.features.context)):
             for reserved in sorted(blocks & features.keys()):
-                yield f"features.{side}.{reserved}", "this name is the history encoder's; choose another"
-        for twice in sorted(self.features.user.keys() & self.features.context.keys()):
-            yield f"features.context.{twice}", "a feature of users has this name; choose another"
+                yield (
+                    f"features.{side}.{reserved}",
+                    "this name is used by the history encoder; choose another",
+                )
+        for name in sorted(self.features.user.keys() & self.features.context.keys()):
+            yield f"features.context.{name}", "this name is used by a feature of users; choose another"

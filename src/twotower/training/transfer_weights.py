@@ -57,7 +57,7 @@ def transfer_towers(
         for name in names
         if name in weights
     }
-    bias_rows = model.item_bias.origins(earlier.item_bias, item_rows)
+    bias_rows = model.item_bias.earlier_positions(earlier.item_bias, item_rows)
     for name, values in weights.items():
         if name.startswith(ITEM_BIAS) or (name.startswith(NEW_ITEMS) and name not in learned):
             continue

@@ -7,16 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.config.errors import Diverged, InputError
+from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
-from twotower.evaluation.label_values import label_values
 from twotower.evaluation.labelled import scored_labels, unscored
 from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.user_values import name_of
+from twotower.evaluation.user_values import label_values, metric_name
 from twotower.metrics.label_metric import Scored
 from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.towers.two_tower import TwoTower
@@ -64,7 +63,7 @@ class Validation:
                 f"trainer.monitor: {monitor!r} is not defined for the validation split, which lacks positive "
                 "or negative labels; use another split, or trainer.monitor=valid/recall_at_20"
             )
-        return "max" if self.evaluator.config.higher_is_better()[name_of(monitor)] else "min"
+        return "max" if self.evaluator.config.higher_is_better()[metric_name(monitor)] else "min"
 
     def score(self, model: TwoTower, monitor: str, temperature: float) -> float:
         """Return a metric of towers before training, negated if lower is better."""
@@ -107,7 +106,7 @@ class Validation:
         """Return `valid/...` metrics and `health/...` figures of all chunks."""
         users = torch.cat(self._users)
         if not (self._items.isfinite().all() and users.isfinite().all()):
-            raise Diverged(
+            raise DivergenceError(
                 "optimizer.learning_rate: the training diverged, its embeddings are not finite; lower it, or "
                 "set trainer.gradient_clip_val"
             )

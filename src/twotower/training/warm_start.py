@@ -89,14 +89,14 @@ def warm_start(
     growth = count_growth(parent, dataset, int(is_new.sum()))
     check_same_data(context.folder, dataset.identity)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
-    config, decided = config.model_copy(update={"optimizer": constant}).of_log(interactions)
+    config, chosen = config.model_copy(update={"optimizer": constant}).resolve(interactions)
     batches = build_batches(config, interactions, replay.order)
     valid_evaluator = None if refit else evaluator
     module = build_module(
         config, dataset, interactions, len(batches), valid_evaluator, parent.model, replay.shares
     )
     transfer_parent(parent, config, dataset, interactions, module)
-    module.chosen |= decided
+    module.chosen |= chosen
     LOG.info(
         "warm start from %s: %d new users, %d new items, %d new interactions; %d examples per epoch",
         *(parent.folder, growth.new_users, growth.new_items, growth.new_interactions, batches.order.size),
@@ -141,7 +141,7 @@ def extend_towers(config: TrainingConfig, dataset: RetrievalDataset, parent: Par
     contexts = fit_contexts(config, dataset, None, parent.model.contexts)
     item_rows, event_rows = _earlier_item_and_event_rows(dataset, parent)
     trained_items = torch.zeros(len(item_rows) + 1, dtype=torch.bool)
-    model = config.build_towers(users, items, trained_items, contexts, len(event_rows))
+    model = TwoTower(config, users, items, trained_items, contexts, len(event_rows))
     transfer_towers(model, parent.model, item_rows, event_rows, None)
     return model.eval()
 

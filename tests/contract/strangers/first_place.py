@@ -9,7 +9,7 @@ from twotower.metrics.metric import Ranking, UserMetric
 class FirstPlace(UserMetric):
     """first_place@k = place of the first hit, k + 1 when the first k places hold none.
 
-    >>> ranking = Ranking.of([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
+    >>> ranking = Ranking.from_lists([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
     >>> FirstPlace.Config().build().per_user(ranking, k=2).tolist()
     [2.0, 3.0]
     """

@@ -10,7 +10,7 @@ from twotower.index.index import Index, RecallTarget
 
 
 class HNSW(Index):
-    """Vectors linked with their neighbours, layer below layer.
+    """Vectors linked with their neighbors, layer below layer.
 
     Reference: Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using
     hierarchical navigable small world graphs, TPAMI 2020, section 4.
@@ -35,6 +35,6 @@ class HNSW(Index):
         created.hnsw.efConstruction = created.hnsw.efSearch = self.config.candidates
         return created
 
-    def taking_in(self, own: Any) -> AbstractContextManager[None]:
-        own.keep_max_size_level0 = True  # else short vectors, near to none, have no links; no file keeps this
+    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
+        inner.keep_max_size_level0 = True  # short vectors need links; files do not store it
         return nullcontext()

@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 
 from twotower.bundle.manifest import Manifest, read_manifest
-from twotower.bundle.notices import known_until, notices, refuse_rejected_index, rejection, warnings_of
+from twotower.bundle.notices import bundle_warnings, known_until, notices, refuse_rejected_index, rejection
 from twotower.config.errors import InputError
 
 BAD = tiny_bundle.BAD
@@ -55,6 +55,6 @@ def test_a_report_of_an_earlier_version_rejects_nothing_it_does_not_say(tmp_path
 
 def test_a_bundle_without_the_test_window_says_what_it_can_recommend(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path / "run" / "bundle", held_out=1_242)
-    (warning,) = warnings_of(manifest, "outputs/shop/run")
+    (warning,) = bundle_warnings(manifest, "outputs/shop/run")
     assert "does not know 1,242 interactions of the log" in warning
     assert "twotower train rebuild_bundle=outputs/shop/run makes a bundle of all data" in warning

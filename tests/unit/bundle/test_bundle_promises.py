@@ -110,8 +110,8 @@ def header_of(text: str, number: int | None = None) -> bytes:
 VECTORS = "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }"
 ARRAYS: dict[str, tuple[bytes, str]] = {
     "values of gigabytes": (header_of(VECTORS % "(1073741824, 8)") + bytes(99), "34,359,738,368 bytes"),
-    "more values than there are numbers": (header_of(VECTORS % "(4611686018427387904, 8)"), "promises"),
-    "fewer than none": (header_of(VECTORS % "(-1, 8)"), "promises"),
+    "more values than there are numbers": (header_of(VECTORS % "(4611686018427387904, 8)"), "declares"),
+    "fewer than none": (header_of(VECTORS % "(-1, 8)"), "declares"),
     "a header of gigabytes": (
         b"\x93NUMPY\x02\x00" + struct.pack("<I", 4_100_000_000) + bytes(99),
         "expected version 1.0",
@@ -120,7 +120,7 @@ ARRAYS: dict[str, tuple[bytes, str]] = {
     "a shape that is none": (header_of(VECTORS % "'x'"), "not a plain numpy array"),
     "a header that breaks off": (header_of("{'descr': (" + " " * 50), "not a plain numpy array"),
     "an archive": (b"PK\x03\x04" + bytes(99), "not a plain numpy array"),
-    "too long": (header_of(VECTORS % "(60, 8)") + bytes(60 * 8 * 4 + 1), "and 1,921 follow"),
+    "too long": (header_of(VECTORS % "(60, 8)") + bytes(60 * 8 * 4 + 1), "but 1,921 follow"),
 }
 
 
@@ -180,14 +180,18 @@ TABLES: dict[str, tuple[Change, dict[str, Any], str]] = {
         {},
         "an id of 1,000,000 characters",
     ),
-    "a text for everybody": (lambda table: table.assign(more="x" * 10**7), {}, "unpacks to more"),
-    "a list for everybody": (lambda table: table.assign(more=[[0] * 300_000] * len(table)), {}, "unpacks to"),
-    "packed otherwise": (lambda table: table, {"compression": "gzip"}, "packed with GZIP"),
+    "a text for everybody": (lambda table: table.assign(more="x" * 10**7), {}, "takes more memory than"),
+    "a list for everybody": (
+        lambda table: table.assign(more=[[0] * 300_000] * len(table)),
+        {},
+        "takes more memory than",
+    ),
+    "packed otherwise": (lambda table: table, {"compression": "gzip"}, "compressed with GZIP"),
     "fewer items": (lambda table: table[1:], {}, "expected 60 rows, as the manifest says, found 59"),
-    "no ids": (lambda table: table.drop(columns="item_id"), {}, "there is no column 'item_id'"),
+    "no ids": (lambda table: table.drop(columns="item_id"), {}, "column 'item_id' is missing"),
     "ids of another kind": (lambda table: table.assign(item_id=table["price"]), {}, "whole numbers or text"),
     "ids in another order": (lambda table: table[::-1], {}, "ascending"),
-    "no name": (lambda table: table.drop(columns="title"), {}, "no column 'title'"),
+    "no name": (lambda table: table.drop(columns="title"), {}, "it has no column 'title'"),
 }
 
 
@@ -204,7 +208,7 @@ def test_an_index_that_promises_gigabytes_is_refused(bundle: Path) -> None:
     numbers = struct.pack("<Q", tiny_bundle.DIM * 2**4)  # of the centroids that codes stand for
     assert numbers in content
     (bundle / layout.INDEX).write_bytes(content.replace(numbers, struct.pack("<Q", HUGE)))
-    assert "not a whole index file" in refusal(bundle, layout.INDEX)
+    assert "not a complete index file" in refusal(bundle, layout.INDEX)
 
 
 MANIFESTS: dict[str, dict[str, Any]] = {

@@ -59,7 +59,7 @@ def test_the_manifest_says_what_made_the_bundle_and_lists_every_file(tmp_path):
 
 def test_an_existing_folder_is_refused_and_left_alone(tmp_path):
     (tmp_path / "bundle").mkdir()
-    with pytest.raises(InputError, match="already there"):
+    with pytest.raises(InputError, match="exists, and bundles are not overwritten"):
         tiny_bundle.write(tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == [tmp_path / "bundle"]
 

@@ -4,12 +4,13 @@ One that is `told` more knows contexts of requests and what users did with items
 """
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from twotower.bundle.write import write_bundle
+from twotower.bundle.write import ServedHistory, write_bundle
 from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
@@ -20,6 +21,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
+from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
@@ -143,7 +145,7 @@ def history(told=False):
         items += [1 + (user + step) % NUM_ITEMS for step in range(3 * user)]
     items[5] = items[4]
     times = NOW - 100_000 + np.arange(len(items))
-    log = Interactions.of(np.array(users), np.array(items), times, NUM_USERS)
+    log = Interactions.from_rows(np.array(users), np.array(items), times, NUM_USERS)
     bought = np.arange(len(items)) % 2 == 1
     events = np.where(bought, 1, 3).astype(np.int16)
     roles = np.where(bought, POSITIVE, HISTORY).astype(np.int8)
@@ -167,9 +169,9 @@ def towers(data, chosen, seed=1):
         tables[side] = FeatureTable.fit(features, table, np.arange(1, len(table) + 1), side)
     trained = torch.arange(NUM_ITEMS + 1) > 0
     trained[7] = False
-    config = TwoTowerConfig.of(chosen)
+    config = TwoTowerConfig.from_settings(chosen)
     given = tables["user"], tables["item"], trained, tables["context"], len(data.events)
-    return config.build_towers(*given).eval()
+    return TwoTower(config, *given).eval()
 
 
 def index_of(kind):
@@ -210,17 +212,6 @@ def write(
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()
     index = index_of(kind)
     index.build(vectors, np.arange(1, NUM_ITEMS + 1))
-    write_bundle(
-        folder,
-        settings=chosen,
-        fingerprint="run",
-        model=model,
-        index=index,
-        item_embeddings=vectors,
-        dataset=data,
-        history=history(told),
-        index_report=report,
-        request_time=NOW,
-        held_out_interactions=held_out,
-    )
+    indexed = SimpleNamespace(index=index, vectors=vectors, report=SimpleNamespace(to_dict=lambda: report))
+    write_bundle(folder, chosen, model, indexed, data, ServedHistory(history(told), NOW, held_out))
     return model, vectors

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.commands.overrides import axis_of, is_swept, sound_overrides
+from twotower.commands.overrides import is_swept, parse_axis, validate_overrides
 from twotower.config.errors import InputError
 from twotower.sweeps.space import Axis
 
@@ -32,14 +32,14 @@ from twotower.sweeps.space import Axis
     ],
 )
 def test_listed_values_are_choices(text: str, choices: tuple[str, ...]) -> None:
-    assert axis_of("x", text) == Axis("x", choices)
+    assert parse_axis("x", text) == Axis("x", choices)
     assert is_swept(f"x={text}")
 
 
 @pytest.mark.parametrize("text", ["32", "[1,2]", "[[1,2],[3]]", "'a,b'", "a b", "null", "${seed}"])
 def test_one_value_is_no_sweep_and_an_axis_of_one_choice(text: str) -> None:
     assert not is_swept(f"x={text}")
-    assert len(axis_of("x", text).choices) == 1
+    assert len(parse_axis("x", text).choices) == 1
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_one_value_is_no_sweep_and_an_axis_of_one_choice(text: str) -> None:
     ],
 )
 def test_ranges_are_their_values(text: str, choices: tuple[str, ...]) -> None:
-    axis = axis_of("x", text)
+    axis = parse_axis("x", text)
     assert axis.choices == choices
     assert axis.texts() == [f"x={value}" for value in choices]
     assert is_swept(f"x={text}")
@@ -73,7 +73,7 @@ def test_ranges_are_their_values(text: str, choices: tuple[str, ...]) -> None:
 def test_intervals_have_ends_a_kind_and_a_scale(
     text: str, low: float, high: float, is_int: bool, is_log: bool
 ) -> None:
-    assert axis_of("x", text) == Axis("x", (), low, high, is_int, is_log)
+    assert parse_axis("x", text) == Axis("x", (), low, high, is_int, is_log)
     assert is_swept(f"x={text}")
 
 
@@ -84,19 +84,19 @@ EMPTY = ["", "''", '""', "'',32", '"",32', "range(3,3)", "range(5,1)", "loss=glo
 def test_an_empty_choice_is_refused_with_its_key(text: str) -> None:
     key, value = text.split("=") if text.startswith("loss") else ("embedding_dim", text)
     with pytest.raises(InputError, match=rf"^{key}: an empty choice in "):
-        axis_of(key, value)
+        parse_axis(key, value)
 
 
 @pytest.mark.parametrize("text", ["32,,64", "32,", ",32", "[1,2", "choice()", "a=b,c=d", "interval(1)"])
 def test_what_cannot_be_read_is_no_sweep_and_is_told_with_its_key(text: str) -> None:
     assert not is_swept(f"embedding_dim={text}")
-    with pytest.raises(InputError, match=r"^embedding_dim: .*needs quotes"):
-        axis_of("embedding_dim", text)
+    with pytest.raises(InputError, match=r"^embedding_dim: .*; quote a value"):
+        parse_axis("embedding_dim", text)
 
 
 @pytest.mark.parametrize("text", ["embedding_dim=32,,64", "embedding_dim=32,", "embedding_dim=,32"])
 def test_an_empty_choice_on_the_command_line_is_named(text: str) -> None:
-    (problem,), sound = sound_overrides([text], sweep=True)
+    (problem,), sound = validate_overrides([text], sweep=True)
     assert (problem.key, sound) == (text, [])
     assert problem.message.startswith("an empty choice between or after the commas")
 
@@ -107,20 +107,20 @@ def test_no_value_at_all_is_refused_by_its_key() -> None:
 
 
 def test_a_group_varies_over_its_choices() -> None:
-    assert axis_of("loss", "in_batch_softmax,bce").texts() == ["loss=in_batch_softmax", "loss=bce"]
+    assert parse_axis("loss", "in_batch_softmax,bce").texts() == ["loss=in_batch_softmax", "loss=bce"]
     everything = sorted(path.stem for path in (CONF / "index").glob("*.yaml"))
-    assert axis_of("index", "glob(*)") == Axis("index", tuple(everything))
-    assert axis_of("index", "glob(ivf_*,exclude=*pq)") == Axis("index", ("ivf_flat", "ivf_sq"))
+    assert parse_axis("index", "glob(*)") == Axis("index", tuple(everything))
+    assert parse_axis("index", "glob(ivf_*,exclude=*pq)") == Axis("index", ("ivf_flat", "ivf_sq"))
 
 
 def test_each_value_of_a_group_must_be_one_of_its_choices() -> None:
     losses = ", ".join(sorted(path.stem for path in (CONF / "loss").glob("*.yaml")))
-    (problem,), _ = sound_overrides(["loss=bce,bec"], sweep=True)
+    (problem,), _ = validate_overrides(["loss=bce,bec"], sweep=True)
     assert (problem.key, problem.message) == (
         "loss",
         f"unknown choice 'bec'; did you mean 'bce'? valid: {losses}",
     )
-    assert sound_overrides(["loss=bce,in_batch_softmax", "sweep=null,tpe"], sweep=True)[0] == []
+    assert validate_overrides(["loss=bce,in_batch_softmax", "sweep=null,tpe"], sweep=True)[0] == []
 
 
 def value_of(text: str) -> object:
@@ -145,6 +145,6 @@ literals = (
 
 @given(st.lists(literals, min_size=1, max_size=5))
 def test_each_choice_means_what_was_typed(typed: list[tuple[str, object]]) -> None:
-    axis = axis_of("x", ",".join(literal for literal, _ in typed))
+    axis = parse_axis("x", ",".join(literal for literal, _ in typed))
     assert [value_of(text) for text in axis.texts()] == [value for _, value in typed]
     assert not any(map(is_swept, axis.texts()))

@@ -14,7 +14,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "user tower without an input": (
         "data=synthetic features=item_id history=none user_tower.residual=null user_tower.widths=[]",
         "features.user",
-        "the user tower has no input; name at least one feature",
+        "the user tower has no input; add a feature",
     ),
     "residual of a history that is not there": (
         "history=none",
@@ -73,8 +73,8 @@ CASES: dict[str, tuple[str, ...]] = {
         "negatives=in_batch negatives.frequency=none",
         "loss",
         "PowerSoftmax needs log_q",
-        "InBatch as set does not provide",
-        "switch the correction off",
+        "InBatch does not provide",
+        "disable the correction",
     ),
     "trend behind a learned temperature": (
         "item_bias=trend loss.learned_temperature=true",

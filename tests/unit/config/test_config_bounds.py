@@ -11,7 +11,7 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config import memory
 from twotower.config.errors import InputError
-from twotower.config.memory import beyond_memory, usable_bytes
+from twotower.config.memory import memory_problem, usable_bytes
 from twotower.pipeline.run_config import checked_run
 
 Refusal = Callable[..., str]
@@ -98,11 +98,11 @@ def test_names_that_no_disk_takes(only_line: Refusal, tmp_path: Path) -> None:
         checked_run(settings)
 
 
-def test_memory_is_the_machine_s_or_what_a_limit_leaves(
+def test_memory_is_that_of_the_machine_or_a_lower_limit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
-    monkeypatch.setattr(memory, "LIMIT_OF_A_CONTAINER", tmp_path / "memory.max")
+    monkeypatch.setattr(memory, "CONTAINER_LIMIT", tmp_path / "memory.max")
     limits: list[Any] = [resource.RLIM_INFINITY]
     monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (limits[0], resource.RLIM_INFINITY))
     assert usable_bytes() == 4_096_000
@@ -112,9 +112,9 @@ def test_memory_is_the_machine_s_or_what_a_limit_leaves(
     assert usable_bytes() == 3_000_000
     limits[0] = 2_000_000
     assert usable_bytes() == 2_000_000
-    assert beyond_memory("2 things", 2_000_000) is None
+    assert memory_problem("2 things", 2_000_000) is None
     said = "2 things take about 3.0 GB, and this process may use 0.0 GB"
-    assert beyond_memory("2 things", 3e9) == said
+    assert memory_problem("2 things", 3e9) == said
 
 
 def test_made_up_data_beyond_memory_are_refused(only_line: Refusal) -> None:

@@ -114,7 +114,7 @@ def test_every_mistake_is_reported_with_its_key_and_the_valid_names() -> None:
     assert told["mine.wheels"] == "expected greater than 0, got 0"
     assert told["mine.bel"] == "unknown key; did you mean 'bell'? valid: bell, wheels"
     assert told["nam"].startswith("unknown key; did you mean 'name'?")
-    assert told["others.abstract._target_"].endswith("is what its choices extend; name one of them")
+    assert told["others.abstract._target_"].endswith("is an abstract class; name a subclass")
     assert told["others.no choice"].startswith("expected a choice with a _target_, got {'wheels': 2}; ")
     assert told["others.of another package._target_"] == "'twotower.losses.bce.Bce' is not a Vehicle"
     for key in ("others.missing.bell", "others.not set.bell", "size"):
@@ -132,7 +132,7 @@ def test_valid_fields_are_read_despite_mistakes_in_others() -> None:
 
 
 def test_a_choice_that_a_file_holds_is_refused_by_its_key() -> None:
-    assert Vehicle.Config.chosen(BICYCLE, "index.spec") == Bicycle.Config(bell="ding")
+    assert Vehicle.Config.from_spec(BICYCLE, "index.spec") == Bicycle.Config(bell="ding")
     with pytest.raises(InputError, match=r"^index\.spec\.wheels: Input should be greater than 0, got 0$"):
-        Vehicle.Config.chosen(BICYCLE | {"wheels": 0}, "index.spec")
-    assert Garage.of(SOUND | {"else": 1}).name == "home"
+        Vehicle.Config.from_spec(BICYCLE | {"wheels": 0}, "index.spec")
+    assert Garage.from_settings(SOUND | {"else": 1}).name == "home"

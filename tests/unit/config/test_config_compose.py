@@ -7,7 +7,7 @@ import pytest
 from twotower.commands import conf
 from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF
-from twotower.commands.overrides import sound_overrides
+from twotower.commands.overrides import validate_overrides
 from twotower.config.errors import InputError
 
 
@@ -59,7 +59,7 @@ def test_the_command_line_wins_over_an_experiment(experiment: list[str]) -> None
     settings = compose("train", [*experiment, "embedding_dim=16", "loss.temperature=0.5"])
     assert settings["embedding_dim"] == 16
     assert settings["loss"]["temperature"] == 0.5
-    _, sound = sound_overrides(["embedding_dim=16", "loss.temperature=0.5"])
+    _, sound = validate_overrides(["embedding_dim=16", "loss.temperature=0.5"])
     assert compose("train", [*experiment, *sound]) == settings
 
 

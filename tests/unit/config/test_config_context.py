@@ -41,10 +41,10 @@ def test_what_the_context_has_not(only_line: Refusal, mine: list[str]) -> None:
 
 def test_names_are_of_one_feature(only_line: Refusal, mine: list[str]) -> None:
     of_history = only_line(*mine, DEVICE.replace("context.device", "context.history"))
-    assert of_history == "features.context.history: this name is the history encoder's; choose another"
+    assert of_history == "features.context.history: this name is used by the history encoder; choose another"
     when = "{_target_:twotower.features.request_time.RequestTime}"
     twice = only_line(*mine, f"+features.user.when={when}", f"+features.context.when={when}")
-    assert twice == "features.context.when: a feature of users has this name; choose another"
+    assert twice == "features.context.when: this name is used by a feature of users; choose another"
 
 
 def test_the_item_tower_sees_no_context(only_line: Refusal, mine: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twotower.commands.hints import hints
-from twotower.commands.overrides import quoting, sound_overrides
+from twotower.commands.overrides import quoting, validate_overrides
 from twotower.config.errors import InputError
 from twotower.runs.run_files import refuse_no_run
 
@@ -22,19 +22,19 @@ def told(*arguments: str, folder_key: str = "run") -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--run", "outputs/x"], "--run: keys have no dashes before them; write run=outputs/x"),
+        (["--run", "outputs/x"], "--run: keys have no dashes; write run=outputs/x"),
         (
             ["--embedding-dim", "64"],
-            "--embedding-dim: keys have no dashes before them; write embedding_dim=64",
+            "--embedding-dim: keys have no dashes; write embedding_dim=64",
         ),
         (["--loss.temperature=3"], "--loss.temperature: keys have no .* write loss.temperature=3"),
-        (["--run", "-m"], "--run: keys have no dashes before them; write run="),
+        (["--run", "-m"], "--run: keys have no dashes; write run="),
         (["--hlep"], "--hlep: unknown flag; did you mean '--help'"),
         (
             ["outputs/x,loss=bce"],
-            "outputs/x,loss=bce: paths are named by their key; write run=outputs/x,loss=bce",
+            "outputs/x,loss=bce: a path needs its key; write run=outputs/x,loss=bce",
         ),
-        (["loss/bce"], "loss/bce: choices are typed with =; write loss=bce"),
+        (["loss/bce"], "loss/bce: a choice needs =; write loss=bce"),
         (["loss:", "bce"], "loss:: write loss=bce"),
         (["-", "loss:", "bce"], "loss:: write loss=bce"),
         (
@@ -56,20 +56,20 @@ def test_sound_words_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_value_is_shown_with_the_quotes_that_it_needs() -> None:
-    assert quoting("output_root=/tmp/été").endswith("""needs quotes, as in 'output_root="/tmp/été"'""")
+    assert quoting("output_root=/tmp/été").endswith("""commas or =, as in 'output_root="/tmp/été"'""")
     assert quoting("name=it's").endswith("""as in 'key="value"'""")
 
 
 @pytest.mark.parametrize("value", [";", "/tmp/données/é.csv", "ключ"])
 def test_a_text_that_can_mean_nothing_else_needs_no_quotes(value: str) -> None:
-    assert sound_overrides([f"data.x={value}"]) == ([], [f'++data.x="{value}"'])
+    assert validate_overrides([f"data.x={value}"]) == ([], [f'++data.x="{value}"'])
 
 
 @pytest.mark.parametrize("value", ["/tmp/runs (1)/log.csv", "a=b", "/tmp/[x].csv"])
 def test_what_is_told_to_be_typed_can_be_typed(value: str) -> None:
-    ((problem,), _) = sound_overrides([f"data.x={value}"])
+    ((problem,), _) = validate_overrides([f"data.x={value}"])
     (written,) = shlex.split(problem.message.partition(", as in ")[2])
-    assert sound_overrides([written]) == ([], [f'++data.x="{value}"'])
+    assert validate_overrides([written]) == ([], [f'++data.x="{value}"'])
 
 
 def test_a_folder_is_looked_at_before_torch_is_loaded(tmp_path: Path) -> None:

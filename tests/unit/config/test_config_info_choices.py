@@ -6,9 +6,8 @@ from typing import Literal
 import pytest
 
 from twotower.commands.conf import CONF, choices, plain_file
-from twotower.commands.help import choices_text
-from twotower.commands.keys import takes
-from twotower.commands.reference import group_text
+from twotower.commands.help import choices_text, group_text
+from twotower.commands.keys import allowed_values
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
 from twotower.config.spec import DropoutRate, NonNegativeInt, Width
@@ -29,7 +28,7 @@ def named(path: Path) -> str:
 def listed(command: str) -> dict[str, dict[str, tuple[str, str]]]:
     """Group -> choice -> its mark and its line."""
     found: dict[str, dict[str, tuple[str, str]]] = {}
-    for section in choices_text(CONF, command, choices).split("\n\n"):
+    for section in choices_text(command, choices).split("\n\n"):
         heading, *lines = section.split("\n")
         group = heading.removesuffix(NONE).removesuffix(OWN)
         found[group] = {}
@@ -66,7 +65,7 @@ def test_each_command_s_defaults_are_marked_and_nothing_else() -> None:
             expected = defaults["data"] if default == "${data}" else default
             marked = [name for name, (mark, _) in names.items() if mark == "*"]
             assert marked == ([] if expected in (None, OF_THE_RUN) else [expected])
-            text = f"\n{choices_text(CONF, command, choices)}"
+            text = f"\n{choices_text(command, choices)}"
             assert (f"\n{group}{NONE}\n" in text) == (expected is None)
             assert (f"\n{group}{OWN}\n" in text) == (expected == OF_THE_RUN)
 
@@ -75,7 +74,7 @@ def choice(tmp_path: Path, text: str) -> str:
     """The line of a loss with this text."""
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    listing = choices_text(CONF, "train", lambda group: {"mine": path} if group == "loss" else {})
+    listing = choices_text("train", lambda group: {"mine": path} if group == "loss" else {})
     return listing.split("\nloss\n")[1].split("\n")[0]
 
 
@@ -106,20 +105,20 @@ def test_a_choice_whose_class_is_not_there_says_so_and_hides_no_other(tmp_path: 
 
 
 def test_a_group_without_choices_is_listed_empty() -> None:
-    assert "\nloss\n\ninitialization" in choices_text(CONF, "train", lambda group: {})
+    assert "\nloss\n\ninitialization" in choices_text("train", lambda group: {})
 
 
 def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
-    lines = group_text(CONF, "train", "loss", choices).splitlines()
+    lines = group_text("train", "loss", choices).splitlines()
     at = lines.index("loss=power_softmax  (the default)")
-    told = "  power=4.0                  number ≥ 1 and ≤ 64. p; 1, 2, 4 and 8 are computed fastest."
+    told = "  power=4.0                  number ≥ 1 and ≤ 64. p; 1, 2, 4 and 8 are the fastest."
     assert told in lines[at : lines.index("", at)]
     with pytest.raises(InputError, match="--help los: no group of this command; did you mean 'loss'"):
-        group_text(CONF, "train", "los", choices)
+        group_text("train", "los", choices)
 
 
 def test_what_a_key_takes_is_said_in_words() -> None:
-    assert takes(Width) == "whole number > 0 and ≤ 4,096"
-    assert takes(NonNegativeInt) == "whole number ≥ 0"
-    assert takes(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"
-    assert takes(dict[str, Literal["a", None]]) == "name: a, null"
+    assert allowed_values(Width) == "whole number > 0 and ≤ 4,096"
+    assert allowed_values(NonNegativeInt) == "whole number ≥ 0"
+    assert allowed_values(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"
+    assert allowed_values(dict[str, Literal["a", None]]) == "name: a, null"

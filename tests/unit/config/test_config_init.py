@@ -12,7 +12,7 @@ import yaml
 
 from twotower.commands import conf
 from twotower.commands.compose import checked
-from twotower.commands.init.words import run_words
+from twotower.commands.init.arguments import run_words
 from twotower.config.errors import InputError
 
 DAY = 86_400
@@ -165,7 +165,7 @@ def test_strange_files(case: str, here: Path, capsys: pytest.CaptureFixture[str]
 
 
 ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
-    "no names": (b"1,2,3\n4,5,6\n", [], ["its first line is data (1, 2, 3), not names"]),
+    "no names": (b"1,2,3\n4,5,6\n", [], ["its first line is data (1, 2, 3), not column names"]),
     "users unknown": (csv(log("a", "item", ts=SECONDS)), [], ["--user: no column has such a name: 'a' ("]),
     "two users": (
         csv(log("user", "item", client=USERS, ts=SECONDS)),
@@ -175,7 +175,7 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
     "ratings": (
         csv(log("user", "item", rating=ITEMS % 5, ts=SECONDS)),
         [],
-        ["--label: 'rating' holds 0 to 4: from which on was an item wanted? add --threshold NUMBER"],
+        ["--label: 'rating' holds 0 to 4: from which value on is an item positive? add --threshold NUMBER"],
     ),
     "dates of another kind": (
         csv(log("user", "item", datum="31.12.2020")),
@@ -195,21 +195,25 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
     "words of events": (
         csv(log("user", "item", ts=SECONDS, event=["purchase", "zap"] * 200)),
         [],
-        ["--events: what do 'zap' stand for", "add --events zap=positive"],
+        ["--events: what do 'zap' mean", "add --events zap=positive"],
     ),
     "no such column": (
         csv(log("user", "item")),
         ["--time", "when"],
         ["--time when: no such column; there are"],
     ),
-    "no separator": (b"user item\n1 2\n", [], ["--separator: what stands between the fields? none of"]),
+    "no separator": (
+        b"user item\n1 2\n",
+        [],
+        ["--separator: which character is between the fields?"],
+    ),
     "several at once": (
         csv(log("a", "b", datum="1/2/2020")),
         [],
         ["3 mistakes", "--user", "--item", "--time"],
     ),
     "nothing": (b"", [], ["the file is empty"]),
-    "names alone": (b"user,item\n", [], ["names of columns and no rows"]),
+    "names alone": (b"user,item\n", [], ["column names but no rows"]),
 }
 
 
@@ -292,18 +296,18 @@ def test_nothing_is_overwritten_unasked(here: Path, capsys: pytest.CaptureFixtur
         return run_words(["log.csv", "--name", "shop", *flags], "")
 
     assert run() == 0
-    with pytest.raises(InputError, match=r"shop.yaml: is there; add --overwrite"):
+    with pytest.raises(InputError, match=r"shop.yaml: exists; add --overwrite"):
         run()
     assert run("--overwrite") == 0
     assert "metrics.ks=[10,20]" in next_of(capsys.readouterr().out)  # of 39 items
-    with pytest.raises(InputError, match=r"data/synthetic.yaml is a choice of ours"):
+    with pytest.raises(InputError, match=r"data/synthetic.yaml is a built-in choice"):
         run_words(["log.csv", "--name", "synthetic"], "")
-    with pytest.raises(InputError, match="--name: what shall the data be called"):
+    with pytest.raises(InputError, match="--name: required; add a name"):
         run_words(["log.csv"], "")
 
 
 def test_tables_are_told_apart_by_their_ids(here: Path) -> None:
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
     (here / "things.csv").write_bytes(csv(pd.DataFrame({"thing": [1], "colour": ["red"]})))
-    with pytest.raises(InputError, match=r"things.csv: expected one row a user with the column 'user'"):
+    with pytest.raises(InputError, match=r"things.csv: expected one row per user with the column 'user'"):
         run_words(["log.csv", "things.csv", "--name", "shop"], "")

@@ -13,7 +13,7 @@ import yaml
 
 from twotower.commands import conf
 from twotower.commands.compose import checked, compose
-from twotower.commands.init.words import run_words
+from twotower.commands.init.arguments import run_words
 from twotower.config.errors import InputError
 
 DAY = 86_400

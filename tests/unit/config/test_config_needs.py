@@ -15,13 +15,11 @@ COSINE = ("loss._target_=strangers.cosine_contrastive.CosineContrastive", "~loss
 UNIT = ("user_tower.normalize=l2", "item_tower.normalize=l2", "item_bias=none")
 FIRST = "metrics.kinds.first={_target_:strangers.first_place.FirstPlace}"
 VECTORS = (
-    "loss: CosineContrastive needs unit_vectors, which the towers as set do not provide; "
+    "loss: CosineContrastive needs unit_vectors, which these towers do not provide; "
     "set user_tower.normalize=l2 and set item_tower.normalize=l2"
 )
 MLP = plain_file("user_tower/mlp").keys() - {"_target_"}
-BIAS = (
-    "loss: CosineContrastive needs no_item_bias, which the towers as set do not provide; set item_bias=none"
-)
+BIAS = "loss: CosineContrastive needs no_item_bias, which these towers do not provide; set item_bias=none"
 
 
 class Demanding(SampledSoftmax):

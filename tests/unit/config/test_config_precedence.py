@@ -14,10 +14,9 @@ import pytest
 
 from twotower.commands import conf as files
 from twotower.commands import overrides, own_files
-from twotower.commands import run_command as command
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
-from twotower.commands.overrides import axis_of, sound_overrides
+from twotower.commands.overrides import parse_axis, validate_overrides
 from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
 
@@ -50,8 +49,7 @@ class Conf:
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
-    for module in (command, files):
-        monkeypatch.setattr(module, "CONF", place)
+    monkeypatch.setattr(files, "CONF", place)
     for module in (files, overrides, own_files):
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
@@ -165,8 +163,8 @@ def test_experiments_and_sweeps_of_one_s_own(conf: Conf) -> None:
     conf.write("local/sweep/mine.yaml", "_target_: twotower.sweeps.grid.Grid\nvary: {loss: glob(*)}\n")
     assert conf.of("sweep=mine")["sweep"]["vary"] == {"loss": "glob(*)"}
     conf.write("local/loss/mine.yaml", MINE)
-    assert axis_of("loss", "glob(*)").choices == tuple(sorted([*LOSSES, "mine"]))
-    assert sound_overrides(["loss=mine,bce"], sweep=True)[0] == []
+    assert parse_axis("loss", "glob(*)").choices == tuple(sorted([*LOSSES, "mine"]))
+    assert validate_overrides(["loss=mine,bce"], sweep=True)[0] == []
 
 
 def test_a_misspelt_choice_of_one_s_own_is_offered(conf: Conf) -> None:
@@ -219,7 +217,7 @@ def test_help_shows_one_s_own_defaults_as_such(
     assert {"loss=power_softmax  (the default)", "optimizer=adagrad  (your default)"} <= set(lines)
     assert "optimizer=adamw  (our default)" in lines
     told = lines[lines.index("loss=power_softmax  (the default)") + 2]
-    assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. What scores are divided by", told)
+    assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. Divides scores", told)
 
 
 def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:

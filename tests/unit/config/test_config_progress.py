@@ -2,9 +2,11 @@ import io
 import logging
 
 import pytest
+from rich.console import Console as Screen
+from terminals import remaining_lines
 
-from twotower.config.progress import PROGRESS, Progress
-from twotower.reports.console import lines
+from twotower.config.progress import PROGRESS, Progress, duration_text
+from twotower.reports.console.rich import Rich
 
 SECONDS = 1_000.0
 
@@ -19,7 +21,7 @@ class Clock:
         return self.now
 
 
-def test_what_is_long_tells_how_far_it_is_and_what_is_short_says_nothing(
+def test_progress_is_logged_for_long_work_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "twotower")
@@ -40,21 +42,11 @@ def test_what_is_long_tells_how_far_it_is_and_what_is_short_says_nothing(
     ]
 
 
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(
-    ("stream", "shown"),
-    [
-        (io.StringIO(), "x: 1 of 2, about 6.0 s left\nx: done in 6.0 s\nnext\n"),
-        (_Terminal(), f"x: 1 of 2, about 6.0 s left{lines.CLEARED}x: done in 6.0 s\nnext\n"),
-    ],
-)
-def test_a_terminal_draws_progress_in_one_line(stream: io.StringIO, shown: str) -> None:
-    log, handler, clock = logging.getLogger("twotower"), lines.Lines(), Clock()
-    handler.setStream(stream)
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_terminal_draws_progress_in_one_line(is_terminal: bool) -> None:
+    console, file = Rich(), io.StringIO()
+    console.screen = Screen(file=file, force_terminal=is_terminal, width=80)
+    log, handler, clock = logging.getLogger("twotower"), console.handler(), Clock()
     log.addHandler(handler)
     before = log.level
     log.setLevel(logging.INFO)
@@ -63,18 +55,22 @@ def test_a_terminal_draws_progress_in_one_line(stream: io.StringIO, shown: str) 
             clock.now += 6.0
             advance(1)
         log.info("next")
+        log.info("y: 1 of 2", extra={PROGRESS: 0.5})  # never ends
     finally:
         log.removeHandler(handler)
+        handler.close()
+        handler.close()
         log.setLevel(before)
-    assert stream.getvalue() == shown
+    before_end = ["x: 1 of 2, about 6.0 s left"], ["y: 1 of 2"]
+    lines = ["x: done in 6.0 s", "next"]
+    assert remaining_lines(file.getvalue()) == (
+        lines if is_terminal else [*before_end[0], *lines, *before_end[1]]
+    )
 
 
-def test_a_line_of_progress_that_is_cut_off_is_ended() -> None:
-    handler, stream = lines.Lines(), _Terminal()
-    handler.setStream(stream)
-    record = logging.LogRecord("twotower", logging.INFO, "", 0, "x: 1 of 2", None, None)
-    vars(record)[PROGRESS] = 0.5
-    handler.emit(record)
-    handler.close()
-    handler.close()
-    assert stream.getvalue() == "x: 1 of 2\n"
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_duration_text(seconds: float, words: str) -> None:
+    assert duration_text(seconds) == words

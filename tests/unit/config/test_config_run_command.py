@@ -24,16 +24,13 @@ def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 
 
 def test_the_real_command_tells_all_mistakes_at_once_and_writes_nothing(tmp_path: Path) -> None:
-    result = run(
-        SCRIPTS / "train.py", "loss=bec", "embeding_dim=3", "user_tower.dropout=2", "seed=x", cwd=tmp_path
-    )
+    result = run(SCRIPTS / "train.py", "loss=bec", "embeding_dim=3", "seed=x", cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr + result.stdout
-    assert result.stderr.startswith("error: 4 mistakes in the configuration; nothing was read or written\n")
+    assert result.stderr.startswith("error: 3 mistakes in the configuration; nothing was read or written\n")
     for told in (
         "loss: unknown choice 'bec'; did you mean 'bce'?",
         "embeding_dim: unknown key; did you mean 'embedding_dim'?",
-        "user_tower.dropout: expected less than 1, got 2",
         "seed: expected a valid integer, got 'x'",
     ):
         assert f"\n  {told}" in result.stderr

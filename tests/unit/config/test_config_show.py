@@ -37,9 +37,9 @@ def test_a_part_is_a_file_of_a_choice_and_a_value_stands_alone(capsys: pytest.Ca
     assert printed(capsys, "-c", "job", "-p", "walkthrough", DATA) == "null\n"
     everything = printed(capsys, "-c", "job", DATA)
     assert printed(capsys, "-c", "job", "-p", "_global_", DATA) == everything
-    with pytest.raises(InputError, match=r"--package los: there is no such part; did you mean 'loss'\?"):
+    with pytest.raises(InputError, match=r"--package los: no such part; did you mean 'loss'\?"):
         printed(capsys, "-c", "job", "-p", "los", DATA)
-    with pytest.raises(InputError, match="-p: says how --cfg job prints; add that"):
+    with pytest.raises(InputError, match="-p: an option of --cfg job; add --cfg job"):
         printed(capsys, "-p", "loss", DATA)
 
 

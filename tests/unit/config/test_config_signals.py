@@ -12,7 +12,7 @@ STOPPED = {"SIGTERM": (143, "stopped by SIGTERM"), "SIGINT": (130, "interrupted"
 WORK = """
 import signal
 import sys
-from twotower.config.exits import exit_status, leave_on_signals, stoppable
+from twotower.config.exits import exit_status, exit_on_signals, stoppable
 
 def work():
     with stoppable(lambda: "resume=here"):
@@ -22,7 +22,7 @@ def work():
             print("closed", flush=True)
     return 3
 
-leave_on_signals()
+exit_on_signals()
 {before}
 status = exit_status(work, debug=False)
 {after}
@@ -38,31 +38,31 @@ def ended(body: str = "pass", before: str = "", after: str = "") -> tuple[int, s
 
 
 @pytest.mark.parametrize("name", STOPPED)
-def test_what_is_open_is_closed_and_the_message_says_how_to_go_on(name: str) -> None:
+def test_files_are_closed_and_the_message_names_the_remedy(name: str) -> None:
     status, words = STOPPED[name]
     assert ended(f"signal.raise_signal(signal.{name})") == (status, "closed\n", f"{words}; resume=here\n")
 
 
-def test_a_library_that_drops_what_struck_and_leaves_is_told_so() -> None:
+def test_stopped_is_raised_again_if_a_library_replaces_it() -> None:
     """Lightning hears of SIGTERM too, and soon leaves with status 0 where our exception was lost."""
     lost = "with contextlib.suppress(BaseException): signal.raise_signal(signal.SIGTERM)"
     body = "\n            ".join(["import contextlib", lost, "raise SystemExit"])
     assert ended(body) == (143, "closed\n", "stopped by SIGTERM; resume=here\n")
 
 
-def test_a_library_that_heard_of_sigterm_alone_is_no_success() -> None:
+def test_a_library_that_handles_sigterm_alone_is_no_success() -> None:
     before = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     assert ended("raise SystemExit", before) == (143, "closed\n", "stopped by SIGTERM; resume=here\n")
     assert ended("raise SystemExit(7)")[0] == 7
 
 
 @pytest.mark.parametrize("name", STOPPED)
-def test_before_anything_is_begun_a_command_leaves_at_once(name: str) -> None:
+def test_a_command_exits_at_once_before_its_work(name: str) -> None:
     status, words = STOPPED[name]
     assert ended(before=f"signal.raise_signal(signal.{name})") == (
         status,
         "",
-        f"{words}; nothing had been begun\n",
+        f"{words}; no work had begun\n",
     )
 
 
@@ -71,7 +71,7 @@ def test_once_the_work_is_done_a_signal_changes_nothing(name: str) -> None:
     assert ended(after=f"signal.raise_signal(signal.{name})") == (3, "closed\n", "")
 
 
-def test_a_second_signal_waits_for_nothing() -> None:
+def test_a_second_signal_exits_at_once() -> None:
     body = """try:
                 signal.raise_signal(signal.SIGTERM)
             finally:
@@ -84,8 +84,8 @@ def test_a_signal_that_strikes_a_destructor_is_not_lost() -> None:
     assert ended(f"{body}; print('went on', flush=True)") == (143, "", "stopped by SIGTERM; resume=here\n")
 
 
-def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
-    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN); leave_on_signals()"
+def test_ignored_ctrl_c_stays_ignored() -> None:
+    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN); exit_on_signals()"
     assert ended("signal.raise_signal(signal.SIGINT)", ignoring) == (3, "closed\n", "")
 
 
@@ -105,7 +105,7 @@ def test_handlers_and_hooks_are_put_back() -> None:
 def test_a_signal_while_python_ends_changes_nothing() -> None:
     code = """
 import os, signal
-from twotower.config.exits import exit_status, leave_on_signals
+from twotower.config.exits import exit_status, exit_on_signals
 
 class Last:
     kill = os.kill
@@ -113,7 +113,7 @@ class Last:
         Last.kill(os.getpid(), signal.SIGTERM)
 
 last = Last()
-leave_on_signals()
+exit_on_signals()
 raise SystemExit(exit_status(lambda: 3, debug=False))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3

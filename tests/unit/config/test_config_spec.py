@@ -1,5 +1,7 @@
 """Specs: from plain dictionaries to objects and back."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -43,6 +45,15 @@ def test_targets_that_are_none(target: str) -> None:
 
 def test_specs_that_are_none() -> None:
     with pytest.raises(InputError, match="loss: expected a choice with a _target_"):
-        Loss.Config.chosen({}, "loss")
+        Loss.Config.from_spec({}, "loss")
     with pytest.raises(InputError, match="is not a NegativeSampler"):
-        NegativeSampler.Config.chosen({TARGET: BCE}, "negatives")
+        NegativeSampler.Config.from_spec({TARGET: BCE}, "negatives")
+
+
+def test_a_module_that_fails_to_import_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_more.py").write_text("import no_such_library\n\nclass Mine: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"importing needs_more failed .*no_such_library"):
+        locate("needs_more.Mine")

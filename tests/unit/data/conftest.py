@@ -13,7 +13,7 @@ def make_log(rows, num_users=None, num_items=None, given=None):
     order = sorted(range(len(rows)), key=lambda position: (rows[position][0], rows[position][2]))
     users, items, times = (np.array([rows[p][k] for p in order]) for k in range(3))
     codes = None if given is None else np.array([given[p] for p in order], dtype=np.int8)
-    return Interactions.of(
+    return Interactions.from_rows(
         users,
         items,
         times,

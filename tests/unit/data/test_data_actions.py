@@ -10,8 +10,8 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, ActionSettings, Event, distinct_contexts
 from twotower.data.build_dataset import build_dataset
-from twotower.data.check_tables import checked
-from twotower.data.loaded_source import interactions_of
+from twotower.data.check_tables import check_tables
+from twotower.data.loaded_source import build_interactions
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.split_interactions import split_interactions
@@ -42,27 +42,27 @@ def tables_of(**columns: Any) -> Tables:
 
 def story() -> Tables:
     words, items = zip(*(text.split() for text in STORY), strict=True)
-    return checked(tables_of(event=words, item_id=items), meaning=ActionSettings(events=EVENTS))
+    return check_tables(tables_of(event=words, item_id=items), settings=ActionSettings(events=EVENTS))
 
 
 def split_of(kind: type[Split], tables: Tables, **settings: Any):  # type: ignore[no-untyped-def]
     users, items = Vocabulary.fit(tables.users["user_id"]), Vocabulary.fit(tables.items["item_id"])
-    windows = split_interactions(interactions_of(tables, users, items), kind.Config(**settings).build())
+    windows = split_interactions(build_interactions(tables, users, items), kind.Config(**settings).build())
     return windows, lambda rows: "".join(items.ids(np.asarray(rows)))
 
 
 def test_labels_are_0_or_1_or_above_a_threshold() -> None:
-    tables = checked(tables_of(label=[1, 0, 1, 0]))
+    tables = check_tables(tables_of(label=[1, 0, 1, 0]))
     assert tables.actions.roles is not None
     assert tables.actions.roles.tolist() == [POSITIVE, NEGATIVE, POSITIVE, NEGATIVE]
-    tables = checked(tables_of(label=[4.0, 3.5, 5.0, 1.0]), meaning=ActionSettings(label_threshold=4))
+    tables = check_tables(tables_of(label=[4.0, 3.5, 5.0, 1.0]), settings=ActionSettings(label_threshold=4))
     assert tables.actions.roles is not None
     assert tables.actions.roles.tolist() == [POSITIVE, NEGATIVE, POSITIVE, NEGATIVE]
-    assert checked(tables_of(label=[1, 1])).actions.roles is None  # all wanted: a log as any other
+    assert check_tables(tables_of(label=[1, 1])).actions.roles is None  # all wanted: a log as any other
 
 
 @pytest.mark.parametrize(
-    ("columns", "meaning", "said"),
+    ("columns", "settings", "said"),
     [
         (
             {"label": [1, 3]},
@@ -95,19 +95,19 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
         ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: the interactions have no event"),
     ],
 )
-def test_what_no_log_can_say_is_refused_by_its_place(
-    columns: dict[str, Any], meaning: ActionSettings, said: str
+def test_invalid_actions_are_refused_with_their_row(
+    columns: dict[str, Any], settings: ActionSettings, said: str
 ) -> None:
     with pytest.raises(InputError) as error:
-        checked(tables_of(**columns), meaning=meaning)
+        check_tables(tables_of(**columns), settings=settings)
     assert said in str(error.value)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(InputError) as error:
-        checked(
+        check_tables(
             tables_of(label=[2, 1], weight=[-1, 1], event=["byu", "buy"]),
-            meaning=ActionSettings(events=EVENTS),
+            settings=ActionSettings(events=EVENTS),
         )
     text = str(error.value)
     assert text.startswith("3 mistakes in the data")
@@ -116,7 +116,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_a_word_comes_before_a_label_and_weights_multiply() -> None:
     columns = {"label": [1, 0, None, 1], "event": ["buy", "buy", "view", "shown"], "weight": [3, 1, 5, 0.5]}
-    actions = checked(tables_of(**columns), meaning=ActionSettings(events=EVENTS)).actions
+    actions = check_tables(tables_of(**columns), settings=ActionSettings(events=EVENTS)).actions
     assert actions.roles is not None
     assert actions.roles.tolist() == [POSITIVE, NEGATIVE, HISTORY, NEGATIVE]
     assert actions.weights is not None
@@ -164,8 +164,8 @@ def test_windows_in_time_take_whatever_falls_into_them() -> None:
 def test_a_view_is_no_purchase() -> None:
     """An item that was looked at before it is bought is new, and may be recommended."""
     words = ["buy", "buy", "buy", "view", "buy"]
-    tables = checked(
-        tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5), meaning=ActionSettings(events=EVENTS)
+    tables = check_tables(
+        tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5), settings=ActionSettings(events=EVENTS)
     )
     windows, names = split_of(LeaveOneOut, tables)
     assert names(windows.test.target_items) == "d"
@@ -178,9 +178,9 @@ def test_an_event_of_role_train_is_an_example_with_a_weight_and_never_a_target()
     """Views train with a weight of 0.25; purchases are targets, even of an item that was viewed before."""
     events = EVENTS | {"view": Event.Config(role="train", weight=0.25)}
     words = ["view", "buy", "buy", "view", "buy"]
-    tables = checked(
+    tables = check_tables(
         tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5, label=[0, 1, 1, None, 1]),
-        meaning=ActionSettings(events=events),
+        settings=ActionSettings(events=events),
     )
     windows, names = split_of(LeaveOneOut, tables)
     train = windows.train_and_valid
@@ -198,9 +198,9 @@ def test_an_event_of_role_train_is_an_example_with_a_weight_and_never_a_target()
 
 def test_role_train_with_the_default_weight_trains() -> None:
     events = {"buy": Event.Config(), "view": Event.Config(role="train")}
-    tables = checked(
+    tables = check_tables(
         tables_of(event=["view", "buy", "buy", "buy"], item_id=list("abcd"), user_id=[1] * 4),
-        meaning=ActionSettings(events=events),
+        settings=ActionSettings(events=events),
     )
     windows, names = split_of(LeaveOneOut, tables)
     assert windows.train.example_weights is None
@@ -216,12 +216,12 @@ def test_events_of_the_latest_items_stand_where_these_do() -> None:
     assert [words[code] for code in events[0]] == ["", "view", "buy", "buy", "view"]
 
 
-def test_contexts_are_kept_once() -> None:
+def test_distinct_contexts() -> None:
     frame = pd.DataFrame({"device": ["phone", "web", "phone", None, None], "hour": [1, 2, 1, 3, 3]})
     contexts = distinct_contexts(frame, ["device", "hour"])
     assert contexts is not None
-    assert contexts.rows.tolist() == [1, 2, 1, 3, 3]
-    assert contexts.table["hour"].tolist() == [1, 2, 3]
+    assert contexts[1].tolist() == [1, 2, 1, 3, 3]
+    assert contexts[0]["hour"].tolist() == [1, 2, 3]
     assert distinct_contexts(frame, []) is None
 
 
@@ -279,7 +279,7 @@ def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
     assert other.fingerprint != dataset.fingerprint
 
 
-def test_what_a_source_says_before_it_reads(tmp_path: Path) -> None:
+def test_properties_of_a_source_before_reading(tmp_path: Path) -> None:
     config = TableFiles.Config(**write_log(tmp_path))
     assert config.gives_negatives()
     assert config.events_of_histories() == ["buy", "view"]

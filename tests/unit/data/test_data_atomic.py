@@ -18,7 +18,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_replaced_whole(tmp_path):
+def test_a_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "new" / "a.txt"
     for text in ("one", "two"):
         write_atomically(path, lambda file, text=text: file.write_text(text))
@@ -79,7 +79,7 @@ def test_sha256(tmp_path):
     assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
 
 
-def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path):
+def test_only_temporary_files_of_killed_processes_are_cleared(tmp_path):
     temporaries = []
 
     def killed(file):

@@ -166,16 +166,16 @@ def test_other_code_builds_again_and_equal_values_are_the_same_data(tmp_path, mo
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_anew_whatever_is_stored(tmp_path):
+def test_rebuild_replaces_a_stored_data_set(tmp_path):
     source, split = Given(BY_HAND), Temporal(Temporal.Config(test=10, valid=10))
     first = build_dataset(source, split, tmp_path)
-    assert build_dataset(source, split, tmp_path, anew=True).fingerprint == first.fingerprint
+    assert build_dataset(source, split, tmp_path, rebuild=True).fingerprint == first.fingerprint
     assert source.loads == 2
     key = source.fingerprint()
     source.fingerprint = lambda: key  # a loader that says nothing of its change
     source.log = BY_HAND[1:]
     assert build_dataset(source, split, tmp_path).fingerprint == first.fingerprint
-    changed = build_dataset(source, split, tmp_path, anew=True)
+    changed = build_dataset(source, split, tmp_path, rebuild=True)
     assert changed.fingerprint != first.fingerprint
     assert build_dataset(source, split, tmp_path).fingerprint == changed.fingerprint
     with pytest.raises(InputError, match="was changed while a run used it; run again"):
@@ -190,7 +190,7 @@ FILES += ["users.parquet", "items.parquet", "meta.json"]
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "flip"])
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_not_as_it_was_written_is_built_again(tmp_path, caplog, name, damage):
+def test_damaged_data_sets_are_built_again(tmp_path, caplog, name, damage):
     source, split = Given(BY_HAND), Temporal(Temporal.Config(test=10, valid=10))
     first = build_dataset(source, split, tmp_path)
     [folder] = tmp_path.iterdir()
@@ -237,7 +237,7 @@ def test_arrays_are_memory_mapped_and_cannot_be_written(tmp_path):
         ItemCold(ItemCold.Config()),
     ],
 )
-def test_two_builds_are_equal_and_whole(tmp_path, split):
+def test_two_builds_are_equal_and_complete(tmp_path, split):
     one, two = (build_dataset(Synthetic(Synthetic.Config(**SMALL)), split, tmp_path / name) for name in "ab")
     assert one.audit == two.audit
     for name in ("train", "train_and_valid"):
@@ -300,7 +300,7 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
     def burn(*_):
         raise AssertionError("the log is built")
 
-    monkeypatch.setattr("twotower.data.loaded_source.interactions_of", burn)
+    monkeypatch.setattr("twotower.data.loaded_source.build_interactions", burn)
     with pytest.raises(InputError) as caught:
         build_dataset(
             source,

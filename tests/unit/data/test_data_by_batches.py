@@ -15,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.data.blocks import order_statistic
 from twotower.data.build_dataset import build_dataset
 from twotower.data.id_counts import IdCounts
-from twotower.data.interaction_files import Ids
+from twotower.data.interaction_files import IdBatch
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
@@ -101,7 +101,7 @@ def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
     paths = {f"{name}_path": str(folder / f"{name}.parquet") for name in frames}
     source = TableFiles(TableFiles.Config(interactions_path=str(log), **paths, **arguments))
     with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as cache:
-        patched.setattr("twotower.data.interaction_files.LONGEST_IN_MEMORY", longest)
+        patched.setattr("twotower.data.interaction_files.MAX_ROWS_IN_MEMORY", longest)
         patched.setattr("twotower.data.blocks.BLOCK_ROWS", block_rows)
         patched.setattr("twotower.data.build_dataset.cache_key", lambda *_: "key")
         patched.setattr("os.fsync", lambda _: None)
@@ -130,7 +130,7 @@ def test_by_batches_and_in_memory_are_one(case):
     values=st.lists(st.integers(-5, 5) | st.integers(-(2**40), 2**40), min_size=1, max_size=30),
     place=st.integers(0, 29),
 )
-def test_what_would_stand_at_a_place(values, place):
+def test_order_statistic_equals_sorting(values, place):
     place %= len(values)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("twotower.data.blocks.BLOCK_ROWS", 4)
@@ -145,15 +145,15 @@ def test_what_would_stand_at_a_place(values, place):
 )
 def test_ids_are_counted(batches, span):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("twotower.data.id_counts.LEAST_SPAN", span)
+        patched.setattr("twotower.data.id_counts.MIN_SPAN", span)
         counts = IdCounts(0)
         for batch in batches:
-            counts.add(Ids(np.array(batch, dtype=np.int64)))
+            counts.add(IdBatch(np.array(batch, dtype=np.int64)))
     expected = np.unique(np.array([*itertools.chain(*batches)], dtype=np.int64), return_counts=True)
-    assert [column.tolist() for column in counts.found()] == [column.tolist() for column in expected]
+    assert [column.tolist() for column in counts.totals()] == [column.tolist() for column in expected]
 
 
-def test_a_dictionary_may_hold_what_no_row_has(tmp_path):
+def test_a_dictionary_may_hold_values_without_a_row(tmp_path):
     rows = pd.DataFrame({"user_id": [1, 1, 1], "item_id": ["a", "b", "c"], "timestamp": [T, T + 1, T + 2]})
     rows["item_id"] = rows["item_id"].astype(pd.CategoricalDtype(["a", "b", "c", ""]))
     case = {}, [rows], {}, SPLITS[0]
@@ -166,7 +166,7 @@ def test_a_source_that_loads_in_its_own_way_is_loaded(tmp_path, monkeypatch):
         def load(self):
             return super().load()
 
-    monkeypatch.setattr("twotower.data.interaction_files.LONGEST_IN_MEMORY", 0)
+    monkeypatch.setattr("twotower.data.interaction_files.MAX_ROWS_IN_MEMORY", 0)
     pd.DataFrame({"user_id": [1], "item_id": [1], "timestamp": [T]}).to_parquet(tmp_path / "log.parquet")
     config = TableFiles.Config(interactions_path=str(tmp_path / "log.parquet"))
     assert TableFiles(config).interaction_files() is not None

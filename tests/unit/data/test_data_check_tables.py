@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.check_tables import checked
+from twotower.data.check_tables import check_tables
 from twotower.data.tables import Tables
 
 T = 1_700_000_000
@@ -20,8 +20,8 @@ def tables(log=None, users=None, items=None, **log_columns):
     )
 
 
-def test_sound_tables_pass_with_plain_types():
-    found = checked(tables(user_id=np.array([1, 2, 1], dtype=np.uint8)))
+def test_valid_tables_get_plain_types():
+    found = check_tables(tables(user_id=np.array([1, 2, 1], dtype=np.uint8)))
     assert found.interactions["user_id"].dtype == np.int64
     assert found.users["user_id"].tolist() == [1, 2]
     assert found.items["item_id"].tolist() == ["a", "b"]
@@ -83,7 +83,7 @@ BAD = {
 def test_bad_values_are_named_by_file_column_and_row(name):
     changes, parts = BAD[name]
     with pytest.raises(InputError) as caught:
-        checked(tables(**changes))
+        check_tables(tables(**changes))
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -94,13 +94,13 @@ def test_a_missing_column_is_named_with_the_nearest(column):
     given = tables()
     renamed = given.interactions.rename(columns={column: column.upper() + "s"})
     with pytest.raises(InputError, match=rf"log.csv: column '{column}' is missing; .*there is"):
-        checked(Tables(renamed, given.users, given.items, given.source_paths))
+        check_tables(Tables(renamed, given.users, given.items, given.source_paths))
 
 
 def test_no_interactions():
     given = tables()
     with pytest.raises(InputError, match=r"log\.csv: holds no interactions"):
-        checked(Tables(given.interactions.iloc[:0], given.users, given.items, given.source_paths))
+        check_tables(Tables(given.interactions.iloc[:0], given.users, given.items, given.source_paths))
 
 
 def test_a_named_index_and_the_name_in_the_file_are_quoted():
@@ -110,7 +110,7 @@ def test_a_named_index_and_the_name_in_the_file_are_quoted():
         given.interactions, given.users, given.items, given.source_paths, file_columns={"item_id": "sku"}
     )
     with pytest.raises(InputError, match=r"log.csv: column 'sku', line 3: "):
-        checked(named)
+        check_tables(named)
 
 
 def holes(table, frame, source_path):
@@ -125,7 +125,7 @@ def test_all_mistakes_of_all_columns_are_one_message():
         split=["train", "dev", "test"],
     )
     with pytest.raises(InputError) as caught:
-        checked(given, holes)
+        check_tables(given, holes)
     lines = str(caught.value).splitlines()
     assert lines[0] == "6 mistakes in the data"
     starts = [
@@ -142,12 +142,12 @@ def test_all_mistakes_of_all_columns_are_one_message():
 
 def test_rows_like_the_one_that_is_named_are_counted():
     with pytest.raises(InputError, match=r"'item_id', row 2: .*nothing \(NaN\) \(2 such rows in all\)$"):
-        checked(tables(item_id=["a", None, None]))
+        check_tables(tables(item_id=["a", None, None]))
 
 
-def test_a_hole_in_an_id_that_makes_its_own_table_is_told_once_by_its_row():
+def test_a_missing_id_without_a_table_is_reported_once_with_its_row():
     given = tables(user_id=[1, 1, None])
     source_paths = {"interactions": "log.parquet", "items": "items.csv"}
     own = Tables(given.interactions, items=given.items, source_paths=source_paths)
     with pytest.raises(InputError, match=r"^log.parquet: column 'user_id', row 3: [^\n]*$"):
-        checked(own)
+        check_tables(own)

@@ -55,7 +55,7 @@ def files_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_downloads_verifies_and_keeps_only_what_is_needed(cache, served):
+def test_downloads_verifies_and_keeps_only_the_needed_files(cache, served):
     url, zipped = served
     wanted = archive(url, digest(zipped))
     for _ in range(2):

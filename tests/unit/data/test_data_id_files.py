@@ -9,8 +9,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.data.audit import audit_table
 from twotower.data.build_dataset import build_dataset
-from twotower.data.check_tables import checked
-from twotower.data.row_order import row_positions
+from twotower.data.check_tables import check_tables, row_positions
 from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.pairs import Pairs
 from twotower.data.sources.table_files import TableFiles
@@ -37,7 +36,7 @@ def lists(tmp_path: Path, train: str, test: str, ordered: bool = False) -> ItemL
 
 def test_pairs_keep_the_order_of_their_lines(tmp_path: Path) -> None:
     source = pairs(tmp_path / "p.txt", "2 7\n1\t9\n\n2 5\n1 7\n")
-    tables = checked(source.load())
+    tables = check_tables(source.load())
     assert rows_of(tables) == [(2, 7, 1), (1, 9, 2), (2, 5, 3), (1, 7, 4)]
     assert tables.interactions.index.tolist() == [1, 2, 4, 5]
     assert not tables.has_times
@@ -45,7 +44,7 @@ def test_pairs_keep_the_order_of_their_lines(tmp_path: Path) -> None:
 
 
 def test_ids_may_be_text(tmp_path: Path) -> None:
-    tables = checked(pairs(tmp_path / "p.txt", "ann tea\nbob 7\n").load())
+    tables = check_tables(pairs(tmp_path / "p.txt", "ann tea\nbob 7\n").load())
     assert rows_of(tables) == [("ann", "tea", 1), ("bob", "7", 2)]
 
 
@@ -61,7 +60,7 @@ def test_ids_may_be_text(tmp_path: Path) -> None:
 )
 def test_lines_that_are_no_pair_are_named(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        checked(pairs(tmp_path / "p.txt", text).load())
+        check_tables(pairs(tmp_path / "p.txt", text).load())
     assert said in str(caught.value)
 
 
@@ -73,7 +72,7 @@ def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
 
 def test_lists_in_two_files_give_the_split(tmp_path: Path) -> None:
     source = lists(tmp_path, "1 5 6\n2\n3 7\n", "1 8\n3\n", ordered=True)
-    tables = checked(source.load())
+    tables = check_tables(source.load())
     assert rows_of(tables) == [(1, 5, 1), (1, 6, 2), (3, 7, 3), (1, 8, 4)]
     assert tables.interactions["split"].tolist() == ["train", "train", "train", "test"]
     assert tables.interactions.index.tolist() == ["train.txt:1"] * 2 + ["train.txt:3", "test.txt:1"]
@@ -83,7 +82,7 @@ def test_lists_in_two_files_give_the_split(tmp_path: Path) -> None:
 def test_one_file_has_no_split(tmp_path: Path) -> None:
     (tmp_path / "all.txt").write_text("1 5 6\n2 6\n")
     source = ItemLists(ItemLists.Config(path=str(tmp_path / "all.txt"), ordered=True))
-    assert rows_of(checked(source.load())) == [(1, 5, 1), (1, 6, 2), (2, 6, 3)]
+    assert rows_of(check_tables(source.load())) == [(1, 5, 1), (1, 6, 2), (2, 6, 3)]
     assert not source.config.gives_split()
 
 
@@ -144,7 +143,7 @@ def test_a_table_without_times_is_in_the_order_of_its_rows(tmp_path: Path) -> No
 def test_a_source_that_should_have_times_must(tmp_path: Path) -> None:
     tables = Tables(pd.DataFrame({"user_id": [1], "item_id": [2]}), source_paths={"interactions": "log"})
     with pytest.raises(InputError, match="log: column 'timestamp' is missing"):
-        checked(tables)
+        check_tables(tables)
 
 
 @pytest.mark.parametrize("text", ["1\n2\n", "\n", ""])

@@ -9,7 +9,9 @@ NUM_USERS = 4
 
 def history_of(rows):
     rows = sorted(rows, key=lambda row: (row[0], row[2]))
-    return Interactions.of(*(np.array([row[k] for row in rows], dtype=np.int64) for k in range(3)), NUM_USERS)
+    return Interactions.from_rows(
+        *(np.array([row[k] for row in rows], dtype=np.int64) for k in range(3)), NUM_USERS
+    )
 
 
 interactions = st.lists(

@@ -7,7 +7,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
-from twotower.data.check_tables import checked
+from twotower.data.check_tables import check_tables
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.table_paths import table_paths
@@ -41,7 +41,7 @@ def source(path: str | list[str], **settings) -> TableFiles:
 def items_of(path: str | list[str]) -> list[int]:
     config = source(path).config
     assert config.problems() == []
-    return checked(source(path).load()).interactions["item_id"].tolist()
+    return check_tables(source(path).load()).interactions["item_id"].tolist()
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
@@ -72,8 +72,10 @@ def test_an_address_is_read_as_the_folder_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("longest", [0, 100], ids=["by batches", "in memory"])
-def test_a_row_is_told_by_its_file(longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("twotower.data.interaction_files.LONGEST_IN_MEMORY", longest)
+def test_messages_name_the_file_of_a_row(
+    longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("twotower.data.interaction_files.MAX_ROWS_IN_MEMORY", longest)
     monkeypatch.setattr("twotower.data.blocks.BLOCK_ROWS", 2)
     save("log/a.parquet", frame([1, 2, 3]))
     save("log/b.parquet", pd.concat([frame([4, 5, 6]), frame([7], time=5)]))
@@ -87,7 +89,7 @@ def test_a_row_is_told_by_its_file(longest: int, monkeypatch: pytest.MonkeyPatch
     assert "1 of 7 rows (row 4 of log/b.parquet is the first)" in str(audit["warning"])
 
 
-def test_files_that_do_not_fit_each_other_are_told_before_they_are_read() -> None:
+def test_conflicts_between_files_are_reported_before_reading() -> None:
     save("log/a.parquet", frame([1]))
     save("log/b.parquet", frame(["x"]))
     save("log/c.parquet", frame([1]).drop(columns="timestamp"))

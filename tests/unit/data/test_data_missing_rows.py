@@ -10,8 +10,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.data.audit import audit_table
 from twotower.data.build_dataset import build_dataset
-from twotower.data.check_tables import checked
-from twotower.data.missing_rows import with_rows
+from twotower.data.check_tables import add_missing_rows, check_tables
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.table_reader import typed
@@ -29,7 +28,7 @@ def given(users: dict[str, Any] = USERS, items: dict[str, Any] = ITEMS) -> Table
 
 
 def test_ids_that_a_table_lacks_get_rows_at_its_end_with_everything_missing() -> None:
-    found = checked(given(), may_lack={"users", "items"})
+    found = check_tables(given(), may_lack={"users", "items"})
     assert found.users["user_id"].tolist() == [5, 1, 9, 7]
     assert found.users["age"].tolist() == [30, 40, pd.NA, pd.NA]
     assert found.items["item_id"].tolist() == ["b", "a", "z"]
@@ -50,10 +49,10 @@ def test_ids_that_a_table_lacks_get_rows_at_its_end_with_everything_missing() ->
     ],
     ids=lambda value: str(getattr(value, "dtype", "")),
 )
-def test_values_stay_what_they_are(values: Any, dtype: str, tmp_path: Path) -> None:
+def test_added_rows_keep_values_and_types(values: Any, dtype: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"user_id": [1, 2], "x": values})
     frame.index = pd.RangeIndex(2, 4, name="line")
-    whole = with_rows(frame, "user_id", pd.Series([2, 3, 3]))
+    whole = add_missing_rows(frame, "user_id", pd.Series([2, 3, 3]))
     assert whole["user_id"].tolist() == [1, 2, 3]
     assert str(whole["x"].dtype) == dtype
     assert whole["x"].tolist()[:2] == frame["x"].tolist()
@@ -63,14 +62,14 @@ def test_values_stay_what_they_are(values: Any, dtype: str, tmp_path: Path) -> N
     assert again.isna().tolist() == whole["x"].isna().tolist()
 
 
-def test_a_whole_table_stays_the_same_object() -> None:
+def test_a_complete_table_stays_the_same_object() -> None:
     frame = pd.DataFrame({"user_id": [1, 2]})
-    assert with_rows(frame, "user_id", pd.Series([2, 1, 1])) is frame
+    assert add_missing_rows(frame, "user_id", pd.Series([2, 1, 1])) is frame
 
 
-def test_both_tables_are_told_at_once_where_that_is_refused() -> None:
+def test_missing_ids_of_both_tables_are_reported_at_once() -> None:
     with pytest.raises(InputError) as caught:
-        checked(given())
+        check_tables(given())
     lines = str(caught.value).splitlines()
     assert lines[0] == "2 mistakes in the data"
     assert "log.csv: column 'user_id', row 1: 9 is not in users.csv (2 such ids in all)" in lines[1]
@@ -80,19 +79,19 @@ def test_both_tables_are_told_at_once_where_that_is_refused() -> None:
 
 def test_one_may_be_strict_alone() -> None:
     with pytest.raises(InputError, match=r"^log\.csv: column 'item_id', row 3: 'z' is not in"):
-        checked(given(), may_lack={"users"})
+        check_tables(given(), may_lack={"users"})
 
 
 @pytest.mark.parametrize("ids", [[100, 200], []], ids=str)
 def test_a_table_that_has_none_of_the_ids_is_always_refused(ids: list[int]) -> None:
     users = {"user_id": np.array(ids, dtype=np.int64)}
     with pytest.raises(InputError, match=r"\(3 such ids in all\); it has none of the ids here; spell them"):
-        checked(given(users=users), may_lack={"users", "items"})
+        check_tables(given(users=users), may_lack={"users", "items"})
 
 
 def test_ids_of_another_kind_are_always_refused() -> None:
     with pytest.raises(InputError, match="make both of one type"):
-        checked(given(users={"user_id": ["1", "9"]}), may_lack={"users", "items"})
+        check_tables(given(users={"user_id": ["1", "9"]}), may_lack={"users", "items"})
 
 
 def test_whole_numbers_with_gaps_stay_whole() -> None:
@@ -125,7 +124,7 @@ def test_the_audit_says_how_many(tmp_path: Path) -> None:
         build_dataset(strict, split, tmp_path / "cache")
 
 
-def test_a_whole_table_is_not_spoken_of(tmp_path: Path) -> None:
+def test_the_audit_omits_complete_tables(tmp_path: Path) -> None:
     log = pd.DataFrame({"user_id": [1, 1, 1], "item_id": [1, 2, 3], "timestamp": range(T, T + 3)})
     log.to_csv(tmp_path / "log.csv", index=False)
     source = TableFiles(TableFiles.Config(interactions_path=str(tmp_path / "log.csv")))

@@ -14,7 +14,7 @@ import pytest
 from twotower.config.component import Config
 from twotower.config.errors import InputError
 from twotower.config.reading import read
-from twotower.data.check_tables import checked
+from twotower.data.check_tables import check_tables
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_reader import typed
@@ -50,12 +50,12 @@ def arrow(**columns):
 
 def told(source):
     with pytest.raises(InputError) as caught:
-        checked(source.load())
+        check_tables(source.load())
     return str(caught.value)
 
 
 def log_of(source):
-    return checked(source.load()).interactions.to_dict("list")
+    return check_tables(source.load()).interactions.to_dict("list")
 
 
 @pytest.mark.parametrize("key", [["user_id"], ["user_id", "item_id"], ["timestamp"]], ids=str)
@@ -64,13 +64,16 @@ def test_an_index_that_pandas_saved_is_a_column(key):
     assert log_of(TableFiles(TableFiles.Config(interactions_path="log.parquet"))) == FRAME.to_dict("list")
 
 
-def test_an_index_of_even_steps_is_kept_in_the_notes_alone():
+def test_a_range_index_is_read_from_pandas_metadata():
     items = pd.DataFrame({"price": [1.5, 2.5, 3.5]}, index=pd.RangeIndex(4, 10, 2, name="item_id"))
     items.to_parquet("items.parquet")
     assert pq.read_schema("items.parquet").names == ["price"]
     source = from_csv(LOG.replace(",5,", ",4,"), items_path="items.parquet")
     assert source.config.columns()["items"] == {"item_id", "price"}
-    assert checked(source.load()).items.to_dict("list") == {"item_id": [4, 6, 8], "price": [1.5, 2.5, 3.5]}
+    assert check_tables(source.load()).items.to_dict("list") == {
+        "item_id": [4, 6, 8],
+        "price": [1.5, 2.5, 3.5],
+    }
 
 
 def test_an_index_without_a_name_is_none():
@@ -85,7 +88,7 @@ def test_an_index_without_a_name_is_none():
             "items": {"item_id", "price"},
             "context": set(),
         }
-        assert checked(source.load()).items.to_dict("list") == items.to_dict("list")
+        assert check_tables(source.load()).items.to_dict("list") == items.to_dict("list")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,7 @@ def test_an_index_without_a_name_is_none():
     [b"no JSON", b"{}", b"[]", b"\xff\xfe", b'{"index_columns": ["gone"], "columns": []}'],
     ids=str,
 )
-def test_what_pandas_noted_is_not_needed(metadata):
+def test_pandas_metadata_is_not_needed(metadata):
     table = pa.Table.from_pandas(FRAME).replace_schema_metadata({b"pandas": metadata})
     assert log_of(from_table(table)) == FRAME.to_dict("list")
 
@@ -156,7 +159,7 @@ def test_words_that_a_parser_takes_for_dates(word):
 def test_whole_numbers_with_gaps_stay_whole():
     items = pa.table({"item_id": [5, 6], "code": pa.array([2**60 + 1, None], pa.int64())})
     pq.write_table(items, "items.parquet")
-    tables = checked(from_csv(LOG, items_path="items.parquet").load())
+    tables = check_tables(from_csv(LOG, items_path="items.parquet").load())
     assert tables.items["code"].iloc[0] == 2**60 + 1
     assert pd.isna(tables.items["code"].iloc[1])
 
@@ -186,7 +189,7 @@ def test_a_file_that_is_cut_short():
     for end in (5, len(whole) // 2, len(whole) - 4):
         said = told(from_csv(whole[:end], "log.csv.gz"))
         assert said.startswith("log.csv.gz: cannot be read as CSV: Compressed file ended")
-        assert "cut short" in said
+        assert "incomplete or damaged" in said
 
 
 FORMS = {
@@ -220,12 +223,12 @@ BROKEN = {
         "user_id,item_id,user_id,timestamp\n1,5,2,1700000000\n",
         "log.csv: more than one column is called user_id; rename all but one",
     ),
-    "another separator": (LOG.replace(",", ";"), "if ';' stands between its fields, set data.separator=';'"),
+    "another separator": (LOG.replace(",", ";"), "if ';' separates its fields, set data.separator=';'"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_wrong_with_a_file_is_said(case):
+def test_messages_about_broken_files(case):
     content, said = BROKEN[case]
     assert said in told(from_csv(content))
 

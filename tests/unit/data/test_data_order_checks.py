@@ -108,9 +108,7 @@ SPLITS: dict[str, Any] = {
 
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("num_sorted", [0, NUM_USERS])
-def test_equal_times_are_a_warning_where_they_decide_what_is_predicted(
-    tmp_path: Path, split: str, num_sorted: int
-) -> None:
+def test_equal_times_that_decide_targets_are_a_warning(tmp_path: Path, split: str, num_sorted: int) -> None:
     lines = lines_of(num_sorted)
     said = warning(timed(tmp_path, DAY, lines), SPLITS[split](), tmp_path)
     assert "valid users has the time of the interaction before it, so the order of rows decides" in said

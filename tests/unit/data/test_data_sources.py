@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from twotower.data.build_dataset import build_dataset
-from twotower.data.check_tables import checked
+from twotower.data.check_tables import check_tables
 from twotower.data.sources import movielens
 from twotower.data.sources.movielens import MovieLens
 from twotower.data.sources.online_retail import FOLDER, OnlineRetail
@@ -11,9 +11,9 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
 
 
-def test_online_retail_is_what_its_license_says():
+def test_online_retail_has_its_documented_size():
     source = OnlineRetail(OnlineRetail.Config())
-    tables = checked(source.load())
+    tables = check_tables(source.load())
     assert [len(tables.interactions), len(tables.users), len(tables.items)] == [266_221, 4_334, 3_659]
     assert source.config.catalogue_size() == len(tables.items)
     assert source.config.columns() == {"users": set(tables.users), "items": set(tables.items)}
@@ -43,9 +43,9 @@ def test_online_retail_split(tmp_path):
     assert audit["future_leak_rate"] == 0
 
 
-def test_synthetic_is_what_was_asked_for():
+def test_synthetic_follows_its_settings():
     source = Synthetic(Synthetic.Config(num_users=80, num_items=50, num_interactions=1_500, seed=3))
-    tables = checked(source.load())
+    tables = check_tables(source.load())
     assert len(tables.interactions) == 1_500
     assert not tables.interactions.duplicated(["user_id", "item_id"]).any()
     assert tables.interactions["timestamp"].is_monotonic_increasing
@@ -169,7 +169,7 @@ def test_movielens_1m(shared_data, tmp_path):
 def test_movielens_100k(shared_data):
     if not (shared_data / "ml-100k").is_dir():
         pytest.skip("no ml-100k in TWOTOWER_DATA_DIR")
-    tables = checked(MovieLens(MovieLens.Config(variant="100k")).load())
+    tables = check_tables(MovieLens(MovieLens.Config(variant="100k")).load())
     assert [len(tables.interactions), len(tables.users), len(tables.items)] == [100_000, 943, 1_682]
     assert tables.items.set_index("item_id").loc[2, "genres"] == ["Action", "Adventure", "Thriller"]
     assert tables.items["year"].isna().sum() == 1

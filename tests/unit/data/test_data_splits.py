@@ -23,7 +23,7 @@ def items_of(history, user):
     return history.items[history.offsets[user] : history.offsets[user + 1]].tolist()
 
 
-def targets_of(holdout):
+def holdout_targets(holdout):
     pieces = np.split(holdout.target_items, holdout.target_offsets[1:-1])
     return {user: piece.tolist() for user, piece in zip(holdout.users.tolist(), pieces, strict=True)}
 
@@ -39,8 +39,8 @@ def test_temporal_by_hand(log):
     assert windows.parts.tolist() == [TRAIN, TRAIN, VALID, TEST, TEST]
     assert items_of(windows.train, 1) == [1, 2]
     assert items_of(windows.train_and_valid, 1) == [1, 2, 3]
-    assert targets_of(windows.valid) == {1: [3]}
-    assert targets_of(windows.test) == {1: [4], 2: [5]}
+    assert holdout_targets(windows.valid) == {1: [3]}
+    assert holdout_targets(windows.test) == {1: [4], 2: [5]}
     assert windows.valid.request_times.tolist() == [80 * DAY + 1]
     assert windows.test.request_times.tolist() == [90 * DAY + 1] * 2
     assert items_of(windows.test.history, 1) == [1, 2, 3]
@@ -58,7 +58,7 @@ def test_temporal_shares(log):
     assert said.endswith("got 0.5 + 0.5")
 
 
-def test_a_share_of_the_users_drops_what_others_did_and_a_larger_one_holds_it(log):
+def test_user_share_drops_other_users_and_larger_shares_contain_smaller_ones(log):
     made = log([(user, item, 10 * user + item) for user in range(1, 11) for item in range(1, 6)])
     whole = LeaveOneOut(LeaveOneOut.Config()).parts(made)
     before = set()
@@ -76,8 +76,8 @@ def test_leave_one_out_breaks_ties_by_the_order_of_rows(log):
     windows = split_interactions(log(rows), LeaveOneOut(LeaveOneOut.Config()))
     assert items_of(windows.train, 1) == [3, 1]
     assert items_of(windows.train, 2) == [2, 1]  # two interactions: only train
-    assert targets_of(windows.valid) == {1: [2]}
-    assert targets_of(windows.test) == {1: [4]}
+    assert holdout_targets(windows.valid) == {1: [2]}
+    assert holdout_targets(windows.test) == {1: [4]}
     assert windows.valid.request_times.tolist() == [5]
     assert windows.test.request_times.tolist() == [9]
     assert items_of(windows.test.history, 1) == [3, 1, 2]
@@ -91,7 +91,7 @@ def test_user_holdout_by_hand(log):
     )
     valid, test = windows.valid, windows.test
     assert (len(valid.users), len(test.users)) == (2, 2)
-    assert set(map(tuple, targets_of(test).values())) == {(4, 5)}
+    assert set(map(tuple, holdout_targets(test).values())) == {(4, 5)}
     for holdout in (valid, test):
         for user in holdout.users:
             assert items_of(windows.train, user) == []
@@ -145,8 +145,8 @@ def test_repeats_are_no_targets(log):
     rows = [(1, 1, DAY), (1, 2, 85 * DAY), (1, 1, 86 * DAY)]
     rows += [(1, 1, 95 * DAY), (1, 2, 96 * DAY), (1, 4, 97 * DAY), (1, 4, 98 * DAY), (1, 5, 100 * DAY)]
     windows = split_interactions(log(rows), Temporal(Temporal.Config(test=10, valid=10)))
-    assert targets_of(windows.valid) == {1: [2]}
-    assert targets_of(windows.test) == {1: [4, 5]}
+    assert holdout_targets(windows.valid) == {1: [2]}
+    assert holdout_targets(windows.test) == {1: [4, 5]}
     assert (windows.valid.num_repeats, windows.test.num_repeats) == (1, 3)
     assert windows.test.target_times.tolist() == [97 * DAY, 100 * DAY]
 
@@ -157,8 +157,8 @@ def test_a_test_target_of_valid_only_is_a_repeat(log):
     (warm, _), (cold, other) = np.flatnonzero(~is_cold) + 1, np.flatnonzero(is_cold) + 1
     rows = [(1, warm, DAY), (1, cold, 85 * DAY), (1, cold, 95 * DAY), (1, other, 100 * DAY)]
     windows = split_interactions(log(rows, num_items=4), split)
-    assert targets_of(windows.valid) == {1: [cold]}
-    assert targets_of(windows.test) == {1: [other]}
+    assert holdout_targets(windows.valid) == {1: [cold]}
+    assert holdout_targets(windows.test) == {1: [other]}
     assert windows.test.num_repeats == 1
 
 
@@ -187,7 +187,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_an_empty_part_says_what_to_change(log, name):
+def test_an_empty_part_names_the_settings_to_change(log, name):
     split, rows, parts = EMPTY[name]
     with pytest.raises(InputError) as caught:
         split_interactions(log([(user, item, time + 10 * DAY) for user, item, time in rows]), split)
@@ -197,7 +197,7 @@ def test_an_empty_part_says_what_to_change(log, name):
 
 def test_given_without_valid(log):
     with pytest.raises(
-        InputError, match="split=given: valid holds none of the 2 interactions; mark some rows"
+        InputError, match="split=given: valid holds none of the 2 interactions; set the split column"
     ):
         split_interactions(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given(Given.Config()))
 
@@ -227,8 +227,8 @@ def test_given_without_valid_takes_the_last_of_train(log):
     made = log(rows, given=[0] * 10 + [2, 0, 0, 2, 0, 2])
     split = Given(Given.Config(valid_share=0.3))
     windows = split_interactions(made, split)
-    assert targets_of(windows.valid) == {1: [8, 9, 10], 2: [2]}
-    assert targets_of(windows.test) == {1: [11], 2: [3], 3: [2]}
+    assert holdout_targets(windows.valid) == {1: [8, 9, 10], 2: [2]}
+    assert holdout_targets(windows.test) == {1: [11], 2: [3], 3: [2]}
     assert items_of(windows.train, 1) == [1, 2, 3, 4, 5, 6, 7]
     assert items_of(windows.train, 3) == [1]
     assert items_of(windows.test.history, 1) == list(range(1, 11))
@@ -236,7 +236,7 @@ def test_given_without_valid_takes_the_last_of_train(log):
     assert Given(Given.Config()).facts(log(rows, given=[1] * 16)) == {}
 
 
-def test_what_was_shown_beside_a_carved_interaction_goes_with_it(log):
+def test_impressions_next_to_a_new_validation_target_become_valid(log):
     # Rows 2 and 4 were shown in vain: 2 before the interaction that stays, 4 before the carved one.
     made = replace(
         log([(1, item, item) for item in range(1, 8)], given=[0, 0, 0, 0, 0, 0, 2]),
@@ -246,21 +246,21 @@ def test_what_was_shown_beside_a_carved_interaction_goes_with_it(log):
     assert parts.tolist() == [TRAIN, TRAIN, TRAIN, VALID, VALID, TRAIN, TEST]
 
 
-def test_repeats_that_are_kept_are_targets_once_a_window(log):
+def test_kept_repeats_are_targets_once_per_window(log):
     # Item 1 is taken on days 50, 80, 90 and twice after it; item 2 is new to the user in the test window.
     rows = [(1, 1, 50 * DAY), (1, 1, 85 * DAY), (1, 3, 86 * DAY), (1, 1, 95 * DAY), (1, 1, 96 * DAY)]
     rows += [(1, 2, 97 * DAY), (2, 1, 100 * DAY)]
     split = Temporal(Temporal.Config(test=10, valid=10))
     kept, dropped = split_interactions(log(rows), split, repeats=True), split_interactions(log(rows), split)
-    assert targets_of(kept.valid) == {1: [1, 3]}
-    assert targets_of(kept.test) == {1: [1, 2], 2: [1]}
+    assert holdout_targets(kept.valid) == {1: [1, 3]}
+    assert holdout_targets(kept.test) == {1: [1, 2], 2: [1]}
     assert kept.test.is_repeat.tolist() == [True, False, False]
     assert kept.valid.is_repeat.tolist() == [True, False]
     assert (kept.valid.num_repeats, kept.test.num_repeats) == (0, 1)
     assert kept.valid.repeats
     assert items_of(kept.test.history, 1) == items_of(dropped.test.history, 1) == [1, 1, 3]
-    assert targets_of(dropped.valid) == {1: [3]}
-    assert targets_of(dropped.test) == {1: [2], 2: [1]}
+    assert holdout_targets(dropped.valid) == {1: [3]}
+    assert holdout_targets(dropped.test) == {1: [2], 2: [1]}
     assert not dropped.test.repeats
     assert not dropped.test.is_repeat.any()
 

@@ -6,7 +6,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
-from twotower.data.check_tables import checked
+from twotower.data.check_tables import check_tables
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 
@@ -31,9 +31,9 @@ def files(tmp_path, monkeypatch):
 
 
 def test_csv(files):
-    source = files(items=ITEMS, users=USERS, tag_columns=["genres"], item_label="name", chunk_rows=2)
+    source = files(items=ITEMS, users=USERS, tag_columns=["genres"], item_label="name")
     assert source.config.problems() == []
-    tables = checked(source.load())
+    tables = check_tables(source.load())
     assert tables.interactions.columns.tolist() == ["user_id", "item_id", "timestamp"]
     assert tables.interactions["user_id"].tolist() == [7, 8, 7]
     assert tables.interactions["item_id"].tolist() == ["A1", "007", "007"]
@@ -57,7 +57,7 @@ def test_csv(files):
 
 
 def test_without_tables_the_entities_are_those_of_the_interactions(files):
-    tables = checked(files().load())
+    tables = check_tables(files().load())
     assert tables.users["user_id"].tolist() == [7, 8]
     assert tables.items["item_id"].tolist() == ["A1", "007"]
 
@@ -78,7 +78,7 @@ def test_parquet_and_gzip_and_other_names(tmp_path, monkeypatch):
             item_features=[],
         )
     )
-    tables = checked(source.load())
+    tables = check_tables(source.load())
     assert tables.interactions["timestamp"].tolist() == [1_704_067_200, 1_704_153_600]
     assert tables.items.columns.tolist() == ["item_id"]
     assert tables.items["item_id"].tolist() == [5, 6, 9]
@@ -94,21 +94,24 @@ def test_parquet_and_gzip_and_other_names(tmp_path, monkeypatch):
 )
 def test_units_of_time(files, unit, times, expected):
     log = "user_id,item_id,timestamp\n" + "".join(f"1,2,{time}\n" for time in times)
-    assert checked(files(log=log, timestamp_unit=unit).load()).interactions["timestamp"].tolist() == expected
+    assert (
+        check_tables(files(log=log, timestamp_unit=unit).load()).interactions["timestamp"].tolist()
+        == expected
+    )
 
 
 def test_the_split_column(files):
     source = files(
         log="user_id,item_id,timestamp,part\n1,2,90000,train\n1,3,90000,test\n", split_column="part"
     )
-    assert checked(source.load()).interactions["split"].tolist() == ["train", "test"]
+    assert check_tables(source.load()).interactions["split"].tolist() == ["train", "test"]
 
 
 def test_the_fingerprint_follows_content_not_place(files, tmp_path):
     first = files().fingerprint()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "interactions.csv").write_text(LOG)
-    assert files(interactions_path="other/interactions.csv", chunk_rows=5).fingerprint() == first
+    assert files(interactions_path="other/interactions.csv").fingerprint() == first
     assert files(log=LOG + "7,A2,1700000009,\n").fingerprint() != first
     assert files(timestamp_unit="ms").fingerprint() != first
 
@@ -170,7 +173,7 @@ BAD_VALUES = {
 def test_bad_values_are_named_by_file_column_and_line(files, name):
     arguments, pattern = BAD_VALUES[name]
     with pytest.raises(InputError, match=pattern):
-        checked(files(**arguments).load())
+        check_tables(files(**arguments).load())
 
 
 BAD_SETTINGS = {
@@ -201,7 +204,7 @@ BAD_SETTINGS = {
 
 
 @pytest.mark.parametrize("name", BAD_SETTINGS)
-def test_what_headers_show_is_known_before_reading(files, tmp_path, name):
+def test_mistakes_in_headers_are_reported_before_reading(files, tmp_path, name):
     arguments, key, part = BAD_SETTINGS[name]
     (tmp_path / "items.xlsx").write_text("")
     (tmp_path / "bad.parquet").write_text("not parquet at all")
@@ -217,7 +220,7 @@ def test_all_that_is_wrong_with_the_files_is_one_message(files):
         log=HEAD + "1.0,,soon\n2.0,3,90000\n", users="user_id\n1\n2\n2\n2\n", items="item_id,x\n3,\n3,\n"
     )
     with pytest.raises(InputError) as caught:
-        checked(source.load())
+        check_tables(source.load())
     assert str(caught.value).splitlines()[0] == "5 mistakes in the data"
     for part in (
         "interactions.csv: column 'timestamp', line 2: expected whole unix seconds",
@@ -242,7 +245,7 @@ def test_all_missing_columns_of_all_files_are_known_from_the_headers(files, tmp_
         build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
 
 
-def test_files_that_cannot_be_read_are_told_together(files):
+def test_unreadable_files_are_reported_together(files):
     source = files(users="user_id\n1\n1,2\n", items="item_id,x\n3,\n3,4,5\n")
     with pytest.raises(InputError) as caught:
         source.load()
@@ -252,8 +255,7 @@ def test_files_that_cannot_be_read_are_told_together(files):
     assert items.startswith("  items.csv: cannot be read as CSV: ")
 
 
-def test_chunk_rows_does_not_change_the_fingerprint_of_the_data(tmp_path):
-    """Texts and gaps come from chunks of another length; they are the same data."""
+def test_the_fingerprint_does_not_depend_on_the_length_of_chunks(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     users = [f"u{n}" for n in rng.integers(0, 9, 200)]
     log = pd.DataFrame({"user_id": users, "item_id": rng.integers(0, 40, 200)})
@@ -263,16 +265,17 @@ def test_chunk_rows_does_not_change_the_fingerprint_of_the_data(tmp_path):
     items = pd.DataFrame({"item_id": range(40), "name": [f"item {n}" if n % 3 else "" for n in range(40)]})
     items.assign(price=[n if n % 5 else None for n in range(40)]).to_csv(tmp_path / "items.csv", index=False)
 
-    def fingerprint(name, **settings):
+    def fingerprint(name):
         config = TableFiles.Config(
             interactions_path=str(tmp_path / "log.csv"),
             items_path=str(tmp_path / "items.csv"),
             context_columns=["device"],
-            **settings,
         )
         return build_dataset(config.build(), LeaveOneOut.Config().build(), tmp_path / name).fingerprint
 
-    assert fingerprint("whole") == fingerprint("chunks", chunk_rows=7)
+    expected = fingerprint("whole")
+    monkeypatch.setattr("twotower.data.table_reader.CHUNK_ROWS", 7)
+    assert fingerprint("chunks") == expected
 
 
 @pytest.mark.parametrize("largest", [2**63 - 1, 2**63])
@@ -285,7 +288,7 @@ def test_whole_numbers_of_19_digits_are_the_same_ids_in_csv_and_parquet(tmp_path
 
     def users(name):
         source = TableFiles(TableFiles.Config(interactions_path=str(tmp_path / name)))
-        return checked(source.load()).interactions["user_id"].tolist()
+        return check_tables(source.load()).interactions["user_id"].tolist()
 
     if largest < 2**63:
         assert users("log.csv") == users("log.parquet") == ids

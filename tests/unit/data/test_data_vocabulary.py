@@ -32,7 +32,7 @@ anything = st.text(max_size=14) | st.integers() | st.sampled_from(["a\0", "\ud80
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(whole, unique=True) | st.lists(text, unique=True), st.lists(anything))
-def test_one_row_is_what_many_are(known, asked):
+def test_row_and_rows_agree(known, asked):
     vocabulary = Vocabulary.fit(known)
     asked = [*asked, *known]
     assert [vocabulary.row(one) for one in asked] == vocabulary.rows(asked).tolist()

@@ -91,11 +91,11 @@ def test_ease_gives_popularity_to_users_without_history() -> None:
     assert baseline.scores(make_history([[1], []]), np.array([2]))[0].tolist() == [1, 2, 0]
 
 
-def test_inverse_of_symmetric_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invert_symmetric_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "BLOCK_ITEMS", 7)
     matrix = np.random.default_rng(0).random((30, 30)).astype(np.float32)
     matrix = matrix @ matrix.T + 5 * np.eye(30, dtype=np.float32)
-    np.testing.assert_allclose(ease.inverse_of_symmetric(matrix.copy()), np.linalg.inv(matrix), atol=1e-5)
+    np.testing.assert_allclose(ease.invert_symmetric(matrix.copy()), np.linalg.inv(matrix), atol=1e-5)
 
 
 def test_gram_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_a_regularization_that_vanishes_beside_the_counts_is_told_with_its_key()
 def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(list_cache, "WORTH_KEEPING", 0.0)
+    monkeypatch.setattr(list_cache, "MIN_SECONDS", 0.0)
     made: list[float] = []
 
     def take(regularization: float, data: str = "data") -> list[list[int]]:
@@ -246,7 +246,7 @@ def test_a_baseline_of_another_package_is_asked_each_time(
         class Config(PopularityBaseline.Config):
             path: str
 
-    monkeypatch.setattr(list_cache, "WORTH_KEEPING", 0.0)
+    monkeypatch.setattr(list_cache, "MIN_SECONDS", 0.0)
     path = tmp_path / "rows.txt"
     for row in (3, 1):
         path.write_text(str(row))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.vocabulary import Vocabulary
-from twotower.evaluation.cold_start import cold_start, embed_as_new, expected_recalls, live_index
+from twotower.evaluation.cold_start import cold_start, embed_new_items, expected_recalls, live_index
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import item_content
 from twotower.features.categorical import Categorical
@@ -56,7 +56,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
         "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
     }
     trained = torch.tensor([False, True, True, True, False, False])
-    model = TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 4), items, trained)
+    model = TwoTower(TwoTowerConfig.from_settings(settings), FeatureTable({}, {}, 4), items, trained)
     log = make_history(HISTORIES)
     model.item_bias.initialize(log)
     test = make_holdout(targets=[[4, 2], [4, 3], [3]], histories=HISTORIES)
@@ -135,7 +135,7 @@ def test_a_part_without_targets_is_left_out() -> None:
 def test_items_put_in_live_equal_their_rows_since_training_gave_them_no_id(bias: str) -> None:
     model, dataset = world(bias)
     by_row = model.encode_items(torch.tensor([4, 5])).detach().numpy()
-    np.testing.assert_array_equal(embed_as_new(model, dataset.item_table.iloc[3:]), by_row)
+    np.testing.assert_array_equal(embed_new_items(model, dataset.item_table.iloc[3:]), by_row)
 
 
 def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPatch) -> None:

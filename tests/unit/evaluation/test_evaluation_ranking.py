@@ -1,13 +1,13 @@
 import numpy as np
 from evaluation_logs import make_history, make_holdout
 
-from twotower.evaluation.ranking import item_popularity, rank, seen_pairs, targets_of, without_seen
+from twotower.evaluation.ranking import holdout_targets, item_popularity, rank, seen_pairs, without_seen
 
 
 def test_hits_and_counts_by_hand() -> None:
     holdout = make_holdout(targets=[[3, 1], [2], [4, 4, 2]], histories=[[2], [], [1]])
     top_rows = np.array([[1, 2, 3], [1, 3, -1], [4, 2, 0]])
-    ranking = rank(top_rows, targets_of(holdout, 4), np.array([0, 1, 1, 0, 0]))
+    ranking = rank(top_rows, holdout_targets(holdout, 4), np.array([0, 1, 1, 0, 0]))
     assert ranking.hits.tolist() == [[True, False, True], [False] * 3, [True, True, False]]
     assert ranking.num_relevant.tolist() == [2, 1, 2]
     assert ranking.items.tolist() == [[1, 2, 3], [1, 3, 0], [4, 2, 0]]
@@ -15,7 +15,7 @@ def test_hits_and_counts_by_hand() -> None:
 
 
 def test_targets_among_some_items() -> None:
-    targets = targets_of(make_holdout([[1], [3, 2], [4]], [[], [], []]), 4)
+    targets = holdout_targets(make_holdout([[1], [3, 2], [4]], [[], [], []]), 4)
     assert targets.queries.tolist() == [0, 1, 1, 2]
     assert targets.items.tolist() == [1, 2, 3, 4]
     assert targets.counts(among=np.array([False, False, False, True, True])).tolist() == [0, 1, 1]

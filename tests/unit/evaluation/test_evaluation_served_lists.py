@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from evaluation_logs import make_holdout
 
-from twotower.evaluation.evaluator import Evaluator, joined
+from twotower.evaluation.evaluator import Evaluator, join_reports
 from twotower.evaluation.served_lists import served_top
 from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import LIST_HASH, list_hashes
@@ -83,7 +83,7 @@ def test_reports_at_each_k_make_the_report_at_all_of_them() -> None:
     top, popularity = np.array([[1, 3, 2], [2, 4, 3]]), np.array([0, 3, 2, 1, 0, 0])
     evaluator = evaluator_at(1, 3)
     whole = evaluator.evaluate(top, holdout, popularity)
-    found = joined([evaluator.at(k).evaluate(top[:, :k], holdout, popularity) for k in (1, 3)])
+    found = join_reports([evaluator.at(k).evaluate(top[:, :k], holdout, popularity) for k in (1, 3)])
     assert found.metrics == whole.metrics
     assert found.intervals == whole.intervals
     assert json.dumps(found.slices, sort_keys=True) == json.dumps(whole.slices, sort_keys=True)

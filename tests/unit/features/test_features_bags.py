@@ -54,7 +54,7 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda table: BagSum.apply(table, plan), TABLE.double().requires_grad_())
 
 
-def test_the_plan_is_kept_for_the_same_memory_only() -> None:
+def test_the_plan_is_cached_for_the_same_memory_only() -> None:
     encoder = encoder_of([1, 1, 1, 1])
     table = torch.tensor([[0, 0], [1, 2], [3, 0], [1, 1]], dtype=torch.int32)
     first = encoder(table[1:3])

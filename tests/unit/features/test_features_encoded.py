@@ -56,7 +56,7 @@ def test_a_model_of_a_class_token_is_read_there_and_long_texts_are_cut(tmp_path:
     assert fitted(EncodedText, ["blue mug"], model=str(folder)).encode(["red mug"]).tolist() == [[1, 0]]
 
 
-def test_an_image_is_cut_to_its_centre_and_standardised(tmp_path: Path) -> None:
+def test_an_image_is_cut_to_its_centre_and_standardized(tmp_path: Path) -> None:
     from PIL import Image
 
     folder = write_image_model(tmp_path / "model")
@@ -82,7 +82,7 @@ def test_an_image_is_cut_to_its_centre_and_standardised(tmp_path: Path) -> None:
 
 
 @needs_tokenizers
-def test_only_the_model_of_the_training_embeds_what_comes_in(tmp_path: Path) -> None:
+def test_only_the_model_of_the_training_embeds_new_items(tmp_path: Path) -> None:
     folder = write_text_model(tmp_path / "model")
     feature = fitted(EncodedText, ["red mug"], model=str(folder))
     online = feature_from_json(feature.to_json(), "item.title")
@@ -93,12 +93,12 @@ def test_only_the_model_of_the_training_embeds_what_comes_in(tmp_path: Path) -> 
     assert online.encode([None]).tolist() == [[0, 0]]  # for which no model is asked
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_missing_model_folder_is_reported_before_reading(tmp_path: Path) -> None:
     config = EncodedText.Config(column="c", model=str(tmp_path / "absent"))
     assert [key for key, _ in config.problems(FeaturePlace("item", "title"))] == ["model"]
 
 
-def test_sentence_transformers_read_what_is_no_onnx_file(
+def test_folders_without_an_onnx_file_are_read_by_sentence_transformers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Library:
@@ -117,7 +117,7 @@ def test_sentence_transformers_read_what_is_no_onnx_file(
 def test_a_vector_is_computed_once_and_a_damaged_part_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vector_cache, "KEPT_FROM", 2)
+    monkeypatch.setattr(vector_cache, "MIN_NEW_VECTORS", 2)
     asked: list[bytes] = []
 
     def embed(content: bytes) -> np.ndarray:
@@ -136,7 +136,7 @@ def test_a_vector_is_computed_once_and_a_damaged_part_again(
     content = bytearray(part.read_bytes())
     content[-1] ^= 1
     part.write_bytes(content)
-    vector_cache._known.cache_clear()
+    vector_cache._stored_vectors.cache_clear()
     assert np.stack(cached_vectors(tmp_path, [b"bb", b"a"], embed, "encoding")).tolist() == [[2, 1], [1, 1]]
     assert asked[2:] == [b"ccc", b"bb", b"a"]
 

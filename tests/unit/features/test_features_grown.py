@@ -44,7 +44,7 @@ def test_a_value_is_rare_until_it_is_not() -> None:
     [
         Numeric(Numeric.Config(column="x")),
         Binned(Binned.Config(column="x", dim=2, num_bins=2)),
-        Vector(Vector.Config(column="x", standardise=True)),
+        Vector(Vector.Config(column="x", standardize=True)),
     ],
     ids=["numeric", "binned", "vector"],
 )

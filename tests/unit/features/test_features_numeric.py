@@ -16,7 +16,7 @@ from twotower.features.vector import Vector
 HERE = FeaturePlace("user", "when")
 
 
-def test_numbers_are_standardised_with_train_moments() -> None:
+def test_numbers_are_standardized_with_train_moments() -> None:
     feature = Numeric(Numeric.Config(column="price"))
     feature.fit(pd.Series([1.0, 3.0]), "items")
     encoded = feature.encode([1, 2, "3", None, float("inf"), "x", 1e30, True])
@@ -53,13 +53,13 @@ def test_a_vector_is_projected_without_a_constant() -> None:
     assert "of length 2" in feature.expected
 
 
-def test_vectors_keep_their_values_or_are_standardised() -> None:
+def test_vectors_keep_their_values_or_are_standardized() -> None:
     values = pd.Series([[1.0, 2.0], np.array([3.0, 2.0])])
     plain = Vector(Vector.Config(column="v"))
     plain.fit(values, "items")
     assert plain.output_dim == 2
     assert plain.encode([[1, 2], [1, 2, 3], None, "x", [float("nan"), 1]]).tolist() == [[1, 2]] + [[0, 0]] * 4
-    scaled = Vector(Vector.Config(column="v", standardise=True))
+    scaled = Vector(Vector.Config(column="v", standardize=True))
     scaled.fit(values, "items")
     assert scaled.encode([(1, 2), (3, 5)]).tolist() == [[-1, 0], [1, 3]]
 
@@ -114,12 +114,12 @@ def test_request_time_keeps_minutes_apart() -> None:
 
 def test_request_time_without_harmonics_is_refused() -> None:
     assert list(RequestTime.Config(year=0).problems(HERE)) == [
-        ("year", "year, week and day are all 0; give one of them harmonics")
+        ("year", "year, week and day are all 0; set one of them to 1 or more")
     ]
     assert list(RequestTime.Config().problems(HERE)) == []
 
 
-def test_numbers_whose_squares_no_float_holds() -> None:
+def test_numbers_whose_squares_overflow() -> None:
     feature = Numeric(Numeric.Config(column="x"))
     feature.fit(pd.Series([1e300, 3e300]), "items")
     assert (feature.state.mean, feature.state.std) == pytest.approx((2e300, 1e300))

@@ -73,7 +73,7 @@ def test_rows_beyond_the_table_are_an_error(table: FeatureTable, rows: list[int]
 
 
 def test_context_features_read_the_request_time(table: FeatureTable) -> None:
-    context = table.of_times(torch.tensor([0, 31_556_952]))
+    context = table.encode_times(torch.tensor([0, 31_556_952]))
     assert list(context) == ["season"]
     assert context["season"].tolist() == [[0, 0], [0, 1]]
     assert set(table.gather(torch.tensor([1]))) == {"id", "price", "title"}
@@ -104,7 +104,9 @@ def test_values_stay_out_of_the_weights(table: FeatureTable) -> None:
 
 def test_a_table_without_features() -> None:
     table = FeatureTable.fit({}, ITEMS, TRAIN, "items.csv")
-    assert table.gather(torch.tensor([1])) == table.of_times(torch.tensor([1])) == table.encode([{}]) == {}
+    assert (
+        table.gather(torch.tensor([1])) == table.encode_times(torch.tensor([1])) == table.encode([{}]) == {}
+    )
     assert table.num_rows == 4
 
 
@@ -191,10 +193,10 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
     said = column_faults(wanted, items, "items.csv")
     assert said == [
         "items.csv: column 'price', item_id 'x': expected a finite number, found nothing (NaN) (2 such rows "
-        "in all); mend the value, or set `missing: unknown`",
-        "items.csv: column 'price', item_id 'z': expected a finite number, found inf; mend the value",
-        "items.csv: column 'title', item_id 'y': expected text, found nothing (NaN); mend the value, or set "
-        "`missing: unknown`",
+        "in all); correct the value, or set `missing: unknown`",
+        "items.csv: column 'price', item_id 'z': expected a finite number, found inf; correct the value",
+        "items.csv: column 'title', item_id 'y': expected text, found nothing (NaN); correct the value, "
+        "or set `missing: unknown`",
         "items.csv: feature 'length' needs column 'length', which is missing; "
         "the columns are item_id, price, title",
         "feature 'type': this name is taken or not possible; choose another, like 'type_'",
@@ -203,7 +205,7 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
         FeatureTable.fit(wanted, items, TRAIN, "items.csv")
 
 
-def test_without_a_sound_key_rows_are_named_as_in_the_file_and_nothing_is_said_of_the_key() -> None:
+def test_with_an_invalid_key_messages_name_rows_of_the_file() -> None:
     items = ITEMS.assign(price=[1.0, np.nan, 3.0, 4.0]).drop(columns="item_id")
     items.index = pd.RangeIndex(2, 6, name="line")
     strict = features() | {"price": Numeric(Numeric.Config(column="price", missing="refuse"))}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.files import code as module
-from twotower.files.code import code_fingerprint, code_of
+from twotower.files.code import code_digests, code_fingerprint
 
 TOP = "code_of_a_test"
 FILES = {
@@ -51,8 +51,8 @@ def found(*modules: str) -> str:
 
 def test_all_that_a_module_imports_counts_and_nothing_is_imported(package: Path) -> None:
     forget()
-    assert code_of([f"{TOP}.loss"]).keys() == COUNTED
-    assert code_of([f"{TOP}.loss"])["numpy"] == importlib.metadata.version("numpy")
+    assert code_digests([f"{TOP}.loss"]).keys() == COUNTED
+    assert code_digests([f"{TOP}.loss"])["numpy"] == importlib.metadata.version("numpy")
     assert not {name for name in sys.modules if name.startswith(TOP)}
 
 
@@ -78,7 +78,7 @@ def test_a_change_anywhere_in_it_is_seen(package: Path, name: str) -> None:
         ("notes.txt", "z"),
     ],
 )
-def test_what_changes_nothing_is_not(package: Path, name: str, text: str) -> None:
+def test_comments_and_docstrings_do_not_change_the_fingerprint(package: Path, name: str, text: str) -> None:
     before = found()
     (package / name).write_text(text)
     assert found() == before
@@ -96,7 +96,7 @@ def test_a_library_counts_by_its_version_also_where_its_package_has_another_name
 ) -> None:
     (package / "loss.py").write_text("import yaml\nimport numpy.linalg\n")
     before, version = found(), importlib.metadata.version
-    assert code_of([f"{TOP}.loss"])["yaml"] == f"PyYAML {version('PyYAML')}"
+    assert code_digests([f"{TOP}.loss"])["yaml"] == f"PyYAML {version('PyYAML')}"
     module._version.cache_clear()
     changed = {library: "0.0"}
     monkeypatch.setattr(importlib.metadata, "version", lambda name: changed.get(name) or version(name))
@@ -104,23 +104,23 @@ def test_a_library_counts_by_its_version_also_where_its_package_has_another_name
     module._version.cache_clear()
 
 
-def test_what_stands_apart_takes_along_what_only_it_imports(package: Path) -> None:
+def test_excluded_packages_exclude_their_own_imports(package: Path) -> None:
     forget()
-    assert code_of([f"{TOP}.loss"], apart=[f"{TOP}.margin"]).keys() == COUNTED - {
+    assert code_digests([f"{TOP}.loss"], excluded=[f"{TOP}.margin"]).keys() == COUNTED - {
         f"{TOP}.margin",
         f"{TOP}.deep.far",
     }
-    assert code_of([f"{TOP}.loss"], apart=[TOP]) == {}
+    assert code_digests([f"{TOP}.loss"], excluded=[TOP]) == {}
 
 
 def test_circles_and_broken_files_end(package: Path) -> None:
     (package / "deep" / "far.py").write_text(f"import {TOP}.loss\n")
-    assert code_of([f"{TOP}.loss"]).keys() == COUNTED
+    assert code_digests([f"{TOP}.loss"]).keys() == COUNTED
     (package / "deep" / "far.py").write_text("print 'of another Python'\n")
     before = found()
     (package / "deep" / "far.py").write_text("print 'of another Python', 2\n")
     assert found() != before
-    assert code_of(["no_such_module.at_all"]) == {}
+    assert code_digests(["no_such_module.at_all"]) == {}
 
 
 @given(
@@ -129,6 +129,6 @@ def test_circles_and_broken_files_end(package: Path) -> None:
     )
 )
 def test_many_modules_count_as_all_of_each(modules: set[str]) -> None:
-    whole = code_of(modules)
-    assert whole == {name: part for each in modules for name, part in code_of([each]).items()}
+    whole = code_digests(modules)
+    assert whole == {name: part for each in modules for name, part in code_digests([each]).items()}
     assert code_fingerprint(sorted(modules)) == code_fingerprint(sorted(modules, reverse=True))

@@ -10,7 +10,7 @@ import pytest
 from forks import Fork
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.files.part_files import parts_folder, write_in_parts
 
 PLAN = {"what": "squares"}
@@ -64,7 +64,7 @@ def test_after_kill_9_the_same_call_goes_on_to_the_same_bytes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "whole.parquet"]
 
 
-def test_a_part_that_is_not_whole_is_made_again(tmp_path):
+def test_an_incomplete_part_is_written_again(tmp_path):
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
         write_in_parts(out, PLAN, 3, broken_at(2))
@@ -84,13 +84,16 @@ def test_killed_once_the_file_was_there_only_the_parts_are_cleared(tmp_path):
     assert not parts_folder(out).exists()
 
 
-def test_what_is_there_is_never_overwritten_nor_mixed(tmp_path):
+def test_existing_files_are_neither_overwritten_nor_mixed(tmp_path):
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
         write_in_parts(out, PLAN, 2, broken_at(1))
     with pytest.raises(InputError, match="of another command or bundle; run that command"):
         write_in_parts(out, {"what": "cubes"}, 2, squares)
-    with held(parts_folder(out), "file"), pytest.raises(InputError, match="this file is in use by process"):
+    with (
+        lock_folder(parts_folder(out), "file"),
+        pytest.raises(InputError, match="this file is in use by process"),
+    ):
         write_in_parts(out, PLAN, 2, squares)
     write_in_parts(out, PLAN, 2, squares)
     with pytest.raises(InputError, match="exists, and is never overwritten; move it away"):

@@ -62,7 +62,7 @@ PLAIN = st.recursive(
 
 
 @given(values=PLAIN)
-def test_what_is_written_is_read_and_what_stands_twice_is_written_twice(
+def test_yaml_is_read_as_written_without_aliases(
     values: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "plain.yaml"

@@ -12,7 +12,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.rehearse import rehearse
-from twotower.index.tune import OperatingPoint, chosen_point, single_thread, tune
+from twotower.index.tune import OperatingPoint, choose_point, single_thread, tune
 
 ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
@@ -32,14 +32,14 @@ def points(*recalls: float) -> list[OperatingPoint]:
 
 
 def test_the_fastest_point_that_reaches_the_target_is_chosen() -> None:
-    assert chosen_point(points(0.5, 0.9, 0.96, 1.0), 0.95).search_args == {"nprobe": 4}
-    assert chosen_point(points(0.5, 0.9, 0.96, 1.0), 0.4).search_args == {"nprobe": 1}
+    assert choose_point(points(0.5, 0.9, 0.96, 1.0), 0.95).search_args == {"nprobe": 4}
+    assert choose_point(points(0.5, 0.9, 0.96, 1.0), 0.4).search_args == {"nprobe": 1}
 
 
 def test_short_of_the_target_the_fastest_near_the_best_is_chosen() -> None:
-    assert chosen_point(points(0.5, 0.8, 0.8495, 0.85), 0.95).search_args == {"nprobe": 4}
+    assert choose_point(points(0.5, 0.8, 0.8495, 0.85), 0.95).search_args == {"nprobe": 4}
     # The target lies within the slack of the best, but is not reached there.
-    assert chosen_point(points(0.5, 0.9492, 0.9499, 0.9498), 0.95).search_args == {"nprobe": 2}
+    assert choose_point(points(0.5, 0.9492, 0.9499, 0.9498), 0.95).search_args == {"nprobe": 2}
 
 
 def test_tuning_sets_the_smallest_nprobe_that_reaches_the_target() -> None:

@@ -114,7 +114,7 @@ def node(payload: Mapping[str, Any]) -> int:
 
 
 def be_preempted_once(payload: Mapping[str, Any]) -> int:
-    """Return how often it was called; the first time it is told to make room, as clusters do."""
+    """Return how often it was called; the first call is preempted."""
     calls = Path(payload["file"])
     with calls.open("a") as file:
         file.write("x")

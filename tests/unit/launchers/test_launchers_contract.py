@@ -36,7 +36,7 @@ def test_every_choice_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_yaml_fits_its_class(name: str) -> None:
+def test_its_yaml_is_valid(name: str) -> None:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
     assert spec.items() <= Launcher.Config.model_validate(spec).spec().items()
 
@@ -56,7 +56,7 @@ def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("name", NEEDS)
-def test_a_missing_extra_is_told_before_anything_runs(
+def test_a_missing_extra_is_reported_before_any_job_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_jobs_run_side_by_side_and_one_that_dies_fails_alone(launcher: Launcher, tmp_path: Path) -> None:
+def test_jobs_run_in_parallel_and_a_killed_one_fails_alone(launcher: Launcher, tmp_path: Path) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     meet = {"do": "meet", "meeting": str(meeting)}
@@ -120,7 +120,7 @@ def test_jobs_run_side_by_side_and_one_that_dies_fails_alone(launcher: Launcher,
     assert max(together) == num_workers
 
 
-def test_leaving_stops_what_runs_and_nothing_writes_afterwards(launcher: Launcher, tmp_path: Path) -> None:
+def test_leaving_the_launcher_stops_all_jobs_and_their_children(launcher: Launcher, tmp_path: Path) -> None:
     files = [tmp_path / f"written-{number}" for number in range(2)]
     with launcher:
         running = [
@@ -148,7 +148,7 @@ def process_of(file: Path) -> int:
     return int(Path(f"{file}.pid").read_text())
 
 
-def test_a_payload_is_what_json_holds(launcher: Launcher) -> None:
+def test_a_payload_is_transferred_unchanged(launcher: Launcher) -> None:
     payload = {"do": "echo", "text": "naïve ☃\nline", "deep": {"list": [1, 2.5, None, True]}}
     with launcher:
         handle = launcher.submit(payload | {"length": len(json.dumps(payload["deep"]))})

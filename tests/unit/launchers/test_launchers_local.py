@@ -33,7 +33,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         launcher.__exit__(None, None, None)
 
 
-def test_a_worker_is_started_once_and_only_when_there_is_a_job(local: Callable[..., Local]) -> None:
+def test_a_worker_is_started_once_for_the_first_job(local: Callable[..., Local]) -> None:
     launcher = local(num_workers=4)
     assert launcher.idle == {}
     processes = {launcher.submit({"do": "process"}).result() for _ in range(3)}
@@ -54,7 +54,7 @@ def test_a_dead_worker_is_replaced_under_its_number(local: Callable[..., Local],
     assert launcher.submit({"do": "answer", "status": 5}).result() == 5
 
 
-def test_what_a_job_prints_is_in_the_log_and_not_among_the_answers(
+def test_output_of_a_job_is_in_the_log(
     local: Callable[..., Local], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     launcher = local(num_workers=1)
@@ -68,7 +68,7 @@ def test_what_a_job_prints_is_in_the_log_and_not_among_the_answers(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_task_that_is_not_there_is_told(local: Callable[..., Local]) -> None:
+def test_an_unknown_task_is_reported(local: Callable[..., Local]) -> None:
     with pytest.raises(JobError, match="ModuleNotFoundError: No module named 'nowhere'"):
         local("nowhere.task").submit({}).result()
 
@@ -101,7 +101,7 @@ def test_cores_are_divided_among_workers(
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_torch_and_faiss_follow(num_threads: int, local: Callable[..., Local]) -> None:
+def test_torch_and_faiss_use_the_threads_of_the_worker(num_threads: int, local: Callable[..., Local]) -> None:
     if num_threads > num_cores():
         pytest.skip("torch takes no more threads than there are cores")
     launcher = local(num_workers=2, threads_per_worker=num_threads)
@@ -109,7 +109,7 @@ def test_torch_and_faiss_follow(num_threads: int, local: Callable[..., Local]) -
 
 
 @pytest.mark.parametrize(("text", "cores"), [("100000 100000", 1), ("max 100000", None), ("5000 100000", 1)])
-def test_a_container_may_have_less_than_the_machine(text: str, cores: int | None, tmp_path: Path) -> None:
+def test_cores_of_a_container(text: str, cores: int | None, tmp_path: Path) -> None:
     quota = tmp_path / "cpu.max"
     quota.write_text(text + "\n")
     everything = num_cores(tmp_path / "none")
@@ -117,7 +117,7 @@ def test_a_container_may_have_less_than_the_machine(text: str, cores: int | None
     assert num_cores(quota) == (cores or everything)
 
 
-def test_how_it_ended() -> None:
+def test_describe_exit() -> None:
     assert describe_exit(-11) == "the worker was killed by signal 11 (a crash in compiled code)"
     assert describe_exit(-15) == "the worker was killed by signal 15"
 

@@ -32,7 +32,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return state
 
 
-def test_it_says_where_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_slurm_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     launcher = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path)
     assert [key for key, _ in launcher.config.problems()] == ["cluster"]
@@ -74,7 +74,7 @@ def test_jobs_go_through_the_cluster_s_commands(cluster: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_jobs_that_a_killed_process_left_are_cancelled_first(cluster: Path, tmp_path: Path) -> None:
+def test_jobs_of_a_killed_process_are_canceled_first(cluster: Path, tmp_path: Path) -> None:
     written = tmp_path / "written"
     killed = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path / "sweep")
     killed.__enter__()

@@ -21,7 +21,7 @@ from twotower.metrics.precision import Precision
 from twotower.metrics.recall import Recall
 from twotower.metrics.uncapped_recall import UncappedRecall
 
-RANKING = Ranking.of(
+RANKING = Ranking.from_lists(
     [[1, 2, 3, 4], [1, 5, 2, 3], [2, 1, 0, 0]],
     relevant=[{1, 3, 6}, {5}, {6, 4}],
     popularity=[7, 3, 1, 1, 0, 0],
@@ -72,7 +72,7 @@ def test_catalogue_metric(metric: CatalogueMetric, k: int, expected: float) -> N
 
 
 def test_k_beyond_the_lists_is_refused() -> None:
-    with pytest.raises(AssertionError, match="hold 4 places"):
+    with pytest.raises(AssertionError, match="length 4"):
         Recall.Config().build().per_user(RANKING, 5)
 
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.evaluation.label_values import label_intervals, label_values
+from twotower.evaluation.user_values import label_intervals, label_values
 from twotower.metrics.auc import Auc
 from twotower.metrics.calibration import Calibration
 from twotower.metrics.gauc import Gauc
-from twotower.metrics.label_metric import LabelMetric, Scored, beaten
+from twotower.metrics.label_metric import LabelMetric, Scored, ordered_pairs
 from twotower.metrics.log_loss import LogLoss
 
 AUC, GAUC, LOG_LOSS, CALIBRATION = (kind.Config().build() for kind in (Auc, Gauc, LogLoss, Calibration))
 EVERY = [AUC, GAUC, LOG_LOSS, CALIBRATION]
-SCORED = Scored.of(
+SCORED = Scored.from_lists(
     users=[0, 0, 0, 1, 1, 1, 2],
     labels=[1, 0, 0, 1, 1, 0, 0],
     logits=[2, 1, 2, 0, 3, 1, -1],
@@ -50,28 +50,28 @@ def test_calibration_by_hand() -> None:
 
 def test_weights_by_hand() -> None:
     # The 1 weighs 3; 0s below it 1 and 2, a tie 4: 3 (1 + 2 + 2) of 3 (1 + 2 + 4).
-    scored = Scored.of([0, 0, 0, 0, 1], [1, 0, 0, 0, 1], [5, 1, 2, 5, 0], [3, 1, 2, 4, 0])
+    scored = Scored.from_lists([0, 0, 0, 0, 1], [1, 0, 0, 0, 1], [5, 1, 2, 5, 0], [3, 1, 2, 4, 0])
     assert AUC.value(scored) == pytest.approx(5 / 7)
     assert GAUC.value(scored) == pytest.approx(5 / 7)
-    assert CALIBRATION.value(Scored.of([0, 1], [1, 0], [0, 0], [2, 6])) == pytest.approx(2)
-    assert LOG_LOSS.value(Scored.of([0, 1], [1, 0], [0, 7], [2, 0])) == pytest.approx(math.log(2))
+    assert CALIBRATION.value(Scored.from_lists([0, 1], [1, 0], [0, 0], [2, 6])) == pytest.approx(2)
+    assert LOG_LOSS.value(Scored.from_lists([0, 1], [1, 0], [0, 7], [2, 0])) == pytest.approx(math.log(2))
 
 
 def test_what_is_not_defined_is_not_reported() -> None:
-    wanted = Scored.of([0, 1], [1, 1], [0.0, 0.0])
+    wanted = Scored.from_lists([0, 1], [1, 1], [0.0, 0.0])
     assert label_values(EVERY, wanted) == {
         "log_loss": pytest.approx(math.log(2)),
         "calibration": pytest.approx(0.5),
     }
-    shown = Scored.of([0, 1], [0, 0], [0.0, 0.0])
+    shown = Scored.from_lists([0, 1], [0, 0], [0.0, 0.0])
     assert label_values(EVERY, shown).keys() == {"log_loss"}
-    apart = Scored.of([0, 1], [0, 1], [0.0, 1.0])  # both labels, but nobody has both
+    apart = Scored.from_lists([0, 1], [0, 1], [0.0, 1.0])  # both labels, but nobody has both
     assert label_values(EVERY, apart).keys() == {"auc", "log_loss", "calibration"}
     assert label_values(EVERY, None) == {}
     assert label_intervals(EVERY, None) == {}
     assert label_intervals(EVERY, shown).keys() == {"log_loss"}
     assert (
-        label_intervals(EVERY, Scored.of([0, 0], [0, 1], [0.0, 1.0])) == {}
+        label_intervals(EVERY, Scored.from_lists([0, 0], [0, 1], [0.0, 1.0])) == {}
     )  # one user says nothing of others
 
 
@@ -102,7 +102,7 @@ def pairs_won(rows: list[tuple[int, bool, float, float]]) -> tuple[float, float]
 def test_auc_and_gauc_are_what_a_loop_over_all_pairs_counts(
     rows: list[tuple[int, bool, float, float]],
 ) -> None:
-    scored = Scored.of(*zip(*rows, strict=True))
+    scored = Scored.from_lists(*zip(*rows, strict=True))
     won, total = pairs_won(rows)
     assert AUC.value(scored) == (pytest.approx(won / total) if total else None)
     above = below = 0.0
@@ -115,9 +115,11 @@ def test_auc_and_gauc_are_what_a_loop_over_all_pairs_counts(
     assert GAUC.value(scored) == (pytest.approx(above / below) if below else None)
 
 
-def test_beaten_counts_inside_a_group() -> None:
+def test_ordered_pairs_count_inside_a_group() -> None:
     groups, labels = np.array([1, 0, 0, 1, 1]), np.array([True, True, False, False, False])
-    found, others = beaten(groups, labels, np.array([1.0, 0.0, 3.0, 1.0, 0.5]), np.array([1.0, 1, 1, 4, 2]))
+    found, others = ordered_pairs(
+        groups, labels, np.array([1.0, 0.0, 3.0, 1.0, 0.5]), np.array([1.0, 1, 1, 4, 2])
+    )
     assert found.tolist() == [4 / 2 + 2, 0, 0, 1 / 2, 1]
     assert others.tolist() == [6, 1, 1, 1, 1]
 
@@ -129,7 +131,7 @@ def test_intervals_are_those_of_a_bootstrap_over_users(metric: LabelMetric) -> N
     users = np.repeat(np.arange(num_users), each)
     taste = np.repeat(rng.normal(size=num_users), each)  # makes the examples of a user alike
     labels = rng.random(len(users)) < 1 / (1 + np.exp(-taste))
-    scored = Scored.of(users, labels, 0.5 * labels + 0.8 * taste + rng.normal(size=len(users)))
+    scored = Scored.from_lists(users, labels, 0.5 * labels + 0.8 * taste + rng.normal(size=len(users)))
     rows = np.arange(len(users)).reshape(num_users, each)
     values = []
     for _ in range(400):

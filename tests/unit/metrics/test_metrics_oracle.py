@@ -24,7 +24,7 @@ def random_case(seed: int) -> tuple[Ranking, list[set[int]]]:
     relevant = [
         set((generator.permutation(NUM_ITEMS)[: generator.integers(1, 40)] + 1).tolist()) for _ in lists
     ]
-    return Ranking.of([row.tolist() for row in lists], relevant, [1] * NUM_ITEMS), relevant
+    return Ranking.from_lists([row.tolist() for row in lists], relevant, [1] * NUM_ITEMS), relevant
 
 
 def oracle(measure: object, ranking: Ranking, relevant: list[set[int]]) -> np.ndarray:

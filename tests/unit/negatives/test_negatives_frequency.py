@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from twotower.negatives.frequency import Empirical, Streaming, frequency_of
+from twotower.negatives.frequency import Empirical, Streaming
 from twotower.negatives.in_batch import InBatch
 
 N, P = 30, 64
@@ -17,10 +17,8 @@ def batches(number: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_names() -> None:
-    frequencies = torch.from_numpy(TRUE)
-    assert isinstance(frequency_of("empirical", frequencies), Empirical)
-    assert isinstance(frequency_of("streaming", frequencies), Streaming)
-    assert isinstance(frequency_of("none", frequencies), Empirical)
+    for name, kind in (("empirical", Empirical), ("streaming", Streaming), ("none", Empirical)):
+        assert isinstance(InBatch.Config(frequency=name).build(torch.from_numpy(TRUE)).frequency, kind)
 
 
 def test_one_observation_by_hand() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.files.plain_values import yaml_text
 from twotower.pipeline.cleanup import CleanupPlan, delete, plan
 from twotower.pipeline.cleanup_report import ending, plan_lines
@@ -92,13 +92,13 @@ def test_a_run_at_work_stays_whole_and_so_do_the_caches(tmp_path: Path) -> None:
     ended = make_run(tmp_path, "a/ok")
     make_cache(tmp_path, "1", "other")
     early = plan(tmp_path, ALL)
-    with held(failed, "run"), held(job.parent, "sweep"):
+    with lock_folder(failed, "run"), lock_folder(job.parent, "sweep"):
         found = plan(tmp_path, ALL)
         assert paths(found) == {"checkpoints": {ended / "checkpoints"}, "caches": set(), "failed": set()}
         work = "a process uses"
         assert found.excluded[failed] == found.excluded[job / "checkpoints"] == f"{work} it"
         assert found.excluded[tmp_path / ".cache"] == f"{work} {failed}"
-    with held(failed, "run"):  # which was started since the plan
+    with lock_folder(failed, "run"):  # which was started since the plan
         assert "in use by process" in delete([each for each in early.removals if each.run], tmp_path)[failed]
     assert failed.is_dir()
 

@@ -15,6 +15,7 @@ from twotower.evaluation.baselines.baseline import Baselines
 from twotower.features.feature_table import FeatureTable
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.unused_settings import warnings_of
+from twotower.towers.two_tower import TwoTower
 from twotower.training.parts import fit_features
 
 DATA = ("data=synthetic", "data.num_interactions=2000", "data.num_users=100", "data.num_items=120")
@@ -52,7 +53,7 @@ def test_features_of_new_items_are_those_that_the_regression_has(dataset: Retrie
     rows = np.arange(1, len(dataset.items) + 1)
     items = fit_features(config.features.item, dataset.item_table, rows, "items", config.tower_width)
     users, trained = FeatureTable({}, {}, 100), torch.ones(len(rows) + 1, dtype=torch.bool)
-    model = config.build_towers(users, items, trained)
+    model = TwoTower(config, users, items, trained)
     assert config.new_items.reads(config.features.item) == set(model.new_items.content_encoders._modules)
     assert config_of("new_items=by_tower").new_items.reads(config.features.item) == frozenset()
 

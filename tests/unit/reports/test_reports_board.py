@@ -206,7 +206,7 @@ def test_time_series_opens_on_the_monitored_curve_and_ends_with_the_final_figure
     assert sorted(tags, key=shown_first) == [*CURVES, *COLUMNS]
 
 
-def test_every_job_that_ended_well_has_its_curve_also_where_another_trained(server: Server) -> None:
+def test_jobs_with_reused_towers_have_curves(server: Server) -> None:
     tags = json.loads(server.get("plugin/scalars/tags"))
     for tag in (f"1 monitor/{METRIC}", f"3 {METRIC}"):
         with_curve = {run.removeprefix(f"{SWEEP}/") for run, of_run in tags.items() if tag in of_run}
@@ -216,7 +216,7 @@ def test_every_job_that_ended_well_has_its_curve_also_where_another_trained(serv
             assert [(step, value) for _, step, value in points] == [(9, 0.03125), (19, value_of(name))]
 
 
-def test_one_session_a_job_and_seeds_in_one_group(groups: Any) -> None:
+def test_each_job_is_one_session_and_seeds_form_a_group(groups: Any) -> None:
     assert sum(len(group["sessions"]) for group in groups.values()) == 12
     assert len(groups) == 11
     seeds = groups["dim64,index=A,seed1;dim64,index=A,seed2"]
@@ -228,7 +228,7 @@ def test_one_session_a_job_and_seeds_in_one_group(groups: Any) -> None:
     }
 
 
-def test_every_session_that_ended_well_has_every_column_that_is_shown(columns: Any, groups: Any) -> None:
+def test_finished_sessions_have_all_shown_columns(columns: Any, groups: Any) -> None:
     """TensorBoard shows five of each, and leaves a session out of the coordinates that lacks one."""
     shown = [each["name"]["tag"] for each in columns["metricInfos"][:5]]
     settings = [each["name"] for each in columns["hparamInfos"][:5]]
@@ -243,7 +243,7 @@ def metrics_of(group: Any) -> dict[str, float]:
     return {each["name"]["tag"]: each["value"] for each in group["metricValues"]}
 
 
-def test_every_job_that_ended_well_has_its_index_figures(groups: Any) -> None:
+def test_finished_jobs_have_index_figures(groups: Any) -> None:
     for name in list(ENDED_WELL)[:6]:
         found, value = metrics_of(groups[name]), value_of(name)
         assert found[" index/recall_at_100"] == pytest.approx(1 - value / 4)
@@ -253,7 +253,7 @@ def test_every_job_that_ended_well_has_its_index_figures(groups: Any) -> None:
         assert found[" timing/total_seconds"] == 2.0
 
 
-def test_how_each_job_ended(groups: Any) -> None:
+def test_status_of_each_job(groups: Any) -> None:
     found = {
         name: (group["sessions"][0]["status"].removeprefix("STATUS_"), group["hparams"]["status"])
         for name, group in groups.items()
@@ -300,7 +300,7 @@ def test_layout_of_the_custom_scalars(server: Server) -> None:
     assert list(found["tag_to_events"]) == [f"3 {METRIC}"]
 
 
-def test_the_sweep_has_one_figure_of_its_own(server: Server) -> None:
+def test_a_sweep_has_one_figure(server: Server) -> None:
     tags = json.loads(server.get("plugin/images/tags"))
     assert {run: list(of_run) for run, of_run in tags.items()} == {SWEEP: ["sweep/pareto"]}
     (image,) = json.loads(server.get("plugin/images/images", run=SWEEP, tag="sweep/pareto", sample=0))
@@ -308,8 +308,8 @@ def test_the_sweep_has_one_figure_of_its_own(server: Server) -> None:
     assert data.startswith(PNG)
 
 
-def test_a_run_that_goes_on_has_not_ended(tmp_path: Path) -> None:
-    """Its session file is written anew: what it said of the end before is gone."""
+def test_an_active_run_has_no_end(tmp_path: Path) -> None:
+    """The session file is replaced, so the earlier end is removed."""
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "events.out.tfevents.1.session").write_bytes(b"as it once was")

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from twotower.reports.console.console import Findings
-from twotower.reports.console.run_tables import sweep_table
+from twotower.reports.console.tables import sweep_table
 from twotower.runs.outcome import Outcome, best_of, make_outcome, rank_outcomes
 from twotower.runs.result import Result, Status
 from twotower.runs.result_parts import Training
@@ -41,7 +41,7 @@ RESULT = Result(
 )
 
 
-def test_final_figures_are_those_at_the_k_that_chooses() -> None:
+def test_final_figures_have_the_k_of_the_monitor() -> None:
     assert RESULT.final_figures() == {
         "best_valid/recall_at_20": 0.2,
         "test/recall_at_20": 0.4,
@@ -76,7 +76,7 @@ def test_a_pruned_job_s_best_epoch_is_its_lowest_where_lower_is_better() -> None
     assert pruned.final_figures() == {"best_valid/first_place_at_20": 7.0}
 
 
-def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
+def test_the_lowest_is_the_best_if_lower_is_better() -> None:
     def job(name: str, valid: float, status: Status = "ok") -> Outcome:
         said = SAID if name != "old" else {}
         training = Training(monitor=LOWER)
@@ -89,9 +89,9 @@ def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
     assert best is not None
     assert best.name == "b"
     minimal = Findings(search={"objectives": {LOWER: "minimize"}})
-    assert minimal.goes_by(jobs, LOWER)
+    assert minimal.is_ranked_by(jobs, LOWER)
     assert [each.name for each in minimal.ranked(jobs, LOWER)] == ["b", "old", "a", "c"]
-    assert not Findings(search={"objectives": {LOWER: "maximize"}}).goes_by(jobs, LOWER)
+    assert not Findings(search={"objectives": {LOWER: "maximize"}}).is_ranked_by(jobs, LOWER)
     assert sweep_table(jobs, LOWER).title == "3 jobs by valid/first_place@20, lowest first"
 
 
@@ -113,7 +113,7 @@ def test_outcomes_of_results() -> None:
     assert (lost.status, lost.finished, lost.figures) == ("interrupted", False, {})
 
 
-def test_the_best_is_chosen_by_validation_among_those_that_ended_well() -> None:
+def test_the_best_is_chosen_by_validation_among_jobs_with_status_ok() -> None:
     def job(name: str, valid: float, status: Status = "ok") -> Outcome:
         figures = {"best_valid/recall_at_20": valid, "test/recall_at_20": 1 - valid}
         return Outcome(name, status, 1.0, figures, None, Path(name), None, False)

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from twotower.reports.compare.comparison import compare
+from twotower.reports.compare.comparison import Options, compare
 from twotower.reports.compare.figure_names import find_figure, heading, validation_key
 from twotower.reports.compare.output_forms import as_csv, as_json
 from twotower.reports.compare.run_frame import figures_in, read_runs
 from twotower.reports.compare.text_columns import figure_columns, name_column
-from twotower.reports.console.run_tables import cold_start_table
+from twotower.reports.console.tables import cold_start_table
 from twotower.runs.result import FORMAT_VERSION, Result
 
 PARTS = ("cold", "warm", "all", "cold_alone")
@@ -80,7 +80,7 @@ def test_names_of_figures(tmp_path: Path) -> None:
 
 def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     runs = [write(tmp_path / "cold"), write(tmp_path / "plain", cold_start=None)]
-    report = compare(runs, tests=False)
+    report = compare(runs, Options(tests=False))
     names, columns = name_column(report), figure_columns(report)
     at = [column.heading for column in columns].index("cold recall@20")
     named = ["cold", "warm", "all", "content cold", "random cold"]
@@ -90,8 +90,8 @@ def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     assert "cold_start/content/cold/recall_at_20" in as_csv(report).splitlines()[0]
     by_name = {row["name"]: row["figures"] for row in json.loads(as_json(report))["rows"]}
     assert by_name["cold"]["cold_start/content/warm/recall_at_10"] == pytest.approx(1.02)
-    assert compare(runs[1:], tests=False).columns == ["valid/recall_at_20"]
-    asked = compare(runs, metric="test/recall_at_10", tests=False)
+    assert compare(runs[1:], Options(tests=False)).columns == ["valid/recall_at_20"]
+    asked = compare(runs, Options(metric="test/recall_at_10", tests=False))
     assert asked.columns[0] == "cold_start/model/cold/recall_at_10"
 
 
@@ -107,4 +107,4 @@ def test_the_console_s_table() -> None:
     assert rows[1].split()[1:] == ["1.0300", "1.0600", "1.0200", "1.0400", "1.0100", "1.0200"]
     without = {key: value for key, value in FOUND.items() if key != "content"}
     screen.print(cold_start_table(without))
-    assert screen.file.getvalue().count("neighbours") == 2  # type: ignore[attr-defined]
+    assert screen.file.getvalue().count("neighbors") == 2  # type: ignore[attr-defined]

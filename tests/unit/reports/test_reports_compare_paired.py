@@ -42,7 +42,7 @@ def test_one_large_and_two_small_differences_by_hand() -> None:
     assert exact_sign_flip_p_value(np.array([4.0, 1.0, -2.0])) == 6 / 8
 
 
-def test_nothing_differs() -> None:
+def test_equal_rows_have_p_value_one() -> None:
     values = against_zero(np.zeros(50))
     assert sign_flip_p_values(values, PAIR).tolist() == [1.0]
     assert bootstrap_intervals(values, PAIR).tolist() == [[0.0, 0.0]]
@@ -98,14 +98,14 @@ def test_interval_is_near_scipys_percentile_bootstrap() -> None:
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.08 * width)
 
 
-def test_an_overwhelming_difference_is_not_held_back_by_the_number_of_flips() -> None:
+def test_the_number_of_flips_does_not_limit_small_p_values() -> None:
     p_value = sign_flip_p_values(against_zero(np.full(200, 0.1)), PAIR)[0]
     # 2 exp(-200 / 2), which is above the exact 2 / 2^200.
     assert p_value == pytest.approx(2 * np.exp(-100))
 
 
 @given(hnp.arrays(np.float64, st.integers(MOST_ENUMERATED + 1, 40), elements=st.floats(-1, 1)))
-def test_the_other_way_round_is_as_likely_and_the_interval_mirrored(differences: np.ndarray) -> None:
+def test_a_reversed_pair_has_the_same_p_value_and_the_mirrored_interval(differences: np.ndarray) -> None:
     values = against_zero(differences)
     back = np.array([[1, 0]], dtype=np.intp)
     p_value = sign_flip_p_values(values, PAIR, num_flips=200)
@@ -116,7 +116,7 @@ def test_the_other_way_round_is_as_likely_and_the_interval_mirrored(differences:
 
 
 @given(st.integers(0, 10**6))
-def test_many_pairs_are_tested_as_each_alone(seed: int) -> None:
+def test_pairs_are_independent_of_other_pairs(seed: int) -> None:
     values = recall_like(np.random.default_rng(seed), 4, 60)
     pairs = np.array(list(combinations(range(4), 2)), dtype=np.intp)
     together = sign_flip_p_values(values, pairs, num_flips=300)
@@ -124,7 +124,7 @@ def test_many_pairs_are_tested_as_each_alone(seed: int) -> None:
     assert together == pytest.approx(alone)
 
 
-def test_the_level_holds_where_two_runs_are_equally_good() -> None:
+def test_equally_good_runs_are_rejected_at_the_level() -> None:
     generator = np.random.default_rng(11)
     p_values = []
     for _ in range(400):
@@ -169,7 +169,7 @@ def two_configurations(generator: np.random.Generator, num_seeds: int, sd: float
 
 
 @pytest.mark.parametrize(("num_seeds", "sd"), [(2, 0.02), (3, 0.02), (5, 0.02), (3, 0.0)])
-def test_seeds_count_as_luck(num_seeds: int, sd: float) -> None:
+def test_intervals_over_seeds_cover_zero_for_equal_configurations(num_seeds: int, sd: float) -> None:
     generator = np.random.default_rng(num_seeds)
     found = [difference_over_seeds(*two_configurations(generator, num_seeds, sd)) for _ in range(600)]
     wrong = np.mean([not low <= 0 <= high for low, high, _ in found])
@@ -178,7 +178,7 @@ def test_seeds_count_as_luck(num_seeds: int, sd: float) -> None:
     assert wrong == np.mean([p_value < 0.05 for _, _, p_value in found])
 
 
-def test_a_test_of_users_alone_would_take_the_luck_of_seeds_for_a_difference() -> None:
+def test_a_test_over_users_alone_ignores_the_variation_over_seeds() -> None:
     generator = np.random.default_rng(3)
     p_values = []
     for _ in range(100):
@@ -187,7 +187,7 @@ def test_a_test_of_users_alone_would_take_the_luck_of_seeds_for_a_difference() -
     assert np.mean(np.array(p_values) <= 0.05) > 0.3
 
 
-def test_what_has_no_seed_is_compared_with_seeds_as_luck_of_the_other_side() -> None:
+def test_a_side_without_seeds_is_compared_over_the_seeds_of_the_other() -> None:
     generator = np.random.default_rng(9)
     wrong = []
     for _ in range(600):

@@ -7,7 +7,7 @@ import pytest
 from twotower.reports.compare.parallel_axes import axis_label, setting_axis
 
 
-def test_few_values_stand_at_equal_distances_in_their_order() -> None:
+def test_few_values_are_drawn_at_equal_distances() -> None:
     axis = setting_axis("embedding_dim", ["64", "1024", "–", "32"])
     assert axis is not None
     assert axis["values"] == [1, 2, 3, 0]
@@ -15,14 +15,14 @@ def test_few_values_stand_at_equal_distances_in_their_order() -> None:
     assert setting_axis("embedding_dim", ["64", "64"]) is None
 
 
-def test_many_numbers_stand_where_they_belong() -> None:
+def test_many_numbers_are_drawn_to_scale() -> None:
     axis = setting_axis("history.power", [str(number / 8) for number in range(9)])
     assert axis is not None
     assert axis["values"] == [number / 8 for number in range(9)]
     assert axis["ticktext"] == ["0", "0.25", "0.5", "0.75", "1"]
 
 
-def test_a_wide_range_is_logarithmic_and_a_run_without_the_setting_stands_below() -> None:
+def test_a_wide_range_is_logarithmic_and_absent_values_are_below() -> None:
     rates = ["–", *(f"1e-{power}" for power in range(8))]
     axis = setting_axis("optimizer.learning_rate", rates)
     assert axis is not None
@@ -32,7 +32,7 @@ def test_a_wide_range_is_logarithmic_and_a_run_without_the_setting_stands_below(
     assert axis["range"] == [-8.75, 0]
 
 
-def test_many_texts_have_an_axis_too_on_which_some_are_written() -> None:
+def test_many_texts_share_few_ticks() -> None:
     texts = [f"[{number}, 64]" for number in range(10, 35)]
     axis = setting_axis("user_tower.widths", [*texts, "inf"])
     assert axis is not None
@@ -41,7 +41,7 @@ def test_many_texts_have_an_axis_too_on_which_some_are_written() -> None:
     assert all(math.isfinite(value) for value in axis["values"])
 
 
-def test_a_long_name_is_broken_behind_its_words_and_stays_whole() -> None:
+def test_a_long_axis_name_is_broken_between_words() -> None:
     assert axis_label("history.power") == "history.power"
     lines = axis_label("objective.recency_half_life_days").split("<br>")
     assert lines == ["objective.", "recency_half_", "life_days"]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.comparison import compare
+from twotower.reports.compare.comparison import Options, compare
 from twotower.reports.compare.comparison_notes import main_keys
 from twotower.reports.compare.figure_names import (
     find_figure,
@@ -17,7 +17,7 @@ from twotower.reports.compare.figure_names import (
     per_user_column,
     validation_key,
 )
-from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
+from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import FORMAT_VERSION, Result
@@ -51,7 +51,7 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
     assert run_folders([f"{tmp_path}/b/*", f"{tmp_path}/b/1"])[0] == [other]
 
 
-def test_a_bundle_or_a_stray_file_is_no_run(tmp_path: Path) -> None:
+def test_a_bundle_or_a_file_is_not_a_run(tmp_path: Path) -> None:
     bundle = make_run(tmp_path / "run" / "bundle")
     (bundle / "manifest.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"a bundle, not a run; name the folder that it is in"):
@@ -89,7 +89,7 @@ def test_the_state_of_a_run(tmp_path: Path, result: object, state: str, problem:
     assert (runs["state"][0], runs["problem"][0]) == (state, problem)
 
 
-def test_numbers_that_no_file_can_hold(tmp_path: Path) -> None:
+def test_infinity_and_nan_are_texts(tmp_path: Path) -> None:
     run = make_run(
         tmp_path / "run", RESULT | {"metrics": {"test/a": 0.5, "test/b": float("nan")}}, limit=float("inf")
     )
@@ -125,7 +125,7 @@ def test_a_configuration_is_its_settings_without_seed_and_name(tmp_path: Path) -
         make_run(tmp_path / "3", None, seed=3, loss="a"),
         make_run(tmp_path / "4", result_of(0.125), seed=1, loss="b"),
     ]
-    found = compare(runs, by="configuration", tests=False)
+    found = compare(runs, Options(by="configuration", tests=False))
     assert list(found.rows["name"]) == ["1 (2 seeds)", "4"]
     assert list(found.rows["seeds"]) == [(1, 2), (1,)]
     assert list(found.rows["test/recall_at_20"]) == [0.5, 0.125]
@@ -148,7 +148,7 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
         make_run(tmp_path / "2", result_of(0.5), seed=2, index="IVF", embedding_dim=32, nlist=8),
         make_run(tmp_path / "3", result_of(0.5), seed=3, index="IVF", embedding_dim=64, nlist=9),
     ]
-    found = compare(runs, tests=False)
+    found = compare(runs, Options(tests=False))
     # What only changes the evaluation comes late; what only changes the console is left out.
     assert found.keys == ["embedding_dim", "nlist", "index", "metrics.x", "seed"]
     # A typed key is always shown; of the others, `nlist` determines `index`.
@@ -181,7 +181,9 @@ def test_settings_as_text() -> None:
         ("test/novelty_at_20", None, "novelty_at_20", "valid/novelty_at_20", "novelty@20"),
     ],
 )
-def test_what_a_figure_is(key: str, higher: bool | None, column: str | None, valid: str, title: str) -> None:
+def test_properties_of_figures(
+    key: str, higher: bool | None, column: str | None, valid: str, title: str
+) -> None:
     directions = {"recall": True, "ndcg": True, "gini": False, "novelty": None}
     assert (higher_is_better(key, [directions]), per_user_column(key), validation_key(key)) == (
         higher,
@@ -219,16 +221,16 @@ def test_runs_on_other_data_are_not_comparable(tmp_path: Path) -> None:
         "seen": make_run(tmp_path / "seen", result_of(0.25, seen=False), split={"test": 28}),
         "unknown": make_run(tmp_path / "unknown", {"status": "ok", "metrics": base["metrics"]}),
     }
-    rows = compare(list(runs.values()), baseline="base", tests=False).rows.set_index("name")
+    rows = compare(list(runs.values()), Options(baseline="base", tests=False)).rows.set_index("name")
     assert rows["verdict"]["same"] == ""
     assert rows["reason"]["split"] == "other split: split.test 14 against 28"
     assert rows["reason"]["content"] == "other data: its content has changed"
     assert "seen items are filtered in one" in rows["reason"]["seen"]
-    assert "does not say which data" in rows["reason"]["unknown"]
+    assert "does not record its data" in rows["reason"]["unknown"]
     others = ["split", "content", "seen", "unknown"]
     assert set(rows["verdict"][others]) == {"not comparable"}
     # Without a name the baseline is one of the largest group.
-    assert compare(list(runs.values()), tests=False).rows["name"][0] == "base"
+    assert compare(list(runs.values()), Options(tests=False)).rows["name"][0] == "base"
 
 
 def write_users(path: Path, users: object, values: object) -> Path:
@@ -244,7 +246,7 @@ def test_values_are_read_in_the_order_of_their_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("users", "values", "told"),
+    ("users", "values", "message"),
     [
         ([1, 1], [0.1, 0.2], "names a user twice"),
         ([1, 2], [0.1, None], "recall is not a number for every user"),
@@ -252,8 +254,10 @@ def test_values_are_read_in_the_order_of_their_users(tmp_path: Path) -> None:
         ([], [], "has no user"),
     ],
 )
-def test_values_that_cannot_be_paired(tmp_path: Path, users: list[int], values: list[Any], told: str) -> None:
-    with pytest.raises(UnpairedError, match=told):
+def test_values_that_cannot_be_paired(
+    tmp_path: Path, users: list[int], values: list[Any], message: str
+) -> None:
+    with pytest.raises(UnpairedError, match=message):
         read_column(write_users(tmp_path / "a", users, values), "recall")
 
 
@@ -268,8 +272,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_column(path, "recall")
 
 
-def test_how_users_differ() -> None:
-    assert other_users(np.array([1, 2]), np.array([1, 2])) == ""
-    assert other_users(np.array([1, 2]), np.array([1])) == "other users (2 against 1)"
-    assert other_users(np.array([1, 2]), np.array([1, 3])) == "other users (also 2, but not the same)"
-    assert other_users(np.array([1]), np.array(["1"])) == "other users (also 1, but not the same)"
+def test_user_difference() -> None:
+    assert user_difference(np.array([1, 2]), np.array([1, 2])) == ""
+    assert user_difference(np.array([1, 2]), np.array([1])) == "other users (2 against 1)"
+    assert user_difference(np.array([1, 2]), np.array([1, 3])) == "other users (also 2, but not the same)"
+    assert user_difference(np.array([1]), np.array(["1"])) == "other users (also 1, but not the same)"

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console as Screen
 
 from twotower.config.errors import InputError
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
+from twotower.reports.console.make_console import make_console
 from twotower.reports.console.rich import Rich
-from twotower.reports.console.sweep_view import last_epoch
+from twotower.reports.console.sweep_progress import last_epoch
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 
@@ -80,7 +80,6 @@ def run_sweep(console: Console, folder: Path = SWEEP) -> None:
         for each in OUTCOMES:
             if not each.skipped:
                 console.job_started(each.name)
-                console.beat([each.name])
             console.job_ended(each)
         console.sweep_ended(OUTCOMES, 75.0)
 
@@ -120,7 +119,7 @@ def test_rich_ends_with_a_table_from_best_to_worst_then_the_failures(
     assert after[-3] == "took        1 min 15 s"
 
 
-def test_rich_shows_of_the_index_what_varies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rich_shows_index_figures_that_vary(capsys: pytest.CaptureFixture[str]) -> None:
     figures = {"best_valid/recall_at_20": 0.5, "index/recall_at_100": 1.0, "index/latency_ms_p50": 0.1}
     jobs = [
         Outcome(name, "ok", 1.0, figures | {"index/bytes_per_item": size}, None, SWEEP, None, False)
@@ -157,7 +156,7 @@ INDEXES = [
 ]
 
 
-def test_a_sweep_of_indexes_is_ordered_by_what_they_serve_and_has_no_best_but_a_pareto_set(
+def test_a_sweep_over_indexes_ends_with_a_pareto_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for mode in ("rich", "quiet", "jsonl"):
@@ -211,13 +210,13 @@ def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> 
             console.sweep_started(tmp_path, 3, METRIC)
             console.job_ended(OUTCOMES[0])
             console.job_started("b")
-            assert console.live is not None
-            console.live.refresh()
+            assert console.progress is not None
+            assert console.progress.live is not None
+            console.progress.live.refresh()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert console.live is None
     text = screen.getvalue()
     assert "fit epoch 3/40  loss 6.1" in text
     assert "1/3 jobs" in text
@@ -225,7 +224,7 @@ def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> 
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
 
 
-def test_rich_result_has_model_baselines_and_index_and_what_to_type_next(
+def test_rich_result_has_model_baselines_index_and_next_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "my runs" / "x"
@@ -244,7 +243,7 @@ def test_rich_result_has_model_baselines_and_index_and_what_to_type_next(
     ]
 
 
-def test_a_run_whose_bundle_lacks_the_test_window_ends_with_the_command_that_makes_one_of_all_data(
+def test_a_bundle_without_the_test_window_is_followed_by_the_command_that_rebuilds_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "my runs" / "x"
@@ -267,9 +266,7 @@ def test_commands_for_a_run_with_classes_of_another_package_name_it(
         assert f"={tmp_path} trusted_packages=[mine]" in line
 
 
-def test_a_rejected_index_is_not_offered_to_be_served(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rejected_index_has_no_serve_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_bundle.write(tmp_path / "bundle", held_out=222, report=tiny_bundle.BAD)
     make_console("rich").result(RESULT, tmp_path, "outputs")
     text = capsys.readouterr().out
@@ -281,9 +278,7 @@ def test_a_rejected_index_is_not_offered_to_be_served(
 
 
 @pytest.mark.parametrize("mode", ["rich", "quiet", "jsonl"])
-def test_a_result_without_metrics_is_shown_all_the_same(
-    mode: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_result_without_metrics_is_shown(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_console(mode).result(Result(status="failed", error="ValueError: no"), Path("outputs/x"), "outputs")
     shown = capsys.readouterr()
     assert "failed" in shown.out
@@ -311,7 +306,7 @@ def test_quiet_sweep_is_one_line_and_failures_on_standard_error(capsys: pytest.C
     assert str(SWEEP / "e" / "train.log") in shown.err
 
 
-def test_quiet_sweep_in_which_nothing_ended_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_sweep_without_a_finished_job(capsys: pytest.CaptureFixture[str]) -> None:
     with make_console("quiet") as console:
         console.sweep_started(SWEEP, 1, METRIC)
         console.sweep_ended([OUTCOMES[4]], 1.0)
@@ -324,7 +319,7 @@ def log_with(console: Console, level: int, message: str, **extra: Any) -> None:
     logger.log(level, message, extra=extra)
 
 
-def test_log_lines_go_where_they_belong(capsys: pytest.CaptureFixture[str]) -> None:
+def test_streams_of_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     for mode, level, out, err in (
         ("rich", logging.INFO, "hello\n", ""),
         ("quiet", logging.INFO, "", ""),
@@ -347,7 +342,7 @@ def events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=refuse) for line in lines]
 
 
-def test_jsonl_tells_a_sweep_event_by_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_jsonl_has_the_events_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     run_sweep(make_console("jsonl"))
     found = events(capsys)
     assert [event["event"] for event in found] == [
@@ -364,7 +359,7 @@ def test_jsonl_tells_a_sweep_event_by_event(capsys: pytest.CaptureFixture[str]) 
     assert found[1]["skipped"] is True
 
 
-def test_jsonl_is_valid_whatever_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_jsonl_is_valid_for_any_text(capsys: pytest.CaptureFixture[str]) -> None:
     console = make_console("jsonl")
     odd = 'quote " backslash \\ newline \n tab \t \u2028 日本 \ud800 \x00'
     console.say(odd)
@@ -385,7 +380,7 @@ def test_jsonl_is_valid_whatever_is_said(capsys: pytest.CaptureFixture[str]) -> 
     assert result["index"]["bytes_per_item"] == 264.0
 
 
-def test_a_console_that_is_not_there() -> None:
+def test_an_unknown_console_is_refused() -> None:
     with pytest.raises(InputError, match="expected rich, quiet or jsonl, got 'loud'"):
         make_console("loud")
 
@@ -400,7 +395,7 @@ def test_the_last_epoch_of_a_log(tmp_path: Path) -> None:
 def test_a_console_is_light() -> None:
     code = (
         "import sys\n"
-        "from twotower.reports.console.choose import make_console\n"
+        "from twotower.reports.console.make_console import make_console\n"
         "for mode in ('rich', 'quiet', 'jsonl'): make_console(mode)\n"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
@@ -415,5 +410,5 @@ def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs
         make_console(mode).step("index", ["an index of 3 items"], {"items": 3})
     assert capsys.readouterr().out.split("\n") == ["an index of 3 items", ""]
     make_console("jsonl").step("index", ["an index of 3 items"], {"items": 3})
-    told = json.loads(capsys.readouterr().out)
-    assert (told["event"], told["step"], told["items"]) == ("walkthrough", "index", 3)
+    event = json.loads(capsys.readouterr().out)
+    assert (event["event"], event["step"], event["items"]) == ("walkthrough", "index", 3)

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console as Screen
 
-from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings, SeedSummary
+from twotower.reports.console.make_console import make_console
 from twotower.reports.console.rich import Rich
-from twotower.reports.console.run_tables import remark
-from twotower.reports.console.sweep_view import SweepView
+from twotower.reports.console.sweep_progress import SweepProgress
+from twotower.reports.console.tables import remark
 from twotower.runs.outcome import Outcome
 
 METRIC, BYTES = "valid/recall_at_20", "index/bytes_per_item"
@@ -71,7 +70,7 @@ def ended(mode: str, outcomes: list[Outcome], findings: Findings) -> None:
         console.sweep_ended(outcomes, 3.0, findings)
 
 
-def test_a_search_says_what_each_trial_had_and_how_to_repeat_the_best(
+def test_a_search_ends_with_trials_and_the_command_of_the_best(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     failed = [*TRIALS[:2], outcome("trial_0002", None, "failed", error="no")]
@@ -91,7 +90,7 @@ def test_a_search_says_what_each_trial_had_and_how_to_repeat_the_best(
     ]
 
 
-def test_while_a_search_runs_its_trials_are_called_by_what_they_try(
+def test_running_trials_are_named_by_their_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, tries = "0012_lr.0161", "lr.0161 temp.535"
@@ -104,17 +103,17 @@ def test_while_a_search_runs_its_trials_are_called_by_what_they_try(
     assert started.split(maxsplit=1) == ["started", tries]
     assert ended.split("  ", 1)[1].strip() == f"{tries}  valid/recall@20 0.5000  2.0 s  {name}"
     assert so_far.endswith(f"best so far 0.5000  {tries}")
-    file, view = io.StringIO(), SweepView(tmp_path, 3, METRIC)
-    view.started(name, time.monotonic(), tries)
+    screen = Screen(file=io.StringIO(), width=80)
+    progress = SweepProgress(screen, tmp_path, 3, METRIC)
     (tmp_path / name).mkdir()
     (tmp_path / name / "train.log").write_text("2026 INFO twotower: fit epoch 1/2  loss 6.1\n")
-    Screen(file=file, width=80).print(view.render())
-    running, epoch, _ = file.getvalue().splitlines()
-    assert running.split(maxsplit=2) == ["0.0", "s", tries]
-    assert epoch.strip() == "fit epoch 1/2  loss 6.1"
+    progress.started(name, tries)
+    with screen.capture() as capture:
+        screen.print(progress.running)
+    assert " ".join(capture.get().split()) == f"0.0 s {tries} fit epoch 1/2 loss 6.1"
 
 
-def test_the_best_of_a_search_is_by_its_own_objective(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_trial_is_chosen_by_the_objective_of_the_search(capsys: pytest.CaptureFixture[str]) -> None:
     ended("rich", TRIALS, SMALLEST)
     lines = capsys.readouterr().out.splitlines()
     assert f"best        trial_0000  {BYTES} 64" in lines
@@ -139,7 +138,7 @@ def test_several_objectives_end_with_the_pareto_set_and_no_best(capsys: pytest.C
     assert "best  " not in before + after
 
 
-def test_quiet_ends_with_one_line_and_before_it_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_ends_with_the_command_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     ended("quiet", TRIALS, ONE)
     assert capsys.readouterr().out.splitlines() == [
         "command  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
@@ -153,7 +152,7 @@ def test_quiet_ends_with_one_line_and_before_it_what_to_type(capsys: pytest.Capt
     ]
 
 
-def test_programs_are_told_exact_settings_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_jsonl_has_exact_settings_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
     ended("jsonl", TRIALS, ONE)
     ended("jsonl", TRIALS, TWO)
     one, two = (json.loads(line) for line in capsys.readouterr().out.splitlines()[1::2])
@@ -167,7 +166,7 @@ def test_programs_are_told_exact_settings_and_commands(capsys: pytest.CaptureFix
     ]
 
 
-def test_a_search_that_found_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_without_a_finished_trial(capsys: pytest.CaptureFixture[str]) -> None:
     for findings in (search({METRIC: "maximize"}, []), search({METRIC: "maximize", BYTES: "minimize"}, [])):
         for mode in ("rich", "quiet", "jsonl"):
             ended(mode, [outcome("trial_0000", None, "failed", error="no")], findings)
@@ -181,7 +180,7 @@ MEANS = [
 SEEDS = [outcome(f"seed={seed}", valid) for seed, valid in ((9, 0.25), (11, 0.125), (10, 0.375))]
 
 
-def test_seeds_do_not_compete(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_over_seeds_has_no_best_job(capsys: pytest.CaptureFixture[str]) -> None:
     with make_console("rich") as console:
         console.sweep_started(SWEEP, 3, METRIC)
         for each in SEEDS:
@@ -203,7 +202,7 @@ def test_seeds_do_not_compete(capsys: pytest.CaptureFixture[str]) -> None:
     assert event["seeds"][1]["mean"] == 0.24
 
 
-def test_of_several_configurations_the_means_stand_before_the_best(
+def test_means_over_seeds_are_printed_before_the_best_job(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     jobs = [outcome(f"loss={loss},seed={seed}", 0.5) for loss in "ab" for seed in (1, 2)]
@@ -240,5 +239,5 @@ def test_on_a_narrow_screen_names_and_settings_are_folded_and_figures_whole() ->
         ("/elsewhere/run", "towers of /elsewhere/run"),
     ],
 )
-def test_whose_towers_a_job_took(source: str, text: str) -> None:
+def test_remark_names_the_run_of_reused_towers(source: str, text: str) -> None:
     assert remark(outcome("seed=1", 0.5, reused_from=source)) == text

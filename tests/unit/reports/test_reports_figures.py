@@ -111,7 +111,7 @@ def test_front_by_hand() -> None:
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
-def test_front_is_what_no_other_beats(jobs: list[tuple[int, int]]) -> None:
+def test_front_has_the_points_that_no_other_dominates(jobs: list[tuple[int, int]]) -> None:
     costs, values = [job[0] for job in jobs], [job[1] for job in jobs]
 
     def beaten(job: tuple[int, int]) -> bool:
@@ -120,7 +120,7 @@ def test_front_is_what_no_other_beats(jobs: list[tuple[int, int]]) -> None:
     assert {jobs[i] for i in front(costs, values)} == {job for job in jobs if not beaten(job)}
 
 
-def test_unbeaten_by_hand() -> None:
+def test_pareto_front_by_hand() -> None:
     whole = Point("whole", 0.5, 2.0, 256)
     small, quick = Point("small", 0.4, 1.0, 32), Point("quick", 0.4, 0.5, 256)
     beaten = Point("beaten", 0.4, 1.0, 64)  # as good and as quick as the small one, and larger
@@ -151,7 +151,7 @@ def test_jobs_are_compared_by_the_metric_through_their_index() -> None:
     assert [point.value for point in found] == [0.375, 0.5, 0.125]
 
 
-def test_where_lower_is_better_the_front_holds_the_lowest() -> None:
+def test_front_of_a_metric_whose_lower_values_are_better() -> None:
     def job(name: str, valid: float, latency: float) -> Outcome:
         figures = {
             "best_valid/gini_at_20": valid,

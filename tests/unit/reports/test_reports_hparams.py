@@ -40,7 +40,7 @@ SHOWN = {
 }
 
 
-def test_what_a_user_always_wants_with_its_own_types() -> None:
+def test_important_keys_are_shown_with_their_types() -> None:
     found = hyperparameters(SETTINGS, [])
     assert found == SHOWN
     assert type(found["embedding_dim"]) is int
@@ -64,20 +64,20 @@ def test_what_a_user_always_wants_with_its_own_types() -> None:
         ("launcher.num_workers=3", {}),
     ],
 )
-def test_what_was_typed(override: str, more: dict[str, Any]) -> None:
+def test_overrides_are_shown(override: str, more: dict[str, Any]) -> None:
     assert hyperparameters(SETTINGS, [override]) == SHOWN | more
 
 
-def test_every_run_has_the_keys_that_one_always_wants_typed_or_not() -> None:
+def test_every_run_has_the_important_keys() -> None:
     """Else TensorBoard leaves it out of the coordinates where another run typed them."""
     exact = SETTINGS | {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}}
     assert hyperparameters(exact, []) == SHOWN | {"index": "FlatIP", "index.target_recall": "1.0"}
-    quantised = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
-    found = hyperparameters(SETTINGS | {"index": quantised}, ["index.num_subquantizers=8"])
+    quantized = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
+    found = hyperparameters(SETTINGS | {"index": quantized}, ["index.num_subquantizers=8"])
     assert (found["index.num_subquantizers"], found["index.target_recall"]) == ("8", "0.95")
 
 
-def test_what_the_sweeps_vary_is_shown_of_every_run() -> None:
+def test_keys_that_sweeps_vary_are_shown_for_every_run() -> None:
     for path in CONF.glob("sweep/*.yaml"):
         sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
         texts = " ".join(sweep.get("cases", [])).split()
@@ -85,7 +85,7 @@ def test_what_the_sweeps_vary_is_shown_of_every_run() -> None:
         assert varied <= {*ALWAYS, *SOME_HAVE}, path.name
 
 
-def test_seeds_and_places_share_a_trial_and_nothing_else_does() -> None:
+def test_only_seeds_and_folders_share_a_trial() -> None:
     trial = trial_id(SETTINGS)
     assert trial.split()[:-1] == ["Synthetic", "IVFFlat", "64"]  # the loss does not fit
     assert trial_id(SETTINGS | {"seed": 1, "name": "other", "output_root": "/tmp"}) == trial
@@ -93,7 +93,7 @@ def test_seeds_and_places_share_a_trial_and_nothing_else_does() -> None:
         assert trial_id(SETTINGS | change) != trial
 
 
-def test_a_trial_is_called_as_its_folder_is_without_time_and_seed() -> None:
+def test_a_trial_is_named_by_its_folder_without_time_and_seed() -> None:
     (one, other) = (trial_id(SETTINGS | {"seed": seed}, f"dim64,lr.01,seed{seed}") for seed in (1, 2))
     assert one == other
     assert one.split()[0] == "dim64,lr.01"
@@ -144,7 +144,7 @@ def test_columns_are_the_same_whatever_is_monitored(monitor: str, best: float, t
     assert sorted(expected)[0] == " best_valid/monitor"  # as TensorBoard sorts them
 
 
-def test_columns_of_runs_that_did_not_end_well() -> None:
+def test_columns_of_failed_and_pruned_runs() -> None:
     curves = {"valid/recall_at_20": [0.1, 0.3, 0.2]}
     pruned = Result(status="pruned", curves=curves, training=Training(monitor="valid/recall_at_20"))
     assert final_metrics(pruned) == {" best_valid/monitor": 0.3}

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 
 OWNER = ".sweep.owner.json"
 CHILD = """
 import sys, time
 from pathlib import Path
-from twotower.files.lock import held
-with held(Path(sys.argv[1]), "sweep"):
+from twotower.files.lock import lock_folder
+with lock_folder(Path(sys.argv[1]), "sweep"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -48,7 +48,7 @@ def owner_of(folder: Path) -> dict[str, object]:
 def test_a_second_process_is_told_who_holds_it_and_since_when(tmp_path: Path) -> None:
     with another_holds(tmp_path) as process:
         since = owner_of(tmp_path)["since"]
-        with pytest.raises(InputError) as refused, held(tmp_path, "sweep"):
+        with pytest.raises(InputError) as refused, lock_folder(tmp_path, "sweep"):
             pass
         assert str(refused.value) == (
             f"{tmp_path}: this sweep is in use by process {process.pid} on {socket.gethostname()}, since "
@@ -58,8 +58,8 @@ def test_a_second_process_is_told_who_holds_it_and_since_when(tmp_path: Path) ->
 
 
 def test_the_same_process_holds_it_once(tmp_path: Path) -> None:
-    with held(tmp_path, "sweep"):
-        with pytest.raises(InputError, match=f"process {os.getpid()} on"), held(tmp_path, "sweep"):
+    with lock_folder(tmp_path, "sweep"):
+        with pytest.raises(InputError, match=f"process {os.getpid()} on"), lock_folder(tmp_path, "sweep"):
             pass
         assert owner_of(tmp_path)["process"] == os.getpid()  # the refused one took nothing away
 
@@ -69,29 +69,29 @@ def test_a_killed_owner_holds_nothing_and_its_name_is_replaced(tmp_path: Path) -
         process.kill()
         process.wait()
         assert owner_of(tmp_path)["process"] == process.pid  # what is left of it
-        with held(tmp_path, "sweep"):
+        with lock_folder(tmp_path, "sweep"):
             assert owner_of(tmp_path)["process"] == os.getpid()
         assert not (tmp_path / OWNER).exists()
 
 
 def test_what_is_let_go_of_may_be_held_again(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "sweep"
-    with pytest.raises(ZeroDivisionError), held(folder, "sweep"):
+    with pytest.raises(ZeroDivisionError), lock_folder(folder, "sweep"):
         raise ZeroDivisionError
     assert not (folder / OWNER).exists()
-    with held(folder, "sweep"):
+    with lock_folder(folder, "sweep"):
         pass
 
 
 def test_a_run_and_a_sweep_do_not_hold_up_each_other(tmp_path: Path) -> None:
-    with held(tmp_path, "sweep"), held(tmp_path, "run"):
+    with lock_folder(tmp_path, "sweep"), lock_folder(tmp_path, "run"):
         assert (tmp_path / ".run.owner.json").is_file()
-    with another_holds(tmp_path), held(tmp_path, "run"):
+    with another_holds(tmp_path), lock_folder(tmp_path, "run"):
         pass
 
 
 def test_the_patient_wait_for_the_other_to_end(tmp_path: Path) -> None:
-    with another_holds(tmp_path, seconds=0.3), held(tmp_path, "sweep", patience_seconds=600.0):
+    with another_holds(tmp_path, seconds=0.3), lock_folder(tmp_path, "sweep", patience_seconds=600.0):
         assert owner_of(tmp_path)["process"] == os.getpid()
 
 
@@ -99,20 +99,20 @@ def test_patience_has_an_end(tmp_path: Path) -> None:
     with (
         another_holds(tmp_path),
         pytest.raises(InputError, match="in use"),
-        held(tmp_path, "sweep", patience_seconds=0.2),
+        lock_folder(tmp_path, "sweep", patience_seconds=0.2),
     ):
         pass
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"process": 1}', None])
 def test_without_a_name_the_owner_is_another_process(tmp_path: Path, text: str | None) -> None:
-    with held(tmp_path, "sweep"):
+    with lock_folder(tmp_path, "sweep"):
         if text is None:
             (tmp_path / OWNER).unlink()
         else:
             (tmp_path / OWNER).write_text(text)
         with (
             pytest.raises(InputError, match="in use by another process; wait for it"),
-            held(tmp_path, "sweep"),
+            lock_folder(tmp_path, "sweep"),
         ):
             pass

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from twotower.files import code
-from twotower.files.code import code_of
+from twotower.files.code import code_digests
 from twotower.runs import provenance as module
 from twotower.runs.provenance import (
     EVALUATION,
@@ -49,7 +49,7 @@ def own_package(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Non
 
 
 def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
-    found = code_of([TRAINING], apart=NO_PART_OF_TRAINING)
+    found = code_digests([TRAINING], excluded=NO_PART_OF_TRAINING)
     packages = {".".join(name.split(".")[1:2]) for name in found if name.startswith("twotower.")}
     assert packages >= {
         "data",
@@ -76,7 +76,7 @@ def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
 
 
 def test_baselines_are_part_of_what_measures() -> None:
-    assert {"twotower.evaluation.baselines.run_baselines", "twotower.evaluation.ranking"} <= code_of(
+    assert {"twotower.evaluation.baselines.run_baselines", "twotower.evaluation.ranking"} <= code_digests(
         EVALUATION
     ).keys()
 

@@ -11,7 +11,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.runs.result import FORMAT_VERSION, Result, read_result, write_result
 from twotower.runs.run import Run
 
@@ -32,7 +32,7 @@ def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run
     waiting, ended = Run.open(run.folder), threading.Event()
 
     def end() -> None:
-        with held(run.folder, "run"):
+        with lock_folder(run.folder, "run"):
             begun.set()
             ended.wait(60)
             write_result(run.folder, Result(status="ok"))

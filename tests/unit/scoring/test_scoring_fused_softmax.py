@@ -208,13 +208,13 @@ def test_items_are_ranked_by_odds_times_prior(seed: int, power: float, temperatu
     outputs = torch.randn(9, D, generator=rng, dtype=torch.float64)
     prior = torch.randn(9, 1, generator=rng, dtype=torch.float64)
     layout = EmbeddingLayout(D, 1, neutral_bias=power * temperature)
-    ranked = layout.ranked(torch.cat([outputs, prior * temperature], 1))
-    scores = (layout.of_users(user) @ ranked.T)[0]
+    ranked = layout.for_ranking(torch.cat([outputs, prior * temperature], 1))
+    scores = (layout.user_embeddings(user) @ ranked.T)[0]
     roots = 1 + (outputs @ user[0]) / temperature / power
     odds = roots.clamp(min=0) ** power * prior[:, 0].exp()
     some = roots > 0
     assert torch.equal(scores[some].argsort(), odds[some].argsort())
     torch.testing.assert_close(layout.tower(ranked), outputs)
-    others = layout.with_biases_of(ranked.numpy(), ranked.flip(0).numpy())
-    expected = layout.ranked(torch.cat([outputs, prior.flip(0) * temperature], 1))
+    others = layout.copy_biases(ranked.numpy(), ranked.flip(0).numpy())
+    expected = layout.for_ranking(torch.cat([outputs, prior.flip(0) * temperature], 1))
     torch.testing.assert_close(torch.from_numpy(others), expected)

@@ -3,6 +3,7 @@ import pytest
 import tiny_bundle
 
 from twotower.config.errors import InputError
+from twotower.serving import request_handler
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
@@ -63,9 +64,9 @@ def test_single_calls_are_batches_of_one(retriever):
 
 def test_one_pass_of_the_tower_and_one_search_for_all(retriever, monkeypatch):
     calls = []
-    towers, index = retriever.catalogue._towers, retriever.catalogue.index
-    embed, search = towers.embed_users, index.search
-    monkeypatch.setattr(towers, "embed_users", lambda *given: calls.append("tower") or embed(*given))
+    index = retriever.catalogue.index
+    embed, search = request_handler.embed_users, index.search
+    monkeypatch.setattr(request_handler, "embed_users", lambda *given: calls.append("tower") or embed(*given))
     monkeypatch.setattr(
         index, "search", lambda queries, k: calls.append((len(queries), k)) or search(queries, k)
     )
@@ -104,7 +105,7 @@ def test_the_version_names_the_run_and_the_manifest(tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
 def test_a_user_without_finite_scores_harms_nobody_else(retriever, value, monkeypatch):
-    embed = retriever.catalogue._towers.embed_users
+    embed = request_handler.embed_users
 
     def broken(*case):
         found = embed(*case).copy()
@@ -113,7 +114,7 @@ def test_a_user_without_finite_scores_harms_nobody_else(retriever, value, monkey
 
     requests = [Request("user-03"), Request("user-05", k=60), Request("nobody"), Request("user-04")]
     right = retriever.answer(requests)
-    monkeypatch.setattr(retriever.catalogue._towers, "embed_users", broken)
+    monkeypatch.setattr(request_handler, "embed_users", broken)
     found = retriever.answer(requests)
     assert [found[0], found[3]] == [right[0], right[3]]
     assert "no embedding with finite scores" in str(found[1])

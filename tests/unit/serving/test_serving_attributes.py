@@ -37,7 +37,7 @@ def attributes():
 
 
 def rows(attributes, where, num_rows=4):
-    return (np.flatnonzero(attributes.meeting(where, num_rows)) + 1).tolist()
+    return (np.flatnonzero(attributes.matches(where, num_rows)) + 1).tolist()
 
 
 def test_kinds_are_those_of_the_values(attributes):
@@ -111,7 +111,7 @@ def test_conditions_by_hand(attributes, where, expected):
 )
 def test_a_wrong_condition_names_the_column_and_what_there_is(attributes, where, parts):
     with pytest.raises(InputError) as caught:
-        attributes.meeting(where, 4)
+        attributes.matches(where, 4)
     for part in parts:
         assert part in str(caught.value)
 

@@ -4,14 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_bundle
-from hypothesis import given
-from hypothesis import strategies as st
 
 from twotower.bundle.read import read_bundle
-from twotower.data.vocabulary import Vocabulary
 from twotower.features.tags import Tags
-from twotower.serving.browser import MOST_HISTORY, Browser
-from twotower.serving.browser_views import MOST_VALUES, CatalogueMap, _facet, drawn, nearest, with_prefix
+from twotower.serving import browser as browser_module
+from twotower.serving.browser import MAX_HISTORY, Browser
+from twotower.serving.browser_views import MAX_VALUES, CatalogueMap, _facet
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
@@ -22,62 +20,25 @@ def floats(*rows):
 
 def test_a_map_lies_along_the_two_widest_directions():
     # About (1, 1, 1): 4 apart along the third axis, 2 along the first, nothing along the second.
-    plane = CatalogueMap.of(floats([1, 1, 3], [1, 1, -1], [2, 1, 1], [0, 1, 1]))
-    assert plane.centre.tolist() == [1, 1, 1]
+    plane = CatalogueMap.fit(floats([1, 1, 3], [1, 1, -1], [2, 1, 1], [0, 1, 1]))
+    assert plane.center.tolist() == [1, 1, 1]
     assert plane.axes.T.tolist() == [[0, 0, 1], [1, 0, 0]]
     assert plane.explained == pytest.approx(1)
-    assert plane.place(floats([3, 9, 5])).tolist() == [[4, 2]]
+    assert plane.project(floats([3, 9, 5])).tolist() == [[4, 2]]
 
 
 def test_a_map_says_what_it_leaves_out():
     # Sums of squares 8, 2 and 2: the plane has 10 of 12, whichever of the two it took.
     vectors = floats([2, 0, 0], [-2, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1])
-    assert CatalogueMap.of(vectors).explained == pytest.approx(10 / 12)
+    assert CatalogueMap.fit(vectors).explained == pytest.approx(10 / 12)
 
 
 @pytest.mark.parametrize("vectors", [floats([1], [3]), floats([2, 2], [2, 2])])
 def test_a_map_of_too_few_directions_has_two_numbers_all_the_same(vectors):
-    plane = CatalogueMap.of(vectors)
-    assert plane.place(vectors).shape == (2, 2)
-    assert np.isfinite(plane.place(vectors)).all()
+    plane = CatalogueMap.fit(vectors)
+    assert plane.project(vectors).shape == (2, 2)
+    assert np.isfinite(plane.project(vectors)).all()
     assert plane.explained == pytest.approx(1 if vectors.shape[1] == 1 else 0)
-
-
-def test_the_sample_of_a_map_is_the_same_each_time():
-    assert drawn(3, 3).tolist() == [0, 1, 2]
-    sample = drawn(1000, 10)
-    assert len(set(sample.tolist())) == 10
-    assert sample.tolist() == sorted(sample) == drawn(1000, 10).tolist()
-
-
-def test_nearest_is_by_angle_whatever_the_length():
-    had = floats([9, 0], [0, 0.1], [0, 0])
-    ((first, second),) = nearest(floats([0.3, 0.4]), had, 2)
-    assert first == (1, pytest.approx(0.8))
-    assert second == (0, pytest.approx(0.6))
-    assert nearest(floats([1, 0]), floats([0, 0])[:0], 2) == [[]]
-
-
-@given(st.sets(st.integers(-50, 3000), max_size=40), st.integers(0, 400), st.integers(0, 5))
-def test_a_prefix_of_numbers_finds_what_their_texts_say(ids, prefix, limit):
-    found = with_prefix(Vocabulary(np.array(sorted(ids), dtype=np.int64)), str(prefix), limit)
-    matching = [key for key in sorted(ids) if str(key).startswith(str(prefix))]
-    assert found == matching[:limit]
-
-
-@given(st.sets(st.text("abé", min_size=1, max_size=3), max_size=20), st.text("abé", max_size=2))
-def test_a_prefix_of_texts_finds_what_begins_so(ids, prefix):
-    vocabulary = Vocabulary(np.array(sorted(ids), dtype=np.str_))
-    assert with_prefix(vocabulary, prefix, 100) == [key for key in sorted(ids) if key.startswith(prefix)]
-
-
-@pytest.mark.parametrize("prefix", ["x", "07", "-1", "٣", "9" * 30])
-def test_a_prefix_that_no_number_has_finds_none(prefix):
-    assert with_prefix(Vocabulary(np.array([-1, 3, 7, 2**63 - 1])), prefix, 9) == []
-
-
-def test_the_longest_number_is_found():
-    assert with_prefix(Vocabulary(np.array([9, 2**63 - 1])), "922", 9) == [2**63 - 1]
 
 
 def test_facets_count_values_and_take_in_ranges():
@@ -91,7 +52,7 @@ def test_facets_count_values_and_take_in_ranges():
         {"value": "a|b", "count": 1},
         {"value": "b|b", "count": 1},
     ]
-    many = pd.Series([f"value {row}" for row in range(MOST_VALUES + 1)])
+    many = pd.Series([f"value {row}" for row in range(MAX_VALUES + 1)])
     assert _facet(many, "text", None) == {"values": None}
 
 
@@ -123,10 +84,10 @@ def test_a_user_of_events_only_is_found_first_and_said_to_be_new(browser):
 
 
 def test_only_the_newest_of_a_long_history_is_shown(browser):
-    for row in range(MOST_HISTORY + 5):
+    for row in range(MAX_HISTORY + 5):
         browser.retriever.add_event("user-12", "item-004" if row % 2 else "item-005", tiny_bundle.NOW + row)
     shown = browser.user("user-12")
-    assert (len(shown["history"]), shown["num_history"]) == (MOST_HISTORY, MOST_HISTORY + 5)
+    assert (len(shown["history"]), shown["num_history"]) == (MAX_HISTORY, MAX_HISTORY + 5)
 
 
 def test_items_are_found_by_id_or_name_as_they_are_now(browser):
@@ -142,17 +103,17 @@ def test_items_are_found_by_id_or_name_as_they_are_now(browser):
         browser.item("never")
 
 
-def test_why_names_the_items_of_the_history_that_lie_nearest(browser):
+def test_recommended_items_have_the_nearest_items_of_the_history(browser):
     similar = browser.retriever.similar("item-020", k=59)
-    had = {entry["item_id"] for entry in browser.user("user-03")["history"]}
-    expected = [found for found in similar if found.item_id in had][:2]
-    (why,) = browser.why(Request("user-03"), ["item-020"])
-    assert [near["item_id"] for near in why["nearest"]] == [found.item_id for found in expected]
-    assert [near["cosine"] for near in why["nearest"]] == pytest.approx([found.score for found in expected])
-    assert why["attributes"]["title"] == browser.retriever.label("item-020")
-    assert browser.why(Request("user-12"), ["item-020"])[0]["nearest"] == []
-    (why,) = browser.why(Request("user-12", history=["item-021"]), ["item-020"])
-    assert [near["item_id"] for near in why["nearest"]] == ["item-021"]
+    history = {entry["item_id"] for entry in browser.user("user-03")["history"]}
+    expected = [each for each in similar if each.item_id in history][:2]
+    (item,) = browser.recommend(Request("user-03", allow=["item-020"]))
+    assert [near["item_id"] for near in item["nearest"]] == [each.item_id for each in expected]
+    assert [near["cosine"] for near in item["nearest"]] == pytest.approx([each.score for each in expected])
+    assert item["attributes"]["title"] == browser.retriever.label("item-020")
+    assert browser.recommend(Request("user-12", allow=["item-020"]))[0]["nearest"] == []
+    (item,) = browser.recommend(Request("user-12", history=["item-021"], allow=["item-020"]))
+    assert [near["item_id"] for near in item["nearest"]] == ["item-021"]
 
 
 def test_the_map_holds_every_item_as_they_are_now_on_the_same_axes(browser):
@@ -170,16 +131,15 @@ def test_the_map_holds_every_item_as_they_are_now_on_the_same_axes(browser):
 
 
 def test_a_map_of_many_is_the_same_sample_and_the_newest(browser, monkeypatch):
-    monkeypatch.setattr("twotower.serving.browser.drawn", lambda num: drawn(num, 10))
-    monkeypatch.setattr("twotower.serving.browser.MOST_POINTS", 2)
+    monkeypatch.setattr(browser_module, "MAX_POINTS", 10)
     before = browser.map()
     assert (len(before["points"]), before["num_items"]) == (10, tiny_bundle.NUM_ITEMS)
-    for name in "abc":
+    for name in "abcdefghijkl":
         browser.retriever.put_item(name, {"title": "RED CUP", "price": 1.0, "tags": ["home"]})
     after = browser.map()
     assert after["points"][:10] == before["points"]
-    assert [point["item_id"] for point in after["points"][10:]] == ["b", "c"]
-    assert after["num_items"] == tiny_bundle.NUM_ITEMS + 3
+    assert [point["item_id"] for point in after["points"][10:]] == list("cdefghijkl")
+    assert after["num_items"] == tiny_bundle.NUM_ITEMS + 12
 
 
 def test_users_are_counted_with_those_of_events(browser):

@@ -33,7 +33,7 @@ class Shop:
     def prepare_items(self, puts):
         self.calls.append("prepare")
         if any("bad" in features for _, features in puts):
-            raise InputError("features: 'bad' is no feature")
+            raise InputError("features: 'bad' is not a feature")
         return list(puts)
 
     def apply_item(self, prepared):
@@ -80,7 +80,7 @@ class Profiles:
     def prepare(self, puts):
         self.calls.append("prepare")
         if any("bad" in features for _, features in puts):
-            raise InputError("features: 'bad' is no feature")
+            raise InputError("features: 'bad' is not a feature")
         return list(puts)
 
     def put(self, prepared):
@@ -122,7 +122,7 @@ def test_profiles_that_are_made_again_change_nothing_more(shop):
         assert shop.profiles.of == {"u": {"age": 1}}
     assert shop.calls == ["prepare", "apply"] * 2  # two at once
     assert replay([UserPut("w", {"bad": 1}), UserPut("x", {})], shop) == [
-        Quarantined(UserPut("w", {"bad": 1}), "features: 'bad' is no feature")
+        Quarantined(UserPut("w", {"bad": 1}), "features: 'bad' is not a feature")
     ]
     assert set(shop.profiles.of) == {"u", "x"}
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_taken_is_counted_and_harms_nothing_else(shop, monkeypatc
     monkeypatch.setattr("twotower.serving.live.changes.REPLAY_BATCH", 2)
     changes = [ItemPut("c", {"bad": 1}), ItemPut("d", {}), ItemPut("e", {}), EventAdded("u", "zzz", 5)]
     assert replay([*changes, EventAdded("u", "d", 5), ItemRemoved("a")], shop) == [
-        Quarantined(changes[0], "features: 'bad' is no feature"),
+        Quarantined(changes[0], "features: 'bad' is not a feature"),
         Quarantined(changes[3], "item 'zzz' is not known"),
     ]
     assert shop.offered == {"b": None, "d": {}, "e": {}}

@@ -5,7 +5,7 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.evaluation.cold_start import embed_as_new
+from twotower.evaluation.cold_start import embed_new_items
 from twotower.serving.retriever import Retriever
 from twotower.towers.user_batch import UserBatch
 
@@ -19,7 +19,7 @@ def test_an_added_item_scores_as_the_measured_one(tmp_path, history_items):
     lines = table.iloc[40:44].reset_index(drop=True)
     lines.loc[0, "title"] = None
     lines.loc[1, "price"] = np.nan
-    measured = embed_as_new(model, lines)
+    measured = embed_new_items(model, lines)
     assert not np.allclose(measured[2], vectors[42], atol=1e-3)  # this one's id was trained
     with torch.inference_mode():
         for at, line in lines.iterrows():

@@ -7,7 +7,6 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.bundle.onnx_export import ensure_exported
 from twotower.config.errors import InputError
 from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved
@@ -24,13 +23,12 @@ DESK = {"device": "desk", "hour": 20.0}
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model, vectors = tiny_bundle.write(folder / "bundle", told=True, history_items="tower")
-    ensure_exported(folder)
     return folder, model, vectors
 
 
-@pytest.fixture(params=["bundle", "exported"])
-def retriever(run, request):
-    return Retriever.open(run[0] / request.param)
+@pytest.fixture
+def retriever(run):
+    return Retriever.open(run[0] / "bundle")
 
 
 def by_hand(run, user, context, *, items=(), codes=(), **features):
@@ -90,8 +88,8 @@ def test_a_user_without_an_id_has_a_context_too(retriever):
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        ({"devise": "phone"}, r"context: 'devise' is no feature of this model; did you mean device\?"),
-        ({"country": "DE"}, "context: 'country' is no feature of this model; there is device, hour"),
+        ({"devise": "phone"}, r"context: 'devise' is not a feature of this model; did you mean device\?"),
+        ({"country": "DE"}, "context: 'country' is not a feature of this model; there is device, hour"),
         ({"hour": "noon"}, "context.*column 'hour'.*expected a finite number, found 'noon'"),
         ({"hour": 10**30}, "context: column 'hour': expected whole numbers of 64 bits"),
         (["desk"], "context: expected column: value pairs"),
@@ -107,9 +105,9 @@ def test_a_context_that_cannot_be_is_refused(retriever, context, message):
 def test_a_bundle_without_contexts_says_so(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     retriever = Retriever.open(tmp_path / "bundle")
-    with pytest.raises(InputError, match="context: 'device' is no feature of this model; there is none"):
+    with pytest.raises(InputError, match="context: 'device' is not a feature of this model; there is none"):
         retriever.recommend("user-01", context={"device": "phone"})
-    with pytest.raises(InputError, match="event: the data of this bundle has no events, got 'buy'"):
+    with pytest.raises(InputError, match="event: this bundle has no event types, got 'buy'"):
         retriever.add_event("user-01", "item-040", NOW, "buy")
 
 
@@ -129,7 +127,9 @@ def test_a_word_says_what_becomes_of_an_event(run, retriever):
     looked = {name(row) for row in log.items[had]} - bought
     assert offered == {name(row) for row in range(1, 61)} - bought - {"item-040", "item-044", "item-045"}
     assert looked <= offered  # what was only looked at may be recommended
-    with pytest.raises(InputError, match=r"event: 'by' is no event of this bundle; did you mean buy\?"):
+    with pytest.raises(
+        InputError, match=r"event: 'by' is not an event type of this bundle; did you mean buy\?"
+    ):
         retriever.add_event("user-03", "item-040", NOW, "by")
 
 
@@ -143,9 +143,9 @@ def test_the_words_of_a_session_count(run, retriever):
     assert {"item-041", "item-042", "item-043"} <= offered.keys()
     assert not {"item-040", "item-044"} & offered.keys()
     for wrong, message in (
-        (["buy"], "history_events: expected 5 words, one for each item of history, got 1"),
-        (["by"] * 5, r"history_events: 'by' is no event of this bundle; did you mean buy\?"),
-        ("buy", "history_events: expected a list of words"),
+        (["buy"], "history_events: expected 5 event types, one per item of history, got 1"),
+        (["by"] * 5, r"history_events: 'by' is not an event type of this bundle; did you mean buy\?"),
+        ("buy", "history_events: expected a list of event types"),
     ):
         with pytest.raises(InputError, match=message):
             retriever.recommend_new({}, **given | {"history_events": wrong})
@@ -187,7 +187,7 @@ def test_words_are_stored_with_events_and_come_back(run, tmp_path):
         before = service.retriever.answer_one(Request("user-03", k=60, context=DESK))
         history = service.retriever.history("user-03")
     assert history[-2:] == ["item-040"] * 2
-    with closing(LiveService(folder, folder / "exported", store)) as service:
+    with closing(LiveService(folder, folder / "bundle", store)) as service:
         assert service.num_quarantined == 0
         assert service.retriever.history("user-03") == history
         after = service.retriever.answer_one(Request("user-03", k=60, context=DESK))
@@ -213,5 +213,5 @@ def test_histories_of_a_bundle_without_events_are_as_they_were(tmp_path):
     retriever = Retriever.open(tmp_path / "bundle")
     found = retriever.users.interactions(retriever.users.find("user-02"))
     assert not found.codes.any()
-    assert found.wanted.all()
+    assert found.is_positive.all()
     np.testing.assert_array_equal(found.rows, tiny_bundle.history().flat(np.array([2]))[1])

@@ -99,7 +99,7 @@ def test_a_recommendation_says_item_score_and_name(opened):
     assert type(found.score) is float
 
 
-def test_similar_are_the_neighbours_without_itself(opened):
+def test_similar_are_the_neighbors_without_itself(opened):
     retriever, _, vectors = opened
     found = retriever.similar(name(8), 59)
     towers = vectors[:, :-1]  # without the column of the item bias

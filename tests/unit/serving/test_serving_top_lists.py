@@ -21,7 +21,7 @@ SCHEMA = {"user_id": pa.string(), "rank": pa.int32(), "item_id": pa.string(), "s
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     monkeypatch.setattr(top_lists, "PART_ROWS", 40)
-    monkeypatch.setattr(top_lists, "TOGETHER", 3)
+    monkeypatch.setattr(top_lists, "USERS_PER_PASS", 3)
 
 
 @pytest.fixture(params=[True, False], ids=["text", "numbers"])
@@ -133,9 +133,9 @@ def test_after_a_kill_the_same_command_goes_on(bundle, tmp_path, monkeypatch):
         (
             ["user-01", "user-02", "user-01"],
             {},
-            "users: 'user-01' is named more than once; name each user once",
+            "users: 'user-01' is listed more than once; list each user once",
         ),
-        ([], {}, "users: no user is named; name one, or all"),
+        ([], {}, "users: the list is empty; name users, or all"),
         (
             "ids.csv",
             {},

@@ -7,53 +7,45 @@ from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.read import read_bundle
 from twotower.features.feature_table import PREFIX
 from twotower.serving.live_items import LiveItems
-from twotower.serving.towers import TorchTowers, open_towers
+from twotower.serving.towers import HistoryInputs, embed_items, embed_users
 from twotower.towers.user_batch import UserBatch
 
 NOW = np.full(tiny_bundle.NUM_USERS + 1, tiny_bundle.NOW)
 
 
 @pytest.fixture(params=["table", "tower"])
-def opened(request, tmp_path):
+def bundle(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", history_items=request.param)
-    bundle = read_bundle(tmp_path / "bundle")
-    return bundle, TorchTowers(bundle)
+    return read_bundle(tmp_path / "bundle")
 
 
-def test_a_bundle_without_an_export_is_run_by_torch(opened):
-    assert type(open_towers(opened[0])) is TorchTowers
-
-
-def test_users_are_embedded_as_the_model_does(opened):
-    bundle, towers = opened
+def test_users_are_embedded_as_the_model_does(bundle):
     users = np.arange(tiny_bundle.NUM_USERS + 1)  # the unknown one, and one without a history
     rows, times = bundle.history.last(users, tiny_bundle.LENGTH)
     assert (rows == 7).any()  # which was not trained
     features = bundle.model.users.gather(torch.from_numpy(users))
     history = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
-    found = towers.embed_users(features, *history, times, NOW)
+    found = embed_users(bundle.model, features, HistoryInputs(*history, times), NOW)
     with torch.inference_mode():
         expected = bundle.model.encode_users(UserBatch(*map(torch.from_numpy, (users, rows, times, NOW))))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     assert found.dtype == np.float32
 
 
-def test_items_are_embedded_as_the_model_does(opened):
-    bundle, towers = opened
+def test_items_are_embedded_as_the_model_does(bundle):
     records = [{"title": "RED CUP", "price": 3.0, "tags": ["home"]}, {}]
     encoded = bundle.model.items.encode(records)
-    embeddings = towers.embed_items(encoded)
+    embeddings = embed_items(bundle.model, encoded)
     with torch.inference_mode():
         expected = bundle.model.encode_item_features(encoded).numpy()
     np.testing.assert_array_equal(embeddings, expected)
 
 
-def test_added_items_count_if_histories_read_item_towers(opened, monkeypatch):
+def test_added_items_count_if_histories_read_item_towers(bundle, monkeypatch):
     monkeypatch.setattr("twotower.serving.live_items.SPARE_ROWS", 1)
-    bundle, towers = opened
     items = LiveItems(bundle.items, None, bundle.item_embeddings, bundle.model.layout.tower_width)
     encoded = bundle.model.items.encode([{"title": f"RED CUP {n}", "price": float(n)} for n in range(40)])
-    for number, embedding in enumerate(towers.embed_items(encoded)):
+    for number, embedding in enumerate(embed_items(bundle.model, encoded)):
         items.add(f"new {number}", embedding, None)
     for name, values in encoded.items():
         known = bundle.model.items.get_buffer(PREFIX + name)
@@ -65,7 +57,7 @@ def test_added_items_count_if_histories_read_item_towers(opened, monkeypatch):
 
     def embed(rows):
         history = gather_history_vectors(bundle.model, rows, items.embeddings)
-        return towers.embed_users(features, *history, times, NOW[:2])
+        return embed_users(bundle.model, features, HistoryInputs(*history, times), NOW[:2])
 
     with torch.inference_mode():
         expected = bundle.model.encode_users(

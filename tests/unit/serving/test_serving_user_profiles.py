@@ -4,6 +4,7 @@ import tiny_bundle
 
 from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.config.errors import InputError
+from twotower.serving import request_handler, user_profiles
 from twotower.serving.browser import Browser
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
@@ -83,12 +84,11 @@ def test_the_session_is_of_the_request_s_time_unless_it_says_otherwise(retriever
 
 def test_the_session_comes_after_what_is_stored_whatever_its_times(retriever, monkeypatch):
     """Five positions: of user-03, who has items 4 to 12, the towers see 10, 11, 12 and the session."""
-    towers, seen = retriever._answering._towers, []
-    monkeypatch.setattr(towers, "embed_users", lambda *given: seen.append(given) or embed(*given))
-    embed = type(towers).embed_users.__get__(towers)
+    seen, embed = [], request_handler.embed_users
+    monkeypatch.setattr(request_handler, "embed_users", lambda *given: seen.append(given) or embed(*given))
     moment = {"history": ["item-050", "item-051"], "history_times": [100_000_000, 100_000_001]}
     retriever.recommend("user-03", **moment)
-    ((_, vectors, mask, times, now, *_),) = seen
+    ((_, _, (vectors, mask, times, _), now),) = seen
     bundle = retriever.bundle
     rows = np.array([[10, 11, 12, 50, 51]])
     expected, _ = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
@@ -152,9 +152,9 @@ def test_a_profile_makes_a_user_known_until_it_is_forgotten(retriever):
     [
         (5, PROFILE, "user_id: user ids of this bundle are text"),
         ("", PROFILE, "user_id"),
-        ("user-01", {"aeg": 3.0}, "features: 'aeg' is no feature of this model; did you mean age?"),
-        ("user-01", {"user_id": "user-02"}, "'user_id' is no feature"),
-        ("user-01", {"request_time": NOW}, "'request_time' is no feature"),
+        ("user-01", {"aeg": 3.0}, "features: 'aeg' is not a feature of this model; did you mean age?"),
+        ("user-01", {"user_id": "user-02"}, "'user_id' is not a feature"),
+        ("user-01", {"request_time": NOW}, "'request_time' is not a feature"),
         ("user-01", {"age": "old"}, "features: column 'age'"),
         ("user-01", {"city": 3}, "column 'city' holds text"),
         ("user-01", ["age"], "features: expected column: value"),
@@ -174,7 +174,7 @@ def test_a_wrong_profile_changes_nothing(retriever, user_id, features, part):
 
 def test_what_no_feature_reads_is_stored_but_no_part_of_a_request(retriever):
     retriever.put_user("user-01", {**PROFILE, "city": "Oslo"})
-    with pytest.raises(InputError, match="features: 'city' is no feature of this model"):
+    with pytest.raises(InputError, match="features: 'city' is not a feature of this model"):
         retriever.recommend("user-01", features={"city": "Oslo"})
 
 
@@ -195,10 +195,8 @@ def test_a_wrong_moment_is_told(retriever, moment, error, part):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38, 1e15])
 def test_a_profile_without_finite_scores_is_refused(retriever, value, monkeypatch):
-    embed = retriever.profiles._towers.embed_users
-    monkeypatch.setattr(
-        retriever.profiles._towers, "embed_users", lambda *given: np.full_like(embed(*given), value)
-    )
+    embed = user_profiles.embed_users
+    monkeypatch.setattr(user_profiles, "embed_users", lambda *given: np.full_like(embed(*given), value))
     with pytest.raises(InputError, match=r"features: the user tower makes no embedding .* of user 'late'"):
         retriever.put_user("late", PROFILE)
     assert len(retriever.user_ids) == tiny_bundle.NUM_USERS

@@ -21,7 +21,7 @@ def array(table):
 @pytest.mark.parametrize("history_items", ["table", "tower"])
 def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, text, history_items):
     monkeypatch.setattr(vectors, "PART_VALUES", 7 * tiny_bundle.DIM)
-    monkeypatch.setattr(vectors, "TOGETHER", 3)
+    monkeypatch.setattr(vectors, "USERS_PER_PASS", 3)
     _, item_embeddings = tiny_bundle.write(tmp_path / "bundle", text=text, history_items=history_items)
     retriever = Retriever.open(tmp_path / "bundle")
     for side, num in (("users", 12), ("items", 60)):
@@ -63,9 +63,9 @@ def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
         *(array(pq.read_table(tmp_path / f"{each}.parquet")) for each in ("none", "phone"))
     )
     for side, context, message in [
-        ("users", {"devise": "phone"}, "context: 'devise' is no feature .* did you mean device"),
+        ("users", {"devise": "phone"}, "context: 'devise' is not a feature .* did you mean device"),
         ("users", {"hour": "late"}, "context: column 'hour'"),
-        ("items", {"hour": 8.0}, "context: of requests, which items do not make"),
+        ("items", {"hour": 8.0}, "context: applies to side=users only"),
     ]:
         with pytest.raises(InputError, match=message):
             write_vectors(tmp_path / "bundle", side, tmp_path / "out.parquet", context=context)

@@ -24,7 +24,7 @@ class FakeRetriever:
         self.bundle = SimpleNamespace(
             items=SimpleNamespace(is_text=False),
             users=SimpleNamespace(is_text=False),
-            folder=Path("/srv/bundles") / version / "exported",
+            folder=Path("/srv/bundles") / version / "bundle",
             manifest=SimpleNamespace(
                 known_until=1_600_000_000,
                 held_out_interactions=222,
@@ -90,7 +90,7 @@ class FakeLive:
             if isinstance(change, ItemRemoved) and change.item_id == 404:
                 raise UnknownItem("item 404 is not in the catalogue")
             if isinstance(change, ItemPut) and "colour" in change.features:
-                raise InputError("features: 'colour' is no feature of this model")
+                raise InputError("features: 'colour' is not a feature of this model")
         self.written += changes
         return len(changes)
 

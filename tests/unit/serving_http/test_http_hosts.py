@@ -62,7 +62,7 @@ def test_the_name_of_the_machine_or_of_host_is_answered_for(
 @pytest.mark.parametrize("wrong", ["https://shop.example", "shop.example:80", "", "a.*.example", "a b"])
 def test_what_is_no_name_is_refused_before_it_serves(wrong: str) -> None:
     with pytest.raises(InputError, match="allowed_hosts"):
-        ServiceConfig.of({"bundle": "run", "allowed_hosts": ["shop.example", wrong]})
+        ServiceConfig.from_settings({"bundle": "run", "allowed_hosts": ["shop.example", wrong]})
 
 
 BINARY = bytes(range(128, 256)) * 40

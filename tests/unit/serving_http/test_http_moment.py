@@ -1,4 +1,4 @@
-"""The same request through HTTP, the retriever and by hand: by torch and as exported, the same scores."""
+"""The same request through HTTP, the retriever and by hand: the same scores."""
 
 import asyncio
 import sys
@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
 import tiny_bundle
 
-from twotower.bundle.onnx_export import ensure_exported
 from twotower.bundle.read import Bundle
 from twotower.serving.live.changes import EventAdded, UserPut
 from twotower.serving.live.live_service import LiveService
@@ -37,23 +36,20 @@ Post = Callable[[str, str, Any], httpx.Response]
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[LiveService, Post]]]:
-    """One bundle behind two services, by torch and as exported, with the same live changes."""
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveService, Post]]:
+    """A service with live changes, and a function that asks it."""
     run = tmp_path_factory.mktemp("moment")
     tiny_bundle.write(run / "bundle", history_items="tower", profiles=True)
     with asyncio.Runner() as runner:
-        found, clients = [], AsyncExitStack()
-        for folder in (run / "bundle", ensure_exported(run)):
-            live = LiveService(run, folder, None)
-            live.write([UserPut(user, features) for user, features in PUT.items()])
-            live.write([EventAdded(*LATE)])
-            client = runner.run(clients.enter_async_context(client_of(live)))
+        clients, live = AsyncExitStack(), LiveService(run, run / "bundle", None)
+        live.write([UserPut(user, features) for user, features in PUT.items()])
+        live.write([EventAdded(*LATE)])
+        client = runner.run(clients.enter_async_context(client_of(live)))
 
-            def ask(method: str, path: str, body: Any, client: httpx.AsyncClient = client) -> httpx.Response:
-                return runner.run(client.request(method, path, json=body))
+        def ask(method: str, path: str, body: Any) -> httpx.Response:
+            return runner.run(client.request(method, path, json=body))
 
-            found.append((live, ask))
-        yield found
+        yield live, ask
         runner.run(clients.aclose())
 
 
@@ -118,18 +114,18 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=25)
 @given(asked=st.lists(requests(), min_size=1, max_size=6))
 def test_http_the_retriever_and_the_towers_by_hand_say_the_same(
-    services: list[tuple[LiveService, Post]], asked: list[dict[str, Any]]
+    service: tuple[LiveService, Post], asked: list[dict[str, Any]]
 ) -> None:
-    for live, ask in services:
-        answers = ask("POST", "/recommend/batch", {"requests": asked}).json()["answers"]
-        one = ask("POST", "/recommend", asked[0]).json()
-        for wanted, answer in zip([*asked, asked[0]], [*answers, one], strict=True):
-            (alone,) = live.retriever.answer([Request(**wanted)])
-            assert not isinstance(alone, Exception)
-            expected = by_hand(live.retriever.bundle, wanted)
-            for found in (answer["items"], [vars(each) for each in alone]):
-                scores = {each["item_id"]: each["score"] for each in found}
-                assert scores == pytest.approx(expected, abs=1e-6, rel=0)
+    live, ask = service
+    answers = ask("POST", "/recommend/batch", {"requests": asked}).json()["answers"]
+    one = ask("POST", "/recommend", asked[0]).json()
+    for wanted, answer in zip([*asked, asked[0]], [*answers, one], strict=True):
+        (alone,) = live.retriever.answer([Request(**wanted)])
+        assert not isinstance(alone, Exception)
+        expected = by_hand(live.retriever.bundle, wanted)
+        for found in (answer["items"], [vars(each) for each in alone]):
+            scores = {each["item_id"]: each["score"] for each in found}
+            assert scores == pytest.approx(expected, abs=1e-6, rel=0)
 
 
 MISTAKES: list[tuple[str, str, dict[str, Any], str, str]] = [
@@ -143,18 +139,18 @@ MISTAKES: list[tuple[str, str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("method", "path", "body", "key", "part"), MISTAKES)
 def test_what_is_told_of_a_mistake_names_the_field_of_the_request(
-    services: list[tuple[LiveService, Post]], method: str, path: str, body: Any, key: str, part: str
+    service: tuple[LiveService, Post], method: str, path: str, body: Any, key: str, part: str
 ) -> None:
     user = {"user_id": "user-01"} if method == "POST" else {}
-    answer = services[0][1](method, path, user | body)
+    answer = service[1](method, path, user | body)
     assert answer.status_code in (404, 422)
     error = answer.json()["error"]
     assert error["key"] == key
     assert part in error["message"]
 
 
-def test_a_profile_comes_goes_and_is_shown(services: list[tuple[LiveService, Post]]) -> None:
-    live, ask = services[0]
+def test_a_profile_comes_goes_and_is_shown(service: tuple[LiveService, Post]) -> None:
+    live, ask = service
     version = live.retriever.version
     assert ask("GET", "/users/new/one", None).status_code == 404
     written = {"version": version, "written": 1}

@@ -15,14 +15,14 @@ from twotower.serving.http.service_config import ServiceConfig
     ("bundle", "told", "root", "store"),
     [
         (
-            "/outputs/default/run/exported",
+            "/outputs/default/run/bundle",
             (None, None),
             "/outputs/default",
             "/outputs/default/run/live.sqlite",
         ),
-        ("/data/spring-exported", (None, None), "/data", "/data/live.sqlite"),  # and not the whole disk
-        ("/data/spring-exported", ("/srv", "live.db"), "/srv", "live.db"),
-        ("/outputs/default/run/exported", (None, ""), "/outputs/default", None),
+        ("/data/spring", (None, None), "/data", "/data/live.sqlite"),  # and not the whole disk
+        ("/data/spring", ("/srv", "live.db"), "/srv", "live.db"),
+        ("/outputs/default/run/bundle", (None, ""), "/outputs/default", None),
     ],
 )
 def test_bundles_and_live_changes_have_their_places(

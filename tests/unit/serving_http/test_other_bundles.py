@@ -3,8 +3,6 @@
 import os
 import shutil
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.serving.http import other_bundles
 from twotower.serving.http.other_bundles import OtherBundles
+from twotower.serving.retriever import Retriever
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
 
@@ -46,7 +44,6 @@ def test_a_link_to_what_is_served_is_no_other_and_none_leads_out_of_the_root(
     (root / "half" / "bundle").symlink_to(outside / "bundle")
     assert others.folders() == {"second": root / "second" / "bundle"}
     second = others.get("second")
-    assert second is not None
     assert second.version.startswith("second-")
     for name in (*links, "half", "..", "../outside", str(outside)):
         with pytest.raises(InputError, match="is no other bundle"):
@@ -68,31 +65,15 @@ def test_a_damaged_bundle_is_named_without_the_place_of_the_root(root: Path, oth
     assert str(root) not in str(told.value)
 
 
-def test_others_stay_open_and_nobody_waits_for_one_to_be_opened(
-    root: Path, others: OtherBundles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-    opened: list[Path] = []
+def test_the_last_two_stay_open(root: Path, others: OtherBundles, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
 
-    def slow(folder: Path, trusted_packages: tuple[str, ...]) -> Any:
-        opened.append(folder)
-        if len(opened) == 3:
-            begun.set()
-            assert go_on.wait(10)
+    def read(folder: Path, trusted_packages: tuple[str, ...]) -> Any:
+        opened.append(folder.name)
         return folder
 
     folders = {name: root / name for name in "abc"}
     monkeypatch.setattr(others, "folders", lambda: folders)
-    monkeypatch.setattr(other_bundles.Retriever, "open", slow)
-    assert [others.get(name) for name in "abab"] == [folders[name] for name in "abab"]
-    assert opened == [folders["a"], folders["b"]]
-    with ThreadPoolExecutor(1) as pool:
-        third = pool.submit(others.get, "c")
-        assert begun.wait(10)
-        assert others.get("a") == folders["a"]  # meanwhile
-        assert others.get("c") is None
-        assert others.get("b") is folders["b"]
-        go_on.set()
-        assert third.result(10) == folders["c"]
-    others.get("a")  # which was the oldest when c came
-    assert opened[2:] == [folders["c"], folders["a"]]
+    monkeypatch.setattr(Retriever, "open", read)
+    assert [others.get(name) for name in "ababca"] == [folders[name] for name in "ababca"]
+    assert opened == ["a", "b", "c", "a"]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from twotower.serving.http.keys import Keys
-from twotower.serving.http.page_routes import FOLDER
+from twotower.serving.http.page_routes import PAGE_FOLDER
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
@@ -65,7 +65,7 @@ def test_the_page_and_all_it_names_are_there_under_a_strict_policy(get: Get) -> 
     assert "unsafe" not in page.headers["content-security-policy"]
     assert "default-src 'none'" in page.headers["content-security-policy"]
     named = set(re.findall(r'"(/page/[^"]+)"', page.text))
-    scripts = {f"/page/{path.name}" for path in FOLDER.glob("*.js")}
+    scripts = {f"/page/{path.name}" for path in PAGE_FOLDER.glob("*.js")}
     for address in named | scripts:
         found = get(address)
         assert found.status_code == 200, address
@@ -73,16 +73,16 @@ def test_the_page_and_all_it_names_are_there_under_a_strict_policy(get: Get) -> 
 
 
 def test_no_script_or_style_stands_in_the_text_and_data_never_become_markup() -> None:
-    text = (FOLDER / "index.html").read_text()
+    text = (PAGE_FOLDER / "index.html").read_text()
     assert not re.search(r"\son\w+=|style=|<style|<script(?![^>]*src=)", text)
-    for path in FOLDER.glob("*.js"):
+    for path in PAGE_FOLDER.glob("*.js"):
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", path.read_text()
         )
 
 
 def test_every_field_has_a_label_and_every_reference_an_aim() -> None:
-    text = (FOLDER / "index.html").read_text()
+    text = (PAGE_FOLDER / "index.html").read_text()
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     for field in re.findall(r"<(?:input|select)[^>]*>", text):
@@ -92,7 +92,7 @@ def test_every_field_has_a_label_and_every_reference_an_aim() -> None:
         assert f'for="{own[1]}"' in text or inside, field
     for aims in re.findall(r'(?:aria-labelledby|aria-controls|aria-describedby|for)="([^"]+)"', text):
         assert set(aims.split()) <= set(ids)
-    for path in FOLDER.glob("*.js"):
+    for path in PAGE_FOLDER.glob("*.js"):
         assert set(re.findall(r'byId\("([^"]+)"\)', path.read_text())) <= set(ids), path.name
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.overrides import axis_of
+from twotower.commands.overrides import parse_axis
 from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import make_pruning_callback
@@ -40,7 +40,7 @@ def request_of(
     compose: Callable[[Sequence[str]], dict[str, Any]] = settings_of,
     retry_failed: bool = False,
 ) -> SweepContext:
-    axes = tuple(axis_of(key, text) for key, text in vary.items())
+    axes = tuple(parse_axis(key, text) for key, text in vary.items())
     return SweepContext(folder, axes, (), compose, retry_failed, MONITOR)
 
 
@@ -72,7 +72,7 @@ def note(folder: Path, event: str, job: Job) -> None:
 
 
 def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> None:
-    """Its so-manieth trial goes on until there is a file `FOLDER/go`."""
+    """Run a search; trial number `waits_in` waits for the file `FOLDER/go`."""
     plan = Tpe.Config(num_trials=num_trials, storage=storage, pruner="median", num_startup=4).build(
         request_of(folder)
     )

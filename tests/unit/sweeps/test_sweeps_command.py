@@ -21,7 +21,7 @@ def settings(seeds: int = 1, seed: int = 42) -> dict[str, Any]:
     return {"seeds": seeds, "seed": seed}
 
 
-def test_what_varies_is_the_sweep_s_then_what_is_typed_then_the_seeds() -> None:
+def test_axes_are_those_of_the_sweep_then_typed_ones_then_seeds() -> None:
     sweep = Grid.Config(vary={"embedding_dim": "16,32", "loss": "bce"})
     axes = axes_of(sweep, [], ["history.length=5,10", "++loss=a,b"], settings(3, 7))
     assert [(axis.key, axis.choices) for axis in axes] == [
@@ -52,7 +52,7 @@ def test_an_empty_axis_of_a_sweep_s_file_is_refused_with_its_key() -> None:
         (["experiment=mine"], "loss,dim,experiment=mine"),
     ],
 )
-def test_a_sweep_is_named_by_its_file_or_its_keys_and_by_what_is_fixed(fixed: list[str], name: str) -> None:
+def test_a_sweep_is_named_by_its_file_or_keys_and_fixed_overrides(fixed: list[str], name: str) -> None:
     assert sweep_name(fixed, [LOSS, DIM]) == f"{name}-sweep"
 
 
@@ -71,7 +71,7 @@ ELSEWHERE = [
 
 
 @given(st.lists(st.sampled_from(ELSEWHERE), unique=True))
-def test_how_it_is_run_is_not_in_the_name_so_that_it_goes_on(texts: list[str]) -> None:
+def test_the_launcher_is_not_part_of_the_name(texts: list[str]) -> None:
     assert sweep_name(["sweep=mine", *texts, "loss=bce"], []) == "mine,loss=bce-sweep"
 
 
@@ -109,15 +109,15 @@ def test_a_key_that_is_typed_with_one_value_or_taken_away_does_not_vary() -> Non
         (["output_root=a,b"], 1, "output_root: cannot vary"),
         (["sweep.vary.loss=x,y"], 1, "write loss=x,y"),
         (["~sweep.vary.los"], 1, "did you mean 'loss'"),
-        (["seed=1,2"], 3, "seed: has several values, and seeds=3 asks for others"),
+        (["seed=1,2"], 3, "seed: has several values, and seeds=3 sets others"),
     ],
 )
-def test_what_cannot_vary_is_refused(swept: list[str], seeds: int, words: str) -> None:
+def test_keys_that_cannot_vary_are_refused(swept: list[str], seeds: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
         axes_of(Grid.Config(vary={"loss": "bce,x"}), [], swept, settings(seeds))
 
 
-def test_what_the_cases_of_a_sweep_set_cannot_be_typed_too() -> None:
+def test_keys_of_cases_cannot_be_typed() -> None:
     sweep = Grid.Config(cases=["index=flat_ip", "index=ivf_flat"])
     request = SweepContext(Path("x"), (), ("index=auto",), lambda texts: {}, False, "valid/recall_at_20")
     with pytest.raises(InputError, match="index: the cases of this sweep set it"):

@@ -13,7 +13,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
 from twotower.launchers.launcher import JobError, Launcher, Payload
 from twotower.reports.console.console import Console
-from twotower.reports.console.first_look_table import lines_of, recipes_table
+from twotower.reports.console.tables import first_look_lines, recipes_table
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.result_parts import Training
 from twotower.sweeps import first_look
@@ -76,11 +76,11 @@ def sampled(look: FirstLook, **values: Result) -> None:
         (4_000, 390_000, 1.0),  # a sample of more than half saves too little
     ],
 )
-def test_the_share_grows_with_how_small_the_data_is(asked: int, interactions: int, share: float) -> None:
+def test_the_share_is_larger_for_smaller_data(asked: int, interactions: int, share: float) -> None:
     assert share_for(data_of(asked, interactions)) == share
 
 
-def test_recipes_go_on_the_sample_and_the_best_on_all(
+def test_recipes_run_on_the_sample_and_the_best_on_all_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = look_of(tmp_path, monkeypatch, num_whole=2, recipes={"odd": "bad=1"})
@@ -98,7 +98,7 @@ def test_recipes_go_on_the_sample_and_the_best_on_all(
     look.ended(second, result_of(0.3, "pruned"))
     third = look.next([])
     assert third is not None
-    assert look.next([third]) is None  # who goes on is not known before
+    assert look.next([third]) is None  # the best recipes are not known yet
     look.ended(third, result_of(0.2))
     wide, flat = look.next([]), look.next([])
     assert wide is not None
@@ -108,7 +108,7 @@ def test_recipes_go_on_the_sample_and_the_best_on_all(
     assert look.next([wide, flat]) is None
 
 
-def test_the_best_of_the_sample_gives_way_only_on_all_users(
+def test_the_best_recipe_of_the_sample_is_replaced_only_on_all_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = look_of(tmp_path, monkeypatch)
@@ -135,13 +135,13 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
     assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
     assert found["best"]["command"] == "twotower train embedding_dim=128"
     assert (found["best"]["on"], found["best"]["behind_baseline"]) == ("sample", False)
-    assert lines_of(found)[0].startswith("best        wide  valid recall@20 0.3000  on the sample alone")
+    assert first_look_lines(found)[0].startswith(
+        "best        wide  valid recall@20 0.3000  on the sample alone"
+    )
     assert recipes_table(found).row_count == 4
 
 
-def test_what_an_experiment_set_for_another_choice_is_taken_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keys_of_another_choice_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look = look_of(
         tmp_path, monkeypatch, recipes={"order": "history=sasrec", "odd": "history=sasrec history.power=2"}
     )
@@ -149,17 +149,17 @@ def test_what_an_experiment_set_for_another_choice_is_taken_out(
     assert look.left_out["odd"] == "history.power: unknown key; none are valid here"  # its own mistake
 
 
-def test_a_key_with_several_values_is_no_recipe(tmp_path: Path) -> None:
+def test_a_first_look_refuses_varied_keys(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot vary embedding_dim"):
         FirstLook.Config(recipes=RECIPES).build(request_of(tmp_path, {"embedding_dim": "16,32"}))
 
 
-def test_no_recipe_keeps_its_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_cannot_set_where_runs_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"sweep.recipes.odd: name sets where runs are stored"):
         look_of(tmp_path, monkeypatch, recipes={"odd": "name=x"})
 
 
-def test_a_job_whose_seconds_are_over_ends_in_its_midst() -> None:
+def test_a_job_stops_after_its_share_of_the_time() -> None:
     assert make_pruning_callback({"seconds": -1.0})(0, None)
     assert not make_pruning_callback({"seconds": 1e6})(3, 0.5)
 
@@ -181,7 +181,7 @@ class Endless(Launcher):
         self.stopped.set()
 
 
-def test_what_runs_when_the_time_is_over_is_stopped_and_can_be_gone_on_with(
+def test_running_jobs_are_stopped_at_the_time_limit_and_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = look_of(tmp_path, monkeypatch)

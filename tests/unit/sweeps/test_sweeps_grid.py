@@ -76,7 +76,7 @@ def test_the_last_key_varies_fastest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["name=../elsewhere", "embedding_dim=8 output_root=/elsewhere", "++name=/x"])
-def test_no_case_keeps_its_run_elsewhere(tmp_path: Path, case: str) -> None:
+def test_a_case_cannot_set_where_runs_are_stored(tmp_path: Path, case: str) -> None:
     with pytest.raises(InputError, match="sets where runs are stored, so no case may set it"):
         plan_of(tmp_path, cases=[case])
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +93,7 @@ def test_cases_come_first_and_are_several_overrides_each(tmp_path: Path) -> None
     assert names(plan_of(tmp_path, ["a=1", "b=1 c=2"]).jobs) == ["a=1", "b=1,c=2"]
 
 
-def test_what_is_there_twice_is_run_once(tmp_path: Path) -> None:
+def test_duplicate_jobs_run_once(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["index=auto", "index=flat_ip", "index=auto"], embedding_dim="32,16,32")
     assert names(plan.jobs) == [
         "index=auto,dim32",
@@ -104,7 +104,7 @@ def test_what_is_there_twice_is_run_once(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=3))
-def test_every_combination_is_there_once(
+def test_every_combination_is_one_job(
     tmp_path_factory: pytest.TempPathFactory, values: list[list[int]]
 ) -> None:
     vary = {f"key{place}": ",".join(map(str, each)) for place, each in enumerate(values)}
@@ -119,7 +119,7 @@ def test_every_combination_is_there_once(
         assert all(int(value) in each for (_, value), each in zip(typed, values, strict=True))
 
 
-def test_fixed_overrides_are_of_every_job_but_not_of_its_name(tmp_path: Path) -> None:
+def test_fixed_overrides_are_not_part_of_job_names(tmp_path: Path) -> None:
     request = request_of(tmp_path, {DIM: "16"})
     request = type(request)(**{**vars(request), "fixed": ("loss=bce",)})
     (job,) = Grid.Config().build(request).jobs  # type: ignore[attr-defined]
@@ -127,17 +127,17 @@ def test_fixed_overrides_are_of_every_job_but_not_of_its_name(tmp_path: Path) ->
     assert job.settings["loss"] == "bce"
 
 
-def test_nothing_varies(tmp_path: Path) -> None:
+def test_a_grid_without_varied_keys_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no key varies; give a key several values, as in embedding_dim=32"):
         plan_of(tmp_path)
 
 
-def test_an_interval_has_no_list_of_values(tmp_path: Path) -> None:
+def test_a_grid_refuses_intervals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^rate: a grid takes no interval; .* sweep=tpe"):
         plan_of(tmp_path, embedding_dim="16,32", rate="interval(0.1, 0.2)")
 
 
-def test_what_is_wrong_with_several_jobs_is_told_once_and_before_anything_runs(tmp_path: Path) -> None:
+def test_a_mistake_of_several_jobs_is_reported_once_before_any_runs(tmp_path: Path) -> None:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         problems = [Problem("seed", "no seed")]
         if f"{DIM}=16" in overrides:
@@ -154,7 +154,7 @@ def test_what_is_wrong_with_several_jobs_is_told_once_and_before_anything_runs(t
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_lone_mistake_is_told_with_its_job(tmp_path: Path) -> None:
+def test_a_mistake_of_one_job_names_the_job(tmp_path: Path) -> None:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         if f"{DIM}=16" in overrides:
             raise InputError("not together")
@@ -182,7 +182,7 @@ def test_jobs_with_the_same_towers_wait_while_one_trains_them(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("result", "trained"), [(OK, True), (REJECTED, True), (FAILED, False), (None, False)]
 )
-def test_towers_are_there_when_their_training_ended_well(
+def test_towers_are_available_after_a_finished_training(
     tmp_path: Path, result: Result | None, trained: bool
 ) -> None:
     plan = plan_of(tmp_path, index="a,b,c")
@@ -212,7 +212,7 @@ STATUSES = ["ok", "index_rejected", "failed", "pruned", None]
 @pytest.mark.parametrize(
     ("retry_failed", "skipped", "waiting"), [(False, "abcd", "ef"), (True, "abd", "cef")]
 )
-def test_a_sweep_started_again_runs_what_did_not_end(
+def test_a_restarted_sweep_runs_unfinished_jobs(
     tmp_path: Path, retry_failed: bool, skipped: str, waiting: str
 ) -> None:
     for job, status in zip(plan_of(tmp_path, **VARY).jobs, STATUSES, strict=False):  # of f there is nothing
@@ -231,14 +231,14 @@ def test_a_sweep_started_again_runs_what_did_not_end(
     ("status", "trained"),
     [("ok", True), ("index_rejected", True), ("failed", False), ("pruned", False), (None, False)],
 )
-def test_only_what_ended_well_has_left_towers(tmp_path: Path, status: Status | None, trained: bool) -> None:
+def test_only_finished_jobs_have_towers(tmp_path: Path, status: Status | None, trained: bool) -> None:
     first, *_ = plan_of(tmp_path, **VARY).jobs
     leave(first, status)
     plan = plan_again(tmp_path, False, **VARY)
     assert (plan.next([next_of(plan)]) is not None) == trained
 
 
-def test_a_folder_with_another_configuration_is_no_job_of_this_sweep(tmp_path: Path) -> None:
+def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
     (job, *_) = plan_of(tmp_path, embedding_dim="16,32").jobs
     leave(job, "ok")
     plan_of(tmp_path, embedding_dim="16,32")
@@ -267,7 +267,7 @@ def test_a_damaged_result_is_a_failure_of_its_job_alone(tmp_path: Path) -> None:
     assert plan_again(tmp_path, True, **VARY).done_before() == []
 
 
-def test_a_job_travels_as_json(tmp_path: Path) -> None:
+def test_a_payload_is_json(tmp_path: Path) -> None:
     (job,) = plan_of(tmp_path, embedding_dim="16").jobs
     assert json.loads(json.dumps(job.payload())) == {
         "folder": str(tmp_path / "dim16"),
@@ -277,14 +277,14 @@ def test_a_job_travels_as_json(tmp_path: Path) -> None:
     }
 
 
-def test_a_key_of_the_sweep_s_that_a_choice_lacks_is_told_once_with_what_takes_it_out() -> None:
+def test_a_varied_key_that_a_choice_lacks_is_reported_once_with_its_removal() -> None:
     axes = (Axis("item_bias.half_life_days", ("1", "2")), Axis("embedding_dim", ("16", "32")))
     fixed = ("data=synthetic", "item_bias=none")
     request = SweepContext(
         Path("x"), axes, fixed, lambda texts: checked("train", texts), False, "valid/recall_at_20"
     )
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refused:
         Grid.Config().build(request)
-    (line,) = str(told.value).splitlines()[1:]
+    (line,) = str(refused.value).splitlines()[1:]
     assert line.strip().startswith("item_bias.half_life_days: unknown key")
     assert line.endswith("~sweep.vary.item_bias.half_life_days removes it")

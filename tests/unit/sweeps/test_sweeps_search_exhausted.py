@@ -1,4 +1,4 @@
-"""A search that runs out of sound configurations ends with the trials it has."""
+"""A search without further valid configurations ends with the trials it has."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,15 +19,15 @@ LISTED = pytest.mark.parametrize(
 
 
 def never_32(overrides: Sequence[str]) -> dict[str, Any]:
-    """The corners are sound: 32 lies between them."""
+    """The corners are valid; 32 lies between them."""
     settings = settings_of(overrides)
     if settings[DIM] == "32":
-        raise InputError("embedding_dim: 32 is not sound")
+        raise InputError("embedding_dim: 32 is not valid")
     return settings
 
 
 @LISTED
-def test_it_ends_with_the_trials_there_are_and_says_so_once(
+def test_a_search_ends_with_the_existing_trials_and_one_warning(
     search: Search.Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = search.build(request_of(tmp_path, SIX, never_32))
@@ -39,10 +39,10 @@ def test_it_ends_with_the_trials_there_are_and_says_so_once(
     message = capsys.readouterr().err
     assert message.count("warning:") == 1
     assert message.startswith("warning: the search ends with 4 of 6 trials: ")
-    assert "embedding_dim: 32 is not sound" in message
+    assert "embedding_dim: 32 is not valid" in message
 
 
-def test_what_runs_goes_on_and_the_same_command_has_nothing_to_add(tmp_path: Path) -> None:
+def test_running_trials_continue_and_the_same_command_adds_none(tmp_path: Path) -> None:
     plan = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, SIX, never_32))
     running = [job for _ in range(4) if (job := plan.next([])) is not None]
     assert plan.next(running) is None
@@ -54,7 +54,7 @@ def test_what_runs_goes_on_and_the_same_command_has_nothing_to_add(tmp_path: Pat
     assert again.next([]) is None
 
 
-def test_a_space_without_end_of_which_hardly_anything_is_sound(
+def test_an_infinite_space_with_hardly_any_valid_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     is_open = True
@@ -72,7 +72,7 @@ def test_a_space_without_end_of_which_hardly_anything_is_sound(
 
 
 @pytest.mark.parametrize("vary", [SIX, VARY])
-def test_without_a_single_trial_it_is_a_mistake(vary: dict[str, str], tmp_path: Path) -> None:
+def test_a_search_without_any_trial_is_an_input_error(vary: dict[str, str], tmp_path: Path) -> None:
     is_open = True
 
     def compose(overrides: Sequence[str]) -> dict[str, Any]:

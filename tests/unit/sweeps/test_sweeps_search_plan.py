@@ -60,7 +60,7 @@ def of_gini(texts: Sequence[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pruner", ["none", "median"])
-def test_a_search_makes_what_the_trainer_monitors_as_good_as_can_be(tmp_path: Path, pruner: Any) -> None:
+def test_a_search_optimizes_the_monitor_in_its_direction(tmp_path: Path, pruner: Any) -> None:
     request = replace(request_of(tmp_path, compose=of_gini), monitor=LOWER)
     plan = Tpe.Config(num_trials=3, num_startup=2, pruner=pruner).build(request)
     assert isinstance(plan, Search)
@@ -75,7 +75,7 @@ def test_a_search_makes_what_the_trainer_monitors_as_good_as_can_be(tmp_path: Pa
     assert [row["values"] for row in summary["best"]] == [{LOWER: 0.25}]
 
 
-def test_no_search_makes_a_figure_worse(tmp_path: Path) -> None:
+def test_an_objective_with_the_wrong_direction_is_refused(tmp_path: Path) -> None:
     wrong = {MONITOR: "minimize", "index/latency_ms_p50": "maximize", "index/recall_at_100": "maximize"}
     with pytest.raises(InputError, match="2 mistakes") as error:
         plan_of(Tpe.Config(objectives=wrong), tmp_path)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def test_no_search_makes_a_figure_worse(tmp_path: Path) -> None:
     assert "index/latency_ms_p50 is better if lower; minimize it" in str(error.value)
 
 
-def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
+def test_a_later_command_may_add_trials(tmp_path: Path) -> None:
     run(plan_of(Tpe.Config(num_trials=2), tmp_path))
     assert [job.name[:5] for job in run(plan_of(Tpe.Config(num_trials=4), tmp_path))] == [
         "0002_",
@@ -92,7 +92,7 @@ def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Tpe, RandomSearch])
-def test_a_search_goes_on_as_it_would_have(tmp_path: Path, kind: type[Search]) -> None:
+def test_a_restarted_search_proposes_the_same_trials(tmp_path: Path, kind: type[Search]) -> None:
     whole = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s"))
     run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"), num=5)
     rest = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"))
@@ -113,14 +113,14 @@ def test_tpe_does_better_than_random_search_with_twice_the_trials(tmp_path: Path
     assert sum(best["tpe"]) > sum(best["random"])
 
 
-def test_a_small_space_is_tried_whole_and_nothing_twice(tmp_path: Path) -> None:
+def test_a_small_space_is_searched_once_and_completely(tmp_path: Path) -> None:
     vary = {RATE: "0.1,0.01", DIM: "16,32,64"}
     plan = plan_of(Tpe.Config(num_trials=40, num_startup=2), tmp_path, vary=vary)
     assert plan.num_jobs == 6
     assert len({job.overrides for job in run(plan)}) == 6
 
 
-def test_what_does_not_compose_is_never_a_trial(tmp_path: Path) -> None:
+def test_invalid_configurations_are_no_trials(tmp_path: Path) -> None:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         settings = settings_of(overrides)
         if settings[DIM] == "32" and 0.001 < float(settings[RATE]) < 0.1:
@@ -132,7 +132,7 @@ def test_what_does_not_compose_is_never_a_trial(tmp_path: Path) -> None:
     assert any(f"{DIM}=32" in job.overrides for job in jobs)
 
 
-def test_a_trial_of_a_living_process_is_not_taken(tmp_path: Path) -> None:
+def test_a_trial_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
     one, other = (plan_of(Tpe.Config(num_trials=2), tmp_path) for _ in range(2))
     first, second = one.next([]), other.next([])
     assert first is not None
@@ -167,7 +167,7 @@ def test_a_trial_that_a_dead_process_finished_is_not_run_again(tmp_path: Path) -
     assert found(other)["best"][0]["values"] == {MONITOR: 0.5}
 
 
-def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
+def test_states_of_trials_follow_the_status_of_jobs(tmp_path: Path) -> None:
     plan = plan_of(RandomSearch.Config(num_trials=5), tmp_path)
     results = [
         Result(status="ok", metrics={MONITOR: 0.2}),
@@ -191,7 +191,7 @@ def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
     assert [row["job"][:5] for row in summary["best"]] == ["0000_"]  # a rejected index serves nobody
 
 
-def test_failed_trials_are_retried_once_when_asked(tmp_path: Path) -> None:
+def test_failed_trials_are_retried_once(tmp_path: Path) -> None:
     plan = plan_of(RandomSearch.Config(num_trials=3), tmp_path)
     jobs = [job for _ in range(3) if (job := plan.next([])) is not None]
     for job, status in zip(jobs, ["ok", "failed", "ok"], strict=True):
@@ -248,7 +248,7 @@ def test_bad_input_is_refused_before_anything_runs(
         plan_of(search, tmp_path / "sweep", **changes)
 
 
-def test_all_bad_corners_are_told_at_once(tmp_path: Path) -> None:
+def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         settings = settings_of(overrides)
         if settings[DIM] == "128":
@@ -287,7 +287,7 @@ def test_all_bad_corners_are_told_at_once(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_study_is_gone_on_with_as_it_was_asked(
+def test_a_study_with_other_settings_is_refused(
     tmp_path: Path, search: Search.Config, changes: dict[str, Any], words: str
 ) -> None:
     run(plan_of(Tpe.Config(), tmp_path), num=1)

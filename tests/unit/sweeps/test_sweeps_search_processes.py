@@ -77,7 +77,7 @@ def test_processes_share_the_trials_and_none_is_run_twice(tmp_path: Path, storag
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
-def test_a_killed_trial_is_gone_on_with_by_one_process_in_its_folder(tmp_path: Path, storage: str) -> None:
+def test_a_killed_trial_is_resumed_by_one_process_in_its_folder(tmp_path: Path, storage: str) -> None:
     victim, _ = start(tmp_path, storage, 6, waits_in=3)
     wait_for(tmp_path, 3, "began")
     victim.kill()
@@ -97,7 +97,7 @@ def test_a_killed_trial_is_gone_on_with_by_one_process_in_its_folder(tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_process_that_stands_still_keeps_its_trial(tmp_path: Path) -> None:
+def test_a_suspended_process_keeps_its_trial(tmp_path: Path) -> None:
     sleeper = start(tmp_path, "null", 4, waits_in=1)
     wait_for(tmp_path, 1, "began")
     plan = plan_of(tmp_path, "null", 4)

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from twotower.commands.overrides import axis_of
+from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
 from twotower.sweeps.objectives import Objectives
 from twotower.sweeps.random_search import RandomSearch
@@ -40,8 +40,8 @@ Params = Mapping[str, Any]
         ("1,inf", CategoricalDistribution(("1", "inf"))),
     ],
 )
-def test_what_is_typed_becomes_a_distribution(text: str, distribution: object) -> None:
-    assert Space([axis_of("x", text)]).distributions() == {"x": distribution}
+def test_axes_become_distributions(text: str, distribution: object) -> None:
+    assert Space([parse_axis("x", text)]).distributions() == {"x": distribution}
 
 
 @pytest.mark.parametrize(
@@ -53,21 +53,21 @@ def test_what_is_typed_becomes_a_distribution(text: str, distribution: object) -
         ("interval(0, inf)", "x: expected values or an interval with two ends"),
     ],
 )
-def test_an_interval_that_is_none_is_refused(text: str, words: str) -> None:
+def test_an_invalid_interval_is_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match="1 mistake in the keys of this search") as refused:
-        Space([axis_of("x", text)])
+        Space([parse_axis("x", text)])
     assert words in str(refused.value)
 
 
 def test_the_ends_of_an_interval_are_written_as_fractions() -> None:
     """So that a key that takes whole numbers only refuses them at once, not each of a hundred proposals."""
-    space = Space([axis_of("x", "interval(16, 128)")])
+    space = Space([parse_axis("x", "interval(16, 128)")])
     assert space.corners() == [("x=16.0",), ("x=128.0",)]
     assert space.texts({"x": 64.0}) == ("x=64.0",)
-    assert Space([axis_of("x", "int(interval(16, 128))")]).corners() == [("x=16",), ("x=128",)]
+    assert Space([parse_axis("x", "int(interval(16, 128))")]).corners() == [("x=16",), ("x=128",)]
 
 
-def test_the_interval_that_a_search_without_one_recommends_can_be_searched(tmp_path: Path) -> None:
+def test_the_interval_in_an_error_message_can_be_searched(tmp_path: Path) -> None:
     def compose(overrides: Any) -> dict[str, Any]:
         settings = settings_of(overrides)
         if not str(settings.get("embedding_dim", "1")).isdigit():
@@ -90,7 +90,7 @@ def ended(params: Params, *values: float) -> FrozenTrial:
     return create_trial(
         state=TrialState.COMPLETE,
         params=dict(params),
-        distributions=Space([axis_of("a", "1,2,3"), axis_of("b", "x,y")]).distributions(),
+        distributions=Space([parse_axis("a", "1,2,3"), parse_axis("b", "x,y")]).distributions(),
         values=list(values),
     )
 
@@ -129,7 +129,7 @@ directions = st.lists(st.sampled_from(["maximize", "minimize"]), min_size=1, max
 
 
 @given(directions, st.data())
-def test_the_best_are_those_that_no_other_beats(
+def test_the_best_trials_are_not_dominated(
     ways: list[Literal["maximize", "minimize"]], data: st.DataObject
 ) -> None:
     point = st.tuples(*[st.integers(0, 4).map(float)] * len(ways))
@@ -153,5 +153,5 @@ def test_the_best_are_those_that_no_other_beats(
         assert firsts == sorted(firsts, reverse=ways[0] == "maximize")
 
 
-def test_of_no_trials_none_is_the_best() -> None:
+def test_no_trials_have_no_best() -> None:
     assert best([], {"valid/recall_at_20": "maximize"}) == []

@@ -34,7 +34,7 @@ def next_of(plan: Sweep) -> Job:
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite"])
-def test_the_median_stops_what_is_worse_than_half_of_the_others(tmp_path: Path, storage: str | None) -> None:
+def test_the_median_pruner_stops_trials_below_the_median(tmp_path: Path, storage: str | None) -> None:
     plan = plan_of(tmp_path, "median", storage=storage and f"sqlite:///{tmp_path}/study.db")
     assert train(plan, next_of(plan), [0.1, 0.2, 0.3]) == 3
     assert train(plan, next_of(plan), [0.2, 0.3, 0.4]) == 3
@@ -45,7 +45,7 @@ def test_the_median_stops_what_is_worse_than_half_of_the_others(tmp_path: Path, 
     assert all(row["values"] is None for row in summary["trials"] if row["state"] == "pruned")
 
 
-def test_what_has_come_to_its_last_epoch_is_not_stopped(tmp_path: Path) -> None:
+def test_a_trial_is_not_pruned_after_its_last_epoch(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "median")
     others = [next_of(plan), next_of(plan)]
     assert others[0].trial is not None
@@ -64,12 +64,12 @@ def test_hyperband_stops_some_at_its_rungs(tmp_path: Path) -> None:
     assert sum(epochs) < 9 * 20 / 2
 
 
-def test_without_a_pruner_nothing_is_stopped(tmp_path: Path) -> None:
+def test_without_a_pruner_no_trial_is_stopped(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "none")
     assert [train(plan, next_of(plan), [value] * 3) for value in (0.9, 0.8, 0.1, 0.0)] == [3, 3, 3, 3]
 
 
-def test_an_epoch_may_be_told_twice(tmp_path: Path) -> None:
+def test_an_epoch_may_be_reported_twice(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "median")
     train(plan, next_of(plan), [0.1, 0.2, 0.3])
     train(plan, next_of(plan), [0.2, 0.3, 0.4])

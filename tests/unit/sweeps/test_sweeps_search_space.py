@@ -53,7 +53,7 @@ def test_every_choice_and_every_end_is_in_a_corner() -> None:
     assert texts == {*corners[0], *corners[-1]}
 
 
-def test_a_space_without_intervals_of_fractions_has_an_end() -> None:
+def test_a_space_without_real_intervals_is_finite() -> None:
     assert Space([DIM, LOSS, LAYERS]).size() == 18
     assert len({tuple(params.items()) for params in Space([DIM, LOSS, LAYERS]).every()}) == 18
     assert Space([DIM, RATE]).size() is None
@@ -70,7 +70,7 @@ def test_a_space_without_intervals_of_fractions_has_an_end() -> None:
         (Axis("seed", ("1", "2")), "seed: a search over seeds finds a lucky seed"),
     ],
 )
-def test_what_is_no_space_is_refused(axis: Axis, words: str) -> None:
+def test_an_invalid_space_is_refused(axis: Axis, words: str) -> None:
     with pytest.raises(InputError, match="the keys of this search") as error:
         Space([axis, DIM])
     assert words in str(error.value)

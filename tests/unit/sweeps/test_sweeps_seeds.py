@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twotower.reports.console.console import SeedSummary
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
-from twotower.sweeps.sweep_record import summarise_seeds
+from twotower.sweeps.sweep_record import summarize_seeds
 
 TEST = "test/recall_at_20"
 T_1, T_2 = 12.7062047, 4.3026527
@@ -28,22 +28,22 @@ def outcome(name: str, value: float | None = None, status: str = "ok", **figures
 
 
 def test_the_mean_of_three_seeds_and_its_interval() -> None:
-    (found,) = summarise_seeds([outcome(f"seed={seed}", 1.0 * seed) for seed in (1, 2, 3)], [TEST])
+    (found,) = summarize_seeds([outcome(f"seed={seed}", 1.0 * seed) for seed in (1, 2, 3)], [TEST])
     half = T_2 / math.sqrt(3)  # the standard deviation is 1
     assert (found.configuration, found.metric, found.num_seeds) == ("", TEST, 3)
     assert (found.mean, found.sd) == (2.0, 1.0)
     assert found.interval == pytest.approx((2 - half, 2 + half), abs=1e-6)
 
 
-def test_two_seeds_say_little() -> None:
-    (found,) = summarise_seeds([outcome("seed=1", 0.2), outcome("seed=2", 0.4)], [TEST])
+def test_two_seeds_have_a_wide_interval() -> None:
+    (found,) = summarize_seeds([outcome("seed=1", 0.2), outcome("seed=2", 0.4)], [TEST])
     assert found.mean == pytest.approx(0.3)
     assert found.sd == pytest.approx(0.02**0.5)
     assert found.interval == pytest.approx((0.3 - T_1 * 0.1, 0.3 + T_1 * 0.1), abs=1e-6)
 
 
 def test_each_configuration_has_its_own_seeds() -> None:
-    found = summarise_seeds(
+    found = summarize_seeds(
         [
             outcome("loss=bce,seed=1", 0.1),
             outcome("loss=other,seed=1", 0.5),
@@ -66,27 +66,27 @@ def test_each_configuration_has_its_own_seeds() -> None:
     ],
 )
 def test_the_configuration_is_the_name_without_the_seed(name: str, configuration: str) -> None:
-    found = summarise_seeds([outcome(name.format(seed), 0.5) for seed in (1, 2)], [TEST])
+    found = summarize_seeds([outcome(name.format(seed), 0.5) for seed in (1, 2)], [TEST])
     assert [each.configuration for each in found] == [configuration]
 
 
-def test_a_failed_seed_is_left_out_and_not_counted_as_nought() -> None:
+def test_a_failed_seed_is_left_out() -> None:
     outcomes = [outcome("seed=1", 0.2), outcome("seed=2", status="failed"), outcome("seed=3", 0.4)]
-    (found,) = summarise_seeds(outcomes, [TEST])
+    (found,) = summarize_seeds(outcomes, [TEST])
     assert (found.mean, found.num_seeds) == (pytest.approx(0.3), 2)
-    assert summarise_seeds(outcomes[:2], [TEST]) == []  # one seed has no interval
-    assert summarise_seeds([], [TEST]) == []
+    assert summarize_seeds(outcomes[:2], [TEST]) == []  # one seed has no interval
+    assert summarize_seeds([], [TEST]) == []
 
 
 def test_each_metric_has_the_seeds_that_report_it() -> None:
     outcomes = [outcome(f"seed={seed}", 0.5, valid=0.25) for seed in (1, 2)] + [outcome("seed=3", 0.5)]
-    found = summarise_seeds(outcomes, ["valid", TEST, "absent"])
+    found = summarize_seeds(outcomes, ["valid", TEST, "absent"])
     assert [(each.metric, each.num_seeds) for each in found] == [("valid", 2), (TEST, 3)]
 
 
 def test_jobs_that_differ_in_more_than_the_seed_are_no_seeds() -> None:
-    assert summarise_seeds([outcome("loss=bce", 0.1), outcome("loss=other", 0.2)], [TEST]) == []
-    assert summarise_seeds([outcome("loss=bce,seed=1", 0.1), outcome("loss=other,seed=2", 0.2)], [TEST]) == []
+    assert summarize_seeds([outcome("loss=bce", 0.1), outcome("loss=other", 0.2)], [TEST]) == []
+    assert summarize_seeds([outcome("loss=bce,seed=1", 0.1), outcome("loss=other,seed=2", 0.2)], [TEST]) == []
 
 
 def test_seeds_of_a_long_name_belong_together() -> None:
@@ -96,17 +96,17 @@ def test_seeds_of_a_long_name_belong_together() -> None:
         replace(outcome(name, 0.5), configuration="one", seed=seed)
         for seed, name in enumerate(names, start=1)
     ]
-    assert [each.num_seeds for each in summarise_seeds(outcomes, [TEST])] == [2]
+    assert [each.num_seeds for each in summarize_seeds(outcomes, [TEST])] == [2]
 
 
 def test_a_repeated_seed_counts_once() -> None:
-    assert summarise_seeds([outcome("seed=1", 0.1), outcome("seed=1", 0.1)], [TEST]) == []
+    assert summarize_seeds([outcome("seed=1", 0.1), outcome("seed=1", 0.1)], [TEST]) == []
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.randoms())
-def test_the_interval_is_about_the_mean_and_knows_no_order(values: list[float], random: object) -> None:
+def test_the_interval_contains_the_mean_in_any_order(values: list[float], random: object) -> None:
     def summary(order: list[int]) -> SeedSummary:
-        (found,) = summarise_seeds([outcome(f"seed={place}", values[place]) for place in order], [TEST])
+        (found,) = summarize_seeds([outcome(f"seed={place}", values[place]) for place in order], [TEST])
         return found
 
     order = list(range(len(values)))
@@ -118,7 +118,7 @@ def test_the_interval_is_about_the_mean_and_knows_no_order(values: list[float], 
     assert (found.mean, found.sd) == pytest.approx((other.mean, other.sd))
 
 
-def test_it_is_said_in_one_line() -> None:
+def test_a_summary_is_one_line() -> None:
     assert str(SeedSummary("loss=bce", TEST, 0.25, 0.01, (0.2, 0.3), 4)) == (
         "4 seeds     test/recall@20 0.2500 [0.2000, 0.3000], sd 0.0100  loss=bce"
     )

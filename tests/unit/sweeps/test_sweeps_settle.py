@@ -1,4 +1,4 @@
-"""How a job ended, whatever became of it; and whether jobs done before can stand beside new ones."""
+"""Results of ended jobs, and the comparison of finished jobs with new ones."""
 
 import json
 from concurrent.futures import Future
@@ -12,7 +12,7 @@ from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.files.lock import held
+from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import JobError
 from twotower.runs.result import FORMAT_VERSION, Result, write_result
 from twotower.runs.sections import training_identity
@@ -43,7 +43,7 @@ def test_what_a_job_said_itself_stands(tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_to_a_run_that_another_process_works_on(tmp_path: Path) -> None:
-    with held(tmp_path, "run"):
+    with lock_folder(tmp_path, "run"):
         result = settle(job(tmp_path), died())
     assert result == Result(status="failed", error="the worker was killed")
     assert not (tmp_path / "result.json").exists()

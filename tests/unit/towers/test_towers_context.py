@@ -51,7 +51,7 @@ def two_tower(
     torch.manual_seed(5)
     known = torch.tensor([False, True, True, True])
     given = requests if contexts else None
-    return TwoTowerConfig.of(settings).build_towers(users, items, known, given, num_events).eval()
+    return TwoTower(TwoTowerConfig.from_settings(settings), users, items, known, given, num_events).eval()
 
 
 def plain_sum(model: TwoTower) -> TwoTower:
@@ -140,7 +140,7 @@ def test_gradients_reach_contexts_and_events() -> None:
 
 @pytest.mark.parametrize(("events", "wrong"), [({}, True), (None, False), ({"view": Event.Config()}, False)])
 def test_events_need_data_that_have_some(events: dict[str, Event.Config] | None, wrong: bool) -> None:
-    config = HistoryEncoder.Config.chosen(
+    config = HistoryEncoder.Config.from_spec(
         {"_target_": f"{HISTORY}.mean_pooling.MeanPooling", "events": True}, "h"
     )
     data = None if events is None else Synthetic.Config(events=events)

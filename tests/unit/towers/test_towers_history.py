@@ -45,7 +45,7 @@ def test_a_shorter_history_uses_the_same_ages() -> None:
 def test_blocks(last_item: bool) -> None:
     encoder = MeanPooling(MeanPooling.Config(length=3, last_item=last_item), 1)
     table = torch.tensor([[0.0], [2.0], [8.0], [1.0], [6.0]])
-    blocks = encoder.blocks(table, torch.tensor([[0, 1, 2], [3, 1, 4]]), TIMES)
+    blocks = encoder.tower_blocks(table, torch.tensor([[0, 1, 2], [3, 1, 4]]), TIMES)
     assert {name: values.shape[1] for name, values in blocks.items()} == encoder.config.block_dims(1)
     assert blocks["history"].tolist() == [[5], [3]]
     assert ("last_item" in blocks) == last_item
@@ -56,7 +56,7 @@ def test_blocks(last_item: bool) -> None:
 def test_power_lies_between_the_sum_and_the_mean() -> None:
     table, positions = torch.tensor([[0.0], [2.0], [8.0]]), torch.tensor([[0, 1, 2]])
     pooled = {
-        power: MeanPooling(MeanPooling.Config(length=3, power=power, last_item=False), 1).blocks(
+        power: MeanPooling(MeanPooling.Config(length=3, power=power, last_item=False), 1).tower_blocks(
             table, positions, positions
         )
         for power in (0.0, 0.5, 1.0)
@@ -69,11 +69,13 @@ def test_power_lies_between_the_sum_and_the_mean() -> None:
 def test_no_history_is_no_block_and_reads_nothing() -> None:
     encoder = NoHistory.Config().build(8)
     assert encoder.config.block_dims(8) == {}
-    assert encoder.blocks(torch.ones(1, 8), torch.zeros(2, 0, dtype=torch.int64), torch.zeros(2, 0)) == {}
+    assert (
+        encoder.tower_blocks(torch.ones(1, 8), torch.zeros(2, 0, dtype=torch.int64), torch.zeros(2, 0)) == {}
+    )
     assert encoder.latest(EMBEDDINGS, MASK, TIMES).shape == (2, 0)
     assert (encoder.item_dim, encoder.config.reads_table, encoder.config.reads_towers) == (0, False, False)
     with pytest.raises(InputError, match=r"history\.length: .* 0, got 3"):
-        HistoryEncoder.Config.chosen({"_target_": NO_HISTORY, "length": 3}, "history")
+        HistoryEncoder.Config.from_spec({"_target_": NO_HISTORY, "length": 3}, "history")
 
 
 @pytest.mark.parametrize(("items", "table", "towers"), [("table", True, False), ("tower", False, True)])

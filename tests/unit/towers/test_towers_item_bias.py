@@ -21,7 +21,7 @@ from twotower.towers.user_batch import UserBatch
 DAY = 86_400
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalize": "none"}
 # items 1 and 2 on the last day, item 1 seven days before it too; item 3 never
-LOG = Interactions.of(np.array([1, 1, 2]), np.array([1, 2, 1]), np.array([0, 7 * DAY, 7 * DAY]), 2)
+LOG = Interactions.from_rows(np.array([1, 1, 2]), np.array([1, 2, 1]), np.array([0, 7 * DAY, 7 * DAY]), 2)
 
 
 def bias() -> RecentPopularity:
@@ -45,9 +45,9 @@ def two_tower() -> TwoTower:
         "item_tower": MLP,
         "item_bias": {"_target_": "twotower.towers.item_bias.recent_popularity.RecentPopularity"},
     }
-    config = TwoTowerConfig.of(settings)
+    config = TwoTowerConfig.from_settings(settings)
     assert config.tower_width == 4
-    model = config.build_towers(users, items, torch.ones(4, dtype=torch.bool)).eval()
+    model = TwoTower(config, users, items, torch.ones(4, dtype=torch.bool)).eval()
     model.item_bias.initialize(LOG)
     return model
 
@@ -114,11 +114,11 @@ def test_similar_items_do_not_ask_for_popularity() -> None:
 
 
 def test_an_item_that_was_only_shown_in_vain_is_not_new() -> None:
-    history = Interactions.of(np.array([1, 1]), np.array([1, 2]), np.array([0, 0]), 1)
-    shown = Interactions.of(np.array([1]), np.array([3]), np.array([0]), 1)
+    history = Interactions.from_rows(np.array([1, 1]), np.array([1, 2]), np.array([0, 0]), 1)
+    shown = Interactions.from_rows(np.array([1]), np.array([3]), np.array([0]), 1)
     bias = Popularity.Config().build(4)
     bias.initialize(dataclasses.replace(history, impressions=shown))
-    assert bias.sold.tolist() == [True, True, True, False]
+    assert bias.has_occurred.tolist() == [True, True, True, False]
     found = bias.eval()(torch.arange(1, 5)).flatten().tolist()
     assert found[2] == pytest.approx(-math.log(2) / 2)  # log 1 less the mean of log 2, log 2, log 1, log 1
     assert found[3] == pytest.approx(found[0])  # the quantile of the others

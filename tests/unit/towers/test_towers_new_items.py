@@ -109,15 +109,15 @@ def test_only_items_of_an_unknown_id_are_new() -> None:
     table = table_of()
     new_items = fitted(table)
     features, given = table.gather(torch.tensor([1, 3, 2])), torch.arange(9.0).view(3, 3)
-    assert new_items.are_new(features).tolist() == [False, True, False]
-    found = new_items.among(features, given)
+    assert new_items.is_new(features).tolist() == [False, True, False]
+    found = new_items.replace_new(features, given)
     assert torch.equal(found[[0, 2]], given[[0, 2]])
     assert torch.equal(found[1], new_items(table.gather(torch.tensor([3])), given[1:2])[0])
     assert torch.equal(
-        new_items.among(features, given[:, :2]), torch.cat([given[:1], found[1:2], given[2:]])[:, :2]
+        new_items.replace_new(features, given[:, :2]), torch.cat([given[:1], found[1:2], given[2:]])[:, :2]
     )
     by_tower = ByTower.Config().build(table, table.encoders(), LAYOUT, frozenset())
-    assert torch.equal(by_tower.among(features, given), given)
+    assert torch.equal(by_tower.replace_new(features, given), given)
     assert torch.equal(by_tower(features, given), given)
 
 

@@ -9,13 +9,11 @@ from torch.nn import functional
 from variants_of_history import causal_encoders
 
 from twotower.towers.history.additive_attention import AdditiveAttention
-from twotower.towers.history.causal_attention import _Attention, causal_attention
 from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.gru import Gru
 from twotower.towers.history.hstu import Hstu, time_buckets
 from twotower.towers.history.ligr import GatedBlock
-from twotower.towers.history.pointwise_attention import _Pointwise, pointwise_attention
-from twotower.towers.history.sasrec import Block, CausalAttention, Sasrec
+from twotower.towers.history.sasrec import Block, CausalAttention, Sasrec, causal_attention
 from twotower.towers.history.sasrec_normed import NormedBlock
 
 B, L, H = 4, 5, 6
@@ -203,30 +201,9 @@ def test_hstu_asked_later_answers_differently_and_as_well_without_a_time() -> No
         assert blocks[name].isfinite().all()
 
 
-@pytest.mark.parametrize("with_times", [False, True])
-def test_pointwise_attention_and_its_gradients(with_times: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twotower.towers.history.pointwise_attention.BLOCK_BYTES", 2 * 2 * 4 * 4 * 8)
-    value, query, key = torch.randn(3, 3, 2, 4, 5, dtype=torch.float64, requires_grad=True).unbind(0)
-    place = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
-    bucket = torch.randn(3, dtype=torch.float64, requires_grad=True) if with_times else None
-    buckets = torch.randint(3, (3, 4, 4), dtype=torch.int32) if with_times else None
-    given = (value, query, key, place, bucket, buckets, 0.5)
-    assert torch.autograd.gradcheck(_Pointwise.apply, given)
-    bias = place if bucket is None else place + bucket[buckets][:, None]
-    expected = (functional.silu(query @ key.transpose(2, 3) + bias) / 2).tril() @ value
-    torch.testing.assert_close(_Pointwise.apply(*given), expected)
-    with torch.no_grad():
-        torch.testing.assert_close(pointwise_attention(*given), expected)
-
-
-@pytest.mark.parametrize("rows", [1, 4, 1 << 20])
-def test_causal_attention_and_its_gradients(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twotower.towers.history.causal_attention.BLOCK_BYTES", rows * 7 * 7 * 8)
-    given = [torch.randn(3, 2, 7, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    assert torch.autograd.gradcheck(_Attention.apply, given)
-    expected = functional.scaled_dot_product_attention(*given, is_causal=True)
-    torch.testing.assert_close(_Attention.apply(*given), expected)
-    low = [each.detach().bfloat16().requires_grad_() for each in given]
-    assert causal_attention(*low).grad_fn.name() == "_AttentionBackward"
+def test_causal_attention_in_bf16_agrees_with_the_fused_kernel() -> None:
+    operands = [torch.randn(3, 2, 7, 5, dtype=torch.float64) for _ in range(3)]
+    expected = functional.scaled_dot_product_attention(*operands, is_causal=True)
+    torch.testing.assert_close(causal_attention(*operands), expected)
+    low = [each.bfloat16().requires_grad_() for each in operands]
     torch.testing.assert_close(causal_attention(*low).double(), expected, rtol=0.05, atol=0.02)
-    assert causal_attention(*given).grad_fn.name() != "_AttentionBackward"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from twotower.data.interactions import Interactions
-from twotower.towers.item_bias.decayed_shares import Counted, Mixture
+from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
 from twotower.towers.item_bias.trend import Trend
 
 DAY = 86_400
@@ -16,7 +16,7 @@ DAY = 86_400
 def log_of(items: list[int], days: list[float], num_users: int | None = None) -> Interactions:
     """One user an interaction."""
     users = np.arange(1, len(items) + 1)
-    return Interactions.of(
+    return Interactions.from_rows(
         users, np.array(items), (np.array(days) * DAY).astype(np.int64), num_users or len(items)
     )
 
@@ -34,7 +34,9 @@ def built(interactions: Interactions, num_items: int) -> Trend:
 
 
 def test_shares_of_a_knot_are_of_what_was_before_it() -> None:
-    counted = Counted.of(np.array([1, 2, 2]), np.array([0, 399, 400]), 2)  # 400 knots: one a second
+    counted = IntervalCounts.from_log(
+        np.array([1, 2, 2]), np.array([0, 399, 400]), 2
+    )  # 400 knots: one a second
     shares = list(counted.shares())
     assert not shares[0].any()
     assert shares[1][:, 0] == pytest.approx(1.0)  # item 1 alone, at every speed
@@ -46,15 +48,15 @@ def test_what_comes_and_goes_is_told_by_short_half_lives_and_what_stays_by_long_
     rng = np.random.default_rng(0)
     stays = rng.integers(1, 6, 600)
     items, times = np.asarray(season().items), np.asarray(season().times)
-    fashion = Mixture.fit(Counted.of(items, times, 6), 10.0)
-    steady = Mixture.fit(Counted.of(stays, times, 6), 10.0)
+    fashion = Mixture.fit(IntervalCounts.from_log(items, times, 6), 10.0)
+    steady = Mixture.fit(IntervalCounts.from_log(stays, times, 6), 10.0)
     assert fashion.weights.sum() == pytest.approx(1)
     short = slice(4, 9)  # a 32nd of the span and less
     assert fashion.weights[short].sum() > 0.5 > 0.3 > steady.weights[short].sum()
 
 
 def test_weights_are_the_likeliest() -> None:
-    counted = Counted.of(np.asarray(season().items), np.asarray(season().times), 6)
+    counted = IntervalCounts.from_log(np.asarray(season().items), np.asarray(season().times), 6)
     found = Mixture.fit(counted, 10.0)
     assert found.num_new < 1
 
@@ -63,7 +65,9 @@ def test_weights_are_the_likeliest() -> None:
         for knot, shares in enumerate(counted.shares()):
             if knot in range(100, 380, 7):
                 counts = np.asarray(counted.counts[knot : knot + 10].sum(axis=0)).ravel()
-                total += float(counts @ np.log(np.maximum(mixture.weights[:-1] @ shares, mixture.of_new(1))))
+                total += float(
+                    counts @ np.log(np.maximum(mixture.weights[:-1] @ shares, mixture.share_of_new_item(1)))
+                )
         return total
 
     even = np.full_like(found.weights, 1 / len(found.weights))
@@ -73,15 +77,15 @@ def test_weights_are_the_likeliest() -> None:
 def test_while_training_an_example_is_ranked_with_what_was_popular_then() -> None:
     trend = built(season(), 6).train()
     rows = torch.arange(1, 7)
-    prior = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).of_items(rows)
+    prior = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).select(rows)
     lifts = prior.table[prior.moments]
     assert lifts[:, :5].argmax(1).tolist() == [0, 4, 0]  # items 1 and 5
     assert lifts[0, 5] == lifts[0, 4]  # on day 20 neither had been taken: both are new
-    some = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).of_items(rows[[1, 4]])
+    some = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY, 20 * DAY])).select(rows[[1, 4]])
     assert torch.equal(some.table[some.moments], lifts[:, [1, 4]])
     assert prior.odds is not None
     torch.testing.assert_close(prior.odds, prior.table.exp())
-    pairs = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY])).of_pairs(rows[[1, 4]])
+    pairs = trend.log_prior_odds(torch.tensor([20 * DAY, 100 * DAY])).for_pairs(rows[[1, 4]])
     assert torch.equal(pairs, lifts[[0, 1], [1, 4]])
     assert not trend(rows).any()  # nothing in the embedding beside that
 
@@ -98,7 +102,7 @@ def test_what_is_served_is_popular_at_the_end_and_new_items_have_their_part() ->
 
 def test_a_time_before_the_log_knows_nothing_and_one_after_it_knows_all() -> None:
     trend = built(season(), 6)
-    prior = trend.log_prior_odds(torch.tensor([-DAY, 10_000 * DAY])).of_items(torch.arange(1, 7))
+    prior = trend.log_prior_odds(torch.tensor([-DAY, 10_000 * DAY])).select(torch.arange(1, 7))
     lifts = prior.table[prior.moments]
     assert len(set(lifts[0].tolist())) == 1
     torch.testing.assert_close(lifts[1], trend.biases)

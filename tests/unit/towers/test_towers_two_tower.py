@@ -48,7 +48,7 @@ def two_tower(**history: Any) -> TwoTower:
         "item_tower": MLP,
         "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
     }
-    return TwoTowerConfig.of(settings).build_towers(users, items, TRAINED).eval()
+    return TwoTower(TwoTowerConfig.from_settings(settings), users, items, TRAINED).eval()
 
 
 def encode(model: TwoTower, *histories: list[int], users: list[int] | None = None) -> Tensor:

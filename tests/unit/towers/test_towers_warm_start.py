@@ -16,12 +16,12 @@ def before() -> RecentPopularity:
     bias = RecentPopularity(CONFIG, 3).eval()
     with torch.no_grad():
         bias.biases.copy_(torch.tensor([3.0, 1.0, -2.0]))
-        bias.sold.copy_(torch.tensor([True, True, False]))
+        bias.has_occurred.copy_(torch.tensor([True, True, False]))
     return bias
 
 
 def log_of(items: list[int]) -> Interactions:
-    return Interactions.of(np.ones(len(items), int), np.array(items), np.arange(len(items)), 1)
+    return Interactions.from_rows(np.ones(len(items), int), np.array(items), np.arange(len(items)), 1)
 
 
 ROWS = torch.tensor([0, 1, 0, 2, 3])  # items 1 and 3 are new; 2, 4, 5 were 1, 2, 3
@@ -33,28 +33,28 @@ def test_known_items_keep_their_bias_and_new_ones_start_as_new_ones() -> None:
     bias.initialize(log)
     bias.warm_start(before(), ROWS, log)
     assert bias.biases.tolist() == [2, 3, 2, 1, 2]  # 5 is sold now, for the first time
-    assert bias.sold.tolist() == [True, True, False, True, True]
+    assert bias.has_occurred.tolist() == [True, True, False, True, True]
     assert bias(torch.arange(1, 6))[:, 0].tolist() == [2, 3, 2, 1, 2]
 
 
 def test_where_nothing_is_trained_items_are_sold_that_were() -> None:
     bias = RecentPopularity(CONFIG, 5).eval()
     bias.warm_start(before(), ROWS, None)
-    assert bias.sold.tolist() == [False, True, False, True, False]
+    assert bias.has_occurred.tolist() == [False, True, False, True, False]
     assert bias(torch.arange(1, 6))[:, 0].tolist() == [2, 3, 2, 1, 2]
     assert bias.biases[4].item() == pytest.approx(-2)  # as it was
 
 
 def test_where_each_entry_was() -> None:
     bias = RecentPopularity(CONFIG, 5)
-    found = bias.origins(before(), ROWS)
+    found = bias.earlier_positions(before(), ROWS)
     assert {name: places.tolist() for name, places in found.items()} == {
         "biases": [-1, 0, -1, 1, 2],
-        "sold": [-1, 0, -1, 1, 2],
+        "has_occurred": [-1, 0, -1, 1, 2],
     }
 
 
 def test_no_bias_goes_on_as_none() -> None:
     bias = NoBias(NoBias.Config(), 5)
     bias.warm_start(NoBias(NoBias.Config(), 3), ROWS, log_of([1]))
-    assert bias.origins(NoBias(NoBias.Config(), 3), ROWS) == {}
+    assert bias.earlier_positions(NoBias(NoBias.Config(), 3), ROWS) == {}

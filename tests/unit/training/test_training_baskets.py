@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.data.interactions import Interactions
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.order import Order, Replay
 
@@ -25,12 +26,16 @@ def history_of(log: list[list[tuple[int, int]]]) -> Interactions:
     """Of (day, item) by user."""
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    return Interactions.of(np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log))
+    return Interactions.from_rows(
+        np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log)
+    )
 
 
-def batches_of(interactions: Interactions, order_of: Any = Order, **settings: Any) -> Any:
+def batches_of(interactions: Interactions, build_order: Any = Order, **settings: Any) -> Any:
     objective = NextBasket.Config(**{"batch_size": 4, "epoch_requests": 20} | settings).build()
-    return objective.batches(interactions, history_length=12, strict=False, seed=5, order_of=order_of)
+    return objective.batches(
+        interactions, history=MeanPooling.Config(length=12, strict=False), seed=5, build_order=build_order
+    )
 
 
 def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
@@ -111,7 +116,7 @@ def test_frequencies_are_of_what_is_drawn() -> None:
 def test_a_training_that_goes_on_asks_less_who_has_nothing_new() -> None:
     log = history_of([[(0, 1), (1, 2)], [(0, 3), (1, 4)]])
     replay = Replay(np.array([False, False, False, True]), 0.25, np.zeros(0, np.bool_))
-    found = requests(batches_of(log, epoch_requests=4000, horizon_days=0, order_of=replay.order))
+    found = requests(batches_of(log, epoch_requests=4000, horizon_days=0, build_order=replay.order))
     users = Counter(user for user, *_ in found)
     assert users[1] / users[2] == pytest.approx(0.25 / 0.625, rel=0.1)
     days = Counter(asked // DAY for user, asked, *_ in found if user == 2)

@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import pty
+import re
 import struct
 import termios
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from forks import Fork
+from terminals import remaining_lines
 
-from twotower.reports.console.lines import CLEARED
 from twotower.reports.console.rich import Rich
 from twotower.training.callbacks import epoch_lines
 from twotower.training.callbacks.epoch_loss import EpochLoss
@@ -64,13 +65,12 @@ def test_on_a_terminal_there_is_one_line_an_epoch_that_never_wraps(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     child = Fork(lambda: train(monkeypatch, name), Path(os.ttyname(theirs)))
     assert child.wait() == 0
-    shown = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    shown = os.read(ours, 65536).decode()
     os.close(ours)
     os.close(theirs)
-    drawn = [text for line in shown.split("\n") for text in line.split(CLEARED)]
+    drawn = re.split(r"[\r\n]|\x1b\[[^A-Za-z]*[A-Za-z]", shown)
     assert max(map(len, drawn)) < width
-    assert "\r" not in "".join(drawn)
-    left = [line.split(CLEARED)[-1] for line in shown.split("\n")[:-1]]  # what stays on the screen
+    left = remaining_lines(shown)
     assert [line.partition("  ")[0] for line in left] == [f"{name} epoch {epoch}/100" for epoch in (1, 2, 3)]
     figures = "  recall@20 0.2300  best 0.2500" if name == "fit" else ""
     assert left[-1].startswith(f"{name} epoch 3/100  loss 6.2500{figures}  ")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 
@@ -26,7 +27,7 @@ def history_of(log: Log) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times = [time for events in log for time, _ in events]
     items = [item for events in log for _, item in events]
-    return Interactions.of(
+    return Interactions.from_rows(
         np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log)
     )
 
@@ -35,7 +36,9 @@ def batches_of(
     log: Log, batch_size: int = 3, length: int = 3, strict: bool = False, **more: Any
 ) -> TrainBatches:
     objective = NextItem(NextItem.Config(batch_size=batch_size, **more))
-    return TrainBatches(history_of(log), objective, history_length=length, strict=strict, seed=5)
+    return TrainBatches(
+        history_of(log), objective, history=MeanPooling.Config(length=length, strict=strict), seed=5
+    )
 
 
 def rest_of(batches: TrainBatches, num_epochs: int) -> list[Batch]:
@@ -131,8 +134,7 @@ def test_epochs_differ_and_seeds_differ() -> None:
     other = TrainBatches(
         history_of(TWO_USERS),
         NextItem(NextItem.Config(batch_size=100)),
-        history_length=3,
-        strict=False,
+        history=MeanPooling.Config(length=3, strict=False),
         seed=6,
     )
     assert not torch.equal(next(iter(other)).users.request_times, first.users.request_times)
@@ -176,7 +178,7 @@ def test_a_half_life_halves() -> None:
 def test_what_is_too_old_makes_no_example_but_stays_history() -> None:
     objective = NextItem(NextItem.Config(batch_size=9, max_age_days=20))
     assert objective.weights(FOUR_AGES) == pytest.approx([0, 1, 1, 1])  # 20 days is not older than 20 days
-    (batch,) = TrainBatches(FOUR_AGES, objective, history_length=1, strict=False, seed=0)
+    (batch,) = TrainBatches(FOUR_AGES, objective, history=MeanPooling.Config(length=1, strict=False), seed=0)
     histories = dict(zip(batch.users.request_times.tolist(), batch.users.history_rows.tolist(), strict=True))
     assert histories == {10 * DAY: [1], 20 * DAY: [0], 30 * DAY: [3]}
     assert batch.known_items.tolist().count(1) == 1
@@ -196,7 +198,7 @@ def test_without_either_all_count_the_same() -> None:
 
 def test_weights_reach_the_batch() -> None:
     objective = NextItem(NextItem.Config(batch_size=9, recency_half_life_days=10))
-    (batch,) = TrainBatches(FOUR_AGES, objective, history_length=1, strict=False, seed=0)
+    (batch,) = TrainBatches(FOUR_AGES, objective, history=MeanPooling.Config(length=1, strict=False), seed=0)
     of_time = dict(zip(batch.users.request_times.tolist(), batch.weights.tolist(), strict=True))
     assert of_time[30 * DAY] / of_time[0] == pytest.approx(8)
 
@@ -204,7 +206,7 @@ def test_weights_reach_the_batch() -> None:
 def test_examples_too_old_to_weigh_anything_are_left_out() -> None:
     log = history_of([[(0, 1), (100_000 * DAY, 2)]])
     objective = NextItem(NextItem.Config(recency_half_life_days=1))
-    (batch,) = TrainBatches(log, objective, history_length=1, strict=False, seed=0)
+    (batch,) = TrainBatches(log, objective, history=MeanPooling.Config(length=1, strict=False), seed=0)
     assert batch.positives.tolist() == [2]
     assert batch.weights.isfinite().all()
 
@@ -216,7 +218,10 @@ def test_the_log_may_be_memory_mapped(tmp_path: Any) -> None:
         np.save(tmp_path / f"{name}.npy", getattr(log, name))
         mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
     batches = TrainBatches(
-        Interactions(*mapped), NextItem(NextItem.Config(batch_size=3)), history_length=3, strict=True, seed=5
+        Interactions(*mapped),
+        NextItem(NextItem.Config(batch_size=3)),
+        history=MeanPooling.Config(length=3, strict=True),
+        seed=5,
     )
     assert_same(list(batches), list(batches_of(TWO_USERS, strict=True)))
 
@@ -226,7 +231,9 @@ def test_drawn_by_recency() -> None:
     objective = NextItem(
         NextItem.Config(batch_size=100, recency_half_life_days=5, recency="sample", epoch_examples=9_000)
     )
-    batches = TrainBatches(history_of(log), objective, history_length=2, strict=False, seed=1)
+    batches = TrainBatches(
+        history_of(log), objective, history=MeanPooling.Config(length=2, strict=False), seed=1
+    )
     assert len(batches) == 90
     drawn = list(batches)
     count = Counter(torch.cat([batch.positives for batch in drawn]).tolist())
@@ -239,7 +246,9 @@ def test_drawn_by_recency() -> None:
 def test_an_epoch_of_draws_is_the_effective_number_of_examples() -> None:
     log: Log = [[(0, 1), (10 * DAY, 2)], [(10 * DAY, 3)]]
     objective = NextItem(NextItem.Config(batch_size=1, recency_half_life_days=5, recency="sample"))
-    batches = TrainBatches(history_of(log), objective, history_length=2, strict=False, seed=1)
+    batches = TrainBatches(
+        history_of(log), objective, history=MeanPooling.Config(length=2, strict=False), seed=1
+    )
     assert len(batches) == round((0.25 + 1 + 1) ** 2 / (0.25**2 + 1 + 1))
 
 
@@ -269,7 +278,7 @@ def test_what_fails_in_the_thread_that_gathers_is_raised_and_the_thread_ends_wit
     assert alive()
     iterator.close()  # as when a training is left in the middle
     assert not alive()
-    with mock.patch.object(batches, "_known", side_effect=ValueError("a bad disk")):
+    with mock.patch.object(batches, "_known_items", side_effect=ValueError("a bad disk")):
         iterator = iter(batches)
         with pytest.raises(ValueError, match="a bad disk"):
             next(iterator)

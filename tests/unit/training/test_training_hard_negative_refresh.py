@@ -12,7 +12,9 @@ from twotower.towers.user_batch import UserBatch
 from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
 
 FREQUENCIES = torch.tensor([0, 0.25, 0.25, 0.25, 0.25, 0.0])  # item 5 is never a positive
-LOG = Interactions.of(np.array([1, 2, 2, 3]), np.array([1, 3, 4, 2]), np.array([1, 1, 2, 1]), num_users=4)
+LOG = Interactions.from_rows(
+    np.array([1, 2, 2, 3]), np.array([1, 3, 4, 2]), np.array([1, 1, 2, 1]), num_users=4
+)
 
 
 class Rows(nn.Module):

@@ -32,7 +32,7 @@ def log_of(items: Sequence[Sequence[int]]) -> Interactions:
         np.concatenate(items),
         np.repeat(np.arange(1, len(items) + 1), [len(each) for each in items]),
     )
-    return Interactions.of(users, rows, np.arange(len(rows)), num_users=len(items))
+    return Interactions.from_rows(users, rows, np.arange(len(rows)), num_users=len(items))
 
 
 ITEMS = 20
@@ -51,7 +51,7 @@ def model() -> TwoTower:
         "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
     }
     known = torch.arange(ITEMS + 1) > 0
-    return TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 60), items, known)
+    return TwoTower(TwoTowerConfig.from_settings(settings), FeatureTable({}, {}, 60), items, known)
 
 
 def log() -> Interactions:

@@ -30,7 +30,7 @@ SETTINGS: dict[str, Any] = {
     "objective": {"_target_": "twotower.training.objectives.next_item.NextItem", "batch_size": 4},
 }
 
-CONFIG = TrainingConfig.of(SETTINGS)
+CONFIG = TrainingConfig.from_settings(SETTINGS)
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, usable: int) -> None:
@@ -55,7 +55,7 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     ones = np.ones(5, int)
-    log = Interactions.of(ones, ones, np.arange(5), num_users=1)
+    log = Interactions.from_rows(ones, ones, np.arange(5), num_users=1)
     limit(monkeypatch, 4 * 10 * 56)
     assert len(build_batches(CONFIG, log)) == 2
     limit(monkeypatch, 4 * 10 * 56 - 1)
@@ -65,4 +65,4 @@ def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     # no batch is larger than there are examples
     large = SETTINGS | {"objective": SETTINGS["objective"] | {"batch_size": 1_000_000}}
     limit(monkeypatch, 5 * 10 * 56)
-    assert len(build_batches(TrainingConfig.of(large), log)) == 1
+    assert len(build_batches(TrainingConfig.from_settings(large), log)) == 1

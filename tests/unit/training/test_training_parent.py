@@ -28,7 +28,7 @@ NOTHING: Any = None
 def history_of(log: Log, users: Vocabulary, items: Vocabulary) -> Interactions:
     rows = sorted((int(users.row(user)), time, int(items.row(item))) for user, item, time in log)
     user, time, item = (np.array(column, int) for column in zip(*rows, strict=True))
-    return Interactions.of(user, item, time, len(users))
+    return Interactions.from_rows(user, item, time, len(users))
 
 
 def parent_of(log: Log) -> Parent:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twotower.config.errors import Diverged
+from twotower.config.errors import DivergenceError
 from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import FitResult
 from twotower.training.initialization.random import Random
@@ -41,7 +41,7 @@ def test_of_a_metric_that_is_better_when_low_scores_are_negative() -> None:
 
 def test_a_second_training_that_diverges_leaves_the_first(caplog: pytest.LogCaptureFixture) -> None:
     def diverge() -> Attempt:
-        raise Diverged("optimizer.learning_rate: the training diverged")
+        raise DivergenceError("optimizer.learning_rate: the training diverged")
 
     first = attempt(0.25, 0.25)
     assert better_attempt(first, diverge, MONITOR) is first

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from twotower.data.ages import own_ages, own_shares_since
+from twotower.data.ages import ages_within_user, newer_share_within_user
 from twotower.data.interactions import Interactions
-from twotower.towers.item_bias.decayed_shares import Counted, Mixture
+from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.objectives.recency import SHARE, half_life_days
@@ -18,7 +19,7 @@ DAY = 86_400
 def log_of(users: list[int], items: list[int], days: list[float]) -> Interactions:
     """A log sorted by user and time."""
     times = (np.array(days) * DAY).astype(np.int64)
-    return Interactions.of(np.array(users), np.array(items), times, max(users))
+    return Interactions.from_rows(np.array(users), np.array(items), times, max(users))
 
 
 def year(fashion: bool) -> Interactions:
@@ -31,7 +32,7 @@ def year(fashion: bool) -> Interactions:
 
 def test_the_age_of_a_moment_is_counted_from_its_users_newest() -> None:
     log = log_of([1, 1, 3, 3], [1, 2, 1, 2], [0, 4, 90, 100])  # of user 2 nothing is known
-    assert own_ages(log).tolist() == [4, 0, 10, 0]
+    assert ages_within_user(log).tolist() == [4, 0, 10, 0]
     weights = NextBasket.Config(recency_half_life_days=2).build().weights(log)
     assert weights[0] / weights[1] == pytest.approx(1 / 4)
     assert weights[2] / weights[3] == pytest.approx(1 / 32)
@@ -41,7 +42,7 @@ def test_the_age_of_a_moment_is_counted_from_its_users_newest() -> None:
 
 def test_an_example_counts_by_its_place_in_its_users_line() -> None:
     log = log_of([1, 1, 1, 1, 3, 3], [1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 4])  # of user 2 nothing is known
-    assert own_shares_since(log).tolist() == [0.75, 0.5, 0.25, 0, 0.5, 0]
+    assert newer_share_within_user(log).tolist() == [0.75, 0.5, 0.25, 0, 0.5, 0]
     by_place = NextItem.Config(recency_half_life_share=0.5).build().weights(log)
     halves = [2**-1.5, 2**-1, 2**-0.5, 1, 2**-1, 1]
     assert by_place / by_place[3] == pytest.approx(halves)
@@ -54,13 +55,13 @@ def test_an_example_counts_by_its_place_in_its_users_line() -> None:
 def test_nobody_is_lost_however_short_the_half_life() -> None:
     log = log_of([1, 1, 2, 2], [1, 2, 1, 2], [0, 1, 3000, 3001])
     batches = NextBasket.Config(recency_half_life_days=1, epoch_requests=100, horizon_days=0).build()
-    drawn = batches.batches(log, history_length=4, strict=True, seed=0)
+    drawn = batches.batches(log, history=MeanPooling.Config(length=4, strict=True), seed=0)
     assert {int(user) for batch in drawn for user in batch.users.rows} == {1, 2}
 
 
 def test_a_half_life_is_that_of_the_mean_rate() -> None:
     """Rates of 1/2, 1/4 and 0 at weights of .4, .2 and .2: 5/16 a knot; the share of new items is no part."""
-    counted = Counted(np.arange(9.0), None, np.array([2, 4, math.inf]))  # type: ignore[arg-type]
+    counted = IntervalCounts(np.arange(9.0), None, np.array([2, 4, math.inf]))  # type: ignore[arg-type]
     assert Mixture(np.array([0.4, 0.2, 0.2, 0.2]), 1.0).half_life(counted) == pytest.approx(0.8 / 0.25)
     assert Mixture(np.array([0, 0, 0.5, 0.5]), 1.0).half_life(counted) == math.inf
     assert Mixture(np.array([0, 0, 0, 1.0]), 1.0).half_life(counted) == math.inf  # all was new
@@ -70,7 +71,7 @@ def test_a_log_decides_by_how_fast_it_forgets() -> None:
     fashion, steady = (half_life_days(year(of), 28) for of in (True, False))
     assert 0 < fashion < 30 * SHARE < 45 * SHARE < steady
     auto = NextBasket.Config(recency_half_life_days="auto", horizon_days=28)
-    assert auto.of_log(year(True)).recency_half_life_days == fashion
+    assert auto.resolve(year(True)).recency_half_life_days == fashion
     chosen = auto.model_copy(update={"recency_half_life_days": fashion})
     assert auto.build().weights(year(True)).tolist() == chosen.build().weights(year(True)).tolist()
 
@@ -78,7 +79,7 @@ def test_a_log_decides_by_how_fast_it_forgets() -> None:
 @pytest.mark.parametrize("days", [None, 7.0])
 def test_what_is_set_is_not_decided(days: float | None) -> None:
     config = NextBasket.Config(recency_half_life_days=days)
-    assert config.of_log(year(True)) is config
+    assert config.resolve(year(True)) is config
 
 
 def test_a_log_of_one_moment_has_one_age() -> None:
@@ -88,4 +89,4 @@ def test_a_log_of_one_moment_has_one_age() -> None:
 
 def test_where_nothing_is_taken_twice_all_moments_count_alike() -> None:
     auto = NextBasket.Config(recency_half_life_days="auto")
-    assert auto.of_log(log_of([1, 1, 2], [1, 2, 3], [0, 9, 400])).recency_half_life_days is None
+    assert auto.resolve(log_of([1, 1, 2], [1, 2, 3], [0, 9, 400])).recency_half_life_days is None

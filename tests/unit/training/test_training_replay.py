@@ -48,7 +48,7 @@ def test_shown_negatives_follow() -> None:
 
 def test_positives_come_as_often_as_the_correction_says() -> None:
     items = np.array([1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3])
-    log = Interactions.of(np.ones(11, int), items, np.arange(11), 1)
+    log = Interactions.from_rows(np.ones(11, int), items, np.arange(11), 1)
     found = NextItem(NextItem.Config()).frequencies(log, 3, Replay(NEW, 0.25, NONE).shares)
     # item 1: 4 old; item 2: 4 old and 1 new; item 3: 2 new
     assert found.tolist() == pytest.approx([0, 1 / 5, 2 / 5, 2 / 5])

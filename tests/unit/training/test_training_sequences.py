@@ -27,7 +27,7 @@ SIZES = {"size": st.integers(1, 9), "length": st.integers(1, 12), "strict": st.b
 def history_of(log: list[list[tuple[int, int]]], shown: Interactions | None = None) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    made = Interactions.of(
+    made = Interactions.from_rows(
         np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log)
     )
     return made if shown is None else Interactions(made.offsets, made.items, made.times, impressions=shown)
@@ -37,7 +37,9 @@ def batches_of(
     kind: type[Objective], interactions: Interactions, size: int, length: int, strict: bool, **how: Any
 ) -> Any:
     objective = kind.Config(batch_size=size).build()
-    return objective.batches(interactions, history_length=length, strict=strict, seed=5, **how)
+    return objective.batches(
+        interactions, history=MeanPooling.Config(length=length, strict=strict), seed=5, **how
+    )
 
 
 def examples_of(batch: Batch) -> list[tuple[int, int, int, tuple[tuple[int, int], ...]]]:
@@ -105,7 +107,9 @@ def test_an_epoch_repeats_and_goes_on_from_any_batch() -> None:
 def test_shown_negatives_look_at_what_came_before_them() -> None:
     shown = history_of([[(15, 6), (99, 7)], [(1, 8)]])
     log = history_of([[(10, 1), (20, 2), (30, 3)], [(5, 4)]], shown)
-    found = {kind: batches_of(kind, log, 99, 3, False, labelled=True) for kind in (NextItem, Sequence)}
+    found = {
+        kind: batches_of(kind, log, 99, 3, False, with_impressions=True) for kind in (NextItem, Sequence)
+    }
     (one,), (other,) = (list(each) for each in found.values())
     assert len(one.impressions) == len(other.impressions) == 3
     assert Counter(examples_of(one))[1, 7, 99, ((10, 1), (20, 2), (30, 3))] == 1
@@ -121,7 +125,9 @@ def test_a_pooled_user_is_the_same_by_either_objective() -> None:
     for kind in (NextItem, Sequence):
         (batch,) = batches_of(kind, log, 9, 4, True)
         users = batch.users
-        blocks = encoder.blocks(table, users.history_rows, users.history_times, queries=users.query_positions)
+        blocks = encoder.tower_blocks(
+            table, users.history_rows, users.history_times, queries=users.query_positions
+        )
         order = np.lexsort((batch.positives, batch.users.rows))
         pooled.append(torch.cat(list(blocks.values()), 1)[order])
     torch.testing.assert_close(*pooled)

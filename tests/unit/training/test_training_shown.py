@@ -14,8 +14,8 @@ from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, POSITIVE, TRAIN
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
+from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
-from twotower.training.examples import OwnImpressions
 from twotower.training.objectives.next_item import NextItem
 
 DAY = 86_400
@@ -27,15 +27,22 @@ def history_of(log: Log, **columns: Any) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times = [time for events in log for time, _ in events]
     items = [item for events in log for _, item in events]
-    history = Interactions.of(np.array(users, int), np.array(items, int), np.array(times, int), len(log))
+    history = Interactions.from_rows(
+        np.array(users, int), np.array(items, int), np.array(times, int), len(log)
+    )
     return dataclasses.replace(history, **columns)
 
 
 def batches_of(
-    interactions: Interactions, batch_size: int = 3, objective: Any = None, **more: Any
+    interactions: Interactions,
+    batch_size: int = 3,
+    objective: Any = None,
+    strict: bool = False,
+    with_impressions: bool = False,
 ) -> TrainBatches:
     chosen = NextItem(NextItem.Config(batch_size=batch_size, **(objective or {})))
-    return TrainBatches(interactions, chosen, **{"history_length": 3, "strict": False, "seed": 5, **more})
+    history = MeanPooling.Config(length=3, strict=strict)
+    return TrainBatches(interactions, chosen, history=history, seed=5, with_impressions=with_impressions)
 
 
 def rows_of(batch: Batch) -> list[tuple[int, ...]]:
@@ -72,7 +79,7 @@ def test_an_epoch_has_every_positive_and_every_shown_negative_once(
             padded = [(0, 0)] * (3 - len(before)) + before
             expected[positive][(user, item, time, *(number for pair in padded for number in pair))] += 1
     got: dict[bool, Counter[tuple[int, ...]]] = {True: Counter(), False: Counter()}
-    for batch in batches_of(history, batch_size, strict=strict, labelled=True):
+    for batch in batches_of(history, batch_size, strict=strict, with_impressions=True):
         assert len(batch.users.rows) == len(batch.positives) + len(batch.impressions) <= batch_size
         rows = rows_of(batch)
         got[True].update(rows[: len(batch.positives)])
@@ -89,7 +96,7 @@ PASSED: Log = [[(day * DAY, 6 + day % 3) for day in range(5)], [(9 * DAY, 1)]]
 
 def test_positives_and_shown_negatives_are_shuffled_together() -> None:
     history = history_of(USERS, impressions=history_of(PASSED))
-    batches = batches_of(history, batch_size=4, labelled=True)
+    batches = batches_of(history, batch_size=4, with_impressions=True)
     sizes = Counter((len(batch.positives), len(batch.impressions)) for _ in range(20) for batch in batches)
     assert all(sum(size) in (4, 1) for size in sizes)  # 17 examples: four batches of 4 and one of 1
     assert len(sizes) > 3
@@ -104,7 +111,7 @@ def test_without_labelled_examples_shown_negatives_change_nothing() -> None:
     for one, other in zip(plain, beside, strict=True):
         assert torch.equal(one.positives, other.positives)
         assert torch.equal(one.weights, other.weights)
-        assert (len(other.impressions), other.query_negatives) == (0, None)
+        assert len(other.impressions) == 0
         assert (other.users.context_rows, other.users.history_events) == (None, None)
 
 
@@ -113,7 +120,7 @@ def test_rows_have_their_own_weights() -> None:
     shown = history_of([[(DAY, 5)], [(2 * DAY, 6), (2 * DAY, 7)]], weights=np.float32([3, 0, 6]))
     log = [[(0, 1), (DAY, 2)], [(2 * DAY, 3), (3 * DAY, 4)]]
     history = history_of(log, weights=weights, impressions=shown)
-    (batch,) = batches_of(history, batch_size=9, labelled=True)
+    (batch,) = batches_of(history, batch_size=9, with_impressions=True)
     found = dict(
         zip([*batch.positives.tolist(), *batch.impressions.tolist()], batch.weights.tolist(), strict=True)
     )
@@ -132,7 +139,7 @@ def test_recency_and_own_weights_multiply() -> None:
     log = history_of([[(0, 1), (10 * DAY, 2)]], weights=np.float32([8, 1]))
     history = dataclasses.replace(log, impressions=history_of([[(20 * DAY, 3)]], weights=np.float32([5])))
     objective = NextItem(NextItem.Config(recency_half_life_days=10))
-    weights = objective.example_weights(history, labelled=True)
+    weights = objective.example_weights(history, with_impressions=True)
     assert weights / weights[1] == pytest.approx([4, 1, 10])
     assert weights.mean() == pytest.approx(1)
     drawn = NextItem(NextItem.Config(recency_half_life_days=10, recency="sample"))
@@ -160,14 +167,14 @@ def test_an_example_that_is_no_positive_trains_by_its_weight_and_is_no_negative_
     assert sorted(batch.known_items.tolist()) == [1, 1, 3, 3]
     assert NextItem(NextItem.Config()).frequencies(history, 3).tolist() == [0, 0.5, 0, 0.5]
     shown = dataclasses.replace(history, impressions=history_of([[(3 * DAY, 4)]]))
-    assert NextItem(NextItem.Config()).example_weights(shown, labelled=True).tolist() == pytest.approx(
-        [1 / 5 * 3, 0, 3 / 5 * 3, 1 / 5 * 3]
-    )
+    assert NextItem(NextItem.Config()).example_weights(
+        shown, with_impressions=True
+    ).tolist() == pytest.approx([1 / 5 * 3, 0, 3 / 5 * 3, 1 / 5 * 3])
 
 
 def test_no_example_at_all_is_refused() -> None:
     history = history_of([[(0, 1)]], weights=np.zeros(1, np.float32))
-    with pytest.raises(InputError, match="no example of the training is left"):
+    with pytest.raises(InputError, match="training has no examples"):
         batches_of(history)
 
 
@@ -179,7 +186,7 @@ def test_contexts_and_events_come_along() -> None:
         events=np.int16([2, 1, 3]),
         impressions=shown,
     )
-    (batch,) = batches_of(history, batch_size=9, labelled=True)
+    (batch,) = batches_of(history, batch_size=9, with_impressions=True)
     items = [*batch.positives.tolist(), *batch.impressions.tolist()]
     assert dict(zip(items, batch.users.context_rows.tolist(), strict=True)) == {1: 4, 2: 0, 3: 6, 7: 9}
     events = dict(zip(items, batch.users.history_events.tolist(), strict=True))
@@ -189,65 +196,10 @@ def test_contexts_and_events_come_along() -> None:
     assert torch.equal(moved.users.context_rows, batch.users.context_rows)
 
 
-def test_own_candidates_are_the_user_s_impressions_that_it_does_not_have() -> None:
-    log = history_of([[(0, 1), (DAY, 2)], [(0, 3)], [(0, 4)]])
-    # User 1 was shown 1, which it has, 5 twice, 6, 7, and 8 with weight 0; user 2 was shown 5.
-    shown = history_of(
-        [[(0, 1), (0, 5), (DAY, 5), (DAY, 6), (DAY, 7), (DAY, 8)], [(0, 5)], []],
-        weights=np.float32([1, 1, 1, 1, 1, 0, 1]),
-    )
-    own = OwnImpressions(dataclasses.replace(log, impressions=shown), 2, seed=3)
-    users = np.array([1, 2, 3, 1, 1])
-    seen = set()
-    for number in range(200):
-        drawn = own.draw(users, number)
-        assert drawn.shape == (5, 2)
-        assert drawn[1].tolist() == [5, 0]
-        assert drawn[2].tolist() == [0, 0]
-        for row in (0, 3, 4):
-            assert len(set(drawn[row])) == 2
-            seen.add(frozenset(drawn[row].tolist()))
-        assert np.array_equal(drawn, own.draw(users, number))
-    assert seen == {frozenset(pair) for pair in ((5, 6), (5, 7), (6, 7))}
-    assert OwnImpressions(dataclasses.replace(log, impressions=shown), 5, seed=3).draw(users, 0)[
-        0
-    ].tolist() == [
-        5,
-        6,
-        7,
-        0,
-        0,
-    ]
-
-
-def test_every_own_candidate_is_as_likely() -> None:
-    log = history_of([[(0, 1)]])
-    shown = history_of([[(0, item) for item in range(2, 12)]])
-    own = OwnImpressions(dataclasses.replace(log, impressions=shown), 4, seed=1)
-    counts = np.bincount(own.draw(np.ones(5000, np.int32), 7).ravel(), minlength=12)[2:]
-    assert counts / 5000 == pytest.approx(np.full(10, 0.4), abs=0.03)
-
-
-def test_own_candidates_come_with_their_batch() -> None:
-    history = history_of(USERS, impressions=history_of(PASSED))
-    batches = batches_of(history, num_query_negatives=2)
-    whole = [batch for _ in range(2) for batch in batches]
-    assert all(batch.query_negatives.shape == (len(batch.positives), 2) for batch in whole)
-    resumed = batches_of(history, num_query_negatives=2)
-    resumed.load_state_dict({"number": 3})
-    again = next(iter(resumed))
-    assert torch.equal(again.query_negatives, whole[3].query_negatives)
-    assert not len(again.impressions)
-    known = {1: {6, 7, 8}, 2: {1}}
-    for batch in whole:
-        for user, rows in zip(batch.users.rows.tolist(), batch.query_negatives.tolist(), strict=True):
-            assert set(rows) - {0} <= known[user]
-
-
 def test_draws_by_recency_take_shown_negatives_too() -> None:
     history = history_of([[(0, 1), (10 * DAY, 2)]], impressions=history_of([[(10 * DAY, 3)]]))
     objective = {"recency_half_life_days": 5, "recency": "sample", "epoch_examples": 9_000}
-    batches = batches_of(history, 100, objective, labelled=True)
+    batches = batches_of(history, 100, objective, with_impressions=True)
     count: Counter[int] = Counter()
     for batch in batches:
         count.update([*batch.positives.tolist(), *batch.impressions.tolist()])

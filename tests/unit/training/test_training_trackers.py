@@ -82,7 +82,7 @@ def test_how_a_run_ended_badly(told: Told, error: type[BaseException], status: s
 
 def test_one_that_cannot_begin_is_refused(told: Told) -> None:
     told.broken = "open"
-    with pytest.raises(InputError, match=r"^tracker: Told cannot begin a run: OSError: no such host$"), told:
+    with pytest.raises(InputError, match=r"^tracker: Told cannot open a run: OSError: no such host$"), told:
         told.start({})
     assert told.calls == []
 
@@ -96,7 +96,7 @@ def test_one_that_fails_later_is_warned_of_once(told: Told, caplog: pytest.LogCa
             logger.log_metrics({"train/loss": 1.0}, step)
         told.status = "ok"
     assert [record.message for record in caplog.records] == [
-        "tracker Told takes no more figures: disk is full"
+        "tracker Told failed and receives no more metrics: disk is full"
     ]
     assert told.calls == ["ok"]
 

@@ -1,8 +1,8 @@
 """Print what lets a shell complete commands, groups, choices and keys.
 
   eval "$(twotower completion bash)"    a line for ~/.bashrc
-  eval "$(twotower completion zsh)"     a line for ~/.zshrc, behind compinit
-Completes group=choice, the keys of the choice, key=value where values are few, and folders of runs.
+  eval "$(twotower completion zsh)"     a line for ~/.zshrc, after compinit
+Also fish and tcsh. Completes group=choice, the keys of the choice, values, and folders of runs.
 """
 
 import sys
@@ -16,17 +16,19 @@ def run() -> None:
 
 
 def answer(words: list[str]) -> int:
-    """Print a shell's script, or, behind `for`, what a line that was begun may go on with."""
-    from twotower.commands.complete import SHELLS, completions
+    """Print the script for a shell."""
+    from argcomplete.shell_integration import shellcode
+
+    from twotower.commands.complete import SHELLS
     from twotower.config.errors import InputError
     from twotower.config.exits import DONE
 
-    if len(words) == 2 and words[0] == "for":  # asked by the scripts themselves
-        print("\n".join(completions(words[1])))
-    elif words in (["--help"], ["-h"]):
+    if words in (["--help"], ["-h"]):
         print((__doc__ or "").strip())
     elif len(words) == 1 and words[0] in SHELLS:
-        print(SHELLS[words[0]])
+        print(shellcode(["twotower"], shell=words[0]))
     else:
-        raise InputError(f"expected {' or '.join(SHELLS)}, as in: twotower completion bash")
+        raise InputError(
+            f"expected {', '.join(SHELLS[:-1])} or {SHELLS[-1]}, as in: twotower completion bash"
+        )
     return DONE

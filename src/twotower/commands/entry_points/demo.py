@@ -1,6 +1,6 @@
 """Show the life of a model on the bundled data: train, index, check, recommend, take in a new item, serve.
 
-  twotower demo                     about a minute of training, then a day of its bundle
+  twotower demo                     about a minute of training, then the bundle and the service
   twotower demo embedding_dim=32    with anything that `twotower train` takes
 The run goes to outputs/demo/.
 """
@@ -11,38 +11,41 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
 
-SERVICE = ("onnx", "onnxruntime", "fastapi", "uvicorn")
-
 
 def task(config: "RunConfig", overrides: Sequence[str]) -> int:
-    """Train, then tell the story of the run."""
-    from twotower.commands.entry_points import train
+    """Train, then show the bundle and the service."""
     from twotower.config.exits import DONE, stoppable
+    from twotower.pipeline.train_run import train_in_new_folder
 
-    status = train.task(config, overrides)
+    run, status = train_in_new_folder(config)
     if status != DONE:
         return status
-    from twotower.commands.demo.bundle_demo import life
-    from twotower.commands.demo.service_demo import day
+    from twotower.commands.demo import show_bundle, show_service
+    from twotower.serving.retriever import Retriever
 
-    folder = Path(config.output_root) / config.name
-    with stoppable(lambda: f"the run is in {folder}"):
-        life(folder)
-        if all(map(find_spec, SERVICE)):
-            day(folder)
+    with stoppable(lambda: f"the run is in {run}"):
+        user = show_bundle(Retriever.open(run / "bundle"))
+        if all(map(find_spec, ("fastapi", "uvicorn"))):
+            show_service(run, user)
         else:
-            print("\nthe service, too: pip install 'twotower[export,serve]', then twotower demo again")
+            print("\nthe service, too: pip install 'twotower[serve]', then twotower demo again")
+    print("\n--- next")
+    print(f"  serve it, with a page        twotower serve bundle={run}")
+    print(f"  look at the run              tensorboard --logdir {Path(config.output_root)}")
+    print("  change something             twotower train embedding_dim=128 loss.temperature=0.1")
+    print(f"  another index, no training   twotower reindex run={run} index=ivf_flat")
+    print("  your own data                twotower init log.csv --name shop")
     return DONE
 
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
+    exit_on_signals()  # first of all: the rest takes a while to import
     from twotower.commands.run_command import run_command
 
     sys.argv.insert(1, "name=demo")

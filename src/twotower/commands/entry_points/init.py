@@ -12,13 +12,13 @@ command that trains.
 
 import sys
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.init.words import run_words
+    exit_on_signals()  # first of all: the rest takes a while to import
+    from twotower.commands.init.arguments import run_words
     from twotower.config.exits import exit_status
 
     words = sys.argv[1:]

@@ -9,24 +9,26 @@ service switches to them; otherwise it is unchanged and the exit status is 5. Se
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Run the nightly update."""
     from twotower.pipeline.service_client import ServiceClient
 
-    ServiceClient.from_settings(settings).run()  # an unreachable service is an error before torch loads
-    from twotower.pipeline.night import Night, nightly
+    service = ServiceClient(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
+    service.run()  # an unreachable service is an error before torch is imported
+    from twotower.pipeline.night import nightly
 
-    return nightly(Night.from_settings(settings))
+    return nightly(settings, service)
 
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
+    exit_on_signals()  # first of all: the rest takes a while to import
     from twotower.commands.run_command import run_command
 
     run_command("nightly", task, __doc__ or "")

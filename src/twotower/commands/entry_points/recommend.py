@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the best items of users."""
-    from twotower.bundle.manifest import bundle_in, read_manifest, run_of
-    from twotower.bundle.notices import warnings_of
+    from twotower.bundle.manifest import bundle_in, enclosing_run, read_manifest
+    from twotower.bundle.notices import bundle_warnings
     from twotower.config.exits import DONE, stoppable
     from twotower.files.part_files import RESUMES, check_out
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
     check_out(out)
     manifest = read_manifest(bundle)  # report a wrong folder before torch is loaded
-    for warning in warnings_of(manifest, run_of(bundle)):
+    for warning in bundle_warnings(manifest, enclosing_run(bundle)):
         print(f"warning: {warning}", file=sys.stderr)
     from twotower.serving.requests import Request
     from twotower.serving.top_lists import write_top_lists
@@ -40,7 +40,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
+    exit_on_signals()  # first of all: the rest takes a while to import
     from twotower.commands.run_command import run_command
 
     run_command("recommend", task, __doc__ or "")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
@@ -24,7 +24,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
+    exit_on_signals()  # first of all: the rest takes a while to import
     from twotower.commands.run_command import run_command
 
     run_command("reindex", task, __doc__ or "")

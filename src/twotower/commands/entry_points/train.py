@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twotower.config.exits import leave_on_signals
+from twotower.config.exits import exit_on_signals
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
@@ -41,7 +41,7 @@ def rerun(folder: Path, trusted_packages: Sequence[str], console: str | None) ->
 
 def run() -> None:
     """Run this command and leave with its exit status."""
-    leave_on_signals()  # first of all: the rest takes a while to import
+    exit_on_signals()  # first of all: the rest takes a while to import
     from twotower.commands.run_command import run_command
 
     run_command("train", task, __doc__ or "", modes={"resume": resume, "rerun": rerun})

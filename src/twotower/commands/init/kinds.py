@@ -9,17 +9,16 @@ import pandas as pd
 
 from twotower.commands.init.sample import Column
 from twotower.commands.init.time_column import ISO, OTHER_DATE
-from twotower.features.taken_names import is_taken
 
 FEATURES = "twotower.features."
 MOST_CATEGORIES = 1000
 MARKS = "|;,/"
 LEAST_KEY = 100_000
-"""Whole numbers from here on, each of them once, count nothing: they are keys, such as EANs."""
+"""Distinct whole numbers from here on are keys, such as EANs."""
 LEAST_REPEATS = 2
-"""Rows a value, on average, of a category."""
+"""Minimum mean number of rows per value of a category."""
 MOST_CODES, CODE_REPEATS = 30, 10
-"""Whole numbers of any name are codes if they are at most so many, and each has so many rows on average."""
+"""Whole numbers under any name are codes if there are at most so many values with so many rows each."""
 CODE_WORDS = """country region city state zip plz postcode os browser device platform channel environment
     referrer manufacturer brand vendor supplier category class department genre group segment type kind
     status gender sex language currency job occupation land stadt hersteller marke
@@ -36,14 +35,14 @@ class Kind:
 
     Attributes:
         spec: its YAML; empty if the column is left out.
-        because: the reason.
+        reason: why.
     """
 
     spec: dict[str, Any]
-    because: str
+    reason: str
 
 
-def kind_of(column: Column) -> Kind:
+def infer_kind(column: Column) -> Kind:
     """Return the kind of a column of users, of items, or of the context."""
     values = column.values
     if not len(values):
@@ -153,6 +152,8 @@ def is_label(column: Column) -> bool:
 
 def feature_name(column: str, taken: set[str]) -> str:
     """Return a feature name of letters, digits and underscores."""
+    from twotower.features.feature import is_taken  # with torch, which questions need not wait for
+
     spelled = column.casefold().translate(UMLAUTS)
     name = re.sub(r"[^a-z0-9]+", "_", spelled).strip("_") or "feature"
     name = f"{name}_" if is_taken(name) or name[0].isdigit() else name

@@ -13,15 +13,15 @@ SIGNED_THRESHOLD = 1.0
 BECAUSE = {BINARY: "it holds 0 and 1", SIGNED: "it holds -1 and 1: 1 is positive, what is lower negative"}
 
 
-def take_label(log: Sample, said: Mapping[str, Any], roles: Roles) -> None:
+def take_label(log: Sample, flags: Mapping[str, Any], roles: Roles) -> None:
     """Give the role `label` to the column that the user or its name and values indicate.
 
     A name such as `click_os` suggests a label only where the values are 0 and 1, or -1 and 1; the name of a
     rating does with any numbers, from a threshold that the user must give. Without a name, values of -1 and 1
     suffice; 0 and 1 do not, as any flag has them.
     """
-    named = chosen_column("label", log, said)
-    if said.get("label") is not None:
+    named = chosen_column("label", log, flags)
+    if flags.get("label") is not None:
         columns = [] if named is None else [named]
     else:
         columns = [*named_columns("choice", log, roles), *named_columns("rating", log, roles)]
@@ -30,7 +30,7 @@ def take_label(log: Sample, said: Mapping[str, Any], roles: Roles) -> None:
     for column in columns:
         if "label" in roles.columns:
             first = roles.columns["label"]
-            roles.asked.append(Problem("--label", f"{first!r} or {column.examples()}? add it"))
+            roles.questions.append(Problem("--label", f"{first!r} or {column.examples()}? add it"))
         else:
             _take(column, named is not None, roles)
 
@@ -55,18 +55,20 @@ def _suggests(column: Column, log: Sample, roles: Roles) -> bool:
     return False
 
 
-def _take(column: Column, is_named: bool, roles: Roles) -> None:
+def _take(column: Column, is_set: bool, roles: Roles) -> None:
     numbers, scale = column.numbers, scale_of(column)
-    because = "you say so" if is_named else ""
+    because = "set by a flag" if is_set else ""
     if numbers is None:
-        remedy = "write 1 for wanted and 0 for not, or add --label none if every row says that it was"
-        roles.asked.append(Problem("--label", f"{column.examples()} holds no numbers; {remedy}"))
+        remedy = "write 1 for positive and 0 for negative, or add --label none if every row is positive"
+        roles.questions.append(Problem("--label", f"{column.examples()} holds no numbers; {remedy}"))
     elif roles.threshold is not None:
-        roles.take("label", column.name, f"numbers; wanted from {roles.threshold:g} on, as you say")
+        roles.take("label", column.name, f"numbers; positive from {roles.threshold:g} on, set by a flag")
     elif scale is not None:
         roles.threshold = SIGNED_THRESHOLD if scale is SIGNED else None
         roles.take("label", column.name, because or BECAUSE[scale])
     else:
         span = f"{column.name!r} holds {numbers.min():g} to {numbers.max():g}"
-        remedy = "add --threshold NUMBER, or --label none if every row says that it was"
-        roles.asked.append(Problem("--label", f"{span}: from which on was an item wanted? {remedy}"))
+        remedy = "add --threshold NUMBER, or --label none if every row is positive"
+        roles.questions.append(
+            Problem("--label", f"{span}: from which value on is an item positive? {remedy}")
+        )

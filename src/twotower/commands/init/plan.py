@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +18,23 @@ from twotower.data.splits.split import Split
 
 A_DAY = np.timedelta64(1, "D")
 LEAST_DAYS = 224
-"""Of a log of which the last two windows of 28 days, as `split=temporal` has them, are a quarter or less."""
+"""Length of a log whose last two windows of 28 days (`split=temporal`) are a quarter or less."""
 MANY_REPEATS = 0.2
-"""Share of the targets from which on `repeats: keep` is suggested."""
+"""Share of repeated targets from which `repeats: keep` is suggested."""
 
 
-@dataclass(frozen=True)
-class InitPlan:
-    """How to train on new data.
-
-    Attributes:
-        split: the choice, and the reason.
-        overrides: overrides besides `data=`; the YAML of the data sets the split.
-        audit: of the data set with that split.
-    """
-
-    split: tuple[str, str]
-    overrides: list[str]
-    audit: Audit
-
-
-def plan_of(settings: Sequence[Setting], roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> InitPlan:
+def plan_training(
+    settings: Sequence[Setting], roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]
+) -> tuple[tuple[str, str], list[str], Audit]:
     """Choose the split by the columns and the length of the log, and build the data set.
 
     Args:
         settings: of the data.
         roles: of the columns of the log.
         kinds: see `feature_specs`.
+
+    Returns:
+        The split and the reason; overrides besides `data=`, whose YAML sets the split; the audit of the data.
 
     Raises:
         InputError: the data is refused, or a column that a feature reads.
@@ -60,7 +49,7 @@ def plan_of(settings: Sequence[Setting], roles: Roles, kinds: Mapping[str, Mappi
         audit = _built(spec, split[0], kinds)
     else:
         split, audit = _by_time(spec, kinds)
-    return InitPlan(split, overrides + _of_small_catalogues(overrides, int(audit["items"])), audit)
+    return split, overrides + _overrides_of_small_catalogue(overrides, int(audit["items"])), audit
 
 
 def _by_time(spec: dict[str, Any], kinds: Mapping[str, Mapping[str, Kind]]) -> tuple[tuple[str, str], Audit]:
@@ -78,19 +67,19 @@ def _by_time(spec: dict[str, Any], kinds: Mapping[str, Mapping[str, Kind]]) -> t
 
 def _built(spec: dict[str, Any], split: str, kinds: Mapping[str, Mapping[str, Kind]]) -> Audit:
     """Build the data set that the training will open, and check the columns that its features read."""
-    from twotower.pipeline.stages import needs_of  # with torch, which questions need not wait for
+    from twotower.pipeline.stages import needs_of  # imports torch
     from twotower.training.training_config import FeaturesConfig
 
     settings = compose("train", [f"split={split}"])
     return build_dataset(
-        Source.Config.chosen(spec, "data").build(),
-        Split.Config.chosen(settings["split"], "split").build(),
+        Source.Config.from_spec(spec, "data").build(),
+        Split.Config.from_spec(settings["split"], "split").build(),
         Path(settings["output_root"]) / ".cache",
         needs=needs_of(FeaturesConfig.model_validate(feature_specs(kinds))),
     ).audit
 
 
-def _of_small_catalogues(overrides: list[str], num_items: int) -> list[str]:
+def _overrides_of_small_catalogue(overrides: list[str], num_items: int) -> list[str]:
     """Return overrides for a catalogue with fewer items than the longest list of the metrics."""
     settings = compose("train", overrides)
     all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
@@ -109,6 +98,6 @@ def repeats_hint(audit: Audit) -> str:
     if dropped < MANY_REPEATS * targets:
         return ""
     return (
-        f"repeats: keep   # {dropped:,} of {targets:,} targets repeat an item that their user had, and are "
-        "dropped; keep them where things are taken again (groceries, music, news)"
+        f"repeats: keep   # {dropped:,} of {targets:,} targets repeat an item of the user's history, and are "
+        "dropped; keep them if users take items repeatedly (groceries, music, news)"
     )

@@ -1,4 +1,4 @@
-"""The two YAMLs that `twotower init` writes: each line with what it goes by."""
+"""The two YAMLs that `twotower init` writes, with the reason for each line."""
 
 import json
 import re
@@ -53,16 +53,16 @@ def data_settings(
     settings: list[Setting] = [("_target_", "twotower.data.sources.table_files.TableFiles", "")]
     settings += [(f"{table}_path", str(path), "") for table, path in paths.items()]
     settings += [
-        (key, roles.columns[role], roles.because[role])
+        (key, roles.columns[role], roles.reasons[role])
         for role, key in SETTINGS.items()
         if role in roles.columns
     ]
     if "time" in roles.columns:
         settings.append(("timestamp_unit", roles.unit, ""))
     else:
-        why = "rows stand in no order" if unordered else "the rows of a user stand in order"
+        why = "rows are in no order" if unordered else "the rows of a user are in order"
         settings.append(("timestamp_column", None, why))
-        settings += [("ordered", False, "you say so")] if unordered else []
+        settings += [("ordered", False, "set by a flag")] if unordered else []
     if roles.threshold is not None and "label" in roles.columns:
         settings.append(("label_threshold", roles.threshold, "labels from here on are positive"))
     if roles.context:
@@ -74,7 +74,7 @@ def data_settings(
     if separator not in (None, ","):
         settings.append(("separator", "\\t" if separator == "\t" else separator, ""))
     if repeats is not None:
-        settings.append(("repeats", repeats, "you say so"))
+        settings.append(("repeats", repeats, "set by a flag"))
     if roles.events:
         settings.append(("events", {word: {"role": role} for word, role in roles.events.items()}, EVENTS))
     return settings
@@ -141,9 +141,9 @@ def features_yaml(command: str, kinds: Mapping[str, Mapping[str, Kind]]) -> str:
             lines.append(f"{group}:" if specs else f"{group}: {{}}")
         for name, spec in specs.items():
             of_column = kinds.get(group, {}).get(spec["column"])
-            lines.append(f"  {name}: {_text(spec)}" + (f"   # {of_column.because}" if of_column else ""))
+            lines.append(f"  {name}: {_text(spec)}" + (f"   # {of_column.reason}" if of_column else ""))
         left_out = {name: kind for name, kind in kinds.get(group, {}).items() if not kind.spec}
-        lines += [f"# left out: {name}: {kind.because}" for name, kind in left_out.items()]
+        lines += [f"# left out: {name}: {kind.reason}" for name, kind in left_out.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -152,7 +152,7 @@ def _line(key: str, value: Any, why: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as YAML takes it to be just that, interpolations of a name's own not resolved."""
+    """Return a value as YAML text, with `${` escaped."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_text(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
@@ -164,21 +164,21 @@ def _text(value: Any) -> str:
     return json.dumps(literal(value), ensure_ascii=False)
 
 
-def told(roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> Iterable[str]:
-    """Yield, a line each, what every column is taken for and why."""
+def column_lines(roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> Iterable[str]:
+    """Yield a line per column: its role or kind, with the reason."""
     for role, column in roles.columns.items():
-        yield f"  {role:<8} {column}   ({roles.because[role]})"
+        yield f"  {role:<8} {column}   ({roles.reasons[role]})"
     for word, event in roles.events.items():
         yield f"  event    {word} is {event}"
     if "time" not in roles.columns:
-        yield "  time     none: the rows of a user stand in order   (--time COLUMN if one is)"
+        yield "  time     none: the rows of a user are in order   (--time COLUMN if one is)"
     dropped = {f"column {name!r}": why for name, why in roles.left_out.items()}
     for group, of_group in kinds.items():
         for column, kind in of_group.items():
             if not kind.spec:
-                dropped[f"column {column!r} of {group}"] = kind.because
+                dropped[f"column {column!r} of {group}"] = kind.reason
             else:
                 what = kind.spec["_target_"].rpartition(".")[2]
-                yield f"  feature  of {group}, {column}: {what}   ({kind.because})"
+                yield f"  feature  of {group}, {column}: {what}   ({kind.reason})"
     for column, why in dropped.items():
         yield f"warning: {column} is left out: {why}"

@@ -1,4 +1,4 @@
-"""The roles that columns of a log can have, and the words in a column's name that suggest each."""
+"""Roles of the columns of a log, and words in column names that suggest each role."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ WORDS = {
         kanal land filiale stunde""",
     "split": "split fold set part",
 }
-"""Role -> words of names. A label is a `choice` (1 or not) or a `rating` (any numbers)."""
+"""Role -> words. A label is a `choice` (0 or 1) or a `rating` (any numbers)."""
 NONE = "none"
 
 
@@ -33,27 +33,27 @@ class Roles:
 
     Attributes:
         columns: role -> column.
-        because: role -> reason.
+        reasons: role -> reason.
         unit: of the times.
         threshold: labels from here on are positive; None where labels are 0 and 1.
         events: event type -> its role.
         context: columns of the request's context.
-        asked: what the user must answer.
+        questions: questions to the user.
         left_out: column -> reason.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
-    because: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     unit: str = "s"
     threshold: float | None = None
     events: dict[str, str] = field(default_factory=dict)
     context: list[str] = field(default_factory=list)
-    asked: list[Problem] = field(default_factory=list)
+    questions: list[Problem] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def take(self, role: str, column: str, because: str) -> None:
         """Give a role to a column."""
-        self.columns[role], self.because[role] = column, because
+        self.columns[role], self.reasons[role] = column, because
 
 
 def free_columns(log: Sample, roles: Roles) -> list[Column]:
@@ -67,6 +67,6 @@ def named_columns(role: str, log: Sample, roles: Roles) -> list[Column]:
     return [column for column in free_columns(log, roles) if column.words & words]
 
 
-def chosen_column(flag: str, log: Sample, said: Mapping[str, Any]) -> Column | None:
+def chosen_column(flag: str, log: Sample, flags: Mapping[str, Any]) -> Column | None:
     """Return the column that a flag names; None where the flag is not set, is `none` or names no column."""
-    return log.columns.get(said.get(flag) or "")
+    return log.columns.get(flags.get(flag) or "")

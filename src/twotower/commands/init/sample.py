@@ -1,4 +1,4 @@
-"""The head of a file: its separator, the names of its columns, and some rows of each."""
+"""The head of a file: its separator, its column names, and its first rows."""
 
 import csv
 import re
@@ -20,6 +20,7 @@ from twotower.data.table_reader import (
     READING_ERRORS,
     header,
     is_parquet,
+    parse_csv,
     series,
     typed,
     unreadable,
@@ -44,7 +45,7 @@ class Column:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """The words of the name, each also without what says that it is a key: `UserID` -> user, id."""
+        """Words of the name; endings of keys are separate words: `UserID` -> user, id."""
         spaced = re.sub(r"(?<=[a-zäöüß0-9])(?=[A-ZÄÖÜ])", " ", self.name)
         parts = re.findall(r"[^\W_]+", spaced.casefold())
         found = set(parts)
@@ -56,7 +57,7 @@ class Column:
 
     @property
     def is_key(self) -> bool:
-        """Whether the name says that it is a key: `item_nr`, but not `num_items`, which is a count."""
+        """Whether the name is that of a key: `item_nr`, but not the count `num_items`."""
         return bool(self.words & ID_WORDS) and not COUNT.match(self.name)
 
     @cached_property
@@ -66,7 +67,7 @@ class Column:
 
     @cached_property
     def numbers(self) -> "pd.Series[Any] | None":
-        """The values as numbers, if all of them are."""
+        """The values as numbers; None if one is not a number."""
         found = self.values
         if len(found) and found.map(lambda value: isinstance(value, str)).all():
             found = typed(found)  # as it will be read: codes like 007 stay text
@@ -74,7 +75,7 @@ class Column:
 
     @cached_property
     def distinct(self) -> list[str]:
-        """The different values as text, the most frequent first; lists have none."""
+        """The distinct values as text, the most frequent first; empty for lists."""
         if len(self.values) and isinstance(self.values.iloc[0], list | np.ndarray):
             return []
         return [str(value) for value in self.values.value_counts().index]
@@ -91,8 +92,8 @@ class Sample:
 
     Attributes:
         path: of the file.
-        separator: between its fields; None of Parquet.
-        columns: those that have a name, by it.
+        separator: between fields; None for Parquet.
+        columns: name -> column.
     """
 
     path: Path
@@ -100,18 +101,18 @@ class Sample:
     columns: dict[str, Column]
 
 
-def sample_of(path: Path, separator: str | None) -> Sample:
+def read_sample(path: Path, separator: str | None) -> Sample:
     """Read the head of a file.
 
     Args:
         path: CSV or Parquet.
-        separator: of CSV; None: found out.
+        separator: of CSV; None: inferred.
 
     Raises:
-        InputError: it cannot be read, has no names, or no one separator fits.
+        InputError: the file cannot be read, has no column names, or no single separator fits.
     """
     if not is_parquet(path):
-        header(path, ",")  # whether it is there, and of a kind that is read
+        header(path, ",")  # reports a missing or unsupported file
         separator = separator or _separator(path)
     names = header(path, separator or ",")
     _refuse_data(path, names)
@@ -123,16 +124,15 @@ def sample_of(path: Path, separator: str | None) -> Sample:
     except READING_ERRORS as error:
         raise unreadable(path, error) from error
     if frame.empty:
-        raise InputError(f"{path}: there are names of columns and no rows")
+        raise InputError(f"{path}: it has column names but no rows")
     columns = {name: Column(name, frame[name].dropna(), len(frame)) for name in names if name}
     return Sample(path, separator, columns)
 
 
 def _csv(path: Path, names: list[str], separator: str) -> pd.DataFrame:
-    frame = pd.read_csv(path, sep=separator, header=0, names=range(len(names)), nrows=NUM_ROWS, **PARSING)
+    frame: pd.DataFrame = parse_csv(path, names, separator, nrows=NUM_ROWS)
     frame.columns = pd.Index(names, dtype=object)
-    found: pd.DataFrame = frame.mask(frame.isin(MISSING))
-    return found
+    return frame.mask(frame.isin(MISSING))
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -147,7 +147,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _separator(path: Path) -> str:
-    """Return the one mark that cuts each of the first lines into as many fields as the header, above one."""
+    """Return the only separator with the same number of fields, at least two, in all of the first lines."""
     fitting = list(_fitting(path))
     if len(fitting) == 1:
         return fitting[0]
@@ -157,7 +157,7 @@ def _separator(path: Path) -> str:
         else f"none of {' '.join(map(repr, SEPARATORS))} fits"
     )
     raise InputError(
-        f"{path}: --separator: what stands between the fields? {found}; add --separator ';' or another"
+        f"{path}: --separator: which character is between the fields? {found}; add --separator ';' or another"
     )
 
 
@@ -182,6 +182,6 @@ def _refuse_data(path: Path, names: list[str]) -> None:
     if names and all(re.fullmatch(NUMBER, name) for name in names if name):
         shown = ", ".join(names[:6])
         raise InputError(
-            f"{path}: its first line is data ({shown}), not names of columns; put a line of names before it, "
+            f"{path}: its first line is data ({shown}), not column names; add a line of names before it, "
             "such as user_id,item_id,timestamp"
         )

@@ -19,10 +19,10 @@ EARLIEST_LOG, LONGEST_LOG = 25 * YEAR, 25 * YEAR
 """Numbers in a column of any name are times if they begin after 1995 and span less than 25 years."""
 
 
-def take_time(log: Sample, said: Mapping[str, Any], roles: Roles) -> None:
+def take_time(log: Sample, flags: Mapping[str, Any], roles: Roles) -> None:
     """Give the role `time` to the column that the user names, or that name and values, or values, suggest."""
-    named = chosen_column("time", log, said)
-    if said.get("time") == NONE or (said.get("time") and named is None):
+    named = chosen_column("time", log, flags)
+    if flags.get("time") == NONE or (flags.get("time") and named is None):
         return
     columns = [named] if named else named_columns("time", log, roles)
     fitting = [column for column in columns if unit_of(column)]
@@ -30,11 +30,11 @@ def take_time(log: Sample, said: Mapping[str, Any], roles: Roles) -> None:
         fitting = [column for column in free_columns(log, roles) if _holds_times(column)]
     if len(fitting) == 1:
         column = fitting[0]
-        roles.unit = said.get("unit") or unit_of(column) or "iso"
-        roles.take("time", column.name, "you say so" if named else _because(column, roles.unit))
+        roles.unit = flags.get("unit") or unit_of(column) or "iso"
+        roles.take("time", column.name, "set by a flag" if named else _because(column, roles.unit))
     elif fitting:
         shown = "; ".join(column.examples() for column in fitting)
-        roles.asked.append(Problem("--time", f"several columns hold times: {shown}; add --time COLUMN"))
+        roles.questions.append(Problem("--time", f"several columns hold times: {shown}; add --time COLUMN"))
     else:
         _ask(columns or list(log.columns.values()), bool(columns), roles)
 
@@ -77,15 +77,15 @@ def _because(column: Column, unit: str) -> str:
     return f"it holds {UNITS[unit]}, here from {first} to {last}"
 
 
-def _ask(columns: list[Column], is_named: bool, roles: Roles) -> None:
+def _ask(columns: list[Column], is_set: bool, roles: Roles) -> None:
     for column in columns:
         if column.name in roles.columns.values():
             continue
         if len(column.values) and column.values.astype("str").str.fullmatch(OTHER_DATE).all():
             problem = "holds dates that are read only as 2024-05-31 or 2024-05-31T12:00:00"
-        elif is_named:
+        elif is_set:
             problem = "is called a time, but holds neither seconds nor milliseconds since 1970 nor such dates"
         else:
             continue
-        remedy = "write them so, or add --time none if rows stand in order"
-        roles.asked.append(Problem("--time", f"{column.examples()} {problem}; {remedy}"))
+        remedy = "write them so, or add --time none if rows are in order"
+        roles.questions.append(Problem("--time", f"{column.examples()} {problem}; {remedy}"))

@@ -1,11 +1,11 @@
 """Text files of ids separated by whitespace, as in research benchmarks."""
 
-import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from twotower.config.errors import InputError
+from twotower.data.table_paths import open_text_file
 
 
 def path_problem(path: Path) -> str | None:
@@ -18,10 +18,9 @@ def id_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
     Raises InputError if the file, plain or `.gz`, cannot be read or is not UTF-8.
     """
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
     number = 0
     try:
-        with opened(path, "rb") as file:
+        with open_text_file(path) as file:
             for number, line in enumerate(file, start=1):
                 if ids := line.decode("utf-8-sig" if number == 1 else "utf-8").split():
                     yield number, ids

@@ -9,8 +9,6 @@ from twotower.data.sources.id_lines import id_lines, path_problem
 from twotower.data.sources.source import Source
 from twotower.data.tables import ITEM_ID, SPLIT, USER_ID, Tables
 
-PLACE = "line"
-
 
 class ItemLists(Source):
     """Interactions without times, one line per user.
@@ -18,14 +16,14 @@ class ItemLists(Source):
     Two files define the split: `split=given`. A line may hold a user without items. Ids of users, and of
     items, are whole numbers if all of them are, otherwise text.
 
-    Reference: He et al., LightGCN, SIGIR 2020, whose data are such files.
+    Reference: He et al., LightGCN, SIGIR 2020, which publishes its data in this format.
     """
 
     class Config(Source.Config):
         """Files and the order of a line."""
 
         path: str | None = None
-        """The file, if there is one; also `.gz`."""
+        """The file, if it is a single one; also `.gz`."""
         train_path: str | None = None
         """The file of training interactions."""
         test_path: str | None = None
@@ -35,22 +33,22 @@ class ItemLists(Source):
 
         def problems(self) -> list[tuple[str, str]]:
             """Require one file or two, which exist."""
-            found = list(super().problems())
+            problems = list(super().problems())
             given = {key for key in ("path", "train_path", "test_path") if getattr(self, key) is not None}
             if given not in ({"path"}, {"train_path", "test_path"}):
-                named = f"data.{' and data.'.join(sorted(given))}" if given else "none of them"
-                found.append(("path", f"name one file, or train_path and test_path; set is {named}"))
+                keys = f"data.{' and data.'.join(sorted(given))}" if given else "none of them"
+                problems.append(("path", f"name one file, or train_path and test_path; set is {keys}"))
             for key in sorted(given):
                 problem = path_problem(Path(getattr(self, key)))
-                found += [(key, problem)] if problem else []
-            return found
+                problems += [(key, problem)] if problem else []
+            return problems
 
         def has_times(self) -> bool:
             """False."""
             return False
 
         def gives_split(self) -> bool:
-            """Tell whether there are two files."""
+            """Return whether there are two files."""
             return self.train_path is not None
 
         def columns(self) -> dict[str, set[str]]:
@@ -67,11 +65,10 @@ class ItemLists(Source):
     def load(self) -> Tables:
         """Read the files, training interactions first."""
         paths = self.config.paths()
-        frames = [_frame(path, name, len(paths) > 1) for name, path in paths.items()]
-        log = pd.concat(frames)
-        log.index.name = PLACE
+        frame = pd.concat([_read(path, part, len(paths) > 1) for part, path in paths.items()])
+        frame.index.name = "line"
         return Tables(
-            log if self.config.gives_split() else log.drop(columns=SPLIT),
+            frame if self.config.gives_split() else frame.drop(columns=SPLIT),
             source_paths={"interactions": " and ".join(map(str, paths.values()))},
             from_csv=["interactions"],
             has_times=False,
@@ -79,15 +76,15 @@ class ItemLists(Source):
         )
 
 
-def _frame(path: Path, part: str, is_named: bool) -> pd.DataFrame:
-    """Return one row per item of each line; with two files the index holds the file name too."""
+def _read(path: Path, part: str, with_name: bool) -> pd.DataFrame:
+    """Return one row per item of each line; `with_name` adds the name of the file to the line numbers."""
 
     def rows() -> Iterator[tuple[int | str, str, str]]:
         for number, (user, *items) in id_lines(path):
-            place = f"{path.name}:{number}" if is_named else number
-            yield from ((place, user, item) for item in items)
+            line = f"{path.name}:{number}" if with_name else number
+            yield from ((line, user, item) for item in items)
 
-    found = list(rows())
-    places, users, items = zip(*found, strict=True) if found else ((), (), ())
-    frame = pd.DataFrame({USER_ID: users, ITEM_ID: items}, index=pd.Index(places), dtype="str")
+    columns = zip(*rows(), strict=True)
+    lines, users, items = tuple(columns) or ((), (), ())
+    frame = pd.DataFrame({USER_ID: users, ITEM_ID: items}, index=pd.Index(lines), dtype="str")
     return frame.assign(**{SPLIT: part})

@@ -1,4 +1,4 @@
-"""MovieLens 1M and 100K: movies rated by the members of movielens.org."""
+"""MovieLens 1M and 100K: ratings of movies."""
 
 import csv
 import io
@@ -57,23 +57,23 @@ GENRES = (
 
 
 class MovieLens(Source):
-    """Every rating of at least `min_rating` is an interaction; the catalogue holds the movies with one.
+    """Ratings of at least `min_rating` are interactions; the catalogue holds their movies.
 
-    With a `label_threshold` the stars are labels: lower ones are negatives.
+    With a `label_threshold`, ratings are labels: lower ones are negative.
 
     Users have `gender`, `age` (in 1M the lower bound of a group), `occupation` and `zip`; items have
-    `title`, `year` (missing for one movie of 100K) and `genres` (a list). Ratings keep the row order of the
-    file, which is the tie rule: in 1M half of all consecutive ratings of a user have equal times.
+    `title`, `year` (missing for one movie of 100K) and `genres` (a list). Ratings of equal times keep the row
+    order of the file; in 1M half of all consecutive ratings of a user have equal times.
 
     Reference: Harper and Konstan, The MovieLens Datasets: History and Context, 2015.
     """
 
     class Config(Source.Config):
-        """Variant and ratings."""
+        """Settings of MovieLens."""
 
         variant: Literal["1m", "100k"] = "1m"
         min_rating: Annotated[int, Ge(1), Le(5)] = 1
-        """Stars; 1 keeps all."""
+        """Minimum rating; 1 keeps all."""
 
         def problems(self) -> list[tuple[str, str]]:
             """Require that `TWOTOWER_DATA_DIR`, if set, is a folder."""
@@ -81,7 +81,7 @@ class MovieLens(Source):
             return [("variant", problem)] if problem else []
 
         def gives_negatives(self) -> bool:
-            """Tell whether ratings can be below the threshold."""
+            """Return whether ratings can be below the threshold."""
             return self.label_threshold is not None and self.label_threshold > self.min_rating
 
         def catalogue_size(self) -> int | None:

@@ -11,7 +11,7 @@ from twotower.data.tables import ITEM_ID, USER_ID, Tables
 
 
 class Pairs(Source):
-    """Interactions without times, each user's from the oldest to the newest.
+    """Interactions without times, by default from the oldest to the newest.
 
     Ids of a column are whole numbers if all of them are, otherwise text.
 
@@ -19,7 +19,7 @@ class Pairs(Source):
     """
 
     class Config(Source.Config):
-        """The file and its order."""
+        """Settings of the file."""
 
         path: str
         """One line per interaction: user and item, separated by whitespace; also `.gz`."""

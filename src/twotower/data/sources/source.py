@@ -18,8 +18,8 @@ from twotower.files.plain_values import fingerprint_of
 class Source(Component, ABC):
     """A source of interactions and of the tables of users and items: a `Config` and `load`.
 
-    The methods of its `Config` return what is known before data is read; the defaults are right for any
-    source.
+    The methods of its `Config` return properties of the data before it is read; their defaults are valid for
+    any source.
     """
 
     class Config(Component.Config):
@@ -41,12 +41,12 @@ class Source(Component, ABC):
         """Repeated interactions of a user with an item: `drop`, they train but are no targets, and items of
         the history are not recommended; `keep`, for repeated consumption such as groceries and music."""
 
-        def meaning(self) -> ActionSettings:
+        def action_settings(self) -> ActionSettings:
             """Return how labels and events are read."""
             return ActionSettings(self.label_threshold, self.events)
 
         def gives_negatives(self) -> bool | None:
-            """Tell whether there are impressions without a click; None if not known without reading."""
+            """Return whether there are impressions without a click; None if not known without reading."""
             return any(event.role == "negative" for event in self.events.values())
 
         def build(self) -> "Source":
@@ -60,15 +60,15 @@ class Source(Component, ABC):
 
         def events_of_histories(self) -> list[str] | None:
             """Return the event types that histories can hold, None if not known without reading."""
-            roles = {word: event.role for word, event in self.events.items()}
-            return [word for word, role in roles.items() if role in ("positive", "train", "history")]
+            roles = ("positive", "train", "history")
+            return [name for name, event in self.events.items() if event.role in roles]
 
         def gives_split(self) -> bool:
-            """Tell whether the interactions have a `split` column, for split=given."""
+            """Return whether the interactions have a `split` column, for split=given."""
             return False
 
         def has_times(self) -> bool:
-            """Tell whether the interactions have times; otherwise rows may be in order."""
+            """Return whether the interactions have times; otherwise rows may be in order."""
             return True
 
         def catalogue_size(self) -> int | None:
@@ -76,7 +76,7 @@ class Source(Component, ABC):
             return None
 
         def columns(self) -> dict[str, set[str]] | None:
-            """Return "users", "items" and "context" -> columns, if known without reading, else None."""
+            """Return "users", "items" and "context" -> columns, None if not known without reading."""
             return None
 
     config: Config

@@ -1,4 +1,4 @@
-"""Data made up by a model that two towers can learn: planted preferences and power-law popularity.
+"""Synthetic data from a topic model that two towers can learn: planted preferences and power-law popularity.
 
 Shapes: U users, N items, T topics.
 """
@@ -11,24 +11,24 @@ import numpy as np
 import pandas as pd
 from annotated_types import Le
 
-from twotower.config.memory import beyond_memory
+from twotower.config.memory import memory_problem
 from twotower.config.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 
 FIRST_TIME = 1_577_836_800  # 2020-01-01
 MAX_DENSITY = 0.5
-ENTRIES_A_ROW = 20  # numbers that a user or item takes beside its weights: a row of a table, words and tags
+ENTRIES_PER_ROW = 20  # memory of a user or item in addition to its weights, in numbers
 PLANTED_ROUNDS = 10
-WORDS_A_TOPIC = 8
-WORDS_A_TITLE = 3
-PROFILE_NUMBERS = 5
-CONCENTRATION = 0.15  # of the Dirichlet weights of users and items over topics; small = clear tastes
+WORDS_PER_TOPIC = 8
+WORDS_PER_TITLE = 3
+PROFILE_DIM = 5
+CONCENTRATION = 0.15  # of the Dirichlet topic weights of users and items; small = clear preferences
 
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """The truth: topic weights of users [U, T] and of items [N, T], rows sum to 1; popularity [N], sum 1."""
+    """Topic weights of users [U, T] and items [N, T] with row sums of 1, and popularity [N] with sum 1."""
 
     users: np.ndarray
     items: np.ndarray
@@ -36,70 +36,72 @@ class Planted:
 
 
 class Synthetic(Source):
-    """A topic model: a user draws one of the own topics, then an item of that topic by popularity.
+    """A topic model: a user draws a topic by the user's weights, then an item of that topic by popularity.
 
-    With `labels: clicks` interactions are impressions: items are shown by popularity, and `label` says
-    whether the user clicked. Users then have a `profile`, five numbers that tell their topics, with noise.
+    With `labels: clicks`, interactions are impressions of items drawn by popularity, and `label` is 1 for a
+    click. Users then have a `profile`, five numbers that depend on their topics, with noise.
 
-    No (user, item) pair occurs twice. Item features tell the topics: `category` (the largest), `tags` (the
-    three largest), `title` (words of the topics), `price` (noise about the category) and `vector` (noisy
-    weights); `segment` is the user's largest topic.
+    No (user, item) pair occurs twice. Item features depend on the topics: `category` (the largest), `tags`
+    (the three largest), `title` (words of the topics), `price` (noise around the category) and `vector`
+    (noisy weights); `segment` is the user's largest topic.
     """
 
     class Config(Source.Config):
-        """Settings of made-up data."""
+        """Settings of synthetic data."""
 
         num_users: PositiveInt = 2_000
-        """U."""
+        """Number of users, U."""
         num_items: PositiveInt = 1_000
-        """N, all of them in the catalogue."""
+        """Number of items, N; all are in the catalogue."""
         num_interactions: PositiveInt = 60_000
-        """Distinct pairs, at most half of U x N."""
+        """Number of distinct (user, item) pairs, at most half of U x N."""
         latent_dim: Annotated[PositiveInt, Le(1000)] = 16
-        """T."""
+        """Number of topics, T."""
         preference: Fraction = 0.9
-        """Share of the draws that follow the user's topics; the others follow popularity alone."""
+        """Share of the interactions that follow the user's topics; the others follow popularity alone."""
         popularity_exponent: NonNegativeFloat = 0.8
-        """Of the power law; 0 = all items alike."""
+        """Exponent of the power law of popularity; 0: all items are equally popular."""
         feature_noise: NonNegativeFloat = 0.05
-        """Standard deviation of what is added to the weights in `vector` and `profile`."""
+        """Standard deviation of the noise of `vector` and `profile`."""
         labels: Literal["none", "clicks"] = "none"
-        """`clicks`: impressions with a `label`, 1 where the user's taste agrees with the item more than in
-        half of the impressions, noise included; `preference` is then the share of labels that are so planted,
-        and the others are fair coins."""
+        """`clicks`: impressions with a `label`, 1 if the user's preference for the item, with noise, is above
+        the median of all impressions. `preference` is then the share of these labels; the others are fair
+        coins."""
         label_noise: NonNegativeFloat = 0.25
-        """Standard deviation of what is added to the agreement, in units of its own."""
+        """Standard deviation of the noise of preferences, relative to their own."""
         days: Days = 365.0
-        """Length of the log, which starts on 2020-01-01."""
+        """Length of the interactions, which start on 2020-01-01."""
         seed: Seed = 0
-        """Of everything."""
+        """Seed of all draws."""
 
         def unused(self) -> Iterator[tuple[str, str]]:
-            """Yield the noise of labels where there are none; see `Config.unused`."""
+            """Yield the noise of labels if there are no labels; see `Config.unused`."""
             if "label_noise" in self.model_fields_set and self.labels == "none":
                 yield "label_noise", "only data.labels=clicks has labels"
 
         def problems(self) -> list[tuple[str, str]]:
-            """Tell whether there is memory for them, and whether there are enough pairs."""
-            numbers_a_row = self.latent_dim + ENTRIES_A_ROW
-            entries = (self.num_users + self.num_items) * numbers_a_row + 20 * self.num_interactions
-            if said := beyond_memory(f"{self.num_users:,} users and {self.num_items:,} items", entries * 8):
-                return [("num_users", f"{said}; lower num_users, num_items, num_interactions or latent_dim")]
-            most = int(MAX_DENSITY * self.num_users * self.num_items)
-            if self.num_interactions <= most:
+            """Report data beyond the memory, and too many interactions."""
+            entries = (self.num_users + self.num_items) * (self.latent_dim + ENTRIES_PER_ROW)
+            num_bytes = 8 * (entries + 20 * self.num_interactions)
+            if problem := memory_problem(f"{self.num_users:,} users and {self.num_items:,} items", num_bytes):
+                return [
+                    ("num_users", f"{problem}; lower num_users, num_items, num_interactions or latent_dim")
+                ]
+            largest = int(MAX_DENSITY * self.num_users * self.num_items)
+            if self.num_interactions <= largest:
                 return []
             message = (
-                f"at most half of all pairs, {self.num_users:,} x {self.num_items:,} / 2 = {most:,}, "
+                f"at most half of all pairs, {self.num_users:,} x {self.num_items:,} / 2 = {largest:,}, "
                 f"got {self.num_interactions:,}"
             )
             return [("num_interactions", message)]
 
         def gives_negatives(self) -> bool | None:
-            """Tell whether items are shown in vain."""
+            """Return whether there are impressions without a click."""
             return self.labels == "clicks" or super().gives_negatives()
 
         def catalogue_size(self) -> int:
-            """Return N."""
+            """Return the number of items."""
             return self.num_items
 
         def columns(self) -> dict[str, set[str]]:
@@ -113,48 +115,48 @@ class Synthetic(Source):
     config: Config
 
     def load(self) -> Tables:
-        """Draw everything anew from the seed."""
+        """Draw the tables from the seed."""
         rng = np.random.default_rng(self.config.seed)
-        planted = self._plant(rng)
+        popularity = (1.0 + rng.permutation(self.config.num_items)) ** -self.config.popularity_exponent
+        concentration = np.full(self.config.latent_dim, CONCENTRATION)
+        planted = Planted(
+            users=rng.dirichlet(concentration, self.config.num_users),
+            items=rng.dirichlet(concentration, self.config.num_items),
+            popularity=popularity / popularity.sum(),
+        )
         users, items = self._pairs(planted, rng)
         seconds = max(round(self.config.days * 86_400), 1)
         times = np.sort(rng.integers(0, seconds, len(users))) + FIRST_TIME
         segments = [f"segment {topic}" for topic in planted.users.argmax(axis=1)]
-        log = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times})
-        people = pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments})
+        interactions = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times})
+        user_table = pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments})
         if self.config.labels == "clicks":
-            own = np.random.default_rng([self.config.seed, 1])  # so that the rest is as without labels
-            tastes, kinds = self._tastes(planted, own)
-            log["label"] = self._labels((tastes[users] * kinds[items]).sum(1), own)
-            noise = own.normal(scale=self.config.feature_noise, size=tastes.shape)
-            people["profile"] = list((tastes + noise).astype(np.float32))
+            label_rng = np.random.default_rng([self.config.seed, 1])  # other draws are as without labels
+            directions = label_rng.normal(size=(self.config.latent_dim, PROFILE_DIM))  # of the topics
+            directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+            profiles = planted.users @ directions
+            preferences = (profiles[users] * (planted.items @ directions)[items]).sum(1)
+            interactions["label"] = self._labels(preferences, label_rng)
+            noise = label_rng.normal(scale=self.config.feature_noise, size=profiles.shape)
+            user_table["profile"] = list((profiles + noise).astype(np.float32))
         return Tables(
-            interactions=log,
-            users=people,
+            interactions=interactions,
+            users=user_table,
             items=self._item_table(planted, rng),
             source_paths={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
             item_label="title",
         )
 
-    def _plant(self, rng: np.random.Generator) -> Planted:
-        popularity = (1.0 + rng.permutation(self.config.num_items)) ** -self.config.popularity_exponent
-        concentration = np.full(self.config.latent_dim, CONCENTRATION)
-        return Planted(
-            users=rng.dirichlet(concentration, self.config.num_users),
-            items=rng.dirichlet(concentration, self.config.num_items),
-            popularity=popularity / popularity.sum(),
-        )
-
     def _pairs(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return distinct pairs in random order; saturated tastes are filled up with even draws."""
+        """Return distinct pairs in random order; uniform draws complete them if planted draws repeat."""
         config = self.config
         activity = np.cumsum(rng.lognormal(sigma=0.7, size=config.num_users))
         keys = np.zeros(0, dtype=np.int64)
         for round_number in range(1_000):
-            lacking = config.num_interactions - len(keys)
-            if lacking <= 0:
+            missing = config.num_interactions - len(keys)
+            if missing <= 0:
                 break
-            count = round(1.3 * lacking) + 16
+            count = round(1.3 * missing) + 16
             if round_number < PLANTED_ROUNDS:
                 users = np.searchsorted(activity, rng.random(count) * activity[-1], side="right")
                 items = self._draw_items(planted, users, rng)
@@ -166,6 +168,7 @@ class Synthetic(Source):
         return chosen // config.num_items, chosen % config.num_items
 
     def _draw_items(self, planted: Planted, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw an item for each of `users`, by the topics of the user or by popularity alone."""
         topics = _draw_topics(planted.users, users, rng)
         no_topic = self.config.latent_dim  # popularity alone
         preference = self.config.preference if self.config.labels == "none" else 0.0
@@ -179,31 +182,26 @@ class Synthetic(Source):
             items[drawn] = np.minimum(chosen, self.config.num_items - 1)
         return items
 
-    def _tastes(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return users and items in as many dimensions as a profile has; topics are directions there."""
-        directions = rng.normal(size=(self.config.latent_dim, PROFILE_NUMBERS))
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        return planted.users @ directions, planted.items @ directions
-
-    def _labels(self, agreement: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return whether each impression was clicked, int64 [n]."""
-        seen = agreement + self.config.label_noise * agreement.std() * rng.normal(size=len(agreement))
-        planted, coin = seen > np.median(seen), rng.random(len(seen)) < 0.5
-        is_planted = rng.random(len(seen)) < self.config.preference
+    def _labels(self, preferences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the label of each impression, int64 [n]."""
+        noise = self.config.label_noise * preferences.std() * rng.normal(size=len(preferences))
+        noisy = preferences + noise
+        planted, coin = noisy > np.median(noisy), rng.random(len(noisy)) < 0.5
+        is_planted = rng.random(len(noisy)) < self.config.preference
         return np.where(is_planted, planted, coin).astype(np.int64)
 
     def _item_table(self, planted: Planted, rng: np.random.Generator) -> pd.DataFrame:
         config = self.config
         order = np.argsort(-planted.items, axis=1)[:, :3]
         category = order[:, 0]
-        topic_of_word = np.column_stack(
-            [_draw_topics(planted.items, np.arange(config.num_items), rng) for _ in range(WORDS_A_TITLE)]
+        word_topics = np.column_stack(
+            [_draw_topics(planted.items, np.arange(config.num_items), rng) for _ in range(WORDS_PER_TITLE)]
         )
-        word_of_topic = rng.integers(WORDS_A_TOPIC, size=topic_of_word.shape)
-        words = _words(config.latent_dim)[topic_of_word, word_of_topic]
+        numbers = rng.integers(WORDS_PER_TOPIC, size=word_topics.shape)
+        words = _words(config.latent_dim)[word_topics, numbers]
         noise = rng.normal(scale=config.feature_noise, size=planted.items.shape)
-        price_of_category = rng.normal(size=config.latent_dim)
-        price = np.exp(price_of_category[category] + 0.3 * rng.normal(size=config.num_items) + 2)
+        category_price = rng.normal(size=config.latent_dim)
+        price = np.exp(category_price[category] + 0.3 * rng.normal(size=config.num_items) + 2)
         return pd.DataFrame(
             {
                 "item_id": np.arange(1, config.num_items + 1),
@@ -227,9 +225,9 @@ def _draw_topics(weights: np.ndarray, rows: np.ndarray, rng: np.random.Generator
 
 
 def _words(num_topics: int) -> np.ndarray:
-    """Return the words of each topic, [T, WORDS_A_TOPIC], all different."""
+    """Return the distinct words of each topic, [T, WORDS_PER_TOPIC]."""
     syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
-    numbers = np.arange(num_topics * WORDS_A_TOPIC)
+    numbers = np.arange(num_topics * WORDS_PER_TOPIC)
     words = []
     for number in numbers:
         text = syllables[number % len(syllables)]
@@ -237,4 +235,4 @@ def _words(num_topics: int) -> np.ndarray:
             number //= len(syllables)
             text += syllables[(number * 7) % len(syllables)]
         words.append(text + "na")
-    return np.array(words).reshape(num_topics, WORDS_A_TOPIC)
+    return np.array(words).reshape(num_topics, WORDS_PER_TOPIC)

@@ -1,4 +1,4 @@
-"""Own data: a file of interactions, and optional files of users and items."""
+"""Tables of the user: files of interactions, and optional files of users and items."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,19 @@ from typing import Any
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.config.problems import Gathered
-from twotower.config.spec import PositiveInt
+from twotower.config.problems import ErrorCollector
 from twotower.data.interaction_files import InteractionFiles, rows_to_stream
-from twotower.data.many_files import pieces_of, problems_of, read_all
 from twotower.data.sources.source import Source
-from twotower.data.table_paths import TablePath, digest_of_all, source_path_of, table_paths
-from twotower.data.table_reader import Separator, header, is_parquet, tags, typed
+from twotower.data.table_paths import TablePath, content_digests, display_path, table_paths
+from twotower.data.table_reader import (
+    Separator,
+    header,
+    is_parquet,
+    parquet_file_starts,
+    read_table,
+    table_problems,
+    typed,
+)
 from twotower.data.tables import (
     ENTITIES,
     EVENT,
@@ -41,19 +47,18 @@ ROLES = {
     EVENT: "event_column",
 }
 """Name in `Tables` -> the setting that names the column of the interactions."""
-PLACES = frozenset({"interactions_path", "users_path", "items_path", "chunk_rows"})
-"""Settings of where and how files are read; they are not part of the fingerprint."""
+NOT_IN_FINGERPRINT = frozenset({"interactions_path", "users_path", "items_path"})
 
 
 class TableFiles(Source):
     """Interactions, users and items from CSV (`.csv`, `.tsv`, also `.gz`) or Parquet files.
 
     In CSV the ids of a column are whole numbers if all of them are, in every file; otherwise text. Columns of
-    users and items become numbers where every value is one, and stay text otherwise.
+    users and items become numbers if every value is a number, and stay text otherwise.
     """
 
     class Config(Source.Config):
-        """Files and their columns."""
+        """Settings of files and their columns."""
 
         interactions_path: str | list[str]
         """One row per interaction, in any order; equal times of a user keep the row order. A file, a list, a
@@ -73,7 +78,7 @@ class TableFiles(Source):
         timestamp_unit: TimestampUnit = "s"
         """`s` or `ms` since 1970, or `iso` dates and times (no zone means UTC)."""
         split_column: str | None = None
-        """Column with the words train, valid and test, for split=given."""
+        """Column with the values train, valid and test, for split=given."""
         label_column: str | None = None
         """Column of labels: 1 for a click, 0 for an impression without a click; or numbers, with a
         `label_threshold`."""
@@ -92,50 +97,51 @@ class TableFiles(Source):
         tag_separator: str = "|"
         """Separator of these values."""
         item_label: str | None = None
-        """SourceColumn of items that names an item for people."""
+        """Column of items with the display name of an item."""
         separator: Separator = ","
         """Separator of CSV fields."""
-        chunk_rows: PositiveInt = 1_000_000
-        """Rows of CSV that are parsed at a time."""
 
         def problems(self) -> list[tuple[str, str]]:
             """Report missing files and columns; reads headers only."""
             roles = self.roles()
             context = self.context_columns or []
             columns = Counter([*roles.values(), *context])
-            twice = [column for column, number in columns.items() if number > 1]
-            found = [("user_column", f"column {name!r} has two roles; each needs its own") for name in twice]
-            ours = [name for name in context if name in ROLES and name not in twice]
-            renamed = "is our name of another column; rename it in the file"
-            found += [("context_columns", f"{name!r} {renamed}") for name in ours]
+            repeated = [column for column, number in columns.items() if number > 1]
+            problems = [
+                ("user_column", f"column {name!r} has two roles; name another column for each role")
+                for name in repeated
+            ]
+            reserved = [name for name in context if name in ROLES and name not in repeated]
+            rename = "is the internal name of another column; rename it in the file"
+            problems += [("context_columns", f"{name!r} {rename}") for name in reserved]
             if not self.ordered and self.has_times():
-                found.append(
+                problems.append(
                     ("ordered", "there are times; leave this out, or set data.timestamp_column=null")
                 )
-            of_log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
+            log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
-                "interactions": of_log | {"context_columns": context},
+                "interactions": log | {"context_columns": context},
                 "users": {"user_column": [self.user_column], "user_features": self.user_features},
                 "items": {"item_column": [self.item_column], "item_features": self.item_features},
             }
-            for table in self.settings():
-                found += problems_of(table, self.settings()[table], self.separator, needed[table])
-            read = self.columns() if not found else None
+            for table, setting in self.settings().items():
+                problems += table_problems(table, setting, self.separator, needed[table])
+            read = self.columns() if not problems else None
             if read is not None:
-                for key, present, named in (
+                for key, present, names in (
                     ("tag_columns", set().union(*read.values()), self.tag_columns or []),
                     ("item_label", read["items"], [self.item_label] if self.item_label else []),
                 ):
-                    problem = missing_columns(sorted(present), named)
-                    found += [(key, f"among the columns that are read, {problem}")] if problem else []
-            return found
+                    problem = missing_columns(sorted(present), names)
+                    problems += [(key, f"among the columns that are read, {problem}")] if problem else []
+            return problems
 
         def has_times(self) -> bool:
-            """Tell whether there is a column of times."""
+            """Return whether there is a column of times."""
             return self.timestamp_column is not None
 
         def gives_negatives(self) -> bool:
-            """Tell whether there are labels, or an event type of role `negative`."""
+            """Return whether there are labels, or an event type of role `negative`."""
             return self.label_column is not None or bool(super().gives_negatives())
 
         def events_of_histories(self) -> list[str] | None:
@@ -145,7 +151,7 @@ class TableFiles(Source):
             return super().events_of_histories() if self.events else None
 
         def gives_split(self) -> bool:
-            """Tell whether there is a split column."""
+            """Return whether there is a split column."""
             return self.split_column is not None
 
         def columns(self) -> dict[str, set[str]] | None:
@@ -161,14 +167,14 @@ class TableFiles(Source):
             paths = {table: getattr(self, f"{table}_path") for table in ("interactions", *ENTITIES)}
             return {table: path for table, path in paths.items() if path is not None}
 
-        def places(self) -> dict[str, list[TablePath]]:
+        def table_paths(self) -> dict[str, list[TablePath]]:
             """Return table -> its files; raises InputError if there are none."""
             return {table: table_paths(setting) for table, setting in self.settings().items()}
 
         def paths(self) -> dict[str, Path]:
             """Return table -> its file, for tables in a single local file."""
-            firsts = {table: files[0] for table, files in self.places().items() if len(files) == 1}
-            return {table: place for table, place in firsts.items() if isinstance(place, Path)}
+            single = {table: files[0] for table, files in self.table_paths().items() if len(files) == 1}
+            return {table: path for table, path in single.items() if isinstance(path, Path)}
 
         def roles(self) -> dict[str, str]:
             """Return name in `Tables` -> column of the interactions."""
@@ -179,72 +185,77 @@ class TableFiles(Source):
             """Return the columns of a table that are read, without its keys."""
             if table == "interactions":
                 return self.context_columns or []
-            places = self.places().get(table)
-            if places is None:
+            paths = self.table_paths().get(table)
+            if paths is None:
                 return []
             chosen = self.user_features if table == "users" else self.item_features
             keys = ("", self.roles()[ENTITIES[table]], USER_ID, ITEM_ID)
-            present = header(places[0], self.separator) if chosen is None else chosen
+            present = header(paths[0], self.separator) if chosen is None else chosen
             return [name for name in present if name not in keys]
 
     config: Config
 
     def load(self) -> Tables:
         """Read the files, columns under the names of `Tables`."""
-        return self._tables(self.config.places())
+        return self._tables(self.config.table_paths())
 
     def interaction_files(self) -> InteractionFiles | None:
         """Return the files of long Parquet interactions of ids and times only, else None."""
-        places, roles = self.config.places(), self.config.roles()
-        log = places.pop("interactions")
+        paths, roles = self.config.table_paths(), self.config.roles()
+        log = paths.pop("interactions")
         is_plain = self.config.ordered and not self.config.context_columns
         num_rows = rows_to_stream(log, roles) if is_plain else None
         if num_rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
             return None
-        tables = replace(self._tables(places), pieces=pieces_of(log))
+        tables = replace(self._tables(paths), file_starts=parquet_file_starts(log))
         return InteractionFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
 
-    def _tables(self, places: Mapping[str, Sequence[TablePath]]) -> Tables:
+    def _tables(self, paths: Mapping[str, Sequence[TablePath]]) -> Tables:
         """Read some of the tables; interactions are empty if they are not among them."""
-        config, roles, told = self.config, self.config.roles(), Gathered("the data")
+        config, roles, errors = self.config, self.config.roles(), ErrorCollector("the data")
         frames: dict[str, Any] = {"interactions": pd.DataFrame()}
-        pieces: list[tuple[int, str]] = []
-        for table, files in places.items():
+        file_starts: dict[str, list[tuple[int, str]]] = {}
+        for table, files in paths.items():
             keys = {ENTITIES[table]: roles[ENTITIES[table]]} if table in ENTITIES else roles
-            with told.refusals():  # unreadable files are reported together
-                frames[table], of_table = self._read(files, keys, config.features(table))
-                pieces = of_table if table == "interactions" else pieces
-        told.raise_if_any()
+            with errors.collect():  # unreadable files are reported together
+                frames[table], file_starts[table] = self._read(files, keys, config.features(table))
+        errors.raise_if_any()
         return Tables(
             **frames,
-            source_paths={table: source_path_of(setting) for table, setting in config.settings().items()},
+            source_paths={table: display_path(setting) for table, setting in config.settings().items()},
             item_label=config.item_label,
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,
             has_times=config.has_times(),
             ordered=config.ordered,
             context=config.features("interactions"),
-            from_csv=[table for table, files in places.items() if not is_parquet(files[0])],
-            pieces=pieces,
+            from_csv=[table for table, files in paths.items() if not is_parquet(files[0])],
+            file_starts=file_starts.get("interactions", ()),
         )
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files, without their paths."""
-        settings = {key: value for key, value in self.config.spec().items() if key not in PLACES}
-        content = {table: digest_of_all(places) for table, places in self.config.places().items()}
+        settings = {key: value for key, value in self.config.spec().items() if key not in NOT_IN_FINGERPRINT}
+        content = {table: content_digests(paths) for table, paths in self.config.table_paths().items()}
         return fingerprint_of([settings, content])
 
     def _read(
-        self, places: Sequence[TablePath], keys: Mapping[str, str], features: list[str]
+        self, paths: Sequence[TablePath], keys: Mapping[str, str], features: list[str]
     ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-        """Return keys (our name -> column in the file) and features; CSV columns get types."""
+        """Read keys (name in `Tables` -> column in the file) and features; CSV columns get types."""
         config, columns = self.config, [*keys.values(), *features]
         ids = (config.user_column, config.item_column)
-        frame, pieces = read_all(places, columns, config.separator, config.chunk_rows, ids)
+        frame, file_starts = read_table(paths, columns, config.separator, ids)
         frame.columns = pd.Index([*keys, *features], dtype=object)
         for name in features:
             if name in (config.tag_columns or []):
-                frame[name] = tags(frame[name], config.tag_separator)
-            elif not is_parquet(places[0]) and name != config.item_label:
+                frame[name] = pd.Series(map(self._split_tags, frame[name]), index=frame.index, dtype=object)
+            elif not is_parquet(paths[0]) and name != config.item_label:
                 frame[name] = typed(frame[name])
-        return frame, pieces
+        return frame, file_starts
+
+    def _split_tags(self, value: Any) -> Any:
+        """Return the tags of a text; lists and missing values stay as they are."""
+        if not isinstance(value, str):
+            return value
+        return [tag.strip() for tag in value.split(self.config.tag_separator) if tag.strip()]

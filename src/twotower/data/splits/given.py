@@ -1,7 +1,6 @@
 """The split given by a column of the data."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.config.spec import ProperFraction
@@ -11,7 +10,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 NO_SPLIT = "this data has no split column; for table_files set data.split_column, or use another split"
-MIN_TRAIN = 2  # of a user, to give one of them to valid
+MIN_TRAIN = 2  # training interactions of a user, of which one can become a validation target
 
 
 class Given(Split):
@@ -39,43 +38,37 @@ class Given(Split):
 
     def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction; raises InputError if the source has no split."""
-        parts = _given(interactions)
-        if not (parts == VALID).any():
-            parts[self._carved(interactions, parts)] = VALID
+        parts = _given_parts(interactions)
+        if (parts == VALID).any():
+            return parts
+        is_train = parts == TRAIN
+        users = interactions.user_rows()[is_train]
+        counts = np.bincount(users, minlength=interactions.num_users + 1)
+        num_valid = np.maximum(np.round(counts * self.config.valid_share), 1).astype(np.int64)
+        num_valid = np.where(counts < MIN_TRAIN, 0, np.minimum(num_valid, counts - 1))
+        ordinals = np.arange(len(users)) - (np.cumsum(counts) - counts)[users]
+        parts[is_train] = np.where(ordinals >= (counts - num_valid)[users], VALID, TRAIN)
         return parts
 
     def facts(self, interactions: Interactions) -> Audit:
         """Return `valid_share` if it is used."""
-        assert interactions.given is not None
-        return (
-            {} if (interactions.given == VALID).any() else {"valid_share_of_train": self.config.valid_share}
-        )
-
-    def _carved(self, interactions: Interactions, parts: Parts) -> NDArray[np.bool_]:
-        """Return which interactions are the last training interactions of their user, bool [n]."""
-        trains = parts == TRAIN
-        users = interactions.user_rows()[trains]
-        counts = np.bincount(users, minlength=interactions.num_users + 1)
-        taken = np.maximum(np.round(counts * self.config.valid_share), 1).astype(np.int64)
-        taken = np.where(counts < MIN_TRAIN, 0, np.minimum(taken, counts - 1))
-        ordinals = np.arange(len(users)) - (np.cumsum(counts) - counts)[users]
-        carved = np.zeros(len(interactions), dtype=np.bool_)
-        carved[trains] = ordinals >= (counts - taken)[users]
-        return carved
+        if (_given_parts(interactions) == VALID).any():
+            return {}
+        return {"valid_share_of_train": self.config.valid_share}
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
-        """Return the given part of every interaction; those next to a carved validation target go with it."""
-        found = _given(interactions)
-        if not (_given(interactions.positives) == VALID).any():
-            found[(found == TRAIN) & (super().spread(interactions, parts) == VALID)] = VALID
-        return found
+        """Return the given parts; interactions next to training interactions that became valid are valid."""
+        given = _given_parts(interactions)
+        if not (_given_parts(interactions.positives) == VALID).any():
+            given[(given == TRAIN) & (super().spread(interactions, parts) == VALID)] = VALID
+        return given
 
     def remedy(self, interactions: Interactions) -> str:
-        """Return what the column needs."""
-        return "mark some rows of the split column with this word, in lower case"
+        """Return the requirement of the column."""
+        return "set the split column of some rows to this word, in lower case"
 
 
-def _given(interactions: Interactions) -> Parts:
+def _given_parts(interactions: Interactions) -> Parts:
     if interactions.given is None:
         raise InputError(f"split=given: {NO_SPLIT}")
     parts: Parts = np.array([TRAIN, VALID, TEST], dtype=np.int8)[interactions.given]

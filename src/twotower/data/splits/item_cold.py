@@ -1,4 +1,4 @@
-"""A split with items that training never sees, so that only their features describe them."""
+"""A split with items that are not in the training data, so that only their features describe them."""
 
 import numpy as np
 

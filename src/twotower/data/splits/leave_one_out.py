@@ -30,11 +30,8 @@ class LeaveOneOut(Split):
 
     def facts(self, interactions: Interactions) -> Audit:
         """Return the number of users with too few interactions for a target."""
-        return {
-            "users_only_in_train": int(
-                ((interactions.counts() > 0) & (interactions.counts() < MIN_INTERACTIONS)).sum()
-            )
-        }
+        counts = interactions.counts()
+        return {"users_only_in_train": int(((counts > 0) & (counts < MIN_INTERACTIONS)).sum())}
 
     def remedy(self, interactions: Interactions) -> str:
         """Return why no user has a target."""

@@ -18,8 +18,8 @@ from twotower.data.sources.source import Source
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; `VALID` targets are part of later histories, `VALID_ONLY` of none.
 
-`VALID_HISTORY` and `TEST_HISTORY` are histories of the targets of their users and do not train before;
-`NONE` is dropped.
+`VALID_HISTORY` and `TEST_HISTORY` are histories of their users' targets: the former trains the final fit
+only, the latter never. `NONE` is dropped.
 """
 TRAIN_PARTS = (TRAIN,)
 VALID_TARGETS, TEST_TARGETS = (VALID, VALID_ONLY), (TEST,)
@@ -44,7 +44,7 @@ class Split(Component, ABC):
             """See `Component.Config.problems`.
 
             Args:
-                data: what the run reads.
+                data: settings of the source.
             """
             return ()
 
@@ -76,30 +76,20 @@ class Split(Component, ABC):
             interactions: all interactions.
             parts: parts of the positives.
         """
-        found = np.full(len(interactions), TRAIN, dtype=np.int8)
-        places = np.flatnonzero(interactions.is_positive)
-        if len(places) == 0:
-            return found
-        after = np.searchsorted(
-            places, np.arange(len(interactions))
-        )  # of the first positive at or after each
-        before = np.searchsorted(places, np.arange(len(interactions)), side="right") - 1
-        first, second = (
-            np.where(interactions.is_impression, after, before),
-            np.where(interactions.is_impression, before, after),
-        )
-
-        users = interactions.user_rows()
-
-        def of_user(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
-            there = (nearest >= 0) & (nearest < len(places))
-            same: NDArray[np.bool_] = users[places[np.where(there, nearest, 0)]] == users
-            return there & same
-
-        for nearest in (second, first):  # the last write wins
-            has = of_user(nearest)
-            found[has] = parts[nearest[has]]
-        return found
+        spread = np.full(len(interactions), TRAIN, dtype=np.int8)
+        positives = np.flatnonzero(interactions.is_positive)
+        if len(positives) == 0:
+            return spread
+        users, positions = interactions.user_rows(), np.arange(len(interactions))
+        after = np.searchsorted(positives, positions)  # the first positive at or after each interaction
+        before = np.searchsorted(positives, positions, side="right") - 1
+        first_choice = np.where(interactions.is_impression, after, before)
+        second_choice = np.where(interactions.is_impression, before, after)
+        for nearest in (second_choice, first_choice):  # the last write has priority
+            exists = (nearest >= 0) & (nearest < len(positives))
+            exists &= users[positives[np.where(exists, nearest, 0)]] == users
+            spread[exists] = parts[nearest[exists]]
+        return spread
 
     @abstractmethod
     def remedy(self, interactions: Interactions) -> str:
@@ -112,9 +102,9 @@ class Split(Component, ABC):
         """
         times = np.zeros(interactions.num_users + 1, dtype=np.int64)
         for rows in blocks(len(interactions), interactions.times):
-            positions = rows.start + np.flatnonzero(targets[rows])[::-1]  # the earliest is written last,
+            positions = rows.start + np.flatnonzero(targets[rows])[::-1]  # the earliest is written last
             users = interactions.user_rows(rows)[positions - rows.start]
-            new = times[users] == 0  # and none over one of a block before
+            new = times[users] == 0  # no target in an earlier block
             times[users[new]] = interactions.times[positions[new]]
         return times
 
@@ -125,25 +115,21 @@ class Split(Component, ABC):
     def parts(self, interactions: Interactions) -> Parts:
         """Return the part of every interaction; raises InputError if train, valid or test is empty."""
         positives = interactions.positives
-        parts = self._of_the_drawn(positives, self.assign(positives).astype(np.int8, copy=False))
+        parts = self._drop_unused_users(positives, self.assign(positives).astype(np.int8, copy=False))
         assert parts.shape == positives.items.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
             if not any(is_in(parts[rows], codes).any() for rows in blocks(len(parts))):
+                share = self.config.user_share
+                remedy = f"raise split.user_share (now {share}) or leave it out"
                 raise InputError(
                     f"split={self.name}: {part} holds none of the {len(positives):,} interactions; "
-                    f"{self._of_few_users() or self.remedy(positives)}"
+                    f"{self.remedy(positives) if share == 1 else remedy}"
                 )
-        return (
-            parts
-            if interactions.roles is None
-            else self._of_the_drawn(interactions, self.spread(interactions, parts))
-        )
+        if interactions.roles is None:
+            return parts
+        return self._drop_unused_users(interactions, self.spread(interactions, parts))
 
-    def _of_few_users(self) -> str:
-        share = self.config.user_share
-        return "" if share == 1 else f"raise split.user_share (now {share}) or leave it out"
-
-    def _of_the_drawn(self, interactions: Interactions, parts: Parts) -> Parts:
+    def _drop_unused_users(self, interactions: Interactions, parts: Parts) -> Parts:
         """Drop interactions of users outside `user_share`; changes and returns the parts."""
         if self.config.user_share == 1:
             return parts
@@ -157,6 +143,6 @@ class Split(Component, ABC):
 
 def is_in(parts: Parts, codes: Collection[int]) -> NDArray[np.bool_]:
     """Return which interactions are in one of some parts, bool [n]."""
-    wanted = np.uint8(sum(1 << code for code in codes))
-    found: NDArray[np.bool_] = (np.left_shift(np.uint8(1), parts.view(np.uint8)) & wanted) != 0
-    return found
+    bits = np.uint8(sum(1 << code for code in codes))
+    mask: NDArray[np.bool_] = (np.left_shift(np.uint8(1), parts.view(np.uint8)) & bits) != 0
+    return mask

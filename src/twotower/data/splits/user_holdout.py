@@ -1,4 +1,4 @@
-"""A split with users that training never sees; part of their interactions is the history."""
+"""A split with users that are not in the training data; part of their interactions is the history."""
 
 import numpy as np
 
@@ -37,14 +37,12 @@ class UserHoldout(Split):
         """Return the part of each interaction, by its user and its position among those of the user."""
         valid_users, test_users = self._held_out(interactions)
         counts = interactions.counts()
-        known = np.clip(np.round(counts * self.config.fold_in), 1, np.maximum(counts - 1, 1))
-        codes = np.full(
-            (2, interactions.num_users + 1), TRAIN, dtype=np.int8
-        )  # of the history, of the targets
+        num_history = np.clip(np.round(counts * self.config.fold_in), 1, np.maximum(counts - 1, 1))
+        num_history = np.minimum(num_history, counts).astype(np.int64)
+        codes = np.full((2, interactions.num_users + 1), TRAIN, dtype=np.int8)  # of history and targets
         codes[:, valid_users] = [[VALID_HISTORY], [VALID]]
         codes[:, test_users] = [[TEST_HISTORY], [TEST]]
-        known = np.minimum(known, counts).astype(np.int64)
-        lengths = np.stack([known, counts - known])
+        lengths = np.stack([num_history, counts - num_history])
         return np.repeat(codes.T.ravel(), lengths.T.ravel())
 
     def facts(self, interactions: Interactions) -> Audit:
@@ -54,16 +52,15 @@ class UserHoldout(Split):
 
     def remedy(self, interactions: Interactions) -> str:
         """Return the number of users that can be held out."""
+        num_users = int((interactions.counts() >= MIN_INTERACTIONS).sum())
         return (
-            f"{len(self._eligible(interactions))} users have {MIN_INTERACTIONS} interactions or more, and "
-            f"split.share = {self.config.share} of them are held out, half for valid and half for test; "
-            "change split.share"
+            f"{num_users} users have {MIN_INTERACTIONS} interactions or more, and split.share = "
+            f"{self.config.share} of them are held out, half for valid and half for test; change split.share"
         )
 
-    def _eligible(self, interactions: Interactions) -> np.ndarray:
-        return np.flatnonzero(interactions.counts() >= MIN_INTERACTIONS)
-
     def _held_out(self, interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-        shuffled = np.random.default_rng(self.config.seed).permutation(self._eligible(interactions))
+        """Return the held-out users of valid and of test."""
+        users = np.flatnonzero(interactions.counts() >= MIN_INTERACTIONS)
+        shuffled = np.random.default_rng(self.config.seed).permutation(users)
         half = round(len(shuffled) * self.config.share / 2)
         return shuffled[:half], shuffled[half : 2 * half]

@@ -1,4 +1,4 @@
-"""Purpose: plain recommenders that a trained model must beat, run in every run.
+"""Purpose: simple recommenders that every run is compared with.
 
 May import: config, files, data, features, towers, negatives, losses, metrics, index, evaluation.
 To add one: a file with a subclass of `baseline.Baseline` and a line in a YAML of `conf/baselines/`.

@@ -62,7 +62,7 @@ class BaselineData:
 
 
 class Baseline(Component, ABC):
-    """A recommender without training by gradient."""
+    """A recommender without gradient training."""
 
     class Config(Component.Config):
         """Settings of every baseline."""
@@ -86,8 +86,8 @@ class Baseline(Component, ABC):
             """See `Component.Config.problems`.
 
             Args:
-                key: of this baseline, for the message.
-                data: what the run reads.
+                key: key of this baseline, for messages.
+                data: the data of the run.
             """
             return ()
 

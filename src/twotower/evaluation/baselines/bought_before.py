@@ -14,7 +14,7 @@ class BoughtBefore(PopularityBaseline):
     Other items follow by popularity. Used only with `data.repeats=keep`.
 
     Reference: Hu et al., Modeling Personalized Item Frequency Information for Next-basket Recommendation,
-    SIGIR 2020, whose baseline "personal top frequency" it is.
+    SIGIR 2020, baseline "personal top frequency".
     """
 
     class Config(PopularityBaseline.Config):
@@ -38,10 +38,10 @@ class BoughtBefore(PopularityBaseline):
         owners, positions = positives.positions(users)
         keys = owners * (num_items + 1) + positives.items[positions]
         order = np.argsort(keys, kind="stable")
-        pairs, first, taken = np.unique(keys[order], return_index=True, return_counts=True)
-        latest = positives.times[positions][order][first + taken - 1]
+        pairs, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
+        latest = positives.times[positions][order][first + counts - 1]
         queries, columns = pairs // (num_items + 1), pairs % (num_items + 1) - 1
-        ranked = np.lexsort((self.counts[columns], latest, taken, queries))
-        places = np.arange(len(pairs)) - np.searchsorted(queries, queries)
-        found[queries[ranked], columns[ranked]] = 1 + places
+        ranked = np.lexsort((self.counts[columns], latest, counts, queries))
+        ranks = np.arange(len(pairs)) - np.searchsorted(queries, queries)
+        found[queries[ranked], columns[ranked]] = 1 + ranks
         return found.astype(np.float32)

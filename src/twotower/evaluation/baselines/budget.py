@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-class OutOfTime(Exception):  # noqa: N818  # ends a baseline, but nothing went wrong
+class OutOfTime(Exception):  # noqa: N818  # ends a baseline without an error
     """The remaining time is too short for the next step of a baseline."""
 
 

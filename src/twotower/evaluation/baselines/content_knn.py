@@ -1,4 +1,4 @@
-"""Content neighbours: items with features like those of the history."""
+"""Content neighbors: items with features like those of the history."""
 
 from typing import ClassVar
 
@@ -15,8 +15,8 @@ from twotower.evaluation.ranking import item_popularity
 class ContentKnn(Baseline):
     """Score = the cosine of an item's content (`item_content`) with the mean of that of the user's items.
 
-    Users without a history, and items unlike all of it, get popularity. The only baseline that recommends
-    items without interactions.
+    Users without a history get popularity, and so do items without any similarity. It is the only baseline
+    that recommends items without interactions.
     """
 
     class Config(Baseline.Config):
@@ -37,11 +37,8 @@ class ContentKnn(Baseline):
         self.content = past.content.astype(np.float32)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
-        """Return the cosines times the length of the mean, which ranks alike.
-
-        The users' content is a dense matrix of the components that they have: a product of two sparse
-        matrices takes seven times as long.
-        """
+        """Return the cosines times the length of the mean, which gives the same ranking."""
+        # A product with a dense matrix of the users' components is faster than a product of two sparse ones.
         wanted = interaction_matrix(history, users, len(self.counts)) @ self.content
         components = np.unique(wanted.indices)
         dense = wanted[:, components].T.toarray()

@@ -11,8 +11,8 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.config.memory import beyond_memory
-from twotower.config.progress import Progress, in_words
+from twotower.config.memory import memory_problem
+from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData
@@ -30,9 +30,9 @@ Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
 class Ease(Baseline):
     """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularization I)^-1.
 
-    A user without history gets popularity. Costs 4 N^2 bytes and N^3 operations, hence `max_items`: at its
-    default 1.6 GB, and two minutes where a processor does 70 billion in a second. Where users are at most
-    half as many as items, the same scores come from a matrix of users: U^2 and U^3.
+    Users without a history get popularity. It needs 4 N^2 bytes and N^3 operations, which `max_items` limits.
+    If there are at most half as many users as items, the same scores are computed from a matrix of users,
+    with U^2 numbers and U^3 operations.
 
     Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
@@ -49,7 +49,7 @@ class Ease(Baseline):
             """See `Baseline.Config.skip_reason`."""
             if num_items > self.max_items:
                 return f"{num_items} items are above max_items = {self.max_items}"
-            return beyond_memory(f"{num_items} x {num_items} weights", BYTES * num_items**2)
+            return memory_problem(f"{num_items} x {num_items} weights", BYTES * num_items**2)
 
         def suggestion(self) -> str:
             """Return overrides that initialize the towers from item-to-item weights."""
@@ -59,37 +59,37 @@ class Ease(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights, or for the equivalent matrix of users."""
-        taken = all_taken(past)
-        self.counts = taken.sum(axis=0)
+        matrix = train_matrix(past)
+        self.counts = matrix.sum(axis=0)
         regularization = self.config.regularization
-        self.predict = past.once(("ease", regularization), lambda: solve(taken, regularization, past.budget))
+        self.predict = past.once(("ease", regularization), lambda: solve(matrix, regularization, past.budget))
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
-        taken = interaction_matrix(history, users, len(self.counts))
-        predicted = self.predict(taken)
-        predicted[np.diff(taken.indptr) == 0] = self.counts
+        matrix = interaction_matrix(history, users, len(self.counts))
+        predicted = self.predict(matrix)
+        predicted[np.diff(matrix.indptr) == 0] = self.counts
         return predicted
 
 
-def all_taken(past: BaselineData) -> scipy.sparse.csr_array:
-    """Return which items each user row has, float32 [num_users + 1, N] of ones."""
+def train_matrix(past: BaselineData) -> scipy.sparse.csr_array:
+    """Return the interaction matrix of all users, float32 [num_users + 1, N]."""
     rows = np.arange(past.train.num_users + 1)
-    return past.once("taken", lambda: interaction_matrix(past.train, rows, past.num_items))
+    return past.once("train_matrix", lambda: interaction_matrix(past.train, rows, past.num_items))
 
 
-def solve(taken: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
+def solve(matrix: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
     """Return EASE's scores as a function of histories, from the smaller of the two Gram matrices.
 
     Args:
-        taken: X, which items each user has, [U, N] of ones.
+        matrix: X, [U, N] of ones.
         regularization: L2 penalty.
-        budget: time for it.
+        budget: time limit.
     """
-    users = taken[np.diff(taken.indptr) > 0]
+    users = matrix[np.diff(matrix.indptr) > 0]
     if 2 * users.shape[0] <= users.shape[1]:
         return solve_by_users(users, regularization, budget)
-    weights = item_weights(taken, regularization, budget)
+    weights = item_weights(matrix, regularization, budget)
     return lambda histories: histories @ weights
 
 
@@ -102,7 +102,7 @@ def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget:
     budget.check(seconds_to_invert(users.shape[0], np.float64))
     gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
     gram[np.diag_indices(len(gram))] += regularization
-    kernel = inverse_of_symmetric(gram)
+    kernel = invert_symmetric(gram)
     wide = users.astype(np.float64)
     diagonal = np.ones(wide.shape[1])
     columns = wide.tocsc()
@@ -122,20 +122,22 @@ def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget:
     return predict
 
 
-def item_weights(taken: scipy.sparse.csr_array, regularization: float, budget: Budget) -> NDArray[np.float32]:
+def item_weights(
+    matrix: scipy.sparse.csr_array, regularization: float, budget: Budget
+) -> NDArray[np.float32]:
     """Return B, float32 [N, N]."""
-    budget.check(seconds_to_invert(taken.shape[1], np.float32))
-    gram = gram_matrix(taken, np.float32, budget)
+    budget.check(seconds_to_invert(matrix.shape[1], np.float32))
+    gram = gram_matrix(matrix, np.float32, budget)
     diagonal = np.diag_indices(len(gram))
     gram[diagonal] += regularization
-    precision = inverse_of_symmetric(gram)
+    precision = invert_symmetric(gram)
     precision /= -np.diag(precision).copy()
     precision[diagonal] = 0.0
     return precision
 
 
 def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
-    """Return which items each user has, float32 [B, N] of ones; item row r in column r - 1."""
+    """Return the items of each user as a matrix of ones, float32 [B, N]; item row r is in column r - 1."""
     positions, rows = history.flat(users)
     positions, rows = positions[rows > 0], rows[rows > 0]
     ones = np.ones(len(rows), dtype=np.float32)
@@ -145,30 +147,32 @@ def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int)
     return matrix
 
 
-def gram_matrix(taken: scipy.sparse.csr_array, dtype: type[np.floating[Any]], budget: Budget) -> NDArray[Any]:
-    """Return how many users have both items, [N, N].
+def gram_matrix(
+    matrix: scipy.sparse.csr_array, dtype: type[np.floating[Any]], budget: Budget
+) -> NDArray[Any]:
+    """Return the number of users with both items, [N, N].
 
-    Made block by block, as the whole sparse product would be larger than the dense one.
+    It is computed in blocks, because the whole sparse product would be larger than the dense result.
     """
-    num_items = taken.shape[1]
+    num_items = matrix.shape[1]
     gram = np.empty((num_items, num_items), dtype=dtype)
-    for block, counts in gram_blocks(taken, "ease", BLOCK_ITEMS, budget):
+    for block, counts in gram_blocks(matrix, "ease", BLOCK_ITEMS, budget):
         gram[block] = counts
     return gram
 
 
 def gram_blocks(
-    taken: scipy.sparse.csr_array, baseline: str, size: int, budget: Budget
+    matrix: scipy.sparse.csr_array, baseline: str, size: int, budget: Budget
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield how many users have both of two items, for blocks of `size` items: which they are, [size, N]."""
-    num_items = taken.shape[1]
-    columns = taken.tocsc()
+    """Yield blocks of `size` items and the number of users with both items, [size, N]."""
+    num_items = matrix.shape[1]
+    columns = matrix.tocsc()
     with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as advance:
         for start in range(0, num_items, size):
             advance(start)
             budget.check()
             block = slice(start, min(start + size, num_items))
-            yield block, (columns[:, block].T @ taken).toarray()
+            yield block, (columns[:, block].T @ matrix).toarray()
 
 
 def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
@@ -176,13 +180,13 @@ def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
     if size < LONG_TO_INVERT:
         return 0.0
     began = time.monotonic()
-    inverse_of_symmetric(np.eye(SAMPLE, dtype=dtype))
+    invert_symmetric(np.eye(SAMPLE, dtype=dtype))
     seconds = (time.monotonic() - began) * (size / SAMPLE) ** 3
-    LOG.info("baseline ease: inverting %d x %d, about %s", size, size, in_words(seconds))
+    LOG.info("baseline ease: inverting %d x %d, about %s", size, size, duration_text(seconds))
     return seconds
 
 
-def inverse_of_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
+def invert_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the inverse of a positive definite matrix [N, N] in place; raises InputError if it is not.
 
     By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
@@ -192,9 +196,7 @@ def inverse_of_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
     potrf, potri = (lapack.dpotrf, lapack.dpotri) if wide else (lapack.spotrf, lapack.spotri)
     factor, failed = potrf(matrix.T, lower=False, overwrite_a=True)
     if failed:
-        raise InputError(
-            "regularization: too small for these data, whose items are then not told apart; raise it"
-        )
+        raise InputError("regularization: too small for these data: the matrix is singular; raise it")
     inverse, failed = potri(factor, lower=False, overwrite_c=True)
     assert failed == 0, "singular"
     for start in range(0, len(inverse), BLOCK_ITEMS):

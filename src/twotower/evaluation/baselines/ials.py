@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.ease import all_taken, interaction_matrix
+from twotower.evaluation.baselines.ease import interaction_matrix, train_matrix
 
 LACKING = "it needs the library implicit"
 
 
 class Ials(Baseline):
-    """Score = the dot product of factors that alternating least squares find; users are folded in.
+    """Score = the dot product of factors from alternating least squares; users are folded in.
 
-    A user without history gets popularity. Takes 4 x `factors` bytes a user and item.
+    Users without a history get popularity. It needs 4 x `factors` bytes per user and item.
 
     Reference: Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008,
-    section 4, with 1 + `alpha` the confidence of what was taken.
+    section 4, with 1 + `alpha` as the confidence of an interaction.
     """
 
     class Config(Baseline.Config):
@@ -46,8 +46,8 @@ class Ials(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Fit the factors."""
-        config, taken = self.config, all_taken(past)
-        self.counts = taken.sum(axis=0)
+        config, matrix = self.config, train_matrix(past)
+        self.counts = matrix.sum(axis=0)
         self.model = import_module("implicit.cpu.als").AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
@@ -55,16 +55,16 @@ class Ials(Baseline):
             iterations=config.iterations,
             random_state=config.seed,
         )
-        with import_module("threadpoolctl").threadpool_limits(1, "blas"):  # it has threads of its own
+        with import_module("threadpoolctl").threadpool_limits(1, "blas"):  # the library has its own threads
             self.model.fit(
-                scipy.sparse.csr_matrix(taken), show_progress=False, callback=lambda *_: past.budget.check()
+                scipy.sparse.csr_matrix(matrix), show_progress=False, callback=lambda *_: past.budget.check()
             )
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
-        taken = interaction_matrix(history, users, len(self.counts))
+        matrix = interaction_matrix(history, users, len(self.counts))
         with import_module("threadpoolctl").threadpool_limits(1, "blas"):
-            folded = self.model.recalculate_user(np.arange(len(users)), scipy.sparse.csr_matrix(taken))
+            folded = self.model.recalculate_user(np.arange(len(users)), scipy.sparse.csr_matrix(matrix))
         found: NDArray[np.float32] = folded @ self.model.item_factors.T
-        found[np.diff(taken.indptr) == 0] = self.counts
+        found[np.diff(matrix.indptr) == 0] = self.counts
         return found

@@ -1,4 +1,4 @@
-"""Item neighbours by co-occurrence."""
+"""Item neighbors by co-occurrence."""
 
 import numpy as np
 import scipy.sparse
@@ -7,27 +7,27 @@ from numpy.typing import NDArray
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.ease import all_taken, gram_blocks, interaction_matrix
+from twotower.evaluation.baselines.ease import gram_blocks, interaction_matrix, train_matrix
 from twotower.evaluation.baselines.popularity_baseline import popular_last
 
 BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
 
 
 class ItemKnn(Baseline):
-    """Score of an item = the sum of its similarities to those of the history that are its neighbours.
+    """Score of an item = the sum of its similarities to those of the history that are its neighbors.
 
-    The similarity of i and j is c_ij / (sqrt(c_i c_j) + shrinkage), c the users with an item or with both:
-    their cosine, less where few users speak for it. Items without a neighbour there follow by popularity.
-    Costs N^2 operations, and 12 N x `neighbours` bytes.
+    The similarity of i and j is c_ij / (sqrt(c_i c_j) + shrinkage), where c is the number of users with an
+    item or with both: a cosine, lower if there are few users. Other items follow by popularity. It needs N^2
+    operations and 12 N x `neighbors` bytes.
 
     Reference: Deshpande and Karypis, Item-based top-N recommendation algorithms, TOIS 2004, section 4; the
     shrinkage is that of Bell and Koren, ICDM 2007, section 3.
     """
 
     class Config(Baseline.Config):
-        """Settings of neighbours."""
+        """Settings of neighbors."""
 
-        neighbours: PositiveInt = 100
+        neighbors: PositiveInt = 100
         """Number of most similar items of each item."""
         shrinkage: NonNegativeFloat = 50
         """Users added to the denominator, which lowers similarities of few users."""
@@ -42,24 +42,23 @@ class ItemKnn(Baseline):
     config: Config
 
     def fit(self, past: BaselineData) -> None:
-        """Compute the neighbours; stores similarities [N, N], those of item i to its neighbours in column
-        i."""
-        taken = all_taken(past)
-        self.counts = np.asarray(taken.sum(axis=0), dtype=np.float32)
+        """Compute similarities [N, N]; column i has those of item i to its neighbors."""
+        matrix = train_matrix(past)
+        self.counts = np.asarray(matrix.sum(axis=0), dtype=np.float32)
         lines = [
             self._nearest(block, counts)
             for block, counts in gram_blocks(
-                taken, "item_knn", max(BLOCK_NUMBERS // past.num_items, 1), past.budget
+                matrix, "item_knn", max(BLOCK_NUMBERS // past.num_items, 1), past.budget
             )
         ]
         self.similarities = scipy.sparse.csr_array(scipy.sparse.vstack(lines).T)
 
     def _nearest(self, block: slice, both: NDArray[np.float32]) -> scipy.sparse.csr_array:
-        """Return the similarities [n, N] of a block of items to their neighbours, of users with both."""
+        """Return the similarities [n, N] of a block of items to their neighbors, from co-occurrences."""
         norms = np.sqrt(self.counts)
         found = both / np.maximum(norms[block, None] * norms + self.config.shrinkage, 1)
         found[np.arange(len(found)), np.arange(block.start, block.stop)] = 0.0
-        count = min(self.config.neighbours, found.shape[1])
+        count = min(self.config.neighbors, found.shape[1])
         columns = np.argpartition(-found, count - 1, axis=1)[:, :count]
         values = np.take_along_axis(found, columns, axis=1)
         rows = np.repeat(np.arange(len(found)), count)
@@ -69,6 +68,6 @@ class ItemKnn(Baseline):
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the sums over the users' histories."""
-        taken = interaction_matrix(history, users, len(self.counts))
-        found: NDArray[np.float32] = (taken @ self.similarities).toarray()
+        matrix = interaction_matrix(history, users, len(self.counts))
+        found: NDArray[np.float32] = (matrix @ self.similarities).toarray()
         return popular_last(found, self.counts)

@@ -13,8 +13,8 @@ from twotower.files.atomic import write_atomically
 from twotower.files.code import OWN, code_fingerprint
 from twotower.files.plain_values import fingerprint_of
 
-WORTH_KEEPING = 0.5  # seconds that the lists took
-SUM_DIGITS = 16  # of the content's digest, which is part of the file's name
+MIN_SECONDS = 0.5  # lists that are computed faster are not stored
+DIGEST_LENGTH = 16
 
 
 class ListCache:
@@ -24,13 +24,13 @@ class ListCache:
     packages are not cached, because they may read other files.
 
     Args:
-        folder: where they are.
-        facts: what the lists depend on beside the baseline: data, split, how many items are listed.
-        modules: that shape lists, beside the baseline's own.
+        folder: of the lists.
+        key: other values that the lists depend on: data, split, number of items per list.
+        modules: further modules whose code affects the lists.
     """
 
-    def __init__(self, folder: Path, facts: tuple[str | int | bool, ...], modules: tuple[str, ...]) -> None:
-        self._folder, self._facts, self._modules = folder, facts, modules
+    def __init__(self, folder: Path, key: tuple[str | int | bool, ...], modules: tuple[str, ...]) -> None:
+        self._folder, self._key, self._modules = folder, key, modules
 
     def take(self, config: Baseline.Config, make: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
         """Return the lists [Q, K] of item rows of a baseline: the cached ones, or the result of `make`."""
@@ -39,16 +39,16 @@ class ListCache:
             return make()
         code = code_fingerprint([kind.__module__, *self._modules])
         settings = config.model_dump(mode="json")
-        key = fingerprint_of([kind.__module__, kind.__qualname__, settings, code, *self._facts])
+        key = fingerprint_of([kind.__module__, kind.__qualname__, settings, code, *self._key])
         for path in self._folder.glob(f"{key}.*.npy"):
             rows = _read(path)
             if rows is not None:
                 return rows.astype(np.int64)
         began = time.monotonic()
         made = make()
-        if time.monotonic() - began >= WORTH_KEEPING:
+        if time.monotonic() - began >= MIN_SECONDS:
             small = made.astype(np.int32)
-            path = self._folder / f"{key}.{_sum_of(small)}.npy"
+            path = self._folder / f"{key}.{_digest(small)}.npy"
             write_atomically(path, lambda temporary: np.save(temporary, small, allow_pickle=False))
         return made
 
@@ -59,8 +59,10 @@ def _read(path: Path) -> NDArray[np.int32] | None:
         rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return rows if path.name.split(".")[1] == _sum_of(rows) else None
+    return rows if path.name.split(".")[1] == _digest(rows) else None
 
 
-def _sum_of(rows: NDArray[np.int32]) -> str:
-    return hashlib.sha256(repr((rows.shape, rows.dtype)).encode() + rows.tobytes()).hexdigest()[:SUM_DIGITS]
+def _digest(rows: NDArray[np.int32]) -> str:
+    return hashlib.sha256(repr((rows.shape, rows.dtype)).encode() + rows.tobytes()).hexdigest()[
+        :DIGEST_LENGTH
+    ]

@@ -1,9 +1,8 @@
-"""Where a pretrained model is, and which one it is."""
+"""The folder of a pretrained model, and its digest."""
 
 import functools
 import hashlib
 import importlib
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -13,25 +12,26 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import sha256_of_file
+from twotower.files.plain_values import read_json
 
 Floats = NDArray[np.float32]
 ONNX = ("model.onnx", "onnx/model.onnx")
-NOTES = (".md", ".txt.gz", ".png", ".lock")
-"""Endings of files that change no vector."""
+IGNORED = (".md", ".txt.gz", ".png", ".lock")
+"""Endings of files that do not affect vectors."""
 
 
 class Embedder(Protocol):
-    """A frozen model. Each value alone, so that a vector depends on nothing that it was computed beside."""
+    """A frozen model, which embeds each value alone, so that a vector does not depend on a batch."""
 
     def __call__(self, content: bytes) -> Floats | None:
-        """Return the vector [W] of what a value says, None where it cannot be read."""
+        """Return the vector [W] of a value, None if it cannot be read."""
 
 
 def model_folder(model: str) -> Path:
-    """Return the folder of a model that is named by its folder, or as its hub knows it.
+    """Return the folder of a model, given as a folder or a name on the hub, which is downloaded if necessary.
 
     Raises:
-        InputError: there is no such folder, and no such name on this machine or to be fetched.
+        InputError: the folder does not exist, and no model has this name.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -48,11 +48,11 @@ def model_folder(model: str) -> Path:
 
 
 def model_digest(folder: Path) -> str:
-    """Return a SHA-256 over the names and the contents of a model's files; hidden ones and notes aside."""
+    """Return a SHA-256 of the names and contents of a model's files, without hidden and ignored files."""
     paths = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(NOTES)
+        if path.is_file() and not path.name.endswith(IGNORED)
     )
     names = tuple(name for name in paths if not any(part.startswith(".") for part in name.split("/")))
     stats = tuple((folder / name).stat() for name in names)
@@ -66,26 +66,20 @@ def _digest(folder: Path, names: tuple[str, ...], stamps: tuple[tuple[int, int],
 
 
 def onnx_file(folder: Path) -> Path | None:
-    """Return a model's ONNX file, None where it has none."""
+    """Return the ONNX file of a model, None if it has none."""
     return next((folder / name for name in ONNX if (folder / name).is_file()), None)
 
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Return what a JSON file of a model says, {} where it is not there."""
-    path = folder / name
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error!s:.100})") from error
-    return found if isinstance(found, dict) else {}
+    """Return the content of a JSON file of a model, {} if the file is missing."""
+    if not (folder / name).is_file():
+        return {}
+    settings = read_json(folder / name, "download the model again")
+    return settings if isinstance(settings, dict) else {}
 
 
 def imported(package: str, extra: str) -> ModuleType:
-    """Import a package that only encoders need.
-
-    Raises:
-        InputError: it is not installed.
-    """
+    """Import an optional package; raises InputError with the extra that installs it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -95,7 +89,7 @@ def imported(package: str, extra: str) -> ModuleType:
 
 
 def unit(vector: Any) -> Floats | None:
-    """Return a vector [W] scaled to length 1, None where it has none."""
-    wide = np.asarray(vector, dtype=np.float64).reshape(-1)
-    norm = float(np.linalg.norm(wide))
-    return (wide / norm).astype(np.float32) if np.isfinite(norm) and norm > 0 else None
+    """Return a vector [W] scaled to length 1, None if its length is 0 or not finite."""
+    values = np.asarray(vector, dtype=np.float64).reshape(-1)
+    norm = float(np.linalg.norm(values))
+    return (values / norm).astype(np.float32) if np.isfinite(norm) and norm > 0 else None

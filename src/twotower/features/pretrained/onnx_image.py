@@ -1,4 +1,4 @@
-"""An image encoder as an ONNX file beside its `preprocessor_config.json`."""
+"""An image encoder as an ONNX file with a `preprocessor_config.json`."""
 
 import io
 from pathlib import Path
@@ -11,15 +11,15 @@ from twotower.features.pretrained.onnx_session import OnnxSession
 
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the colours of ImageNet, where the model does not say what it was trained with."""
+"""Mean and standard deviation of the colors of ImageNet, if the model does not have its own."""
 
 
 class OnnxImage:
-    """An image, resized until it fits, cut to the centre, standardised -> a vector of length 1.
+    """An image, resized, cropped to its center and standardized -> a vector of length 1.
 
     Args:
-        folder: of the model.
-        path: of its ONNX file.
+        folder: folder of the model.
+        path: its ONNX file.
     """
 
     def __init__(self, folder: Path, path: Path) -> None:
@@ -34,26 +34,27 @@ class OnnxImage:
         self._std = np.array(settings.get("image_std", STD), dtype=np.float32)
 
     def __call__(self, content: bytes) -> Floats | None:
-        """Embed an image file [W]; None where it is none that can be read."""
-        image = opened(self._pillow, content)
+        """Embed an image file [W]; None if it cannot be read."""
+        image = decode_image(self._pillow, content)
         if image is None:
             return None
-        pixels = np.asarray(self._fitted(image), dtype=np.float32) / 255
+        pixels = np.asarray(self._cropped(image), dtype=np.float32) / 255
         scaled = ((pixels - self._mean) / self._std).transpose(2, 0, 1)[None]
         return unit(self._session.vector({self._session.inputs[0]: np.ascontiguousarray(scaled)}))
 
-    def _fitted(self, image: Any) -> Any:
+    def _cropped(self, image: Any) -> Any:
+        """Return the center of an image, resized so that its shorter side fits."""
         width, height = self._size
         scale = max(width / image.width, height / image.height)
-        fitted = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-        resized = image.resize(fitted, self._pillow.Resampling.BICUBIC)
-        left, top = (fitted[0] - width) // 2, (fitted[1] - height) // 2
+        size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+        resized = image.resize(size, self._pillow.Resampling.BICUBIC)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
         return resized.crop((left, top, left + width, top + height))
 
 
-def opened(pillow: Any, content: bytes) -> Any | None:
-    """Decode an image file to RGB, None where that fails."""
+def decode_image(pillow: Any, content: bytes) -> Any | None:
+    """Return the RGB image of a file, None if it cannot be read."""
     try:
         return pillow.open(io.BytesIO(content)).convert("RGB")
-    except Exception:  # damaged files raise errors of every kind, and ones too large to decode their own
+    except Exception:  # damaged and too large files raise errors of every kind
         return None

@@ -1,4 +1,4 @@
-"""A pretrained model as one ONNX file, run by ONNX Runtime."""
+"""A pretrained model as an ONNX file."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from twotower.features.pretrained.model_folder import imported
 
 
 class OnnxSession:
-    """One example in, one vector out.
+    """An ONNX model that returns one vector for one example.
 
     Args:
-        path: of the ONNX file.
-        extra: of this package that installs what is needed.
-        takes_first: of outputs a position, read the first (as models with a class token are trained), not
-            the mean of all.
+        path: the ONNX file.
+        extra: the extra of this package that installs ONNX Runtime.
+        takes_first: pool outputs of several positions by the first, as for models with a class token, and
+            not by the mean.
     """
 
     def __init__(self, path: Path, extra: str, takes_first: bool = False) -> None:
@@ -39,10 +39,10 @@ class OnnxSession:
         self._output = (flat or [outputs[0].name])[0]
 
     def vector(self, feed: dict[str, Any]) -> NDArray[np.float32]:
-        """Run it on one example: [1, W] is its vector, of [1, T, W] and [1, W, h, w] positions are pooled."""
-        found = np.asarray(self._session.run([self._output], feed)[0][0], dtype=np.float32)
-        if found.ndim == 3:
-            found = found.reshape(len(found), -1).T
-        if found.ndim == 2:
-            found = found[0] if self._takes_first else found.mean(axis=0)
-        return found
+        """Return the vector [W] of an example; positions of outputs [1, T, W] and [1, W, h, w] are pooled."""
+        output = np.asarray(self._session.run([self._output], feed)[0][0], dtype=np.float32)
+        if output.ndim == 3:
+            output = output.reshape(len(output), -1).T
+        if output.ndim == 2:
+            output = output[0] if self._takes_first else output.mean(axis=0)
+        return output

@@ -1,4 +1,4 @@
-"""A text encoder as an ONNX file beside its `tokenizer.json`."""
+"""A text encoder as an ONNX file with a `tokenizer.json`."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from twotower.features.pretrained.model_folder import Floats, imported, read_set
 from twotower.features.pretrained.onnx_session import OnnxSession
 
 MAX_TOKENS = 512
-"""Where neither the tokenizer nor the model says how long a text may be."""
+"""Maximum length of a text if neither the tokenizer nor the model has one."""
 
 
 class OnnxText:
-    """Tokens -> the mean of the last hidden states (or the first, where `1_Pooling` says so), length 1.
+    """Tokens -> the mean of the last hidden states, or the first one by `1_Pooling`, scaled to length 1.
 
     Args:
-        folder: of the model.
-        path: of its ONNX file.
+        folder: folder of the model.
+        path: its ONNX file.
 
     Reference: Reimers and Gurevych, Sentence-BERT, EMNLP 2019, section 3.
     """
@@ -39,16 +39,16 @@ class OnnxText:
         self._tokenizer.enable_truncation(int(length))
 
     def __call__(self, content: bytes) -> Floats | None:
-        """Embed a text [W]; None where nothing of it is a token."""
+        """Embed a text [W]; None if it has no tokens."""
         tokens = self._tokenizer.encode(content.decode("utf-8", "replace"))
         if not tokens.ids:
             return None
-        given = {
+        inputs = {
             "input_ids": tokens.ids,
             "attention_mask": tokens.attention_mask,
             "token_type_ids": tokens.type_ids,
         }
         feed = {
-            name: np.array([given[name]], dtype=np.int64) for name in self._session.inputs if name in given
+            name: np.array([inputs[name]], dtype=np.int64) for name in self._session.inputs if name in inputs
         }
         return unit(self._session.vector(feed))

@@ -1,4 +1,4 @@
-"""Vectors that were computed once, kept by what they were computed from."""
+"""A cache of vectors by the content that they embed."""
 
 import functools
 import hashlib
@@ -12,53 +12,52 @@ from twotower.config.progress import Progress
 from twotower.features.pretrained.model_folder import Embedder, Floats
 from twotower.files.atomic import sha256_of_file, write_atomically
 
-KEPT_FROM = 64
-"""Fewer new vectors than this at once are not kept: a service's requests would leave a file each."""
+MIN_NEW_VECTORS = 64
+"""Minimum number of new vectors that are stored, so that requests to a service do not write a file each."""
 KEY_BYTES = 16
 
 
 def cached_vectors(
     folder: Path, contents: Sequence[bytes | None], embed: Embedder, what: str
 ) -> list[Floats | None]:
-    """Return the vector of each content; those that the folder does not have yet are computed, and kept.
+    """Return the vector of each content; vectors that are not in the cache are computed and stored.
 
-    A vector depends on its content and on the model alone, so what is there already changes nothing. Parts
-    of the cache are named by their SHA-256; damaged ones are passed over.
+    Files of the cache are named by their SHA-256; damaged files are ignored.
 
     Args:
-        folder: of this model.
-        contents: None where there is nothing.
+        folder: the cache of this model.
+        contents: inputs of the model; None: no vector.
         embed: the model.
-        what: it is, for messages.
+        what: label of the progress line.
     """
     keys = [None if each is None else hashlib.sha256(each).digest()[:KEY_BYTES] for each in contents]
-    wanted = {
+    by_key = {
         key: each for key, each in zip(keys, contents, strict=True) if key is not None and each is not None
     }
-    known = _known(folder, tuple(sorted(folder.glob("*.npy"))))
-    found: dict[bytes, Floats | None] = {key: known[key] for key in wanted.keys() & known.keys()}
-    missing = [key for key in wanted if key not in found]
+    stored = _stored_vectors(tuple(sorted(folder.glob("*.npy"))))
+    vectors: dict[bytes, Floats | None] = {key: stored[key] for key in by_key.keys() & stored.keys()}
+    missing = [key for key in by_key if key not in vectors]
     with Progress(what, len(missing)) as advance:
         for number, key in enumerate(missing, start=1):
-            found[key] = embed(wanted[key])
+            vectors[key] = embed(by_key[key])
             advance(number)
-    if len(missing) >= KEPT_FROM:
-        _keep(folder, {key: vector for key in missing if (vector := found[key]) is not None})
-    return [None if key is None else found[key] for key in keys]
+    if len(missing) >= MIN_NEW_VECTORS:
+        _store(folder, {key: vector for key in missing if (vector := vectors[key]) is not None})
+    return [None if key is None else vectors[key] for key in keys]
 
 
 @functools.lru_cache(4)
-def _known(folder: Path, parts: tuple[Path, ...]) -> dict[bytes, Floats]:
-    known: dict[bytes, Floats] = {}
-    for path in parts:
+def _stored_vectors(paths: tuple[Path, ...]) -> dict[bytes, Floats]:
+    vectors: dict[bytes, Floats] = {}
+    for path in paths:
         if sha256_of_file(path) != path.stem:
             continue
         part = np.load(path, mmap_mode="r", allow_pickle=False)
-        known.update(zip(map(bytes, part["key"]), part["vector"], strict=True))
-    return known
+        vectors.update(zip(map(bytes, part["key"]), part["vector"], strict=True))
+    return vectors
 
 
-def _keep(folder: Path, vectors: dict[bytes, Floats]) -> None:
+def _store(folder: Path, vectors: dict[bytes, Floats]) -> None:
     if not vectors:
         return
     width = len(next(iter(vectors.values())))

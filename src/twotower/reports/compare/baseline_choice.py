@@ -26,7 +26,7 @@ def choose_baseline(
     Built-in baselines are counted after the rows. Without a name it is the best row on the validation split
     among those on the data of most runs. Of rows that are equal there, such as one training under several
     indexes, it is the one whose index has the highest recall. The test split never chooses: the best of many
-    on it is partly the luckiest, and every other run would be measured against that luck.
+    test results is partly luck.
 
     Raises:
         InputError: nothing or several rows have this name, or the run has no figures.
@@ -41,23 +41,23 @@ def choose_baseline(
             )
             built_in = baseline_rows(runs[same], results)
         return position, "named", built_in
-    of_data = rows["data"].isin(group["data"]) & rows["seen_filter"].isin(group["seen_filter"])
-    able = rows[rows["state"].isin(MEASURED) & of_data]
-    able = able[able[metric].notna()] if metric in able else able[:0]
-    if able.empty:
+    is_on_data = rows["data"].isin(group["data"]) & rows["seen_filter"].isin(group["seen_filter"])
+    measured = rows[rows["state"].isin(MEASURED) & is_on_data]
+    measured = measured[measured[metric].notna()] if metric in measured else measured[:0]
+    if measured.empty:
         return None, "", built_in
     key = validation_key(metric)
-    judged = able[able[key].notna()] if key in able else able[:0]
-    if judged.empty or higher is None:
+    validated = measured[measured[key].notna()] if key in measured else measured[:0]
+    if validated.empty or higher is None:
         why = (
             f"no run has {heading(key)} to choose by"
-            if judged.empty
+            if validated.empty
             else f"{heading(key)} has no better direction"
         )
-        return int(able.index[0]), f"the first; {why}, and baseline= names another", built_in
+        return int(measured.index[0]), f"the first; {why}, and baseline= names another", built_in
     sign = 1 if higher else -1
-    recall = judged[INDEX_COLUMNS[0]].fillna(0) if INDEX_COLUMNS[0] in judged else judged[key] * 0
-    best = max(judged.index, key=lambda at: (sign * judged[key][at], recall[at]))
+    recall = validated[INDEX_COLUMNS[0]].fillna(0) if INDEX_COLUMNS[0] in validated else validated[key] * 0
+    best = max(validated.index, key=lambda at: (sign * validated[key][at], recall[at]))
     test = ", not by the test split" if key != metric else ""
     return int(best), f"the best by {heading(key)}{test}", built_in
 
@@ -78,8 +78,8 @@ def _find_baseline(name: str, rows: pd.DataFrame, built_in: pd.DataFrame) -> int
         names = ", ".join(named[at]["name"] for at in matches[:5]) + (", ..." if len(matches) > 5 else "")
         raise InputError(f"baseline={name}: {len(matches)} runs have this in their name ({names}); name one")
     if not matches:
-        known = [row["name"] for row in named]
-        raise InputError(f"baseline={name}: no such run or baseline here; {nearest(name, known)}")
+        suggestion = nearest(name, [row["name"] for row in named])
+        raise InputError(f"baseline={name}: no such run or baseline here; {suggestion}")
     row = named[matches[0]]
     if row["state"] not in MEASURED:
         raise InputError(f"baseline={name}: this run has no metrics ({row['problem']}); name another")

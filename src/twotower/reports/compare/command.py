@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
@@ -14,10 +14,13 @@ from twotower.files.atomic import write_text_atomically
 from twotower.reports.compare.figure_names import DEFAULT
 from twotower.runs.run_files import is_run
 
+if TYPE_CHECKING:
+    from twotower.reports.compare.comparison import Options
+
 FORMS = ("html", "csv", "json", "markdown")
 STDOUT = "-"
 HELP = ("--help", "-h")
-WORDS = {
+KEYS = {
     "metric": f"figure to compare by; rows are sorted by it on the validation split [{DEFAULT}]",
     "columns": "more figures to show, separated by commas [those of the index if it differs, or ndcg@20]",
     "baseline": "run or built-in baseline to compare with [best run by validation]",
@@ -33,12 +36,12 @@ WORDS = {
 }
 
 
-def run_command(words: Sequence[str], description: str) -> int:
+def run_command(arguments: Sequence[str], description: str) -> int:
     """Compare the runs of a command line; return the exit status. Raises InputError: an argument is wrong."""
-    if set(HELP) & set(words):
+    if set(HELP) & set(arguments):
         print(_help(description))
         return DONE
-    paths, values = split_words(words)
+    paths, values = split_arguments(arguments)
     options = _options({key: text for key, text in values.items() if key not in (*FORMS, "debug")})
     outputs = {name: values[name] for name in FORMS if name in values}
     _check(outputs)
@@ -53,7 +56,7 @@ def run_command(words: Sequence[str], description: str) -> int:
         zip(FORMS, (as_html, as_csv, as_json, as_markdown), strict=True)
     )
     folders, notes = run_folders(paths)
-    comparison = compare(folders, notes=notes, **dict(options))
+    comparison = compare(folders, options, notes)
     to_stdout = [name for name, path in outputs.items() if path == STDOUT]
     if to_stdout:
         sys.stdout.write(forms[to_stdout[0]](comparison))
@@ -62,12 +65,16 @@ def run_command(words: Sequence[str], description: str) -> int:
         show(comparison)
     for name, path in outputs.items():
         if path != STDOUT:
-            _write(name, path, forms[name](comparison))
+            try:
+                write_text_atomically(Path(path), forms[name](comparison))
+            except OSError as error:
+                message = f"{name}={path}: cannot be written ({error.strerror}); name another file"
+                raise InputError(message) from error
             print(f"written: {path}", file=sys.stderr if to_stdout else sys.stdout)
     return DONE
 
 
-def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return the paths of a command line, and its values by key. Raises InputError: unknown keys and flags.
 
     A folder's name may contain a `=`: a word is a path if it exists, or if a `/` precedes the `=`.
@@ -75,14 +82,16 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     paths: list[str] = []
     values: dict[str, str] = {}
     problems = []
-    for at, word in enumerate(words):
+    for word in arguments:
         key, equals, text = word.partition("=")
         if word.startswith("-"):
-            problems.append(Problem(word, _instead(key, text or "".join(words[at + 1 : at + 2]))))
-        elif key in WORDS and equals:
+            name = key.lstrip("-").replace("-", "_")
+            hint = f"write {name}=..." if name in KEYS else f"unknown flag; {nearest(name, KEYS)}"
+            problems.append(Problem(word, hint))
+        elif key in KEYS and equals:
             values[key] = text
         elif equals and "/" not in key and not Path(word).exists():
-            problems.append(Problem(key, f"unknown key; {nearest(key, WORDS)} (a path: ./{word})"))
+            problems.append(Problem(key, f"unknown key; {nearest(key, KEYS)} (a path: ./{word})"))
         else:
             paths.append(word)
     raise_problems(problems, "the command")
@@ -91,28 +100,9 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return paths, values
 
 
-def _instead(flag: str, value: str) -> str:
-    key = flag.lstrip("-").replace("-", "_")
-    if key == "no_tests":
-        return "write tests=false"
-    if key in ("pairs", "with_baselines", "debug"):
-        return f"write {key}=true"
-    return f"write {key}={value or '...'}" if key in WORDS else f"unknown flag; {nearest(key, WORDS)}"
+def _options(values: Mapping[str, str]) -> "Options":
+    from twotower.reports.compare.comparison import Options  # with pandas
 
-
-class Options(BaseModel):
-    """Arguments of `comparison.compare`."""
-
-    metric: str | None = None
-    columns: list[str] | None = None
-    baseline: str | None = None
-    with_baselines: bool = False
-    by: Literal["run", "configuration"] = "run"
-    pairs: bool = False
-    tests: bool = True
-
-
-def _options(values: Mapping[str, str]) -> Options:
     plain: dict[str, Any] = dict(values)
     if "columns" in plain:
         plain["columns"] = plain["columns"].split(",")
@@ -131,15 +121,8 @@ def _help(description: str) -> str:
         "Paths: runs, sweeps, folders above them, globs in quotes.",
         "Keys (key=value):",
     ]
-    lines += [f"  {key:<14}  {text}" for key, text in WORDS.items()]
+    lines += [f"  {key:<14}  {text}" for key, text in KEYS.items()]
     return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 your input."])
-
-
-def _write(name: str, path: str, text: str) -> None:
-    try:
-        write_text_atomically(Path(path), text)
-    except OSError as error:
-        raise InputError(f"{name}={path}: cannot be written ({error.strerror}); name another file") from error
 
 
 def _check(outputs: Mapping[str, str]) -> None:

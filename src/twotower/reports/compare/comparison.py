@@ -1,13 +1,14 @@
 """The comparison of runs: one table with a row per run, verdicts against a baseline, and notes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from pydantic import BaseModel
 
 from twotower.reports.compare.baseline_choice import choose_baseline
 from twotower.reports.compare.figure_names import (
@@ -34,6 +35,7 @@ from twotower.reports.compare.run_frame import (
 from twotower.reports.compare.run_groups import (
     GROUP,
     configuration_rows,
+    data_difference,
     seed_noise,
     seed_spread,
 )
@@ -44,7 +46,7 @@ from twotower.reports.compare.verdicts import (
     NOT_COMPARABLE,
     NOT_TESTED,
     WORSE,
-    compare_pairs,
+    PairedComparison,
 )
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.higher_is_better import higher_is_better
@@ -75,7 +77,7 @@ class Comparison:
         rows: the table in its order: the best by validation first, then rows that are not comparable, then
             rows without figures. Columns as in `run_frame.read_runs`, then `seed_mean`, `seed_sd`,
             `num_seeds` and `DIFFERENCE_COLUMNS`, the difference being row - baseline.
-        pairs: all pairs of rows, if asked for; see `verdicts.Differences`.
+        pairs: all pairs of rows, if asked for; see `verdicts.PairedComparison.compare`.
         runs: one row per run, whatever the rows of the table stand for.
         results: by folder.
         metric: the figure to compare by.
@@ -127,22 +129,10 @@ class Comparison:
         return self.rows[[*columns, "seed_mean", "seed_sd", "num_seeds", *DIFFERENCE_COLUMNS]]
 
 
-def compare(
-    folders: Sequence[Path],
-    *,
-    metric: str | None = None,
-    columns: Sequence[str] | None = None,
-    baseline: str | None = None,
-    with_baselines: bool = False,
-    by: Literal["run", "configuration"] = "run",
-    pairs: bool = False,
-    tests: bool = True,
-    notes: Sequence[str] = (),
-) -> Comparison:
-    """Read runs and compare them.
+class Options(BaseModel):
+    """What to compare, and how.
 
-    Args:
-        folders: of the runs.
+    Attributes:
         metric: figure to compare by; None for recall@20 on the test split.
         columns: more figures to show; None for validation, index and cold start.
         baseline: run or built-in baseline; None for the best run by validation.
@@ -150,104 +140,127 @@ def compare(
         by: a row per run, or per configuration with the mean over its seeds.
         pairs: whether to compare all pairs too.
         tests: whether to test differences.
+    """
+
+    metric: str | None = None
+    columns: list[str] | None = None
+    baseline: str | None = None
+    with_baselines: bool = False
+    by: Literal["run", "configuration"] = "run"
+    pairs: bool = False
+    tests: bool = True
+
+
+def compare(folders: Sequence[Path], options: Options | None = None, notes: Sequence[str] = ()) -> Comparison:
+    """Read runs and compare them.
+
+    Args:
+        folders: of the runs.
+        options: what to compare, and how.
         notes: lines to show with the notes of the comparison.
 
     Raises:
         InputError: an unknown metric, column or baseline.
     """
+    options = options or Options()
     runs, results = read_runs(folders)
-    known = figures_in(runs)
-    metric = find_figure(metric, "metric", known) if metric else default_metric(known)
+    figures = figures_in(runs)
+    metric = find_figure(options.metric, "metric", figures) if options.metric else default_metric(figures)
     higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
-    keys = [key for key in differing_keys(runs, results) if key != "seed" or by == "run"]
-    rows, more = configuration_rows(runs) if by == "configuration" else (runs, [])
-    position, reason, built_in = choose_baseline(baseline, metric, higher, rows, runs, results)
-    extra = built_in if with_baselines else built_in[:0]
-    if position is not None and position >= len(rows) and not with_baselines:
-        extra, position = built_in[position - len(rows) :][:1], len(rows)  # a built-in baseline was named
-    candidates = [*records(rows), *records(extra)]
-    order = _sort_order(candidates, metric, higher)
+    keys = [key for key in differing_keys(runs, results) if key != "seed" or options.by == "run"]
+    rows, row_notes = configuration_rows(runs) if options.by == "configuration" else (runs, [])
+    position, reason, built_in = choose_baseline(options.baseline, metric, higher, rows, runs, results)
+    candidates = [*records(rows), *records(built_in)]
+    num_rows = len(candidates) if options.with_baselines else len(rows)
+    shown = [*range(num_rows), *([position] if position is not None and position >= num_rows else ())]
+    order = _sort_order(candidates, shown, position, metric, higher)
     rows = make_frame([candidates[at] for at in order])
-    position = None if position is None else order.index(position)
-    measured = [at for at, state in enumerate(rows["state"]) if state in MEASURED]
-    against = [(at, position) for at in measured if position is not None and at != position]
-    all_pairs = list(combinations(measured, 2)) if pairs else []
+    baseline = None if position is None else order.index(position)
     spread = seed_spread(runs, metric)
     # Of the towers alone, so that one training under several indexes counts once.
     noise = seed_noise(seed_spread(runs, exact_key(metric)))
-    found = compare_pairs(rows, [*against, *all_pairs], metric, higher, noise, tests)
-    rows = _with_differences(rows, found.table.iloc[: len(against)], position)
-    rows = _with_spread(rows, spread)
-    last = list(rows.index[~rows["state"].isin(MEASURED)])
-    other_data = list(rows.index[rows["state"].isin(MEASURED) & (rows["verdict"] == NOT_COMPARABLE)])
-    order = [at for at in rows.index if at not in {*last, *other_data}] + other_data + last
-    number = {old: new for new, old in enumerate(order)}
-    table = found.table.iloc[len(against) :].reset_index(drop=True)
-    table = table.assign(left=table["left"].map(number), right=table["right"].map(number))
-    rows = rows.loc[order].reset_index(drop=True)
-    position = None if position is None else number[position]
-    data = None if position is None else (rows["data"][position], rows["seen_filter"][position])
-    with_seeds = 0 if data is None or spread.empty else sum(key[:2] == data for key in spread.index)
-    all_notes = [*notes, *more]
-    if tests and per_user_column(metric) is None:
-        all_notes.append(
-            f"{metric} is no mean over users of the test split, so differences in it are not tested"
-        )
-    if higher is None:
-        all_notes.append(f"{metric} {NO_DIRECTION}")
-    if with_seeds and by == "run":
-        several = "1 configuration has" if with_seeds == 1 else f"{with_seeds} configurations have"
-        all_notes.append(
-            f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
-        )
-    elif not with_seeds and rows["verdict"].isin([BETTER, WORSE]).any():
-        all_notes.append(ONE_SEED)
+    measured = [at for at, state in enumerate(rows["state"]) if state in MEASURED]
+    against = [(at, baseline) for at in measured if baseline is not None and at != baseline]
+    all_pairs = list(combinations(measured, 2)) if options.pairs else []
+    tests = PairedComparison(rows, metric, higher, noise, options.tests)
+    differences = tests.compare([*against, *all_pairs])
+    rows = _with_spread(_with_differences(rows, differences[: len(against)], baseline), spread)
+    data = None if baseline is None else (rows["data"][baseline], rows["seen_filter"][baseline])
+    num_repeated = 0 if data is None else sum(key[:2] == data for key in spread.index)
     return Comparison(
-        rows,
-        table,
-        runs,
-        results,
-        metric,
-        _shown_figures(columns, known, keys, metric),
-        keys,
-        position,
-        reason,
-        found.num_tests,
-        found.num_users,
-        None if data is None else noise.get(data),
-        [*all_notes, *_problem_notes(rows), *_warm_start_notes(runs, results)],
-        read_searches(folders),
+        rows=rows,
+        pairs=differences[len(against) :].reset_index(drop=True),
+        runs=runs,
+        results=results,
+        metric=metric,
+        columns=_shown_figures(options.columns, figures, keys, metric),
+        keys=keys,
+        baseline=baseline,
+        baseline_reason=reason,
+        num_tests=tests.num_tests,
+        num_users=tests.num_users,
+        noise=None if data is None else noise.get(data),
+        notes=[
+            *notes,
+            *row_notes,
+            *_test_notes(options, metric, higher, num_repeated, rows),
+            *_problem_notes(rows),
+            *_warm_start_notes(runs, results),
+        ],
+        searches=read_searches(folders),
     )
 
 
+def _test_notes(
+    options: Options, metric: str, higher: bool | None, num_repeated: int, rows: pd.DataFrame
+) -> Iterator[str]:
+    """Yield what the verdicts leave out; `num_repeated` configurations have several seeds."""
+    if options.tests and per_user_column(metric) is None:
+        yield f"{metric} is no mean over users of the test split, so differences in it are not tested"
+    if higher is None:
+        yield f"{metric} {NO_DIRECTION}"
+    if num_repeated and options.by == "run":
+        several = "1 configuration has" if num_repeated == 1 else f"{num_repeated} configurations have"
+        yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
+    elif not num_repeated and rows["verdict"].isin([BETTER, WORSE]).any():
+        yield ONE_SEED
+
+
 def _shown_figures(
-    asked: Sequence[str] | None, known: Sequence[str], keys: Sequence[str], metric: str
+    names: Sequence[str] | None, figures: Sequence[str], keys: Sequence[str], metric: str
 ) -> list[str]:
-    if asked is not None:
-        return [find_figure(column, "columns", known) for column in asked if column.strip()]
+    if names is not None:
+        return [find_figure(name, "columns", figures) for name in names if name.strip()]
     index_differs = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
     k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
     more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)
-    wanted = [validation_key(metric), *more]
-    wanted += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
-    return [key for key in wanted if key != metric and key in known]
+    chosen = [validation_key(metric), *more]
+    chosen += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
+    return [key for key in chosen if key != metric and key in figures]
 
 
-def _sort_order(candidates: Sequence[Mapping[str, Any]], metric: str, higher: bool | None) -> list[int]:
-    """Return the positions of rows from best to worst by validation; rows without figures come last."""
+def _sort_order(
+    candidates: Sequence[Mapping[str, Any]],
+    shown: Sequence[int],
+    baseline: int | None,
+    metric: str,
+    higher: bool | None,
+) -> list[int]:
+    """Return positions, the best by validation first; rows on other data and without figures come last."""
     sign = 1 if higher is False else -1
 
-    def place(at: int) -> tuple[Any, ...]:
+    def sort_key(at: int) -> tuple[Any, ...]:
         row = candidates[at]
         values = [row.get(key) for key in (validation_key(metric), metric)]
-        known = [None if value is None or pd.isna(value) else value for value in values]
+        numbers = [None if value is None or pd.isna(value) else value for value in values]
         return (
             row["state"] not in MEASURED,
-            [(value is None, sign * (value or 0.0)) for value in known],
+            baseline is not None and data_difference(row, candidates[baseline]) != "",
+            [(value is None, sign * (value or 0.0)) for value in numbers],
             row["name"],
         )
 
-    return sorted(range(len(candidates)), key=place)
+    return sorted(shown, key=sort_key)
 
 
 def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | None) -> pd.DataFrame:
@@ -270,19 +283,12 @@ def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | N
 
 def _with_spread(rows: pd.DataFrame, spread: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with mean and standard deviation over the seeds of their configurations."""
-    found = {
-        key: (float(row["mean"]), float(row["std"]), int(row["count"]))
-        for key, row in zip(spread.index, records(spread), strict=True)
-    }
-    empty = (float("nan"), float("nan"), None)
-    values = [
-        found.get(tuple(row[column] for column in GROUP), empty)
-        if row["kind"] != "baseline" and row["state"] in MEASURED
-        else empty
-        for row in records(rows)
-    ]
-    means, sds, counts = zip(*values, strict=True)
-    return rows.assign(seed_mean=means, seed_sd=sds, num_seeds=pd.Series(counts, dtype=object))
+    row_spread = spread.reindex(pd.MultiIndex.from_frame(rows[GROUP])).reset_index(drop=True)
+    row_spread = row_spread.where((rows["kind"] != "baseline") & rows["state"].isin(MEASURED))
+    counts = [None if pd.isna(count) else int(count) for count in row_spread["count"]]
+    return rows.assign(
+        seed_mean=row_spread["mean"], seed_sd=row_spread["std"], num_seeds=pd.Series(counts, dtype=object)
+    )
 
 
 def several(names: Sequence[str]) -> str:
@@ -335,13 +341,13 @@ def differing_keys(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[st
     The order: what users typed most often, choices of a group, the rest by number of values, settings of the
     evaluation, and the seed.
     """
-    known = with_settings(runs)
+    readable = with_settings(runs)
     keys = [column.removeprefix(SETTING) for column in map(str, runs) if column.startswith(SETTING)]
-    num_values = {key: len({row[f"{SETTING}{key}"] for row in known}) for key in keys}
-    typed = Counter(key_of(text) for row in known for text in results[row["folder"]].overrides)
+    num_values = {key: len({row[f"{SETTING}{key}"] for row in readable}) for key in keys}
+    typed = Counter(key_of(text) for row in readable for text in results[row["folder"]].overrides)
     groups = {key.rpartition(".")[0] for key in keys}
 
-    def place(key: str) -> tuple[bool, bool, int, bool, int, int]:
+    def sort_key(key: str) -> tuple[bool, bool, int, bool, int, int]:
         is_evaluation = key.split(".")[0] in EVALUATION_KEYS
         return (
             key == "seed",
@@ -353,7 +359,7 @@ def differing_keys(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[st
         )
 
     different = [key for key in keys if key.split(".")[0] not in IGNORED and num_values[key] > 1]
-    return sorted(different, key=place)
+    return sorted(different, key=sort_key)
 
 
 def with_settings(runs: pd.DataFrame) -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ def format_figure(key: str, value: float | None, sign: bool = False) -> str:
     return f"{value:{plus}.3f}" if key.startswith("index/latency") else f"{value:{plus}.4f}"
 
 
-def find_figure(name: str, option: str, known: Collection[str]) -> str:
+def find_figure(name: str, option: str, figures: Collection[str]) -> str:
     """Return the full key of a figure; `recall_at_20` and `recall@20` mean that of the test split.
 
     Raises:
@@ -73,14 +73,14 @@ def find_figure(name: str, option: str, known: Collection[str]) -> str:
     """
     short = name.strip().replace("@", "_at_")
     for key in (short, f"test/{short}", f"index/{short}", f"{COLD_START}{short}"):
-        if key in known:
+        if key in figures:
             return key
-    if not known:
+    if not figures:
         raise InputError("none of these runs has ended with metrics, so there is nothing to compare by")
-    raise InputError(f"{option}={name}: no run has this figure; {nearest(name, known)}")
+    raise InputError(f"{option}={name}: no run has this figure; {nearest(name, figures)}")
 
 
-def default_metric(known: Collection[str]) -> str:
+def default_metric(figures: Collection[str]) -> str:
     """Return recall@20 on the test split, or the first test metric if no run has it."""
-    test = [key for key in known if key.startswith("test/")]
-    return DEFAULT if DEFAULT in known or not test else test[0]
+    test = [key for key in figures if key.startswith("test/")]
+    return DEFAULT if DEFAULT in figures or not test else test[0]

@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const PALETTE = ["#2f7ed8", "#e8710a", "#1a9a6c", "#c2478f", "#8a63d2", "#b8860b", "#00899e", "#d64545", "#6b8e23", "#8d6e63"];
-const colourOf = new Map();  // row number -> place in the palette
+const colorOf = new Map();  // row number -> place in the palette
 const element = id => document.getElementById(id);
 const token = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
@@ -21,9 +21,9 @@ function layout(extra) {
 const titled = row => "#" + row + " " + data.rows[row - 1].label;
 /* A legend does not wrap: where a name is wider than its plot, its number says it. */
 const legend = (row, id) => titled(row).length * 6.6 + 120 > element(id).clientWidth ? "#" + row : titled(row);
-const colour = row => colourOf.has(row) ? PALETTE[colourOf.get(row)] : token("--faint");
-/* Faint lines first, so that coloured ones lie on top. */
-const drawOrder = rows => [...rows].sort((a, b) => colourOf.has(a) - colourOf.has(b) || a - b);
+const rowColor = row => colorOf.has(row) ? PALETTE[colorOf.get(row)] : token("--faint");
+/* Faint lines first, so that colored ones lie on top. */
+const drawOrder = rows => [...rows].sort((a, b) => colorOf.has(a) - colorOf.has(b) || a - b);
 
 function drawCurves() {
   if (!element("curves")) return;
@@ -31,8 +31,8 @@ function drawCurves() {
   const most = Math.max(...Object.values(of).map(values => values.length));
   const traces = drawOrder(Object.keys(of).map(Number)).map(row => ({
     type: "scatter", mode: of[row].length > 1 ? "lines" : "markers", x: of[row].map((_, at) => at + 1), y: of[row],
-    name: legend(row, "curves"), showlegend: colourOf.has(row), legendrank: row, opacity: colourOf.has(row) ? 1 : 0.7,
-    line: { color: colour(row), width: data.rows[row - 1].baseline ? 4 : colourOf.has(row) ? 2 : 1 },
+    name: legend(row, "curves"), showlegend: colorOf.has(row), legendrank: row, opacity: colorOf.has(row) ? 1 : 0.7,
+    line: { color: rowColor(row), width: data.rows[row - 1].baseline ? 4 : colorOf.has(row) ? 2 : 1 },
     hovertemplate: "%{y:.4f} after epoch %{x}<extra>" + titled(row) + "</extra>",
   }));
   Plotly.react("curves", traces, layout({
@@ -55,7 +55,7 @@ function drawFront(id) {
   if (!element(id)) return;
   const plot = data.fronts[id][Number(element("front-y").value)];
   const on = new Set(plot.front), points = plot.points, front = points.filter(point => on.has(point.row));
-  const hover = point => titled(point.row) + "<br>" + data.rows[point.row - 1].name + "<br>" + point.told;
+  const hover = point => titled(point.row) + "<br>" + data.rows[point.row - 1].name + "<br>" + point.figures;
   const rest = points.filter(point => !on.has(point.row));
   const trace = (list, extra) => ({
     type: "scatter", x: list.map(p => p.x), y: list.map(p => p.y), hovertext: list.map(hover), hoverinfo: "text", ...extra,
@@ -73,7 +73,7 @@ function drawFront(id) {
     yaxis: { title: { text: plot.y } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 80, r: 40, t: 40, b: 50 },
   }), CONFIG);
   element(id + "-front").textContent = "On the front, from the cheapest: " +
-    front.map(p => (titled(p.row).length > 48 ? "#" + p.row : titled(p.row)) + " (" + p.told + ")").join("; ") + ".";
+    front.map(p => (titled(p.row).length > 48 ? "#" + p.row : titled(p.row)) + " (" + p.figures + ")").join("; ") + ".";
 }
 
 function drawParallel() {
@@ -92,7 +92,7 @@ function drawParallel() {
   element("parallel").style.minWidth = left + 60 + Math.max(80, 8 + 6.8 * longest) * (dimensions.length - 1) + "px";  // the figure scrolls, names do not overlap
   Plotly.react("parallel", [{
     type: "parcoords", dimensions, labelfont: { color: ink, size: 12 }, tickfont: { color: ink, size: 12 }, rangefont: { color: "rgba(0,0,0,0)", size: 1 },
-    line: { color: from.colour, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]] },
+    line: { color: from.color, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]] },
     unselected: { line: { color: token("--faint"), opacity: 0.25 } },
   }], layout({ margin: { l: left, r: 60, t: 40 + 17 * most, b: 30 } }), CONFIG);
 }
@@ -125,11 +125,11 @@ function drawSearches() {
 
 function drawSlices() {
   if (!element("slices")) return;
-  const from = data.slices, rows = [...colourOf.keys()].filter(row => from.values[row]).sort((a, b) => a - b);
+  const from = data.slices, rows = [...colorOf.keys()].filter(row => from.values[row]).sort((a, b) => a - b);
   const traces = rows.map((row, at) => ({
     type: "scatter", mode: "markers", name: legend(row, "slices"), y: from.values[row],
     x: from.labels.map((_, place) => place + (at - (rows.length - 1) / 2) * Math.min(0.09, 0.7 / rows.length)),
-    marker: { color: colour(row), size: 10, symbol: data.rows[row - 1].baseline ? "diamond" : "circle" },
+    marker: { color: rowColor(row), size: 10, symbol: data.rows[row - 1].baseline ? "diamond" : "circle" },
     hovertext: from.labels.map(label => label.replaceAll("<br>", " ")), hovertemplate: "%{y:.4f} %{hovertext}<extra>" + titled(row) + "</extra>",
   }));
   Plotly.react("slices", traces, layout({
@@ -160,17 +160,17 @@ function furnish() {
 
 function draw() {
   for (const box of document.querySelectorAll("input.pick")) {
-    box.nextElementSibling.style.background = colourOf.has(Number(box.value)) ? colour(Number(box.value)) : "none";
+    box.nextElementSibling.style.background = colorOf.has(Number(box.value)) ? rowColor(Number(box.value)) : "none";
   }
   drawCurves(); drawFront("latency"); drawFront("bytes"); drawParallel(); drawSlices(); drawSearches();
 }
 
 function pick(row, wanted) {
-  if (!wanted) { colourOf.delete(row); return true; }
-  const taken = new Set(colourOf.values());
+  if (!wanted) { colorOf.delete(row); return true; }
+  const taken = new Set(colorOf.values());
   const free = PALETTE.findIndex((_, at) => !taken.has(at));
   if (free < 0) return false;
-  colourOf.set(row, free);
+  colorOf.set(row, free);
   return true;
 }
 

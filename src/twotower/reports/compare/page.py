@@ -10,8 +10,8 @@ from typing import Any
 
 from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.comparison_notes import main_keys, shared_note, summary
-from twotower.reports.compare.figure_names import format_figure, heading, validation_key
-from twotower.reports.compare.page_data import Curves, page_data, picked
+from twotower.reports.compare.figure_names import heading, validation_key
+from twotower.reports.compare.page_data import page_data, picked
 from twotower.reports.compare.run_frame import MEASURED, UNREADABLE
 from twotower.reports.compare.text_columns import (
     DIFFERENCE,
@@ -44,17 +44,25 @@ def as_html(comparison: Comparison) -> str:
 
     data = page_data(comparison)
     keys = main_keys(comparison)
+    # Notes on single runs are in their rows.
+    lines = summary(comparison, with_user_notes=bool(shared_note(comparison.rows)))
+    pairs = ""
+    if len(comparison.pairs):
+        *columns, _ = pair_columns(comparison, keys)
+        verdicts = list(zip(comparison.pairs["verdict"], comparison.pairs["reason"], strict=True))
+        pairs = _table("All pairs", [*map(_cells, columns), _verdicts(verdicts)])
     direction = DIRECTIONS[comparison.higher_is_better(comparison.metric)]
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(comparison.runs)} runs"),
         lead=escape(f"Compared by {comparison.metric}; {direction}."),
         metric=escape(heading(comparison.metric)),
-        summary=_summary(comparison),
+        summary="".join(
+            f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>"
+            for line in lines
+        ),
         num_settings=len(comparison.keys),
         table=_run_table(comparison, keys),
-        pairs=_pairs(comparison, keys) if len(comparison.pairs) else "",
-        best_epochs=curve_table(comparison, data["curves"]) if data["curves"] else "",
-        slice_table=_slice_table(comparison, data["slices"]) if data["slices"] else "",
+        pairs=pairs,
         css=_file("page.css"),
         js=_file("page.js"),
         plotly=get_plotlyjs(),
@@ -64,61 +72,6 @@ def as_html(comparison: Comparison) -> str:
 
 def _file(name: str) -> str:
     return (files("twotower.reports.compare") / name).read_text(encoding="utf-8")
-
-
-def _summary(comparison: Comparison) -> str:
-    # Notes on single runs are in their rows.
-    lines = summary(comparison, with_user_notes=bool(shared_note(comparison.rows)))
-    items = [
-        f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>" for line in lines
-    ]
-    return f"<ul>{''.join(items)}</ul>" if items else ""
-
-
-def _pairs(comparison: Comparison, keys: Sequence[str]) -> str:
-    *columns, _ = pair_columns(comparison, keys)
-    verdicts = list(zip(comparison.pairs["verdict"], comparison.pairs["reason"], strict=True))
-    return _table("All pairs", [*map(_cells, columns), _verdicts(verdicts)])
-
-
-def _slice_table(comparison: Comparison, slices: dict[str, Any]) -> str:
-    names = [text.replace("<br>", ", ") for text in slices["labels"]]
-    users = [f" ({count:,} users)" if count is not None else "" for count in slices["users"]]
-    figures = [
-        TextColumn(
-            name + count,
-            [format_figure(comparison.metric, values[at]) for values in slices["values"].values()],
-        )
-        for at, (name, count) in enumerate(zip(names, users, strict=True))
-    ]
-    return _folded_table(comparison, "Slices", list(slices["values"]), figures)
-
-
-def curve_table(comparison: Comparison, curves: Curves) -> str:
-    """Return the best epoch of each row, folded, by the first curve that has a better direction."""
-    ways = {key: comparison.higher_is_better(key) for key in curves}
-    key = next((key for key, higher in ways.items() if higher is not None), None)
-    if key is None:
-        return ""
-    of_rows = dict(sorted(curves[key].items()))
-    best = max if ways[key] else min
-    reached = [best(value for value in values if value is not None) for values in of_rows.values()]
-    epochs = [values.index(value) + 1 for values, value in zip(of_rows.values(), reached, strict=True)]
-    figures = [
-        TextColumn(f"best {key}", [format_figure(key, value) for value in reached]),
-        TextColumn("after epoch", list(map(str, epochs))),
-        TextColumn("epochs", [str(len(values)) for values in of_rows.values()]),
-    ]
-    return _folded_table(comparison, "Best epochs", list(of_rows), figures)
-
-
-def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures: list[TextColumn]) -> str:
-    keys = main_keys(comparison)
-    rows = comparison.records()
-    names = TextColumn("run", [row_label(rows[number - 1], keys) for number in numbers], True)
-    columns = [TextColumn("#", list(map(str, numbers))), names, *figures]
-    table = _table(name, list(map(_cells, columns)))
-    return f"<details><summary>{name} as a table</summary>{table}</details>"
 
 
 def _run_table(comparison: Comparison, keys: Sequence[str]) -> str:

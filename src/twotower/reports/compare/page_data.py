@@ -61,7 +61,7 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def picked(comparison: Comparison) -> set[int]:
-    """Return the rows that are drawn in colour at first: the baseline and the best, one per training."""
+    """Return the rows that are drawn in color at first: the baseline and the best, one per training."""
     rows = plotted_rows(comparison)
     # Curves of one training under several indexes would lie on top of each other.
     quality = [
@@ -78,18 +78,18 @@ def curves(comparison: Comparison) -> Curves:
 
     A row of several seeds shows its first one. A value that is no number, as of a run that diverged, is None.
     """
-    found: Curves = {}
+    by_key: Curves = {}
     for number, row in enumerate(comparison.records(), start=1):
-        known = {} if row["kind"] == "baseline" else comparison.results[row["folder"]].curves
-        for key, values in known.items():
+        curves = {} if row["kind"] == "baseline" else comparison.results[row["folder"]].curves
+        for key, values in curves.items():
             if any(map(is_number, values)):
-                found.setdefault(key, {})[number] = [
+                by_key.setdefault(key, {})[number] = [
                     float(f"{value:.5g}") if is_number(value) else None for value in values
                 ]
     first = [validation_key(comparison.metric), "valid/recall_at_20", "train/loss", "valid/loss"]
-    order = [key for key in dict.fromkeys(first) if key in found]
-    order += sorted(key for key in found if key not in order)
-    return {key: found[key] for key in order[:MOST_CURVES]}
+    order = dict.fromkeys([*first, *sorted(by_key)])
+    shown = [key for key in order if key in by_key][:MOST_CURVES]
+    return {key: by_key[key] for key in shown}
 
 
 def fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
         shown = rows.dropna(subset=[key, quality]).sort_values(key, kind="stable")
         unit = " ms" if cost == "latency" else " bytes"
         points = [
-            {"row": at + 1, "x": x, "y": y, "told": f"{format_figure(key, x)}{unit}, {y:.4f}"}
+            {"row": at + 1, "x": x, "y": y, "figures": f"{format_figure(key, x)}{unit}, {y:.4f}"}
             for at, x, y in zip(
                 shown.index.tolist(), shown[key].tolist(), shown[quality].tolist(), strict=True
             )
@@ -125,26 +125,21 @@ def fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
 def slices(comparison: Comparison) -> dict[str, Any] | None:
     """Return the metric of each row over the slices of its split; None if no run has slices."""
     split, _, column = comparison.metric.rpartition("/")
-    found: dict[int, dict[tuple[str, str], tuple[float, float | None]]] = {}
     rows = plotted_rows(comparison)
+    by_row = {}
     for at, folder in zip(rows.index.tolist(), rows["folder"], strict=True):
+        groups = comparison.results[folder].slices.get(split, {})
         values = {
-            (group, name): (value, slice_values.get("num_users"))
-            for group, named in comparison.results[folder].slices.get(split, {}).items()
-            for name, slice_values in named.items()
-            if (value := slice_values.get(column)) is not None
+            (group, name): each.get(column) for group, of in groups.items() for name, each in of.items()
         }
-        if values:
-            found[at + 1] = values
-    names = list(dict.fromkeys(name for values in found.values() for name in values))
+        if any(value is not None for value in values.values()):
+            by_row[at + 1] = values
+    names = list(dict.fromkeys(name for values in by_row.values() for name in values))
     if not names:
         return None
-    breaks = [at - 0.5 for at in range(1, len(names)) if names[at][0] != names[at - 1][0]]
-    users = {name: values[name][1] for values in reversed(found.values()) for name in values}
     return {
         "label": heading(comparison.metric),
         "labels": [f"{name}<br>{group.replace('_', ' ')}" for group, name in names],
-        "users": [users[name] for name in names],
-        "breaks": breaks,
-        "values": {n: [values.get(name, (None,))[0] for name in names] for n, values in found.items()},
+        "breaks": [at - 0.5 for at in range(1, len(names)) if names[at][0] != names[at - 1][0]],
+        "values": {number: [values.get(name) for name in names] for number, values in by_row.items()},
     }

@@ -1,9 +1,12 @@
 """Tests of mean differences, many pairs at once: over the same users, and over seeds too.
 
+The random draws are the same for all pairs, so that any number of pairs costs one matrix product, unlike
+`scipy.stats.permutation_test` and `scipy.stats.bootstrap`, which test one pair.
+
 Shapes: R rows that are compared (runs), Q users, C comparisons (pairs of rows).
 
 References: Smucker, Allan and Carterette (2007), A comparison of statistical significance tests for
-information retrieval evaluation (randomisation and bootstrap tests are the ones to use); Efron and
+information retrieval evaluation (which recommends randomization and bootstrap tests); Efron and
 Tibshirani (1993), An introduction to the bootstrap, sections 13.3 and 15.
 """
 
@@ -17,9 +20,9 @@ NUM_RESAMPLES = 2_000
 NUM_FLIPS = 10_000
 FEWEST_FLIPS = 2_000
 MOST_SIGNS = 3 * 10**8
-"""Flips times users: above this there are fewer flips, so that a comparison stays a matter of seconds."""
+"""Flips times users: above this there are fewer flips, to limit the time."""
 MOST_ENUMERATED = 12
-"""Up to this many users that differ, all sign vectors are tried instead of a sample."""
+"""Up to this many users that differ, all sign vectors are tried."""
 BLOCK = 2**21
 TIE = 1e-9
 
@@ -27,9 +30,8 @@ TIE = 1e-9
 def bootstrap_intervals(values: Floats, pairs: NDArray[np.intp], seed: int = 0) -> Floats:
     """Return the 95 % paired bootstrap interval of each pair's mean difference, [C, 2].
 
-    Users are drawn with replacement, the same draws for all rows. A pair's resampled difference is therefore
-    the difference of two resampled means, and any number of pairs costs one matrix product. The bounds are
-    percentiles of 2,000 resamples; above 200,000 users they are those of the normal interval, which agrees.
+    Users are drawn with replacement. A pair's resampled difference is the difference of two resampled means.
+    The bounds are percentiles of 2,000 resamples; above 200,000 users they are those of the normal interval.
 
     Args:
         values: [R, Q] values of the same users, in the same order.
@@ -39,22 +41,17 @@ def bootstrap_intervals(values: Floats, pairs: NDArray[np.intp], seed: int = 0) 
     """
     left, right = pairs.T
     if values.shape[1] > LARGE:
-        bounds = [_normal_interval(values[i] - values[j]) for i, j in pairs]
-        return np.array(bounds, dtype=np.float64).reshape(-1, 2)
+        normal = np.empty((len(pairs), 2))
+        for position, (i, j) in enumerate(pairs):
+            differences = values[i] - values[j]
+            half = Z_95 * differences.std(ddof=1) / np.sqrt(values.shape[1])
+            normal[position] = differences.mean() - half, differences.mean() + half
+        return normal
     means = resampled_means(values.T, NUM_RESAMPLES, seed)
-    intervals = np.empty((len(pairs), 2))
     size = max(1, BLOCK // NUM_RESAMPLES)
-    for start in range(0, len(pairs), size):
-        part = slice(start, start + size)
-        deltas = means[:, left[part]] - means[:, right[part]]
-        intervals[part] = np.quantile(deltas, [0.025, 0.975], axis=0).T
-    return intervals
-
-
-def _normal_interval(differences: Floats) -> tuple[float, float]:
-    mean = float(differences.mean())
-    half = float(Z_95 * differences.std(ddof=1) / np.sqrt(len(differences)))
-    return mean - half, mean + half
+    blocks = [slice(start, start + size) for start in range(0, len(pairs), size)]
+    deltas = (means[:, left[block]] - means[:, right[block]] for block in blocks)
+    return np.concatenate([np.quantile(each, [0.025, 0.975], axis=0).T for each in deltas])
 
 
 def sign_flip_p_values(
@@ -63,12 +60,11 @@ def sign_flip_p_values(
     """Return the two-sided p-value of each pair's mean difference, [C], by flipping signs.
 
     If two rows are equally good, a user's difference is as likely with the other sign. The p-value is the
-    share of sign vectors whose sum of differences is at least as far from 0 as the one observed. Up to 12
-    users that differ, all sign vectors are tried. Otherwise 10,000 are drawn, the same for all pairs, and the
-    observed one is counted with them (the "+ 1"), so that p is never 0 and the test holds its level. Where no
-    drawn vector reaches the observed sum, p is at most 2 exp(-t^2 / 2) with t = sum / sqrt(sum of squares),
-    whatever the values: then the smaller of the two is returned, so that a correction for thousands of
-    comparisons is not held back by the number of flips.
+    share of sign vectors whose sum of differences is at least as far from 0 as the one observed. All sign
+    vectors are tried if at most 12 users differ. Otherwise 10,000 are drawn, and the observed one is counted
+    with them (the "+ 1"), so that p is never 0 and the test holds its level. Where no drawn vector reaches
+    the observed sum, p is at most 2 exp(-t^2 / 2) with t = sum / sqrt(sum of squares). Then the smaller of
+    the two is returned: the number of flips must not limit a correction for thousands of comparisons.
 
     Args:
         values: [R, Q] values of the same users, in the same order.
@@ -80,15 +76,35 @@ def sign_flip_p_values(
     """
     num_users = values.shape[1]
     num_flips = min(num_flips, max(FEWEST_FLIPS, MOST_SIGNS // max(1, num_users)))
-    reached, bounds = _pair_sums(values, pairs)
-    counts = _reached_counts(values, pairs, reached, num_flips, seed)
-    p_values: Floats = np.asarray((counts + 1) / (num_flips + 1), dtype=np.float64)
-    p_values[counts == 0] = np.minimum(p_values, bounds)[counts == 0]
+    thresholds, bounds = np.empty((2, len(pairs)))
+    exact = {}
     for position, (i, j) in enumerate(pairs):
         differences = values[i] - values[j]
+        squares, total = float(differences @ differences), abs(float(differences.sum()))
+        thresholds[position] = total - TIE * np.abs(differences).sum()
+        bounds[position] = 2 * np.exp(-(total**2) / (2 * squares)) if squares else 1.0
         differences = differences[differences != 0]
         if len(differences) <= MOST_ENUMERATED:
-            p_values[position] = exact_sign_flip_p_value(differences)
+            exact[position] = exact_sign_flip_p_value(differences)
+    counts = np.zeros(len(pairs), dtype=np.int64)
+    generator = np.random.default_rng(seed)
+    left, right = pairs.T
+    size = max(1, BLOCK // max(1, num_users))
+    width = max(1, BLOCK // size)
+    for start in range(0, num_flips, size):
+        num_rows = min(size, num_flips - start)
+        bits = generator.integers(256, size=(num_rows, -(-num_users // 8)), dtype=np.uint8)
+        signs = np.unpackbits(bits, axis=1, count=num_users).astype(np.float64)
+        signs *= 2.0
+        signs -= 1.0
+        sums = signs @ values.T
+        for first in range(0, len(pairs), width):
+            part = slice(first, first + width)
+            flipped = np.abs(sums[:, left[part]] - sums[:, right[part]])
+            counts[part] += (flipped >= thresholds[part]).sum(axis=0)
+    p_values: Floats = np.asarray((counts + 1) / (num_flips + 1), dtype=np.float64)
+    p_values[counts == 0] = np.minimum(p_values, bounds)[counts == 0]
+    p_values[list(exact)] = list(exact.values())
     return p_values
 
 
@@ -98,42 +114,6 @@ def exact_sign_flip_p_value(differences: Floats) -> float:
     signs = 1 - 2 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1)
     threshold = abs(differences.sum()) - TIE * np.abs(differences).sum()
     return float(np.mean(np.abs(signs @ differences) >= threshold))
-
-
-def _pair_sums(values: Floats, pairs: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Return of each pair the |sum| that a flip must reach, less a tolerance for ties, and the bound on p."""
-    reached, bounds = np.empty((2, len(pairs)))
-    for position, (i, j) in enumerate(pairs):
-        differences = values[i] - values[j]
-        squares = float(differences @ differences)
-        observed = abs(float(differences.sum()))
-        reached[position] = observed - TIE * np.abs(differences).sum()
-        bounds[position] = 2 * np.exp(-(observed**2) / (2 * squares)) if squares else 1.0
-    return reached, bounds
-
-
-def _reached_counts(
-    values: Floats, pairs: NDArray[np.intp], reached: Floats, num_flips: int, seed: int
-) -> NDArray[np.int64]:
-    """Count for each pair the drawn sign vectors whose |sum| reaches the observed one."""
-    counts = np.zeros(len(pairs), dtype=np.int64)
-    generator = np.random.default_rng(seed)
-    num_users = values.shape[1]
-    left, right = pairs.T
-    size = max(1, BLOCK // max(1, num_users))
-    width = max(1, BLOCK // size)
-    for start in range(0, num_flips, size):
-        rows = min(size, num_flips - start)
-        bits = generator.integers(256, size=(rows, -(-num_users // 8)), dtype=np.uint8)
-        signs = np.unpackbits(bits, axis=1, count=num_users).astype(np.float64)
-        signs *= 2.0
-        signs -= 1.0
-        sums = signs @ values.T
-        for first in range(0, len(pairs), width):
-            part = slice(first, first + width)
-            flipped = np.abs(sums[:, left[part]] - sums[:, right[part]])
-            counts[part] += (flipped >= reached[part]).sum(axis=0)
-    return counts
 
 
 def holm(p_values: Floats) -> Floats:
@@ -154,11 +134,10 @@ def holm(p_values: Floats) -> Floats:
 def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, float]:
     """Return the 95 % interval (low, high) of the mean difference left - right, and its two-sided p-value.
 
-    The error has two sources that cross: which users were asked, and which seeds were drawn. Its square is
-    the squared error over users (of values averaged over seeds) plus the squared errors over each side's
-    seeds (of values averaged over users), less the part that both contain. The interval is Student's, with
-    degrees of freedom weighted over the sources, so that two or three seeds give an interval that is honestly
-    wide: to resample them would not, for few seeds cannot show their own spread.
+    The error has two crossed sources: the sample of users and the sample of seeds. Its square is the squared
+    error over users (of values averaged over seeds) plus the squared errors over each side's seeds (of values
+    averaged over users), minus the part that both contain. The interval is Student's, with degrees of freedom
+    weighted over the sources. Resampling would be too narrow for two or three seeds.
 
     Args:
         left: [S, Q] values of one configuration, S seeds >= 2, Q users; S = 1 without a seed.
@@ -190,7 +169,7 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
 
 
 def _interaction(side: Floats) -> float:
-    """Return the mean square of what neither the user's nor the seed's own mean explains."""
+    """Return the mean square of the interaction of users and seeds."""
     rest = side - side.mean(axis=0) - side.mean(axis=1, keepdims=True) + side.mean()
     degrees = (side.shape[0] - 1) * max(1, side.shape[1] - 1)
     return float(np.sum(rest**2) / degrees)

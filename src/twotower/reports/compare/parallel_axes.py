@@ -11,7 +11,7 @@ from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.comparison_notes import main_keys, plotted_rows
 from twotower.reports.compare.figure_names import heading
 from twotower.reports.compare.run_frame import ABSENT
-from twotower.reports.compare.text_columns import number_of, setting_texts
+from twotower.reports.compare.text_columns import parse_number, setting_texts
 
 MOST_EVEN, MOST_TICKS = 6, 12
 """How many different numbers of a setting are drawn at equal distances, and how many texts have a tick."""
@@ -36,7 +36,7 @@ def parallel_axes(comparison: Comparison) -> dict[str, Any] | None:
     figures = [axis for key in shown if (axis := _figure_axis(key, rows[key]))]
     return {
         "dimensions": [*settings, *figures[:MOST_FIGURES]],
-        "colour": rows[comparison.metric].tolist(),
+        "color": rows[comparison.metric].tolist(),
         "label": heading(comparison.metric),
     }
 
@@ -46,11 +46,11 @@ def setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
     distinct = set(values)
     if len(distinct) < 2:
         return None
-    if len(distinct) > MOST_EVEN and all(number_of(text) is not None for text in distinct - {ABSENT}):
-        return {"label": axis_label(key), **_number_axis([number_of(text) for text in values])}
+    if len(distinct) > MOST_EVEN and all(parse_number(text) is not None for text in distinct - {ABSENT}):
+        return {"label": axis_label(key), **_number_axis([parse_number(text) for text in values])}
     # Equal distances, so that 32, 64, 1024 are as easy to tell apart as words.
     order = sorted(
-        distinct, key=lambda text: (text == ABSENT, number_of(text) is None, number_of(text) or 0, text)
+        distinct, key=lambda text: (text == ABSENT, parse_number(text) is None, parse_number(text) or 0, text)
     )
     ticks = range(0, len(order), ceil(len(order) / MOST_TICKS))
     return {

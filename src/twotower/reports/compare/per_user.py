@@ -13,7 +13,7 @@ class UnpairedError(Exception):
     """Per-user values cannot be compared; the message gives the reason."""
 
 
-def other_users(one: np.ndarray, other: np.ndarray) -> str:
+def user_difference(one: np.ndarray, other: np.ndarray) -> str:
     """Return how two sorted lists of users differ; empty if they are equal."""
     if len(one) != len(other):
         return f"other users ({len(one):,} against {len(other):,})"
@@ -41,8 +41,8 @@ def read_column(path: Path | str, column: str, baseline: str | None = None) -> t
     path = Path(path)
     if not path.is_file():
         raise UnpairedError(f"it has no {path.name}")
-    wanted = ["user_id", column] + (["baseline"] if baseline else [])
-    table = _columns(path, wanted)
+    columns = ["user_id", column] + (["baseline"] if baseline else [])
+    table = _columns(path, columns)
     users, values = np.asarray(table["user_id"]), np.asarray(table[column])
     if baseline:
         chosen = np.asarray(table["baseline"]).astype(str) == baseline
@@ -59,20 +59,20 @@ def read_column(path: Path | str, column: str, baseline: str | None = None) -> t
     return users, values[order].astype(np.float64)
 
 
-def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
+def _columns(path: Path, columns: Sequence[str]) -> dict[str, Any]:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path, page_checksum_verification=True) as file:
-            known = file.schema_arrow.names
-            stored = [name if name in known else name.removeprefix(f"{TEST_EXACT}/") for name in wanted]
-            missing = [name for name in stored if name not in known]
+            names = file.schema_arrow.names
+            stored = [name if name in names else name.removeprefix(f"{TEST_EXACT}/") for name in columns]
+            missing = [name for name in stored if name not in names]
             if missing:
                 raise UnpairedError(
                     f"{path.name} has no column {missing[0]}; a figure of the whole catalogue has none"
                 )
             table = file.read(columns=stored, use_threads=False)
-            return {name: table[each].to_numpy() for name, each in zip(wanted, stored, strict=True)}
+            return {name: table[each].to_numpy() for name, each in zip(columns, stored, strict=True)}
     except (ArrowException, OSError) as error:
         raise UnpairedError(f"{path.name} is damaged ({' '.join(str(error).split())[:120]})") from error

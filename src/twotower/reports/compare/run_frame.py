@@ -46,13 +46,13 @@ def run_folders(paths: Iterable[str]) -> tuple[list[Path], list[str]]:
     Raises:
         InputError: a path does not exist, a path is a bundle, or no path has a run.
     """
-    asked = list(paths)
-    by_text = {text: [folder for path in _matching(text) for folder in runs_below(path)] for text in asked}
+    texts = list(paths)
+    by_text = {text: [folder for path in _matching(text) for folder in runs_below(path)] for text in texts}
     notes = [f"{text}: no run is in this folder or below it" for text, below in by_text.items() if not below]
     folders = {folder.resolve(): folder for below in reversed(by_text.values()) for folder in below}
     if not folders:
         raise InputError(
-            f"no run found in {', '.join(asked)}: a run is a folder with a {CONFIG}; twotower train makes one"
+            f"no run found in {', '.join(texts)}: a run is a folder with a {CONFIG}; twotower train makes one"
         )
     return sorted(folders.values()), notes
 

@@ -28,7 +28,7 @@ GROUP = ["data", "seen_filter", "configuration"]
 def data_difference(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return how the data of two rows differ; empty if their figures are comparable."""
     if UNKNOWN in (run["data"], other["data"]):
-        return "a result does not say which data it was judged on"
+        return "a result does not record its data"
     if run["data"] != other["data"]:
         texts = {
             column.removeprefix(SETTING): (setting_text(run[column]), setting_text(other[column]))
@@ -36,9 +36,9 @@ def data_difference(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
             if column.startswith((f"{SETTING}split", f"{SETTING}data"))
         }
         for part in ("split", "data"):
-            for key, (mine, others) in texts.items():
-                if key.split(".")[0] == part and mine != others:
-                    return f"other {part}: {key} {mine} against {others}"
+            for key, (left, right) in texts.items():
+                if key.split(".")[0] == part and left != right:
+                    return f"other {part}: {key} {left} against {right}"
         return "other data: its content has changed"
     if run["seen_filter"] != other["seen_filter"]:
         seen = f"seen_filter {run['seen_filter']} against {other['seen_filter']}"
@@ -116,8 +116,7 @@ def seed_spread(runs: pd.DataFrame, figure: str) -> pd.DataFrame:
 
     The index has the columns of `GROUP`.
     """
-    if figure not in runs:
-        return pd.DataFrame(columns=["mean", "std", "count"])
+    runs = runs if figure in runs else runs.assign(**{figure: math.nan})
     last = runs.dropna(subset=[figure]).drop_duplicates([*GROUP, "seed"], keep="last")
     spread = last.groupby(GROUP, sort=False)[figure].agg(["mean", "std", "count"])
     return spread[spread["count"] > 1]
@@ -132,7 +131,7 @@ def seed_noise(spread: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]
         (data, seen_filter) -> standard deviation of one run over seeds, and how many seeds it is from.
     """
     noise = {}
-    for key, group in spread.groupby(level=["data", "seen_filter"], sort=False) if len(spread) else ():
+    for key, group in spread.groupby(level=["data", "seen_filter"], sort=False):
         distinct = group.drop_duplicates()
         freedom = distinct["count"] - 1
         sd = math.sqrt(float((distinct["std"] ** 2 * freedom).sum() / freedom.sum()))

@@ -43,7 +43,7 @@ STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
 
 
 def show(comparison: Comparison) -> None:
-    """Print the table, all pairs if asked for, and the notes."""
+    """Print the table, all pairs if there are any, and the notes."""
     console = Console(highlight=False, markup=False)
     has_width = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     if not has_width:
@@ -52,13 +52,20 @@ def show(comparison: Comparison) -> None:
     columns = _print(console, _narrower_tables(comparison, keys))
     if len(comparison.pairs):
         _print(console, (pair_columns(comparison, each) for each in (keys, None)))
-    for line in [*_folders(comparison, columns), *_hidden(comparison, keys), *summary(comparison)]:
-        console.print(_wrapped(line, console.width) if has_width else line, soft_wrap=True)
-
-
-def _wrapped(line: str, width: int) -> str:
-    """Return a line broken between words; a path stays whole, so that it can be copied."""
-    return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    lines = _folders(comparison, columns)
+    if hidden := [key for key in comparison.keys if key not in keys]:
+        named = ", ".join(hidden[:4]) + (", ..." if len(hidden) > 4 else "")
+        lines.append(
+            f"settings that differ but are not shown: {len(hidden)} ({named}); csv, json and html have all"
+        )
+    wrapper = textwrap.TextWrapper(
+        console.width if has_width else WIDEST,
+        subsequent_indent="  ",
+        break_long_words=False,  # a path stays whole, so that it can be copied
+        break_on_hyphens=False,
+    )
+    for line in [*lines, *summary(comparison)]:
+        console.print(wrapper.fill(line), soft_wrap=True)
 
 
 def _print(console: Console, tables: Iterator[list[TextColumn]]) -> list[TextColumn]:
@@ -118,14 +125,6 @@ def _folders(comparison: Comparison, columns: Sequence[TextColumn]) -> list[str]
     return [f"folders in {shared_folder([Path(each) for each in comparison.runs['folder']])}:", *lines]
 
 
-def _hidden(comparison: Comparison, shown: Sequence[str]) -> list[str]:
-    hidden = [key for key in comparison.keys if key not in shown]
-    if not hidden:
-        return []
-    named = ", ".join(hidden[:4]) + (", ..." if len(hidden) > 4 else "")
-    return [f"settings that differ but are not shown: {len(hidden)} ({named}); csv, json and html have all"]
-
-
 def _table(columns: Sequence[TextColumn], gap: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
     for column in columns:
@@ -156,7 +155,7 @@ def _folded(heading: str) -> str:
     if len(heading) <= LONG_HEADING or set(heading) & set("±%"):
         return heading
     for sign, end in ((".", "."), (" ", ""), ("_", "_")):
-        before, found, after = heading.rpartition(sign) if sign == "." else heading.partition(sign)
-        if found:
+        before, separator, after = heading.rpartition(sign) if sign == "." else heading.partition(sign)
+        if separator:
             return f"{before}{end}\n{after}"
     return heading

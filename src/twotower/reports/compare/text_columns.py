@@ -70,7 +70,7 @@ def setting_columns(comparison: Comparison, keys: Sequence[str], short: bool = F
     columns = []
     for key, title in zip(keys, headings, strict=True):
         values = setting_texts(comparison.rows, key)
-        is_text = any(number_of(cell) is None for cell in values if cell not in ("", ABSENT))
+        is_text = any(parse_number(cell) is None for cell in values if cell not in ("", ABSENT))
         cells = [rounded(cell) for cell in values] if short else values
         columns.append(TextColumn(title, cells, is_text))
     return columns
@@ -82,7 +82,7 @@ def setting_texts(rows: pd.DataFrame, key: str) -> list[str]:
     return ["" if kind == "baseline" else setting_text(value) for kind, value in pairs]
 
 
-def number_of(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return the finite number that a text is, or None."""
     try:
         return number if isfinite(number := float(text)) else None

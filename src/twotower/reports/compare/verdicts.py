@@ -14,7 +14,7 @@ from twotower.reports.compare.paired import (
     holm,
     sign_flip_p_values,
 )
-from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
+from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.reports.compare.run_frame import records
 from twotower.reports.compare.run_groups import data_difference
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
@@ -37,21 +37,6 @@ Pair = tuple[int, int]
 Row = Mapping[str, Any]
 
 
-class Differences(NamedTuple):
-    """Differences left - right in the order of the pairs, and the size of the tests.
-
-    Attributes:
-        table: a row per pair; columns `left` and `right` (positions of rows), and `DIFFERENCE_COLUMNS`. The
-            interval is of this difference alone; `corrected_p_value` is corrected for the number of tests.
-        num_tests: how many different tests were made.
-        num_users: users of the largest one.
-    """
-
-    table: pd.DataFrame
-    num_tests: int
-    num_users: int
-
-
 class UserValues(NamedTuple):
     """Values of one row by sorted user.
 
@@ -68,90 +53,158 @@ class UserValues(NamedTuple):
     content: tuple[bytes, ...]
 
 
-def compare_pairs(
-    rows: pd.DataFrame,
-    pairs: Sequence[Pair],
-    metric: str,
-    higher_is_better: bool | None,
-    noise: Noise = {},  # noqa: B006
-    tests: bool = True,
-) -> Differences:
-    """Compare pairs of rows by one metric with paired tests over users.
+class PairedComparison:
+    """Compares rows of a table by one metric with paired tests over users.
 
     Rows with the same per-user values are one side of one test, however many names they have: the correction
-    counts each test once.
+    for multiple tests counts each test once.
 
     Args:
-        rows: of the table, see `run_frame.read_runs`.
-        pairs: positions (left, right) in `rows`.
+        rows: the table, see `run_frame.read_runs`.
         metric: a figure.
         higher_is_better: None if the metric has no preferred direction.
         noise: spread over seeds, by data.
         tests: whether to test; without, there are differences and no verdicts.
+
+    Attributes:
+        num_tests: number of different tests of `compare`.
+        num_users: users of the largest one.
     """
-    named = records(rows)
-    column = per_user_column(metric)
-    values: dict[int, UserValues] = {}
-    problems: dict[int, str] = {}
-    contents: list[UserValues] = []
-    by_content: dict[tuple[bytes, ...], int] = {}
-    numbers: dict[int, int] = {}
-    found: dict[Pair, dict[str, Any]] = {}
-    waiting: dict[Pair, Pair] = {}
-    for pair in pairs:
-        left, right = (named[position] for position in pair)
-        if reason := data_difference(left, right):
-            found[pair] = {"verdict": NOT_COMPARABLE, "reason": reason}
-            continue
-        difference = left.get(metric, np.nan) - right.get(metric, np.nan)
-        found[pair] = {"verdict": UNTESTED, "reason": "", "difference": difference}
-        if np.isnan(difference):
-            found[pair] |= {"verdict": NOT_TESTED, "reason": f"one of them has no {metric}"}
-        elif tests and column is not None:
-            for position in pair:
-                if position in values or position in problems:
-                    continue
-                try:
-                    values[position] = _read_user_values(named[position], column, metric)
-                except UnpairedError as error:
-                    problems[position] = str(error)
-            if problem := problems.get(pair[0]):
-                found[pair] |= {"verdict": NOT_TESTED, "reason": problem}
-            elif problem := problems.get(pair[1]):
-                found[pair] |= {"verdict": NOT_TESTED, "reason": f"{right['name']}: {problem}"}
-            elif reason := other_users(values[pair[0]].users, values[pair[1]].users):
-                found[pair] = {"verdict": NOT_COMPARABLE, "reason": reason}
-            elif len(values[pair[0]].users) < 2:
-                found[pair] |= {"verdict": NOT_TESTED, "reason": "only one user"}
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        metric: str,
+        higher_is_better: bool | None,
+        noise: Noise | None = None,
+        tests: bool = True,
+    ) -> None:
+        self.rows, self.metric, self.higher_is_better = records(rows), metric, higher_is_better
+        self.noise = noise or {}
+        self.column = per_user_column(metric) if tests else None
+        self.values: dict[int, UserValues | UnpairedError] = {}
+        self.contents: dict[tuple[bytes, ...], int] = {}
+        self.num_tests = self.num_users = 0
+
+    def compare(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """Return the differences left - right of pairs of positions, in their order.
+
+        The columns are `left`, `right` and `DIFFERENCE_COLUMNS`. The interval is of this difference alone;
+        `corrected_p_value` is corrected for the number of tests of all pairs.
+        """
+        lines = [self._untested(*pair) for pair in pairs]
+        sides = [None if line["verdict"] is not None else self._sides(line) for line in lines]
+        tested = self._test(sorted({(min(key), max(key)) for key in sides if key and key[0] != key[1]}))
+        for line, key in zip(lines, sides, strict=True):
+            if key is not None and key[0] == key[1]:
+                line["verdict"] = SAME
+            elif key is not None:
+                figures = dict(tested[min(key), max(key)])
+                if key[0] > key[1]:
+                    figures |= {"low": -figures["high"], "high": -figures["low"]}
+                line |= figures
+                line["verdict"] = self._verdict(line)
+                if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER) and not line["with_seeds"]:
+                    line["reason"] = self._seed_warning(line)
+        table = pd.DataFrame(lines, columns=["left", "right", *DIFFERENCE_COLUMNS])
+        return table.astype(dict.fromkeys(["difference", *TEST_COLUMNS], float))
+
+    def _untested(self, left: int, right: int) -> dict[str, Any]:
+        """Return a pair with its difference, and the verdict if it cannot be tested; else None."""
+        line: dict[str, Any] = {"left": left, "right": right, "verdict": NOT_COMPARABLE, "reason": ""}
+        one, other = self.rows[left], self.rows[right]
+        if reason := data_difference(one, other):
+            return line | {"reason": reason}
+        line["difference"] = one.get(self.metric, np.nan) - other.get(self.metric, np.nan)
+        if np.isnan(line["difference"]):
+            return line | {"verdict": NOT_TESTED, "reason": f"one of them has no {self.metric}"}
+        if self.column is None:
+            return line | {"verdict": UNTESTED}
+        mine, others = self._user_values(left), self._user_values(right)
+        if isinstance(mine, UnpairedError):
+            return line | {"verdict": NOT_TESTED, "reason": str(mine)}
+        if isinstance(others, UnpairedError):
+            return line | {"verdict": NOT_TESTED, "reason": f"{other['name']}: {others}"}
+        if reason := user_difference(mine.users, others.users):
+            return line | {"difference": np.nan, "reason": reason}
+        if len(mine.users) < 2:
+            return line | {"verdict": NOT_TESTED, "reason": "only one user"}
+        return line | {"verdict": None}
+
+    def _user_values(self, position: int) -> UserValues | UnpairedError:
+        """Return the values of a row, or why it has none."""
+        if position not in self.values:
+            assert self.column is not None
+            try:
+                self.values[position] = _read_user_values(self.rows[position], self.column, self.metric)
+            except UnpairedError as error:
+                self.values[position] = error
+        return self.values[position]
+
+    def _sides(self, line: Mapping[str, Any]) -> Pair:
+        """Return the numbers of the contents of a pair."""
+        left, right = (self.values[line[side]] for side in ("left", "right"))
+        assert isinstance(left, UserValues)
+        assert isinstance(right, UserValues)
+        self.num_users = max(self.num_users, len(left.users))
+        first = self.contents.setdefault(left.content, len(self.contents))
+        return first, self.contents.setdefault(right.content, len(self.contents))
+
+    def _test(self, keys: Sequence[Pair]) -> dict[Pair, dict[str, Any]]:
+        """Test pairs of contents, first less second, and correct for their number."""
+        contents = {
+            self.contents[each.content]: each
+            for each in self.values.values()
+            if isinstance(each, UserValues) and each.content in self.contents
+        }
+        tested: dict[Pair, dict[str, Any]] = {}
+        by_users: dict[bytes, list[Pair]] = {}
+        for key in keys:
+            left, right = (contents[number] for number in key)
+            seeds_known = all(len(side.values) > 1 or not side.has_seed for side in (left, right))
+            if seeds_known and (left.has_seed or right.has_seed):
+                low, high, p_value = difference_over_seeds(left.values, right.values)
+                tested[key] = {"low": low, "high": high, "p_value": p_value, "with_seeds": True}
             else:
-                for position in pair:
-                    numbers[position] = by_content.setdefault(values[position].content, len(by_content))
-                    if numbers[position] == len(contents):
-                        contents.append(values[position])
-                waiting[pair] = numbers[pair[0]], numbers[pair[1]]
-    tested = _test(contents, sorted({(min(key), max(key)) for key in waiting.values() if key[0] != key[1]}))
-    for pair, (first, second) in waiting.items():
-        if first == second:
-            found[pair]["verdict"] = SAME
-            continue
-        figures = dict(tested[min(first, second), max(first, second)])
-        with_seeds = figures.pop("with_seeds")
-        if first > second:
-            figures |= {"low": -figures["high"], "high": -figures["low"]}
-        left, right = (named[position] for position in pair)
-        difference = found[pair]["difference"]
-        verdict = _verdict(left, right, difference, figures["corrected_p_value"], higher_is_better)
-        found[pair] |= figures | {"verdict": verdict}
-        if verdict in (BETTER, WORSE, HIGHER, LOWER) and not with_seeds:
-            of_data = noise.get((left["data"], left["seen_filter"]))
-            found[pair]["reason"] = _seed_warning(metric, difference, (left, right), of_data)
-    columns = ["left", "right", *DIFFERENCE_COLUMNS]
-    table = pd.DataFrame(
-        [{"left": left, "right": right, **found[left, right]} for left, right in pairs], columns=columns
-    )
-    table = table.astype(dict.fromkeys(["difference", *TEST_COLUMNS], float))
-    num_users = max((len(contents[number].users) for key in waiting.values() for number in key), default=0)
-    return Differences(table, len(tested), num_users)
+                by_users.setdefault(left.users.tobytes(), []).append(key)
+        for group in by_users.values():
+            numbers = sorted({number for key in group for number in key})
+            values = np.stack([contents[number].values.mean(axis=0) for number in numbers])
+            pairs = np.searchsorted(numbers, np.array(group)).astype(np.intp)
+            intervals, p_values = bootstrap_intervals(values, pairs), sign_flip_p_values(values, pairs)
+            for key, (low, high), p_value in zip(group, intervals.tolist(), p_values.tolist(), strict=True):
+                tested[key] = {"low": low, "high": high, "p_value": p_value, "with_seeds": False}
+        corrected = holm(np.array([each["p_value"] for each in tested.values()]))
+        for each, value in zip(tested.values(), corrected.tolist(), strict=True):
+            each["corrected_p_value"] = value
+        self.num_tests = len(tested)
+        return tested
+
+    def _verdict(self, line: Mapping[str, Any]) -> str:
+        """Return the verdict on a tested difference."""
+        is_shown = line["corrected_p_value"] <= ALPHA
+        left, right = self.rows[line["left"]], self.rows[line["right"]]
+        is_trained = "baseline" not in (left["kind"], right["kind"])
+        if is_trained and left["configuration"] and left["configuration"] == right["configuration"]:
+            is_repeat = left["seed"] == right["seed"]
+            shown, not_shown = (BY_REPEAT, REPEAT) if is_repeat else (BY_SEED, SEED_ONLY)
+            return shown if is_shown else not_shown
+        if not is_shown:
+            return NO_DIFFERENCE
+        if self.higher_is_better is None:
+            return HIGHER if line["difference"] > 0 else LOWER
+        return BETTER if (line["difference"] > 0) == self.higher_is_better else WORSE
+
+    def _seed_warning(self, line: Mapping[str, Any]) -> str:
+        """Return a warning if other seeds alone could cause a difference of this size."""
+        sides = self.rows[line["left"]], self.rows[line["right"]]
+        sd, num_seeds = self.noise.get((sides[0]["data"], sides[0]["seen_filter"]), (0.0, 0))
+        # A baseline has no seed; the variance of a mean over n seeds is 1 / n.
+        share = sum(1 / len(side["folders"]) for side in sides if side["kind"] != "baseline")
+        if not num_seeds or abs(line["difference"]) > seed_reach(sd) * (share / 2) ** 0.5:
+            return ""
+        spread = f"sd {format_figure(self.metric, sd)} over {num_seeds} seeds"
+        return f"within the variation over seeds: {spread}"
 
 
 def _read_user_values(row: Row, column: str, metric: str) -> UserValues:
@@ -165,7 +218,7 @@ def _read_user_values(row: Row, column: str, metric: str) -> UserValues:
         stacked_values = [values]
         for path in others:
             more_users, more = read_column(path, column)
-            if reason := other_users(users, more_users):
+            if reason := user_difference(users, more_users):
                 folder = path.removesuffix(f"/{PER_USER}")
                 raise UnpairedError(f"{folder}: {reason} than the configuration's first run")
             stacked_values.append(more)
@@ -182,62 +235,6 @@ def _read_user_values(row: Row, column: str, metric: str) -> UserValues:
             lists = b"" if np.isnan(recall) or recall == 1 else str(row["name"]).encode()
     content = users.tobytes(), stacked.tobytes(), lists
     return UserValues(users, stacked, row["kind"] != "baseline", content)
-
-
-def _test(contents: Sequence[UserValues], keys: Sequence[Pair]) -> dict[Pair, dict[str, Any]]:
-    """Test pairs of contents, first less second, and correct for how many they are."""
-    tested: dict[Pair, dict[str, Any]] = {}
-    by_users: dict[bytes, list[Pair]] = {}
-    for key in keys:
-        left, right = (contents[number] for number in key)
-        seeds_known = all(len(side.values) > 1 or not side.has_seed for side in (left, right))
-        if seeds_known and (left.has_seed or right.has_seed):
-            low, high, p_value = difference_over_seeds(left.values, right.values)
-            tested[key] = {"low": low, "high": high, "p_value": p_value, "with_seeds": True}
-        else:
-            by_users.setdefault(left.users.tobytes(), []).append(key)
-    for group in by_users.values():
-        numbers = sorted({number for key in group for number in key})
-        values = np.stack([contents[number].values.mean(axis=0) for number in numbers])
-        pairs = np.searchsorted(numbers, np.array(group)).astype(np.intp)
-        intervals, p_values = bootstrap_intervals(values, pairs), sign_flip_p_values(values, pairs)
-        for key, (low, high), p_value in zip(group, intervals.tolist(), p_values.tolist(), strict=True):
-            tested[key] = {"low": low, "high": high, "p_value": p_value, "with_seeds": False}
-    corrected = holm(np.array([each["p_value"] for each in tested.values()]))
-    for each, value in zip(tested.values(), corrected.tolist(), strict=True):
-        each["corrected_p_value"] = value
-    return tested
-
-
-def _verdict(
-    left: Row, right: Row, difference: float, corrected_p_value: float, higher_is_better: bool | None
-) -> str:
-    """Return the verdict on a tested difference left - right."""
-    is_shown = corrected_p_value <= ALPHA
-    trained = "baseline" not in (left["kind"], right["kind"])
-    if trained and left["configuration"] and left["configuration"] == right["configuration"]:
-        is_repeat = left["seed"] == right["seed"]
-        shown, not_shown = (BY_REPEAT, REPEAT) if is_repeat else (BY_SEED, SEED_ONLY)
-        return shown if is_shown else not_shown
-    if not is_shown:
-        return NO_DIFFERENCE
-    if higher_is_better is None:
-        return HIGHER if difference > 0 else LOWER
-    return BETTER if (difference > 0) == higher_is_better else WORSE
-
-
-def _seed_warning(
-    metric: str, difference: float, sides: Sequence[Row], of_data: tuple[float, int] | None
-) -> str:
-    """Return a warning if other seeds alone could cause a difference of this size."""
-    if of_data is None:
-        return ""
-    sd, num_seeds = of_data
-    # A baseline has no seed; the variance of a mean over n seeds is 1 / n.
-    share = sum(1 / len(side["folders"]) for side in sides if side["kind"] != "baseline")
-    if abs(difference) > seed_reach(sd) * (share / 2) ** 0.5:
-        return ""
-    return f"within the variation over seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds"
 
 
 def seed_reach(sd: float) -> float:

@@ -1,5 +1,5 @@
-"""Purpose: what a user sees of runs and sweeps on the screen, for people and for programs.
+"""Purpose: output of runs and sweeps on the screen, for people and for programs.
 
 May import: what reports may, but nothing heavy.
-To add one: a file with a class that extends `Console`, named in `choose.py`.
+To add one: a file with a class that extends `Console`, named in `make_console.py`.
 """

@@ -106,9 +106,9 @@ class Findings:
             (objective,) = self.objectives
             return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
         undecided = differ_in_seed_only(outcomes) or differ_in_index_only(outcomes, metric)
-        found = None if undecided else best_of(outcomes, metric)
-        value = None if found is None else found.served(metric)
-        return None if found is None or value is None else Winner(found.name, metric, value)
+        best = None if undecided else best_of(outcomes, metric)
+        value = None if best is None else best.served(metric)
+        return None if best is None or value is None else Winner(best.name, metric, value)
 
     def indexes(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
         """Return the Pareto front of indexes, from best to worst; empty if the towers differ.
@@ -117,29 +117,29 @@ class Findings:
         """
         if self.search or self.look or not differ_in_index_only(outcomes, metric):
             return []
-        able = [each for each in outcomes if each.status == "ok"]
-        names = {point.name for point in pareto_front(pareto_points(able, metric)[1])}
-        return [each for each in rank_outcomes(able, metric) if each.name in names]
+        usable = [each for each in outcomes if each.status == "ok"]
+        names = {point.name for point in pareto_front(pareto_points(usable, metric)[1])}
+        return [each for each in rank_outcomes(usable, metric) if each.name in names]
 
-    def goes_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
+    def is_ranked_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
         """Return whether this metric, in its better direction, is the only objective."""
-        way = "minimize" if lowest_is_best(outcomes, metric) else "maximize"
-        return self.objectives in ({}, {metric: way})
+        direction = "minimize" if lowest_is_best(outcomes, metric) else "maximize"
+        return self.objectives in ({}, {metric: direction})
 
     def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
         """Return outcomes from best to worst; seeds in numeric order."""
         if differ_in_seed_only(outcomes):
             return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
         ranked = rank_outcomes(outcomes, metric)
-        if self.goes_by(outcomes, metric):
+        if self.is_ranked_by(outcomes, metric):
             return ranked
         objective, direction = next(iter(self.objectives.items()))
         sign = -1.0 if direction == "maximize" else 1.0
 
-        def place(outcome: Outcome) -> tuple[bool, float]:
+        def sort_key(outcome: Outcome) -> tuple[bool, float]:
             return not outcome.finished, sign * self.values(outcome.name).get(objective, sign * math.inf)
 
-        return sorted(ranked, key=place)
+        return sorted(ranked, key=sort_key)
 
 
 NOTHING = Findings()
@@ -220,9 +220,6 @@ class Console:
 
     def job_ended(self, outcome: Outcome) -> None:
         """Show how a job ended, also one that an earlier start of the sweep completed."""
-
-    def beat(self, running: Sequence[str]) -> None:
-        """Update the set of running jobs; called about once a second."""
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Show the results of a sweep and its findings."""

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import shlex
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,21 @@ from twotower.bundle.layout import BUNDLE
 from twotower.bundle.manifest import read_manifest
 from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
-from twotower.config.progress import in_words
+from twotower.config.progress import PROGRESS, duration_text
 from twotower.config.trust import foreign_packages
 from twotower.files.plain_values import read_yaml
-from twotower.reports.console import first_look_table, index_tables, run_tables
+from twotower.reports.console import tables
 from twotower.reports.console.console import (
     NOTHING,
     Console,
+    ConsoleFormatter,
     Findings,
     for_screen,
     form_of,
 )
-from twotower.reports.console.lines import Lines
-from twotower.reports.console.sweep_view import SweepView
+from twotower.reports.console.sweep_progress import SweepProgress
 from twotower.runs.outcome import Outcome
-from twotower.runs.result import TARGET_REPEAT, Result
+from twotower.runs.result import Result
 from twotower.runs.run_files import CONFIG, TRAIN_LOG
 
 WIDTH_OF_FILES = 240
@@ -40,33 +39,46 @@ SWEEP = "sweep.json"
 
 
 class Rich(Console):
-    """Prints tables and lines, with a live view of a sweep at the bottom of a terminal."""
+    """Prints tables and lines; on a terminal, with progress at the bottom."""
 
     def __init__(self) -> None:
         self.screen = Screen(soft_wrap=True, highlight=False, markup=False, emoji=False)
         if not self.screen.is_terminal:
             self.screen.width = WIDTH_OF_FILES
-        self.lines = Lines()
-        self.lines.addFilter(for_screen)
-        self.live: Live | None = None
-        self.view: SweepView | None = None
+        self.drawn: Live | None = None
+        self.progress: SweepProgress | None = None
 
     def close(self) -> None:
-        """End the live view."""
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
+        """Remove the line of progress and the view of the sweep."""
+        self.erase()
+        if self.progress is not None:
+            self.progress.close()
+
+    def erase(self) -> None:
+        """Remove the line of progress."""
+        if self.drawn is not None:
+            self.drawn.stop()
+            self.drawn = None
 
     def handler(self) -> logging.Handler:
         """Return a handler that prints plain lines."""
-        return self.lines
+        handler = _LogLines(self)
+        handler.setFormatter(ConsoleFormatter())
+        handler.addFilter(for_screen)
+        return handler
 
     def draw(self, text: str) -> None:
-        """Draw a line that the next one replaces."""
-        self.lines.draw(text)
+        """Draw a line that the next one replaces; without a terminal, do nothing."""
+        if not self.screen.is_terminal:
+            return
+        if self.drawn is None:
+            self.drawn = Live(console=self.screen, auto_refresh=False, transient=True)
+            self.drawn.start()
+        self.drawn.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def say(self, text: str) -> None:
-        """Print one line."""
+        """Print one line, in place of the line of progress."""
+        self.erase()
         self.screen.print(text)
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
@@ -76,66 +88,54 @@ class Rich(Console):
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print the audit as a table."""
-        self.screen.print(run_tables.audit_table(rows))
+        self.screen.print(tables.audit_table(rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print model and baselines on the test split, the index, and the folder."""
-        if result.metrics:
-            self.screen.print(run_tables.quality_table(result))
-            if TARGET_REPEAT in result.slices.get("test", {}):
-                self.screen.print(run_tables.repeats_table(result))
-            if result.evaluated.get("test", {}).get("labelled"):
-                self.screen.print(run_tables.label_table(result))
-        else:
+        if not result.metrics:
             self.say(f"{result.status}  {result.error or ''}".rstrip())
-        if result.cold_start:
-            self.screen.print(run_tables.cold_start_table(result.cold_start))
-        if result.index:
-            self.screen.print(index_tables.index_table(result.index))
+        for table in tables.result_tables(result):
+            self.screen.print(table)
         self.say(f"run folder  {folder}")
         self._say_next(folder.parent, Path(output_root), folder)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
-        """Print the number of jobs, and open the live view."""
+        """Print the number of jobs, and open the view of the sweep."""
         super().sweep_started(folder, num_jobs, metric, num_trainings)
-        self.view = SweepView(folder, num_jobs, metric, num_trainings)
         self.say(f"sweep {folder}: {'jobs' if num_jobs is None else f'{num_jobs} jobs'}, watching {metric}")
-        if self.screen.is_terminal:
-            self.live = Live(
-                get_renderable=self.view.render, console=self.screen, refresh_per_second=2, transient=True
-            )
-            self.live.start()
+        self.progress = SweepProgress(self.screen, folder, num_jobs, metric)
 
     def job_started(self, name: str, tries: str = "") -> None:
-        """Add the job to the live view."""
-        if self.view is not None:
-            self.view.started(name, time.monotonic(), tries)
-        if self.live is None:
+        """Add the job to the view of the sweep."""
+        if self.progress is not None:
+            self.progress.started(name, tries or name)
+        if not self.screen.is_terminal:
             self.say(f"{'started':<14}  {tries or name}")
 
     def job_ended(self, outcome: Outcome) -> None:
         """Print one line."""
-        if self.view is not None:
-            self.view.ended(outcome)
-        line = run_tables.ended_line(outcome, self.metric)
-        self.screen.print(Text(line, style=run_tables.STATUS_STYLES.get(outcome.status, "")))
-        if self.live is None and self.view is not None and not outcome.skipped:
-            self.say(f"{'':<14}  {self.view.words(time.monotonic())}")
-
-    def beat(self, running: Sequence[str]) -> None:
-        """Update the live view."""
-        if self.view is not None:
-            self.view.keep(running)
+        line = tables.ended_line(outcome, self.metric)
+        self.screen.print(Text(line, style=tables.STATUS_STYLES.get(outcome.status, "")))
+        if self.progress is not None:
+            self.progress.ended(outcome)
+            if not self.screen.is_terminal and not outcome.skipped:
+                self.say(f"{'':<14}  {self.progress.line()}")
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Close the live view; print the table, failures, means over seeds and the best job."""
+        """Close the view; print the table, failures, means over seeds and the best job."""
         self.close()
-        if findings.look:
-            first_look_table.show(findings.look, self.screen)
+        if look := findings.look:
+            self.screen.print(tables.recipes_table(look))
+            for name, reason in look["left_out"].items():
+                self.say(f"left out    {name}: {reason}")
+            if look["tests"]:
+                self.screen.print(tables.recipe_tests_table(look))
+            for line in tables.first_look_lines(look):
+                self.say(line)
         else:
-            self.screen.print(run_tables.sweep_table(outcomes, self.metric, findings))
+            self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
         for outcome in outcomes:
             if outcome.status == "failed":
                 self.say(f"FAILED  {outcome.name}: {outcome.error}")
@@ -146,7 +146,7 @@ class Rich(Console):
             self.say(str(summary))
         if not findings.look:
             self._say_best(outcomes, findings)
-        self.say(f"took        {in_words(seconds)}")
+        self.say(f"took        {duration_text(seconds)}")
         best = findings.winner(outcomes, self.metric)
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 
@@ -160,11 +160,11 @@ class Rich(Console):
 
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
         if len(findings.objectives) > 1 and findings.best:
-            self.screen.print(run_tables.pareto_table(findings))
+            self.screen.print(tables.pareto_table(findings))
             self.say(f"commands    of each trial: search.best in {self.folder / SWEEP}")
             return
         if indexes := findings.indexes(outcomes, self.metric):
-            self.screen.print(index_tables.pareto_table(indexes, len(outcomes), self.metric))
+            self.screen.print(tables.index_pareto_table(indexes, len(outcomes), self.metric))
         best = findings.winner(outcomes, self.metric)
         if best is None:
             return
@@ -173,6 +173,26 @@ class Rich(Console):
             self.say(f"            {line}")
         if findings.best:
             self.say(f"again       {findings.best[0]['command']}")
+
+
+class _LogLines(logging.Handler):
+    """Prints records as lines; on a terminal, the next one replaces a record of `Progress`."""
+
+    def __init__(self, console: Rich) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print or draw a record."""
+        if getattr(record, PROGRESS, 1.0) < 1 and self.console.screen.is_terminal:
+            self.console.draw(self.format(record))
+        else:
+            self.console.say(self.format(record))
+
+    def close(self) -> None:
+        """Remove the line of progress."""
+        self.console.erase()
+        super().close()
 
 
 def _commands_of(run: Path) -> Iterator[str]:

@@ -73,12 +73,12 @@ WRONG_IN_BATCH = Example(
 )
 WRONG_COLUMN = Example(
     "a value is wrong; `key` says which",
-    "features: 'colour' is no feature of this model; there is description, price",
+    "features: 'colour' is not a feature of this model; there is description, price",
     "features",
 )
 WRONG_PROFILE = Example(
     "a value is wrong; `key` says which",
-    "features: 'contry' is no feature of this model; did you mean country? there is country",
+    "features: 'contry' is not a feature of this model; did you mean country? there is country",
     "features",
 )
 WRONG_TIME = Example(

@@ -21,9 +21,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from twotower.bundle.layout import EXPORTED
-from twotower.bundle.manifest import run_of
-from twotower.bundle.notices import known_until, warnings_of
+from twotower.bundle.layout import BUNDLE
+from twotower.bundle.manifest import enclosing_run
+from twotower.bundle.notices import bundle_warnings, known_until
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.answers import VERSION_HEADER
@@ -120,7 +120,7 @@ async def _watch(live: LiveService, on_bundle_change: Callable[[], None]) -> Non
 
 def serve(settings: Mapping[str, Any]) -> int:
     """Serve a bundle until SIGTERM or SIGINT, then finish requests in flight; or raise InputError."""
-    config = ServiceConfig.of(settings)
+    config = ServiceConfig.from_settings(settings)
     keys = Keys.read(config.api_keys_file)
     # The event loop waits at most this long for the thread that answers; large answers take longer than the
     # default of 5 ms allows.
@@ -192,7 +192,7 @@ def find_paths(bundle: Path, bundles_root: str | None, store: str | None) -> tup
     folder of the run.
     """
     home = bundle.parent
-    root = home.parent if bundle.name == EXPORTED else home
+    root = home.parent if bundle.name == BUNDLE else home
     file = home / STORE if store is None else Path(store)
     return Path(bundles_root or root), None if store == "" else file
 
@@ -212,7 +212,10 @@ def print_start(config: ServiceConfig, live: LiveService, has_keys: bool) -> Non
     url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
     bundle = retriever.bundle
-    until, warnings = known_until(bundle.manifest), warnings_of(bundle.manifest, run_of(bundle.folder))
+    until, warnings = (
+        known_until(bundle.manifest),
+        bundle_warnings(bundle.manifest, enclosing_run(bundle.folder)),
+    )
     facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}
     if config.console == "jsonl":
         facts |= {"known_until": until, "warnings": warnings}

@@ -17,7 +17,7 @@ class ServiceConfig(Config):
     """What `conf/serve.yaml` sets."""
 
     bundle: Annotated[str, MinLen(1)]
-    """A run's folder, or a bundle; exported once if it is not yet."""
+    """Folder of a run or of a bundle."""
     host: Annotated[str, MinLen(1)] = "127.0.0.1"
     port: Annotated[NonNegativeInt, Lt(2**16)] = 8080
     store: str | None = None

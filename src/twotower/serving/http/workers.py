@@ -38,7 +38,7 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
 
     All workers follow the store of live changes, and each of them writes to it.
     """
-    config = ServiceConfig.of(settings)
+    config = ServiceConfig.from_settings(settings)
     Keys.read(config.api_keys_file)
     for each in server.bind(config.host, config.port):
         each.close()
@@ -74,7 +74,7 @@ def create_worker_app() -> ASGIApp:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until uvicorn handles it
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     import_from_working_folder()
-    config = ServiceConfig.of(orjson.loads(os.environ[SETTINGS]))
+    config = ServiceConfig.from_settings(orjson.loads(os.environ[SETTINGS]))
     keys = Keys.read(config.api_keys_file)
     sys.setswitchinterval(server.SWITCH_SECONDS)
     assert config.bundles_root is not None

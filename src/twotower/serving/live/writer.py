@@ -101,7 +101,7 @@ def _is_stored(change: Change, retriever: Retriever) -> bool:
     if (
         not isinstance(change, EventAdded)
         or change.event is None
-        or retriever.event_types.type_of(change.event).is_kept
+        or retriever.event_types.type_of(change.event).is_stored
     ):
         return True
     retriever.check_event(change.user_id, None, change.time, change.event)

@@ -3,7 +3,6 @@ import { ask } from "./api.js";
 import { byId, fill, make, nameOf, plural, score, tell, turns } from "./elements.js";
 import { inWords, on, state, who } from "./state.js";
 
-const AGAIN = 500; // milliseconds, while the service opens a bundle
 const turn = turns();
 let listed = false;
 
@@ -25,8 +24,7 @@ export async function showCompare() {
     const answer = await ask("/page/compare", { query });
     if (!mine()) return;
     tell(null);
-    if (answer.opening) setTimeout(() => mine() && showCompare(), AGAIN);
-    else show(answer);
+    show(answer);
   } catch (error) {
     if (!mine()) return;
     say("");

@@ -52,32 +52,32 @@ class CausalEncoder(HistoryEncoder, ABC):
             return embeddings, times
         order = _items_first(mask)
         moved = times[:, :length].gather(1, order)
-        if self.config.reads_request_times:  # behind the last item, wherever that is now
-            place = mask.sum(1, keepdim=True)
+        if self.config.reads_request_times:  # after the last item
+            counts = mask.sum(1, keepdim=True)
             moved = torch.cat([moved, torch.zeros_like(moved[:, :1])], 1)
-            is_request = torch.arange(length + 1, device=place.device) == place
+            is_request = torch.arange(length + 1, device=counts.device) == counts
             moved = torch.where(is_request, times[:, length:], moved)
         return _rows(embeddings, order), moved
 
 
 def _is_full(mask: Tensor) -> bool:
-    """Tell whether there is no padding; a traced graph has to do with any."""
+    """Return whether there is no padding; False in a traced graph, which supports any padding."""
     return not torch.compiler.is_compiling() and bool(mask.all())
 
 
 def _items_first(mask: Tensor) -> Tensor:
-    """Return the positions [B, L] where there is an item, then the others, both in order.
+    """Return the positions [B, L] of the items, then those of the padding, both in order.
 
-    By scattering: no graph of ONNX has a stable sort.
+    By scattering, because ONNX has no stable sort.
     """
     absent = ~mask
-    places = torch.where(mask, mask.cumsum(1), mask.sum(1, keepdim=True) + absent.cumsum(1)) - 1
+    targets = torch.where(mask, mask.cumsum(1), mask.sum(1, keepdim=True) + absent.cumsum(1)) - 1
     positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    return torch.zeros_like(places).scatter(1, places, positions)
+    return torch.zeros_like(targets).scatter(1, targets, positions)
 
 
-def _rows(values: Tensor, places: Tensor) -> Tensor:
+def _rows(values: Tensor, positions: Tensor) -> Tensor:
     """Return [B, L, H], from each of B the positions [B, L]."""
     size, length, _ = values.shape
-    starts = torch.arange(size, device=places.device)[:, None] * length
-    return values.flatten(0, 1).index_select(0, (places + starts).flatten()).view_as(values)
+    starts = torch.arange(size, device=positions.device)[:, None] * length
+    return values.flatten(0, 1).index_select(0, (positions + starts).flatten()).view_as(values)

@@ -114,7 +114,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
             return False
 
         def block_dims(self, dim: int) -> dict[str, int]:
-            """Return the names and widths of `HistoryEncoder.blocks`."""
+            """Return the names and widths of `HistoryEncoder.tower_blocks`."""
             return {"history": dim} | ({"last_item": dim} if self.last_item else {})
 
         def build(self, dim: int) -> "HistoryEncoder":
@@ -181,7 +181,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
         of_items = times[:, :length].masked_fill(~mask, 0)
         return torch.cat([of_items, times[:, length:]], 1) if self.config.reads_request_times else of_items
 
-    def blocks(
+    def tower_blocks(
         self,
         table: Tensor,
         positions: Tensor,
@@ -195,7 +195,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
             table: see `pool`.
             positions: see `pool`.
             times: see `pool`.
-            events: what was done with the items, if that is looked at.
+            events: event types of the items; None: not used.
             queries: positions and request times, the blocks are then [P, H]; None: the last position of
                 each history, without a request time.
         """
@@ -206,7 +206,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
         if queries is not None and self.config.reads_request_times:
             times = torch.cat([times, queries.request_times[:, None]], 1)
         if queries is not None and queries.positions is not None:
-            return self._blocks_at(queries.positions, table, positions, times, events)
+            return self._tower_blocks_at(queries.positions, table, positions, times, events)
         if events is None:
             blocks = {"history": self.pool(table, positions, times)}
         else:
@@ -219,9 +219,9 @@ class HistoryEncoder(Component, nn.Module, ABC):
             blocks["last_item"] = item * (last > 0)[:, None]
         return blocks
 
-    def _blocks_at(
+    def _tower_blocks_at(
         self,
-        places: Tensor,
+        query_positions: Tensor,
         table: Tensor,
         positions: Tensor,
         times: Tensor,
@@ -236,4 +236,4 @@ class HistoryEncoder(Component, nn.Module, ABC):
         blocks = {"history": self(embeddings, mask, self._masked(times, mask))}
         if self.config.last_item:
             blocks["last_item"] = embeddings
-        return {name: block.flatten(0, 1).index_select(0, places) for name, block in blocks.items()}
+        return {name: block.flatten(0, 1).index_select(0, query_positions) for name, block in blocks.items()}

@@ -1,4 +1,4 @@
-"""Attention without softmax, with learned biases for how far apart two items are, in places and in time."""
+"""Attention without softmax, with learned biases for the distance of two items in position and time."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,6 @@ from twotower.config.spec import DropoutRate, PositiveInt
 from twotower.data.sources.source import Source, needs_times
 from twotower.towers.dropout import Dropout
 from twotower.towers.history.causal_encoder import CausalEncoder
-from twotower.towers.history.pointwise_attention import pointwise_attention
 
 EPSILON, LOG_STEP, NUM_BUCKETS = 1e-6, 0.301, 128
 """Epsilon of the norms; width of a time bucket in log seconds, and number of buckets."""
@@ -113,8 +112,11 @@ class HstuBlock(nn.Module):
         gate, value, query, key = split.unbind(0)
         positions = torch.arange(length, device=states.device)
         distances = (positions[:, None] - positions).clamp(min=0)
-        bias = (self.by_distance[distances], self.by_bucket, buckets)
-        attended = pointwise_attention(value, query, key, *bias, self.scale)
+        bias = self.by_distance[distances]
+        if self.by_bucket is not None and buckets is not None:
+            bias = bias + self.by_bucket[buckets.long()][:, None]
+        weights = functional.silu(query @ key.transpose(-1, -2) + bias) * self.scale
+        attended = torch.tril(weights).to(value.dtype) @ value
         gate, attended = (each.transpose(1, 2).reshape(size, length, -1) for each in (gate, attended))
         after: Tensor = states + self.dropout(self.output_projection(self.output_norm(attended) * gate))
         return after

@@ -1,10 +1,10 @@
 """Mean pooling of a history."""
 
 from torch import Tensor
+from torch.nn import functional
 
 from twotower.config.spec import Fraction
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.history.weighted_sum import weighted_sum
 
 
 class MeanPooling(HistoryEncoder):
@@ -30,7 +30,7 @@ class MeanPooling(HistoryEncoder):
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
         """Sum rows of the table without gathering them; see `HistoryEncoder.pool`."""
         mask = positions > 0
-        return weighted_sum(table, positions, mask) / self._divisor(mask)
+        return functional.embedding_bag(positions, table, mode="sum", padding_idx=0) / self._divisor(mask)
 
     def _divisor(self, mask: Tensor) -> Tensor:
         return mask.sum(1).clamp(min=1)[:, None] ** self.config.power

@@ -32,7 +32,7 @@ class NoHistory(HistoryEncoder):
         """Return an empty tensor [B, 0]; see `HistoryEncoder.latest`."""
         return embeddings.new_zeros((len(embeddings), 0))
 
-    def blocks(
+    def tower_blocks(
         self,
         table: Tensor,
         positions: Tensor,

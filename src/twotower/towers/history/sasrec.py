@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from twotower.config.spec import DropoutRate, PositiveInt
 from twotower.towers.dropout import Dropout
-from twotower.towers.history.causal_attention import causal_attention
 from twotower.towers.history.causal_encoder import CausalEncoder
 
 EPSILON = 1e-8
@@ -118,3 +117,14 @@ class CausalAttention(nn.Module):
         attended = causal_attention(query, key, value)
         output: Tensor = self.projection(attended.transpose(1, 2).reshape(size, length, -1))
         return output
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Let every position attend to itself and earlier positions; all [B, heads, L, width]."""
+    trains = torch.is_grad_enabled() and query.requires_grad
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or not trains:
+        return functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    # torch's fused backward pass is slow in bf16 on a CPU.
+    length, scale = query.shape[2], query.shape[3] ** -0.5
+    mask = torch.full((length, length), -torch.inf, dtype=query.dtype).triu(1)
+    return torch.softmax(query * scale @ key.transpose(2, 3) + mask, -1) @ value

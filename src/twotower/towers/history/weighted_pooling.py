@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.history.weighted_sum import weighted_sum
 
 
 class WeightedPooling(HistoryEncoder):
@@ -23,14 +23,12 @@ class WeightedPooling(HistoryEncoder):
 
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
         """Sum rows of the table without gathering them; see `HistoryEncoder.pool`."""
-        return weighted_sum(table, positions, self._weights(positions > 0))
+        weights = self._weights(positions > 0).to(table.dtype)
+        return functional.embedding_bag(
+            positions, table, mode="sum", padding_idx=0, per_sample_weights=weights
+        )
 
     def _weights(self, mask: Tensor) -> Tensor:
-        """Return the weight of each position, [B, L]."""
-        return _masked_softmax(self.age_logits[: mask.shape[1]].flip(0).expand(mask.shape), mask)
-
-
-def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last axis where the mask is true; zeros elsewhere."""
-    weights = torch.softmax(logits.masked_fill(~mask, torch.finfo(logits.dtype).min), -1)
-    return weights * mask
+        """Return the weight of each position, [B, L]; 0 where masked."""
+        logits = self.age_logits[: mask.shape[1]].flip(0).expand(mask.shape)
+        return torch.softmax(logits.masked_fill(~mask, torch.finfo(logits.dtype).min), -1) * mask

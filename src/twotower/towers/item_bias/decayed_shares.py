@@ -1,6 +1,6 @@
-"""How popular items were at moments of the past, as a mixture of shares that forget at different speeds.
+"""Popularity of items at past times, as a mixture of exponentially decayed shares.
 
-Shapes: K knots in time, H half-lives, N items, n interactions, M events whose item was to be told.
+Shapes: K time intervals, H half-lives, N items, n interactions, M predicted items.
 """
 
 import math
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 
 from twotower.data.times import SECONDS_A_DAY
 
-MOST_KNOTS, MOST_VALUES = 400, 1 << 24
-"""Knots, and values of a table [K, N]: a knot a day of a year, of a large catalogue fewer."""
-HALVINGS = 9
-"""Half-lives are the span of the log over 2, 4, ..., 2^9, and one that forgets nothing."""
-LOWEST = math.exp(-12.0)
-"""Of even chance, what an item that everybody has forgotten has at least: exponentials stay numbers."""
+MAX_KNOTS, MAX_VALUES = 400, 1 << 24
+"""Maximum number of intervals, and of values in a table [K, N]; large catalogues have fewer intervals."""
+NUM_HALF_LIVES = 9
+"""Half-lives are the time span of the log over 2, 4, ..., 2^9, and infinity."""
+MIN_ODDS = math.exp(-12.0)
+"""Minimum share of an item relative to a uniform share, so that logs are finite."""
 SAMPLED_KNOTS = 64
 STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Counted:
-    """A log cut into equal stretches of time.
+class IntervalCounts:
+    """Interactions per item in time intervals of equal length.
 
     Attributes:
-        knots: [K + 1] unix seconds, the last one behind all that happened.
-        counts: [K, N], what was taken between two knots.
-        half_lives: [H] in knots.
+        knots: [K + 1] unix seconds, the borders of the intervals.
+        counts: [K, N] interactions in each interval.
+        half_lives: [H] in intervals.
     """
 
     knots: NDArray[np.float64]
@@ -38,63 +38,63 @@ class Counted:
     half_lives: NDArray[np.float64]
 
     @classmethod
-    def of(cls, items: np.ndarray, times: np.ndarray, num_items: int) -> "Counted":
-        """Cut a log of items [n], from 1, and unix seconds [n]."""
-        number = int(np.clip(MOST_VALUES // max(1, num_items), 8, MOST_KNOTS))
+    def from_log(cls, items: np.ndarray, times: np.ndarray, num_items: int) -> "IntervalCounts":
+        """Count the interactions with items [n], from 1, at unix seconds [n]."""
+        number = int(np.clip(MAX_VALUES // max(1, num_items), 8, MAX_KNOTS))
         first, last = (float(times.min()), float(times.max()) + 1) if len(times) else (0.0, 1.0)
         knots = np.linspace(first, last, number + 1)
-        stretch = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, number - 1)
+        intervals = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, number - 1)
         shape = (number, num_items)
-        counts = scipy.sparse.csr_array((np.ones(len(items)), (stretch, items - 1)), shape=shape)
-        return cls(knots, counts, np.append(number / 2.0 ** np.arange(1, HALVINGS + 1), np.inf))
+        counts = scipy.sparse.csr_array((np.ones(len(items)), (intervals, items - 1)), shape=shape)
+        return cls(knots, counts, np.append(number / 2.0 ** np.arange(1, NUM_HALF_LIVES + 1), np.inf))
 
     @property
-    def stretch_days(self) -> float:
-        """How long a stretch is."""
+    def interval_days(self) -> float:
+        """The length of an interval in days."""
         return float(self.knots[1] - self.knots[0]) / SECONDS_A_DAY
 
-    def ahead(self, days: float) -> float:
-        """Return so many days in knots, at most a quarter of the log."""
-        return min(days / self.stretch_days, self.counts.shape[0] / 4)
+    def knots_ahead(self, days: float) -> float:
+        """Convert days to intervals, at most a quarter of the log."""
+        return min(days / self.interval_days, self.counts.shape[0] / 4)
 
-    def taken(self, stretch: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Return the columns of the items that were taken in a stretch, each once, and how often."""
-        row = slice(*self.counts.indptr[stretch : stretch + 2])  # slicing a sparse array is slower
+    def items_in(self, interval: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return the items (from 0) with interactions in an interval, each once, and their counts."""
+        row = slice(*self.counts.indptr[interval : interval + 2])  # slicing a sparse array is slower
         return self.counts.indices[row], self.counts.data[row]
 
     def shares(self) -> Iterator[NDArray[np.float64]]:
-        """Yield for each knot the share of what was taken before it, by half-life: [H, N], zeros at first."""
-        held = np.zeros((len(self.half_lives), self.counts.shape[1]))
-        fades = 0.5 ** (1 / self.half_lives)[:, None]
-        for stretch in range(len(self.knots)):
-            yield held / np.maximum(held.sum(1, keepdims=True), 1e-12)
-            if stretch < self.counts.shape[0]:
-                items, counts = self.taken(stretch)
-                held *= fades
-                held[:, items] += np.sqrt(fades) * counts
+        """Yield for each knot the decayed shares of the interactions before it, [H, N]."""
+        decayed = np.zeros((len(self.half_lives), self.counts.shape[1]))
+        decay = 0.5 ** (1 / self.half_lives)[:, None]
+        for interval in range(len(self.knots)):
+            yield decayed / np.maximum(decayed.sum(1, keepdims=True), 1e-12)
+            if interval < self.counts.shape[0]:
+                items, counts = self.items_in(interval)
+                decayed *= decay
+                decayed[:, items] += np.sqrt(decay) * counts
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """How much each half-life says of what is taken next.
+    """Weights of the half-lives in the prediction of later interactions.
 
     Attributes:
-        weights: [H], and behind them the share that falls to items which nobody has taken before.
-        num_new: how many such items there are at a time.
+        weights: [H + 1], the last one is the share of items without earlier interactions.
+        num_new: mean number of such items at a time.
     """
 
     weights: NDArray[np.float64]
     num_new: float
 
     @classmethod
-    def fit(cls, counted: Counted, ahead: float) -> "Mixture":
-        """Find the weights under which what was taken after a knot is likeliest, over many knots.
+    def fit(cls, counted: IntervalCounts, ahead: float) -> "Mixture":
+        """Maximize the likelihood of the interactions after each of many knots, given those before it.
 
-        By expectation maximization, whose every step makes it likelier and whose limit is the only maximum.
+        Expectation maximization, which converges to the only maximum.
 
         Args:
-            counted: the log.
-            ahead: how long after a knot, in knots.
+            counted: the interactions.
+            ahead: number of intervals after a knot.
 
         Reference: Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm,
         Journal of the Royal Statistical Society B, 1977, section 4.3 (finite mixtures).
@@ -102,57 +102,49 @@ class Mixture:
         number = counted.counts.shape[0]
         chosen = set(np.linspace(number // 4, number - 1, min(SAMPLED_KNOTS, number)).astype(int).tolist())
         likelihoods: list[NDArray[np.float64]] = [np.ones((0, len(counted.half_lives) + 1))]
-        taken: list[NDArray[np.float64]] = [np.ones(0)]
+        multiplicities: list[NDArray[np.float64]] = [np.ones(0)]
         num_new: list[int] = []
-        met = np.zeros(counted.counts.shape[1], dtype=np.bool_)
+        has_occurred = np.zeros(counted.counts.shape[1], dtype=np.bool_)
         for knot, shares in enumerate(counted.shares()):
             if knot in chosen:
                 stop = min(number, knot + max(1, round(ahead)))
                 counts = np.asarray(counted.counts[knot:stop].sum(axis=0)).ravel()
                 items = np.flatnonzero(counts)
-                is_new = ~met[items]
+                is_new = ~has_occurred[items]
                 num_new.append(int(is_new.sum()))
-                of_new = is_new / max(1, num_new[-1])
-                likelihoods.append(np.column_stack([shares[:, items].T, of_new]))
-                taken.append(counts[items].astype(np.float64))
+                new_shares = is_new / max(1, num_new[-1])
+                likelihoods.append(np.column_stack([shares[:, items].T, new_shares]))
+                multiplicities.append(counts[items].astype(np.float64))
             if knot < number:
-                met[counted.taken(knot)[0]] = True
-        # Slow until shown to be fast: where nothing changes all speeds tell alike, and these weights stay.
+                has_occurred[counted.items_in(knot)[0]] = True
+        # Initial weights prefer long half-lives; they remain if popularity does not change.
         lives = np.minimum(counted.half_lives, number)
-        first = np.append(lives, lives.min())
-        weights = _mixed(np.concatenate(likelihoods), np.concatenate(taken), first / first.sum())
+        initial = np.append(lives, lives.min())
+        weights, likelihood = initial / initial.sum(), np.concatenate(likelihoods)
+        is_possible = likelihood.sum(1) > 0
+        likelihood, counts = likelihood[is_possible], np.concatenate(multiplicities)[is_possible]
+        for _ in range(
+            STEPS if len(counts) else 0
+        ):  # a component's share of an item is its share of the likelihood
+            weights = weights * ((counts / (likelihood @ weights)) @ likelihood) / counts.sum()
         return cls(weights, float(np.mean(num_new)))
 
-    def half_life(self, counted: Counted) -> float:
-        """Return the half-life of the mean rate at which shares are forgotten, in knots: a harmonic mean."""
+    def half_life(self, counted: IntervalCounts) -> float:
+        """Return the half-life of the mean decay rate, in intervals: a harmonic mean."""
         weights = self.weights[:-1]
         rate = float(weights @ (1 / counted.half_lives))
         return float(weights.sum()) / rate if rate > 0 else math.inf
 
     def log_odds(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the log of how much likelier than by even chance each item is, [N], of shares [H, N]."""
+        """Return the log of each item's predicted share over a uniform share, [N], from shares [H, N]."""
         share = self.weights[:-1] @ shares
         is_new = share <= 0
-        share[is_new] = self.of_new(int(is_new.sum()))
-        lifted: NDArray[np.float32] = np.log(np.maximum(share * shares.shape[1], LOWEST)).astype(np.float32)
-        return lifted
+        share[is_new] = self.share_of_new_item(int(is_new.sum()))
+        log_odds: NDArray[np.float32] = np.log(np.maximum(share * shares.shape[1], MIN_ODDS)).astype(
+            np.float32
+        )
+        return log_odds
 
-    def of_new(self, number: int) -> float:
-        """Return the share of one of so many items that nobody has taken before."""
+    def share_of_new_item(self, number: int) -> float:
+        """Return the share of one of `number` items without earlier interactions."""
         return float(max(self.weights[-1], 1e-6) / max(1.0, self.num_new, number))
-
-
-def _mixed(
-    likelihoods: NDArray[np.float64], taken: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the weights [H + 1] of components under which M events, each `taken` times, are likeliest.
-
-    Those given are where the search for them begins.
-    """
-    possible = likelihoods.sum(1) > 0
-    likelihoods, taken = likelihoods[possible], taken[possible]
-    if not len(taken):
-        return weights
-    for _ in range(STEPS):  # a component's share of an event is its part of that event's likelihood
-        weights = weights * ((taken / (likelihoods @ weights)) @ likelihoods) / taken.sum()
-    return weights

@@ -1,6 +1,6 @@
-"""What every item bias does.
+"""The base class of item biases.
 
-The user's embedding has a 1 where the item's has its bias, so that the score stays one dot product.
+The user embedding has a 1 in the column of the item bias, so that the score is one dot product.
 """
 
 from abc import ABC, abstractmethod
@@ -16,24 +16,24 @@ from twotower.data.sources.source import Source
 
 
 class LogPriorOdds(NamedTuple):
-    """Log prior odds of items, which change with time, at the moments of a batch's requests.
+    """Log prior odds of items, which depend on the time of the request.
 
     Attributes:
-        table: [T, C] at T moments.
+        table: [T, C] at T times.
         moments: [B] the row of the table of each request.
-        odds: [T, C] exponentials of the table, if they are already computed.
+        odds: [T, C] exponentials of the table, if they are precomputed.
     """
 
     table: Tensor
     moments: Tensor
     odds: Tensor | None = None
 
-    def of_pairs(self, rows: Tensor, users: Tensor | None = None) -> Tensor:
+    def for_pairs(self, rows: Tensor, users: Tensor | None = None) -> Tensor:
         """Return the log prior odds of item rows [P] or [P, H] for requests at positions `users` [P]."""
         moments = self.moments[: len(rows)] if users is None else self.moments[users]
         return self.table[moments if rows.ndim == 1 else moments[:, None], rows]
 
-    def of_items(self, rows: Tensor) -> "LogPriorOdds":
+    def select(self, rows: Tensor) -> "LogPriorOdds":
         """Return the columns of item rows [C]."""
         num_items = self.table.shape[1] - 1
         if len(rows) == num_items and bool((rows[1:] > rows[:-1]).all()):  # the catalogue: no copy
@@ -45,7 +45,7 @@ class LogPriorOdds(NamedTuple):
 
 
 class ItemBias(Component, nn.Module, ABC):
-    """One number an item.
+    """One number per item.
 
     Args:
         config: the choice.
@@ -57,12 +57,12 @@ class ItemBias(Component, nn.Module, ABC):
 
         @property
         def width(self) -> int:
-            """Columns of the embedding it takes: 0 or 1."""
+            """Number of columns in the embedding: 0 or 1."""
             return 1
 
         @property
         def gives_sparse_gradients(self) -> bool:
-            """Whether the optimizer must take sparse gradients."""
+            """Whether the gradients are sparse, which the optimizer must support."""
             return False
 
         def problems(
@@ -71,7 +71,7 @@ class ItemBias(Component, nn.Module, ABC):
             """See `Component.Config.problems`.
 
             Args:
-                data: what the run reads.
+                data: the data set.
                 learns_temperature: whether the temperature of the loss is trained.
             """
             return ()
@@ -90,28 +90,28 @@ class ItemBias(Component, nn.Module, ABC):
     def initialize(
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
-        """Set the biases from which training starts.
+        """Set the initial biases.
 
         Args:
-            interactions: what is trained on.
-            temperature: what the loss divides scores by, biases of the embedding included.
+            interactions: the training interactions.
+            temperature: divides scores in the loss, including the bias.
             power: of the link function of the loss; None: odds are exponentials of scores.
         """
 
     @property
     def neutral_bias(self) -> float:
-        """The column of an item with bias 0, where biases multiply embeddings (`EmbeddingLayout`); else 0."""
+        """The column of an item with bias 0 if biases multiply embeddings (`EmbeddingLayout`); else 0."""
         return 0.0
 
     @property
     def bias_scale(self) -> float:
-        """The factor from log odds to biases of the embedding, where it is known."""
+        """The factor from log odds to biases of the embedding, if known."""
         return 1.0
 
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds | None:
-        """Return what is added to the logits of all items [N + 1] while training, in place of biases.
+        """Return addends of the logits of all items [N + 1], which training uses in place of biases.
 
-        None, the default: nothing; a bias that does not change with time is a column of the embedding.
+        None, the default: a bias that does not depend on time is a column of the embedding.
 
         Args:
             times: [B] unix seconds of the requests.
@@ -119,35 +119,35 @@ class ItemBias(Component, nn.Module, ABC):
         return None
 
     def warm_start(self, before: "ItemBias", rows: Tensor, interactions: Interactions | None) -> None:
-        """Take over what another one has learned of the items that it knows.
+        """Copy the values of known items from the item bias of a parent run.
 
-        Here every tensor with an entry an item, or with one more for the unknown item at its beginning.
+        Copies every tensor with one entry per item, or with one more for the unknown item at position 0.
 
         Args:
-            before: of the same settings.
-            rows: [N] its row of each item, 0 for an item that it does not know.
-            interactions: what is trained on from here; None if nothing is.
+            before: item bias with the same settings.
+            rows: [N] earlier row of each item, 0 for a new item.
+            interactions: the new training interactions; None without training.
         """
         learned, own = before.state_dict(), self.state_dict()
-        for name, origins in self.origins(before, rows).items():
-            values, known = own[name].clone(), origins >= 0
-            values[known] = learned[name][origins[known]]
+        for name, positions in self.earlier_positions(before, rows).items():
+            values, known = own[name].clone(), positions >= 0
+            values[known] = learned[name][positions[known]]
             learned[name] = values
         self.load_state_dict(learned)
 
-    def origins(self, before: "ItemBias", rows: Tensor) -> dict[str, Tensor]:
-        """Return tensor with an entry an item -> the place of each entry in `before`, -1 where it is new."""
+    def earlier_positions(self, before: "ItemBias", rows: Tensor) -> dict[str, Tensor]:
+        """Return name of a tensor with one entry per item -> position of each entry in `before`, -1 = new."""
         with_unknown = torch.cat([rows.new_zeros(1), torch.where(rows > 0, rows, -1)])
-        places = {(self.num_items, before.num_items): rows - 1}
-        places[self.num_items + 1, before.num_items + 1] = with_unknown
+        positions = {(self.num_items, before.num_items): rows - 1}
+        positions[self.num_items + 1, before.num_items + 1] = with_unknown
         learned = before.state_dict()
         sizes = {
             name: (len(values), len(learned[name]))
             for name, values in self.state_dict().items()
             if values.ndim
         }
-        return {name: places[size] for name, size in sizes.items() if size in places}
+        return {name: positions[size] for name, size in sizes.items() if size in positions}
 
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:
-        """Return biases of rows [B] -> [B, width]; rows beyond N are new items, row 0 unknown ones."""
+        """Return the biases of rows [B], [B, width]; rows beyond N are new items, row 0 is unknown."""

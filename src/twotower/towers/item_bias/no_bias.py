@@ -6,14 +6,14 @@ from twotower.towers.item_bias.item_bias import ItemBias
 
 
 class NoBias(ItemBias):
-    """Items are told apart by the towers alone."""
+    """No column in the embedding."""
 
     class Config(ItemBias.Config):
-        """Nothing to set."""
+        """No settings."""
 
         @property
         def width(self) -> int:
-            """None."""
+            """0."""
             return 0
 
     def forward(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""An item bias that starts from how popular the item is."""
+"""An item bias that starts from the popularity of the items."""
 
 import numpy as np
 import torch
@@ -12,87 +12,87 @@ from twotower.towers.item_bias.item_bias import ItemBias
 class Popularity(ItemBias):
     """A learned bias that starts at log(1 + popularity), centered.
 
-    The softmax teaches popularity anyway, slowly and inside the embeddings; told from the start, they are
-    free for taste. A new item has no popularity yet: it is given a quantile of the others' biases, high
-    enough to be shown where its content fits. One that was shown, and in vain, is not new.
+    A softmax would learn popularity slowly, within the embeddings. A new item, without interactions and
+    impressions, gets a quantile of the other biases.
 
     Reference: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, IEEE
     Computer 2009, "Adding biases".
     """
 
     class Config(ItemBias.Config):
-        """What a new item starts with."""
+        """Bias of new items, and gradients."""
 
         new_item_quantile: Fraction = 0.9
-        """Of the biases of items with interactions, which new ones are given when they are ranked; training
-        never sees one."""
+        """Quantile of the biases of items with interactions that new items get in ranking; training has no
+        new items."""
         sparse: bool = False
-        """Give sparse gradients (for large catalogues); the optimizer must take them."""
+        """Sparse gradients, for large catalogues; the optimizer must support them."""
 
         @property
         def gives_sparse_gradients(self) -> bool:
-            """As set."""
+            """Whether `sparse` is set."""
             return self.sparse
 
     config: Config
-    sold: Tensor
+    has_occurred: Tensor
 
     def __init__(self, config: Config, num_items: int) -> None:
         super().__init__(config, num_items)
         self.biases = nn.Parameter(torch.zeros(num_items))
-        self.register_buffer("sold", torch.ones(num_items, dtype=torch.bool))
+        self.register_buffer("has_occurred", torch.ones(num_items, dtype=torch.bool))
 
-    def counted(self, interactions: Interactions) -> np.ndarray:
-        """Return how much each interaction counts for its item, [n]."""
+    def count_weights(self, interactions: Interactions) -> np.ndarray:
+        """Return the weight of each interaction in the counts, [n]."""
         return np.ones(len(interactions))
 
     def initialize(
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
-        """Count the positive part of the log."""
+        """Count the positives; see `ItemBias.initialize`."""
         interactions = interactions.positives
         items = np.asarray(interactions.items)
-        weights = self.counted(interactions)
+        weights = self.count_weights(interactions)
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
             self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
-            self.sold.copy_(torch.from_numpy(self._met(interactions)))
+            self.has_occurred.copy_(self._occurring_items(interactions))
 
-    def _met(self, interactions: Interactions) -> np.ndarray:
-        """Return which items are wanted or shown in vain in a log, bool [N]."""
+    def _occurring_items(self, interactions: Interactions) -> Tensor:
+        """Return whether each item has a positive or an impression, bool [N]."""
         parts = [
             interactions.positives.items,
             *([] if interactions.impressions is None else [interactions.impressions.items]),
         ]
-        counts = np.bincount(np.concatenate(parts), minlength=self.num_items + 1)
-        met: np.ndarray = counts[1:] > 0
-        return met
+        return torch.from_numpy(np.bincount(np.concatenate(parts), minlength=self.num_items + 1)[1:] > 0)
 
     def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
-        """Take over the biases of items that were sold before; those first sold now start as new ones do."""
+        """Copy the biases of known items; items whose first interaction is new start like new items."""
         assert isinstance(before, Popularity)
         super().warm_start(before, rows, interactions)
-        was_sold = (rows > 0) & before.sold[(rows - 1).clamp(min=0)]
-        is_sold = was_sold.clone()
+        had_occurred = (rows > 0) & before.has_occurred[(rows - 1).clamp(min=0)]
+        has_occurred = had_occurred.clone()
         if interactions is not None:
-            is_sold |= torch.from_numpy(self._met(interactions))
+            has_occurred |= self._occurring_items(interactions)
         with torch.no_grad():
-            starts = before.of_new() if bool(before.sold.any()) else self.biases.new_zeros(())
-            self.biases.copy_(torch.where((rows > 0) & (was_sold | ~is_sold), self.biases, starts))
-            self.sold.copy_(is_sold)
+            initial = before.new_item_bias() if bool(before.has_occurred.any()) else self.biases.new_zeros(())
+            is_copied = (rows > 0) & (had_occurred | ~has_occurred)
+            self.biases.copy_(torch.where(is_copied, self.biases, initial))
+            self.has_occurred.copy_(has_occurred)
 
-    def of_new(self) -> Tensor:
-        """Return what items without interactions are given when they are ranked."""
-        return torch.quantile(self.biases[self.sold], self.config.new_item_quantile)
+    def new_item_bias(self) -> Tensor:
+        """Return the bias of new items in ranking, a scalar."""
+        return torch.quantile(self.biases[self.has_occurred], self.config.new_item_quantile)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1]."""
         known = (rows > 0) & (rows <= self.num_items)
-        places = torch.where(known, rows - 1, 0)
+        positions = torch.where(known, rows - 1, 0)
         sparse = self.training and self.config.sparse
-        found = (
-            self.biases.gather(0, places, sparse_grad=True) if sparse else self.biases.index_select(0, places)
+        biases = (
+            self.biases.gather(0, positions, sparse_grad=True)
+            if sparse
+            else self.biases.index_select(0, positions)
         )
         if self.training:
-            return torch.where(known, found, 0.0)[:, None]
-        return torch.where(known & self.sold[places], found, self.of_new())[:, None]
+            return torch.where(known, biases, 0.0)[:, None]
+        return torch.where(known & self.has_occurred[positions], biases, self.new_item_bias())[:, None]

@@ -1,4 +1,4 @@
-"""An item bias that starts from how popular the item was of late."""
+"""An item bias that starts from recent popularity."""
 
 import numpy as np
 
@@ -10,23 +10,23 @@ from twotower.towers.item_bias.popularity import Popularity
 
 
 class RecentPopularity(Popularity):
-    """`Popularity`, where old interactions count for less."""
+    """`Popularity` with decayed counts: old interactions have lower weights."""
 
     class Config(Popularity.Config):
-        """What counts as recent."""
+        """The half-life of the weights."""
 
         half_life_days: PositiveFloat = 7.0
-        """An interaction this much older than the newest one counts half."""
+        """Half-life of the weights, in days before the newest interaction."""
 
         def problems(
             self, data: Source.Config | None = None, learns_temperature: bool | None = None
         ) -> list[tuple[str, str]]:
-            """Tell whether there are times."""
+            """Refuse data without times."""
             return needs_times(data, "use item_bias=popularity")
 
     config: Config
 
-    def counted(self, interactions: Interactions) -> np.ndarray:
-        """Halve what an interaction counts every half-life."""
-        counts: np.ndarray = 0.5 ** (ages(interactions) / self.config.half_life_days)
-        return counts
+    def count_weights(self, interactions: Interactions) -> np.ndarray:
+        """Return weights that halve with each half-life, [n]."""
+        weights: np.ndarray = 0.5 ** (ages(interactions) / self.config.half_life_days)
+        return weights

@@ -96,7 +96,7 @@ class ByContent(NewItems):
             return
         blocks = []
         for name, part in self._parts():
-            part.weigh(features[name])
+            part.fit(features[name])
             blocks.append(part.matrix(features[name]))
         counts = np.sum([np.diff(block.indptr) > 0 for block in blocks], axis=0)
         scale = sparse.diags_array(1 / np.sqrt(np.maximum(counts, 1)))
@@ -113,9 +113,9 @@ class ByContent(NewItems):
         for (_, part), own in zip(self._parts(), np.split(weights, ends[:-1]), strict=True):
             part.weight.copy_(torch.from_numpy(own))
 
-    def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """See `NewItems.among`; no change before `fit`."""
-        return super().among(features, embeddings) if self.is_fitted else embeddings
+    def replace_new(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+        """See `NewItems.replace_new`; no change before `fit`."""
+        return super().replace_new(features, embeddings) if self.is_fitted else embeddings
 
     def forward(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Embed new items, [B, D]; an item without content has the mean of the known items."""
@@ -130,7 +130,7 @@ class ByContent(NewItems):
         if self.is_unit:
             output = functional.normalize(output, dim=1)
         boost = BOOST if self.config.boost is None else self.config.boost
-        return self.layout.of_items(output, bias + boost)
+        return self.layout.item_embeddings(output, bias + boost)
 
     def _parts(self) -> list[tuple[str, Content]]:
         return list(self.content_encoders.items())  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ class ByTower(NewItems):
 
     config: Config
 
-    def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+    def replace_new(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Return the embeddings unchanged."""
         return embeddings
 

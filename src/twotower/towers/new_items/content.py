@@ -1,4 +1,4 @@
-"""What an item says of itself as a vector of length 1 a feature, and what a regression makes of it.
+"""Content features of items as unit vectors, with the weights of a regression.
 
 Shapes: B items, N known items, W width of a feature, V rows of a bag's table, D output.
 """
@@ -13,10 +13,10 @@ from torch.nn import functional
 
 
 class Content(nn.Module, ABC):
-    """One feature of items.
+    """One content feature of items, as unit vectors.
 
     Args:
-        width: V, of its vectors.
+        width: V, width of the vectors.
         dim: D.
     """
 
@@ -26,8 +26,8 @@ class Content(nn.Module, ABC):
         super().__init__()
         self.register_buffer("weight", torch.zeros(width, dim))
 
-    def weigh(self, encoded: Tensor) -> None:
-        """Learn from known items, encoded [N, W], what their components weigh."""
+    def fit(self, encoded: Tensor) -> None:
+        """Fit the scaling of the components to known items, encoded [N, W]."""
 
     @abstractmethod
     def matrix(self, encoded: Tensor) -> sparse.csr_array:
@@ -35,13 +35,13 @@ class Content(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the weights make of items [B, W], [B, D]; and whether each says anything, [B, 1]."""
+        """Return vectors times weights of items [B, W], [B, D], and whether each has content, [B, 1]."""
 
 
 class BagContent(Content):
-    """Rows [B, W], 0 = nothing -> TF-IDF of length 1, where each row counts once, times weights [V, D].
+    """Rows [B, W], 0 = padding -> binary TF-IDF vectors of norm 1, times weights [V, D].
 
-    Rows of values that training did not know come behind and weigh nothing.
+    Values without training items have weight 0.
     """
 
     idf: Tensor
@@ -50,26 +50,27 @@ class BagContent(Content):
         super().__init__(width, dim)
         self.register_buffer("idf", torch.zeros(width))
 
-    def weigh(self, rows: Tensor) -> None:
-        """Learn how rare each row is among the bags [N, W] of known items: see `content_of`."""
+    def fit(self, rows: Tensor) -> None:
+        """Compute the inverse document frequency of each row in the bags [N, W] of known items."""
         counts = torch.bincount(rows[rows > 0].long().cpu(), minlength=len(self.idf)).double()
         idf = torch.where(counts > 0, 1 + torch.log((1 + len(rows)) / (1 + counts)), 0.0)
         self.idf.copy_(idf)
 
     def matrix(self, rows: Tensor) -> sparse.csr_array:
-        """Return TF-IDF, [N, V]."""
+        """Return the TF-IDF vectors, [N, V]."""
         scaled = self._scaled(rows.long()).double().cpu().numpy()
-        places = np.nonzero(scaled)
+        positions = np.nonzero(scaled)
         return sparse.csr_array(
-            (scaled[places], (places[0], rows.cpu().numpy()[places])), shape=(len(rows), len(self.idf))
+            (scaled[positions], (positions[0], rows.cpu().numpy()[positions])),
+            shape=(len(rows), len(self.idf)),
         )
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum the rows that are there."""
+        """Sum the weighted rows; see `Content.forward`."""
         rows = rows.long()
         scaled = self._scaled(rows)
-        there = (scaled > 0).any(dim=1, keepdim=True).to(scaled.dtype)
-        return torch.einsum("bw,bwd->bd", scaled, functional.embedding(rows, self.weight)), there
+        has_content = (scaled > 0).any(dim=1, keepdim=True).to(scaled.dtype)
+        return torch.einsum("bw,bwd->bd", scaled, functional.embedding(rows, self.weight)), has_content
 
     def _scaled(self, rows: Tensor) -> Tensor:
         weights = self.idf[rows]
@@ -78,16 +79,16 @@ class BagContent(Content):
 
 
 class DenseContent(Content):
-    """Vectors [B, V] -> scaled to length 1, times weights [V, D]."""
+    """Vectors [B, V], scaled to norm 1, times weights [V, D]."""
 
     def matrix(self, vectors: Tensor) -> sparse.csr_array:
-        """Return them of length 1."""
+        """Return the vectors with norm 1, [N, V]."""
         return sparse.csr_array(self._scaled(vectors).double().cpu().numpy())
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Multiply."""
-        there = (vectors != 0).any(dim=1, keepdim=True).to(vectors.dtype)
-        return self._scaled(vectors) @ self.weight, there
+        """Multiply; see `Content.forward`."""
+        has_content = (vectors != 0).any(dim=1, keepdim=True).to(vectors.dtype)
+        return self._scaled(vectors) @ self.weight, has_content
 
     def _scaled(self, vectors: Tensor) -> Tensor:
         length = vectors.square().sum(1, keepdim=True).sqrt()

@@ -10,8 +10,8 @@ def fit_new_items(model: TwoTower) -> None:
     """Fit `model.new_items` to the embeddings of trained items; other weights do not change."""
     training = model.training
     model.eval()
-    features = model.items.every_row()
-    known = ~model.new_items.are_new(features)
+    features = model.items.all_rows()
+    known = ~model.new_items.is_new(features)
     known_features = {name: values[known] for name, values in features.items()}
     embeddings = model.outputs_and_biases(known.nonzero()[:, 0] + 1)
     model.new_items.fit(known_features, embeddings, model.item_bias.bias_scale)

@@ -78,7 +78,7 @@ class NewItems(Component, nn.Module, ABC):
             bias_scale: see `ItemBias.bias_scale`.
         """
 
-    def are_new(self, features: Mapping[str, Tensor]) -> Tensor:
+    def is_new(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return whether each item of encoded features [B, W] has an unknown id, bool [B]."""
         first = next(iter(features.values()))
         is_new = torch.zeros(len(first), dtype=torch.bool, device=first.device)
@@ -86,9 +86,9 @@ class NewItems(Component, nn.Module, ABC):
             is_new = is_new | (features[name][:, 0] == 0)
         return is_new
 
-    def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+    def replace_new(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Replace the embeddings [B, D], or tower outputs [B, T], of new items; no change in training."""
-        new = self.are_new(features)
+        new = self.is_new(features)
         if self.training or not bool(new.any()):
             return embeddings
         replaced = embeddings.clone()

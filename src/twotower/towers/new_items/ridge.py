@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-MOST_STEPS, TOLERANCE = 200, 1e-3
+MAX_STEPS, TOLERANCE = 200, 1e-3
 FOLDS = 5
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def ridge(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Floats:
     dual, residual = np.zeros_like(outputs), outputs.copy()
     direction, before = residual.copy(), (residual * residual).sum(axis=0)
     enough = before * TOLERANCE**2
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         if (before <= enough).all():
             break
         image = inputs @ (transposed @ direction) + penalty * direction
@@ -53,12 +53,12 @@ def cross_validated(inputs: sparse.csr_array, outputs: Floats, penalty: float) -
     Statistical Society B, 1974.
     """
     folds = np.arange(len(outputs)) % FOLDS
-    found = outputs.copy()
+    predictions = outputs.copy()
     for fold in range(min(FOLDS, len(outputs)) if len(outputs) > 1 else 0):
         out = folds == fold
         mean = outputs[~out].mean(axis=0)
-        found[out] = inputs[out] @ ridge(inputs[~out], outputs[~out] - mean, penalty) + mean
-    return found
+        predictions[out] = inputs[out] @ ridge(inputs[~out], outputs[~out] - mean, penalty) + mean
+    return predictions
 
 
 def log_mean_ratio(logs: Floats, predicted: Floats) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from twotower.evaluation.user_values import k_of
+from twotower.evaluation.user_values import metric_k
 from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
 from twotower.training.module import RetrievalModule
 
@@ -59,12 +59,12 @@ class Curves(pl.Callback):
         Raises:
             TrialPruned: the callback stops the training.
         """
-        k, epoch = k_of(self.monitor), trainer.current_epoch
+        k, epoch = metric_k(self.monitor), trainer.current_epoch
         assert isinstance(pl_module, RetrievalModule)
         values = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
-            if key == EPOCH_LOSS or (key.startswith("valid/") and (not k or k_of(key) in ("", k)))
+            if key == EPOCH_LOSS or (key.startswith("valid/") and (not k or metric_k(key) in ("", k)))
         }
         self.epochs[epoch] = values | {LOSS: float(pl_module.latest_loss)}
         value = self.epochs[epoch].get(self.monitor)

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from twotower.config.errors import Diverged
+from twotower.config.errors import DivergenceError
 from twotower.scoring.batch import Batch
 from twotower.scoring.temperature import LOWEST
 
@@ -17,10 +17,9 @@ FARTHEST = 2 / LOWEST
 class DivergenceGuard(pl.Callback):
     """Stops a training if the loss after an epoch is not finite or below every plausible value.
 
-    Most losses have a minimum of 0. A loss that may be negative is bounded on unit vectors by the maximum
-    difference of two scores times its weight, which the first value indicates. So a valid loss is never below
-    -200 times its first value (or -200, if that is less than 1). A loss without a lower bound, on vectors
-    whose norms grow, falls below it soon. A rising loss is not an error.
+    Most losses have a minimum of 0. On unit vectors, a loss that may be negative is bounded by a factor of
+    its first value times the maximum difference of two scores. So a loss below -200 times the magnitude of
+    its first value (at least 1) is not bounded: the norms of the vectors grow. A rising loss is not an error.
     """
 
     def __init__(self) -> None:
@@ -38,18 +37,18 @@ class DivergenceGuard(pl.Callback):
         """Check the last loss of the epoch.
 
         Raises:
-            Diverged: the loss is not finite or implausibly low.
+            DivergenceError: the loss is not finite or implausibly low.
         """
         if self.first is None:
             return
         first, latest = float(self.first), float(self.latest)
         if not math.isfinite(latest):
-            raise Diverged(
+            raise DivergenceError(
                 f"optimizer.learning_rate: the training diverged, the loss is {latest}; lower it, or set "
                 "trainer.gradient_clip_val"
             )
         if latest < -FARTHEST * max(1.0, abs(first)):
-            raise Diverged(
+            raise DivergenceError(
                 f"loss: the training diverged, the loss fell from {first:.4g} to {latest:.4g} and has no"
                 " lower bound while norms grow; item_bias=none user_tower.normalize=l2"
                 " item_tower.normalize=l2 makes embeddings unit vectors (a loss declares this in "

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from twotower.config.progress import on_a_clock
+from twotower.config.progress import clock_text
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.epoch_loss import EPOCH_LOSS, EpochLoss
 
@@ -120,4 +120,4 @@ class EpochLines(pl.Callback):
 
 
 def _left(seconds: float | None) -> str:
-    return "" if seconds is None or seconds < 1 else f"{on_a_clock(seconds)} left"
+    return "" if seconds is None or seconds < 1 else f"{clock_text(seconds)} left"

@@ -38,7 +38,7 @@ class Rehearsal(pl.Callback):
         assert isinstance(pl_module, RetrievalModule)
         self.rehearse_index()
         with trainer.precision_plugin.forward_context():
-            loss = pl_module.loss_of(self._first_batch(pl_module.device))
+            loss = pl_module.batch_loss(self._first_batch(pl_module.device))
         loss.backward()
         pl_module.zero_grad()
         first = loss.item()

@@ -176,7 +176,7 @@ def best_position(scales: Sequence[float], scores: Sequence[float]) -> int:
 
 
 def best_score_scale(scales: Sequence[float], scores: Sequence[float]) -> float:
-    """Return the scale at the vertex of a parabola in log(scale) through the best scale and its neighbours.
+    """Return the scale at the vertex of a parabola in log(scale) through the best scale and its neighbors.
 
     Args:
         scales: ascending, with a constant ratio.

@@ -1,4 +1,4 @@
-"""A user at one moment is an example, and all that is taken then and soon after are its positives."""
+"""The objective of next-basket prediction: a user at one time, and the items of the following days."""
 
 from math import isfinite
 from typing import Annotated, Any, Literal, Self
@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveFloat, PositiveInt
-from twotower.data.ages import own_ages
+from twotower.data.ages import ages_within_user
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
@@ -16,38 +16,38 @@ from twotower.training.basket_batches import BasketBatches
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.recency import half_life_days, halved
 
-INTERACTIONS_A_REQUEST = 10
+INTERACTIONS_PER_REQUEST = 10
 FEWEST, MOST = 10_000, 100_000
-"""Requests of an epoch, whatever the size of the log."""
+"""Limits of the requests per epoch."""
 
 
 class NextBasket(Objective):
-    """One example a request: a user, a moment, what came before it, and several positives.
+    """One example per request: a user, a time, the history before it, and several positives after it.
 
-    A user is encoded once for all of them, and each softmax of a user is made once. Users count alike in an
-    epoch, however much they take, and what they took lately counts for more.
+    A user is encoded once for all positives of a request. All users have equally many requests per epoch, and
+    recent interactions have higher weights.
 
-    When to prefer: shops, where a basket has no order, and logs of a few heavy users; where order tells much
-    (films, songs) `sequence` or `next_item` learn more from a user.
+    Prefer it for shops, where the items of a basket have no order, and for data with a few heavy users. If
+    the order is informative (films, songs), `sequence` or `next_item` learn more from a user.
     Reference: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018, section 2.2 (the
     multinomial likelihood of a user's items).
     """
 
     class Config(Objective.Config):
-        """What a request is."""
+        """Requests and their positives."""
 
         batch_size: Annotated[PositiveInt, Le(1_000_000)] = 512
-        """B, requests of a batch."""
+        """B, requests per batch."""
         recency_half_life_days: PositiveFloat | Literal["auto"] | None = None
-        """Of a user's moments one this much older is drawn half as often; null: all alike; auto: a third of
-        the half-life with which the log forgets what is popular, long where there is no trend."""
+        """Half-life of the probability that a request time is drawn, per user; null: none; auto: a third of
+        the half-life of popularity, which is long without a trend."""
         horizon_days: Annotated[int, Ge(0), Le(36_500)] = 28
-        """Positives are what is taken within so many days after the moment; 0: at the moment itself."""
+        """Positives are interactions within this many days after the request time; 0: at the same second."""
         epoch_requests: Annotated[PositiveInt, Le(100_000_000)] | None = None
-        """Of an epoch; null for a tenth of the interactions, 10,000 at least and 100,000 at most."""
+        """Requests per epoch; null: a tenth of the interactions, at least 10,000 and at most 100,000."""
 
-        def of_log(self, interactions: Interactions) -> Self:
-            """Choose the half-life; see `Objective.Config.of_log`."""
+        def resolve(self, interactions: Interactions) -> Self:
+            """Return the settings with the half-life; see `Objective.Config.resolve`."""
             if self.recency_half_life_days != "auto":
                 return self
             days = half_life_days(interactions, self.horizon_days)
@@ -59,12 +59,12 @@ class NextBasket(Objective):
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
         ) -> list[tuple[str, str]]:
-            """Tell whether there are times, where that matters; refuse impressions as negatives."""
+            """Refuse data without times, and impressions as negatives."""
             by_time = {
                 "recency_half_life_days": self.recency_half_life_days,
                 "horizon_days": self.horizon_days,
             }
-            found = [
+            problems = [
                 problem
                 for key, value in by_time.items()
                 if value
@@ -75,26 +75,26 @@ class NextBasket(Objective):
                 text = (
                     "next_basket does not learn from impressions without a click; use objective=next_item, or"
                 )
-                found.append(("", f"{text} negatives=catalogue"))
-            return found
+                problems.append(("", f"{text} negatives=catalogue"))
+            return problems
 
     config: Config
 
     def weights(self, interactions: Interactions) -> np.ndarray:
-        """Halve a weight every half-life of age, counted from the user's newest; see `Objective.weights`.
+        """Return weights that halve with each half-life before the newest interaction of the user.
 
-        An epoch asks users alike, so that only the weights of one user are ever compared.
+        See `Objective.weights`. Only the weights of one user are compared with each other.
         """
-        days = self.config.of_log(interactions).recency_half_life_days
+        days = self.config.resolve(interactions).recency_half_life_days
         assert days != "auto"
-        return halved(own_ages(interactions), days)
+        return halved(ages_within_user(interactions), days)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
-        """Return the requests of an epoch."""
+        """Return the number of requests per epoch."""
         return self.config.epoch_requests or int(
-            np.clip(len(weights) // INTERACTIONS_A_REQUEST, FEWEST, MOST)
+            np.clip(len(weights) // INTERACTIONS_PER_REQUEST, FEWEST, MOST)
         )
 
-    def batches(self, interactions: Interactions, **how: Any) -> BasketBatches:
-        """Return batches of requests."""
-        return BasketBatches(interactions, self, **how)
+    def batches(self, interactions: Interactions, **settings: Any) -> BasketBatches:
+        """Build batches of requests; for `settings` see `TrainBatches`."""
+        return BasketBatches(interactions, self, **settings)

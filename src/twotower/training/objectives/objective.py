@@ -1,4 +1,4 @@
-"""What every objective says of a log: which interactions are examples, and how much each counts."""
+"""The base class of objectives: which interactions are examples, and their weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from twotower.training.examples import time_order
 
 
 class Objective(Component, ABC):
-    """Which interactions of a log are examples: the item is the positive, what came before is the history.
+    """Selects and weights the training examples: the item is the positive, earlier items are the history.
 
     Args:
         config: the choice.
@@ -31,7 +31,7 @@ class Objective(Component, ABC):
         """Settings of every objective."""
 
         batch_size: Annotated[PositiveInt, Le(1_000_000)] = 1024
-        """P, examples of a batch."""
+        """P, examples per batch."""
 
         def problems(
             self,
@@ -42,8 +42,8 @@ class Objective(Component, ABC):
             """See `Component.Config.problems`.
 
             Args:
-                data: what the run reads.
-                history: the encoder of histories.
+                data: the data set.
+                history: the history encoder.
                 negatives: the sampler.
             """
             return ()
@@ -52,8 +52,8 @@ class Objective(Component, ABC):
             """Build the objective."""
             return self.make(Objective)
 
-        def of_log(self, interactions: Interactions) -> Self:
-            """Return the settings with what a log decides of them; here nothing."""
+        def resolve(self, interactions: Interactions) -> Self:
+            """Return the settings with the values that the interactions determine; here unchanged."""
             return self
 
     config: Config
@@ -63,76 +63,79 @@ class Objective(Component, ABC):
 
     @abstractmethod
     def weights(self, interactions: Interactions) -> np.ndarray:
-        """Return each interaction's weight as an example, [n] float32: 0 = none, 1 on average."""
+        """Return the weight of each interaction as an example, float32 [n]; 0 = none, 1 on average."""
 
-    def example_weights(self, interactions: Interactions, labelled: bool = False) -> np.ndarray:
-        """Return `weights` times each interaction's own weight, float32, 1 on average; 0 = no example.
+    def example_weights(self, interactions: Interactions, with_impressions: bool = False) -> np.ndarray:
+        """Return `weights` times the weights in the data, float32 [n], 1 on average; 0 = no example.
 
         Args:
-            interactions: of n interactions; what is there for histories only is no example.
-            labelled: the m impressions without a click are examples too: [n + m], weighted together with the
-                others, in the order of time.
-        """
-        if not labelled or interactions.impressions is None:
-            return _scaled(self.weights(interactions), interactions.example_weights)
-        order = time_order(interactions, interactions.impressions)
-        users, items, times = (
-            np.concatenate(pair)
-            for pair in (
-                (interactions.user_rows(), interactions.impressions.user_rows()),
-                (interactions.items, interactions.impressions.items),
-                (interactions.times, interactions.impressions.times),
-            )
-        )
-        joined = Interactions.of(users[order], items[order], times[order], interactions.num_users)
-        weights = np.empty(len(joined), dtype=np.float32)
-        weights[order] = self.weights(joined)
-        own = [part.example_weights for part in (interactions, interactions.impressions)]
-        if all(each is None for each in own):
-            return weights
-        parts = zip(own, (interactions, interactions.impressions), strict=True)
-        return _scaled(
-            weights, np.concatenate([np.ones(len(part)) if own is None else own for own, part in parts])
-        )
+            interactions: n interactions; those of the role `history` are no examples.
+            with_impressions: return also the weights of the m impressions without a click, [n + m]; `weights`
+                is computed for both in one log.
 
-    def batches(self, interactions: Interactions, **how: Any) -> TrainBatches:
-        """Return the batches of a log; the rest is said as to `TrainBatches`."""
-        return TrainBatches(interactions, self, **how)
+        Raises:
+            InputError: all weights are 0.
+        """
+        impressions = interactions.impressions
+        if not with_impressions or impressions is None:
+            weights, data_weights = self.weights(interactions), interactions.example_weights
+        else:
+            parts = (interactions, impressions)
+            order = time_order(*parts)
+            users, items, times = (
+                np.concatenate(columns)[order]
+                for columns in zip(
+                    *((part.user_rows(), part.items, part.times) for part in parts), strict=True
+                )
+            )
+            joined = Interactions.from_rows(users, items, times, interactions.num_users)
+            weights = np.empty(len(joined), dtype=np.float32)
+            weights[order] = self.weights(joined)
+            own = [part.example_weights for part in parts]
+            data_weights = None
+            if any(each is not None for each in own):
+                data_weights = np.concatenate(
+                    [
+                        np.ones(len(part)) if each is None else each
+                        for each, part in zip(own, parts, strict=True)
+                    ]
+                )
+        if data_weights is None:
+            return weights
+        product = weights.astype(np.float64) * data_weights
+        if not (product > 0).any():
+            raise InputError(
+                "data: training has no examples: all weights are 0 or all interactions are too old; see "
+                "the column `weight`, data.events and the objective"
+            )
+        scaled: np.ndarray = (product / product[product > 0].mean()).astype(np.float32)
+        return scaled
+
+    def batches(self, interactions: Interactions, **settings: Any) -> TrainBatches:
+        """Build the batches; for `settings` see `TrainBatches`."""
+        return TrainBatches(interactions, self, **settings)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
-        """Return how many examples an epoch draws in proportion to their weights, with replacement.
+        """Return the number of examples that an epoch draws in proportion to their weights, with replacement.
 
-        None, the default: an epoch has every example once, and the loss weighs them.
+        None, the default: each example occurs once per epoch, and its weight multiplies its loss.
         """
         return None
 
     def frequencies(
         self, interactions: Interactions, num_items: int, shares: np.ndarray | None = None
     ) -> Tensor:
-        """Return the probability with which each item row is an example's positive, [num_items + 1].
+        """Return the probability that the positive of an example is each item row, [num_items + 1].
 
-        Where an epoch has every example once, its weight changes how much it counts, not how often it comes.
+        Weights count only if examples are drawn by them.
 
         Args:
-            interactions: of the examples.
+            interactions: the training interactions.
             num_items: N.
-            shares: [n] how often an epoch has an example where it would have it once; None for once.
+            shares: [n] occurrences of each example per epoch, relative to a first training; None for 1.
         """
         weights = self.example_weights(interactions)
         drawn = (weights > 0) if self.num_draws(weights) is None else weights
         drawn = drawn if shares is None else drawn * shares
         counts = np.bincount(interactions.items, weights=drawn, minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
-
-
-def _scaled(weights: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-    if own is None:
-        return weights
-    product = weights.astype(np.float64) * own
-    if not (product > 0).any():
-        raise InputError(
-            "data: no example of the training is left: all weights are 0, or of what is too old; look at the "
-            "column `weight`, data.events and the objective"
-        )
-    scaled: np.ndarray = (product / product[product > 0].mean()).astype(np.float32)
-    return scaled

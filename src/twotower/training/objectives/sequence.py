@@ -1,4 +1,4 @@
-"""Every interaction is an example, and those of one user are learned from in one pass over the sequence."""
+"""The objective of sequences: next-item prediction at every position in one pass over a history."""
 
 from typing import Any, Literal
 
@@ -11,23 +11,23 @@ from twotower.training.sequence_batches import SequenceBatches
 
 
 class Sequence(NextItem):
-    """The examples of `NextItem`, with one history for up to L of them: each looks at its own position.
+    """The examples of `NextItem`, up to L of which share one history and query it at their positions.
 
-    An encoder runs once over L items where it would run L times over up to L. A user with more than L items
-    is cut into stretches, and the first example of one sees nothing of the stretch before.
+    The encoder runs once over L items instead of L times. A user with more than L items is cut into segments;
+    the first example of a segment has an empty history.
 
     Reference: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.E.
     """
 
     class Config(NextItem.Config):
-        """As of `NextItem`, but an epoch has every example once."""
+        """Settings of `NextItem`; each example occurs once per epoch."""
 
         recency: Literal["loss"] = "loss"
-        """A weight acts on the loss."""
+        """Weights multiply the loss."""
         epoch_examples: None = None
-        """None are drawn."""
+        """Nothing is drawn."""
         mask_known: bool = True
-        """No item that the user has, earlier or later, is a negative; false: all but the target are."""
+        """Mask all items of the user, earlier and later, as negatives; false: only the positive is masked."""
 
         def problems(
             self,
@@ -35,15 +35,17 @@ class Sequence(NextItem):
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
         ) -> list[tuple[str, str]]:
-            """Refuse a history that is only summarized at its end."""
-            found = super().problems(data, history, negatives)
+            """Refuse an encoder that summarizes histories at the end only."""
+            problems = super().problems(data, history, negatives)
             if history is not None and not history.gives_every_position:
-                text = "learns from every position of a history, of which the one as set summarizes the last"
-                found.append(("", f"{text} alone; use history=sasrec, or objective=next_item"))
-            return found
+                text = (
+                    "needs a summary at every position of a history, and this encoder has one at the end only"
+                )
+                problems.append(("", f"{text}; use history=sasrec, or objective=next_item"))
+            return problems
 
     config: Config
 
-    def batches(self, interactions: Interactions, **how: Any) -> SequenceBatches:
-        """Return batches of whole sequences."""
-        return SequenceBatches(interactions, self, masks_known=self.config.mask_known, **how)
+    def batches(self, interactions: Interactions, **settings: Any) -> SequenceBatches:
+        """Build batches of sequences; for `settings` see `TrainBatches`."""
+        return SequenceBatches(interactions, self, mask_known=self.config.mask_known, **settings)

@@ -1,26 +1,24 @@
-"""Tables of figures, in files."""
+"""Metrics in CSV files."""
 
 from pytorch_lightning.loggers import CSVLogger, Logger
 
 from twotower.training.trackers.tracker import Tracker
 
-FOLDER = "csv"
-
 
 class Csv(Tracker):
-    """`csv/version_0/` in the run's folder: `metrics.csv`, one row a step, and `hparams.yaml`.
+    """Writes `metrics.csv`, one row per step, and `hparams.yaml` to `csv/version_0/` in the run's folder.
 
-    A run that is gone on with has a further version.
+    A resumed run writes another version.
     """
 
     class Config(Tracker.Config):
-        """Nothing to set."""
+        """No settings."""
 
     def open(self) -> Logger:
-        """Return Lightning's logger."""
-        return CSVLogger(self.folder, name=FOLDER)
+        """Return Lightning's CSV logger."""
+        return CSVLogger(self.folder, name="csv")
 
     def close(self, logger: Logger, status: str) -> None:
-        """Write `status` beside the settings."""
+        """Add `status` to the settings."""
         logger.log_hyperparams({"status": status})
         logger.save()

@@ -1,6 +1,5 @@
 """MLflow."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger
@@ -9,40 +8,41 @@ from twotower.files.atomic import write_text_atomically
 from twotower.training.trackers.tracker import Tracker
 
 RUN_ID = "mlflow_run_id"
-"""File of a run's folder: a run that is gone on with is one run of MLflow, too."""
+"""File in the folder of a run, with the id that a resumed run continues."""
 STATUS = {"ok": "FINISHED", "index_rejected": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}
-"""What MLflow calls it; our own word is the tag `status`."""
+"""MLflow's status by ours, which is the tag `status`."""
 
 
 class MLflow(Tracker):
-    """A run of an MLflow store: its parameters are the flat settings, its tag `status` says how it ended."""
+    """A run in MLflow, with the settings as parameters and the final status as the tag `status`."""
 
     class Config(Tracker.Config):
-        """Which store."""
+        """The store and the experiment."""
 
         package: ClassVar[str | None] = "mlflow"
         uri: str = "sqlite:///mlflow.db"
-        """Of the store, as MLflow takes it: `sqlite:///` and a path, or `http://` and a host."""
+        """Tracking URI: `sqlite:///` and a path, or `http://` and a host."""
         experiment: str | None = None
-        """Of MLflow; None for the name of the folder that the run is in."""
+        """Name of the experiment; null: the name of the parent folder of the run."""
 
     config: Config
 
     def open(self) -> Logger:
-        """Return Lightning's logger."""
+        """Return Lightning's MLflow logger of a new or resumed run."""
+        path = self.folder / RUN_ID
         logger = MLFlowLogger(
             experiment_name=self.config.experiment or self.folder.parent.name,
             run_name=self.folder.name,
             tracking_uri=self.config.uri,
-            run_id=_known(self.folder),
+            run_id=path.read_text(encoding="utf-8") if path.is_file() else None,
         )
-        run_id = str(logger.run_id)  # makes the run
-        write_text_atomically(self.folder / RUN_ID, run_id)
+        run_id = str(logger.run_id)  # creates the run
+        write_text_atomically(path, run_id)
         self._client(logger).update_run(run_id, status="RUNNING")
         return logger
 
     def close(self, logger: Logger, status: str) -> None:
-        """Tell it MLflow's status, and ours."""
+        """Set the status of the run."""
         client = self._client(logger)
         client.set_tag(logger.version, "status", status)
         client.set_terminated(logger.version, STATUS.get(status, "FAILED"))
@@ -50,8 +50,3 @@ class MLflow(Tracker):
     def _client(self, logger: Logger) -> Any:
         assert isinstance(logger, MLFlowLogger)
         return logger.experiment
-
-
-def _known(folder: Path) -> str | None:
-    path = folder / RUN_ID
-    return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -1,4 +1,4 @@
-"""TensorBoard alone."""
+"""TensorBoard only."""
 
 from pytorch_lightning.loggers import Logger
 
@@ -6,13 +6,13 @@ from twotower.training.trackers.tracker import Tracker
 
 
 class TensorBoard(Tracker):
-    """Nothing beside TensorBoard, whose files are in the run's folder whatever is chosen."""
+    """No tracker besides TensorBoard, whose files every run writes."""
 
     class Config(Tracker.Config):
-        """Nothing to set."""
+        """No settings."""
 
     def open(self) -> Logger | None:
-        """Return none: the run has it."""
+        """Return None."""
         return None
 
     def close(self, logger: Logger, status: str) -> None:

@@ -9,25 +9,25 @@ from twotower.training.trackers.tracker import Tracker
 
 
 class Wandb(Tracker):
-    """A run of Weights & Biases, written to `wandb/` in the run's folder; offline, unless it is said.
+    """A run in Weights & Biases, written to `wandb/` in the folder of the run; offline by default.
 
-    `wandb sync <folder>/wandb/offline-run-*` sends it later. Its config are the flat settings; how it ended
-    is `status` of its summary, and its exit code.
+    `wandb sync <folder>/wandb/offline-run-*` uploads it. The settings are its config; `status` in its summary
+    and the exit code are the final status.
     """
 
     class Config(Tracker.Config):
-        """Which project."""
+        """The project."""
 
         package: ClassVar[str | None] = "wandb"
         project: str | None = None
-        """None for the name of the folder that the run is in."""
+        """Name of the project; null: the name of the parent folder of the run."""
         offline: bool = True
-        """Write files only; no account is needed."""
+        """Write files only, without an account."""
 
     config: Config
 
     def open(self) -> Logger:
-        """Return Lightning's logger."""
+        """Return Lightning's W&B logger of a new or resumed run."""
         logger = WandbLogger(
             name=self.folder.name,
             save_dir=self.folder,
@@ -37,11 +37,11 @@ class Wandb(Tracker):
             resume="allow",
             settings={"silent": True, "console": "off"},
         )
-        logger.experiment  # noqa: B018  makes the run
+        logger.experiment  # noqa: B018  creates the run
         return logger
 
     def close(self, logger: Logger, status: str) -> None:
-        """Tell it, and end the run."""
+        """Set the status and finish the run."""
         assert isinstance(logger, WandbLogger)
         logger.experiment.summary["status"] = status
         logger.experiment.finish(exit_code=0 if status in ("ok", "index_rejected", "pruned") else 1)

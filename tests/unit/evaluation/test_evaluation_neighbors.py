@@ -23,12 +23,12 @@ EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_b
 LISTS = st.lists(st.lists(st.integers(1, 6), max_size=6), min_size=1, max_size=8)
 
 
-def test_item_neighbours_are_those_that_share_most_users() -> None:
+def test_item_neighbors_are_those_that_share_most_users() -> None:
     train = make_history([[1, 2], [1, 2], [2, 3], [1]])  # 3, 3 and 1 users; two have 1 and 2, one 2 and 3
-    baseline = ItemKnn.Config(neighbours=1, shrinkage=1).build()
+    baseline = ItemKnn.Config(neighbors=1, shrinkage=1).build()
     baseline.fit(BaselineData(train, 3, now=9))
     scores = baseline.scores(make_history([[2], [3], []]), np.array([1, 2, 3]))
-    # Item 2's one neighbour is 1; so after item 3 all is by popularity, as after nothing.
+    # Item 2's one neighbor is 1; so after item 3 all is by popularity, as after nothing.
     by_popularity = [-0.25, -0.25, -0.75]
     expected = [[2 / (3 + 1), -0.25, 1 / (np.sqrt(3) + 1)], by_popularity, by_popularity]
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
@@ -36,14 +36,14 @@ def test_item_neighbours_are_those_that_share_most_users() -> None:
 
 
 @given(LISTS)
-def test_item_neighbours_do_not_depend_on_the_blocks(lists: Sequence[Sequence[int]]) -> None:
+def test_item_neighbors_do_not_depend_on_the_blocks(lists: Sequence[Sequence[int]]) -> None:
     train = make_history(lists)
     users = np.arange(1, len(lists) + 1)
     found = []
     for numbers in (6, 18, 2**24):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(item_knn, "BLOCK_NUMBERS", numbers)
-            baseline = ItemKnn.Config(neighbours=6).build()
+            baseline = ItemKnn.Config(neighbors=6).build()
             baseline.fit(BaselineData(train, 6, now=9))
             found.append(baseline.scores(train, users))
     np.testing.assert_array_equal(found[0], found[1])
@@ -76,7 +76,7 @@ def test_what_two_baselines_need_is_computed_once() -> None:
     assert weights[0] is weights[1] is not weights[2]
 
 
-def test_content_neighbours_are_like_the_mean_of_the_history() -> None:
+def test_content_neighbors_are_like_the_mean_of_the_history() -> None:
     content = sparse.csr_array(np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0, 0, 1]]))
     baseline = ContentKnn.Config().build()
     past = BaselineData(make_history([[1, 2], [1]]), 4, now=9)
@@ -88,14 +88,14 @@ def test_content_neighbours_are_like_the_mean_of_the_history() -> None:
     assert np.argsort(-scores[1]).tolist() == [0, 1, 2, 3]  # no history: popularity
 
 
-def test_content_neighbours_are_left_out_where_items_have_an_id_alone() -> None:
+def test_content_neighbors_are_left_out_where_items_have_an_id_alone() -> None:
     holdout = make_holdout(targets=[[2]], histories=[[1]])
     past = BaselineData(holdout.history, 2, now=9)
     found = run_baselines({"content_knn": ContentKnn.Config()}, past, holdout, EVALUATOR)
     assert (found.reports, found.skipped) == ({}, {})
 
 
-def test_large_catalogues_are_refused_by_neighbours() -> None:
+def test_large_catalogues_are_refused_by_neighbors() -> None:
     assert ItemKnn.Config().skip_reason(50_000) is None
     assert ItemKnn.Config(max_items=3).skip_reason(4) == "4 items are above max_items = 3"
 

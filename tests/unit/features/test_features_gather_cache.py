@@ -1,4 +1,4 @@
-"""What is gathered of the rows asked for last is kept while training, and only as long as it holds."""
+"""The rows that were gathered last are cached in training."""
 
 import pandas as pd
 import torch
@@ -19,7 +19,7 @@ def items() -> FeatureTable:
     return FeatureTable.fit(features, table, [1, 2, 3, 4], "items.csv")
 
 
-def test_the_rows_of_the_step_before_are_not_gathered_again() -> None:
+def test_the_rows_of_the_previous_step_are_not_gathered_again() -> None:
     table = items()
     first, again = table.gather(ROWS), table.gather(ROWS)
     assert all(first[name] is again[name] for name in first)
@@ -27,7 +27,7 @@ def test_the_rows_of_the_step_before_are_not_gathered_again() -> None:
     assert table.gather(ROWS).keys() == first.keys()
 
 
-def test_rows_that_changed_in_place_are_gathered_anew() -> None:
+def test_rows_that_changed_in_place_are_gathered_again() -> None:
     table, rows = items(), ROWS.clone()
     before = table.gather(rows)["item_id"].flatten().tolist()
     rows[2] = 2
@@ -36,14 +36,14 @@ def test_rows_that_changed_in_place_are_gathered_anew() -> None:
     assert before[2] != after[2]
 
 
-def test_a_table_whose_values_were_replaced_gives_the_new_ones() -> None:
+def test_replaced_values_are_gathered() -> None:
     table = items()
     table.gather(ROWS)
     table.encoded_item_id = torch.full_like(table.encoded_item_id, 7)
     assert table.gather(ROWS)["item_id"].flatten().tolist() == [7, 7, 7]
 
 
-def test_nothing_is_kept_of_a_model_that_answers() -> None:
+def test_rows_are_not_cached_in_evaluation() -> None:
     table = items().eval()
     assert table.gather(ROWS)["title"] is not table.gather(ROWS)["title"]
 
@@ -53,7 +53,7 @@ def test_a_catalogue_and_its_trained_part_are_both_planned_once() -> None:
     encoder = table.encoders()["title"]
     plans = []
     for _ in range(2):
-        for values in (table.every_row(), table.gather(ROWS)):
+        for values in (table.all_rows(), table.gather(ROWS)):
             encoder(values["title"])
         plans.append([plan for *_, plan in encoder._planned])
     assert all(one is other for one, other in zip(*plans, strict=True))

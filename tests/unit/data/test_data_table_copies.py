@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.grown_files import append_rows, change_rows, time_value
+from twotower.data.table_copies import append_rows, change_rows, time_value
 
 
 @pytest.mark.parametrize("end", ["", "\n"])

@@ -159,9 +159,9 @@ class _Quiet(Console):
                 print("  ".join(["pareto", each.name, *figures]))
         elif findings.command:
             print(f"command  {findings.command}")
-        print(f"{self._found(outcomes, findings)}  {counts or 'no jobs'}  {self.folder}")
+        print(f"{self._summary(outcomes, findings)}  {counts or 'no jobs'}  {self.folder}")
 
-    def _found(self, outcomes: Sequence[Outcome], findings: Findings) -> str:
+    def _summary(self, outcomes: Sequence[Outcome], findings: Findings) -> str:
         if len(findings.objectives) > 1:
             return f"Pareto set of {len(findings.best)}"
         if indexes := findings.indexes(outcomes, self.metric):

@@ -16,18 +16,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run_words(words: Sequence[str], description: str) -> int:
-    """Run `twotower init`; returns the exit status. Raises InputError: see `begin.init`."""
+    """Run `twotower init`; returns the exit status. Raises InputError: see `write_settings.init`."""
     parser = _parser(description)
     if {"--help", "-h"} & set(words):
         parser.print_help()
         return DONE
     found = vars(parser.parse_args(words))
-    from twotower.commands.init.begin import init
+    from twotower.commands.init.write_settings import init
 
     files, name, overwrite = (found.pop(key) for key in ("files", "name", "overwrite"))
     if name is None:
         raise InputError(
-            f"--name: what shall the data be called? add --name {files[0].stem.partition('.')[0]}"
+            f"--name: required; add a name for the data, such as --name {files[0].stem.partition('.')[0]}"
         )
     del found["debug"]
     if found["separator"] == r"\t":
@@ -40,27 +40,27 @@ def _parser(description: str) -> _Parser:
     parser = _Parser("twotower init", description=description, add_help=False, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("files", nargs="+", type=Path, help="the log first; CSV or Parquet")
-    parser.add_argument("--name", help="of the choices: data=NAME")
+    parser.add_argument("--name", help="name of the choices: data=NAME")
     for flag, description_of_flag in {
         "user": "column of users' ids, in the log and the file of users",
         "item": "column of items' ids, likewise",
-        "time": "column of times; none: rows stand in order",
-        "unit": "of times: s, ms or iso",
-        "label": "column of 1 and 0 (or -1), or of ratings; none: every row was wanted",
-        "event": "column of words for what was done; none: every row was wanted",
+        "time": "column of times; none: rows are in order",
+        "unit": "unit of times: s, ms or iso",
+        "label": "column of 1 and 0 (or -1), or of ratings; none: every row is positive",
+        "event": "column of event types; none: every row is positive",
         "separator": r"between the fields of CSV; \t is a tab",
     }.items():
         parser.add_argument(
             f"--{flag}", help=description_of_flag, choices=("s", "ms", "iso") if flag == "unit" else None
         )
-    parser.add_argument("--threshold", type=float, help="ratings from here on were wanted, others were not")
+    parser.add_argument("--threshold", type=float, help="ratings from here on are positive")
     parser.add_argument("--events", type=_roles, help=f"WORD=ROLE,...: {', '.join(EVENT_ROLES)}")
-    parser.add_argument("--context", type=_names, help="COLUMN,...: what a request was made in; none")
-    parser.add_argument("--unordered", action="store_true", help="no times, and rows in no order either")
-    parser.add_argument("--repeats", choices=("drop", "keep"), help="keep: items are taken again and again")
+    parser.add_argument("--context", type=_names, help="COLUMN,...: context of a request; or none")
+    parser.add_argument("--unordered", action="store_true", help="no times, and rows in no order")
+    parser.add_argument("--repeats", choices=("drop", "keep"), help="keep: users take items repeatedly")
     parser.add_argument("--without", type=_names, help="COLUMN,...: of users, items or context; no features")
-    parser.add_argument("--overwrite", action="store_true", help="replace the YAMLs that are there")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing YAMLs")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
