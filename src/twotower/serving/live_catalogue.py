@@ -32,7 +32,7 @@ class PreparedItem:
 
 
 class LiveCatalogue:
-    """Items that come and go; whoever reads several things of one state holds `lock` for it."""
+    """Items and their index; a caller that reads several values of one state holds `lock`."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
@@ -84,16 +84,16 @@ class LiveCatalogue:
         """
         rows = self.items.rows([item.item_id for item in items])
         offered = self.items.live(rows)
-        kept = [
+        changed = [
             position
             for position, item in enumerate(items)
             if not (offered[position] and self.attributes.is_latest(int(rows[position]), item.record))
         ]
-        if kept:
-            new = self.items.num_rows + 1 + np.arange(len(kept), dtype=np.int64)
-            self.index.add(np.stack([items[position].embedding for position in kept]), new)
-            self.take_out(rows[kept][offered[kept]])
-            for item in (items[position] for position in kept):
+        if changed:
+            new = self.items.num_rows + 1 + np.arange(len(changed), dtype=np.int64)
+            self.index.add(np.stack([items[position].embedding for position in changed]), new)
+            self.take_out(rows[changed][offered[changed]])
+            for item in (items[position] for position in changed):
                 label = None if self._label is None else as_label(item.record.get(self._label))
                 self.items.add(item.item_id, item.embedding, label, item.record)
                 self._drift.added(item.embedding)
@@ -124,7 +124,7 @@ class LiveCatalogue:
             return self._drift.drift(self.index.num_tombstones)
 
     def rebuild(self) -> None:
-        """Build the index anew over what is offered; searches and changes go on meanwhile."""
+        """Rebuild the index from the offered items; searches and changes continue meanwhile."""
         entry = self._bundle.manifest.index
         with self._rebuilding:
             with self.lock.reading():

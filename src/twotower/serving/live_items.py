@@ -98,8 +98,8 @@ class LiveItems:
 
     def live(self, rows: Rows) -> NDArray[np.bool_]:
         """Return which rows [n] are offered; row 0 is not."""
-        found: NDArray[np.bool_] = (rows > 0) & self._live[np.maximum(rows, 1) - 1]
-        return found
+        is_live: NDArray[np.bool_] = (rows > 0) & self._live[np.maximum(rows, 1) - 1]
+        return is_live
 
     def live_rows(self) -> Rows:
         """Return the rows of all items that are offered, ascending."""
@@ -140,10 +140,10 @@ class LiveItems:
         new = rows > self.num_known
         if not (self._new_ids and new.any()):
             return self._embeddings.take(rows - 1, axis=0)
-        found = np.empty((len(rows), self._embeddings.shape[1]), dtype=np.float32)
-        found[~new] = self._embeddings[rows[~new] - 1]
-        found[new] = self._new_embeddings[rows[new] - self.num_known - 1]
-        return found
+        embeddings = np.empty((len(rows), self._embeddings.shape[1]), dtype=np.float32)
+        embeddings[~new] = self._embeddings[rows[~new] - 1]
+        embeddings[new] = self._new_embeddings[rows[new] - self.num_known - 1]
+        return embeddings
 
     def scores(self, rows: Rows | None, query: Floats) -> Floats:
         """Return the scores of a query [D] for rows; None means all rows."""
@@ -156,8 +156,8 @@ class LiveItems:
     def cosines(self, row: int, query: Floats) -> Floats:
         """Return the cosine between an item and every row; `query` [D] is its embedding with a bias of 0."""
         lengths = self._lengths[: self.num_rows]
-        found: Floats = self.scores(None, query) / (lengths * lengths[row - 1])
-        return found
+        cosines: Floats = self.scores(None, query) / (lengths * lengths[row - 1])
+        return cosines
 
     def add(
         self,
@@ -214,10 +214,10 @@ def rows_of(vocabulary: Vocabulary, ids: Sequence[Any]) -> Rows:
         return np.array([vocabulary.row(value) for value in ids], dtype=np.int64)
     keys = [as_id(value, vocabulary.is_text) for value in ids]
     rows = np.zeros(len(keys), dtype=np.int64)
-    there = [position for position, key in enumerate(keys) if key is not None]
-    if there:
+    valid = [position for position, key in enumerate(keys) if key is not None]
+    if valid:
         kind = object if vocabulary.is_text else np.int64
-        rows[there] = vocabulary.rows(np.array([keys[position] for position in there], dtype=kind))
+        rows[valid] = vocabulary.rows(np.array([keys[position] for position in valid], dtype=kind))
     return rows
 
 

@@ -86,7 +86,7 @@ class FakeLive:
     def write(self, changes: Sequence[Change]) -> int:
         for change in changes:
             if isinstance(change, ItemPut) and change.item_id == 507:
-                raise StoreFailed("/var/live/live.sqlite: not written, nothing was kept (disk I/O error)")
+                raise StoreFailed("/var/live/live.sqlite: nothing was stored (disk I/O error)")
             if isinstance(change, ItemRemoved) and change.item_id == 404:
                 raise UnknownItem("item 404 is not in the catalogue")
             if isinstance(change, ItemPut) and "colour" in change.features:

@@ -200,7 +200,7 @@ def test_no_error_tells_where_on_this_machine_files_are(asked: Ask) -> None:
     told = asked("POST", "/reload", json={"bundle": "damaged"}).json()["error"]["message"]
     assert told == "damaged/manifest.json: does not exist beside run-1"
     told = asked("PUT", "/items/507", json={"features": {}}).json()["error"]["message"]
-    assert told == "live.sqlite: not written, nothing was kept (disk I/O error)"
+    assert told == "live.sqlite: nothing was stored (disk I/O error)"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

@@ -148,6 +148,6 @@ def version_header(version: str) -> Mapping[str, str]:
     return {VERSION_HEADER: quote(version, safe=" !#$&'()*+,/:;=?@[]~")}
 
 
-def said(version: str, **content: Any) -> Response:
+def respond(version: str, **content: Any) -> Response:
     """Return an answer that names its version, in the body and in the header."""
     return response({"version": version, **content}, headers=version_header(version))

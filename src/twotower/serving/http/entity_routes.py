@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from twotower.serving.http import answers, error_examples, models
-from twotower.serving.http.answers import said
+from twotower.serving.http.answers import respond
 from twotower.serving.http.ids import id_of, read_id
 from twotower.serving.http.models import where_of
 from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
@@ -16,7 +16,7 @@ from twotower.serving.live_items import ItemId
 
 
 def _write(live: LiveService, change: Change) -> Response:
-    return said(live.retriever.version, written=live.write([change]))
+    return respond(live.retriever.version, written=live.write([change]))
 
 
 def add_items(router: APIRouter, live: LiveService) -> None:
@@ -36,7 +36,7 @@ def add_items(router: APIRouter, live: LiveService) -> None:
         retriever = live.retriever
         key = id_of(item_id, retriever.bundle.items, "item")
         found = retriever.similar(key, k, where=where_of(where))
-        return said(retriever.version, items=found)
+        return respond(retriever.version, items=found)
 
     @router.get(
         "/items/{item_id:path}",
@@ -46,7 +46,7 @@ def add_items(router: APIRouter, live: LiveService) -> None:
     )
     def item(item_id: str) -> Response:
         retriever = live.retriever
-        return said(retriever.version, **retriever.item(id_of(item_id, retriever.bundle.items, "item")))
+        return respond(retriever.version, **retriever.item(id_of(item_id, retriever.bundle.items, "item")))
 
     @router.put(
         "/items/{item_id:path}",
@@ -93,7 +93,7 @@ def add_users(router: APIRouter, live: LiveService) -> None:
     )
     def user(user_id: str) -> Response:
         retriever = live.retriever
-        return said(retriever.version, **retriever.user(id_of(user_id, retriever.bundle.users, "user")))
+        return respond(retriever.version, **retriever.user(id_of(user_id, retriever.bundle.users, "user")))
 
     @router.put(
         "/users/{user_id:path}",

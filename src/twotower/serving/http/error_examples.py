@@ -32,7 +32,7 @@ USUAL = {
         "not application/json, or compressed", "Content-Type: expected application/json", "Content-Type"
     ),
     503: Example(
-        "the disk takes no writes, and nothing was kept",
+        "the disk accepts no writes, and nothing was stored",
         "live.sqlite: nothing was stored (database or disk is full)",
     ),
 }
@@ -98,7 +98,7 @@ WRONG_ITEM = Example(
 )
 WRONG_BUNDLE = Example(
     "no bundle, or a damaged one; the one in use goes on",
-    "bundle: 'gone' is no folder of the root of bundles; there is 2026-11-25_11-09-19-182892",
+    "bundle: 'gone' is no folder of the root of bundles; the latest: 2026-11-25_11-09-19-182892",
     "bundle",
 )
 RELOADING = Example(
@@ -110,9 +110,9 @@ TOO_MANY = Example(
 WAITING = Example("too much is waiting", "too many requests are waiting; try again")
 
 
-def _told(*usual: int, own: Mapping[int, Example] = NONE) -> dict[int | str, dict[str, Any]]:
+def _with_examples(*usual: int, own: Mapping[int, Example] = NONE) -> dict[int | str, dict[str, Any]]:
     """Return what `responses` of an endpoint takes: the usual examples of statuses, and its own."""
-    found = {status: USUAL[status] for status in usual} | dict(own)
+    examples = {status: USUAL[status] for status in usual} | dict(own)
     return {
         status: {
             "model": answers.ErrorResponse,
@@ -121,19 +121,19 @@ def _told(*usual: int, own: Mapping[int, Example] = NONE) -> dict[int | str, dic
                 "application/json": {"example": {"error": {"message": each.message, "key": each.key}}}
             },
         }
-        for status, each in sorted(found.items())
+        for status, each in sorted(examples.items())
     }
 
 
-RECOMMEND = _told(*ANY, *BODY, own={404: NO_USER, 422: WRONG_K, 503: WAITING})
-RECOMMEND_BATCH = _told(*ANY, *BODY, own={413: TOO_MANY, 422: WRONG_IN_BATCH, 503: WAITING})
-SIMILAR = _told(*ANY, own={404: REMOVED, 422: WRONG_K})
-GET_ITEM = _told(*ANY, own={404: NO_ITEM, 422: WRONG_ITEM})
-PUT_ITEM = _told(*ANY, *BODY, *WRITE, own={422: WRONG_COLUMN})
-DELETE_ITEM = _told(*ANY, *WRITE, own={404: REMOVED, 422: WRONG_ITEM})
-ADD_EVENT = _told(*ANY, *BODY, *WRITE, own={404: NO_ITEM, 422: WRONG_TIME})
-GET_USER = _told(*ANY, own={404: NO_USER, 422: WRONG_USER})
-PUT_USER = _told(*ANY, *BODY, *WRITE, own={422: WRONG_PROFILE})
-FORGET_USER = _told(*ANY, *WRITE, own={404: NO_PROFILE, 422: WRONG_USER})
-RELOAD = _told(*ANY, *BODY, 403, own={409: RELOADING, 422: WRONG_BUNDLE})
-FIGURES = _told(*ANY)
+RECOMMEND = _with_examples(*ANY, *BODY, own={404: NO_USER, 422: WRONG_K, 503: WAITING})
+RECOMMEND_BATCH = _with_examples(*ANY, *BODY, own={413: TOO_MANY, 422: WRONG_IN_BATCH, 503: WAITING})
+SIMILAR = _with_examples(*ANY, own={404: REMOVED, 422: WRONG_K})
+GET_ITEM = _with_examples(*ANY, own={404: NO_ITEM, 422: WRONG_ITEM})
+PUT_ITEM = _with_examples(*ANY, *BODY, *WRITE, own={422: WRONG_COLUMN})
+DELETE_ITEM = _with_examples(*ANY, *WRITE, own={404: REMOVED, 422: WRONG_ITEM})
+ADD_EVENT = _with_examples(*ANY, *BODY, *WRITE, own={404: NO_ITEM, 422: WRONG_TIME})
+GET_USER = _with_examples(*ANY, own={404: NO_USER, 422: WRONG_USER})
+PUT_USER = _with_examples(*ANY, *BODY, *WRITE, own={422: WRONG_PROFILE})
+FORGET_USER = _with_examples(*ANY, *WRITE, own={404: NO_PROFILE, 422: WRONG_USER})
+RELOAD = _with_examples(*ANY, *BODY, 403, own={409: RELOADING, 422: WRONG_BUNDLE})
+FIGURES = _with_examples(*ANY)

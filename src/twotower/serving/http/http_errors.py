@@ -63,18 +63,18 @@ def error_response(error: HttpError) -> Response:
 
 def mistake(error: InputError) -> dict[str, str | None]:
     """Return a mistake's message, in endpoints' words, and the key that it begins with if it does."""
-    told = METHOD.sub(lambda method: ENDPOINTS[method[1]], str(error))
-    message = told[:MAX_MESSAGE].encode("utf-8", "replace").decode()
-    found = KEY.match(message)
-    return {"message": message, "key": found[1] if found else None}
+    text = METHOD.sub(lambda method: ENDPOINTS[method[1]], str(error))
+    message = text[:MAX_MESSAGE].encode("utf-8", "replace").decode()
+    key = KEY.match(message)
+    return {"message": message, "key": key[1] if key else None}
 
 
 def from_input(error: InputError, headers: Mapping[str, str] | None = None) -> HttpError:
-    """Return a mistake as 404 where it names an unknown user or item, 409 beside a reload, else as 422."""
-    told = mistake(error)
+    """Return 404 for an unknown user or item, 409 during a reload, and 422 for any other mistake."""
+    content = mistake(error)
     unknown = isinstance(error, UnknownUser | UnknownItem)
     status = 404 if unknown else 409 if isinstance(error, ReloadUnderWay) else 422
-    return HttpError(status, str(told["message"]), told["key"], headers)
+    return HttpError(status, str(content["message"]), content["key"], headers)
 
 
 def without_folders(message: str, root: Path) -> str:
@@ -124,13 +124,13 @@ def _short(value: Any) -> str:
 
 
 def as_http(error: Exception, root: Path) -> HttpError:
-    """Return whatever ends a request as what its client is told; files are named relative to `root`."""
+    """Return the HTTP error of an exception; files are named relative to `root`."""
     if isinstance(error, HttpError):
         return error
     if isinstance(error, InputError):
-        found = from_input(error)
-        found.message = without_folders(found.message, root)
-        return found
+        http_error = from_input(error)
+        http_error.message = without_folders(http_error.message, root)
+        return http_error
     if isinstance(error, StoreFailed):
         return HttpError(503, without_folders(str(error), root), headers={"Retry-After": "5"})
     if isinstance(error, RequestValidationError):

@@ -1,4 +1,4 @@
-"""What is told of requests: a line each in the access log, and figures at GET /metrics for Prometheus."""
+"""The access log, with one line per request, and the metrics of GET /metrics for Prometheus."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ LINES_PER_WRITE = 8
 
 
 class AccessLog:
-    """Says who asked what, and how it ended: the path, never the query, a header or a body."""
+    """Writes time, client, method, path, status and duration of requests, never a query, header or body."""
 
     def __init__(self, console: str, stream: TextIO) -> None:
         self._console, self._stream = console, stream
@@ -78,7 +78,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Counts requests and batches, and reads the state of the service when it is asked."""
+    """Counts requests and batches; the state of the service is read when the metrics are."""
 
     def __init__(self, live: LiveService) -> None:
         self._registry = CollectorRegistry()
@@ -98,7 +98,7 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        # Looking a series up takes longer than counting in it; there are as many as routes and statuses.
+        # The look-up of a series takes longer than counting in it.
         self._series = functools.cache(
             lambda route, status: (self._requests.labels(route, status), self._latency.labels(route))
         )

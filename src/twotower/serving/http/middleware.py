@@ -90,19 +90,14 @@ class JsonBodies:
     """Limits and parses JSON bodies.
 
     `direct` endpoints get the parsed body; the framework would take longer than their answer. Others get the
-    body as this parser understood it: no NaN, and no integers beyond 64 bits.
+    body as this parser understood it: NaN is an error, and an integer beyond 64 bits is a float.
     """
 
     def __init__(
         self, app: ASGIApp, max_body_bytes: int, keys: Keys, direct: DirectEndpoints, root: Path
     ) -> None:
-        self._app, self._max_bytes, self._keys, self._direct, self._root = (
-            app,
-            max_body_bytes,
-            keys,
-            direct,
-            root,
-        )
+        self._app, self._direct, self._root = app, direct, root
+        self._max_bytes, self._keys = max_body_bytes, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; anything else passes through."""

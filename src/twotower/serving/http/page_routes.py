@@ -17,7 +17,7 @@ from twotower.bundle.read import Bundle
 from twotower.serving.browser import Browser, recommendation_entry
 from twotower.serving.bundle_differences import differences
 from twotower.serving.http import models
-from twotower.serving.http.answers import said
+from twotower.serving.http.answers import respond
 from twotower.serving.http.ids import id_of
 from twotower.serving.http.keys import Keys
 from twotower.serving.http.other_bundles import OtherBundles
@@ -139,7 +139,7 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
     Now = Annotated[Browser, Depends(browser)]
 
     def answer(now: Browser, **content: Any) -> Response:
-        return said(now.retriever.version, **content)
+        return respond(now.retriever.version, **content)
 
     @router.get("/page/users")
     def users(now: Now, query: Text = "", limit: Limit = 20, any: bool = False) -> Response:
@@ -192,7 +192,7 @@ def _add_comparison(router: APIRouter, live: LiveService) -> None:
 
     @router.get("/page/bundles")
     def bundles() -> Response:
-        return said(live.retriever.version, bundles=list(others.folders()), root=live.root.name)
+        return respond(live.retriever.version, bundles=list(others.folders()), root=live.root.name)
 
     @router.get("/page/compare")
     def compare(page_request: PageRequest, other: Text) -> Response:
@@ -203,4 +203,4 @@ def _add_comparison(router: APIRouter, live: LiveService) -> None:
             best = retriever.answer_one(page_request.request(retriever.bundle))
             items = [recommendation_entry(each) for each in best]
             lists[name] = {"version": retriever.version, "items": items}
-        return said(ours.version, differences=differences(ours.bundle, theirs.bundle), **lists)
+        return respond(ours.version, differences=differences(ours.bundle, theirs.bundle), **lists)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from twotower.config.errors import InputError
 from twotower.serving.http import answers, error_examples, models
-from twotower.serving.http.answers import said, version_header
+from twotower.serving.http.answers import respond, version_header
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.http_errors import HttpError, checked, from_input, mistake
 from twotower.serving.http.ids import with_ids_of
@@ -61,7 +61,7 @@ def add_recommend(
         version, (result,) = await results([parse_request(body)])
         if isinstance(result, InputError):
             raise from_input(result, version_header(version))
-        return said(version, items=result)
+        return respond(version, items=result)
 
     async def answer_several(body: object) -> Response:
         given = body.get("requests") if isinstance(body, dict) else None
@@ -73,7 +73,7 @@ def add_recommend(
             {"error": mistake(result)} if isinstance(result, InputError) else {"items": result}
             for result in found
         ]
-        return said(version, answers=each_answer)
+        return respond(version, answers=each_answer)
 
     @router.post(
         "/recommend",

@@ -1,11 +1,11 @@
-"""The endpoints, in groups, and those of whoever runs the service."""
+"""The endpoints, in groups, and those for operations."""
 
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.responses import Response
 
 from twotower.bundle.notices import notices
 from twotower.serving.http import answers, error_examples, models
-from twotower.serving.http.answers import said
+from twotower.serving.http.answers import respond
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.entity_routes import add_items, add_users
 from twotower.serving.http.keys import Keys
@@ -32,7 +32,7 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
         summary="Switch to another bundle",
     )
     def reload(body: models.ReloadRequest) -> Response:
-        return said(live.reload(body.bundle), status="ready")
+        return respond(live.reload(body.bundle), status="ready")
 
     @guarded.get(
         "/metrics",
@@ -45,7 +45,7 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
 
     @anybody.get("/healthz", response_model=answers.Status, summary="Is the process alive?")
     async def healthz() -> Response:
-        return said(live.retriever.version, status="alive")
+        return respond(live.retriever.version, status="alive")
 
     @anybody.get(
         "/readyz",
@@ -54,7 +54,7 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
     )
     async def readyz() -> Response:
         now = live.retriever
-        return said(now.version, status="ready", **notices(now.bundle.folder, now.bundle.manifest))
+        return respond(now.version, status="ready", **notices(now.bundle.folder, now.bundle.manifest))
 
 
 def add_routes(
