@@ -9,7 +9,7 @@ import yaml
 
 from twotower.commands.conf import LOCAL, choices, groups, places
 from twotower.config.problems import Problem, nearest
-from twotower.runs.fingerprint import key_of
+from twotower.runs.fingerprint import override_key
 
 EXPERIMENT = "experiment"
 HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
@@ -49,7 +49,7 @@ def _files(overrides: Iterable[str]) -> Iterator[Path]:
     defaults = (place / LOCAL.name / "default.yaml" for place in places())
     yield from (path for path in [next((path for path in defaults if path.is_file()), None)] if path)
     for text in overrides:
-        if (key := key_of(text)) in (EXPERIMENT, LOCAL.name):
+        if (key := override_key(text)) in (EXPERIMENT, LOCAL.name):
             path = choices(key).get(text.partition("=")[2])
             yield from [path] if path else []
 

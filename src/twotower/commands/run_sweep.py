@@ -16,7 +16,7 @@ from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Findings
 from twotower.reports.console.make_console import make_console
-from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
+from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
@@ -125,7 +125,7 @@ def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
     for key, text in texts.items():
         if key.startswith("sweep.vary."):
             yield Problem(key, f"to override the values of the YAML, write {key[11:]}={text}")
-        elif _key(key) in SWEEP_ONLY | NOT_SHAPING:
+        elif _key(key) in SWEEP_ONLY | IRRELEVANT_KEYS:
             yield Problem(key, "cannot vary: a setting of the whole sweep, or of where runs are written")
     if "seed" in texts and seeds > 1:
         yield Problem("seed", f"has several values, and seeds={seeds} sets others; leave one of them out")
@@ -137,7 +137,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
     TensorBoard breaks long names after a hyphen, so in its list of runs the name of the job begins a line.
     """
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
-    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
+    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | IRRELEVANT_KEYS and "hydra" not in text]
     return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
 
 
@@ -155,4 +155,4 @@ def _of_a_job(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _key(text: str) -> str:
     """Return the root key that an override changes."""
-    return key_of(text).partition(".")[0]
+    return override_key(text).partition(".")[0]

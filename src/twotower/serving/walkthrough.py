@@ -50,7 +50,7 @@ class Walkthrough(Component):
         """Column of the item table -> value of a new item; {} = no new item."""
         users_where: dict[str, int | str] = Field(default_factory=dict)
         """Column of the user table -> value of the users for whom the new item is meant."""
-        blind_loss: PositiveFloat | None = None
+        random_loss: PositiveFloat | None = None
         """Loss of a random model, for comparison: ln 2 for click labels."""
 
         def build(self) -> "Walkthrough":
@@ -104,11 +104,11 @@ class Walkthrough(Component):
 
     def _curves(self, curves: Mapping[str, Sequence[float]]) -> Step:
         found = {key: list(curves[key]) for key in self.config.curves if key in curves}
-        blind = self.config.blind_loss
+        blind = self.config.random_loss
         note = "" if blind is None else f" (a random model has a loss of {blind:.4f})"
         lines = [f"by epoch{note}"]
         lines += [f"  {key:<18}" + " ".join(f"{value:.4f}" for value in found[key]) for key in found]
-        return Step("curves", lines, {"curves": found, "blind_loss": blind})
+        return Step("curves", lines, {"curves": found, "random_loss": blind})
 
     def _user(self, retriever: "Retriever", users: pd.DataFrame) -> Iterator[Step]:
         """Yield the top items of a user with stored features, then with the features of the settings.

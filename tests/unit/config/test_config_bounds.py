@@ -86,11 +86,11 @@ def test_other_names_are_left_alone(name: str) -> None:
 
 def test_names_that_no_disk_takes(only_line: Refusal, tmp_path: Path) -> None:
     assert only_line(f"name={'x' * 300}") == (
-        "name: xxxxxxxxxxxxxxxxxxxx... has 300 bytes, and the name of a folder at most 255"
+        "name: xxxxxxxxxxxxxxxxxxxx... has 300 bytes; the name of a folder has at most 255"
     )
     assert "has 256 bytes" in only_line(f"name='{'é' * 128}'")
     assert "output_root: yyy" in only_line(f"output_root={tmp_path}/{'y' * 300}")
-    assert "and may have 4096, of which runs need 512" in only_line(f"name={'/'.join(['x' * 200] * 20)}")
+    assert "4096 are allowed, of which files of runs need" in only_line(f"name={'/'.join(['x' * 200] * 20)}")
     assert "is not UTF-8 text" in only_line("name=\udcff")
     settings = {key: value for key, value in checked("train", []).items() if key not in SWEEP_ONLY}
     settings |= {"output_root": "a\0b"}

@@ -9,7 +9,7 @@ import pytest
 from twotower.commands.hints import hints
 from twotower.commands.overrides import quoting, validate_overrides
 from twotower.config.errors import InputError
-from twotower.runs.run_files import refuse_no_run
+from twotower.runs.run_files import require_run
 
 KNOWN = {"loss", "embedding_dim", "run", "user_tower"}
 FLAGS = ("--help", "--multirun", "-m")
@@ -73,8 +73,8 @@ def test_what_is_told_to_be_typed_can_be_typed(value: str) -> None:
 
 
 def test_a_folder_is_looked_at_before_torch_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no run is here \(it has no config.yaml\)"):
-        refuse_no_run(tmp_path)
+    with pytest.raises(InputError, match=r"not a run \(it has no config.yaml\)"):
+        require_run(tmp_path)
     (tmp_path / "manifest.json").touch()
-    with pytest.raises(InputError, match="a bundle, not a run; name the folder that it is in"):
-        refuse_no_run(tmp_path)
+    with pytest.raises(InputError, match="a bundle, not a run; name its parent folder"):
+        require_run(tmp_path)

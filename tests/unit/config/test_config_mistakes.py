@@ -78,7 +78,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "target that is no path": ("loss._target_=Bce", "loss._target_", "there is no class 'Bce'"),
     "target that is a number": ("loss._target_=3", "loss._target_", "there is no class 3"),
     "target that is no class": (
-        "loss._target_=twotower.config.spec.class_of",
+        "loss._target_=twotower.config.spec.locate_class",
         "loss._target_",
         "is not a class",
     ),

@@ -90,7 +90,7 @@ def test_mistakes_are_found_in_the_run_s_choice_all_at_once(run: Path, refusal: 
 def test_a_run_that_is_not_there_hides_no_mistake_and_makes_none_up(tmp_path: Path, refusal: Refusal) -> None:
     message = refusal(f"run={tmp_path}/none", "index=ivf_pk", "seed=3", command="reindex")
     assert message.startswith("3 mistakes in ")
-    assert f"\n  run: {tmp_path}/none: no run is here" in message
+    assert f"\n  run: {tmp_path}/none: not a run" in message
     assert refusal("index.nprobe=4", command="reindex").split("\n")[1:] == ["  run: required, but not set"]
 
 

@@ -170,7 +170,7 @@ def test_resume_takes_the_folder_alone_and_what_is_no_setting_of_a_run(
 ) -> None:
     then, resume = tmp_path / "then", f"resume={tmp_path / 'then'}"
     assert command(resume) == 2
-    assert "no run is here" in capsys.readouterr().err
+    assert "not a run" in capsys.readouterr().err
     then.mkdir()
     (then / "config.yaml").touch()
     assert command(resume, "console=quiet") == 0

@@ -221,7 +221,7 @@ def test_mistakes_are_refused_and_leave_no_files(place, store):
         (settings(place), store, "there", {}, {}, "there: exists, and is never overwritten"),
         (settings(place), place / "no.sqlite", "out", {}, {}, "no.sqlite: there is no store of live changes"),
         (settings(place), place / "log.csv", "out", {}, {}, "log.csv: not readable as a store"),
-        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, whose log cannot grow"),
+        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, whose log is fixed"),
         (
             settings(place, interactions_path=["a", "b"]),
             store,

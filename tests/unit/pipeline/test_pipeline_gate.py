@@ -68,14 +68,14 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     for name, other, metric, message in [
         ("data", {"data": "other data"}, None, "evaluated on different data"),
         ("users", {"users": [0, 7]}, None, "users: other users .also 2, but not the same. than .*old"),
-        ("failed", {"status": "failed"}, None, "failed: this run is not finished"),
+        ("failed", {"status": "failed"}, None, "failed: this run failed; finish it with"),
         (
             "metric",
             {},
             "ndcg_at_20",
-            "ndcg_at_20: .* no such metric with a preferred direction; did you mean 'recall_at_20'",
+            "ndcg_at_20: .* no metric of this name with a preferred direction; did you mean 'recall_at_20'",
         ),
-        ("way", {}, "novelty_at_20", "metric=novelty_at_20: .*way has no such metric"),
+        ("way", {}, "novelty_at_20", "metric=novelty_at_20: .*way has no metric of this name"),
         (
             "column",
             {"of_all": "coverage_at_20"},

@@ -14,10 +14,10 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import shape
 from twotower.runs.fingerprint import (
     DEFAULT_MONITOR,
-    configuration,
+    configuration_fingerprint,
     fingerprint,
-    flat,
-    shaping_training,
+    flatten,
+    training_settings,
 )
 from twotower.runs.sections import identity
 from twotower.sweeps.job import training_key
@@ -87,7 +87,9 @@ def test_what_changes_decides_which_fingerprints_change(settings: Settings, keys
     assert (training_key(other) != training_key(settings)) == shapes_towers
     assert (fingerprint(other, DATA) != fingerprint(settings, DATA)) == shapes_figures
     shapes_configuration = bool(keys & (SHAPE_TOWERS | SHAPE_FIGURES) - {"seed"})
-    assert (configuration(other, DATA) != configuration(settings, DATA)) == shapes_configuration
+    assert (
+        configuration_fingerprint(other, DATA) != configuration_fingerprint(settings, DATA)
+    ) == shapes_configuration
 
 
 @pytest.mark.parametrize("key", sorted(SHAPE_TOWERS))
@@ -102,7 +104,7 @@ def test_each_key_alone_leaves_the_towers(settings: Settings, key: str) -> None:
 
 def test_other_data_is_another_run(settings: Settings) -> None:
     assert fingerprint(settings, DATA) != fingerprint(settings, "other data")
-    assert configuration(settings, DATA) != configuration(settings, "other data")
+    assert configuration_fingerprint(settings, DATA) != configuration_fingerprint(settings, "other data")
     before, after = (identity(settings, data, []) for data in (DATA, "other data"))
     assert before["training_fingerprint"] != after["training_fingerprint"]
     assert before["training_fingerprint"] == identity(settings, DATA, ["typed=x"])["training_fingerprint"]
@@ -132,11 +134,11 @@ def test_of_the_metrics_the_one_that_chooses_the_epoch_counts(settings: Settings
     recall = {"recall": kinds["recall"]}
     others = {name: spec for name, spec in kinds.items() if name != "recall"}
     assert DEFAULT_MONITOR == "valid/recall_at_20"
-    assert shaping_training(settings)["monitored"] == [kinds["recall"]]
+    assert training_settings(settings)["monitored"] == [kinds["recall"]]
     assert training_key(with_metrics(settings, kinds=recall)) == training_key(settings)
     assert training_key(with_metrics(settings, kinds=others)) != training_key(settings)
     ndcg = {**settings, "trainer": {**settings["trainer"], "monitor": "valid/ndcg_at_10"}}
-    assert shaping_training(ndcg)["monitored"] == [kinds["ndcg"]]
+    assert training_settings(ndcg)["monitored"] == [kinds["ndcg"]]
     assert training_key(ndcg) != training_key(settings)
 
 
@@ -157,9 +159,9 @@ def test_filtering_seen_items_may_choose_another_epoch(settings: Settings) -> No
 
 def test_nothing_is_changed_by_looking(settings: Settings) -> None:
     before = copy.deepcopy(settings)
-    shaping_training(settings)
+    training_settings(settings)
     fingerprint(settings, DATA)
-    configuration(settings, DATA)
+    configuration_fingerprint(settings, DATA)
     assert settings == before
 
 
@@ -172,7 +174,7 @@ def test_settings_laid_flat_lose_nothing() -> None:
         "none": None,
         "features": {"item": {"price": {"_target_": "a.Numeric", "bins": 3}}},
     }
-    assert flat(nested) == {
+    assert flatten(nested) == {
         "loss": "Bce",
         "loss.temperature": 0.5,
         "loss.extra": "{}",

@@ -13,7 +13,7 @@ from twotower.runs.folder_name import (
     SHORT,
     folder_name,
     job_names,
-    label_of,
+    run_label,
     short_keys,
     trial_name,
     without_seed,
@@ -180,7 +180,7 @@ THEN = "2026-11-26_04-36-23-123456"
     ],
 )
 def test_the_label_of_a_run_lacks_time_hash_and_seed(name: str, label: str) -> None:
-    assert label_of(name) == label
+    assert run_label(name) == label
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_label_of_a_run_lacks_time_hash_and_seed(name: str, label: str) -> N
     ],
 )
 def test_a_label_that_is_too_long_loses_keys_of_choices_then_whole_words(name: str, label: str) -> None:
-    assert label_of(name, MAX_LABEL) == label
+    assert run_label(name, MAX_LABEL) == label
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from twotower.files.code import code_digests
 from twotower.runs import provenance as module
 from twotower.runs.provenance import (
     EVALUATION,
-    NO_PART_OF_TRAINING,
+    EXCLUDED_FROM_TRAINING,
     TRAINING,
     evaluation_fingerprint,
     machine,
@@ -49,7 +49,7 @@ def own_package(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Non
 
 
 def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
-    found = code_digests([TRAINING], excluded=NO_PART_OF_TRAINING)
+    found = code_digests([TRAINING], excluded=EXCLUDED_FROM_TRAINING)
     packages = {".".join(name.split(".")[1:2]) for name in found if name.startswith("twotower.")}
     assert packages >= {
         "data",

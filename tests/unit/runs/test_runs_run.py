@@ -44,7 +44,7 @@ def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run
     waiting.refuse_if_ended()  # it had not, when the process that now waits looked first
     ended.set()
     with pytest.raises(InputError, match=r"this run has ended \(ok\); there is nothing to resume"):
-        waiting.recorded(logging.NullHandler()).__enter__()
+        waiting.record(logging.NullHandler()).__enter__()
     owner.join()
     assert json.loads((run.folder / "result.json").read_text()) == {
         "format_version": FORMAT_VERSION,
@@ -64,7 +64,7 @@ def test_a_result_of_another_format_is_refused(run: Run, version: object) -> Non
 
 def test_a_failed_run_is_gone_on_with(run: Run) -> None:
     write_result(run.folder, Result(status="failed", error="words"))
-    with run.recorded(logging.NullHandler()):
+    with run.record(logging.NullHandler()):
         assert not (run.folder / "result.json").exists()
 
 
@@ -73,7 +73,7 @@ def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
     (run.folder / "checkpoints" / "fit" / f".{'a1' * 16}.last.ckpt").write_text("half")
     (run.folder / f".bundle.{'b2' * 16}").mkdir()
     (run.folder / f".bundle.{'b2' * 16}" / "config.yaml").write_text("half")
-    with run.recorded(logging.NullHandler()):
+    with run.record(logging.NullHandler()):
         pass
     assert names(run.folder) == ["checkpoints", "config.yaml", "overrides.yaml", "train.log"]
     assert list((run.folder / "checkpoints" / "fit").iterdir()) == []
@@ -85,7 +85,7 @@ def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
 def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal.Signals, words: str) -> None:
     with (
         pytest.raises(Stopped, match=f"; twotower train resume={run.folder} continues it$") as stopped,
-        run.recorded(logging.NullHandler()),
+        run.record(logging.NullHandler()),
     ):
         os.kill(os.getpid(), number)
     assert stopped.value.status == 128 + number
@@ -97,9 +97,9 @@ def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal
 
 def test_a_signal_to_a_run_that_has_just_ended_says_so(run: Run) -> None:
     def end() -> None:
-        with run.recorded(logging.NullHandler()):
+        with run.record(logging.NullHandler()):
             write_result(run.folder, Result(status="ok"))
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Stopped, match=f"stopped by SIGTERM; {run.folder} had ended"):
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM; {run.folder} has already ended"):
         end()

@@ -1,7 +1,6 @@
 import pytest
 
-from twotower.runs.result import Result
-from twotower.runs.result_parts import Training
+from twotower.runs.result import Result, Training
 from twotower.runs.worse_than_baseline import FIRST_LOOK, suggestion, worse_than_baseline
 
 RECALL = "valid/recall_at_20"
@@ -22,7 +21,7 @@ def result_of(ours: float, monitor: str = RECALL, **baselines: float) -> Result:
 def test_the_best_baseline_is_named_with_both_figures() -> None:
     found = worse_than_baseline(result_of(0.11, popularity=0.12, ease=0.1234, item_knn=0.05))
     assert str(found) == (
-        "on the validation split the baseline ease is ahead of the towers: recall@20 0.1234 against 0.1100"
+        "on the validation split the baseline ease is better than the towers: recall@20 0.1234 against 0.1100"
     )
 
 
