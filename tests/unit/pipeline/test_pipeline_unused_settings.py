@@ -48,7 +48,7 @@ def test_towers_with_layers_read_all_features(dataset: RetrievalDataset) -> None
     assert unused_setting_warnings(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
 
 
-def test_features_of_new_items_are_those_that_the_regression_has(dataset: RetrievalDataset) -> None:
+def test_features_of_new_items_affect_only_new_items(dataset: RetrievalDataset) -> None:
     config = config_of()
     rows = np.arange(1, len(dataset.items) + 1)
     items = fit_features(config.features.item, dataset.item_table, rows, "items", config.tower_width)
@@ -93,7 +93,7 @@ def test_a_setting_without_effect_is_named(dataset: RetrievalDataset, overrides:
     )
 
 
-def test_minutes_without_baselines_are_named(dataset: RetrievalDataset) -> None:
+def test_minutes_without_baselines_have_no_effect(dataset: RetrievalDataset) -> None:
     config = config_of().model_copy(update={"baselines": Baselines(minutes=3)})
     assert "baselines.minutes: no effect; baselines=standard adds baselines" in unused_setting_warnings(
         config, dataset
@@ -101,7 +101,7 @@ def test_minutes_without_baselines_are_named(dataset: RetrievalDataset) -> None:
 
 
 @pytest.mark.parametrize("group", ["history", "objective", "optimizer", "trainer", "baselines"])
-def test_no_choice_sets_what_has_no_effect(dataset: RetrievalDataset, group: str) -> None:
+def test_no_choice_sets_keys_without_effect(dataset: RetrievalDataset, group: str) -> None:
     for name in choices(group):
         try:
             config = config_of(f"{group}={name}", "user_tower.widths=[8]", "item_tower.widths=[8]")

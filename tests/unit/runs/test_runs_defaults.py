@@ -3,7 +3,7 @@
 from twotower.runs.defaults import unstated_defaults
 
 
-def test_a_default_that_only_python_states_is_known_by_its_flat_key() -> None:
+def test_defaults_of_classes_have_dotted_keys() -> None:
     loss = {"_target_": "twotower.losses.bpr.Bpr", "temperature": 0.5}
     ease = {"_target_": "twotower.evaluation.baselines.ease.Ease", "regularization": 7}
     index = {"_target_": "twotower.index.flat_ip.FlatIP"}
@@ -16,6 +16,6 @@ def test_a_default_that_only_python_states_is_known_by_its_flat_key() -> None:
     assert not any(key.startswith("index.num_subquantizers") for key in found)
 
 
-def test_a_class_that_is_gone_or_no_component_has_none() -> None:
+def test_missing_classes_and_other_classes_have_no_defaults() -> None:
     gone, other = {"_target_": "mine.Loss"}, {"_target_": "twotower.config.errors.InputError"}
     assert unstated_defaults({"loss": gone, "index": other, "name": "default"}) == {}

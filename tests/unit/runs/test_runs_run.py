@@ -27,7 +27,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != ".run.lock")
 
 
-def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run: Run) -> None:
+def test_a_process_that_waited_for_a_run_does_not_end_it_again(run: Run) -> None:
     """Several `resume=` at once: one goes on with the run, the others find that it has ended."""
     waiting, ended = Run.open(run.folder), threading.Event()
 
@@ -62,13 +62,13 @@ def test_a_result_of_another_format_is_refused(run: Run, version: object) -> Non
         read_result(run.folder)
 
 
-def test_a_failed_run_is_gone_on_with(run: Run) -> None:
+def test_a_failed_run_is_resumed(run: Run) -> None:
     write_result(run.folder, Result(status="failed", error="words"))
     with run.record(logging.NullHandler()):
         assert not (run.folder / "result.json").exists()
 
 
-def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
+def test_temporary_files_of_a_killed_process_are_deleted(run: Run) -> None:
     (run.folder / "checkpoints" / "fit").mkdir(parents=True)
     (run.folder / "checkpoints" / "fit" / f".{'a1' * 16}.last.ckpt").write_text("half")
     (run.folder / f".bundle.{'b2' * 16}").mkdir()
@@ -82,7 +82,7 @@ def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGTERM, "stopped by SIGTERM"), (signal.SIGINT, "interrupted")]
 )
-def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal.Signals, words: str) -> None:
+def test_a_run_can_be_resumed_after_a_signal(run: Run, number: signal.Signals, words: str) -> None:
     with (
         pytest.raises(Stopped, match=f"; twotower train resume={run.folder} continues it$") as stopped,
         run.record(logging.NullHandler()),
@@ -95,7 +95,7 @@ def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal
     ).read_text()
 
 
-def test_a_signal_to_a_run_that_has_just_ended_says_so(run: Run) -> None:
+def test_a_signal_after_the_end_of_a_run_is_reported(run: Run) -> None:
     def end() -> None:
         with run.record(logging.NullHandler()):
             write_result(run.folder, Result(status="ok"))
