@@ -53,7 +53,7 @@ def test_the_item_tower_sees_no_context(only_line: Refusal, mine: list[str]) -> 
     checked("train", [*mine, DEVICE, "user_tower.residual=device"])
 
 
-def test_event_features_of_histories_are_checked(only_line: Refusal, mine: list[str]) -> None:
+def test_events_of_histories_require_an_event_column(only_line: Refusal, mine: list[str]) -> None:
     none = only_line(*mine, "+history.events=true")
     assert none.startswith("history.events: this data has no events")
     checked("train", [*mine, "+history.events=true", "data.event_column=act"])

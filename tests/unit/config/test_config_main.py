@@ -66,7 +66,7 @@ def test_version_help_and_an_unknown_command(
         ("twotower train resume=outputs/on", ["resume=outputs/one/"]),
     ],
 )
-def test_completion_offers_the_keys_and_values(
+def test_completion_offers_keys_and_values(
     line: str, some: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "outputs" / "one").mkdir(parents=True)

@@ -64,7 +64,7 @@ def test_choices_of_an_external_package(conf: Conf) -> None:
     assert conf.of("loss=mine") == conf.of("loss=theirs")
 
 
-def test_later_sources_override_earlier_ones(conf: Conf) -> None:
+def test_later_sources_override_keys_of_choices(conf: Conf) -> None:
     def temperature(*overrides: str) -> Any:
         return conf.of(*overrides)["loss"]["temperature"]
 
@@ -232,7 +232,7 @@ def test_a_user_file_overrides_a_built_in_file_of_the_same_name(conf: Conf) -> N
     assert conf.of()["seed"] == 5
 
 
-def test_user_defaults_do_not_replace_the_settings_of_a_run(conf: Conf) -> None:
+def test_user_files_named_like_a_command_are_refused(conf: Conf) -> None:
     conf.write("../theirs/train.yaml", "model: theirs\n")  # of another project that Hydra configures
     with pytest.raises(InputError, match=r"theirs/train.yaml: is the name of a file of ours; rename it"):
         conf.of()

@@ -19,7 +19,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_keys_without_yaml_are_shown_last() -> None:
+def test_keys_without_yaml_follow_those_of_the_yaml() -> None:
     assert list(whole("train", [DATA, "loss=bce"]).loss.items()) == [
         ("_target_", "twotower.losses.bce.Bce"),
         ("temperature", 1.0),

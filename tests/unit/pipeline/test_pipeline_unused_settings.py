@@ -48,7 +48,7 @@ def test_towers_with_layers_read_all_features(dataset: RetrievalDataset) -> None
     assert unused_setting_warnings(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
 
 
-def test_features_of_new_items_affect_only_new_items(dataset: RetrievalDataset) -> None:
+def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDataset) -> None:
     config = config_of()
     rows = np.arange(1, len(dataset.items) + 1)
     items = fit_features(config.features.item, dataset.item_table, rows, "items", config.tower_width)
