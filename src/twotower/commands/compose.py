@@ -154,7 +154,12 @@ def checked_with_config(
         check_trust(settings)
     reported |= from_run if "run" in reported else set()
     is_target_typed = any(override_key(text).endswith("._target_") for text in sound)
-    early = [*_of_plain_keys(config_name, settings), *(() if is_target_typed else unknown_keys(settings))]
+    chosen, keys = shape(config_name)
+    known = chosen | keys
+    typed = {key: value for key, value in settings.items() if key in keys}
+    early = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
+    early += [*read(COMMANDS[config_name].keys, typed)[1], *output_folder_problems(typed)]
+    early += () if is_target_typed else unknown_keys(settings)
     raise_problems(
         [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
     )
@@ -188,14 +193,6 @@ def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequen
     assert isinstance(config, RunConfig)
     of_run = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     return config.with_origin(of_run, overrides)
-
-
-def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
-    chosen, keys = shape(config_name)
-    known = chosen | keys
-    found = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
-    plain = {key: value for key, value in settings.items() if key in keys}
-    return [*found, *read(COMMANDS[config_name].keys, plain)[1], *output_folder_problems(plain)]
 
 
 def read_choices(config_name: str, settings: Mapping[str, Any]) -> tuple[Config, list[Problem]]:

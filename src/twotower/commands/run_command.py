@@ -77,8 +77,10 @@ def _answer(
 ) -> int:
     overrides = [_verbatim(text) for text in overrides]
     if set(HELP) & set(flags):
+        own = _own(config_name)
         groups = [text for text in overrides if "=" not in text]
-        print(_help(config_name, description, groups))
+        texts = [group_text(config_name, group, choices, own) for group in groups]
+        print("\n\n".join(texts or [help_text(config_name, description, choices, own)]))
         return DONE
     if "choices" in flags:
         print(choices_text(config_name, choices, _own(config_name)))
@@ -89,13 +91,6 @@ def _answer(
     if others := [flag for flag in flags if flag not in MULTIRUN]:
         return _show(config_name, others, overrides)
     return _run(config_name, task, overrides, multirun=bool(flags))
-
-
-def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
-    """Return the help of a command, or of groups that follow `--help`."""
-    if not groups:
-        return help_text(config_name, description, choices, _own(config_name))
-    return "\n\n".join(group_text(config_name, group, choices, _own(config_name)) for group in groups)
 
 
 def _own(config_name: str) -> dict[str, Any]:

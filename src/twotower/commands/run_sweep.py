@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def run_sweep(
         folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
         axes=axes,
         fixed=shared,
-        compose=lambda overrides: _of_a_job(checked(config_name, overrides)),
+        compose=lambda overrides: {
+            key: value for key, value in checked(config_name, overrides).items() if key not in SWEEP_ONLY
+        },
         retry_failed=settings["retry_failed"],
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
     )
@@ -111,7 +113,16 @@ def axes_of(
         Problem(f"{NOT_VARIED}{key}", f"this sweep does not vary it; {nearest(key, varied)}")
         for key in sorted(removed - varied.keys())
     ]
-    problems += _wrong_axes(texts, settings["seeds"])
+    for key, text in texts.items():
+        if key.startswith("sweep.vary."):
+            message = f"to override the values of the YAML, write {key[11:]}={text}"
+            problems.append(Problem(key, message))
+        elif _key(key) in SWEEP_ONLY | IRRELEVANT_KEYS:
+            message = "cannot vary: a setting of the whole sweep, or of where runs are written"
+            problems.append(Problem(key, message))
+    if "seed" in texts and settings["seeds"] > 1:
+        message = f"has several values, and seeds={settings['seeds']} sets others; leave one of them out"
+        problems.append(Problem("seed", message))
     raise_problems(problems, "the axes of this sweep; nothing was run")
     axes = {key: parse_axis(key, text) for key, text in texts.items()}
     if settings["seeds"] > 1:
@@ -119,16 +130,6 @@ def axes_of(
         seeds = tuple(str(seed) for seed in range(first, first + settings["seeds"]))
         axes["seed"] = Axis("seed", seeds)
     return tuple(axes.values())
-
-
-def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
-    for key, text in texts.items():
-        if key.startswith("sweep.vary."):
-            yield Problem(key, f"to override the values of the YAML, write {key[11:]}={text}")
-        elif _key(key) in SWEEP_ONLY | IRRELEVANT_KEYS:
-            yield Problem(key, "cannot vary: a setting of the whole sweep, or of where runs are written")
-    if "seed" in texts and seeds > 1:
-        yield Problem("seed", f"has several values, and seeds={seeds} sets others; leave one of them out")
 
 
 def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
@@ -147,10 +148,6 @@ def exit_status_of(outcomes: Sequence[Outcome]) -> int:
     if statuses - {*WELL}:
         return FAILED
     return INDEX_REJECTED if "index_rejected" in statuses else DONE
-
-
-def _of_a_job(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
 
 
 def _key(text: str) -> str:

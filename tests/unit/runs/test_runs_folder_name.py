@@ -96,7 +96,7 @@ def test_a_name_that_does_not_fit_has_a_hash(texts: list[str]) -> None:
         ([], ""),
     ],
 )
-def test_only_ambiguous_overrides_have_a_hash(texts: list[str], name: str) -> None:
+def test_short_overrides_are_the_whole_name(texts: list[str], name: str) -> None:
     assert folder_name(texts) == name
 
 

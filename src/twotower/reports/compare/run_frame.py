@@ -87,10 +87,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, dict[str, Result]]
         differ in the seed alone; figures are comparable where `data` and `seen_filter` are equal.
     """
     rows, results = [], {}
-    names = _short_names(folders)
+    depth = len(_shared_parts(folders))
     for folder in folders:
         row, results[str(folder)] = _read_run(folder)
-        rows.append({"name": names[folder], **row})
+        rows.append({"name": "/".join(folder.resolve().parts[depth:]), **row})
     stated = {column for row in rows for column in row if column.startswith(SETTING)}
     for row in rows:
         if any(column.startswith(SETTING) for column in row):
@@ -191,12 +191,6 @@ def setting_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _short_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """Return the path of each run below the deepest folder that contains all of them."""
-    depth = len(_shared_parts(folders))
-    return {folder: "/".join(folder.resolve().parts[depth:]) for folder in folders}
 
 
 def shared_folder(folders: Sequence[Path]) -> Path:
