@@ -37,7 +37,7 @@ def format_size(removals: Collection[Removal]) -> str:
     return f"{sum(each.num_bytes for each in removals) / 1e6:,.1f} MB"
 
 
-def ending(plan: CleanupPlan, root: Path, refused: Mapping[Path, str] | None) -> str:
+def summary_line(plan: CleanupPlan, root: Path, refused: Mapping[Path, str] | None) -> str:
     """Return the last line.
 
     Args:

@@ -21,7 +21,7 @@ from twotower.evaluation.evaluator import Report
 from twotower.evaluation.served_lists import evaluate_index
 from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
-from twotower.pipeline.stages import RunContext, holds_items_out
+from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
 from twotower.runs.result import TEST_EXACT, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
@@ -143,7 +143,7 @@ def _list_cache(job: RunContext, split: str) -> ListCache | None:
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:
     """Return the part `cold_start` of the result; empty if the split holds no items out."""
-    if not holds_items_out(job.dataset):
+    if not has_held_out_items(job.dataset):
         return {}
     return {"cold_start": cold_start(model, job.config.index, job.dataset, job.evaluator)}
 

@@ -34,7 +34,7 @@ from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.detectable_difference import measure_detectable_difference
 from twotower.runs.fingerprint import changed_keys, flatten
-from twotower.runs.result import Result, write_result
+from twotower.runs.result import Result, Status, write_result
 from twotower.runs.run import RESUME_HINT, Run
 from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
 from twotower.serving.walkthrough import Step
@@ -104,7 +104,7 @@ def open_run(
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
-        if holds_items_out(dataset):  # cold start builds an index without these items, too
+        if has_held_out_items(dataset):  # cold start builds an index without these items, too
             sizes.append(len(np.unique(dataset.train_and_valid.items)))
         for num_items in sizes:
             # Without training, the metrics need not contain the monitored one.
@@ -139,7 +139,7 @@ def make_column_check(features: FeaturesConfig) -> Needs:
     return needs
 
 
-def holds_items_out(dataset: RetrievalDataset) -> bool:
+def has_held_out_items(dataset: RetrievalDataset) -> bool:
     """Return whether the split holds items out of training, as `split=item_cold` does."""
     return bool(dataset.audit.get("held_out_items"))
 
@@ -186,8 +186,10 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
             steps.extend(walkthrough.steps(retriever, result.get("curves", {}), dataset.user_table))
         except InputError as error:  # of a user or column that does not exist
             LOG.warning("walkthrough: %s", error)
-    answers = [{"step": step.name, **step.fields} for step in steps]
-    status = finalize(job, {**result, "index": report} | ({"walkthrough": answers} if answers else {}))
+    result = {**result, "index": report}
+    if steps:
+        result["walkthrough"] = [{"step": step.name, **step.fields} for step in steps]
+    status = finalize(job, result)
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
     return status
@@ -195,9 +197,9 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
 
 def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
-    ok = result["index"]["ok"]
-    run = job.run
-    final = sections.ended(run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result)
+    run, ok = job.run, result["index"]["ok"]
+    status: Status = "ok" if ok else "index_rejected"
+    final = sections.ended_result(run.partial_result, status, run.seconds(), **result)
     if (worse := worse_than_baseline(final)) is not None:
         baseline = job.config.baselines.by_name.get(worse.baseline)
         advice = "" if baseline is None else baseline.suggestion()

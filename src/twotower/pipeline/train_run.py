@@ -103,12 +103,11 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             else:
                 trained, ancestry = continue_training(job, how)
         except TrialPruned as pruned:
-            training = sections.training_record(run.settings, pruned.epochs, False)
-            curves = dict(pruned.curves)
-            report_result(
-                job,
-                sections.ended(run.partial_result, "pruned", run.seconds(), training=training, curves=curves),
-            )
+            record = {
+                "training": sections.training_record(run.settings, pruned.epochs, False),
+                "curves": dict(pruned.curves),
+            }
+            report_result(job, sections.ended_result(run.partial_result, "pruned", run.seconds(), **record))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
         refuse_changed_files(job)

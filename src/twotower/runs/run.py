@@ -22,7 +22,7 @@ from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import short_name
 from twotower.runs.result import Result, read_result_or_failure, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, require_run
-from twotower.runs.sections import failure
+from twotower.runs.sections import failed_result
 
 LOG = logging.getLogger("twotower")
 REMEDY = "repair it, or delete the run"
@@ -151,7 +151,7 @@ class Run:
                     except Exception as error:
                         LOG.exception("the run failed", extra={"for_file": True})
                         reason = f"{type(error).__name__}: {error}"
-                        write_result(self.folder, failure(reason, self.partial_result))
+                        write_result(self.folder, failed_result(reason, self.partial_result))
                         raise
         except InputError:
             if not self.keep_after_input_error and self.partial_result.data.fingerprint is None:

@@ -160,13 +160,13 @@ def training_record(
     }
 
 
-def ended(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
+def ended_result(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
     """Return the result of a run that ends now."""
     timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
     return known.update(status=status, **more, timing=timing, **_process())
 
 
-def failure(error: str, known: Result) -> Result:
+def failed_result(error: str, known: Result) -> Result:
     """Return the result of a run that failed."""
     return known.update(status="failed", error=error, **_process())
 

@@ -10,7 +10,7 @@ from twotower.config.errors import InputError
 from twotower.files.lock import lock_folder
 from twotower.files.plain_values import yaml_text
 from twotower.pipeline.cleanup import CleanupPlan, delete, plan
-from twotower.pipeline.cleanup_report import ending, plan_lines
+from twotower.pipeline.cleanup_report import plan_lines, summary_line
 from twotower.runs import trainings
 from twotower.runs.result import Result, read_result, write_result
 
@@ -164,7 +164,8 @@ def test_only_the_selected_kinds_are_deleted(tmp_path: Path) -> None:
     found = plan(tmp_path, ["failed"])
     assert [each.path for each in found.removals] == [failed]
     assert next(plan_lines(found, ["failed"])) == "    0.0 MB  failed runs (1)"
-    assert ending(found, tmp_path, None) == "nothing was deleted; twotower clean apply=true frees 0.0 MB"
+    last = "nothing was deleted; twotower clean apply=true frees 0.0 MB"
+    assert summary_line(found, tmp_path, None) == last
 
 
 def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
