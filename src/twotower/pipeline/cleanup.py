@@ -62,7 +62,7 @@ class CleanupPlan:
 class _Runs:
     """The runs below a folder: results, locks, and the runs that trained their towers.
 
-    Folders in `kept` and `dependents` are resolved paths.
+    Folders in `excluded` and `dependents` are resolved paths.
     """
 
     def __init__(self, root: Path, keep: Collection[Path]) -> None:
@@ -75,8 +75,10 @@ class _Runs:
         for folder, trainer in trainers.items():
             if self.ended(folder) and trainer != folder.resolve():
                 self.dependents.setdefault(trainer, []).append(folder)
-        self.kept = {folder.resolve() for folder in keep}
-        self.kept |= {trainer for folder, trainer in trainers.items() if folder.resolve() in self.kept}
+        self.excluded = {folder.resolve() for folder in keep}
+        self.excluded |= {
+            trainer for folder, trainer in trainers.items() if folder.resolve() in self.excluded
+        }
 
     def ended(self, folder: Path) -> bool:
         result = self.results[folder]
@@ -89,7 +91,7 @@ class _Runs:
     def reason_to_stay(self, folder: Path) -> str:
         if folder in self.busy:
             return "a process uses it"
-        return "keep= names it, or a run that reuses its towers" if folder.resolve() in self.kept else ""
+        return "keep= names it, or a run that reuses its towers" if folder.resolve() in self.excluded else ""
 
     def warm_started_by(self, without: Collection[Path]) -> dict[Path, Path]:
         """Return resolved folder of a trainer -> an unfinished run that warm-starts from it."""

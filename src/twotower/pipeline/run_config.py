@@ -105,40 +105,42 @@ class RunConfig(RunKeys, TrainingConfig):
                 continue
             match choice:
                 case Split.Config() | HistoryEncoder.Config():
-                    found = choice.problems(data)
+                    problems = choice.problems(data)
                 case Feature.Config():
                     _, side, name = key.split(".", 2)
                     table = None if columns is None else columns.get(TABLES[side], set())
-                    found = choice.problems(FeaturePlace(cast("Side", side), name, data, table))
+                    problems = choice.problems(FeaturePlace(cast("Side", side), name, data, table))
                 case Tower.Config():
-                    found = choice.problems(blocks.get(key))
+                    problems = choice.problems(blocks.get(key))
                 case ItemBias.Config():
-                    found = choice.problems(data, None if loss is None else loss.scoring().learns_temperature)
+                    problems = choice.problems(
+                        data, None if loss is None else loss.scoring().learns_temperature
+                    )
                 case NewItems.Config():
-                    found = choice.problems(item_bias)
+                    problems = choice.problems(item_bias)
                 case NegativeSampler.Config():
-                    found = choice.problems(data, num_items, None if loss is None else loss.impressions)
+                    problems = choice.problems(data, num_items, None if loss is None else loss.impressions)
                 case Loss.Config():
-                    found = choice.problems(
+                    problems = choice.problems(
                         towers, negatives, None if objective is None else objective.batch_size
                     )
                 case Objective.Config():
-                    found = choice.problems(data, history, negatives)
+                    problems = choice.problems(data, history, negatives)
                 case OptimizerChoice.Config():
-                    found = choice.problems(sparse)
+                    problems = choice.problems(sparse)
                 case TrainerChoice.Config():
-                    found = choice.problems(data, None if metrics is None else _logged(metrics), sparse)
+                    problems = choice.problems(data, None if metrics is None else _logged(metrics), sparse)
                 case Index.Config():
-                    found = choice.problems(embedding_dim, num_items)
+                    problems = choice.problems(embedding_dim, num_items)
                 case Evaluator.Config():
-                    found = choice.problems(num_items)
+                    problems = choice.problems(num_items)
                 case Baseline.Config():
-                    found = choice.problems(key, data)
+                    problems = choice.problems(key, data)
                 case Walkthrough.Config():
-                    found = choice.problems(columns)
+                    problems = choice.problems(columns)
                 case _:
-                    found = choice.problems()
-            for field, message in found:
+                    problems = choice.problems()
+            for field, message in problems:
                 yield Problem(f"{key}.{field}" if field else key, message)
 
 

@@ -158,11 +158,11 @@ def trained_by(job: RunContext) -> Path | None:
     """
     if not job.config.reuse or isinstance(job.config, WarmStartRunConfig):
         return None
-    found = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
-    if found is None or found.resolve() == job.run.folder.resolve():
+    source = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
+    if source is None or source.resolve() == job.run.folder.resolve():
         return None
-    LOG.info("reusing the towers of %s (reuse=false trains again)", found)
-    return found
+    LOG.info("reusing the towers of %s (reuse=false trains again)", source)
+    return source
 
 
 def known_quality(job: RunContext, source: Path | None) -> Quality | None:
