@@ -22,7 +22,7 @@ from twotower.bundle.layout import (
 from twotower.config.errors import InputError
 from twotower.config.spec import MAX_INT
 from twotower.data.actions import Role
-from twotower.files.atomic import sha256_of_file
+from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import read_json
 
 OWN_SUM = "sha256"
@@ -87,7 +87,7 @@ def render(manifest: Mapping[str, Any]) -> str:
 def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str, Any]]:
     """Return name -> SHA-256 and size of files of a bundle that is being written."""
     return {
-        name: {"sha256": sha256_of_file(folder / name), "bytes": (folder / name).stat().st_size}
+        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
         for name in names
     }
 
@@ -171,7 +171,7 @@ def verify(folder: Path) -> Manifest:
             if (size := path.stat().st_size) != expected.bytes:
                 raise InputError(f"{path}: expected {expected.bytes:,} bytes, found {size:,}; {REMEDY}")
         for name, expected in manifest.files.items():
-            if (found := sha256_of_file(folder / name)) != expected.sha256:
+            if (found := file_sha256(folder / name)) != expected.sha256:
                 raise InputError(
                     f"{folder / name}: damaged or changed: expected SHA-256 {expected.sha256[:16]}…, "
                     f"found {found[:16]}…; {REMEDY}"

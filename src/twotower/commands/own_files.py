@@ -8,7 +8,7 @@ import yaml
 
 from twotower.commands.conf import LOCAL, choices, groups, places
 from twotower.config.problems import Problem, nearest
-from twotower.runs.fingerprint import key_of
+from twotower.runs.fingerprint import override_key
 
 EXPERIMENT = "experiment"
 HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
@@ -24,7 +24,7 @@ def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
     defaults = (place / LOCAL.name / "default.yaml" for place in places())
     paths = [next((path for path in defaults if path.is_file()), None)]
     for text in overrides:
-        if (key := key_of(text)) in (EXPERIMENT, LOCAL.name):
+        if (key := override_key(text)) in (EXPERIMENT, LOCAL.name):
             paths.append(choices(key).get(text.partition("=")[2]))
     for path in filter(None, paths):
         text = path.read_text(encoding="utf-8")

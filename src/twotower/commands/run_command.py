@@ -18,7 +18,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
-from twotower.runs.run_files import refuse_no_run
+from twotower.runs.run_files import require_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
@@ -167,7 +167,7 @@ def _only(
     others = [text for text in overrides if not text.startswith((f"{mode}=", *free, "debug="))]
     if others:
         raise InputError(f"{mode}={folder} uses the settings of the run; leave out {', '.join(others)}")
-    refuse_no_run(Path(folder))
+    require_run(Path(folder))
     settings = checked(config_name, taken)
     console = settings["console"] if any(text.startswith("console=") for text in taken) else None
     return Path(folder), settings[TRUST], console

@@ -16,7 +16,7 @@ from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Findings
 from twotower.reports.console.make_console import make_console
-from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
+from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
@@ -117,7 +117,7 @@ def axes_of(
         if key.startswith("sweep.vary."):
             message = f"to override the values of the YAML, write {key[11:]}={text}"
             problems.append(Problem(key, message))
-        elif _key(key) in SWEEP_ONLY | NOT_SHAPING:
+        elif _key(key) in SWEEP_ONLY | IRRELEVANT_KEYS:
             message = "cannot vary: a setting of the whole sweep, or of where runs are written"
             problems.append(Problem(key, message))
     if "seed" in texts and settings["seeds"] > 1:
@@ -138,7 +138,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
     TensorBoard breaks long names after a hyphen, so in its list of runs the name of the job begins a line.
     """
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
-    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
+    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | IRRELEVANT_KEYS and "hydra" not in text]
     return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
 
 
@@ -152,4 +152,4 @@ def exit_status_of(outcomes: Sequence[Outcome]) -> int:
 
 def _key(text: str) -> str:
     """Return the root key that an override changes."""
-    return key_of(text).partition(".")[0]
+    return override_key(text).partition(".")[0]

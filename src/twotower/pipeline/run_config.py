@@ -17,7 +17,7 @@ from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
-from twotower.runs.folder_name import problems_of_place
+from twotower.runs.folder_name import output_folder_problems
 from twotower.serving.walkthrough import Walkthrough
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
@@ -165,7 +165,7 @@ def checked_run(
     """
     config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
     between = [problem for problem in config.between() if problem.key not in unused]
-    raise_problems([*found, *problems_of_place(settings), *between], what)
+    raise_problems([*found, *output_folder_problems(settings), *between], what)
     return config.with_origin(settings, overrides)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.files.atomic import write_atomically
 from twotower.files.code import OWN, code_fingerprint
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 
 MIN_SECONDS = 0.5  # lists that are computed faster are not stored
 DIGEST_LENGTH = 16
@@ -40,7 +40,7 @@ class ListCache:
             return make()
         code = code_fingerprint([kind.__module__, *self._modules])
         settings = config.model_dump(mode="json")
-        key = fingerprint_of([kind.__module__, kind.__qualname__, settings, code, *self._key])
+        key = fingerprint_values([kind.__module__, kind.__qualname__, settings, code, *self._key])
         for path in self._folder.glob(f"{key}.*.npy"):
             with contextlib.suppress(OSError, ValueError, EOFError):  # of a damaged file
                 rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
