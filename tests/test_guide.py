@@ -17,7 +17,7 @@ from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_command import split_arguments
 from twotower.config.errors import InputError
 from twotower.config.reading import read
-from twotower.runs.fingerprint import key_of
+from twotower.runs.fingerprint import override_key
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs"
@@ -89,10 +89,10 @@ def commands() -> dict[tuple[str, ...], bool]:
 
 def composable(arguments: tuple[str, ...]) -> Iterator[str]:
     """What of a command can be composed: of several values the first, and no choices of the reader's."""
-    own = {key_of(text) for text in arguments if text.partition("=")[2] in OWN}
+    own = {override_key(text) for text in arguments if text.partition("=")[2] in OWN}
     for text in split_arguments(list(arguments))[0]:
         key, _, value = text.partition("=")
-        if text == "..." or key_of(text).partition(".")[0] in own:
+        if text == "..." or override_key(text).partition(".")[0] in own:
             continue
         if not is_swept(text):
             yield text
@@ -110,7 +110,7 @@ def refusal_of(script: str, *words: str) -> str:
         return ""
     overrides = list(composable(words))
     known = frozenset().union(*shape(config_name)) | {mode, "experiment"}
-    if unknown := {key_of(text).partition(".")[0].lstrip("+~") for text in overrides} - known:
+    if unknown := {override_key(text).partition(".")[0].lstrip("+~") for text in overrides} - known:
         return f"unknown keys: {', '.join(unknown)}"
     if config_name != "train":
         return ""

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
-from twotower.files.plain_values import fingerprint_of, load_yaml
-from twotower.runs.fingerprint import NOT_SHAPING
+from twotower.files.plain_values import fingerprint_values, load_yaml
+from twotower.runs.fingerprint import IRRELEVANT_KEYS
 from twotower.runs.result import Result, read_result
 from twotower.runs.run_files import CONFIG
 
@@ -29,8 +29,8 @@ COLD = tuple(
 
 def recipe_of(settings: Mapping[str, Any]) -> str:
     """Return what is equal for the seeds of one recipe, wherever its data lies."""
-    apart = NOT_SHAPING | SWEEP_ONLY | {"seed", "data"}
-    return fingerprint_of({key: value for key, value in settings.items() if key not in apart})
+    apart = IRRELEVANT_KEYS | SWEEP_ONLY | {"seed", "data"}
+    return fingerprint_values({key: value for key, value in settings.items() if key not in apart})
 
 
 def line_of(folder: Path, experiment: str | None = None) -> Line:
@@ -84,7 +84,7 @@ def num_parameters(folder: Path) -> int:
 def command_of(overrides: Sequence[str]) -> str:
     """Return the command of a run, without where this machine keeps what."""
     folder = os.environ.get(DATA_VARIABLE)
-    kept = [text for text in overrides if text.partition("=")[0] not in NOT_SHAPING | {"seed"}]
+    kept = [text for text in overrides if text.partition("=")[0] not in IRRELEVANT_KEYS | {"seed"}]
     if folder:
         kept = [text.replace(folder.rstrip("/"), f"${DATA_VARIABLE}") for text in kept]
     return " ".join(["twotower train", *kept])

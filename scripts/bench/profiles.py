@@ -30,7 +30,7 @@ TRAINING = {
     "twotower.training.module:RetrievalModule.batch_loss": "step: loss, the rest of forward",
     "twotower.training.module:RetrievalModule.on_train_batch_start": "step: seeds",
     "twotower.training.module:RetrievalModule._log_step": "step: self.log",
-    "twotower.negatives.negatives:Negatives.forward": "step: candidates and masks",
+    "twotower.negatives.sampler:NegativeSampler.forward": "step: candidates and masks",
     "twotower.towers.two_tower:TwoTower.encode_both": "towers: users, forward",
     "twotower.towers.two_tower:TwoTower._item_tower_output": "towers: items, forward",
     "twotower.losses.loss:Loss.batch_mean": "step: loss kernel, its gradients too",
@@ -44,7 +44,7 @@ RUN = {
     "pytorch_lightning:Trainer.__init__": "Lightning: building a Trainer",
     "twotower.training.fit:Scalars.log_metrics": "TensorBoard: scalars",
     "twotower.training.fit:Scalars.save": "TensorBoard: flush",
-    "twotower.training.callbacks.checkpointing:Checkpointing._save": "checkpoints: last.ckpt",
+    "twotower.training.callbacks.checkpointing:Checkpointing._save_last": "checkpoints: last.ckpt",
     "twotower.training.callbacks.checkpointing:Checkpointing.on_validation_end": "checkpoints: best.ckpt",
     "twotower.training.fit:write_checkpoint": "checkpoints: final.ckpt",
     "twotower.training.callbacks.epoch_loss:EpochLoss.on_train_batch_end": "callbacks: a step",
@@ -80,7 +80,7 @@ EVALUATION = {
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
     "twotower.evaluation.baselines.run_baselines:_rank": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
-    "twotower.evaluation.evaluator:bootstrap_intervals": "evaluation: intervals",
+    "twotower.evaluation.evaluator:mean_intervals": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",
 }
 

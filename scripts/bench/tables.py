@@ -110,7 +110,7 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     from twotower.data.build_dataset import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
-    from twotower.pipeline.stages import needs_of
+    from twotower.pipeline.stages import make_column_check
     from twotower.training.parts import fit_features
     from twotower.training.training_config import FeaturesConfig
 
@@ -119,7 +119,7 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
         Source.Config.model_validate(settings["data"]).build(),
         Split.Config.model_validate(settings["split"]).build(),
     )
-    dataset = build_dataset(source, split, folder, needs=needs_of(choices))
+    dataset = build_dataset(source, split, folder, needs=make_column_check(choices))
     features = {"user": choices.user, "item": choices.item}
     for side, table, rows in (
         ("user", dataset.user_table, np.flatnonzero(dataset.train.counts())),

@@ -54,7 +54,7 @@ class Textbook(nn.Module):
         state = model.state_dict()
         self.items.weight.copy_(state["item_encoders.item_id.table.weight"])
         self.history.weight.copy_(state["history_table.weight"])
-        self.age.copy_(state["history.weight_of_age"].flip(0))
+        self.age.copy_(state["history.age_logits"].flip(0))
         for side in ("user_tower", "item_tower"):
             own = {name: state[f"{side}.layers.{name}"] for name in ("0.weight", "0.bias")}
             last = max(key for key in state if key.startswith(f"{side}.layers.")).split(".")[2]

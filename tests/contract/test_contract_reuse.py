@@ -12,7 +12,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import shape
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
-from twotower.runs.fingerprint import AFTER_TRAINING, TRAINER_NOT_SHAPING
+from twotower.runs.fingerprint import AFTER_TRAINING, IRRELEVANT_TRAINER_KEYS
 
 TYPED = [
     "data=synthetic",
@@ -77,7 +77,7 @@ def measured(typed: list[str], root: Path) -> dict[str, Any]:
 def test_every_key_without_a_place_in_the_fingerprint_is_tried() -> None:
     groups, keys = shape("train")
     omitted = (AFTER_TRAINING & (groups | keys)) - SWEEP_ONLY - NOT_TRIED
-    assert set(OTHER_VALUES) == omitted | {f"trainer.{key}" for key in TRAINER_NOT_SHAPING}
+    assert set(OTHER_VALUES) == omitted | {f"trainer.{key}" for key in IRRELEVANT_TRAINER_KEYS}
 
 
 @pytest.fixture(scope="module")

@@ -472,7 +472,7 @@ def test_commands_that_need_a_run(
     before = sorted(here.rglob("*"))
     assert_one_message(command(script), "\n  run: ")
     for name in ("nowhere", "items.csv", "."):
-        assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: no run is here", "config.yaml")
+        assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: not a run", "config.yaml")
     assert sorted(here.rglob("*")) == before
     monkeypatch.setattr(stages, "build_dataset", burn)
     assert command("train.py", *OWN_DATA).status == 1
@@ -555,10 +555,10 @@ def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished
     before = dict(content_of(finished))
     ended = f"error: {finished}: this run has ended (ok); there is nothing to resume"
     assert_one_message(command("train.py", f"resume={finished}"), ended)
-    assert_one_message(command("train.py", "resume=nowhere"), "error: nowhere: no run is here")
+    assert_one_message(command("train.py", "resume=nowhere"), "error: nowhere: not a run")
     (here / "empty").mkdir()
-    assert_one_message(command("train.py", "resume=empty"), "error: empty: no run is here")
-    inside = f"error: {finished}/bundle: a bundle, not a run; name the folder that it is in, {finished}"
+    assert_one_message(command("train.py", "resume=empty"), "error: empty: not a run")
+    inside = f"error: {finished}/bundle: a bundle, not a run; name its parent folder, {finished}"
     assert_one_message(command("train.py", f"resume={finished}/bundle"), inside)
     assert_one_message(command("reindex.py", f"run={finished}/bundle"), inside.replace("error", "run", 1))
     left = command("train.py", f"resume={finished}", "seed=3", "index=flat_ip")

@@ -47,12 +47,12 @@ def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str])
     _, result, out = founding
     assert len(re.findall(r"fit epoch \d/3  loss 0\.\d{4}  auc 0\.\d{4}", out)) == 3
     assert "an index of 120 items" in out
-    assert re.search(r"the top 5 of user 10 \(segment \d+\), as stored", out)
+    assert re.search(r"the top 5 of user 10 \(segment \d+\) with stored features", out)
     assert re.search(
-        r"the top 5 of user 10 \(segment \d+\), with profile \[0\.5, -0\.2, 0\.1, 0\.4, -0\.3\]", out
+        r"the top 5 of user 10 \(segment \d+\) with profile \[0\.5, -0\.2, 0\.1, 0\.4, -0\.3\]", out
     )
-    assert "a new item 121 (category 5), embedded with the unknown id and added: 121 items" in out
-    assert re.search(r"its median rank for users of segment 5: \d+ of 121", out)
+    assert "new item 121 (category 5), added with the embedding of the unknown id: 121 items" in out
+    assert re.search(r"median rank of the new item for users of segment 5: \d+ of 121", out)
     steps = {step["step"]: step for step in result["walkthrough"]}
     assert list(steps) == ["curves", "index", "user", "new_item", "ranks"]
     assert len(steps["user"]["best"]) == 5

@@ -108,7 +108,9 @@ def test_a_split_that_is_too_small_to_tell_models_apart_is_a_warning(
     assert found["figure"] == pytest.approx(theirs.mean())
     assert found["num_users"] == num_tested == result["data"]["audit"]["test_users"]
     assert result["data"]["audit"]["detectable_difference"] == pytest.approx(min(1, 2.8 / num_tested**0.5))
-    said = f"{num_tested} test users can show differences of {found['difference']:.4f} or more in recall@100"
+    said = (
+        f"{num_tested} test users can detect differences of {found['difference']:.4f} or more in recall@100"
+    )
     text = (folder / "train.log").read_text()
     assert said in text
     assert (f"WARNING twotower: {said}" in text) == is_warned

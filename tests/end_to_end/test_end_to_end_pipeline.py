@@ -91,7 +91,9 @@ def test_run_folder_holds_everything(run: Path) -> None:
 
 def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) -> None:
     found = worse_than_baseline(read_result(run) or Result(status="failed"))
-    warnings = [line for line in (run / "train.log").read_text().splitlines() if "is ahead of" in line]
+    warnings = [
+        line for line in (run / "train.log").read_text().splitlines() if "is better than the towers" in line
+    ]
     assert [line.partition("WARNING twotower: ")[2] for line in warnings] == (
         [f"{found}; try {suggestion(checked_lesson(found.baseline), settings_of(run))}"] if found else []
     )
@@ -224,7 +226,7 @@ def test_evaluating_again_keeps_the_first_phase_s_validation_figures(run: Path) 
 def test_towers_are_not_used_with_other_data(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twotower.data.sources.synthetic.FIRST_TIME", 10**9)  # same arguments, other content
     monkeypatch.setattr("twotower.data.build_dataset.code_fingerprint", lambda modules: "other code")
-    with pytest.raises(InputError, match="not what these towers were trained on"):
+    with pytest.raises(InputError, match="content or split has changed since"):
         reindex(run, {"index": checked("train", [*SMALL, "index=flat_ip"])["index"]})
 
 

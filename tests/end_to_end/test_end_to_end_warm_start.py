@@ -286,7 +286,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
     weeks: tuple[Path, Path, list[str], list[str]], tmp_path: Path
 ) -> None:
     _, first, second, _ = weeks
-    assert f"warm_start={tmp_path}: no run is here" in refused(f"warm_start={tmp_path}")
+    assert f"warm_start={tmp_path}: not a run" in refused(f"warm_start={tmp_path}")
     assert "a setting of warm_start=RUN_FOLDER" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
     assert "3 mistakes in the overrides of warm_start=" in said

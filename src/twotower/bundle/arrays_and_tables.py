@@ -18,28 +18,25 @@ VERSION = (1, 0)  # headers of later versions of the format may be 4 GB long, th
 def read_array(path: Path, mapped: bool = False) -> np.ndarray:
     """Read an array of numbers. Raises InputError if the file disagrees with its header."""
     try:
-        shape, dtype = _header(path)
+        with path.open("rb") as file:
+            if np.lib.format.read_magic(file) != VERSION:
+                raise ValueError(f"expected version {VERSION[0]}.{VERSION[1]} of the format")
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+            num_bytes = path.stat().st_size - file.tell()
+        if dtype.hasobject:
+            raise ValueError("it contains objects, which require pickle")
+        if fortran_order and len(shape) > 1:
+            raise ValueError("it is in column-major order")
+        expected = math.prod(shape) * dtype.itemsize
+        if expected != num_bytes or min(shape, default=0) < 0:
+            raise ValueError(
+                f"its header declares {dtype} {shape}, {expected:,} bytes, but {num_bytes:,} follow"
+            )
         array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
     except Exception as error:  # the header is a Python literal, which can raise many kinds of errors
         raise InputError(f"{path}: not a plain numpy array ({error})") from error
     assert (array.shape, array.dtype) == (shape, dtype)
     return array
-
-
-def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
-    with path.open("rb") as file:
-        if np.lib.format.read_magic(file) != VERSION:
-            raise ValueError(f"expected version {VERSION[0]}.{VERSION[1]} of the format")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        num_bytes = path.stat().st_size - file.tell()
-    if dtype.hasobject:
-        raise ValueError("it contains objects, which require pickle")
-    if fortran_order and len(shape) > 1:
-        raise ValueError("it is in column-major order")
-    expected = math.prod(shape) * dtype.itemsize
-    if expected != num_bytes or min(shape, default=0) < 0:
-        raise ValueError(f"its header declares {dtype} {shape}, {expected:,} bytes, but {num_bytes:,} follow")
-    return shape, dtype
 
 
 FREE_BYTES = 64 * 2**20  # every table may have this size in memory

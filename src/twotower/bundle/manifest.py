@@ -22,7 +22,7 @@ from twotower.bundle.layout import (
 from twotower.config.errors import InputError
 from twotower.config.spec import MAX_INT
 from twotower.data.actions import Role
-from twotower.files.atomic import sha256_of_file
+from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import read_json
 
 OWN_SUM = "sha256"
@@ -87,7 +87,7 @@ def render(manifest: Mapping[str, Any]) -> str:
 def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str, Any]]:
     """Return name -> SHA-256 and size of files of a bundle that is being written."""
     return {
-        name: {"sha256": sha256_of_file(folder / name), "bytes": (folder / name).stat().st_size}
+        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
         for name in names
     }
 
@@ -161,30 +161,26 @@ def verify(folder: Path) -> Manifest:
     """
     manifest = read_manifest(folder)
     try:
-        _verify_files(folder, manifest.files)
+        for path in sorted(folder.iterdir()):
+            if path.name not in manifest.files and path.name != MANIFEST:
+                raise InputError(f"{path}: the manifest does not list it; move it out of the bundle")
+        for name, expected in manifest.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise InputError(f"{path}: missing, though the manifest lists it; {REMEDY}")
+            if (size := path.stat().st_size) != expected.bytes:
+                raise InputError(f"{path}: expected {expected.bytes:,} bytes, found {size:,}; {REMEDY}")
+        for name, expected in manifest.files.items():
+            if (found := file_sha256(folder / name)) != expected.sha256:
+                raise InputError(
+                    f"{folder / name}: damaged or changed: expected SHA-256 {expected.sha256[:16]}…, "
+                    f"found {found[:16]}…; {REMEDY}"
+                )
     except OSError as error:
         raise InputError(
             f"{error.filename or folder}: cannot be read ({error.strerror}); {REMEDY}"
         ) from error
     return manifest
-
-
-def _verify_files(folder: Path, files: Mapping[str, _ListedFile]) -> None:
-    for path in sorted(folder.iterdir()):
-        if path.name not in files and path.name != MANIFEST:
-            raise InputError(f"{path}: the manifest does not list it; move it out of the bundle")
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path}: missing, though the manifest lists it; {REMEDY}")
-        if (size := path.stat().st_size) != expected.bytes:
-            raise InputError(f"{path}: expected {expected.bytes:,} bytes, found {size:,}; {REMEDY}")
-    for name, expected in files.items():
-        if (found := sha256_of_file(folder / name)) != expected.sha256:
-            raise InputError(
-                f"{folder / name}: damaged or changed: expected SHA-256 {expected.sha256[:16]}…, "
-                f"found {found[:16]}…; {REMEDY}"
-            )
 
 
 @contextmanager

@@ -51,8 +51,8 @@ def bundle_warnings(manifest: Manifest, run: Path | str) -> list[str]:
     lacking = manifest.held_out_interactions
     if lacking:
         found.append(
-            f"the bundle does not know {lacking:,} interactions of the log, which were held out for "
-            "the test, and can recommend what users took in them; twotower train "
+            f"the bundle does not know {lacking:,} interactions of the log, which were held out for the "
+            "test, so it can recommend their items again; twotower train "
             f"rebuild_bundle={named} makes a bundle of all data"
         )
     return found

@@ -79,9 +79,11 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     if not isinstance(settings, dict):
         raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
     # Arrays first: other sizes are checked against theirs.
-    item_embeddings = read_array(folder / layout.ITEM_EMBEDDINGS)
-    shape = manifest.num_items, manifest.embedding_dim
-    _check_numbers(folder / layout.ITEM_EMBEDDINGS, item_embeddings, shape)
+    path = folder / layout.ITEM_EMBEDDINGS
+    item_embeddings = read_array(path)
+    _check_array(path, item_embeddings, "float32", (manifest.num_items, manifest.embedding_dim))
+    if not np.isfinite(item_embeddings).all():
+        _refuse(path, "contains values that are not finite")
     history = _read_history(folder, manifest)
     _check_history(folder, manifest, history)
     tables, ids = {}, {}
@@ -207,12 +209,6 @@ def _check_finite(what: str, values: Tensor, shape: tuple[int, ...]) -> None:
         raise InputError(
             f"{what}: expected finite numbers {shape}, found {values.dtype} {tuple(values.shape)}"
         )
-
-
-def _check_numbers(path: Path, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    _check_array(path, array, "float32", shape)
-    if not np.isfinite(array).all():
-        _refuse(path, "contains values that are not finite")
 
 
 def _check_array(path: Path, array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:

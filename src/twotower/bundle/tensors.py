@@ -51,7 +51,13 @@ def read_towers(
             raise InputError(f"{left[0]!r:.100} is not a feature of {layout.FEATURES}")
     with refusing(folder / layout.TOWERS, manifest):
         state = load_file(folder / layout.TOWERS)
-        _check_state(state, manifest.num_items)
+        expected = manifest.num_items + 1
+        trained = state.get("trained_items", torch.empty(0))
+        if (trained.dtype, tuple(trained.shape)) != (torch.bool, (expected,)):
+            raise InputError(f"trained_items: expected bool ({expected},), found {tuple(trained.shape)}")
+        for name, values in state.items():
+            if values.is_floating_point() and not bool(values.isfinite().all()):
+                raise InputError(f"{name!r:.100} contains values that are not finite")
     with refusing(config, manifest):
         return _towers(folder / layout.TOWERS, state, chosen, tables, len(manifest.event_types))
 
@@ -82,15 +88,6 @@ def _table(
     return FeatureTable(features, values, num_rows)
 
 
-def _check_state(state: Mapping[str, Tensor], num_items: int) -> None:
-    trained = state.get("trained_items", torch.empty(0))
-    if (trained.dtype, tuple(trained.shape)) != (torch.bool, (num_items + 1,)):
-        raise InputError(f"trained_items: expected bool ({num_items + 1},), found {tuple(trained.shape)}")
-    for name, values in state.items():
-        if values.is_floating_point() and not bool(values.isfinite().all()):
-            raise InputError(f"{name!r:.100} contains values that are not finite")
-
-
 def _towers(
     path: Path,
     state: dict[str, Tensor],
@@ -102,19 +99,14 @@ def _towers(
     trained = torch.zeros_like(state["trained_items"])
     if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
         # Compare shapes on the meta device first, before memory for the settings is allocated.
-        _check_shapes(
-            path, TwoTower.without_memory(chosen, users, items, contexts, num_events).state_dict(), state
-        )
+        expected = TwoTower.without_memory(chosen, users, items, contexts, num_events).state_dict()
+        for name in sorted(expected.keys() | state.keys()):
+            shapes = [tuple(each[name].shape) if name in each else "nothing" for each in (expected, state)]
+            if shapes[0] != shapes[1]:
+                raise InputError(
+                    f"{path}: size mismatch: {name!r:.80} is {shapes[1]}, and {layout.CONFIG} asks "
+                    f"for {shapes[0]}; files of two bundles do not mix"
+                )
     model = TwoTower(chosen, users, items, trained, contexts, num_events)
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
-
-
-def _check_shapes(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    for name in sorted(expected.keys() | found.keys()):
-        shapes = [tuple(each[name].shape) if name in each else "nothing" for each in (expected, found)]
-        if shapes[0] != shapes[1]:
-            raise InputError(
-                f"{path}: size mismatch: {name!r:.80} is {shapes[1]}, and {layout.CONFIG} asks "
-                f"for {shapes[0]}; files of two bundles do not mix"
-            )

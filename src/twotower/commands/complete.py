@@ -4,7 +4,6 @@ import argparse
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import argcomplete
@@ -76,7 +75,8 @@ def _keys(command: str, words: Sequence[str]) -> Iterator[tuple[str, list[str]]]
         files = choices(group)
         yield group, sorted([*files, *(["null"] if group in OPTIONAL else [])])
         if (path := files.get(typed.get(group, str(default)))) is not None:
-            yield from _keys_of_choice(_read(path), f"{group}.")
+            spec = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            yield from _keys_of_choice(spec, f"{group}.")
 
 
 def _keys_of_choice(spec: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, list[str]]]:
@@ -99,8 +99,3 @@ def _values(annotation: ast.expr) -> list[str]:
     words += ["false", "true"] if "bool" in names else []
     words += ["null"] if any(isinstance(node, ast.Constant) and node.value is None for node in nodes) else []
     return [*sorted(words), *({"str"} & names)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return found

@@ -32,8 +32,8 @@ from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
 from twotower.config.trust import SETTING as TRUST
 from twotower.config.trust import VARIABLE, trusted_by_variable
-from twotower.runs.fingerprint import key_of
-from twotower.runs.folder_name import problems_of_place
+from twotower.runs.fingerprint import override_key
+from twotower.runs.folder_name import output_folder_problems
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
@@ -59,7 +59,7 @@ def compose_resolvable(config_name: str, overrides: Iterable[str]) -> tuple[Dict
         InputError: Hydra cannot compose it.
     """
     overrides = list(overrides)
-    is_trust_typed = any(key_of(text) == TRUST for text in overrides)
+    is_trust_typed = any(override_key(text) == TRUST for text in overrides)
     root, problems = store_run_settings(plain_file(config_name), overrides)
     try:
         with hydra.initialize_config_dir(str(places()[0]), version_base="1.3"):
@@ -153,8 +153,13 @@ def checked_with_config(
     if from_run and "run" not in reported:
         check_trust(settings)
     reported |= from_run if "run" in reported else set()
-    is_target_typed = any(key_of(text).endswith("._target_") for text in sound)
-    early = [*_of_plain_keys(config_name, settings), *(() if is_target_typed else unknown_keys(settings))]
+    is_target_typed = any(override_key(text).endswith("._target_") for text in sound)
+    chosen, keys = shape(config_name)
+    known = chosen | keys
+    typed = {key: value for key, value in settings.items() if key in keys}
+    early = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
+    early += [*read(COMMANDS[config_name].keys, typed)[1], *output_folder_problems(typed)]
+    early += () if is_target_typed else unknown_keys(settings)
     raise_problems(
         [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
     )
@@ -188,14 +193,6 @@ def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequen
     assert isinstance(config, RunConfig)
     of_run = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     return config.with_origin(of_run, overrides)
-
-
-def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
-    chosen, keys = shape(config_name)
-    known = chosen | keys
-    found = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
-    plain = {key: value for key, value in settings.items() if key in keys}
-    return [*found, *read(COMMANDS[config_name].keys, plain)[1], *problems_of_place(plain)]
 
 
 def read_choices(config_name: str, settings: Mapping[str, Any]) -> tuple[Config, list[Problem]]:

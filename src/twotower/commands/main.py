@@ -40,7 +40,12 @@ def main(name: str | None = None) -> None:
             print(f"twotower {importlib.metadata.version('twotower')}")
             raise SystemExit(0)
         if name not in COMMAND_NAMES:
-            raise SystemExit(_unknown(name))
+            from twotower.config.exits import USER_INPUT
+            from twotower.config.problems import nearest
+
+            suggestion = nearest(name.replace("-", "_"), COMMAND_NAMES)
+            print(f"error: {name}: unknown command; {suggestion}", file=sys.stderr)
+            raise SystemExit(USER_INPUT)
         sys.argv = [f"twotower {name}", *words]
     if name != "completion" and DESCRIBING.isdisjoint(words):
         import_from_working_folder()
@@ -66,13 +71,3 @@ def overview() -> str:
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"twotower.commands.entry_points.{name}")
-
-
-def _unknown(name: str) -> int:
-    from twotower.config.exits import USER_INPUT
-    from twotower.config.problems import nearest
-
-    print(
-        f"error: {name}: unknown command; {nearest(name.replace('-', '_'), COMMAND_NAMES)}", file=sys.stderr
-    )
-    return USER_INPUT

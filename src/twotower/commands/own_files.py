@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from twotower.commands.conf import LOCAL, choices, groups, places
 from twotower.config.problems import Problem, nearest
-from twotower.runs.fingerprint import key_of
+from twotower.runs.fingerprint import override_key
 
 EXPERIMENT = "experiment"
 HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
@@ -22,7 +21,12 @@ def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
     Args:
         overrides: valid overrides with one value each.
     """
-    for path in _files(overrides):
+    defaults = (place / LOCAL.name / "default.yaml" for place in places())
+    paths = [next((path for path in defaults if path.is_file()), None)]
+    for text in overrides:
+        if (key := override_key(text)) in (EXPERIMENT, LOCAL.name):
+            paths.append(choices(key).get(text.partition("=")[2]))
+    for path in filter(None, paths):
         text = path.read_text(encoding="utf-8")
         try:
             values = yaml.safe_load(text)
@@ -43,15 +47,6 @@ def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
             if isinstance(values[key], str) and "$" not in values[key]:
                 message = f"a choice is made under `defaults`, as `- override /{key}: {values[key]}`"
                 yield Problem(f"{path}: {key}", message)
-
-
-def _files(overrides: Iterable[str]) -> Iterator[Path]:
-    defaults = (place / LOCAL.name / "default.yaml" for place in places())
-    yield from (path for path in [next((path for path in defaults if path.is_file()), None)] if path)
-    for text in overrides:
-        if (key := key_of(text)) in (EXPERIMENT, LOCAL.name):
-            path = choices(key).get(text.partition("=")[2])
-            yield from [path] if path else []
 
 
 def _default_problems(key: str, choice: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START
 from twotower.config.trust import SETTING as TRUST
-from twotower.runs.run_files import refuse_no_run
+from twotower.runs.run_files import require_run
 
 REBUILD_BUNDLE = "rebuild_bundle"
 NOT_OF_THE_RUN = ("run", "debug", TRUST)
@@ -43,12 +43,13 @@ def check(mode: str, overrides: Sequence[str]) -> None:
         raise InputError(f"{mode}= is typed {len(folders)} times; name one run")
     folder = Path(folders[0].strip("'\""))
     try:
-        refuse_no_run(folder)
+        require_run(folder)
     except InputError as error:
         raise InputError(f"{mode}={error}") from error
-    from twotower.pipeline.grown_data import read_finished_run, refuse_other_towers  # with torch
+    from twotower.pipeline.grown_data import refuse_other_towers  # with torch
+    from twotower.runs.result import read_finished_result
 
-    read_finished_run(folder, mode)
+    read_finished_result(folder, mode)
     refuse_other_towers(mode, overrides)
 
 

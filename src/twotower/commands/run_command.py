@@ -18,7 +18,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
-from twotower.runs.run_files import refuse_no_run
+from twotower.runs.run_files import require_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
@@ -77,8 +77,10 @@ def _answer(
 ) -> int:
     overrides = [_verbatim(text) for text in overrides]
     if set(HELP) & set(flags):
+        own = _own(config_name)
         groups = [text for text in overrides if "=" not in text]
-        print(_help(config_name, description, groups))
+        texts = [group_text(config_name, group, choices, own) for group in groups]
+        print("\n\n".join(texts or [help_text(config_name, description, choices, own)]))
         return DONE
     if "choices" in flags:
         print(choices_text(config_name, choices, _own(config_name)))
@@ -89,13 +91,6 @@ def _answer(
     if others := [flag for flag in flags if flag not in MULTIRUN]:
         return _show(config_name, others, overrides)
     return _run(config_name, task, overrides, multirun=bool(flags))
-
-
-def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
-    """Return the help of a command, or of groups that follow `--help`."""
-    if not groups:
-        return help_text(config_name, description, choices, _own(config_name))
-    return "\n\n".join(group_text(config_name, group, choices, _own(config_name)) for group in groups)
 
 
 def _own(config_name: str) -> dict[str, Any]:
@@ -172,7 +167,7 @@ def _only(
     others = [text for text in overrides if not text.startswith((f"{mode}=", *free, "debug="))]
     if others:
         raise InputError(f"{mode}={folder} uses the settings of the run; leave out {', '.join(others)}")
-    refuse_no_run(Path(folder))
+    require_run(Path(folder))
     settings = checked(config_name, taken)
     console = settings["console"] if any(text.startswith("console=") for text in taken) else None
     return Path(folder), settings[TRUST], console

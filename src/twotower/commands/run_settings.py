@@ -15,7 +15,7 @@ from twotower.commands.conf import groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST
-from twotower.runs.run_files import refuse_no_run
+from twotower.runs.run_files import require_run
 
 OF_THE_RUN = "of_the_run"
 """Value in a command's YAML: the default of this group or key is the setting of the run."""
@@ -68,7 +68,7 @@ def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
     if not folders:
         raise InputError("required, but not set")
     folder = Path(str(OmegaConf.create({"run": folders[-1]})["run"]))
-    refuse_no_run(folder)
+    require_run(folder)
     from twotower.runs.run import Run  # imports pandas
 
     # `trusted_packages` is not composed yet; `check_trust` runs before anything is built from the settings.

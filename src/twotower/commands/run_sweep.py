@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Findings
 from twotower.reports.console.make_console import make_console
-from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
+from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
@@ -51,7 +51,9 @@ def run_sweep(
         folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
         axes=axes,
         fixed=shared,
-        compose=lambda overrides: _of_a_job(checked(config_name, overrides)),
+        compose=lambda overrides: {
+            key: value for key, value in checked(config_name, overrides).items() if key not in SWEEP_ONLY
+        },
         retry_failed=settings["retry_failed"],
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
     )
@@ -111,7 +113,16 @@ def axes_of(
         Problem(f"{NOT_VARIED}{key}", f"this sweep does not vary it; {nearest(key, varied)}")
         for key in sorted(removed - varied.keys())
     ]
-    problems += _wrong_axes(texts, settings["seeds"])
+    for key, text in texts.items():
+        if key.startswith("sweep.vary."):
+            message = f"to override the values of the YAML, write {key[11:]}={text}"
+            problems.append(Problem(key, message))
+        elif _key(key) in SWEEP_ONLY | IRRELEVANT_KEYS:
+            message = "cannot vary: a setting of the whole sweep, or of where runs are written"
+            problems.append(Problem(key, message))
+    if "seed" in texts and settings["seeds"] > 1:
+        message = f"has several values, and seeds={settings['seeds']} sets others; leave one of them out"
+        problems.append(Problem("seed", message))
     raise_problems(problems, "the axes of this sweep; nothing was run")
     axes = {key: parse_axis(key, text) for key, text in texts.items()}
     if settings["seeds"] > 1:
@@ -121,23 +132,13 @@ def axes_of(
     return tuple(axes.values())
 
 
-def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
-    for key, text in texts.items():
-        if key.startswith("sweep.vary."):
-            yield Problem(key, f"to override the values of the YAML, write {key[11:]}={text}")
-        elif _key(key) in SWEEP_ONLY | NOT_SHAPING:
-            yield Problem(key, "cannot vary: a setting of the whole sweep, or of where runs are written")
-    if "seed" in texts and seeds > 1:
-        yield Problem("seed", f"has several values, and seeds={seeds} sets others; leave one of them out")
-
-
 def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
     """Return the folder name: the sweep or the varied keys, then the fixed overrides.
 
     TensorBoard breaks long names after a hyphen, so in its list of runs the name of the job begins a line.
     """
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
-    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
+    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | IRRELEVANT_KEYS and "hydra" not in text]
     return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
 
 
@@ -149,10 +150,6 @@ def exit_status_of(outcomes: Sequence[Outcome]) -> int:
     return INDEX_REJECTED if "index_rejected" in statuses else DONE
 
 
-def _of_a_job(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
-
-
 def _key(text: str) -> str:
     """Return the root key that an override changes."""
-    return key_of(text).partition(".")[0]
+    return override_key(text).partition(".")[0]

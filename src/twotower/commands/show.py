@@ -35,14 +35,22 @@ def show(config_name: str, flags: Sequence[str], overrides: Sequence[str]) -> No
     raise_problems(misplaced(), NOTHING_DONE)
     if config_name == "train":
         raise_problems(problems_of_own_files(overrides), NOTHING_DONE)
-    asked = _parser().parse_known_args(flags)[0]
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--cfg", "-c")
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--resolve", action="store_true")
+    asked = parser.parse_known_args(flags)[0]
     if asked.cfg is None and not any(flag.startswith(("--info", "-i")) for flag in flags):
         raise InputError(f"{flags[0]}: an option of --cfg job; add --cfg job")
     if asked.cfg == "job":
         config = whole(config_name, overrides)
         print(_yaml(config, asked.package, asked.resolve), end="")
-    else:
-        _by_hydra(config_name, flags, overrides)
+        return
+    compose_resolvable(config_name, overrides)  # on errors, Hydra itself would print a traceback
+    root, problems = store_run_settings(plain_file(config_name), overrides)
+    raise_problems(problems.values(), NOTHING_DONE)
+    sys.argv[1:] = [*flags, *overrides, *searchpath()]  # where Hydra looks
+    hydra.main(config_path=str(places()[0]), config_name=root, version_base="1.3")(lambda _: None)()
 
 
 def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
@@ -76,19 +84,3 @@ def _yaml(config: DictConfig, package: str | None, resolve: bool) -> str:
     if not OmegaConf.is_config(part):
         return f"{shown(part)}\n"
     return f"# @package {package}\n{OmegaConf.to_yaml(part)}"
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--cfg", "-c")
-    parser.add_argument("--package", "-p")
-    parser.add_argument("--resolve", action="store_true")
-    return parser
-
-
-def _by_hydra(config_name: str, flags: Sequence[str], overrides: Sequence[str]) -> None:
-    compose_resolvable(config_name, overrides)  # on errors, Hydra itself would print a traceback
-    root, problems = store_run_settings(plain_file(config_name), overrides)
-    raise_problems(problems.values(), NOTHING_DONE)
-    sys.argv[1:] = [*flags, *overrides, *searchpath()]  # where Hydra looks
-    hydra.main(config_path=str(places()[0]), config_name=root, version_base="1.3")(lambda _: None)()

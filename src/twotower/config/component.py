@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, class_of
+from twotower.config.spec import TARGET, locate_class
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Config(BaseModel):
     @classmethod
     def _chosen(cls, values: Any, handler: ModelWrapValidatorHandler["Config"]) -> "Config":
         if isinstance(values, Mapping) and TARGET in values:
-            kind = class_of(values, cls.owner)
+            kind = locate_class(values, cls.owner)
             if inspect.isabstract(kind):
                 raise InputError(f"{TARGET}: {values[TARGET]!r} is an abstract class; name a subclass")
             return kind.Config.model_validate({key: value for key, value in values.items() if key != TARGET})

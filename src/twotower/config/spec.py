@@ -71,7 +71,7 @@ def is_ours(target: object) -> TypeGuard[str]:
     return isinstance(target, str) and target.partition(".")[0] == OURS
 
 
-def class_of(spec: Spec, base: type[T]) -> type[T]:
+def locate_class(spec: Spec, base: type[T]) -> type[T]:
     """Return the class that a spec names; raises InputError if there is none or it does not extend `base`."""
     if TARGET not in spec:
         raise InputError(

@@ -95,7 +95,16 @@ def read_actions(
         if any(each.weight != 1 for each in events):
             weights = np.array([1, *(each.weight for each in events)], dtype=np.float32)[codes]
     if label is not None:
-        roles = _roles_by_label(label, roles, settings.label_threshold, errors)
+        numbers, threshold = _numbers(label.values), settings.label_threshold
+        roles = np.zeros(len(numbers), dtype=np.int8) if roles is None else roles
+        has_label = (roles == POSITIVE) | (roles == NEGATIVE)
+        expected = "0 or 1 (for other numbers set data.label_threshold)" if threshold is None else "a number"
+        is_valid = np.isin(numbers, LABELS) if threshold is None else np.isfinite(numbers)
+        with errors.collect():
+            label.refuse(
+                has_label & ~is_valid, lambda row: f"expected {expected}, found {label.describe(row)}"
+            )
+        roles[has_label & ~(numbers >= (1 if threshold is None else threshold))] = NEGATIVE
     if weight is not None:
         numbers = _numbers(weight.values)
         used = np.ones(len(numbers), dtype=np.bool_) if roles is None else roles != IGNORED
@@ -133,21 +142,6 @@ def _codes(
         return None, ()
     codes = pd.Categorical(text, categories=list(event_types)).codes + 1
     return np.asarray(codes, dtype=np.int16), event_types
-
-
-def _roles_by_label(
-    label: SourceColumn, roles: NDArray[np.int8] | None, threshold: float | None, errors: ErrorCollector
-) -> NDArray[np.int8]:
-    """Return the roles by event type, with rows of low labels negative."""
-    numbers = _numbers(label.values)
-    roles = np.zeros(len(numbers), dtype=np.int8) if roles is None else roles.copy()
-    has_label = (roles == POSITIVE) | (roles == NEGATIVE)
-    expected = "0 or 1 (for other numbers set data.label_threshold)" if threshold is None else "a number"
-    is_valid = np.isin(numbers, LABELS) if threshold is None else np.isfinite(numbers)
-    with errors.collect():
-        label.refuse(has_label & ~is_valid, lambda row: f"expected {expected}, found {label.describe(row)}")
-    roles[has_label & ~(numbers >= (1 if threshold is None else threshold))] = NEGATIVE
-    return roles
 
 
 def _numbers(values: "pd.Series[Any]") -> NDArray[np.float64]:

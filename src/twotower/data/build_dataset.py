@@ -16,7 +16,7 @@ from twotower.data.streamed_source import stream_source
 from twotower.data.tables import Needs
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 
 LOG = logging.getLogger("twotower")
 
@@ -90,4 +90,4 @@ def cache_key(source: Source, split: Split, content: str | None = None) -> str:
     `content` is the source's fingerprint if it is known.
     """
     code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
-    return fingerprint_of([content or source.fingerprint(), split.config.spec(), code])
+    return fingerprint_values([content or source.fingerprint(), split.config.spec(), code])

@@ -15,7 +15,7 @@ from twotower.data.blocks import blocks_of_users
 from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 
 Audit = dict[str, float | int | str | bool]
 
@@ -128,7 +128,7 @@ class RetrievalDataset:
         Runs with equal fingerprints are comparable; only those with equal identities can share a training.
         """
         files = dict(self.feature_files)
-        return fingerprint_of([self.fingerprint, files]) if files else self.fingerprint
+        return fingerprint_values([self.fingerprint, files]) if files else self.fingerprint
 
     def item_names(self) -> list[str]:
         """Return the label of each item, or its id without a label; row r is at position r - 1."""

@@ -18,8 +18,8 @@ from twotower.data.interactions import COLUMNS, Interactions
 from twotower.data.split_interactions import SplitInteractions
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.atomic import sha256_of_file
-from twotower.files.plain_values import fingerprint_of, read_json
+from twotower.files.atomic import file_sha256
+from twotower.files.plain_values import fingerprint_values, read_json
 
 META, META_SHA256 = "meta.json", "sha256"
 ARRAY = ".npy"
@@ -70,7 +70,7 @@ def write_dataset(
     content |= {name: value for name, value in optional.items() if value}
     files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
     meta = {
-        "fingerprint": fingerprint_of(content),
+        "fingerprint": fingerprint_values(content),
         "audit": audit,
         "item_label": tables.item_label,
         "source_paths": {name: tables.source_path(name) for name in ("interactions", "users", "items")},
@@ -82,7 +82,7 @@ def write_dataset(
             for name, path in sorted(files.items())
         },
     }
-    meta[META_SHA256] = fingerprint_of(meta)
+    meta[META_SHA256] = fingerprint_values(meta)
     (folder / META).write_text(json.dumps(meta, indent=1))
     return str(meta["fingerprint"])
 
@@ -156,7 +156,7 @@ def _verified_meta(folder: Path) -> dict[str, Any] | None:
     """Return the metadata of a stored data set, None if a file is missing or damaged."""
     try:
         meta: dict[str, Any] = json.loads((folder / META).read_text())
-        digest = fingerprint_of({key: value for key, value in meta.items() if key != META_SHA256})
+        digest = fingerprint_values({key: value for key, value in meta.items() if key != META_SHA256})
         is_intact = meta[META_SHA256] == digest and all(
             _file_digest(folder / name) == expected for name, expected in meta["files"].items()
         )
@@ -222,7 +222,7 @@ def _file_digest(path: Path, values_digest: str | None = None) -> str:
     The values are not read if their SHA-256 is given.
     """
     if path.suffix != ARRAY:
-        return sha256_of_file(path)
+        return file_sha256(path)
     with path.open("rb") as file:
         magic = file.read(MAGIC_BYTES)
         header = magic + file.read(int.from_bytes(magic[-2:], "little"))

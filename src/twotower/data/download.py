@@ -9,7 +9,7 @@ from pathlib import Path
 import pooch
 
 from twotower.config.errors import InputError
-from twotower.files.atomic import replace_folder, sha256_of_file, temporary_folder
+from twotower.files.atomic import file_sha256, replace_folder, temporary_folder
 
 DATA_VARIABLE = "TWOTOWER_DATA_DIR"
 CACHE_VARIABLE = "TWOTOWER_CACHE_DIR"
@@ -71,7 +71,7 @@ def fetch(archive: Archive) -> dict[str, Path]:
 
 def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
     for name, expected in archive.files.items():
-        found = sha256_of_file(folder / name)
+        found = file_sha256(folder / name)
         if found != expected:
             raise InputError(
                 f"{folder / name}: is not the published file of {archive.name}: its SHA-256 is {found}, "

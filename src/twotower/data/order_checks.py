@@ -8,7 +8,7 @@ from scipy.special import gammaln
 from twotower.config.errors import InputError
 from twotower.data.blocks import blocks_of_users
 from twotower.data.interactions import Interactions
-from twotower.data.split_interactions import AuditedHoldout, SplitInteractions
+from twotower.data.split_interactions import SplitInteractions
 
 MIN_STEPS = 3
 """Minimum number of changes of item of a user whose rows are tested."""
@@ -66,26 +66,18 @@ def warning_of_ties(cut: SplitInteractions, source_path: str) -> str | None:
         source_path: file of the interactions, for the message.
     """
     for name, window in (("valid", cut.valid), ("test", cut.test)):
-        tied, is_sorted = _ties(window)
-        if 2 * tied > len(window.users):
-            ids = "; rows of equal times ascend by item id: the target is the highest" if is_sorted else ""
+        history, offsets = window.history, np.asarray(window.history.offsets)
+        begins, ends = offsets[window.users], offsets[window.users + 1]
+        first, last = window.target_offsets[:-1][ends > begins], ends[ends > begins] - 1
+        is_tied = np.asarray(history.times[last]) == window.target_times[first]
+        num_tied = int(is_tied.sum())
+        if 2 * num_tied > len(window.users):
+            higher = window.target_items[first[is_tied]] > np.asarray(history.items[last[is_tied]])
+            ids = "; rows of equal times ascend by item id: the target is the highest"
+            ids = ids if higher.mean() > LOWER_ID_SHARE else ""
             return (
-                f"{source_path}: the first target of {tied:,} of {len(window.users):,} {name} users has the "
-                "time of the interaction before it, so the order of rows decides which of them is predicted"
-                f"{ids}; use split=temporal, or a column of finer times"
+                f"{source_path}: the first target of {num_tied:,} of {len(window.users):,} {name} users has "
+                "the time of the interaction before it, so the order of rows decides which of them is "
+                f"predicted{ids}; use split=temporal, or a column of finer times"
             )
     return None
-
-
-def _ties(window: AuditedHoldout) -> tuple[int, bool]:
-    """Return the number of users whose first target has the time of the interaction before it.
-
-    Also whether nearly all of these targets have the higher item id.
-    """
-    history, first = window.history, window.target_offsets[:-1]
-    ends = np.asarray(history.offsets)[window.users + 1]
-    has = ends > np.asarray(history.offsets)[window.users]
-    last, first = ends[has] - 1, first[has]
-    tied = np.asarray(history.times[last]) == window.target_times[first]
-    higher = window.target_items[first[tied]] > np.asarray(history.items[last[tied]])
-    return int(tied.sum()), bool(len(higher) and higher.mean() > LOWER_ID_SHARE)

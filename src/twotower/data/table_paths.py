@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.files.atomic import sha256_of_file
+from twotower.files.atomic import file_sha256
 
 ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 """File endings that are read from a folder or a pattern."""
@@ -89,7 +89,7 @@ def content_digests(paths: Sequence[TablePath]) -> list[Any]:
     pairs = []
     for path in paths:
         if isinstance(path, Path):
-            digest = sha256_of_file(path)
+            digest = file_sha256(path)
         else:
             system, remote = _system(path.address)
             digest = hashlib.sha256(str(system.ukey(remote)).encode()).hexdigest()

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import tuned_index
@@ -42,17 +41,14 @@ def _content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
 
     def score(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
-        scores = (_history_counts(users, holdout.history, content.shape[0]) @ content @ content.T).toarray()
+        positions, rows = holdout.history.flat(users)
+        ones, shape = np.ones(len(rows), dtype=np.float32), (len(users), content.shape[0])
+        item_counts = sparse.csr_array((ones, (positions, rows - 1)), shape=shape)
+        scores = (item_counts @ content @ content.T).toarray()
         scores[holdout.history.counts()[users] == 0] = -np.inf
         return torch.from_numpy(scores.astype(np.float32))
 
     return score
-
-
-def _tower_scorer(users: NDArray[np.float32], items: NDArray[np.float32]) -> Score:
-    """Return the scorer of items [N, D] by dot product with users [Q, D]."""
-    rows, columns = torch.from_numpy(users), torch.from_numpy(items).T
-    return lambda queries: rows[queries] @ columns
 
 
 def _best(
@@ -67,13 +63,6 @@ def _best(
     exclude = evaluator.excluded(holdout)
     rows, _ = top_k_by(masked_score, len(holdout.users), len(is_excluded), evaluator.max_k, exclude)
     return rows
-
-
-def _history_counts(users: np.ndarray, history: Interactions, num_items: int) -> sparse.csr_array:
-    """Return the count of each item in the histories of users [B], [B, N]."""
-    positions, rows = history.flat(users)
-    counts = np.ones(len(rows), dtype=np.float32)
-    return sparse.csr_array((counts, (positions, rows - 1)), shape=(len(users), num_items))
 
 
 ValuesByPart = dict[str, UserValues]  # part -> values of the users with a target in it
@@ -121,10 +110,10 @@ def cold_start(
     parts = _parts(popularity, targets)
     users, is_cold = encode_every_user(model, holdout), popularity == 0
     index, vectors = live_index(model, config, dataset, np.flatnonzero(is_cold[1:]) + 1)
-    scores = {"model": _tower_scorer(users, vectors)}
     k, excluded = evaluator.max_k, evaluator.excluded(holdout)
-    tensors = torch.from_numpy(vectors), torch.from_numpy(users)
-    whole = {"model": served_top(index, *tensors, k, excluded)}
+    item_vectors, user_vectors = torch.from_numpy(vectors), torch.from_numpy(users)
+    scores: dict[str, Score] = {"model": lambda queries: user_vectors[queries] @ item_vectors.T}
+    whole = {"model": served_top(index, item_vectors, user_vectors, k, excluded)}
     content = item_content(model.items, ~is_cold[1:])
     if content is not None:
         scores["content"] = _content_scorer(content, holdout)

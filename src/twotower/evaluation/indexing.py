@@ -64,13 +64,6 @@ def index_catalogue(
     )
     exact, excluded = evaluator.values(exact_top, holdout, popularity), evaluator.excluded(holdout)
 
-    def served_values(index: Index, items: Tensor, users: Tensor) -> UserValues:
-        values: UserValues = {}
-        for k in evaluator.ks:
-            top = served_top(index, items, users, k, excluded)
-            values |= evaluator.at(k).values(top, holdout, popularity)
-        return values
-
     def build(items: Tensor, users: Tensor, is_whole: bool) -> Indexed:
         vectors, queries = items.numpy(), users.numpy()
         rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
@@ -78,8 +71,13 @@ def index_catalogue(
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
         index, points = tuned_index(config, vectors, rows, tuning)
         report = check(index, vectors, rows, checking, RECALL_K, points=points)
-        # An exact index over whole embeddings returns the lists of exact search.
-        served = exact if is_whole and index.is_exact else served_values(index, items, users)
+        served: UserValues = {}
+        if is_whole and index.is_exact:  # it returns the lists of exact search
+            served = exact
+        else:
+            for k in evaluator.ks:
+                top = served_top(index, items, users, k, excluded)
+                served |= evaluator.at(k).values(top, holdout, popularity)
         difference = {key: served[key] - exact[key] for key in exact}
         report = dataclasses.replace(
             report,

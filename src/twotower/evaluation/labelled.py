@@ -42,8 +42,12 @@ def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature:
             for part in np.split(distinct, range(ENCODED_AT_ONCE, len(distinct), ENCODED_AT_ONCE))
         ]
     )
-    scores = _scores(embeddings, inverse.reshape(-1), items, np.asarray(examples.items, dtype=np.int64) - 1)
-    return _scored(examples, scores / temperature)
+    pairs = torch.from_numpy(np.stack([inverse.reshape(-1), np.asarray(examples.items, np.int64) - 1]))
+    scores = [
+        (embeddings[user] * items[item]).sum(1).cpu().numpy()
+        for user, item in (part.to(items.device) for part in pairs.split(SCORED_AT_ONCE, dim=1))
+    ]
+    return _scored(examples, np.concatenate(scores).astype(np.float64) / temperature)
 
 
 def unscored(holdout: Holdout) -> Scored | None:
@@ -58,14 +62,3 @@ def _scored(examples: Labelled, logits: np.ndarray) -> Scored:
     weights = np.ones(len(logits)) if examples.weights is None else np.asarray(examples.weights, np.float64)
     numbers = np.unique(np.asarray(examples.users), return_inverse=True)[1]
     return Scored(numbers.astype(np.int64), np.asarray(examples.labels, dtype=np.bool_), logits, weights)
-
-
-def _scores(users: Tensor, user_places: np.ndarray, items: Tensor, item_places: np.ndarray) -> np.ndarray:
-    """Return the dot product of each user and item at these places, float64 [E]."""
-    device, found = items.device, []
-    for start in range(0, len(item_places), SCORED_AT_ONCE):
-        part = slice(start, start + SCORED_AT_ONCE)
-        left, right = (torch.from_numpy(places[part]).to(device) for places in (user_places, item_places))
-        found.append((users[left] * items[right]).sum(1).cpu().numpy())
-    scores: np.ndarray = np.concatenate(found or [np.empty(0)]).astype(np.float64)
-    return scores

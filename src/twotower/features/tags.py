@@ -54,7 +54,12 @@ class Tags(EmbeddedFeature):
         return []
 
     def _wrong(self, values: pd.Series) -> BoolArray:
-        return np.array([not self._is_bag(value) for value in values], dtype=np.bool_)
+        is_valid = [
+            isinstance(value, str | list | tuple | set | frozenset | np.ndarray)
+            and all(map(is_value, self.split(value)))
+            for value in values
+        ]
+        return ~np.array(is_valid, dtype=np.bool_)
 
     def _learn(self, values: pd.Series) -> State:
         tags = (tag for value in values for tag in set(self.split(value)))
@@ -73,8 +78,3 @@ class Tags(EmbeddedFeature):
             kept = first_rows_first(list(rows), self.state.num_first)[: self.config.max_tags]
             encoded[position, : len(kept)] = kept
         return torch.from_numpy(encoded)
-
-    def _is_bag(self, value: Any) -> bool:
-        if not isinstance(value, str | list | tuple | set | frozenset | np.ndarray):
-            return False
-        return all(is_value(tag) for tag in self.split(value))

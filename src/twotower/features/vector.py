@@ -12,7 +12,7 @@ import pandas as pd
 from twotower.config.errors import InputError
 from twotower.features.dense import Dense, FloatMatrix
 from twotower.features.feature import BoolArray, FeaturePlace
-from twotower.files.atomic import sha256_of_file
+from twotower.files.atomic import file_sha256
 
 
 class Vector(Dense):
@@ -67,7 +67,7 @@ class Vector(Dense):
 
     def files_digest(self, values: pd.Series) -> str | None:
         """Return the SHA-256 of the matrix file."""
-        return None if self.config.path is None else sha256_of_file(Path(self.config.path))
+        return None if self.config.path is None else file_sha256(Path(self.config.path))
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         vectors = [self._vector(value) for value in values]

@@ -111,7 +111,7 @@ def _sync_folder(folder: Path) -> None:
     _sync(folder)
 
 
-def sha256_of_file(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

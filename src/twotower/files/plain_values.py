@@ -13,7 +13,7 @@ MOST_YAML_DEPTH = 100
 BREAKS = set("\r\x85\u2028\u2029")
 
 
-def fingerprint_of(content: Any) -> str:
+def fingerprint_values(content: Any) -> str:
     """Return the SHA-256 of plain values, independent of the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -125,7 +125,16 @@ def check(
     }
     p50, p99 = latency_ms(index, queries, truth.k)
     return IndexReport(
-        **_settings(index),
+        type=index.kind,
+        factory=index.factory,
+        build_args=index.build_args,
+        search_args=index.search_args,
+        num_vectors=index.num_vectors,
+        dim=index.dim,
+        metric=index.metric,
+        build_seconds=index.build_seconds,
+        target_recall=index.config.target_recall,
+        min_recall=index.config.min_recall,
         **checks,
         **quality,
         latency_ms_p50=p50,
@@ -136,12 +145,6 @@ def check(
         points=points or [],
         problems=_problems(index, vectors, checks, quality, [copy_problem, change_problem]),
     )
-
-
-def _settings(index: Index) -> dict[str, Any]:
-    names = ("factory", "build_args", "search_args", "num_vectors", "dim", "metric", "build_seconds")
-    aims = {name: getattr(index.config, name) for name in ("target_recall", "min_recall")}
-    return {"type": index.kind, **{name: getattr(index, name) for name in names}, **aims}
 
 
 def _problems(

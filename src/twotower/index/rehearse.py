@@ -71,32 +71,29 @@ def find_change_problem(
     """Remove items of a copy and add them again; return the first problem, "" if there is none."""
     present = np.flatnonzero(np.isin(rows, copy.rows))
     changed = present[np.linspace(0, len(present) - 1, min(len(present), NUM_CHANGED)).astype(np.int64)]
+    vectors, rows = vectors[changed], rows[changed]
     try:
-        return _try_changes(copy, vectors[changed], rows[changed], queries, k)
+        all_rows, before = copy.rows, copy.search(queries, k)
+        own = _finds_itself(copy, vectors, rows, k)
+        num_removed, after = copy.remove(rows), copy.search(queries, k)
+        if num_removed != len(rows) or not np.array_equal(copy.rows, np.setdiff1d(all_rows, rows)):
+            return f"after {len(rows)} items were removed, the index has other rows than expected"
+        if np.isin(after.rows, rows).any():
+            return "after items were removed, the index still finds them"
+        lost = (before.rows >= 0) & ~np.isin(before.rows, rows)
+        if (lost.sum(axis=1) > (after.rows >= 0).sum(axis=1)).any():
+            return "after items were removed, the index finds fewer of the others"
+        copy.add(vectors, rows)
+        again = copy.search(queries, k)
+        if not np.array_equal(copy.rows, all_rows):
+            return "after items were removed and added again, the index holds other rows"
+        if not (_agree(before, after) and _agree(before, again)):
+            return "after items were removed and added, the index answers with the scores of other items"
+        if own.any() and _finds_itself(copy, vectors, rows, k)[own].mean() < copy.config.min_recall:
+            return "after items were removed and added again, the index does not find them"
+        return ""
     except Exception as error:  # any error would also reach callers of `remove`
         return f"items cannot be removed and added ({type(error).__name__}: {error!s:.200})"
-
-
-def _try_changes(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> str:
-    all_rows, before = copy.rows, copy.search(queries, k)
-    own = _finds_itself(copy, vectors, rows, k)
-    num_removed, after = copy.remove(rows), copy.search(queries, k)
-    if num_removed != len(rows) or not np.array_equal(copy.rows, np.setdiff1d(all_rows, rows)):
-        return f"after {len(rows)} items were removed, the index has other rows than expected"
-    if np.isin(after.rows, rows).any():
-        return "after items were removed, the index still finds them"
-    lost = (before.rows >= 0) & ~np.isin(before.rows, rows)
-    if (lost.sum(axis=1) > (after.rows >= 0).sum(axis=1)).any():
-        return "after items were removed, the index finds fewer of the others"
-    copy.add(vectors, rows)
-    again = copy.search(queries, k)
-    if not np.array_equal(copy.rows, all_rows):
-        return "after items were removed and added again, the index holds other rows"
-    if not (_agree(before, after) and _agree(before, again)):
-        return "after items were removed and added, the index answers with the scores of other items"
-    if own.any() and _finds_itself(copy, vectors, rows, k)[own].mean() < copy.config.min_recall:
-        return "after items were removed and added again, the index does not find them"
-    return ""
 
 
 def _finds_itself(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:

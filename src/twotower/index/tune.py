@@ -1,7 +1,7 @@
 """Choose the search argument that reaches a recall target; measure search time."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -90,25 +90,20 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
-    with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
-        points = _measure(index, truth, advance)
+    grid, points, effort = search_grid(index), [], 0
+    with Progress("index: tuning", sum(sum(each.values()) for each in grid)) as advance:
+        for search_args in grid:
+            advance(effort)
+            effort += sum(search_args.values())
+            index.set_search_args(search_args)
+            with single_thread():
+                found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
+            recall = truth.recall(found.rows)
+            points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
+            if recall >= max(target_recall, SATURATED):
+                break
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
-    return points
-
-
-def _measure(index: Index, truth: GroundTruth, advance: Callable[[int], None]) -> list[OperatingPoint]:
-    points, effort = [], 0
-    for search_args in search_grid(index):
-        advance(effort)
-        effort += sum(search_args.values())
-        index.set_search_args(search_args)
-        with single_thread():
-            found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
-        recall = truth.recall(found.rows)
-        points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
-        if recall >= max(index.config.target_recall, SATURATED):
-            break
     return points
 
 

@@ -1,7 +1,7 @@
-"""Files below a folder of runs that can be deleted: checkpoints, unused caches, failed runs."""
+"""Deletes checkpoints, unused caches and failed runs below a folder of runs."""
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START
 from twotower.files.lock import is_locked, lock_folder
 from twotower.files.plain_values import read_yaml
-from twotower.pipeline.unused_caches import CACHE, data_of, unused_caches
+from twotower.pipeline.unused_caches import CACHE, data_fingerprint, unused_caches
 from twotower.runs.result import Result, read_result
 from twotower.runs.run_files import CONFIG, runs_below
 from twotower.runs.trainings import CHECKPOINTS
@@ -62,20 +62,23 @@ class CleanupPlan:
 class _Runs:
     """The runs below a folder: results, locks, and the runs that trained their towers.
 
-    Folders in `kept` and `dependents` are resolved paths.
+    Folders in `excluded` and `dependents` are resolved paths.
     """
 
     def __init__(self, root: Path, keep: Collection[Path]) -> None:
         self.results = {folder: _result(folder) for folder in runs_below(root)}
-        busy = (each for each in self.results if is_locked(each, "run") or is_locked(each.parent, "sweep"))
-        self.busy = set(busy)
+        self.busy = {
+            each for each in self.results if is_locked(each, "run") or is_locked(each.parent, "sweep")
+        }
         trainers = {folder: _trainer(folder, result) for folder, result in self.results.items()}
         self.dependents: dict[Path, list[Path]] = {}
         for folder, trainer in trainers.items():
             if self.ended(folder) and trainer != folder.resolve():
                 self.dependents.setdefault(trainer, []).append(folder)
-        self.kept = {folder.resolve() for folder in keep}
-        self.kept |= {trainer for folder, trainer in trainers.items() if folder.resolve() in self.kept}
+        self.excluded = {folder.resolve() for folder in keep}
+        self.excluded |= {
+            trainer for folder, trainer in trainers.items() if folder.resolve() in self.excluded
+        }
 
     def ended(self, folder: Path) -> bool:
         result = self.results[folder]
@@ -88,7 +91,7 @@ class _Runs:
     def reason_to_stay(self, folder: Path) -> str:
         if folder in self.busy:
             return "a process uses it"
-        return "keep= names it, or a run that reuses its towers" if folder.resolve() in self.kept else ""
+        return "keep= names it, or a run that reuses its towers" if folder.resolve() in self.excluded else ""
 
     def warm_started_by(self, without: Collection[Path]) -> dict[Path, Path]:
         """Return resolved folder of a trainer -> an unfinished run that warm-starts from it."""
@@ -119,35 +122,38 @@ def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> Cl
     runs, cleanup = _Runs(root, keep), CleanupPlan()
     if "failed" in kinds:
         for folder in filter(runs.failed, runs.results):
-            cleanup.add("failed", folder, folder, runs.reason_to_stay(folder) or _holds(folder, runs))
+            cleanup.add(
+                "failed", folder, folder, runs.reason_to_stay(folder) or _reason_to_keep_failed(folder, runs)
+            )
     failed = {each.path for each in cleanup.removals}
     if "checkpoints" in kinds:
-        _add_checkpoints(cleanup, runs, runs.warm_started_by(failed))
+        warm_started_by = runs.warm_started_by(failed)
+        for folder in filter(runs.ended, runs.results):
+            path, resolved = folder / CHECKPOINTS, folder.resolve()
+            if not path.is_dir():
+                continue
+            reason = runs.reason_to_stay(folder)
+            if not reason and resolved in warm_started_by:
+                reason = f"{warm_started_by[resolved]} warm-starts from it and is not finished"
+            if cleanup.add("checkpoints", path, folder, reason) and resolved in runs.dependents:
+                cleanup.dependents[folder] = runs.dependents[resolved]
     if "caches" in kinds and (root / CACHE).is_dir():
         if runs.busy:
             cleanup.excluded[root / CACHE] = f"a process uses {min(runs.busy)}"
             return cleanup
-        data = {data_of(folder, result) for folder, result in runs.results.items() if folder not in failed}
+        data = {
+            data_fingerprint(folder, result)
+            for folder, result in runs.results.items()
+            if folder not in failed
+        }
         without = {each.run.resolve() for each in cleanup.removals if each.run is not None}
         for path in unused_caches(root, data, without):
             cleanup.add("caches", path, None, "")
     return cleanup
 
 
-def _add_checkpoints(cleanup: CleanupPlan, runs: _Runs, warm_started_by: Mapping[Path, Path]) -> None:
-    for folder in filter(runs.ended, runs.results):
-        path, real = folder / CHECKPOINTS, folder.resolve()
-        if not path.is_dir():
-            continue
-        reason = runs.reason_to_stay(folder)
-        if not reason and real in warm_started_by:
-            reason = f"{warm_started_by[real]} warm-starts from it and is not finished"
-        if cleanup.add("checkpoints", path, folder, reason) and real in runs.dependents:
-            cleanup.dependents[folder] = runs.dependents[real]
-
-
-def _holds(folder: Path, runs: _Runs) -> str:
-    """Return why a failed run is still needed, empty if it is not."""
+def _reason_to_keep_failed(folder: Path, runs: _Runs) -> str:
+    """Return why a failed run is still needed; empty if it is not."""
     if any((folder / name).exists() for name in (BUNDLE, EXPORTED)):
         return "it contains a bundle"
     if any(folder.glob("*.sqlite")):
@@ -165,7 +171,9 @@ def delete(removals: Collection[Removal], root: Path) -> dict[Path, str]:
                 _delete(each.path)
             else:
                 with lock_folder(each.run, "run"):
-                    _refuse_changed(each)
+                    result = _result(each.run)
+                    if result is None or (result.status == "failed") != (each.kind == "failed"):
+                        raise InputError(f"{each.run}: this run was started again after the plan was made")
                     _delete(each.path)
         except InputError as error:
             refused[each.path] = str(error)
@@ -175,13 +183,6 @@ def delete(removals: Collection[Removal], root: Path) -> dict[Path, str]:
             folder.rmdir()
             folder = folder.parent
     return refused
-
-
-def _refuse_changed(removal: Removal) -> None:
-    assert removal.run is not None
-    result = _result(removal.run)
-    if result is None or (result.status == "failed") != (removal.kind == "failed"):
-        raise InputError(f"{removal.run}: this run was started again after the plan was made")
 
 
 def _delete(path: Path) -> None:
@@ -206,12 +207,12 @@ def _result(folder: Path) -> Result | None:
 
 def _trainer(folder: Path, result: Result | None) -> Path:
     """Return the resolved folder of the run that trained the towers of a run."""
-    passed = {folder.resolve()}
+    visited = {folder.resolve()}
     while result is not None and (source := result.training_reused_from or result.bundle_rebuilt_from):
         folder = _resolve_run(source, folder)
-        if folder.resolve() in passed:
+        if folder.resolve() in visited:
             break
-        passed.add(folder.resolve())
+        visited.add(folder.resolve())
         result = _result(folder)
     return folder.resolve()
 

@@ -10,36 +10,34 @@ TITLES: Mapping[Kind, str] = {
     "caches": "caches that no run uses",
     "failed": "failed runs",
 }
-WITHOUT_CHECKPOINTS = (
-    "without checkpoints: warm_start= and rebuild_bundle= refuse these runs, and the next run with the same "
-    "settings trains again (keep=[FOLDER] excludes a run)"
-)
-WITHOUT_FAILED = "without failed runs: resume= cannot continue them"
 
 
 def plan_lines(plan: CleanupPlan, kinds: Collection[Kind]) -> Iterator[str]:
     """Yield lines on what can be deleted, what stays, and the consequences."""
     for kind in (kind for kind in TITLES if kind in kinds):
         removals = [each for each in plan.removals if each.kind == kind]
-        yield f"{size_of(removals):>10}  {TITLES[kind]} ({len(removals)})"
+        yield f"{format_size(removals):>10}  {TITLES[kind]} ({len(removals)})"
         for each in sorted(removals, key=lambda each: -each.num_bytes):
-            yield f"{size_of([each]):>14}  {each.path}"
+            yield f"{format_size([each]):>14}  {each.path}"
     for path, reason in plan.excluded.items():
         yield f"stays: {path}: {reason}"
     if any(each.kind == "checkpoints" for each in plan.removals):
-        yield WITHOUT_CHECKPOINTS
+        yield (
+            "without checkpoints: warm_start= and rebuild_bundle= refuse these runs, and the next run with "
+            "the same settings trains again (keep=[FOLDER] excludes a run)"
+        )
     for folder, dependents in plan.dependents.items():
         yield f"without the checkpoints of {folder}: the same for {', '.join(map(str, dependents))}"
     if any(each.kind == "failed" for each in plan.removals):
-        yield WITHOUT_FAILED
+        yield "without failed runs: resume= cannot continue them"
 
 
-def size_of(removals: Collection[Removal]) -> str:
+def format_size(removals: Collection[Removal]) -> str:
     """Return the size of files as text."""
     return f"{sum(each.num_bytes for each in removals) / 1e6:,.1f} MB"
 
 
-def ending(plan: CleanupPlan, root: Path, refused: Mapping[Path, str] | None) -> str:
+def summary_line(plan: CleanupPlan, root: Path, refused: Mapping[Path, str] | None) -> str:
     """Return the last line.
 
     Args:
@@ -50,5 +48,5 @@ def ending(plan: CleanupPlan, root: Path, refused: Mapping[Path, str] | None) ->
     if not plan.removals:
         return f"nothing to delete below {root}"
     if refused is None:
-        return f"nothing was deleted; twotower clean apply=true frees {size_of(plan.removals)}"
-    return f"deleted: {size_of([each for each in plan.removals if each.path not in refused])}"
+        return f"nothing was deleted; twotower clean apply=true frees {format_size(plan.removals)}"
+    return f"deleted: {format_size([each for each in plan.removals if each.path not in refused])}"

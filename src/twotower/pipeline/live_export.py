@@ -24,7 +24,6 @@ from twotower.pipeline.live_tables import TableChanges, update_table
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserPut
 
-COUNTS = "exported.json"
 TABLES = ("interactions", "users", "items")
 Files = TableFiles.Config
 
@@ -90,7 +89,7 @@ def export_live(
         InputError: a store or file is missing, `out` exists, or a value does not fit its column.
     """
     check_new(out)
-    config = _files_of(settings, paths)
+    config = _read_log_config(settings, paths)
     changes = read_changes(store)
     events = [each for each in changes if isinstance(each, EventAdded)]
     log = config.paths()["interactions"]
@@ -100,7 +99,12 @@ def export_live(
     with temporary_folder(out) as folder:
         target = folder / file_name("interactions", log)
         append_rows(log, target, _rows(new, log, config, filled), config.separator)
-        rows = num_rows_in(target, config)
+        user = config.user_column
+        rows: int = (
+            pq.read_metadata(target).num_rows
+            if is_parquet(target)
+            else len(read_file(target, [user], config.separator, [user]))
+        )
         if rows != num_rows + len(new):
             raise RuntimeError(f"{target}: {num_rows:,} rows and {len(new):,} events became {rows:,} rows")
         puts = {
@@ -122,7 +126,7 @@ def export_live(
             **tables,
             removed_items=sum(isinstance(each, ItemRemoved) for each in changes),
         )
-        write_text_atomically(folder / COUNTS, json.dumps(asdict(counts), indent=2) + "\n")
+        write_text_atomically(folder / "exported.json", json.dumps(asdict(counts), indent=2) + "\n")
         publish_folder(folder, out)
     return counts
 
@@ -135,18 +139,16 @@ def table_paths(out: Path) -> dict[str, str]:
 
 def file_name(table: str, source: Path) -> str:
     """Return the name of a table's copy, with the suffixes of its source."""
-    return table + "".join(suffix for suffix in source.suffixes[-2:] if suffix.lower() in ENDINGS)
+    known = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")
+    return table + "".join(suffix for suffix in source.suffixes[-2:] if suffix.lower() in known)
 
 
-ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")
-
-
-def _files_of(settings: Mapping[str, Any], paths: Mapping[str, str]) -> Files:
+def _read_log_config(settings: Mapping[str, Any], paths: Mapping[str, str]) -> Files:
     data = settings.get("data")
     config = Source.Config.from_spec(data, "data")
     if not isinstance(config, Files):
         raise InputError(
-            f"run: it was trained on {type(config).owner.__name__}, whose log cannot grow; use a run of "
+            f"run: it was trained on {type(config).owner.__name__}, whose log is fixed; use a run of "
             "data=table_files"
         )
     spec = config.spec() | {f"{table}_path": path for table, path in paths.items()}
@@ -159,13 +161,13 @@ def _files_of(settings: Mapping[str, Any], paths: Mapping[str, str]) -> Files:
     if chosen.timestamp_column is None:
         raise InputError(
             "run: its log has no times (data.timestamp_column=null), so duplicate events cannot be "
-            "recognised; use a run on a log with times"
+            "recognized; use a run on a log with times"
         )
     return chosen
 
 
 def _fill_values(config: Files, names: Sequence[str], fill: Mapping[str, Any]) -> dict[str, Any]:
-    """Return column -> value for columns that an event lacks: a positive interaction of weight 1."""
+    """Return column -> value for columns that events lack: by default, a positive interaction of weight 1."""
     roles = config.roles()
     if unknown := sorted(set(fill) - set(names)):
         raise InputError(f"fill.{unknown[0]}: the log has no such column; expected one of {', '.join(names)}")
@@ -194,7 +196,7 @@ def _check_fill_values(column: str, example: str, filled: Mapping[str, Any]) -> 
 
 
 def _check_event_types(events: Sequence[EventAdded], config: Files, filled: Mapping[str, Any]) -> None:
-    """Refuse events without a type if the log has event types and no fill value, and the reverse."""
+    """Refuse events without a type for a log with types (and no fill value), and the reverse."""
     if config.event_column is not None and any(each.event is None for each in events):
         _check_fill_values(config.event_column, "click", filled)
     named = next((each.event for each in events if each.event is not None), None)
@@ -210,18 +212,18 @@ def _missing_events(events: Sequence[EventAdded], log: Path, config: Files) -> t
     named = config.event_column is not None
     keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if named else []))]
     frame = read_file(log, keys, config.separator, keys[:2])
-    wanted = {str(event.user_id) for event in events}
+    users = {str(event.user_id) for event in events}
     ids = frame[keys[:2]].astype("str")
     times = checked_times(SourceColumn(frame[keys[2]], str(log), keys[2]), config.timestamp_unit)
-    some = ids[keys[0]].isin(wanted).to_numpy(dtype=np.bool_)
-    types = frame[keys[3]].astype("str")[some] if named else [None] * int(some.sum())
-    logged = set(zip(*(ids[key][some] for key in keys[:2]), times[some].tolist(), types, strict=True))
-    of_any = {key[:3] for key in logged}  # an event without a type matches a row of any type
+    has_user = ids[keys[0]].isin(users).to_numpy(dtype=np.bool_)
+    types = frame[keys[3]].astype("str")[has_user] if named else [None] * int(has_user.sum())
+    logged = set(zip(*(ids[key][has_user] for key in keys[:2]), times[has_user].tolist(), types, strict=True))
+    of_any_type = {key[:3] for key in logged}  # an event without a type matches a row of any type
     new = [
         each
         for each in events
         for key in [(str(each.user_id), str(each.item_id), each.time)]
-        if (key not in of_any if each.event is None else (*key, each.event) not in logged)
+        if (key not in of_any_type if each.event is None else (*key, each.event) not in logged)
     ]
     return new, len(frame)
 
@@ -257,12 +259,3 @@ def _rows(
         ]
     except InputError as error:
         raise InputError(f"{log}: column {time!r}: {error}") from error
-
-
-def num_rows_in(path: Path, config: Files) -> int:
-    """Return the number of interactions that training reads from a file."""
-    if is_parquet(path):
-        num_rows: int = pq.read_metadata(path).num_rows
-        return num_rows
-    user = config.user_column
-    return len(read_file(path, [user], config.separator, [user]))

@@ -45,13 +45,19 @@ def update_table(table: str, puts: Sequence[Put], config: Files, target: Path) -
     path = config.paths()[table]
     key = config.item_column if table == "items" else config.user_column
     columns = config.features(table)
-    kinds = _kinds(path)
+    kinds: dict[str, pa.DataType] = {}
+    if is_parquet(path):
+        kinds = {field.name: field.type for field in pq.read_schema(path)}
     given = {str(id_): (id_, _cells(features, columns, kinds, config, path)) for id_, features in puts}
-    rows = _read_rows(path, key, columns, set(given), config)
+    frame = read_file(path, [key, *columns], config.separator, [key])
+    ids = frame[key].astype("str")
+    is_given = ids.isin(set(given)).to_numpy(dtype=np.bool_)
+    records: list[Any] = frame.loc[is_given, list(columns)].to_dict("records")
+    rows = dict(zip(ids[is_given], records, strict=True))
     changed = {
-        text: given[text][1]
-        for text, row in rows.items()
-        if any(not _same(row.get(name), given[text][1][name]) for name in columns)
+        id_: given[id_][1]
+        for id_, row in rows.items()
+        if any(not _is_same(row.get(name), given[id_][1][name]) for name in columns)
     }
     new = [{key: id_, **cells} for text, (id_, cells) in given.items() if text not in rows]
     with contextlib.ExitStack() as stack:
@@ -67,12 +73,6 @@ def update_table(table: str, puts: Sequence[Put], config: Files, target: Path) -
     return TableChanges(len(new), len(changed), len(rows) - len(changed))
 
 
-def _kinds(path: Path) -> dict[str, pa.DataType]:
-    if not is_parquet(path):
-        return {}
-    return {field.name: field.type for field in pq.read_schema(path)}
-
-
 def _cells(
     features: Mapping[str, Any],
     columns: Sequence[str],
@@ -82,7 +82,8 @@ def _cells(
 ) -> Row:
     if unknown := sorted(set(features) - set(columns)):
         raise InputError(
-            f"{path}: no column {unknown[0]!r}, which a live item or user has; {nearest(unknown[0], columns)}"
+            f"{path}: no column {unknown[0]!r}, but a live item or user has it; "
+            f"{nearest(unknown[0], columns)}"
         )
     cells: Row = {}
     for name in columns:
@@ -98,7 +99,7 @@ def _cells(
 
 
 def _cell(value: Any, kind: pa.DataType | None, tag_separator: str) -> Any:
-    """Return a value in the type of its column; several values are a list, or one text with separators."""
+    """Return a value in the type of its column. If the column has no lists, a list is joined to a text."""
     holds_lists = kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
     if isinstance(value, list) and not holds_lists:
         return tag_separator.join(map(str, value))
@@ -111,17 +112,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _read_rows(path: Path, key: str, columns: Sequence[str], ids: set[str], config: Files) -> dict[str, Row]:
-    """Return the rows of some ids, by the text of the id."""
-    frame = read_file(path, [key, *columns], config.separator, [key])
-    texts = frame[key].astype("str")
-    some = texts.isin(ids).to_numpy(dtype=np.bool_)
-    records: list[Any] = frame.loc[some, list(columns)].to_dict("records")
-    return dict(zip(texts[some], records, strict=True))
-
-
-def _same(current: Any, put: Any) -> bool:
-    """Return whether a cell equals a put value; numbers equal their text, and missing values each other."""
+def _is_same(current: Any, put: Any) -> bool:
+    """Return whether a cell equals the value of a put. Numbers equal their text; missing values are equal."""
     if _is_number(put) and isinstance(current, str):
         with contextlib.suppress(ValueError):
             return float(current) == float(put)
@@ -129,8 +121,8 @@ def _same(current: Any, put: Any) -> bool:
         current = current.tolist()
     if isinstance(current, list) or isinstance(put, list):
         return bool(current == put)
-    missing = _is_missing(current), _is_missing(put)
-    return all(missing) if any(missing) else bool(current == put)
+    are_missing = _is_missing(current), _is_missing(put)
+    return all(are_missing) if any(are_missing) else bool(current == put)
 
 
 def _is_missing(value: Any) -> bool:

@@ -10,8 +10,7 @@ from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.rehearse import rehearse
 from twotower.pipeline.stages import RunContext, index_model
-from twotower.runs.result import Result, read_result
-from twotower.runs.result_parts import Ancestry
+from twotower.runs.result import Ancestry, Result, read_result
 from twotower.training.callbacks.curves import EpochCallback
 from twotower.training.parent import check_leakage, is_new_interaction, read_parent
 from twotower.training.train_context import TrainContext

@@ -1,4 +1,4 @@
-"""The gate of a nightly update: a paired test of new towers against the served ones, over the same users."""
+"""The gate of a nightly update: a paired test of the new towers against the served towers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from twotower.config.problems import nearest
 from twotower.evaluation.user_values import metric_name
 from twotower.reports.compare.paired import bootstrap_intervals, sign_flip_p_values
 from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
-from twotower.runs.result import Result, read_result
+from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run
 from twotower.runs.run_files import PER_USER
 
@@ -55,7 +55,7 @@ class GateResult:
 
 
 def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) -> GateResult:
-    """Compare two runs over the users of the test window, on which neither was trained.
+    """Compare two runs by the users of the test window, on which neither was trained.
 
     The new towers are refused if their mean is worse and p is below alpha. The test is a two-sided paired
     sign-flip test of the users' differences.
@@ -63,7 +63,7 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
     Args:
         old: run of the served towers on the data of the new run.
         new: run of the new towers.
-        metric: column of the per-user values; None: the metric that the training monitors.
+        metric: column of the per-user values; None selects the metric that the training monitors.
         alpha: significance level of a refusal.
 
     Raises:
@@ -72,7 +72,7 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
     Reference: Smucker et al. 2007, "A comparison of statistical significance tests for information retrieval
     evaluation".
     """
-    results = [_result(run) for run in (old, new)]
+    results = [read_finished_result(run) for run in (old, new)]
     if results[0].data.fingerprint != results[1].data.fingerprint:
         raise InputError(f"{old} and {new}: evaluated on different data, so they cannot be compared")
     metric, higher = resolve_metric(new, metric)
@@ -91,12 +91,12 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
 
 
 def resolve_metric(run: Path, metric: str | None) -> tuple[str, bool]:
-    """Return the metric of the gate and whether higher is better; None: the monitored metric.
+    """Return the metric of the gate, by default the monitored metric, and whether higher is better.
 
     Raises:
         InputError: the run has no per-user values of the metric, or the metric has no preferred direction.
     """
-    result = _result(run)
+    result = read_finished_result(run)
     if metric is None:
         trainer: Any = Run.open(run, None).settings.get("trainer", {})
         metric = str(trainer.get("monitor", "")).rpartition("/")[2]
@@ -105,7 +105,8 @@ def resolve_metric(run: Path, metric: str | None) -> tuple[str, bool]:
         names = {key.removeprefix(SPLIT): metric_name(key) for key in result.metrics if key.startswith(SPLIT)}
         better = {key for key, name in names.items() if result.higher_is_better.get(name) is not None}
         raise InputError(
-            f"metric={metric}: {run} has no such metric with a preferred direction; {nearest(metric, better)}"
+            f"metric={metric}: {run} has no metric of this name with a preferred direction; "
+            f"{nearest(metric, better)}"
         )
     _values(run, metric)
     return metric, higher
@@ -116,10 +117,3 @@ def _values(run: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
         return read_column(run / PER_USER, metric)
     except UnpairedError as error:
         raise InputError(f"metric={metric}: {run}: {error}; name another, such as recall_at_20") from error
-
-
-def _result(run: Path) -> Result:
-    result = read_result(run)
-    if result is None or not result.finished:
-        raise InputError(f"{run}: this run is not finished")
-    return result

@@ -21,14 +21,14 @@ from twotower.evaluation.evaluator import Report
 from twotower.evaluation.served_lists import evaluate_index
 from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
-from twotower.pipeline.stages import RunContext, holds_items_out
+from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
 from twotower.runs.result import TEST_EXACT, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
-OF_EXACT = f"{TEST_EXACT}/"
+EXACT_PREFIX = f"{TEST_EXACT}/"
 
 
 class Quality(NamedTuple):
@@ -64,10 +64,10 @@ def evaluate_baselines(job: RunContext, model: TwoTower) -> dict[str, Any]:
     return sections.baselines_record(baselines)
 
 
-def quality_of(job: RunContext, source: Path, before: Result) -> Quality | None:
-    """Return the quality that another run measured of the same towers; copies the baselines' values per user.
+def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:
+    """Read the quality of the same towers from another run, and copy the baselines' values per user.
 
-    None if that run has no tables, or a table is damaged.
+    Returns None if that run has no tables, or a table is damaged.
     """
     tables = [source / PER_USER, source / PER_USER_BASELINES]
     if not all(map(Path.is_file, tables)):
@@ -75,11 +75,11 @@ def quality_of(job: RunContext, source: Path, before: Result) -> Quality | None:
     try:
         per_user = pd.read_parquet(source / PER_USER, page_checksum_verification=True)
     except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
-        LOG.warning("%s is damaged (%s); its figures are computed again", source / PER_USER, error)
+        LOG.warning("%s is damaged (%s); its metrics are computed again", source / PER_USER, error)
         return None
     job.run.copy_table(source, PER_USER_BASELINES)
     names = map(str, per_user.columns)
-    exact = {name: name.removeprefix(OF_EXACT) for name in names if name.startswith(OF_EXACT)}
+    exact = {name: name.removeprefix(EXACT_PREFIX) for name in names if name.startswith(EXACT_PREFIX)}
     per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)
     return Quality(sections.by_exact_search(before.plain(*sections.QUALITY)), per_user)
 
@@ -94,7 +94,7 @@ def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality
     if not index.is_exact:
         dataset = job.dataset
         served = evaluate_index(model, index, dataset.test, job.evaluator, dataset.train_and_valid)
-        by_exact_search = per_user.drop(columns="user_id").add_prefix(OF_EXACT)
+        by_exact_search = per_user.drop(columns="user_id").add_prefix(EXACT_PREFIX)
         per_user = pd.concat([_with_user_ids(served, dataset), by_exact_search], axis=1)
     job.run.write_table(PER_USER, per_user)
     return sections.through_index(exact.record, served)
@@ -143,7 +143,7 @@ def _list_cache(job: RunContext, split: str) -> ListCache | None:
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:
     """Return the part `cold_start` of the result; empty if the split holds no items out."""
-    if not holds_items_out(job.dataset):
+    if not has_held_out_items(job.dataset):
         return {}
     return {"cold_start": cold_start(model, job.config.index, job.dataset, job.evaluator)}
 

@@ -5,22 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from twotower.bundle.read import Bundle, read_bundle
-from twotower.config.errors import InputError
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.pipeline.quality import (
     evaluate_baselines,
     evaluate_on_test,
     measure_cold_start,
-    quality_of,
+    read_quality,
     through_index,
 )
 from twotower.pipeline.run_config import RunConfig, checked_run
 from twotower.pipeline.stages import finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
-from twotower.runs.result import Result, describe_status, read_result
+from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
 
-RESTARTS = "run the same command again to start over; {} may be deleted"
+RESTART_HINT = "run the same command again to start over; {} may be deleted"
 
 
 def reindex(
@@ -38,14 +37,14 @@ def reindex(
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
     model = bundle.model
-    with open_run(run, config, before, RESTARTS) as job:
+    with open_run(run, config, before, RESTART_HINT) as job:
         indexed = index_model(job, model)
-        stored = quality_of(job, source, before)
+        stored = read_quality(job, source, before)
         exact = stored
         if exact is None:
             exact = evaluate_on_test(job, model, None, temperature)
             exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
-        result = before.plain(*sections.OF_TOWERS) | through_index(job, model, indexed.index, exact)
+        result = before.plain(*sections.TOWER_SECTIONS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
         result |= {} if stored else evaluate_baselines(job, model)
@@ -67,18 +66,15 @@ def reevaluate(
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
     model = bundle.model
-    with open_run(run, config, before, RESTARTS) as job:
+    with open_run(run, config, before, RESTART_HINT) as job:
         # A refit trains on the validation split, so its metrics are those of the first phase.
-        seen = before.training.refit
-        dataset = job.dataset
-        valid = (
-            None if seen else evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
-        )
+        valid, dataset = None, job.dataset
+        if not before.training.refit:
+            valid = evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
         exact = evaluate_on_test(job, model, valid, temperature)
         quality = through_index(job, model, bundle.index, exact) | evaluate_baselines(job, model)
-        result = before.plain(*sections.OF_TOWERS, "index") | sections.with_validation_figures(
-            before, quality
-        )
+        result = before.plain(*sections.TOWER_SECTIONS, "index")
+        result |= sections.with_validation_figures(before, quality)
         result |= {"training_reused_from": str(source)}
         return finalize(job, result | measure_cold_start(job, model))
 
@@ -92,11 +88,7 @@ def derive_run(
         InputError: the run is not finished or has no bundle, or the changed settings are invalid.
     """
     run = Run.open(source, trusted)
-    result = read_result(source)
-    if result is None or not result.finished:
-        pruned = result is not None and result.status == "pruned"
-        remedy = "" if pruned else f"; finish it with twotower train resume={source}"
-        raise InputError(f"run={source}: this run {describe_status(result)}{remedy}")
+    result = read_finished_result(source, "run")
     settings = run.settings | dict(changes)
     new = [text for text in overrides if not text.startswith("run=")]
     what = "the run's settings with these changes"

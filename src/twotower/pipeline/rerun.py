@@ -1,19 +1,17 @@
-"""Repeat a run and compare it bit by bit."""
+"""Repeat a run and compare the results bit by bit."""
 
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from twotower.config.errors import InputError
 from twotower.config.exits import DONE, FAILED
-from twotower.files.atomic import sha256_of_file
+from twotower.files.atomic import file_sha256
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.train_run import train
 from twotower.reports.console.make_console import make_console
 from twotower.runs.fingerprint import changed_keys
 from twotower.runs.provenance import provenance, versions
-from twotower.runs.result import Result, describe_status, read_result, write_result
-from twotower.runs.result_parts import Provenance
+from twotower.runs.result import Provenance, Result, read_finished_result, read_result, write_result
 from twotower.runs.run import Run, run_folder
 
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_embeddings.npy")
@@ -25,17 +23,13 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
     Args:
         source: folder of the run.
         trusted_packages: packages whose classes the settings may name.
-        console: console mode; None: that of the run.
+        console: console mode; None selects that of the run.
 
     Raises:
         InputError: the run is not finished, or its settings are no longer valid.
     """
     old = Run.open(source, trusted_packages)
-    before = read_result(source)
-    if before is None or not before.finished:
-        raise InputError(
-            f"rerun={source}: this run {describe_status(before)}; only a finished run can be repeated"
-        )
+    before = read_finished_result(source, "rerun")
     settings = old.settings | {"reuse": False} | ({} if console is None else {"console": console})
     config = checked_run(settings, old.overrides, f"{source}/config.yaml")
     screen = make_console(config.console)
@@ -61,9 +55,8 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
         screen.say(f"repeated: all {len(after.metrics)} metrics and the towers are identical, bit for bit")
         return DONE
     print(f"not repeated: {len(unequal)} differ, such as {unequal[0]}", file=sys.stderr)
-    print(
-        f"changed since the run: {'; '.join(changed) or 'no known cause; please report it'}", file=sys.stderr
-    )
+    causes = "; ".join(changed) or "no known cause; please report it"
+    print(f"changed since the run: {causes}", file=sys.stderr)
     return FAILED
 
 
@@ -93,9 +86,9 @@ def differences(before: Result, now: Provenance, versions: Mapping[str, str]) ->
 
 
 def not_reproduced(before: Result, after: Result, source: Path, folder: Path) -> list[str]:
-    """Return the metrics and the files of towers that are not equal to the last bit."""
+    """Return the metrics and the files of the towers that are not bit-identical."""
     keys = set(after.metrics)
-    if before.training_reused_from is None:  # else some metrics are those of another run
+    if before.training_reused_from is None:  # otherwise some metrics are of another run
         keys |= before.metrics.keys()
     unequal = [
         f"{key}: {before.metrics.get(key)}, now {after.metrics.get(key)}"
@@ -106,5 +99,5 @@ def not_reproduced(before: Result, after: Result, source: Path, folder: Path) ->
     return unequal + [
         f"{name}: different bytes"
         for name in both
-        if sha256_of_file(source / name) != sha256_of_file(folder / name)
+        if file_sha256(source / name) != file_sha256(folder / name)
     ]

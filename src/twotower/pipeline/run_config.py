@@ -17,7 +17,7 @@ from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
-from twotower.runs.folder_name import problems_of_place
+from twotower.runs.folder_name import output_folder_problems
 from twotower.serving.walkthrough import Walkthrough
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
@@ -105,40 +105,42 @@ class RunConfig(RunKeys, TrainingConfig):
                 continue
             match choice:
                 case Split.Config() | HistoryEncoder.Config():
-                    found = choice.problems(data)
+                    problems = choice.problems(data)
                 case Feature.Config():
                     _, side, name = key.split(".", 2)
                     table = None if columns is None else columns.get(TABLES[side], set())
-                    found = choice.problems(FeaturePlace(cast("Side", side), name, data, table))
+                    problems = choice.problems(FeaturePlace(cast("Side", side), name, data, table))
                 case Tower.Config():
-                    found = choice.problems(blocks.get(key))
+                    problems = choice.problems(blocks.get(key))
                 case ItemBias.Config():
-                    found = choice.problems(data, None if loss is None else loss.scoring().learns_temperature)
+                    problems = choice.problems(
+                        data, None if loss is None else loss.scoring().learns_temperature
+                    )
                 case NewItems.Config():
-                    found = choice.problems(item_bias)
+                    problems = choice.problems(item_bias)
                 case NegativeSampler.Config():
-                    found = choice.problems(data, num_items, None if loss is None else loss.impressions)
+                    problems = choice.problems(data, num_items, None if loss is None else loss.impressions)
                 case Loss.Config():
-                    found = choice.problems(
+                    problems = choice.problems(
                         towers, negatives, None if objective is None else objective.batch_size
                     )
                 case Objective.Config():
-                    found = choice.problems(data, history, negatives)
+                    problems = choice.problems(data, history, negatives)
                 case OptimizerChoice.Config():
-                    found = choice.problems(sparse)
+                    problems = choice.problems(sparse)
                 case TrainerChoice.Config():
-                    found = choice.problems(data, None if metrics is None else _logged(metrics), sparse)
+                    problems = choice.problems(data, None if metrics is None else _logged(metrics), sparse)
                 case Index.Config():
-                    found = choice.problems(embedding_dim, num_items)
+                    problems = choice.problems(embedding_dim, num_items)
                 case Evaluator.Config():
-                    found = choice.problems(num_items)
+                    problems = choice.problems(num_items)
                 case Baseline.Config():
-                    found = choice.problems(key, data)
+                    problems = choice.problems(key, data)
                 case Walkthrough.Config():
-                    found = choice.problems(columns)
+                    problems = choice.problems(columns)
                 case _:
-                    found = choice.problems()
-            for field, message in found:
+                    problems = choice.problems()
+            for field, message in problems:
                 yield Problem(f"{key}.{field}" if field else key, message)
 
 
@@ -165,7 +167,7 @@ def checked_run(
     """
     config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
     between = [problem for problem in config.between() if problem.key not in unused]
-    raise_problems([*found, *problems_of_place(settings), *between], what)
+    raise_problems([*found, *output_folder_problems(settings), *between], what)
     return config.with_origin(settings, overrides)
 
 

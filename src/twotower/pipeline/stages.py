@@ -1,10 +1,10 @@
-"""Stages of runs: open, index, write the bundle, finish."""
+"""Stages of a run: open, index, write the bundle, finish."""
 
 import contextlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,15 @@ from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.unused_settings import warnings_of
+from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.reports.console.console import Console
 from twotower.reports.console.make_console import make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.detectable_difference import measure_detectable_difference
-from twotower.runs.fingerprint import changed_keys, flat
-from twotower.runs.result import Result, write_result
-from twotower.runs.run import GOES_ON, Run
+from twotower.runs.fingerprint import changed_keys, flatten
+from twotower.runs.result import Result, Status, write_result
+from twotower.runs.run import RESUME_HINT, Run
 from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
 from twotower.serving.walkthrough import Step
 from twotower.towers.two_tower import TwoTower
@@ -61,25 +61,25 @@ class RunContext:
 
 @contextlib.contextmanager
 def open_run(
-    run: Run, config: RunConfig, before: Result | None = None, remedy: str = GOES_ON
+    run: Run, config: RunConfig, before: Result | None = None, remedy: str = RESUME_HINT
 ) -> Iterator[RunContext]:
     """Lock a run's folder, load and split its data, print the audit, and check what depends on the data.
 
     Args:
         run: the run; its result gets settings and data.
-        before: result of the run whose towers are used; None: towers are trained.
-        remedy: see `Run.recorded`.
+        before: result of the run whose towers are used; None if towers are trained.
+        remedy: see `Run.record`.
 
     Raises:
-        InputError: the data is not that of `before`, or the settings do not fit the data.
+        InputError: the data differs from that of `before`, or the settings do not fit the data.
     """
     console = make_console(config.console)
     tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
-    with run.recorded(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
+    with run.record(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, run.config_text(), run.overrides)
-        tracker.start(flat(run.settings))
+        tracker.start(flatten(run.settings))
         cache = Path(config.output_root) / ".cache"
-        needs = needs_of(config.features)
+        needs = make_column_check(config.features)
         source, split = config.data.build(), config.split.build()
         dataset = build_dataset(source, split, cache, rebuild=not config.cache, needs=needs)
         dataset = config.features.with_files(dataset)
@@ -88,8 +88,8 @@ def open_run(
         )
         if before is not None and before.data.fingerprint != dataset.fingerprint:
             raise InputError(
-                "data: not what these towers were trained on: content or split has changed, so rows could "
-                "name other items; restore the data, or train again"
+                "data: content or split has changed since these towers were trained, so their rows may "
+                "belong to other items; restore the data, or train again"
             )
         if before is not None and before.data.feature_files != dataset.feature_files:
             changed = changed_keys(before.data.feature_files, dataset.feature_files)
@@ -99,12 +99,12 @@ def open_run(
             )
         if WARNING in dataset.audit:
             LOG.warning("%s", dataset.audit[WARNING])
-        for warning in warnings_of(config, dataset) if before is None else ():
+        for warning in unused_setting_warnings(config, dataset) if before is None else ():
             LOG.warning("%s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
-        if holds_items_out(dataset):  # cold start builds an index without these items, too
+        if has_held_out_items(dataset):  # cold start builds an index without these items, too
             sizes.append(len(np.unique(dataset.train_and_valid.items)))
         for num_items in sizes:
             # Without training, the metrics need not contain the monitored one.
@@ -129,7 +129,7 @@ def refuse_changed_files(job: RunContext) -> None:
         raise InputError(f"features.{changed}: its file changed during the run; run again")
 
 
-def needs_of(features: FeaturesConfig) -> Needs:
+def make_column_check(features: FeaturesConfig) -> Needs:
     """Return a function that checks the columns of a table for the features."""
 
     def needs(table: str, frame: pd.DataFrame, source_path: str) -> list[str]:
@@ -139,7 +139,7 @@ def needs_of(features: FeaturesConfig) -> Needs:
     return needs
 
 
-def holds_items_out(dataset: RetrievalDataset) -> bool:
+def has_held_out_items(dataset: RetrievalDataset) -> bool:
     """Return whether the split holds items out of training, as `split=item_cold` does."""
     return bool(dataset.audit.get("held_out_items"))
 
@@ -153,11 +153,22 @@ def index_model(job: RunContext, model: TwoTower) -> Indexed:
 
 
 def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
-    """Write the bundle."""
-    bundle = job.run.folder / "bundle"
+    """Write the bundle with the histories of users and the time of its requests.
+
+    A first training stores the histories of the test metrics. The bundle of a warm start or of
+    `rebuild_bundle` is for immediate use, so its histories contain the test window too.
+    """
+    bundle, dataset = job.run.folder / "bundle", job.dataset
     if bundle.exists():  # written by a process that was killed before it wrote the result
         shutil.rmtree(bundle)
-    write_bundle(bundle, job.run.settings, model, indexed, job.dataset, _served_history(job))
+    whole = None if dataset.open_whole is None else dataset.open_whole()
+    if isinstance(job.config, WarmStartKey) and whole is not None:
+        served = ServedHistory(whole, int(whole.times.max()) + 1)
+    else:
+        history, test = dataset.test.history, dataset.test
+        held_out = len(test.target_items) if whole is None else len(whole) - len(history)
+        served = ServedHistory(history, request_time(test, dataset.train_and_valid), held_out)
+    write_bundle(bundle, job.run.settings, model, indexed, dataset, served)
 
 
 def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
@@ -175,42 +186,28 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
             steps.extend(walkthrough.steps(retriever, result.get("curves", {}), dataset.user_table))
         except InputError as error:  # of a user or column that does not exist
             LOG.warning("walkthrough: %s", error)
-    answers = [{"step": step.name, **step.fields} for step in steps]
-    status = finalize(job, {**result, "index": report} | ({"walkthrough": answers} if answers else {}))
+    result = {**result, "index": report}
+    if steps:
+        result["walkthrough"] = [{"step": step.name, **step.fields} for step in steps]
+    status = finalize(job, result)
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
     return status
 
 
-def _served_history(job: RunContext) -> ServedHistory:
-    """Return the histories of a bundle and the time of its requests.
-
-    A first training keeps those of the test metrics. The bundle of a warm start or of `rebuild_bundle` is for
-    immediate use, so its histories contain the test window too.
-    """
-    dataset = job.dataset
-    if not isinstance(job.config, WarmStartKey) or dataset.open_whole is None:
-        time = request_time(dataset.test, dataset.train_and_valid)
-        history, whole = dataset.test.history, dataset.open_whole
-        held_out = len(dataset.test.target_items) if whole is None else len(whole()) - len(history)
-        return ServedHistory(history, time, held_out)
-    history = dataset.open_whole()
-    return ServedHistory(history, int(history.times.max()) + 1)
-
-
 def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
-    ok = result["index"]["ok"]
-    run = job.run
-    final = sections.ended(run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result)
+    run, ok = job.run, result["index"]["ok"]
+    status: Status = "ok" if ok else "index_rejected"
+    final = sections.ended_result(run.partial_result, status, run.seconds(), **result)
     if (worse := worse_than_baseline(final)) is not None:
         baseline = job.config.baselines.by_name.get(worse.baseline)
         advice = "" if baseline is None else baseline.suggestion()
         LOG.warning("%s; try %s", worse, suggestion(advice, run.settings))
     if (detectable := measure_detectable_difference(run.folder, final)) is not None:
-        final = final.update(detectable=detectable.plain())
+        final = final.update(detectable=asdict(detectable))
         if detectable.is_too_large:
-            what = "best baseline's figure" if detectable.baseline else "figure"
+            what = "metric of the best baseline" if detectable.baseline else "metric"
             remedy = "make the test split larger (split.test, split.share) before comparing models on it"
             LOG.warning("%s, more than a third of the %s: %s", detectable, what, remedy)
         else:

@@ -18,7 +18,7 @@ from twotower.pipeline.quality import (
     evaluate_baselines,
     evaluate_on_test,
     measure_cold_start,
-    quality_of,
+    read_quality,
     through_index,
 )
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
@@ -33,7 +33,7 @@ from twotower.pipeline.stages import (
 )
 from twotower.runs import sections, trainings
 from twotower.runs.result import read_result
-from twotower.runs.run import GOES_ON, Run, run_folder
+from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
 from twotower.training.fit import FIT
@@ -56,7 +56,7 @@ def train(
         epoch_callback: receives the monitored metric after each epoch, and may stop the run.
         keep_after_input_error: see `Run.create`.
     """
-    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
+    with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
         run = Run.create(folder, config.settings, config.overrides, keep_after_input_error)
         return _train(run, config, epoch_callback)
 
@@ -84,7 +84,7 @@ def resume(
     Raises:
         InputError: the folder holds no run, or the run has ended.
     """
-    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
+    with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
         run.settings |= {} if console is None else {"console": console}
@@ -103,12 +103,11 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             else:
                 trained, ancestry = continue_training(job, how)
         except TrialPruned as pruned:
-            training = sections.training_record(run.settings, pruned.epochs, False)
-            curves = dict(pruned.curves)
-            report_result(
-                job,
-                sections.ended(run.partial_result, "pruned", run.seconds(), training=training, curves=curves),
-            )
+            record = {
+                "training": sections.training_record(run.settings, pruned.epochs, False),
+                "curves": dict(pruned.curves),
+            }
+            report_result(job, sections.ended_result(run.partial_result, "pruned", run.seconds(), **record))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
         refuse_changed_files(job)
@@ -126,7 +125,10 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             "training": training
             | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization},
             "curves": trained.curves,
-            "timing": sections.timing_record(trained.seconds, trained.examples),
+            "timing": {
+                "train_seconds": round(trained.seconds, 3),
+                "examples_per_second": round(trained.examples / max(trained.seconds, 1e-9), 1),
+            },
         }
         if source is not None:
             result["training_reused_from"] = str(source)
@@ -156,11 +158,11 @@ def trained_by(job: RunContext) -> Path | None:
     """
     if not job.config.reuse or isinstance(job.config, WarmStartRunConfig):
         return None
-    found = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
-    if found is None or found.resolve() == job.run.folder.resolve():
+    source = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
+    if source is None or source.resolve() == job.run.folder.resolve():
         return None
-    LOG.info("reusing the towers of %s (reuse=false trains again)", found)
-    return found
+    LOG.info("reusing the towers of %s (reuse=false trains again)", source)
+    return source
 
 
 def known_quality(job: RunContext, source: Path | None) -> Quality | None:
@@ -176,4 +178,4 @@ def known_quality(job: RunContext, source: Path | None) -> Quality | None:
         return None
     if before.evaluation_fingerprint != job.run.partial_result.evaluation_fingerprint:
         return None
-    return quality_of(job, source, before)
+    return read_quality(job, source, before)

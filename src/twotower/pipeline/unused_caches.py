@@ -8,29 +8,30 @@ from twotower.files.plain_values import load_json
 from twotower.runs.result import Result
 from twotower.runs.trainings import CHECKPOINTS, recorded_trainings
 
-CACHE, BASELINES, META = ".cache", "baselines", "meta.json"
+CACHE = ".cache"
 
 
 def unused_caches(root: Path, data: Collection[str], without: Collection[Path]) -> Iterator[Path]:
-    """Yield half-written files, data sets, lists of baselines, and records of trained towers.
+    """Yield unused data sets, lists of baselines, records of trainings, and temporary files.
 
     Args:
         root: `output_root`.
         data: fingerprints of the data of the runs.
-        without: real folders of runs whose checkpoints are to be deleted.
+        without: resolved folders of runs whose checkpoints are to be deleted.
     """
     cache = root / CACHE
     for path in sorted(cache.glob("*")):
-        is_half_written = TEMPORARY.fullmatch(path.name) is not None
-        if is_half_written or ((path / META).is_file() and _fingerprint(path / META) not in data):
+        if TEMPORARY.fullmatch(path.name) or (
+            (path / "meta.json").is_file() and _fingerprint(path / "meta.json") not in data
+        ):
             yield path
-    yield from (path for path in sorted((cache / BASELINES).glob("*")) if path.name not in data)
+    yield from (path for path in sorted((cache / "baselines").glob("*")) if path.name not in data)
     for path, run in recorded_trainings(root):
         if run.resolve() in without or not (run / CHECKPOINTS).is_dir():
             yield path
 
 
-def data_of(folder: Path, result: Result | None) -> str:
+def data_fingerprint(folder: Path, result: Result | None) -> str:
     """Return the fingerprint of the data of a run; empty if unknown."""
     if result is not None and result.data.fingerprint is not None:
         return result.data.fingerprint

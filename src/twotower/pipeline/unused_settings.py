@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from twotower.data.dataset import RetrievalDataset
 from twotower.features.feature import Feature
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig
-from twotower.runs.fingerprint import key_of
+from twotower.runs.fingerprint import override_key
 
 SIDES = {"user": "user_tower", "context": "user_tower", "item": "item_tower"}
 """Side of the features -> the tower that may read them."""
 
 
-def warnings_of(config: RunConfig, dataset: RetrievalDataset) -> list[str]:
+def unused_setting_warnings(config: RunConfig, dataset: RetrievalDataset) -> list[str]:
     """Return one warning for each group of features, columns or settings without effect.
 
     Args:
@@ -80,7 +80,7 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     for key, choice in config.choices():
         for field, remedy in choice.unused():
             yield f"{key}.{field}: no effect; {remedy}"
-    typed = {key_of(text) for text in config.overrides}
+    typed = {override_key(text) for text in config.overrides}
     if not config.loss.scoring().uses_negatives:
         loss = config.loss.owner.__name__
         for key in sorted(key for key in typed if key.partition(".")[0] == "negatives"):

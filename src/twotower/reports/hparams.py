@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twotower.runs.defaults import defaults_of
-from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
-from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, label_of, whole_words
+from twotower.runs.defaults import unstated_defaults
+from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, configuration_fingerprint, flatten
+from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, run_label, whole_words
 from twotower.runs.result import VALID, Result
 
 Value = bool | int | float | str
@@ -46,7 +46,7 @@ SOME_HAVE = ("index.num_subquantizers", "index.target_recall")
 """As `ALWAYS`, but not every choice has them. They are text: TensorBoard drops the numbers of a column that
 contains a text."""
 
-NEVER = NOT_SHAPING | {"seed", "sweep", "launcher", "hydra"}
+NEVER = IRRELEVANT_KEYS | {"seed", "sweep", "launcher", "hydra"}
 """Root keys that are not hyper-parameters; `seed` varies within a group."""
 
 NAMED_BY = ("data", "loss", "index", "embedding_dim")
@@ -74,8 +74,8 @@ def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> di
 
     A choice has the name of its class, whether it was typed or not.
     """
-    stated = flat(settings)
-    values = {key: value for key, value in defaults_of(settings).items() if value != NULL} | stated
+    stated = flatten(settings)
+    values = {key: value for key, value in unstated_defaults(settings).items() if value != NULL} | stated
     values |= {key: str(values.get(key, NONE)) for key in SOME_HAVE}
     shown = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
     stated |= {key: values[key] for key in SOME_HAVE}
@@ -93,11 +93,11 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
 
     The table shows a dozen characters, so the folder's name comes first, then a part of the fingerprint.
     """
-    values = flat(settings)
+    values = flatten(settings)
     words = [str(values[key]) for key in NAMED_BY if key in values]
-    label = label_of(name, MAX_LABEL) or whole_words(words, MAX_NAME - NUM_DIGITS - 1, " ")
+    label = run_label(name, MAX_LABEL) or whole_words(words, MAX_NAME - NUM_DIGITS - 1, " ")
     digits = min(NUM_DIGITS, MAX_NAME - len(label) - 1)
-    return f"{label} {configuration(settings, '')[:digits]}".strip()
+    return f"{label} {configuration_fingerprint(settings, '')[:digits]}".strip()
 
 
 def final_metrics(result: Result) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_DIFFERENCE
-from twotower.runs.outcome import Outcome, lowest_is_best
+from twotower.runs.outcome import Outcome, lower_is_better
 from twotower.runs.result import VALID
 
 
@@ -30,7 +30,7 @@ def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[P
     done = [each for each in outcomes if each.finished and each.figure(INDEX_COSTS[0]) is not None]
     kind, (latency, size) = metric.removeprefix(VALID), INDEX_COSTS
     through = any(f"{INDEX_DIFFERENCE}{kind}" in each.figures for each in done)
-    higher = not lowest_is_best(done, metric)
+    higher = not lower_is_better(done, metric)
     title = f"{kind.replace('_at_', '@')} on valid, {'through the index' if through else 'by exact search'}"
     points = [
         Point(each.name, value, each.figures[latency], each.figures[size], higher)

@@ -1,5 +1,5 @@
-"""Purpose: a run's folder, what its `result.json` holds, and where it came from.
+"""Purpose: run folders, `result.json`, fingerprints and provenance of runs.
 
-May import: what a run is made of: data, metrics, evaluation, bundle and the packages before them.
-To add one: a file named for what it keeps of a run; what only reads runs belongs to `reports`.
+May import: data, metrics, evaluation, bundle and the packages before them.
+To add one: a file named for the part of a run that it stores. Code that only reads runs belongs to `reports`.
 """

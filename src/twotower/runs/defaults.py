@@ -1,21 +1,21 @@
-"""Settings that no YAML states: the defaults of the classes that the settings of a run name."""
+"""Defaults of the classes that the settings of a run name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET, locate
-from twotower.runs.fingerprint import flat
+from twotower.runs.fingerprint import flatten
 
 Scalar = bool | int | float | str
 
 
-def defaults_of(settings: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Return flat key -> default of every setting of a run that its YAML does not state.
+def unstated_defaults(settings: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Return dotted key -> default of every setting that the YAML of a run does not state.
 
-    Imports the classes of the choices. Skips defaults that are objects.
+    Imports the classes of the settings. Defaults that are objects are skipped.
     """
-    return flat(dict(_defaults(settings, "")))
+    return flatten(dict(_defaults(settings, "")))
 
 
 def _defaults(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -31,7 +31,7 @@ def _defaults(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any
 
 def _fields(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        kind: Any = locate(choice[TARGET])
-        return dict(kind.Config.model_fields)
+        component: Any = locate(choice[TARGET])
+        return dict(component.Config.model_fields)
     except (InputError, KeyError, AttributeError):
         return {}

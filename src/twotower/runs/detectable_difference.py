@@ -1,8 +1,7 @@
-"""The smallest difference that the test users of a run can show."""
+"""The smallest difference between two models that the test users of a run can detect."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,7 +16,7 @@ LARGEST_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class DetectableDifference:
-    """The smallest difference that the test users can show.
+    """The smallest difference that the test users can detect.
 
     Attributes:
         metric: as `recall_at_20`.
@@ -40,23 +39,20 @@ class DetectableDifference:
 
     def __str__(self) -> str:
         metric = self.metric.replace("_at_", "@")
-        of = f"the paired difference from {self.baseline}, at" if self.baseline else "the towers' own figure,"
-        users, least = f"{self.num_users:,} test users", f"{self.difference:.4f}"
-        said = f"{users} can show differences of {least} or more in {metric}"
-        return f"{said} ({NUM_ERRORS:g} standard errors of {of} {self.figure:.4f})"
-
-    def plain(self) -> dict[str, Any]:
-        """Return the values for `result.json`."""
-        return asdict(self)
+        of = f"the paired difference from {self.baseline}, at" if self.baseline else "the towers' value,"
+        return (
+            f"{self.num_users:,} test users can detect differences of {self.difference:.4f} or more "
+            f"in {metric} ({NUM_ERRORS:g} standard errors of {of} {self.figure:.4f})"
+        )
 
 
 def measure_detectable_difference(folder: Path, result: Result) -> DetectableDifference | None:
-    """Return the smallest difference that the test users can show in the monitored metric.
+    """Return the smallest difference in the monitored metric that the test users can detect.
 
-    None if the metric has no value per user, as label metrics have none.
+    None if the metric has no values per user (label metrics).
 
     Args:
-        folder: of the run, with the users' values of towers and baselines.
+        folder: of the run, with the values per user of towers and baselines.
         result: of the run.
     """
     metric = result.training.monitor.removeprefix(VALID)

@@ -1,4 +1,4 @@
-"""Names of run folders, made of the overrides, and checks of their paths."""
+"""Names of run folders, built from the overrides, and checks of their paths."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.problems import Problem
-from twotower.runs.fingerprint import key_of
+from twotower.runs.fingerprint import override_key
 
 SHORT = {
     "embedding_dim": "dim",
@@ -27,16 +27,16 @@ SHORT = {
     "user_tower.dropout": "dropout",
     "user_tower.widths": "widths",
 }
-"""Short names of keys that often vary; of other keys the last part is used, or more if two share it."""
+"""Short names of keys that often vary. Other keys have their last part, or more parts if it is ambiguous."""
 
 MAX_NAME = 30
-"""Characters of the name of a job or trial, as many as TensorBoard shows."""
+"""Maximum number of characters of the name of a job or trial; TensorBoard shows this many."""
 
 MAX_LABEL = 26
-"""Characters of the name of a trial, and of a job in HPARAMS, where a part of the fingerprint follows."""
+"""Maximum number of characters of the name of a trial, and of a job in HPARAMS before its fingerprint."""
 
 NUM_DIGITS = 8
-ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
+UNSAFE = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
 PLAIN = re.compile(r"[a-z_][\w.]*=([\w.+-]+|\[[\w.,+-]*\])", re.ASCII)
 BARE = re.compile(rf"(?!({'|'.join(SHORT.values())})([\d.-]|$))[a-z_][\w.]*", re.ASCII)
@@ -50,8 +50,8 @@ SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
 def folder_name(texts: Sequence[str]) -> str:
     """Return a folder name of at most `MAX_NAME` characters for overrides, equal only for equal overrides.
 
-    It is the overrides in short form if they fit and are unambiguous (`null` and `'null'` differ); otherwise
-    the words that fit, and a hash.
+    The name is the overrides in short form if they fit and are unambiguous (`null` and `'null'` differ), else
+    the words that fit and a hash.
     """
     exact = [_exact(text) for text in texts]
     name = ",".join(word or "" for word in exact)
@@ -62,7 +62,7 @@ def folder_name(texts: Sequence[str]) -> str:
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return folder names of a sweep's jobs: `folder_name`, or short words if these are unique in the sweep.
+    """Return folder names of the jobs of a sweep: short words if unique in the sweep, else `folder_name`.
 
     `temp.5,recency180,ivf_flat` needs no hash, although another key than `index` could have this value.
     """
@@ -80,15 +80,15 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
     """Return the folder name of a trial: its number, and the words that fit."""
-    return ODD.sub("-", whole_words([f"{number:04d}", *short_words(texts)], MAX_LABEL, "_"))
+    return UNSAFE.sub("-", whole_words([f"{number:04d}", *short_words(texts)], MAX_LABEL, "_"))
 
 
-def whole_words(words: Sequence[str], most: int, joint: str = ",") -> str:
-    """Return words in one text of at most `most` characters; a word that does not fit is left out."""
+def whole_words(words: Sequence[str], max_length: int, separator: str = ",") -> str:
+    """Join words to a text of at most `max_length` characters; words that do not fit are left out."""
     text = ""
     for word in words:
-        longer = f"{text}{joint}{word}" if text else word
-        text = longer if len(longer) <= most else text
+        longer = f"{text}{separator}{word}" if text else word
+        text = longer if len(longer) <= max_length else text
     return text
 
 
@@ -100,14 +100,13 @@ def short_words(texts: Sequence[str]) -> list[str]:
 
 def short_keys(keys: Sequence[str]) -> list[str]:
     """Return short names of keys, with more of their parts if two would be equal."""
-    names = [[_short_key(key), *_endings(key)] for key in keys]
+    names = []
+    for key in keys:
+        parts = key.split(".")
+        endings = [".".join(parts[at:]) for at in reversed(range(len(parts)))]
+        names.append([SHORT.get(key, parts[-1]), *endings])
     shared = Counter(name for each in names for name in set(each))
     return [next(name for name in each if shared[name] == 1 or name == each[-1]) for each in names]
-
-
-def _endings(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[at:]) for at in reversed(range(len(parts)))]
 
 
 def rounded(value: str) -> str:
@@ -118,14 +117,14 @@ def rounded(value: str) -> str:
         return value
 
 
-def short_name(texts: Sequence[str], most: int = MAX_NAME) -> str:
+def short_name(texts: Sequence[str], max_length: int = MAX_NAME) -> str:
     """Return as many overrides in short words as fit; different overrides may have the same text.
 
     If no word fits, the first one is shortened to the end of its key with the value, or to its key.
     """
-    shown, words = short_keys(list(map(key_of, texts))), _safe_words(texts)
+    shown, words = short_keys(list(map(override_key, texts))), _safe_words(texts)
     seeds = [word for word in words if SEED.fullmatch(word)]
-    room = most - sum(len(seed) + 1 for seed in seeds)
+    room = max_length - sum(len(seed) + 1 for seed in seeds)
     others = [(word, key) for word, key in zip(words, shown, strict=True) if word and word not in seeds]
     text = whole_words([word for word, _ in others], room)
     if others and not text:
@@ -133,30 +132,30 @@ def short_name(texts: Sequence[str], most: int = MAX_NAME) -> str:
     return ",".join(filter(None, [text, *seeds]))
 
 
-def _shortened(word: str, key: str, most: int) -> str:
+def _shortened(word: str, key: str, max_length: int) -> str:
     starts = [0, *(part.end() for part in re.finditer(r"[._]", key) if word.startswith(key))]
-    endings = (each[at:] for each in (word, ODD.sub("-", key)) for at in starts)
-    return next((each for each in endings if len(each) <= most), "")
+    endings = (each[at:] for each in (word, UNSAFE.sub("-", key)) for at in starts)
+    return next((each for each in endings if len(each) <= max_length), "")
 
 
-def label_of(name: str, most: int | None = None) -> str:
-    """Return the part of a folder's name that describes the configuration: without time, hash and seed.
+def run_label(name: str, max_length: int | None = None) -> str:
+    """Return the name of a run's folder without time, hash and seed.
 
     Args:
         name: of the folder.
-        most: characters; a longer label loses the keys of text values, then the words that do not fit.
+        max_length: characters; a longer label loses the keys of text values, then the words that do not fit.
     """
     label = without_seed(HASH.sub("", re.sub(rf"^{TIME}_?|_?{TIME}$", "", name)))
-    if most is None or len(label) <= most:
+    if max_length is None or len(label) <= max_length:
         return label
-    return whole_words([CHOICE.sub("", word) for word in re.split(r",(?![^\[]*\])", label)], most)
+    return whole_words([CHOICE.sub("", word) for word in re.split(r",(?![^\[]*\])", label)], max_length)
 
 
 def without_seed(name: str) -> str:
     """Return a run's name without its seed, such as `seed1,dim32`, `dim32/seed1` or `seed=1`."""
-    found = SEED.sub("", name)
-    # The hash is of the seed too.
-    return name if found == name else HASH.sub("", found).strip(",/")
+    rest = SEED.sub("", name)
+    # The hash includes the seed.
+    return name if rest == name else HASH.sub("", rest).strip(",/")
 
 
 def _exact(text: str) -> str | None:
@@ -168,11 +167,11 @@ def _exact(text: str) -> str | None:
 
 
 def _words(texts: Sequence[str]) -> list[str]:
-    return [_word(*each) for each in zip(texts, short_keys(list(map(key_of, texts))), strict=True)]
+    return [_word(*each) for each in zip(texts, short_keys(list(map(override_key, texts))), strict=True)]
 
 
 def _safe_words(texts: Sequence[str]) -> list[str]:
-    return [ODD.sub("-", word).strip(",.-") for word in _words(texts)]
+    return [UNSAFE.sub("-", word).strip(",.-") for word in _words(texts)]
 
 
 def _word(text: str, shown: str) -> str:
@@ -187,10 +186,6 @@ def _word(text: str, shown: str) -> str:
     return f"{shown}={value}"
 
 
-def _short_key(key: str) -> str:
-    return SHORT.get(key, key.rpartition(".")[2])
-
-
 def _without_zero(number: str) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", number)
 
@@ -199,7 +194,7 @@ ROOM_FOR_FILES = 512
 """Bytes reserved for the path of a file below `<output_root>/<name>`."""
 
 
-def problems_of_place(settings: Mapping[str, Any]) -> Iterator[Problem]:
+def output_folder_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the problems of `output_root` and `name` as a folder for runs; writes nothing."""
     root, name = settings.get("output_root"), settings.get("name")
     if not isinstance(root, str):
@@ -208,12 +203,12 @@ def problems_of_place(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("output_root", f"{root!r} is not a path: it contains a zero byte")
         return
     folder = Path(root).absolute()
-    there = next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        yield Problem("output_root", f"{there} is not a folder that this user may write to; name another")
+    existing = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        yield Problem("output_root", f"{existing} is not a folder that this user may write to; name another")
         return
-    most, longest = (os.pathconf(there, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
-    yield from _too_long("output_root", folder, most, longest)
+    limits = os.pathconf(existing, "PC_NAME_MAX"), os.pathconf(existing, "PC_PATH_MAX")
+    yield from _too_long("output_root", folder, *limits)
     if not isinstance(name, str):
         return
     if "\0" in name or any(part == "" or part.startswith(".") for part in name.split("/")):
@@ -222,16 +217,14 @@ def problems_of_place(settings: Mapping[str, Any]) -> Iterator[Problem]:
         )
         yield Problem("name", f"{message}, got {name!r}")
     else:
-        yield from _too_long("name", Path(name), most, longest, len(os.fsencode(folder)) + 1)
+        yield from _too_long("name", Path(name), *limits, len(os.fsencode(folder)) + 1)
 
 
-def _too_long(key: str, path: Path, most: int, longest: int, before: int = 0) -> Iterator[Problem]:
+def _too_long(key: str, path: Path, max_name: int, max_path: int, before: int = 0) -> Iterator[Problem]:
     part = max((os.fsencode(part) for part in path.parts), key=len)
-    if len(part) > most:
+    if len(part) > max_name:
         begin = os.fsdecode(part[:20])
-        yield Problem(key, f"{begin}... has {len(part)} bytes, and the name of a folder at most {most}")
-    elif (length := before + len(os.fsencode(path))) > longest - ROOM_FOR_FILES:
-        message = (
-            f"the path to it has {length} bytes, and may have {longest}, of which runs need {ROOM_FOR_FILES}"
-        )
-        yield Problem(key, message)
+        yield Problem(key, f"{begin}... has {len(part)} bytes; the name of a folder has at most {max_name}")
+    elif (length := before + len(os.fsencode(path))) > max_path - ROOM_FOR_FILES:
+        room = f"{max_path} are allowed, of which files of runs need {ROOM_FOR_FILES}"
+        yield Problem(key, f"the path has {length} bytes; {room}")

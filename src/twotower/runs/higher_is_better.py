@@ -21,7 +21,7 @@ INDEX_COSTS = ("index/latency_ms_p50", "index/bytes_per_item")
 INDEX_DIFFERENCE = "index/difference_"
 """Prefix of a validation metric: its value through the index minus its value by exact search."""
 
-OTHER_FIGURES = {
+FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | {
     "index/recall_at_100_by_row": True,
     "timing/train_seconds": False,
     "timing/total_seconds": False,
@@ -29,9 +29,7 @@ OTHER_FIGURES = {
     "train/loss": False,
     "train/epoch_loss": False,
 }
-FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | OTHER_FIGURES
-OF_COLD_START = "cold_start/"
-"""Prefix of recall on items that were held out of training."""
+"""Key of a figure that is no metric -> whether higher is better."""
 
 
 def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = ()) -> bool | None:
@@ -44,7 +42,7 @@ def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = (
     """
     if key in FIGURES:
         return FIGURES[key]
-    if key.startswith(OF_COLD_START):
+    if key.startswith("cold_start/"):  # recall on items that were held out of training
         return True
     name = metric_name(key)
     directions = {metrics[name] for metrics in recorded if name in metrics}

@@ -18,9 +18,9 @@ class Outcome:
 
     Attributes:
         seconds: duration in this sweep.
-        skipped: whether an earlier start of the sweep had ended the job.
+        skipped: whether the job ended in an earlier start of the sweep.
         configuration: equal for the seeds of one configuration; None if the job failed early.
-        tries: the varied settings in short words; empty if the name contains them.
+        tries: the varied settings in short form; empty if the name contains them.
     """
 
     name: str
@@ -89,7 +89,7 @@ def rank_outcomes(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
     Where only indexes differ, latency and bytes decide between equal metrics.
     """
     jobs = list(outcomes)
-    sign = 1 if lowest_is_best(jobs, metric) else -1
+    sign = 1 if lower_is_better(jobs, metric) else -1
     costs = INDEX_COSTS if differ_in_index_only(jobs, metric) else ()
 
     def key(outcome: Outcome) -> tuple[bool, float, list[float]]:
@@ -108,12 +108,12 @@ def differ_in_index_only(outcomes: Iterable[Outcome], metric: str) -> bool:
     return len(towers) == 1 < len(indexes)
 
 
-def lowest_is_best(outcomes: Iterable[Outcome], metric: str) -> bool:
+def lower_is_better(outcomes: Iterable[Outcome], metric: str) -> bool:
     """Return whether lower values of the metric are better."""
     return higher_is_better(metric, (outcome.higher_is_better for outcome in outcomes)) is False
 
 
-def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
+def best_outcome(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
     """Return the best job with the status `ok`; None if there is none."""
-    able = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
-    return rank_outcomes(able, metric)[0] if able else None
+    candidates = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
+    return rank_outcomes(candidates, metric)[0] if candidates else None

@@ -1,4 +1,4 @@
-"""Code, libraries and machine of a run."""
+"""Provenance of a run: code, libraries and machine."""
 
 import functools
 import hashlib
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.spec import TARGET
-from twotower.files.atomic import sha256_of_file
+from twotower.files.atomic import file_sha256
 from twotower.files.code import code_fingerprint
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 
 PACKAGE = Path(__file__).parents[1]
 DISTRIBUTIONS = (
@@ -29,15 +29,15 @@ DISTRIBUTIONS = (
     "pandas",
 )
 TRAINING = "twotower.training.train_towers"
-"""Module that trains; its imports and the classes that the settings name count too."""
+"""Module that trains. Its imports and the classes that the settings name are part of the fingerprint."""
 EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.run_baselines"))
-"""Modules that evaluate towers and baselines, likewise."""
-NO_PART_OF_TRAINING = ("twotower.index",)
-"""Training builds an index before and after, and neither changes the towers."""
+"""Modules that evaluate towers and baselines. Their imports are part of the fingerprint too."""
+EXCLUDED_FROM_TRAINING = ("twotower.index",)
+"""Training builds indexes, but they do not change the towers."""
 
 
 def provenance() -> dict[str, Any]:
-    """Return what must be equal, in addition to settings and data, to repeat a run bit for bit."""
+    """Return code and machine, which a bit-identical repetition requires besides equal settings and data."""
     return {"code": {"fingerprint": package_fingerprint(), **_commit()}, "machine": machine()}
 
 
@@ -69,40 +69,40 @@ def machine() -> dict[str, Any]:
 
 def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
     """Return a SHA-256 over the evaluation: its settings and its code."""
-    measuring = {key: settings[key] for key in ("metrics", "baselines", "new_items")}
-    code = code_fingerprint([*EVALUATION, *_modules_of(measuring)])
-    return fingerprint_of([measuring, code])
+    evaluation = {key: settings[key] for key in ("metrics", "baselines", "new_items")}
+    code = code_fingerprint([*EVALUATION, *_target_modules(evaluation)])
+    return fingerprint_values([evaluation, code])
 
 
 def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:
     """Return a SHA-256 over settings, data and code of a training; runs with equal ones share towers."""
-    code = code_fingerprint([TRAINING, *_modules_of(shaping)], excluded=NO_PART_OF_TRAINING)
-    return fingerprint_of([shaping, data_fingerprint, code])
+    code = code_fingerprint([TRAINING, *_target_modules(shaping)], excluded=EXCLUDED_FROM_TRAINING)
+    return fingerprint_values([shaping, data_fingerprint, code])
 
 
 @functools.cache
 def package_fingerprint() -> str:
     """Return a SHA-256 over the source files of this package."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
-        found.update(f"{path.relative_to(PACKAGE).as_posix()} {sha256_of_file(path)}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
-def _modules_of(values: Any) -> Iterator[str]:
+def _target_modules(values: Any) -> Iterator[str]:
     if isinstance(values, Mapping):
         if isinstance(values.get(TARGET), str):
             yield values[TARGET].rpartition(".")[0]
         for value in values.values():
-            yield from _modules_of(value)
+            yield from _target_modules(value)
 
 
 def _commit() -> dict[str, Any]:
     git = functools.partial(subprocess.run, capture_output=True, text=True, timeout=10)
-    here = ["git", "-C", str(PACKAGE)]
+    command = ["git", "-C", str(PACKAGE)]
     try:
-        commit = git([*here, "rev-parse", "HEAD"])
-        status = git([*here, "status", "--porcelain", "--", "."])
+        commit = git([*command, "rev-parse", "HEAD"])
+        status = git([*command, "status", "--porcelain", "--", "."])
     except (OSError, subprocess.TimeoutExpired):
         return {"commit": None, "dirty": None}
     if commit.returncode or status.returncode:

@@ -1,4 +1,4 @@
-"""`result.json`, everything that was measured of a run, with its reader and writer."""
+"""The result of a run, and the reader and writer of `result.json`."""
 
 import json
 import math
@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import metric_k, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json, read_yaml
 from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
-from twotower.runs.result_parts import Ancestry, Data, Provenance, ResultPart, Training
-from twotower.runs.run_files import CONFIG, RESULT, refuse_no_run
+from twotower.runs.run_files import CONFIG, RESULT, require_run
 
 FORMAT_VERSION = 2
 """Stored as `format_version`; other versions are refused."""
@@ -22,12 +21,80 @@ Status = Literal["ok", "index_rejected", "failed", "pruned"]
 VALID, BEST_VALID = "valid/", "best_valid/"
 TEST, TEST_EXACT = "test", "test_exact"
 """Prefixes of test metrics: of the lists that the index serves, and of exact search."""
-TARGET_REPEAT = "target_repeat"  # the slices of new and of repeated targets
+TARGET_REPEAT = "target_repeat"  # slices of new and of repeated targets
 COLD_START = {"model": "two towers", "content": "content neighbors", "random": "random (expected)"}
 """Models that are evaluated on cold items, and their names in tables."""
 
 
-class Result(BaseModel):
+class ResultPart(BaseModel):
+    """A part of a result; unknown keys are kept."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+
+class Provenance(ResultPart):
+    """Code and machine of a run."""
+
+    code: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+
+
+class Data(ResultPart):
+    """Sizes of the data, and the audit of its split."""
+
+    fingerprint: str | None = None
+    """Of content and split; None if the run failed before the data was loaded."""
+    feature_files: dict[str, str] = {}
+    """`side.feature` -> SHA-256 of the files that the feature reads."""
+    users: int | None = None
+    items: int | None = None
+    interactions: int | None = None
+    audit: dict[str, Any] = {}
+
+
+class Training(ResultPart):
+    """How the towers were trained.
+
+    Attributes:
+        monitor: the metric that chose the epoch; empty if unknown.
+        temperature: of the loss at the end of training; a probability is sigmoid(score / temperature).
+        chosen: settings that the log or the validation split determined, by key.
+    """
+
+    epochs: int | None = None
+    refit: bool = False
+    fitted_on: str | None = None
+    objective: dict[str, Any] = {}
+    monitor: str = ""
+    temperature: float | None = None
+    epoch_steps: int | None = None
+    chosen: dict[str, float | None] = {}
+    initialization: str | None = None
+    """The better of two initializations on the validation split; None if only one was trained."""
+    initialization_scores: dict[str, float] = {}
+    """The validation score of each initialization that was trained."""
+
+
+class Ancestry(ResultPart):
+    """The run that this one started from.
+
+    Attributes:
+        how: `warm_start` (its towers were trained further) or `rebuild_bundle` (its towers are unchanged).
+        generation: number of trainings so far.
+    """
+
+    how: Literal["warm_start", "rebuild_bundle"]
+    parent: str
+    parent_fingerprint: str
+    generation: int
+    new_users: int = 0
+    new_items: int = 0
+    new_interactions: int = 0
+    epochs: int | None = None
+    replay: float | None = None
+
+
+class Result(ResultPart):
     """Result of a run: status, metrics, baselines, index, timing and provenance.
 
     Keys that `result.json` lacks, as that of a failed run, have their defaults. The names of metrics are
@@ -47,8 +114,6 @@ class Result(BaseModel):
         timing: seconds and examples per second.
         rerun_of: the run that this one repeats; `reproduced` and `changed_since` are the outcome.
     """
-
-    model_config = ResultPart.model_config
 
     status: Status
     error: str | None = None
@@ -78,7 +143,7 @@ class Result(BaseModel):
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     detectable: dict[str, str | int | float | None] | None = None
-    """Smallest difference that the test users can show; see `runs.detectable_difference`."""
+    """Smallest difference that the test users can detect; see `runs.detectable_difference`."""
     cold_start: dict[str, Any] | None = None
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
@@ -99,11 +164,11 @@ class Result(BaseModel):
         parts = [f"status={self.status!r}"]
         parts += [f"error={self.error!r}"] if self.error else []
         parts += [f"{key}={self.metrics[key]:.4f}" for key in (monitor, test) if key in self.metrics]
-        of_baselines = {name: values[test] for name, values in self.baselines.items() if test in values}
-        if of_baselines:
+        baselines = {name: values[test] for name, values in self.baselines.items() if test in values}
+        if baselines:
             worst_first = higher_is_better(test, [self.higher_is_better]) is False
-            best = (min if worst_first else max)(of_baselines, key=lambda name: of_baselines[name])
-            parts.append(f"best_baseline={best!r} ({of_baselines[best]:.4f})")
+            best = (min if worst_first else max)(baselines, key=lambda name: baselines[name])
+            parts.append(f"best_baseline={best!r} ({baselines[best]:.4f})")
         parts += [f"warnings={len(self.warnings)}"] if self.warnings else []
         return f"Result({', '.join([*parts, f'folder={str(self.folder)!r}'])})"
 
@@ -130,9 +195,9 @@ class Result(BaseModel):
     def cold_start_figures(self) -> dict[str, float]:
         """Return recall on items held out of training by key, as `cold_start/model/cold/recall_at_20`."""
         return {
-            f"cold_start/{who}/{part}/{key}": value
-            for who in COLD_START
-            for part, values in _items((self.cold_start or {}).get(who))
+            f"cold_start/{model}/{part}/{key}": value
+            for model in COLD_START
+            for part, values in _items((self.cold_start or {}).get(model))
             for key, value in _items(values)
         }
 
@@ -141,14 +206,15 @@ class Result(BaseModel):
 
         The test metrics of a run without `test_exact/` metrics are those of exact search.
         """
-        tested = {
-            key.partition("/")[2]: value for key, value in self.metrics.items() if key.startswith("test/")
+        exact = {
+            key.replace(TEST, TEST_EXACT, 1): value
+            for key, value in self.metrics.items()
+            if key.startswith(f"{TEST}/")
         }
-        exact = {f"{TEST_EXACT}/{key}": value for key, value in tested.items()}
-        found: dict[str, Any] = exact | self.metrics | self.cold_start_figures()
-        for group, values in (("index", self.index), ("timing", self.timing)):
-            found |= {f"{group}/{key}": value for key, value in values.items()}
-        return {key: float(value) for key, value in found.items() if is_number(value)}
+        values: dict[str, Any] = exact | self.metrics | self.cold_start_figures()
+        for group, part in (("index", self.index), ("timing", self.timing)):
+            values |= {f"{group}/{key}": value for key, value in part.items()}
+        return {key: float(value) for key, value in values.items() if is_number(value)}
 
     def reused_curves(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield (step, figures) of the curves if another run trained the towers, at the end of each epoch."""
@@ -204,7 +270,7 @@ def open_result(folder: Path) -> Result:
     Raises:
         InputError: the folder holds no run, or the run has not ended.
     """
-    refuse_no_run(folder)
+    require_run(folder)
     result = read_result(folder)
     if result is None:
         raise InputError(f"{folder}: this run has not ended; twotower train resume={folder} continues it")
@@ -253,8 +319,31 @@ def read_result(folder: Path) -> Result | None:
         ) from error
 
 
+def read_finished_result(folder: Path, key: str = "") -> Result:
+    """Read the result of a finished run.
+
+    Args:
+        folder: of the run.
+        key: of the command line, which named the folder; error messages begin with it.
+
+    Raises:
+        InputError: the folder holds no finished run, or its `result.json` is damaged.
+    """
+    name = f"{key}={folder}" if key else str(folder)
+    try:
+        require_run(folder)
+        result = read_result(folder)
+    except InputError as error:
+        raise InputError(f"{name}: {str(error).removeprefix(f'{folder}: ')}") from error
+    if result is None or not result.finished:
+        pruned = result is not None and result.status == "pruned"
+        remedy = "name another run" if pruned else f"finish it with twotower train resume={folder}"
+        raise InputError(f"{name}: this run {describe_status(result)}; {remedy}")
+    return result
+
+
 def read_result_or_failure(folder: Path) -> Result | None:
-    """Read as `read_result` does, but return a failed result for a damaged file."""
+    """Read a run's `result.json`; a damaged file gives a result with the status `failed`."""
     try:
         return read_result(folder)
     except InputError as error:
@@ -268,7 +357,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 
 def describe_status(result: Result | None) -> str:
-    """Return how a run ended, as in "this run has not ended"."""
+    """Return the status of a run as a predicate, such as "has not ended"."""
     if result is None:
         return "has not ended"
     return {"failed": "failed", "pruned": "was pruned"}.get(result.status, f"is {result.status}")
@@ -284,8 +373,8 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _items(found: Any) -> Iterator[tuple[str, Any]]:
-    yield from found.items() if isinstance(found, Mapping) else ()
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    yield from value.items() if isinstance(value, Mapping) else ()
 
 
 def _at(k: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folder of a run: created once, never overwritten; files are written atomically."""
+"""The folder of a run. It is created once and never overwritten, and its files are written atomically."""
 
 import contextlib
 import datetime
@@ -18,26 +18,26 @@ from twotower.config.trust import check_targets
 from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.files.plain_values import read_yaml, yaml_text
-from twotower.runs.fingerprint import NOT_SHAPING, key_of
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import short_name
 from twotower.runs.result import Result, read_result_or_failure, write_result
-from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, refuse_no_run
-from twotower.runs.sections import failure
+from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, require_run
+from twotower.runs.sections import failed_result
 
 LOG = logging.getLogger("twotower")
 REMEDY = "repair it, or delete the run"
 ORPHAN_SECONDS = 10.0
-"""How long a job may take to notice that its parent was killed, and to release its folder."""
+"""Time for a job to notice that its parent was killed, and to release its folder."""
 
 
 def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
     """Return the folder of a new run, named by its overrides and by the time to the microsecond."""
     time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    name = short_name([text for text in overrides if key_of(text) not in NOT_SHAPING])
+    name = short_name([text for text in overrides if override_key(text) not in IRRELEVANT_KEYS])
     return parent / (f"{name}_{time}" if name else time)
 
 
-GOES_ON = "twotower train resume={} continues it"
+RESUME_HINT = "twotower train resume={} continues it"
 """Message after SIGTERM or Ctrl-C, with the folder quoted for a shell."""
 
 
@@ -95,7 +95,7 @@ class Run:
             InputError: the folder holds no run (a bundle, for instance), or its settings are damaged or
                 name a class of a package that is not trusted.
         """
-        refuse_no_run(folder)
+        require_run(folder)
         path = folder / CONFIG
         settings = read_yaml(path, REMEDY)
         if not isinstance(settings, dict):
@@ -118,7 +118,7 @@ class Run:
             )
 
     @contextlib.contextmanager
-    def recorded(self, screen: logging.Handler, remedy: str = GOES_ON) -> Iterator[None]:
+    def record(self, screen: logging.Handler, remedy: str = RESUME_HINT) -> Iterator[None]:
         """Lock the folder, log to `train.log`, and log lines of `twotower` to the screen.
 
         If the body raises, a `result.json` with the status `failed` is written and the error propagates.
@@ -128,11 +128,31 @@ class Run:
             remedy: message after SIGTERM or Ctrl-C, with `{}` for the folder.
 
         Raises:
-            InputError: another process works on this run, or has ended it.
+            InputError: another process uses this run, or the run has ended.
         """
+
+        def stop_message() -> str:
+            if (self.folder / RESULT).is_file():
+                return f"{self.folder} has already ended"
+            return remedy.format(shlex.quote(str(self.folder)))
+
         try:
-            with self._recorded(screen, remedy):
-                yield
+            with lock_folder(self.folder, "run", ORPHAN_SECONDS), stoppable(stop_message):
+                self.refuse_if_ended()
+                clear_temporaries(self.folder)
+                self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))
+                with _logging_to(self.folder / TRAIN_LOG, screen, self.warnings):
+                    (self.folder / RESULT).unlink(missing_ok=True)  # of a failed attempt
+                    try:
+                        yield
+                    except Stopped as stopped:
+                        LOG.info("%s", stopped, extra={"for_file": True})
+                        raise
+                    except Exception as error:
+                        LOG.exception("the run failed", extra={"for_file": True})
+                        reason = f"{type(error).__name__}: {error}"
+                        write_result(self.folder, failed_result(reason, self.partial_result))
+                        raise
         except InputError:
             if not self.keep_after_input_error and self.partial_result.data.fingerprint is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -140,33 +160,9 @@ class Run:
                     self.folder.parent.rmdir()
             raise
 
-    @contextlib.contextmanager
-    def _recorded(self, screen: logging.Handler, remedy: str) -> Iterator[None]:
-        words = remedy.format(shlex.quote(str(self.folder)))
-        with lock_folder(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._stop_message(words)):
-            self.refuse_if_ended()
-            clear_temporaries(self.folder)
-            self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))
-            with _logging_to(self.folder / TRAIN_LOG, screen, self.warnings):
-                (self.folder / RESULT).unlink(missing_ok=True)  # of a failed attempt
-                try:
-                    yield
-                except Stopped as stopped:
-                    LOG.info("%s", stopped, extra={"for_file": True})
-                    raise
-                except Exception as error:
-                    LOG.exception("the run failed", extra={"for_file": True})
-                    write_result(
-                        self.folder, failure(f"{type(error).__name__}: {error}", self.partial_result)
-                    )
-                    raise
-
-    def _stop_message(self, remedy: str) -> str:
-        return f"{self.folder} had ended" if (self.folder / RESULT).is_file() else remedy
-
     def copy_table(self, source: Path, name: str) -> None:
         """Copy a table of another run atomically."""
-        write_atomically(self.folder / name, lambda path: _copy(source / name, path))
+        write_atomically(self.folder / name, lambda path: shutil.copyfile(source / name, path))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as Parquet, atomically and with page checksums."""
@@ -213,7 +209,3 @@ def _logging_to(path: Path, screen: logging.Handler, warnings: list[str]) -> Ite
         LOG.level, lightning.propagate, lightning.handlers = before
         file.close()
         screen.close()
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)

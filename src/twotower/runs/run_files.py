@@ -1,4 +1,4 @@
-"""Names of the files of a run, and how runs are found. Imports no pandas."""
+"""Names of the files of a run, and functions that find runs. Imports no pandas."""
 
 import os
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ CONFIG, OVERRIDES, RESULT, TRAIN_LOG = "config.yaml", "overrides.yaml", "result.
 PER_USER, PER_USER_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
 
 
-def refuse_no_run(folder: Path) -> None:
-    """Raise InputError if a folder holds no run; a bundle has a config.yaml too and is no run."""
+def require_run(folder: Path) -> None:
+    """Raise InputError if a folder holds no run. A bundle, which has a config.yaml too, is no run."""
     if (folder / MANIFEST).is_file():
-        raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
+        raise InputError(f"{folder}: a bundle, not a run; name its parent folder, {folder.parent}")
     if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
+        raise InputError(f"{folder}: not a run (it has no {CONFIG}); name a folder of outputs/")
 
 
 def is_run(folder: Path) -> bool:
@@ -40,7 +40,7 @@ LATEST = "latest"
 def resolve_latest(text: str, root: Path, with_bundle: bool) -> str:
     """Return the folder of the run that `latest` names; any other text is returned unchanged.
 
-    `latest` is the run below the root that started last; `outputs/shop/latest` that below `outputs/shop`.
+    `latest` is the run below the root that started last, `outputs/shop/latest` that below `outputs/shop`.
 
     Args:
         text: as typed: `latest`, a folder followed by `/latest`, or the folder of a run.
@@ -53,13 +53,9 @@ def resolve_latest(text: str, root: Path, with_bundle: bool) -> str:
     path = Path(text)
     if path.name != LATEST or path.exists():
         return text
-    return str(newest_run(root if text == LATEST else path.parent, with_bundle))
-
-
-def newest_run(root: Path, with_bundle: bool) -> Path:
-    """Return the run below a folder that started last. Raises InputError: there is none."""
-    found = [run for run in runs_below(root) if not with_bundle or (run / BUNDLE / MANIFEST).is_file()]
-    if not found:
+    root = root if text == LATEST else path.parent
+    runs = [run for run in runs_below(root) if not with_bundle or (run / BUNDLE / MANIFEST).is_file()]
+    if not runs:
         what = "run with a bundle" if with_bundle else "run"
         raise InputError(f"{LATEST}: there is no {what} below {root}; twotower train makes one")
-    return max(found, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run))
+    return str(max(runs, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run)))

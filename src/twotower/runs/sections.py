@@ -7,8 +7,14 @@ from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run_baselines import BaselineReports
 from twotower.evaluation.evaluator import Report
-from twotower.runs.defaults import defaults_of
-from twotower.runs.fingerprint import DATA_KEYS, DEFAULT_MONITOR, configuration, fingerprint, shaping_training
+from twotower.runs.defaults import unstated_defaults
+from twotower.runs.fingerprint import (
+    DATA_KEYS,
+    DEFAULT_MONITOR,
+    configuration_fingerprint,
+    fingerprint,
+    training_settings,
+)
 from twotower.runs.provenance import (
     evaluation_fingerprint,
     peak_rss_bytes,
@@ -19,28 +25,28 @@ from twotower.runs.provenance import (
 from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
 
 QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
-"""Keys of metrics; only their part `test` depends on the index (see `through_index`)."""
-OF_TOWERS = (*QUALITY, "training", "curves", "timing")
+"""Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
+TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")
 """Keys that describe the towers and their quality, independent of the index."""
 
 
 def identity(settings: Mapping[str, Any], data_identity: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what identifies a run; it is known before training and part of a failed run's result too."""
+    """Return fingerprints, seed, overrides and provenance of a run. A failed run has them too."""
     return {
         "fingerprint": fingerprint(settings, data_identity),
-        "configuration": configuration(settings, data_identity),
+        "configuration": configuration_fingerprint(settings, data_identity),
         "training_fingerprint": training_identity(settings, data_identity),
         "evaluation_fingerprint": evaluation_fingerprint(settings),
         "seed": settings["seed"],
         "overrides": list(overrides),
-        "defaults": defaults_of(settings),
+        "defaults": unstated_defaults(settings),
         "provenance": provenance(),
     }
 
 
 def training_identity(settings: Mapping[str, Any], data_identity: str) -> str:
     """Return the fingerprint of a training; runs with equal ones share their towers."""
-    shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
+    shaping = {key: value for key, value in training_settings(settings).items() if key not in DATA_KEYS}
     return training_fingerprint(shaping, data_identity)
 
 
@@ -76,12 +82,12 @@ def quality_record(valid: Report | None, test: Report) -> dict[str, Any]:
 
 def baselines_record(baselines: Mapping[str, BaselineReports]) -> dict[str, Any]:
     """Return the baselines' metrics under the same keys as the towers', and which were skipped."""
-    of_baselines: dict[str, dict[str, float]] = {}
-    for split, found in baselines.items():
-        for name, report in found.reports.items():
-            of_baselines.setdefault(name, {}).update(_prefixed(split, report.metrics))
+    metrics: dict[str, dict[str, float]] = {}
+    for split, reports in baselines.items():
+        for name, report in reports.reports.items():
+            metrics.setdefault(name, {}).update(_prefixed(split, report.metrics))
     return {
-        "baselines": of_baselines,
+        "baselines": metrics,
         "baselines_skipped": dict(baselines["test"].skipped),
         "baseline_slices": {
             name: report.slices[TARGET_REPEAT]
@@ -100,33 +106,34 @@ def through_index(quality: Mapping[str, Any], served: Report | None) -> dict[str
         quality: by exact search.
         served: report on the lists of the index; None if the index is exact.
     """
-    own: dict[str, dict[str, Any]] = {"metrics": {}}
+    by_index: dict[str, dict[str, Any]] = {"metrics": {}}
     if served is not None:
-        own = {
+        by_index = {
             "metrics": _prefixed(TEST, served.metrics),
             "intervals": _prefixed(TEST, served.intervals),
             "slices": {TEST: served.slices},
         }
     return dict(quality) | {
-        key: quality[key] | _renamed(quality[key], TEST, TEST_EXACT) | values for key, values in own.items()
+        key: quality[key] | _rename_split(quality[key], TEST, TEST_EXACT) | values
+        for key, values in by_index.items()
     }
 
 
 def by_exact_search(quality: Mapping[str, Any]) -> dict[str, Any]:
     """Undo `through_index`: return the quality of towers by exact search."""
-    found = dict(quality)
+    exact = dict(quality)
     for part in ("metrics", "intervals", "slices"):
-        others = {key: value for key, value in quality[part].items() if not _is_of(key, TEST_EXACT)}
-        found[part] = others | _renamed(quality[part], TEST_EXACT, TEST)
-    return found
+        others = {key: value for key, value in quality[part].items() if not _is_split(key, TEST_EXACT)}
+        exact[part] = others | _rename_split(quality[part], TEST_EXACT, TEST)
+    return exact
 
 
-def _renamed(values: Mapping[str, Any], split: str, name: str) -> dict[str, Any]:
+def _rename_split(values: Mapping[str, Any], split: str, name: str) -> dict[str, Any]:
     """Return the values of a split under another name of the split."""
-    return {name + key.removeprefix(split): value for key, value in values.items() if _is_of(key, split)}
+    return {name + key.removeprefix(split): value for key, value in values.items() if _is_split(key, split)}
 
 
-def _is_of(key: str, split: str) -> bool:
+def _is_split(key: str, split: str) -> bool:
     return key.partition("/")[0] == split
 
 
@@ -142,7 +149,7 @@ def with_validation_figures(before: Result, quality: Mapping[str, Any]) -> dict[
 def training_record(
     settings: Mapping[str, Any], epochs: int, refit: bool, temperature: float | None = None
 ) -> dict[str, Any]:
-    """Return how the towers were trained."""
+    """Return epochs, objective and monitor of the training."""
     known = {} if temperature is None else {"temperature": temperature}
     return known | {
         "epochs": epochs,
@@ -153,21 +160,13 @@ def training_record(
     }
 
 
-def timing_record(seconds: float, examples: int) -> dict[str, float]:
-    """Return duration and speed of the training."""
-    return {
-        "train_seconds": round(seconds, 3),
-        "examples_per_second": round(examples / max(seconds, 1e-9), 1),
-    }
-
-
-def ended(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
+def ended_result(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
     """Return the result of a run that ends now."""
     timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
     return known.update(status=status, **more, timing=timing, **_process())
 
 
-def failure(error: str, known: Result) -> Result:
+def failed_result(error: str, known: Result) -> Result:
     """Return the result of a run that failed."""
     return known.update(status="failed", error=error, **_process())
 
@@ -180,7 +179,5 @@ def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{split}/{key}": value for key, value in values.items()}
 
 
-def _joined(of_splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        key: value for split, values in of_splits.items() for key, value in _prefixed(split, values).items()
-    }
+def _joined(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: value for split, values in splits.items() for key, value in _prefixed(split, values).items()}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twotower.runs.fingerprint import flat
+from twotower.runs.fingerprint import flatten
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
 
@@ -18,45 +18,46 @@ class WorseThanBaseline:
     Attributes:
         baseline: its name.
         metric: as `valid/recall_at_20`.
-        its: value of the baseline.
-        ours: value of the towers.
+        baseline_value: metric of the baseline.
+        value: metric of the towers.
     """
 
     baseline: str
     metric: str
-    its: float
-    ours: float
+    baseline_value: float
+    value: float
 
     def __str__(self) -> str:
         metric = self.metric.removeprefix(VALID).replace("_at_", "@")
         return (
-            f"on the validation split the baseline {self.baseline} is ahead of the towers: {metric} "
-            f"{self.its:.4f} against {self.ours:.4f}"
+            f"on the validation split the baseline {self.baseline} is better than the towers: {metric} "
+            f"{self.baseline_value:.4f} against {self.value:.4f}"
         )
 
 
-def suggestion(lesson: str, settings: Mapping[str, Any]) -> str:
+def suggestion(overrides: str, settings: Mapping[str, Any]) -> str:
     """Return what to try: a first look at other recipes, then the overrides that are not set yet.
 
     Args:
-        lesson: overrides that may help, separated by spaces.
+        overrides: overrides that may help, separated by spaces.
         settings: of the run.
     """
-    known = flat(settings)
-    left = [text for text in lesson.split() if not _is_set(text, known)]
-    return ", or ".join([FIRST_LOOK, *([" ".join(left)] if left else [])])
-
-
-def _is_set(text: str, known: Mapping[str, object]) -> bool:
-    """Return whether a key has its value; a choice is recognized by its class."""
-    key, _, value = text.partition("=")
-    return str(known.get(key)).lower() in (value, value.replace("_", ""))
+    current = flatten(settings)
+    untried = []
+    for text in overrides.split():
+        key, _, value = text.partition("=")
+        if str(current.get(key)).lower() not in (
+            value,
+            value.replace("_", ""),
+        ):  # choice or class
+            untried.append(text)
+    return ", or ".join([FIRST_LOOK, *([" ".join(untried)] if untried else [])])
 
 
 def worse_than_baseline(result: Result) -> WorseThanBaseline | None:
     """Return the best baseline on the validation split if it is better than the towers, else None.
 
-    None too if baselines have no value of the metric (label metrics), or the towers were not validated.
+    Also None if the baselines have no value of the metric (label metrics), or the towers were not validated.
     """
     metric = result.training.monitor
     ours = result.metrics.get(metric)

@@ -13,7 +13,7 @@ from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.part_files import WrittenFile, write_in_parts
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 from twotower.serving.live_items import UserId, rows_of
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
@@ -85,9 +85,9 @@ def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[s
         "command": "recommend",
         "bundle": retriever.bundle.manifest.sha256,
         "users": len(ids),
-        "users_sha256": fingerprint_of(list(ids)),
+        "users_sha256": fingerprint_values(list(ids)),
         "k": rules.k,
-        "rules_sha256": fingerprint_of(repr(asked)),
+        "rules_sha256": fingerprint_values(repr(asked)),
         "part_rows": PART_ROWS,
         "users_per_pass": USERS_PER_PASS,
     }

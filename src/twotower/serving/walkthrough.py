@@ -30,27 +30,27 @@ class Step:
 
 
 class Walkthrough(Component):
-    """Shows the training curves, the index, the top items of a user, and the rank of a new item.
+    """Prints the training curves, the size of the index, the top items of a user, and the rank of a new item.
 
-    All but the curves come from the bundle of the run, opened as a service does.
+    All but the curves come from the bundle of the run.
     """
 
     class Config(Component.Config):
         """Settings of the user and the new item."""
 
         curves: list[str] = Field(default_factory=lambda: ["train/epoch_loss"])
-        """Metrics that are shown by epoch."""
+        """Metrics to print by epoch."""
         user_id: int | str | None = None
-        """Id of the user; null = the first user."""
+        """Id of the user; null selects the first user."""
         features: dict[str, Any] = Field(default_factory=dict)
         """Column of the user table -> value that replaces the stored one in a second request."""
         k: PositiveInt = 5
         """Number of items."""
         new_item: dict[str, Any] = Field(default_factory=dict)
-        """Column of the item table -> value of a new item; {} = no new item."""
+        """Column of the item table -> value of a new item; {} skips the new item."""
         users_where: dict[str, int | str] = Field(default_factory=dict)
         """Column of the user table -> value of the users for whom the new item is meant."""
-        blind_loss: PositiveFloat | None = None
+        random_loss: PositiveFloat | None = None
         """Loss of a random model, for comparison: ln 2 for click labels."""
 
         def build(self) -> "Walkthrough":
@@ -59,14 +59,13 @@ class Walkthrough(Component):
 
         def problems(self, columns: Mapping[str, Set[str]] | None = None) -> Iterator[tuple[str, str]]:
             """Report columns that the data do not have."""
-            asked = {"features": "users", "users_where": "users", "new_item": "items"}
-            for name, table in asked.items() if columns is not None else ():
-                known = (columns or {})[table] - {USER_ID, ITEM_ID}
+            if columns is None:
+                return
+            for name, table in {"features": "users", "users_where": "users", "new_item": "items"}.items():
+                known = columns[table] - {USER_ID, ITEM_ID}
                 for column in getattr(self, name).keys() - known:
-                    yield (
-                        name,
-                        f"the {table} of this data have no column {column!r}; {nearest(column, known)}",
-                    )
+                    problem = f"the {table} of this data have no column {column!r}"
+                    yield name, f"{problem}; {nearest(column, known)}"
 
     config: Config
 
@@ -76,39 +75,34 @@ class Walkthrough(Component):
     def steps(
         self, retriever: "Retriever", curves: Mapping[str, Sequence[float]], users: pd.DataFrame
     ) -> Iterator[Step]:
-        """Yield the steps; the new item stays in the retriever.
+        """Yield the steps. The new item remains in the retriever.
 
         Args:
             retriever: of the bundle.
-            curves: metric -> one value per epoch.
-            users: their table, `user_id` among its columns.
+            curves: metric -> value per epoch.
+            users: the users table, with the column `user_id`.
 
         Raises:
             InputError: the user or a feature is unknown.
         """
-        yield self._curves(curves)
+        shown = {key: list(curves[key]) for key in self.config.curves if key in curves}
+        random_loss = self.config.random_loss
+        note = "" if random_loss is None else f" (a random model has a loss of {random_loss:.4f})"
+        lines = [f"by epoch{note}"]
+        lines += [f"  {key:<18}" + " ".join(f"{value:.4f}" for value in shown[key]) for key in shown]
+        yield Step("curves", lines, {"curves": shown, "random_loss": random_loss})
         number, factory = retriever.num_items, retriever.bundle.index.factory
-        yield Step(
-            "index", [f"an index of {number:,} items ({factory})"], {"items": number, "index": factory}
-        )
+        line = f"an index of {number:,} items ({factory})"
+        yield Step("index", [line], {"items": number, "index": factory})
         yield from self._user(retriever, users)
         if self.config.new_item:
             item = _unused_id(retriever)
             retriever.add_item(item, self.config.new_item)
-            number, shown = retriever.num_items, _text(self.config.new_item)
-            line = f"a new item {item} ({shown}), embedded with the unknown id and added: {number:,} items"
-            yield Step(
-                "new_item", [line], {"item_id": item, "features": self.config.new_item, "items": number}
-            )
+            number, features = retriever.num_items, self.config.new_item
+            line = f"new item {item} ({_text(features)}), added with the embedding of the unknown id: "
+            line += f"{number:,} items"
+            yield Step("new_item", [line], {"item_id": item, "features": features, "items": number})
             yield self._ranks(retriever, item, users)
-
-    def _curves(self, curves: Mapping[str, Sequence[float]]) -> Step:
-        found = {key: list(curves[key]) for key in self.config.curves if key in curves}
-        blind = self.config.blind_loss
-        note = "" if blind is None else f" (a random model has a loss of {blind:.4f})"
-        lines = [f"by epoch{note}"]
-        lines += [f"  {key:<18}" + " ".join(f"{value:.4f}" for value in found[key]) for key in found]
-        return Step("curves", lines, {"curves": found, "blind_loss": blind})
 
     def _user(self, retriever: "Retriever", users: pd.DataFrame) -> Iterator[Step]:
         """Yield the top items of a user with stored features, then with the features of the settings.
@@ -117,51 +111,49 @@ class Walkthrough(Component):
         """
         from twotower.serving.requests import Request
 
-        given, user_id = self.config.features, self.config.user_id
+        other, user_id = self.config.features, self.config.user_id
         user_id = retriever.user_ids[0] if user_id is None else user_id
-        asks = users[users[USER_ID] == user_id]
-        who = _text({column: asks[column].iloc[0] for column in self.config.users_where if len(asks)})
-        who = f" ({who})" if who else ""
-        for features in [{}, given] if given else [{}]:
+        row = users[users[USER_ID] == user_id]
+        stored = _text({column: row[column].iloc[0] for column in self.config.users_where if len(row)})
+        user = f"user {user_id} ({stored})" if stored else f"user {user_id}"
+        for features in [{}, other] if other else [{}]:
             best = retriever.answer_one(Request(user_id, features, k=self.config.k))
-            how = f"with {_text(features)}" if features else "as stored"
-            lines = [f"the top {self.config.k} of user {user_id}{who}, {how}"]
+            lines = [f"the top {self.config.k} of {user} with {_text(features) or 'stored features'}"]
             lines += [
-                f"{place:4d}  {found.item_id!s:>8}  {found.score:6.2f}  {self._describe(retriever, found)}"
-                for place, found in enumerate(best, 1)
+                f"{rank:4d}  {item.item_id!s:>8}  {item.score:6.2f}  {self._describe(retriever, item)}"
+                for rank, item in enumerate(best, 1)
             ]
             values = {"user_id": user_id, "features": features}
             yield Step("user", lines, values | {"best": [vars(each) for each in best]})
 
-    def _describe(self, retriever: "Retriever", found: "Recommendation") -> str:
-        features = retriever.item(found.item_id)["features"]
+    def _describe(self, retriever: "Retriever", item: "Recommendation") -> str:
+        features = retriever.item(item.item_id)["features"]
         columns = {column: features.get(column) for column in self.config.new_item}
-        return "  ".join(filter(None, [found.label, _text(columns)]))
+        return "  ".join(filter(None, [item.label, _text(columns)]))
 
     def _ranks(self, retriever: "Retriever", item: int | str, users: pd.DataFrame) -> Step:
         """Return the median rank of the new item for the users of `users_where`, and for the others."""
         is_meant = np.ones(len(users), dtype=np.bool_)
         for column, value in self.config.users_where.items():
             is_meant &= (users[column] == value).to_numpy()
-        ranks = _median_rank(retriever, item, users[USER_ID][is_meant])
+        rank = _median_rank(retriever, item, users[USER_ID][is_meant])
         others = _median_rank(retriever, item, users[USER_ID][~is_meant])
-        whom = _text(self.config.users_where) or "all"
+        group = f"users of {_text(self.config.users_where)}" if self.config.users_where else "all users"
         total = retriever.num_items
-        line = f"its median rank for users of {whom}: {ranks:,} of {total:,}"
-        line += "" if others is None else f"; for others {others:,}"
-        return Step("ranks", [line], {"median_rank": ranks, "others": others, "items": total})
+        line = f"median rank of the new item for {group}: {rank:,} of {total:,}"
+        line += "" if others is None else f"; for other users {others:,}"
+        return Step("ranks", [line], {"median_rank": rank, "others": others, "items": total})
 
 
 def _median_rank(retriever: "Retriever", item: int | str, users: "pd.Series[Any]") -> int | None:
     """Return the median rank of an item among all items for the first of these users; None without users."""
     from twotower.serving.requests import Request
 
-    asked = [
-        Request(user, k=retriever.num_items, exclude_seen=False) for user in users.head(MAX_USERS).tolist()
-    ]
+    k = retriever.num_items
+    requests = [Request(user, k=k, exclude_seen=False) for user in users.head(MAX_USERS).tolist()]
     ranks = [
         1 + [each.item_id for each in best].index(item)
-        for best in retriever.answer(asked)
+        for best in retriever.answer(requests)
         if isinstance(best, list)
     ]
     return int(np.median(ranks)) if ranks else None

@@ -12,8 +12,8 @@ from pydantic import StringConstraints
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
 from twotower.config.spec import PositiveFloat, PositiveFraction, PositiveInt
-from twotower.runs.fingerprint import NOT_SHAPING, key_of
-from twotower.runs.outcome import Outcome, lowest_is_best, make_outcome
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
+from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.job import Job, SweepContext, build_job_dataset
 from twotower.sweeps.sweep import Sweep
@@ -105,7 +105,7 @@ class FirstLook(Sweep):
         more = [f"split.user_share={self.share}", "trainer.refit=false"]
         for name, text in self.config.recipes.items():
             texts = tuple(text.split())
-            if storage_keys := {key_of(each).partition(".")[0] for each in texts} & NOT_SHAPING:
+            if storage_keys := {override_key(each).partition(".")[0] for each in texts} & IRRELEVANT_KEYS:
                 raise InputError(
                     f"sweep.recipes.{name}: {min(storage_keys)} sets where runs are stored; leave it out"
                 )
@@ -128,7 +128,7 @@ class FirstLook(Sweep):
         try:
             self.context.compose([*self.context.fixed, *texts])
         except Mistakes as error:
-            own = {key_of(text) for text in texts}
+            own = {override_key(text) for text in texts}
             unknown = [each.key for each in error.problems if each.message.startswith("unknown key")]
             return (*texts, *(f"~{key}" for key in unknown if key not in own))
         return texts
@@ -192,7 +192,7 @@ class FirstLook(Sweep):
             value = None if outcome is None else outcome.figure(self.context.monitor)
             if value is not None and outcome is not None and outcome.status not in UNUSABLE:
                 values[recipe.name] = value
-        sign = 1 if lowest_is_best(self.outcomes.values(), self.context.monitor) else -1
+        sign = 1 if lower_is_better(self.outcomes.values(), self.context.monitor) else -1
         scored = (recipe for recipe in self.recipes if recipe.name in values)
         return sorted(scored, key=lambda recipe: sign * values[recipe.name])
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection
 
 from twotower.config.errors import InputError
-from twotower.runs.fingerprint import NOT_SHAPING, key_of
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.sweep import Sweep
@@ -43,10 +43,10 @@ class Grid(Sweep):
                     "sweep=random"
                 )
         cases = [tuple(case.split()) for case in self.config.cases or ()] or [()]
-        names = {key_of(text) for case in cases for text in case}
-        if both := names & {key_of(text) for text in self.context.fixed}:
+        names = {override_key(text) for case in cases for text in case}
+        if both := names & {override_key(text) for text in self.context.fixed}:
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
-        if storage_keys := names & NOT_SHAPING:
+        if storage_keys := names & IRRELEVANT_KEYS:
             raise InputError(f"{min(storage_keys)}: sets where runs are stored, so no case may set it")
         product = itertools.product(
             cases, *([(text,) for text in axis.texts()] for axis in self.context.axes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twotower.config.errors import InputError
 from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
-from twotower.runs.fingerprint import NOT_SHAPING, flat, shaping_training
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten, training_settings
 from twotower.runs.folder_name import folder_name, job_names
 from twotower.runs.run import Run
 from twotower.runs.run_files import CONFIG
@@ -133,11 +133,11 @@ def _changed_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
         before = Run.open(folder, None).settings
     except InputError:  # the job reports it when it runs
         return []
-    old, new = flat(before), flat(settings)
+    old, new = flatten(before), flatten(settings)
     return [
         key
         for key in sorted(old.keys() | new.keys())
-        if key not in NOT_SHAPING and old.get(key) != new.get(key)
+        if key not in IRRELEVANT_KEYS and old.get(key) != new.get(key)
     ]
 
 
@@ -156,5 +156,5 @@ def build_job_dataset(settings: Mapping[str, Any]) -> "RetrievalDataset":
 
 def training_key(settings: Mapping[str, Any]) -> str:
     """Return a key that is equal for settings that can share one training on the same data."""
-    text = json.dumps(shaping_training(settings), sort_keys=True)
+    text = json.dumps(training_settings(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -25,7 +25,14 @@ def objective_problems(objectives: Objectives, settings: Mapping[str, Any]) -> I
     reported = [f"{VALID}{key}" for key in keys] + [f"{INDEX}{name}" for name in INDEX_FIGURES]
     for key, direction in objectives.items():
         if key not in reported:
-            yield Problem(f"sweep.objectives.{key}", _refusal(key, reported))
+            text = f"no run reports it; {nearest(key, reported)}"
+            if key.startswith(TEST):
+                valid = key.replace(TEST, VALID, 1)
+                text = (
+                    "a search must not use the test split, or its test metrics would be biased; "
+                    f"use {valid if valid in reported else 'a valid/ metric'}"
+                )
+            yield Problem(f"sweep.objectives.{key}", text)
         elif key.startswith(VALID) and not metric_k(key) and _gives_negatives(settings) is False:
             text = f"{key} needs impressions without a click, which the data lacks; use a metric with a k"
             yield Problem(f"sweep.objectives.{key}", text)
@@ -56,13 +63,3 @@ def _gives_negatives(settings: Mapping[str, Any]) -> bool | None:
     from twotower.data.sources.source import Source
 
     return Source.Config.model_validate(settings["data"]).gives_negatives()
-
-
-def _refusal(key: str, known: list[str]) -> str:
-    if key.startswith(TEST):
-        valid = key.replace(TEST, VALID, 1)
-        return (
-            "a search must not use the test split, or its test metrics would be biased; "
-            f"use {valid if valid in known else 'a valid/ metric'}"
-        )
-    return f"no run reports it; {nearest(key, known)}"

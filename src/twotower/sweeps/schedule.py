@@ -13,7 +13,7 @@ from twotower.reports.console.console import Console
 from twotower.runs.fingerprint import changed_keys
 from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result, read_result_or_failure, write_result
-from twotower.runs.sections import failure, training_identity
+from twotower.runs.sections import failed_result, training_identity
 from twotower.sweeps.job import Job, build_job_dataset
 from twotower.sweeps.sweep import Sweep
 
@@ -70,7 +70,7 @@ def settle(job: Job, ended: "Future[int]") -> Result | None:
     try:
         with lock_folder(job.folder, "run"):
             partial = failed.update(seed=job.settings["seed"], overrides=list(job.overrides))
-            write_result(job.folder, failure(reason, partial))
+            write_result(job.folder, failed_result(reason, partial))
     except InputError:  # another process runs this job and writes its result
         return failed
     return read_result_or_failure(job.folder)

@@ -13,7 +13,7 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.spec import PositiveInt, Seed
-from twotower.runs.fingerprint import NOT_SHAPING, flat
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten
 from twotower.runs.folder_name import short_words, trial_name
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.job import Job, SweepContext
@@ -88,7 +88,7 @@ class Search(Sweep):
         from twotower.training.trainer import TrainerChoice
 
         storage = storage_name(config.storage, context.folder)
-        plain = flat({key: value for key, value in settings.items() if key not in NOT_SHAPING})
+        plain = flatten({key: value for key, value in settings.items() if key not in IRRELEVANT_KEYS})
         identity: dict[str, Mapping[str, Any]] = {
             "vary": self.space.record(),
             "objectives": self.objectives,

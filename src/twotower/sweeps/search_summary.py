@@ -36,7 +36,8 @@ def summarize_search(shared: SharedStudy, objectives: Objectives, fixed: Sequenc
         "num_trials": len(latest),
         "states": dict(Counter(trial.state.name.lower() for trial in latest)),
         "best": [
-            _row(trial, objectives) | {"command": _command(trial, fixed)}
+            _row(trial, objectives)
+            | {"command": shlex.join(["twotower", "train", *fixed, *trial.user_attrs[OVERRIDES]])}
             for trial in best(usable, objectives)
         ],
         "importance": importance(shared.study, len(usable)),
@@ -78,7 +79,3 @@ def _row(trial: FrozenTrial, objectives: Objectives) -> dict[str, Any]:
         "overrides": trial.user_attrs[OVERRIDES],
         "error": trial.user_attrs.get(ERROR),
     }
-
-
-def _command(trial: FrozenTrial, fixed: Sequence[str]) -> str:
-    return shlex.join(["twotower", "train", *fixed, *trial.user_attrs[OVERRIDES]])

@@ -124,10 +124,21 @@ class TrainerChoice(Component):
                     f"torch cannot clip sparse gradients, which {sparse[0]}=true produces",
                 )
             if logged is not None:
-                yield from _monitor_problems(self.monitor, logged)
+                selecting = [key for key, higher in logged.items() if higher is not None]
+                if self.monitor not in logged:
+                    yield "monitor", f"{self.monitor!r} is not logged; {nearest(self.monitor, selecting)}"
+                elif logged[self.monitor] is None:
+                    yield (
+                        "monitor",
+                        (
+                            f"{metric_name(self.monitor)} does not say whether higher or lower is better "
+                            "(its class has higher_is_better = None), so it cannot select an epoch; "
+                            f"{nearest(self.monitor, selecting)}"
+                        ),
+                    )
                 has_labels = data is None or data.gives_negatives() is not False
                 if self.monitor in logged and not metric_k(self.monitor) and not has_labels:
-                    others = [key for key, higher in logged.items() if metric_k(key) and higher is not None]
+                    others = [key for key in selecting if metric_k(key)]
                     yield (
                         "monitor",
                         (
@@ -149,19 +160,6 @@ def fastest_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
         )()  # earlier releases of torch have none
         is_fast = accelerator in ("auto", "cpu") and bool(capabilities.get("avx512_bf16"))
     return "bf16-mixed" if is_fast else "32-true"
-
-
-def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:
-    selecting = [key for key, higher in logged.items() if higher is not None]
-    if monitor not in logged:
-        yield "monitor", f"{monitor!r} is not logged; {nearest(monitor, selecting)}"
-    elif logged[monitor] is None:
-        name = metric_name(monitor)
-        text = (
-            f"{name} does not say whether higher or lower is better (its class has "
-            f"higher_is_better = None), so it cannot select an epoch; {nearest(monitor, selecting)}"
-        )
-        yield "monitor", text
 
 
 def _extra_problems(extra: Extra) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import tiny_bundle
 import torch
 
 from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_ROLES, MANIFEST
-from twotower.bundle.manifest import render, sha256_of_file
+from twotower.bundle.manifest import file_sha256, render
 from twotower.bundle.onnx_export import export_towers
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_refused(tmp_path, name, change, message):
     np.save(folder / name, change(np.load(folder / name)))
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"][name] = {
-        "sha256": sha256_of_file(folder / name),
+        "sha256": file_sha256(folder / name),
         "bytes": (folder / name).stat().st_size,
     }
     (folder / MANIFEST).write_text(render(manifest))

@@ -37,7 +37,7 @@ def test_listed_values_are_choices(text: str, choices: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["32", "[1,2]", "[[1,2],[3]]", "'a,b'", "a b", "null", "${seed}"])
-def test_one_value_is_no_sweep_and_an_axis_of_one_choice(text: str) -> None:
+def test_one_value_is_no_sweep(text: str) -> None:
     assert not is_swept(f"x={text}")
     assert len(parse_axis("x", text).choices) == 1
 
@@ -53,7 +53,7 @@ def test_one_value_is_no_sweep_and_an_axis_of_one_choice(text: str) -> None:
         ("range(0.5,2,0.5)", ("0.5", "1.0", "1.5")),
     ],
 )
-def test_ranges_are_their_values(text: str, choices: tuple[str, ...]) -> None:
+def test_ranges_list_their_values(text: str, choices: tuple[str, ...]) -> None:
     axis = parse_axis("x", text)
     assert axis.choices == choices
     assert axis.texts() == [f"x={value}" for value in choices]
@@ -70,7 +70,7 @@ def test_ranges_are_their_values(text: str, choices: tuple[str, ...]) -> None:
         ("tag(log, int(interval(8, 512)))", 8.0, 512.0, True, True),
     ],
 )
-def test_intervals_have_ends_a_kind_and_a_scale(
+def test_intervals_have_bounds_type_and_scale(
     text: str, low: float, high: float, is_int: bool, is_log: bool
 ) -> None:
     assert parse_axis("x", text) == Axis("x", (), low, high, is_int, is_log)
@@ -88,7 +88,7 @@ def test_an_empty_choice_is_refused_with_its_key(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["32,,64", "32,", ",32", "[1,2", "choice()", "a=b,c=d", "interval(1)"])
-def test_what_cannot_be_read_is_no_sweep_and_is_told_with_its_key(text: str) -> None:
+def test_unreadable_values_are_refused_with_their_key(text: str) -> None:
     assert not is_swept(f"embedding_dim={text}")
     with pytest.raises(InputError, match=r"^embedding_dim: .*; quote a value"):
         parse_axis("embedding_dim", text)
@@ -144,7 +144,7 @@ literals = (
 
 
 @given(st.lists(literals, min_size=1, max_size=5))
-def test_each_choice_means_what_was_typed(typed: list[tuple[str, object]]) -> None:
+def test_each_choice_is_parsed_as_typed(typed: list[tuple[str, object]]) -> None:
     axis = parse_axis("x", ",".join(literal for literal, _ in typed))
     assert [value_of(text) for text in axis.texts()] == [value for _, value in typed]
     assert not any(map(is_swept, axis.texts()))

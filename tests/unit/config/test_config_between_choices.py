@@ -223,7 +223,7 @@ CASES: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_one_mistake(only_line: Refusal, case: tuple[str, ...]) -> None:
+def test_one_mistake_is_reported(only_line: Refusal, case: tuple[str, ...]) -> None:
     overrides, key, *parts = case
     line = only_line(*overrides.split())
     assert line.startswith(f"{key}: ")
@@ -231,7 +231,7 @@ def test_one_mistake(only_line: Refusal, case: tuple[str, ...]) -> None:
         assert part in line
 
 
-def test_mistakes_between_choices_come_together_too(refusal: Refusal) -> None:
+def test_mistakes_between_choices_are_reported_together(refusal: Refusal) -> None:
     message = refusal(
         SYNTHETIC,
         "index=ivf_pq",
@@ -274,7 +274,7 @@ def test_files_and_columns_of_the_user_s_own_data(only_line: Refusal, tmp_path: 
     assert "'colour'?" in feature
 
 
-def test_what_needs_times_says_so_with_what_to_set_instead(refusal: Refusal, tmp_path: Path) -> None:
+def test_settings_that_need_times_name_the_alternative(refusal: Refusal, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text("1 2\n")
     pairs = ("data=pairs", f"data.path={log}")

@@ -45,14 +45,14 @@ BEYOND: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("override", BEYOND, ids=lambda text: text[:40])
-def test_beyond_a_bound(only_line: Refusal, override: str) -> None:
+def test_values_beyond_a_bound_are_refused(only_line: Refusal, override: str) -> None:
     key, told = BEYOND[override]
     line = only_line(override)
     assert line.startswith(f"{key}: ")
     assert told in line
 
 
-def test_the_bounds_themselves_are_within() -> None:
+def test_bounds_are_inclusive() -> None:
     settings = checked(
         "train",
         [
@@ -80,17 +80,17 @@ def test_a_name_stays_below_the_output_root(only_line: Refusal, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["mine", "a/b", "it s", "a..b", "~", "-m", "é" * 127])
-def test_other_names_are_left_alone(name: str) -> None:
+def test_other_names_are_accepted(name: str) -> None:
     assert checked("train", [f"name='{name}'"])["name"] == name
 
 
-def test_names_that_no_disk_takes(only_line: Refusal, tmp_path: Path) -> None:
+def test_names_that_the_file_system_cannot_store_are_refused(only_line: Refusal, tmp_path: Path) -> None:
     assert only_line(f"name={'x' * 300}") == (
-        "name: xxxxxxxxxxxxxxxxxxxx... has 300 bytes, and the name of a folder at most 255"
+        "name: xxxxxxxxxxxxxxxxxxxx... has 300 bytes; the name of a folder has at most 255"
     )
     assert "has 256 bytes" in only_line(f"name='{'é' * 128}'")
     assert "output_root: yyy" in only_line(f"output_root={tmp_path}/{'y' * 300}")
-    assert "and may have 4096, of which runs need 512" in only_line(f"name={'/'.join(['x' * 200] * 20)}")
+    assert "4096 are allowed, of which files of runs need" in only_line(f"name={'/'.join(['x' * 200] * 20)}")
     assert "is not UTF-8 text" in only_line("name=\udcff")
     settings = {key: value for key, value in checked("train", []).items() if key not in SWEEP_ONLY}
     settings |= {"output_root": "a\0b"}
@@ -98,7 +98,7 @@ def test_names_that_no_disk_takes(only_line: Refusal, tmp_path: Path) -> None:
         checked_run(settings)
 
 
-def test_memory_is_that_of_the_machine_or_a_lower_limit(
+def test_memory_limit_is_the_smallest_of_machine_container_and_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
@@ -117,7 +117,7 @@ def test_memory_is_that_of_the_machine_or_a_lower_limit(
     assert memory_problem("2 things", 3e9) == said
 
 
-def test_made_up_data_beyond_memory_are_refused(only_line: Refusal) -> None:
+def test_synthetic_data_beyond_memory_is_refused(only_line: Refusal) -> None:
     line = only_line("data=synthetic", "data.num_users=2147483647")
     assert line.startswith("data.num_users: 2,147,483,647 users and 1,000 items take about ")
     assert line.endswith("; lower num_users, num_items, num_interactions or latent_dim")

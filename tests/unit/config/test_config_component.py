@@ -67,7 +67,7 @@ def test_settings_are_inherited_and_build_their_owner() -> None:
     assert car.config.wheels == 4
 
 
-def test_a_class_that_adds_nothing_has_settings_of_its_own() -> None:
+def test_a_subclass_without_fields_has_its_own_config() -> None:
     assert Car.Config is not Vehicle.Config
     assert (Car.Config.owner, Vehicle.Config.owner) == (Car, Vehicle)
 

@@ -11,7 +11,7 @@ from twotower.commands.overrides import validate_overrides
 from twotower.config.errors import InputError
 
 
-def test_everything_is_plain() -> None:
+def test_composed_settings_are_plain_values() -> None:
     def assert_plain(values: object) -> None:
         assert type(values) in (dict, list, str, int, float, bool, type(None))
         if isinstance(values, dict):
@@ -27,7 +27,7 @@ def test_everything_is_plain() -> None:
     assert "hydra" not in settings
 
 
-def test_composing_leaves_nothing_behind() -> None:
+def test_composition_leaves_no_global_state() -> None:
     assert compose("train", ["seed=7"])["seed"] == 7
     assert compose("train")["seed"] == 42
     assert checked("train", ["loss=bce"])["loss"] != checked("train", [])["loss"]
@@ -48,14 +48,14 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["experiment=mine"]
 
 
-def test_an_experiment_wins_over_train_yaml(experiment: list[str]) -> None:
+def test_an_experiment_overrides_train_yaml(experiment: list[str]) -> None:
     settings = compose("train", experiment)
     assert settings["embedding_dim"] == 48  # a root value, which a wrong place of _self_ would lose
     assert settings["name"] == "mine"
     assert settings["loss"] == {"_target_": "twotower.losses.bce.Bce", "temperature": 0.3}
 
 
-def test_the_command_line_wins_over_an_experiment(experiment: list[str]) -> None:
+def test_the_command_line_overrides_an_experiment(experiment: list[str]) -> None:
     settings = compose("train", [*experiment, "embedding_dim=16", "loss.temperature=0.5"])
     assert settings["embedding_dim"] == 16
     assert settings["loss"]["temperature"] == 0.5
@@ -64,7 +64,7 @@ def test_the_command_line_wins_over_an_experiment(experiment: list[str]) -> None
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
-def test_built_in_experiments_win_over_train_yaml_and_lose_to_the_command_line(path: Path) -> None:
+def test_built_in_experiments_override_train_yaml_but_not_the_command_line(path: Path) -> None:
     assert compose("train", [f"experiment={path.stem}"])["name"] == path.stem
     assert compose("train", [f"experiment={path.stem}", "name=mine"])["name"] == "mine"
 
@@ -80,7 +80,7 @@ def test_keys_that_only_python_has_a_default_for_can_be_set() -> None:
     assert settings["history"]["dropout"] == 0.25
 
 
-def test_a_default_may_be_taken_away() -> None:
+def test_a_default_can_be_deleted() -> None:
     assert "ease" not in checked("train", ["~baselines.ease"])["baselines"]
 
 
@@ -88,7 +88,7 @@ def test_interpolations_are_resolved() -> None:
     assert checked("train", ["name=run-${seed}"])["name"] == "run-42"
 
 
-def test_a_lone_mistake_of_composition_is_the_user_s() -> None:
+def test_an_error_of_composition_is_an_input_error() -> None:
     with pytest.raises(InputError, match="'nowhere' not found"):
         compose("train", ["name=${nowhere}"])
     with pytest.raises(InputError, match="no_such"):

@@ -22,13 +22,13 @@ def mine(tmp_path: Path) -> list[str]:
     return [*names, "features=item_id"]
 
 
-def test_features_of_any_kind_may_be_of_the_context(mine: list[str]) -> None:
+def test_context_features_can_be_of_any_kind(mine: list[str]) -> None:
     when = "+features.context.when={_target_:twotower.features.request_time.RequestTime,day:2}"
     settings = checked("train", [*mine, DEVICE, when])
     assert settings["features"]["context"].keys() == {"device", "when"}
 
 
-def test_what_the_context_has_not(only_line: Refusal, mine: list[str]) -> None:
+def test_unknown_context_columns_are_refused(only_line: Refusal, mine: list[str]) -> None:
     hour = only_line(*mine, f"+features.context.hour={{{CATEGORY},column:devices,dim:4}}")
     expected = "features.context.hour.column: the context columns of this data have no column 'devices'"
     assert hour == f"{expected}; did you mean 'device'? valid: device"
@@ -39,7 +39,7 @@ def test_what_the_context_has_not(only_line: Refusal, mine: list[str]) -> None:
     assert own.startswith("features.context.own: a context has no id")
 
 
-def test_names_are_of_one_feature(only_line: Refusal, mine: list[str]) -> None:
+def test_feature_names_are_unique(only_line: Refusal, mine: list[str]) -> None:
     of_history = only_line(*mine, DEVICE.replace("context.device", "context.history"))
     assert of_history == "features.context.history: this name is used by the history encoder; choose another"
     when = "{_target_:twotower.features.request_time.RequestTime}"
@@ -53,7 +53,7 @@ def test_the_item_tower_sees_no_context(only_line: Refusal, mine: list[str]) -> 
     checked("train", [*mine, DEVICE, "user_tower.residual=device"])
 
 
-def test_events_of_histories(only_line: Refusal, mine: list[str]) -> None:
+def test_events_of_histories_require_an_event_column(only_line: Refusal, mine: list[str]) -> None:
     none = only_line(*mine, "+history.events=true")
     assert none.startswith("history.events: this data has no events")
     checked("train", [*mine, "+history.events=true", "data.event_column=act"])

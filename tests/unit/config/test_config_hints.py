@@ -9,7 +9,7 @@ import pytest
 from twotower.commands.hints import hints
 from twotower.commands.overrides import quoting, validate_overrides
 from twotower.config.errors import InputError
-from twotower.runs.run_files import refuse_no_run
+from twotower.runs.run_files import require_run
 
 KNOWN = {"loss", "embedding_dim", "run", "user_tower"}
 FLAGS = ("--help", "--multirun", "-m")
@@ -43,38 +43,38 @@ def told(*arguments: str, folder_key: str = "run") -> list[str]:
         ),
     ],
 )
-def test_one_message_says_what_to_type(arguments: list[str], expected: str) -> None:
+def test_a_message_names_what_to_type(arguments: list[str], expected: str) -> None:
     (message,) = told(*arguments)
     assert re.match(expected, message)
 
 
-def test_sound_words_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_overrides_are_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert told("-m", "loss=bce,bpr", "run=outputs/a=b,c", "~loss.x", "++a={b: [1]}", "word") == []
     (tmp_path / "log.csv").touch()
     assert "twotower init log.csv" in told("log.csv", folder_key="resume")[0]
 
 
-def test_a_value_is_shown_with_the_quotes_that_it_needs() -> None:
+def test_a_suggested_value_has_the_quotes_that_it_needs() -> None:
     assert quoting("output_root=/tmp/été").endswith("""commas or =, as in 'output_root="/tmp/été"'""")
     assert quoting("name=it's").endswith("""as in 'key="value"'""")
 
 
 @pytest.mark.parametrize("value", [";", "/tmp/données/é.csv", "ключ"])
-def test_a_text_that_can_mean_nothing_else_needs_no_quotes(value: str) -> None:
+def test_unambiguous_text_needs_no_quotes(value: str) -> None:
     assert validate_overrides([f"data.x={value}"]) == ([], [f'++data.x="{value}"'])
 
 
 @pytest.mark.parametrize("value", ["/tmp/runs (1)/log.csv", "a=b", "/tmp/[x].csv"])
-def test_what_is_told_to_be_typed_can_be_typed(value: str) -> None:
+def test_suggested_overrides_are_valid(value: str) -> None:
     ((problem,), _) = validate_overrides([f"data.x={value}"])
     (written,) = shlex.split(problem.message.partition(", as in ")[2])
     assert validate_overrides([written]) == ([], [f'++data.x="{value}"'])
 
 
-def test_a_folder_is_looked_at_before_torch_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no run is here \(it has no config.yaml\)"):
-        refuse_no_run(tmp_path)
+def test_a_folder_is_checked_before_torch_is_imported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not a run \(it has no config.yaml\)"):
+        require_run(tmp_path)
     (tmp_path / "manifest.json").touch()
-    with pytest.raises(InputError, match="a bundle, not a run; name the folder that it is in"):
-        refuse_no_run(tmp_path)
+    with pytest.raises(InputError, match="a bundle, not a run; name its parent folder"):
+        require_run(tmp_path)

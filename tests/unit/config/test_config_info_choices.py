@@ -47,7 +47,7 @@ def test_every_group_of_a_command_lists_every_choice(command: str) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
-def test_every_choice_says_what_it_is_and_not_only_how_it_is_typed(path: Path) -> None:
+def test_every_choice_has_a_description(path: Path) -> None:
     _, words = listed("train")[path.parent.name][path.stem]
     assert len(words.split()) >= 3
     assert "cannot be used" not in words
@@ -55,7 +55,7 @@ def test_every_choice_says_what_it_is_and_not_only_how_it_is_typed(path: Path) -
     assert "@package" not in words
 
 
-def test_each_command_s_defaults_are_marked_and_nothing_else() -> None:
+def test_only_the_defaults_of_a_command_are_marked() -> None:
     for command in COMMANDS:
         defaults: dict[str, str] = {}
         for entry in plain_file(command)["defaults"]:
@@ -93,13 +93,11 @@ def choice(tmp_path: Path, text: str) -> str:
         ),
     ],
 )
-def test_a_choice_s_first_sentence_or_else_its_class_s_speaks_for_it(
-    tmp_path: Path, text: str, line: str
-) -> None:
+def test_a_choice_is_described_by_its_yaml_or_else_its_class(tmp_path: Path, text: str, line: str) -> None:
     assert choice(tmp_path, text) == f"   mine  {line}".rstrip()
 
 
-def test_a_choice_whose_class_is_not_there_says_so_and_hides_no_other(tmp_path: Path) -> None:
+def test_a_choice_with_a_missing_class_is_listed_as_such(tmp_path: Path) -> None:
     shown = choice(tmp_path, "_target_: twotower.losses.no.No\n")
     assert shown.startswith("   mine  cannot be used: _target_: there is no class 'twotower.losses.no.No'")
 
@@ -117,7 +115,7 @@ def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
         group_text("train", "los", choices)
 
 
-def test_what_a_key_takes_is_said_in_words() -> None:
+def test_types_of_keys_are_described_in_words() -> None:
     assert allowed_values(Width) == "whole number > 0 and ≤ 4,096"
     assert allowed_values(NonNegativeInt) == "whole number ≥ 0"
     assert allowed_values(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"

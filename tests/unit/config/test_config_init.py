@@ -150,7 +150,7 @@ def next_of(printed: str) -> list[str]:
 
 
 @pytest.mark.parametrize("case", STRANGE)
-def test_strange_files(case: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusual_files_are_handled(case: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files, flags, expected, overrides = STRANGE[case]
     for name, content in files.items():
         (here / name).write_bytes(content)
@@ -218,7 +218,7 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", ASKED)
-def test_what_it_cannot_tell_it_asks_for_and_writes_nothing(case: str, here: Path) -> None:
+def test_ambiguous_columns_require_flags_and_nothing_is_written(case: str, here: Path) -> None:
     content, flags, told = ASKED[case]
     (here / "log.csv").write_bytes(content)
     with pytest.raises(InputError) as refused:
@@ -289,7 +289,7 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:
     assert checked("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
 
 
-def test_nothing_is_overwritten_unasked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
 
     def run(*flags: str) -> int:
@@ -306,7 +306,7 @@ def test_nothing_is_overwritten_unasked(here: Path, capsys: pytest.CaptureFixtur
         run_words(["log.csv"], "")
 
 
-def test_tables_are_told_apart_by_their_ids(here: Path) -> None:
+def test_tables_are_distinguished_by_their_ids(here: Path) -> None:
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
     (here / "things.csv").write_bytes(csv(pd.DataFrame({"thing": [1], "colour": ["red"]})))
     with pytest.raises(InputError, match=r"things.csv: expected one row per user with the column 'user'"):

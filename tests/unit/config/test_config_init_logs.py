@@ -182,7 +182,7 @@ def yaml_of(group: str) -> str:
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_seven_logs(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_on_seven_logs(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = LOGS[name]()
     init(log.files, *log.flags)
     printed = capsys.readouterr().out
@@ -209,7 +209,7 @@ def test_a_guess_is_written_with_its_reason(here: Path) -> None:
     assert "timestamp_column: ts   # it holds seconds since 1970, here from 2020-09-" in yaml_of("data")
 
 
-def test_many_repeats_are_a_hint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_repeats_give_a_hint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = groceries()
     init(log.files)
     assert "hint: repeats: keep" in capsys.readouterr().out
@@ -219,7 +219,7 @@ def test_many_repeats_are_a_hint(here: Path, capsys: pytest.CaptureFixture[str])
     assert yaml.safe_load(yaml_of("data"))["repeats"] == "keep"
 
 
-def test_nothing_is_written_where_a_column_is_refused(here: Path) -> None:
+def test_nothing_is_written_if_a_column_is_refused(here: Path) -> None:
     """A price beyond the rows that `init` looks at is no number, so the data set is refused."""
     frame, seconds = drawn("user", "item", 60)
     number = np.arange(1, 20_102)

@@ -19,7 +19,7 @@ COMMAND_FILES = {path.stem for path in (Path(command.__file__).parent / "entry_p
 }
 
 
-def test_every_command_is_listed_with_what_it_does() -> None:
+def test_every_command_is_listed_with_a_description() -> None:
     assert set(COMMAND_NAMES) == COMMAND_FILES
     lines = overview().splitlines()
     assert max(map(len, lines)) <= 120
@@ -66,13 +66,15 @@ def test_version_help_and_an_unknown_command(
         ("twotower train resume=outputs/on", ["resume=outputs/one/"]),
     ],
 )
-def test_what_may_follow(line: str, some: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_offers_keys_and_values(
+    line: str, some: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "outputs" / "one").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert complete(line) == some
 
 
-def test_keys_that_only_python_has_are_completed_without_torch(tmp_path: Path) -> None:
+def test_keys_without_yaml_are_completed_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from twotower.commands.complete import completions;"
         "print(*completions(['train', 'loss=gbce'], 'loss.'));"

@@ -78,7 +78,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "target that is no path": ("loss._target_=Bce", "loss._target_", "there is no class 'Bce'"),
     "target that is a number": ("loss._target_=3", "loss._target_", "there is no class 3"),
     "target that is no class": (
-        "loss._target_=twotower.config.spec.class_of",
+        "loss._target_=twotower.config.spec.locate_class",
         "loss._target_",
         "is not a class",
     ),
@@ -120,7 +120,7 @@ CASES: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_one_mistake(only_line: Refusal, case: tuple[str, ...]) -> None:
+def test_one_mistake_is_reported(only_line: Refusal, case: tuple[str, ...]) -> None:
     overrides, key, *parts = case
     line = only_line(*overrides.split())
     assert line.startswith(f"{key}: ")
@@ -159,7 +159,7 @@ def test_all_wrong_values_of_choices_in_one_message(refusal: Refusal) -> None:
     assert {"item_tower.dropout", "features.item.price.column"} <= keys_in(message)
 
 
-def test_a_choice_that_does_not_compose_hides_no_other_mistake(refusal: Refusal) -> None:
+def test_a_failed_composition_hides_no_other_mistake(refusal: Refusal) -> None:
     message = refusal("loss=bec", "seed=1,2", "data@x=nope")
     assert "\n  loss: unknown choice 'bec'" in message
     assert "\n  seed: several values are a sweep" in message

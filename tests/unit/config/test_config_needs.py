@@ -45,11 +45,11 @@ class OwnUnitTower(OwnTower):
             return frozenset({"unit_vectors"})
 
 
-def test_all_that_a_loss_lacks_is_told_with_what_to_set(refusal: Refusal) -> None:
+def test_all_unmet_needs_of_a_loss_are_reported_with_a_remedy(refusal: Refusal) -> None:
     assert refusal(*COSINE).split("\n")[1:] == [f"  {VECTORS}", f"  {BIAS}"]
 
 
-def test_it_is_given_what_it_needs() -> None:
+def test_a_loss_with_its_needs_met_is_accepted() -> None:
     checked("train", [*COSINE, *UNIT])
 
 
@@ -61,11 +61,11 @@ def test_it_is_given_what_it_needs() -> None:
         (2, BIAS),
     ],
 )
-def test_each_of_its_needs_is_told_alone(only_line: Refusal, left_out: int, line: str) -> None:
+def test_each_unmet_need_is_reported_alone(only_line: Refusal, left_out: int, line: str) -> None:
     assert only_line(*COSINE, *UNIT[:left_out], *UNIT[left_out + 1 :]) == line
 
 
-def test_needs_of_towers_and_of_negatives_come_together(refusal: Refusal) -> None:
+def test_needs_of_towers_and_negatives_are_reported_together(refusal: Refusal) -> None:
     needs = "loss._target_=test_config_needs.Demanding"
     lines = refusal(needs, "item_bias=none", "negatives=in_batch", "negatives.frequency=none").split("\n")[1:]
     assert [line.split(",")[0].strip() for line in lines] == [
@@ -74,7 +74,7 @@ def test_needs_of_towers_and_of_negatives_come_together(refusal: Refusal) -> Non
     ]
 
 
-def test_a_tower_of_somebody_else_s_says_itself_what_it_gives(only_line: Refusal) -> None:
+def test_a_third_party_tower_declares_what_it_provides(only_line: Refusal) -> None:
     taken = ("user_tower.widths=[]", *(f"~user_tower.{key}" for key in MLP))  # Hydra deletes no null
     own = ["user_tower._target_=test_config_needs.{}", *taken]
     silent = [text.format("OwnTower") for text in own]
@@ -83,11 +83,11 @@ def test_a_tower_of_somebody_else_s_says_itself_what_it_gives(only_line: Refusal
 
 
 @pytest.mark.parametrize("monitor", ["valid/gini_at_20", "valid/coverage_at_10", "valid/first_place_at_20"])
-def test_what_has_a_better_way_may_choose_the_epoch(monitor: str) -> None:
+def test_metrics_with_a_direction_can_choose_the_epoch(monitor: str) -> None:
     checked("train", [FIRST, f"trainer.monitor={monitor}"])
 
 
-def test_what_has_none_may_not(only_line: Refusal) -> None:
+def test_metrics_without_a_direction_cannot_choose_the_epoch(only_line: Refusal) -> None:
     line = only_line("trainer.monitor=valid/novelty_at_20")
     assert line.startswith("trainer.monitor: novelty does not say whether higher or lower is better")
     assert "valid/gini_at_20" in line

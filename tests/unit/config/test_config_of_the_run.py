@@ -36,7 +36,7 @@ def run(own: dict[str, Any], tmp_path: Path) -> Path:
     return write(tmp_path / "then", own)
 
 
-def test_nothing_typed_is_as_the_run_had_it(own: dict[str, Any], run: Path) -> None:
+def test_without_overrides_the_settings_are_those_of_the_run(own: dict[str, Any], run: Path) -> None:
     assert checked("reindex", [f"run={run}"]) == {
         "index": own["index"],
         "console": "quiet",
@@ -57,13 +57,13 @@ def test_a_key_changes_one_value_of_the_run_s_choice(own: dict[str, Any], run: P
     assert checked("reindex", [f"run={run}", "console=jsonl"])["console"] == "jsonl"
 
 
-def test_an_entry_is_added_to_what_the_run_had(own: dict[str, Any], run: Path) -> None:
+def test_an_entry_is_added_to_the_settings_of_the_run(own: dict[str, Any], run: Path) -> None:
     added = "+metrics.kinds.more={_target_:twotower.metrics.mrr.Mrr}"
     found = checked("evaluate", [f"run={run}", "~metrics.kinds.mrr", added])["metrics"]["kinds"]
     assert list(found) == [*(name for name in own["metrics"]["kinds"] if name != "mrr"), "more"]
 
 
-def test_a_choice_replaces_the_run_s(run: Path) -> None:
+def test_a_choice_replaces_that_of_the_run(run: Path) -> None:
     assert checked("reindex", [f"run={run}", "index=flat_ip"])["index"] == {
         "_target_": "twotower.index.flat_ip.FlatIP"
     }
@@ -71,7 +71,7 @@ def test_a_choice_replaces_the_run_s(run: Path) -> None:
     assert found == checked("train", [])["metrics"] | {"num_bootstrap": 100}
 
 
-def test_mistakes_are_found_in_the_run_s_choice_all_at_once(run: Path, refusal: Refusal) -> None:
+def test_mistakes_in_the_choice_of_a_run_are_reported_together(run: Path, refusal: Refusal) -> None:
     message = refusal(f"run={run}", "index.nporbe=4", "seed=3", command="reindex")
     assert message.startswith("2 mistakes in ")
     assert "\n  index.nporbe: unknown key; did you mean 'nprobe'?" in message
@@ -87,17 +87,19 @@ def test_mistakes_are_found_in_the_run_s_choice_all_at_once(run: Path, refusal: 
     )
 
 
-def test_a_run_that_is_not_there_hides_no_mistake_and_makes_none_up(tmp_path: Path, refusal: Refusal) -> None:
+def test_a_missing_run_neither_hides_nor_adds_mistakes(tmp_path: Path, refusal: Refusal) -> None:
     message = refusal(f"run={tmp_path}/none", "index=ivf_pk", "seed=3", command="reindex")
     assert message.startswith("3 mistakes in ")
-    assert f"\n  run: {tmp_path}/none: no run is here" in message
+    assert f"\n  run: {tmp_path}/none: not a run" in message
     assert refusal("index.nprobe=4", command="reindex").split("\n")[1:] == ["  run: required, but not set"]
 
 
 @pytest.mark.parametrize(
     "text", ["${nope}", "${oc.env:HOME}", r"\${seed}", r"a\\${seed}", "it's", '"', "???x", "[a, b]", " ", "ö"]
 )
-def test_text_of_a_run_s_is_taken_as_it_stands(own: dict[str, Any], tmp_path: Path, text: str) -> None:
+def test_text_in_the_settings_of_a_run_is_not_interpolated(
+    own: dict[str, Any], tmp_path: Path, text: str
+) -> None:
     run = write(tmp_path / "then", own | {"index": own["index"] | {"min_recall": text}})
     with pytest.raises(InputError) as refused:  # the mistake shows what arrived
         checked("reindex", [f"run={run}"])
@@ -106,7 +108,7 @@ def test_text_of_a_run_s_is_taken_as_it_stands(own: dict[str, Any], tmp_path: Pa
 
 
 @pytest.mark.parametrize("index", [{1: 2}, {"_target_": 3}])
-def test_a_run_that_is_no_configuration_is_told_with_its_file(
+def test_a_run_without_valid_settings_is_reported_with_its_file(
     own: dict[str, Any], tmp_path: Path, index: Any
 ) -> None:
     run = write(tmp_path / "then", own | {"index": index})
@@ -115,7 +117,7 @@ def test_a_run_that_is_no_configuration_is_told_with_its_file(
 
 
 @pytest.mark.parametrize("index", [None, 3, "flat_ip", [], {}])
-def test_a_damaged_run_is_told_with_its_key(own: dict[str, Any], tmp_path: Path, index: Any) -> None:
+def test_a_damaged_run_is_reported_with_its_key(own: dict[str, Any], tmp_path: Path, index: Any) -> None:
     run = write(tmp_path / "then", own | {"index": index})
     with pytest.raises(InputError, match=r"\n  index(\._target_)?: "):
         checked("reindex", [f"run={run}"])
@@ -142,7 +144,7 @@ ODD = [
     ("name", "quotes"),
     [*((name, "") for name in ODD), *((name, "'") for name in ODD if not set(name) & set("'\\$"))],
 )
-def test_a_run_may_lie_in_any_folder(
+def test_a_run_can_be_in_any_folder(
     own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, quotes: str
 ) -> None:
     run = write(tmp_path / name, own)
@@ -160,7 +162,7 @@ def test_a_run_may_lie_in_any_folder(
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_so_may_one_that_is_resumed(
+def test_a_resumed_run_can_be_in_any_folder(
     own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     write(tmp_path / name, own)

@@ -33,7 +33,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("text", FILES)
 @pytest.mark.parametrize(("name", "typed"), [("experiment/mine", ["experiment=mine"]), ("local/default", [])])
-def test_the_file_and_what_to_write_are_named(own: Path, name: str, typed: list[str], text: str) -> None:
+def test_a_message_names_the_file_and_the_fix(own: Path, name: str, typed: list[str], text: str) -> None:
     (own / f"{name}.yaml").write_text(text)
     with pytest.raises(InputError) as refused:
         checked("train", ["data=synthetic", *typed, "embeding_dim=3"])
@@ -42,7 +42,7 @@ def test_the_file_and_what_to_write_are_named(own: Path, name: str, typed: list[
 
 
 @pytest.mark.parametrize(("name", "typed"), [("experiment/mine", ["experiment=mine"]), ("local/default", [])])
-def test_a_sound_file_is_taken(own: Path, name: str, typed: list[str]) -> None:
+def test_a_valid_file_is_read(own: Path, name: str, typed: list[str]) -> None:
     (own / f"{name}.yaml").write_text(SOUND)
     settings = checked("train", ["data=synthetic", *typed])
     assert settings["seed"] == 3
@@ -56,7 +56,7 @@ def test_a_sound_file_is_taken(own: Path, name: str, typed: list[str]) -> None:
         ("32", "sweep.vary.embedding_dim: is one value; write several with commas"),
     ],
 )
-def test_what_varies_is_written_as_on_the_command_line(own: Path, values: str, told: str) -> None:
+def test_varied_settings_are_written_as_on_the_command_line(own: Path, values: str, told: str) -> None:
     file = own / "sweep" / "mine.yaml"
     file.write_text(f"_target_: twotower.sweeps.grid.Grid\nvary:\n  embedding_dim: {values}\n")
     with pytest.raises(InputError) as refused:

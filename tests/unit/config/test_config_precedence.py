@@ -56,7 +56,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     return Conf(place)
 
 
-def test_choices_of_a_package_elsewhere(conf: Conf) -> None:
+def test_choices_of_an_external_package(conf: Conf) -> None:
     conf.write("../theirs/loss/theirs.yaml", MINE.replace("mine", "theirs"))
     assert "theirs" in choices("loss")
     assert conf.of("loss=theirs")["loss"]["temperature"] == 0.7
@@ -64,7 +64,7 @@ def test_choices_of_a_package_elsewhere(conf: Conf) -> None:
     assert conf.of("loss=mine") == conf.of("loss=theirs")
 
 
-def test_each_place_wins_over_those_before_it(conf: Conf) -> None:
+def test_later_sources_override_keys_of_choices(conf: Conf) -> None:
     def temperature(*overrides: str) -> Any:
         return conf.of(*overrides)["loss"]["temperature"]
 
@@ -82,7 +82,7 @@ def test_each_place_wins_over_those_before_it(conf: Conf) -> None:
     assert temperature() == 0.33
 
 
-def test_so_do_plain_keys_of_the_root(conf: Conf) -> None:
+def test_later_sources_override_root_keys(conf: Conf) -> None:
     keys = (conf.place / "run_keys.yaml").read_text()
     assert "name: default\n" in keys
     conf.write("run_keys.yaml", keys.replace("name: default\n", "name: run_keys\n"))
@@ -94,7 +94,7 @@ def test_so_do_plain_keys_of_the_root(conf: Conf) -> None:
     assert [found[key] for key in ("name", "seed", "console")] == ["typed", 2, "jsonl"]
 
 
-def test_so_do_the_choices_of_groups(conf: Conf) -> None:
+def test_later_sources_override_choices_of_groups(conf: Conf) -> None:
     def optimizer(*overrides: str) -> str:
         return str(conf.of(*overrides)["optimizer"]["_target_"]).rpartition(".")[2]
 
@@ -107,20 +107,20 @@ def test_so_do_the_choices_of_groups(conf: Conf) -> None:
     assert optimizer("optimizer=adamw") == "AdamW"
 
 
-def test_features_follow_the_data_wherever_it_is_chosen(conf: Conf) -> None:
+def test_features_follow_the_data_from_every_source(conf: Conf) -> None:
     synthetic = conf.of("data=synthetic")["features"]
     conf.write("local/default.yaml", f"{GLOBAL}defaults: [{{override /data: synthetic}}]\n")
     assert conf.of()["features"] == synthetic
     assert conf.of("data=online_retail")["features"] != synthetic
 
 
-def test_without_anything_of_one_s_own_nothing_changes(conf: Conf) -> None:
+def test_without_user_files_defaults_are_unchanged(conf: Conf) -> None:
     before = conf.of()
     conf.write("local/loss/mine.yaml", MINE)
     assert conf.of() == before
 
 
-def test_another_set_of_one_s_own_defaults_can_be_chosen(conf: Conf) -> None:
+def test_another_file_of_user_defaults_can_be_chosen(conf: Conf) -> None:
     conf.write("local/default.yaml", f"{GLOBAL}seed: 1\n")
     conf.write("local/laptop.yaml", f"{GLOBAL}seed: 2\n")
     assert conf.of()["seed"] == 1
@@ -129,7 +129,7 @@ def test_another_set_of_one_s_own_defaults_can_be_chosen(conf: Conf) -> None:
         conf.of("local=lapdog")
 
 
-def test_a_mistake_in_one_s_own_defaults_is_told_as_one_on_the_command_line(conf: Conf) -> None:
+def test_mistakes_in_user_defaults_are_reported_as_on_the_command_line(conf: Conf) -> None:
     conf.write("local/default.yaml", f"{GLOBAL}embeding_dim: 32\nseed: x\nloss: {{temprature: 1}}\n")
     with pytest.raises(InputError, match="3 mistakes in the configuration") as refused:
         conf.of()
@@ -137,7 +137,7 @@ def test_a_mistake_in_one_s_own_defaults_is_told_as_one_on_the_command_line(conf
         assert f"\n  {told}" in str(refused.value)
 
 
-def test_a_choice_of_one_s_own_is_chosen_as_any_other(conf: Conf) -> None:
+def test_a_user_choice_is_selected_like_a_built_in_one(conf: Conf) -> None:
     conf.write("local/loss/mine.yaml", MINE)
     assert conf.of("loss=mine")["loss"] == {"_target_": "twotower.losses.bce.Bce", "temperature": 0.7}
     assert conf.of("loss=mine", "loss.temperature=0.9")["loss"]["temperature"] == 0.9
@@ -145,7 +145,7 @@ def test_a_choice_of_one_s_own_is_chosen_as_any_other(conf: Conf) -> None:
     assert conf.of()["loss"]["temperature"] == 0.7
 
 
-def test_data_of_one_s_own_bring_their_features(conf: Conf, tmp_path: Path) -> None:
+def test_user_data_select_their_features(conf: Conf, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
     data = (conf.place / "data" / "table_files.yaml").read_text().split("_target_")[1].split("\n")[0]
     conf.write("local/data/shop.yaml", f"_target_{data}\ninteractions_path: {tmp_path}/log.csv\n")
@@ -157,7 +157,7 @@ def test_data_of_one_s_own_bring_their_features(conf: Conf, tmp_path: Path) -> N
         conf.of("data=shop")
 
 
-def test_experiments_and_sweeps_of_one_s_own(conf: Conf) -> None:
+def test_user_experiments_and_sweeps(conf: Conf) -> None:
     conf.write("local/experiment/mine.yaml", f"{GLOBAL}embedding_dim: 24\n")
     assert conf.of("experiment=mine")["embedding_dim"] == 24
     conf.write("local/sweep/mine.yaml", "_target_: twotower.sweeps.grid.Grid\nvary: {loss: glob(*)}\n")
@@ -167,7 +167,7 @@ def test_experiments_and_sweeps_of_one_s_own(conf: Conf) -> None:
     assert validate_overrides(["loss=mine,bce"], sweep=True)[0] == []
 
 
-def test_a_misspelt_choice_of_one_s_own_is_offered(conf: Conf) -> None:
+def test_user_choices_are_suggested_for_misspelled_names(conf: Conf) -> None:
     conf.write("local/loss/mine.yaml", MINE)
     told = f"unknown choice 'mind'; did you mean 'mine'? valid: {', '.join(sorted([*LOSSES, 'mine']))}"
     with pytest.raises(InputError, match=re.escape(told)):
@@ -184,7 +184,7 @@ def printed(
     return capsys.readouterr().out
 
 
-def test_choices_of_one_s_own_are_listed_with_the_built_in_ones(
+def test_user_choices_are_listed_with_built_in_ones(
     conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     conf.write("local/loss/mine.yaml", MINE)
@@ -196,7 +196,7 @@ def test_choices_of_one_s_own_are_listed_with_the_built_in_ones(
     assert f" loss {', '.join(sorted([*LOSSES, 'mine']))} [power_softmax]" in offered
 
 
-def test_help_shows_one_s_own_defaults_as_such(
+def test_help_marks_user_defaults(
     conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = f"{GLOBAL}defaults: [{{override /optimizer: adagrad}}]\nseed: 7\nloss: {{temperature: 3}}\n"
@@ -220,7 +220,7 @@ def test_help_shows_one_s_own_defaults_as_such(
     assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. Divides scores", told)
 
 
-def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:
+def test_a_user_file_overrides_a_built_in_file_of_the_same_name(conf: Conf) -> None:
     own = conf.place.parent / "theirs"
     assert conf.of("loss=bce")["loss"]["temperature"] == 1.0
     conf.write("local/loss/bce.yaml", MINE)
@@ -232,26 +232,26 @@ def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:
     assert conf.of()["seed"] == 5
 
 
-def test_what_a_command_starts_from_is_not_replaced(conf: Conf) -> None:
+def test_user_files_named_like_a_command_are_refused(conf: Conf) -> None:
     conf.write("../theirs/train.yaml", "model: theirs\n")  # of another project that Hydra configures
     with pytest.raises(InputError, match=r"theirs/train.yaml: is the name of a file of ours; rename it"):
         conf.of()
 
 
-def test_a_mistake_in_a_file_of_one_s_own_is_told_with_its_line(conf: Conf) -> None:
+def test_mistakes_in_user_files_are_reported_with_the_line(conf: Conf) -> None:
     conf.write("../theirs/loss/bce.yaml", "_target_: [a\n  b: c\n")
     with pytest.raises(InputError, match=r"not YAML: .*theirs/loss/bce.yaml\", line 2"):
         conf.of("loss=bce")
 
 
-def test_a_folder_of_choices_that_is_not_there_is_told(conf: Conf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_of_choices_is_reported(conf: Conf, monkeypatch: pytest.MonkeyPatch) -> None:
     conf.of()
     monkeypatch.setenv("TWOTOWER_CONF", str(files.OTHERS[0]))
     with pytest.raises(InputError, match="TWOTOWER_CONF: there is no folder"):
         conf.of()
 
 
-def test_defaults_without_their_package_line_are_told_what_is_missing(conf: Conf) -> None:
+def test_defaults_without_a_package_line_are_refused(conf: Conf) -> None:
     conf.write("local/default.yaml", "seed: 1\n")
     with pytest.raises(
         InputError,

@@ -43,7 +43,7 @@ def test_progress_is_logged_for_long_work_only(
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_a_terminal_draws_progress_in_one_line(is_terminal: bool) -> None:
+def test_progress_on_a_terminal_takes_one_line(is_terminal: bool) -> None:
     console, file = Rich(), io.StringIO()
     console.screen = Screen(file=file, force_terminal=is_terminal, width=80)
     log, handler, clock = logging.getLogger("twotower"), console.handler(), Clock()

@@ -23,7 +23,7 @@ def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
 
 
-def test_the_real_command_tells_all_mistakes_at_once_and_writes_nothing(tmp_path: Path) -> None:
+def test_the_command_reports_all_mistakes_at_once_and_writes_nothing(tmp_path: Path) -> None:
     result = run(SCRIPTS / "train.py", "loss=bec", "embeding_dim=3", "seed=x", cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr + result.stdout
@@ -38,7 +38,7 @@ def test_the_real_command_tells_all_mistakes_at_once_and_writes_nothing(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_arguments_are_told_apart() -> None:
+def test_arguments_are_classified() -> None:
     assert split_arguments(["a=1", "-m", "b=2,3", "~c"]) == (["a=1", "b=2,3", "~c"], ["-m"])
     assert split_arguments(["--cfg", "job", "a=1"]) == (["a=1"], ["--cfg", "job"])
     assert split_arguments(["a"]) == (["a"], [])
@@ -98,7 +98,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     return Command(monkeypatch, tmp_path)
 
 
-def test_a_task_is_given_checked_settings_and_what_was_typed(command: Command) -> None:
+def test_a_task_receives_checked_settings_and_overrides(command: Command) -> None:
     # a key that only Python has a default for: plain Hydra would refuse it
     assert command(DATA, "history.dropout=0.25", "name=mine") == 0
     ((config, overrides),) = command.seen
@@ -110,13 +110,13 @@ def test_a_task_is_given_checked_settings_and_what_was_typed(command: Command) -
 
 
 @pytest.mark.parametrize("note", ["it's good, too", "a = b, c", "50 % (best) [of 3]", "${name}"])
-def test_a_note_is_taken_as_it_was_written(command: Command, note: str) -> None:
+def test_a_note_is_unchanged(command: Command, note: str) -> None:
     assert command(DATA, f"note={note}") == 0
     ((config, _),) = command.seen
     assert config.note == note
 
 
-def test_the_task_s_status_is_the_command_s(command: Command) -> None:
+def test_the_command_returns_the_status_of_the_task(command: Command) -> None:
     command.statuses = [3]
     assert command(DATA) == 3
 
@@ -165,12 +165,12 @@ def test_hydras_own_folders_are_refused(command: Command, capsys: pytest.Capture
     assert "hydra.run.dir: " in capsys.readouterr().err
 
 
-def test_resume_takes_the_folder_alone_and_what_is_no_setting_of_a_run(
+def test_resume_accepts_only_keys_that_are_no_settings_of_a_run(
     command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     then, resume = tmp_path / "then", f"resume={tmp_path / 'then'}"
     assert command(resume) == 2
-    assert "no run is here" in capsys.readouterr().err
+    assert "not a run" in capsys.readouterr().err
     then.mkdir()
     (then / "config.yaml").touch()
     assert command(resume, "console=quiet") == 0

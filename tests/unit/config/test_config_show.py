@@ -19,7 +19,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_a_key_that_no_yaml_names_stands_behind_those_that_one_does() -> None:
+def test_keys_without_yaml_follow_those_of_the_yaml() -> None:
     assert list(whole("train", [DATA, "loss=bce"]).loss.items()) == [
         ("_target_", "twotower.losses.bce.Bce"),
         ("temperature", 1.0),
@@ -29,7 +29,7 @@ def test_a_key_that_no_yaml_names_stands_behind_those_that_one_does() -> None:
     assert whole("train", [DATA]).features.context == {}
 
 
-def test_a_part_is_a_file_of_a_choice_and_a_value_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_of_settings_are_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--cfg", "job", "--package", "loss", DATA, "loss=bce")
     assert text.startswith("# @package loss\n_target_: twotower.losses.bce.Bce\n")
     assert printed(capsys, "-c", "job", "-p", "loss", DATA, "loss=bce") == text
@@ -43,7 +43,7 @@ def test_a_part_is_a_file_of_a_choice_and_a_value_stands_alone(capsys: pytest.Ca
         printed(capsys, "-p", "loss", DATA)
 
 
-def test_a_reference_stands_as_typed_or_resolved(
+def test_interpolations_are_shown_as_typed_or_resolved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "local").mkdir()
@@ -57,7 +57,7 @@ def test_a_reference_stands_as_typed_or_resolved(
     assert resolved["item_tower"]["activation"] == "gelu"
 
 
-def test_what_is_at_fault_stands_as_typed_beside_the_rest() -> None:
+def test_invalid_values_are_shown_as_typed_with_the_others() -> None:
     config = whole("train", [DATA, "loss=bce", "++loss.temperature=hot", "++embeding_dim=3"])
     assert config.loss == {"_target_": "twotower.losses.bce.Bce", "temperature": "hot"}
     assert config.embeding_dim == 3

@@ -50,7 +50,7 @@ def test_stopped_is_raised_again_if_a_library_replaces_it() -> None:
     assert ended(body) == (143, "closed\n", "stopped by SIGTERM; resume=here\n")
 
 
-def test_a_library_that_handles_sigterm_alone_is_no_success() -> None:
+def test_a_library_that_handles_sigterm_does_not_cause_success() -> None:
     before = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     assert ended("raise SystemExit", before) == (143, "closed\n", "stopped by SIGTERM; resume=here\n")
     assert ended("raise SystemExit(7)")[0] == 7
@@ -67,7 +67,7 @@ def test_a_command_exits_at_once_before_its_work(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STOPPED)
-def test_once_the_work_is_done_a_signal_changes_nothing(name: str) -> None:
+def test_a_signal_after_the_work_has_no_effect(name: str) -> None:
     assert ended(after=f"signal.raise_signal(signal.{name})") == (3, "closed\n", "")
 
 
@@ -79,7 +79,7 @@ def test_a_second_signal_exits_at_once() -> None:
     assert ended(body) == (130, "", "interrupted; resume=here\n")
 
 
-def test_a_signal_that_strikes_a_destructor_is_not_lost() -> None:
+def test_a_signal_in_a_destructor_is_not_lost() -> None:
     body = "type('D', (), {'__del__': lambda self: signal.raise_signal(signal.SIGTERM)})()"
     assert ended(f"{body}; print('went on', flush=True)") == (143, "", "stopped by SIGTERM; resume=here\n")
 
@@ -89,7 +89,7 @@ def test_ignored_ctrl_c_stays_ignored() -> None:
     assert ended("signal.raise_signal(signal.SIGINT)", ignoring) == (3, "closed\n", "")
 
 
-def test_handlers_and_hooks_are_put_back() -> None:
+def test_handlers_and_hooks_are_restored() -> None:
     def strike_twice() -> None:
         with stoppable(lambda: "outer"):
             with pytest.raises(Stopped, match="interrupted; inner"), stoppable(lambda: "inner"):
@@ -102,7 +102,7 @@ def test_handlers_and_hooks_are_put_back() -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
 
 
-def test_a_signal_while_python_ends_changes_nothing() -> None:
+def test_a_signal_during_shutdown_has_no_effect() -> None:
     code = """
 import os, signal
 from twotower.config.exits import exit_status, exit_on_signals

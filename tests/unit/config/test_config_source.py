@@ -21,7 +21,7 @@ TARGETS = sorted(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_source_has_the_keys_of_the_class(target: str) -> None:
+def test_keys_from_the_source_equal_those_of_the_class(target: str) -> None:
     fields = config_fields(target)
     assert fields is not None
     kind = locate(target).Config  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ def test_a_class_of_another_package_is_read_without_running_it(
     assert [problem.key for problem in unknown_keys(values)] == ["loss.marginn"]
 
 
-def test_what_the_source_does_not_tell_is_left_to_the_class() -> None:
+def test_keys_that_the_source_does_not_state_come_from_the_class() -> None:
     assert config_fields("twotower.losses.no.No") is None
     assert config_fields("twotower.losses.bce.No") is None
     problems: list[Problem] = list(unknown_keys({"loss": {TARGET: "twotower.losses.no.No", "x": 1}}))

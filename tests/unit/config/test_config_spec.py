@@ -15,20 +15,20 @@ from twotower.negatives.uniform import Uniform
 BCE = "twotower.losses.bce.Bce"
 
 
-def test_what_a_spec_names_is_built() -> None:
+def test_the_class_that_a_spec_names_is_built() -> None:
     loss = Loss.Config.model_validate({TARGET: BCE, "negative_weight": 3}).build()
     assert isinstance(loss, Bce)
     assert loss.config.negative_weight == 3
 
 
-def test_values_of_the_run_time_are_positional() -> None:
+def test_run_time_values_are_positional_arguments() -> None:
     spec = {TARGET: "twotower.negatives.uniform.Uniform", "num_negatives": 4}
     negatives = NegativeSampler.Config.model_validate(spec).build(torch.full((11,), 0.1))
     assert isinstance(negatives, Uniform)
     assert (negatives.num_items, negatives.config.num_negatives) == (10, 4)
 
 
-def test_a_spec_comes_back() -> None:
+def test_a_config_returns_its_spec() -> None:
     spec = {TARGET: BCE, "temperature": 2.0, "learned_temperature": False, "negative_weight": 1.0}
     assert Bce.Config(temperature=2.0).spec() == spec
     assert locate(BCE) is Bce
@@ -38,21 +38,19 @@ def test_a_spec_comes_back() -> None:
     "target",
     ["Bce", "", ".", ".x", "x.", "twotower.losses.bce.", "twotower.losses.bce.bce_block", "os.path.join"],
 )
-def test_targets_that_are_none(target: str) -> None:
+def test_invalid_targets_are_refused(target: str) -> None:
     with pytest.raises(InputError, match="_target_"):
         locate(target)
 
 
-def test_specs_that_are_none() -> None:
+def test_invalid_specs_are_refused() -> None:
     with pytest.raises(InputError, match="loss: expected a choice with a _target_"):
         Loss.Config.from_spec({}, "loss")
     with pytest.raises(InputError, match="is not a NegativeSampler"):
         NegativeSampler.Config.from_spec({TARGET: BCE}, "negatives")
 
 
-def test_a_module_that_fails_to_import_is_not_called_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_import_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "needs_more.py").write_text("import no_such_library\n\nclass Mine: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"importing needs_more failed .*no_such_library"):

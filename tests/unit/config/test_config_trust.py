@@ -56,12 +56,12 @@ def test_a_package_a_module_or_a_class_can_be_trusted() -> None:
         3,
     ],
 )
-def test_whatever_an_import_does_is_an_input_error(target: Any) -> None:
+def test_every_error_of_an_import_is_an_input_error(target: Any) -> None:
     with pytest.raises(InputError, match=r"there is no class|importing .* failed"):
         locate(target)
 
 
-def test_a_class_of_others_is_not_reached_through_a_module_of_ours() -> None:
+def test_a_foreign_class_is_refused_through_our_modules_too() -> None:
     with pytest.raises(
         InputError, match=r"'twotower.pipeline.train_run.Path' is pathlib[\w.]*\.Path; name it so"
     ):
@@ -96,9 +96,7 @@ def test_a_run_is_opened_without_importing_its_targets(tmp_path: Path, evil: Pat
     assert not evil.exists()
 
 
-def test_a_job_that_is_gone_on_with_may_name_what_was_typed_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_job_trusts_its_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trusted: list[Any] = []
     monkeypatch.setattr(
         "twotower.pipeline.train_run.resume", lambda folder, watch, names: trusted.append(names)

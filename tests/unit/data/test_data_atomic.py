@@ -6,9 +6,9 @@ import pytest
 
 from twotower.files.atomic import (
     clear_temporaries,
+    file_sha256,
     publish_folder,
     replace_folder,
-    sha256_of_file,
     temporary_folder,
     write_atomically,
 )
@@ -76,7 +76,7 @@ def test_a_folder_in_the_way(tmp_path, move, expected):
 
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    assert file_sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_only_temporary_files_of_killed_processes_are_cleared(tmp_path):

@@ -10,7 +10,7 @@ from twotower.config.errors import InputError
 from twotower.files.lock import lock_folder
 from twotower.files.plain_values import yaml_text
 from twotower.pipeline.cleanup import CleanupPlan, delete, plan
-from twotower.pipeline.cleanup_report import ending, plan_lines
+from twotower.pipeline.cleanup_report import plan_lines, summary_line
 from twotower.runs import trainings
 from twotower.runs.result import Result, read_result, write_result
 
@@ -49,7 +49,7 @@ def files(root: Path) -> set[Path]:
     return {path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".run")}
 
 
-def test_what_no_run_needs_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+def test_only_unused_files_are_deleted(tmp_path: Path) -> None:
     ok, rejected = make_run(tmp_path, "a/ok"), make_run(tmp_path, "b/rejected", "index_rejected")
     pruned = make_run(tmp_path, "b/pruned", "pruned")
     failed = make_run(tmp_path, "c/failed", "failed", data={"fingerprint": "gone"})
@@ -87,7 +87,7 @@ def test_what_no_run_needs_is_deleted_and_nothing_else(tmp_path: Path) -> None:
     assert plan(tmp_path, ALL).removals == []
 
 
-def test_a_run_at_work_stays_whole_and_so_do_the_caches(tmp_path: Path) -> None:
+def test_running_jobs_and_caches_stay(tmp_path: Path) -> None:
     failed, job = make_run(tmp_path, "a/failed", "failed"), make_run(tmp_path, "sweep/job")
     ended = make_run(tmp_path, "a/ok")
     make_cache(tmp_path, "1", "other")
@@ -103,7 +103,7 @@ def test_a_run_at_work_stays_whole_and_so_do_the_caches(tmp_path: Path) -> None:
     assert failed.is_dir()
 
 
-def test_a_run_that_was_resumed_to_its_end_since_the_plan_is_not_deleted(tmp_path: Path) -> None:
+def test_a_run_that_was_resumed_after_the_plan_is_not_deleted(tmp_path: Path) -> None:
     failed = make_run(tmp_path, "a/failed", "failed")
     found = plan(tmp_path, ALL)
     write_result(failed, Result(status="ok"))
@@ -111,7 +111,9 @@ def test_a_run_that_was_resumed_to_its_end_since_the_plan_is_not_deleted(tmp_pat
     assert (failed / "checkpoints" / "fit" / "final.ckpt").is_file()
 
 
-def test_what_other_runs_need_stays_or_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_other_runs_need_stay_or_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     root = Path("outputs")
     trainer = make_run(root, "a/trainer")
@@ -142,7 +144,7 @@ def test_what_other_runs_need_stays_or_is_named(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("name", "reason"), [("bundle", "it contains a bundle"), ("live.sqlite", "it contains live changes")]
 )
-def test_a_failed_run_with_something_of_worth_stays(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_failed_run_with_a_bundle_or_live_changes_stays(tmp_path: Path, name: str, reason: str) -> None:
     failed = make_run(tmp_path, "a/failed", "failed")
     (failed / name).mkdir()
     found = plan(tmp_path, ALL)
@@ -150,22 +152,23 @@ def test_a_failed_run_with_something_of_worth_stays(tmp_path: Path, name: str, r
     assert found.excluded[failed].startswith(reason)
 
 
-def test_a_failed_run_whose_towers_others_took_stays(tmp_path: Path) -> None:
+def test_a_failed_run_whose_towers_are_reused_stays(tmp_path: Path) -> None:
     failed = make_run(tmp_path, "a/failed", "failed")
     other = make_run(tmp_path, "a/other", training_reused_from=str(failed))
     assert plan(tmp_path, ALL).excluded[failed] == f"{other} reuses its towers"
 
 
-def test_only_the_kinds_that_are_asked_for(tmp_path: Path) -> None:
+def test_only_the_selected_kinds_are_deleted(tmp_path: Path) -> None:
     make_run(tmp_path, "a/ok")
     failed = make_run(tmp_path, "a/failed", "failed")
     found = plan(tmp_path, ["failed"])
     assert [each.path for each in found.removals] == [failed]
     assert next(plan_lines(found, ["failed"])) == "    0.0 MB  failed runs (1)"
-    assert ending(found, tmp_path, None) == "nothing was deleted; twotower clean apply=true frees 0.0 MB"
+    last = "nothing was deleted; twotower clean apply=true frees 0.0 MB"
+    assert summary_line(found, tmp_path, None) == last
 
 
-def test_folders_that_hold_no_run_are_refused(tmp_path: Path) -> None:
+def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder; name a folder of runs"):
         plan(tmp_path / "none", ALL)
     with pytest.raises(InputError, match=r"keep: .*: not a run"):

@@ -66,7 +66,7 @@ def lines(path):
     return path.read_text().splitlines()
 
 
-def test_three_nights_lose_nothing_and_double_nothing(place, store):
+def test_three_exports_neither_lose_nor_repeat_events(place, store):
     counts = export_live(settings(place), store, place / "night-1", {}, {})
     assert lines(place / "night-1" / "interactions.csv") == [
         *LOG.splitlines(),
@@ -157,7 +157,7 @@ def test_units_and_parquet(place, store, unit):
     assert again.events_added == 0
 
 
-def test_labels_weights_and_words_of_events_are_filled_in(place, store):
+def test_labels_weights_and_types_of_events_are_filled_in(place, store):
     log = LOG.replace("note", "stars,weight,action").replace(",x,", ",4,1,buy,").replace(",y,", ",1,1,view,")
     (place / "log.csv").write_text(log.replace("bob,,", "bob,5,2,buy,"))
     data = {
@@ -178,7 +178,7 @@ def test_labels_weights_and_words_of_events_are_filled_in(place, store):
     assert lines(place / "two" / "interactions.csv")[4] == f"ann,4,0.5,view,i1,{T + 60}"
 
 
-def test_the_word_of_an_event_is_its_own(place, tmp_path):
+def test_an_event_has_its_own_type(place, tmp_path):
     log = LOG.replace("note", "action").replace(",x,", ",buy,").replace(",y,", ",view,")
     (place / "log.csv").write_text(log.replace("bob,,", "bob,buy,"))
     roles = {"buy": {"role": "positive"}, "view": {"role": "history"}, "cart": {"role": "negative"}}
@@ -213,7 +213,7 @@ def test_a_store_of_another_format_is_refused(place, store):
         export_live(settings(place), store, place / "night", {}, {})
 
 
-def test_mistakes_are_refused_and_leave_no_files(place, store):
+def test_refused_exports_leave_no_files(place, store):
     (place / "there").mkdir()
     kept = set(place.iterdir())
     synthetic = {"data": {"_target_": "twotower.data.sources.synthetic.Synthetic"}}
@@ -221,7 +221,7 @@ def test_mistakes_are_refused_and_leave_no_files(place, store):
         (settings(place), store, "there", {}, {}, "there: exists, and is never overwritten"),
         (settings(place), place / "no.sqlite", "out", {}, {}, "no.sqlite: there is no store of live changes"),
         (settings(place), place / "log.csv", "out", {}, {}, "log.csv: not readable as a store"),
-        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, whose log cannot grow"),
+        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, whose log is fixed"),
         (
             settings(place, interactions_path=["a", "b"]),
             store,

@@ -26,7 +26,7 @@ def run(folder, values, users=None, status="ok", data="the data", metric="recall
     return folder
 
 
-def test_six_users_worse_by_the_same_is_as_far_as_signs_go(tmp_path):
+def test_six_equally_worse_users_are_the_smallest_significant_number(tmp_path):
     """Of 2^6 sign vectors two reach a sum of -6 d: p = 2 / 64 = .03125; of 2^5 two: p = .0625."""
     old = run(tmp_path / "old", [1.0] * 6 + [0.5])
     worse = run(tmp_path / "worse", [0.5] * 6 + [0.5])
@@ -42,7 +42,7 @@ def test_six_users_worse_by_the_same_is_as_far_as_signs_go(tmp_path):
     assert (result.p_value, result.passed) == (pytest.approx(2 / 32), True)
 
 
-def test_better_passes_and_so_does_the_same(tmp_path):
+def test_better_and_equal_towers_pass(tmp_path):
     old, new = run(tmp_path / "old", [0.0] * 9), run(tmp_path / "new", [1.0] * 9)
     assert evaluate_gate(old, new).passed
     assert evaluate_gate(old, new).p_value < 0.05
@@ -50,32 +50,32 @@ def test_better_passes_and_so_does_the_same(tmp_path):
     assert (same.passed, same.p_value, same.low, same.high) == (True, 1.0, 0.0, 0.0)
 
 
-def test_which_way_is_better_the_metric_says(tmp_path):
+def test_the_direction_of_the_metric_is_respected(tmp_path):
     old = run(tmp_path / "old", [3.0] * 9, metric="rank_at_20")
     new = run(tmp_path / "new", [5.0] * 9, metric="rank_at_20")
     assert not evaluate_gate(old, new, "rank_at_20").passed
     assert evaluate_gate(new, old, "rank_at_20").passed
 
 
-def test_users_are_paired_by_id_and_not_by_place(tmp_path):
+def test_users_are_paired_by_id(tmp_path):
     old = run(tmp_path / "old", range(9))
     new = run(tmp_path / "new", range(9)[::-1], users=range(9)[::-1])
     assert evaluate_gate(old, new).num_differing == 0
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
+def test_incomparable_runs_are_refused(tmp_path):
     old = run(tmp_path / "old", [1.0, 2.0])
     for name, other, metric, message in [
         ("data", {"data": "other data"}, None, "evaluated on different data"),
         ("users", {"users": [0, 7]}, None, "users: other users .also 2, but not the same. than .*old"),
-        ("failed", {"status": "failed"}, None, "failed: this run is not finished"),
+        ("failed", {"status": "failed"}, None, "failed: this run failed; finish it with"),
         (
             "metric",
             {},
             "ndcg_at_20",
-            "ndcg_at_20: .* no such metric with a preferred direction; did you mean 'recall_at_20'",
+            "ndcg_at_20: .* no metric of this name with a preferred direction; did you mean 'recall_at_20'",
         ),
-        ("way", {}, "novelty_at_20", "metric=novelty_at_20: .*way has no such metric"),
+        ("way", {}, "novelty_at_20", "metric=novelty_at_20: .*way has no metric of this name"),
         (
             "column",
             {"of_all": "coverage_at_20"},

@@ -53,7 +53,7 @@ def double():
     server.server_close()
 
 
-def test_the_run_that_is_served_is_found_by_its_name_and_checksum(double, tmp_path):
+def test_the_served_run_is_found_by_name_and_checksum(double, tmp_path):
     tiny_bundle.write(tmp_path / "a-run" / "bundle")
     double.version = f"a-run-{read_manifest(tmp_path / 'a-run' / 'bundle').sha256[:12]}"
     client = ServiceClient(f"{double.url}/", tmp_path)
@@ -66,7 +66,7 @@ def test_the_run_that_is_served_is_found_by_its_name_and_checksum(double, tmp_pa
             client.run()
 
 
-def test_it_publishes_with_the_first_key_that_may_write(double, tmp_path):
+def test_publishing_uses_the_first_key_with_write_access(double, tmp_path):
     (tmp_path / "keys.txt").write_text(f"# keys\nread {'r' * 32}\nwrite {KEY}\nwrite {'v' * 32}\n")
     client = ServiceClient(double.url, tmp_path, str(tmp_path / "keys.txt"))
     assert client.publish(tmp_path / "new-run") == "new-run-abc"
@@ -75,7 +75,7 @@ def test_it_publishes_with_the_first_key_that_may_write(double, tmp_path):
         client.publish(tmp_path / "gone")
 
 
-def test_what_is_no_service_and_what_is_no_key_is_told(double, tmp_path):
+def test_invalid_services_and_keys_are_reported(double, tmp_path):
     (tmp_path / "keys.txt").write_text(f"read {'r' * 32}\n")
     with pytest.raises(InputError, match="has no line `write <key>`"):
         ServiceClient(double.url, tmp_path, str(tmp_path / "keys.txt"))

@@ -14,7 +14,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.baseline import Baselines
 from twotower.features.feature_table import FeatureTable
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.unused_settings import warnings_of
+from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.towers.two_tower import TwoTower
 from twotower.training.parts import fit_features
 
@@ -33,7 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> RetrievalDataset:
 
 
 def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: RetrievalDataset) -> None:
-    assert warnings_of(config_of(), dataset) == [
+    assert unused_setting_warnings(config_of(), dataset) == [
         "features.user.segment: no effect, because user_tower reads only history; user_tower=mlp "
         "user_tower.widths=[128] reads all features",
         "features.item.price: no effect, because item_tower reads only item_id; item_tower=mlp "
@@ -45,10 +45,10 @@ def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: Retr
 
 
 def test_towers_with_layers_read_all_features(dataset: RetrievalDataset) -> None:
-    assert warnings_of(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
+    assert unused_setting_warnings(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
 
 
-def test_features_of_new_items_are_those_that_the_regression_has(dataset: RetrievalDataset) -> None:
+def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDataset) -> None:
     config = config_of()
     rows = np.arange(1, len(dataset.items) + 1)
     items = fit_features(config.features.item, dataset.item_table, rows, "items", config.tower_width)
@@ -59,7 +59,7 @@ def test_features_of_new_items_are_those_that_the_regression_has(dataset: Retrie
 
 
 def test_columns_that_no_feature_reads_are_named(dataset: RetrievalDataset) -> None:
-    warnings = warnings_of(config_of("features=item_id"), dataset)
+    warnings = unused_setting_warnings(config_of("features=item_id"), dataset)
     assert (
         "data: no feature reads the item columns category, price, tags, vector, so they do not change the "
         "embeddings; add them to features.item" in warnings
@@ -88,31 +88,34 @@ def test_columns_that_no_feature_reads_are_named(dataset: RetrievalDataset) -> N
 )
 def test_a_setting_without_effect_is_named(dataset: RetrievalDataset, overrides: str, key: str) -> None:
     assert any(
-        f"{key}: no effect" in warning for warning in warnings_of(config_of(*overrides.split()), dataset)
+        f"{key}: no effect" in warning
+        for warning in unused_setting_warnings(config_of(*overrides.split()), dataset)
     )
 
 
-def test_minutes_without_baselines_are_named(dataset: RetrievalDataset) -> None:
+def test_minutes_without_baselines_have_no_effect(dataset: RetrievalDataset) -> None:
     config = config_of().model_copy(update={"baselines": Baselines(minutes=3)})
-    assert "baselines.minutes: no effect; baselines=standard adds baselines" in warnings_of(config, dataset)
+    assert "baselines.minutes: no effect; baselines=standard adds baselines" in unused_setting_warnings(
+        config, dataset
+    )
 
 
 @pytest.mark.parametrize("group", ["history", "objective", "optimizer", "trainer", "baselines"])
-def test_no_choice_sets_what_has_no_effect(dataset: RetrievalDataset, group: str) -> None:
+def test_no_choice_sets_keys_without_effect(dataset: RetrievalDataset, group: str) -> None:
     for name in choices(group):
         try:
             config = config_of(f"{group}={name}", "user_tower.widths=[8]", "item_tower.widths=[8]")
         except InputError:  # it needs other choices, which other tests compose
             continue
-        assert warnings_of(config, dataset) == []
+        assert unused_setting_warnings(config, dataset) == []
 
 
 def test_a_schedule_has_no_effect_under_warm_start(dataset: RetrievalDataset) -> None:
     typed = ["optimizer.schedule=cosine"]
     settings = config_of(*typed).settings
     further = {"warm_start": {"run": "outputs/before", "epochs": 1, "replay": 0.1}}
-    warnings = warnings_of(RunConfig.composed(settings | further, typed), dataset)
+    warnings = unused_setting_warnings(RunConfig.composed(settings | further, typed), dataset)
     assert (
         "optimizer.schedule: no effect; warm_start= trains at a constant optimizer.learning_rate" in warnings
     )
-    assert not any("schedule" in warning for warning in warnings_of(config_of(*typed), dataset))
+    assert not any("schedule" in warning for warning in unused_setting_warnings(config_of(*typed), dataset))

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from twotower.reports.console.console import Findings
 from twotower.reports.console.tables import sweep_table
-from twotower.runs.outcome import Outcome, best_of, make_outcome, rank_outcomes
-from twotower.runs.result import Result, Status
-from twotower.runs.result_parts import Training
+from twotower.runs.outcome import Outcome, best_outcome, make_outcome, rank_outcomes
+from twotower.runs.result import Result, Status, Training
 
 METRIC = "valid/recall_at_20"
 RESULT = Result(
@@ -85,7 +84,7 @@ def test_the_lowest_is_the_best_if_lower_is_better() -> None:
 
     jobs = [job("a", 9.0), job("old", 8.0), job("b", 7.0), job("c", 1.0, "failed")]
     assert [each.name for each in rank_outcomes(jobs, LOWER)] == ["b", "old", "a", "c"]
-    best = best_of(jobs, LOWER)
+    best = best_outcome(jobs, LOWER)
     assert best is not None
     assert best.name == "b"
     minimal = Findings(search={"objectives": {LOWER: "minimize"}})
@@ -121,7 +120,7 @@ def test_the_best_is_chosen_by_validation_among_jobs_with_status_ok() -> None:
     jobs = [job("a", 0.1), job("b", 0.3), job("c", 0.9, "pruned"), job("d", 0.8, "index_rejected")]
     jobs.append(job("e", math.nan))
     assert [each.name for each in rank_outcomes(jobs, METRIC)] == ["d", "b", "a", "e", "c"]
-    best = best_of(jobs, METRIC)
+    best = best_outcome(jobs, METRIC)
     assert best is not None
     assert best.name == "b"
-    assert best_of(jobs[2:], METRIC) is None
+    assert best_outcome(jobs[2:], METRIC) is None

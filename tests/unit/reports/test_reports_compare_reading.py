@@ -54,7 +54,7 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
 def test_a_bundle_or_a_file_is_not_a_run(tmp_path: Path) -> None:
     bundle = make_run(tmp_path / "run" / "bundle")
     (bundle / "manifest.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"a bundle, not a run; name the folder that it is in"):
+    with pytest.raises(InputError, match=r"a bundle, not a run; name its parent folder"):
         run_folders([str(bundle)])
     (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="a file, not a run"):

@@ -1,19 +1,21 @@
 """Settings that no YAML states."""
 
-from twotower.runs.defaults import defaults_of
+from twotower.runs.defaults import unstated_defaults
 
 
-def test_a_default_that_only_python_states_is_known_by_its_flat_key() -> None:
+def test_defaults_of_classes_have_dotted_keys() -> None:
     loss = {"_target_": "twotower.losses.bpr.Bpr", "temperature": 0.5}
     ease = {"_target_": "twotower.evaluation.baselines.ease.Ease", "regularization": 7}
     index = {"_target_": "twotower.index.flat_ip.FlatIP"}
-    found = defaults_of({"loss": loss, "baselines": {"ease": ease}, "index": index, "embedding_dim": 64})
+    found = unstated_defaults(
+        {"loss": loss, "baselines": {"ease": ease}, "index": index, "embedding_dim": 64}
+    )
     assert "loss.temperature" not in found  # stated
     assert found["baselines.ease.max_items"] == 20_000
     assert "baselines.ease.regularization" not in found
     assert not any(key.startswith("index.num_subquantizers") for key in found)
 
 
-def test_a_class_that_is_gone_or_no_component_has_none() -> None:
+def test_missing_classes_and_other_classes_have_no_defaults() -> None:
     gone, other = {"_target_": "mine.Loss"}, {"_target_": "twotower.config.errors.InputError"}
-    assert defaults_of({"loss": gone, "index": other, "name": "default"}) == {}
+    assert unstated_defaults({"loss": gone, "index": other, "name": "default"}) == {}

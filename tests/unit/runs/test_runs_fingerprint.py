@@ -14,10 +14,10 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import shape
 from twotower.runs.fingerprint import (
     DEFAULT_MONITOR,
-    configuration,
+    configuration_fingerprint,
     fingerprint,
-    flat,
-    shaping_training,
+    flatten,
+    training_settings,
 )
 from twotower.runs.sections import identity
 from twotower.sweeps.job import training_key
@@ -72,13 +72,13 @@ def changed(settings: Mapping[str, Any], key: str) -> Settings:
     return {**settings, key: not value if isinstance(value, bool) else value * 2 or "x"}
 
 
-def test_every_key_of_the_root_has_its_place(settings: Settings) -> None:
+def test_every_root_key_is_classified(settings: Settings) -> None:
     groups, keys = shape("train")
     assert SHAPE_TOWERS | SHAPE_FIGURES | SHAPE_NOTHING == (groups | keys) - SWEEP_ONLY == settings.keys()
 
 
 @given(st.sets(st.sampled_from(sorted(SHAPE_TOWERS | SHAPE_FIGURES | SHAPE_NOTHING)), min_size=1))
-def test_what_changes_decides_which_fingerprints_change(settings: Settings, keys: set[str]) -> None:
+def test_fingerprints_change_with_the_keys_that_they_cover(settings: Settings, keys: set[str]) -> None:
     other: Settings = settings
     for key in keys:
         other = changed(other, key)
@@ -87,28 +87,30 @@ def test_what_changes_decides_which_fingerprints_change(settings: Settings, keys
     assert (training_key(other) != training_key(settings)) == shapes_towers
     assert (fingerprint(other, DATA) != fingerprint(settings, DATA)) == shapes_figures
     shapes_configuration = bool(keys & (SHAPE_TOWERS | SHAPE_FIGURES) - {"seed"})
-    assert (configuration(other, DATA) != configuration(settings, DATA)) == shapes_configuration
+    assert (
+        configuration_fingerprint(other, DATA) != configuration_fingerprint(settings, DATA)
+    ) == shapes_configuration
 
 
 @pytest.mark.parametrize("key", sorted(SHAPE_TOWERS))
-def test_each_key_alone_makes_other_towers(settings: Settings, key: str) -> None:
+def test_each_training_key_changes_the_training_fingerprint(settings: Settings, key: str) -> None:
     assert training_key(changed(settings, key)) != training_key(settings)
 
 
 @pytest.mark.parametrize("key", sorted(SHAPE_FIGURES | SHAPE_NOTHING))
-def test_each_key_alone_leaves_the_towers(settings: Settings, key: str) -> None:
+def test_each_other_key_leaves_the_training_fingerprint(settings: Settings, key: str) -> None:
     assert training_key(changed(settings, key)) == training_key(settings)
 
 
-def test_other_data_is_another_run(settings: Settings) -> None:
+def test_other_data_changes_the_fingerprints(settings: Settings) -> None:
     assert fingerprint(settings, DATA) != fingerprint(settings, "other data")
-    assert configuration(settings, DATA) != configuration(settings, "other data")
+    assert configuration_fingerprint(settings, DATA) != configuration_fingerprint(settings, "other data")
     before, after = (identity(settings, data, []) for data in (DATA, "other data"))
     assert before["training_fingerprint"] != after["training_fingerprint"]
     assert before["training_fingerprint"] == identity(settings, DATA, ["typed=x"])["training_fingerprint"]
 
 
-def test_the_order_of_keys_means_nothing(settings: Settings) -> None:
+def test_the_order_of_keys_does_not_matter(settings: Settings) -> None:
     turned = dict(reversed(settings.items()))
     turned["loss"] = dict(reversed(settings["loss"].items()))
     assert list(turned) != list(settings)
@@ -117,7 +119,7 @@ def test_the_order_of_keys_means_nothing(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("key", ["log_every_steps", "checkpoint_every_steps", "progress_bar"])
-def test_how_often_a_trainer_reports_shapes_nothing_it_trains(settings: Settings, key: str) -> None:
+def test_reporting_keys_of_the_trainer_leave_the_training_fingerprint(settings: Settings, key: str) -> None:
     assert key in TrainerChoice.Config.model_fields
     other = {**settings, "trainer": {**settings["trainer"], key: 7}}
     assert training_key(other) == training_key(settings)
@@ -127,43 +129,45 @@ def with_metrics(settings: Settings, **changes: Any) -> Settings:
     return {**settings, "metrics": {**settings["metrics"], **changes}}
 
 
-def test_of_the_metrics_the_one_that_chooses_the_epoch_counts(settings: Settings) -> None:
+def test_only_the_monitored_metric_is_part_of_the_training_fingerprint(settings: Settings) -> None:
     kinds = settings["metrics"]["kinds"]
     recall = {"recall": kinds["recall"]}
     others = {name: spec for name, spec in kinds.items() if name != "recall"}
     assert DEFAULT_MONITOR == "valid/recall_at_20"
-    assert shaping_training(settings)["monitored"] == [kinds["recall"]]
+    assert training_settings(settings)["monitored"] == [kinds["recall"]]
     assert training_key(with_metrics(settings, kinds=recall)) == training_key(settings)
     assert training_key(with_metrics(settings, kinds=others)) != training_key(settings)
     ndcg = {**settings, "trainer": {**settings["trainer"], "monitor": "valid/ndcg_at_10"}}
-    assert shaping_training(ndcg)["monitored"] == [kinds["ndcg"]]
+    assert training_settings(ndcg)["monitored"] == [kinds["ndcg"]]
     assert training_key(ndcg) != training_key(settings)
 
 
 @pytest.mark.parametrize("change", [{"ks": [20]}, {"num_bootstrap": 7}])
-def test_how_much_is_evaluated_leaves_the_towers(settings: Settings, change: dict[str, Any]) -> None:
+def test_the_extent_of_the_evaluation_leaves_the_training_fingerprint(
+    settings: Settings, change: dict[str, Any]
+) -> None:
     other = with_metrics(settings, **change)
     assert other != settings
     assert training_key(other) == training_key(settings)
     assert fingerprint(other, DATA) != fingerprint(settings, DATA)
 
 
-def test_filtering_seen_items_may_choose_another_epoch(settings: Settings) -> None:
+def test_filter_seen_changes_the_training_fingerprint(settings: Settings) -> None:
     filtered, unfiltered = (with_metrics(settings, filter_seen=each) for each in (True, False))
     assert training_key(filtered) != training_key(unfiltered)
     del filtered["metrics"]["filter_seen"]
     assert training_key(filtered) == training_key(with_metrics(settings, filter_seen=True))  # the default
 
 
-def test_nothing_is_changed_by_looking(settings: Settings) -> None:
+def test_fingerprints_do_not_change_the_settings(settings: Settings) -> None:
     before = copy.deepcopy(settings)
-    shaping_training(settings)
+    training_settings(settings)
     fingerprint(settings, DATA)
-    configuration(settings, DATA)
+    configuration_fingerprint(settings, DATA)
     assert settings == before
 
 
-def test_settings_laid_flat_lose_nothing() -> None:
+def test_flattened_settings_are_complete() -> None:
     nested = {
         "loss": {"_target_": "twotower.losses.bce.Bce", "temperature": 0.5, "extra": {}},
         "ks": [5, 10],
@@ -172,7 +176,7 @@ def test_settings_laid_flat_lose_nothing() -> None:
         "none": None,
         "features": {"item": {"price": {"_target_": "a.Numeric", "bins": 3}}},
     }
-    assert flat(nested) == {
+    assert flatten(nested) == {
         "loss": "Bce",
         "loss.temperature": 0.5,
         "loss.extra": "{}",
@@ -194,6 +198,6 @@ trees = st.dictionaries(
 
 
 @given(trees, trees)
-def test_equal_fingerprints_mean_equal_settings(one: Settings, other: Settings) -> None:
+def test_equal_fingerprints_imply_equal_settings(one: Settings, other: Settings) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (fingerprint(one, DATA) == fingerprint(other, DATA)) == same

@@ -13,7 +13,7 @@ from twotower.runs.folder_name import (
     SHORT,
     folder_name,
     job_names,
-    label_of,
+    run_label,
     short_keys,
     trial_name,
     without_seed,
@@ -45,14 +45,14 @@ commands = st.lists(overrides | close | keys, min_size=1, max_size=8)
 
 
 @given(commands, commands)
-def test_the_same_overrides_share_a_name_and_others_never(one: list[str], other: list[str]) -> None:
+def test_names_are_equal_only_for_equal_overrides(one: list[str], other: list[str]) -> None:
     assert folder_name(one) == folder_name(tuple(one))
     assume(one != other)
     assert folder_name(one) != folder_name(other)
 
 
 @given(st.lists(st.tuples(keys, plain), min_size=1, max_size=3), st.data())
-def test_other_quotes_make_another_name(typed: list[tuple[str, str]], data: st.DataObject) -> None:
+def test_different_quotes_give_different_names(typed: list[tuple[str, str]], data: st.DataObject) -> None:
     quotes = st.lists(st.sampled_from(["", "'", '"']), min_size=len(typed), max_size=len(typed))
     one, other = (
         [f"{key}={quote}{value}{quote}" for quote, (key, value) in zip(data.draw(quotes), typed, strict=True)]
@@ -62,7 +62,7 @@ def test_other_quotes_make_another_name(typed: list[tuple[str, str]], data: st.D
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=6))
-def test_a_name_is_one_short_safe_part_of_a_path(texts: list[str]) -> None:
+def test_a_name_is_a_short_safe_path_component(texts: list[str]) -> None:
     name = folder_name(texts)
     assert SAFE.fullmatch(name)
     assert name not in (".", "..")
@@ -70,7 +70,7 @@ def test_a_name_is_one_short_safe_part_of_a_path(texts: list[str]) -> None:
 
 
 @given(st.lists(st.sampled_from(["embedding_dim=128", "loss=bce", "index.target_recall=0.97"]), unique=True))
-def test_a_name_that_fits_what_is_seen_says_all_and_another_has_a_hash(texts: list[str]) -> None:
+def test_a_name_that_does_not_fit_has_a_hash(texts: list[str]) -> None:
     said = ",".join(
         {"embedding_dim=128": "dim128", "loss=bce": "loss=bce"}.get(text, "recall.97") for text in texts
     )
@@ -96,7 +96,7 @@ def test_a_name_that_fits_what_is_seen_says_all_and_another_has_a_hash(texts: li
         ([], ""),
     ],
 )
-def test_what_distinguishes_is_seen(texts: list[str], name: str) -> None:
+def test_short_overrides_are_the_whole_name(texts: list[str], name: str) -> None:
     assert folder_name(texts) == name
 
 
@@ -110,11 +110,11 @@ def test_what_distinguishes_is_seen(texts: list[str], name: str) -> None:
         (["features.item.item_id.dropout=0.25"], "dropout.25"),
     ],
 )
-def test_what_is_too_long_is_said_in_short_words_before_a_hash(texts: list[str], begin: str) -> None:
+def test_long_names_are_short_words_and_a_hash(texts: list[str], begin: str) -> None:
     assert folder_name(texts)[:-9] == begin
 
 
-def test_a_word_that_is_too_long_makes_room_by_its_key_and_is_never_cut() -> None:
+def test_a_long_word_is_replaced_by_its_key() -> None:
     long, other = [["a=" + "x" * 120 + end] for end in "yz"]
     digest = hashlib.sha256(json.dumps(long).encode()).hexdigest()[:8]
     assert folder_name(long) == f"a-{digest}"
@@ -123,7 +123,7 @@ def test_a_word_that_is_too_long_makes_room_by_its_key_and_is_never_cut() -> Non
     assert [folder_name(each)[:-9] for each in keys] == ["very_long_setting.1", "name,seed3"]
 
 
-def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
+def test_a_trial_is_named_by_its_number_and_overrides() -> None:
     tried = ["embedding_dim=128", "optimizer.learning_rate=0.0107345", "index=ivf_sq"]
     assert trial_name(12, tried) == "0012_dim128_lr.0107_ivf_sq"
     many = [f"room_{number}.some_key=0.12345678" for number in range(9)]
@@ -133,7 +133,7 @@ def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
     )  # no part of a word
 
 
-def test_a_job_is_named_in_words_where_no_other_job_of_the_sweep_has_them() -> None:
+def test_jobs_have_short_words_if_unique_in_the_sweep() -> None:
     kept = ["loss.temperature=0.5", "objective.recency_half_life_days=180"]
     quoted = (
         ["user_tower.residual='null'", "embedding_dim=8"],
@@ -152,13 +152,13 @@ def test_a_job_is_named_in_words_where_no_other_job_of_the_sweep_has_them() -> N
 
 
 @given(st.lists(commands, max_size=6))
-def test_jobs_of_a_sweep_share_a_name_only_if_they_are_the_same(jobs: list[list[str]]) -> None:
+def test_names_of_jobs_are_equal_only_for_equal_jobs(jobs: list[list[str]]) -> None:
     names = job_names(jobs)
     assert len(set(names)) == len(set(map(tuple, jobs)))
     assert all(0 < len(name) <= 30 for name in names)
 
 
-def test_keys_of_one_short_name_are_told_apart_by_as_little_as_that_takes() -> None:
+def test_ambiguous_short_keys_get_as_few_parts_as_needed() -> None:
     keys = ["features.item.item_id.dropout", "history.dropout", "optimizer.learning_rate", "a.b.power"]
     assert short_keys(keys) == ["item_id.dropout", "history.dropout", "lr", "power"]
     assert short_keys(["a.x.rate", "b.x.rate"]) == ["a.x.rate", "b.x.rate"]
@@ -179,8 +179,8 @@ THEN = "2026-11-26_04-36-23-123456"
         ("0012_dim128_lr.0107", "0012_dim128_lr.0107"),
     ],
 )
-def test_the_label_of_a_run_lacks_time_hash_and_seed(name: str, label: str) -> None:
-    assert label_of(name) == label
+def test_the_label_of_a_run_has_no_time_hash_or_seed(name: str, label: str) -> None:
+    assert run_label(name) == label
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_the_label_of_a_run_lacks_time_hash_and_seed(name: str, label: str) -> N
         ("0012_dim128_lr.0107_ivf_sq", "0012_dim128_lr.0107_ivf_sq"),
     ],
 )
-def test_a_label_that_is_too_long_loses_keys_of_choices_then_whole_words(name: str, label: str) -> None:
-    assert label_of(name, MAX_LABEL) == label
+def test_a_long_label_loses_keys_of_choices_then_words(name: str, label: str) -> None:
+    assert run_label(name, MAX_LABEL) == label
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_name_of_a_configuration_has_no_seed(name: str, without: str) -> Non
         (".hidden=1", "hidden1"),
     ],
 )
-def test_what_a_path_cannot_hold_is_replaced_and_hashed(text: str, begin: str) -> None:
+def test_unsafe_characters_are_replaced_and_hashed(text: str, begin: str) -> None:
     name = folder_name([text])
     assert re.search(DIGEST, name)
     assert name[:-9] == begin
@@ -243,5 +243,5 @@ def test_what_a_path_cannot_hold_is_replaced_and_hashed(text: str, begin: str) -
         (["name=a b"], ["name=a/b"]),
     ],
 )
-def test_quotes_and_odd_characters_still_tell_values_apart(one: list[str], other: list[str]) -> None:
+def test_quotes_and_unsafe_characters_distinguish_values(one: list[str], other: list[str]) -> None:
     assert folder_name(one) != folder_name(other)

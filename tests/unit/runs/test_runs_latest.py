@@ -21,7 +21,7 @@ def make_run(folder: Path, started: int, bundle: bool = False) -> Path:
     return folder
 
 
-def test_the_run_that_started_last_is_meant_wherever_it_lies(tmp_path: Path) -> None:
+def test_latest_is_the_run_that_started_last_in_any_subfolder(tmp_path: Path) -> None:
     old = make_run(tmp_path / "shop" / "z", 1, bundle=True)
     new = make_run(tmp_path / "default" / "sweep" / "dim32", 3)
     make_run(tmp_path / ".cache" / "hidden", 9)
@@ -31,7 +31,7 @@ def test_the_run_that_started_last_is_meant_wherever_it_lies(tmp_path: Path) -> 
     assert resolve_latest(f"{tmp_path}/shop/latest", Path("elsewhere"), with_bundle=False) == str(old)
 
 
-def test_a_folder_that_exists_and_any_other_text_are_taken_as_typed(tmp_path: Path) -> None:
+def test_an_existing_folder_and_other_text_are_unchanged(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
     for text in (f"{tmp_path}/latest", "outputs/shop/one", "my-latest", ""):
         assert resolve_latest(text, tmp_path / "none", with_bundle=True) == text
@@ -41,9 +41,7 @@ def test_a_folder_that_exists_and_any_other_text_are_taken_as_typed(tmp_path: Pa
     ("with_bundle", "words"),
     [(True, "there is no run with a bundle below"), (False, "there is no run below")],
 )
-def test_where_there_is_no_run_the_message_names_the_folder(
-    tmp_path: Path, with_bundle: bool, words: str
-) -> None:
+def test_without_a_run_the_message_names_the_folder(tmp_path: Path, with_bundle: bool, words: str) -> None:
     if with_bundle:
         make_run(tmp_path / "one", 1)
     with pytest.raises(InputError) as error:

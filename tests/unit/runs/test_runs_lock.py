@@ -45,7 +45,7 @@ def owner_of(folder: Path) -> dict[str, object]:
     return owner
 
 
-def test_a_second_process_is_told_who_holds_it_and_since_when(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_owner_of_the_lock(tmp_path: Path) -> None:
     with another_holds(tmp_path) as process:
         since = owner_of(tmp_path)["since"]
         with pytest.raises(InputError) as refused, lock_folder(tmp_path, "sweep"):
@@ -57,14 +57,14 @@ def test_a_second_process_is_told_who_holds_it_and_since_when(tmp_path: Path) ->
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(since))
 
 
-def test_the_same_process_holds_it_once(tmp_path: Path) -> None:
+def test_a_process_locks_a_folder_once(tmp_path: Path) -> None:
     with lock_folder(tmp_path, "sweep"):
         with pytest.raises(InputError, match=f"process {os.getpid()} on"), lock_folder(tmp_path, "sweep"):
             pass
         assert owner_of(tmp_path)["process"] == os.getpid()  # the refused one took nothing away
 
 
-def test_a_killed_owner_holds_nothing_and_its_name_is_replaced(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
     with another_holds(tmp_path) as process:
         process.kill()
         process.wait()
@@ -74,7 +74,7 @@ def test_a_killed_owner_holds_nothing_and_its_name_is_replaced(tmp_path: Path) -
         assert not (tmp_path / OWNER).exists()
 
 
-def test_what_is_let_go_of_may_be_held_again(tmp_path: Path) -> None:
+def test_a_released_lock_can_be_acquired_again(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "sweep"
     with pytest.raises(ZeroDivisionError), lock_folder(folder, "sweep"):
         raise ZeroDivisionError
@@ -83,19 +83,19 @@ def test_what_is_let_go_of_may_be_held_again(tmp_path: Path) -> None:
         pass
 
 
-def test_a_run_and_a_sweep_do_not_hold_up_each_other(tmp_path: Path) -> None:
+def test_locks_of_runs_and_sweeps_are_independent(tmp_path: Path) -> None:
     with lock_folder(tmp_path, "sweep"), lock_folder(tmp_path, "run"):
         assert (tmp_path / ".run.owner.json").is_file()
     with another_holds(tmp_path), lock_folder(tmp_path, "run"):
         pass
 
 
-def test_the_patient_wait_for_the_other_to_end(tmp_path: Path) -> None:
+def test_a_lock_with_patience_waits_for_its_release(tmp_path: Path) -> None:
     with another_holds(tmp_path, seconds=0.3), lock_folder(tmp_path, "sweep", patience_seconds=600.0):
         assert owner_of(tmp_path)["process"] == os.getpid()
 
 
-def test_patience_has_an_end(tmp_path: Path) -> None:
+def test_patience_is_limited(tmp_path: Path) -> None:
     with (
         another_holds(tmp_path),
         pytest.raises(InputError, match="in use"),
@@ -105,7 +105,7 @@ def test_patience_has_an_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"process": 1}', None])
-def test_without_a_name_the_owner_is_another_process(tmp_path: Path, text: str | None) -> None:
+def test_an_unnamed_owner_is_called_another_process(tmp_path: Path, text: str | None) -> None:
     with lock_folder(tmp_path, "sweep"):
         if text is None:
             (tmp_path / OWNER).unlink()

@@ -14,7 +14,7 @@ from twotower.files.code import code_digests
 from twotower.runs import provenance as module
 from twotower.runs.provenance import (
     EVALUATION,
-    NO_PART_OF_TRAINING,
+    EXCLUDED_FROM_TRAINING,
     TRAINING,
     evaluation_fingerprint,
     machine,
@@ -48,8 +48,8 @@ def own_package(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Non
     code._syntax.cache_clear()
 
 
-def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
-    found = code_digests([TRAINING], excluded=NO_PART_OF_TRAINING)
+def test_the_training_fingerprint_covers_the_code_that_trains() -> None:
+    found = code_digests([TRAINING], excluded=EXCLUDED_FROM_TRAINING)
     packages = {".".join(name.split(".")[1:2]) for name in found if name.startswith("twotower.")}
     assert packages >= {
         "data",
@@ -75,13 +75,13 @@ def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
     assert found.keys() >= {"torch", "pytorch_lightning", "numpy"}
 
 
-def test_baselines_are_part_of_what_measures() -> None:
+def test_the_evaluation_fingerprint_covers_baselines() -> None:
     assert {"twotower.evaluation.baselines.run_baselines", "twotower.evaluation.ranking"} <= code_digests(
         EVALUATION
     ).keys()
 
 
-def test_settings_and_data_make_other_towers() -> None:
+def test_settings_and_data_change_the_training_fingerprint() -> None:
     before = training_fingerprint(SHAPING, "data")
     assert training_fingerprint(dict(SHAPING), "data") == before
     others = [
@@ -92,7 +92,7 @@ def test_settings_and_data_make_other_towers() -> None:
     assert len({before, *others}) == 4
 
 
-def test_classes_of_the_user_s_own_count_by_their_code(
+def test_user_classes_are_fingerprinted_by_their_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_package(tmp_path, monkeypatch, "class Mine:\n    pass\n")
@@ -109,7 +109,7 @@ def test_classes_of_the_user_s_own_count_by_their_code(
     )
 
 
-def test_another_metric_or_baseline_measures_otherwise() -> None:
+def test_another_metric_or_baseline_changes_the_evaluation_fingerprint() -> None:
     recall = {"kinds": {"recall": {"_target_": "twotower.metrics.recall.Recall"}}}
     before = evaluation_fingerprint({"metrics": recall, "baselines": {}, "new_items": {}, "index": 1})
     assert evaluation_fingerprint({"metrics": recall, "baselines": {}, "new_items": {}, "index": 2}) == before
@@ -119,7 +119,7 @@ def test_another_metric_or_baseline_measures_otherwise() -> None:
     assert evaluation_fingerprint({"metrics": recall, "baselines": {"ease": {}}, "new_items": {}}) != before
 
 
-def test_a_checkout_knows_its_commit_and_whether_files_changed(
+def test_provenance_has_the_commit_and_uncommitted_changes(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which("git") is None:
@@ -138,7 +138,7 @@ def test_a_checkout_knows_its_commit_and_whether_files_changed(
     assert module._commit() == {"commit": None, "dirty": None}
 
 
-def test_the_machine_is_the_processor_and_the_threads() -> None:
+def test_the_machine_has_processor_and_threads() -> None:
     assert machine()["threads"] == 1
     torch.set_num_threads(2)
     assert machine()["threads"] == 2
@@ -146,7 +146,7 @@ def test_the_machine_is_the_processor_and_the_threads() -> None:
     assert machine()["cores"] >= 1
 
 
-def test_a_run_carries_all_of_it() -> None:
+def test_result_json_has_the_provenance() -> None:
     found = provenance()
     assert found.keys() == {"code", "machine"}
     assert found["code"].keys() == {"fingerprint", "commit", "dirty"}

@@ -14,8 +14,7 @@ from twotower.pipeline import rerun as repeat
 from twotower.pipeline.rerun import DONE, FAILED, differences, not_reproduced, rerun
 from twotower.pipeline.run_config import RunConfig
 from twotower.runs.provenance import provenance, versions
-from twotower.runs.result import Result, Status, read_result, write_result
-from twotower.runs.result_parts import Data, Provenance
+from twotower.runs.result import Data, Provenance, Result, Status, read_result, write_result
 from twotower.runs.run import Run
 
 THEN: dict[str, Any] = {
@@ -43,7 +42,7 @@ def now(**changes: Any) -> dict[str, Any]:
     return found
 
 
-def test_what_is_the_same_differs_in_nothing() -> None:
+def test_equal_runs_have_no_differences() -> None:
     assert differences_from(THEN, now()) == []
 
 
@@ -64,7 +63,7 @@ def test_what_is_the_same_differs_in_nothing() -> None:
         ),
     ],
 )
-def test_each_difference_is_named_with_then_and_now(changes: dict[str, Any], words: str) -> None:
+def test_each_difference_is_reported_with_both_values(changes: dict[str, Any], words: str) -> None:
     assert differences_from(THEN, now(**changes)) == [words]
 
 
@@ -72,7 +71,7 @@ def test_another_commit_with_the_same_code_is_no_difference() -> None:
     assert differences_from(THEN, now(provenance__code__commit="b" * 40, provenance__code__dirty=True)) == []
 
 
-def test_of_a_run_from_before_provenance_code_and_machine_are_unknown() -> None:
+def test_without_provenance_code_and_machine_are_unknown() -> None:
     assert differences_from({"versions": THEN["versions"]}, now()) == [
         "code: commit unknown, now aaaaaaaaaa, or uncommitted changes",
         "machine: cores None, now 4",
@@ -87,7 +86,7 @@ def bundle(folder: Path, towers: bytes) -> Path:
     return folder
 
 
-def test_metrics_are_compared_to_the_last_bit_and_towers_by_their_bytes(tmp_path: Path) -> None:
+def test_metrics_and_towers_are_compared_bit_by_bit(tmp_path: Path) -> None:
     one, same, other = (
         bundle(tmp_path / name, towers) for name, towers in zip("abc", (b"1", b"1", b"2"), strict=True)
     )
@@ -164,7 +163,9 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_repeated_run_says_so(trainings: Trainings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repeated_run_is_marked_as_reproduced(
+    trainings: Trainings, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = trainings.before(trainings.ended())
     assert rerun(source) == DONE
     result = trainings.again()
@@ -173,7 +174,7 @@ def test_a_repeated_run_says_so(trainings: Trainings, capsys: pytest.CaptureFixt
     assert said(capsys) == ["repeated: all 1 metrics and the towers are identical, bit for bit"]
 
 
-def test_other_numbers_fail_and_are_put_down_to_what_changed(
+def test_different_metrics_fail_with_the_changes_since_the_run(
     trainings: Trainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = trainings.ended(0.5, "older").update(versions=versions() | {"torch": "1.0"})
@@ -193,7 +194,7 @@ def test_other_numbers_fail_and_are_put_down_to_what_changed(
     ]
 
 
-def test_other_numbers_from_the_same_causes_are_ours_to_explain(
+def test_different_metrics_without_a_known_cause_ask_for_a_report(
     trainings: Trainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rerun(trainings.before(trainings.ended(0.5))) == FAILED
@@ -202,7 +203,7 @@ def test_other_numbers_from_the_same_causes_are_ours_to_explain(
     )
 
 
-def test_as_many_threads_as_then(trainings: Trainings) -> None:
+def test_the_number_of_threads_is_that_of_the_run(trainings: Trainings) -> None:
     torch.set_num_threads(2)
     before = trainings.ended()
     torch.set_num_threads(1)
@@ -213,15 +214,13 @@ def test_as_many_threads_as_then(trainings: Trainings) -> None:
 @pytest.mark.parametrize(
     ("status", "words"), [(None, "has not ended"), ("failed", "failed"), ("pruned", "was pruned")]
 )
-def test_only_what_ended_well_can_be_repeated(
-    trainings: Trainings, status: Status | None, words: str
-) -> None:
-    with pytest.raises(InputError, match=f"this run {words}; only a finished run can be repeated"):
+def test_only_finished_runs_can_be_repeated(trainings: Trainings, status: Status | None, words: str) -> None:
+    with pytest.raises(InputError, match=f"this run {words}; "):
         rerun(trainings.before(status and Result(status=status)))
     assert trainings.seen == []
 
 
-def test_settings_that_no_longer_pass_are_refused_before_training(
+def test_settings_that_became_invalid_are_refused_before_training(
     trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # the real checks: these settings are far from whole

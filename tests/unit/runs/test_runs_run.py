@@ -27,7 +27,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != ".run.lock")
 
 
-def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run: Run) -> None:
+def test_a_process_that_waited_for_a_run_does_not_end_it_again(run: Run) -> None:
     """Several `resume=` at once: one goes on with the run, the others find that it has ended."""
     waiting, ended = Run.open(run.folder), threading.Event()
 
@@ -44,7 +44,7 @@ def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run
     waiting.refuse_if_ended()  # it had not, when the process that now waits looked first
     ended.set()
     with pytest.raises(InputError, match=r"this run has ended \(ok\); there is nothing to resume"):
-        waiting.recorded(logging.NullHandler()).__enter__()
+        waiting.record(logging.NullHandler()).__enter__()
     owner.join()
     assert json.loads((run.folder / "result.json").read_text()) == {
         "format_version": FORMAT_VERSION,
@@ -62,18 +62,18 @@ def test_a_result_of_another_format_is_refused(run: Run, version: object) -> Non
         read_result(run.folder)
 
 
-def test_a_failed_run_is_gone_on_with(run: Run) -> None:
+def test_a_failed_run_is_resumed(run: Run) -> None:
     write_result(run.folder, Result(status="failed", error="words"))
-    with run.recorded(logging.NullHandler()):
+    with run.record(logging.NullHandler()):
         assert not (run.folder / "result.json").exists()
 
 
-def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
+def test_temporary_files_of_a_killed_process_are_deleted(run: Run) -> None:
     (run.folder / "checkpoints" / "fit").mkdir(parents=True)
     (run.folder / "checkpoints" / "fit" / f".{'a1' * 16}.last.ckpt").write_text("half")
     (run.folder / f".bundle.{'b2' * 16}").mkdir()
     (run.folder / f".bundle.{'b2' * 16}" / "config.yaml").write_text("half")
-    with run.recorded(logging.NullHandler()):
+    with run.record(logging.NullHandler()):
         pass
     assert names(run.folder) == ["checkpoints", "config.yaml", "overrides.yaml", "train.log"]
     assert list((run.folder / "checkpoints" / "fit").iterdir()) == []
@@ -82,10 +82,10 @@ def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGTERM, "stopped by SIGTERM"), (signal.SIGINT, "interrupted")]
 )
-def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal.Signals, words: str) -> None:
+def test_a_run_can_be_resumed_after_a_signal(run: Run, number: signal.Signals, words: str) -> None:
     with (
         pytest.raises(Stopped, match=f"; twotower train resume={run.folder} continues it$") as stopped,
-        run.recorded(logging.NullHandler()),
+        run.record(logging.NullHandler()),
     ):
         os.kill(os.getpid(), number)
     assert stopped.value.status == 128 + number
@@ -95,11 +95,11 @@ def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal
     ).read_text()
 
 
-def test_a_signal_to_a_run_that_has_just_ended_says_so(run: Run) -> None:
+def test_a_signal_after_the_end_of_a_run_is_reported(run: Run) -> None:
     def end() -> None:
-        with run.recorded(logging.NullHandler()):
+        with run.record(logging.NullHandler()):
             write_result(run.folder, Result(status="ok"))
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Stopped, match=f"stopped by SIGTERM; {run.folder} had ended"):
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM; {run.folder} has already ended"):
         end()

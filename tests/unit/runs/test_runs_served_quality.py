@@ -22,7 +22,7 @@ SERVED = Report(
 )
 
 
-def test_test_figures_are_of_the_index_with_the_exact_ones_next_to_them() -> None:
+def test_test_metrics_are_of_the_index_next_to_those_of_exact_search() -> None:
     found = through_index(EXACT, SERVED)
     assert found["metrics"] == {
         "valid/recall_at_20": 0.5,
@@ -38,7 +38,7 @@ def test_test_figures_are_of_the_index_with_the_exact_ones_next_to_them() -> Non
     assert [found[key] for key in ("evaluated", "baselines")] == [EXACT["evaluated"], EXACT["baselines"]]
 
 
-def test_of_an_exact_index_both_are_equal() -> None:
+def test_for_an_exact_index_both_are_equal() -> None:
     found = through_index(EXACT, None)
     assert found["metrics"]["test_exact/recall_at_20"] == found["metrics"]["test/recall_at_20"] == 0.5
     assert {key: found[key] for key in ("intervals", "slices")} == {
@@ -46,6 +46,6 @@ def test_of_an_exact_index_both_are_equal() -> None:
     }
 
 
-def test_the_exact_part_can_be_taken_by_a_run_with_another_index() -> None:
+def test_metrics_of_exact_search_can_be_reused_with_another_index() -> None:
     for served in (SERVED, None):
         assert by_exact_search(through_index(EXACT, served)) == EXACT

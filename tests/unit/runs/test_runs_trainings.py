@@ -27,7 +27,7 @@ def entry(root: Path) -> Path:
     return root / ".cache" / "trainings" / f"{FINGERPRINT}.json"
 
 
-def test_what_is_remembered_is_found_by_its_fingerprint_alone(tmp_path: Path) -> None:
+def test_a_training_is_found_by_its_fingerprint(tmp_path: Path) -> None:
     run = trained(tmp_path)
     assert find(tmp_path, FINGERPRINT) is None
     remember(tmp_path, FINGERPRINT, run)
@@ -36,7 +36,7 @@ def test_what_is_remembered_is_found_by_its_fingerprint_alone(tmp_path: Path) ->
     assert find(tmp_path / "elsewhere", FINGERPRINT) is None
 
 
-def test_every_checkpoint_is_noted_with_its_sum_and_nothing_else(tmp_path: Path) -> None:
+def test_a_record_has_the_checksum_of_every_checkpoint(tmp_path: Path) -> None:
     remember(tmp_path, FINGERPRINT, trained(tmp_path))
     assert json.loads(entry(tmp_path).read_text()) == {
         "run": "default/now",
@@ -47,7 +47,7 @@ def test_every_checkpoint_is_noted_with_its_sum_and_nothing_else(tmp_path: Path)
     }
 
 
-def test_the_latest_run_is_the_one_that_is_found(tmp_path: Path) -> None:
+def test_the_latest_run_of_a_training_is_found(tmp_path: Path) -> None:
     remember(tmp_path, FINGERPRINT, trained(tmp_path, "default/first"))
     second = trained(tmp_path, "default/second", "other weights")
     remember(tmp_path, FINGERPRINT, second)
@@ -55,7 +55,9 @@ def test_the_latest_run_is_the_one_that_is_found(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_one_changed_bit_is_enough(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_training_with_one_changed_bit_is_not_found(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     root = tmp_path_factory.mktemp("root")
     run = trained(root)
     remember(root, FINGERPRINT, run)
@@ -69,7 +71,7 @@ def test_one_changed_bit_is_enough(tmp_path_factory: pytest.TempPathFactory, dat
     assert find(root, FINGERPRINT) == run
 
 
-def test_a_run_that_is_gone_or_in_pieces_is_not_found(tmp_path: Path) -> None:
+def test_a_deleted_or_damaged_run_is_not_found(tmp_path: Path) -> None:
     run = trained(tmp_path)
     remember(tmp_path, FINGERPRINT, run)
     renamed = run.rename(tmp_path / "default" / "renamed")
@@ -80,14 +82,14 @@ def test_a_run_that_is_gone_or_in_pieces_is_not_found(tmp_path: Path) -> None:
     assert find(tmp_path, FINGERPRINT) is None
 
 
-def test_a_run_without_checkpoints_lends_nothing(tmp_path: Path) -> None:
+def test_a_run_without_checkpoints_is_not_found(tmp_path: Path) -> None:
     run = tmp_path / "default" / "empty"
     run.mkdir(parents=True)
     remember(tmp_path, FINGERPRINT, run)
     assert find(tmp_path, FINGERPRINT) is None
 
 
-def test_all_runs_may_move_together(tmp_path: Path) -> None:
+def test_records_stay_valid_if_all_runs_move(tmp_path: Path) -> None:
     remember(tmp_path / "a", FINGERPRINT, trained(tmp_path / "a"))
     (tmp_path / "a").rename(tmp_path / "b")
     assert find(tmp_path / "b", FINGERPRINT) == tmp_path / "b" / "default" / "now"
@@ -109,7 +111,7 @@ def test_all_runs_may_move_together(tmp_path: Path) -> None:
         '{"run": "default/now", "files": {"checkpoints": "0"}}',
     ],
 )
-def test_a_damaged_entry_is_no_entry_and_is_replaced(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_is_ignored_and_replaced(tmp_path: Path, text: str) -> None:
     run = trained(tmp_path)
     remember(tmp_path, FINGERPRINT, run)
     entry(tmp_path).write_text(text)

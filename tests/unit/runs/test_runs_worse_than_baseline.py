@@ -1,7 +1,6 @@
 import pytest
 
-from twotower.runs.result import Result
-from twotower.runs.result_parts import Training
+from twotower.runs.result import Result, Training
 from twotower.runs.worse_than_baseline import FIRST_LOOK, suggestion, worse_than_baseline
 
 RECALL = "valid/recall_at_20"
@@ -19,10 +18,10 @@ def result_of(ours: float, monitor: str = RECALL, **baselines: float) -> Result:
     )
 
 
-def test_the_best_baseline_is_named_with_both_figures() -> None:
+def test_the_best_baseline_is_reported_with_both_values() -> None:
     found = worse_than_baseline(result_of(0.11, popularity=0.12, ease=0.1234, item_knn=0.05))
     assert str(found) == (
-        "on the validation split the baseline ease is ahead of the towers: recall@20 0.1234 against 0.1100"
+        "on the validation split the baseline ease is better than the towers: recall@20 0.1234 against 0.1100"
     )
 
 
@@ -35,16 +34,16 @@ def test_the_best_baseline_is_named_with_both_figures() -> None:
         Result(status="ok", baselines={"ease": {RECALL: 0.2}}),  # never validated
     ],
 )
-def test_nothing_is_said_of_towers_that_are_not_behind(result: Result) -> None:
+def test_towers_that_are_not_worse_give_no_warning(result: Result) -> None:
     assert worse_than_baseline(result) is None
 
 
-def test_lower_is_ahead_where_lower_is_better() -> None:
+def test_lower_values_win_if_lower_is_better() -> None:
     assert worse_than_baseline(result_of(0.5, "valid/gini_at_20", ease=0.6)) is None
     assert worse_than_baseline(result_of(0.5, "valid/gini_at_20", ease=0.4)) is not None
 
 
-def test_what_is_so_already_is_not_to_be_tried() -> None:
+def test_suggestions_omit_current_settings() -> None:
     start = {"_target_": "twotower.training.initialization.svd.Svd"}
     lesson = "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
     known = {"initialization": start, "embedding_dim": 64, "optimizer": {"weight_decay": 0.3}}

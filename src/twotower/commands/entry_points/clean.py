@@ -22,7 +22,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.commands.latest import output_root
     from twotower.config.exits import DONE, FAILED, stoppable
     from twotower.pipeline.cleanup import delete, plan
-    from twotower.pipeline.cleanup_report import ending, plan_lines
+    from twotower.pipeline.cleanup_report import plan_lines, summary_line
     from twotower.runs.run_files import resolve_latest
 
     root = Path(settings["folder"] or output_root())
@@ -35,7 +35,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
             refused = delete(found.removals, root)
         for path, reason in refused.items():
             print(f"not deleted: {path}: {reason}")
-    print(ending(found, root, refused))
+    print(summary_line(found, root, refused))
     return FAILED if refused else DONE
 
 

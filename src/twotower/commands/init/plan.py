@@ -67,7 +67,7 @@ def _by_time(spec: dict[str, Any], kinds: Mapping[str, Mapping[str, Kind]]) -> t
 
 def _built(spec: dict[str, Any], split: str, kinds: Mapping[str, Mapping[str, Kind]]) -> Audit:
     """Build the data set that the training will open, and check the columns that its features read."""
-    from twotower.pipeline.stages import needs_of  # imports torch
+    from twotower.pipeline.stages import make_column_check  # imports torch
     from twotower.training.training_config import FeaturesConfig
 
     settings = compose("train", [f"split={split}"])
@@ -75,7 +75,7 @@ def _built(spec: dict[str, Any], split: str, kinds: Mapping[str, Mapping[str, Ki
         Source.Config.from_spec(spec, "data").build(),
         Split.Config.from_spec(settings["split"], "split").build(),
         Path(settings["output_root"]) / ".cache",
-        needs=needs_of(FeaturesConfig.model_validate(feature_specs(kinds))),
+        needs=make_column_check(FeaturesConfig.model_validate(feature_specs(kinds))),
     ).audit
 
 

@@ -105,7 +105,7 @@ def data_yaml(
             lines.append(f"{key}:   # {why}")
             lines += [f"  {_text(name)}: {_text(each)}" for name, each in value.items()]
         else:
-            lines.append(_line(key, value, why))
+            lines.append(f"{key}: {_text(value)}" + (f"   # {why}" if why else ""))
     lines += [f"# {hint}"] if hint else []
     lines += [f"# left out: {name}: {why}" for name, why in left_out.items()]
     return "\n".join(lines) + "\n"
@@ -145,10 +145,6 @@ def features_yaml(command: str, kinds: Mapping[str, Mapping[str, Kind]]) -> str:
         left_out = {name: kind for name, kind in kinds.get(group, {}).items() if not kind.spec}
         lines += [f"# left out: {name}: {kind.reason}" for name, kind in left_out.items()]
     return "\n".join(lines) + "\n"
-
-
-def _line(key: str, value: Any, why: str) -> str:
-    return f"{key}: {_text(value)}" + (f"   # {why}" if why else "")
 
 
 def _text(value: Any) -> str:

@@ -115,24 +115,27 @@ def read_sample(path: Path, separator: str | None) -> Sample:
         header(path, ",")  # reports a missing or unsupported file
         separator = separator or _separator(path)
     names = header(path, separator or ",")
-    _refuse_data(path, names)
+    if names and all(re.fullmatch(NUMBER, name) for name in names if name):
+        raise InputError(
+            f"{path}: its first line is data ({', '.join(names[:6])}), not column names; add a line of names "
+            "before it, such as user_id,item_id,timestamp"
+        )
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise InputError(f"{path}: more than one column is called {listed(twice)}; rename all but one")
     try:
-        frame = _parquet(path) if is_parquet(path) else _csv(path, names, separator or ",")
+        if is_parquet(path):
+            frame = _parquet(path)
+        else:
+            frame = parse_csv(path, names, separator or ",", nrows=NUM_ROWS)
+            frame.columns = pd.Index(names, dtype=object)
+            frame = frame.mask(frame.isin(MISSING))
     except READING_ERRORS as error:
         raise unreadable(path, error) from error
     if frame.empty:
         raise InputError(f"{path}: it has column names but no rows")
     columns = {name: Column(name, frame[name].dropna(), len(frame)) for name in names if name}
     return Sample(path, separator, columns)
-
-
-def _csv(path: Path, names: list[str], separator: str) -> pd.DataFrame:
-    frame: pd.DataFrame = parse_csv(path, names, separator, nrows=NUM_ROWS)
-    frame.columns = pd.Index(names, dtype=object)
-    return frame.mask(frame.isin(MISSING))
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -176,12 +179,3 @@ def _fitting(path: Path) -> Iterator[str]:
         counts = {len(fields) for fields in csv.reader(lines, delimiter=mark)}
         if len(counts) == 1 and counts != {1}:
             yield mark
-
-
-def _refuse_data(path: Path, names: list[str]) -> None:
-    if names and all(re.fullmatch(NUMBER, name) for name in names if name):
-        shown = ", ".join(names[:6])
-        raise InputError(
-            f"{path}: its first line is data ({shown}), not column names; add a line of names before it, "
-            "such as user_id,item_id,timestamp"
-        )

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from twotower.data.download import Archive, data_folder_problem, fetch
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 ARCHIVES = {
@@ -116,7 +116,7 @@ class MovieLens(Source):
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the settings and the published files, which `load` verifies."""
-        return fingerprint_of([self.config.spec(), dict(ARCHIVES[self.config.variant].files)])
+        return fingerprint_values([self.config.spec(), dict(ARCHIVES[self.config.variant].files)])
 
 
 def read_1m(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

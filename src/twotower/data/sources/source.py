@@ -11,8 +11,8 @@ from twotower.config.component import Component
 from twotower.data.actions import ActionSettings, Event
 from twotower.data.interaction_files import InteractionFiles
 from twotower.data.tables import Tables
-from twotower.files.atomic import sha256_of_file
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.atomic import file_sha256
+from twotower.files.plain_values import fingerprint_values
 
 
 class Source(Component, ABC):
@@ -105,7 +105,7 @@ class Source(Component, ABC):
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files."""
-        return fingerprint_of([self.config.spec(), [sha256_of_file(path) for path in self.files()]])
+        return fingerprint_values([self.config.spec(), [file_sha256(path) for path in self.files()]])
 
 
 def needs_times(data: Source.Config | None, remedy: str, field: str = "") -> list[tuple[str, str]]:

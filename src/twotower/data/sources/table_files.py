@@ -35,7 +35,7 @@ from twotower.data.tables import (
     missing_columns,
 )
 from twotower.data.times import TimestampUnit
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 
 ROLES = {
     USER_ID: "user_column",
@@ -237,7 +237,7 @@ class TableFiles(Source):
         """Return a SHA-256 of the settings and the content of the files, without their paths."""
         settings = {key: value for key, value in self.config.spec().items() if key not in NOT_IN_FINGERPRINT}
         content = {table: content_digests(paths) for table, paths in self.config.table_paths().items()}
-        return fingerprint_of([settings, content])
+        return fingerprint_values([settings, content])
 
     def _read(
         self, paths: Sequence[TablePath], keys: Mapping[str, str], features: list[str]

@@ -1,5 +1,6 @@
 """A cache of the lists of baselines, which are the same for all runs over the same data."""
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.files.atomic import write_atomically
 from twotower.files.code import OWN, code_fingerprint
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_values
 
 MIN_SECONDS = 0.5  # lists that are computed faster are not stored
 DIGEST_LENGTH = 16
@@ -39,11 +40,12 @@ class ListCache:
             return make()
         code = code_fingerprint([kind.__module__, *self._modules])
         settings = config.model_dump(mode="json")
-        key = fingerprint_of([kind.__module__, kind.__qualname__, settings, code, *self._key])
+        key = fingerprint_values([kind.__module__, kind.__qualname__, settings, code, *self._key])
         for path in self._folder.glob(f"{key}.*.npy"):
-            rows = _read(path)
-            if rows is not None:
-                return rows.astype(np.int64)
+            with contextlib.suppress(OSError, ValueError, EOFError):  # of a damaged file
+                rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
+                if path.name.split(".")[1] == _digest(rows):
+                    return rows.astype(np.int64)
         began = time.monotonic()
         made = make()
         if time.monotonic() - began >= MIN_SECONDS:
@@ -51,15 +53,6 @@ class ListCache:
             path = self._folder / f"{key}.{_digest(small)}.npy"
             write_atomically(path, lambda temporary: np.save(temporary, small, allow_pickle=False))
         return made
-
-
-def _read(path: Path) -> NDArray[np.int32] | None:
-    """Return the content of a file, None if it is damaged."""
-    try:
-        rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return rows if path.name.split(".")[1] == _digest(rows) else None
 
 
 def _digest(rows: NDArray[np.int32]) -> str:

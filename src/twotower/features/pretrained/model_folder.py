@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.files.atomic import sha256_of_file
+from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import read_json
 
 Floats = NDArray[np.float32]
@@ -61,7 +61,7 @@ def model_digest(folder: Path) -> str:
 
 @functools.lru_cache(16)
 def _digest(folder: Path, names: tuple[str, ...], stamps: tuple[tuple[int, int], ...]) -> str:
-    lines = [f"{sha256_of_file(folder / name)} {name}" for name in names]
+    lines = [f"{file_sha256(folder / name)} {name}" for name in names]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

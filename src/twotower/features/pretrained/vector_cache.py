@@ -10,7 +10,7 @@ import numpy as np
 
 from twotower.config.progress import Progress
 from twotower.features.pretrained.model_folder import Embedder, Floats
-from twotower.files.atomic import sha256_of_file, write_atomically
+from twotower.files.atomic import file_sha256, write_atomically
 
 MIN_NEW_VECTORS = 64
 """Minimum number of new vectors that are stored, so that requests to a service do not write a file each."""
@@ -50,7 +50,7 @@ def cached_vectors(
 def _stored_vectors(paths: tuple[Path, ...]) -> dict[bytes, Floats]:
     vectors: dict[bytes, Floats] = {}
     for path in paths:
-        if sha256_of_file(path) != path.stem:
+        if file_sha256(path) != path.stem:
             continue
         part = np.load(path, mmap_mode="r", allow_pickle=False)
         vectors.update(zip(map(bytes, part["key"]), part["vector"], strict=True))

@@ -122,7 +122,7 @@ def _help(description: str) -> str:
         "Keys (key=value):",
     ]
     lines += [f"  {key:<14}  {text}" for key, text in KEYS.items()]
-    return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 your input."])
+    return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 invalid input."])
 
 
 def _check(outputs: Mapping[str, str]) -> None:

@@ -48,7 +48,7 @@ from twotower.reports.compare.verdicts import (
     WORSE,
     PairedComparison,
 )
-from twotower.runs.fingerprint import NOT_SHAPING, key_of
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import Result
 
@@ -60,7 +60,7 @@ NO_DIRECTION = (
     "has no better direction in these runs (higher_is_better of result.json, from the metric's class): rows"
     " are sorted from the highest on, and none is called better"
 )
-IGNORED = NOT_SHAPING | {"sweep", "launcher", "resume", "rerun"}
+IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
 
 EVALUATION_KEYS = {"metrics", "baselines"}
@@ -344,7 +344,7 @@ def differing_keys(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[st
     readable = with_settings(runs)
     keys = [column.removeprefix(SETTING) for column in map(str, runs) if column.startswith(SETTING)]
     num_values = {key: len({row[f"{SETTING}{key}"] for row in readable}) for key in keys}
-    typed = Counter(key_of(text) for row in readable for text in results[row["folder"]].overrides)
+    typed = Counter(override_key(text) for row in readable for text in results[row["folder"]].overrides)
     groups = {key.rpartition(".")[0] for key in keys}
 
     def sort_key(key: str) -> tuple[bool, bool, int, bool, int, int]:

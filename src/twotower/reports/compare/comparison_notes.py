@@ -6,7 +6,7 @@ from twotower.reports.compare.comparison import Comparison, several, with_settin
 from twotower.reports.compare.figure_names import format_figure, heading, validation_key
 from twotower.reports.compare.run_frame import MEASURED, SETTING
 from twotower.reports.compare.verdicts import NOT_COMPARABLE, seed_reach
-from twotower.runs.fingerprint import key_of
+from twotower.runs.fingerprint import override_key
 
 MOST_IN_CONSOLE = 6
 
@@ -18,7 +18,7 @@ def main_keys(comparison: Comparison, most: int = MOST_IN_CONSOLE) -> list[str]:
     keys are always shown: each trial of a search has its own learning rate, which determines all other keys.
     """
     known = with_settings(comparison.runs)
-    typed = {key_of(text) for result in comparison.results.values() for text in result.overrides}
+    typed = {override_key(text) for result in comparison.results.values() for text in result.overrides}
     chosen: list[str] = []
     for key in comparison.keys:
         values = [row[f"{SETTING}{key}"] for row in known]

@@ -166,19 +166,16 @@ def _name(row: Mapping[str, Any], number: int, ticked: bool, label: str, shared:
 
 
 def _verdicts(verdicts: Sequence[tuple[str, str]], p_values: Sequence[str] = ()) -> Cells:
-    pairs = zip(verdicts, p_values or [""] * len(verdicts), strict=True)
-    cells = (_verdict(*each, p_value) for each, p_value in pairs)
-    return [_head(VERDICT, "verdicts"), *cells]
-
-
-def _verdict(verdict: str, reason: str, p_value: str) -> str:
-    style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
-    wide = " long" if len(verdict_text(verdict, reason)) > LONG else ""
-    more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
-    pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
-    # A long state, such as the error of a failed run, would be a pill of several lines.
-    shown = pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)
-    return f'<td class="verdicts{wide}">{shown}{more}{_below(p_value)}</td>'
+    cells = [_head(VERDICT, "verdicts")]
+    for (verdict, reason), p_value in zip(verdicts, p_values or [""] * len(verdicts), strict=True):
+        style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
+        wide = " long" if len(verdict_text(verdict, reason)) > LONG else ""
+        more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
+        pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
+        # A long state, such as the error of a failed run, would be a pill of several lines.
+        shown = pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)
+        cells.append(f'<td class="verdicts{wide}">{shown}{more}{_below(p_value)}</td>')
+    return cells
 
 
 def _cells(column: TextColumn, style: str = "") -> Cells:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from math import ceil, log10
 from typing import Any
 
-import pandas as pd
-
 from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.comparison_notes import main_keys, plotted_rows
 from twotower.reports.compare.figure_names import heading
@@ -33,7 +31,11 @@ def parallel_axes(comparison: Comparison) -> dict[str, Any] | None:
     if len(rows) < 2 or not settings:
         return None
     shown = [key for key in (comparison.metric, *comparison.columns) if key in rows]
-    figures = [axis for key in shown if (axis := _figure_axis(key, rows[key]))]
+    figures = [
+        {"label": axis_label(heading(key)), "values": rows[key].tolist()}
+        for key in shown
+        if rows[key].notna().all() and rows[key].max() != rows[key].min()
+    ]
     return {
         "dimensions": [*settings, *figures[:MOST_FIGURES]],
         "color": rows[comparison.metric].tolist(),
@@ -78,12 +80,6 @@ def _number_axis(numbers: Sequence[float | None]) -> dict[str, Any]:
         "ticktext": [*(ABSENT for _ in absent), *texts],
         "range": [*(absent or [low]), high],
     }
-
-
-def _figure_axis(key: str, values: pd.Series) -> dict[str, Any] | None:
-    if values.isna().any() or values.max() == values.min():
-        return None
-    return {"label": axis_label(heading(key)), "values": values.tolist()}
 
 
 def axis_label(key: str) -> str:

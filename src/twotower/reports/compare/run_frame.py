@@ -12,7 +12,7 @@ import pandas as pd
 from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
 from twotower.files.plain_values import load_yaml
-from twotower.runs.fingerprint import fingerprint, flat
+from twotower.runs.fingerprint import fingerprint, flatten
 from twotower.runs.result import Result, load_result
 from twotower.runs.run_files import CONFIG, RESULT, runs_below
 
@@ -65,7 +65,7 @@ def _matching(text: str) -> list[Path]:
         if path.is_file() and not (folder / CONFIG).is_file():
             raise InputError(f"{path}: a file, not a run; name a folder that holds runs")
         if (folder / MANIFEST).is_file() and (folder / CONFIG).is_file():
-            raise InputError(f"{path}: a bundle, not a run; name the folder that it is in, {folder.parent}")
+            raise InputError(f"{path}: a bundle, not a run; name its parent folder, {folder.parent}")
         return [folder]
     # `Path.glob` refuses absolute patterns.
     matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
@@ -87,10 +87,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, dict[str, Result]]
         differ in the seed alone; figures are comparable where `data` and `seen_filter` are equal.
     """
     rows, results = [], {}
-    names = _short_names(folders)
+    depth = len(_shared_parts(folders))
     for folder in folders:
         row, results[str(folder)] = _read_run(folder)
-        rows.append({"name": names[folder], **row})
+        rows.append({"name": "/".join(folder.resolve().parts[depth:]), **row})
     stated = {column for row in rows for column in row if column.startswith(SETTING)}
     for row in rows:
         if any(column.startswith(SETTING) for column in row):
@@ -136,7 +136,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], Result]:
         loaded = load_yaml(folder / CONFIG)
         if not isinstance(loaded, dict):
             raise ValueError("it holds no mapping of settings")
-        settings = {key: _finite(value) for key, value in flat(loaded).items()}
+        settings = {key: _finite(value) for key, value in flatten(loaded).items()}
         # Computed even if the run recorded it: code that counted other keys may have written the run.
         configuration = fingerprint({key: value for key, value in loaded.items() if key != "seed"}, "")
     except (ValueError, TypeError) as error:
@@ -191,12 +191,6 @@ def setting_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _short_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """Return the path of each run below the deepest folder that contains all of them."""
-    depth = len(_shared_parts(folders))
-    return {folder: "/".join(folder.resolve().parts[depth:]) for folder in folders}
 
 
 def shared_folder(folders: Sequence[Path]) -> Path:

@@ -15,9 +15,9 @@ from twotower.runs.folder_name import short_words
 from twotower.runs.outcome import (
     Ending,
     Outcome,
-    best_of,
+    best_outcome,
     differ_in_index_only,
-    lowest_is_best,
+    lower_is_better,
     rank_outcomes,
 )
 from twotower.runs.result import Result
@@ -106,7 +106,7 @@ class Findings:
             (objective,) = self.objectives
             return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
         undecided = differ_in_seed_only(outcomes) or differ_in_index_only(outcomes, metric)
-        best = None if undecided else best_of(outcomes, metric)
+        best = None if undecided else best_outcome(outcomes, metric)
         value = None if best is None else best.served(metric)
         return None if best is None or value is None else Winner(best.name, metric, value)
 
@@ -123,7 +123,7 @@ class Findings:
 
     def is_ranked_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
         """Return whether this metric, in its better direction, is the only objective."""
-        direction = "minimize" if lowest_is_best(outcomes, metric) else "maximize"
+        direction = "minimize" if lower_is_better(outcomes, metric) else "maximize"
         return self.objectives in ({}, {metric: direction})
 
     def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:

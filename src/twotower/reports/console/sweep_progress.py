@@ -18,7 +18,7 @@ from rich.text import Text
 
 from twotower.config.progress import duration_text
 from twotower.reports.console.console import differ_in_seed_only
-from twotower.runs.outcome import Outcome, best_of
+from twotower.runs.outcome import Outcome, best_outcome
 from twotower.runs.run_files import TRAIN_LOG
 
 TAIL_BYTES, BAR_WIDTH = 4096, 20
@@ -68,7 +68,7 @@ class SweepProgress:
 
     def best(self) -> str:
         """Return the best job so far in words; empty without one, or if only the seed varies."""
-        best = None if differ_in_seed_only(self.outcomes) else best_of(self.outcomes, self.metric)
+        best = None if differ_in_seed_only(self.outcomes) else best_outcome(self.outcomes, self.metric)
         return "" if best is None else f"best so far {best.served(self.metric):.4f}  {best.label}"
 
     def line(self) -> str:

@@ -10,7 +10,7 @@ from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import heading
 from twotower.reports.console.console import NOTHING, Findings, differ_in_seed_only, form_of
-from twotower.runs.outcome import Outcome, lowest_is_best
+from twotower.runs.outcome import Outcome, lower_is_better
 from twotower.runs.result import COLD_START, TARGET_REPEAT, TEST_EXACT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
@@ -177,7 +177,7 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = N
         return _jobs_table(title, ["status", *_objective_headings(findings)], lines, findings)
     winner = findings.winner(shown, metric)
     index = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
-    order = ", lowest first" if lowest_is_best(shown, metric) else ""
+    order = ", lowest first" if lower_is_better(shown, metric) else ""
     is_through = any(each.served(metric) != each.figure(metric) for each in shown)
     title = f"{len(shown)} jobs by {short(metric)}{' through the index' if is_through else ''}{order}"
     if differ_in_seed_only(shown):

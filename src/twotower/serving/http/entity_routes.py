@@ -71,7 +71,7 @@ def add_items(router: APIRouter, live: LiveService) -> None:
 def add_users(router: APIRouter, live: LiveService) -> None:
     """Add the endpoints of single users."""
 
-    def key_of(user_id: str) -> ItemId:
+    def override_key(user_id: str) -> ItemId:
         return id_of(user_id, live.retriever.bundle.users, "user")
 
     @router.post(
@@ -83,7 +83,7 @@ def add_users(router: APIRouter, live: LiveService) -> None:
     def add_event(user_id: str, body: models.EventRequest) -> Response:
         when = int(time.time()) if body.time is None else body.time
         item = read_id(body.item_id, live.retriever.bundle.items)
-        return _write(live, EventAdded(key_of(user_id), item, when, body.event))
+        return _write(live, EventAdded(override_key(user_id), item, when, body.event))
 
     @router.get(
         "/users/{user_id:path}",
@@ -102,7 +102,7 @@ def add_users(router: APIRouter, live: LiveService) -> None:
         summary="Keep a user's profile",
     )
     def put_user(user_id: str, body: models.PutUserRequest) -> Response:
-        return _write(live, UserPut(key_of(user_id), body.features))
+        return _write(live, UserPut(override_key(user_id), body.features))
 
     @router.delete(
         "/users/{user_id:path}",
@@ -111,4 +111,4 @@ def add_users(router: APIRouter, live: LiveService) -> None:
         summary="Forget a user's profile",
     )
     def forget_user(user_id: str) -> Response:
-        return _write(live, UserForgotten(key_of(user_id)))
+        return _write(live, UserForgotten(override_key(user_id)))

@@ -5,10 +5,8 @@ import math
 from collections.abc import Callable
 
 import pytorch_lightning as pl
-import torch
 
 from twotower.config.errors import InputError
-from twotower.scoring.batch import Batch
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 
@@ -37,8 +35,11 @@ class Rehearsal(pl.Callback):
         """
         assert isinstance(pl_module, RetrievalModule)
         self.rehearse_index()
+        position, self.batches.number = self.batches.number, 0
+        batch = next(iter(self.batches))
+        self.batches.number = position
         with trainer.precision_plugin.forward_context():
-            loss = pl_module.batch_loss(self._first_batch(pl_module.device))
+            loss = pl_module.batch_loss(batch.to(pl_module.device))
         loss.backward()
         pl_module.zero_grad()
         first = loss.item()
@@ -47,10 +48,3 @@ class Rehearsal(pl.Callback):
                 f"loss: the first loss is {first}; raise loss.temperature or trainer.precision=32-true"
             )
         LOG.info("rehearsal: index built on random vectors, first loss %.4f", first)
-
-    def _first_batch(self, device: torch.device) -> Batch:
-        position = self.batches.number
-        self.batches.number = 0
-        batch = next(iter(self.batches))
-        self.batches.number = position
-        return batch.to(device)
