@@ -1,9 +1,11 @@
 """Answers requests in batches: those that arrive during one batch form the next."""
 
 import asyncio
+import contextlib
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -30,15 +32,13 @@ class Batcher(Generic[A, R]):
         max_waiting: int,
         observe: Callable[[int], object] = lambda size: None,
     ) -> None:
-        self._work, self._batch_size, self._max_waiting, self._observe = (
-            work,
-            batch_size,
-            max_waiting,
-            observe,
-        )
+        self._work, self._observe = work, observe
+        self._batch_size, self._max_waiting = batch_size, max_waiting
         self._queue: deque[tuple[A, asyncio.Future[R]]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        self._task: asyncio.Task[None] | None = None
+        self._calls: queue.SimpleQueue[asyncio.AbstractEventLoop | None] = queue.SimpleQueue()
+        self._is_called = False
+        self._thread = threading.Thread(target=self._run, name="batch", daemon=True)
+        self._thread.start()
 
     async def do(self, pieces: Sequence[A]) -> list[R]:
         """Return the result of each piece, or raise the error of one; HttpError 503 if the queue is full."""
@@ -47,27 +47,28 @@ class Batcher(Generic[A, R]):
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[R]] = [loop.create_future() for _ in pieces]
         self._queue.extend(zip(pieces, futures, strict=True))
-        if self._task is None:  # begins in the next turn of the loop, with all pieces of this turn
-            self._task = asyncio.create_task(self._work_on_queue())
+        if not self._is_called:  # once per turn of the loop: waking a thread takes as long as an answer
+            self._is_called = True
+            loop.call_soon(self._call, loop)
         return await asyncio.gather(*futures) if len(futures) > 1 else [await futures[0]]
 
     def close(self) -> None:
-        """End the thread after the current batch."""
-        self._thread.shutdown()
+        """Finish what waits, then end the thread."""
+        self._calls.put(None)
+        self._thread.join()
 
-    async def _work_on_queue(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_called = False
+        self._calls.put(loop)
+
+    def _run(self) -> None:
+        while (loop := self._calls.get()) is not None:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(self._batch_size, len(self._queue)))]
                 self._observe(len(batch))
-                pieces = [piece for piece, _ in batch]
-                results = await loop.run_in_executor(self._thread, self._results, pieces)
-                for (_, future), complete in zip(batch, results, strict=True):
-                    if not future.done():  # else its client has left
-                        complete(future)
-        finally:
-            self._task = None
+                results = self._results([piece for piece, _ in batch])
+                with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+                    loop.call_soon_threadsafe(_complete, [future for _, future in batch], results)
 
     def _results(self, pieces: Sequence[A]) -> list[Callable[["asyncio.Future[R]"], None]]:
         """Work on a batch, or on each piece alone if that fails; return what completes each future."""
@@ -77,6 +78,14 @@ class Batcher(Generic[A, R]):
             if len(pieces) > 1:
                 return [complete for piece in pieces for complete in self._results([piece])]
             return [partial(_fail, error)]
+
+
+def _complete(
+    futures: Sequence["asyncio.Future[R]"], results: Sequence[Callable[["asyncio.Future[R]"], None]]
+) -> None:
+    for future, complete in zip(futures, results, strict=True):
+        if not future.done():  # else its client has left
+            complete(future)
 
 
 def _succeed(result: R, future: "asyncio.Future[R]") -> None:
