@@ -25,8 +25,8 @@ from unittest import mock
 import torch
 
 from twotower.commands.conf import CONF
-from twotower.commands.demo import free_port, wait_until_ready
 from twotower.commands.main import main
+from twotower.commands.run_demo import free_port, wait_until_ready
 from twotower.launchers import job_worker as worker
 
 SCRIPTS = CONF.parent / "scripts"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from twotower.commands.demo import READY_SECONDS, free_port, wait_until_ready
+from twotower.commands.run_demo import READY_SECONDS, free_port, wait_until_ready
 
 SERVE = Path(__file__).parents[1] / "serve.py"
 

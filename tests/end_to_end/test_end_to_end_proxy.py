@@ -13,7 +13,7 @@ import httpx
 import pytest
 from test_end_to_end_serve import Service, runs, service
 
-from twotower.commands.demo import free_port
+from twotower.commands.run_demo import free_port
 
 __all__ = ["runs"]  # the fixture
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")

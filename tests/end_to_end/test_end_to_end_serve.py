@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import swap
 import tiny_bundle
 
-from twotower.commands.demo import free_port
+from twotower.commands.run_demo import free_port
 from twotower.serving.retriever import Retriever
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

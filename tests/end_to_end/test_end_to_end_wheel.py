@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from twotower.commands.conf import CONF
-from twotower.commands.demo import free_port, wait_until_ready
+from twotower.commands.run_demo import free_port, wait_until_ready
 
 ROOT = CONF.parent
 SMALL = ["trainer=smoke", "metrics.num_bootstrap=0", "console=quiet", "name=shop"]

@@ -13,7 +13,7 @@ import pytest
 from in_process import run_command
 from test_end_to_end_serve import Service, runs, service
 
-from twotower.commands.demo import free_port
+from twotower.commands.run_demo import free_port
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import ItemPut
 

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from twotower.reports.console.console import Findings
-from twotower.reports.console.tables import sweep_table
+from twotower.reports.console.console_tables import sweep_table
 from twotower.runs.outcome import Outcome, best_outcome, make_outcome, rank_outcomes
 from twotower.runs.result import Result, Status, Training
 

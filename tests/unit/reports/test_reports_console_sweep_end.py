@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console as Screen
 
 from twotower.reports.console.console import Findings, SeedSummary
+from twotower.reports.console.console_tables import remark
 from twotower.reports.console.make_console import make_console
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.sweep_progress import SweepProgress
-from twotower.reports.console.tables import remark
 from twotower.runs.outcome import Outcome
 
 METRIC, BYTES = "valid/recall_at_20", "index/bytes_per_item"

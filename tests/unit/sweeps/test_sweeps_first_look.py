@@ -13,7 +13,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
 from twotower.launchers.launcher import JobError, Launcher, Payload
 from twotower.reports.console.console import Console
-from twotower.reports.console.tables import first_look_lines, recipes_table
+from twotower.reports.console.console_tables import first_look_lines, recipes_table
 from twotower.runs.result import Result, Status, Training, write_result
 from twotower.sweeps import first_look
 from twotower.sweeps.first_look import FirstLook, share_for

@@ -25,7 +25,7 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     run, status = train_in_new_folder(config)
     if status != DONE:
         return status
-    from twotower.commands.demo import show_bundle, show_service
+    from twotower.commands.run_demo import show_bundle, show_service
     from twotower.serving.retriever import Retriever
 
     with stoppable(lambda: f"the run is in {run}"):

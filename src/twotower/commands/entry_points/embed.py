@@ -22,7 +22,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
     check_out(out)
-    read_manifest(bundle)  # a wrong folder is told before torch is loaded
+    read_manifest(bundle)  # a wrong folder is reported before torch is loaded
     from twotower.serving.vectors import write_vectors
 
     with stoppable(lambda: RESUMES):

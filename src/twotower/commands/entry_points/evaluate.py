@@ -1,4 +1,4 @@
-"""Evaluate the towers of a run again, with other metrics or baselines, into a new folder beside it.
+"""Evaluate the towers of a run again, with other metrics or baselines, into a new folder next to it.
 
   twotower evaluate run=outputs/default/<time>
   twotower evaluate run=outputs/default/<time> metrics.ks=[5,10] metrics.filter_seen=false

@@ -1,4 +1,4 @@
-"""Build and check another index over the towers of a run, without training, into a new folder beside it.
+"""Build and check another index over the towers of a run, without training, into a new folder next to it.
 
   twotower reindex run=outputs/default/<time> index=ivf_flat index.target_recall=0.99
   twotower reindex run=outputs/default/<time> index=ivf_pq index.num_subquantizers=16

@@ -17,7 +17,7 @@ from typing import Any
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    """Serve until told to stop."""
+    """Serve until a signal stops the process."""
     from twotower.bundle.manifest import bundle_in, read_manifest
     from twotower.bundle.notices import refuse_rejected_index
 

@@ -18,7 +18,7 @@ from twotower.config.errors import InputError
 from twotower.config.progress import PROGRESS, duration_text
 from twotower.config.trust import foreign_packages
 from twotower.files.plain_values import read_yaml
-from twotower.reports.console import tables
+from twotower.reports.console import console_tables
 from twotower.reports.console.console import (
     NOTHING,
     Console,
@@ -88,13 +88,13 @@ class Rich(Console):
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print the audit as a table."""
-        self.screen.print(tables.audit_table(rows))
+        self.screen.print(console_tables.audit_table(rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print model and baselines on the test split, the index, and the folder."""
         if not result.metrics:
             self.say(f"{result.status}  {result.error or ''}".rstrip())
-        for table in tables.result_tables(result):
+        for table in console_tables.result_tables(result):
             self.screen.print(table)
         self.say(f"run folder  {folder}")
         self._say_next(folder.parent, Path(output_root), folder)
@@ -116,8 +116,8 @@ class Rich(Console):
 
     def job_ended(self, outcome: Outcome) -> None:
         """Print one line."""
-        line = tables.ended_line(outcome, self.metric)
-        self.screen.print(Text(line, style=tables.STATUS_STYLES.get(outcome.status, "")))
+        line = console_tables.ended_line(outcome, self.metric)
+        self.screen.print(Text(line, style=console_tables.STATUS_STYLES.get(outcome.status, "")))
         if self.progress is not None:
             self.progress.ended(outcome)
             if not self.screen.is_terminal and not outcome.skipped:
@@ -127,15 +127,15 @@ class Rich(Console):
         """Close the view; print the table, failures, means over seeds and the best job."""
         self.close()
         if look := findings.look:
-            self.screen.print(tables.recipes_table(look))
+            self.screen.print(console_tables.recipes_table(look))
             for name, reason in look["left_out"].items():
                 self.say(f"left out    {name}: {reason}")
             if look["tests"]:
-                self.screen.print(tables.recipe_tests_table(look))
-            for line in tables.first_look_lines(look):
+                self.screen.print(console_tables.recipe_tests_table(look))
+            for line in console_tables.first_look_lines(look):
                 self.say(line)
         else:
-            self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
+            self.screen.print(console_tables.sweep_table(outcomes, self.metric, findings))
         for outcome in outcomes:
             if outcome.status == "failed":
                 self.say(f"FAILED  {outcome.name}: {outcome.error}")
@@ -160,11 +160,11 @@ class Rich(Console):
 
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
         if len(findings.objectives) > 1 and findings.best:
-            self.screen.print(tables.pareto_table(findings))
+            self.screen.print(console_tables.pareto_table(findings))
             self.say(f"commands    of each trial: search.best in {self.folder / SWEEP}")
             return
         if indexes := findings.indexes(outcomes, self.metric):
-            self.screen.print(tables.index_pareto_table(indexes, len(outcomes), self.metric))
+            self.screen.print(console_tables.index_pareto_table(indexes, len(outcomes), self.metric))
         best = findings.winner(outcomes, self.metric)
         if best is None:
             return
