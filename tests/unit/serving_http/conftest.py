@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # fake_live
 from fake_live import FakeLive
 from starlette.types import ASGIApp
 
-from twotower.serving.http.keys import Keys
+from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 

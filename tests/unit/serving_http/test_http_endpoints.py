@@ -11,7 +11,7 @@ import pytest
 from conftest import client_of
 from fake_live import FakeLive, FakeRetriever
 
-from twotower.serving.http.keys import Keys
+from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.models import RecommendRequest
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.requests import Request

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.serving.http.keys import Keys
+from twotower.serving.http.api_keys import Keys
 
 Ask = Callable[..., httpx.Response]
 READ_KEY, WRITE_KEY = "r" * 32, "w" * 32

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from twotower.serving.http.keys import Keys
+from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.page_routes import PAGE_FOLDER
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig

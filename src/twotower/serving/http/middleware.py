@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twotower.config.errors import InputError
 from twotower.serving.http.answers import VERSION_HEADER, version_header
+from twotower.serving.http.api_keys import BEARER, Keys
 from twotower.serving.http.http_errors import HttpError, as_http, error_response
-from twotower.serving.http.keys import BEARER, Keys
 from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.live.change_store import StoreFailed
 from twotower.serving.live.live_service import LiveService

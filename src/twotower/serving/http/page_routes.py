@@ -18,8 +18,8 @@ from twotower.serving.browser import Browser, recommendation_entry
 from twotower.serving.bundle_differences import differences
 from twotower.serving.http import models
 from twotower.serving.http.answers import respond
+from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.ids import id_of
-from twotower.serving.http.keys import Keys
 from twotower.serving.http.other_bundles import OtherBundles
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.live_items import ItemId

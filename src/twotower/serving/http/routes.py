@@ -6,9 +6,9 @@ from starlette.responses import Response
 from twotower.bundle.notices import notices
 from twotower.serving.http import answers, error_examples, models
 from twotower.serving.http.answers import respond
+from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.entity_routes import add_items, add_users
-from twotower.serving.http.keys import Keys
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.middleware import DirectEndpoints
 from twotower.serving.http.recommend_routes import Answer, VersionedRequest, add_recommend

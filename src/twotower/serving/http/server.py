@@ -27,10 +27,10 @@ from twotower.bundle.notices import bundle_warnings, known_until
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.answers import VERSION_HEADER
+from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.http_errors import HttpError, as_http, error_response
-from twotower.serving.http.keys import Keys
 from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.http.middleware import JsonBodies, Observed, TrustedHosts
 from twotower.serving.http.page_routes import add_page

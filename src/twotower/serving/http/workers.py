@@ -19,8 +19,8 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.config.working_folder import import_from_working_folder
 from twotower.serving.http import server
+from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.bundle_finder import bundle_finder
-from twotower.serving.http.keys import Keys
 from twotower.serving.http.metrics import MULTIPROCESS_FOLDER
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.change_store import STORE, ChangeStore, lock_store
