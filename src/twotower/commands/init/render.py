@@ -3,90 +3,33 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from twotower.commands.init.kinds import Kind, feature_name
-from twotower.commands.init.roles import SET_BY_FLAG, Roles
+from twotower.commands.init.roles import KEYS, Roles
 from twotower.commands.run_settings import literal
 
-KEYS = {
-    "user": "user_column",
-    "item": "item_column",
-    "time": "timestamp_column",
-    "split": "split_column",
-    "label": "label_column",
-    "event": "event_column",
-}
-"""Role -> the key that names its column."""
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 WORDS_OF_YAML = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-EVENTS = (
-    "positive: example and target; train: example only; history: in histories only; "
-    "negative: impression without a click"
-)
-
-Setting = tuple[str, Any, str]
-"""Key, value, and the reason, which may be empty."""
+Settings = Mapping[str, tuple[Any, str]]
+"""Key -> value, and the reason, which may be empty."""
 Kinds = Mapping[str, Mapping[str, Kind]]
 """"user", "item", "context" -> column -> its kind."""
 
 
-def data_settings(
-    paths: Mapping[str, Path],
-    roles: Roles,
-    separator: str | None,
-    label: str | None,
-    flags: Mapping[str, Any],
-) -> list[Setting]:
-    """Return the settings of the data, in the order of the YAML.
-
-    Args:
-        paths: "interactions", "users", "items" -> file.
-        roles: of the columns of the interactions.
-        separator: of CSV fields; None: no file is CSV.
-        label: the column that names items.
-        flags: `repeats` and `unordered` of the user.
-    """
-    settings: list[Setting] = [("_target_", "twotower.data.sources.table_files.TableFiles", "")]
-    settings += [(f"{table}_path", str(path), "") for table, path in paths.items()]
-    settings += [(KEYS[role], column, roles.reasons[role]) for role, column in roles.columns.items()]
-    if "time" in roles.columns:
-        settings.append(("timestamp_unit", roles.unit, ""))
-    elif flags.get("unordered"):
-        settings.append(("timestamp_column", None, "rows are in no order"))
-        settings.append(("ordered", False, SET_BY_FLAG))
-    else:
-        settings.append(("timestamp_column", None, "the rows of a user are in order"))
-    if roles.threshold is not None and "label" in roles.columns:
-        settings.append(("label_threshold", roles.threshold, "labels from here on are positive"))
-    if roles.context:
-        reason = "what a request is made in; a request may leave it out"
-        settings.append(("context_columns", roles.context, reason))
-    if label is not None:
-        settings.append(("item_label", label, "names an item for people"))
-    if separator not in (None, ","):
-        settings.append(("separator", "\\t" if separator == "\t" else separator, ""))
-    if flags.get("repeats"):
-        settings.append(("repeats", flags["repeats"], SET_BY_FLAG))
-    if roles.events:
-        settings.append(("events", {word: {"role": role} for word, role in roles.events.items()}, EVENTS))
-    return settings
-
-
 def data_yaml(
-    command: str, settings: list[Setting], split: tuple[str, str], left_out: Mapping[str, str], hint: str
+    command: str, settings: Settings, split: tuple[str, str], left_out: Mapping[str, str], hint: str
 ) -> str:
     """Return the YAML of the data.
 
     Args:
         command: that trains on them.
-        settings: see `data_settings`.
+        settings: of the data.
         split: the choice that suits the data, and the reason.
         left_out: column -> reason.
         hint: a setting that may suit the data better, as a comment; may be empty.
     """
-    files = ", ".join(str(value) for key, value, _ in settings if key.endswith("_path"))
+    files = ", ".join(str(value) for key, (value, _) in settings.items() if key.endswith("_path"))
     lines = [
         f"# {command}",
         f"# Written by twotower init from {files}: check each line, and change what is wrong.",
@@ -94,7 +37,7 @@ def data_yaml(
         "  - _self_",
         f"  - override /split@_global_.split: {split[0]}   # {split[1]}",
     ]
-    for key, value, why in settings:
+    for key, (value, why) in settings.items():
         comment = f"   # {why}" if why else ""
         if isinstance(value, dict):
             lines.append(f"{key}:{comment}")
@@ -151,9 +94,9 @@ def _text(value: Any) -> str:
 def column_lines(roles: Roles, kinds: Kinds) -> Iterator[str]:
     """Yield a line per column: its role or kind, with the reason."""
     for role, column in roles.columns.items():
-        yield f"  {role:<8} {column}   ({roles.reasons[role]})"
-    for word, event in roles.events.items():
-        yield f"  event    {word} is {event}"
+        yield f"  {role:<8} {column}   ({roles.settings[KEYS[role]][1]})"
+    for word, event in roles.settings.get("events", ({}, ""))[0].items():
+        yield f"  event    {word} is {event['role']}"
     if "time" not in roles.columns:
         yield "  time     none: the rows of a user are in order   (--time COLUMN if one is)"
     features = [(group, column, kind) for group in kinds for column, kind in kinds[group].items()]

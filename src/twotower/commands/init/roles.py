@@ -36,6 +36,10 @@ EVENTS = {
     "negative": "skip skipped dislike disliked impression shown hide",
 }
 """Role -> event types that have it in a log with purchases."""
+EVENTS_COMMENT = (
+    "positive: example and target; train: example only; history: in histories only; "
+    "negative: impression without a click"
+)
 
 
 def time_unit(column: Column) -> str | None:
@@ -149,32 +153,38 @@ ROLES = {
         _context_reason,
     ),
 }
-"""In the order of inference: a column has one role. Several columns may be a context."""
+KEYS = {
+    "user": "user_column",
+    "item": "item_column",
+    "time": "timestamp_column",
+    "split": "split_column",
+    "label": "label_column",
+    "event": "event_column",
+}
+"""Role of one column -> the key that names it, in the order of inference."""
 
 
 @dataclass
 class Roles:
-    """The columns of a log with their roles, questions for the user, and the columns without a role.
+    """The roles of the columns of a log.
 
     Attributes:
         columns: role -> column; contexts are in `context`.
-        reasons: role -> reason.
-        unit: of the times.
-        threshold: labels from here on are positive; None where labels are 0 and 1.
-        events: event type -> its role.
+        settings: key of the YAML of the data -> value, and the reason, which may be empty.
         context: columns of the request's context.
+        left_out: column without a role -> reason.
         questions: questions to the user.
-        left_out: column -> reason.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    unit: str = "s"
-    threshold: float | None = None
-    events: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, tuple[Any, str]] = field(default_factory=dict)
     context: list[str] = field(default_factory=list)
-    questions: list[Problem] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    questions: list[Problem] = field(default_factory=list)
+
+    def column(self, role: str, log: Sample) -> Column | None:
+        """Return the column of a role."""
+        return log.columns.get(self.columns.get(role, ""))
 
     def ask(self, flag: str, question: str) -> None:
         """Ask the user for a flag."""
@@ -186,10 +196,11 @@ def infer_roles(log: Sample, flags: Mapping[str, Any]) -> Roles:
 
     Args:
         log: a sample of the log.
-        flags: role -> column that the user names, or `none`; `threshold`, `unit`, `events`, `context`.
+        flags: role -> column that the user names, or `none`; `threshold`, `unit`, `unordered`, `events`,
+            `context`.
     """
-    roles = Roles(threshold=flags.get("threshold"))
-    named = [(role, flags[role]) for role in ROLES if role != "context" and flags.get(role)]
+    roles = Roles()
+    named = [(role, flags[role]) for role in KEYS if flags.get(role)]
     for role, name in named + [("context", name) for name in flags.get("context") or ()]:
         if name not in log.columns and (name != NONE or role in ("user", "item")):
             columns = ", ".join(map(repr, log.columns))
@@ -198,13 +209,14 @@ def infer_roles(log: Sample, flags: Mapping[str, Any]) -> Roles:
     def free() -> list[Column]:
         return [column for name, column in log.columns.items() if name not in roles.columns.values()]
 
-    for role in [*ROLES][:-1]:
+    for role in KEYS:
         if (column := _find(role, log, free(), flags, roles)) is not None:
             reason = SET_BY_FLAG if flags.get(role) else ROLES[role].reason(column)
-            roles.columns[role], roles.reasons[role] = column.name, str(reason)
-    _infer_unit(log, free(), flags, roles)
-    _infer_threshold(log, roles)
-    _infer_events(log, flags.get("events") or {}, roles)
+            roles.columns[role] = column.name
+            roles.settings[KEYS[role]] = column.name, str(reason)
+    _infer_unit(roles.column("time", log), free(), flags, roles)
+    _infer_threshold(roles.column("label", log), flags.get("threshold"), roles)
+    _infer_events(roles.column("event", log), flags.get("events") or {}, roles)
     context = ROLES["context"]
     suggested = [each.name for each in free() if each.has_word(context.words) and context.reason(each)]
     wanted = suggested if flags.get("context") is None else flags["context"]
@@ -237,12 +249,16 @@ def _find(
     return found[0] if len(found) == 1 else None
 
 
-def _infer_unit(log: Sample, free: list[Column], flags: Mapping[str, Any], roles: Roles) -> None:
+def _infer_unit(column: Column | None, free: list[Column], flags: Mapping[str, Any], roles: Roles) -> None:
     """Set the unit of the times; without times, ask about columns with dates of another kind."""
-    column = log.columns.get(roles.columns.get("time", ""))
     if column is not None and (unit := time_unit(column)):
-        roles.unit = flags.get("unit") or unit
+        roles.settings["timestamp_unit"] = flags.get("unit") or unit, ""
         return
+    if flags.get("unordered"):
+        roles.settings["timestamp_column"] = None, "rows are in no order"
+        roles.settings["ordered"] = False, SET_BY_FLAG
+    else:
+        roles.settings["timestamp_column"] = None, "the rows of a user are in order"
     is_settled = column is None and flags.get("time") is not None
     if is_settled or any(problem.key == "--time" for problem in roles.questions):
         return
@@ -257,38 +273,36 @@ def _infer_unit(log: Sample, free: list[Column], flags: Mapping[str, Any], roles
         roles.ask("time", f"{each.examples()} {problem}; {remedy}")
 
 
-def _infer_threshold(log: Sample, roles: Roles) -> None:
-    """Set the threshold of a label -1 and 1; ask for that of ratings."""
-    column = log.columns.get(roles.columns.get("label", ""))
+def _infer_threshold(column: Column | None, threshold: float | None, roles: Roles) -> None:
+    """Set the threshold of a label: 1 for -1 and 1, that of the user for ratings."""
     if column is None:
         return
+    scale = label_scale(column)
     if column.numbers is None:
         remedy = "write 1 for positive and 0 for negative, or add --label none if every row is positive"
         roles.ask("label", f"{column.examples()} holds no numbers; {remedy}")
-    elif roles.threshold is not None:
-        roles.reasons["label"] = f"numbers; positive from {roles.threshold:g} on, {SET_BY_FLAG}"
-    elif (scale := label_scale(column)) is not None:
-        roles.threshold = SIGNED_THRESHOLD if scale is SIGNED else None
-    else:
+    elif threshold is not None or scale is SIGNED:
+        value = SIGNED_THRESHOLD if threshold is None else threshold
+        roles.settings["label_threshold"] = value, "labels from here on are positive"
+    elif scale is None:
         span = f"{column.name!r} holds {column.numbers.min():g} to {column.numbers.max():g}"
         remedy = "add --threshold NUMBER, or --label none if every row is positive"
         roles.ask("label", f"{span}: from which value on is an item positive? {remedy}")
 
 
-def _infer_events(log: Sample, flags: Mapping[str, str], roles: Roles) -> None:
+def _infer_events(column: Column | None, flags: Mapping[str, str], roles: Roles) -> None:
     """Set the role of each event type. Without purchases, event types of histories are positive."""
-    if "event" not in roles.columns:
+    if column is None:
         return
     known = {word: role for role, text in EVENTS.items() for word in text.split()}
-    words = log.columns[roles.columns["event"]].distinct
-    found = {word: flags.get(word) or known.get(word.casefold(), "") for word in words}
+    found = {word: flags.get(word) or known.get(word.casefold(), "") for word in column.distinct}
     if "positive" not in found.values() and not flags:
         found = {word: "positive" if role == "history" else role for word, role in found.items()}
     if unknown := [word for word, role in found.items() if not role]:
         example = ",".join(f"{word}=positive" for word in unknown)
         question = f"what do {', '.join(map(repr, unknown))} mean: {', '.join(EVENT_ROLES)}?"
         roles.ask("events", f"{question} add --events {example}")
-    roles.events = found
+    roles.settings["events"] = {word: {"role": role} for word, role in found.items()}, EVENTS_COMMENT
 
 
 def _reason_left_out(column: Column) -> str:

@@ -13,8 +13,8 @@ from twotower.commands.conf import CONF, own_place
 from twotower.commands.init.kinds import Kind, infer_kind, is_display_name
 from twotower.commands.init.render import (
     Kinds,
+    Settings,
     column_lines,
-    data_settings,
     data_yaml,
     feature_specs,
     features_yaml,
@@ -57,13 +57,10 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
     raise_problems(roles.questions, f"the roles of the columns of {files[0]}; nothing was written")
     tables = {"interactions": log} | _tables(files[1:], log, roles, flags.get("separator"))
     kinds, label = _infer_kinds(tables, roles, flags.get("without") or [])
-    roles.context = [column for column in roles.context if kinds["context"][column].target]
-    paths = {table: tables[table].path for table in ("interactions", "users", "items") if table in tables}
-    separator = next((sample.separator for sample in tables.values() if sample.separator), None)
-    settings = data_settings(paths, roles, separator, label, flags)
+    settings = _data_settings(tables, roles, kinds, label, flags.get("repeats"))
     print("\n".join([f"{files[0]}:", *column_lines(roles, kinds)]))
     try:
-        split, overrides, audit = _plan({key: value for key, value, _ in settings}, roles, kinds)
+        split, overrides, audit = _plan({key: value for key, (value, _) in settings.items()}, roles, kinds)
     except InputError as error:
         remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
         raise InputError(f"{error}\nnothing was written; {remedy}") from error
@@ -149,6 +146,27 @@ def _infer_kinds(
         for group in ("user", "item", "context")
     }
     return kinds, next((each.name for each in columns.get("item", ()) if is_display_name(each)), None)
+
+
+def _data_settings(
+    tables: Mapping[str, Sample], roles: Roles, kinds: Kinds, label: str | None, repeats: str | None
+) -> Settings:
+    """Return the settings of the data, in the order of the YAML."""
+    settings: dict[str, tuple[Any, str]] = {"_target_": ("twotower.data.sources.table_files.TableFiles", "")}
+    for table in ("interactions", "users", "items"):
+        if table in tables:
+            settings[f"{table}_path"] = str(tables[table].path), ""
+    settings |= roles.settings
+    if context := [column for column in roles.context if kinds["context"][column].target]:
+        settings["context_columns"] = context, "what a request is made in; a request may leave it out"
+    if label is not None:
+        settings["item_label"] = label, "names an item for people"
+    separator = next((sample.separator for sample in tables.values() if sample.separator), ",")
+    if separator != ",":
+        settings["separator"] = separator.replace("\t", r"\t"), ""
+    if repeats:
+        settings["repeats"] = repeats, SET_BY_FLAG
+    return settings
 
 
 def _plan(data: Mapping[str, Any], roles: Roles, kinds: Kinds) -> tuple[tuple[str, str], list[str], Audit]:
