@@ -79,7 +79,7 @@ def _content(bundle: Bundle) -> dict[str, str]:
         "number of users": f"{manifest.num_users:,}",
         "number of interactions": f"{len(bundle.history.items):,}",
         "version of twotower": str(manifest.versions.get("twotower")),
-        "embeddings of items": f"SHA-256 {manifest.files[ITEM_EMBEDDINGS].sha256}",
+        "embeddings of items": f"SHA-256 {manifest.files[ITEM_EMBEDDINGS]}",
     }
     if manifest.has_times:
         content["end of the data"] = f"{datetime.fromtimestamp(bundle.request_time, UTC):%Y-%m-%d %H:%M} UTC"
