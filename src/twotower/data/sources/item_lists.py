@@ -94,7 +94,7 @@ class ItemLists(Source):
                     if self.config.pairs and user and len(items) != 1:
                         raise InputError(
                             f"{path}: line {number}: expected a user and an item, found {len(items) + 1} "
-                            "fields; for lists of items use data=item_lists, for more columns data=table_files"
+                            "fields; for lists of items use data=item_lists, for other columns table_files"
                         )
                     yield from ((str(number), user, item) for item in items)
         except UnicodeError as error:
