@@ -174,7 +174,6 @@ def test_settings_as_text() -> None:
         ("index/bytes_per_item", False, None, "index/bytes_per_item", "bytes/item"),
         ("timing/train_seconds", False, None, "timing/train_seconds", "timing train_seconds"),
         ("index/recall_at_100", True, None, "index/recall_at_100", "index recall@100"),
-        ("index/recall_at_100_by_row", True, None, "index/recall_at_100_by_row", "index recall@100_by_row"),
         ("index/num_vectors", None, None, "index/num_vectors", "index num_vectors"),
         ("test/novelty_at_20", None, "novelty_at_20", "valid/novelty_at_20", "novelty@20"),
     ],
