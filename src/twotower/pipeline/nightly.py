@@ -15,13 +15,13 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.problems import nearest
 from twotower.config.run_keys import WARM_START
-from twotower.evaluation.user_values import metric_name
+from twotower.evaluation.user_values import bootstrap_interval, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.service_client import ServiceClient
 from twotower.pipeline.train_run import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
-from twotower.reports.compare.paired import bootstrap_intervals, sign_flip_p_values
+from twotower.reports.compare.paired import NUM_RESAMPLES, sign_flip_p_values
 from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run, run_folder
@@ -161,12 +161,12 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
     _, _, old_users, old_values = _read_metric(old, metric)
     if reason := user_difference(old_users, users):
         raise InputError(f"{new}: {reason} than {old}")
-    table, pair = np.stack([old_values, values]), np.array([[1, 0]])
-    ((low, high),) = bootstrap_intervals(table, pair).tolist()
-    p_value = float(sign_flip_p_values(table, pair)[0])
-    before, after = table.mean(axis=1).tolist()
+    difference = values - old_values
+    ((low, high),) = bootstrap_interval(difference[:, None], NUM_RESAMPLES).tolist()
+    p_value = float(sign_flip_p_values(difference[None])[0])
+    before, after = np.stack([old_values, values]).mean(axis=1).tolist()
     is_worse = after < before if higher else after > before
-    differing = int((old_values != values).sum())
+    differing = int(np.count_nonzero(difference))
     passed = not (is_worse and p_value < alpha)
     return GateResult(metric, before, after, low, high, p_value, len(users), differing, passed)
 

@@ -1,4 +1,4 @@
-"""A run once more: what is compared with what. Nothing is trained; test_end_to_end_identity.py repeats runs."""
+"""What `rerun` compares; `test_end_to_end_identity.py` repeats whole runs."""
 
 import copy
 from pathlib import Path
