@@ -11,7 +11,7 @@ from twotower.data.actions import HISTORY, TRAIN, Actions
 from twotower.data.blocks import blocks, blocks_of_users, highest, lowest
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
-from twotower.data.loaded_source import LoadedSource
+from twotower.data.load_source import LoadedSource
 from twotower.data.split_interactions import SplitInteractions
 from twotower.data.splits.split import NONE, Split
 from twotower.data.tables import ENTITIES

@@ -8,11 +8,10 @@ from twotower.config.problems import ErrorCollector
 from twotower.data.audit import audit
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.dataset_store import open_dataset, write_dataset
-from twotower.data.loaded_source import load_source
+from twotower.data.load_source import load_source, stream_source
 from twotower.data.sources.source import Source
 from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.split import Split
-from twotower.data.streamed_source import stream_source
 from twotower.data.tables import Needs
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint

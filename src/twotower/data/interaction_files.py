@@ -14,8 +14,8 @@ from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data import blocks
 from twotower.data.source_column import SourceColumn, checked_ids
-from twotower.data.table_paths import TablePath, open_parquet
-from twotower.data.table_reader import id_kind, is_parquet, plain_values, series, unreadable
+from twotower.data.table_paths import TablePath, is_parquet, open_parquet
+from twotower.data.table_reader import id_kind, plain_values, series, unreadable
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 

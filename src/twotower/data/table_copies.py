@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.table_paths import open_parquet, open_text_file
-from twotower.data.table_reader import header, is_parquet, parse_csv, saved_ranges
+from twotower.data.table_paths import is_parquet, open_parquet, open_text_file
+from twotower.data.table_reader import header, parse_csv, saved_ranges
 from twotower.data.times import TimestampUnit
 
 Row = Mapping[str, Any]

@@ -22,11 +22,16 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.table_paths import TablePath, open_parquet, open_text_file, table_paths
+from twotower.data.table_paths import (
+    ENDINGS,
+    TablePath,
+    is_parquet,
+    open_parquet,
+    open_text_file,
+    table_paths,
+)
 from twotower.data.tables import missing_columns
 
-PARQUET = (".parquet", ".pq")
-CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2  # of the data: line 1 is the header
 CHUNK_ROWS = 1_000_000  # rows of CSV that are parsed at once
@@ -56,11 +61,6 @@ Separator = Annotated[str, AfterValidator(_separator)]
 r"""Separator of CSV fields; the two characters `\t` are a tab."""
 
 
-def is_parquet(path: TablePath) -> bool:
-    """Return whether a file is read as Parquet; otherwise as CSV."""
-    return path.name.lower().endswith(PARQUET)
-
-
 def header(path: TablePath, separator: str) -> list[str]:
     """Return the names of all columns without reading rows; raises InputError if the file cannot be read.
 
@@ -68,8 +68,8 @@ def header(path: TablePath, separator: str) -> list[str]:
     """
     if not path.is_file():
         raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
-    if not path.name.lower().endswith((*PARQUET, *CSV)):
-        raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
+    if not path.name.lower().endswith(ENDINGS):
+        raise InputError(f"{path}: unknown kind of file; expected {', '.join(ENDINGS)}")
     try:
         if is_parquet(path):
             with open_parquet(path) as file:

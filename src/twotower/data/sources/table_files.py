@@ -12,11 +12,10 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.data.interaction_files import InteractionFiles, rows_to_stream
 from twotower.data.sources.source import Source
-from twotower.data.table_paths import TablePath, content_digests, display_path, table_paths
+from twotower.data.table_paths import TablePath, content_digests, display_path, is_parquet, table_paths
 from twotower.data.table_reader import (
     Separator,
     header,
-    is_parquet,
     parquet_file_starts,
     read_table,
     table_problems,
