@@ -41,19 +41,11 @@ class Event(Component):
 
 @dataclass(frozen=True, eq=False)
 class Actions:
-    """Role, weight and event type of each interaction; None if the data has no such column.
+    """Role, weight and event type of each interaction [n]; None if the data has no such column."""
 
-    Attributes:
-        roles: int8 [n], values of `ROLES`.
-        weights: float32 [n], 0 or more; an interaction of weight 0 is no example.
-        codes: int16 [n], position of the event type in `event_types`, from 1; 0 = none.
-        event_types: the event types that occur.
-        num_ignored: number of dropped rows.
-    """
-
-    roles: NDArray[np.int8] | None = None
-    weights: NDArray[np.float32] | None = None
-    codes: NDArray[np.int16] | None = None
+    roles: NDArray[np.int8] | None = None  # values of `ROLES`
+    weights: NDArray[np.float32] | None = None  # an interaction of weight 0 is no example
+    codes: NDArray[np.int16] | None = None  # position in `event_types`, from 1; 0 = none
     event_types: tuple[str, ...] = ()
     num_ignored: int = 0
 

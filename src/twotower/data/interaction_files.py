@@ -98,12 +98,7 @@ class InteractionFiles:
 
 
 def rows_to_stream(paths: Sequence[TablePath], columns: Mapping[str, str]) -> int | None:
-    """Return the number of rows of long Parquet files of ids and times, which are read in batches; else None.
-
-    Args:
-        paths: the files.
-        columns: `user_id` and so on -> column in the files.
-    """
+    """Return the number of rows of long Parquet files of ids and times, to read in batches; else None."""
     if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(path) for path in paths):
         return None
     num_rows, kinds = 0, set()
