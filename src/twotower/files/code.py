@@ -85,7 +85,10 @@ def _syntax(name: str, path: Path) -> tuple[str, tuple[str, ...]]:
     Cached, because a loaded module does not change with its file.
     """
     content = path.read_bytes()
-    tree = ast.parse(content, str(path))
+    try:
+        tree = ast.parse(content, str(path))
+    except SyntaxError:  # for another version of Python
+        return hashlib.sha256(content).hexdigest(), ()
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     nodes = list(ast.walk(tree))
     names = tuple(dict.fromkeys(_imports(nodes, package)))
