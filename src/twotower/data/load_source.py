@@ -38,16 +38,26 @@ class LoadedSource:
         tables: the checked tables, without interactions; vocabulary row r is at position r - 1.
         interactions: all interactions.
         contexts: see `RetrievalDataset.context_table`.
+        folder: where long interactions are sorted and split; None: in memory.
     """
 
     given: Tables
     tables: Tables
     interactions: Interactions
     contexts: pd.DataFrame | None = None
+    folder: Path | None = None
 
 
-def load_source(source: Source, needs: Needs | None) -> LoadedSource:
-    """Load and check a source in memory; raises InputError with all mistakes."""
+def load_source(source: Source, needs: Needs | None, folder: Path) -> LoadedSource:
+    """Load and check a source; raises InputError with all mistakes.
+
+    Args:
+        source: of the tables.
+        needs: reports missing feature columns and wrong values.
+        folder: where long interactions are sorted.
+    """
+    if (files := source.interaction_files()) is not None:
+        return _stream_source(source, files, needs, folder)
     given = source.load()
     tables = check_tables(given, needs, source.config)
     users, items = _vocabularies(tables)
@@ -57,11 +67,9 @@ def load_source(source: Source, needs: Needs | None) -> LoadedSource:
     return LoadedSource(given, _in_row_order(tables, users, items), interactions, contexts)
 
 
-def stream_source(source: Source, files: InteractionFiles, needs: Needs | None, folder: Path) -> LoadedSource:
-    """Check a source of long files and sort its interactions on disk; raises InputError with all mistakes.
-
-    The sorted interactions are written into `folder`, and temporary files.
-    """
+def _stream_source(
+    source: Source, files: InteractionFiles, needs: Needs | None, folder: Path
+) -> LoadedSource:
     counts = _count_ids(files)
     ids = {table: counts[key].index.to_numpy() for table, key in ENTITIES.items()}
     tables = check_tables(files.tables, needs, source.config, ids)
@@ -72,7 +80,7 @@ def stream_source(source: Source, files: InteractionFiles, needs: Needs | None, 
         buckets = _Buckets(keys, item_rows, offsets_from_counts(lengths))
         buckets.fill(files, users, items)
         interactions = buckets.sort(len(items), folder / "history_whole")
-    return LoadedSource(files.tables, _in_row_order(tables, users, items), interactions)
+    return LoadedSource(files.tables, _in_row_order(tables, users, items), interactions, folder=folder)
 
 
 def _vocabularies(tables: Tables) -> tuple[Vocabulary, Vocabulary]:

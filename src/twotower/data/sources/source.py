@@ -18,8 +18,7 @@ from twotower.files.plain_values import fingerprint_values
 class Source(Component, ABC):
     """A source of interactions and of the tables of users and items: a `Config` and `load`.
 
-    The methods of its `Config` return properties of the data before it is read; their defaults are valid for
-    any source.
+    Methods of the `Config` return properties of the data before it is read; the defaults suit any source.
     """
 
     class Config(Component.Config):
@@ -87,10 +86,7 @@ class Source(Component, ABC):
         return None
 
     def files(self) -> Iterable[Path]:
-        """Return the files that `load` reads; they are part of the fingerprint.
-
-        By default the files whose paths are settings.
-        """
+        """Return the files that the fingerprint covers, by default those whose paths are settings."""
         texts = (value for value in self.config.spec().values() if isinstance(value, str))
         return [path for path in map(Path, texts) if path.is_file()]
 
