@@ -44,7 +44,7 @@ def _unread_features(config: RunConfig) -> Iterator[str]:
         for tower in read
     }
     for tower, keys in unread.items():
-        remedy = f"{tower}=mlp {tower}.widths=[128] reads all features"
+        remedy = f"{tower}.widths=[128] reads all features"
         reads = f"{tower} reads only {', '.join(sorted(read[tower]))}"
         content = [key for key in keys if tower == "item_tower" and key.split(".")[2] in of_new_items]
         if without := [key for key in keys if key not in content]:
@@ -55,7 +55,8 @@ def _unread_features(config: RunConfig) -> Iterator[str]:
             )
     if (encoded := config.history.block_dims(1).keys()) and not encoded & read["user_tower"]:
         reads = ", ".join(sorted(read["user_tower"]))
-        yield f"history: no effect, because user_tower reads only {reads}; user_tower=mlp reads histories"
+        remedy = "user_tower.residual=history reads it"
+        yield f"history: no effect, because user_tower reads only {reads}; {remedy}"
 
 
 def _unread_columns(config: RunConfig, dataset: RetrievalDataset) -> Iterator[str]:
@@ -93,7 +94,7 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     if is_set and "history" in read and "last_item" not in read:
         yield (
             f"history.last_item: no effect, because user_tower reads only {', '.join(sorted(read))}; "
-            "user_tower=mlp user_tower.widths=[128] reads it"
+            "user_tower.widths=[128] reads it"
         )
     if not config.baselines.by_name and "minutes" in config.baselines.model_fields_set:
         yield "baselines.minutes: no effect; baselines=standard adds baselines"
