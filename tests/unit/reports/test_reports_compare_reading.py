@@ -9,7 +9,6 @@ import yaml
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.comparison import Options, compare
-from twotower.reports.compare.comparison_notes import main_keys
 from twotower.reports.compare.figure_names import (
     find_figure,
     format_figure,
@@ -152,8 +151,7 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
     # What only changes the evaluation comes late; what only changes the console is left out.
     assert found.keys == ["embedding_dim", "nlist", "index", "metrics.x", "seed"]
     # A typed key is always shown; of the others, `nlist` determines `index`.
-    assert main_keys(found) == ["embedding_dim", "nlist"]
-    assert main_keys(found, most=0) == ["embedding_dim"]
+    assert found.main_keys == ["embedding_dim", "nlist"]
 
 
 def test_settings_as_text() -> None:
