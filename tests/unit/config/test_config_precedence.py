@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from twotower.commands import conf as files
 from twotower.commands import compose, overrides
+from twotower.commands import conf as files
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
 from twotower.commands.overrides import parse_axis, validate_overrides
