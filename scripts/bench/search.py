@@ -39,9 +39,8 @@ from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import make_pruning_callback
 from twotower.sweeps.search import Search
 from twotower.training.callbacks.curves import TrialPruned
-from twotower.training.fit import fit
+from twotower.training.fit import TrainContext, fit
 from twotower.training.parts import build_batches, build_module
-from twotower.training.train_context import TrainContext
 from twotower.training.training_config import TrainingConfig
 
 MONITOR = "valid/recall_at_20"
@@ -120,8 +119,8 @@ class Curves:
         module = build_module(config, dataset, dataset.train, len(batches), evaluator)
         with tempfile.TemporaryDirectory() as folder:
             try:
-                context = TrainContext(config.trainer, Path(folder), no_index, no_index, seen)
-                fit(context, module, batches, "fit", [])
+                context = TrainContext(config.trainer, Path(folder), no_index, seen)
+                fit(context, module, batches, "fit")
             except TrialPruned:
                 return curve, True
             except InputError:  # it diverged: what it reached until then stands

@@ -115,8 +115,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             trainings.remember(
                 Path(job.config.output_root), run.partial_result.training_fingerprint, run.folder
             )
-        # No index yet: the towers are another run's, or an earlier process ended all phases.
-        indexed = trained.indexed or index_model(job, trained.model)
+        indexed = index_model(job, trained.model)
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
         if how is not None:
             training["fitted_on"] = describe_training_data(how, trained.refit)
