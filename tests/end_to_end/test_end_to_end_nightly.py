@@ -155,7 +155,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert NEW_ITEM in found
 
         happens(client, days[2])
-        status, record, folder = night("changes.optimizer.learning_rate=3.0")
+        status, record, folder = night("changes.optimizer.learning_rate=1.0", "alpha=0.4")
         assert (status, record["gate"]["passed"]) == (GATE_REFUSED, False)
         assert record["gate"]["new"] < record["gate"]["old"]
         assert version() == record["version"] == second
