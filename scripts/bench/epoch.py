@@ -6,8 +6,7 @@
 Both train the model of `step_model.py` for one epoch on the users that have the first interactions of its
 log. Ours is `training.fit`: gathering, callbacks, scalars to TensorBoard, the checkpoint at the end. Theirs
 is what Lightning's guide shows: a `Dataset` of examples, a `DataLoader` that collates and shuffles,
-`self.log` of the loss, `cross_entropy` and `torch.optim.AdamW`, and no checkpoint. The last table is where
-our time goes; `Lightning` is what is left of the fit without all that has a name.
+`self.log` of the loss, `cross_entropy` and `torch.optim.AdamW`, and no checkpoint.
 """
 
 import argparse
@@ -22,8 +21,6 @@ from typing import Any, NoReturn
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from parts import Parts
-from profiles import RUN, TRAINING
 from record import pairs, write
 from step import textbook_of
 from step_model import LENGTH, NUM_USERS, module_of, synthetic_log
@@ -37,8 +34,6 @@ from twotower.training.batches import TrainBatches
 from twotower.training.fit import TrainContext, fit
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.trainer import TrainerChoice
-
-LIGHTNING = ("Lightning", "step: self.log", "callbacks", "step: schedule", "TensorBoard")
 
 
 def no_index(*_: object) -> NoReturn:
@@ -136,7 +131,7 @@ def first_of(interactions: Interactions, number: int) -> Interactions:
 
 
 def main() -> None:
-    """Print both sides, and where ours goes."""
+    """Print both sides."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -156,15 +151,8 @@ def main() -> None:
     wall = pairs(ours, theirs, chosen.pairs, warm_up=0)
     cpu = pairs(ours, theirs, 1, warm_up=0, clock=time.process_time)
     print(f"an epoch of {len(log):,} examples, {chosen}\nwall {wall.told()}\ncpu  {cpu.told()}")
-    parts = Parts()
-    parts.watch({**TRAINING, **RUN})
-    ours()
-    print(parts.table())
-    all_of = sum(part.processor for part in parts.parts.values())
-    share = sum(part.processor for label, part in parts.parts.items() if label.startswith(LIGHTNING)) / all_of
-    print(f"Lightning's share, with logging, callbacks and the schedule: {share:.1%} of processor time")
-    found = {"wall": wall, "cpu": cpu, "lightning_share": share, "parts": parts.figures()}
-    print(write(f"epoch_{chosen.negatives}", {**found, "settings": vars(chosen), "examples": len(log)}))
+    found = {"wall": wall, "cpu": cpu, "settings": vars(chosen), "examples": len(log)}
+    print(write(f"epoch_{chosen.negatives}", found))
 
 
 if __name__ == "__main__":

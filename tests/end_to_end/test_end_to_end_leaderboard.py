@@ -17,7 +17,7 @@ from twotower.evaluation.user_values import metric_name
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 
 import leaderboard
-from leaderboard_lines import command_of, line_of, read
+from leaderboard import command_of, line_of, read
 
 TINY = [
     "data=synthetic",

@@ -1,26 +1,23 @@
 """A training that is killed or told to stop ends as it would have.
 
-The long form, at every file event and at random moments, is in `scripts/bench/training_kills.py` and
-`scripts/bench/signals.py`.
+The long form, at every file event and at random moments, is in `scripts/bench/training_kills.py`.
 """
 
 import json
-import os
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from shlex import quote
 
 import pytest
 from forks import SCRIPTS, start
 from in_process import run_script
 
-ROOT = Path(__file__).parents[2]
-BENCH = ROOT / "scripts" / "bench"
+BENCH = SCRIPTS / "bench"
 sys.path.insert(0, str(BENCH))
 
-from signals import Trial  # noqa: E402
-from training_kills import seen  # noqa: E402
+from training_kills import SMALL, seen  # noqa: E402
 
 
 @pytest.mark.slow
@@ -37,30 +34,30 @@ def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been(tmp
     assert figures["flips"] == 5
 
 
-class ForkedTrial(Trial):
-    def begin(self, out: Path) -> Any:
-        return start(SCRIPTS / "train.py", *self.command[2:], out=out)
+def stop(arguments: list[str], root: Path, phase: str, number: signal.Signals) -> tuple[int, str, Path]:
+    """Train in another process and signal it in a phase; return its status, its last line and its run."""
+    process = start(SCRIPTS / "train.py", *arguments, out=root / "out")
+    while not (found := list(root.glob(f"default/*/checkpoints/{phase}/last.ckpt"))):
+        assert process.poll() is None, (root / "out").read_text()
+        time.sleep(0.002)
+    process.send_signal(number)
+    return process.wait(), (root / "out").read_text().splitlines()[-1], found[0].parents[2]
 
 
 @pytest.mark.slow
 def test_told_to_stop_it_says_how_to_go_on_and_then_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    alone = Trial(tmp_path / "alone", "fit", signal.SIGTERM)
-    assert run_script("train", *alone.command[2:]).returncode == 0
+    plan = [*SMALL, "trainer.max_epochs=3", "trainer.checkpoint_every_steps=2", "seed=0"]
+    assert run_script("train", *plan, f"output_root={tmp_path / 'alone'}").returncode == 0
     (expected,) = (tmp_path / "alone" / "default").iterdir()
-    trial = ForkedTrial(tmp_path / "stopped", "fit", signal.SIGTERM)
-    trial.run(delay=0)
-    assert trial.problems() == []
-    assert trial.status == 143
-    again = ForkedTrial(tmp_path / "stopped", "refit", signal.SIGINT)
-    again.command[2:] = [f"resume={trial.folder}"]
-    again.run(delay=0)
-    assert again.problems() == []
-    if again.status == 0:  # on a busy machine it may have ended before it was told
-        assert again.ended()
-    else:
-        assert again.status == 130
-        done = run_script("train", *again.command[2:])
+    root = tmp_path / "stopped"
+    root.mkdir()
+    status, last, run = stop([*plan, f"output_root={root}"], root, "fit", signal.SIGTERM)
+    assert status == 143
+    assert last.startswith("stopped by SIGTERM")
+    assert f"resume={quote(str(run))}" in last
+    status, last, _ = stop([f"resume={run}"], root, "refit", signal.SIGINT)
+    if status:  # on a busy machine it may have ended before it was told
+        assert (status, last.startswith("interrupted")) == (130, True)
+        done = run_script("train", f"resume={run}")
         assert done.returncode == 0, done.stderr
-    assert trial.folder is not None
-    assert seen(trial.folder) == seen(expected)
+    assert seen(run) == seen(expected)

@@ -29,6 +29,12 @@ def places() -> list[Path]:
     return [*(place for place in (*OTHERS, LOCAL) if place.is_dir() and not _is_a_checkout(place)), CONF]
 
 
+def conf_state() -> tuple[tuple[str, int, int], ...]:
+    """Return path, time of change and size of every YAML in the folders of choices."""
+    files = [(str(path), path.stat()) for place in places() for path in place.rglob("*.yaml")]
+    return tuple((path, status.st_mtime_ns, status.st_size) for path, status in files)
+
+
 def own_place() -> Path:
     """Return the folder for the user's choices, which may not exist yet; in a checkout, conf/local.
 

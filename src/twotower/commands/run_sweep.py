@@ -60,7 +60,8 @@ def run_sweep(
     launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
     console = make_console(settings["console"])
-    if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
+    number = math.prod(len(axis.choices) or 1 for axis in axes)
+    if isinstance(chosen, Grid.Config) and number > MANY:
         console.say(f"checking the settings of {number} jobs before the first one runs")
     sweep = chosen.build(context)
     outdated = find_outdated(sweep.done_before())
@@ -70,8 +71,7 @@ def run_sweep(
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(stoppable(remedy))
-        if chosen.exclusive:
-            stack.enter_context(lock_folder(context.folder, "sweep"))
+        stack.enter_context(lock_folder(context.folder, "sweep"))
         stack.enter_context(console)
         console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
         for note in sweep.notes():

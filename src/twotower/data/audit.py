@@ -13,7 +13,7 @@ from twotower.data.loaded_source import LoadedSource
 from twotower.data.order_checks import check_row_order, warning_of_ties
 from twotower.data.split_interactions import SplitInteractions
 from twotower.data.splits.split import NONE, Split
-from twotower.data.tables import ENTITIES, ITEM_ID, USER_ID, Tables
+from twotower.data.tables import ENTITIES
 from twotower.data.times import date
 
 LABELS = {
@@ -86,7 +86,7 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         given = getattr(loaded.given, table)
         if len(given.columns) and (number := len(getattr(tables, table)) - len(given)):
             figures[f"{table}_without_row"] = number
-    warnings = [loaded.warning, _warning_of_single(interactions, tables)]
+    warnings = []
     source_path = tables.source_path("interactions")
     if not tables.has_times and tables.ordered:
         warnings.append(check_row_order(interactions, source_path))
@@ -114,19 +114,6 @@ def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit
         "equal_timestamp_rate": equal / max(pairs, 1),
         "future_leak_rate": float((highest(cut.train.times) > cut.test.target_times).mean()),
     }
-
-
-def _warning_of_single(interactions: Interactions, tables: Tables) -> str | None:
-    """Return a warning if all interactions have the same user or the same item."""
-    for number, name, key in (
-        (interactions.num_users, "user", USER_ID),
-        (interactions.num_items, "item", ITEM_ID),
-    ):
-        if number == 1:
-            column = tables.file_columns.get(key, key)
-            path = tables.source_path("interactions")
-            return f"{path}: there is a single {name}, so nothing can be learned; is {column!r} its column?"
-    return None
 
 
 def _action_figures(interactions: Interactions, cut: SplitInteractions, actions: Actions) -> Audit:

@@ -53,8 +53,7 @@ def build_dataset(
         if files is None:
             loaded = load_source(source, needs)
         else:
-            with temporary_folder(temporary.with_name("log")) as scratch:
-                loaded = stream_source(source, files, needs, temporary, scratch)
+            loaded = stream_source(source, files, needs, temporary)
         cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", folder)
         figures = audit(loaded, cut, split)
         if source.fingerprint() != content:

@@ -8,7 +8,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
-from twotower.index.rehearse import rehearse
+from twotower.index.check import rehearse
 from twotower.pipeline.stages import RunContext
 from twotower.runs.result import Ancestry, Result, read_result
 from twotower.training.callbacks.curves import EpochCallback

@@ -8,8 +8,8 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
-from twotower.evaluation.user_values import metric_name
-from twotower.reports.compare.paired import bootstrap_intervals, sign_flip_p_values
+from twotower.evaluation.user_values import bootstrap_interval, metric_name
+from twotower.reports.compare.paired import NUM_RESAMPLES, sign_flip_p_values
 from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run
@@ -80,12 +80,12 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
     if reason := user_difference(*users):
         raise InputError(f"{new}: {reason} than {old}")
     table = np.stack(values)
-    pair = np.array([[1, 0]])
-    ((low, high),) = bootstrap_intervals(table, pair).tolist()
-    p_value = float(sign_flip_p_values(table, pair)[0])
+    difference = table[1] - table[0]
+    ((low, high),) = bootstrap_interval(difference[:, None], NUM_RESAMPLES).tolist()
+    p_value = float(sign_flip_p_values(difference[None])[0])
     before, after = table.mean(axis=1).tolist()
     is_worse = after < before if higher else after > before
-    differing = int((table[0] != table[1]).sum())
+    differing = int(np.count_nonzero(difference))
     passed = not (is_worse and p_value < alpha)
     return GateResult(metric, before, after, low, high, p_value, table.shape[1], differing, passed)
 
