@@ -46,7 +46,7 @@ def check(mode: str, overrides: Sequence[str]) -> None:
         require_run(folder)
     except InputError as error:
         raise InputError(f"{mode}={error}") from error
-    from twotower.pipeline.grown_data import refuse_other_towers  # with torch
+    from twotower.pipeline.train_run import refuse_other_towers  # with torch
     from twotower.runs.result import read_finished_result
 
     read_finished_result(folder, mode)
@@ -57,7 +57,7 @@ def task_of(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int]:
     """Return the task of a mode; see `run_command`."""
 
     def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-        from twotower.pipeline.grown_data import rebuild_bundle, warm_start
+        from twotower.pipeline.train_run import rebuild_bundle, warm_start
 
         changes = {key: value for key, value in settings.items() if key not in NOT_OF_THE_RUN}
         run = warm_start if mode == WARM_START else rebuild_bundle
