@@ -9,7 +9,6 @@ import yaml
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.comparison import Options, compare
-from twotower.reports.compare.comparison_notes import main_keys
 from twotower.reports.compare.figure_names import (
     find_figure,
     format_figure,
@@ -152,8 +151,7 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
     # What only changes the evaluation comes late; what only changes the console is left out.
     assert found.keys == ["embedding_dim", "nlist", "index", "metrics.x", "seed"]
     # A typed key is always shown; of the others, `nlist` determines `index`.
-    assert main_keys(found) == ["embedding_dim", "nlist"]
-    assert main_keys(found, most=0) == ["embedding_dim"]
+    assert found.main_keys == ["embedding_dim", "nlist"]
 
 
 def test_settings_as_text() -> None:
@@ -176,7 +174,6 @@ def test_settings_as_text() -> None:
         ("index/bytes_per_item", False, None, "index/bytes_per_item", "bytes/item"),
         ("timing/train_seconds", False, None, "timing/train_seconds", "timing train_seconds"),
         ("index/recall_at_100", True, None, "index/recall_at_100", "index recall@100"),
-        ("index/recall_at_100_by_row", True, None, "index/recall_at_100_by_row", "index recall@100_by_row"),
         ("index/num_vectors", None, None, "index/num_vectors", "index num_vectors"),
         ("test/novelty_at_20", None, "novelty_at_20", "valid/novelty_at_20", "novelty@20"),
     ],
