@@ -10,9 +10,9 @@ from torch import Tensor
 from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
+from twotower.evaluation.evaluate_towers import scored_labels, unscored
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
-from twotower.evaluation.labelled import scored_labels, unscored
 from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import label_values, metric_name
