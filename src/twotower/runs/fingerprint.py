@@ -39,7 +39,6 @@ DATA_KEYS = frozenset({"data", "split"})
 IRRELEVANT_TRAINER_KEYS = {
     "log_every_steps",
     "checkpoint_every_steps",
-    "keep_optimizer_state",
     "progress_bar",
 }
 

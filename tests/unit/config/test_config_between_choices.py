@@ -209,16 +209,6 @@ CASES: dict[str, tuple[str, ...]] = {
         "trainer.gradient_clip_val",
         "sparse",
     ),
-    "misspelt Lightning argument": (
-        "trainer.extra={accumulate_grad_batch:2}",
-        "trainer.extra.accumulate_grad_batch",
-        "'accumulate_grad_batches'?",
-    ),
-    "Lightning argument of our own": (
-        "trainer.extra={max_epochs:2}",
-        "trainer.extra.max_epochs",
-        "is set by twotower",
-    ),
 }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from twotower.commands import compose, overrides
 from twotower.commands import conf as files
-from twotower.commands import overrides, own_files
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
 from twotower.commands.overrides import parse_axis, validate_overrides
@@ -50,7 +50,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
     monkeypatch.setattr(files, "CONF", place)
-    for module in (files, overrides, own_files):
+    for module in (files, overrides, compose):
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
     return Conf(place)
@@ -179,7 +179,7 @@ def printed(
 ) -> str:
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     with pytest.raises(SystemExit) as left:
-        run_command("train", lambda settings, overrides: 1, "words")
+        run_command("train", lambda settings, overrides: 1, "words", {})
     assert left.value.code == 0
     return capsys.readouterr().out
 
