@@ -189,18 +189,12 @@ def test_a_sweep_over_seeds_has_no_best_job(capsys: pytest.CaptureFixture[str]) 
     )
     ended("jsonl", SEEDS, Findings(MEANS))
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    jobs = [outcome(f"loss={loss},seed={seed}", 0.5) for loss in "ab" for seed in (1, 2)]
+    ended("rich", jobs, Findings(MEANS))
+    text = capsys.readouterr().out
+    assert 0 < text.index("3 seeds     ") < text.index("best        loss=a,seed=1")
     assert event["best"] is None
     assert event["seeds"][1]["mean"] == 0.24
-
-
-def test_means_over_seeds_are_printed_before_the_best_job(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    jobs = [outcome(f"loss={loss},seed={seed}", 0.5) for loss in "ab" for seed in (1, 2)]
-    means = [SeedSummary("loss=a", f"best_{METRIC}", 0.5, 0.0, (0.5, 0.5), 2)]
-    ended("rich", jobs, Findings(means))
-    text = capsys.readouterr().out
-    assert 0 < text.index("2 seeds     ") < text.index("best        loss=a,seed=1")
 
 
 def drawn(width: int, outcomes: list[Outcome], findings: Findings) -> list[str]:
@@ -221,14 +215,10 @@ def test_on_a_narrow_screen_names_and_settings_are_folded_and_figures_whole() ->
     assert any(line.startswith("trial_0001") and "0.5000" in line and "264.0" in line for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("source", "text"),
-    [
-        ("outputs/default/tpe/trial_0001", "towers of trial_0001"),
-        ("outputs/default/other/seed=1", "towers of outputs/default/other/seed=1"),
-        ("outputs/x/2026-01-01", "towers of outputs/x/2026-01-01"),
-        ("/elsewhere/run", "towers of /elsewhere/run"),
-    ],
-)
-def test_remark_names_the_run_of_reused_towers(source: str, text: str) -> None:
-    assert remark(outcome("seed=1", 0.5, reused_from=source)) == text
+def test_remark_names_the_run_of_reused_towers() -> None:
+    for source, shown in (
+        ("outputs/default/tpe/trial_0001", "trial_0001"),
+        ("outputs/default/other/seed=1", "outputs/default/other/seed=1"),
+        ("/elsewhere/run", "/elsewhere/run"),
+    ):
+        assert remark(outcome("seed=1", 0.5, reused_from=source)) == f"towers of {shown}"
