@@ -264,7 +264,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
     _, first, second, _ = weeks
     assert f"warm_start={tmp_path}: not a run" in refused(f"warm_start={tmp_path}")
     assert "a setting of warm_start=RUN_FOLDER" in refused("warm_start.epochs=3")
-    said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
+    said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower.widths=[8]")
     assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")

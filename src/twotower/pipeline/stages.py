@@ -192,9 +192,10 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
         run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result
     )
     if (worse := worse_than_baseline(final)) is not None:
-        baseline = job.config.baselines.by_name.get(worse.baseline)
+        name, warning = worse
+        baseline = job.config.baselines.by_name.get(name)
         advice = "" if baseline is None else baseline.suggestion()
-        LOG.warning("%s; try %s", worse, suggestion(advice, run.settings))
+        LOG.warning("%s; try %s", warning, suggestion(advice, run.settings))
     if (detectable := measure_detectable_difference(run.folder, final)) is not None:
         final = final.update(detectable=asdict(detectable))
         if detectable.is_too_large:

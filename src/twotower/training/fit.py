@@ -15,7 +15,6 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from twotower.data.interactions import Interactions
-from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import FINAL, LAST, Checkpointing, delete_progress
 from twotower.training.callbacks.curves import Curves, EpochCallback
@@ -236,5 +235,5 @@ def load_phase(module: RetrievalModule, folder: Path, name: str) -> FitResult:
     trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
     others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
     module.load_state_dict(trained | others)
-    fit_new_items(module.model)
+    module.model.fit_new_items()
     return result

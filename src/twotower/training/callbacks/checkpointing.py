@@ -10,7 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
@@ -112,7 +111,7 @@ class Checkpointing(Checkpoint):
             if not self.epochs:
                 LOG.info(NO_IMPROVEMENT, self.monitor, self.best)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
-        fit_new_items(module.model)
+        module.model.fit_new_items()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from."""
