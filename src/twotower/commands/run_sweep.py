@@ -26,7 +26,7 @@ from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
 from twotower.sweeps.sweep_record import summarize_seeds, write_sweep
 
-TASK = "twotower.pipeline.run_job.run_job"
+TASK = "twotower.pipeline.train_run.run_job"
 WELL = "ok", "index_rejected", "pruned"
 MANY = 20
 """Number of jobs from which checking the settings takes seconds."""
