@@ -21,7 +21,6 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
@@ -117,7 +116,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
         torch.nn.init.normal_(parameter, std=0.5)
     if told is not None:
         torch.nn.init.zeros_(model.event_table.weight.data[0])
-    fit_new_items(model)
+    model.fit_new_items()
     return model.eval().requires_grad_(False)
 
 

@@ -9,7 +9,6 @@ from variants import specs_of
 
 from twotower.config.spec import TARGET
 from twotower.towers.mlp import Mlp
-from twotower.towers.single_block import SingleBlock
 from twotower.towers.tower import Tower
 
 SIDES = {side: specs_of(side) for side in ("user_tower", "item_tower")}
@@ -69,9 +68,7 @@ def test_the_gradient_reaches_every_block_and_parameter(tower: Tower) -> None:
     blocks = blocks_of()
     (tower(blocks) * torch.randn(B, D)).sum().backward()
     used = list(blocks.values())
-    if isinstance(tower, SingleBlock):
-        used = [blocks[tower.config.block]]
-    elif isinstance(tower, Mlp) and tower.config.widths is None:
+    if isinstance(tower, Mlp) and tower.config.widths is None:
         assert tower.config.residual is not None
         used = [blocks[tower.config.residual]]
     for values in (*used, *tower.parameters()):

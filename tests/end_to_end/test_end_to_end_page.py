@@ -293,7 +293,7 @@ def test_every_difference_between_two_bundles_is_named_in_full(page: Any, servic
 def test_the_page_fits_a_telephone(page: Any, service: str) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{service}/?features=%7B%7D&history=item-020")
-    for view in ("Recommendations", "Items", "Map", "Compare"):
+    for view in ("Recommendations", "Items", "Compare"):
         page.get_by_role("link", name=view).click()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
 
@@ -318,8 +318,6 @@ def test_an_item_is_added_by_the_form_and_found(page: Any, service: str) -> None
     shown(page, "#item-detail").to_contain_text("<b>RED</b> CLOCK")  # as text
     shown(page, "#item-detail").to_contain_text("home, kids")
     shown(page, "#bundle").to_contain_text("61 items")
-    page.get_by_role("link", name="Map").click()
-    shown(page, "#map-status").to_contain_text("All 61 items")
 
 
 def test_an_item_is_removed_only_by_who_says_so_twice(page: Any, service: str) -> None:
@@ -419,14 +417,9 @@ def test_ids_that_a_browser_would_round_stay_whole(page: Any, service: str) -> N
     shown(page, "#item-detail dd").to_contain_text([str(big)])
 
 
-def test_the_map_and_another_bundle_are_shown_for_the_user(page: Any, service: str) -> None:
+def test_another_bundle_is_shown_for_the_user(page: Any, service: str) -> None:
     page.goto(service)
     choose_user(page, "user-03")
-    page.get_by_role("link", name="Map").click()
-    shown(page, "#map-rows tr").to_have_count(19)
-    page.focus("#map-canvas")
-    page.keyboard.press("ArrowRight")
-    shown(page, "#map-point").to_contain_text("In the history, 1 of 19")
     page.get_by_role("link", name="Compare").click()
     shown(page, "#theirs li").to_have_count(10)
     shown(page, "#compare-status").to_contain_text("of 10 items stand in both lists for user user-03")

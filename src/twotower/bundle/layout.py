@@ -1,6 +1,6 @@
 """Names of the files of a bundle."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 BUNDLE, EXPORTED = "bundle", "exported"
 """Folders of a run: its bundle, and its towers as ONNX models."""
 MANIFEST = "manifest.json"

@@ -8,17 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from twotower.bundle.layout import (
-    BUNDLE,
-    FILES,
-    FORMAT_VERSION,
-    MANIFEST,
-    POSSIBLE_FILES,
-)
+from twotower.bundle.layout import BUNDLE, FILES, FORMAT_VERSION, MANIFEST, POSSIBLE_FILES
 from twotower.config.errors import InputError
 from twotower.config.spec import MAX_INT
 from twotower.data.actions import Role
@@ -32,11 +25,6 @@ REMEDY = "copy the bundle here again from where it is whole, or train again with
 
 class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class _ListedFile(_StrictModel):
-    sha256: str
-    bytes: int
 
 
 class _ListedIndex(_StrictModel):
@@ -68,7 +56,8 @@ class Manifest(_StrictModel):
     """Whether the log has times; otherwise the times of histories are positions in the log."""
     index: _ListedIndex
     versions: dict[str, Any]
-    files: dict[str, _ListedFile]
+    files: dict[str, str]
+    """Name -> SHA-256."""
     sha256: str
     """Checksum of the manifest without this key."""
     num_contexts: Annotated[int, Ge(0), Le(MAX_INT - 1)] = 0
@@ -79,17 +68,14 @@ class Manifest(_StrictModel):
     """Event type -> role; the default is `positive`."""
 
 
-def render(manifest: Mapping[str, Any]) -> str:
+def render(manifest: dict[str, Any]) -> str:
     """Return the text of a manifest, including its own checksum."""
-    return _dump({key: value for key, value in manifest.items() if key != OWN_SUM} | _own_sum(manifest), 2)
+    return _dump(manifest | {OWN_SUM: _own_sum(manifest)}, 2)
 
 
-def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str, Any]]:
-    """Return name -> SHA-256 and size of files of a bundle that is being written."""
-    return {
-        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in names
-    }
+def list_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return name -> SHA-256 of files of a bundle that is being written."""
+    return {name: file_sha256(folder / name) for name in names}
 
 
 def bundle_in(folder: Path) -> Path:
@@ -127,27 +113,21 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
             "only. Train again (twotower train), or use the version of twotower that wrote the bundle"
         )
-    manifest = _checked(values, path)
-    for name in FILES:
-        if name not in manifest.files:
-            raise InputError(f"{path}: does not list {name}; {REMEDY}")
-    if unknown := sorted(set(manifest.files) - {*FILES, *POSSIBLE_FILES}):
-        raise InputError(f"{path}: lists {unknown[0]!r}, which is not a file of this format; {REMEDY}")
-    return manifest
-
-
-def _checked(values: Mapping[str, Any], path: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(values)
-        whole = manifest.sha256 == _own_sum(values)[OWN_SUM]
+        own_sum = _own_sum(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: key {key!r:.100}: {first['msg']:.200}; {REMEDY}") from error
     except (ValueError, RecursionError) as error:  # infinity, or surrogates
         raise InputError(f"{path}: {error!s:.200}; {REMEDY}") from error
-    if not whole:
+    if manifest.sha256 != own_sum:
         raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
+    if missing := [name for name in FILES if name not in manifest.files]:
+        raise InputError(f"{path}: does not list {missing[0]}; {REMEDY}")
+    if unknown := sorted(set(manifest.files) - {*FILES, *POSSIBLE_FILES}):
+        raise InputError(f"{path}: lists {unknown[0]!r}, which is not a file of this format; {REMEDY}")
     return manifest
 
 
@@ -168,18 +148,12 @@ def verify(folder: Path) -> Manifest:
             path = folder / name
             if not path.is_file():
                 raise InputError(f"{path}: missing, though the manifest lists it; {REMEDY}")
-            if (size := path.stat().st_size) != expected.bytes:
-                raise InputError(f"{path}: expected {expected.bytes:,} bytes, found {size:,}; {REMEDY}")
-        for name, expected in manifest.files.items():
-            if (found := file_sha256(folder / name)) != expected.sha256:
-                raise InputError(
-                    f"{folder / name}: damaged or changed: expected SHA-256 {expected.sha256[:16]}…, "
-                    f"found {found[:16]}…; {REMEDY}"
-                )
+            if (found := file_sha256(path)) != expected:
+                sums = f"expected SHA-256 {expected:.16}…, found {found:.16}…"
+                raise InputError(f"{path}: damaged or changed: {sums}; {REMEDY}")
     except OSError as error:
-        raise InputError(
-            f"{error.filename or folder}: cannot be read ({error.strerror}); {REMEDY}"
-        ) from error
+        named = error.filename or folder
+        raise InputError(f"{named}: cannot be read ({error.strerror}); {REMEDY}") from error
     return manifest
 
 
@@ -201,16 +175,14 @@ def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
         ) from error
 
 
-def _own_sum(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _own_sum(manifest: Mapping[str, Any]) -> str:
     """Return the checksum of a manifest without its own; it does not depend on whitespace."""
     plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
-    return {OWN_SUM: hashlib.sha256(_dump(plain, None).encode()).hexdigest()}
+    return hashlib.sha256(_dump(plain, None).encode()).hexdigest()
 
 
 def _dump(manifest: Mapping[str, Any], indent: int | None) -> str:
     def plain(value: Any) -> Any:
-        if isinstance(value, np.generic | np.ndarray):
-            return value.tolist()
-        raise TypeError(f"a manifest cannot hold {type(value).__name__}")
+        return value.tolist()  # of numpy
 
     return json.dumps(manifest, indent=indent, ensure_ascii=False, allow_nan=False, default=plain)

@@ -14,13 +14,7 @@ def rejection(manifest: Manifest) -> str | None:
     report = manifest.index.report or {}
     if report.get("ok", True):
         return None
-    problems = report.get("problems")
-    reasons = "; ".join(map(str, problems)) if isinstance(problems, list) else ""
-    return (
-        f"its index was rejected: recall@{report.get('recall_k', 100)} reached "
-        f"{_figure(report.get('recall_at_100'))}, target {_figure(report.get('target_recall'))}"
-        f"{f' ({reasons})' if reasons else ''}"
-    )
+    return f"its index was rejected: {'; '.join(map(str, report.get('problems', [])))}"
 
 
 def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
@@ -39,12 +33,7 @@ def known_until(manifest: Manifest) -> str | None:
 
 
 def bundle_warnings(manifest: Manifest, run: Path | str) -> list[str]:
-    """Return warnings about a bundle, one sentence each.
-
-    Args:
-        manifest: of the bundle.
-        run: path of the run, for the commands in the sentences.
-    """
+    """Return warnings about a bundle, one sentence each, with commands that name the run."""
     found, named = [], quote(str(run))
     if reason := rejection(manifest):
         found.append(f"{reason}; twotower reindex run={named} index=flat_ip builds another")
@@ -62,7 +51,3 @@ def notices(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Return `known_until` and `warnings` for clients; they name the run without its folder."""
     run = enclosing_run(folder.resolve()).name
     return {"known_until": known_until(manifest), "warnings": bundle_warnings(manifest, run)}
-
-
-def _figure(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else "not recorded"

@@ -1,7 +1,4 @@
-"""Export the towers of a bundle as ONNX models, and compare them with the trained towers.
-
-Shapes: B users or items, L history positions, W width of a feature, D embedding, H history vector.
-"""
+"""Export the towers of a bundle as ONNX models, and compare them with the trained towers."""
 
 import importlib.util
 import logging
@@ -38,13 +35,10 @@ NUM_COMPARED, SEED = 256, 0
 
 
 def export_towers(folder: Path, trusted_packages: Collection[str] = ()) -> str:
-    """Write both towers of a run or bundle as ONNX files into a folder next to the bundle.
+    """Write both towers of a run or bundle as ONNX files next to the bundle, and return a line of text.
 
-    The folder is `exported` for the bundle of a run, otherwise `<bundle>-exported`. An existing one is
-    replaced. Returns one line of text with the result.
-
-    Raises:
-        InputError: the bundle is damaged, a library is missing, or an exported tower differs.
+    The folder is `exported` for the bundle of a run, otherwise `<bundle>-exported`; it is replaced. Raises
+    InputError if the bundle is damaged, a library is missing, or an exported tower differs.
     """
     libraries = ("onnx", "onnxscript", "onnxruntime")
     if missing := [name for name in libraries if importlib.util.find_spec(name) is None]:
@@ -74,15 +68,10 @@ class UserTowerModule(nn.Module):
     def forward(
         self, features: dict[str, Tensor], history: Tensor, mask: Tensor, times: Tensor, *others: Tensor
     ) -> Tensor:
-        """Embed users -> [B, D], including the columns that multiply the item bias.
+        """Embed users -> [B, D], from features [B, W] and item vectors [B, L, H], zeros where masked.
 
-        Args:
-            features: of user and request, by name, each [B, W].
-            history: [B, L, H] item vectors, the latest at -1, zeros where masked.
-            mask: [B, L] False = padding.
-            times: [B, L] unix seconds, 0 where masked.
-            *others: if the history encoder reads them: times of requests [B]; codes of event types [B, L],
-                0 = unknown.
+        `times` [B, L] are 0 where masked. `others` are what the history encoder reads: times of requests [B],
+        and codes of event types [B, L], 0 = unknown.
         """
         blocks = _blocks(self.encoders, features)
         given = self.history.config.block_dims(self.history.dim)
@@ -184,14 +173,10 @@ def _quiet() -> Iterator[None]:
 
 
 def compare_towers(folder: Path, bundle: Bundle) -> tuple[int, int, float]:
-    """Compare exported towers with the towers of a bundle, for known and new users and items.
+    """Compare exported towers with those of a bundle; return number of users and items, largest difference.
 
-    Returns:
-        Number of users, number of items, largest difference of embeddings; relative to the largest value of
-        the batch if that is above 1, because float32 has no more digits.
-
-    Raises:
-        InputError: the difference is above 1e-5, or not finite.
+    The difference of embeddings is relative to the largest value of the batch if that is above 1, because
+    float32 has no more digits. Raises InputError if it is above 1e-5, or not finite.
     """
     import onnxruntime
 
@@ -200,7 +185,6 @@ def compare_towers(folder: Path, bundle: Bundle) -> tuple[int, int, float]:
 
     def difference(tower: Any, inputs: dict[str, np.ndarray], expected: Tensor) -> float:
         embeddings, trained = tower.run([EMBEDDING], inputs)[0], expected.float().numpy()
-        assert embeddings.shape == trained.shape
         return float(np.abs(trained - embeddings).max() / max(1.0, float(np.abs(trained).max())))
 
     model, user_tower, item_tower = bundle.model, load(USER_TOWER), load(ITEM_TOWER)
@@ -226,14 +210,13 @@ def compare_towers(folder: Path, bundle: Bundle) -> tuple[int, int, float]:
     if not largest <= MAX_DIFFERENCE:  # or NaN
         raise InputError(
             f"{bundle.folder}: its exported towers differ from the trained ones by {largest:.1e}, and "
-            f"{MAX_DIFFERENCE:.0e} is allowed; nothing was written. The export is at fault: report it with "
-            "the bundle's config.yaml"
+            f"{MAX_DIFFERENCE:.0e} is allowed; nothing was written. Report it with the bundle's config.yaml"
         )
     return num_users, len(items) + 2, largest
 
 
 def _user_batches(bundle: Bundle) -> Iterator[UserBatch]:
-    """Yield known users, together and alone; then users without features and histories of several lengths."""
+    """Yield known users, together and alone; then new users with and without padding in their histories."""
     model, rng = bundle.model, np.random.default_rng(SEED)
     length, now = model.history.config.length, bundle.request_time
     num_events = model.event_table.num_embeddings if model.history.config.events else 1
@@ -248,9 +231,8 @@ def _user_batches(bundle: Bundle) -> Iterator[UserBatch]:
         contexts = torch.from_numpy(rng.integers(0, model.contexts.num_rows + 1, len(some)))
         features = model.users.gather(torch.from_numpy(some)) | model.contexts.gather(contexts)
         yield user_batch(features, *bundle.history.last(some, length))
-    for number in sorted({0, min(1, length), length // 2, length}):
-        for width in {max(number, 1) if length else 0, length}:  # padding can be left out
-            rows = rng.integers(1, len(bundle.items) + 1, (2, width))
-            rows[:, : width - number] = 0
-            times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
-            yield user_batch(model.users.encode([{}, {}]), rows, times)
+    for width in sorted({1, max(1, length // 2), length}) if length else [0]:
+        rows = rng.integers(1, len(bundle.items) + 1, (3, width))
+        rows[0], rows[1, : width // 2] = 0, 0
+        times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
+        yield user_batch(model.users.encode([{}] * len(rows)), rows, times)

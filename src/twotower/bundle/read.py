@@ -6,22 +6,20 @@ Shapes: N users or items, W width of a feature, D embedding.
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twotower.bundle import layout
-from twotower.bundle.arrays_and_tables import make_vocabulary, read_array, read_table
 from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
 from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
 from twotower.config.trust import check_targets
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
-from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_yaml
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
@@ -59,8 +57,8 @@ class Bundle:
 def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     """Verify every file of a bundle, then read it.
 
-    Checksums do not authenticate the author. Classes are imported only from twotower and `trusted_packages`
-    (packages, modules or classes), sizes are compared with file sizes, and a user and an item are embedded.
+    Checksums do not authenticate the author: classes are imported only from twotower and `trusted_packages`
+    (packages, modules or classes), files are compared with each other, and a user and an item are embedded.
 
     Raises:
         InputError: a file is damaged, missing, not listed, or does not match the others.
@@ -78,20 +76,13 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     settings = read_yaml(folder / layout.CONFIG, REMEDY)
     if not isinstance(settings, dict):
         raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
-    # Arrays first: other sizes are checked against theirs.
-    path = folder / layout.ITEM_EMBEDDINGS
-    item_embeddings = read_array(path)
-    _check_array(path, item_embeddings, "float32", (manifest.num_items, manifest.embedding_dim))
+    shape = (manifest.num_items, manifest.embedding_dim)
+    item_embeddings = np.array(_read_array(folder, layout.ITEM_EMBEDDINGS, "float32", shape))
     if not np.isfinite(item_embeddings).all():
-        _refuse(path, "contains values that are not finite")
+        _refuse(folder / layout.ITEM_EMBEDDINGS, "contains values that are not finite")
     history = _read_history(folder, manifest)
-    _check_history(folder, manifest, history)
-    tables, ids = {}, {}
-    sizes = ((layout.USERS, "user_id", manifest.num_users), (layout.ITEMS, "item_id", manifest.num_items))
-    for name, key, num_rows in sizes:
-        with refusing(folder / name, manifest):
-            tables[name] = read_table(folder / name, num_rows)
-            ids[name] = make_vocabulary(folder / name, tables[name], key)
+    user_table, users = _read_table(folder, layout.USERS, "user_id", manifest)
+    item_table, items = _read_table(folder, layout.ITEMS, "item_id", manifest)
     return Bundle(
         folder=folder,
         manifest=manifest,
@@ -99,27 +90,63 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
         model=read_towers(folder, manifest, settings, trusted_packages),
         index=_read_index(folder, manifest, trusted_packages),
         item_embeddings=item_embeddings,
-        users=ids[layout.USERS],
-        items=ids[layout.ITEMS],
-        user_table=tables[layout.USERS],
-        item_table=tables[layout.ITEMS],
+        users=users,
+        items=items,
+        user_table=user_table,
+        item_table=item_table,
         item_label=manifest.item_label,
         history=history,
         request_time=manifest.request_time,
     )
 
 
-def _read_history(folder: Path, manifest: Manifest) -> Interactions:
-    def array(name: str) -> np.ndarray | None:
-        return read_array(folder / name, mapped=True) if name in manifest.files else None
+def _read_array(folder: Path, name: str, dtype: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Map an array into memory, which refuses pickle and headers that declare more than the file has."""
+    path = folder / name
+    try:
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # the header is a Python literal, which can raise many kinds of errors
+        raise InputError(f"{path}: not a plain numpy array ({error})") from error
+    expected = (array.size,) if shape is None else shape
+    if (str(array.dtype), array.shape) != (dtype, expected):
+        _refuse(path, f"expected {dtype} {expected}, found {array.dtype} {array.shape}")
+    return array
 
-    return Interactions(
-        read_array(folder / layout.HISTORY_OFFSETS),
-        read_array(folder / layout.HISTORY_ITEMS, mapped=True),
-        read_array(folder / layout.HISTORY_TIMES, mapped=True),
-        events=array(layout.HISTORY_EVENTS),
-        roles=array(layout.HISTORY_ROLES),
-    )
+
+def _read_history(folder: Path, manifest: Manifest) -> Interactions:
+    offsets = np.array(_read_array(folder, layout.HISTORY_OFFSETS, "int64", (manifest.num_users + 2,)))
+    items = _read_array(folder, layout.HISTORY_ITEMS, "int32")
+    times = _read_array(folder, layout.HISTORY_TIMES, "int64", items.shape)
+    events, roles = None, None
+    if layout.HISTORY_EVENTS in manifest.files:
+        events = _read_array(folder, layout.HISTORY_EVENTS, "int16", items.shape)
+    if layout.HISTORY_ROLES in manifest.files:
+        roles = _read_array(folder, layout.HISTORY_ROLES, "int8", items.shape)
+    if int(offsets[0]) != 0 or (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) != len(items):
+        _refuse(folder / layout.HISTORY_OFFSETS, f"does not partition the {len(items)} history items")
+    if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
+        _refuse(folder / layout.HISTORY_ITEMS, f"contains rows outside 0..{manifest.num_items}")
+    most = len(manifest.event_types)
+    if events is not None and len(events) and (events.min() < 0 or events.max() > most):
+        _refuse(folder / layout.HISTORY_EVENTS, f"contains codes outside 0..{most}")
+    return Interactions(offsets, items, times, events=events, roles=roles)
+
+
+def _read_table(folder: Path, name: str, key: str, manifest: Manifest) -> tuple[pd.DataFrame, Vocabulary]:
+    """Return a table and its ids, which are numbers or text in ascending order."""
+    path, num_rows = folder / name, manifest.num_users if name == layout.USERS else manifest.num_items
+    with refusing(path, manifest):
+        table = pd.read_parquet(path)
+        if len(table) != num_rows or key not in table:
+            raise InputError(f"expected {num_rows:,} rows with a column {key!r}, found {len(table):,} rows")
+        values = table[key].to_numpy()
+        if values.dtype.kind not in "iu":
+            if not all(isinstance(value, str) for value in values):
+                raise InputError(f"column {key!r} must contain whole numbers or text")
+            values = values.astype(np.str_)
+        if not bool(np.all(values[1:] > values[:-1])):
+            raise InputError(f"column {key!r} must contain distinct ids in ascending order")
+        return table, Vocabulary(values)
 
 
 def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -> Index:
@@ -135,24 +162,6 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     with refusing(folder / layout.MANIFEST, manifest):
         index.set_search_args(entry.search_args)
     return index
-
-
-def _check_history(folder: Path, manifest: Manifest, history: Interactions) -> None:
-    offsets, items, times = history.offsets, history.items, history.times
-    _check_array(folder / layout.HISTORY_OFFSETS, offsets, "int64", (manifest.num_users + 2,))
-    _check_array(folder / layout.HISTORY_ITEMS, items, "int32", (len(items) if items.ndim else 0,))
-    _check_array(folder / layout.HISTORY_TIMES, times, "int64", items.shape)
-    if int(offsets[0]) != 0 or (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) != len(items):
-        _refuse(folder / layout.HISTORY_OFFSETS, f"does not partition the {len(items)} history items")
-    if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
-        _refuse(folder / layout.HISTORY_ITEMS, f"contains rows outside 0..{manifest.num_items}")
-    if history.roles is not None:
-        _check_array(folder / layout.HISTORY_ROLES, history.roles, "int8", items.shape)
-    if history.events is not None:
-        events, most = history.events, len(manifest.event_types)
-        _check_array(folder / layout.HISTORY_EVENTS, events, "int16", items.shape)
-        if len(events) and (events.min() < 0 or events.max() > most):
-            _refuse(folder / layout.HISTORY_EVENTS, f"contains codes outside 0..{most}")
 
 
 def _check_agreement(bundle: Bundle) -> None:
@@ -174,47 +183,31 @@ def _check_agreement(bundle: Bundle) -> None:
 
 
 def _check_use(bundle: Bundle) -> None:
-    """Encode, embed and search one user and one item, so that errors appear before the first request."""
+    """Embed all kinds of encoded values, a new item and a new user, so that requests do not fail."""
     model, dim = bundle.model, bundle.manifest.embedding_dim
-    item_records: list[Any] = [{}, *bundle.item_table.head(1).to_dict("records")]
-    user_records: list[Any] = [{}, *bundle.user_table.head(1).to_dict("records")]
+    sides = {
+        "user": (model.users, model.user_encoders),
+        "item": (model.items, model.item_encoders),
+        "context": (model.contexts, model.context_encoders),
+    }
     with torch.inference_mode():
-        _check_encoded("user", model.users, model.user_encoders)
-        _check_encoded("item", model.items, model.item_encoders)
-        _check_encoded("context", model.contexts, model.context_encoders)
-        items = model.encode_item_features(model.items.encode(item_records))
-        _check_finite("items", items, (len(item_records), dim))
-        features = model.users.encode(user_records)
-        num = len(next(iter(features.values()))) if features else 2
-        rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.config.length)
-        rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # so that no history is empty
-        now = torch.full((num,), bundle.request_time)
-        batch = UserBatch.from_features(features, torch.from_numpy(rows), torch.from_numpy(times), now)
-        users = model.encode_users(batch)
-        _check_finite("users", users, (num, dim))
-    found = bundle.index.search(users.float().numpy(), 1).rows.max()
-    if found > bundle.manifest.num_items:
-        raise InputError(f"the index returns row {found}, but there are {bundle.manifest.num_items} items")
-
-
-def _check_encoded(side: str, table: FeatureTable, encoders: nn.ModuleDict) -> None:
-    """Check that each encoder accepts the smallest and the largest encoded value."""
-    for name, values in table.gather(torch.arange(table.num_rows + 1)).items():
-        embedded = encoders[name](torch.stack([values.amin(0), values.amax(0)]))
-        _check_finite(f"{side}.{name}", embedded, (2, table.output_dims[name]))
+        for side, (table, encoders) in sides.items():
+            for name, values in table.gather(torch.arange(table.num_rows + 1)).items():
+                embedded = encoders[name](torch.stack([values.amin(0), values.amax(0)]))
+                _check_finite(f"{side}.{name}", embedded, (2, table.output_dims[name]))
+        _check_finite("items", model.encode_item_features(model.items.encode([{}])), (1, dim))
+        rows, times = bundle.history.last(np.zeros(1, dtype=np.int64), model.history.config.length)
+        rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # so that the history is not empty
+        now = torch.full((1,), bundle.request_time)
+        histories = torch.from_numpy(rows), torch.from_numpy(times)
+        batch = UserBatch.from_features(model.users.encode([{}]), *histories, now)
+        _check_finite("users", model.encode_users(batch), (1, dim))
 
 
 def _check_finite(what: str, values: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(values.shape) != shape or not bool(values.isfinite().all()):
-        raise InputError(
-            f"{what}: expected finite numbers {shape}, found {values.dtype} {tuple(values.shape)}"
-        )
+        raise InputError(f"{what}: expected finite numbers {shape}, found {tuple(values.shape)}")
 
 
-def _check_array(path: Path, array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:
-    if (str(array.dtype), array.shape) != (dtype, shape):
-        _refuse(path, f"expected {dtype} {shape}, found {array.dtype} {array.shape}")
-
-
-def _refuse(path: Path, problem: str) -> None:
+def _refuse(path: Path, problem: str) -> NoReturn:
     raise InputError(f"{path}: does not fit the other files: {problem}; {REMEDY}")

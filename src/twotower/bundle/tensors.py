@@ -14,7 +14,6 @@ from torch import Tensor
 from twotower.bundle import layout
 from twotower.bundle.manifest import Manifest, refusing
 from twotower.config.errors import InputError
-from twotower.config.spec import OURS
 from twotower.config.trust import check_targets
 from twotower.features.feature import Feature, check_name, feature_from_json
 from twotower.features.feature_table import FeatureTable
@@ -39,27 +38,20 @@ def read_towers(
     with refusing(features, manifest):
         payload = read_json(features, "train again")
         check_targets(payload, features, trusted_packages)
-        payload.setdefault("context", {})
         known = {side: _features(side, payload[side]) for side in ("user", "item", "context")}
-        if twice := sorted(known["user"].keys() & known["context"].keys()):
-            raise InputError(f"{twice[0]!r:.100} is a feature of users and of the context")
     with refusing(folder / layout.ENCODED, manifest):
         encoded = load_file(folder / layout.ENCODED)
         sizes = {"user": manifest.num_users, "item": manifest.num_items, "context": manifest.num_contexts}
         tables = {side: _table(side, known[side], encoded, sizes[side]) for side in known}
-        if left := sorted(encoded.keys() - {f"{side}.{name}" for side in known for name in known[side]}):
-            raise InputError(f"{left[0]!r:.100} is not a feature of {layout.FEATURES}")
     with refusing(folder / layout.TOWERS, manifest):
-        state = load_file(folder / layout.TOWERS)
-        expected = manifest.num_items + 1
-        trained = state.get("trained_items", torch.empty(0))
-        if (trained.dtype, tuple(trained.shape)) != (torch.bool, (expected,)):
-            raise InputError(f"trained_items: expected bool ({expected},), found {tuple(trained.shape)}")
-        for name, values in state.items():
+        trained = torch.zeros(manifest.num_items + 1, dtype=torch.bool)
+        users, items, contexts = tables.values()
+        model = TwoTower(chosen, users, items, trained, contexts, len(manifest.event_types))
+        model.load_state_dict(load_file(folder / layout.TOWERS))
+        for name, values in model.state_dict().items():
             if values.is_floating_point() and not bool(values.isfinite().all()):
                 raise InputError(f"{name!r:.100} contains values that are not finite")
-    with refusing(config, manifest):
-        return _towers(folder / layout.TOWERS, state, chosen, tables, len(manifest.event_types))
+    return model.eval().requires_grad_(False)
 
 
 def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
@@ -86,27 +78,3 @@ def _table(
                 f"found {found.dtype} {tuple(found.shape)}"
             )
     return FeatureTable(features, values, num_rows)
-
-
-def _towers(
-    path: Path,
-    state: dict[str, Tensor],
-    chosen: TwoTowerConfig,
-    tables: Mapping[str, FeatureTable],
-    num_events: int,
-) -> TwoTower:
-    users, items, contexts = tables["user"], tables["item"], tables["context"]
-    trained = torch.zeros_like(state["trained_items"])
-    if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
-        # Compare shapes on the meta device first, before memory for the settings is allocated.
-        expected = TwoTower.without_memory(chosen, users, items, contexts, num_events).state_dict()
-        for name in sorted(expected.keys() | state.keys()):
-            shapes = [tuple(each[name].shape) if name in each else "nothing" for each in (expected, state)]
-            if shapes[0] != shapes[1]:
-                raise InputError(
-                    f"{path}: size mismatch: {name!r:.80} is {shapes[1]}, and {layout.CONFIG} asks "
-                    f"for {shapes[0]}; files of two bundles do not mix"
-                )
-    model = TwoTower(chosen, users, items, trained, contexts, num_events)
-    model.load_state_dict(state)
-    return model.eval().requires_grad_(False)

@@ -30,17 +30,13 @@ DISTRIBUTIONS = ("twotower", "torch", "numpy", "pandas", "safetensors")
 
 @dataclass(frozen=True, eq=False)
 class ServedHistory:
-    """The interactions that a bundle serves.
-
-    Attributes:
-        interactions: history of each user at serving time.
-        request_time: default time of a request, in unix seconds.
-        num_held_out: number of interactions of the log that the histories lack.
-    """
+    """The interactions that a bundle serves."""
 
     interactions: Interactions
     request_time: int
+    """Default time of a request, in unix seconds."""
     num_held_out: int = 0
+    """Number of interactions of the log that the histories lack."""
 
 
 def write_bundle(
@@ -51,19 +47,9 @@ def write_bundle(
     dataset: RetrievalDataset,
     history: ServedHistory,
 ) -> None:
-    """Write a bundle atomically. Raises InputError if the folder exists.
-
-    Args:
-        folder: of the bundle.
-        settings: resolved settings of the run.
-        model: the trained towers.
-        indexed: index of the catalogue, its rows are 1 to N; its vectors and its report.
-        dataset: has the tables and ids of users and items.
-        history: the interactions to serve.
-    """
+    """Write a bundle atomically, with an index of rows 1 to N. Raises InputError if the folder exists."""
     if folder.exists():
         raise InputError(f"{folder}: exists, and bundles are not overwritten; choose another folder")
-    assert indexed.vectors.shape == (len(dataset.items), settings["embedding_dim"])
     index, interactions = indexed.index, history.interactions
     manifest = {
         "format_version": layout.FORMAT_VERSION,
@@ -83,9 +69,8 @@ def write_bundle(
             "report": indexed.report.to_dict(),
         },
         "versions": versions(),
+        "num_contexts": model.contexts.num_rows,
     }
-    if model.contexts.names:
-        manifest["num_contexts"] = model.contexts.num_rows
     if dataset.events:
         events = Source.Config.from_spec(settings["data"], "data").events
         manifest["event_types"] = list(dataset.events)
@@ -93,12 +78,17 @@ def write_bundle(
     with temporary_folder(folder) as temporary:
         (temporary / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
         # Not sorted: the order of features is the order in which a tower joins them.
-        features = {"user": model.users.to_json(), "item": model.items.to_json()}
-        if model.contexts.names:
-            features["context"] = model.contexts.to_json()
+        tables = {"user": model.users, "item": model.items, "context": model.contexts}
+        features = {side: table.to_json() for side, table in tables.items()}
         text = json.dumps(features, ensure_ascii=False, allow_nan=False)
         (temporary / layout.FEATURES).write_text(text, encoding="utf-8")
-        _write_tensors(temporary, model)
+        _save_tensors(model.state_dict(), temporary / layout.TOWERS)
+        encoded = {
+            f"{side}.{name}": values
+            for side, table in tables.items()
+            for name, values in table.all_rows().items()
+        }
+        _save_tensors(encoded, temporary / layout.ENCODED)
         _write_table(temporary / layout.USERS, dataset.user_table)
         _write_table(temporary / layout.ITEMS, dataset.item_table)
         arrays = {
@@ -128,19 +118,10 @@ def versions() -> dict[str, Any]:
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | faiss_versions()
 
 
-def _write_tensors(folder: Path, model: TwoTower) -> None:
-    state = {name: _storable_tensor(values) for name, values in model.state_dict().items()}
-    save_file(state, folder / layout.TOWERS)
-    encoded = {
-        f"{side}.{name}": _storable_tensor(values)
-        for side, table in (("user", model.users), ("item", model.items), ("context", model.contexts))
-        for name, values in table.all_rows().items()
-    }
-    save_file(encoded, folder / layout.ENCODED)
-
-
-def _storable_tensor(values: Tensor) -> Tensor:
-    return values.detach().cpu().contiguous().clone()
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    # Copies, because safetensors refuses tensors that share memory.
+    copies = {name: values.detach().cpu().contiguous().clone() for name, values in tensors.items()}
+    save_file(copies, path)
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

@@ -14,8 +14,8 @@ from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
-from twotower.reports.console.console import Findings
-from twotower.reports.console.make_console import make_console
+from twotower.reports.console.console import make_console
+from twotower.reports.console.findings import Findings
 from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
@@ -26,7 +26,7 @@ from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
 from twotower.sweeps.sweep_record import summarize_seeds, write_sweep
 
-TASK = "twotower.pipeline.run_job.run_job"
+TASK = "twotower.pipeline.train_run.run_job"
 WELL = "ok", "index_rejected", "pruned"
 MANY = 20
 """Number of jobs from which checking the settings takes seconds."""
@@ -60,7 +60,8 @@ def run_sweep(
     launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
     console = make_console(settings["console"])
-    if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
+    number = math.prod(len(axis.choices) or 1 for axis in axes)
+    if isinstance(chosen, Grid.Config) and number > MANY:
         console.say(f"checking the settings of {number} jobs before the first one runs")
     sweep = chosen.build(context)
     outdated = find_outdated(sweep.done_before())
@@ -70,8 +71,7 @@ def run_sweep(
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(stoppable(remedy))
-        if chosen.exclusive:
-            stack.enter_context(lock_folder(context.folder, "sweep"))
+        stack.enter_context(lock_folder(context.folder, "sweep"))
         stack.enter_context(console)
         console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
         for note in sweep.notes():

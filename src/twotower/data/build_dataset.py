@@ -45,7 +45,8 @@ def build_dataset(
     if stored is not None:
         _check_needs(stored, needs)
         return stored
-    if final.exists() and not rebuild:
+    replaces = final.exists()
+    if replaces and not rebuild:
         LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
         files = source.interaction_files()
@@ -53,8 +54,7 @@ def build_dataset(
         if files is None:
             loaded = load_source(source, needs)
         else:
-            with temporary_folder(temporary.with_name("log")) as scratch:
-                loaded = stream_source(source, files, needs, temporary, scratch)
+            loaded = stream_source(source, files, needs, temporary)
         cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", folder)
         figures = audit(loaded, cut, split)
         if source.fingerprint() != content:
@@ -62,16 +62,14 @@ def build_dataset(
                 f"{loaded.tables.source_path('interactions')}: a file of the data changed while it "
                 "was read; run again once it is complete"
             )
-        fingerprint = write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
-        is_ours = publish_folder(temporary, final)
-        stored = open_dataset(final, is_verified=is_ours)
-        if stored is None or (rebuild and stored.fingerprint != fingerprint):  # another one, damaged or old
-            temporary.mkdir()
-            write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
+        write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
+        if replaces:
             replace_folder(temporary, final)
-            stored = open_dataset(final)
-    assert stored is not None
-    return stored
+        else:
+            publish_folder(temporary, final)
+    dataset = open_dataset(final)
+    assert dataset is not None
+    return dataset
 
 
 def _check_needs(dataset: RetrievalDataset, needs: Needs | None) -> None:

@@ -12,7 +12,6 @@ from twotower.data.check_tables import check_tables
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Needs, Tables
-from twotower.data.times import time_warning
 from twotower.data.vocabulary import Vocabulary
 
 
@@ -25,14 +24,12 @@ class LoadedSource:
         tables: the checked tables, without interactions; vocabulary row r is at position r - 1.
         interactions: all interactions.
         contexts: see `RetrievalDataset.context_table`.
-        warning: message about implausible times.
     """
 
     given: Tables
     tables: Tables
     interactions: Interactions
     contexts: pd.DataFrame | None = None
-    warning: str | None = None
 
 
 def load_source(source: Source, needs: Needs | None) -> LoadedSource:
@@ -42,9 +39,8 @@ def load_source(source: Source, needs: Needs | None) -> LoadedSource:
     users, items = vocabularies(tables)
     contexts, context_rows = distinct_contexts(tables.interactions, list(tables.context)) or (None, None)
     interactions = build_interactions(tables, users, items, context_rows)
-    warning = time_warning(tables.column("interactions", TIMESTAMP)) if tables.has_times else None
     given = replace(given, interactions=pd.DataFrame())  # the largest part of the memory
-    return LoadedSource(given, in_row_order(tables, users, items), interactions, contexts, warning)
+    return LoadedSource(given, in_row_order(tables, users, items), interactions, contexts)
 
 
 def vocabularies(tables: Tables) -> tuple[Vocabulary, Vocabulary]:

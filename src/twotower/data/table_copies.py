@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
 from twotower.data.table_paths import open_parquet, open_text_file
-from twotower.data.table_reader import header, is_parquet, parse_csv, range_columns
+from twotower.data.table_reader import header, is_parquet, parse_csv, saved_ranges
 from twotower.data.times import TimestampUnit
 
 Row = Mapping[str, Any]
@@ -43,7 +43,7 @@ def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str)
                 file.write(_csv_text([[row.get(name) for name in names] for row in rows], separator))
         return
     with open_parquet(source) as file:
-        if range_columns(file):
+        if saved_ranges(file):
             table = _whole_table(source)
             pq.write_table(pa.concat_tables([table, _typed_table(rows, table.schema, source)]), target)
             return
@@ -104,7 +104,7 @@ def _whole_table(source: Path) -> pa.Table:
     """Read a table with the columns that pandas has saved as ranges, which would be lost otherwise."""
     with open_parquet(source) as file:
         table = file.read().replace_schema_metadata(None)
-        for name, values in range_columns(file).items():
+        for name, values in saved_ranges(file).items():
             table = table.append_column(name, pa.array(values, type=pa.int64()))
     return table
 

@@ -108,6 +108,7 @@ def cold_start(
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
     targets = holdout_targets(holdout, len(dataset.items))
     parts = _parts(popularity, targets)
+    counts = {name: targets.counts(part.items) for name, part in parts.items()}
     users, is_cold = encode_every_user(model, holdout), popularity == 0
     index, vectors = live_index(model, config, dataset, np.flatnonzero(is_cold[1:]) + 1)
     k, excluded = evaluator.max_k, evaluator.excluded(holdout)
@@ -125,9 +126,9 @@ def cold_start(
             ranking = of_whole
             if name.endswith(ALONE):
                 ranking = rank(_best(score, holdout, evaluator, part.candidates), targets, popularity)
-            values[who][name], _ = values_inside(ranking, targets, part.items, [RECALL], evaluator.ks)
+            inside = part.items[ranking.items]
+            values[who][name] = values_inside(ranking, inside, counts[name], [RECALL], evaluator.ks)
     num_candidates = _count_candidates(holdout, evaluator, parts)
-    counts = {name: targets.counts(part.items) for name, part in parts.items()}
     drawn = expected_recalls(num_candidates, counts, evaluator.ks)
     return {
         **{who: {part: mean_values(of) for part, of in found.items()} for who, found in values.items()},

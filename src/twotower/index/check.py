@@ -1,42 +1,29 @@
-"""Check a built index against exact search, and measure its speed and size."""
+"""Check a built index against exact search, and rehearse one before training."""
 
+import tempfile
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.index.ground_truth import GroundTruth, recall_by_row
+from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
-from twotower.index.rehearse import find_change_problem, find_copy_problem, save_and_load
 from twotower.index.tune import OperatingPoint, batch_rate, latency_ms
 
 NUM_ROUND_TRIP_QUERIES = 64
 MIN_BATCH_SECONDS = 0.1
 MAX_QUERIES = 1000  # searched exactly
+MAX_VECTORS, NUM_QUERIES, REHEARSAL_SEED = 20_000, 32, 0
+NUM_CHANGED = 64
+TOLERANCE = 1e-4
+"""Allowed difference of scores, relative to the largest: the order of summation may change."""
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """The result of `check`.
-
-    Attributes:
-        metric: `inner_product`, or the part with another metric.
-        round_trip_ok: after saving and loading, rows and search results are the same.
-        changes_ok: items can be removed and added, and search results stay correct.
-        recall_k: the k of `recall_at_100`: 100, or the number of items where that is less.
-        recall_at_100: tie-tolerant recall against exact search, of real queries.
-        recall_at_100_by_row: the same with ties counted as misses.
-        missing_rate: share of result positions that the search could not fill.
-        queries_per_second: of a batch, all threads.
-        latency_ms_p50: of one query, one thread.
-        latency_ms_p99: of one query, one thread.
-        problems: one sentence for each failed check.
-        label_difference: metric key -> value with the index minus value with exact search; the caller, which
-            has the labels, sets it.
-        label_difference_interval: metric key -> [low, high], 95 %, by paired bootstrap over the users.
-        shorter: reports for truncated (Matryoshka) embeddings.
-    """
+    """The result of `check`."""
 
     type: str
     factory: str
@@ -44,18 +31,16 @@ class IndexReport:
     search_args: dict[str, int]
     num_vectors: int
     dim: int
-    metric: str
-    count_ok: bool
-    dim_ok: bool
-    metric_ok: bool
-    round_trip_ok: bool
-    changes_ok: bool
     recall_k: int
+    """The k of `recall_at_100`: 100, or the number of items where that is less."""
     recall_at_100: float
-    recall_at_100_by_row: float
+    """Tie-tolerant recall against exact search, of real queries."""
     missing_rate: float
+    """Share of result positions that the search could not fill."""
     queries_per_second: float
+    """Of a batch, all threads."""
     latency_ms_p50: float
+    """Of one query, one thread."""
     latency_ms_p99: float
     build_seconds: float
     index_bytes: int
@@ -64,9 +49,13 @@ class IndexReport:
     min_recall: float
     points: list[OperatingPoint]
     problems: list[str]
+    """One sentence for each failed check."""
     label_difference: dict[str, float] = field(default_factory=dict)
+    """Metric key -> value with the index minus value with exact search; set by the caller, who has labels."""
     label_difference_interval: dict[str, list[float]] = field(default_factory=dict)
+    """Metric key -> [low, high], 95 %, by paired bootstrap over the users."""
     shorter: list["IndexReport"] = field(default_factory=list)
+    """Reports for truncated (Matryoshka) embeddings."""
 
     @property
     def ok(self) -> bool:
@@ -88,41 +77,33 @@ def check(
 ) -> IndexReport:
     """Compare an index with the vectors it was built from and with exact search over them.
 
-    Args:
-        queries: [Q, D] embeddings of users that did not tune the index; at most 1,000 evenly spaced ones are
-            used.
-        k: number of results; lowered to the number of items.
-
-    Raises:
-        InputError: there are no queries.
+    At most 1,000 evenly spaced queries are used; they must not have tuned the index. k is lowered to the
+    number of items. Raises InputError if there are no queries.
     """
     if not len(queries):
         raise InputError("queries: expected at least one, got none, so the index cannot be checked")
     queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_QUERIES)).astype(np.int64)]
     truth = GroundTruth.search(vectors, rows, queries, k)
-    if index.dim == vectors.shape[1]:
-        found = index.search(queries, truth.k).rows
-    else:
-        found = np.full((len(queries), truth.k), -1)
-        queries = np.zeros((len(queries), index.dim), dtype=np.float32)
+    found = index.search(queries, truth.k).rows
+    recall = truth.recall(found)
     copy, index_bytes = save_and_load(index)
     few = queries[:NUM_ROUND_TRIP_QUERIES]
-    copy_problem, change_problem = find_copy_problem(index, copy, few, truth.k), ""
-    if index.dim == vectors.shape[1] and not copy_problem:
-        change_problem = find_change_problem(copy, vectors, rows, few, truth.k)
-    quality: dict[str, Any] = {
-        "recall_k": truth.k,
-        "recall_at_100": truth.recall(found),
-        "recall_at_100_by_row": recall_by_row(found, truth.exact.rows),
-        "missing_rate": float((found < 0).mean()),
-    }
-    checks: dict[str, Any] = {
-        "count_ok": np.array_equal(index.rows, np.sort(rows)),
-        "dim_ok": index.dim == vectors.shape[1],
-        "metric_ok": index.metric == "inner_product",
-        "round_trip_ok": not copy_problem,
-        "changes_ok": not change_problem,
-    }
+    problems = []
+    if not np.array_equal(index.rows, np.sort(rows)):
+        content = f"{index.num_vectors} items, or other rows than the {len(vectors)} items of the catalogue"
+        problems.append(f"the index has {content}")
+    if index.metric != "inner_product":
+        problems.append(f"the index does not search by inner product: {index.metric}")
+    if problem := find_copy_problem(index, copy, few, truth.k) or find_change_problem(
+        copy, vectors, rows, few, truth.k
+    ):
+        problems.append(problem)
+    if recall < index.config.min_recall:
+        problems.append(
+            f"recall@{truth.k} against exact search is {recall:.4f}, below index.min_recall"
+            f" {index.config.min_recall}: raise the search argument, use finer codes, or lower"
+            " index.min_recall"
+        )
     p50, p99 = latency_ms(index, queries, truth.k)
     return IndexReport(
         type=index.kind,
@@ -131,40 +112,107 @@ def check(
         search_args=index.search_args,
         num_vectors=index.num_vectors,
         dim=index.dim,
-        metric=index.metric,
-        build_seconds=index.build_seconds,
-        target_recall=index.config.target_recall,
-        min_recall=index.config.min_recall,
-        **checks,
-        **quality,
+        recall_k=truth.k,
+        recall_at_100=recall,
+        missing_rate=float((found < 0).mean()),
+        queries_per_second=batch_rate(index, queries, truth.k, MIN_BATCH_SECONDS)[1],
         latency_ms_p50=p50,
         latency_ms_p99=p99,
-        queries_per_second=batch_rate(index, queries, truth.k, MIN_BATCH_SECONDS)[1],
+        build_seconds=index.build_seconds,
         index_bytes=index_bytes,
         bytes_per_item=index_bytes / max(1, index.num_vectors),
+        target_recall=index.config.target_recall,
+        min_recall=index.config.min_recall,
         points=points or [],
-        problems=_problems(index, vectors, checks, quality, [copy_problem, change_problem]),
+        problems=problems,
     )
 
 
-def _problems(
-    index: Index, vectors: np.ndarray, checks: dict[str, Any], quality: dict[str, Any], others: list[str]
-) -> list[str]:
-    found = []
-    if not checks["count_ok"]:
-        found.append(
-            f"the index has {index.num_vectors} items, or other rows than the {len(vectors)} items of the"
-            " catalogue"
-        )
-    if not checks["dim_ok"]:
-        found.append(f"the index has dimension {index.dim}, the vectors {vectors.shape[1]}")
-    if not checks["metric_ok"]:
-        found.append(f"the index does not search by inner product: {index.metric}")
-    found += filter(None, others)
-    if quality["recall_at_100"] < index.config.min_recall:
-        found.append(
-            f"recall@{quality['recall_k']} against exact search is {quality['recall_at_100']:.4f}, below"
-            f" index.min_recall {index.config.min_recall}: raise the search argument, use finer codes, or"
-            " lower index.min_recall"
-        )
+def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
+    """Build, save, load and change an index of random unit vectors before training, to report errors early.
+
+    The index has at most 20,000 vectors unless its training needs more. Raises InputError if the settings do
+    not fit the sizes, or the index class has a defect.
+    """
+    if num_items < 1:
+        raise InputError("index: the catalogue has no items to index")
+    config.check_sizes(dim, num_items)
+    config = config.for_size(num_items)
+    index = config.build()
+    index.training_iterations = 1
+    size = min(num_items, max(MAX_VECTORS, config.min_items))
+    vectors = np.random.default_rng(REHEARSAL_SEED).standard_normal((size, dim), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = np.arange(1, size + 1)
+    index.build(vectors, rows)
+    copy, _ = save_and_load(index)
+    queries, k = vectors[:NUM_QUERIES], min(100, size)
+    problem = find_copy_problem(index, copy, queries, k) or find_change_problem(
+        copy, vectors, rows, queries, k
+    )
+    if problem:
+        raise InputError(f"index: {problem}; correct {type(index).__name__}, or choose another index")
+    return index
+
+
+def save_and_load(index: Index) -> tuple[Index, int]:
+    """Save an index and load it. Returns the loaded index and the size of the file in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index.faiss"
+        index.save(path)
+        copy = index.config.build()
+        copy.load(path)
+        return copy, path.stat().st_size
+
+
+def find_copy_problem(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:
+    """Return the difference of an index after saving and loading; "" if there is none."""
+    if not np.array_equal(copy.rows, index.rows):
+        return "after saving and loading, the index has other rows"
+    before, after = index.search(queries, k), copy.search(queries, k)
+    if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
+        return "after saving and loading, search results differ"
+    return ""
+
+
+def find_change_problem(
+    copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
+) -> str:
+    """Remove items of a copy and add them again; return the first problem, "" if there is none."""
+    present = np.flatnonzero(np.isin(rows, copy.rows))
+    changed = present[np.linspace(0, len(present) - 1, min(len(present), NUM_CHANGED)).astype(np.int64)]
+    vectors, rows = vectors[changed], rows[changed]
+    try:
+        all_rows, before = copy.rows, copy.search(queries, k)
+        own = _finds_itself(copy, vectors, rows, k)
+        num_removed, after = copy.remove(rows), copy.search(queries, k)
+        if num_removed != len(rows) or not np.array_equal(copy.rows, np.setdiff1d(all_rows, rows)):
+            return f"after {len(rows)} items were removed, the index has other rows than expected"
+        if np.isin(after.rows, rows).any():
+            return "after items were removed, the index still finds them"
+        copy.add(vectors, rows)
+        again = copy.search(queries, k)
+        if not np.array_equal(copy.rows, all_rows):
+            return "after items were removed and added again, the index holds other rows"
+        if not (_agree(before, after) and _agree(before, again)):
+            return "after items were removed and added, the index answers with the scores of other items"
+        if own.any() and _finds_itself(copy, vectors, rows, k)[own].mean() < copy.config.min_recall:
+            return "after items were removed and added again, the index does not find them"
+        return ""
+    except Exception as error:  # any error would also reach callers of `remove`
+        return f"items cannot be removed and added ({type(error).__name__}: {error!s:.200})"
+
+
+def _finds_itself(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    found: np.ndarray = (index.search(vectors, k).rows == rows[:, None]).any(axis=1)
     return found
+
+
+def _agree(left: SearchResult, right: SearchResult) -> bool:
+    for query in range(len(left.rows)):
+        _, ours, theirs = np.intersect1d(left.rows[query], right.rows[query], return_indices=True)
+        kept = left.rows[query][ours] >= 0
+        scores, others = left.scores[query][ours[kept]], right.scores[query][theirs[kept]]
+        if len(scores) and np.abs(scores - others).max() > TOLERANCE * max(1e-30, np.abs(scores).max()):
+            return False
+    return True

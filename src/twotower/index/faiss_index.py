@@ -8,7 +8,6 @@ includes ids and tombstones.
 import functools
 import math
 import platform
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,14 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.index.ground_truth import SearchResult, contains
 
-FREE_BYTES = 64 * 2**20  # allowed size of a part of an index, even in a small file
-READING = threading.Lock()  # Faiss has one limit on what it reads, for all threads
 
-
-def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
-    """Read an index file; `largest_part` maps its size to the allowed size of a part, in bytes."""
+def read_faiss(path: Path) -> Any:
+    """Read an index file. Raises InputError if it is missing or not complete."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such index file")
     try:
-        with READING:
-            limit = max(FREE_BYTES, largest_part(path.stat().st_size))
-            faiss.set_deserialization_vector_byte_limit(limit)  # type: ignore[attr-defined]
-            # A cell without items takes 8 bytes of the file, and more of the memory.
-            faiss.set_deserialization_loop_limit(path.stat().st_size)  # type: ignore[attr-defined]
-            return faiss.read_index(str(path))
-    except (RuntimeError, MemoryError, OSError) as error:
+        return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise InputError(f"{path}: is not a complete index file ({reason}); build the index again") from error
 
@@ -59,17 +50,13 @@ class FaissIndex:
     Attributes:
         outer: the object that is searched and saved: `inner`, or an IndexIDMap around it.
         inner: the object that `Index.create` returned.
-        dim: dimension of the vectors.
         num_tombstones: number of removed vectors that the object still stores.
         rows: rows of the other vectors, int64 [N] ascending; a change replaces the array.
     """
 
     def __init__(self, outer: Any) -> None:
         self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
-        self.dim, self.num_tombstones = (
-            int(outer.d),
-            0,
-        )  # reading it from Faiss is slow
+        self.dim, self.num_tombstones = int(outer.d), 0
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
 
     @classmethod
@@ -130,18 +117,10 @@ class FaissIndex:
         """Return the top k; positions without a vector have row -1 and score -inf."""
         if self.num_tombstones or k > len(self.rows):
             return self._search_past_tombstones(queries, k)
-        scores, rows = self._search(queries, k)
+        scores, rows = self.outer.search(queries, k)
         if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
             scores[rows < 0], rows[rows < 0] = -np.inf, -1
         return SearchResult(scores=scores, rows=rows)
-
-    def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Call `search_c`: the argument checks of `faiss.Index.search` take a tenth of a short search."""
-        scores = np.empty((len(queries), k), dtype=np.float32)
-        rows = np.empty((len(queries), k), dtype=np.int64)
-        address = faiss.swig_ptr
-        self.outer.search_c(len(queries), address(queries), k, address(scores), address(rows))
-        return scores, rows
 
     def _search_past_tombstones(self, queries: np.ndarray, k: int) -> SearchResult:
         """Fetch more than k, and double that for queries whose results are mostly tombstones."""
@@ -152,14 +131,10 @@ class FaissIndex:
         left = np.arange(len(queries) if wanted else 0)
         size = math.ceil(wanted * num_stored / max(1, num_live))
         while len(left):
-            found_scores, found = self._search(queries[left], size)
-            if size > wanted:
-                # Results that are not removed, in order.
-                first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]
-                scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
-                rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
-            else:
-                scores[left, :wanted], rows[left, :wanted] = found_scores, found
+            found_scores, found = self.outer.search(queries[left], size)
+            first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]  # not removed, in order
+            scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
+            rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
             enough = ((found >= 0).sum(axis=1) >= wanted) | (found == -1).any(axis=1) | (size == num_stored)
             left, size = left[~enough], min(2 * size, num_stored)
         scores[rows < 0], rows[rows < 0] = -np.inf, -1

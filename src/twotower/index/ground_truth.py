@@ -81,17 +81,6 @@ class SearchResult(NamedTuple):
     rows: np.ndarray
 
 
-def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
-    """Return the share of exact results [Q, K] (-1 is ignored) that are in `found_rows`."""
-    wanted = exact_rows >= 0
-    if not wanted.any():
-        return 1.0
-    span = max(int(exact_rows.max()), int(found_rows.max(initial=-1))) + 2
-    lines = span * np.arange(len(exact_rows), dtype=np.int64)[:, None]
-    hits = np.isin((exact_rows + lines)[wanted], (found_rows + lines)[found_rows >= 0])
-    return float(hits.mean())
-
-
 @dataclass(frozen=True)
 class GroundTruth:
     """Exact search results of queries [Q, D] over a catalogue [N, D], and recall against them."""
@@ -129,13 +118,11 @@ class GroundTruth:
         ordered = np.sort(found_rows, axis=1)
         counted = ordered >= 0
         counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
-        exact = counted & contains(self._keys, self._keys_of(ordered))
-        others, columns = np.nonzero(counted & ~exact)  # their scores can equal the k-th best
-        hits = int(exact.sum())
-        for start in range(0, len(others), PAIRS_PER_BLOCK):
-            block = slice(start, start + PAIRS_PER_BLOCK)
-            users = others[block]
-            scores, slack = self._scores(users, ordered[users, columns[block]])
+        hits, (positions, columns) = 0, np.nonzero(counted)
+        for start in range(0, len(positions), PAIRS_PER_BLOCK):
+            users = positions[start : start + PAIRS_PER_BLOCK]
+            rows = ordered[users, columns[start : start + PAIRS_PER_BLOCK]]
+            scores, slack = self._scores(users, rows)
             last, _ = self._scores(users, self.exact.rows[users, -1])
             hits += int((scores >= last - slack).sum())
         return hits / found_rows.size
@@ -143,17 +130,6 @@ class GroundTruth:
     @cached_property
     def _order(self) -> np.ndarray:
         return np.argsort(self.rows, kind="stable")
-
-    @cached_property
-    def _keys(self) -> np.ndarray:
-        return np.sort(self._keys_of(self.exact.rows), axis=None)
-
-    def _keys_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return one integer per query and row [Q, K]; all rows above the catalogue's share one."""
-        largest = int(self.rows.max(initial=0))
-        inside = np.clip(rows, -1, largest + 1) + 1
-        keys: np.ndarray = np.arange(len(rows))[:, None] * (largest + 3) + inside
-        return keys
 
     def _scores(self, positions: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 dot products [P] of queries at positions [P] with item rows [P], and their slack."""

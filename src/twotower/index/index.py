@@ -61,6 +61,12 @@ class Index(Component, ABC):
             above = f"{self.min_recall} is above target_recall {self.target_recall}: lower it, or aim higher"
             return [("min_recall", above)]
 
+        def check_sizes(self, dim: int, num_items: int) -> None:
+            """Raise InputError with all `problems`."""
+            if found := list(self.problems(dim, num_items)):
+                lines = (f"{f'index.{name}'.strip('.')}: {message}" for name, message in found)
+                raise InputError("\n".join(lines))
+
         def for_size(self, num_items: int) -> "Index.Config":
             """Return the settings for a catalogue of this size, with automatic values filled in."""
             return self
@@ -97,16 +103,10 @@ class Index(Component, ABC):
 
     def stored_rows(self, inner: Any) -> np.ndarray:
         """Return the ids of a loaded Faiss object, int64 [N]; not called with an IndexIDMap."""
-        raise NotImplementedError(
-            f"{self.kind}: override stored_rows() to return the ids of its Faiss object"
-        )
+        raise NotImplementedError(f"{self.kind}: override stored_rows()")
 
     def check_range(self, vectors: np.ndarray) -> None:
         """Raise InputError for values that the index cannot store."""
-
-    def largest_part(self, file_bytes: int) -> int:
-        """Return the largest allocation that reading a file may make, in bytes."""
-        return file_bytes
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
         """Train an empty Faiss object on vectors [N, D]."""
@@ -117,20 +117,14 @@ class Index(Component, ABC):
         return nullcontext()
 
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Train on vectors [N, D] and add them under rows [N].
-
-        Raises:
-            InputError: no or too few vectors, values that are not finite, repeated or negative rows,
-                settings that do not fit these sizes.
-        """
+        """Train on vectors [N, D] and add them under rows [N]; raises InputError for what does not fit."""
         started = time.perf_counter()
         vectors = as_vectors(vectors, "item vectors")
         num_vectors, dim = vectors.shape
         if not num_vectors:
             raise InputError("item vectors: there are none, so there is nothing to index")
         rows = as_rows(rows, num_vectors)
-        if found := list(self.config.problems(dim, num_vectors)):
-            raise InputError("\n".join(f"{f'index.{name}'.strip('.')}: {message}" for name, message in found))
+        self.config.check_sizes(dim, num_vectors)
         self.check_range(vectors)
         try:
             inner = self.create(dim, num_vectors)
@@ -174,16 +168,15 @@ class Index(Component, ABC):
     def save(self, path: Path) -> None:
         """Write the index to a file, atomically."""
         with self._lock.reading():
-            write_atomically(
-                path, lambda temporary: faiss.write_index(self._faiss_index.outer, str(temporary))
-            )
+            outer = self._faiss_index.outer
+            write_atomically(path, lambda temporary: faiss.write_index(outer, str(temporary)))
 
     def load(self, path: Path) -> None:
         """Read a file of `save`. Raises InputError if it is missing, unreadable or of another kind.
 
         A damaged file can load with wrong content: verify its checksum first.
         """
-        loaded = FaissIndex(read_faiss(path, self.largest_part))
+        loaded = FaissIndex(read_faiss(path))
         is_valid = type(loaded.inner) is self.faiss_type and self.fits(loaded.inner)
         if not is_valid or not loaded.find_rows(self.stored_rows):
             found = type(loaded.outer).__name__
@@ -200,12 +193,11 @@ class Index(Component, ABC):
     def set_search_args(self, search_args: Mapping[str, int]) -> None:
         """Set search arguments. Raises InputError for an unknown name or a value out of range."""
         part, known = self._faiss_index.attribute(self.search_arg)
-        largest = self.largest_search_arg
         for name, value in search_args.items():
             if name != known:
                 raise InputError(f"search_args: {self.kind} has {known or 'none'}, got {name}")
-            if not 1 <= value <= largest:
-                raise InputError(f"{name}: {value} is not between 1 and {largest}")
+            if not 1 <= value <= self.largest_search_arg:
+                raise InputError(f"{name}: {value} is not between 1 and {self.largest_search_arg}")
             with self._lock.writing():
                 setattr(part, name, value)
 

@@ -1,7 +1,5 @@
 """Inverted file index with product quantization."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
 from typing import Annotated, Any
 
@@ -11,7 +9,7 @@ from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveInt
 from twotower.index.index import RecallTarget
-from twotower.index.ivf import IVF, automatic_nlist
+from twotower.index.ivf import IVF
 
 MATRIX_PRODUCTS_FROM = 20
 """Number of vectors from which training computes distances by matrix products. The Faiss 1.15 default of
@@ -45,8 +43,10 @@ class IVFPQ(IVF):
             found = super().problems(embedding_dim, num_items)
             parts, dim = self.num_subquantizers, embedding_dim
             if dim is not None and dim % parts:
-                near = " or ".join(str(divisor) for divisor in nearest_divisors(dim, parts))
-                message = f"{parts} does not divide the embedding dimension {dim}: choose {near}"
+                divisors = [number for number in range(1, dim + 1) if dim % number == 0]
+                near = sorted(sorted(divisors, key=lambda number: abs(number - parts))[:2])
+                choices = " or ".join(map(str, near))
+                message = f"{parts} does not divide the embedding dimension {dim}: choose {choices}"
                 found.append(("num_subquantizers", message))
             if num_items is not None and 2**self.num_bits > num_items:
                 bits = f"at most {num_items.bit_length() - 1}" if num_items >= 2**4 else "index=flat_ip"
@@ -73,14 +73,14 @@ class IVFPQ(IVF):
         return created
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
-        """See `Index.train`; computes distances by matrix products."""
-        with matrix_products():
-            super().train(inner, vectors)
-
-    def largest_part(self, file_bytes: int) -> int:
-        """See `Index.largest_part`; includes a table of all cells and codes."""
-        cells = self.config.nlist or automatic_nlist(file_bytes)  # no vector takes less than a byte
-        return max(file_bytes, 8 * cells * self.config.num_subquantizers << self.config.num_bits)
+        """See `Index.train`; computes distances by matrix products, also in concurrent searches."""
+        with TRAINING:
+            before = faiss.cvar.distance_compute_blas_threshold
+            faiss.cvar.distance_compute_blas_threshold = MATRIX_PRODUCTS_FROM
+            try:
+                super().train(inner, vectors)
+            finally:
+                faiss.cvar.distance_compute_blas_threshold = before
 
     def code_size(self, inner: Any) -> int:
         """See `IVF.code_size`; also checks the centroids."""
@@ -99,23 +99,3 @@ class IVFPQ(IVF):
     def factory(self) -> str:
         """See `Index.factory`; without polysemous training."""
         return f"{super().factory}np"
-
-
-@contextmanager
-def matrix_products() -> Iterator[None]:
-    """Set Faiss to compute distances by matrix products from 20 vectors; concurrent searches are affected."""
-    with TRAINING:
-        before = faiss.cvar.distance_compute_blas_threshold
-        faiss.cvar.distance_compute_blas_threshold = MATRIX_PRODUCTS_FROM
-        try:
-            yield
-        finally:
-            faiss.cvar.distance_compute_blas_threshold = before
-
-
-def nearest_divisors(number: int, near: int) -> list[int]:
-    """Return the largest divisor of a number up to `near` and the smallest above it, if they exist."""
-    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
-    below = [divisor for divisor in divisors if divisor <= near][-1:]
-    above = [divisor for divisor in divisors if divisor > near][:1]
-    return below + above

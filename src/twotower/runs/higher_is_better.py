@@ -22,7 +22,6 @@ INDEX_DIFFERENCE = "index/difference_"
 """Prefix of a validation metric: its value through the index minus its value by exact search."""
 
 FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | {
-    "index/recall_at_100_by_row": True,
     "timing/train_seconds": False,
     "timing/total_seconds": False,
     "timing/examples_per_second": True,

@@ -1,22 +1,219 @@
-"""Raw values of items or users, and conditions on them.
+"""Raw values of items or users by row, conditions on them, and their columns as filters show them.
 
-Shapes: n rows of the catalogue.
+Shapes: n rows from row 1.
 """
 
 import math
 import threading
+from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
-from twotower.features.raw_values import is_value
-from twotower.serving.attribute_columns import AttributeColumn, Mask, Numbers, make_column
+from twotower.features.raw_values import as_numbers, is_value
+from twotower.features.tags import Tags
+from twotower.features.vector import Vector
 from twotower.serving.live_items import as_label
 from twotower.serving.requests import choices
+
+TAG_SEPARATOR = "|"
+"""Text that contains it is split into tags, unless a feature reads the column."""
+MAX_FACET_VALUES = 200
+
+Mask = NDArray[np.bool_]
+
+
+class AttributeColumn(ABC):
+    """The values of one column, by row."""
+
+    kind: str
+
+    def __init__(self, name: str, num_rows: int) -> None:
+        self.name, self.num_rows = name, num_rows
+
+    @abstractmethod
+    def extend(self, values: Sequence[Any]) -> None:
+        """Append the raw values of the next rows."""
+
+    @abstractmethod
+    def matches(self, condition: Any, num_rows: int) -> Mask:
+        """Return which rows meet a condition, [num_rows]. Raises InputError if the condition is invalid."""
+
+    @abstractmethod
+    def accepts(self, value: Any) -> bool:
+        """Return whether a raw value has the type of the column."""
+
+    @abstractmethod
+    def facet(self) -> dict[str, Any]:
+        """Return the values that conditions can name."""
+
+    def refuse(self, expected: str, found: Any) -> InputError:
+        """Return the error for an invalid condition on this column."""
+        return InputError(
+            f"where: column {self.name!r} holds {self.kind}: expected {expected}, got {found!r:.80}"
+        )
+
+
+class Numbers(AttributeColumn):
+    """Numbers: a condition is a number, a list of numbers, or inclusive bounds. Missing values meet none."""
+
+    kind = "number"
+
+    def __init__(self, name: str, values: pd.Series) -> None:
+        super().__init__(name, len(values))
+        self._values = as_numbers(values).astype(np.float64)
+        self._truths = truths(values)
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """See `AttributeColumn.extend`."""
+        end = self.num_rows + len(values)
+        if end > len(self._values):
+            self._values = np.pad(self._values, (0, end + end // 4 - len(self._values)))
+        self._values[self.num_rows : end] = as_numbers(pd.Series(list(values), dtype=object))
+        self.num_rows = end
+
+    def matches(self, condition: Any, num_rows: int) -> Mask:
+        """See `AttributeColumn.matches`."""
+        values = self._values[:num_rows]
+        if not isinstance(condition, Mapping):
+            return np.isin(values, np.array([self._number(each) for each in _several(condition)], np.float64))
+        if not condition or set(condition) - {"min", "max"}:
+            raise self.refuse('{"min": number}, {"max": number} or both', dict(condition))
+        lowest = self._number(condition.get("min", -math.inf))
+        highest = self._number(condition.get("max", math.inf))
+        if lowest > highest:
+            raise self.refuse("a min that is not above the max", dict(condition))
+        found: Mask = (values >= lowest) & (values <= highest)
+        return found
+
+    def accepts(self, value: Any) -> bool:
+        """See `AttributeColumn.accepts`."""
+        return isinstance(value, int | float | np.number) and math.isfinite(value)
+
+    def facet(self) -> dict[str, Any]:
+        """Return the smallest and the largest number, None if there is none."""
+        numbers = self._values[: self.num_rows]
+        numbers = numbers[np.isfinite(numbers)]
+        if not len(numbers):
+            return {"min": None, "max": None}
+        return {"min": float(numbers.min()), "max": float(numbers.max())}
+
+    def _number(self, value: Any) -> float:
+        try:
+            number = float(value) if isinstance(value, Real | np.bool_) else math.nan
+        except OverflowError:
+            number = math.nan
+        if math.isnan(number) or (isinstance(value, bool | np.bool_) and not self._truths):
+            what = "true, false" if self._truths else "a number"
+            raise self.refuse(f'{what}, a list of these, or {{"min": number, "max": number}}', value)
+        return number
+
+
+class Values(AttributeColumn):
+    """Text, or tags (split by `tags`): a condition is a value or a list of values.
+
+    The rows of each value are stored, so that a condition reads only its own rows.
+    """
+
+    def __init__(self, name: str, values: pd.Series, tags: Tags | None) -> None:
+        super().__init__(name, len(values))
+        self.kind = "text" if tags is None else "tags"
+        self._tags = tags
+        parts = values.astype(object).reset_index(drop=True)
+        if tags is not None:
+            parts = parts.map(self._parts).explode()
+        codes, distinct = pd.factorize(parts)
+        self._codes = {value: code for code, value in enumerate(distinct)}
+        present = codes >= 0
+        self._rows = parts.index.to_numpy()[present][np.argsort(codes[present], kind="stable")]
+        self._ends = np.cumsum(np.bincount(codes[present], minlength=len(distinct)))
+        self._added: dict[Any, list[int]] = {}
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """See `AttributeColumn.extend`."""
+        for position, value in enumerate(values, start=self.num_rows):
+            for part in self._parts(value):
+                self._added.setdefault(part, []).append(position)
+        self.num_rows += len(values)
+
+    def matches(self, condition: Any, num_rows: int) -> Mask:
+        """See `AttributeColumn.matches`."""
+        found = np.zeros(num_rows, dtype=np.bool_)
+        for value in _several(condition):
+            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not (isinstance(value, str) or (self._tags is not None and is_number)):
+                raise self.refuse("a text or a list of texts", value)
+            code = self._codes.get(value)
+            if code is not None:
+                start = self._ends[code - 1] if code else 0
+                found[self._rows[start : self._ends[code]]] = True
+            found[self._added.get(value, [])] = True
+        return found
+
+    def accepts(self, value: Any) -> bool:
+        """See `AttributeColumn.accepts`."""
+        is_list = self._tags is not None and isinstance(value, list | tuple)
+        return isinstance(value, str) or (is_list and all(map(is_value, value)))
+
+    def facet(self) -> dict[str, Any]:
+        """Return the values with their counts, the most frequent first; None if there are too many."""
+        if len(self._codes.keys() | self._added.keys()) > MAX_FACET_VALUES:
+            return {"values": None}
+        counts = Counter({value: len(rows) for value, rows in self._added.items()})
+        counts.update(dict(zip(self._codes, np.diff(self._ends, prepend=0).tolist(), strict=True)))
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
+        return {"values": [{"value": plain(value), "count": number} for value, number in ordered]}
+
+    def _parts(self, value: Any) -> list[Any]:
+        if self._tags is not None:
+            return list({part for part in self._tags.split(value) if is_value(part)})
+        return [] if as_label(value) is None else [value]
+
+
+def make_column(
+    name: str, values: pd.Series, feature: object | None, is_label: bool
+) -> AttributeColumn | None:
+    """Return a column that conditions can filter by; None for vectors, dates and other values.
+
+    Args:
+        name: of the column.
+        values: raw values by row.
+        feature: the feature that reads the column, if any.
+        is_label: whether the column is the label of items, which is never split into tags.
+    """
+    if isinstance(feature, Vector):
+        return None
+    if isinstance(feature, Tags):
+        return Values(name, values, feature)
+    dtype = values.dtype
+    if pd.api.types.is_numeric_dtype(dtype) or truths(values):
+        return Numbers(name, values)
+    if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        return None
+    tags = Tags(Tags.Config(column=name, dim=1, separator=TAG_SEPARATOR))
+    present = values[values.notna()]
+    first = next((value for value in present if np.size(value)), "")
+    if isinstance(first, str):
+        several = not is_label and any(TAG_SEPARATOR in str(value) for value in present)
+        return Values(name, values, tags if several else None)
+    if isinstance(first, list | tuple | np.ndarray) and is_value(first[0]):
+        return Values(name, values, tags)
+    return None
+
+
+def truths(values: pd.Series) -> bool:
+    """Return whether a column contains only true and false."""
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return True
+    present = values[values.notna()] if values.dtype == object else values[:0]
+    return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
 
 
 class Attributes:
@@ -39,48 +236,51 @@ class Attributes:
         records: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._table = table
-        self.columns = set(map(str, table.columns))  # including those that conditions cannot name
+        self.columns = list(map(str, table.columns))  # including those that conditions cannot name
         self._label = label
         self._features = {feature.column: feature for feature in features.features.values()}
         self._records = records
-        self._columns: dict[str, tuple[AttributeColumn | None, int]] = {}
-        self._lock = threading.Lock()
+        self._prepared: dict[str, AttributeColumn | None] = {}
+        self._lock = threading.RLock()
 
     @property
     def kinds(self) -> dict[str, str]:
         """Columns that conditions can name -> `text`, `number` or `tags`."""
-        found = {name: self._column(name) for name in map(str, self._table.columns)}
+        found = {name: self._column(name) for name in self.columns}
         return {name: column.kind for name, column in found.items() if column is not None}
+
+    def facets(self) -> list[dict[str, Any]]:
+        """Describe the columns that conditions can name: name, kind, `is_label`, and their values.
+
+        Numbers have `min` and `max`, others `values` with counts, None if there are more than 200.
+        """
+        with self._lock:
+            return [
+                {"name": name, "kind": column.kind, "is_label": name == self._label, **column.facet()}
+                for name in self.columns
+                if (column := self._column(name)) is not None
+            ]
 
     def of(self, row: int) -> dict[str, Any]:
         """Return the raw values of a row as plain values, None where one is missing."""
-        num_known = len(self._table)
-        if row <= num_known:
-            given: Mapping[str, Any] = {str(name): self._table[name].iat[row - 1] for name in self._table}
-        else:
-            given = self._records[row - num_known - 1]
-        return {name: plain(given.get(name)) for name in map(str, self._table.columns)}
+        if row <= len(self._table):
+            return {name: plain(self._table[name].iat[row - 1]) for name in self.columns}
+        record = self._records[row - len(self._table) - 1]
+        return {name: plain(record.get(name)) for name in self.columns}
 
     def is_latest(self, row: int, record: Mapping[str, Any]) -> bool:
         """Return whether a row was added with these raw values."""
-        place = row - len(self._table) - 1
-        same = place >= 0 and self._records[place].keys() == record.keys()
-        return same and all(plain(self._records[place][name]) == plain(record[name]) for name in record)
+        position = row - len(self._table) - 1
+        return position >= 0 and _plain_record(self._records[position]) == _plain_record(record)
 
     def check(self, record: Mapping[str, Any]) -> None:
         """Raise InputError if a value of a column that no feature reads has another type than the column."""
         for name in set(record) - set(self._features):
             column = self._column(name)
-            value = record[name]
-            number = isinstance(value, int | float | np.number) and math.isfinite(value)
-            valid = number if isinstance(column, Numbers) else isinstance(value, str)
-            if column is not None and column.kind == "tags":
-                valid = isinstance(value, str) or (
-                    isinstance(value, list | tuple) and all(map(is_value, value))
-                )
-            if column is not None and not valid:
+            if column is not None and not column.accepts(record[name]):
                 raise InputError(
-                    f"features: column {name!r} holds {column.kind}, found {value!r:.80}; correct the value"
+                    f"features: column {name!r} holds {column.kind}, found {record[name]!r:.80}; "
+                    "correct the value"
                 )
 
     def matches(self, where: Mapping[str, Any], num_rows: int) -> Mask:
@@ -99,15 +299,13 @@ class Attributes:
 
     def _column(self, name: str) -> AttributeColumn | None:
         with self._lock:
-            if name not in self._columns:
-                is_label = name == self._label
+            if name not in self._prepared:
                 feature = self._features.get(name)
-                self._columns[name] = make_column(name, self._table[name], feature, is_label), 0
-            column, num_taken = self._columns[name]
-            records = self._records[num_taken:]
-            if column is not None and records:
+                self._prepared[name] = make_column(name, self._table[name], feature, name == self._label)
+            column = self._prepared[name]
+            if column is not None:
+                records = self._records[column.num_rows - len(self._table) :]
                 column.extend([record.get(name) for record in records])
-                self._columns[name] = column, num_taken + len(records)
             return column
 
 
@@ -120,3 +318,13 @@ def plain(value: Any) -> Any:
     if as_label(value) is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _plain_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in record.items()}
+
+
+def _several(condition: Any) -> list[Any]:
+    if isinstance(condition, list | tuple | set | frozenset | np.ndarray):
+        return list(condition)
+    return [condition]

@@ -60,11 +60,10 @@ class UserProfiles:
         }
         self._profiles: dict[UserId, PreparedUser] = {}
 
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The columns of users that features read; see `Attributes.kinds`."""
+    def facets(self) -> list[dict[str, Any]]:
+        """Describe the columns of users that features read; see `Attributes.facets`."""
         read = set(self._columns.values())
-        return {name: kind for name, kind in self._raw.kinds.items() if name in read}
+        return [facet for facet in self._raw.facets() if facet["name"] in read]
 
     def prepare(self, puts: Sequence[tuple[UserId, Mapping[str, Any]]]) -> list[PreparedUser]:
         """Check and encode profiles without storing them.

@@ -28,9 +28,6 @@ class Sweep(Component, ABC):
     class Config(Component.Config):
         """Settings of every sweep."""
 
-        exclusive: ClassVar[bool] = True
-        """Whether one process at a time may work on the sweep's folder."""
-
         may_fail: ClassVar[bool] = False
         """Whether the sweep succeeds although some jobs failed."""
 

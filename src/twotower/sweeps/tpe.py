@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Tpe(Search):
     """Multivariate tree-structured Parzen estimator, for one objective or several.
 
-    Running trials count as bad ones (constant liar), so parallel processes propose different trials.
+    Running trials count as bad ones (constant liar), so trials that run in parallel differ.
 
     Reference: Bergstra et al. 2011, "Algorithms for hyper-parameter optimization"; Watanabe 2023,
     "Tree-structured Parzen estimator: understanding its algorithm components".

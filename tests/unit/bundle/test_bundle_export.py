@@ -28,8 +28,8 @@ def runs(tmp_path_factory):
             if items == "table":
                 patch.setattr(onnx_export, "MAX_EMBEDDED_BYTES", 0)
             line = export_towers(folder)
-        # 12 users and the unknown one, one alone, and pairs of new ones
-        assert line.startswith("ok  28 users and 62 items compared, largest difference ")
+        # 12 users and the unknown one, one alone, and new ones
+        assert line.startswith("ok  23 users and 62 items compared, largest difference ")
         assert line.endswith(str(folder / "exported"))
     return folders
 
@@ -54,19 +54,16 @@ def refused(call, *parts):
 
 
 @pytest.mark.parametrize("items", KINDS)
-def test_it_writes_two_files_with_embedded_or_separate_weights(runs, items):
+def test_files_and_inputs_have_stable_names(runs, items):
     names = {USER_TOWER, ITEM_TOWER}
     names |= {f"{name}.data" for name in names} if items == "table" else set()
     assert {path.name for path in (runs[items] / "exported").iterdir()} == names
     for name in (USER_TOWER, ITEM_TOWER):
         assert not re.search(rb"\.py|stack_trace", (runs[items] / "exported" / name).read_bytes())
-
-
-def test_inputs_have_stable_names(runs):
-    session = onnxruntime.InferenceSession(runs["tower"] / "exported" / USER_TOWER)
+    session = onnxruntime.InferenceSession(runs[items] / "exported" / USER_TOWER)
     assert {each.name for each in session.get_inputs()} >= {"in.history", "in.mask", "in.times"}
     assert [each.name for each in session.get_outputs()] == [EMBEDDING]
-    item_tower = onnxruntime.InferenceSession(runs["tower"] / "exported" / ITEM_TOWER)
+    item_tower = onnxruntime.InferenceSession(runs[items] / "exported" / ITEM_TOWER)
     assert {each.name for each in item_tower.get_inputs()} >= {"in.feature.title", "in.feature.price"}
 
 
@@ -102,8 +99,3 @@ def test_a_damaged_bundle_is_not_exported(run):
     (run / "bundle" / ITEM_EMBEDDINGS).write_bytes(content)
     refused(lambda: export_towers(run), ITEM_EMBEDDINGS, "damaged")
     assert [path.name for path in run.iterdir()] == ["bundle"]
-
-
-def test_missing_libraries_are_named(run, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
-    refused(lambda: export_towers(run), "needs onnxscript;", "pip install 'twotower[export]'")

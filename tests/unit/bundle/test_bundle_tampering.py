@@ -52,47 +52,24 @@ def flip(path, position, bit):
 
 
 @pytest.mark.parametrize("name", [*FILES, MANIFEST])
-def test_a_flipped_bit_is_refused(bundle, name):
+def test_a_damaged_or_missing_file_is_refused(bundle, name):
     rng = np.random.default_rng(len(name))
     content = (bundle / name).read_bytes()
     for position in [0, len(content) - 1, *rng.integers(0, len(content), 8)]:
         flip(bundle / name, int(position), int(rng.integers(0, 8)))
         refused(bundle, name)
         (bundle / name).write_bytes(content)
-
-
-@pytest.mark.parametrize("name", [*FILES, MANIFEST])
-def test_a_truncated_file_is_refused(bundle, name):
-    content = (bundle / name).read_bytes()
     for size in (0, len(content) // 2, len(content) - 1):
         (bundle / name).write_bytes(content[:size])
         refused(bundle, name)
-
-
-@pytest.mark.parametrize("name", [*FILES, MANIFEST])
-def test_a_missing_file_is_refused(bundle, name):
     (bundle / name).unlink()
     refused(bundle, name)
-
-
-def test_swapped_files_are_refused(bundle):
-    (bundle / layout.HISTORY_ITEMS).rename(bundle / "aside")
-    (bundle / layout.HISTORY_TIMES).rename(bundle / layout.HISTORY_ITEMS)
-    (bundle / "aside").rename(bundle / layout.HISTORY_TIMES)
-    refused(bundle, layout.HISTORY_ITEMS, "bytes")
 
 
 @pytest.mark.parametrize("make", [lambda path: path.write_text("x"), lambda path: path.mkdir()])
 def test_what_is_not_listed_is_refused(bundle, make):
     make(bundle / "model.pkl")
     refused(bundle, "model.pkl", "does not list")
-
-
-def test_messages_say_what_was_expected_found_and_what_to_do(bundle):
-    path = bundle / layout.INDEX
-    size = path.stat().st_size
-    path.write_bytes(path.read_bytes()[:-3])
-    refused(bundle, layout.INDEX, f"expected {size:,} bytes, found {size - 3:,}", "train again")
 
 
 def change(folder, **values):
@@ -107,10 +84,10 @@ def test_a_manifest_that_is_no_json_object_is_refused(bundle, text):
     refused(bundle, MANIFEST)
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None, True])
+@pytest.mark.parametrize("version", [2, 4, "3", None, True])
 def test_another_format_version_is_refused(bundle, version):
     change(bundle, format_version=version)
-    refused(bundle, MANIFEST, "format_version", "reads 2 only", "twotower train")
+    refused(bundle, MANIFEST, "format_version", "reads 3 only", "twotower train")
 
 
 @pytest.mark.parametrize("key", ["files", "num_items", "index", "versions", "sha256", "item_label"])
@@ -124,11 +101,11 @@ def test_a_missing_key_is_refused(bundle, key):
 @pytest.mark.parametrize("name", ["../towers.safetensors", "/etc/passwd", "sub/file", "..", "a\\b", MANIFEST])
 def test_a_listed_path_outside_the_folder_is_refused(bundle, name):
     files = json.loads((bundle / MANIFEST).read_text())["files"]
-    change(bundle, files={name: {"sha256": "0" * 64, "bytes": 1}, **files})
+    change(bundle, files={name: "0" * 64, **files})
     refused(bundle, MANIFEST, "lists")
 
 
-@pytest.mark.parametrize("entry", [None, 3, {}, {"sha256": "0"}, {"sha256": "0", "bytes": "1"}])
+@pytest.mark.parametrize("entry", [None, 3, {}])
 def test_an_odd_entry_is_refused(bundle, entry):
     files = json.loads((bundle / MANIFEST).read_text())["files"]
     change(bundle, files={**files, layout.INDEX: entry})
@@ -145,7 +122,7 @@ def reseal(folder, name, content):
     """Replace a file and its checksum, as whoever mixes files of two bundles by hand might."""
     (folder / name).write_bytes(content)
     files = json.loads((folder / MANIFEST).read_text())["files"]
-    files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    files[name] = hashlib.sha256(content).hexdigest()
     change(folder, files=files)
 
 
@@ -163,17 +140,3 @@ def test_pickle_in_an_array_is_refused(whole, tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     reseal(folder, layout.ITEM_EMBEDDINGS, (tmp_path / "objects.npy").read_bytes())
     refused(folder, layout.ITEM_EMBEDDINGS, "pickle")
-
-
-def test_a_spec_that_names_a_class_of_another_package_is_refused(whole, tmp_path):
-    folder = shutil.copytree(whole, tmp_path / "bundle")
-    entry = json.loads((folder / MANIFEST).read_text())["index"]
-    change(folder, index=entry | {"spec": {"_target_": "subprocess.Popen", "args": ["true"]}})
-    refused(folder, MANIFEST, "'subprocess.Popen'", "trusted_packages=[subprocess]")
-
-
-def test_weights_of_other_towers_are_refused(whole, tmp_path):
-    folder = shutil.copytree(whole, tmp_path / "bundle")
-    config = (folder / layout.CONFIG).read_text().replace("- 16", "- 17")
-    reseal(folder, layout.CONFIG, config.encode())
-    refused(folder, str(folder), layout.TOWERS, "size mismatch", "(17,)")

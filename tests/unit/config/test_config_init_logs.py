@@ -13,7 +13,7 @@ import yaml
 
 from twotower.commands import conf
 from twotower.commands.compose import checked, compose
-from twotower.commands.init.arguments import run_words
+from twotower.commands.entry_points.init import answer
 from twotower.config.errors import InputError
 
 DAY = 86_400
@@ -174,7 +174,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def init(files: Mapping[str, pd.DataFrame], *flags: str) -> None:
     for name, frame in files.items():
         frame.to_csv(name, index=False)
-    run_words([*files, "--name", "own", *flags], "")
+    answer([*files, "--name", "own", *flags])
 
 
 def yaml_of(group: str) -> str:

@@ -29,7 +29,7 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 
 FLAT = FlatIP.Config()
 KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
-BLOCK = "twotower.towers.single_block.SingleBlock"
+BLOCK = {"_target_": "twotower.towers.mlp.Mlp", "widths": None, "normalize": "none"}
 PLACES = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.2], [0.9, 0.3], [0.1, 0.8]]
 HISTORIES = [[1], [2], [1, 2], [3]]
 ITEMS = pd.DataFrame({"item_id": list("abcde"), "place": PLACES})
@@ -51,8 +51,8 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
             "items": "tower",
             "last_item": False,
         },
-        "user_tower": {"_target_": BLOCK, "block": "history"},
-        "item_tower": {"_target_": BLOCK, "block": "place"},
+        "user_tower": BLOCK | {"residual": "history"},
+        "item_tower": BLOCK | {"residual": "place"},
         "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
     }
     trained = torch.tensor([False, True, True, True, False, False])

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -10,7 +11,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf import automatic_nlist
 from twotower.index.ivf_flat import IVFFlat
-from twotower.index.ivf_pq import IVFPQ, nearest_divisors
+from twotower.index.ivf_pq import IVFPQ
 from twotower.index.ivf_sq import IVFSQ
 from twotower.index.tune import search_grid
 
@@ -26,19 +27,9 @@ def test_automatic_nlist(num_vectors: int, nlist: int) -> None:
     assert automatic_nlist(num_vectors) == nlist
 
 
-def test_nearest_divisors() -> None:
-    assert nearest_divisors(64, 7) == [4, 8]
-    assert nearest_divisors(64, 100) == [64]
-    assert nearest_divisors(30, 4) == [3, 5]
-
-
-def test_no_problem_while_sizes_are_unknown() -> None:
-    many = (FlatIP.Config(), IVFFlat.Config(nlist=4096), IVFPQ.Config(num_subquantizers=7), Auto.Config())
-    for config in many:
-        assert config.problems() == []
-
-
 def test_problems_name_parameter_and_remedy() -> None:
+    for config in (IVFFlat.Config(nlist=4096), IVFPQ.Config(num_subquantizers=7), Auto.Config()):
+        assert config.problems() == []  # sizes are not known
     assert IVFPQ.Config(num_subquantizers=7).problems(embedding_dim=64) == [
         ("num_subquantizers", "7 does not divide the embedding dimension 64: choose 4 or 8")
     ]
@@ -159,3 +150,15 @@ def test_an_error_of_faiss_names_the_key(num_vectors: int, dim: int) -> None:
     message = f"index: Faiss cannot build unchecked from {num_vectors} vectors of dimension {dim} "
     with pytest.raises(InputError, match=message):
         Unchecked(Unchecked.Config()).build(vectors(num_vectors, dim), np.arange(1, num_vectors + 1))
+
+
+@pytest.mark.parametrize("num_vectors", [39, 41, 50_000_000])
+def test_a_number_of_vectors_that_is_not_theirs_is_refused(tmp_path: Path, num_vectors: int) -> None:
+    path, built = tmp_path / "index.faiss", IVFFlat.Config(nlist=2).build()
+    built.build(np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32), np.arange(1, 41))
+    built.save(path)
+    damaged = faiss.read_index(str(path))
+    damaged.ntotal = num_vectors  # searches ask for more, the fewer of these are ours
+    faiss.write_index(damaged, str(path))
+    with pytest.raises(InputError, match=r"index\.faiss: holds a IndexIVFFlat"):
+        IVFFlat.Config().build().load(path)

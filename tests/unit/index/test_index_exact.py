@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.index.ground_truth import GroundTruth, recall_by_row
+from twotower.index.ground_truth import GroundTruth
 
 VECTORS = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], dtype=np.float32)
 ROWS = np.array([10, 20, 30, 40])
@@ -55,12 +55,6 @@ def test_k_above_the_catalogue_is_lowered() -> None:
     assert truth.recall(np.tile(ROWS, (2, 1))) == 1.0
 
 
-def test_recall_by_row_by_hand() -> None:
-    exact = np.array([[1, 2, 3], [4, 5, -1]])
-    assert recall_by_row(np.array([[3, 2, 9], [5, -1, -1]]), exact) == pytest.approx(3 / 5)
-    assert recall_by_row(np.array([[-1]]), np.array([[-1]])) == 1.0
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 10), st.integers(1, 40), st.integers(0, 10_000))
 def test_exact_results_have_full_recall(count: int, dim: int, k: int, seed: int) -> None:
@@ -72,5 +66,3 @@ def test_exact_results_have_full_recall(count: int, dim: int, k: int, seed: int)
     by_numpy = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, : truth.k]
     assert truth.recall(rows[by_numpy]) == 1.0
     assert truth.recall(truth.exact.rows) == 1.0
-    by_row = recall_by_row(rows[by_numpy], truth.exact.rows)
-    assert by_row <= 1.0

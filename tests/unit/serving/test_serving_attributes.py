@@ -7,7 +7,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags
 from twotower.features.vector import Vector
-from twotower.serving.attributes import Attributes
+from twotower.serving.attributes import MAX_FACET_VALUES, Attributes, Numbers
 
 TABLE = pd.DataFrame(
     {
@@ -50,7 +50,7 @@ def test_kinds_are_those_of_the_values(attributes):
         "words": "tags",
         "place": "tags",
     }
-    assert attributes.columns == set(TABLE.columns)
+    assert attributes.columns == list(TABLE.columns)
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,20 @@ def test_values_that_no_feature_checks_are_checked(attributes, record):
     attributes.check({"stock": 3, "title": "x", "genres": ["War"], "price": "left to its feature"})
     with pytest.raises(InputError, match=next(iter(record))):
         attributes.check(record)
+
+
+def test_facets_have_ranges_and_counts_also_of_added_rows(attributes):
+    attributes._records.append({"genres": "War|War", "price": 9.5})
+    facets = {facet.pop("name"): facet for facet in attributes.facets()}
+    assert facets["price"] == {"kind": "number", "is_label": False, "min": 1.0, "max": 9.5}
+    assert facets["genres"]["values"] == [
+        {"value": "War", "count": 3},
+        {"value": "Drama", "count": 2},
+        {"value": "Comedy", "count": 1},
+    ]
+    assert facets["title"]["is_label"]
+    for number in range(MAX_FACET_VALUES):
+        attributes._records.append({"title": f"item {number}"})
+    assert attributes.facets()[0] == {"name": "title", "kind": "text", "is_label": True, "values": None}
+    nothing = pd.DataFrame({"price": [np.nan]})
+    assert Numbers("price", nothing["price"]).facet() == {"min": None, "max": None}

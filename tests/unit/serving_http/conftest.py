@@ -1,54 +1,21 @@
 import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # fake_live
+sys.path.insert(0, str(Path(__file__).parent))  # app_clients
+sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))  # tiny_bundle
 
+from app_clients import client_of
 from fake_live import FakeLive
-from starlette.types import ASGIApp
 
 from twotower.serving.http.api_keys import Keys
-from twotower.serving.http.server import create_app
-from twotower.serving.http.service_config import ServiceConfig
 
 Ask = Callable[..., httpx.Response]
-
-
-@contextlib.asynccontextmanager
-async def app_of(
-    live: Any,
-    keys: Keys | None = None,
-    on_bundle_change: Callable[[], None] = lambda: None,
-    **settings: Any,
-) -> AsyncIterator[ASGIApp]:
-    """The application, whose threads end with it."""
-    app = create_app(
-        live, ServiceConfig(**{"bundle": "run", "console": "quiet"} | settings), keys, on_bundle_change
-    )
-    told: asyncio.Queue[Any] = asyncio.Queue()
-    answers: asyncio.Queue[Any] = asyncio.Queue()
-    lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, answers.put))
-    await told.put({"type": "lifespan.startup"})
-    assert await answers.get() == {"type": "lifespan.startup.complete"}
-    yield app
-    await told.put({"type": "lifespan.shutdown"})
-    assert await answers.get() == {"type": "lifespan.shutdown.complete"}
-    await lifespan
-
-
-@contextlib.asynccontextmanager
-async def client_of(live: Any, *given: Any, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application in this process; see `app_of`."""
-    async with app_of(live, *given, **settings) as app:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            yield client
 
 
 @pytest.fixture

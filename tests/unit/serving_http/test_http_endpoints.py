@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import client_of
+from app_clients import client_of
 from fake_live import FakeLive, FakeRetriever
 
 from twotower.serving.http.api_keys import Keys

@@ -8,7 +8,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from conftest import client_of
+from app_clients import client_of
 from fake_live import FakeLive
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import client_of
+from app_clients import client_of
 from hypothesis import given
 from hypothesis import strategies as st
 

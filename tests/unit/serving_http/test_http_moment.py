@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from conftest import client_of
+from app_clients import client_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,23 +2,19 @@
 
 import asyncio
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import tiny_bundle
 
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.page_routes import PAGE_FOLDER
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
-
-import tiny_bundle
 
 Get = Callable[..., httpx.Response]
 READ = "a key that may only read".replace(" ", "-")
@@ -135,13 +131,9 @@ def test_recommendations_come_with_their_reasons(get: Get, live: LiveService) ->
     assert get("/page/recommend", params=asked | {"where": "{"}).status_code == 422
 
 
-def test_the_map_and_similar_items(get: Get) -> None:
-    assert len(get("/page/map").json()["points"]) == tiny_bundle.NUM_ITEMS
-    ids = ["item-020", "item-030"]
-    assert len(get("/page/places", params={"items": ids}).json()["places"]) == 2
+def test_similar_items_are_those_of_the_api(get: Get) -> None:
     similar = get("/page/similar", params={"item": "item-020", "k": 3}).json()["items"]
-    api = get("/items/item-020/similar", params={"k": 3}).json()["items"]
-    assert similar == api
+    assert similar == get("/items/item-020/similar", params={"k": 3}).json()["items"]
 
 
 def test_what_is_added_on_the_page_counts_and_is_not_kept(get: Get, live: LiveService) -> None:
@@ -192,7 +184,6 @@ def test_ids_are_text_however_large_the_numbers(tmp_path: Path) -> None:
         assert ask("/page/item", params={"item": str(BIG)}).json()["item"]["item_id"] == str(BIG)
         similar = ask("/page/similar", params={"item": str(BIG)}).json()["items"]
         assert all(isinstance(entry["item_id"], str) for entry in similar)
-        assert ask("/page/map").json()["points"][-1]["item_id"] == str(BIG)
     finally:
         service.close()
 
@@ -231,6 +222,6 @@ def test_the_page_is_open_and_what_it_shows_wants_a_key(get: Get) -> None:
     for path in ("/", "/page/style.css", "/page/page.js"):
         assert get(path, keys).status_code == 200
     authorized = {"headers": {"Authorization": f"Bearer {READ}"}}
-    for path in ("/page/users", "/page/users/user-01", "/page/facets", "/page/map", "/page/bundles"):
+    for path in ("/page/users", "/page/users/user-01", "/page/facets", "/page/bundles"):
         assert get(path, keys).status_code == 401
         assert get(path, keys, **authorized).status_code == 200

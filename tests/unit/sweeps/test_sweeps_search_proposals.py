@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
-from twotower.sweeps.objectives import Objectives
 from twotower.sweeps.random_search import RandomSearch
-from twotower.sweeps.search_summary import best
+from twotower.sweeps.search import Objectives
 from twotower.sweeps.space import Space
+from twotower.sweeps.study import best_trials
 from twotower.sweeps.tpe import Tpe
 
 Params = Mapping[str, Any]
@@ -136,7 +136,7 @@ def test_the_best_trials_are_not_dominated(
     points = data.draw(st.lists(point, min_size=1, max_size=8))
     objectives: Objectives = {f"index/figure_{place}": way for place, way in enumerate(ways)}
     trials = [ended({"a": 0, "b": "x"}, *each) for each in points]
-    found = [tuple(trial.values) for trial in best(trials, objectives)]
+    found = [tuple(trial.values) for trial in best_trials(trials, objectives)]
 
     def at_least(one: float, other: float, way: str) -> bool:
         return one >= other if way == "maximize" else one <= other
@@ -154,4 +154,4 @@ def test_the_best_trials_are_not_dominated(
 
 
 def test_no_trials_have_no_best() -> None:
-    assert best([], {"valid/recall_at_20": "maximize"}) == []
+    assert best_trials([], {"valid/recall_at_20": "maximize"}) == []

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import pytest
 from fake_search import request_of, result_of
 
 from twotower.runs.result import Result
@@ -22,8 +21,8 @@ def train(plan: Sweep, job: Job, values: list[float], begin: int = 0) -> int:
     return len(values)
 
 
-def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4, storage: str | None = None) -> Sweep:
-    search = RandomSearch.Config(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage)
+def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4) -> Sweep:
+    search = RandomSearch.Config(num_trials=num_trials, pruner=pruner, num_startup=2)
     return search.build(request_of(folder))
 
 
@@ -33,9 +32,8 @@ def next_of(plan: Sweep) -> Job:
     return job
 
 
-@pytest.mark.parametrize("storage", [None, "sqlite"])
-def test_the_median_pruner_stops_trials_below_the_median(tmp_path: Path, storage: str | None) -> None:
-    plan = plan_of(tmp_path, "median", storage=storage and f"sqlite:///{tmp_path}/study.db")
+def test_the_median_pruner_stops_trials_below_the_median(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "median")
     assert train(plan, next_of(plan), [0.1, 0.2, 0.3]) == 3
     assert train(plan, next_of(plan), [0.2, 0.3, 0.4]) == 3
     assert train(plan, next_of(plan), [0.1, 0.1, 0.1]) == 2  # the first epoch is never judged
@@ -57,7 +55,7 @@ def test_a_trial_is_not_pruned_after_its_last_epoch(tmp_path: Path) -> None:
 
 
 def test_hyperband_stops_some_at_its_rungs(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path / "t" / "random", "hyperband", num_trials=20)  # brackets go by this name
+    plan = plan_of(tmp_path, "hyperband", num_trials=20)
     epochs = [train(plan, next_of(plan), [1.0 - number / 20] * 9) for number in range(20)]
     assert epochs[0] == 9
     assert set(epochs) <= {2, 6, 9}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.runs.result import Result
-from twotower.sweeps.objectives import Objectives, objective_problems, objective_values
+from twotower.sweeps.search import Objectives, objective_problems, objective_values
 from twotower.sweeps.space import Axis, Space
 
 RATE = Axis("optimizer.learning_rate", low=1e-4, high=1e-2, is_log=True)

@@ -3,7 +3,7 @@
 The requests may change with the page, so they are not part of the OpenAPI description. Files are read once.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +14,12 @@ from starlette.responses import Response
 
 from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle
-from twotower.serving.browser import Browser, recommendation_entry
-from twotower.serving.bundle_differences import differences
+from twotower.serving.browser import Browser, recommendation_entries
 from twotower.serving.http import models
 from twotower.serving.http.answers import respond
 from twotower.serving.http.api_keys import Keys
+from twotower.serving.http.bundle_comparison import OtherBundles, differences
 from twotower.serving.http.ids import id_of
-from twotower.serving.http.other_bundles import OtherBundles
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.live_items import ItemId
 from twotower.serving.requests import Request
@@ -38,33 +37,11 @@ HEADERS = {
 }
 
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
-# Addresses are relative, for a service behind a proxy that adds a prefix.
-DOCS = b"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>twotower: API</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="docs/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
-</html>
-"""
-START = b"""SwaggerUIBundle({
-  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null
-});
-"""
-
-
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 Limit = Annotated[int, Query(ge=1, le=100)]
 Text = Annotated[str, Query(max_length=200)]
-ItemIds = Annotated[list[str] | None, Query(max_length=1000)]
+ItemIds = Annotated[Sequence[str], Query(max_length=1000)]
 
 
 @dataclass(frozen=True)
@@ -73,22 +50,22 @@ class _PageRequest:
 
     user: str | None = None
     features: str | None = None
-    history: ItemIds = None
+    history: ItemIds = ()
     where: str | None = None
     k: Limit = 10
     exclude_seen: bool | None = None
-    allow: ItemIds = None
+    allow: ItemIds = ()
 
     def request(self, bundle: Bundle) -> Request:
         """Return the request with the ids of a bundle. Raises InputError or HttpError."""
         return Request(
             user_id=None if self.user is None else id_of(self.user, bundle.users, "user"),
             features=models.features_of(self.features),
-            history=[_item_id(bundle, each) for each in self.history or ()],
+            history=[_item_id(bundle, each) for each in self.history],
             where=models.where_of(self.where),
             k=self.k,
             exclude_seen=self.exclude_seen,
-            allow=None if self.allow is None else [_item_id(bundle, each) for each in self.allow],
+            allow=[_item_id(bundle, each) for each in self.allow] or None,
         )
 
 
@@ -112,12 +89,10 @@ def add_page(app: FastAPI, live: LiveService, keys: Keys) -> None:
 
 def _add_files(router: APIRouter) -> None:
     paths = {f"/page/{path.name}": path for path in PAGE_FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
-    paths["/"] = paths.pop("/page/index.html")
+    paths |= {"/": paths.pop("/page/index.html"), "/docs": paths.pop("/page/docs.html")}
     paths |= {f"/docs/{name}": SWAGGER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css")}
-    files = {address: (path.read_bytes(), MEDIA_TYPES[path.suffix]) for address, path in paths.items()}
-    files |= {"/docs": (DOCS, "text/html"), "/docs/start.js": (START, "text/javascript")}
-    for address, (content, media_type) in files.items():
-        router.get(address)(_file_route(content, media_type))
+    for address, path in paths.items():
+        router.get(address)(_file_route(path.read_bytes(), MEDIA_TYPES[path.suffix]))
 
 
 def _file_route(content: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:
@@ -159,7 +134,8 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
 
     @router.get("/page/similar")
     def similar(now: Now, item: str, k: Limit = 10) -> Response:
-        return answer(now, items=now.similar(_item_id(now.retriever.bundle, item), k))
+        similar = now.retriever.similar(_item_id(now.retriever.bundle, item), k)
+        return answer(now, items=recommendation_entries(similar))
 
     @router.get("/page/recommend")
     def recommend(now: Now, page_request: PageRequest) -> Response:
@@ -170,21 +146,10 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
         bundle = now.retriever.bundle
         return answer(
             now,
-            columns=now.item_facets,
-            profile=now.user_facets,
             exclude_seen=bundle.manifest.exclude_seen,
-            num_items=now.retriever.num_items,
-            num_users=now.num_users,
+            **now.facets(),
             **notices(bundle.folder, bundle.manifest),
         )
-
-    @router.get("/page/map")
-    def catalogue_map(now: Now) -> Response:
-        return answer(now, **now.map())
-
-    @router.get("/page/places")
-    def places(now: Now, items: Annotated[list[str], Query(min_length=1, max_length=1000)]) -> Response:
-        return answer(now, places=now.map_positions([_item_id(now.retriever.bundle, each) for each in items]))
 
 
 def _add_comparison(router: APIRouter, live: LiveService) -> None:
@@ -201,6 +166,5 @@ def _add_comparison(router: APIRouter, live: LiveService) -> None:
         theirs, lists = others.get(other), {}
         for name, retriever in (("ours", ours), ("theirs", theirs)):
             best = retriever.answer_one(page_request.request(retriever.bundle))
-            items = [recommendation_entry(each) for each in best]
-            lists[name] = {"version": retriever.version, "items": items}
+            lists[name] = {"version": retriever.version, "items": recommendation_entries(best)}
         return respond(ours.version, differences=differences(ours.bundle, theirs.bundle), **lists)

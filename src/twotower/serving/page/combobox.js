@@ -7,11 +7,12 @@ export function combobox(input, list, { find, line, text, choose }) {
   list.after(found);
   let options = [];
   let asked = null; // what was typed when the options were found; null while there are none
+  let pending = null; // the search in progress: what was typed, and a promise
   let active = -1;
 
   function close() {
     list.hidden = true;
-    asked = null;
+    asked = pending = null;
     active = -1;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
@@ -37,9 +38,18 @@ export function combobox(input, list, { find, line, text, choose }) {
     choose(option);
   }
 
-  async function open() {
-    const mine = turn();
+  // Keys and the pause after typing share the search for the same text.
+  function open() {
     const typed = input.value.trim();
+    if (pending?.typed !== typed) {
+      const done = search(typed).finally(() => { if (pending?.done === done) pending = null; });
+      pending = { typed, done };
+    }
+    return pending.done;
+  }
+
+  async function search(typed) {
+    const mine = turn();
     try {
       const answer = await find(typed);
       if (!mine() || document.activeElement !== input) return;

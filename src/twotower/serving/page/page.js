@@ -4,12 +4,11 @@ import { ask, keyIs } from "./api.js";
 import { showCompare, startCompare } from "./compare.js";
 import { byId, fill, make, plural, tell } from "./elements.js";
 import { showAddForm, startItems } from "./items.js";
-import { showMap, startMap } from "./map.js";
 import { fillFilters, showFacets, startRecommend } from "./recommend.js";
 import { happened, on, state } from "./state.js";
 import { again, showProfile, startWho, whoever } from "./who.js";
 
-const VIEWS = ["recommend", "items", "map", "compare"];
+const VIEWS = ["recommend", "items", "compare"];
 const THEME = "twotower-theme";
 const NARROW = "(max-width: 720px)";
 
@@ -29,7 +28,6 @@ function showView() {
     if (current) document.title = `${link.textContent} · twotower`;
   }
   tell(null);
-  showMap();
   showCompare();
   return byId(`${name}-title`);
 }
@@ -37,12 +35,6 @@ function showView() {
 function useTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
-  happened("theme");
-}
-
-function showCounts() {
-  const { num_items, num_users } = state.counts;
-  byId("bundle").textContent = `${plural(num_items, "item")}, ${plural(num_users, "user")}`;
 }
 
 function showNotices({ known_until, warnings }) {
@@ -54,13 +46,12 @@ function showNotices({ known_until, warnings }) {
 
 async function count() {
   const { columns, profile, exclude_seen, num_items, num_users, version, ...notices } = await ask("/page/facets");
-  state.counts = { num_items, num_users };
   showNotices(notices);
   const box = byId("exclude-seen");
   if (box.defaultChecked !== exclude_seen) { // what the bundle's data asks for; a choice made since stays
     box.defaultChecked = box.checked = state.filters.exclude_seen = exclude_seen;
   }
-  showCounts();
+  byId("bundle").textContent = `${plural(num_items, "item")}, ${plural(num_users, "user")}`;
   byId("version").textContent = version;
   return { columns, profile };
 }
@@ -107,11 +98,9 @@ byId("filters-box").open = !matchMedia(NARROW).matches;
 startWho();
 startRecommend();
 startItems();
-startMap();
 startCompare();
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
 on("catalogue", () => count().catch(tell));
-on("counts", showCounts);
 onAddress(() => {
   const asked = readAddress();
   fillFilters(asked);

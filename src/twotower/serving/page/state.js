@@ -8,7 +8,6 @@ export const state = {
   added: new Set(),       // ids put by this page
   columns: [],            // as GET /page/facets answers
   profile: [],            // of users, likewise
-  counts: {},             // num_items and num_users
 };
 
 // Who asks, as queries have it; null where nobody was chosen yet.
@@ -19,9 +18,6 @@ export function who() {
 }
 
 export const inWords = () => (state.visitor ? "the new visitor" : `user ${state.user.user_id}`);
-
-// What who asks has, the newest first.
-export const had = () => [...state.basket.toReversed(), ...(state.visitor ? [] : state.user?.history ?? [])];
 
 const events = new EventTarget();
 export const on = (name, action) => events.addEventListener(name, action);

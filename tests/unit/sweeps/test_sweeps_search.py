@@ -1,0 +1,306 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of, run, settings_of
+
+from twotower.config.errors import InputError
+from twotower.runs.folder_name import trial_name
+from twotower.runs.result import Result, write_result
+from twotower.sweeps.random_search import RandomSearch
+from twotower.sweeps.search import Search
+from twotower.sweeps.tpe import Tpe
+
+
+def plan_of(search: Search.Config, folder: Path, **changes: Any) -> Search:
+    plan = search.build(request_of(folder, **changes))
+    assert isinstance(plan, Search)
+    return plan
+
+
+def found(plan: Search) -> dict[str, Any]:
+    return dict(plan.summary()["search"])
+
+
+def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Path) -> None:
+    plan = plan_of(Tpe.Config(num_trials=12, num_startup=4), tmp_path)
+    jobs = run(plan)
+    assert [job.name for job in jobs] == [
+        trial_name(number, job.overrides) for number, job in enumerate(jobs)
+    ]
+    assert len(jobs) == 12
+    assert plan.num_jobs == 12
+    summary = found(plan)
+    (best,) = summary["best"]
+    assert best["values"] == {MONITOR: max(map(quality, jobs))}
+    assert best["command"] == f"twotower train {' '.join(best['overrides'])}"
+    assert summary["states"] == {"complete": 12}
+    assert set(summary["importance"]) == {RATE, DIM}
+    again = plan_of(Tpe.Config(num_trials=12, num_startup=4), tmp_path)
+    assert [job.name for job in again.done_before()] == [job.name for job in jobs]
+    assert again.next([]) is None
+
+
+LOWER = "valid/gini_at_20"
+
+
+def of_gini(texts: Sequence[str]) -> dict[str, Any]:
+    settings = settings_of(texts)
+    return settings | {
+        "metrics": settings["metrics"] | {"kinds": {"gini": {"_target_": "twotower.metrics.gini.Gini"}}}
+    }
+
+
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_a_search_optimizes_the_monitor_in_its_direction(tmp_path: Path, pruner: Any) -> None:
+    request = replace(request_of(tmp_path, compose=of_gini), monitor=LOWER)
+    plan = Tpe.Config(num_trials=3, num_startup=2, pruner=pruner).build(request)
+    assert isinstance(plan, Search)
+    for value in (0.5, 0.25, 0.75):
+        job = plan.next([])
+        assert job is not None
+        assert job.trial is not None
+        assert job.trial["direction"] == "minimize"  # what prunes, too
+        plan.ended(job, Result(status="ok", metrics={LOWER: value}))
+    summary = found(plan)
+    assert summary["objectives"] == {LOWER: "minimize"}
+    assert [row["values"] for row in summary["best"]] == [{LOWER: 0.25}]
+
+
+def test_an_objective_with_the_wrong_direction_is_refused(tmp_path: Path) -> None:
+    wrong = {MONITOR: "minimize", "index/latency_ms_p50": "maximize", "index/recall_at_100": "maximize"}
+    with pytest.raises(InputError, match="2 mistakes") as error:
+        plan_of(Tpe.Config(objectives=wrong), tmp_path)  # type: ignore[arg-type]
+    assert f"sweep.objectives.{MONITOR}: {MONITOR} is better if higher; maximize it" in str(error.value)
+    assert "index/latency_ms_p50 is better if lower; minimize it" in str(error.value)
+
+
+def test_a_later_command_may_add_trials(tmp_path: Path) -> None:
+    run(plan_of(Tpe.Config(num_trials=2), tmp_path))
+    assert [job.name[:5] for job in run(plan_of(Tpe.Config(num_trials=4), tmp_path))] == [
+        "0002_",
+        "0003_",
+    ]
+
+
+@pytest.mark.parametrize("kind", [Tpe, RandomSearch])
+def test_a_restarted_search_proposes_the_same_trials(tmp_path: Path, kind: type[Search]) -> None:
+    whole = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s"))
+    run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"), num=5)
+    rest = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"))
+    assert [job.overrides for job in rest] == [job.overrides for job in whole[5:]]
+    other = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=8), tmp_path / "c" / "s"), num=1)
+    assert other[0].overrides != whole[0].overrides
+
+
+def test_tpe_does_better_than_random_search_with_twice_the_trials(tmp_path: Path) -> None:
+    best: dict[str, list[float]] = {"tpe": [], "random": []}
+    for seed in range(3):
+        for name, search in (
+            ("tpe", Tpe.Config(num_trials=25, num_startup=8, seed=seed)),
+            ("random", RandomSearch.Config(num_trials=50, seed=seed)),
+        ):
+            jobs = run(plan_of(search, tmp_path / f"{name}{seed}"))
+            best[name].append(max(map(quality, jobs)))
+    assert sum(best["tpe"]) > sum(best["random"])
+
+
+def test_a_small_space_is_searched_once_and_completely(tmp_path: Path) -> None:
+    vary = {RATE: "0.1,0.01", DIM: "16,32,64"}
+    plan = plan_of(Tpe.Config(num_trials=40, num_startup=2), tmp_path, vary=vary)
+    assert plan.num_jobs == 6
+    assert len({job.overrides for job in run(plan)}) == 6
+
+
+def test_invalid_configurations_are_no_trials(tmp_path: Path) -> None:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        settings = settings_of(overrides)
+        if settings[DIM] == "32" and 0.001 < float(settings[RATE]) < 0.1:
+            raise InputError("not together")
+        return settings
+
+    jobs = run(plan_of(RandomSearch.Config(num_trials=20), tmp_path, compose=compose))
+    assert len(jobs) == 20
+    assert any(f"{DIM}=32" in job.overrides for job in jobs)
+
+
+def test_a_trial_of_a_killed_process_is_run_again_in_its_folder(tmp_path: Path) -> None:
+    search = Tpe.Config(num_trials=1)
+    job = plan_of(search, tmp_path).next([])
+    assert job is not None
+    plan = plan_of(search, tmp_path)
+    assert plan.next([]) == job
+    assert plan.next([job]) is None
+    plan.ended(job, result_of(job))
+    assert found(plan)["states"] == {"complete": 1}
+
+
+def test_a_trial_whose_result_is_not_in_the_study_yet_is_not_run_again(tmp_path: Path) -> None:
+    search = Tpe.Config(num_trials=1)
+    job = plan_of(search, tmp_path).next([])
+    assert job is not None
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_result(job.folder, Result(status="ok", metrics={MONITOR: 0.5}))
+    plan = plan_of(search, tmp_path)
+    assert plan.next([]) is None
+    assert found(plan)["best"][0]["values"] == {MONITOR: 0.5}
+
+
+def test_states_of_trials_follow_the_status_of_jobs(tmp_path: Path) -> None:
+    plan = plan_of(RandomSearch.Config(num_trials=5), tmp_path)
+    results = [
+        Result(status="ok", metrics={MONITOR: 0.2}),
+        Result(status="index_rejected", metrics={MONITOR: 0.9}),
+        Result(status="failed", error="ValueError: no"),
+        Result(status="ok"),
+        None,
+    ]
+    for result in results:
+        job = plan.next([])
+        assert job is not None
+        plan.ended(job, result)
+    summary = found(plan)
+    rows = summary["trials"]
+    assert [row["state"] for row in rows] == ["complete", "complete", "fail", "fail", "fail"]
+    assert [row["error"] for row in rows[2:]] == [
+        "ValueError: no",
+        f"its result has no number for {MONITOR}",
+        "died without a result",
+    ]
+    assert [row["job"][:5] for row in summary["best"]] == ["0000_"]  # a rejected index serves nobody
+
+
+def test_failed_trials_are_retried_once(tmp_path: Path) -> None:
+    search = RandomSearch.Config(num_trials=3)
+    plan = plan_of(search, tmp_path)
+    jobs = [job for _ in range(3) if (job := plan.next([])) is not None]
+    for job, status in zip(jobs, ["ok", "failed", "ok"], strict=True):
+        plan.ended(job, result_of(job, status))
+    assert plan_of(search, tmp_path).next([]) is None
+    plan = plan_of(search, tmp_path, retry_failed=True)
+    assert [job.name[:5] for job in plan.done_before()] == ["0000_", "0002_"]
+    assert plan.num_jobs == 3
+    again = plan.next([])
+    assert again is not None
+    assert (again.name, again.overrides) == (jobs[1].name, jobs[1].overrides)
+    assert plan.next([again]) is None
+    plan.ended(again, result_of(again))
+    assert found(plan)["states"] == {"complete": 3}
+    assert plan.next([]) is None
+
+
+def test_the_pareto_set(tmp_path: Path) -> None:
+    objectives = {MONITOR: "maximize", "index/bytes_per_item": "minimize"}
+    plan = plan_of(Tpe.Config(num_trials=5, objectives=objectives, num_startup=2), tmp_path)  # type: ignore[arg-type]
+    points = [(0.3, 8.0), (0.5, 16.0), (0.4, 16.0), (0.2, 9.0), (0.6, 64.0)]
+    for recall, size in points:
+        job = plan.next([])
+        assert job is not None
+        plan.ended(job, Result(status="ok", metrics={MONITOR: recall}, index={"bytes_per_item": size}))
+    best = [tuple(row["values"].values()) for row in found(plan)["best"]]
+    assert best == [(0.6, 64.0), (0.5, 16.0), (0.3, 8.0)]
+
+
+@pytest.mark.parametrize(
+    ("search", "changes", "words"),
+    [
+        (Tpe.Config(), {"vary": {}}, "no key varies"),
+        (
+            Tpe.Config(pruner="median", objectives={MONITOR: "maximize", "index/bytes_per_item": "minimize"}),
+            {},
+            "the only objective",
+        ),
+        (Tpe.Config(pruner="median", objectives={MONITOR: "minimize"}), {}, "set sweep.pruner=none"),
+        (
+            Tpe.Config(objectives={"test/recall_at_20": "maximize"}),
+            {},
+            "a search must not use the test split",
+        ),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(
+    tmp_path: Path, search: Search.Config, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        plan_of(search, tmp_path / "sweep", **changes)
+
+
+def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        settings = settings_of(overrides)
+        if settings[DIM] == "128":
+            raise InputError("embedding_dim: too wide")
+        if float(settings[RATE]) > 0.5:
+            raise InputError("optimizer.learning_rate: too high")
+        return settings
+
+    with pytest.raises(
+        InputError, match=r"3 mistakes in the corners of this search; nothing was run"
+    ) as error:
+        plan_of(Tpe.Config(), tmp_path / "sweep", compose=compose)
+    assert "too wide" in str(error.value)
+    assert "too high" in str(error.value)
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("search", "changes", "words"),
+    [
+        (
+            Tpe.Config(),
+            {"vary": VARY | {DIM: "16,32"}},
+            r"sweep\.vary\.embedding_dim was '16,32,64,128', is '16,32'",
+        ),
+        (Tpe.Config(), {"vary": VARY | {"loss": "a,b"}}, r"sweep\.vary\.loss was 'not set', is 'a,b'"),
+        (
+            Tpe.Config(),
+            {"compose": lambda texts: settings_of(texts, 5)},
+            r"trainer\.max_epochs was 9, is 5",
+        ),
+        (
+            Tpe.Config(objectives={"index/bytes_per_item": "minimize"}),
+            {},
+            r"valid/recall_at_20 was 'max",
+        ),
+    ],
+)
+def test_a_study_with_other_settings_is_refused(
+    tmp_path: Path, search: Search.Config, changes: dict[str, Any], words: str
+) -> None:
+    run(plan_of(Tpe.Config(), tmp_path), num=1)
+    with pytest.raises(InputError, match=words):
+        plan_of(search, tmp_path, **changes)
+
+
+def test_a_moved_folder_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = Tpe.Config(num_trials=1)
+    run(plan_of(search, Path("outputs/default/tpe-sweep")))
+    (tmp_path / "outputs").rename(tmp_path / "moved")
+    assert plan_of(search, tmp_path / "moved/default/tpe-sweep").next([]) is None
+
+
+DAMAGES = {
+    "no journal": lambda lines: [b"this is no study\n", b"at all\n"],
+    "not JSON": lambda lines: [*lines[:3], b"{\n", *lines[3:]],
+    "another key": lambda lines: [line.replace(b'"overrides"', b'"overhides"') for line in lines],
+    "cut": lambda lines: [*lines[:-1], lines[-1][:-20]],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_is_named(tmp_path: Path, damage: str) -> None:
+    search = RandomSearch.Config(num_trials=4)
+    run(plan_of(search, tmp_path), num=2)
+    journal = tmp_path / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(DAMAGES[damage](lines)))
+    with pytest.raises(InputError, match=r"study\.journal: damaged"):
+        plan_of(search, tmp_path)
+    if damage == "cut":
+        journal.write_bytes(b"".join(lines[:-1]))  # as the message says
+        plan = plan_of(search, tmp_path)
+        assert [trial.state.name for trial in plan.study.trials()] == ["COMPLETE", "RUNNING"]
+        assert len(run(plan)) == 3
