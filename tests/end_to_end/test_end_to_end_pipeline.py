@@ -116,9 +116,7 @@ def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) 
         for line in (run / "train.log").read_text().splitlines()
         if "is better than the towers" in line
     ]
-    assert lines == (
-        [f"{found}; try {suggestion(advice(found.baseline), settings_of(run))}"] if found else []
-    )
+    assert lines == ([f"{found[1]}; try {suggestion(advice(found[0]), settings_of(run))}"] if found else [])
 
 
 def advice(name: str) -> str:
