@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.reports.console.console import SeedSummary
+from twotower.reports.console.findings import SeedSummary
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.sweep_record import summarize_seeds
@@ -99,3 +99,10 @@ def test_the_interval_contains_the_mean_in_any_order(values: list[float], random
     assert (low + high) / 2 == pytest.approx(found.mean, abs=1e-9)
     assert (high - low) ** 2 >= 4 * found.sd**2 / len(values)  # t is above 1
     assert (found.mean, found.sd) == pytest.approx((other.mean, other.sd))
+
+
+def test_a_summary_is_one_line() -> None:
+    assert str(SeedSummary("loss=bce", TEST, 0.25, 0.01, (0.2, 0.3), 4)) == (
+        "4 seeds     recall@20 0.2500 [0.2000, 0.3000], sd 0.0100  loss=bce"
+    )
+    assert str(SeedSummary("", TEST, 0.25, 0.01, (0.2, 0.3), 4)).endswith("sd 0.0100")
