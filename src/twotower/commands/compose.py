@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY
+from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY, settings_class
 from twotower.commands.conf import (
     EXPERIMENT,
     LOCAL,
@@ -195,7 +195,7 @@ def checked_with_config(
     known = chosen | keys
     typed = {key: value for key, value in settings.items() if key in keys}
     early = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
-    early += [*read(COMMANDS[config_name].keys, typed)[1], *output_folder_problems(typed)]
+    early += [*read(COMMANDS[config_name], typed)[1], *output_folder_problems(typed)]
     early += () if is_target_typed else unknown_keys(settings)
     raise_problems(
         [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
@@ -240,7 +240,7 @@ def read_choices(config_name: str, settings: Mapping[str, Any]) -> tuple[Config,
         settings: composed settings.
     """
     known = frozenset().union(*shape(config_name))
-    kind = COMMANDS[config_name].kind()
+    kind = settings_class(config_name)
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})
     if config_name != "train":  # other commands check these settings together with those of the run
         return config, found

@@ -156,12 +156,26 @@ def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the groups and the plain keys of a command's YAML and of the files that it includes."""
+    chosen = frozenset(groups_of(config_name)) & groups()
+    return chosen, frozenset(keys_of(config_name)) - chosen
+
+
+def groups_of(config_name: str) -> dict[str, Any]:
+    """Return group -> default; `features: ${data}` means the name that is chosen for data."""
+    entries = [entry for entry in plain_file(config_name)["defaults"] if isinstance(entry, dict)]
+    defaults = {group: default for entry in entries for group, default in entry.items()}
+    return {
+        group: defaults[default[2:-1]] if str(default).startswith("${") else default
+        for group, default in defaults.items()
+        if not group.startswith("optional")
+    }
+
+
+def keys_of(config_name: str) -> dict[str, Any]:
+    """Return each plain key and its default, of a YAML and of those it includes."""
+    keys: dict[str, Any] = {}
     config = plain_file(config_name)
-    named = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
-    return frozenset(named & groups()), frozenset(_keys(config_name) - named - {"defaults", "hydra"})
-
-
-def _keys(name: str) -> set[str]:
-    config = plain_file(name)
-    included = [entry for entry in config.get("defaults", ()) if isinstance(entry, str) and entry != "_self_"]
-    return set(config).union(*map(_keys, included))
+    for entry in config.get("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":
+            keys |= keys_of(entry)
+    return {key: value for key, value in (keys | config).items() if key not in ("defaults", "hydra")}

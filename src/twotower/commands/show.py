@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from twotower.commands.command_keys import COMMANDS
+from twotower.commands.command_keys import settings_class
 from twotower.commands.compose import NOTHING_DONE, compose_resolvable, plain
 from twotower.commands.conf import plain_file
 from twotower.commands.keys import shown
@@ -66,7 +66,7 @@ def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
     values = plain(config)
     if keys_from_run(plain_file(config_name)):
         check_trust(values)
-    settings, _ = read(COMMANDS[config_name].kind(), values)
+    settings, _ = read(settings_class(config_name), values)
     OmegaConf.set_struct(config, False)
     # Merged twice, so that the order of keys and the interpolations are those of `config`.
     found: Any = OmegaConf.merge(config, literal(settings.plain()), config)
