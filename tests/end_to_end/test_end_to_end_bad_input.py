@@ -159,8 +159,8 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
         "\n  trainer.monitor: 'valid/recall_at_20' is not logged; did you mean 'valid/recall_at_10'?",
     ),
     "needs of the loss": (
-        "negatives=in_batch negatives.frequency=none",
-        "\n  loss: PowerSoftmax needs log_q, which InBatch does not provide",
+        "loss=psl user_tower.normalize=l2 item_tower.normalize=l2",
+        "\n  loss: Psl needs no_item_bias",
     ),
     "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
     "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file ends in"),

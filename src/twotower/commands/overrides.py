@@ -41,7 +41,7 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     except UnicodeEncodeError:
         return Problem(ascii(text), "is not UTF-8 text"), None
     except HydraException as error:
-        if text.endswith(",") or ",," in text or "=," in text:
+        if (text.endswith(",") or ",," in text or "=," in text) and not {"[", "{"} & set(text):
             return Problem(text, "an empty choice between or after the commas; leave it out"), None
         key, equals, value = text.partition("=")
         if (

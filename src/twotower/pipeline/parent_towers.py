@@ -9,11 +9,11 @@ from twotower.config.errors import InputError
 from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.check import rehearse
-from twotower.pipeline.stages import RunContext, index_model
+from twotower.pipeline.stages import RunContext
 from twotower.runs.result import Ancestry, Result, read_result
 from twotower.training.callbacks.curves import EpochCallback
+from twotower.training.fit import TrainContext
 from twotower.training.parent import check_leakage, is_new_interaction, read_parent
-from twotower.training.train_context import TrainContext
 from twotower.training.train_towers import TrainedTowers
 from twotower.training.warm_start import count_growth, extend_towers, warm_start
 
@@ -25,7 +25,6 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
         config.trainer,
         job.run.folder,
         partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items)),
-        partial(index_model, job),
         epoch_callback,
         job.console.draw,
         job.tracker,

@@ -183,8 +183,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         if not origin:
             fingerprint = run.partial_result.training_fingerprint
             trainings.remember(Path(config.output_root), fingerprint, run.folder)
-        # No index yet: the towers are another run's, or an earlier process ended all phases.
-        indexed = trained.indexed or index_model(job, trained.model)
+        indexed = index_model(job, trained.model)
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
         training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization}
         result: dict[str, Any] = {

@@ -30,8 +30,7 @@ def _unread_features(config: RunConfig) -> Iterator[str]:
             if SIDES[side] == tower and name not in names
         ]
         why = (
-            f"because {tower} reads only {', '.join(sorted(names))}; {tower}=mlp {tower}.widths=[128] reads "
-            "all features"
+            f"because {tower} reads only {', '.join(sorted(names))}; {tower}.widths=[128] reads all features"
         )
         if keys := [key for key, is_content in unread if not is_content]:
             yield f"{', '.join(keys)}: no effect, {why}"
@@ -39,7 +38,8 @@ def _unread_features(config: RunConfig) -> Iterator[str]:
             yield f"{', '.join(keys)}: affect only the embeddings of new items, {why}"
     if (encoded := config.history.block_dims(1).keys()) and not encoded & read["user_tower"]:
         reads = ", ".join(sorted(read["user_tower"]))
-        yield f"history: no effect, because user_tower reads only {reads}; user_tower=mlp reads histories"
+        remedy = "user_tower.residual=history reads it"
+        yield f"history: no effect, because user_tower reads only {reads}; {remedy}"
 
 
 def _unread_columns(config: RunConfig, dataset: RetrievalDataset) -> Iterator[str]:
@@ -75,7 +75,7 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     if is_set and "history" in read and "last_item" not in read:
         yield (
             f"history.last_item: no effect, because user_tower reads only {', '.join(sorted(read))}; "
-            "user_tower=mlp user_tower.widths=[128] reads it"
+            "user_tower.widths=[128] reads it"
         )
     if not config.baselines.by_name and "minutes" in config.baselines.model_fields_set:
         yield "baselines.minutes: no effect; baselines=standard adds baselines"

@@ -34,13 +34,6 @@ BEYOND: dict[str, tuple[str, str]] = {
     "objective.batch_size=1000001": ("objective.batch_size", "less than or equal to 1000000"),
     "trainer.max_epochs=2147483648": ("trainer.max_epochs", "less than or equal to 2147483647"),
     "seeds=10001": ("seeds", "less than or equal to 10000"),
-    "trainer.extra={plugins:x}": ("trainer.extra.plugins", "is set by twotower"),
-    "trainer.extra={max_steps:2}": ("trainer.extra.max_steps", "is set by twotower"),
-    "trainer.extra={accumulate_grad_batches:two}": (
-        "trainer.extra.accumulate_grad_batches",
-        "expected a valid integer, got 'two'",
-    ),
-    "trainer.extra={profiler:xla}": ("trainer.extra.profiler", "valid: advanced, pytorch, simple"),
 }
 
 
@@ -64,7 +57,6 @@ def test_bounds_are_inclusive() -> None:
                 "optimizer.learning_rate=1e30",
             ),
             *("metrics.num_bootstrap=100000", "objective.batch_size=1000000", "seed=4294967295"),
-            "trainer.extra={accumulate_grad_batches:2,min_epochs:3,deterministic:true}",
         ],
     )
     assert settings["history"]["length"] == 10_000

@@ -156,7 +156,7 @@ def test_a_run_can_be_in_any_folder(
 
     monkeypatch.setattr(sys, "argv", ["reindex.py", f"run={quotes}{run}{quotes}", "index.nprobe=4"])
     with pytest.raises(SystemExit) as left:
-        run_command("reindex", task, "words")
+        run_command("reindex", task, "words", {})
     assert left.value.code == 0
     assert (seen[0]["run"], seen[0]["index"]["nprobe"]) == (str(run), 4)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from twotower.commands import compose, overrides
 from twotower.commands import conf as files
-from twotower.commands import overrides, own_files
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
 from twotower.commands.overrides import parse_axis, validate_overrides
@@ -50,7 +50,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
     monkeypatch.setattr(files, "CONF", place)
-    for module in (files, overrides, own_files):
+    for module in (files, overrides, compose):
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
     return Conf(place)
@@ -179,7 +179,7 @@ def printed(
 ) -> str:
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     with pytest.raises(SystemExit) as left:
-        run_command("train", lambda settings, overrides: 1, "words")
+        run_command("train", lambda settings, overrides: 1, "words", {})
     assert left.value.code == 0
     return capsys.readouterr().out
 
@@ -202,20 +202,17 @@ def test_help_marks_user_defaults(
     own = f"{GLOBAL}defaults: [{{override /optimizer: adagrad}}]\nseed: 7\nloss: {{temperature: 3}}\n"
     conf.write("local/default.yaml", own)
     lines = printed(["--help"], monkeypatch, capsys).splitlines()
-    assert "  seed           [7, yours; else 42]" in lines
-    assert next(line for line in lines if line.startswith("  optimizer ")).endswith(
-        "[adagrad, yours; else adamw]"
-    )
+    assert "  seed           [7, yours]" in lines
+    assert next(line for line in lines if line.startswith("  optimizer ")).endswith("[adagrad, yours]")
     assert "  loss.temperature [3, yours]" in lines
     assert "  debug          [false]" in lines
     groups = printed(["--info", "choices"], monkeypatch, capsys)
     (section,) = (part for part in groups.split("\n\n") if part.startswith("optimizer"))
     heading, *choices_of_it = section.splitlines()
-    assert heading == "optimizer  (* is yours; else adamw)"
+    assert heading == "optimizer  (* is yours)"
     assert [line.split()[1] for line in choices_of_it if line.startswith(" *")] == ["adagrad"]
     lines = printed(["--help", "loss", "optimizer"], monkeypatch, capsys).splitlines()
     assert {"loss=power_softmax  (the default)", "optimizer=adagrad  (your default)"} <= set(lines)
-    assert "optimizer=adamw  (our default)" in lines
     told = lines[lines.index("loss=power_softmax  (the default)") + 2]
     assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. Divides scores", told)
 

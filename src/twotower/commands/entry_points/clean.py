@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import exit_on_signals
-
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Show what can be deleted, and delete it where that is asked for."""
@@ -36,11 +34,3 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
             print(f"not deleted: {path}: {reason}")
     print(found.summary(root, refused))
     return FAILED if refused else DONE
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("clean", task, __doc__ or "")

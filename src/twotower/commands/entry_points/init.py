@@ -11,21 +11,9 @@ command that trains.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
-
-from twotower.config.exits import exit_on_signals
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.config.exits import exit_status
-
-    words = sys.argv[1:]
-    raise SystemExit(exit_status(lambda: answer(words), debug="--debug" in words))
 
 
 def answer(words: Sequence[str]) -> int:
