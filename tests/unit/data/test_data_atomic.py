@@ -1,12 +1,10 @@
 import errno
-import hashlib
 import os
 
 import pytest
 
 from twotower.files.atomic import (
     clear_temporaries,
-    file_sha256,
     publish_folder,
     replace_folder,
     temporary_folder,
@@ -72,11 +70,6 @@ def test_a_folder_in_the_way(tmp_path, move, expected):
             move(temporary, final)
     assert (final / "a").read_text() == expected
     assert names(tmp_path) == ["final"]
-
-
-def test_sha256(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_only_temporary_files_of_killed_processes_are_cleared(tmp_path):

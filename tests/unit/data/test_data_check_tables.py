@@ -142,11 +142,6 @@ def test_all_mistakes_of_all_columns_are_one_message():
         assert any(line.startswith("  " + start) for line in lines), start
 
 
-def test_rows_like_the_one_that_is_named_are_counted():
-    with pytest.raises(InputError, match=r"'item_id', row 2: .*nothing \(NaN\) \(2 such rows in all\)$"):
-        check_tables(tables(item_id=["a", None, None]))
-
-
 def test_a_missing_id_without_a_table_is_reported_once_with_its_row():
     given = tables(user_id=[1, 1, None])
     source_paths = {"interactions": "log.parquet", "items": "items.csv"}

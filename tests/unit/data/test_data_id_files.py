@@ -14,7 +14,6 @@ from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.tables import Tables
 
 
 def rows_of(tables):
@@ -40,11 +39,6 @@ def test_pairs_keep_the_order_of_their_lines(tmp_path: Path) -> None:
     assert tables.interactions.index.tolist() == [1, 2, 4, 5]
     assert not tables.has_times
     assert tables.ordered
-
-
-def test_ids_may_be_text(tmp_path: Path) -> None:
-    tables = check_tables(pairs(tmp_path / "p.txt", "ann tea\nbob 7\n").load())
-    assert rows_of(tables) == [("ann", "tea", 1), ("bob", "7", 2)]
 
 
 @pytest.mark.parametrize(
@@ -132,12 +126,6 @@ def test_a_table_without_times_is_in_the_order_of_its_rows(tmp_path: Path) -> No
     names = dataset.items.ids(np.concatenate([dataset.train.items, dataset.test.target_items])).tolist()
     assert names == ["c", "x", "b", "z"]
     assert dataset.test.history.times.tolist() == [2, 3, 1, 4]
-
-
-def test_a_source_that_should_have_times_must(tmp_path: Path) -> None:
-    tables = Tables(pd.DataFrame({"user_id": [1], "item_id": [2]}), source_paths={"interactions": "log"})
-    with pytest.raises(InputError, match="log: column 'timestamp' is missing"):
-        check_tables(tables)
 
 
 @pytest.mark.parametrize("text", ["1\n2\n", "\n", ""])

@@ -30,7 +30,7 @@ def test_unknown_ids_get_row_0(known, asked):
 anything = st.text(max_size=14) | st.integers() | st.sampled_from(["a\0", "\ud800", True, None, 5.0, b"5"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(whole, unique=True) | st.lists(text, unique=True), st.lists(anything))
 def test_row_and_rows_agree(known, asked):
     vocabulary = Vocabulary.fit(known)
