@@ -22,13 +22,11 @@ HASH, HASH_BITS = -7046029254386353131, 22  # 2**64 / golden ratio, whose upper 
 class AuditedHoldout(Holdout):
     """A holdout with figures for the audit.
 
-    Args:
-        target_times: int64 [T], times of the targets.
-        num_repeats: number of dropped targets whose user had the item before: as a target of the same holdout
-            or, unless repeats are kept, in the history.
+    `num_repeats` are dropped targets whose user had the item before: as a target of the same holdout or,
+    unless repeats are kept, in the history.
     """
 
-    target_times: NDArray[np.int64] = field(kw_only=True)
+    target_times: NDArray[np.int64] = field(kw_only=True)  # [T]
     num_repeats: int = field(kw_only=True)
 
 
@@ -49,11 +47,7 @@ def split_interactions(
 ) -> SplitInteractions:
     """Cut interactions into training interactions and holdouts; equal histories are one object.
 
-    Args:
-        interactions: all interactions.
-        split: assigns the parts.
-        repeats: whether items that a user has are targets too.
-        folder: where the histories are written; None: in memory.
+    With `repeats`, items that a user has are targets too. Histories are written to the folder, if any.
 
     Raises:
         InputError: train, valid or test is empty, or every target repeats an item of its user's history.
