@@ -67,13 +67,6 @@ def test_lists_in_two_files_give_the_split(tmp_path: Path) -> None:
     assert source.config.gives_split()
 
 
-def test_one_file_has_no_split(tmp_path: Path) -> None:
-    (tmp_path / "all.txt").write_text("1 5 6\n2 6\n")
-    source = ItemLists(ItemLists.Config(path=str(tmp_path / "all.txt"), ordered=True))
-    assert rows_of(check_tables(source.load())) == [(1, 5, 1), (1, 6, 2), (2, 6, 3)]
-    assert not source.config.gives_split()
-
-
 def test_files_of_lists_are_named_together(tmp_path: Path) -> None:
     def said(**given: str) -> str:
         return str(ItemLists.Config(**given).problems())

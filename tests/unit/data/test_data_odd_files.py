@@ -226,11 +226,6 @@ def test_a_column_twice_that_would_be_read_is_known_from_the_header():
     assert from_csv(LOG, items_path="items.csv", item_features=[]).config.problems() == []
 
 
-def test_a_column_twice_that_is_not_needed_is_none_of_ours():
-    content = "user_id,note,item_id,note,timestamp,note.1\n1,a,5,b,1700000000,c\n2,a,6,b,1700000001,c\n"
-    assert log_of(from_csv(content)) == FRAME.to_dict("list")
-
-
 def test_a_parquet_column_twice():
     table = pa.Table.from_arrays([*arrow().columns, pa.array([8, 9])], names=[*FRAME, "user_id"])
     assert "more than one column is called user_id" in told(from_table(table))

@@ -194,13 +194,6 @@ def test_an_empty_part_names_the_settings_to_change(log, name):
         assert part in str(caught.value)
 
 
-def test_given_without_valid(log):
-    with pytest.raises(
-        InputError, match="split=given: valid holds none of the 2 interactions; set the split column"
-    ):
-        split_interactions(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given(Given.Config()))
-
-
 def test_nothing_new_to_recommend(log):
     with pytest.raises(InputError, match="all 1 targets of the validation or test split repeat"):
         split_interactions(log([(1, 1, 1), (1, 1, 2), (1, 1, 3)]), LeaveOneOut(LeaveOneOut.Config()))

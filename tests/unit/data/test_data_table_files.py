@@ -151,8 +151,8 @@ def test_bad_values_are_named_by_file_column_and_line(files, name):
 
 
 BAD_SETTINGS = {
+    "no times but an order": ({"ordered": False}, "ordered", "there are times; leave this out"),
     "no file": ({"interactions_path": "none.csv"}, "interactions_path", "there is no file none.csv"),
-    "no items file": ({"items_path": "none.csv"}, "items_path", "there is no file none.csv"),
     "unknown kind": ({"items_path": "items.xlsx"}, "items_path", "unknown kind of file; expected .parquet"),
     "missing column": ({"timestamp_column": "timestmp"}, "timestamp_column", "did you mean 'timestamp'?"),
     "missing key": (
@@ -165,15 +165,12 @@ BAD_SETTINGS = {
         "item_features",
         "did you mean 'price'?",
     ),
-    "missing tags": ({"items": ITEMS, "tag_columns": ["genre"]}, "tag_columns", "did you mean 'genres'?"),
     "label not read": (
         {"items": ITEMS, "item_features": ["price"], "item_label": "name"},
         "item_label",
         "'name' is missing",
     ),
-    "two roles": ({"item_column": "user_id"}, "user_column", "'user_id' has two roles"),
     "not Parquet": ({"items_path": "bad.parquet"}, "items_path", "cannot be read as Parquet"),
-    "empty file": ({"log": ""}, "interactions_path", "cannot be read as CSV"),
 }
 
 
