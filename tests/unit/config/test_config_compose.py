@@ -82,6 +82,8 @@ def test_keys_that_only_python_has_a_default_for_can_be_set() -> None:
 
 def test_a_default_can_be_deleted() -> None:
     assert "ease" not in checked("train", ["~baselines.ease"])["baselines"]
+    none = ["sweep=null", "walkthrough=null", "experiment=null"]
+    assert checked("train", none).items() <= checked("train", []).items()
 
 
 def test_interpolations_are_resolved() -> None:
