@@ -86,10 +86,6 @@ def test_a_default_can_be_deleted() -> None:
     assert checked("train", none).items() <= checked("train", []).items()
 
 
-def test_interpolations_are_resolved() -> None:
-    assert checked("train", ["name=run-${seed}"])["name"] == "run-42"
-
-
 def test_an_error_of_composition_is_an_input_error() -> None:
     with pytest.raises(InputError, match="'nowhere' not found"):
         compose("train", ["name=${nowhere}"])
