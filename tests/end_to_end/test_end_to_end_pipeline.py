@@ -95,7 +95,7 @@ def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) 
         line for line in (run / "train.log").read_text().splitlines() if "is better than the towers" in line
     ]
     assert [line.partition("WARNING twotower: ")[2] for line in warnings] == (
-        [f"{found}; try {suggestion(checked_lesson(found.baseline), settings_of(run))}"] if found else []
+        [f"{found[1]}; try {suggestion(checked_lesson(found[0]), settings_of(run))}"] if found else []
     )
 
 

@@ -14,8 +14,8 @@ from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
-from twotower.reports.console.console import Findings
-from twotower.reports.console.make_console import make_console
+from twotower.reports.console.console import make_console
+from twotower.reports.console.findings import Findings
 from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome

@@ -28,8 +28,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.unused_settings import unused_setting_warnings
-from twotower.reports.console.console import Console
-from twotower.reports.console.make_console import make_console
+from twotower.reports.console.console import Console, make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.detectable_difference import measure_detectable_difference
@@ -192,9 +191,10 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
         run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result
     )
     if (worse := worse_than_baseline(final)) is not None:
-        baseline = job.config.baselines.by_name.get(worse.baseline)
+        name, warning = worse
+        baseline = job.config.baselines.by_name.get(name)
         advice = "" if baseline is None else baseline.suggestion()
-        LOG.warning("%s; try %s", worse, suggestion(advice, run.settings))
+        LOG.warning("%s; try %s", warning, suggestion(advice, run.settings))
     if (detectable := measure_detectable_difference(run.folder, final)) is not None:
         final = final.update(detectable=asdict(detectable))
         if detectable.is_too_large:

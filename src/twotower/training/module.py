@@ -83,7 +83,6 @@ class RetrievalModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Minimize the loss of a batch."""
-        self.negatives.observe(batch.positives)
         loss = self.batch_loss(batch, remembers=True)
         self.latest_loss = loss.detach()
         self._log_step()

@@ -59,11 +59,10 @@ CASES: dict[str, tuple[str, ...]] = {
         "1,000 items",
     ),
     "loss whose needs are not met": (
-        "negatives=in_batch negatives.frequency=none",
+        "loss=psl user_tower.normalize=l2 item_tower.normalize=l2",
         "loss",
-        "PowerSoftmax needs log_q",
-        "InBatch does not provide",
-        "disable the correction",
+        "Psl needs no_item_bias",
+        "set item_bias=none",
     ),
     "trend behind a learned temperature": (
         "item_bias=trend loss.learned_temperature=true",
@@ -175,8 +174,7 @@ def test_mistakes_between_choices_are_reported_together(refusal: Refusal) -> Non
         "index.nlist=2000",
         "metrics.ks=[1001]",
         "user_tower.residual=x",
-        "negatives=mixed",
-        "negatives.parts.in_batch.frequency=none",
+        *("loss=psl", "user_tower.normalize=l2", "item_tower.normalize=l2"),
     )
     assert message.startswith("6 mistakes in ")
     for key in (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from twotower.config.errors import DivergenceError
 from twotower.scoring.batch import Batch
-from twotower.scoring.temperature import LOWEST
+from twotower.scoring.scorer import LOWEST
 
 EPOCH_LOSS = "train/epoch_loss"
 FARTHEST = 2 / LOWEST
