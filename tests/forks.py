@@ -6,20 +6,19 @@ small training takes. Where how a process begins is what is tested, it must be a
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import runpy
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any, ClassVar
 from unittest import mock
 
 import torch
@@ -27,7 +26,6 @@ import torch
 from twotower.commands.conf import CONF
 from twotower.commands.main import main
 from twotower.commands.run_demo import free_port, wait_until_ready
-from twotower.launchers import job_worker as worker
 
 SCRIPTS = CONF.parent / "scripts"
 
@@ -66,35 +64,18 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
 
-class ForkedWorker(Fork):
-    """A launcher's worker; takes what it is started with in place of `subprocess.Popen`."""
+class ForkedWorker(multiprocessing.get_context("fork").Process):  # type: ignore[name-defined,misc]
+    """A launcher's worker."""
 
-    started: ClassVar[list["ForkedWorker"]] = []
-    lock: ClassVar[threading.Lock] = threading.Lock()
+    def start(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads: they only wait
+            super().start()
 
-    def __init__(self, command: list[str], *, stderr: IO[bytes], env: Mapping[str, str], **_: object) -> None:
-        self.returncode = None
-        with self.lock:
-            (lines, our_lines), (our_answers, answers) = os.pipe(), os.pipe()
-            self.stdin = os.fdopen(our_lines, "w", encoding="utf-8")
-            self.stdout = os.fdopen(our_answers, encoding="utf-8")
-            self.started.append(self)
-
-            def work() -> None:
-                ForkedWorker.lock = threading.Lock()  # this one is held
-                os.setpgid(0, 0)
-                for stream in (stream for each in self.started for stream in (each.stdin, each.stdout)):
-                    if not stream.closed:
-                        os.close(stream.fileno())  # held open here, its end would be none to the other worker
-                os.environ.update(env)
-                torch.set_num_threads(int(env.get("OMP_NUM_THREADS", 1)))
-                worker.main(command[-1])
-
-            self.pid = _begin(work, lines, answers, stderr.fileno())
-            for theirs in (lines, answers):
-                os.close(theirs)
-        with contextlib.suppress(OSError):  # it was first, and may have ended
-            os.setpgid(self.pid, self.pid)
+    def run(self) -> None:
+        logging.getLogger().handlers.clear()  # those of pytest
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+        super().run()
 
 
 def _begin(work: Callable[[], object], *streams: int) -> int:
@@ -200,11 +181,9 @@ def start(
 def workers_are_forks() -> Iterator[None]:
     """Let launchers start forks in place of workers that begin anew."""
 
-    def begin(command: list[str], **arguments: Any) -> "ForkedWorker | subprocess.Popen[bytes]":
-        if not _forks_can_train():
-            return subprocess.Popen(command, **arguments)
-        return ForkedWorker(command, **arguments)
-
-    forking = SimpleNamespace(Popen=begin, PIPE=subprocess.PIPE)
-    with mock.patch("twotower.launchers.job_process.subprocess", forking):
+    if not _forks_can_train():
+        yield
+        return
+    context = SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)
+    with mock.patch("twotower.launchers.worker.CONTEXT", context):
         yield

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import Negatives
 from twotower.scoring.batch import Batch
 from twotower.scoring.logits import Logits
 from twotower.scoring.scorer import EncodedItems, Scorer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from twotower.commands.command_keys import COMMANDS
+from twotower.commands.command_keys import COMMANDS, settings_class
 from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.main import COMMAND_NAMES
@@ -117,7 +117,7 @@ def refusal_of(script: str, *words: str) -> str:
     problems, sound = validate_overrides(overrides)
     problems += validate_overrides([text for text in words if is_swept(text)], sweep=True)[0]
     try:
-        config, found = read(COMMANDS["train"].kind(), compose("train", sound))
+        config, found = read(settings_class("train"), compose("train", sound))
     except InputError as error:
         return str(error)
     problems += found

@@ -31,9 +31,8 @@ from torch.utils.data import DataLoader, Dataset
 from twotower.data.interactions import Interactions
 from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import TrainBatches
-from twotower.training.fit import fit
+from twotower.training.fit import TrainContext, fit
 from twotower.training.objectives.next_item import NextItem
-from twotower.training.train_context import TrainContext
 from twotower.training.trainer import TrainerChoice
 
 
@@ -94,8 +93,8 @@ def our_epoch(interactions: Interactions, negatives: str, size: int, precision: 
             interactions, objective, history=MeanPooling.Config(length=LENGTH, strict=False), seed=0
         )
         with tempfile.TemporaryDirectory() as folder:
-            context = TrainContext(choice, Path(folder), no_index, no_index)
-            return fit(context, module, batches, "fit", []).seconds
+            context = TrainContext(choice, Path(folder), no_index)
+            return fit(context, module, batches, "fit").seconds
 
     return epoch
 

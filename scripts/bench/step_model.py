@@ -117,7 +117,6 @@ def our_step(module: RetrievalModule, batches: Iterator[Batch], low: bool) -> Ca
         batch = next(batches)
         module.on_train_batch_start(batch, 0)
         with precision(low):
-            module.negatives.observe(batch.positives)
             loss = module.batch_loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -10,8 +10,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from twotower.commands.command_keys import COMMANDS as KINDS
-from twotower.commands.command_keys import SWEEP_ONLY
+from twotower.commands.command_keys import SWEEP_ONLY, settings_class
 from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.overrides import validate_overrides
@@ -117,7 +116,7 @@ def assert_whole(command: str, overrides: list[str]) -> None:
     """Assert that `--cfg job` leaves out no key, and is read as what the YAMLs say."""
     _, sound = validate_overrides(overrides)
     printed = yaml.safe_load(OmegaConf.to_yaml(whole(command, sound), resolve=True))
-    kind = KINDS[command].kind()
+    kind = settings_class(command)
     settings, problems = read(kind, printed)
     assert problems == []
     assert settings == read(kind, compose(command, sound))[0]
@@ -162,7 +161,7 @@ def test_targets_are_files_named_after_their_class() -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_its_settings_are_typed(command: str) -> None:
-    assert KINDS[command].kind().model_fields.keys() == frozenset().union(*shape(command))
+    assert settings_class(command).model_fields.keys() == frozenset().union(*shape(command))
 
 
 def test_every_data_set_has_features_of_its_own_name() -> None:

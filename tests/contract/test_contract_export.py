@@ -21,7 +21,6 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
@@ -40,9 +39,13 @@ def choices(group: str) -> dict[str, Spec]:
     return found
 
 
+SAME_GRAPH = {"column", "dim", "dropout", "min_count", "sparse"}
+"""Keys of a feature that change the size of its graph at most."""
+
+
 def distinct(specs: dict[str, Spec]) -> dict[str, Spec]:
-    """Leave out a feature that says the same of another column: the graph is the same."""
-    return {str(sorted({**spec, "column": ""}.items(), key=str)): spec for spec in specs.values()}
+    """Leave out a feature whose graph is that of another one."""
+    return {str((spec[TARGET], sorted(spec.keys() - SAME_GRAPH))): spec for spec in specs.values()}
 
 
 FEATURES = {f"f{place}": spec for place, spec in enumerate(distinct(features_of_conf.CASES).values())}
@@ -50,7 +53,7 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 
 
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
-    """Name all variants of a model -> its settings and features, so that `-k variant` selects the model.
+    """Name the variants of a model -> its settings and features, so that `-k variant` selects the model.
 
     One model has every feature, context features, and events in its histories. The others have few features;
     they are as many as a group has choices.
@@ -74,7 +77,7 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     first = {group: groups[group][name] for group, name in rows[0].items()}
     first |= {"user_tower": PLAIN, "item_tower": PLAIN}
     every = first | {"history": first["history"] | {"length": 3, "events": True}}
-    found["-".join(features_of_conf.CASES)] = (every, FEATURES)
+    found["every-feature"] = (every, FEATURES)
     return found | {none: (first | {"history": without_history}, SHORT)}
 
 
@@ -113,7 +116,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
         torch.nn.init.normal_(parameter, std=0.5)
     if told is not None:
         torch.nn.init.zeros_(model.event_table.weight.data[0])
-    fit_new_items(model)
+    model.fit_new_items()
     return model.eval().requires_grad_(False)
 
 

@@ -3,12 +3,8 @@
 import importlib
 import inspect
 import json
-import os
 import pkgutil
-import subprocess
-import sys
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,14 +64,8 @@ def direct() -> dict[str, dict[str, Any]]:
         "Binned": {TARGET: PACKAGE + "binned.Binned", "column": "c", "dim": 3, "num_bins": 3},
         "Tags": {TARGET: PACKAGE + "tags.Tags", "column": "c", "dim": 3, "separator": " ", "max_tags": 2},
         "Vector": {TARGET: PACKAGE + "vector.Vector", "column": "c", "standardize": True},
-        "HashedText": {TARGET: PACKAGE + "text.HashedText", "column": "c", "dim": 3, "weighting": "idf"},
-        "HashedText-tiny": {
-            TARGET: PACKAGE + "text.HashedText",
-            "column": "c",
-            "dim": 3,
-            "buckets": 5,
-            "min_count": 1,
-        },
+        "HashedText": {TARGET: PACKAGE + "text.HashedText", "column": "c", "dim": 3},
+        "HashedText-tiny": {TARGET: PACKAGE + "text.HashedText", "column": "c", "dim": 3, "buckets": 5},
         "RequestTime": {TARGET: PACKAGE + "request_time.RequestTime", "year": 2, "week": 1, "day": 1},
     } | encoded()
 
@@ -117,10 +107,6 @@ def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
     return request.param
 
 
-def test_there_are_choices_and_a_stranger_s() -> None:
-    assert {"online_retail-user-country", "hour_of_week-user-hour_of_week"} <= CASES.keys()
-
-
 def test_every_kind_of_ours_is_tested() -> None:
     modules = [
         importlib.import_module(PACKAGE + module.name)
@@ -150,6 +136,10 @@ def test_the_encoder_has_the_declared_dim_for_any_leading_shape(spec: dict[str, 
     assert encoder(encoded[:1]).shape == (1, feature.output_dim)
     assert encoder(encoded[:0]).shape == (0, feature.output_dim)
     assert feature.encode([]).shape == encoded[:0].shape
+    trained = feature.encoder()
+    if list(trained.parameters()):
+        trained(encoded).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in trained.parameters())
 
 
 def test_odd_values_are_encoded(spec: dict[str, Any]) -> None:
@@ -159,19 +149,11 @@ def test_odd_values_are_encoded(spec: dict[str, Any]) -> None:
     assert torch.equal(encoded[-1:], feature.encode(values[:1]))
     assert feature.encoder().eval()(encoded).isfinite().all()
     assert all(feature.encode([value]).shape == encoded[:1].shape for value in ODD)
-
-
-def test_nonsense_is_missing(spec: dict[str, Any]) -> None:
-    feature, values = fitted(spec)
     missing = feature.encode([None])
     assert not torch.equal(feature.encode(values), missing.expand(len(values), -1))
     for value in NONSENSE:
         assert torch.equal(feature.encode([value]), missing), value
-
-
-def test_what_is_missing_embeds_as_nothing_until_trained(spec: dict[str, Any]) -> None:
-    feature, _ = fitted(spec)
-    output = feature.encoder().eval()(feature.encode([None]))
+    output = feature.encoder().eval()(missing)
     assert (output.eq(0) | output.eq(1)).all()
     assert output.sum() <= 1  # at most one flag of a missing value
 
@@ -230,14 +212,6 @@ def test_values_beyond_train_are_unknown() -> None:
         assert torch.equal(rows[2], rows[0])
 
 
-def test_gradients_reach_every_parameter(spec: dict[str, Any]) -> None:
-    feature, values = fitted(spec)
-    encoder = feature.encoder()
-    if list(encoder.parameters()):
-        encoder(feature.encode(values)).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in encoder.parameters())
-
-
 def test_missing_values_are_unknown_unless_refused(spec: dict[str, Any]) -> None:
     feature: Feature = built(spec)
     values = pd.Series([*sample_for(feature), None], dtype=object)
@@ -276,28 +250,3 @@ def test_only_context_features_read_the_request_time(spec: dict[str, Any]) -> No
         times = torch.tensor([1_300_000_000, 0, 1_323_000_000])
         assert torch.equal(feature.encode_times(times), feature.encode(times.tolist()))
         assert torch.equal(feature.encode_times(times[1:2]), feature.encode([None]))
-
-
-def dump_all() -> str:
-    everything = {}
-    for name, spec in CASES.items():
-        feature, values = fitted(spec)
-        learned = feature.to_json() | {"model": "", "folder": ""}  # where a process keeps its tiny models
-        everything[name] = [learned, feature.encode([*values, {"b", "a", "c"}]).tolist()]
-    return json.dumps(everything)
-
-
-def test_another_process_encodes_the_same() -> None:
-    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    here = Path(__file__)
-    code = (
-        f"import sys; sys.path.insert(0, {str(here.parent)!r}); import {here.stem} as t; print(t.dump_all())"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONHASHSEED": seed},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == dump_all()

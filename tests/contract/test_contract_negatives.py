@@ -31,13 +31,7 @@ def cases() -> dict[str, dict[str, Any]]:
         for stem, spec in specs.items()
         for key in spec.keys() & small
     }
-    others = {
-        f"{stem}, {frequency}": {**spec, "frequency": frequency}
-        for stem, spec in specs.items()
-        if "frequency" in spec
-        for frequency in ("streaming", "none")
-    }
-    return specs | few | others
+    return specs | few
 
 
 CASES = cases()
@@ -110,20 +104,11 @@ def test_the_generator_s_state_decides_the_draw(negatives: NegativeSampler) -> N
     assert torch.equal(first[1], second[1])
 
 
-def has_estimates(negatives: NegativeSampler) -> bool:
-    """A sampler with state may estimate q; extra state is of any type."""
-    state = negatives.state_dict().values()
-    return any(not isinstance(value, Tensor) or value.numel() > 1 for value in state)
-
-
 def test_q_is_what_the_draws_do(negatives: NegativeSampler) -> None:
     if draws_nothing(negatives):
         return
     draws, counted, expected = generator(), np.zeros(N), np.zeros(N)
-    for step, positives in enumerate(positives_of(800)):
-        negatives.observe(positives)
-        if step < 300:  # until estimates have settled
-            continue
+    for positives in positives_of(500):
         rows, count = negatives.draw(positives, draws)
         counted[rows.numpy() - 1] += count.numpy()
         q = negatives.log_q(ALL, P).exp().double().numpy()
@@ -134,11 +119,9 @@ def test_q_is_what_the_draws_do(negatives: NegativeSampler) -> None:
         assert total / counted.sum() == pytest.approx(1, rel=0.1)
     if (counted == counted[0]).all():
         assert expected == pytest.approx(counted)
-    elif not has_estimates(negatives):
+    else:
         assert total == pytest.approx(counted.sum(), rel=1e-4)
         assert chisquare(counted, expected * counted.sum() / total).pvalue > 1e-3
-    else:
-        assert counted == pytest.approx(expected, rel=0.35)
 
 
 def test_negatives_fit_together(negatives: NegativeSampler) -> None:
@@ -159,7 +142,6 @@ def test_embeddings_of_earlier_batches_are_constants_of_rows_that_are_not_encode
 ) -> None:
     draws = generator()
     for positives in positives_of(20):  # more than the steps after which a memory may start
-        negatives.observe(positives)
         drawn = negatives(positives, draws)
         # Each item once, also those of a memory: repeats belong in log_multiplicity.
         assert len(drawn.rows.unique()) == len(drawn.rows)
@@ -178,7 +160,6 @@ def test_the_state_is_restored_from_the_state_dict(spec: dict[str, Any]) -> None
         embeddings, seen = torch.randn(N + 1, 4, generator=generator(seed)), []
         for positives in positives_of(3, seed):
             for sampler in samplers:
-                sampler.observe(positives)
                 drawn = sampler(
                     positives, generator(seed), sampler.query_rows(positives % 3, generator(seed))
                 )
@@ -201,7 +182,6 @@ def test_the_state_is_restored_from_the_state_dict(spec: dict[str, Any]) -> None
 
 def test_a_batch_of_one(negatives: NegativeSampler) -> None:
     one = torch.tensor([3])
-    negatives.observe(one)
     drawn = negatives(one, generator())
     assert len(drawn.rows) >= 1 or draws_nothing(negatives)
     assert drawn.positive_log_q.isfinite().all()
@@ -221,7 +201,6 @@ def test_query_negatives_have_the_q_of_a_draw(negatives: NegativeSampler) -> Non
 def test_a_batch_without_a_positive(negatives: NegativeSampler) -> None:
     """A batch of labels may hold impressions alone."""
     none = torch.empty(0, dtype=torch.int64)
-    negatives.observe(none)
     assert negatives(none, generator()).positive_log_q.shape == (0,)
 
 

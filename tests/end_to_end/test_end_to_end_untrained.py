@@ -16,7 +16,6 @@ from twotower.data.interactions import Interactions
 from twotower.training.callbacks.checkpointing import FINAL
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.initialization.svd import Svd
-from twotower.training.parent import read_parent
 
 TINY = [
     "data=synthetic",
@@ -72,7 +71,6 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     assert not torch.equal(first[table], fitted_again[table])  # the start of train + valid is another one
     served = read_bundle(folder / "bundle").model.state_dict()
     assert torch.equal(served[table.removeprefix("model.")], fitted_again[table])
-    assert read_parent(folder, []).optimizer is None  # what goes on from it begins with a new one
 
 
 @pytest.mark.slow
@@ -92,7 +90,7 @@ def test_random_embeddings_are_used_where_they_train_to_better_towers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Svd, "embeddings", scattered)
-    typed = ["initialization.score_scale=1e6", "trainer.refit=false", "trainer.keep_optimizer_state=true"]
+    typed = ["initialization.score_scale=1e6", "trainer.refit=false"]
     folder, result = run(tmp_path, *typed)
     training, log = result["training"], (folder / "train.log").read_text()
     assert training["initialization"] == "random"
@@ -108,7 +106,6 @@ def test_random_embeddings_are_used_where_they_train_to_better_towers(
     assert "initialization" not in alone_result["training"]
     for name in ("towers.safetensors", "item_embeddings.npy"):
         assert (folder / "bundle" / name).read_bytes() == (alone / "bundle" / name).read_bytes()
-    assert read_parent(folder, []).optimizer is not None  # that of the phase which is used
 
     (folder / "result.json").unlink()
     for killed in ("fit_random", None):  # before the second training, or after it

@@ -44,7 +44,6 @@ FIRST = [
     "split.test=7",
     "split.valid=7",
     "trainer.max_epochs=2",
-    "trainer.keep_optimizer_state=true",
     "initialization=random",
     "objective=next_item",
     "objective.batch_size=256",
@@ -186,8 +185,8 @@ def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]])
     assert again["ancestry"]["new_items"] == ancestry["new_items"]
 
 
-def begun(folder: Path, parent: Parent) -> tuple[Any, Any]:
-    """A module of a run that went on, as it was before its first step, and its optimizer."""
+def begun(folder: Path, parent: Parent) -> Any:
+    """A module of a run that went on, as it was before its first step."""
     settings = Run.open(folder).settings
     config = RunConfig.from_settings(settings)
     data = build_dataset(config.data.build(), config.split.build(), Path(config.output_root) / ".cache")
@@ -196,15 +195,13 @@ def begun(folder: Path, parent: Parent) -> tuple[Any, Any]:
     new = is_new_interaction(parent, data, log)
     replay = Replay(new, how.replay, np.zeros(0, bool))
     module = build_module(config, data, log, 3, None, parent.model, replay.shares)
-    warm_start.transfer_parent(parent, config, data, log, module)
-    optimizer = module.optimizer_choice.optimizer(p for p in module.parameters() if p.requires_grad)
-    module.load_optimizer_state(optimizer)
-    return module, optimizer
+    warm_start.transfer_parent(parent, data, log, module)
+    return module
 
 
 def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     place, first, second, third = weeks
-    typed = ["warm_start.epochs=2", "warm_start.replay=0.1", "trainer.keep_optimizer_state=false"]
+    typed = ["warm_start.epochs=2", "warm_start.replay=0.1"]
     folder, result = train(place, f"warm_start={first}", *second, *typed)
     old, new = read_bundle(first / "bundle"), read_bundle(folder / "bundle")
     grown = result["ancestry"]
@@ -222,38 +219,17 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     is_new = (seen.timestamp > parent.interactions.times.max()) & (seen.timestamp < train_until)
     assert grown["new_interactions"] == is_new.sum() > 0
 
-    module, optimizer = begun(folder, parent)
+    module = begun(folder, parent)
     beginning = dataclasses.replace(new, model=module.model.eval())
     assert_nothing_jumps(old, beginning)
     assert not torch.equal(
         new.model.encode_items(torch.arange(1, 9)), beginning.model.encode_items(torch.arange(1, 9))
     )
     assert module.temperature == pytest.approx(float(parent.loss["scorer.temperature.logarithm"].exp()))
-    assert_moments_go_on(module, optimizer, parent)
 
-    newest, last = train(place, f"warm_start={folder}", *third, "warm_start.epochs=1")
-    assert f"the optimizer starts with a new state: {folder} has none" in (newest / "train.log").read_text()
+    _, last = train(place, f"warm_start={folder}", *third, "warm_start.epochs=1")
     assert last["ancestry"]["generation"] == 3
     assert last["ancestry"]["parent"] == str(folder)
-
-
-def assert_moments_go_on(module: Any, optimizer: Any, parent: Parent) -> None:
-    assert parent.optimizer is not None
-    old = parent.optimizer[1]["state"]
-    for (name, values), state in zip(named(module, optimizer), old.values(), strict=True):
-        moments = optimizer.state[values]
-        assert moments["step"] == state["step"] > 0, name
-        number = len(state["exp_avg"]) if values.ndim else 0
-        if "item_bias" not in name and values.ndim:
-            assert torch.equal(moments["exp_avg"][:number], state["exp_avg"]), name
-            assert not moments["exp_avg_sq"][number:].any(), name
-        if "item_bias" in name:
-            assert torch.equal(moments["exp_avg"].sort().values[-3:], state["exp_avg"].sort().values[-3:])
-
-
-def named(module: Any, optimizer: Any) -> list[tuple[str, torch.Tensor]]:
-    names = {id(values): name for name, values in module.named_parameters()}
-    return [(names[id(each)], each) for group in optimizer.param_groups for each in group["params"]]
 
 
 def test_an_interrupted_one_goes_on_to_the_same_towers(
@@ -267,7 +243,7 @@ def test_an_interrupted_one_goes_on_to_the_same_towers(
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr("twotower.training.callbacks.build_index.BuildIndex.on_fit_end", stop)
+        patch.setattr("twotower.training.fit.write_final", stop)
         broken, result = train(place, f"warm_start={first}", *typed, status=1)
     assert result["status"] == "failed"
     assert run_script("train", f"resume={broken}").returncode == 0
@@ -288,7 +264,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
     _, first, second, _ = weeks
     assert f"warm_start={tmp_path}: not a run" in refused(f"warm_start={tmp_path}")
     assert "a setting of warm_start=RUN_FOLDER" in refused("warm_start.epochs=3")
-    said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower=single_block")
+    said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower.widths=[8]")
     assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")

@@ -3,14 +3,14 @@
 A comment in the command's YAML describes each key.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Le, MinLen
 
+from twotower.commands.conf import shape
 from twotower.config.component import Config
 from twotower.config.run_keys import RunKeys, WarmStartKey
-from twotower.config.spec import Fraction, PositiveInt, ProperFraction, Seed, locate
+from twotower.config.spec import Fraction, PositiveInt, ProperFraction, Seed
 from twotower.serving.http.service_config import ServiceConfig
 
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_packages"})
@@ -115,38 +115,27 @@ class CleanKeys(Config):
     debug: bool
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command.
-
-    Attributes:
-        keys: class of its plain keys.
-        settings: class of all of its settings, by name, because importing it takes torch; empty if the plain
-            keys are all.
-    """
-
-    keys: type[Config]
-    settings: str = ""
-
-    def kind(self) -> type[Config]:
-        """Return the class of all of its settings."""
-        found: Any = (
-            locate(f"twotower.commands.command_settings.{self.settings}") if self.settings else self.keys
-        )
-        return found  # type: ignore[no-any-return]
-
-
-COMMANDS = {
-    "train": Command(TrainKeys, "TrainSettings"),
-    "warm_start": Command(WarmStartKeys, "WarmStartSettings"),
-    "rebuild_bundle": Command(DerivedRunKeys, "RebuildBundleSettings"),
-    "reindex": Command(DerivedRunKeys, "ReindexSettings"),
-    "evaluate": Command(DerivedRunKeys, "EvaluateSettings"),
-    "export": Command(RunFolderKeys),
-    "serve": Command(ServiceConfig),
-    "recommend": Command(RecommendKeys),
-    "embed": Command(EmbedKeys),
-    "export_live": Command(ExportLiveKeys),
-    "nightly": Command(NightlyKeys),
-    "clean": Command(CleanKeys),
+COMMANDS: dict[str, type[Config]] = {
+    "train": TrainKeys,
+    "warm_start": WarmStartKeys,
+    "rebuild_bundle": DerivedRunKeys,
+    "reindex": DerivedRunKeys,
+    "evaluate": DerivedRunKeys,
+    "export": RunFolderKeys,
+    "serve": ServiceConfig,
+    "recommend": RecommendKeys,
+    "embed": EmbedKeys,
+    "export_live": ExportLiveKeys,
+    "nightly": NightlyKeys,
+    "clean": CleanKeys,
 }
+"""Command or mode of `train` -> class of its plain keys."""
+
+
+def settings_class(config_name: str) -> type[Config]:
+    """Return the class of all settings of a command; imports torch if the command has groups."""
+    if not shape(config_name)[0]:
+        return COMMANDS[config_name]
+    from twotower.commands.command_settings import SETTINGS
+
+    return SETTINGS[config_name]

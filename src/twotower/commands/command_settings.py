@@ -1,6 +1,7 @@
-"""All settings of the commands that have choices."""
+"""All settings of the commands that have groups."""
 
 from twotower.commands.command_keys import DerivedRunKeys, TrainKeys, WarmStartKeys
+from twotower.config.component import Config
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baselines
@@ -54,3 +55,13 @@ class EvaluateSettings(DerivedRunKeys):
 
     metrics: Evaluator.Config
     baselines: Baselines
+
+
+SETTINGS: dict[str, type[Config]] = {
+    "train": TrainSettings,
+    "warm_start": WarmStartSettings,
+    "rebuild_bundle": RebuildBundleSettings,
+    "reindex": ReindexSettings,
+    "evaluate": EvaluateSettings,
+}
+"""Command or mode of `train` -> class of its settings."""

@@ -11,9 +11,8 @@ import yaml
 from argcomplete.completers import FilesCompleter
 
 from twotower.commands.command_keys import COMMANDS
-from twotower.commands.conf import choices
+from twotower.commands.conf import choices, groups_of
 from twotower.commands.config_source import class_fields, config_fields
-from twotower.commands.help import groups_of
 from twotower.commands.latest import KEYS as FOLDER_KEYS
 from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.overrides import OPTIONAL
@@ -22,7 +21,10 @@ from twotower.config.run_keys import WARM_START
 from twotower.config.spec import TARGET, is_ours
 from twotower.runs.run_files import LATEST
 
+TEXT = "str"
 SHELLS = ("bash", "zsh", "fish", "tcsh")
+MODES = {"resume": "train", "rerun": "train", WARM_START: WARM_START, REBUILD_BUNDLE: REBUILD_BUNDLE}
+"""Key of `train` that names a run -> the command whose keys it has."""
 
 
 def answer_shell() -> None:
@@ -44,34 +46,31 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     """
     if not words or words[0] == "completion":
         return [name for name in (SHELLS if words else COMMAND_NAMES) if name.startswith(begun)]
-    command = {"demo": "train"}.get(words[0], words[0])
-    if command == "train":
-        modes = {word.partition("=")[0] for word in words} & {WARM_START, REBUILD_BUNDLE}
-        command = next(iter(modes), command)
+    command, *typed = words
+    if command in ("train", "demo"):
+        command = next((MODES[key] for word in typed if (key := word.partition("=")[0]) in MODES), "train")
     if command not in COMMANDS:
         return list(FilesCompleter()(begun))
+    keys = dict(_keys(command, dict(word.split("=", 1) for word in typed if "=" in word)))
     key, equals, value = begun.partition("=")
-    keys = dict(_keys(command, words))
     if not equals:
         step = re.compile(rf"{re.escape(begun)}[^.=]*[.=]")
         return sorted({match[0] for name in keys if (match := step.match(f"{name}="))})
     earlier, comma, last = value.rpartition(",")
     found = [text for text in keys.get(key, ()) if text.startswith(last)]
-    if key in FOLDER_KEYS or (not found and "str" in keys.get(key, ()) and key != "name"):
+    if key in FOLDER_KEYS or (not found and TEXT in keys.get(key, ()) and key != "name"):
         found += FilesCompleter()(last)
-    return [f"{key}={earlier}{comma}{text}" for text in found if text != "str"]
+    return [f"{key}={earlier}{comma}{text}" for text in found if text != TEXT]
 
 
-def _keys(command: str, words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def _keys(command: str, typed: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     """Yield groups and keys with their values, those of the chosen choices too."""
-    kind = COMMANDS[command].keys
+    kind = COMMANDS[command]
     for name, each in class_fields(kind.__module__, kind.__name__).items():
         yield name, [LATEST] if name in FOLDER_KEYS else _values(each.annotation)
-    yield from (
-        (name, [LATEST]) for name in FOLDER_KEYS if command == "train" and name not in ("run", "bundle")
-    )
-    typed = dict(word.split("=", 1) for word in words if "=" in word)
-    for group, default in groups_of(command):
+    for name in MODES if command == "train" else ():
+        yield name, [LATEST]
+    for group, default in groups_of(command).items():
         files = choices(group)
         yield group, sorted([*files, *(["null"] if group in OPTIONAL else [])])
         if (path := files.get(typed.get(group, str(default)))) is not None:
@@ -90,12 +89,11 @@ def _keys_of_choice(spec: Mapping[str, Any], prefix: str) -> Iterator[tuple[str,
 
 
 def _values(annotation: ast.expr) -> list[str]:
-    """Return the words that an annotation allows; `str` stands for any text."""
+    """Return the words that an annotation allows; `TEXT` last if it allows any text."""
     nodes = list(ast.walk(annotation))
-    words = [
-        str(node.value) for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    words = [value for value in constants if isinstance(value, str)]
+    words += ["null"] if None in constants else []
     words += ["false", "true"] if "bool" in names else []
-    words += ["null"] if any(isinstance(node, ast.Constant) and node.value is None for node in nodes) else []
-    return [*sorted(words), *({"str"} & names)]
+    return [*sorted(words), *({TEXT} & names)]

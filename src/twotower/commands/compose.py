@@ -13,11 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY
-from twotower.commands.conf import LOCAL, conf_state, groups, misplaced, places, plain_file, shape
+from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY, settings_class
+from twotower.commands.conf import (
+    EXPERIMENT,
+    LOCAL,
+    conf_state,
+    groups,
+    misplaced,
+    places,
+    plain_file,
+    problems_of_own_files,
+    shape,
+)
 from twotower.commands.config_source import unknown_keys
 from twotower.commands.overrides import first_line, validate_overrides
-from twotower.commands.own_files import EXPERIMENT, problems_of_own_files
 from twotower.commands.run_settings import (
     OF_THE_COMMAND,
     check_trust,
@@ -27,7 +36,7 @@ from twotower.commands.run_settings import (
 )
 from twotower.config.component import Config
 from twotower.config.errors import InputError
-from twotower.config.problems import Problem, nearest, raise_problems
+from twotower.config.problems import Mistakes, Problem, nearest, raise_problems
 from twotower.config.reading import read
 from twotower.config.trust import SETTING as TRUST
 from twotower.config.trust import VARIABLE, trusted_by_variable
@@ -55,19 +64,21 @@ def compose_resolvable(config_name: str, overrides: Iterable[str]) -> tuple[Dict
     """Compose; a value that cannot be resolved becomes None and a problem with its key.
 
     Raises:
-        InputError: Hydra cannot compose it.
+        InputError: a file of the user is misplaced or wrong, or Hydra cannot compose it.
     """
     overrides = list(overrides)
-    is_trust_typed = any(override_key(text) == TRUST for text in overrides)
+    raise_problems(misplaced(), NOTHING_DONE)
+    if config_name == "train":
+        raise_problems(problems_of_own_files(overrides), NOTHING_DONE)
     root, problems = store_run_settings(plain_file(config_name), overrides)
     try:
         config = _composed(config_name, root, overrides)
-        if not is_trust_typed:
-            _trust_by_variable(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error)) from error
     except YAMLError as error:  # of a file of the user's own
         raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
+    if not any(override_key(text) == TRUST for text in overrides):
+        _trust_by_variable(config)
     while True:
         try:
             plain(config)
@@ -109,8 +120,11 @@ def _selection(config_name: str, overrides: tuple[str, ...], state: Hashable) ->
 
 
 def _by_hydra(root: str, overrides: Sequence[str]) -> DictConfig:
-    with hydra.initialize_config_dir(str(places()[0]), version_base="1.3"):
-        return hydra.compose(root, [*overrides, *searchpath()])
+    first, *others = places()
+    rest = ",".join(quoted(f"file://{place}") for place in others)
+    searchpath = [f"hydra.searchpath=[{rest}]"] if others else []
+    with hydra.initialize_config_dir(str(first), version_base="1.3"):
+        return hydra.compose(root, [*overrides, *searchpath])
 
 
 def _trust_by_variable(config: DictConfig) -> None:
@@ -129,17 +143,11 @@ def _trust_by_variable(config: DictConfig) -> None:
     OmegaConf.update(config, TRUST, trusted_by_variable(), force_add=True)
 
 
-def searchpath() -> list[str]:
-    """Return the override that adds all folders of choices except the first to Hydra's search path."""
-    rest = ",".join(quoted(f"file://{place}") for place in places()[1:])
-    return [f"hydra.searchpath=[{rest}]"] if rest else []
-
-
 def plain(config: DictConfig) -> dict[str, Any]:
-    """Return a config as resolved plain values, without Hydra's own node."""
+    """Return a config as resolved plain values."""
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if key != "hydra"}
+    return {str(key): value for key, value in values.items()}
 
 
 def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
@@ -166,14 +174,14 @@ def checked_with_config(
     Raises:
         InputError: lists all mistakes.
     """
-    raise_problems(misplaced(), NOTHING_DONE)
     problems, sound = validate_overrides(overrides)
     problems = [*found_before, *problems]
-    if config_name == "train" and (own := list(problems_of_own_files(sound))):
-        raise_problems([*problems, *own], NOTHING_DONE)
     try:
         composed, unresolved = compose_resolvable(config_name, sound)
         settings = plain(composed)
+    except Mistakes as error:
+        raise_problems([*problems, *error.problems], NOTHING_DONE)
+        raise
     except InputError as error:
         raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
         raise
@@ -187,7 +195,7 @@ def checked_with_config(
     known = chosen | keys
     typed = {key: value for key, value in settings.items() if key in keys}
     early = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
-    early += [*read(COMMANDS[config_name].keys, typed)[1], *output_folder_problems(typed)]
+    early += [*read(COMMANDS[config_name], typed)[1], *output_folder_problems(typed)]
     early += () if is_target_typed else unknown_keys(settings)
     raise_problems(
         [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
@@ -232,7 +240,7 @@ def read_choices(config_name: str, settings: Mapping[str, Any]) -> tuple[Config,
         settings: composed settings.
     """
     known = frozenset().union(*shape(config_name))
-    kind = COMMANDS[config_name].kind()
+    kind = settings_class(config_name)
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})
     if config_name != "train":  # other commands check these settings together with those of the run
         return config, found

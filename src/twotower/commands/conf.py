@@ -1,8 +1,11 @@
 """The YAML files: their folders, the groups and keys of a command, the choices of a group."""
 
+import contextlib
 import functools
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,17 @@ import yaml
 from omegaconf import OmegaConf
 
 from twotower.config.errors import InputError
-from twotower.config.problems import Problem
+from twotower.config.problems import Problem, nearest
 from twotower.config.trust import VARIABLE as TRUST_VARIABLE
+from twotower.runs.fingerprint import override_key
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
 """Built-in files: `conf/` of a checkout, or of the installed package."""
 LOCAL = CONF / "local"
 """The user's choices in a checkout, ignored by git."""
+EXPERIMENT = "experiment"
+HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
+"""Required first line of experiments and defaults; Hydra ignores it after another comment."""
 VARIABLE = "TWOTOWER_CONF"
 OTHERS = tuple(
     Path(folder).absolute() for folder in os.environ.get(VARIABLE, "conf").split(os.pathsep) if folder
@@ -58,7 +65,7 @@ def _is_a_checkout(place: Path) -> bool:
 
 def groups() -> frozenset[str]:
     """Return the groups: the folders of the built-in `conf/`."""
-    return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - {"experiment", LOCAL.name}
+    return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - {EXPERIMENT, LOCAL.name}
 
 
 def choices(group: str) -> dict[str, Path]:
@@ -108,6 +115,32 @@ def misplaced() -> Iterator[Problem]:
             yield Problem(str(place / name), f"is the name of a file of ours; {remedy}, or set {VARIABLE}")
 
 
+def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
+    """Yield problems of the experiment and of the defaults of a training that Hydra would not explain.
+
+    Args:
+        overrides: valid overrides with one value each.
+    """
+    typed = {override_key(text): text.partition("=")[2] for text in overrides}
+    for group, default in ((EXPERIMENT, ""), (LOCAL.name, "default")):
+        path = choices(group).get(typed.get(group, default))
+        text = path.read_text(encoding="utf-8") if path else ""
+        if path and not HEADER.match(text):
+            message = "its first line must be # @package _global_; without it, its keys have no effect"
+            yield Problem(str(path), message)
+        entries: list[Any] = []
+        with contextlib.suppress(yaml.YAMLError, KeyError, TypeError):  # reported by Hydra
+            entries = [each.items() for each in yaml.safe_load(text)["defaults"] if isinstance(each, dict)]
+        for key, choice in itertools.chain(*entries):
+            name = re.sub(r"^(override )?\s*/?", "", str(key))
+            if name in groups() and key != f"override /{name}":
+                message = f"write `- override /{name}: {choice}` instead of `- {key}: {choice}`"
+                yield Problem(f"{path}: defaults", message)
+            elif name in groups() and "$" not in str(choice) and choice not in choices(name):
+                message = f"{name}: unknown choice {choice!r}; {nearest(str(choice), choices(name))}"
+                yield Problem(f"{path}: defaults", message)
+
+
 def plain_file(name: str) -> dict[str, Any]:
     """Read `conf/<name>.yaml`; interpolations stay unresolved."""
     path = CONF / f"{name}.yaml"
@@ -123,12 +156,26 @@ def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the groups and the plain keys of a command's YAML and of the files that it includes."""
+    chosen = frozenset(groups_of(config_name)) & groups()
+    return chosen, frozenset(keys_of(config_name)) - chosen
+
+
+def groups_of(config_name: str) -> dict[str, Any]:
+    """Return group -> default; `features: ${data}` means the name that is chosen for data."""
+    entries = [entry for entry in plain_file(config_name)["defaults"] if isinstance(entry, dict)]
+    defaults = {group: default for entry in entries for group, default in entry.items()}
+    return {
+        group: defaults[default[2:-1]] if str(default).startswith("${") else default
+        for group, default in defaults.items()
+        if not group.startswith("optional")
+    }
+
+
+def keys_of(config_name: str) -> dict[str, Any]:
+    """Return each plain key and its default, of a YAML and of those it includes."""
+    keys: dict[str, Any] = {}
     config = plain_file(config_name)
-    named = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
-    return frozenset(named & groups()), frozenset(_keys(config_name) - named - {"defaults", "hydra"})
-
-
-def _keys(name: str) -> set[str]:
-    config = plain_file(name)
-    included = [entry for entry in config.get("defaults", ()) if isinstance(entry, str) and entry != "_self_"]
-    return set(config).union(*map(_keys, included))
+    for entry in config.get("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":
+            keys |= keys_of(entry)
+    return {key: value for key, value in (keys | config).items() if key not in ("defaults", "hydra")}

@@ -1,14 +1,14 @@
 """Texts of `--help`, `--help GROUP` and `--info choices`."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from twotower.commands.conf import plain_file
-from twotower.commands.keys import description, head_comment, sections, shown
+from twotower.commands.conf import groups_of, keys_of
+from twotower.commands.keys import NOTHING, description, head_comment, sections, shown
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
@@ -17,7 +17,6 @@ from twotower.config.spec import OURS, TARGET, is_ours, locate
 
 MARKERS = {NOT_SET: "required", OF_THE_RUN: "as the run had it"}
 MAX_WIDTH = 120
-NOTHING: Mapping[str, Any] = {}
 Choices = Callable[[str], Mapping[str, Path]]
 """Group -> name -> file of its choices."""
 
@@ -33,18 +32,16 @@ def help_text(config_name: str, about: str, choices: Choices, own: Mapping[str, 
     """
 
     def default_text(key: str, default: Any) -> str:
-        ours = MARKERS.get(str(default), shown(default))
-        return f"{shown(own[key])}, yours; else {ours}" if key in own else ours
+        return f"{shown(own[key])}, yours" if key in own else MARKERS.get(str(default), shown(default))
 
     lines = [about.strip(), "", "Groups (group=choice):"]
-    for group, default in groups_of(config_name):
+    for group, default in groups_of(config_name).items():
         names = ", ".join(sorted(choices(group)))
         line = f"  {group:<12} {names}  [{default_text(group, 'none' if default is None else default)}]"
-        lines += textwrap.wrap(line, MAX_WIDTH, subsequent_indent=" " * 15, break_on_hyphens=False)
+        lines += _wrapped(line, " " * 15)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
-    for key, value in keys_of(config_name).items():
-        lines.append(f"  {key:<14} [{default_text(key, value)}]")
-    lines += [f"  {key:<14} [{shown(value)}, yours]" for key, value in own.items() if "." in key]
+    lines += [f"  {key:<14} [{default_text(key, value)}]" for key, value in keys_of(config_name).items()]
+    lines += [f"  {key:<14} [{default_text(key, value)}]" for key, value in own.items() if "." in key]
     refused = ", 5 the gate refused" if config_name == "nightly" else ""
     lines += [
         "",
@@ -61,65 +58,45 @@ def group_text(config_name: str, group: str, choices: Choices, own: Mapping[str,
     Raises:
         InputError: the command has no such group.
     """
-    defaults = dict(groups_of(config_name))
+    defaults = groups_of(config_name)
     if group not in defaults:
-        raise InputError(f"--help {group}: no group of this command; {nearest(group, sorted(defaults))}")
-    marks = {f"{group}={defaults[group]}": "  (the default)"}
-    if group in own:
-        marks = {f"{group}={defaults[group]}": "  (our default)", f"{group}={own[group]}": "  (your default)"}
+        raise InputError(f"--help {group}: no group of this command; {nearest(group, defaults)}")
+    chosen = f"{group}={own.get(group, defaults[group])}"
     lines: list[str] = []
     for section in sections(group, choices(group), group_annotation(group)):
-        about = [section.text] if section.text else []
+        mark = "  (your default)" if group in own else "  (the default)"
+        lines += ["", section.title + (mark if section.title == chosen else "")]
+        if section.text:
+            lines += _wrapped(f"  {section.text}", "  ")
         if not is_ours(section.target or OURS):
-            about.append(f"{section.target}; its source file has the types")
-        lines += ["", f"{section.title}{marks.get(section.title, '')}"]
-        lines += [line for text in about for line in _wrapped(text, "  ", "  ")]
+            lines.append(f"  {section.target}; its source file has the types")
         rows = []
         for key in section.keys:
-            path, takes = f"{group}.{key.name}", key.takes
+            path, yours = f"{group}.{key.name}", ""
+            if path in own:
+                yours = f"yours, else {key.default}; "
             default = shown(own[path]) if path in own else key.default
-            takes = f"yours, else {key.default}; {takes}" if path in own else takes
-            rows.append((f"  {key.name}={default}", ". ".join(filter(None, [takes, key.meaning]))))
+            rows.append(
+                (f"  {key.name}={default}", ". ".join(filter(None, [yours + key.takes, key.meaning])))
+            )
         width = min(max((len(name) for name, _ in rows), default=0), 40)
         for name, text in rows:
-            lines += _wrapped(text, f"{name:<{width}}  ", " " * (width + 2))
+            lines += _wrapped(f"{name:<{width}}  {text}", " " * (width + 2))
     return "\n".join(lines[1:])
 
 
 def choices_text(config_name: str, choices: Choices, own: Mapping[str, Any] = NOTHING) -> str:
     """Return every group with its choices, one line each, a star before the default. See `help_text`."""
     lines = []
-    for group, ours in groups_of(config_name):
-        default = own.get(group, ours)
+    for group, ours in groups_of(config_name).items():
         heading = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by default)"}.get(ours, "")
-        if group in own:
-            heading = f"  (* is yours; else {'none' if ours is None else ours})"
-        lines += ["", f"{group}{heading}"]
+        lines += ["", f"{group}{'  (* is yours)' if group in own else heading}"]
         found = choices(group)
         width = max(map(len, found), default=0)
         for name, path in sorted(found.items()):
-            mark = "*" if name == default else " "
+            mark = "*" if name == own.get(group, ours) else " "
             lines.append(f" {mark} {name:<{width}}  {_first_sentence(path)}".rstrip())
     return "\n".join(lines[1:])
-
-
-def groups_of(config_name: str) -> Iterator[tuple[str, Any]]:
-    """Yield each group and its default; `features: ${data}` means the name that is chosen for data."""
-    entries = [entry for entry in plain_file(config_name)["defaults"] if isinstance(entry, dict)]
-    defaults = {group: default for entry in entries for group, default in entry.items()}
-    for group, default in defaults.items():
-        if not group.startswith("optional"):
-            yield group, defaults[default[2:-1]] if str(default).startswith("${") else default
-
-
-def keys_of(config_name: str) -> dict[str, Any]:
-    """Return each plain key and its default, of a YAML and of those it includes."""
-    keys: dict[str, Any] = {}
-    config = plain_file(config_name)
-    for entry in config.get("defaults", ()):
-        if isinstance(entry, str) and entry != "_self_":
-            keys |= keys_of(entry)
-    return {key: value for key, value in (keys | config).items() if key not in ("defaults", "hydra")}
 
 
 def group_annotation(group: str) -> Any:
@@ -144,7 +121,5 @@ def _first_sentence(path: Path) -> str:
         return f"cannot be used: {' '.join(str(error).split())}"
 
 
-def _wrapped(text: str, first: str, rest: str) -> list[str]:
-    return textwrap.wrap(
-        text, MAX_WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
-    )
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, MAX_WIDTH, subsequent_indent=indent, break_on_hyphens=False)

@@ -4,11 +4,12 @@ import ast
 import contextlib
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text
 COMMENT = re.compile(r"^(\w+):.*?\s# ?(.+)$", re.MULTILINE)
 COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(COMMAND_NAMES)})\b"
 """Pattern of YAML comments that show a command instead of a description."""
+NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,7 @@ class Section:
     target: str = ""
 
 
-def keys_of_class(
-    kind: type[Config], given: Mapping[str, Any] = types.MappingProxyType({}), comments: str = ""
-) -> list[Key]:
+def keys_of_class(kind: type[Config], given: Mapping[str, Any] = NOTHING, comments: str = "") -> list[Key]:
     """Return the keys of a class of settings.
 
     Args:
@@ -65,19 +65,26 @@ def keys_of_class(
         given: values of a YAML, which are the defaults where it is chosen.
         comments: text of that YAML; comments describe keys that the class does not describe.
     """
-    meanings = dict(COMMENT.findall(comments))
-    return [
-        Key(
-            name,
-            shown(given[name])
-            if name in given
-            else "required"
-            if each.is_required()
-            else shown(each.get_default(call_default_factory=True)),
-            allowed_values(each.annotation, each.metadata),
-            " ".join((each.description or "").split()) or meanings.get(name, ""),
-        )
-        for name, each in kind.model_fields.items()
+    meanings, keys = dict(COMMENT.findall(comments)), []
+    for name, each in kind.model_fields.items():
+        default = "required" if each.is_required() else shown(each.get_default(call_default_factory=True))
+        meaning = " ".join((each.description or "").split()) or meanings.get(name, "")
+        takes = allowed_values(each.annotation, each.metadata)
+        keys.append(Key(name, shown(given[name]) if name in given else default, takes, meaning))
+    return keys
+
+
+def _keys_of_source(target: str, given: Mapping[str, Any], comments: str) -> list[Key]:
+    """Return the keys of a class of another package, read from its source; those of the YAML at least."""
+    meanings, keys = dict(COMMENT.findall(comments)), []
+    for name, each in (config_fields(target) or {}).items():
+        default = "required" if each.default is None else ast.unparse(each.default)
+        default = shown(given[name]) if name in given else default
+        meaning = each.meaning or meanings.get(name, "")
+        keys.append(Key(name, default, ast.unparse(each.annotation), meaning))
+    others = given.keys() - {key.name for key in keys}
+    return keys + [
+        Key(name, shown(given[name]), "set by its YAML", meanings.get(name, "")) for name in others
     ]
 
 
@@ -89,7 +96,6 @@ def sections(group: str, files: Mapping[str, Path], annotation: Any) -> Iterator
         files: name -> YAML of the choices.
         annotation: type of the group in the settings of `twotower train`.
     """
-    bases = list(dict.fromkeys(component_bases(annotation)))
     for name, path in sorted(files.items()):
         text = path.read_text(encoding="utf-8")
         spec = yaml.safe_load(text) or {}
@@ -102,14 +108,14 @@ def sections(group: str, files: Mapping[str, Path], annotation: Any) -> Iterator
                 kind: Any = locate(target)
             except InputError as error:
                 yield Section(title, f"cannot be used: {error}")
-            else:
-                keys = keys_of_class(kind.Config, spec, text)
-                yield Section(title, comment or description(kind), keys, target)
+                continue
+            yield Section(title, comment or description(kind), keys_of_class(kind.Config, spec, text), target)
         else:  # its code does not run for a description
             yield Section(title, comment, _keys_of_source(target, spec, text), target)
+    bases = list(dict.fromkeys(component_bases(annotation)))
     kinds = [annotation, *typing.get_args(annotation)]
-    if not any(base.Config in kinds for base in bases):
-        for each in (kind for base in bases for kind in _subclasses(base)):
+    for base in bases if not any(base.Config in kinds for base in bases) else ():
+        for each in _subclasses(base):
             target = f"{each.__module__}.{each.__qualname__}"
             yield Section(f"{group}: {each.__name__}", description(each), keys_of_class(each.Config), target)
 
@@ -119,31 +125,13 @@ def plain_keys(annotation: Any, given: Mapping[str, Any]) -> list[Key]:
     is_class = inspect.isclass(annotation) and issubclass(annotation, Config)
     if not is_class or issubclass(annotation, Component.Config):
         return []
-    fields = annotation.model_fields
-    return [
-        key for key in keys_of_class(annotation, given) if not [*component_bases(fields[key.name].annotation)]
-    ]
+    with_choices = {
+        name for name, each in annotation.model_fields.items() if [*component_bases(each.annotation)]
+    }
+    return [key for key in keys_of_class(annotation, given) if key.name not in with_choices]
 
 
-def _keys_of_source(target: str, given: Mapping[str, Any], comments: str) -> list[Key]:
-    """Return the keys of a class of another package, read from its source; those of the YAML at least."""
-    fields, meanings = config_fields(target) or {}, dict(COMMENT.findall(comments))
-    keys = []
-    for name in [*fields, *(given.keys() - fields.keys())]:
-        each = fields.get(name)
-        default = "required" if each is None or each.default is None else ast.unparse(each.default)
-        keys.append(
-            Key(
-                name,
-                shown(given[name]) if name in given else default,
-                "set by its YAML" if each is None else ast.unparse(each.annotation),
-                (each.meaning if each else "") or meanings.get(name, ""),
-            )
-        )
-    return keys
-
-
-def allowed_values(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+def allowed_values(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """Return in words which values an annotation allows."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
@@ -185,14 +173,14 @@ def shown(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(shown, value))}]"
-    words = {None: "null", True: "true", False: "false", "": '""'}
-    return words[value] if value is None or isinstance(value, bool) or value == "" else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return {None: "null", "": '""'}.get(value, str(value))
 
 
 def head_comment(text: str) -> str:
     """Return the comments at the head of a YAML, without the command."""
-    head = re.match(r"(#.*\n)*", text)
-    lines = head[0].splitlines() if head else []
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     return " ".join(line.lstrip("# ") for line in lines if not re.search(COMMAND, line))
 
 

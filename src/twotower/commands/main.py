@@ -3,10 +3,11 @@
 import importlib
 import importlib.metadata
 import os
+import signal
 import sys
 from types import ModuleType
 
-from twotower.config.exits import continue_without_readers
+from twotower.config.exits import continue_without_readers, exit_on_signals, exit_status
 from twotower.config.working_folder import import_from_working_folder
 
 COMMAND_NAMES = (
@@ -47,9 +48,22 @@ def main(name: str | None = None) -> None:
             print(f"error: {name}: unknown command; {suggestion}", file=sys.stderr)
             raise SystemExit(USER_INPUT)
         sys.argv = [f"twotower {name}", *words]
+    if name == "serve":  # at once: the first process of a container gets no signal that it has no handler for
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    else:
+        exit_on_signals()
     if name != "completion" and DESCRIBING.isdisjoint(words):
         import_from_working_folder()
-    _module(name).run()
+    module = _module(name)
+    if hasattr(module, "answer"):
+        debug = not {"debug=true", "--debug"}.isdisjoint(words)
+        raise SystemExit(exit_status(lambda: module.answer(words), debug))
+    from twotower.commands.run_command import run_command
+
+    if name == "demo":
+        sys.argv.insert(1, "name=demo")
+    config_name = "train" if name == "demo" else name
+    run_command(config_name, module.task, module.__doc__ or "", getattr(module, "MODES", {}))
 
 
 def overview() -> str:

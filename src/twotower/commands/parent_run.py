@@ -13,24 +13,22 @@ REBUILD_BUNDLE = "rebuild_bundle"
 NOT_OF_THE_RUN = ("run", "debug", TRUST)
 
 
-def mode_of(config_name: str, overrides: Sequence[str]) -> str | None:
-    """Return the mode in the overrides, or None.
+def mode_of(overrides: Sequence[str]) -> str | None:
+    """Return the mode in the overrides of `train`, or None.
 
     Raises:
         InputError: a setting of a mode is typed without the mode.
     """
-    if config_name != "train":
-        return None
     for mode in (WARM_START, REBUILD_BUNDLE):
         if any(text.startswith(f"{mode}=") for text in overrides):
             return mode
-    lost = [text for text in overrides if text.lstrip("+").startswith(f"{WARM_START}.")]
-    if lost:
-        raise InputError(f"{lost[0]}: a setting of {WARM_START}=RUN_FOLDER; name the run, too")
+    for text in overrides:
+        if text.lstrip("+").startswith(f"{WARM_START}."):
+            raise InputError(f"{text}: a setting of {WARM_START}=RUN_FOLDER; name the run, too")
     return None
 
 
-def of_a_run(mode: str, overrides: Sequence[str]) -> list[str]:
+def with_run(mode: str, overrides: Sequence[str]) -> list[str]:
     """Return overrides with the folder of the run under the key `run`."""
     begin = f"{mode}="
     return [f"run={text.removeprefix(begin)}" if text.startswith(begin) else text for text in overrides]
@@ -38,18 +36,17 @@ def of_a_run(mode: str, overrides: Sequence[str]) -> list[str]:
 
 def check(mode: str, overrides: Sequence[str]) -> None:
     """Raise InputError if the parent run has not ended, or if overrides change its towers."""
-    folders = [text.partition("=")[2] for text in overrides if text.startswith("run=")]
-    if len(folders) > 1:
-        raise InputError(f"{mode}= is typed {len(folders)} times; name one run")
-    folder = Path(folders[0].strip("'\""))
+    folder, *others = [text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("run=")]
+    if others:
+        raise InputError(f"{mode}= is typed {len(others) + 1} times; name one run")
     try:
-        require_run(folder)
+        require_run(Path(folder))
     except InputError as error:
         raise InputError(f"{mode}={error}") from error
-    from twotower.pipeline.grown_data import refuse_other_towers  # with torch
+    from twotower.pipeline.train_run import refuse_other_towers  # with torch
     from twotower.runs.result import read_finished_result
 
-    read_finished_result(folder, mode)
+    read_finished_result(Path(folder), mode)
     refuse_other_towers(mode, overrides)
 
 
@@ -57,7 +54,7 @@ def task_of(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int]:
     """Return the task of a mode; see `run_command`."""
 
     def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-        from twotower.pipeline.grown_data import rebuild_bundle, warm_start
+        from twotower.pipeline.train_run import rebuild_bundle, warm_start
 
         changes = {key: value for key, value in settings.items() if key not in NOT_OF_THE_RUN}
         run = warm_start if mode == WARM_START else rebuild_bundle

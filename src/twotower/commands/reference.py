@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from twotower.commands.command_keys import COMMANDS
-from twotower.commands.conf import CONF
-from twotower.commands.help import MARKERS, Choices, group_annotation, groups_of, keys_of
+from twotower.commands.conf import CONF, groups_of, keys_of
+from twotower.commands.help import MARKERS, Choices, group_annotation
 from twotower.commands.keys import Key, Section, component_bases, keys_of_class, plain_keys, sections
 
 INTRODUCTION = """\
@@ -19,19 +19,19 @@ data is read.
 
 def reference_page(choices: Choices) -> str:
     """Return the page: all groups with their choices, and the plain keys of all commands."""
-    defaults = dict(groups_of("train"))
+    defaults = groups_of("train")
     lines = [INTRODUCTION, "## Groups", "", " · ".join(f"[{group}](#{group})" for group in defaults), ""]
     for group, default in defaults.items():
         lines += [f"## {group}", "", f"Default: `{'none' if default is None else default}`.", ""]
         lines += _group_lines(group, choices)
     lines += ["## Commands", ""]
-    for command, kind in COMMANDS.items():
+    for command, keys in COMMANDS.items():
         comments = "".join(
             (CONF / f"{name}.yaml").read_text("utf-8") for name in ("trust", "run_keys", command)
         )
         given = {key: MARKERS.get(str(value), value) for key, value in keys_of(command).items()}
         mode = f"train {command}=RUN" if command in ("warm_start", "rebuild_bundle") else command
-        lines += [f"### twotower {mode}", "", *_table(keys_of_class(kind.keys, given, comments))]
+        lines += [f"### twotower {mode}", "", *_table(keys_of_class(keys, given, comments))]
     return "\n".join(lines).rstrip() + "\n"
 
 

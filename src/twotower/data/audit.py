@@ -1,19 +1,20 @@
 """Figures of a split data set for the console and the report, and warnings of implausible data."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.special import gammaln
 
+from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, TRAIN, Actions
 from twotower.data.blocks import blocks, blocks_of_users, highest, lowest
 from twotower.data.dataset import Audit
-from twotower.data.detectable import largest_detectable_difference
 from twotower.data.interactions import Interactions
-from twotower.data.loaded_source import LoadedSource
-from twotower.data.order_checks import check_row_order, warning_of_ties
+from twotower.data.load_source import LoadedSource
 from twotower.data.split_interactions import SplitInteractions
 from twotower.data.splits.split import NONE, Split
-from twotower.data.tables import ENTITIES, ITEM_ID, USER_ID, Tables
+from twotower.data.tables import ENTITIES
 from twotower.data.times import date
 
 LABELS = {
@@ -32,7 +33,16 @@ LABELS = {
     "detectable_difference": "detectable difference, at most",
 }
 """Audit key -> label on the console, if it is not the key in words."""
-WARNING = "warning"  # key that is not part of the table
+WARNING = "warning"
+"""Key of the audit that is not part of the table."""
+NUM_ERRORS = 2.8
+"""Standard errors: a two-sided test at 5 % detects a difference of 1.96 + 0.84 of them in 80 % of cases."""
+MIN_STEPS = 3
+"""Minimum number of changes of item of a user whose rows are tested."""
+MIN_EVIDENCE = math.log(1e12)
+"""Minimum of minus the log probability of the ascending lists in random order, for a report."""
+LOWER_ID_SHARE = 0.9
+"""Minimum share of ties with the lower id first, for rows of equal times to count as sorted by id."""
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
 
@@ -86,15 +96,12 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         given = getattr(loaded.given, table)
         if len(given.columns) and (number := len(getattr(tables, table)) - len(given)):
             figures[f"{table}_without_row"] = number
-    warnings = [loaded.warning, _warning_of_single(interactions, tables)]
-    source_path = tables.source_path("interactions")
+    warning, source_path = None, tables.source_path("interactions")
     if not tables.has_times and tables.ordered:
-        warnings.append(check_row_order(interactions, source_path))
-    if tables.has_times and split.by_order:
-        warnings.append(warning_of_ties(cut, source_path))
-    if warnings := list(filter(None, warnings)):
-        figures[WARNING] = "; ".join(map(str, warnings))
-    return figures
+        warning = _check_row_order(interactions, source_path)
+    elif tables.has_times and split.by_order:
+        warning = _warning_of_ties(cut, source_path)
+    return figures | ({WARNING: warning} if warning else {})
 
 
 def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit:
@@ -116,19 +123,6 @@ def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit
     }
 
 
-def _warning_of_single(interactions: Interactions, tables: Tables) -> str | None:
-    """Return a warning if all interactions have the same user or the same item."""
-    for number, name, key in (
-        (interactions.num_users, "user", USER_ID),
-        (interactions.num_items, "item", ITEM_ID),
-    ):
-        if number == 1:
-            column = tables.file_columns.get(key, key)
-            path = tables.source_path("interactions")
-            return f"{path}: there is a single {name}, so nothing can be learned; is {column!r} its column?"
-    return None
-
-
 def _action_figures(interactions: Interactions, cut: SplitInteractions, actions: Actions) -> Audit:
     """Return figures of labels, events, weights and contexts, if the data has them."""
     figures: Audit = {}
@@ -144,18 +138,78 @@ def _action_figures(interactions: Interactions, cut: SplitInteractions, actions:
             for name, holdout in {"valid": cut.valid, "test": cut.test}.items():
                 figures[f"{name}_labelled"] = 0 if holdout.labelled is None else len(holdout.labelled.labels)
     if interactions.events is not None:
-        counts = np.bincount(interactions.events, minlength=len(actions.event_types) + 1)
-        figures |= {
-            f"event_{name}": int(counts[code])
-            for code, name in enumerate(actions.event_types, 1)
-            if counts[code]
-        }
+        counts = np.bincount(interactions.events, minlength=len(actions.event_types) + 1).tolist()
+        events = zip(actions.event_types, counts[1:], strict=True)
+        figures |= {f"event_{name}": count for name, count in events if count}
     if interactions.weights is not None:
         figures["zero_weights"] = int((interactions.weights == 0).sum())
         figures["mean_weight"] = float(interactions.weights.mean())
     if interactions.context is not None:
         figures["contexts"] = int(interactions.context.max())
     return figures
+
+
+def _check_row_order(interactions: Interactions, source_path: str) -> str | None:
+    """Return a warning if the items of more than half of the users ascend by id.
+
+    n items in random order ascend with probability 1 / n!. Rows of train, valid and test are tested apart.
+
+    Raises InputError if those of all users ascend.
+    """
+    number = ascending = 0
+    evidence = 0.0
+    for rows in blocks_of_users(interactions.offsets, interactions.items):
+        begins = np.diff(interactions.user_rows(rows), prepend=-1) != 0
+        if interactions.given is not None:
+            begins[1:] |= np.diff(interactions.given[rows]) != 0
+        line = np.cumsum(begins) - 1
+        steps = np.where(begins[1:], 0, np.sign(np.diff(interactions.items[rows])))
+        ups, downs = (np.bincount(line[1:], steps == sign, line[-1] + 1) for sign in (1, -1))
+        is_long = ups + downs >= MIN_STEPS
+        ascends = is_long & (downs == 0)
+        number, ascending = number + int(is_long.sum()), ascending + int(ascends.sum())
+        evidence += float(gammaln(ups[ascends] + 2).sum())
+    if 2 * ascending <= number or evidence < MIN_EVIDENCE:
+        return None
+    whose = "users" if interactions.given is None else "users' lists (train and test apart)"
+    remedy = "sort the rows by time, or set data.ordered=false, which draws an order"
+    if ascending < number:
+        return (
+            f"{source_path}: the items of {ascending:,} of {number:,} {whose} ascend by id, as in a file "
+            f"that is sorted by id and not by time; if it is, {remedy}"
+        )
+    raise InputError(
+        f"{source_path}: the items of all {number:,} {whose} of {MIN_STEPS + 1} or more ascend by id, "
+        f"so the rows are sorted by id and not by time; {remedy} (twotower init: --unordered)"
+    )
+
+
+def _warning_of_ties(cut: SplitInteractions, source_path: str) -> str | None:
+    """Return a warning if the order of rows of equal times decides the first target of most users."""
+    for name, window in (("valid", cut.valid), ("test", cut.test)):
+        history, offsets = window.history, np.asarray(window.history.offsets)
+        begins, ends = offsets[window.users], offsets[window.users + 1]
+        first, last = window.target_offsets[:-1][ends > begins], ends[ends > begins] - 1
+        is_tied = np.asarray(history.times[last]) == window.target_times[first]
+        num_tied = int(is_tied.sum())
+        if 2 * num_tied > len(window.users):
+            higher = window.target_items[first[is_tied]] > np.asarray(history.items[last[is_tied]])
+            ids = "; rows of equal times ascend by item id: the target is the highest"
+            ids = ids if higher.mean() > LOWER_ID_SHARE else ""
+            return (
+                f"{source_path}: the first target of {num_tied:,} of {len(window.users):,} {name} users has "
+                "the time of the interaction before it, so the order of rows decides which of them is "
+                f"predicted{ids}; use split=temporal, or a column of finer times"
+            )
+    return None
+
+
+def largest_detectable_difference(num_users: int) -> float:
+    """Return a bound on the difference of a metric between 0 and 1 that a paired test of users detects.
+
+    The standard deviation of differences between -1 and 1 is at most 1.
+    """
+    return min(1.0, NUM_ERRORS / math.sqrt(max(num_users, 1)))
 
 
 def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:

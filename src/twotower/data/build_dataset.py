@@ -8,11 +8,10 @@ from twotower.config.problems import ErrorCollector
 from twotower.data.audit import audit
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.dataset_store import open_dataset, write_dataset
-from twotower.data.loaded_source import load_source
+from twotower.data.load_source import load_source
 from twotower.data.sources.source import Source
 from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.split import Split
-from twotower.data.streamed_source import stream_source
 from twotower.data.tables import Needs
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
@@ -29,8 +28,8 @@ def build_dataset(
     Several processes may build the same data set at once.
 
     Args:
-        source: the source of the tables.
-        split: the split.
+        source: of the tables.
+        split: assigns the parts.
         cache_root: folder of stored data sets.
         rebuild: whether to build a data set that is stored already.
         needs: reports missing feature columns and wrong values.
@@ -45,33 +44,26 @@ def build_dataset(
     if stored is not None:
         _check_needs(stored, needs)
         return stored
-    if final.exists() and not rebuild:
+    replaces = final.exists()
+    if replaces and not rebuild:
         LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
-        files = source.interaction_files()
-        folder = None if files is None else temporary  # long interactions are written while they are sorted
-        if files is None:
-            loaded = load_source(source, needs)
-        else:
-            with temporary_folder(temporary.with_name("log")) as scratch:
-                loaded = stream_source(source, files, needs, temporary, scratch)
-        cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", folder)
+        loaded = load_source(source, needs, temporary)
+        cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", loaded.folder)
         figures = audit(loaded, cut, split)
         if source.fingerprint() != content:
             raise InputError(
                 f"{loaded.tables.source_path('interactions')}: a file of the data changed while it "
                 "was read; run again once it is complete"
             )
-        fingerprint = write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
-        is_ours = publish_folder(temporary, final)
-        stored = open_dataset(final, is_verified=is_ours)
-        if stored is None or (rebuild and stored.fingerprint != fingerprint):  # another one, damaged or old
-            temporary.mkdir()
-            write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
+        write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
+        if replaces:
             replace_folder(temporary, final)
-            stored = open_dataset(final)
-    assert stored is not None
-    return stored
+        else:
+            publish_folder(temporary, final)
+    dataset = open_dataset(final)
+    assert dataset is not None
+    return dataset
 
 
 def _check_needs(dataset: RetrievalDataset, needs: Needs | None) -> None:

@@ -1,9 +1,7 @@
 """The cache: a built data set as .npy files and Parquet tables in one folder, memory-mapped on reading."""
 
-import contextlib
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from twotower.data.split_interactions import SplitInteractions
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import file_sha256
-from twotower.files.plain_values import fingerprint_values, read_json
+from twotower.files.plain_values import fingerprint_values
 
 META, META_SHA256 = "meta.json", "sha256"
 ARRAY = ".npy"
@@ -33,15 +31,12 @@ IMPRESSIONS, LABELLED = "impressions", "labelled"  # subfolders
 
 
 def write_dataset(
-    folder: Path, tables: Tables, cut: SplitInteractions, audit: Audit, contexts: pd.DataFrame | None = None
-) -> str:
-    """Write a data set into an empty folder, equal histories once; return its fingerprint.
+    folder: Path, tables: Tables, cut: SplitInteractions, audit: Audit, contexts: pd.DataFrame | None
+) -> None:
+    """Write a data set into a folder; a history that is one object with another is written once.
 
     Arrays that a streamed source has written are not written again. Data sets of equal values have equal
-    fingerprints.
-
-    Raises:
-        InputError: a feature column mixes kinds of values.
+    fingerprints. Raises InputError if a feature column mixes kinds of values.
     """
     holdouts = {"valid": cut.valid, "test": cut.test}
     histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}
@@ -50,11 +45,9 @@ def write_dataset(
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
-        names[name] = next((other for other in names if _is_equal(histories[other], history)), name)
+        names[name] = next((other for other in names if histories[other] is history), name)
         if names[name] == name:
             content |= _write_history(folder, f"history_{name}", history)
-        else:
-            shutil.rmtree(folder / f"history_{name}", ignore_errors=True)
     for name, holdout in holdouts.items():
         content |= _write_arrays(folder, name, holdout, TARGET_ARRAYS)
         if holdout.labelled is not None:
@@ -84,17 +77,15 @@ def write_dataset(
     }
     meta[META_SHA256] = fingerprint_values(meta)
     (folder / META).write_text(json.dumps(meta, indent=1))
-    return str(meta["fingerprint"])
 
 
-def open_dataset(folder: Path, is_verified: bool = False) -> RetrievalDataset | None:
-    """Open a stored data set; None if it is missing or damaged.
-
-    All files are verified, unless `is_verified` because this process has just written them.
-    """
-    stamps = _stamps(folder)
-    meta = read_json(folder / META, "build it again") if is_verified else _verified_meta(folder)
-    if meta is None:
+def open_dataset(folder: Path) -> RetrievalDataset | None:
+    """Open a stored data set; None if a file is missing or damaged."""
+    meta = _read_meta(folder)
+    try:
+        if meta is None or any(_file_digest(folder / name) != each for name, each in meta["files"].items()):
+            return None
+    except OSError:
         return None
     user_table = pd.read_parquet(folder / "users.parquet")
     item_table = pd.read_parquet(folder / "items.parquet")
@@ -111,29 +102,22 @@ def open_dataset(folder: Path, is_verified: bool = False) -> RetrievalDataset | 
         arrays = _open_arrays(folder / name, TARGET_ARRAYS)
         return Holdout(**arrays, history=history, labelled=labelled, repeats=meta["repeats"])
 
-    def check_unchanged() -> None:
-        if (not stamps or _stamps(folder) != stamps) and _verified_meta(folder) != meta:
+    def open_later(name: str) -> Interactions:
+        if _read_meta(folder) != meta:
             raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
-
-    def open_test() -> Holdout:
-        check_unchanged()
-        return open_holdout("test", _open_history(folder / f"history_{names['test']}", len(item_table)))
-
-    def open_whole() -> Interactions:
-        check_unchanged()
-        return _open_history(folder / WHOLE, len(item_table))
+        return _open_history(folder / name, len(item_table))
 
     return RetrievalDataset(
         user_table=user_table,
         item_table=item_table,
         item_label=meta["item_label"],
-        users=_vocabulary(user_table[USER_ID]),
-        items=_vocabulary(item_table[ITEM_ID]),
+        users=Vocabulary(user_table[USER_ID].to_numpy()),
+        items=Vocabulary(item_table[ITEM_ID].to_numpy()),
         train=histories[names["train"]],
         train_and_valid=histories[names["train_and_valid"]],
         valid=open_holdout("valid", histories[names["valid"]]),
-        open_test=open_test,
-        open_whole=open_whole,
+        open_test=lambda: open_holdout("test", open_later(f"history_{names['test']}")),
+        open_whole=lambda: open_later(WHOLE),
         audit=meta["audit"],
         fingerprint=meta["fingerprint"],
         source_paths=meta["source_paths"],
@@ -144,45 +128,14 @@ def open_dataset(folder: Path, is_verified: bool = False) -> RetrievalDataset | 
     )
 
 
-def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Return inode, size and modification time of each file; if they are equal, files are not read again."""
-    with contextlib.suppress(OSError):  # the folder is being replaced
-        stats = {str(path): path.stat() for path in folder.rglob("*")}
-        return {name: (each.st_ino, each.st_size, each.st_mtime_ns) for name, each in stats.items()}
-    return {}
-
-
-def _verified_meta(folder: Path) -> dict[str, Any] | None:
-    """Return the metadata of a stored data set, None if a file is missing or damaged."""
+def _read_meta(folder: Path) -> dict[str, Any] | None:
+    """Return the metadata of a stored data set; None if it is missing or damaged."""
     try:
         meta: dict[str, Any] = json.loads((folder / META).read_text())
-        digest = fingerprint_values({key: value for key, value in meta.items() if key != META_SHA256})
-        is_intact = meta[META_SHA256] == digest and all(
-            _file_digest(folder / name) == expected for name, expected in meta["files"].items()
-        )
+        digest = meta.pop(META_SHA256)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return meta if is_intact else None
-
-
-def _vocabulary(column: pd.Series) -> Vocabulary:
-    ids: np.ndarray = column.to_numpy()
-    return Vocabulary(ids.astype(np.str_) if ids.dtype.kind not in "iu" else ids)
-
-
-def _is_equal(left: Interactions, right: Interactions) -> bool:
-    def is_equal_array(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-        if one is None or other is None or len(one) != len(other):
-            return one is other
-        return one is other or all(
-            np.array_equal(one[rows], other[rows]) for rows in blocks(len(one), one, other)
-        )
-
-    if not all(is_equal_array(getattr(left, name), getattr(right, name)) for name in HISTORY_ARRAYS):
-        return False
-    if left.impressions is None or right.impressions is None:
-        return left.impressions is right.impressions
-    return _is_equal(left.impressions, right.impressions)
+    return meta if digest == fingerprint_values(meta) else None
 
 
 def _write_history(folder: Path, name: str, history: Interactions) -> dict[str, Any]:

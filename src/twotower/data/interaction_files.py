@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -15,8 +14,8 @@ from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data import blocks
 from twotower.data.source_column import SourceColumn, checked_ids
-from twotower.data.table_paths import TablePath, open_parquet
-from twotower.data.table_reader import is_parquet, series, unreadable
+from twotower.data.table_paths import TablePath, is_parquet, open_parquet
+from twotower.data.table_reader import id_kind, plain_values, series, unreadable
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 
@@ -25,10 +24,7 @@ MAX_ROWS_IN_MEMORY = 200_000
 
 @dataclass(frozen=True, eq=False)
 class IdBatch:
-    """Distinct ids of a batch (`values`, int64 or texts) and the position of each row's id in them (`codes`).
-
-    If `codes` is None, `values` holds the id of each row.
-    """
+    """Ids of a batch, int64; or distinct texts, and the position of each row's text in them (`codes`)."""
 
     values: np.ndarray
     codes: NDArray[np.int32] | None = None
@@ -70,11 +66,6 @@ class InteractionFiles:
                 done += next(len(each) for each in batch.values())
                 advance(done)
 
-    def column(self, name: str) -> SourceColumn:
-        """Return a column without values, for messages."""
-        starts, path = self.tables.file_starts, self.tables.source_path("interactions")
-        return SourceColumn(pd.Series(dtype=object), path, self.columns[name], starts)
-
     def _read(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         columns = [self.columns[name] for name in names]
         for path in self.files:
@@ -90,55 +81,33 @@ class InteractionFiles:
 
     def _values(self, path: TablePath, name: str, batch: pa.RecordBatch, before: int) -> IdBatch | np.ndarray:
         """Return checked ids or times of a batch that `before` rows of the file precede."""
-
-        def column(values: pa.Array, before: int = before) -> SourceColumn:
-            frame_column: pd.Series[Any] = series(pa.chunked_array([values]))
-            return SourceColumn(
-                frame_column, str(path), self.columns[name], counted="rows or more", before=before
-            )
-
-        array = batch.column(batch.schema.get_field_index(self.columns[name]))
+        array = plain_values(pa.chunked_array([batch[self.columns[name]]]))
+        values = series(array)
+        column = SourceColumn(values, str(path), self.columns[name], counted="rows or more", before=before)
         if name == TIMESTAMP:
-            return checked_times(column(array), self.unit).to_numpy(dtype=np.int64)
-        if pa.types.is_int64(array.type) and array.null_count == 0:
-            return IdBatch(array.to_numpy())
-        if is_text(array.type) and array.null_count == 0:
-            encoded = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
-            distinct = encoded.dictionary.to_pandas().to_numpy(dtype=object)
-            if not any(value is None for value in distinct):
-                try:
-                    checked_ids(column(encoded.dictionary, 0), is_csv=False)
-                except InputError:  # name the first row, unless no row has the wrong text
-                    checked_ids(column(array), is_csv=False)
-                return IdBatch(distinct, encoded.indices.to_numpy().astype(np.int32))
-        return IdBatch(checked_ids(column(array), is_csv=False).to_numpy())
+            return checked_times(column, self.unit).to_numpy(dtype=np.int64)
+        if id_kind(array.type) == "whole numbers":
+            return IdBatch(checked_ids(column, is_csv=False).to_numpy())
+        encoded = pc.dictionary_encode(array.combine_chunks(), null_encoding="encode")
+        distinct = encoded.dictionary.to_pandas()
+        try:
+            checked_ids(replace(column, values=distinct), is_csv=False)
+        except InputError:
+            checked_ids(column, is_csv=False)  # names the row
+        return IdBatch(distinct.to_numpy(dtype=object), encoded.indices.to_numpy())
 
 
-def rows_to_stream(paths: Sequence[TablePath], columns: Mapping[str, str]) -> int | None:
-    """Return the number of rows of long Parquet files of ids and times, which are read in batches; else None.
-
-    Args:
-        paths: the files.
-        columns: `user_id` and so on -> column in the files.
-    """
+def rows_to_stream(paths: Sequence[TablePath], columns: Mapping[str, str]) -> list[int] | None:
+    """Return the rows of each file, if they are long Parquet files of ids and times to read in batches."""
     if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(path) for path in paths):
         return None
-    time = columns.get(TIMESTAMP)
-    num_rows = 0
+    rows, kinds = [], set()
     for path in paths:
         with open_parquet(path) as file:
-            schema, num_rows = file.schema_arrow, num_rows + file.metadata.num_rows
-        kinds = {name: schema.field(name).type for name in schema.names}
-        if time is not None and (time not in kinds or pa.types.is_nested(kinds[time])):
+            schema = file.schema_arrow
+            rows.append(file.metadata.num_rows)
+        if not set(columns.values()) <= set(schema.names):  # an index that pandas has saved as a range
             return None
-        for name in (columns[USER_ID], columns[ITEM_ID]):
-            if name not in kinds or not (pa.types.is_integer(kinds[name]) or is_text(kinds[name])):
-                return None
-    return num_rows if num_rows > MAX_ROWS_IN_MEMORY else None
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether an Arrow type holds texts, plain or dictionary-encoded."""
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+        kinds.add(tuple(id_kind(schema.field(columns[key]).type) for key in (USER_ID, ITEM_ID)))
+    is_plain = len(kinds) == 1 and None not in kinds.pop()
+    return rows if is_plain and sum(rows) > MAX_ROWS_IN_MEMORY else None

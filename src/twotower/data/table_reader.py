@@ -5,7 +5,6 @@ Parquet is read with its Arrow types, because pandas metadata may be wrong and h
 
 import contextlib
 import itertools
-import json
 import re
 import warnings
 import zlib
@@ -23,16 +22,20 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.table_paths import TablePath, open_parquet, open_text_file, table_paths
+from twotower.data.table_paths import (
+    ENDINGS,
+    TablePath,
+    is_parquet,
+    open_parquet,
+    open_text_file,
+    table_paths,
+)
 from twotower.data.tables import missing_columns
 
-PARQUET = (".parquet", ".pq")
-CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2  # of the data: line 1 is the header
 CHUNK_ROWS = 1_000_000  # rows of CSV that are parsed at once
 MAX_REASON = 300  # characters
-NUMBERS = ("whole numbers", "numbers")
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}
 """Options that read every field of CSV as text; missing values are decided afterwards, by column."""
 READING_ERRORS = (
@@ -58,11 +61,6 @@ Separator = Annotated[str, AfterValidator(_separator)]
 r"""Separator of CSV fields; the two characters `\t` are a tab."""
 
 
-def is_parquet(path: TablePath) -> bool:
-    """Return whether a file is read as Parquet; otherwise as CSV."""
-    return path.name.lower().endswith(PARQUET)
-
-
 def header(path: TablePath, separator: str) -> list[str]:
     """Return the names of all columns without reading rows; raises InputError if the file cannot be read.
 
@@ -70,12 +68,12 @@ def header(path: TablePath, separator: str) -> list[str]:
     """
     if not path.is_file():
         raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
-    if not path.name.lower().endswith((*PARQUET, *CSV)):
-        raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
+    if not path.name.lower().endswith(ENDINGS):
+        raise InputError(f"{path}: unknown kind of file; expected {', '.join(ENDINGS)}")
     try:
         if is_parquet(path):
             with open_parquet(path) as file:
-                names = [str(name) for name in [*file.schema_arrow.names, *range_columns(file)]]
+                names = [*file.schema_arrow.names, *saved_ranges(file)]
             return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
         if not isinstance(path, Path):
             raise InputError(f"{path}: only Parquet is read from an address; copy the file here")
@@ -106,11 +104,7 @@ def table_problems(
 ) -> list[tuple[str, str]]:
     """Return mistakes in the files of a table as (setting, message); reads headers only.
 
-    Args:
-        table: "interactions", "users" or "items".
-        setting: names the files.
-        separator: separator of CSV fields.
-        needed: setting -> required columns; None for all columns of the first file.
+    `needed`: setting -> required columns; None for all columns of the first file.
     """
     try:
         paths = table_paths(setting)
@@ -124,51 +118,10 @@ def table_problems(
         for key, columns in required.items()
         for problem in _header_problems(path, names, filter(None, columns))
     ]
-    if problems:
-        return problems
-    names = [name for columns in required.values() for name in columns]
-    return [(f"{table}_path", conflict) for conflict in _type_conflicts(paths, names)]
-
-
-def _type_conflicts(paths: Sequence[TablePath], columns: Sequence[str]) -> list[str]:
-    """Return messages about columns whose type differs between files; columns of type null fit any type."""
     csv = [path for path in paths if not is_parquet(path)]
-    if csv and len(csv) < len(paths):
-        other = next(path for path in paths if is_parquet(path))
-        return [f"{csv[0]} is CSV and {other} is Parquet; save all files of a table in one format"]
-    if csv or len(paths) < 2:
-        return []
-    first: dict[str, tuple[str, TablePath]] = {}
-    conflicts = []
-    for path in paths:
-        with open_parquet(path) as file:
-            schema = file.schema_arrow
-        for name in columns:
-            if name not in schema.names or pa.types.is_null(schema.field(name).type):
-                continue
-            kind = _type_name(schema.field(name).type)
-            first_kind, first_path = first.setdefault(name, (kind, path))
-            if kind != first_kind and not {kind, first_kind} <= set(NUMBERS):
-                conflicts.append(
-                    f"{path}: column {name!r} holds {kind}, but {first_kind} in {first_path}; "
-                    "make both of one kind"
-                )
-    return conflicts
-
-
-def _type_name(kind: pa.DataType) -> str:
-    """Return an Arrow type in plain words."""
-    if pa.types.is_dictionary(kind):
-        return _type_name(kind.value_type)
-    for name, is_kind in {
-        "whole numbers": pa.types.is_integer,
-        "numbers": pa.types.is_floating,
-        "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
-        "times": lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind),
-    }.items():
-        if is_kind(kind):
-            return name
-    return str(kind)
+    if 0 < len(csv) < len(paths):
+        problems.append((f"{table}_path", f"{csv[0]} is CSV, others are Parquet; save all in one format"))
+    return problems
 
 
 def read_table(
@@ -176,21 +129,15 @@ def read_table(
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """Read the files of a table as one, see `read_file`; also return the `file_starts` of `SourceColumn`."""
     frames = [read_file(path, columns, separator, ids) for path in paths]
-    if len(frames) == 1:
-        return frames[0], []
-    with_lines = [frame for frame in frames if frame.index.name is not None]
-    table = pd.concat(with_lines or frames, ignore_index=not with_lines)
-    return table, _file_starts(paths, map(len, frames))
+    table = pd.concat(frames, ignore_index=is_parquet(paths[0])) if len(frames) > 1 else frames[0]
+    return table, file_starts(paths, [len(frame) for frame in frames])
 
 
 def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Collection[str]) -> pd.DataFrame:
     """Read some columns of a file: Parquet with its types, CSV as text with the index "line".
 
     In CSV, `ids` are missing only if the field is empty; other columns also if it is a word such as NA. Empty
-    lines at the end are dropped.
-
-    Raises:
-        InputError: the file lacks a column, has it more than once, or cannot be read.
+    lines at the end are dropped. Raises InputError if the file lacks a column or cannot be read.
     """
     names = header(path, separator)
     for problem in _header_problems(path, names, columns):
@@ -209,56 +156,43 @@ def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Coll
     )
 
 
-def parquet_file_starts(paths: Sequence[TablePath]) -> list[tuple[int, str]]:
-    """Return the `file_starts` of Parquet files, see `SourceColumn`; [] for a single file."""
-    numbers = []
-    for path in paths:
-        with open_parquet(path) as file:
-            numbers.append(file.metadata.num_rows)
-    return _file_starts(paths, numbers) if len(paths) > 1 else []
-
-
-def _file_starts(paths: Sequence[TablePath], numbers: Iterable[int]) -> list[tuple[int, str]]:
-    """Return (number of earlier rows, name) of each file with rows."""
-    rows = list(numbers)
+def file_starts(paths: Sequence[TablePath], rows: Sequence[int]) -> list[tuple[int, str]]:
+    """Return the `file_starts` of `SourceColumn` from the rows of each file; [] for a single file."""
     before = itertools.accumulate(rows, initial=0)
-    return [(start, str(path)) for start, number, path in zip(before, rows, paths, strict=False) if number]
+    starts = [(start, str(path)) for start, number, path in zip(before, rows, paths, strict=False) if number]
+    return starts if len(paths) > 1 else []
 
 
 def _read_parquet(path: TablePath, columns: Sequence[str]) -> pd.DataFrame:
     """Return some columns; whole numbers with missing values stay whole."""
     with open_parquet(path) as file:
-        ranges = range_columns(file)
-        stored = [name for name in columns if name not in ranges]
-        table = file.read(columns=stored).select(stored)
-        num_rows = file.metadata.num_rows
+        values: dict[str, Any] = dict(saved_ranges(file))
+        table = file.read(columns=[name for name in columns if name not in values])
+        index = pd.RangeIndex(file.metadata.num_rows)
     table.validate(full=True)
-    values = {name: ranges[name] if name in ranges else series(table[name]) for name in columns}
-    return pd.DataFrame(values, index=pd.RangeIndex(num_rows), columns=list(columns))
+    values |= {name: series(plain_values(table[name])) for name in table.column_names}
+    return pd.DataFrame(values, index=index, columns=list(columns))
 
 
-def range_columns(file: pq.ParquetFile) -> dict[str, range]:
-    """Return the index columns that pandas has saved as start, stop and step."""
+def saved_ranges(file: pq.ParquetFile) -> dict[str, range]:
+    """Return the index columns that pandas has saved as start, stop and step, not as values."""
     schema = file.schema_arrow
-    try:
-        notes = json.loads(schema.metadata[b"pandas"])["index_columns"]
-        spans = [note for note in notes if isinstance(note, dict) and note["kind"] == "range"]
-        ranges = {note["name"]: range(note["start"], note["stop"], note["step"]) for note in spans}
-        return {
-            name: values
-            for name, values in ranges.items()
-            if isinstance(name, str) and name not in schema.names and len(values) == file.metadata.num_rows
-        }
-    except (KeyError, TypeError, ValueError, OverflowError):  # no metadata, or malformed
-        return {}
+    notes = (schema.pandas_metadata or {}).get("index_columns", [])
+    spans = {note["name"]: note for note in notes if isinstance(note, dict) and note["name"] is not None}
+    ranges = {name: range(span["start"], span["stop"], span["step"]) for name, span in spans.items()}
+    num_rows = file.metadata.num_rows  # another program may have changed the rows, and not the metadata
+    return {name: each for name, each in ranges.items() if name not in schema.names and len(each) == num_rows}
 
 
-def series(column: pa.ChunkedArray) -> "pd.Series[Any]":
+def plain_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return an Arrow column: an extension type as it is stored, a dictionary as its values."""
     if isinstance(column.type, pa.BaseExtensionType):
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def series(column: pa.ChunkedArray) -> "pd.Series[Any]":
+    """Return plain Arrow values for pandas; whole numbers with gaps get a nullable type."""
 
     def nullable(kind: pa.DataType) -> Any:
         return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
@@ -266,6 +200,15 @@ def series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     has_gaps = pa.types.is_integer(column.type) and column.null_count > 0
     values: pd.Series[Any] = column.to_pandas(types_mapper=nullable if has_gaps else None)
     return values
+
+
+def id_kind(kind: pa.DataType) -> str | None:
+    """Return whether an Arrow type holds "whole numbers" or "text", plain or as a dictionary; else None."""
+    if pa.types.is_dictionary(kind):
+        return id_kind(kind.value_type)
+    if pa.types.is_integer(kind):
+        return "whole numbers"
+    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
 
 
 def parse_csv(path: Path, names: Sequence[str], separator: str, **options: Any) -> Any:

@@ -1,13 +1,10 @@
-"""Times of interactions as unix seconds, and warnings of implausible times."""
+"""Times of interactions as unix seconds."""
 
-from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from twotower.data.blocks import blocks, highest, lowest
 from twotower.data.source_column import SourceColumn
 
 TimestampUnit = Literal["s", "ms", "iso"]
@@ -15,11 +12,9 @@ EARLIEST = 86_400  # 1970-01-02: earlier values are missing times or not seconds
 LATEST = 4_102_444_800  # 2100-01-01: later values are not seconds
 SECONDS_A_DAY = 86_400
 YEAR = 365 * SECONDS_A_DAY
-MAX_GAP, MAX_SPAN = 10 * YEAR, 50 * YEAR
 EXACT = 2**53  # floats beyond it do not hold every whole number
 BARE_NUMBER = r"-?\d+(\.\d*)?"
 YEAR_FIRST = r"\s*\d{4}"
-REMEDY = "convert all rows to one unit, and set data.timestamp_unit of table_files to it"
 
 
 def date(seconds: int) -> str:
@@ -50,49 +45,12 @@ def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]"
         seconds = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
     else:
         seconds = numbers // (1 if unit == "s" else 1_000)
-    outside = (seconds < EARLIEST) | (seconds >= LATEST)
-    column.refuse(outside, lambda row: _out_of_range(int(seconds[row])))
+    earliest = (
+        LATEST // 1_000 if unit == "ms" else EARLIEST
+    )  # seconds are no milliseconds of before 1970-02-17
+    outside = (seconds < earliest) | (seconds >= LATEST)
+    column.refuse(outside, lambda row: _out_of_range(int(seconds[row]), unit))
     return pd.Series(seconds.astype(np.int64), index=column.values.index)
-
-
-def time_warning(
-    column: SourceColumn,
-    times: NDArray[np.int64] | None = None,
-    batches: Callable[[], Iterable[np.ndarray]] | None = None,
-) -> str | None:
-    """Return a warning if times are implausible together, as if units were mixed or mistaken.
-
-    Args:
-        column: the column; its values are unix seconds unless `times` are given.
-        times: unix seconds in any order, of interactions that are not in memory.
-        batches: returns these times in the order of rows.
-    """
-    if times is None:
-        times = column.values.to_numpy(dtype=np.int64)
-    name, first, last = f"{column.source_path}: column {column.name!r}", lowest(times), highest(times)
-    if last < LATEST // 1_000:
-        return (
-            f"{name}: all {len(times):,} rows are between {date(first)} and {date(last)}, as if seconds were "
-            f"read as milliseconds; {REMEDY}"
-        )
-    if last - first <= MAX_GAP:
-        return None
-    before, after = _widest_gap(times, first, last)
-    if after - before > MAX_GAP:
-        num_early = sum(int((times[rows] <= before).sum()) for rows in blocks(len(times), times))
-        few_are_early = 2 * num_early <= len(times)
-        few = num_early if few_are_early else len(times) - num_early
-        in_row_order = batches() if batches else [times]
-        is_few = np.concatenate([(batch <= before) == few_are_early for batch in in_row_order])
-        return (
-            f"{name}: {few:,} of {len(times):,} rows ({column.location(int(is_few.argmax()))} is the first) "
-            f"are {(after - before) // YEAR} years from all others, with none between {date(before)} and "
-            f"{date(after)}, as if seconds and milliseconds were mixed; {REMEDY}"
-        )
-    if last - first > MAX_SPAN:
-        years = MAX_SPAN // YEAR
-        return f"{name}: times run from {date(first)} to {date(last)}, more than {years} years; {REMEDY}"
-    return None
 
 
 def _numbers(values: "pd.Series[Any]") -> np.ndarray:
@@ -117,23 +75,12 @@ def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":
     return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
 
 
-def _out_of_range(value: int) -> str:
+def _out_of_range(value: int, unit: TimestampUnit) -> str:
     hint = ""
+    if unit == "ms" and value > 0:
+        hint = ", as if seconds were read as milliseconds: convert all rows to one unit"
     for name, factor in (("nanoseconds", 10**9), ("microseconds", 10**6), ("milliseconds", 10**3)):
         if EARLIEST <= value // factor < LATEST:
             setting = ", data.timestamp_unit=ms in table_files" if factor == 10**3 else ""
             hint = f", which looks like {name}: divide by {factor:,}{setting}"
     return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
-
-
-def _widest_gap(times: NDArray[np.int64], first: int, last: int) -> tuple[int, int]:
-    """Return the times before and after the widest gap, if one is longer than a day."""
-    num_days = (last - first) // SECONDS_A_DAY + 1
-    lows, highs = np.full(num_days, last + 1), np.full(num_days, first - 1)
-    for rows in blocks(len(times), times):
-        days = (times[rows] - first) // SECONDS_A_DAY
-        np.minimum.at(lows, days, times[rows])
-        np.maximum.at(highs, days, times[rows])
-    days = np.flatnonzero(highs >= first)
-    widest = int((lows[days[1:]] - highs[days[:-1]]).argmax())
-    return int(highs[days[widest]]), int(lows[days[widest + 1]])

@@ -13,14 +13,7 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.ranking import (
-    by_item_slice,
-    by_repeat_slice,
-    by_user_slice,
-    holdout_targets,
-    rank,
-    seen_pairs,
-)
+from twotower.evaluation.ranking import by_slice, holdout_targets, rank, seen_pairs
 from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
@@ -196,9 +189,6 @@ class Evaluator(Component):
         targets = holdout_targets(holdout, len(popularity) - 1)
         ranking = rank(top_rows, targets, popularity)
         values = user_values(ranking, self._user_metrics, self.ks)
-        by_item = by_item_slice(ranking, targets, self._user_metrics, self.ks)
-        by_user = by_user_slice(ranking, holdout.history.counts()[holdout.users], values)
-        by_repeat = by_repeat_slice(ranking, targets, holdout, self._user_metrics, self.ks)
         by_label = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         return Report(
             metrics=self._metrics(ranking, values, scored),
@@ -206,7 +196,7 @@ class Evaluator(Component):
                 {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(ranking.items, self.ks)}
             ),
             intervals=mean_intervals(values, self.config.num_bootstrap) | by_label,
-            slices=by_item | by_user | by_repeat,
+            slices=by_slice(ranking, targets, holdout, values, self._user_metrics, self.ks),
             num_users=len(holdout.users),
             num_targets=int(ranking.num_relevant.sum()),
             num_labelled=0 if scored is None else len(scored.labels),

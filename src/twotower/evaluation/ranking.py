@@ -89,13 +89,15 @@ def pair_keys(queries: np.ndarray, rows: np.ndarray, num_items: int) -> NDArray[
     return keys
 
 
-Masks = dict[str, dict[str, NDArray[np.bool_]]]
+Masks = dict[str, NDArray[np.bool_]]
 Slices = dict[str, dict[str, dict[str, float]]]
+Parts = dict[str, tuple[NDArray[np.bool_], NDArray[np.int64]]]
+"""Part of the targets -> list positions with an item of it [Q, K], and number of its targets [Q]."""
 HEAD_SHARE = 0.5
 MID_SHARE = 0.8
 
 
-def item_slices(popularity: np.ndarray) -> Masks:
+def item_slices(popularity: np.ndarray) -> dict[str, Masks]:
     """Return slices of the catalogue as masks over item rows [N + 1] (row 0 in none).
 
     `item_popularity`: items in order of train interactions; head = the fewest items that hold 50 % of all
@@ -120,96 +122,91 @@ def item_slices(popularity: np.ndarray) -> Masks:
 
 
 def user_slices(history_lengths: np.ndarray) -> Masks:
-    """Return slices of the evaluated users as masks [Q].
+    """Return slices of the evaluated users by their activity, as masks [Q].
 
-    `user_activity`: cold = empty history; the others in thirds by the length of their history: low up to
-    the first tercile, mid up to the second, high above. Users of one length stay together, so that thirds
-    may be uneven.
+    cold = empty history; the others in thirds by the length of their history: low up to the first tercile,
+    mid up to the second, high above. Users of one length stay together, so that thirds may be uneven.
     """
     warm = history_lengths > 0
     low, high = np.quantile(history_lengths[warm], [1 / 3, 2 / 3]) if warm.any() else (0.0, 0.0)
     return {
-        "user_activity": {
-            "cold": ~warm,
-            "low": warm & (history_lengths <= low),
-            "mid": (history_lengths > low) & (history_lengths <= high),
-            "high": history_lengths > max(high, 0),
-        }
+        "cold": ~warm,
+        "low": warm & (history_lengths <= low),
+        "mid": (history_lengths > low) & (history_lengths <= high),
+        "high": history_lengths > max(high, 0),
     }
 
 
-def values_inside(
-    ranking: Ranking, targets: Targets, mask: np.ndarray, metrics: Sequence[UserMetric], ks: Sequence[int]
-) -> tuple[UserValues, NDArray[np.int64]]:
-    """Return per-user metrics of the targets in a slice (mask [N + 1] of item rows), in lists over all items.
+def repeat_slices(ranking: Ranking, targets: Targets, holdout: Holdout) -> Parts:
+    """Return the targets in the user's history (`repeated`) and the others (`new`).
 
-    Metrics must be `by_target`. The values are of the users who have a target there; with how many they have.
+    Only where repeats are kept; otherwise all targets are new.
     """
-    return _values_of(ranking, mask[ranking.items], targets.counts(among=mask), metrics, ks)
+    seen = np.unique(pair_keys(*seen_pairs(holdout.history, holdout.users), targets.num_items))
+    listed = pair_keys(np.arange(targets.num_queries)[:, None], ranking.items, targets.num_items)
+    has_listed, has_target = contains(seen, listed), contains(seen, targets.keys)
+    new, repeated = (
+        np.bincount(targets.queries[mask], minlength=targets.num_queries)
+        for mask in (~has_target, has_target)
+    )
+    return {"new": (~has_listed, new), "repeated": (has_listed, repeated)}
 
 
-def _values_of(
+def values_inside(
     ranking: Ranking,
     inside: np.ndarray,
     counts: NDArray[np.int64],
     metrics: Sequence[UserMetric],
     ks: Sequence[int],
-) -> tuple[UserValues, NDArray[np.int64]]:
-    """Compute `values_inside` from a mask of list positions [Q, K] and the number of targets [Q] inside."""
-    part = replace(ranking, hits=ranking.hits & inside, num_relevant=counts)
-    return user_values(part.take(counts > 0), metrics, ks), counts[counts > 0]
+) -> UserValues:
+    """Return per-user metrics of a part of the targets, in lists over all items.
 
-
-def by_item_slice(
-    ranking: Ranking, targets: Targets, metrics: Sequence[UserMetric], ks: Sequence[int]
-) -> Slices:
-    """Return the metrics `by_target` over each slice of the catalogue that has a target."""
-    countable = [metric for metric in metrics if metric.by_target]
-    slices: Slices = {}
-    for group, masks in item_slices(ranking.popularity).items():
-        found = {name: values_inside(ranking, targets, mask, countable, ks) for name, mask in masks.items()}
-        slices[group] = {
-            name: mean_values(values) | _sizes(counts)
-            for name, (values, counts) in found.items()
-            if len(counts)
-        }
-    return slices
-
-
-def by_repeat_slice(
-    ranking: Ranking, targets: Targets, holdout: Holdout, metrics: Sequence[UserMetric], ks: Sequence[int]
-) -> Slices:
-    """Return the metrics `by_target` over the targets in the user's history, and over new ones.
-
-    `target_repeat`: repeated = among the positives of the user's history, new = not. Only where repeats are
-    kept; otherwise all targets are new.
+    Args:
+        ranking: the lists.
+        inside: mask [Q, K] of the list positions with an item of the part.
+        counts: targets of each user in the part, [Q]. Values are of the users with any.
+        metrics: they are `by_target`.
+        ks: list lengths.
     """
-    if not holdout.repeats:
-        return {}
+    part = replace(ranking, hits=ranking.hits & inside, num_relevant=counts)
+    return user_values(part.take(counts > 0), metrics, ks)
+
+
+def by_slice(
+    ranking: Ranking,
+    targets: Targets,
+    holdout: Holdout,
+    values: UserValues,
+    metrics: Sequence[UserMetric],
+    ks: Sequence[int],
+) -> Slices:
+    """Return means over slices of the catalogue, of the users and of the targets; empty slices are left out.
+
+    Slices of the catalogue and of the targets have the metrics that are `by_target`.
+    """
     countable = [metric for metric in metrics if metric.by_target]
-    seen = np.unique(pair_keys(*seen_pairs(holdout.history, holdout.users), targets.num_items))
-    listed = pair_keys(np.arange(targets.num_queries)[:, None], ranking.items, targets.num_items)
-    has_listed, has_target = contains(seen, listed), contains(seen, targets.keys)
-    slices: Slices = {"target_repeat": {}}
-    for name, inside, mine in (("new", ~has_listed, ~has_target), ("repeated", has_listed, has_target)):
-        counts = np.bincount(targets.queries[mine], minlength=targets.num_queries)
-        values, counts = _values_of(ranking, inside, counts, countable, ks)
-        if len(counts):
-            slices["target_repeat"][name] = mean_values(values) | _sizes(counts)
-    return slices
 
-
-def by_user_slice(ranking: Ranking, history_lengths: np.ndarray, values: UserValues) -> Slices:
-    """Return the means of the per-user values over each slice of users."""
-    return {
-        group: {
-            name: mean_values({key: column[mask] for key, column in values.items()})
-            | _sizes(ranking.num_relevant[mask])
-            for name, mask in masks.items()
-            if mask.any()
+    def means(parts: Parts) -> dict[str, dict[str, float]]:
+        return {
+            name: mean_values(values_inside(ranking, inside, counts, countable, ks))
+            | _sizes(counts[counts > 0])
+            for name, (inside, counts) in parts.items()
+            if counts.any()
         }
-        for group, masks in user_slices(history_lengths).items()
+
+    slices = {
+        group: means({name: (mask[ranking.items], targets.counts(mask)) for name, mask in masks.items()})
+        for group, masks in item_slices(ranking.popularity).items()
     }
+    slices["user_activity"] = {
+        name: mean_values({key: column[mask] for key, column in values.items()})
+        | _sizes(ranking.num_relevant[mask])
+        for name, mask in user_slices(holdout.history.counts()[holdout.users]).items()
+        if mask.any()
+    }
+    if holdout.repeats:
+        slices["target_repeat"] = means(repeat_slices(ranking, targets, holdout))
+    return slices
 
 
 def _sizes(num_relevant: np.ndarray) -> dict[str, float]:

@@ -61,11 +61,9 @@ class Dense(Feature):
 
     def _learn(self, values: pd.Series) -> State:
         vectors = [vector for vector in self._vectors(values) if vector is not None]
-        if not vectors:  # all are unknown: zeros
-            return self.State(mean=[0.0] * self._width, std=[1.0] * self._width)
-        if not self.config.standardize:
-            dim = len(vectors[0])
-            return self.State(mean=[0.0] * dim, std=[1.0] * dim)
+        if not vectors or not self.config.standardize:
+            width = len(vectors[0]) if vectors else self._width
+            return self.State(mean=[0.0] * width, std=[1.0] * width)
         matrix = np.stack(vectors).astype(np.float64)
         std = matrix.std(0)
         return self.State(mean=matrix.mean(0).tolist(), std=np.where(std > 0, std, 1.0).tolist())

@@ -5,6 +5,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from twotower.config.errors import InputError
 from twotower.data.download import cache_folder
 from twotower.features.dense import Dense, FloatMatrix
 from twotower.features.feature import BoolArray, FeaturePlace
-from twotower.features.pretrained.model_folder import Embedder, model_digest, model_folder
+from twotower.features.pretrained.embedders import Embedder, open_embedder
+from twotower.features.pretrained.model_folder import model_digest, model_folder
 from twotower.features.pretrained.vector_cache import cached_vectors
 
 
@@ -45,15 +47,11 @@ class Encoded(Dense):
 
     config: Config
     state: State
+    is_image: ClassVar[bool] = False
 
     @abstractmethod
     def _content(self, value: object) -> bytes | None:
         """Return the input of the model for a value, None if it cannot be read."""
-
-    @classmethod
-    @abstractmethod
-    def _embedder(cls, folder: Path) -> Embedder:
-        """Open the model of a folder."""
 
     def files_digest(self, values: pd.Series) -> str | None:
         """Return a SHA-256 of the model's files and of the content that it encodes."""
@@ -73,11 +71,8 @@ class Encoded(Dense):
         return 1
 
     def _learn(self, values: pd.Series) -> State:
-        learned = super()._learn(values)
-        if len(learned.mean) == 1 and not any(self._content(value) for value in values):
-            return self.State(**learned.model_dump())
-        _, digest = self._model()
-        return self.State(**{**learned.model_dump(), "model_sha256": digest})
+        digest = self._model()[1] if any(map(self._content, values)) else ""
+        return self.State(**{**super()._learn(values).model_dump(), "model_sha256": digest})
 
     def _vectors(self, values: pd.Series) -> list[FloatMatrix | None]:
         contents = [self._content(value) for value in values]
@@ -93,7 +88,7 @@ class Encoded(Dense):
         cache = cache_folder() / "encoded" / hashlib.sha256(f"{kind} {digest}".encode()).hexdigest()
 
         def embed(content: bytes) -> FloatMatrix | None:
-            return _open_embedder(type(self), folder, digest)(content)
+            return _open_embedder(folder, self.is_image, digest)(content)
 
         return cached_vectors(cache, contents, embed, f"column {self.column!r}: encoding")
 
@@ -107,5 +102,5 @@ class Encoded(Dense):
 
 
 @functools.lru_cache(4)
-def _open_embedder(kind: type[Encoded], folder: Path, digest: str) -> Embedder:
-    return kind._embedder(folder)
+def _open_embedder(folder: Path, is_image: bool, digest: str) -> Embedder:
+    return open_embedder(folder, is_image)

@@ -3,9 +3,6 @@
 from pathlib import Path
 
 from twotower.features.encoded import Encoded
-from twotower.features.pretrained.model_folder import Embedder, onnx_file
-from twotower.features.pretrained.onnx_image import OnnxImage
-from twotower.features.pretrained.sentence_transformer import SentenceTransformer
 
 
 class EncodedImage(Encoded):
@@ -22,6 +19,7 @@ class EncodedImage(Encoded):
         """Folder of the images; paths are relative to it and must stay inside it."""
 
     config: Config
+    is_image = True
 
     @property
     def expected(self) -> str:
@@ -37,8 +35,3 @@ class EncodedImage(Encoded):
             return path.read_bytes() if path.is_relative_to(root) else None
         except (OSError, ValueError):  # missing, or an invalid name
             return None
-
-    @classmethod
-    def _embedder(cls, folder: Path) -> Embedder:
-        path = onnx_file(folder)
-        return SentenceTransformer(folder, is_image=True) if path is None else OnnxImage(folder, path)

@@ -39,30 +39,22 @@ class LookupEncoder(nn.Module):
 
 
 class BagEncoder(nn.Module):
-    """Rows [..., W], 0 = padding -> the weighted mean of their embeddings [..., D], zeros for an empty bag.
+    """Rows [..., W], 0 = padding -> the mean of their embeddings [..., D], zeros for an empty bag.
 
-    Row 0 has weight 0. Rows after `num_first` (None: none) were added by a warm start: they add to the sum
-    but not to its divisor, unless a bag has no other rows, so that a new row of zeros changes no embedding.
+    Rows after `num_first` (None: none) were added by a warm start: they add to the sum but not to its
+    divisor, unless a bag has no other rows, so that a new row of zeros changes no embedding.
 
     The plans of the last two inputs are cached, because the catalogue is encoded at every training step:
     whole for histories, and its trained part as candidates.
     """
 
-    token_weights: Tensor
-    counted_weights: Tensor
-
-    def __init__(self, token_weights: Tensor, dim: int, num_first: int | None = None) -> None:
+    def __init__(self, num_rows: int, dim: int, num_first: int | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(len(token_weights), dim))
+        self.num_first = num_rows if num_first is None else num_first
+        self.weight = nn.Parameter(torch.empty(num_rows, dim))
         nn.init.normal_(self.weight, std=dim**-0.5)
         with torch.no_grad():
             self.weight[0] = 0
-        weights = token_weights.clone()
-        weights[0] = 0
-        self.register_buffer("token_weights", weights, persistent=False)
-        counted = weights.clone()
-        counted[len(weights) if num_first is None else num_first + 1 :] = 0
-        self.register_buffer("counted_weights", counted, persistent=False)
         self._planned: list[tuple[Tensor, int, BagPlan]] = []
 
     def forward(self, encoded: Tensor) -> Tensor:
@@ -75,38 +67,31 @@ class BagEncoder(nn.Module):
         return embeddings.reshape(*encoded.shape[:-1], self.weight.shape[1])
 
     def _plain(self, encoded_NW: Tensor) -> Tensor:
-        weights_NW = self.token_weights[encoded_NW]
-        divisors_N1 = _divisors(encoded_NW, weights_NW, self.counted_weights)
-        weights_NW = weights_NW / divisors_N1.clamp_min(1e-12)
+        weights_NW = _mean_weights(encoded_NW, self.num_first).to(self.weight.dtype)
         return torch.einsum("nw,nwd->nd", weights_NW, embedding(encoded_NW, self.weight))
 
     def _plan(self, encoded_NW: Tensor) -> "BagPlan":
         if encoded_NW.is_inference():  # without a version, a change in place is not detected
-            return BagPlan(encoded_NW, self.token_weights, self.counted_weights)
+            return BagPlan(encoded_NW, len(self.weight), self.num_first)
         for bags, version, plan in self._planned:
             if encoded_NW._version == version and is_same(encoded_NW, bags):
                 return plan
-        plan = BagPlan(encoded_NW, self.token_weights, self.counted_weights)
+        plan = BagPlan(encoded_NW, len(self.weight), self.num_first)
         self._planned = [*self._planned[-1:], (encoded_NW, encoded_NW._version, plan)]
         return plan
 
 
 class BagPlan:
-    """The rows that each bag sums, and the bags that sum each row.
+    """The rows that each bag averages, and the bags that average each row; 0 in `encoded_NW` is padding."""
 
-    The weights of a bag are scaled so that the counted ones sum to 1; 0 in `encoded_NW` is padding.
-    """
-
-    def __init__(self, encoded_NW: Tensor, token_weights_V: Tensor, counted_V: Tensor | None = None) -> None:
+    def __init__(self, encoded_NW: Tensor, num_rows: int, num_first: int) -> None:
         present = encoded_NW != 0
         counts = present.sum(1)
-        self.num_rows = len(token_weights_V)
+        self.num_rows = num_rows
         self.tokens_T = encoded_NW[present]
         bags_N = torch.arange(len(encoded_NW), dtype=encoded_NW.dtype, device=encoded_NW.device)
         self.bags_T = torch.repeat_interleave(bags_N, counts)
-        weights_NW = token_weights_V[encoded_NW]
-        counted_V = token_weights_V if counted_V is None else counted_V
-        self.weights_T = (weights_NW / _divisors(encoded_NW, weights_NW, counted_V))[present]
+        self.weights_T = _mean_weights(encoded_NW, num_first)[present]
         self.bag_starts_N = _starts(counts, encoded_NW.dtype)
 
     @cached_property
@@ -132,10 +117,12 @@ class BagSum(torch.autograd.Function):
         return _sum(grad_outputs[0], *ctx.plan.transposed), None
 
 
-def _divisors(encoded_NW: Tensor, weights_NW: Tensor, counted_V: Tensor) -> Tensor:
-    """Return the sum of the counted weights of each bag [N, 1], or of all its weights if none is counted."""
-    counted_N1 = counted_V[encoded_NW].sum(1, keepdim=True)
-    return torch.where(counted_N1 > 0, counted_N1, weights_NW.sum(1, keepdim=True))
+def _mean_weights(encoded_NW: Tensor, num_first: int) -> Tensor:
+    """Return the weights of rows [N, W]: 1 over the number of first rows of the bag, or of all its rows."""
+    present = encoded_NW != 0
+    first_N1 = (present & (encoded_NW <= num_first)).sum(1, keepdim=True)
+    counts_N1 = torch.where(first_N1 > 0, first_N1, present.sum(1, keepdim=True))
+    return present.to(torch.float32) / counts_N1.clamp(min=1)
 
 
 def is_same(left: Tensor, right: Tensor) -> bool:

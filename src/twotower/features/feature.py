@@ -23,26 +23,19 @@ REQUEST_TIME = "request_time"
 STATE = "state"
 Side = Literal["user", "item", "context"]
 TABLES = {"user": "users", "item": "items", "context": "context"}
-TABLE_NAMES = {"context": "context columns"}
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class FeaturePlace:
-    """The place of a feature in the settings of a run.
-
-    Attributes:
-        side: user, item or context.
-        name: name of the feature.
-        data: settings of the source; None: not known.
-        columns: columns of the table that the feature reads; None: not known.
-    """
+    """The place of a feature in the settings of a run; None: not known."""
 
     side: Side
     name: str
     data: Source.Config | None = None
     columns: Set[str] | None = None
+    """Columns of the table that the feature reads."""
 
 
 class Feature(Component, ABC):
@@ -73,7 +66,7 @@ class Feature(Component, ABC):
                 if place.side == "item":
                     yield "", "describes the request, so it belongs to the users"
             elif place.columns is not None and self.column not in place.columns:
-                table = TABLE_NAMES.get(place.side, TABLES[place.side])
+                table = "context columns" if place.side == "context" else TABLES[place.side]
                 text = f"the {table} of this data have no column {self.column!r}"
                 yield "column", f"{text}; {nearest(self.column, place.columns)}"
 
@@ -115,17 +108,11 @@ class Feature(Component, ABC):
         """Width of the output of the encoder."""
 
     def encoder(self) -> nn.Module:
-        """Return a new module, encoded [..., width] -> [..., output_dim]; call it after `fit`.
-
-        By default the identity.
-        """
+        """Return a new module, encoded [..., width] -> [..., output_dim]; call it after `fit`."""
         return nn.Identity()
 
     def faults(self, values: pd.Series, source_path: str) -> list[str]:
-        """Return messages about missing and unexpected values of a column [n].
-
-        All rows are checked; a named index replaces the row number in messages.
-        """
+        """Return messages about missing and unexpected values [n]; a named index replaces the row number."""
         column, errors = SourceColumn(values, source_path, self.column), ErrorCollector(source_path)
         missing = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
@@ -151,8 +138,7 @@ class Feature(Component, ABC):
     def grow(self, values: pd.Series, source_path: str) -> None:
         """Extend a fitted state by the values [n] of more training entities; raises InputError as `fit` does.
 
-        Known values keep their rows; new values get rows at the end of the tables of the encoder. A new row
-        that equals row 0 (unknown) changes no embedding.
+        New values get rows at the end of the tables of the encoder; one that equals row 0 changes nothing.
         """
         self.check(values, source_path)
         self.state = self._grown(values)
@@ -213,19 +199,17 @@ def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
     return feature
 
 
-def is_taken(name: str) -> bool:
-    """Return whether `nn.ModuleDict` cannot contain a module of this name."""
-    return not name or "." in name or hasattr(nn.ModuleDict(), name)
-
-
 def check_name(name: str, config: Feature.Config) -> None:
     """Raise InputError for a name that a module cannot have, or a table feature of the reserved column."""
     if is_taken(name):
-        raise InputError(
-            f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"
-        )
+        raise InputError(f"feature {name!r}: this name is taken or not possible; choose '{name}_'")
     if config.column == REQUEST_TIME and not config.describes_request:
         raise InputError(
             f"feature {name!r}: column {REQUEST_TIME!r} is reserved for "
             "twotower.features.request_time.RequestTime; use that, or another column"
         )
+
+
+def is_taken(name: str) -> bool:
+    """Return whether `nn.ModuleDict` cannot contain a module of this name."""
+    return not name or "." in name or hasattr(nn.ModuleDict(), name)

@@ -5,7 +5,7 @@ Shapes: B requested rows, W width of a feature.
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,9 @@ KEYS = (USER_ID, ITEM_ID)
 
 
 class FeatureTable(nn.Module):
-    """Encoded features by row; row 0 = unknown, with every feature missing.
+    """Encoded features by row; row 0 = unknown, with every feature missing. Build one with `fit`.
 
-    Build one with `fit`. The encoded values ([num_rows, W], without row 0 and time features) are buffers that
-    move with the module but are not part of its `state_dict`.
+    The encoded values ([num_rows, W], without time features) are buffers outside of `state_dict`.
     """
 
     def __init__(self, features: dict[str, Feature], encoded: dict[str, Tensor], num_rows: int) -> None:
@@ -40,7 +39,7 @@ class FeatureTable(nn.Module):
         for name, values in encoded.items():
             unknown = features[name].encode([None])
             self.register_buffer(PREFIX + name, torch.cat([unknown, values]), persistent=False)
-        self._cache: _GatherCache | None = None
+        self._gathered: tuple[Tensor, int, dict[str, Tensor]] | None = None
 
     @classmethod
     def fit(
@@ -53,10 +52,7 @@ class FeatureTable(nn.Module):
     ) -> "FeatureTable":
         """Fit features on training rows (from 1), or let fitted features grow by them; then encode all rows.
 
-        The entity of row r is at position r - 1 of the table; the id column, if any, names rows in messages.
-
-        Raises:
-            InputError: a name or a column is not usable, or a value is wrong.
+        The entity of row r is at position r - 1 of the table. Raises InputError as `column_faults`.
         """
         ErrorCollector(source_path, column_faults(features, table, source_path)).raise_if_any()
         encoded = {}
@@ -75,22 +71,24 @@ class FeatureTable(nn.Module):
     def gather(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the encoded features of rows [...], each [..., W], without time features.
 
-        Consecutive rows give views, so that an encoder can recognize a catalogue. In training, the result of
-        the last call is reused if it has the same rows.
+        Consecutive rows give views, and in training the last result is reused if its rows are the same, so
+        that an encoder can recognize a catalogue.
         """
         encoded = {name: self.get_buffer(PREFIX + name) for name in _table_features(self.features)}
         span = _consecutive(rows, self.num_rows)
         if span is not None:
             return {name: values[span] for name, values in encoded.items()}
         is_cached = self.training and not rows.is_inference() and not torch.compiler.is_compiling()
-        if is_cached and self._cache is not None and self._cache.is_valid(encoded, rows):
-            return dict(self._cache.gathered)
+        if is_cached and self._gathered is not None:
+            earlier, version, gathered = self._gathered
+            if rows._version == version and is_same(rows, earlier):
+                return dict(gathered)
         gathered = {
             name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
             for name, values in encoded.items()
         }
         if is_cached:
-            self._cache = _GatherCache(encoded, rows, rows._version, gathered)
+            self._gathered = rows, rows._version, gathered
         return dict(gathered)
 
     def all_rows(self) -> dict[str, Tensor]:
@@ -128,10 +126,7 @@ def _table_features(features: Mapping[str, Feature]) -> dict[str, Feature]:
 
 
 def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, source_path: str) -> list[str]:
-    """Return messages about the names, columns and values of features of a table.
-
-    A wrong key column is missing from the table and is not reported here.
-    """
+    """Return messages about the names, columns and values of features of a table, except a missing key."""
     errors = ErrorCollector(source_path)
     for name, feature in _table_features(features).items():
         with errors.collect():
@@ -162,22 +157,6 @@ def _column(table: pd.DataFrame, name: str, feature: Feature, source_path: str) 
     values: pd.Series = table[feature.column]
     key = next((key for key in KEYS if key in table.columns), None)
     return values if key is None else values.set_axis(pd.Index(table[key], name=key))
-
-
-class _GatherCache(NamedTuple):
-    """The result of `gather` for rows of a version."""
-
-    encoded: dict[str, Tensor]
-    rows: Tensor
-    version: int
-    gathered: dict[str, Tensor]
-
-    def is_valid(self, encoded: dict[str, Tensor], rows: Tensor) -> bool:
-        """Return whether neither the encoded values nor the rows have changed."""
-        is_same_table = encoded.keys() == self.encoded.keys() and all(
-            values is self.encoded[name] for name, values in encoded.items()
-        )
-        return is_same_table and rows._version == self.version and is_same(rows, self.rows)
 
 
 def _consecutive(rows: Tensor, largest: int) -> slice | None:

@@ -4,13 +4,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from twotower.config.spec import Length, PositiveInt
 from twotower.features.encoders import BagEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
-from twotower.features.raw_values import ValueRows, first_rows_first, is_value
+from twotower.features.raw_values import BagRows, is_value
 
 
 class Tags(EmbeddedFeature):
@@ -26,11 +25,8 @@ class Tags(EmbeddedFeature):
         min_count: PositiveInt = 1
         """Minimum number of training entities with a tag."""
 
-    class State(ValueRows):
+    class State(BagRows):
         """The known tags in row order."""
-
-        num_first: int | None = None
-        """Number of tags of the first training, None for all; see `BagEncoder`."""
 
     config: Config
     state: State
@@ -38,8 +34,7 @@ class Tags(EmbeddedFeature):
 
     def encoder(self) -> BagEncoder:
         """Return a new table of embeddings, averaged over tags."""
-        weights = torch.ones(len(self.state.values) + 1)
-        return BagEncoder(weights, self.config.dim, self.state.num_first)
+        return BagEncoder(len(self.state.values) + 1, self.config.dim, self.state.num_first)
 
     def split(self, value: Any) -> list[Any]:
         """Return the tags of a raw value, none if it is not a list of tags."""
@@ -66,15 +61,7 @@ class Tags(EmbeddedFeature):
         return self.State.fit(tags, self.config.min_count)
 
     def _grown(self, values: pd.Series) -> State:
-        state = self.state
-        known, first = len(state.values), state.num_first
-        more = state.new_values(self._learn(values))
-        return self.State(values=[*state.values, *more], num_first=known if first is None else first)
+        return self.state.grown(self._learn(values))
 
     def _encode(self, values: pd.Series) -> Tensor:
-        encoded = np.zeros((len(values), self.config.max_tags), dtype=np.int32)
-        for position, value in enumerate(values):
-            rows = dict.fromkeys(row for row in map(self.state.row, self.split(value)) if row > 0)
-            kept = first_rows_first(list(rows), self.state.num_first)[: self.config.max_tags]
-            encoded[position, : len(kept)] = kept
-        return torch.from_numpy(encoded)
+        return self.state.encode(map(self.split, values), len(values), self.config.max_tags)

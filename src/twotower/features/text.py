@@ -4,21 +4,16 @@ import functools
 import itertools
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import torch
-from pydantic import Field
 from torch import Tensor
 
 from twotower.config.spec import Length, PositiveInt
 from twotower.features.encoders import BagEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
-from twotower.features.raw_values import first_rows_first
+from twotower.features.raw_values import BagRows
 
 WORD = re.compile(r"[^\W_]+")
 GRAM_SIZES = (3, 4, 5)
@@ -44,64 +39,29 @@ class HashedText(EmbeddedFeature):
         """Minimum number of training texts with a token."""
         char_ngrams: bool = True
         """Whether to use character n-grams (3 to 5), which also represent unseen words."""
-        weighting: Literal["mean", "idf"] = "mean"
-        """`mean`, or `idf` to weigh rare tokens more: 1 + ln((1 + texts) / (1 + texts with it))."""
 
-    class State(EmbeddedFeature.State):
-        """The known tokens (hashes) in row order, the number of texts with each, and the number of texts."""
-
-        tokens: list[int] = Field(default_factory=list)
-        counts: list[int] = Field(default_factory=list)
-        num_texts: int = 0
-        num_first: int | None = None
-        """Number of tokens of the first training, None for all; see `BagEncoder`."""
-
-        @functools.cached_property
-        def row_of(self) -> dict[int, int]:
-            """Token -> row."""
-            return {token: row for row, token in enumerate(self.tokens, start=1)}
+    class State(BagRows):
+        """The known tokens (hashes) in row order."""
 
     config: Config
     state: State
     expected = "text"
 
     def encoder(self) -> BagEncoder:
-        """Return a new table of embeddings, averaged with the token weights."""
-        state, weights = self.state, np.ones(len(self.state.tokens) + 1)
-        if self.config.weighting == "idf":
-            weights[1:] += np.log((1 + state.num_texts) / (1 + np.asarray(state.counts, dtype=np.float64)))
-        return BagEncoder(torch.from_numpy(weights.astype(np.float32)), self.config.dim, state.num_first)
+        """Return a new table of embeddings, averaged over tokens."""
+        return BagEncoder(len(self.state.values) + 1, self.config.dim, self.state.num_first)
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.array([not isinstance(value, str) for value in values], dtype=np.bool_)
 
     def _learn(self, values: pd.Series) -> State:
-        counts = Counter(itertools.chain.from_iterable(self._tokenize(values)))
-        tokens = sorted(token for token, count in counts.items() if count >= self.config.min_count)
-        return self.State(
-            tokens=tokens, counts=[counts[token] for token in tokens], num_texts=int(values.notna().sum())
-        )
+        return self.State.fit(itertools.chain.from_iterable(self._tokenize(values)), self.config.min_count)
 
     def _grown(self, values: pd.Series) -> State:
-        state, found = self.state, self._learn(values)
-        counts = dict(zip(found.tokens, found.counts, strict=True))
-        more = [token for token in found.tokens if token not in state.row_of]
-        return self.State(
-            tokens=[*state.tokens, *more],
-            # Weights of known tokens do not change; new tokens are weighted by the first number of texts.
-            counts=[*state.counts, *(min(counts[token], state.num_texts) for token in more)],
-            num_texts=state.num_texts,
-            num_first=len(state.tokens) if state.num_first is None else state.num_first,
-        )
+        return self.state.grown(self._learn(values))
 
     def _encode(self, values: pd.Series) -> Tensor:
-        width, row_of = self.config.max_tokens, self.state.row_of
-        encoded: npt.NDArray[np.int32] = np.zeros((len(values), width), dtype=np.int32)
-        for position, tokens in enumerate(self._tokenize(values)):
-            known = [row_of[token] for token in tokens if token in row_of]
-            rows = first_rows_first(known, self.state.num_first)[:width]
-            encoded[position, : len(rows)] = rows
-        return torch.from_numpy(encoded)
+        return self.state.encode(self._tokenize(values), len(values), self.config.max_tokens)
 
     def _tokenize(self, values: pd.Series) -> Iterator[list[int]]:
         for value in values:

@@ -1,5 +1,8 @@
 """Base class of launchers, which run the jobs of a sweep."""
 
+import os
+import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +18,8 @@ Payload = Mapping[str, Any]
 MOST_JOBS = 10_000
 """Most jobs at once; each has a thread, which starts on demand."""
 STOPPED = "stopped with its launcher"
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class JobError(Exception):
@@ -50,6 +55,7 @@ class Launcher(Component, ABC):
         self.task = task
         self.folder = folder.absolute()
         self.threads = ThreadPoolExecutor(MOST_JOBS, "job")
+        self.lock, self.stopped = threading.Lock(), threading.Event()
 
     @property
     @abstractmethod
@@ -64,13 +70,19 @@ class Launcher(Component, ABC):
             JobError: no exit status; the message has the cause and the log file.
         """
 
-    @abstractmethod
     def stop(self) -> None:
-        """End all running jobs and wait for their end; no further job starts."""
+        """Let no further job start, and let all running jobs end soon."""
+        with self.lock:
+            self.stopped.set()
 
     def submit(self, payload: Payload) -> "Future[int]":
         """Start a job; the caller starts at most `num_workers`."""
         return self.threads.submit(self.run, payload)
+
+    def refuse_if_stopped(self) -> None:
+        """Raise JobError after `stop`."""
+        if self.stopped.is_set():
+            raise JobError(STOPPED)
 
     def __enter__(self) -> Self:
         """Check the settings and connect.
@@ -85,3 +97,28 @@ class Launcher(Component, ABC):
         """Stop all running jobs and wait for their end."""
         self.stop()
         self.threads.shutdown()
+
+
+def num_cores(quota: Path = QUOTA) -> int:
+    """Return the number of cores that CPU affinity and container quota allow.
+
+    Args:
+        quota: Linux file with the processor microseconds of the container and their period, or `max`.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(cores, int(allowed) // int(period)))
+    except (OSError, ValueError):  # no such file, or `max`: no quota
+        return cores
+
+
+def threads_environment(num_threads: int) -> dict[str, str]:
+    """Return environment variables for this many threads in torch and Faiss; idle threads sleep."""
+    return dict.fromkeys(THREADS, str(num_threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def prepare_node(num_threads: int, import_path: list[str]) -> None:
+    """Set the threads and the import path of a process that a cluster started for a job."""
+    os.environ.update(threads_environment(num_threads))
+    sys.path += [path for path in import_path if path not in sys.path]

@@ -1,13 +1,11 @@
 """Jobs in worker processes on this machine, which share its cores."""
 
 import os
-import threading
 from pathlib import Path
 
 from twotower.config.spec import Threads
-from twotower.launchers.environment import num_cores, threads_environment
-from twotower.launchers.job_process import WorkerProcess
-from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
+from twotower.launchers.launcher import Launcher, Payload, num_cores, threads_environment
+from twotower.launchers.worker import Worker
 
 
 class Local(Launcher):
@@ -39,9 +37,8 @@ class Local(Launcher):
 
     def __init__(self, config: Config, task: str, folder: Path) -> None:
         super().__init__(config, task, folder)
-        self.idle: dict[int, WorkerProcess] = {}
-        self.busy: dict[int, WorkerProcess] = {}
-        self.lock, self.stopped = threading.Lock(), False
+        self.workers: dict[int, Worker] = {}
+        self.free = set(range(self.num_workers))
 
     @property
     def num_workers(self) -> int:
@@ -51,32 +48,23 @@ class Local(Launcher):
     def run(self, payload: Payload) -> int:
         """Run a job in an idle worker, or in a new one."""
         with self.lock:
-            if self.stopped:
-                raise JobError(STOPPED)
-            for number in [each for each, worker in self.idle.items() if not worker.end.is_alive()]:
-                self.idle.pop(number).close()
-            if not self.idle:
-                number = min(set(range(self.num_workers)) - self.busy.keys())
+            self.refuse_if_stopped()
+            number = min(self.free)  # workers start in this order, so it is an idle one if there is any
+            self.free.remove(number)
+            worker = self.workers.get(number)
+            if worker is None or not worker.process.is_alive():
                 log = self.folder / "workers" / f"{number}.log"
-                self.idle[number] = WorkerProcess(self.task, log, self.config.environment())
-            number, self.busy[number] = self.idle.popitem()
+                worker = self.workers[number] = Worker(self.task, log, self.config.environment())
         try:
-            return self.busy[number].run(payload)
+            return worker.run(payload)
         finally:
             with self.lock:
-                self.idle[number] = self.busy.pop(number)
+                self.free.add(number)
 
     def stop(self) -> None:
-        """Stop the workers that run a job."""
-        with self.lock:
-            self.stopped, busy = True, list(self.busy.values())
-        for worker in busy:
+        """Stop all workers and wait for their end."""
+        super().stop()
+        for worker in self.workers.values():
             worker.terminate()
-        for worker in busy:
-            worker.wait()
-
-    def __exit__(self, *error: object) -> None:
-        """Stop all workers and wait for them."""
-        super().__exit__(*error)
-        for worker in self.idle.values():
+        for worker in self.workers.values():
             worker.close()

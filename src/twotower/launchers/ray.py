@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import secrets
-import threading
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import Any, Self
 
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeFloat, PositiveInt
-from twotower.launchers.environment import import_path, num_cores, threads_environment
-from twotower.launchers.job_process import WorkerProcess
-from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
+from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload, num_cores, prepare_node
+from twotower.launchers.worker import Worker
 
 POLL_SECONDS, STOP_SECONDS, OBJECT_STORE_BYTES = 0.05, 30.0, 100 * 2**20
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -65,7 +64,6 @@ class Ray(Launcher):
             self.needs["GPU"] = config.num_gpus
         self.running: set[Any] = set()
         self.numbers = itertools.count()
-        self.lock, self.stopped = threading.Lock(), False
         self.before: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -112,11 +110,8 @@ class Ray(Launcher):
         options = {"num_cpus": num_cpus, "num_gpus": self.config.num_gpus, "max_retries": 0}
         remote: Any = ray.remote(**options)(_run_in_process)  # type: ignore[call-overload]
         with self.lock:
-            if self.stopped:
-                raise JobError(STOPPED)
-            reference = remote.remote(
-                self.task, dict(payload), str(log), num_cpus, str(Path.cwd()), import_path()
-            )
+            self.refuse_if_stopped()
+            reference = remote.remote(self.task, dict(payload), log, num_cpus, Path.cwd(), sys.path)
             self.running.add(reference)
         try:
             ended: int | str = ray.get(reference)
@@ -133,8 +128,8 @@ class Ray(Launcher):
         """Cancel running tasks and wait for their end."""
         import ray
 
-        with self.lock:
-            self.stopped, running = True, list(self.running)
+        super().stop()
+        running = list(self.running)
         for force in (False, True):  # without force, Ray's worker ends the job's process and its children
             for reference in running:
                 ray.cancel(reference, force=force)
@@ -155,25 +150,18 @@ class Ray(Launcher):
 
 
 def _run_in_process(
-    task: str, payload: dict[str, Any], log: str, num_threads: int, folder: str, modules: str
+    task: str, payload: dict[str, Any], log: Path, num_threads: int, folder: Path, import_path: list[str]
 ) -> int | str:
     """Run a payload on a node in a separate process, so that the cause of its death is known.
 
     Ray only reports that a worker died, and prints it over the console.
 
-    Args:
-        task: dotted path of a function.
-        payload: its argument.
-        log: file for its output; its folder is created.
-        num_threads: threads of torch and Faiss.
-        folder: working folder.
-        modules: further folders of the import path.
-
     Returns:
         The exit status, or a message on its death.
     """
     os.chdir(folder)
-    worker = WorkerProcess(task, Path(log), threads_environment(num_threads) | {"PYTHONPATH": modules})
+    prepare_node(num_threads, import_path)
+    worker = Worker(task, log, {})
     ended = ThreadPoolExecutor(1).submit(worker.run, payload)
     try:
         while not ended.done():
@@ -182,5 +170,4 @@ def _run_in_process(
     except JobError as error:
         return str(error)
     finally:
-        worker.terminate()
         worker.close()

@@ -4,8 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.loss import mean_over_draws
-from twotower.losses.temperature_loss import TemperatureLoss
+from twotower.losses.loss import TemperatureLoss, mean_over_draws
 from twotower.negatives.sampler import ImpressionsAs
 
 

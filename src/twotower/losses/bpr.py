@@ -3,8 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from twotower.losses.loss import mean_over_draws
-from twotower.losses.temperature_loss import TemperatureLoss
+from twotower.losses.loss import TemperatureLoss, mean_over_draws
 
 
 class Bpr(TemperatureLoss):
@@ -13,11 +12,6 @@ class Bpr(TemperatureLoss):
     Prefer it for comparison with papers; the softmax gives hard negatives higher weights.
     Reference: Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009, section 4.
     """
-
-    class Config(TemperatureLoss.Config):
-        """Settings of BPR."""
-
-    config: Config
 
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
         """Return the mean softplus of the differences, [b]."""

@@ -4,10 +4,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import Fraction, PositiveFloat
-from twotower.losses.loss import Loss, mean_over_draws
+from twotower.losses.loss import CosineLoss, mean_over_draws
 
 
-class Ccl(Loss):
+class Ccl(CosineLoss):
     """L = 1 - s+ + w * (mean over drawn negatives of max(0, s_j - margin)); the scores are cosines.
 
     Needs: unit vectors and no item bias.
@@ -16,18 +16,13 @@ class Ccl(Loss):
     section 3.2.
     """
 
-    class Config(Loss.Config):
+    class Config(CosineLoss.Config):
         """Margin and weight."""
 
         margin: Fraction = 0.4
         """Negatives with a cosine below it have no loss; .4 to .9, higher with more negatives."""
         negative_weight: PositiveFloat = 150.0
         """w, the weight of all negatives together, relative to the positive."""
-
-        @property
-        def needs(self) -> frozenset[str]:
-            """`unit_vectors` and `no_item_bias`."""
-            return frozenset({"unit_vectors", "no_item_bias"})
 
     config: Config
 

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.loss import Loss
+from twotower.losses.loss import CosineLoss
 from twotower.negatives.sampler import ImpressionsAs
 from twotower.scoring.logits import Logits, relative
 from twotower.scoring.scoring_config import ScoringConfig
 
 
-class DirectAu(Loss):
+class DirectAu(CosineLoss):
     """L = mean |u - v|^2 + w / 2 (U(users) + U(positives)), U(x) = log mean over pairs of exp(-2 |x - x'|^2).
 
     It uses no negatives. Both terms are logged for every training as `health/alignment` and
@@ -22,16 +22,11 @@ class DirectAu(Loss):
     2022, section 4.
     """
 
-    class Config(Loss.Config):
+    class Config(CosineLoss.Config):
         """The weight of uniformity."""
 
         uniformity_weight: PositiveFloat = 1.0
         """w (gamma in the paper, .2 to 10)."""
-
-        @property
-        def needs(self) -> frozenset[str]:
-            """`unit_vectors` and `no_item_bias`."""
-            return frozenset({"unit_vectors", "no_item_bias"})
 
         @property
         def impressions(self) -> ImpressionsAs:

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import Fraction
-from twotower.losses.temperature_loss import TemperatureLoss
+from twotower.losses.loss import TemperatureLoss
 
 
 class Gbce(TemperatureLoss):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from twotower.config.component import Component
+from twotower.config.spec import PositiveFloat
 from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.scoring.logits import Logits
 from twotower.scoring.scoring_config import ScoringConfig
@@ -108,6 +109,38 @@ class Loss(Component, nn.Module, ABC):
         if len(logits.positive):
             total = total + self.mean(logits) * logits.weights.sum()
         return total / (logits.weights.sum() + weights.sum())
+
+
+class TemperatureLoss(Loss, ABC):
+    """A loss whose `Config` sets the temperature of the scores."""
+
+    class Config(Loss.Config):
+        """The temperature."""
+
+        temperature: PositiveFloat = 0.1
+        """Divides scores; 1 suits towers without normalization, 0.1 or less suits `l2`."""
+        learned_temperature: bool = False
+        """Train the temperature, with `temperature` as the initial value."""
+
+        def scoring(self) -> ScoringConfig:
+            """Return the temperature."""
+            return ScoringConfig(self.temperature, self.learned_temperature)
+
+    config: Config
+
+
+class CosineLoss(Loss, ABC):
+    """A loss of cosines: it needs unit vectors and no item bias."""
+
+    class Config(Loss.Config):
+        """Settings of every loss of cosines."""
+
+        @property
+        def needs(self) -> frozenset[str]:
+            """`unit_vectors` and `no_item_bias`."""
+            return frozenset({"unit_vectors", "no_item_bias"})
+
+    config: Config
 
 
 def mean_over_draws(values: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:

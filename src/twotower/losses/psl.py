@@ -6,10 +6,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.loss import Loss
+from twotower.losses.loss import CosineLoss
 
 
-class Psl(Loss):
+class Psl(CosineLoss):
     """L = log(1 + sum over negatives of n_j (1 + tanh(s_j - s+)) ^ (1 / temperature)), of cosines.
 
     The softmax has exp(s_j - s+) instead. tanh limits the weight of negatives that score far above the
@@ -22,16 +22,11 @@ class Psl(Loss):
     Recommendation, NeurIPS 2024, section 3.
     """
 
-    class Config(Loss.Config):
+    class Config(CosineLoss.Config):
         """Settings of a pairwise softmax."""
 
         temperature: PositiveFloat = 0.05
         """Temperature outside the activation; about half that of a softmax."""
-
-        @property
-        def needs(self) -> frozenset[str]:
-            """`unit_vectors` and `no_item_bias`."""
-            return frozenset({"unit_vectors", "no_item_bias"})
 
     config: Config
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.temperature_loss import TemperatureLoss
+from twotower.losses.loss import TemperatureLoss
 from twotower.scoring.fused_softmax import cross_entropy, mean_cross_entropy
 from twotower.scoring.logits import Logits
 from twotower.scoring.scoring_config import ScoringConfig

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import PositiveFloat, PositiveInt
-from twotower.losses.loss import Loss
+from twotower.losses.loss import CosineLoss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.fused_softmax import cross_entropy
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 
-class SlAtK(Loss):
+class SlAtK(CosineLoss):
     """L = sigma((s+ - threshold) / weight_temperature) times the softmax loss at `temperature`, of cosines.
 
     The threshold is the k-th best score of the user among the positive and the negatives of the batch, as a
@@ -24,7 +24,7 @@ class SlAtK(Loss):
     items and are updated every few epochs.
     """
 
-    class Config(Loss.Config):
+    class Config(CosineLoss.Config):
         """Settings of a softmax at k."""
 
         k: PositiveInt = 20
@@ -33,11 +33,6 @@ class SlAtK(Loss):
         """Temperature of the softmax."""
         weight_temperature: PositiveFloat = 1.0
         """Temperature of the weights; with lower values, positives below the threshold have lower weights."""
-
-        @property
-        def needs(self) -> frozenset[str]:
-            """`unit_vectors` and `no_item_bias`."""
-            return frozenset({"unit_vectors", "no_item_bias"})
 
         def problems(
             self,

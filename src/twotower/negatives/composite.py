@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from twotower.data.sources.source import Source
-from twotower.negatives.negatives import Negatives
-from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
+from twotower.negatives.sampler import ImpressionsAs, Negatives, NegativeSampler
 
 
 class CompositeSampler(NegativeSampler, ABC):
@@ -16,10 +15,6 @@ class CompositeSampler(NegativeSampler, ABC):
 
     Each query negative counts as one more draw of the shared sampler. Without one, no item is drawn and no
     log-q correction applies.
-
-    Args:
-        config: see `Config`.
-        frequencies: see `NegativeSampler`.
     """
 
     class Config(NegativeSampler.Config):
@@ -52,11 +47,6 @@ class CompositeSampler(NegativeSampler, ABC):
     def __init__(self, config: Config, frequencies: Tensor) -> None:
         super().__init__(config, frequencies)
         self.shared = None if config.shared is None else config.shared.build(frequencies)
-
-    def observe(self, positives: Tensor) -> None:
-        """Pass the positives to the shared sampler."""
-        if self.shared is not None:
-            self.shared.observe(positives)
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw from the shared sampler; without one return no rows."""

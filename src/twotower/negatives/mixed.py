@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from twotower.data.sources.source import Source
-from twotower.negatives.in_batch import RAREST, InBatch
-from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
+from twotower.negatives.in_batch import InBatch
+from twotower.negatives.sampler import RAREST, ImpressionsAs, NegativeSampler
 from twotower.negatives.uniform import Uniform
 
 
@@ -65,11 +65,6 @@ class Mixed(NegativeSampler):
         for part in self.parts:
             assert isinstance(part, NegativeSampler)
             yield part, part.config.num_draws(num_positives) or 0
-
-    def observe(self, positives: Tensor) -> None:
-        """Pass the positives to all parts."""
-        for part, _ in self._parts(0):
-            part.observe(positives)
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the distinct items of all parts and the number of draws of each."""

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import Fraction
-from twotower.negatives.in_batch import RAREST
-from twotower.negatives.sampler import Draws, NegativeSampler, distinct
+from twotower.negatives.sampler import RAREST, Draws, NegativeSampler, distinct
 
 
 class PopularitySampler(NegativeSampler):

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,13 +13,44 @@ from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
-from twotower.negatives.negatives import Negatives
 
 ImpressionsAs = Literal["examples", "query_negatives", "nothing"]
 """How a loss uses impressions without a click: as examples with the label 0, as negatives of the positives of
 the same user, or not at all."""
+RAREST = 1e-12
+"""Lower bound of q, for a finite logarithm."""
 Draws = Annotated[PositiveInt, Le(1_000_000)]
 """Number of draws per batch."""
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """The items that the positives of a batch are scored against, with their sampling probabilities.
+
+    Attributes:
+        rows: [C] item rows, each once.
+        log_multiplicity: [C] log of the number of draws of each item.
+        log_q: [C] log probability of the item in one draw.
+        positive_log_q: [P] the same of each positive.
+        num_draws: draws with q in total; None: nothing is random, each item is present for certain.
+        query_rows: [P, H] query negatives: item rows that only this positive is scored against, 0 = none.
+        query_log_q: [P, H] their log q. Both None where no positive has any.
+        embeddings: [E, D] of the last E rows, used as constants; the item tower encodes the others.
+    """
+
+    rows: Tensor
+    log_multiplicity: Tensor
+    log_q: Tensor
+    positive_log_q: Tensor
+    num_draws: int | None = None
+    query_rows: Tensor | None = None
+    query_log_q: Tensor | None = None
+    embeddings: Tensor | None = None
+
+    @property
+    def num_encoded(self) -> int:
+        """The number of rows, from the first, that the item tower encodes."""
+        return len(self.rows) - (0 if self.embeddings is None else len(self.embeddings))
 
 
 class NegativeSampler(Component, nn.Module, ABC):
@@ -110,9 +142,6 @@ class NegativeSampler(Component, nn.Module, ABC):
     def take(self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, own: Tensor) -> None:
         """Receive the items that the towers rank first, every `Config.refreshed_every` epochs."""
         raise NotImplementedError
-
-    def observe(self, positives: Tensor) -> None:
-        """Receive the positives of a training batch, before its negatives are drawn (streaming estimates)."""
 
     def remember(self, rows: Tensor, embeddings: Tensor) -> None:
         """Receive the item rows [R] of a training batch and their embeddings [R, D], detached.

@@ -1,7 +1,7 @@
-"""Deletes checkpoints, unused caches and failed runs below a folder of runs."""
+"""Disk space of runs: `twotower clean` lists and deletes checkpoints, unused caches and failed runs."""
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,26 +9,25 @@ from typing import Literal
 from twotower.bundle.layout import BUNDLE, EXPORTED
 from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START
+from twotower.files.atomic import TEMPORARY
 from twotower.files.lock import is_locked, lock_folder
-from twotower.files.plain_values import read_yaml
-from twotower.pipeline.unused_caches import CACHE, data_fingerprint, unused_caches
+from twotower.files.plain_values import load_json, read_yaml
 from twotower.runs.result import Result, read_result
 from twotower.runs.run_files import CONFIG, runs_below
-from twotower.runs.trainings import CHECKPOINTS
+from twotower.runs.trainings import CHECKPOINTS, recorded_trainings
 
 Kind = Literal["checkpoints", "caches", "failed"]
+TITLES: Mapping[Kind, str] = {
+    "checkpoints": "checkpoints of ended runs",
+    "caches": "caches that no run uses",
+    "failed": "failed runs",
+}
+CACHE = ".cache"
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A file or folder that can be deleted.
-
-    Attributes:
-        kind: kind of the files.
-        path: file or folder.
-        num_bytes: total size.
-        run: its run; None for a cache.
-    """
+    """A file or folder that can be deleted, and its run; a cache has none."""
 
     kind: Kind
     path: Path
@@ -50,57 +49,45 @@ class CleanupPlan:
     excluded: dict[Path, str] = field(default_factory=dict)
     dependents: dict[Path, list[Path]] = field(default_factory=dict)
 
-    def add(self, kind: Kind, path: Path, run: Path | None, reason: str) -> bool:
+    def add(self, kind: Kind, path: Path, run: Path | None, reason: str = "") -> bool:
         """Add a removal, or an exclusion if there is a reason; return whether it is a removal."""
         if reason:
             self.excluded[path] = reason
         else:
-            self.removals.append(Removal(kind, path, _size(path), run))
+            files = (each for each in (path, *path.rglob("*")) if not each.is_dir())
+            self.removals.append(Removal(kind, path, sum(each.lstat().st_size for each in files), run))
         return not reason
 
+    def lines(self, kinds: Collection[Kind]) -> Iterator[str]:
+        """Yield lines on what can be deleted, what stays, and the consequences."""
+        by_kind = {kind: [each for each in self.removals if each.kind == kind] for kind in TITLES}
+        for kind in (kind for kind in TITLES if kind in kinds):
+            yield f"{_size(by_kind[kind]):>10}  {TITLES[kind]} ({len(by_kind[kind])})"
+            for each in sorted(by_kind[kind], key=lambda each: -each.num_bytes):
+                yield f"{_size([each]):>14}  {each.path}"
+        for path, reason in self.excluded.items():
+            yield f"stays: {path}: {reason}"
+        if by_kind["checkpoints"]:
+            yield (
+                "without checkpoints: warm_start= and rebuild_bundle= refuse these runs, and the next run "
+                "with the same settings trains again (keep=[FOLDER] excludes a run)"
+            )
+        for folder, dependents in self.dependents.items():
+            yield f"without the checkpoints of {folder}: the same for {', '.join(map(str, dependents))}"
+        if by_kind["failed"]:
+            yield "without failed runs: resume= cannot continue them"
 
-class _Runs:
-    """The runs below a folder: results, locks, and the runs that trained their towers.
+    def summary(self, root: Path, refused: Mapping[Path, str] | None) -> str:
+        """Return the last line; `refused` has the paths that were not deleted, None before deletion."""
+        if not self.removals:
+            return f"nothing to delete below {root}"
+        if refused is None:
+            return f"nothing was deleted; twotower clean apply=true frees {_size(self.removals)}"
+        return f"deleted: {_size([each for each in self.removals if each.path not in refused])}"
 
-    Folders in `excluded` and `dependents` are resolved paths.
-    """
 
-    def __init__(self, root: Path, keep: Collection[Path]) -> None:
-        self.results = {folder: _result(folder) for folder in runs_below(root)}
-        self.busy = {
-            each for each in self.results if is_locked(each, "run") or is_locked(each.parent, "sweep")
-        }
-        trainers = {folder: _trainer(folder, result) for folder, result in self.results.items()}
-        self.dependents: dict[Path, list[Path]] = {}
-        for folder, trainer in trainers.items():
-            if self.ended(folder) and trainer != folder.resolve():
-                self.dependents.setdefault(trainer, []).append(folder)
-        self.excluded = {folder.resolve() for folder in keep}
-        self.excluded |= {
-            trainer for folder, trainer in trainers.items() if folder.resolve() in self.excluded
-        }
-
-    def ended(self, folder: Path) -> bool:
-        result = self.results[folder]
-        return result is not None and result.status != "failed"
-
-    def failed(self, folder: Path) -> bool:
-        result = self.results[folder]
-        return result is not None and result.status == "failed"
-
-    def reason_to_stay(self, folder: Path) -> str:
-        if folder in self.busy:
-            return "a process uses it"
-        return "keep= names it, or a run that reuses its towers" if folder.resolve() in self.excluded else ""
-
-    def warm_started_by(self, without: Collection[Path]) -> dict[Path, Path]:
-        """Return resolved folder of a trainer -> an unfinished run that warm-starts from it."""
-        children = {}
-        for folder in self.results.keys() - set(without):
-            parent = None if self.ended(folder) else _parent(folder)
-            if parent is not None:
-                children[_trainer(parent, _result(parent))] = folder
-        return children
+def _size(removals: Collection[Removal]) -> str:
+    return f"{sum(each.num_bytes for each in removals) / 1e6:,.1f} MB"
 
 
 def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> CleanupPlan:
@@ -119,47 +106,87 @@ def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> Cl
     for folder in keep:
         if not (folder / CONFIG).is_file():
             raise InputError(f"keep: {folder}: not a run (it has no {CONFIG}); name the folder of a run")
-    runs, cleanup = _Runs(root, keep), CleanupPlan()
+    cleanup, results = CleanupPlan(), {folder: _result(folder) for folder in runs_below(root)}
+    trainers = {folder: _trainer(folder, result) for folder, result in results.items()}
+    ended = [folder for folder, result in results.items() if result and result.status != "failed"]
+    dependents: dict[Path, list[Path]] = {}  # resolved folder of a trainer -> runs that reuse its towers
+    for folder in ended:
+        if trainers[folder] != folder.resolve():
+            dependents.setdefault(trainers[folder], []).append(folder)
+    kept = {folder.resolve() for folder in keep}
+    kept |= {trainer for folder, trainer in trainers.items() if folder.resolve() in kept}
+    reasons = dict.fromkeys(
+        (folder for folder in results if folder.resolve() in kept),
+        "keep= names it, or a run that reuses its towers",
+    )
+    busy = {each for each in results if is_locked(each, "run") or is_locked(each.parent, "sweep")}
+    reasons |= dict.fromkeys(busy, "a process uses it")
+    failed = set()
     if "failed" in kinds:
-        for folder in filter(runs.failed, runs.results):
-            cleanup.add(
-                "failed", folder, folder, runs.reason_to_stay(folder) or _reason_to_keep_failed(folder, runs)
-            )
-    failed = {each.path for each in cleanup.removals}
+        for folder in (each for each, result in results.items() if result and result.status == "failed"):
+            reason = reasons.get(folder) or _reason_to_keep_failed(folder, dependents)
+            if cleanup.add("failed", folder, folder, reason):
+                failed.add(folder)
     if "checkpoints" in kinds:
-        warm_started_by = runs.warm_started_by(failed)
-        for folder in filter(runs.ended, runs.results):
-            path, resolved = folder / CHECKPOINTS, folder.resolve()
-            if not path.is_dir():
-                continue
-            reason = runs.reason_to_stay(folder)
-            if not reason and resolved in warm_started_by:
-                reason = f"{warm_started_by[resolved]} warm-starts from it and is not finished"
-            if cleanup.add("checkpoints", path, folder, reason) and resolved in runs.dependents:
-                cleanup.dependents[folder] = runs.dependents[resolved]
-    if "caches" in kinds and (root / CACHE).is_dir():
-        if runs.busy:
-            cleanup.excluded[root / CACHE] = f"a process uses {min(runs.busy)}"
-            return cleanup
-        data = {
-            data_fingerprint(folder, result)
-            for folder, result in runs.results.items()
-            if folder not in failed
-        }
+        unfinished = results.keys() - ended - failed
+        parents = {folder: _parent(folder) for folder in unfinished}
+        started = {_trainer(each, _result(each)): folder for folder, each in parents.items() if each}
+        for folder in (each for each in ended if (each / CHECKPOINTS).is_dir()):
+            resolved, reason = folder.resolve(), reasons.get(folder, "")
+            if not reason and resolved in started:
+                reason = f"{started[resolved]} warm-starts from it and is not finished"
+            if cleanup.add("checkpoints", folder / CHECKPOINTS, folder, reason) and resolved in dependents:
+                cleanup.dependents[folder] = dependents[resolved]
+    if "caches" in kinds and busy and (root / CACHE).is_dir():
+        cleanup.excluded[root / CACHE] = f"a process uses {min(busy)}"
+    elif "caches" in kinds:
+        data = {_data_fingerprint(each, result) for each, result in results.items() if each not in failed}
         without = {each.run.resolve() for each in cleanup.removals if each.run is not None}
-        for path in unused_caches(root, data, without):
-            cleanup.add("caches", path, None, "")
+        for path in _unused_caches(root, data, without):
+            cleanup.add("caches", path, None)
     return cleanup
 
 
-def _reason_to_keep_failed(folder: Path, runs: _Runs) -> str:
-    """Return why a failed run is still needed; empty if it is not."""
+def _reason_to_keep_failed(folder: Path, dependents: Mapping[Path, list[Path]]) -> str:
     if any((folder / name).exists() for name in (BUNDLE, EXPORTED)):
         return "it contains a bundle"
     if any(folder.glob("*.sqlite")):
         return "it contains live changes of a service"
-    dependents = runs.dependents.get(folder.resolve())
-    return f"{dependents[0]} reuses its towers" if dependents else ""
+    reusing = dependents.get(folder.resolve())
+    return f"{reusing[0]} reuses its towers" if reusing else ""
+
+
+def _unused_caches(root: Path, data: Collection[str], without: Collection[Path]) -> Iterator[Path]:
+    """Yield unused data sets, lists of baselines, records of trainings, and temporary files.
+
+    Args:
+        root: `output_root`.
+        data: fingerprints of the data of the runs.
+        without: resolved folders of runs whose checkpoints are to be deleted.
+    """
+    for path in sorted((root / CACHE).glob("*")):
+        meta = path / "meta.json"
+        if TEMPORARY.fullmatch(path.name) or (meta.is_file() and _cached_fingerprint(meta) not in data):
+            yield path
+    yield from (path for path in sorted((root / CACHE / "baselines").glob("*")) if path.name not in data)
+    for path, run in recorded_trainings(root):
+        if run.resolve() in without or not (run / CHECKPOINTS).is_dir():
+            yield path
+
+
+def _cached_fingerprint(meta: Path) -> str | None:
+    try:
+        content = load_json(meta)
+    except ValueError:
+        return None
+    return content.get("fingerprint") if isinstance(content, dict) else None
+
+
+def _data_fingerprint(folder: Path, result: Result | None) -> str:
+    if result is not None and result.data.fingerprint is not None:
+        return result.data.fingerprint
+    note = folder / CHECKPOINTS / "data_fingerprint"
+    return note.read_text(encoding="utf-8") if note.is_file() else ""
 
 
 def delete(removals: Collection[Removal], root: Path) -> dict[Path, str]:
@@ -190,11 +217,6 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    files = (each for each in (path, *path.rglob("*")) if not each.is_dir())
-    return sum(each.lstat().st_size for each in files)
 
 
 def _result(folder: Path) -> Result | None:

@@ -11,21 +11,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
+from twotower.config.problems import nearest
 from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
-from twotower.data.table_copies import append_rows, time_value
-from twotower.data.table_reader import header, is_parquet, read_file
+from twotower.data.table_copies import append_rows, change_rows, time_value
+from twotower.data.table_paths import is_parquet
+from twotower.data.table_reader import header, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
-from twotower.pipeline.live_tables import TableChanges, update_table
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserPut
 
 TABLES = ("interactions", "users", "items")
 Files = TableFiles.Config
+
+
+@dataclass(frozen=True)
+class TableChanges:
+    """Numbers of rows that live items or users added to a table, or replaced."""
+
+    added: int = 0
+    replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class ExportCounts:
     def message(self, out: Path) -> str:
         """Return the counts as one line."""
         tables = "".join(
-            f"; {name}: {each.added:,} new, {each.changed:,} changed, {each.unchanged:,} unchanged"
+            f"; {name}: {each.added:,} new, {each.replaced:,} replaced"
             for name, each in (("items", self.items), ("users", self.users))
             if each != TableChanges()
         )
@@ -82,9 +91,6 @@ def export_live(
         paths: files that replace those of the run, by "interactions", "users" and "items".
         fill: column of the log -> its value in added events.
 
-    Returns:
-        Counts of the export.
-
     Raises:
         InputError: a store or file is missing, `out` exists, or a value does not fit its column.
     """
@@ -96,23 +102,16 @@ def export_live(
     filled = _fill_values(config, header(log, config.separator), fill)
     _check_event_types(events, config, filled)
     new, num_rows = _missing_events(events, log, config)
+    puts: dict[str, dict[str, ItemPut | UserPut]] = {
+        "items": {str(each.item_id): each for each in changes if isinstance(each, ItemPut)},
+        "users": {str(each.user_id): each for each in changes if isinstance(each, UserPut)},
+    }
     with temporary_folder(out) as folder:
-        target = folder / file_name("interactions", log)
-        append_rows(log, target, _rows(new, log, config, filled), config.separator)
-        user = config.user_column
-        rows: int = (
-            pq.read_metadata(target).num_rows
-            if is_parquet(target)
-            else len(read_file(target, [user], config.separator, [user]))
+        append_rows(
+            log, folder / _file_name("interactions", log), _rows(new, log, config, filled), config.separator
         )
-        if rows != num_rows + len(new):
-            raise RuntimeError(f"{target}: {num_rows:,} rows and {len(new):,} events became {rows:,} rows")
-        puts = {
-            "items": [(each.item_id, each.features) for each in changes if isinstance(each, ItemPut)],
-            "users": [(each.user_id, each.features) for each in changes if isinstance(each, UserPut)],
-        }
         tables = {
-            name: update_table(name, puts[name], config, folder / file_name(name, config.paths()[name]))
+            name: _update_table(name, puts[name], config, folder / _file_name(name, config.paths()[name]))
             if name in config.paths()
             else TableChanges()
             for name in puts
@@ -122,7 +121,7 @@ def export_live(
             events=len(events),
             events_in_log=len(events) - len(new),
             events_added=len(new),
-            rows=rows,
+            rows=num_rows + len(new),
             **tables,
             removed_items=sum(isinstance(each, ItemRemoved) for each in changes),
         )
@@ -137,15 +136,14 @@ def table_paths(out: Path) -> dict[str, str]:
     return {f"{table}_path": str(names[table]) for table in TABLES if table in names}
 
 
-def file_name(table: str, source: Path) -> str:
+def _file_name(table: str, source: Path) -> str:
     """Return the name of a table's copy, with the suffixes of its source."""
     known = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")
     return table + "".join(suffix for suffix in source.suffixes[-2:] if suffix.lower() in known)
 
 
 def _read_log_config(settings: Mapping[str, Any], paths: Mapping[str, str]) -> Files:
-    data = settings.get("data")
-    config = Source.Config.from_spec(data, "data")
+    config = Source.Config.from_spec(settings.get("data"), "data")
     if not isinstance(config, Files):
         raise InputError(
             f"run: it was trained on {type(config).owner.__name__}, whose log is fixed; use a run of "
@@ -212,10 +210,9 @@ def _missing_events(events: Sequence[EventAdded], log: Path, config: Files) -> t
     named = config.event_column is not None
     keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if named else []))]
     frame = read_file(log, keys, config.separator, keys[:2])
-    users = {str(event.user_id) for event in events}
     ids = frame[keys[:2]].astype("str")
     times = checked_times(SourceColumn(frame[keys[2]], str(log), keys[2]), config.timestamp_unit)
-    has_user = ids[keys[0]].isin(users).to_numpy(dtype=np.bool_)
+    has_user = ids[keys[0]].isin({str(event.user_id) for event in events}).to_numpy(dtype=np.bool_)
     types = frame[keys[3]].astype("str")[has_user] if named else [None] * int(has_user.sum())
     logged = set(zip(*(ids[key][has_user] for key in keys[:2]), times[has_user].tolist(), types, strict=True))
     of_any_type = {key[:3] for key in logged}  # an event without a type matches a row of any type
@@ -231,31 +228,80 @@ def _missing_events(events: Sequence[EventAdded], log: Path, config: Files) -> t
 def _rows(
     events: Sequence[EventAdded], log: Path, config: Files, filled: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
+    """Return live events as rows of the log, in the types of its columns."""
     user, item, time = (config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP))
-    schema = pq.read_schema(log) if is_parquet(log) else None
-    kind = None if schema is None else schema.field(time).type
-    column = config.event_column
+    kinds = _column_types(log)
+    rows = []
+    for each in events:
+        row = {**filled, user: each.user_id, item: each.item_id}
+        try:
+            row[time] = time_value(each.time, config.timestamp_unit, kinds.get(time))
+        except InputError as error:
+            raise InputError(f"{log}: column {time!r}: {error}") from error
+        if (column := config.event_column) is not None:
+            text = str(filled[column] if each.event is None else each.event)
+            # A column of event types may hold numeric codes.
+            row[column] = pa.scalar(text).cast(kinds[column]).as_py() if column in kinds else text
+        rows.append(row)
+    return rows
 
-    def event_value(text: str) -> Any:
-        """Return an event type in the type of its column, which may hold numeric codes."""
-        return (
-            text
-            if schema is None or column is None
-            else pa.scalar(text).cast(schema.field(column).type).as_py()
-        )
 
-    if column is not None and column in filled:
-        filled = {**filled, column: event_value(str(filled[column]))}
+def _column_types(path: Path) -> dict[str, pa.DataType]:
+    """Return the types of the columns in Parquet; a CSV has none."""
+    return {each.name: each.type for each in pq.read_schema(path)} if is_parquet(path) else {}
+
+
+def _update_table(
+    table: str, puts: Mapping[str, ItemPut | UserPut], config: Files, target: Path
+) -> TableChanges:
+    """Copy a run's table of "users" or "items", and replace or append the rows of live puts.
+
+    A put replaces the whole user or item: columns that it lacks become empty. Columns that training does not
+    read keep their values.
+
+    Raises:
+        InputError: a put has a column that training does not read, or a value does not fit its column.
+    """
+    path = config.paths()[table]
+    key = config.item_column if table == "items" else config.user_column
+    columns, kinds = config.features(table), _column_types(path)
+    rows: dict[str, dict[str, Any]] = {}
+    for id_, put in puts.items():
+        if unknown := sorted(set(put.features) - set(columns)):
+            raise InputError(
+                f"{path}: no column {unknown[0]!r}, but a live item or user has it; "
+                f"{nearest(unknown[0], columns)}"
+            )
+        rows[id_] = {name: _cell(put.features.get(name), name, kinds, config, path) for name in columns}
+    known = rows.keys() & set(read_file(path, [key], config.separator, [key])[key].astype("str"))
+    new = [
+        {key: put.item_id if isinstance(put, ItemPut) else put.user_id, **rows[id_]}
+        for id_, put in puts.items()
+        if id_ not in known
+    ]
+    if not known:
+        append_rows(path, target, new, config.separator)
+        return TableChanges(added=len(new))
+    with_changes = target.with_name(f"changed-{target.name}")
+    change_rows(path, with_changes, {id_: rows[id_] for id_ in known}, key, config.separator)
+    append_rows(with_changes, target, new, config.separator)
+    with_changes.unlink()
+    return TableChanges(len(new), len(known))
+
+
+def _cell(value: Any, name: str, kinds: Mapping[str, pa.DataType], config: Files, path: Path) -> Any:
+    """Return a value in the type of its column. If the column has no lists, a list is joined to a text."""
+    kind = kinds.get(name)
+    holds_lists = kind is not None and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    if isinstance(value, list) and not holds_lists:
+        return config.tag_separator.join(map(str, value))
+    if isinstance(value, str) and holds_lists:
+        return [part.strip() for part in value.split(config.tag_separator) if part.strip()]
+    if kind is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
     try:
-        return [
-            {
-                **filled,
-                user: each.user_id,
-                item: each.item_id,
-                time: time_value(each.time, config.timestamp_unit, kind),
-                **({} if each.event is None or column is None else {column: event_value(each.event)}),
-            }
-            for each in events
-        ]
-    except InputError as error:
-        raise InputError(f"{log}: column {time!r}: {error}") from error
+        return pa.scalar(value).cast(kind).as_py()
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{path}: column {name!r} has type {kind}, but the live value is {value!r} ({error!s:.90})"
+        ) from error

@@ -9,11 +9,11 @@ from twotower.config.errors import InputError
 from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.check import rehearse
-from twotower.pipeline.stages import RunContext, index_model
+from twotower.pipeline.stages import RunContext
 from twotower.runs.result import Ancestry, Result, read_result
 from twotower.training.callbacks.curves import EpochCallback
+from twotower.training.fit import TrainContext
 from twotower.training.parent import check_leakage, is_new_interaction, read_parent
-from twotower.training.train_context import TrainContext
 from twotower.training.train_towers import TrainedTowers
 from twotower.training.warm_start import count_growth, extend_towers, warm_start
 
@@ -25,74 +25,61 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
         config.trainer,
         job.run.folder,
         partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items)),
-        partial(index_model, job),
         epoch_callback,
         job.console.draw,
         job.tracker,
     )
 
 
-def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[str, Any]]:
+def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, dict[str, Any], str]:
     """Train the towers of a parent run further, or take them unchanged if `epochs` is 0.
 
     Returns:
-        The towers, and the entries of `result.json` on their origin.
+        The towers, the entries of `result.json` on their origin, and the training data in words.
     """
     folder = Path(how.run)
     named, config, dataset = _result(folder), job.config, job.dataset
-    parent = read_parent(find_trainer(folder), [*targets(job.run.settings)])
+    parent = read_parent(_find_trainer(folder), [*targets(job.run.settings)])
     if how.epochs:
-        context = train_context(job)
-        trained, growth = warm_start(config, dataset, job.evaluator, parent, how, context)
+        trained, growth = warm_start(config, dataset, job.evaluator, parent, how, train_context(job))
+        fitted_on = (
+            f"interactions of train{' + valid' if trained.refit else ''} that are new since {how.run}, and a "
+            f"share of {how.replay:g} of the old ones"
+        )
     else:
         check_leakage(parent, dataset, dataset.test, "test")
-        model, training = extend_towers(config, dataset, parent), named.training
+        fitted_on = f"the data of {how.run}"
         trained = TrainedTowers(
-            model=model,
+            model=extend_towers(config, dataset, parent),
             valid=lambda _: None,
-            epochs=training.epochs or 0,
-            refit=training.refit,
+            epochs=named.training.epochs or 0,
+            refit=named.training.refit,
             seconds=0.0,
             examples=0,
-            temperature=training.temperature or 1.0,
+            temperature=named.training.temperature or 1.0,
             curves={},
             epoch_steps=0,
         )
-        growth = count_growth(
-            parent, dataset, int(is_new_interaction(parent, dataset, dataset.test.history).sum())
-        )
+        is_new = is_new_interaction(parent, dataset, dataset.test.history)
+        growth = count_growth(parent, dataset, int(is_new.sum()))
     ancestry = Ancestry(
         how="warm_start" if how.epochs else "rebuild_bundle",
         parent=how.run,
         parent_fingerprint=named.fingerprint,
-        generation=(named.ancestry.generation if named.ancestry else 1) + bool(how.epochs),
+        generation=named.generation + bool(how.epochs),
         **dataclasses.asdict(growth),
         epochs=how.epochs or None,
         replay=how.replay if how.epochs else None,
     )
     origin: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
-    return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}
+    return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}, fitted_on
 
 
-def describe_training_data(how: WarmStart, refit: bool) -> str:
-    """Return the interactions of the last phase of a training, in words."""
-    if not how.epochs:
-        return f"the data of {how.run}"
-    new = f"train{' + valid' if refit else ''}"
-    return (
-        f"interactions of {new} that are new since {how.run}, and a share of {how.replay:g} of the old ones"
-    )
-
-
-def find_trainer(folder: Path) -> Path:
-    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses.
-
-    Raises:
-        InputError: the result of a run is missing.
-    """
+def _find_trainer(folder: Path) -> Path:
+    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses."""
     result = _result(folder)
     source = result.training_reused_from or result.bundle_rebuilt_from
-    return folder if source is None else find_trainer(Path(source))
+    return folder if source is None else _find_trainer(Path(source))
 
 
 def _result(folder: Path) -> Result:

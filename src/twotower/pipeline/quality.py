@@ -11,10 +11,13 @@ import pandas as pd
 
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import BaselineData
-from twotower.evaluation.baselines.budget import Budget
-from twotower.evaluation.baselines.list_cache import ListCache
-from twotower.evaluation.baselines.run_baselines import BaselineReports, request_time, run_baselines
+from twotower.evaluation.baselines.baseline import BaselineData, Budget
+from twotower.evaluation.baselines.run_baselines import (
+    BaselineReports,
+    ListCache,
+    request_time,
+    run_baselines,
+)
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -138,7 +141,7 @@ def _list_cache(job: RunContext, split: str) -> ListCache | None:
     facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
     # One folder per data set, so that `twotower clean` finds lists that no run uses.
     folder = Path(job.config.output_root) / ".cache" / "baselines" / job.dataset.fingerprint
-    return ListCache(folder, facts, (run_baselines.__module__,))
+    return ListCache(folder, facts)
 
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """New runs over the trained towers of a finished run: another index, or other metrics."""
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from twotower.pipeline.quality import (
     read_quality,
     through_index,
 )
-from twotower.pipeline.run_config import RunConfig, checked_run
-from twotower.pipeline.stages import finalize, finish, index_model, open_run, save_bundle
+from twotower.pipeline.run_config import checked_run
+from twotower.pipeline.stages import RunContext, finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
@@ -33,11 +34,8 @@ def reindex(
         overrides: overrides of the command line.
         trusted: packages whose classes the files of the run may name.
     """
-    before, run, config, bundle = derive_run(source, changes, overrides, trusted)
-    temperature = before.training.temperature
-    assert temperature is not None  # every finished run has one
-    model = bundle.model
-    with open_run(run, config, before, RESTART_HINT) as job:
+    with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
+        model = bundle.model
         indexed = index_model(job, model)
         stored = read_quality(job, source, before)
         exact = stored
@@ -54,21 +52,13 @@ def reindex(
 def reevaluate(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
 ) -> int:
-    """Evaluate the towers of a run again, in a new folder without a bundle; returns the exit status.
+    """Evaluate the towers of a run again, in a new folder without a bundle; see `reindex`.
 
-    Args:
-        source: folder of the run that trained the towers.
-        changes: other `metrics` or `baselines`.
-        overrides: overrides of the command line.
-        trusted: packages whose classes the files of the run may name.
+    `changes` has other `metrics` or `baselines`.
     """
-    before, run, config, bundle = derive_run(source, changes, overrides, trusted)
-    temperature = before.training.temperature
-    assert temperature is not None  # every finished run has one
-    model = bundle.model
-    with open_run(run, config, before, RESTART_HINT) as job:
+    with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
         # A refit trains on the validation split, so its metrics are those of the first phase.
-        valid, dataset = None, job.dataset
+        model, valid, dataset = bundle.model, None, job.dataset
         if not before.training.refit:
             valid = evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
         exact = evaluate_on_test(job, model, valid, temperature)
@@ -79,16 +69,17 @@ def reevaluate(
         return finalize(job, result | measure_cold_start(job, model))
 
 
-def derive_run(
-    source: Path, changes: Mapping[str, Any], overrides: Sequence[str], trusted: Collection[str] = ()
-) -> tuple[Result, Run, RunConfig, Bundle]:
-    """Return the result of a run, a new run next to it, the changed settings, and the bundle.
+@contextlib.contextmanager
+def _open_derived_run(
+    source: Path, changes: Mapping[str, Any], overrides: Sequence[str], trusted: Collection[str]
+) -> Iterator[tuple[RunContext, Result, Bundle, float]]:
+    """Open a new run next to a finished one; yields also the result, bundle and temperature of that.
 
     Raises:
         InputError: the run is not finished or has no bundle, or the changed settings are invalid.
     """
     run = Run.open(source, trusted)
-    result = read_finished_result(source, "run")
+    before = read_finished_result(source, "run")
     settings = run.settings | dict(changes)
     new = [text for text in overrides if not text.startswith("run=")]
     what = "the run's settings with these changes"
@@ -97,4 +88,7 @@ def derive_run(
     bundle = read_bundle(source / "bundle", trusted)
     folder = run_folder(source.parent, new)
     derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
-    return result, derived, config, bundle
+    temperature = before.training.temperature
+    assert temperature is not None  # every finished run has one
+    with open_run(derived, config, before, RESTART_HINT) as job:
+        yield job, before, bundle, temperature

@@ -1,14 +1,14 @@
 """Repeat a run and compare the results bit by bit."""
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from twotower.config.exits import DONE, FAILED
 from twotower.files.atomic import file_sha256
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.train_run import train
-from twotower.reports.console.make_console import make_console
+from twotower.reports.console.console import make_console
 from twotower.runs.fingerprint import changed_keys
 from twotower.runs.provenance import provenance, versions
 from twotower.runs.result import Provenance, Result, read_finished_result, read_result, write_result
@@ -37,7 +37,8 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
         import torch
 
         torch.set_num_threads(threads)
-    changed = differences(before, Provenance(**provenance()), versions())
+    now = Result(status="failed", versions=versions(), provenance=Provenance(**provenance()))
+    changed = differences(before, now)
     for line in changed:
         screen.say(f"changed since the run: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
@@ -60,22 +61,16 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
     return FAILED
 
 
-def differences(before: Result, now: Provenance, versions: Mapping[str, str]) -> list[str]:
-    """Return the differences in code, versions and machine between a run and this process.
-
-    Args:
-        before: result of the run.
-        now: provenance of this process.
-        versions: versions of this process.
-    """
-    then = before.provenance
+def differences(before: Result, now: Result) -> list[str]:
+    """Return the differences in code, versions and machine between a run and this process."""
     changed = []
-    if then.code.get("fingerprint") != now.code["fingerprint"]:
-        commits = [each.code.get("commit") or "unknown" for each in (then, now)]
+    then, code = before.provenance, now.provenance.code
+    if then.code.get("fingerprint") != code["fingerprint"]:
+        commits = [each.get("commit") or "unknown" for each in (then.code, code)]
         changed.append(f"code: commit {commits[0][:10]}, now {commits[1][:10]}, or uncommitted changes")
     for what, old, new in (
-        ("versions", before.versions, versions),
-        ("machine", then.machine, now.machine),
+        ("versions", before.versions, now.versions),
+        ("machine", then.machine, now.provenance.machine),
     ):
         changed += [
             f"{what}: {key} {old.get(key)}, now {new.get(key)}"
@@ -95,9 +90,9 @@ def not_reproduced(before: Result, after: Result, source: Path, folder: Path) ->
         for key in sorted(keys)
         if before.metrics.get(key) != after.metrics.get(key)
     ]
-    both = [name for name in EXACT_FILES if (source / name).is_file() and (folder / name).is_file()]
+    files = [(name, source / name, folder / name) for name in EXACT_FILES]
     return unequal + [
         f"{name}: different bytes"
-        for name in both
-        if file_sha256(source / name) != file_sha256(folder / name)
+        for name, one, other in files
+        if one.is_file() and other.is_file() and file_sha256(one) != file_sha256(other)
     ]

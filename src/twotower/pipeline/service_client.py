@@ -23,15 +23,16 @@ class ServiceClient:
     """
 
     def __init__(self, url: str, bundles: Path, api_keys_file: str = "") -> None:
-        self._url = url.rstrip("/")
-        self._bundles = bundles
+        if not url.startswith(("http://", "https://")):
+            raise InputError(f"service={url}: expected a URL such as http://127.0.0.1:8080")
+        self._url, self._bundles = url.rstrip("/"), bundles
         self._headers = {"Content-Type": "application/json"}
         if api_keys_file:
             self._headers["Authorization"] = f"Bearer {_write_key(Path(api_keys_file))}"
 
     def version(self) -> str:
         """Return the served version. Raises InputError: no answer, or not the answer of this service."""
-        return str(self._request("GET", "/readyz", None, ANSWER_SECONDS)["version"])
+        return self._request("GET", "/readyz", None, ANSWER_SECONDS)
 
     def run(self) -> Path:
         """Return the run whose bundle is served. Raises InputError: the folder does not contain it."""
@@ -48,27 +49,22 @@ class ServiceClient:
 
     def publish(self, run: Path) -> str:
         """Switch the service to the bundle of a run; returns the new version. Raises InputError."""
-        return str(self._request("POST", "/reload", {"bundle": run.name}, SWITCH_SECONDS)["version"])
+        return self._request("POST", "/reload", {"bundle": run.name}, SWITCH_SECONDS)
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> dict[str, Any]:
-        where = f"{self._url}{path}"
-        if not where.startswith(("http://", "https://")):
-            raise InputError(f"service={self._url}: expected a URL such as http://127.0.0.1:8080")
+    def _request(self, method: str, path: str, body: dict[str, Any] | None, seconds: float) -> str:
+        """Return the version in the answer of the service."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(where, data, self._headers, method=method)
+        request = urllib.request.Request(f"{self._url}{path}", data, self._headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=seconds) as answer:
-                content = json.load(answer)
+                return str(json.load(answer)["version"])
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
-            raise InputError(f"{method} {where}: {error.code} {text:.500}") from error
-        except (OSError, ValueError) as error:
+            raise InputError(f"{method} {self._url}{path}: {error.code} {text:.500}") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"service={self._url}: {method} {path} failed ({error}); is it running?"
+                f"service={self._url}: {method} {path} failed ({error!r}); is it a running service?"
             ) from error
-        if not isinstance(content, dict) or "version" not in content:
-            raise InputError(f"service={self._url}: {path} has no version; is this a twotower service?")
-        return content
 
 
 def _write_key(path: Path) -> str:

@@ -28,13 +28,12 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.unused_settings import unused_setting_warnings
-from twotower.reports.console.console import Console
-from twotower.reports.console.make_console import make_console
+from twotower.reports.console.console import Console, make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.detectable_difference import measure_detectable_difference
 from twotower.runs.fingerprint import changed_keys, flatten
-from twotower.runs.result import Result, Status, write_result
+from twotower.runs.result import Result, write_result
 from twotower.runs.run import RESUME_HINT, Run
 from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
 from twotower.serving.walkthrough import Step
@@ -78,10 +77,13 @@ def open_run(
     with run.record(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, run.config_text(), run.overrides)
         tracker.start(flatten(run.settings))
-        cache = Path(config.output_root) / ".cache"
-        needs = make_column_check(config.features)
-        source, split = config.data.build(), config.split.build()
-        dataset = build_dataset(source, split, cache, rebuild=not config.cache, needs=needs)
+        dataset = build_dataset(
+            config.data.build(),
+            config.split.build(),
+            Path(config.output_root) / ".cache",
+            rebuild=not config.cache,
+            needs=make_column_check(config.features),
+        )
         dataset = config.features.with_files(dataset)
         run.partial_result = run.partial_result.update(
             **sections.identity(run.settings, dataset.identity, run.overrides)
@@ -115,18 +117,6 @@ def open_run(
             data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )
         yield RunContext(run, config, board, tracker, console, dataset, config.metrics.build())
-
-
-def refuse_changed_files(job: RunContext) -> None:
-    """Refuse files of features that changed during the run.
-
-    Raises:
-        InputError: names the feature.
-    """
-    now = job.config.features.with_files(job.dataset).feature_files
-    if now != job.dataset.feature_files:
-        changed = changed_keys(job.dataset.feature_files, now)
-        raise InputError(f"features.{changed}: its file changed during the run; run again")
 
 
 def make_column_check(features: FeaturesConfig) -> Needs:
@@ -176,6 +166,7 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
+    result = {**result, "index": report}
     steps: list[Step] = []
     if job.config.walkthrough is not None:
         from twotower.serving.retriever import Retriever
@@ -184,11 +175,9 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
             retriever = Retriever.open(job.run.folder / "bundle", list(targets(job.run.settings)))
             walkthrough = job.config.walkthrough.build()
             steps.extend(walkthrough.steps(retriever, result.get("curves", {}), dataset.user_table))
+            result["walkthrough"] = [{"step": step.name, **step.fields} for step in steps]
         except InputError as error:  # of a user or column that does not exist
             LOG.warning("walkthrough: %s", error)
-    result = {**result, "index": report}
-    if steps:
-        result["walkthrough"] = [{"step": step.name, **step.fields} for step in steps]
     status = finalize(job, result)
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
@@ -198,12 +187,14 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
 def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     run, ok = job.run, result["index"]["ok"]
-    status: Status = "ok" if ok else "index_rejected"
-    final = sections.ended_result(run.partial_result, status, run.seconds(), **result)
+    final = sections.ended_result(
+        run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result
+    )
     if (worse := worse_than_baseline(final)) is not None:
-        baseline = job.config.baselines.by_name.get(worse.baseline)
+        name, warning = worse
+        baseline = job.config.baselines.by_name.get(name)
         advice = "" if baseline is None else baseline.suggestion()
-        LOG.warning("%s; try %s", worse, suggestion(advice, run.settings))
+        LOG.warning("%s; try %s", warning, suggestion(advice, run.settings))
     if (detectable := measure_detectable_difference(run.folder, final)) is not None:
         final = final.update(detectable=asdict(detectable))
         if detectable.is_too_large:

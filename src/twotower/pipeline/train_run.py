@@ -2,17 +2,16 @@
 
 import logging
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
-from twotower.pipeline.parent_towers import (
-    continue_training,
-    describe_training_data,
-    train_context,
-)
+from twotower.config.problems import Problem, raise_problems
+from twotower.config.run_keys import WARM_START
+from twotower.config.trust import targets
+from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
     Quality,
     evaluate_baselines,
@@ -22,24 +21,21 @@ from twotower.pipeline.quality import (
     through_index,
 )
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
-from twotower.pipeline.stages import (
-    RunContext,
-    finish,
-    index_model,
-    open_run,
-    refuse_changed_files,
-    report_result,
-    save_bundle,
-)
+from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
 from twotower.runs import sections, trainings
-from twotower.runs.result import read_result
+from twotower.runs.fingerprint import changed_keys, override_key
+from twotower.runs.result import read_finished_result, read_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
+from twotower.runs.run_files import CONFIG
 from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
 from twotower.training.fit import FIT
-from twotower.training.train_towers import TrainedTowers, load_trained_towers, train_towers
+from twotower.training.train_towers import load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
+REBUILD_BUNDLE = "rebuild_bundle"
+TOWER_KEYS = ("embedding_dim", "features", "history", "user_tower", "item_tower", "item_bias")
+"""Root keys that define the towers."""
 
 
 def train(
@@ -92,16 +88,89 @@ def resume(
         return _train(run, config, epoch_callback)
 
 
+def run_job(payload: Mapping[str, Any]) -> int:
+    """Run a job of a sweep, or resume it if its folder exists; returns the exit status.
+
+    The outcome is in `result.json` of its folder, unless the folder cannot be opened.
+
+    Args:
+        payload: `folder`, `settings`, `overrides` and `trial`, as `Job.payload` makes them.
+    """
+    folder, callback = Path(payload["folder"]), None
+    if payload["trial"] is not None:
+        from twotower.sweeps.pruning import make_pruning_callback
+
+        callback = make_pruning_callback(payload["trial"])
+    if (folder / CONFIG).is_file():
+        return resume(folder, callback, [*targets(payload["settings"])])  # trusted when the sweep started
+    return train(RunConfig.composed(payload["settings"], payload["overrides"]), folder, callback)
+
+
+def warm_start(
+    source: Path,
+    changes: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    trusted: Collection[str] = (),
+    folder: Path | None = None,
+) -> int:
+    """Train the towers of a run further, in a new folder next to it; returns the exit status.
+
+    Args:
+        source: folder of the run.
+        changes: changed settings, with those of a `WarmStart`; without epochs, nothing is trained.
+        overrides: overrides of the command line.
+        trusted: packages whose classes the files of the run may name.
+        folder: the new folder; by default it is named by the overrides.
+    """
+    mode = WARM_START if changes[WARM_START]["epochs"] else REBUILD_BUNDLE
+    before = read_finished_result(source, mode)
+    name = f"generation={before.generation + 1}" if mode == WARM_START else mode
+    old = Run.open(source, trusted)
+    new = [text for text in overrides if override_key(text) != "run"]
+    latest = {override_key(text): text for text in [*old.overrides, *new]}  # the last override of each key
+    settings = old.settings | dict(changes)
+    config = checked_run(settings, [*latest.values()], "the run's settings with these changes")
+    return train(config, folder or run_folder(source.parent, [name, *new]), keep_after_input_error=False)
+
+
+def rebuild_bundle(
+    source: Path,
+    changes: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    trusted: Collection[str] = (),
+    folder: Path | None = None,
+) -> int:
+    """Build a new bundle of the towers of a run without training; see `warm_start`."""
+    untrained = {WARM_START: {"run": str(source), "epochs": 0, "replay": 0.0}}
+    return warm_start(source, {**changes, **untrained}, overrides, trusted, folder)
+
+
+def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
+    """Refuse overrides that would change the architecture of the towers.
+
+    Raises:
+        InputError: lists the keys.
+    """
+    keys = dict.fromkeys(override_key(text) for text in overrides)
+    message = f"defines the towers, which {mode}= takes from the run; leave it out, or train from scratch"
+    raise_problems(
+        (Problem(key, message) for key in keys if key.partition(".")[0] in TOWER_KEYS),
+        f"the overrides of {mode}=",
+    )
+
+
 def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
-    how = config.warm_start if isinstance(config, WarmStartRunConfig) else None
     with open_run(run, config) as job:
-        source = trained_by(job)
-        ancestry: dict[str, Any] = {}
+        source, fitted_on = _find_equal_training(job), None
+        origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
         try:
-            if how is None:
-                trained = _trained(job, source, epoch_callback)
+            if isinstance(config, WarmStartRunConfig):
+                trained, origin, fitted_on = continue_training(job, config.warm_start)
+            elif source is not None:
+                trained = load_trained_towers(config, job.dataset, source)
             else:
-                trained, ancestry = continue_training(job, how)
+                context = train_context(job, epoch_callback)
+                trained = train_towers(config, job.dataset, job.evaluator, context)
         except TrialPruned as pruned:
             record = {
                 "training": sections.training_record(run.settings, pruned.epochs, False),
@@ -110,29 +179,23 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             report_result(job, sections.ended_result(run.partial_result, "pruned", run.seconds(), **record))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
-        refuse_changed_files(job)
-        if how is None and source is None:
-            trainings.remember(
-                Path(job.config.output_root), run.partial_result.training_fingerprint, run.folder
-            )
-        # No index yet: the towers are another run's, or an earlier process ended all phases.
-        indexed = trained.indexed or index_model(job, trained.model)
+        _refuse_changed_files(job)
+        if not origin:
+            fingerprint = run.partial_result.training_fingerprint
+            trainings.remember(Path(config.output_root), fingerprint, run.folder)
+        indexed = index_model(job, trained.model)
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
-        if how is not None:
-            training["fitted_on"] = describe_training_data(how, trained.refit)
+        training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization}
         result: dict[str, Any] = {
-            **ancestry,
-            "training": training
-            | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization},
+            **origin,
+            "training": training if fitted_on is None else training | {"fitted_on": fitted_on},
             "curves": trained.curves,
             "timing": {
                 "train_seconds": round(trained.seconds, 3),
                 "examples_per_second": round(trained.examples / max(trained.seconds, 1e-9), 1),
             },
         }
-        if source is not None:
-            result["training_reused_from"] = str(source)
-        known = known_quality(job, source)
+        known = None if source is None else _read_equal_quality(job, source)
         exact = known or evaluate_on_test(
             job, trained.model, trained.valid(job.evaluator), trained.temperature
         )
@@ -144,14 +207,15 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         return finish(job, indexed, result)
 
 
-def _trained(job: RunContext, source: Path | None, epoch_callback: EpochCallback | None) -> TrainedTowers:
-    """Train towers, or load those of the run that trained them."""
-    if source is not None:
-        return load_trained_towers(job.config, job.dataset, source)
-    return train_towers(job.config, job.dataset, job.evaluator, train_context(job, epoch_callback))
+def _refuse_changed_files(job: RunContext) -> None:
+    """Raise InputError if the file of a feature changed during the run."""
+    now = job.config.features.with_files(job.dataset).feature_files
+    if now != job.dataset.feature_files:
+        changed = changed_keys(job.dataset.feature_files, now)
+        raise InputError(f"features.{changed}: its file changed during the run; run again")
 
 
-def trained_by(job: RunContext) -> Path | None:
+def _find_equal_training(job: RunContext) -> Path | None:
     """Return the run with an equal training, if there is one and `reuse` is on.
 
     A warm start is trained again, because its settings name the parent run only by its folder.
@@ -165,10 +229,8 @@ def trained_by(job: RunContext) -> Path | None:
     return source
 
 
-def known_quality(job: RunContext, source: Path | None) -> Quality | None:
+def _read_equal_quality(job: RunContext, source: Path) -> Quality | None:
     """Return the quality by exact search of the run with these towers, if its evaluation is equal."""
-    if source is None:
-        return None
     try:
         before = read_result(source)
     except InputError as error:

@@ -3,8 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twotower.runs.defaults import unstated_defaults
-from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, configuration_fingerprint, flatten
+from twotower.runs.fingerprint import (
+    DEFAULT_MONITOR,
+    IRRELEVANT_KEYS,
+    configuration_fingerprint,
+    flatten,
+    unstated_defaults,
+)
 from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, run_label, whole_words
 from twotower.runs.result import VALID, Result
 

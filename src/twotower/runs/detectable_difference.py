@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from twotower.data.detectable import NUM_ERRORS, detectable_difference
+from twotower.data.audit import NUM_ERRORS
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
@@ -72,3 +73,17 @@ def measure_detectable_difference(folder: Path, result: Result) -> DetectableDif
     theirs = baselines[baselines["baseline"] == best].set_index("user_id")[metric].reindex(ours.index)
     difference = detectable_difference((ours - theirs).to_numpy())
     return DetectableDifference(metric, len(ours), difference, best, float(means[best]))
+
+
+def detectable_difference(differences: np.ndarray) -> float:
+    """Return 2.8 standard errors of the mean of paired differences, one a user, [Q].
+
+    Two users are added whose differences are the largest possible of either sign (1, or the largest of the
+    values if that is more): three equal values show nothing, though their standard deviation is 0.
+
+    Reference: Agresti and Coull, Approximate is better than "exact" for interval estimation of binomial
+    proportions, The American Statistician 1998 (the added observations).
+    """
+    largest = max(1.0, float(np.abs(differences).max(initial=0)))
+    values = np.append(differences, (-largest, largest))
+    return float(NUM_ERRORS * values.std() / np.sqrt(len(values)))

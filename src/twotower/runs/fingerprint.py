@@ -1,10 +1,11 @@
-"""Fingerprints of the settings and the data of a run."""
+"""Fingerprints of the settings and the data of a run, and its settings as flat values."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twotower.config.spec import TARGET, locate_class
+from twotower.config.errors import InputError
+from twotower.config.spec import TARGET, locate, locate_class
 from twotower.files.plain_values import fingerprint_values
 
 DEFAULT_MONITOR = "valid/recall_at_20"
@@ -39,7 +40,6 @@ DATA_KEYS = frozenset({"data", "split"})
 IRRELEVANT_TRAINER_KEYS = {
     "log_every_steps",
     "checkpoint_every_steps",
-    "keep_optimizer_state",
     "progress_bar",
 }
 
@@ -107,3 +107,27 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | i
         else:
             values[path] = json.dumps(value)
     return values
+
+
+def unstated_defaults(settings: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Return dotted key -> default of every setting that the YAML of a run does not state.
+
+    Imports the classes of the settings. Defaults that are objects are skipped.
+    """
+    return flatten(dict(_defaults(settings, "")))
+
+
+def _defaults(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _defaults(value, f"{prefix}{key}.")
+    try:
+        component: Any = locate(values[TARGET])
+        fields = component.Config.model_fields
+    except (InputError, KeyError, AttributeError):  # not the settings of a component
+        return
+    for name, field in fields.items():
+        if name not in values and not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            if default is None or isinstance(default, bool | int | float | str | list | tuple):
+                yield f"{prefix}{name}", default

@@ -184,6 +184,11 @@ class Result(ResultPart):
         """Whether the run completed, so that its metrics are final."""
         return self.status in ("ok", "index_rejected")
 
+    @property
+    def generation(self) -> int:
+        """Number of trainings of these towers so far."""
+        return self.ancestry.generation if self.ancestry else 1
+
     def plain(self, *keys: str) -> dict[str, Any]:
         """Return the recorded values of these keys, or of all keys."""
         return self.model_dump(exclude_unset=True, include=set(keys) or None)

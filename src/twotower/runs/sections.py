@@ -7,13 +7,13 @@ from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run_baselines import BaselineReports
 from twotower.evaluation.evaluator import Report
-from twotower.runs.defaults import unstated_defaults
 from twotower.runs.fingerprint import (
     DATA_KEYS,
     DEFAULT_MONITOR,
     configuration_fingerprint,
     fingerprint,
     training_settings,
+    unstated_defaults,
 )
 from twotower.runs.provenance import (
     evaluation_fingerprint,

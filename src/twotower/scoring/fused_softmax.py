@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twotower.scoring.link import inverse_slopes, raise_to_power
 from twotower.scoring.logits import ForwardGradients, Logits, product_dtype, relative, sum_dtype
 from twotower.scoring.masks import padded
-from twotower.scoring.operands import ExponentialOperands, PowerOperands
-from twotower.scoring.user_positions import UserPositions
+from twotower.towers.item_bias.item_bias import LogPriorOdds
 
 BLOCK_BYTES = 1 << 23
 """Size of a block of logits."""
+LOG2_E = math.log2(math.e)
 SAFE = 40.0
 """Logits up to this need no maximum subtracted: e^40 = 2e17, its inverse and their sums fit float32."""
 
@@ -56,7 +57,7 @@ def mean_log_sum(logits: Logits, floor: float) -> Tensor:
     return mean_cross_entropy(replace(logits, positive=constant)) + floor
 
 
-def _operands(logits: Logits, precision: torch.dtype) -> ExponentialOperands:
+def _operands(logits: Logits, precision: torch.dtype) -> "ExponentialOperands":
     if logits.power is not None:
         return PowerOperands(logits, precision, logits.power)
     prior, embeddings = logits.shared.prior, (logits.users, logits.shared.embeddings)
@@ -64,6 +65,160 @@ def _operands(logits: Logits, precision: torch.dtype) -> ExponentialOperands:
     highest = 0.0 if prior is None else float(prior.table.abs().amax())
     is_safe = float(lengths[0] * lengths[1]) <= max(0.0, SAFE - highest) ** 2
     return ExponentialOperands(logits, precision, is_safe)
+
+
+class ExponentialOperands:
+    """Users and negatives in the type of the products, for exponential odds.
+
+    Negatives are the columns of [D, W]; columns after C are zeros.
+
+    Args:
+        logits: of the batch.
+        precision: type of the products.
+        is_safe: exponentials cannot overflow, so that no maximum is subtracted.
+    """
+
+    def __init__(self, logits: Logits, precision: torch.dtype, is_safe: bool) -> None:
+        users, shared = logits.users.detach(), logits.shared
+        negatives, accumulator = shared.embeddings.detach(), sum_dtype(users)
+        bias = shared.correction + shared.log_multiplicity
+        self.num_negatives, dim = negatives.shape
+        self.num_columns = padded(self.num_negatives)
+        self.is_safe = is_safe
+        self.users, self.low_users = users, self._lowered(users).to(precision)
+        self.highest_bias = bias.max().to(accumulator)
+        factors = (bias - self.highest_bias).to(accumulator).exp()
+        self.columns = self.low_users.new_zeros(dim, self.num_columns)
+        self.columns[:, : self.num_negatives] = negatives.T
+        self.factors = self.columns.new_zeros(1, self.num_columns)
+        self.factors[0, : self.num_negatives] = factors
+        self.scaled = self.columns.new_zeros(self.num_columns, dim)
+        torch.mul(negatives, factors[:, None], out=self.scaled[: self.num_negatives])
+        self.exact_factors = factors
+        self.logits = self.columns.new_empty(0)
+        self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
+        self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
+        prior = shared.prior
+        self.prior = None if prior is None else LogPriorOdds(self._of_prior(prior), prior.moments)
+
+    def _lowered(self, users: Tensor) -> Tensor:
+        """Return users whose products with negatives are exponents of 2."""
+        return users * LOG2_E
+
+    def _of_prior(self, prior: LogPriorOdds) -> Tensor:
+        """Return the prior's addends to these exponents, [T, C]."""
+        return (prior.table * LOG2_E).to(self.columns.dtype)
+
+    def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """Return exponentials [b, W], 0 where masked, and the log of their factors, [b] or a scalar."""
+        users = self.low_users[rows]
+        if self.logits.numel() < len(users) * self.num_columns:
+            self.logits = users.new_empty(len(users) * self.num_columns)
+        flat = self.logits[: len(users) * self.num_columns]
+        block = flat.view(len(users), self.num_columns)
+        torch.mm(users, self.columns, out=block)
+        if self.prior is not None:
+            block[:, : self.num_negatives] += self.prior.table.index_select(0, self.prior.moments[rows])
+        flat.index_fill_(0, masked, -torch.inf)
+        if self.is_safe:
+            return block.exp2_(), self.highest_bias
+        block[:, self.num_negatives :] = -torch.inf
+        highest = block.amax(1).clamp_(min=torch.finfo(block.dtype).min)
+        log_scale = self.highest_bias + highest.to(self.highest_bias.dtype) / LOG2_E  # in higher precision
+        return block.sub_(highest[:, None]).exp2_(), log_scale
+
+    def sums(self, block: Tensor) -> Tensor:
+        """Return the sums of exponentials with their bias, [b]."""
+        # A product of two matrices: that of a matrix and a vector takes three times as long.
+        return torch.mm(self.factors, block.T)[0].to(self.d_users.dtype)
+
+    def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
+        """Add the gradients: exponentials times the scales of the rows [b], times the other operand."""
+        torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows])
+        users = (self.users[rows] * scale[:, None]).to(block.dtype)
+        if block.dtype == self.d_columns.dtype:
+            self.d_columns.addmm_(users.T, block)
+        else:
+            self.d_columns += users.T @ block
+
+    def d_negatives(self) -> Tensor:
+        """Return the gradient of the negatives, [C, D]."""
+        return self.d_columns.T[: self.num_negatives] * self.exact_factors[:, None]
+
+
+class PowerOperands(ExponentialOperands):
+    """Operands for odds that are powers of scores, with the slope of the link for each score."""
+
+    def __init__(self, logits: Logits, precision: torch.dtype, power: float) -> None:
+        self.power = power
+        super().__init__(logits, precision, is_safe=True)
+        self.log_scale = self.highest_bias - power * math.log(2)
+        self.slopes = self.users.new_empty(0)
+
+    def _lowered(self, users: Tensor) -> Tensor:
+        """Return users whose products with negatives are added to 1."""
+        return users / self.power
+
+    def _of_prior(self, prior: LogPriorOdds) -> Tensor:
+        """Return factors of the odds, [T, C]."""
+        odds = prior.table.exp() if prior.odds is None else prior.odds
+        return odds.to(self.d_users.dtype)
+
+    def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the odds, and store the slopes of the link for `add_gradients`."""
+        block = torch.mm(self.low_users[rows], self.columns).to(self.d_users.dtype).add_(1)
+        self.slopes = inverse_slopes(block)
+        block.add_(self.slopes)
+        block = raise_to_power(block, self.power)
+        if self.prior is not None:
+            block[:, : self.num_negatives] *= self.prior.table.index_select(0, self.prior.moments[rows])
+        block.view(-1).index_fill_(0, masked, 0)
+        return block, self.log_scale
+
+    def sums(self, block: Tensor) -> Tensor:
+        """Return the sums with their bias; see `ExponentialOperands.sums`."""
+        return torch.mm(self.factors.to(block.dtype), block.T)[0]
+
+    def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
+        """Multiply by slopes first; see `ExponentialOperands.add_gradients`."""
+        super().add_gradients(rows, block.div_(self.slopes).to(self.columns.dtype), scale)
+
+
+class UserPositions:
+    """The positives of each block of users; values are unchanged if positive p is of user p.
+
+    Args:
+        positive_to_user: [P] ascending rows of users, or None.
+        num_users: B.
+        block_rows: b.
+    """
+
+    def __init__(self, positive_to_user: Tensor | None, num_users: int, block_rows: int) -> None:
+        self.positive_to_user, self.num_users, self.block_rows = positive_to_user, num_users, block_rows
+        self.edges: list[int] = []
+        if positive_to_user is not None:
+            bounds = torch.arange(0, num_users + block_rows, block_rows, device=positive_to_user.device)
+            self.edges = torch.searchsorted(positive_to_user, bounds).tolist()
+
+    def positives(self, rows: slice) -> slice:
+        """Return the positives of the users of a block."""
+        if self.positive_to_user is None:
+            return rows
+        block = rows.start // self.block_rows
+        return slice(self.edges[block], self.edges[block + 1])
+
+    def spread(self, values: Tensor, rows: slice) -> Tensor:
+        """Return for each positive [p] the value of its user, of values [b]."""
+        if self.positive_to_user is None:
+            return values
+        return values.index_select(0, self.positive_to_user[self.positives(rows)] - rows.start)
+
+    def sums(self, values: Tensor, rows: slice) -> Tensor:
+        """Return for each user [b] the sum over the values [p] of its positives."""
+        if self.positive_to_user is None:
+            return values
+        sums = values.new_zeros(min(rows.stop, self.num_users) - rows.start)
+        return sums.index_add_(0, self.positive_to_user[self.positives(rows)] - rows.start, values)
 
 
 class _Softmax(ForwardGradients):

@@ -9,16 +9,66 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from twotower.negatives.negatives import Negatives
-from twotower.negatives.sampler import NegativeSampler
+from twotower.negatives.sampler import Negatives, NegativeSampler
 from twotower.scoring.batch import Batch
 from twotower.scoring.link import link
 from twotower.scoring.logits import Logits, SharedNegatives
 from twotower.scoring.masks import FalseNegatives
-from twotower.scoring.row_lookup import RowLookup
 from twotower.scoring.scoring_config import ScoringConfig
-from twotower.scoring.temperature import Temperature
 from twotower.towers.item_bias.item_bias import ItemBias
+
+LOWEST, HIGHEST = 0.01, 10.0
+
+
+class Temperature(nn.Module):
+    """Divides embeddings, and so their scores, by a temperature.
+
+    Args:
+        initial: the temperature, or the initial value of a learned one.
+        learned: train the logarithm. It is clamped to [0.01, 10], extended to `initial`: an unbounded
+            temperature can run to 0.
+    """
+
+    def __init__(self, initial: float, learned: bool) -> None:
+        super().__init__()
+        self.learned = learned
+        self.lowest, self.highest = math.log(min(LOWEST, initial)), math.log(max(HIGHEST, initial))
+        self.logarithm = nn.Parameter(torch.tensor(math.log(initial)), requires_grad=learned)
+
+    @property
+    def value(self) -> Tensor:
+        """The temperature as a scalar tensor."""
+        return self.logarithm.exp()
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return the embeddings over the temperature."""
+        if self.learned:
+            with torch.no_grad():  # the parameter: a clamped value has no gradient
+                self.logarithm.clamp_(self.lowest, self.highest)
+        return embeddings / self.value
+
+
+class RowLookup(nn.Module):
+    """Finds rows in a list of distinct rows by a table of all items.
+
+    Args:
+        num_items: rows are 0 to this.
+    """
+
+    table: Tensor
+
+    def __init__(self, num_items: int) -> None:
+        super().__init__()
+        # All -1 between two calls: filling a new table of millions of items would be slow.
+        self.register_buffer("table", torch.full((num_items + 1,), -1, dtype=torch.int32), persistent=False)
+
+    def positions(self, rows: Tensor, wanted: Tensor) -> Tensor:
+        """Return the position of each wanted row among distinct rows [C], int32; -1 for an absent row."""
+        rows = rows.long()  # index_copy_ does not support int32
+        self.table.index_copy_(0, rows, torch.arange(len(rows), dtype=torch.int32, device=rows.device))
+        positions = self.table.index_select(0, wanted.flatten()).view(wanted.shape)
+        self.table.index_fill_(0, rows, -1)
+        return positions
 
 
 class EncodedItems(NamedTuple):
@@ -55,7 +105,8 @@ class Scorer(nn.Module):
     def negatives(self, sampler: NegativeSampler, batch: Batch, generator: torch.Generator) -> Negatives:
         """Draw the negatives of a batch, and the query negatives of its positives."""
         if not self.config.uses_negatives:
-            return Negatives.none(batch.positives)
+            zeros = torch.zeros(len(batch.positives), device=batch.positives.device)
+            return Negatives(batch.positives[:0], zeros[:0], zeros[:0], zeros)
         to_user, users = batch.positive_to_user, batch.users.rows
         users = users[: len(batch.positives)] if to_user is None else users[to_user]
         negatives: Negatives = sampler(batch.positives, generator, sampler.query_rows(users, generator))

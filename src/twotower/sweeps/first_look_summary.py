@@ -4,9 +4,8 @@ import shlex
 from math import isnan
 from typing import Any
 
-from twotower.reports.compare.run_frame import make_frame, read_runs, records
-from twotower.reports.compare.run_groups import baseline_rows
-from twotower.reports.compare.verdicts import PairedComparison
+from twotower.reports.compare.run_frame import baseline_rows, make_frame, read_runs, records
+from twotower.reports.compare.verdicts import compare_pairs
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import read_result_or_failure
@@ -121,7 +120,7 @@ def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list
             "p": _number(row["corrected_p_value"]),
             "verdict": ", ".join(filter(None, [row["verdict"], row["reason"]])),
         }
-        for row in records(PairedComparison(rows, metric, higher).compare(pairs))
+        for row in records(compare_pairs(rows, pairs, metric, higher).table)
     ]
 
 

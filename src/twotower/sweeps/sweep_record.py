@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.files.atomic import write_text_atomically
-from twotower.reports.console.console import SeedSummary
+from twotower.reports.console.findings import SeedSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.job import SweepContext

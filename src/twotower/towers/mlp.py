@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from twotower.config.spec import DropoutRate, Width
 from twotower.towers.dropout import Dropout
-from twotower.towers.scaled_tower import ScaledTower, unknown_block
+from twotower.towers.tower import ScaledTower
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -25,11 +25,6 @@ class Mlp(ScaledTower):
 
     With a residual, the last layer of the MLP is initialized to zero, so that the initial output is the
     residual block (an id embedding, an encoded history).
-
-    Args:
-        config: see `Config`.
-        block_dims: see `Tower`.
-        embedding_dim: see `Tower`.
 
     Reference: Covington et al., Deep Neural Networks for YouTube Recommendations, RecSys 2016, section 3.
     """
@@ -59,13 +54,11 @@ class Mlp(ScaledTower):
 
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
             """Refuse an unknown residual, and null widths without a residual."""
-            if self.residual is not None:
-                return unknown_block("residual", self.residual, blocks)
-            return (
-                [("widths", "null requires a residual; set residual, or widths=[128]")]
-                if self.widths is None
-                else ()
-            )
+            if self.residual is None and self.widths is None:
+                yield "widths", "null requires a residual; set residual, or widths=[128]"
+            if self.residual is not None and blocks is not None and self.residual not in blocks:
+                names = ", ".join(sorted(blocks))
+                yield "residual", f"{self.residual!r} is no input of this tower; it has {names}"
 
     config: Config
 
@@ -75,11 +68,7 @@ class Mlp(ScaledTower):
         layers: list[nn.Module] = []
         width_in = sum(block_dims.values())
         for width in config.widths or ():
-            layers += [
-                nn.Linear(width_in, width),
-                ACTIVATIONS[config.activation](),
-                Dropout(config.dropout),
-            ]
+            layers += [nn.Linear(width_in, width), ACTIVATIONS[config.activation](), Dropout(config.dropout)]
             width_in = width
         self.layers = nn.Sequential(*layers)
         if config.widths is not None:

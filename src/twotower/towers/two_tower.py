@@ -128,6 +128,18 @@ class TwoTower(nn.Module):
         embeddings = self._layout.item_embeddings(output, self.item_bias(unknown))
         return self.layout.for_ranking(self.new_items(features, embeddings))
 
+    @torch.no_grad()
+    def fit_new_items(self) -> None:
+        """Fit `new_items` to the embeddings of trained items; other weights do not change."""
+        training = self.training
+        self.eval()
+        features = self.items.all_rows()
+        known = ~self.new_items.is_new(features)
+        known_features = {name: values[known] for name, values in features.items()}
+        embeddings = self.outputs_and_biases(known.nonzero()[:, 0] + 1)
+        self.new_items.fit(known_features, embeddings, self.item_bias.bias_scale)
+        self.train(training)
+
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
         output: Tensor = self.item_tower(blocks)

@@ -12,20 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.config.memory import usable_bytes
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder, QueryPositions
 from twotower.towers.user_batch import UserBatch
 from twotower.training.examples import build_examples
 from twotower.training.history_windows import HistoryWindows, history_mask
-from twotower.training.order import BlockOrder, Order
+from twotower.training.order import Order
 
 if TYPE_CHECKING:
     from twotower.training.objectives.objective import Objective
-
-BYTES_PER_INTERACTION = 12
-"""On disk. Interactions that take more than half the memory are read block by block."""
 
 
 class TrainBatches:
@@ -62,8 +58,6 @@ class TrainBatches:
         self.history_length = history.length
         weights = objective.example_weights(interactions, with_impressions)
         num_draws = objective.num_draws(weights)
-        if build_order is Order and len(interactions) * BYTES_PER_INTERACTION > usable_bytes() / 2:
-            build_order = BlockOrder
         self.order = build_order(weights, num_draws, seed)
         self.weights = weights if num_draws is None else np.ones_like(weights)
         self.examples = build_examples(interactions, history.strict, with_impressions)
@@ -114,23 +108,13 @@ class TrainBatches:
         begins = self.offsets[examples.users[chosen]]
         return float((examples.history_end[chosen] == begins).mean())
 
-    def examples_between(self, first: int, last: int) -> int:
-        """Return the number of examples in the batches first, ..., last - 1."""
-        return self._examples_before(last) - self._examples_before(first)
-
-    def _examples_before(self, number: int) -> int:
-        epochs, batches = divmod(number, len(self))
-        return epochs * self.order.size + batches * self.batch_size  # the last batch of an epoch may be short
-
     def state_dict(self) -> dict[str, Any]:
-        """Return the position, and whether the order is block by block, which depends on the memory."""
-        return {"number": self.number, "by_blocks": isinstance(self.order, BlockOrder)}
+        """Return the position."""
+        return {"number": self.number}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the position of a checkpoint."""
         self.number = state["number"]
-        if type(self.order) in (Order, BlockOrder) and "by_blocks" in state:
-            self.order = (BlockOrder if state["by_blocks"] else Order).like(self.order)
 
     def _gather(
         self,

@@ -4,8 +4,7 @@ import dataclasses
 import logging
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,20 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
-from torch import nn
 
 from twotower.data.interactions import Interactions
-from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import FINAL, LAST, Checkpointing, delete_progress
-from twotower.training.callbacks.curves import Curves
-from twotower.training.callbacks.divergence_guard import DivergenceGuard
-from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.callbacks.curves import Curves, EpochCallback
+from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
 from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
+from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import CheckedCheckpoints, read_checkpoint, unusable, write_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
-from twotower.training.train_context import TrainContext
+from twotower.training.trackers.tracker import Tracker
+from twotower.training.trainer import TrainerChoice
 
 LOG = logging.getLogger("twotower")
 FIT, FIT_RANDOM, REFIT = "fit", "fit_random", "refit"
@@ -45,6 +43,27 @@ EXPECTED_WARNINGS = (
 
 
 @dataclass(frozen=True)
+class TrainContext:
+    """What all phases of a training share.
+
+    Attributes:
+        trainer: settings of the Lightning Trainer, early stopping and checkpoints.
+        folder: of the run.
+        rehearse_index: builds and searches an index on random vectors; called before training.
+        epoch_callback: receives the monitored metric after each epoch and may stop the training.
+        progress_callback: displays the progress of an epoch.
+        tracker: receives the metrics that TensorBoard receives.
+    """
+
+    trainer: TrainerChoice.Config
+    folder: Path
+    rehearse_index: Callable[[], object]
+    epoch_callback: EpochCallback | None = None
+    progress_callback: ProgressCallback | None = None
+    tracker: Tracker | None = None
+
+
+@dataclass(frozen=True)
 class FitResult:
     """The result of one phase.
 
@@ -56,7 +75,7 @@ class FitResult:
         epoch_steps: optimizer steps per epoch; 0 if unknown.
         chosen: settings that the interactions or the validation split determined, by key.
         score: the monitored metric of the weights, negated if lower is better; None without validation.
-        initial_score: `score` of the initial embeddings; None if they were not validated.
+        improved: whether an epoch improved on the initial embeddings; True if these were not validated.
     """
 
     epochs: int
@@ -66,67 +85,29 @@ class FitResult:
     epoch_steps: int = 0
     chosen: dict[str, float | None] = field(default_factory=dict)
     score: float | None = None
-    initial_score: float | None = None
-
-    @property
-    def improved(self) -> bool:
-        """Whether an epoch improved on the initial embeddings; True if these were not validated."""
-        if self.score is None or self.initial_score is None:
-            return True
-        return self.score > float(np.float32(self.initial_score))  # Lightning stores metrics as float32
+    improved: bool = True
 
 
 class Clock(pl.Callback):
-    """Measures the time and the number of examples of a training in this process.
+    """Measures the time and the number of examples of a training in this process."""
 
-    Args:
-        batches: the training batches.
-    """
-
-    def __init__(self, batches: TrainBatches) -> None:
-        self.batches = batches
-        self.began, self.first = 0.0, 0
-        self.seconds, self.examples = 0.0, 0
+    def __init__(self) -> None:
+        self.began = self.seconds = 0.0
+        self.examples = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start, after a checkpoint has been loaded."""
-        self.began, self.first = time.perf_counter(), self.batches.number
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, _: int
+    ) -> None:
+        """Count the examples of a batch."""
+        self.examples += len(batch.users.rows)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop."""
         self.seconds = time.perf_counter() - self.began
-        self.examples = self.batches.examples_between(self.first, self.batches.number)
-
-
-class StopAfter(pl.Callback):
-    """Ends training after a number of epochs, while the learning-rate schedule spans more.
-
-    Args:
-        epochs: number of epochs.
-    """
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop after the last epoch."""
-        if trainer.current_epoch + 1 >= self.epochs:
-            trainer.should_stop = True
-
-
-def run_phase(
-    context: TrainContext,
-    module: RetrievalModule,
-    batches: TrainBatches,
-    name: str,
-    callbacks: list[pl.Callback],
-    epochs: int | None = None,
-) -> FitResult:
-    """Fit a phase, or load its final weights if it ended in an earlier process; see `fit`."""
-    if final_path(context.folder, name).is_file():
-        LOG.info("%s ended in an earlier process; its weights are loaded", name)
-        return load_phase(module, context.folder, name)
-    return fit(context, module, batches, name, callbacks, epochs)
 
 
 def fit(
@@ -134,35 +115,42 @@ def fit(
     module: RetrievalModule,
     batches: TrainBatches,
     name: str,
-    callbacks: list[pl.Callback],
     epochs: int | None = None,
+    rehearses: bool = False,
 ) -> FitResult:
     """Train until the monitored metric stops improving, or for a given number of epochs.
 
-    Resumes from `last.ckpt` if it exists. Writes `final.ckpt` at the end and deletes the other checkpoints.
+    Loads the final weights of a phase that ended in an earlier process. Otherwise resumes from `last.ckpt` if
+    it exists, writes `final.ckpt` at the end and deletes the other checkpoints.
 
     Args:
         context: settings, folder and callbacks.
         module: the module to train; validates if it has a validation.
         batches: of the training interactions.
         name: of the phase; its checkpoints go to `checkpoints/<name>/`.
-        callbacks: additional callbacks.
         epochs: number of epochs, without validation; None trains until early stopping.
+        rehearses: test index and loss first; see `Rehearsal`.
 
     Raises:
         TrialPruned: the epoch callback stopped the training.
     """
+    if final_path(context.folder, name).is_file():
+        LOG.info("%s ended in an earlier process; its weights are loaded", name)
+        return load_phase(module, context.folder, name)
     settings, tracker = context.trainer, context.tracker
-    checkpoints = context.folder / "checkpoints" / name
+    checkpoints = final_path(context.folder, name).parent
     mode = None if module.validation is None else module.validation.mode(settings.monitor)
     checkpointing = Checkpointing(settings, checkpoints, batches, mode)
-    clock, curves, epoch_loss = Clock(batches), Curves(settings.monitor, context.epoch_callback), EpochLoss()
+    clock, curves, epoch_loss = Clock(), Curves(settings.monitor, context.epoch_callback), EpochLoss()
     progress = context.progress_callback if settings.progress_bar else None
-    num_epochs, patience = epochs or settings.max_epochs, settings.patience_epochs(len(batches))
-    arguments, prefix = settings.arguments(epochs), "" if name == FIT else name
+    num_epochs, patience = (
+        settings.max_epochs if epochs is None else epochs,
+        settings.patience_epochs(len(batches)),
+    )
+    arguments, prefix = settings.arguments(), "" if name == FIT else name
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
-        max_epochs=0 if epochs == 0 else settings.max_epochs,
+        max_epochs=num_epochs,
         logger=[
             Scalars(context.folder, prefix, settings.monitor),
             *(tracker.loggers(prefix) if tracker else ()),
@@ -172,12 +160,10 @@ def fit(
             *([EarlyStopping(settings.monitor, mode=mode, patience=patience)] if mode else []),
             epoch_loss,
             EpochLines(settings.monitor, num_epochs, name, epoch_loss, checkpointing, progress),
-            DivergenceGuard(),
             *([HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []),
-            *([StopAfter(epochs)] if epochs else []),
             clock,
             curves,
-            *callbacks,
+            *([Rehearsal(context.rehearse_index, batches)] if rehearses else []),
         ],
         plugins=[CheckedCheckpoints()],
         num_sanity_val_steps=0,
@@ -190,12 +176,12 @@ def fit(
     last = str(checkpoints / LAST) if (checkpoints / LAST).is_file() else None
     if last:
         LOG.info("%s resumes from %s", name, last)
-    towers = (module.model.user_tower, module.model.item_tower) if settings.compile else ()
-    with compiled(*towers), warnings.catch_warnings():
+    with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(module, batches, module.validation, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
+    score, initial = checkpointing.score, module.initial_score
     result = FitResult(
         epochs=checkpointing.epochs,
         seconds=clock.seconds,
@@ -203,24 +189,13 @@ def fit(
         curves=curves.curves(),
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
         chosen=module.chosen,
-        score=checkpointing.score,
-        initial_score=module.initial_score,
+        score=score,
+        # Lightning stores metrics as float32.
+        improved=score is None or initial is None or score > float(np.float32(initial)),
     )
     write_final(context.folder, name, module, batches.interactions, result)
-    delete_progress(checkpoints, settings.keep_optimizer_state)
+    delete_progress(checkpoints)
     return result
-
-
-@contextmanager
-def compiled(*modules: nn.Module) -> Iterator[None]:
-    """Compile the `forward` of modules; on exit they run uncompiled again. Names of weights do not change."""
-    for module in modules:
-        module.forward = torch.compile(module.forward)
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module.forward
 
 
 def final_path(folder: Path, phase: str) -> Path:
@@ -255,14 +230,10 @@ def read_final(folder: Path, phase: str) -> tuple[dict[str, Any], FitResult]:
 
 
 def load_phase(module: RetrievalModule, folder: Path, name: str) -> FitResult:
-    """Load the final weights of a phase into a module and return the result of the phase.
-
-    Raises:
-        InputError: the checkpoint is missing, damaged or of another kind.
-    """
+    """Load the final weights of a phase into a module and return the result of the phase."""
     checkpoint, result = read_final(folder, name)
     trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
     others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
     module.load_state_dict(trained | others)
-    fit_new_items(module.model)
+    module.model.fit_new_items()
     return result

@@ -1,13 +1,11 @@
 """The LightningModule: passes batches to the components and logs their values."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
@@ -36,7 +34,7 @@ class RetrievalModule(pl.LightningModule):
         loss: the loss to minimize.
         optimizer: choice of optimizer and schedule.
         validation: ranks the validation users; None without validation.
-        epoch_batches: batches per epoch; the learning-rate schedule spans all epochs.
+        num_steps: of the learning-rate schedule.
         seed: seeds the draws and the dropout of each batch, with its number.
     """
 
@@ -47,7 +45,7 @@ class RetrievalModule(pl.LightningModule):
         loss: Loss,
         optimizer: OptimizerChoice,
         validation: Validation | None,
-        epoch_batches: int,
+        num_steps: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -57,10 +55,8 @@ class RetrievalModule(pl.LightningModule):
         self.scorer = Scorer(loss.config.scoring(), negatives.num_items)
         self.optimizer_choice = optimizer
         self.validation = validation
-        self.epoch_batches = epoch_batches
+        self.num_steps = num_steps
         self.seed = seed
-        self.load_optimizer_state: Callable[[Optimizer], None] | None = None
-        """Loads the optimizer state of an earlier run into a new optimizer."""
         self.initial_score: float | None = None
         """Validation score of the initial embeddings; None if they carry no information or no validation."""
         self.chosen: dict[str, float | None] = {}
@@ -87,10 +83,9 @@ class RetrievalModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Minimize the loss of a batch."""
-        self.negatives.observe(batch.positives)
         loss = self.batch_loss(batch, remembers=True)
         self.latest_loss = loss.detach()
-        self._log_step(batch_idx)
+        self._log_step()
         return loss
 
     def batch_loss(self, batch: Batch, remembers: bool = False) -> Tensor:
@@ -109,13 +104,11 @@ class RetrievalModule(pl.LightningModule):
         losses = [self.loss.batch_mean(logits) for logits in all_logits]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _log_step(self, batch_idx: int) -> None:
+    def _log_step(self) -> None:
         """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""
         trainer = self.trainer
-        accumulated = trainer.accumulate_grad_batches
-        steps = (batch_idx + 1) % accumulated == 0 or batch_idx + 1 == trainer.num_training_batches
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its logger connector sets it
-        if not steps or (trainer.global_step + 1) % every:
+        if (trainer.global_step + 1) % every:
             return
         figures = {"train/loss": float(self.latest_loss)}
         if self.scorer.temperature is not None:
@@ -151,11 +144,5 @@ class RetrievalModule(pl.LightningModule):
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
         fused = self.device.type in FUSED_DEVICES and not self.trainer.gradient_clip_val
         optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
-        if self.load_optimizer_state is not None:
-            self.load_optimizer_state(optimizer)
-        # Not trainer.estimated_stepping_batches: it sets up the data before the loader state of a checkpoint
-        # is loaded, and a resumed training would then repeat its epoch.
-        num_epochs = self.trainer.max_epochs or 1
-        num_steps = num_epochs * self.epoch_batches // self.trainer.accumulate_grad_batches
-        scheduler = self.optimizer_choice.scheduler(optimizer, num_steps)
+        scheduler = self.optimizer_choice.scheduler(optimizer, self.num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

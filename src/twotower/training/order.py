@@ -4,15 +4,12 @@ Shapes: n interactions, m impressions without a click that are examples too.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-
-BLOCK, BLOCKS_AT_ONCE = 4096, 256
-"""Consecutive examples that are read from disk together, and blocks that are shuffled together."""
 
 
 class Order:
@@ -36,14 +33,7 @@ class Order:
             self.shares = drawn / drawn.sum()
             self.cumulative = np.cumsum(self.shares)
 
-    @classmethod
-    def like(cls, other: "Order") -> Self:
-        """Return an order of this class with the examples of another order."""
-        order = cls.__new__(cls)
-        vars(order).update(vars(other))
-        return order
-
-    def epoch(self, number: int) -> "np.ndarray | BlockwiseEpoch":
+    def epoch(self, number: int) -> np.ndarray:
         """Return the positions of the examples, [size]."""
         rng = np.random.default_rng([self.seed, number])
         if self.cumulative is None:
@@ -51,50 +41,6 @@ class Order:
         drawn = np.searchsorted(self.cumulative, rng.random(self.size), side="right")
         chosen: np.ndarray = self.examples[np.minimum(drawn, len(self.examples) - 1)]
         return chosen
-
-
-class BlockOrder(Order):
-    """An order for interactions on disk: blocks in random order, `BLOCKS_AT_ONCE` of them shuffled together.
-
-    A batch then reads from `BLOCKS_AT_ONCE` blocks only. Examples that are drawn with replacement are drawn
-    from all interactions.
-    """
-
-    def epoch(self, number: int) -> "np.ndarray | BlockwiseEpoch":
-        """Return the positions of the examples, [size], computed on access."""
-        return super().epoch(number) if self.cumulative is not None else BlockwiseEpoch(self, number)
-
-
-class BlockwiseEpoch:
-    """The positions of one epoch, computed window by window.
-
-    Args:
-        order: has the examples.
-        number: of the epoch.
-    """
-
-    def __init__(self, order: BlockOrder, number: int) -> None:
-        self.order, self.number = order, number
-        self.blocks = np.random.default_rng([order.seed, number]).permutation(-(-order.size // BLOCK))
-        sizes = np.minimum(BLOCK, order.size - self.blocks * BLOCK)
-        self.ends = np.add.reduceat(sizes, np.arange(0, len(sizes), BLOCKS_AT_ONCE)).cumsum()
-        self._cached: tuple[int, np.ndarray] | None = None
-
-    def __getitem__(self, window: slice) -> np.ndarray:
-        """Return a slice of the epoch, [stop - start]."""
-        start, stop = window.start, min(window.stop, self.order.size)
-        first, last = np.searchsorted(self.ends, [start, stop - 1], side="right")
-        positions = np.concatenate([self._window(number) for number in range(first, last + 1)])
-        begin = self.ends[first - 1] if first else 0
-        return positions[start - begin : stop - begin]
-
-    def _window(self, number: int) -> np.ndarray:
-        if self._cached is None or self._cached[0] != number:
-            blocks = self.blocks[number * BLOCKS_AT_ONCE : (number + 1) * BLOCKS_AT_ONCE]
-            parts = [self.order.examples[block * BLOCK : (block + 1) * BLOCK] for block in blocks]
-            rng = np.random.default_rng([self.order.seed, self.number, number])
-            self._cached = number, rng.permutation(np.concatenate(parts))
-        return self._cached[1]
 
 
 @dataclass(frozen=True, eq=False)

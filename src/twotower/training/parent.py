@@ -1,24 +1,21 @@
-"""The parent of a warm start: its towers, vocabularies, training data and optimizer state."""
+"""The parent of a warm start: its towers, vocabularies and training data."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
-from twotower.config.spec import TARGET
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.times import date
 from twotower.data.vocabulary import Ids, Vocabulary
 from twotower.towers.two_tower import TwoTower
-from twotower.training.callbacks.checkpointing import FINAL, LAST
 from twotower.training.checkpoints import read_checkpoint
-from twotower.training.fit import REFIT, TRAINED_ON
+from twotower.training.fit import REFIT, TRAINED_ON, final_path
 from twotower.training.train_towers import better_first_phase
 
 REMEDY = "train it again (twotower train rerun={}), or start from another run"
@@ -37,7 +34,6 @@ class Parent:
         items: its vocabulary of items.
         interactions: training data of its last phase, in its own rows.
         loss: learned parameters of loss and scorer, such as a temperature.
-        optimizer: class and state of the optimizer; None if the state was deleted.
         events: its event types.
     """
 
@@ -47,7 +43,6 @@ class Parent:
     items: Vocabulary
     interactions: Interactions
     loss: Mapping[str, Tensor]
-    optimizer: tuple[str, Mapping[str, Any]] | None
     events: Sequence[str] = ()
 
 
@@ -58,17 +53,14 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
         InputError: a file is missing or damaged.
     """
     bundle = read_bundle(folder / "bundle", trusted)
-    checkpoints = folder / "checkpoints"
     # Not from the settings: a warm start has only the last phase.
     phase = next(
-        (name for name in (REFIT, better_first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
+        (name for name in (REFIT, better_first_phase(folder)) if final_path(folder, name).is_file()), None
     )
     if phase is None:
         raise InputError(f"{folder}: its checkpoints were deleted; {REMEDY.format(folder)}")
-    final = read_checkpoint(checkpoints / phase / FINAL)
+    final = read_checkpoint(final_path(folder, phase))
     interactions = Interactions(**{name: values.numpy() for name, values in final[TRAINED_ON].items()})
-    last = checkpoints / phase / LAST
-    states = read_checkpoint(last).get("optimizer_states") if last.is_file() else None
     return Parent(
         folder=folder,
         model=bundle.model,
@@ -76,7 +68,6 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
         items=bundle.items,
         interactions=interactions,
         loss={key: values for key, values in final["state_dict"].items() if key.startswith(LOSS)},
-        optimizer=(bundle.settings["optimizer"][TARGET], states[0]) if states else None,
         events=bundle.manifest.event_types,
     )
 

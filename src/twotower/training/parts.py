@@ -42,7 +42,7 @@ def build_module(
         dataset: has the tables.
         interactions: the training interactions. Features are fitted on their users and items, and on those of
             impressions without a click if the sampler reads these.
-        epoch_batches: batches per epoch.
+        epoch_batches: batches per epoch; the learning-rate schedule spans `trainer.max_epochs`.
         evaluator: validates after each epoch; None for a training without validation.
         parent: towers of a warm start, whose features are extended.
         shares: see `Objective.frequencies`.
@@ -89,7 +89,7 @@ def build_module(
         config.loss.build(int(frequencies.count_nonzero())),
         config.optimizer.build(),
         Validation(dataset.valid, evaluator, interactions, num_items) if evaluator else None,
-        epoch_batches,
+        config.trainer.max_epochs * epoch_batches,
         config.seed,
     )
 

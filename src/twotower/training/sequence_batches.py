@@ -66,10 +66,6 @@ class SequenceBatches(TrainBatches):
         """Return the approximate maximum number of items in the histories of a batch."""
         return max(self.batch_size, self.history_length)
 
-    def _examples_before(self, number: int) -> int:
-        epochs, batches = divmod(number, len(self))
-        return epochs * self.order.size + batches * self.order.size // len(self)
-
     def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
         is_in_epoch = np.zeros(len(self.examples.users), dtype=np.bool_)
         is_in_epoch[self.order.epoch(epoch)[0 : self.order.size]] = True

@@ -12,29 +12,26 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.indexing import Indexed
 from twotower.files.atomic import write_text_atomically
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
-from twotower.training.callbacks.build_index import BuildIndex
 from twotower.training.callbacks.curves import TrialPruned
-from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.fit import (
     FIT,
     FIT_RANDOM,
     REFIT,
     FitResult,
+    TrainContext,
     final_path,
+    fit,
     load_phase,
     read_final,
-    run_phase,
 )
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
 from twotower.training.sparse_tables import warn_of_large_tables
-from twotower.training.train_context import TrainContext
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -59,7 +56,6 @@ class TrainedTowers:
         epoch_steps: of the first phase; see `FitResult`.
         chosen: of the last phase; see `FitResult`.
         initialization: see `compared_initializations`.
-        indexed: the index of these weights; None if this process has not built it.
     """
 
     model: TwoTower
@@ -73,7 +69,6 @@ class TrainedTowers:
     epoch_steps: int
     chosen: dict[str, float | None] = field(default_factory=dict)
     initialization: Mapping[str, Any] = field(default_factory=dict)
-    indexed: Indexed | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +104,7 @@ def train_towers(
     _warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
     check_same_data(context.folder, dataset.identity)
-    build_index = BuildIndex(context.index_catalogue)
-    refit = config.trainer.refit
-    rehearsal = Rehearsal(context.rehearse_index, batches)
-    is_last = not refit and not initialization.informed
-    first = run_phase(context, module, batches, FIT, [rehearsal, build_index] if is_last else [rehearsal])
+    attempt = Attempt(initialization, module, fit(context, module, batches, FIT, rehearses=True))
 
     def train_from_random() -> Attempt:
         random = Random.Config().build()
@@ -121,25 +112,19 @@ def train_towers(
         callback = context.epoch_callback
         without_metric = None if callback is None else lambda epoch, _: callback(epoch, None)
         random_context = replace(context, epoch_callback=without_metric)
-        return Attempt(random, module, run_phase(random_context, module, batches, FIT_RANDOM, []))
+        return Attempt(random, module, fit(random_context, module, batches, FIT_RANDOM))
 
-    attempt = better_attempt(
-        Attempt(initialization, module, first), train_from_random, config.trainer.monitor
-    )
+    if not attempt.result.improved:
+        attempt = better_attempt(attempt, train_from_random, config.trainer.monitor)
     module, results = attempt.module, [attempt.result]
     valid = evaluate_valid(module, dataset, evaluator)
-    if refit:
-        module, batches = initial_state(
-            config, dataset, attempt.initialization, dataset.train_and_valid, None
-        )
+    if config.trainer.refit:
+        interactions = dataset.train_and_valid
+        module, batches = initial_state(config, dataset, attempt.initialization, interactions, None)
         refit_context = replace(context, epoch_callback=None)
-        results.append(
-            run_phase(refit_context, module, batches, REFIT, [build_index], epochs=attempt.result.epochs)
-        )
-    elif not is_last:
-        build_index.indexed = context.index_catalogue(module.model.eval())
+        results.append(fit(refit_context, module, batches, REFIT, attempt.result.epochs))
     compared = compared_initializations(context.folder, initialization.name)
-    return replace(trained_towers(module, results, lambda _: valid, compared), indexed=build_index.indexed)
+    return trained_towers(module, results, lambda _: valid, compared)
 
 
 def initial_state(
@@ -216,20 +201,16 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     """Return the attempt with the better validation score, with the time of both.
 
     Args:
-        first: from the initialization of the settings.
-        train_from_random: called if no epoch of `first` improved on its initial embeddings.
+        first: from the initialization of the settings; no epoch improved on its initial embeddings.
+        train_from_random: returns the other attempt.
         monitor: the metric to compare.
 
     Raises:
         TrialPruned: the epoch callback stopped the second training; with the curves of `first`.
     """
-    one = first.result
-    if one.improved:
-        return first
-    name = first.initialization.name
+    one, name = first.result, first.initialization.name
     LOG.info(
-        "no epoch improved on the embeddings of initialization=%s: initialization=random is trained too",
-        name,
+        "no epoch improved on the embeddings of initialization=%s: initialization=random is trained too", name
     )
     try:
         second = train_from_random()
@@ -239,27 +220,24 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     except TrialPruned as pruned:
         raise TrialPruned(one.epochs, one.curves) from pruned
     other = second.result
-    seconds, examples = one.seconds + other.seconds, one.examples + other.examples
-    first, second = (
-        replace(attempt, result=replace(attempt.result, seconds=seconds, examples=examples))
-        for attempt in (first, second)
-    )
+    is_better = (other.score or 0.0) > (one.score or 0.0)
     scores = (
         f"{monitor} {abs(one.score or 0.0):.4f} with initialization={name}, "
         f"{abs(other.score or 0.0):.4f} with initialization=random"
     )
-    if (other.score or 0.0) > (one.score or 0.0):
+    if is_better:
         LOG.warning(
-            "the better initialization on the validation split is used, initialization=random: %s",
-            scores,
+            "the better initialization on the validation split is used, initialization=random: %s", scores
         )
-        return second
-    LOG.warning(
-        "no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
-        "lower optimizer.learning_rate, or more trainer.patience",
-        *(name, scores),
-    )
-    return first
+    else:
+        LOG.warning(
+            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
+            "lower optimizer.learning_rate, or more trainer.patience",
+            *(name, scores),
+        )
+    better = second if is_better else first
+    seconds, examples = one.seconds + other.seconds, one.examples + other.examples
+    return replace(better, result=replace(better.result, seconds=seconds, examples=examples))
 
 
 def better_first_phase(folder: Path) -> str:

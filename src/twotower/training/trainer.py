@@ -1,43 +1,14 @@
 """Settings of the Lightning Trainer, early stopping and checkpoints."""
 
-import inspect
 import math
-import os
-import shutil
-import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
-
-from typing_extensions import TypedDict
 
 from twotower.config.component import Component
 from twotower.config.problems import nearest
 from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
 from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import metric_k, metric_name
-
-
-class Extra(TypedDict, total=False):
-    """Further arguments of the Lightning Trainer. All others are set here, or have no use.
-
-    Arguments that shorten an epoch are excluded: resuming requires whole epochs.
-    """
-
-    accumulate_grad_batches: PositiveInt
-    benchmark: bool
-    detect_anomaly: bool
-    deterministic: bool
-    gradient_clip_algorithm: Literal["norm", "value"]
-    inference_mode: bool
-    min_epochs: PositiveInt
-    min_steps: PositiveInt
-    profiler: Literal["simple", "advanced", "pytorch"]
-
-
-# `problems` reports unknown names, with a suggestion.
-Extra.__pydantic_config__ = {"extra": "allow", "strict": True}  # type: ignore[attr-defined]
 
 
 class TrainerChoice(Component):
@@ -59,9 +30,6 @@ class TrainerChoice(Component):
         multiplies bfloat16 fast, else `32-true`."""
         gradient_clip_val: NonNegativeFloat | None = None
         """Maximum norm of the gradient; null or 0 disables clipping."""
-        compile: bool = False
-        """Compile the towers with `torch.compile`. Rarely worth it: a step takes 0.98 to 1.03 times as long,
-        and compilation 3 to 120 seconds."""
         accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu"
         """Accelerator, by its name in Lightning."""
         refit: bool = True
@@ -70,23 +38,13 @@ class TrainerChoice(Component):
         checkpoint_every_steps: PositiveInt = 200
         """Steps between two checkpoints to resume from. Checkpoints that take over a second are written less
         often, so that they take at most 5 % of the time."""
-        keep_optimizer_state: bool = False
-        """Keep the last checkpoint with the optimizer state after training, for `warm_start=`. Without it a
-        finished run has checkpoints with weights only."""
         log_every_steps: PositiveInt = 20
         """Steps between two values of a curve."""
         progress_bar: bool = True
         """Show the progress of an epoch on a terminal."""
-        extra: Extra | None = None
-        """Further arguments of `pytorch_lightning.Trainer`, see `Extra`."""
 
-        def arguments(self, epochs: int | None = None) -> dict[str, Any]:
-            """Return arguments of `pytorch_lightning.Trainer`.
-
-            Args:
-                epochs: number of epochs, overrides `min_epochs`; None trains until early stopping.
-            """
-            least = ("min_epochs", "min_steps") if epochs else ()
+        def arguments(self) -> dict[str, Any]:
+            """Return arguments of `pytorch_lightning.Trainer`."""
             precision = fastest_precision(self.accelerator) if self.precision == "auto" else self.precision
             return {
                 "precision": precision,
@@ -94,13 +52,11 @@ class TrainerChoice(Component):
                 "accelerator": self.accelerator,
                 "devices": 1,  # training on several comes with the negatives gathered across them
                 "log_every_n_steps": self.log_every_steps,
-                **{key: value for key, value in (self.extra or {}).items() if key not in least},
             }
 
         def patience_epochs(self, epoch_batches: int) -> int:
             """Return the patience in epochs."""
-            steps = max(1, epoch_batches // (self.extra or {}).get("accumulate_grad_batches", 1))
-            return max(self.patience, math.ceil(self.patience_steps / steps))
+            return max(self.patience, math.ceil(self.patience_steps / max(1, epoch_batches)))
 
         def problems(
             self,
@@ -108,14 +64,8 @@ class TrainerChoice(Component):
             logged: Mapping[str, bool | None] | None = None,
             sparse: Sequence[str] = (),
         ) -> Iterator[tuple[str, str]]:
-            """Yield unknown arguments, an unusable monitor, and what the machine does not support."""
-            yield from _extra_problems(self.extra or {})
+            """Yield an unusable monitor, and what the machine does not support."""
             yield from _accelerator_problems(self.accelerator)
-            if self.compile and (missing := missing_for_compile()):
-                yield (
-                    "compile",
-                    f"torch.compile needs {missing}; install it, or set trainer.compile=false",
-                )
             if self.precision == "16-mixed" and self.accelerator == "cpu":
                 yield "precision", "16-mixed needs a GPU; on a CPU use auto, bf16-mixed or 32-true"
             if self.gradient_clip_val and sparse:
@@ -160,32 +110,6 @@ def fastest_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
         )()  # earlier releases of torch have none
         is_fast = accelerator in ("auto", "cpu") and bool(capabilities.get("avx512_bf16"))
     return "bf16-mixed" if is_fast else "32-true"
-
-
-def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
-    unknown = extra.keys() - Extra.__annotations__.keys()
-    if not unknown:
-        return []
-    from pytorch_lightning import Trainer
-
-    own = inspect.signature(Trainer).parameters
-    ours, none = "is set by twotower, or has no use in it", "the Trainer has no such argument"
-    return [
-        (
-            f"extra.{key}",
-            f"{ours if key in own else none}; {nearest('' if key in own else key, Extra.__annotations__)}",
-        )
-        for key in sorted(unknown)
-    ]
-
-
-def missing_for_compile() -> str | None:
-    """Return what `torch.compile` needs and this machine lacks; None if nothing is missing."""
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if shutil.which(compiler) is None:
-        return f"a C++ compiler ({compiler}; CXX names another)"
-    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    return None if header.is_file() else f"Python's headers ({header})"
 
 
 def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:

@@ -10,14 +10,13 @@ from torch import Tensor
 from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
+from twotower.evaluation.evaluate_towers import scored_labels, unscored
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
-from twotower.evaluation.labelled import scored_labels, unscored
 from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import label_values, metric_name
 from twotower.metrics.label_metric import Scored
-from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 1024
@@ -82,7 +81,7 @@ class Validation:
         """
         with full_precision(model):
             if (self.popularity[1:] == 0).any():  # some item is new
-                fit_new_items(model)
+                model.fit_new_items()
             self._items, self._users, self._top = encode_catalogue(model), [], []
             if self.evaluator.label_metrics:
                 self._scored = scored_labels(model, self._items, self.holdout, temperature)

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from twotower.config.errors import InputError
 from twotower.config.run_keys import WarmStart
-from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.towers.two_tower import TwoTower
-from twotower.training.callbacks.build_index import BuildIndex
-from twotower.training.callbacks.rehearsal import Rehearsal
-from twotower.training.fit import FIT, REFIT, run_phase
+from twotower.training.fit import FIT, REFIT, TrainContext, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Replay
 from twotower.training.parent import (
@@ -26,12 +25,13 @@ from twotower.training.parent import (
     is_new_interaction,
 )
 from twotower.training.parts import build_batches, build_module, fit_contexts, fit_features
-from twotower.training.train_context import TrainContext
 from twotower.training.train_towers import TrainedTowers, check_same_data, evaluate_valid, trained_towers
 from twotower.training.training_config import TrainingConfig
-from twotower.training.transfer_weights import optimizer_state_loader, transfer_towers
 
 LOG = logging.getLogger("twotower")
+BY_ITEM = ("trained_items", "history_table.weight")
+BY_EVENT = ("event_table.weight",)
+ITEM_BIAS, ENCODERS, NEW_ITEMS = "item_bias.", "_encoders.", "new_items."
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def warm_start(
     module = build_module(
         config, dataset, interactions, len(batches), valid_evaluator, parent.model, replay.shares
     )
-    transfer_parent(parent, config, dataset, interactions, module)
+    transfer_parent(parent, dataset, interactions, module)
     module.chosen |= chosen
     LOG.info(
         "warm start from %s: %d new users, %d new items, %d new interactions; %d examples per epoch",
@@ -103,34 +103,19 @@ def warm_start(
     )
     trainer = context.trainer.model_copy(update={"max_epochs": settings.epochs})
     context = dataclasses.replace(context, trainer=trainer)
-    build_index = BuildIndex(context.index_catalogue)
-    callbacks = [Rehearsal(context.rehearse_index, batches), build_index]
-    result = run_phase(context, module, batches, REFIT if refit else FIT, callbacks)
+    result = fit(context, module, batches, REFIT if refit else FIT, rehearses=True)
     valid = None if refit else evaluate_valid(module, dataset, evaluator)
     trained = trained_towers(module, [result], lambda _: valid)
-    return dataclasses.replace(trained, refit=refit, indexed=build_index.indexed), growth
+    return dataclasses.replace(trained, refit=refit), growth
 
 
 def transfer_parent(
-    parent: Parent,
-    config: TrainingConfig,
-    dataset: RetrievalDataset,
-    interactions: Interactions,
-    module: RetrievalModule,
+    parent: Parent, dataset: RetrievalDataset, interactions: Interactions, module: RetrievalModule
 ) -> None:
-    """Copy towers, loss and optimizer state of the parent run into a module."""
-    item_rows, event_rows = _earlier_item_and_event_rows(dataset, parent)
-    moved = transfer_towers(module.model, parent.model, item_rows, event_rows, interactions)
+    """Copy the towers of the parent run, and what its loss learned, into a module."""
+    transfer_towers(module.model, parent, dataset, interactions)
     learned = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     module.load_state_dict({key: parent.loss[key] for key in learned & parent.loss.keys()}, strict=False)
-    if parent.optimizer is None:
-        LOG.info(
-            "the optimizer starts with a new state: %s has none (trainer.keep_optimizer_state=true keeps it)",
-            parent.folder,
-        )
-    elif parent.optimizer[0] == config.optimizer.spec()[TARGET]:
-        rows_by_name = {f"model.{name}": rows for name, rows in moved.items()}
-        module.load_optimizer_state = optimizer_state_loader(module, rows_by_name, parent.optimizer[1])
 
 
 def extend_towers(config: TrainingConfig, dataset: RetrievalDataset, parent: Parent) -> TwoTower:
@@ -139,15 +124,63 @@ def extend_towers(config: TrainingConfig, dataset: RetrievalDataset, parent: Par
     users = fit_features(features.user, dataset.user_table, no_rows, "users", width, parent.model.users)
     items = fit_features(features.item, dataset.item_table, no_rows, "items", width, parent.model.items)
     contexts = fit_contexts(config, dataset, None, parent.model.contexts)
-    item_rows, event_rows = _earlier_item_and_event_rows(dataset, parent)
-    trained_items = torch.zeros(len(item_rows) + 1, dtype=torch.bool)
-    model = TwoTower(config, users, items, trained_items, contexts, len(event_rows))
-    transfer_towers(model, parent.model, item_rows, event_rows, None)
+    trained_items = torch.zeros(len(dataset.items) + 1, dtype=torch.bool)
+    model = TwoTower(config, users, items, trained_items, contexts, len(dataset.events))
+    transfer_towers(model, parent, dataset, None)
     return model.eval()
 
 
-def _earlier_item_and_event_rows(
-    dataset: RetrievalDataset, parent: Parent
-) -> tuple[torch.Tensor, torch.Tensor]:
-    items, events = earlier_rows(dataset.items, parent.items), earlier_event_rows(dataset, parent)
-    return torch.from_numpy(items), torch.from_numpy(events)
+def transfer_towers(
+    model: TwoTower, parent: Parent, dataset: RetrievalDataset, interactions: Interactions | None
+) -> None:
+    """Copy all weights of the parent's towers into towers of larger data, matched by id.
+
+    Known items and known feature values keep their embeddings; a new feature value starts with the embedding
+    of the unknown value, a new event type with zeros. So embeddings do not change, and those of new items are
+    what the parent computes from their features.
+
+    Args:
+        model: the new towers, with the same settings; their features extend those of the parent.
+        parent: the earlier towers.
+        dataset: the larger data.
+        interactions: the new training interactions; None without training.
+
+    Raises:
+        InputError: shapes differ in a dimension that cannot grow.
+    """
+    item_rows = torch.from_numpy(earlier_rows(dataset.items, parent.items))
+    event_rows = torch.from_numpy(earlier_event_rows(dataset, parent))
+    learned, weights = parent.model.state_dict(), model.state_dict()
+    by_row = dict.fromkeys(BY_ITEM, item_rows) | dict.fromkeys(BY_EVENT, event_rows)
+    for name, values in weights.items():
+        if name.startswith(ITEM_BIAS) or (name.startswith(NEW_ITEMS) and name not in learned):
+            continue
+        if name not in learned or learned[name].shape[1:] != values.shape[1:]:
+            raise InputError(f"{name}: the towers of the parent run have no such weights")
+        earlier = learned[name]
+        if name in by_row:  # the first entry is of the unknown item or event
+            earlier_positions = torch.cat(
+                [by_row[name].new_zeros(1), torch.where(by_row[name] > 0, by_row[name], -1)]
+            )
+            weights[name] = rearrange(earlier, earlier_positions, torch.zeros_like(earlier[0]))
+        elif earlier.shape == values.shape:
+            weights[name] = earlier
+        elif ENCODERS in name and len(values) > len(earlier):
+            added = earlier[:1].expand(len(values) - len(earlier), *earlier.shape[1:])
+            weights[name] = torch.cat([earlier, added])
+        else:
+            raise InputError(
+                f"{name}: shape {tuple(earlier.shape)} in the parent run, {tuple(values.shape)} now"
+            )
+    if interactions is not None:
+        weights["trained_items"][torch.from_numpy(np.unique(interactions.items).astype(np.int64))] = True
+    model.load_state_dict(weights)
+    model.item_bias.warm_start(parent.model.item_bias, item_rows, interactions)
+
+
+def rearrange(values: Tensor, earlier_positions: Tensor, new: Tensor) -> Tensor:
+    """Return values [n] by earlier position; entries without one (-1) are `new`."""
+    rearranged = new.expand(len(earlier_positions), *new.shape).clone()
+    is_known = earlier_positions >= 0
+    rearranged[is_known] = values[earlier_positions[is_known]]
+    return rearranged

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from twotower.config.spec import PositiveInt
 from twotower.negatives.in_batch import InBatch
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import Negatives
 
 
 class CrossBatchMemory(InBatch):

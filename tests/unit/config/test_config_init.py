@@ -12,7 +12,7 @@ import yaml
 
 from twotower.commands import conf
 from twotower.commands.compose import checked
-from twotower.commands.init.arguments import run_words
+from twotower.commands.entry_points.init import answer
 from twotower.config.errors import InputError
 
 DAY = 86_400
@@ -67,18 +67,6 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any], list[str]]
         {"user_column": "userId", "item_column": "movieId", "timestamp_unit": "ms", "separator": "\\t"},
         [],
     ),
-    "ratings": (
-        {"log.csv": csv(log("userId", "movieId", rating=ITEMS % 5 + 1, timestamp=SECONDS))},
-        ["--threshold", "4"],
-        {"label_column": "rating", "label_threshold": 4.0, "timestamp_unit": "s"},
-        [],
-    ),
-    "ratings, each of which counts": (
-        {"log.csv": csv(log("userId", "movieId", rating=ITEMS % 5 + 1, timestamp=SECONDS))},
-        ["--label", "none"],
-        {"label_column": None},
-        [],
-    ),
     "events and a context": (
         {
             "log.csv": csv(
@@ -102,12 +90,6 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any], list[str]]
         [],
         {"label_column": "clicked", "timestamp_column": "t_dat", "timestamp_unit": "iso"},
         [],
-    ),
-    "no times": (
-        {"log.txt": csv(log("user", "item"), sep="|")},
-        [],
-        {"timestamp_column": None, "separator": "|"},
-        ["experiment=no_times"],
     ),
     "a split of its own": (
         {
@@ -154,7 +136,7 @@ def test_unusual_files_are_handled(case: str, here: Path, capsys: pytest.Capture
     files, flags, expected, overrides = STRANGE[case]
     for name, content in files.items():
         (here / name).write_bytes(content)
-    assert run_words([*files, "--name", "shop", *flags], "") == 0
+    assert answer([*files, "--name", "shop", *flags]) == 0
     typed = next_of(capsys.readouterr().out)
     settings = checked("train", typed)
     assert {key: settings["data"].get(key) for key in expected} == expected
@@ -187,11 +169,6 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--time: 'time' (", "neither seconds"],
     ),
-    "two times": (
-        csv(log("user", "item", created=SECONDS, time=SECONDS)),
-        [],
-        ["--time: several columns hold times: 'created' ("],
-    ),
     "words of events": (
         csv(log("user", "item", ts=SECONDS, event=["purchase", "zap"] * 200)),
         [],
@@ -207,11 +184,6 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--separator: which character is between the fields?"],
     ),
-    "several at once": (
-        csv(log("a", "b", datum="1/2/2020")),
-        [],
-        ["3 mistakes", "--user", "--item", "--time"],
-    ),
     "nothing": (b"", [], ["the file is empty"]),
     "names alone": (b"user,item\n", [], ["column names but no rows"]),
 }
@@ -222,7 +194,7 @@ def test_ambiguous_columns_require_flags_and_nothing_is_written(case: str, here:
     content, flags, told = ASKED[case]
     (here / "log.csv").write_bytes(content)
     with pytest.raises(InputError) as refused:
-        run_words(["log.csv", "--name", "shop", *flags], "")
+        answer(["log.csv", "--name", "shop", *flags])
     for words in told:
         assert words in str(refused.value)
     assert not (here / "conf").exists()
@@ -242,7 +214,7 @@ def features_of(here: Path) -> dict[str, dict[str, str]]:
 def test_kinds_of_features(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "log.csv").write_bytes(csv(log("Kunden-Nr", "artikel_nr", Zeit=ISO), sep=";"))
     (here / "artikel.csv").write_bytes(csv(ITEM_TABLE, sep=";"))
-    run_words(["log.csv", "artikel.csv", "--name", "shop"], "")
+    answer(["log.csv", "artikel.csv", "--name", "shop"])
     assert features_of(here) == {
         "user": {},
         "item": {
@@ -275,7 +247,7 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:
     pd.DataFrame({"user": range(1, 30), "age": range(1, 30), "plan": ["a", "b"] * 14 + ["a"]}).to_parquet(
         here / "users.parquet"
     )
-    run_words(["log.parquet", "users.parquet", "items.parquet", "--name", "shop"], "")
+    answer(["log.parquet", "users.parquet", "items.parquet", "--name", "shop"])
     assert features_of(here) == {
         "user": {"age": "Numeric age", "plan": "Categorical plan"},
         "item": {
@@ -293,7 +265,7 @@ def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.Capture
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
 
     def run(*flags: str) -> int:
-        return run_words(["log.csv", "--name", "shop", *flags], "")
+        return answer(["log.csv", "--name", "shop", *flags])
 
     assert run() == 0
     with pytest.raises(InputError, match=r"shop.yaml: exists; add --overwrite"):
@@ -301,13 +273,13 @@ def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.Capture
     assert run("--overwrite") == 0
     assert "metrics.ks=[10,20]" in next_of(capsys.readouterr().out)  # of 39 items
     with pytest.raises(InputError, match=r"data/synthetic.yaml is a built-in choice"):
-        run_words(["log.csv", "--name", "synthetic"], "")
+        answer(["log.csv", "--name", "synthetic"])
     with pytest.raises(InputError, match="--name: required; add a name"):
-        run_words(["log.csv"], "")
+        answer(["log.csv"])
 
 
 def test_tables_are_distinguished_by_their_ids(here: Path) -> None:
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
     (here / "things.csv").write_bytes(csv(pd.DataFrame({"thing": [1], "colour": ["red"]})))
     with pytest.raises(InputError, match=r"things.csv: expected one row per user with the column 'user'"):
-        run_words(["log.csv", "things.csv", "--name", "shop"], "")
+        answer(["log.csv", "things.csv", "--name", "shop"])

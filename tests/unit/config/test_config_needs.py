@@ -8,6 +8,7 @@ from torch import Tensor
 from twotower.commands.compose import checked
 from twotower.commands.conf import plain_file
 from twotower.losses.sampled_softmax import SampledSoftmax
+from twotower.negatives.in_batch import InBatch
 from twotower.towers.tower import Tower
 
 Refusal = Callable[..., str]
@@ -27,6 +28,15 @@ class Demanding(SampledSoftmax):
         @property
         def needs(self) -> frozenset[str]:
             return frozenset({"log_q", "unit_vectors"})
+
+
+class Silent(InBatch):
+    """One that says nothing of its q."""
+
+    class Config(InBatch.Config):
+        @property
+        def provides(self) -> frozenset[str]:
+            return frozenset()
 
 
 class OwnTower(Tower):
@@ -67,7 +77,9 @@ def test_each_unmet_need_is_reported_alone(only_line: Refusal, left_out: int, li
 
 def test_needs_of_towers_and_negatives_are_reported_together(refusal: Refusal) -> None:
     needs = "loss._target_=test_config_needs.Demanding"
-    lines = refusal(needs, "item_bias=none", "negatives=in_batch", "negatives.frequency=none").split("\n")[1:]
+    lines = refusal(
+        needs, "item_bias=none", "negatives=in_batch", "negatives._target_=test_config_needs.Silent"
+    ).split("\n")[1:]
     assert [line.split(",")[0].strip() for line in lines] == [
         "loss: Demanding needs unit_vectors",
         "loss: Demanding needs log_q",

@@ -39,7 +39,7 @@ def test_parts_of_settings_are_shown_alone(capsys: pytest.CaptureFixture[str]) -
     assert printed(capsys, "-c", "job", "-p", "_global_", DATA) == everything
     with pytest.raises(InputError, match=r"--package los: no such part; did you mean 'loss'\?"):
         printed(capsys, "-c", "job", "-p", "los", DATA)
-    with pytest.raises(InputError, match="-p: an option of --cfg job; add --cfg job"):
+    with pytest.raises(InputError, match="-p: expected --cfg job"):
         printed(capsys, "-p", "loss", DATA)
 
 

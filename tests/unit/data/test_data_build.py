@@ -12,7 +12,6 @@ from twotower.data.audit import audit_table
 from twotower.data.build_dataset import build_dataset, cache_key
 from twotower.data.sources.source import Source
 from twotower.data.sources.synthetic import Synthetic
-from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
@@ -300,7 +299,7 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
     def burn(*_):
         raise AssertionError("the log is built")
 
-    monkeypatch.setattr("twotower.data.loaded_source.build_interactions", burn)
+    monkeypatch.setattr("twotower.data.load_source.build_interactions", burn)
     with pytest.raises(InputError) as caught:
         build_dataset(
             source,
@@ -310,14 +309,3 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
         )
     assert str(caught.value).splitlines()[0] == "4 mistakes in the data"
     assert f"  users {SMALL['num_users']}" in str(caught.value).splitlines()
-
-
-@pytest.mark.parametrize("what", ["user", "item"])
-def test_data_of_one_user_or_one_item_are_warned_of(tmp_path, what):
-    rows = [(1, number) if what == "user" else (number, 1) for number in range(1, 40)]
-    lines = [f"{user},{item},{day * DAY}\n" for day, (user, item) in enumerate(rows, 1000)]
-    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n" + "".join(lines))
-    source = TableFiles.Config(interactions_path=str(tmp_path / "log.csv")).build()
-    dataset = build_dataset(source, Temporal(Temporal.Config(test=5, valid=5)), tmp_path / "cache")
-    assert f"log.csv: there is a single {what}," in dataset.audit["warning"]
-    assert dataset.audit["warning"].endswith(f"is '{what}_id' its column?")

@@ -1,6 +1,5 @@
 """A data set is the same to the last bit, whether its log is in memory or read by batches of three rows."""
 
-import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -14,8 +13,6 @@ from hypothesis import strategies as st
 from twotower.config.errors import InputError
 from twotower.data.blocks import order_statistic
 from twotower.data.build_dataset import build_dataset
-from twotower.data.id_counts import IdCounts
-from twotower.data.interaction_files import IdBatch
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
@@ -23,7 +20,7 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
 
-T, YEAR = 1_700_000_000, 365 * 86_400
+T = 1_700_000_000
 SHARES = {"unit": "share", "test": 0.2, "valid": 0.2}
 SPLITS = [
     LeaveOneOut(LeaveOneOut.Config()),
@@ -66,8 +63,6 @@ def cases(draw):
             .map(lambda item: f"i{item}" * (item % 3 + 1))
             .astype(draw(st.sampled_from(["str", "category"])))
         )
-    if draw(st.integers(0, 5)) == 0:
-        log.loc[: number // 4, "timestamp"] -= 11 * YEAR
     chosen = draw(st.sets(st.sampled_from(sorted(EXTRAS)))) if draw(st.booleans()) else set()
     for name in sorted(chosen):
         log[name] = column(EXTRAS[name])
@@ -103,6 +98,7 @@ def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
     with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as cache:
         patched.setattr("twotower.data.interaction_files.MAX_ROWS_IN_MEMORY", longest)
         patched.setattr("twotower.data.blocks.BLOCK_ROWS", block_rows)
+        patched.setattr("twotower.data.load_source.MIN_MERGED", block_rows)
         patched.setattr("twotower.data.build_dataset.cache_key", lambda *_: "key")
         patched.setattr("os.fsync", lambda _: None)
         more = {f"{name}_column" for name in EXTRAS} | {"context_columns"}
@@ -136,21 +132,6 @@ def test_order_statistic_equals_sorting(values, place):
         patched.setattr("twotower.data.blocks.BLOCK_ROWS", 4)
         patched.setattr("twotower.data.blocks.RANGES", 3)
         assert order_statistic(np.array(values), place) == sorted(values)[place]
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    batches=st.lists(st.lists(st.integers(0, 50) | st.integers(-(2**63), 2**63 - 1)), max_size=6),
-    span=st.sampled_from([4, 60, 2**20]),
-)
-def test_ids_are_counted(batches, span):
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("twotower.data.id_counts.MIN_SPAN", span)
-        counts = IdCounts(0)
-        for batch in batches:
-            counts.add(IdBatch(np.array(batch, dtype=np.int64)))
-    expected = np.unique(np.array([*itertools.chain(*batches)], dtype=np.int64), return_counts=True)
-    assert [column.tolist() for column in counts.totals()] == [column.tolist() for column in expected]
 
 
 def test_a_dictionary_may_hold_values_without_a_row(tmp_path):

@@ -91,16 +91,6 @@ def test_an_index_without_a_name_is_none():
         assert check_tables(source.load()).items.to_dict("list") == items.to_dict("list")
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [b"no JSON", b"{}", b"[]", b"\xff\xfe", b'{"index_columns": ["gone"], "columns": []}'],
-    ids=str,
-)
-def test_pandas_metadata_is_not_needed(metadata):
-    table = pa.Table.from_pandas(FRAME).replace_schema_metadata({b"pandas": metadata})
-    assert log_of(from_table(table)) == FRAME.to_dict("list")
-
-
 def test_types_that_hold_the_same_values():
     table = arrow(
         user_id=pa.array(["a", "b"]).dictionary_encode(),

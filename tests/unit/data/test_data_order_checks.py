@@ -10,7 +10,6 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.item_lists import ItemLists
-from twotower.data.sources.pairs import Pairs
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
@@ -34,6 +33,10 @@ def pairs_of(lines: list[list[int]]) -> str:
     return "".join(f"{user} {item}\n" for user, line in enumerate(lines) for item in line)
 
 
+def pairs_source(path: Path, ordered: bool = True) -> ItemLists:
+    return ItemLists(ItemLists.Config(path=str(path), pairs=True, ordered=ordered))
+
+
 def warning(source: Source, split: Split, folder: Path) -> str:
     return str(build_dataset(source, split, folder / "cache").audit.get("warning", ""))
 
@@ -46,11 +49,11 @@ def test_lines_that_all_ascend_by_id_are_refused_and_drawn_where_the_user_says_s
     path = tmp_path / "log.txt"
     path.write_text(pairs_of(lines_of(NUM_USERS)))
     with pytest.raises(InputError) as refused:
-        warning(Pairs(Pairs.Config(path=str(path))), leave_one_out(), tmp_path)
+        warning(pairs_source(path), leave_one_out(), tmp_path)
     said = str(refused.value)
     assert f"{path}: the items of all {NUM_USERS} users of 4 or more ascend by id" in said
     assert "set data.ordered=false" in said
-    drawn = Pairs(Pairs.Config(path=str(path), ordered=False))
+    drawn = pairs_source(path, ordered=False)
     audit = build_dataset(drawn, leave_one_out(), tmp_path / "cache").audit
     assert audit["order"] == "none (drawn)"
     assert "warning" not in audit
@@ -86,7 +89,7 @@ def test_lines_of_train_and_of_test_ascend_each(tmp_path: Path, ordered: bool) -
 def test_few_rows_that_ascend_show_nothing(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text(pairs_of([[1, 2, 3, 4], [2, 3, 4, 5], [1, 3, 5, 7]]))
-    assert warning(Pairs(Pairs.Config(path=str(path))), leave_one_out(), tmp_path) == ""
+    assert warning(pairs_source(path), leave_one_out(), tmp_path) == ""
 
 
 def timed(folder: Path, every: int, lines: list[list[int]]) -> TableFiles:

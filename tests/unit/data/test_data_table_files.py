@@ -135,6 +135,10 @@ BAD_VALUES = {
         {"log": HEAD + "1,2,1700000000000\n"},
         "column 'timestamp', line 2: .*milliseconds.*timestamp_unit=ms",
     ),
+    "seconds as milliseconds": (
+        {"log": HEAD + "1,2,1700000000000\n1,2,1700000000\n", "timestamp_unit": "ms"},
+        "column 'timestamp', line 3: .*as if seconds were read as milliseconds",
+    ),
     "dates as seconds": (
         {"log": HEAD + "1,2,2024-01-01\n"},
         "column 'timestamp', line 2: .*timestamp_unit=iso",
@@ -173,7 +177,10 @@ BAD_VALUES = {
 def test_bad_values_are_named_by_file_column_and_line(files, name):
     arguments, pattern = BAD_VALUES[name]
     with pytest.raises(InputError, match=pattern):
-        check_tables(files(**arguments).load())
+        check_tables(
+            files(**arguments).load(),
+            config=TableFiles.Config(interactions_path="log.csv", missing_items="refuse"),
+        )
 
 
 BAD_SETTINGS = {

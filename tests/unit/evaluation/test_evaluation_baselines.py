@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
-from twotower.evaluation.baselines import ease, list_cache
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.budget import Budget, OutOfTime
+from twotower.evaluation.baselines import ease
+from twotower.evaluation.baselines import run_baselines as list_cache
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, OutOfTime
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
@@ -225,7 +225,7 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
             made.append(regularization)
             return np.array([[3, 1, 0]])
 
-        return list_cache.ListCache(tmp_path, (data, 100), ()).take(config, make).tolist()
+        return list_cache.ListCache(tmp_path, (data, 100)).take(config, make).tolist()
 
     assert take(2.0) == take(2.0) == [[3, 1, 0]]
     assert made == [2.0]
@@ -250,7 +250,7 @@ def test_a_baseline_of_another_package_is_asked_each_time(
     path = tmp_path / "rows.txt"
     for row in (3, 1):
         path.write_text(str(row))
-        lists = list_cache.ListCache(tmp_path / "kept", (), ())
+        lists = list_cache.ListCache(tmp_path / "kept", ())
         rows = lists.take(Listed.Config(path=str(path)), lambda: np.loadtxt(path, dtype=np.int64, ndmin=2))
         assert rows.tolist() == [[row]]
 

@@ -29,7 +29,7 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 
 FLAT = FlatIP.Config()
 KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
-BLOCK = "twotower.towers.single_block.SingleBlock"
+BLOCK = {"_target_": "twotower.towers.mlp.Mlp", "widths": None, "normalize": "none"}
 PLACES = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.2], [0.9, 0.3], [0.1, 0.8]]
 HISTORIES = [[1], [2], [1, 2], [3]]
 ITEMS = pd.DataFrame({"item_id": list("abcde"), "place": PLACES})
@@ -51,8 +51,8 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
             "items": "tower",
             "last_item": False,
         },
-        "user_tower": {"_target_": BLOCK, "block": "history"},
-        "item_tower": {"_target_": BLOCK, "block": "place"},
+        "user_tower": BLOCK | {"residual": "history"},
+        "item_tower": BLOCK | {"residual": "place"},
         "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
     }
     trained = torch.tensor([False, True, True, True, False, False])
@@ -160,8 +160,7 @@ def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPat
 )
 def test_chance_is_the_mean_over_all_draws(left: int, relevant: int, k: int) -> None:
     relevant = min(relevant, left)
-    asked = {"all": np.array([left])}, {"all": np.array([relevant])}
-    found = expected_recalls(*asked, [k])["all"][f"recall_at_{k}"]
+    found = expected_recalls(np.array([left]), np.array([relevant]), [k])[f"recall_at_{k}"]
     draws = [set(drawn) for drawn in combinations(range(1, left + 1), min(k, left))]
     hits = [len(drawn & set(range(1, relevant + 1))) / min(k, relevant) for drawn in draws]
     assert found.tolist() == [pytest.approx(np.mean(hits))]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, Labelled
+from twotower.evaluation.evaluate_towers import scored_labels, unscored
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.labelled import scored_labels, unscored
 from twotower.towers.user_batch import UserBatch
 from twotower.training.validation import Validation
 

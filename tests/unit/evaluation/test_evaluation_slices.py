@@ -23,7 +23,7 @@ def test_items_of_an_empty_log_are_all_tail() -> None:
 
 
 def test_user_slices_by_terciles_of_those_with_a_history() -> None:
-    slices = user_slices(np.array([0, 1, 2, 3, 4, 5, 60, 0]))["user_activity"]
+    slices = user_slices(np.array([0, 1, 2, 3, 4, 5, 60, 0]))
     assert rows(slices["cold"]) == [0, 7]
     assert rows(slices["low"]) == [1, 2]
     assert rows(slices["mid"]) == [3, 4]
@@ -32,5 +32,5 @@ def test_user_slices_by_terciles_of_those_with_a_history() -> None:
 
 def test_user_slices_are_a_partition() -> None:
     for lengths in ([0, 0], [3, 3, 3], [0, 1], [1, 1, 1, 9], [7]):
-        masks = user_slices(np.array(lengths))["user_activity"].values()
+        masks = user_slices(np.array(lengths)).values()
         assert sum(masks).tolist() == [1] * len(lengths)  # type: ignore[attr-defined]

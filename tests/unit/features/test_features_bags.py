@@ -1,32 +1,30 @@
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.features.encoders import BagEncoder, BagPlan, BagSum
+from twotower.features.encoders import BagEncoder
 from twotower.features.tags import Tags
 from twotower.features.text import HashedText, hashed_tokens
 
 TABLE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
 
 
-def encoder_of(weights: list[float]) -> BagEncoder:
-    encoder = BagEncoder(torch.tensor(weights), dim=2)
+def encoder_of(table: torch.Tensor) -> BagEncoder:
+    encoder = BagEncoder(len(table), dim=2)
     with torch.no_grad():
-        encoder.weight.copy_(TABLE)
+        encoder.weight.copy_(table)
     return encoder
 
 
-def test_a_bag_is_the_weighted_mean_of_its_rows() -> None:
+def test_a_bag_is_the_mean_of_its_rows() -> None:
     bags = torch.tensor([[1, 2, 0], [3, 0, 0], [0, 0, 0]])
-    assert encoder_of([1, 1, 1, 1])(bags).tolist() == [[0.5, 0.5], [4, 4], [0, 0]]
-    assert encoder_of([9, 3, 1, 1])(bags).tolist() == [[0.75, 0.25], [4, 4], [0, 0]]
+    assert encoder_of(TABLE)(bags).tolist() == [[0.5, 0.5], [4, 4], [0, 0]]
 
 
 def test_any_leading_shape() -> None:
-    encoder = encoder_of([1, 1, 1, 1])
+    encoder = encoder_of(TABLE)
     bags = torch.tensor([[1, 2], [3, 0], [0, 0], [2, 2]], dtype=torch.int32)
     assert torch.equal(encoder(bags.reshape(2, 2, 2)), encoder(bags).reshape(2, 2, 2))
     assert encoder(bags[:0]).shape == (0, 2)
@@ -36,7 +34,7 @@ def test_any_leading_shape() -> None:
 @given(st.lists(st.lists(st.integers(0, 5), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_planned_sums_and_gradients_equal_plain_ones(bags: list[list[int]]) -> None:
     encoded = torch.tensor(bags, dtype=torch.int32)
-    encoder = BagEncoder(torch.tensor([0, 1.0, 2.0, 0.5, 1.0, 3.0]), dim=4).double()
+    encoder = BagEncoder(6, dim=4, num_first=4).double()
     direction = torch.arange(4 * len(bags), dtype=torch.float64).reshape(len(bags), 4)
     planned = encoder(encoded)
     plain = encoder._plain(encoded)
@@ -48,14 +46,8 @@ def test_planned_sums_and_gradients_equal_plain_ones(bags: list[list[int]]) -> N
     assert gradients[0][0].eq(0).all()
 
 
-def test_gradcheck() -> None:
-    encoded = torch.tensor([[1, 2, 0], [0, 0, 0], [2, 2, 3]])
-    plan = BagPlan(encoded, torch.tensor([0, 1.0, 2.0, 0.5], dtype=torch.float64))
-    assert torch.autograd.gradcheck(lambda table: BagSum.apply(table, plan), TABLE.double().requires_grad_())
-
-
 def test_the_plan_is_cached_for_the_same_memory_only() -> None:
-    encoder = encoder_of([1, 1, 1, 1])
+    encoder = encoder_of(TABLE)
     table = torch.tensor([[0, 0], [1, 2], [3, 0], [1, 1]], dtype=torch.int32)
     first = encoder(table[1:3])
     kept = encoder._planned
@@ -68,7 +60,7 @@ def test_the_plan_is_cached_for_the_same_memory_only() -> None:
 
 
 def test_a_plan_made_without_gradients_serves_training() -> None:
-    encoder = encoder_of([1, 1, 1, 1])
+    encoder = encoder_of(TABLE)
     bags = torch.tensor([[1, 2], [3, 0]])
     with torch.inference_mode():
         encoder(bags)
@@ -80,15 +72,8 @@ def test_a_plan_made_without_gradients_serves_training() -> None:
     assert encoder.weight.grad.tolist() == [[0, 0], [0.5, 0.5], [0.5, 0.5], [1, 1]]
 
 
-def test_an_export_computes_the_same() -> None:
-    encoder = encoder_of([1, 1, 2, 1])
-    bags = torch.tensor([[1, 2], [3, 0]])
-    program = torch.export.export(encoder, (bags,))
-    assert torch.allclose(program.module()(bags), encoder(bags))
-
-
 def test_half_precision() -> None:
-    encoder = encoder_of([1, 1, 1, 1]).bfloat16()
+    encoder = encoder_of(TABLE).bfloat16()
     bags = torch.tensor([[1, 2], [3, 0]])
     encoder(bags).sum().backward()
     assert encoder(bags).tolist() == [[0.5, 0.5], [4, 4]]
@@ -112,6 +97,7 @@ def test_unknown_tags_do_not_take_the_place_of_known_ones() -> None:
 
 def test_text_tokens_are_words_then_ngrams() -> None:
     words = hashed_tokens("Red MUG, red!", 10**9, False)
+    assert words == [532439972, 373122562]  # crc32, on every machine
     assert words == hashed_tokens("red-mug", 10**9, False)
     both = hashed_tokens("red mug", 10**9, True)
     assert both[:2] == words
@@ -121,7 +107,7 @@ def test_text_tokens_are_words_then_ngrams() -> None:
 def test_text_learns_tokens_of_several_train_texts() -> None:
     feature = HashedText(HashedText.Config(column="d", dim=4, char_ngrams=False, max_tokens=2))
     feature.fit(pd.Series(["red mug", "red cup", "blue cup"]), "items")
-    assert sorted(feature.state.counts) == [2, 2]
+    assert len(feature.state.values) == 2
     red, cup = feature.encode(["red", "cup"])[:, 0].tolist()
     assert {red, cup} == {1, 2}
     assert feature.encode(["blue RED mug", "cup & red", "mug", "", None, 3]).tolist() == [
@@ -134,13 +120,3 @@ def test_ngrams_know_the_kin_of_unseen_words() -> None:
     feature.fit(pd.Series(["candle", "candles"]), "items")
     assert feature.encode(["candleholder"]).count_nonzero() > 0
     assert feature.encode(["mug"]).count_nonzero() == 0
-
-
-def test_idf_weighs_rare_tokens_more() -> None:
-    feature = HashedText(
-        HashedText.Config(column="d", dim=4, char_ngrams=False, min_count=1, weighting="idf")
-    )
-    feature.fit(pd.Series(["red mug", "red cup", "red"]), "items")
-    encoded = feature.encode(["red mug cup"])[0, :3]
-    weights = feature.encoder().token_weights[encoded.long()].tolist()
-    assert weights == pytest.approx([1 + np.log(4 / 4), 1 + np.log(4 / 2), 1 + np.log(4 / 2)])

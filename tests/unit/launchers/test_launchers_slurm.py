@@ -1,6 +1,5 @@
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -71,22 +70,6 @@ def test_jobs_go_through_the_cluster_s_commands(cluster: Path, tmp_path: Path) -
         assert f"#SBATCH --{option}\n" in script
     assert "#SBATCH --qos=high\n" in script
     assert "#SBATCH --nice=10\n" in script
-
-
-@pytest.mark.slow
-def test_jobs_of_a_killed_process_are_canceled_first(cluster: Path, tmp_path: Path) -> None:
-    written = tmp_path / "written"
-    killed = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path / "sweep")
-    killed.__enter__()
-    killed.submit({"do": "write_on", "file": str(written)})
-    ends = time.monotonic() + 600
-    while not written.is_file():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
-    with Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path / "sweep"):
-        size = written.stat().st_size
-        time.sleep(0.2)
-        assert written.stat().st_size == size
 
 
 @pytest.mark.slow

@@ -24,9 +24,8 @@ from twotower.losses.loss import Loss
 from twotower.losses.psl import Psl
 from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.sl_at_k import SlAtK
-from twotower.negatives.negatives import Negatives
-from twotower.scoring.scorer import Scorer
-from twotower.scoring.temperature import Temperature
+from twotower.negatives.sampler import Negatives
+from twotower.scoring.scorer import Scorer, Temperature
 
 E_POSITIVE = 3.320117  # e ** 1.2
 E_TWO = 7.389056

@@ -25,7 +25,7 @@ from twotower.losses.psl import Psl
 from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.sl_at_k import SlAtK
 from twotower.negatives.catalogue import Catalogue
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import Negatives
 from twotower.negatives.uniform import Uniform
 from twotower.scoring.scorer import Scorer
 

@@ -80,16 +80,6 @@ def test_the_catalogue_is_certain() -> None:
     assert negatives.log_q(rows, num_positives=6).tolist() == [0] * 4
 
 
-def test_without_a_frequency_no_q_is_provided() -> None:
-    for choice in (InBatch.Config, lambda **of: Mixed.Config(parts={"a": InBatch.Config(**of), **UNIFORM})):
-        assert choice(frequency="none").provides == frozenset()
-        for name in ("empirical", "streaming"):
-            assert choice(frequency=name).provides == {"log_q"}
-
-
-UNIFORM = {"b": Uniform.Config(num_negatives=2)}
-
-
 def test_popularity_is_flattened_by_alpha() -> None:
     popular = PopularitySampler(PopularitySampler.Config(num_negatives=20_000, alpha=0.5), FREQUENCIES)
     roots = [0.5**0.5, 0.5, 0.125**0.5, 0.125**0.5]

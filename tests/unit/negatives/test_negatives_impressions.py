@@ -54,23 +54,6 @@ def test_alone_nothing_is_drawn_and_nothing_corrected() -> None:
     assert candidates.query_log_q.tolist() == [[0], [0]]
 
 
-def test_a_streaming_estimate_beside_sees_the_positives() -> None:
-    sampler = Impressions.Config(shared=InBatch.Config(frequency="streaming")).build(FREQUENCIES)
-    before = sampler.log_q(torch.tensor([1, 2]), 4)
-    for _ in range(20):
-        sampler.observe(torch.tensor([1, 1, 1, 2]))
-    assert (sampler.log_q(torch.tensor([1, 2]), 4) != before).all()
-    assert any(
-        name.startswith("shared.") for name in sampler.state_dict()
-    )  # a resumed training goes on with it
-
-
-def test_what_it_provides_is_what_is_beside_it() -> None:
-    assert Impressions.Config().provides == {"log_q"}
-    assert Impressions.Config(shared=InBatch.Config()).provides == {"log_q"}
-    assert Impressions.Config(shared=InBatch.Config(frequency="none")).provides == frozenset()
-
-
 def test_what_is_refused() -> None:
     config = Impressions.Config(shared=Uniform.Config())
     assert list(config.problems(Synthetic.Config(labels="clicks"), impressions_as="examples")) == []

@@ -10,7 +10,6 @@ from twotower.config.errors import InputError
 from twotower.files.lock import lock_folder
 from twotower.files.plain_values import yaml_text
 from twotower.pipeline.cleanup import CleanupPlan, delete, plan
-from twotower.pipeline.cleanup_report import plan_lines, summary_line
 from twotower.runs import trainings
 from twotower.runs.result import Result, read_result, write_result
 
@@ -100,14 +99,8 @@ def test_running_jobs_and_caches_stay(tmp_path: Path) -> None:
         assert found.excluded[tmp_path / ".cache"] == f"{work} {failed}"
     with lock_folder(failed, "run"):  # which was started since the plan
         assert "in use by process" in delete([each for each in early.removals if each.run], tmp_path)[failed]
-    assert failed.is_dir()
-
-
-def test_a_run_that_was_resumed_after_the_plan_is_not_deleted(tmp_path: Path) -> None:
-    failed = make_run(tmp_path, "a/failed", "failed")
-    found = plan(tmp_path, ALL)
-    write_result(failed, Result(status="ok"))
-    assert "started again after" in delete(found.removals, tmp_path)[failed]
+    write_result(failed, Result(status="ok"))  # it was resumed
+    assert "started again after" in delete([each for each in early.removals if each.run], tmp_path)[failed]
     assert (failed / "checkpoints" / "fit" / "final.ckpt").is_file()
 
 
@@ -121,7 +114,7 @@ def test_files_that_other_runs_need_stay_or_are_reported(
     again = make_run(root, "a/rebuilt", bundle_rebuilt_from="outputs/a/reused")
     found = plan(root, ALL)
     assert found.dependents == {trainer: [again, reused]}
-    assert f"without the checkpoints of {trainer}: the same for {again}, {reused}" in plan_lines(found, ALL)
+    assert f"without the checkpoints of {trainer}: the same for {again}, {reused}" in found.lines(ALL)
 
     kept = plan(root, ALL, keep=[again])
     assert paths(kept)["checkpoints"] == {reused / "checkpoints"}
@@ -141,21 +134,18 @@ def test_files_that_other_runs_need_stay_or_are_reported(
     assert found.excluded[trainer / "checkpoints"] == f"{going} warm-starts from it and is not finished"
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("bundle", "it contains a bundle"), ("live.sqlite", "it contains live changes")]
-)
-def test_a_failed_run_with_a_bundle_or_live_changes_stays(tmp_path: Path, name: str, reason: str) -> None:
-    failed = make_run(tmp_path, "a/failed", "failed")
-    (failed / name).mkdir()
+def test_failed_runs_with_a_bundle_or_live_changes_or_whose_towers_are_reused_stay(tmp_path: Path) -> None:
+    bundle, live, trainer = (make_run(tmp_path, f"a/{name}", "failed") for name in ("one", "two", "three"))
+    (bundle / "bundle").mkdir()
+    (live / "live.sqlite").touch()
+    other = make_run(tmp_path, "a/other", training_reused_from=str(trainer))
     found = plan(tmp_path, ALL)
     assert paths(found)["failed"] == set()
-    assert found.excluded[failed].startswith(reason)
-
-
-def test_a_failed_run_whose_towers_are_reused_stays(tmp_path: Path) -> None:
-    failed = make_run(tmp_path, "a/failed", "failed")
-    other = make_run(tmp_path, "a/other", training_reused_from=str(failed))
-    assert plan(tmp_path, ALL).excluded[failed] == f"{other} reuses its towers"
+    assert found.excluded == {
+        bundle: "it contains a bundle",
+        live: "it contains live changes of a service",
+        trainer: f"{other} reuses its towers",
+    }
 
 
 def test_only_the_selected_kinds_are_deleted(tmp_path: Path) -> None:
@@ -163,9 +153,9 @@ def test_only_the_selected_kinds_are_deleted(tmp_path: Path) -> None:
     failed = make_run(tmp_path, "a/failed", "failed")
     found = plan(tmp_path, ["failed"])
     assert [each.path for each in found.removals] == [failed]
-    assert next(plan_lines(found, ["failed"])) == "    0.0 MB  failed runs (1)"
+    assert next(found.lines(["failed"])) == "    0.0 MB  failed runs (1)"
     last = "nothing was deleted; twotower clean apply=true frees 0.0 MB"
-    assert summary_line(found, tmp_path, None) == last
+    assert found.summary(tmp_path, None) == last
 
 
 def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_invalid_services_and_keys_are_reported(double, tmp_path):
         ServiceClient(double.url, tmp_path, str(tmp_path / "keys.txt"))
     with pytest.raises(InputError, match=r"no.txt cannot be read"):
         ServiceClient(double.url, tmp_path, str(tmp_path / "no.txt"))
-    with pytest.raises(InputError, match=r"GET /readyz failed .* is it running"):
+    with pytest.raises(InputError, match=r"GET /readyz failed .* is it a running"):
         ServiceClient("http://127.0.0.1:9", tmp_path).version()
     with pytest.raises(InputError, match="expected a URL such as http"):
-        ServiceClient("file:///etc", tmp_path).version()
+        ServiceClient("file:///etc", tmp_path)

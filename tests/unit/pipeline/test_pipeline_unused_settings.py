@@ -34,12 +34,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> RetrievalDataset:
 
 def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: RetrievalDataset) -> None:
     assert unused_setting_warnings(config_of(), dataset) == [
-        "features.user.segment: no effect, because user_tower reads only history; user_tower=mlp "
+        "features.user.segment: no effect, because user_tower reads only history; "
         "user_tower.widths=[128] reads all features",
-        "features.item.price: no effect, because item_tower reads only item_id; item_tower=mlp "
+        "features.item.price: no effect, because item_tower reads only item_id; "
         "item_tower.widths=[128] reads all features",
         "features.item.category, features.item.tags, features.item.title, features.item.vector: affect only "
-        "the embeddings of new items, because item_tower reads only item_id; item_tower=mlp "
+        "the embeddings of new items, because item_tower reads only item_id; "
         "item_tower.widths=[128] reads all features",
     ]
 

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from twotower.reports.console.console import Findings
 from twotower.reports.console.console_tables import sweep_table
+from twotower.reports.console.findings import Findings
 from twotower.runs.outcome import Outcome, best_outcome, make_outcome, rank_outcomes
 from twotower.runs.result import Result, Status, Training
 
@@ -91,7 +91,7 @@ def test_the_lowest_is_the_best_if_lower_is_better() -> None:
     assert minimal.is_ranked_by(jobs, LOWER)
     assert [each.name for each in minimal.ranked(jobs, LOWER)] == ["b", "old", "a", "c"]
     assert not Findings(search={"objectives": {LOWER: "maximize"}}).is_ranked_by(jobs, LOWER)
-    assert sweep_table(jobs, LOWER).title == "3 jobs by valid/first_place@20, lowest first"
+    assert sweep_table(jobs, LOWER).title == "3 jobs by valid first_place@20, lowest first"
 
 
 def test_outcomes_of_results() -> None:

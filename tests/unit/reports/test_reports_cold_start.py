@@ -11,9 +11,8 @@ from rich.console import Console
 
 from twotower.reports.compare.comparison import Options, compare
 from twotower.reports.compare.figure_names import find_figure, heading, validation_key
-from twotower.reports.compare.output_forms import as_csv, as_json
+from twotower.reports.compare.output_forms import as_csv, as_json, figure_columns, name_column
 from twotower.reports.compare.run_frame import figures_in, read_runs
-from twotower.reports.compare.text_columns import figure_columns, name_column
 from twotower.reports.console.console_tables import cold_start_table
 from twotower.runs.result import FORMAT_VERSION, Result
 

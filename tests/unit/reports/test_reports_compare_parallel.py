@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from twotower.reports.compare.parallel_axes import axis_label, setting_axis
+from twotower.reports.compare.page_data import axis_label, setting_axis
 
 
 def test_few_values_are_drawn_at_equal_distances() -> None:

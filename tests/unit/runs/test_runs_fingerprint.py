@@ -18,6 +18,7 @@ from twotower.runs.fingerprint import (
     fingerprint,
     flatten,
     training_settings,
+    unstated_defaults,
 )
 from twotower.runs.sections import identity
 from twotower.sweeps.job import training_key
@@ -201,3 +202,21 @@ trees = st.dictionaries(
 def test_equal_fingerprints_imply_equal_settings(one: Settings, other: Settings) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (fingerprint(one, DATA) == fingerprint(other, DATA)) == same
+
+
+def test_defaults_of_classes_have_dotted_keys() -> None:
+    loss = {"_target_": "twotower.losses.bpr.Bpr", "temperature": 0.5}
+    ease = {"_target_": "twotower.evaluation.baselines.ease.Ease", "regularization": 7}
+    index = {"_target_": "twotower.index.flat_ip.FlatIP"}
+    found = unstated_defaults(
+        {"loss": loss, "baselines": {"ease": ease}, "index": index, "embedding_dim": 64}
+    )
+    assert "loss.temperature" not in found  # stated
+    assert found["baselines.ease.max_items"] == 20_000
+    assert "baselines.ease.regularization" not in found
+    assert not any(key.startswith("index.num_subquantizers") for key in found)
+
+
+def test_missing_classes_and_other_classes_have_no_defaults() -> None:
+    gone, other = {"_target_": "mine.Loss"}, {"_target_": "twotower.config.errors.InputError"}
+    assert unstated_defaults({"loss": gone, "index": other, "name": "default"}) == {}

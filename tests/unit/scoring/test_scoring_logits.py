@@ -49,11 +49,10 @@ def compute(users: Tensor, positives: Tensor, items: Tensor, query: Tensor) -> L
     return logits
 
 
-@pytest.mark.parametrize("block_elements", BLOCKS)
 @pytest.mark.parametrize("name", FORMULAS)
-def test_gradcheck(name: str, block_elements: int) -> None:
+def test_gradcheck(name: str) -> None:
     def mean(*tensors: Tensor) -> Tensor:
-        return compute(*tensors).mean(FORMULAS[name], block_elements=block_elements)
+        return compute(*tensors).mean(FORMULAS[name], block_elements=16)
 
     assert torch.autograd.gradcheck(mean, embeddings())
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.scoring.row_lookup import RowLookup
+from twotower.scoring.scorer import RowLookup
 
 NUM_ITEMS = 12
 ROW = st.integers(0, NUM_ITEMS)

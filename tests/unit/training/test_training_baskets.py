@@ -103,7 +103,7 @@ def test_epochs_differ_and_each_is_the_same_again_from_its_middle() -> None:
     whole, again = batches_of(log), batches_of(log)
     first, second = requests(whole), requests(whole)
     assert first != second
-    again.load_state_dict({"number": 7, "by_blocks": False})  # two batches into the second epoch
+    again.load_state_dict({"number": 7})  # two batches into the second epoch
     assert requests(again) == second[8:]
 
 

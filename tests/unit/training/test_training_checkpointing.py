@@ -27,7 +27,7 @@ def test_a_checkpoint_that_takes_long_waits(
         saved.append(trainer.global_step)
         now[0] += seconds
 
-    trainer = Mock(loggers=[], should_stop=False, val_check_batch=None, accumulate_grad_batches=1)
+    trainer = Mock(loggers=[], should_stop=False, val_check_batch=None)
     trainer.num_training_batches, trainer.save_checkpoint = 1000, save
     keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
     for step in range(1, 18):
@@ -111,12 +111,9 @@ def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> N
     assert keep.best is None
 
 
-@pytest.mark.parametrize(("keeps", "left"), [(False, {FINAL}), (True, {FINAL, LAST})])
-def test_a_phase_that_has_ended_keeps_its_weights_and_if_asked_its_optimizer(
-    keeps: bool, left: set[str], tmp_path: Path
-) -> None:
+def test_a_phase_that_has_ended_keeps_its_weights(tmp_path: Path) -> None:
     for name in (BEST, LAST, FINAL):
         (tmp_path / name).touch()
     for _ in range(2):
-        delete_progress(tmp_path, keeps)
-        assert {path.name for path in tmp_path.iterdir()} == left
+        delete_progress(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {FINAL}

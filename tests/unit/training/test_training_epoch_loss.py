@@ -1,14 +1,18 @@
-"""The mean loss of an epoch, worked out by hand."""
+"""The mean loss of an epoch by hand, and losses that diverge."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from hypothesis import given
+from hypothesis import strategies as st
 
-from twotower.training.callbacks.epoch_loss import EPOCH_LOSS, EpochLoss
+from twotower.config.errors import DivergenceError
+from twotower.training.callbacks.epoch_loss import EPOCH_LOSS, EpochLoss, check_loss
+
+TRAINER: Any = SimpleNamespace(loggers=[], global_step=1)
 
 
 class Module:
@@ -24,74 +28,77 @@ class Module:
 
 def see(callback: EpochLoss, loss: float, num_examples: int) -> None:
     batch: Any = SimpleNamespace(users=SimpleNamespace(rows=torch.zeros(num_examples)))
-    trainer: Any = SimpleNamespace(accumulate_grad_batches=1)
-    callback.on_train_batch_end(trainer, batch, {"loss": torch.tensor(loss)}, batch, 0)
+    callback.on_train_batch_end(TRAINER, batch, {"loss": torch.tensor(loss)}, batch, 0)
 
 
-def test_examples_count_the_same_and_epochs_begin_anew() -> None:
+def resumed(callback: EpochLoss) -> EpochLoss:
+    again = EpochLoss()
+    again.load_state_dict(callback.state_dict())
+    return again
+
+
+def test_examples_count_the_same_after_an_interruption_too() -> None:
     module: Any = Module()
-    nothing: Any = SimpleNamespace(loggers=[], global_step=1)
-    callback = EpochLoss()
+    callback = resumed(EpochLoss())
+    callback.on_train_epoch_end(TRAINER, module)
+    assert module.logged == []  # an epoch without a batch
     see(callback, 1.0, 6)
+    callback = resumed(callback)
     see(callback, 4.0, 2)
-    callback.on_train_epoch_end(nothing, module)
+    callback.on_train_epoch_end(TRAINER, module)
     see(callback, 3.0, 5)
-    callback.on_train_epoch_end(nothing, module)
+    callback.on_train_epoch_end(TRAINER, module)
     assert module.logged == [(EPOCH_LOSS, 14 / 8), (EPOCH_LOSS, 3.0)]
 
 
-def test_an_epoch_that_was_interrupted_has_the_same_mean() -> None:
+def test_a_resumed_training_is_checked_by_its_first_loss() -> None:
     module: Any = Module()
-    nothing: Any = SimpleNamespace(loggers=[], global_step=1)
-    before, after = EpochLoss(), EpochLoss()
-    see(before, 1.0, 6)
-    after.load_state_dict(before.state_dict())
-    see(after, 4.0, 2)
-    after.on_train_epoch_end(nothing, module)
-    assert module.logged == [(EPOCH_LOSS, 14 / 8)]
-
-
-class Constant(pl.LightningModule):
-    """Has the loss that its batch says, and one weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        return self.weight * 0 + batch.loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-@pytest.mark.filterwarnings("ignore:.*LeafSpec")  # see `twotower.training.fit`
-@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
-@pytest.mark.parametrize("accumulated", [1, 2])
-def test_steps_of_several_batches_have_the_same_mean(accumulated: int) -> None:
-    seen = [(1.0, 6), (4.0, 2), (3.0, 8)]  # the last is a step of its own where two make one
-    batches = [
-        SimpleNamespace(loss=torch.tensor(loss), users=SimpleNamespace(rows=torch.zeros(number)))
-        for loss, number in seen
-    ]
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        accumulate_grad_batches=accumulated,
-        callbacks=[EpochLoss()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(Constant(), DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
-    assert float(trainer.callback_metrics[EPOCH_LOSS]) == 38 / 16
-
-
-def test_an_epoch_without_a_batch_logs_nothing() -> None:
-    module: Any = Module()
-    nothing: Any = SimpleNamespace(loggers=[], global_step=1)
     callback = EpochLoss()
-    callback.load_state_dict(EpochLoss().state_dict())
-    callback.on_train_epoch_end(nothing, module)
-    assert module.logged == []
+    see(callback, 0.35, 1)
+    see(callback, -150.0, 1)
+    callback.on_train_epoch_end(TRAINER, module)
+    callback = resumed(callback)
+    see(callback, -210.0, 1)
+    with pytest.raises(DivergenceError, match=r"from 0\.35 to -210"):
+        callback.on_train_epoch_end(TRAINER, module)
+
+
+@pytest.mark.parametrize(
+    ("first", "latest", "key"),
+    [
+        (0.35, -653.4, "loss: "),
+        (8.0, -1600.1, "loss: "),
+        (-8.0, -1600.1, "loss: "),
+        (8.0, math.nan, "optimizer.learning_rate: "),
+        (8.0, math.inf, "optimizer.learning_rate: "),
+        (0.35, -200.0, None),
+        (8.0, -1599.9, None),
+        (8.0, 1e12, None),
+        (math.nan, 1.0, None),
+    ],
+)
+def test_a_loss_that_diverges_is_an_error(first: float, latest: float, key: str | None) -> None:
+    if key is None:
+        check_loss(first, latest)
+        return
+    with pytest.raises(DivergenceError, match=f"^{key}"):
+        check_loss(first, latest)
+
+
+@given(
+    st.floats(0.01, 1.0),
+    st.lists(st.floats(-1, 1), min_size=3, max_size=3),
+    st.lists(st.floats(-1, 1), min_size=3, max_size=3),
+    st.floats(1, 20),
+)
+def test_cosines_at_any_temperature_never_run_away(
+    temperature: float, first: list[float], last: list[float], weight: float
+) -> None:
+    """Of a loss without a floor of its own, -s+ + max s_j, times a weight that its first value has too."""
+
+    def loss(cosines: list[float]) -> float:
+        positive, *negatives = cosines
+        return weight * (1 + (max(negatives) - positive) / temperature)
+
+    if abs(loss(first)) >= weight:
+        check_loss(loss(first), loss(last))

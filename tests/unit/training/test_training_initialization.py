@@ -42,12 +42,12 @@ def model() -> TwoTower:
     table = pd.DataFrame({"item_id": [f"i{row}" for row in range(1, ITEMS + 1)]})
     item_id = Id(Id.Config(column="item_id", dim=8))
     items = FeatureTable.fit({"item_id": item_id}, table, np.arange(1, ITEMS + 1), "items")
-    block = {"_target_": "twotower.towers.single_block.SingleBlock"}
+    block = {"_target_": "twotower.towers.mlp.Mlp", "widths": None, "normalize": "none"}
     settings = {
         "embedding_dim": 8,
         "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 9},
-        "user_tower": block | {"block": "history"},
-        "item_tower": block | {"block": "item_id"},
+        "user_tower": block | {"residual": "history"},
+        "item_tower": block | {"residual": "item_id"},
         "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
     }
     known = torch.arange(ITEMS + 1) > 0

@@ -1,17 +1,23 @@
 """What of grown data is new, and which windows a run may not be tested on, by hand."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "towers"))
+from test_towers_context import two_tower
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
+from twotower.towers.user_batch import UserBatch
 from twotower.training.parent import (
     Parent,
     check_leakage,
@@ -19,6 +25,7 @@ from twotower.training.parent import (
     earlier_rows,
     is_new_interaction,
 )
+from twotower.training.warm_start import transfer_towers
 
 Log = list[tuple[str, str, int]]
 TRAINED: Log = [("b", "x", 10), ("b", "y", 20), ("d", "y", 15)]
@@ -33,7 +40,7 @@ def history_of(log: Log, users: Vocabulary, items: Vocabulary) -> Interactions:
 
 def parent_of(log: Log) -> Parent:
     users, items = (Vocabulary.fit([row[place] for row in log]) for place in (0, 1))
-    return Parent(Path("outputs/a"), NOTHING, users, items, history_of(log, users, items), {}, None)
+    return Parent(Path("outputs/a"), NOTHING, users, items, history_of(log, users, items), {})
 
 
 def data_of(log: Log, targets: Log = ()) -> RetrievalDataset:  # type: ignore[assignment]
@@ -87,3 +94,19 @@ def test_kinds_of_events_keep_their_rows_by_word() -> None:
     assert earlier_event_rows(data, parent).tolist() == [1, 0, 2]
     assert earlier_event_rows(data, parent_of(TRAINED)).tolist() == [0, 0, 0]
     assert earlier_event_rows(data_of(TRAINED), parent).tolist() == []
+
+
+def test_embeddings_of_events_are_carried_by_word() -> None:
+    log = [("b", "x", 10), ("b", "y", 20), ("d", "z", 15)]
+    data = dataclasses.replace(data_of(log), events=("buy", "cart", "view"))
+    before, after = two_tower(events=True), two_tower(num_events=3, events=True)
+    parent = dataclasses.replace(parent_of(log), model=before, events=["buy", "view"])
+    transfer_towers(after, parent, data, None)
+    learned, carried = before.event_table.weight, after.event_table.weight
+    assert torch.equal(carried[[0, 1, 3]], learned)
+    assert (carried[2] == 0).all()  # as an item without an event, so that nothing jumps
+    rows, events = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 3, 2]])
+    asked = torch.tensor([1]), rows, rows * 0, torch.tensor([0]), torch.tensor([2])
+    with torch.inference_mode():
+        expected = before.encode_users(UserBatch(*asked, torch.tensor([[1, 2, 0]])))
+        torch.testing.assert_close(after.encode_users(UserBatch(*asked, events)), expected)

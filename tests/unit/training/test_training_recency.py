@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from twotower.data.ages import ages_within_user, newer_share_within_user
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, ages_within_user, newer_share_within_user
 from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
 from twotower.training.objectives.next_basket import NextBasket

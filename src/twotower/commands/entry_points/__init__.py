@@ -1,6 +1,7 @@
-"""Purpose: one command a file, as it is typed behind `twotower`: its docstring is its help, `run` runs it.
+"""Purpose: one command a file. Its docstring is its help; `task` receives the checked settings of its YAML
+and the overrides, and returns the exit status. A command without a YAML has `answer`, which receives words.
 
 May import: every other package, in functions only: a list of all commands must be cheap.
-To add one: a file with `run`, its name in `main.COMMAND_NAMES`, a script in `scripts/`; with settings,
+To add one: a file with `task`, its name in `main.COMMAND_NAMES`, a script in `scripts/`; with settings,
 `command_keys.COMMANDS`.
 """

@@ -14,34 +14,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import exit_on_signals
-
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Show what can be deleted, and delete it where that is asked for."""
     from twotower.commands.latest import output_root
     from twotower.config.exits import DONE, FAILED, stoppable
     from twotower.pipeline.cleanup import delete, plan
-    from twotower.pipeline.cleanup_report import plan_lines, summary_line
     from twotower.runs.run_files import resolve_latest
 
     root = Path(settings["folder"] or output_root())
     keep = [Path(resolve_latest(text, root, with_bundle=False)) for text in settings["keep"]]
     found, refused = plan(root, settings["kinds"], keep), None
-    for line in plan_lines(found, settings["kinds"]):
+    for line in found.lines(settings["kinds"]):
         print(line)
     if settings["apply"]:
         with stoppable(lambda: "the same command deletes the rest"):
             refused = delete(found.removals, root)
         for path, reason in refused.items():
             print(f"not deleted: {path}: {reason}")
-    print(summary_line(found, root, refused))
+    print(found.summary(root, refused))
     return FAILED if refused else DONE
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("clean", task, __doc__ or "")

@@ -11,14 +11,10 @@ The best is chosen on the validation split and judged on the test split. "better
 a paired test over the users, corrected for the number of comparisons.
 """
 
-import sys
 
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
+def answer(words: list[str]) -> int:
+    """Print or write the comparison."""
     from twotower.commands.latest import resolve_paths
-    from twotower.config.exits import exit_status
     from twotower.reports.compare.command import run_command
 
-    words = sys.argv[1:]
-    sys.exit(exit_status(lambda: run_command(resolve_paths(words), __doc__ or ""), "debug=true" in words))
+    return run_command(resolve_paths(words), __doc__ or "")

@@ -5,15 +5,6 @@
 Also fish and tcsh. Completes group=choice, the keys of the choice, values, and folders of runs.
 """
 
-import sys
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    from twotower.config.exits import exit_status
-
-    raise SystemExit(exit_status(lambda: answer(sys.argv[1:]), debug=False))
-
 
 def answer(words: list[str]) -> int:
     """Print the script for a shell."""

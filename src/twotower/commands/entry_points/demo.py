@@ -5,13 +5,10 @@
 The run goes to outputs/demo/.
 """
 
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from twotower.config.exits import exit_on_signals
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
@@ -41,12 +38,3 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     print(f"  another index, no training   twotower reindex run={run} index=ivf_flat")
     print("  your own data                twotower init log.csv --name shop")
     return DONE
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    sys.argv.insert(1, "name=demo")
-    run_command("train", task, __doc__ or "")

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import exit_on_signals
-
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the embeddings."""
@@ -29,11 +27,3 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
         side, context, trusted = (settings[key] for key in ("side", "context", "trusted_packages"))
         print(write_vectors(bundle, side, out, trusted, context))
     return DONE
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("embed", task, __doc__ or "")

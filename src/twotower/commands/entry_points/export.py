@@ -22,10 +22,3 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     print(export_towers(folder, settings["trusted_packages"]))
     return DONE
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    from twotower.commands.run_command import run_command
-
-    run_command("export", task, __doc__ or "")

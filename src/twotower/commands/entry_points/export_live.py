@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import exit_on_signals
-
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the folder of the log and the tables."""
@@ -31,11 +29,3 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
     print(f"next: twotower train warm_start='{run.folder}' {read}")
     return DONE
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("export_live", task, __doc__ or "")

@@ -10,16 +10,71 @@ asks for what it cannot infer, and writes nothing if the data is refused. Then i
 command that trains.
 """
 
-import sys
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from twotower.config.exits import exit_on_signals
+
+def answer(words: Sequence[str]) -> int:
+    """Run `twotower init`; returns the exit status. Raises InputError: see `write_settings.init`."""
+    from twotower.config.errors import InputError
+    from twotower.config.exits import DONE
+
+    parser = _parser()
+    if {"--help", "-h"} & set(words):
+        parser.print_help()
+        return DONE
+    flags = vars(parser.parse_args(words))
+    from twotower.commands.init.write_settings import init
+
+    files, name, overwrite = (flags.pop(key) for key in ("files", "name", "overwrite"))
+    if name is None:
+        example = files[0].stem.partition(".")[0]
+        raise InputError(f"--name: required; add a name for the data, such as --name {example}")
+    init(files, name, flags, overwrite)
+    return DONE
 
 
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.init.arguments import run_words
-    from twotower.config.exits import exit_status
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        from twotower.config.errors import InputError
 
-    words = sys.argv[1:]
-    raise SystemExit(exit_status(lambda: run_words(words, __doc__ or ""), debug="--debug" in words))
+        raise InputError(f"{message}; twotower init --help has the flags")
+
+
+def _parser() -> _Parser:
+    from twotower.data.actions import ROLES
+
+    def names(text: str) -> list[str]:
+        return [name for name in text.split(",") if name and name != "none"]
+
+    def events(text: str) -> dict[str, str]:
+        found = dict(each.rpartition("=")[::2] for each in text.split(","))
+        for word, role in found.items():
+            if role not in ROLES or not word:
+                message = f"{word}={role}: expected WORD=ROLE, a role of {', '.join(ROLES)}"
+                raise argparse.ArgumentTypeError(message)
+        return found
+
+    parser = _Parser("twotower init", description=__doc__, add_help=False, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, help="the log first; CSV or Parquet")
+    add("--name", help="name of the choices: data=NAME")
+    add("--user", help="column of users' ids, in the log and the file of users")
+    add("--item", help="column of items' ids, likewise")
+    add("--time", help="column of times; none: rows are in order")
+    add("--unit", choices=("s", "ms", "iso"), help="unit of times")
+    add("--label", help="column of 1 and 0 (or -1), or of ratings; none: every row is positive")
+    add("--threshold", type=float, help="ratings from here on are positive")
+    add("--event", help="column of event types; none: every row is positive")
+    add("--events", type=events, help=f"WORD=ROLE,...: {', '.join(ROLES)}")
+    add("--context", type=names, help="COLUMN,...: context of a request; or none")
+    add("--separator", type=lambda text: text.replace(r"\t", "\t"), help=r"of CSV fields; \t is a tab")
+    add("--unordered", action="store_true", help="no times, and rows in no order")
+    add("--repeats", choices=("drop", "keep"), help="keep: users take items repeatedly")
+    add("--without", type=names, help="COLUMN,...: of users, items or context; no features")
+    add("--overwrite", action="store_true", help="replace existing YAMLs")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parser

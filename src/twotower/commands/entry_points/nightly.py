@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import exit_on_signals
-
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Run the nightly update."""
@@ -21,14 +19,6 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     service = ServiceClient(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
     service.run()  # an unreachable service is an error before torch is imported
-    from twotower.pipeline.night import nightly
+    from twotower.pipeline.nightly import nightly
 
     return nightly(settings, service)
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("nightly", task, __doc__ or "")

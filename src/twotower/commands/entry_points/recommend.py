@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import exit_on_signals
-
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the best items of users."""
@@ -36,11 +34,3 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     with stoppable(lambda: RESUMES):
         print(write_top_lists(bundle, out, settings["users"], Request(**rules), settings["trusted_packages"]))
     return DONE
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("recommend", task, __doc__ or "")

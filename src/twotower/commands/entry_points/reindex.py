@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config.exits import exit_on_signals
-
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Build and check the index that is chosen."""
@@ -20,11 +18,3 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     changes = {key: settings[key] for key in ("index", "console")}
     return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("reindex", task, __doc__ or "")

@@ -10,7 +10,6 @@ ends the process at once.
 """
 
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,3 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.serving.http.server import serve
 
     return serve(settings)
-
-
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    # First of all: the first process of a container gets no signal that it has no handler for.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    from twotower.commands.run_command import run_command
-
-    run_command("serve", task, __doc__ or "")

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twotower.config.exits import exit_on_signals
-
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
 
@@ -39,9 +37,5 @@ def rerun(folder: Path, trusted_packages: Sequence[str], console: str | None) ->
     return rerun(folder, trusted_packages, console)
 
 
-def run() -> None:
-    """Run this command and leave with its exit status."""
-    exit_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.run_command import run_command
-
-    run_command("train", task, __doc__ or "", modes={"resume": resume, "rerun": rerun})
+MODES = {"resume": resume, "rerun": rerun}
+"""Key -> what runs instead of `task` if it is typed; see `run_command`."""

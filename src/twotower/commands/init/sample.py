@@ -1,8 +1,8 @@
 """The head of a file: its separator, its column names, and its first rows."""
 
 import csv
+import itertools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,21 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
 from twotower.config.problems import listed
-from twotower.data.table_reader import (
-    MISSING,
-    PARSING,
-    READING_ERRORS,
-    header,
-    is_parquet,
-    parse_csv,
-    series,
-    typed,
-    unreadable,
-)
+from twotower.data.table_paths import is_parquet, open_text_file
+from twotower.data.table_reader import MISSING, READING_ERRORS, header, parse_csv, series, typed, unreadable
 
 NUM_ROWS = 20_000
 SEPARATORS = (",", ";", "\t", "|")
@@ -41,7 +33,6 @@ class Column:
 
     name: str
     values: "pd.Series[Any]"
-    num_rows: int
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -55,15 +46,14 @@ class Column:
                     found |= {part[: -len(word)], word}
         return frozenset(found)
 
+    def has_word(self, words: str) -> bool:
+        """Return whether the name has one of several words."""
+        return not self.words.isdisjoint(words.split())
+
     @property
     def is_key(self) -> bool:
         """Whether the name is that of a key: `item_nr`, but not the count `num_items`."""
         return bool(self.words & ID_WORDS) and not COUNT.match(self.name)
-
-    @cached_property
-    def is_whole(self) -> bool:
-        """Whether the values are whole numbers."""
-        return self.numbers is not None and bool((self.numbers == np.floor(self.numbers)).all())
 
     @cached_property
     def numbers(self) -> "pd.Series[Any] | None":
@@ -74,11 +64,25 @@ class Column:
         return found if pd.api.types.is_numeric_dtype(found.dtype) else None
 
     @cached_property
+    def is_whole(self) -> bool:
+        """Whether the values are whole numbers."""
+        return self.numbers is not None and bool((self.numbers == np.floor(self.numbers)).all())
+
+    @cached_property
     def distinct(self) -> list[str]:
         """The distinct values as text, the most frequent first; empty for lists."""
-        if len(self.values) and isinstance(self.values.iloc[0], list | np.ndarray):
+        if self.has_lists:
             return []
         return [str(value) for value in self.values.value_counts().index]
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether the values are lists."""
+        return len(self.values) > 0 and isinstance(self.values.iloc[0], list | np.ndarray)
+
+    def matches(self, pattern: str) -> bool:
+        """Return whether all values match a pattern as text."""
+        return len(self.values) > 0 and bool(self.values.astype("str").str.fullmatch(pattern).all())
 
     def examples(self) -> str:
         """Return a few values, for a message."""
@@ -120,12 +124,15 @@ def read_sample(path: Path, separator: str | None) -> Sample:
             f"{path}: its first line is data ({', '.join(names[:6])}), not column names; add a line of names "
             "before it, such as user_id,item_id,timestamp"
         )
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise InputError(f"{path}: more than one column is called {listed(twice)}; rename all but one")
     try:
         if is_parquet(path):
-            frame = _parquet(path)
+            with pq.ParquetFile(path) as file:
+                table = pa.Table.from_batches(
+                    itertools.islice(file.iter_batches(NUM_ROWS), 1), file.schema_arrow
+                )
+            frame = pd.DataFrame({name: series(table[name]) for name in table.column_names})
         else:
             frame = parse_csv(path, names, separator or ",", nrows=NUM_ROWS)
             frame.columns = pd.Index(names, dtype=object)
@@ -134,48 +141,26 @@ def read_sample(path: Path, separator: str | None) -> Sample:
         raise unreadable(path, error) from error
     if frame.empty:
         raise InputError(f"{path}: it has column names but no rows")
-    columns = {name: Column(name, frame[name].dropna(), len(frame)) for name in names if name}
+    columns = {name: Column(name, frame[name].dropna()) for name in names if name in frame}
     return Sample(path, separator, columns)
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    with pq.ParquetFile(path) as file:
-        batch = next(file.iter_batches(NUM_ROWS), None)
-    if batch is None:
-        return pd.DataFrame()
-    import pyarrow as pa
-
-    table = pa.Table.from_batches([batch])
-    return pd.DataFrame({name: series(table[name]) for name in table.column_names})
 
 
 def _separator(path: Path) -> str:
     """Return the only separator with the same number of fields, at least two, in all of the first lines."""
-    fitting = list(_fitting(path))
-    if len(fitting) == 1:
-        return fitting[0]
-    found = (
-        f"{' and '.join(map(repr, fitting))} both fit"
-        if fitting
-        else f"none of {' '.join(map(repr, SEPARATORS))} fits"
-    )
-    raise InputError(
-        f"{path}: --separator: which character is between the fields? {found}; add --separator ';' or another"
-    )
-
-
-def _fitting(path: Path) -> Iterator[str]:
-    whole = pd.read_csv(
-        path,
-        sep="\0",
-        header=None,
-        nrows=50,
-        quoting=csv.QUOTE_NONE,
-        engine="c",
-        **{key: value for key, value in PARSING.items() if key != "skip_blank_lines"},
-    )[0]
-    lines = [line for line in whole if line]
+    try:
+        with open_text_file(path) as file:
+            lines = [line.decode("utf-8-sig") for line in itertools.islice(file, 50) if line.strip()]
+    except READING_ERRORS as error:
+        raise unreadable(path, error) from error
+    fitting = []
     for mark in SEPARATORS:
         counts = {len(fields) for fields in csv.reader(lines, delimiter=mark)}
         if len(counts) == 1 and counts != {1}:
-            yield mark
+            fitting.append(mark)
+    if len(fitting) == 1:
+        return fitting[0]
+    many, none = " and ".join(map(repr, fitting)), " ".join(map(repr, SEPARATORS))
+    found = f"{many} both fit" if fitting else f"none of {none} fits"
+    raise InputError(
+        f"{path}: --separator: which character is between the fields? {found}; add --separator ';' or another"
+    )

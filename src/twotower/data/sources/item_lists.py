@@ -1,22 +1,25 @@
-"""One line per user, `user item item ...`, in one or two files: the format of LightGCN's benchmarks."""
+"""Text files of ids without times, as in research benchmarks: lines `user item item ...`, or `user item`."""
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from twotower.data.sources.id_lines import id_lines, path_problem
+from twotower.config.errors import InputError
 from twotower.data.sources.source import Source
+from twotower.data.table_paths import open_text_file
 from twotower.data.tables import ITEM_ID, SPLIT, USER_ID, Tables
 
 
 class ItemLists(Source):
-    """Interactions without times, one line per user.
+    """Interactions without times: a line has a user and their items, separated by whitespace.
 
     Two files define the split: `split=given`. A line may hold a user without items. Ids of users, and of
     items, are whole numbers if all of them are, otherwise text.
 
-    Reference: He et al., LightGCN, SIGIR 2020, which publishes its data in this format.
+    Reference: He et al., LightGCN, SIGIR 2020 (lists); Kang and McAuley, Self-Attentive Sequential
+    Recommendation, ICDM 2018 (pairs), which publish their data in these formats.
     """
 
     class Config(Source.Config):
@@ -28,20 +31,23 @@ class ItemLists(Source):
         """The file of training interactions."""
         test_path: str | None = None
         """The file of test targets."""
+        pairs: bool = False
+        """Whether each line is one interaction: a user and an item. Longer lines are then an error."""
         ordered: bool = False
-        """Whether the items of a line are in the order of time; if not, a fixed random order is used."""
+        """Whether lines, and the items of a line, are in the order of time; if not, a fixed random order is
+        used."""
 
         def problems(self) -> list[tuple[str, str]]:
             """Require one file or two, which exist."""
-            problems = list(super().problems())
-            given = {key for key in ("path", "train_path", "test_path") if getattr(self, key) is not None}
-            if given not in ({"path"}, {"train_path", "test_path"}):
+            problems, paths = list(super().problems()), self.paths()
+            given = {key: path for key, path in paths.items() if path is not None}
+            if set(given) not in ({"path"}, {"train_path", "test_path"}):
                 keys = f"data.{' and data.'.join(sorted(given))}" if given else "none of them"
                 problems.append(("path", f"name one file, or train_path and test_path; set is {keys}"))
-            for key in sorted(given):
-                problem = path_problem(Path(getattr(self, key)))
-                problems += [(key, problem)] if problem else []
-            return problems
+            missing = [(key, path) for key, path in given.items() if not Path(path).is_file()]
+            return problems + [
+                (key, f"there is no file {path} (looked in {Path.cwd()})") for key, path in missing
+            ]
 
         def has_times(self) -> bool:
             """False."""
@@ -55,36 +61,43 @@ class ItemLists(Source):
             """Return the id columns."""
             return {"users": {USER_ID}, "items": {ITEM_ID}}
 
-        def paths(self) -> dict[str, Path]:
-            """Return "all", or "train" and "test" -> the file."""
-            paths = {"all": self.path, "train": self.train_path, "test": self.test_path}
-            return {name: Path(path) for name, path in paths.items() if path is not None}
+        def paths(self) -> dict[str, str | None]:
+            """Return the settings of paths."""
+            return {"path": self.path, "train_path": self.train_path, "test_path": self.test_path}
 
     config: Config
 
     def load(self) -> Tables:
-        """Read the files, training interactions first."""
-        paths = self.config.paths()
-        frame = pd.concat([_read(path, part, len(paths) > 1) for part, path in paths.items()])
-        frame.index.name = "line"
+        """Read the files, training interactions first; raises InputError with the first invalid line."""
+        paths = {key: Path(path) for key, path in self.config.paths().items() if path is not None}
+        frames = []
+        for key, path in paths.items():
+            frame = pd.DataFrame(self._rows(path), columns=["line", USER_ID, ITEM_ID], dtype="str")
+            frame["line"] = frame["line"].astype(int) if len(paths) == 1 else f"{path.name}:" + frame["line"]
+            frames.append(frame.assign(**{SPLIT: key.removesuffix("_path")}))
+        interactions = pd.concat(frames).set_index("line")
         return Tables(
-            frame if self.config.gives_split() else frame.drop(columns=SPLIT),
+            interactions if self.config.gives_split() else interactions.drop(columns=SPLIT),
             source_paths={"interactions": " and ".join(map(str, paths.values()))},
             from_csv=["interactions"],
             has_times=False,
             ordered=self.config.ordered,
         )
 
-
-def _read(path: Path, part: str, with_name: bool) -> pd.DataFrame:
-    """Return one row per item of each line; `with_name` adds the name of the file to the line numbers."""
-
-    def rows() -> Iterator[tuple[int | str, str, str]]:
-        for number, (user, *items) in id_lines(path):
-            line = f"{path.name}:{number}" if with_name else number
-            yield from ((line, user, item) for item in items)
-
-    columns = zip(*rows(), strict=True)
-    lines, users, items = tuple(columns) or ((), (), ())
-    frame = pd.DataFrame({USER_ID: users, ITEM_ID: items}, index=pd.Index(lines), dtype="str")
-    return frame.assign(**{SPLIT: part})
+    def _rows(self, path: Path) -> Iterator[tuple[str, str, str]]:
+        """Yield the line number from 1, user and item of each interaction."""
+        number = 0
+        try:
+            with open_text_file(path) as file:
+                for number, line in enumerate(file, start=1):
+                    user, *items = line.decode("utf-8-sig" if number == 1 else "utf-8").split() or [""]
+                    if self.config.pairs and user and len(items) != 1:
+                        raise InputError(
+                            f"{path}: line {number}: expected a user and an item, found {len(items) + 1} "
+                            "fields; for lists of items use data=item_lists, for other columns table_files"
+                        )
+                    yield from ((str(number), user, item) for item in items)
+        except UnicodeError as error:
+            raise InputError(f"{path}: line {number}: {error}; save the file as UTF-8") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error

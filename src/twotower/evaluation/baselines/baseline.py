@@ -1,5 +1,7 @@
-"""Base class of baselines."""
+"""Base class of baselines, their input and their time limit."""
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +18,42 @@ from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
-from twotower.evaluation.baselines.budget import Budget
 from twotower.evaluation.item_content import item_content
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import FeatureTable
 
 T = TypeVar("T")
+
+
+class OutOfTime(Exception):  # noqa: N818  # ends a baseline without an error
+    """The remaining time is too short for the next step of a baseline."""
+
+
+class Budget:
+    """A time limit that starts with its creation.
+
+    A baseline calls `check` between blocks of its work, and before a step that nothing can interrupt.
+
+    Args:
+        seconds: the limit.
+        clock: returns seconds.
+    """
+
+    def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._end = clock, clock() + seconds
+
+    def left(self) -> float:
+        """Return the remaining seconds."""
+        return self._end - self._clock()
+
+    def half(self) -> "Budget":
+        """Return a budget of half of the remaining time."""
+        return Budget(self.left() / 2, self._clock)
+
+    def check(self, seconds: float = 0.0) -> None:
+        """Raise `OutOfTime` if fewer than these seconds remain."""
+        if self.left() < seconds:
+            raise OutOfTime
 
 
 @dataclass(frozen=True, eq=False)

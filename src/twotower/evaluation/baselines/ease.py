@@ -15,8 +15,7 @@ from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.budget import Budget
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
 
 BLOCK_ITEMS = 1024
 BYTES = 4

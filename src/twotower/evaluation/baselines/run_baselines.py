@@ -1,8 +1,12 @@
 """Runs the baselines over a holdout, with the same evaluator as the model."""
 
-from collections.abc import Mapping
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,29 +16,68 @@ from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.budget import OutOfTime
-from twotower.evaluation.baselines.list_cache import ListCache
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, OutOfTime
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_by
+from twotower.files.atomic import write_atomically
+from twotower.files.code import OWN, code_fingerprint
+from twotower.files.plain_values import fingerprint_values
 
+MIN_SECONDS = 0.5  # lists that are computed faster are not stored
+DIGEST_LENGTH = 16
 OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out with '~baselines.{}'"
 
 
 @dataclass(frozen=True)
 class BaselineReports:
-    """The baselines of a split.
-
-    Attributes:
-        reports: name -> report of each baseline that ran.
-        skipped: name -> reason of each baseline that did not.
-        out_of_time: names of baselines that were skipped for the time limit.
-    """
+    """Reports of the baselines of a split by name, reasons of skipped ones, and those out of time."""
 
     reports: dict[str, Report]
     skipped: dict[str, str]
     out_of_time: tuple[str, ...] = ()
+
+
+class ListCache:
+    """Lists of baselines in a folder, keyed by everything that they depend on.
+
+    A file's name ends in a digest of its content; damaged files are computed again. Baselines of other
+    packages are not cached, because they may read other files.
+
+    Args:
+        folder: of the lists.
+        key: other values that the lists depend on: data, split, number of items per list.
+    """
+
+    def __init__(self, folder: Path, key: tuple[str | int | bool, ...]) -> None:
+        self._folder, self._key = folder, key
+
+    def take(self, config: Baseline.Config, make: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return the lists [Q, K] of item rows of a baseline: the cached ones, or the result of `make`."""
+        kind = config.owner
+        if kind.__module__.partition(".")[0] != OWN:
+            return make()
+        code = code_fingerprint([kind.__module__, __name__])
+        settings = config.model_dump(mode="json")
+        key = fingerprint_values([kind.__module__, kind.__qualname__, settings, code, *self._key])
+        for path in self._folder.glob(f"{key}.*.npy"):
+            with contextlib.suppress(OSError, ValueError, EOFError):  # of a damaged file
+                rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
+                if path.name.split(".")[1] == _digest(rows):
+                    return rows.astype(np.int64)
+        began = time.monotonic()
+        made = make()
+        if time.monotonic() - began >= MIN_SECONDS:
+            small = made.astype(np.int32)
+            path = self._folder / f"{key}.{_digest(small)}.npy"
+            write_atomically(path, lambda temporary: np.save(temporary, small, allow_pickle=False))
+        return made
+
+
+def _digest(rows: NDArray[np.int32]) -> str:
+    return hashlib.sha256(repr((rows.shape, rows.dtype)).encode() + rows.tobytes()).hexdigest()[
+        :DIGEST_LENGTH
+    ]
 
 
 def run_baselines(
@@ -46,12 +89,7 @@ def run_baselines(
 ) -> BaselineReports:
     """Fit each baseline and evaluate its lists on a holdout.
 
-    Args:
-        configs: name -> settings.
-        past: the training interactions, items and time limit.
-        holdout: the targets.
-        evaluator: computes the metrics.
-        cache: stores lists; lists of baselines that read content are not cached.
+    The lists of baselines that read content are not cached.
 
     Raises:
         InputError: a setting does not suit the data.

@@ -1,38 +1,22 @@
-"""The folder of a pretrained model, and its digest."""
+"""The folder of a pretrained model, its digest and its settings."""
 
 import functools
 import hashlib
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import read_json
 
-Floats = NDArray[np.float32]
-ONNX = ("model.onnx", "onnx/model.onnx")
 IGNORED = (".md", ".txt.gz", ".png", ".lock")
 """Endings of files that do not affect vectors."""
 
 
-class Embedder(Protocol):
-    """A frozen model, which embeds each value alone, so that a vector does not depend on a batch."""
-
-    def __call__(self, content: bytes) -> Floats | None:
-        """Return the vector [W] of a value, None if it cannot be read."""
-
-
 def model_folder(model: str) -> Path:
-    """Return the folder of a model, given as a folder or a name on the hub, which is downloaded if necessary.
-
-    Raises:
-        InputError: the folder does not exist, and no model has this name.
-    """
+    """Return a folder, or that of a model on the hub, which is downloaded if necessary; raises InputError."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
@@ -65,11 +49,6 @@ def _digest(folder: Path, names: tuple[str, ...], stamps: tuple[tuple[int, int],
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def onnx_file(folder: Path) -> Path | None:
-    """Return the ONNX file of a model, None if it has none."""
-    return next((folder / name for name in ONNX if (folder / name).is_file()), None)
-
-
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
     """Return the content of a JSON file of a model, {} if the file is missing."""
     if not (folder / name).is_file():
@@ -86,10 +65,3 @@ def imported(package: str, extra: str) -> ModuleType:
         raise InputError(
             f"this encoder needs {package}; pip install 'twotower[{extra}]' ({error})"
         ) from error
-
-
-def unit(vector: Any) -> Floats | None:
-    """Return a vector [W] scaled to length 1, None if its length is 0 or not finite."""
-    values = np.asarray(vector, dtype=np.float64).reshape(-1)
-    norm = float(np.linalg.norm(values))
-    return (values / norm).astype(np.float32) if np.isfinite(norm) and norm > 0 else None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from twotower.config.progress import Progress
-from twotower.features.pretrained.model_folder import Embedder, Floats
+from twotower.features.pretrained.embedders import Embedder, Floats
 from twotower.files.atomic import file_sha256, write_atomically
 
 MIN_NEW_VECTORS = 64
@@ -22,18 +22,11 @@ def cached_vectors(
 ) -> list[Floats | None]:
     """Return the vector of each content; vectors that are not in the cache are computed and stored.
 
-    Files of the cache are named by their SHA-256; damaged files are ignored.
-
-    Args:
-        folder: the cache of this model.
-        contents: inputs of the model; None: no vector.
-        embed: the model.
-        what: label of the progress line.
+    Files of the cache folder of a model are named by their SHA-256; damaged files are ignored. `what` is the
+    label of the progress line.
     """
     keys = [None if each is None else hashlib.sha256(each).digest()[:KEY_BYTES] for each in contents]
-    by_key = {
-        key: each for key, each in zip(keys, contents, strict=True) if key is not None and each is not None
-    }
+    by_key = {key: each for key, each in zip(keys, contents, strict=True) if key and each is not None}
     stored = _stored_vectors(tuple(sorted(folder.glob("*.npy"))))
     vectors: dict[bytes, Floats | None] = {key: stored[key] for key in by_key.keys() & stored.keys()}
     missing = [key for key in by_key if key not in vectors]
@@ -41,8 +34,9 @@ def cached_vectors(
         for number, key in enumerate(missing, start=1):
             vectors[key] = embed(by_key[key])
             advance(number)
-    if len(missing) >= MIN_NEW_VECTORS:
-        _store(folder, {key: vector for key in missing if (vector := vectors[key]) is not None})
+    new = {key: vector for key in missing if (vector := vectors[key]) is not None}
+    if new and len(missing) >= MIN_NEW_VECTORS:
+        _store(folder, new)
     return [None if key is None else vectors[key] for key in keys]
 
 
@@ -58,8 +52,6 @@ def _stored_vectors(paths: tuple[Path, ...]) -> dict[bytes, Floats]:
 
 
 def _store(folder: Path, vectors: dict[bytes, Floats]) -> None:
-    if not vectors:
-        return
     width = len(next(iter(vectors.values())))
     part = np.zeros(len(vectors), dtype=[("key", "u1", (KEY_BYTES,)), ("vector", "f4", (width,))])
     part["key"] = [np.frombuffer(key, dtype=np.uint8) for key in vectors]

@@ -1,9 +1,10 @@
 """`twotower compare`: its arguments, and where each form of output goes."""
 
+import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,19 +15,14 @@ from twotower.files.atomic import write_text_atomically
 from twotower.reports.compare.figure_names import DEFAULT
 from twotower.runs.run_files import is_run
 
-if TYPE_CHECKING:
-    from twotower.reports.compare.comparison import Options
-
 FORMS = ("html", "csv", "json", "markdown")
 STDOUT = "-"
-HELP = ("--help", "-h")
 KEYS = {
     "metric": f"figure to compare by; rows are sorted by it on the validation split [{DEFAULT}]",
     "columns": "more figures to show, separated by commas [those of the index if it differs, or ndcg@20]",
     "baseline": "run or built-in baseline to compare with [best run by validation]",
     "with_baselines": "true shows the built-in baselines as rows",
     "by": "a row per run, or per configuration for all its seeds [run]",
-    "pairs": "true compares all pairs of rows, not only with the baseline",
     "tests": "false shows differences only: quicker with many runs",
     "html": "file for one self-contained page with plots",
     "csv": "file; - for standard output, also in the next two",
@@ -38,25 +34,35 @@ KEYS = {
 
 def run_command(arguments: Sequence[str], description: str) -> int:
     """Compare the runs of a command line; return the exit status. Raises InputError: an argument is wrong."""
-    if set(HELP) & set(arguments):
-        print(_help(description))
+    if {"--help", "-h"} & set(arguments):
+        print(f"{description.strip()}\n\nPaths: runs, sweeps, folders above them, globs in quotes.")
+        print("Keys (key=value):")
+        for key, text in KEYS.items():
+            print(f"  {key:<14}  {text}")
+        print("\nExit status: 0 done, 1 failed, 2 invalid input.")
         return DONE
     paths, values = split_arguments(arguments)
-    options = _options({key: text for key, text in values.items() if key not in (*FORMS, "debug")})
     outputs = {name: values[name] for name in FORMS if name in values}
     _check(outputs)
-    from twotower.reports.compare.comparison import Comparison, compare  # with pandas
-    from twotower.reports.compare.comparison_notes import summary
+    from twotower.reports.compare.comparison import Options, compare  # with pandas
+    from twotower.reports.compare.notes import summary
     from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
     from twotower.reports.compare.page import as_html
     from twotower.reports.compare.run_frame import run_folders
     from twotower.reports.compare.terminal import show
 
-    forms: dict[str, Callable[[Comparison], str]] = dict(
-        zip(FORMS, (as_html, as_csv, as_json, as_markdown), strict=True)
-    )
+    chosen: dict[str, Any] = {key: text for key, text in values.items() if key in Options.model_fields}
+    if "columns" in chosen:
+        chosen["columns"] = chosen["columns"].split(",")
+    try:
+        options = Options(**chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        expected = first["msg"].removeprefix("Input should be ")
+        raise InputError(f"{first['loc'][0]}={first['input']}: expected {expected}") from error
     folders, notes = run_folders(paths)
     comparison = compare(folders, options, notes)
+    forms = dict(zip(FORMS, (as_html, as_csv, as_json, as_markdown), strict=True))
     to_stdout = [name for name, path in outputs.items() if path == STDOUT]
     if to_stdout:
         sys.stdout.write(forms[to_stdout[0]](comparison))
@@ -100,31 +106,6 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
     return paths, values
 
 
-def _options(values: Mapping[str, str]) -> "Options":
-    from twotower.reports.compare.comparison import Options  # with pandas
-
-    plain: dict[str, Any] = dict(values)
-    if "columns" in plain:
-        plain["columns"] = plain["columns"].split(",")
-    try:
-        return Options(**plain)
-    except ValidationError as error:
-        first = error.errors()[0]
-        expected = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{first['loc'][0]}={first['input']}: expected {expected}") from error
-
-
-def _help(description: str) -> str:
-    lines = [
-        description.strip(),
-        "",
-        "Paths: runs, sweeps, folders above them, globs in quotes.",
-        "Keys (key=value):",
-    ]
-    lines += [f"  {key:<14}  {text}" for key, text in KEYS.items()]
-    return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 invalid input."])
-
-
 def _check(outputs: Mapping[str, str]) -> None:
     to_stdout = [f"{name}={STDOUT}" for name, path in outputs.items() if path == STDOUT]
     if len(to_stdout) > 1:
@@ -133,15 +114,11 @@ def _check(outputs: Mapping[str, str]) -> None:
     if len(set(paths)) < len(paths):
         raise InputError("two outputs have the same file name; give each its own")
     for name, text in outputs.items():
-        path = Path(text)
         if text == STDOUT and name == "html":
             raise InputError("html=-: name a file, as in html=report.html")
-        if text != STDOUT and is_run(path.parent):
+        if text != STDOUT and is_run(Path(text).parent):
             raise InputError(
                 f"{name}={text}: a run folder holds only what the run wrote; name a file elsewhere"
             )
-    if "html" in outputs:
-        from importlib.util import find_spec
-
-        if find_spec("plotly") is None:
-            raise InputError("html= needs plotly, which is not installed; pip install 'twotower[report]'")
+    if "html" in outputs and importlib.util.find_spec("plotly") is None:
+        raise InputError("html= needs plotly, which is not installed; pip install 'twotower[report]'")

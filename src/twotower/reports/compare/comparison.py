@@ -1,16 +1,16 @@
 """The comparison of runs: one table with a row per run, verdicts against a baseline, and notes."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel
 
-from twotower.reports.compare.baseline_choice import choose_baseline
+from twotower.config.errors import InputError
+from twotower.config.problems import nearest
 from twotower.reports.compare.figure_names import (
     COLD_START,
     COLD_START_PARTS,
@@ -19,54 +19,39 @@ from twotower.reports.compare.figure_names import (
     default_metric,
     exact_key,
     find_figure,
-    per_user_column,
+    heading,
     validation_key,
 )
+from twotower.reports.compare.notes import BASELINE, problem_notes, verdict_notes, warm_start_notes
 from twotower.reports.compare.run_frame import (
+    GROUP,
     MEASURED,
     SETTING,
-    UNENDED,
     UNREADABLE,
+    baseline_rows,
+    configuration_rows,
+    data_difference,
     figures_in,
+    largest_group,
     make_frame,
     read_runs,
     records,
-)
-from twotower.reports.compare.run_groups import (
-    GROUP,
-    configuration_rows,
-    data_difference,
     seed_noise,
     seed_spread,
 )
 from twotower.reports.compare.searches import SearchRecord, read_searches
-from twotower.reports.compare.verdicts import (
-    BETTER,
-    DIFFERENCE_COLUMNS,
-    NOT_COMPARABLE,
-    NOT_TESTED,
-    WORSE,
-    PairedComparison,
-)
+from twotower.reports.compare.verdicts import DIFFERENCE_COLUMNS, NOT_COMPARABLE, compare_pairs
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import Result
 
-ONE_SEED = (
-    "every configuration has one seed here, so better and worse hold for these runs; another seed may reverse"
-    " a small difference (twotower train seeds=5 measures by how much)"
-)
-NO_DIRECTION = (
-    "has no better direction in these runs (higher_is_better of result.json, from the metric's class): rows"
-    " are sorted from the highest on, and none is called better"
-)
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
 
 EVALUATION_KEYS = {"metrics", "baselines"}
 """Root keys that change what is measured of a model, not the model."""
 
-BASELINE = "the baseline"
+MOST_IN_CONSOLE = 6
 
 
 @dataclass(frozen=True)
@@ -77,56 +62,51 @@ class Comparison:
         rows: the table in its order: the best by validation first, then rows that are not comparable, then
             rows without figures. Columns as in `run_frame.read_runs`, then `seed_mean`, `seed_sd`,
             `num_seeds` and `DIFFERENCE_COLUMNS`, the difference being row - baseline.
-        pairs: all pairs of rows, if asked for; see `verdicts.PairedComparison.compare`.
         runs: one row per run, whatever the rows of the table stand for.
         results: by folder.
         metric: the figure to compare by.
+        higher: whether higher values of it are better; None if it has no preferred direction.
         columns: more figures to show.
         keys: settings that differ, the most important first.
+        main_keys: those of them to show first.
         baseline: position of its row, or None.
         baseline_reason: how the baseline was chosen.
         num_tests: number of tests that p-values are corrected for.
-        num_users: users of the largest test.
+        num_users: users of the tests.
         noise: standard deviation over seeds on the baseline's data and the number of seeds; or None.
         notes: lines to read with the table.
         searches: whose trials are compared.
     """
 
     rows: pd.DataFrame
-    pairs: pd.DataFrame
     runs: pd.DataFrame
     results: Mapping[str, Result]
     metric: str
+    higher: bool | None
     columns: list[str]
     keys: list[str]
+    main_keys: list[str]
     baseline: int | None
     baseline_reason: str
     num_tests: int
     num_users: int
     noise: tuple[float, int] | None
     notes: list[str]
-    searches: list[SearchRecord] = field(default_factory=list)
-
-    def higher_is_better(self, key: str) -> bool | None:
-        """Return whether higher values of a figure are better; None if it has no preferred direction."""
-        return higher_is_better(key, (result.higher_is_better for result in self.results.values()))
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return the rows as dictionaries."""
-        return records(self.rows)
+    searches: list[SearchRecord]
 
     def table(self, figures: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the rows with the settings that differ, figures and verdicts.
-
-        Args:
-            figures: to include; None for all.
-        """
+        """Return the rows with the settings that differ, figures (None for all) and verdicts."""
         chosen = figures_in(self.rows) if figures is None else list(figures)
         chosen = [self.metric, *(key for key in chosen if key != self.metric)]
         identity = ["name", "kind", "folder", "state", "seeds", "note"]
         settings = [f"{SETTING}{key}" for key in self.keys]
         columns = [*identity, *settings, *(key for key in chosen if key in self.rows)]
         return self.rows[[*columns, "seed_mean", "seed_sd", "num_seeds", *DIFFERENCE_COLUMNS]]
+
+    def plotted_rows(self) -> pd.DataFrame:
+        """Return the rows of runs that can be plotted together with the baseline."""
+        is_measured = self.rows["state"].isin(MEASURED) & (self.rows["kind"] != "baseline")
+        return self.rows[is_measured & (self.rows["verdict"] != NOT_COMPARABLE)]
 
 
 class Options(BaseModel):
@@ -138,7 +118,6 @@ class Options(BaseModel):
         baseline: run or built-in baseline; None for the best run by validation.
         with_baselines: whether to add the built-in baselines as rows.
         by: a row per run, or per configuration with the mean over its seeds.
-        pairs: whether to compare all pairs too.
         tests: whether to test differences.
     """
 
@@ -147,7 +126,6 @@ class Options(BaseModel):
     baseline: str | None = None
     with_baselines: bool = False
     by: Literal["run", "configuration"] = "run"
-    pairs: bool = False
     tests: bool = True
 
 
@@ -167,76 +145,168 @@ def compare(folders: Sequence[Path], options: Options | None = None, notes: Sequ
     figures = figures_in(runs)
     metric = find_figure(options.metric, "metric", figures) if options.metric else default_metric(figures)
     higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
-    keys = [key for key in differing_keys(runs, results) if key != "seed" or options.by == "run"]
+    typed = Counter(override_key(text) for result in results.values() for text in result.overrides)
+    keys = [key for key in _differing_keys(runs, typed) if key != "seed" or options.by == "run"]
     rows, row_notes = configuration_rows(runs) if options.by == "configuration" else (runs, [])
-    position, reason, built_in = choose_baseline(options.baseline, metric, higher, rows, runs, results)
+
+    position, reason, built_in = _choose_baseline(options.baseline, metric, higher, rows, runs, results)
     candidates = [*records(rows), *records(built_in)]
-    num_rows = len(candidates) if options.with_baselines else len(rows)
-    shown = [*range(num_rows), *([position] if position is not None and position >= num_rows else ())]
+    shown = [*range(len(candidates) if options.with_baselines else len(rows))]
+    if position is not None and position not in shown:
+        shown.append(position)
     order = _sort_order(candidates, shown, position, metric, higher)
     rows = make_frame([candidates[at] for at in order])
     baseline = None if position is None else order.index(position)
+
     spread = seed_spread(runs, metric)
     # Of the towers alone, so that one training under several indexes counts once.
     noise = seed_noise(seed_spread(runs, exact_key(metric)))
-    measured = [at for at, state in enumerate(rows["state"]) if state in MEASURED]
-    against = [(at, baseline) for at in measured if baseline is not None and at != baseline]
-    all_pairs = list(combinations(measured, 2)) if options.pairs else []
-    tests = PairedComparison(rows, metric, higher, noise, options.tests)
-    differences = tests.compare([*against, *all_pairs])
-    rows = _with_spread(_with_differences(rows, differences[: len(against)], baseline), spread)
-    data = None if baseline is None else (rows["data"][baseline], rows["seen_filter"][baseline])
-    num_repeated = 0 if data is None else sum(key[:2] == data for key in spread.index)
+    against = [at for at in rows.index[rows["state"].isin(MEASURED)] if at != baseline]
+    pairs = [] if baseline is None else [(at, baseline) for at in against]
+    differences = compare_pairs(rows, pairs, metric, higher, noise, options.tests)
+    rows = _with_spread(_with_differences(rows, differences.table, baseline), spread)
+    data = None if baseline is None else rows["data"][baseline]
+    num_repeated = sum(key[0] == data for key in spread.index)
     return Comparison(
         rows=rows,
-        pairs=differences[len(against) :].reset_index(drop=True),
         runs=runs,
         results=results,
         metric=metric,
+        higher=higher,
         columns=_shown_figures(options.columns, figures, keys, metric),
         keys=keys,
+        main_keys=_main_keys(runs, keys, typed),
         baseline=baseline,
         baseline_reason=reason,
-        num_tests=tests.num_tests,
-        num_users=tests.num_users,
+        num_tests=differences.num_tests,
+        num_users=differences.num_users,
         noise=None if data is None else noise.get(data),
         notes=[
             *notes,
             *row_notes,
-            *_test_notes(options, metric, higher, num_repeated, rows),
-            *_problem_notes(rows),
-            *_warm_start_notes(runs, results),
+            *verdict_notes(metric, higher, num_repeated, rows, options.tests, options.by == "configuration"),
+            *problem_notes(rows),
+            *warm_start_notes(runs, results),
         ],
         searches=read_searches(folders),
     )
 
 
-def _test_notes(
-    options: Options, metric: str, higher: bool | None, num_repeated: int, rows: pd.DataFrame
-) -> Iterator[str]:
-    """Yield what the verdicts leave out; `num_repeated` configurations have several seeds."""
-    if options.tests and per_user_column(metric) is None:
-        yield f"{metric} is no mean over users of the test split, so differences in it are not tested"
-    if higher is None:
-        yield f"{metric} {NO_DIRECTION}"
-    if num_repeated and options.by == "run":
-        several = "1 configuration has" if num_repeated == 1 else f"{num_repeated} configurations have"
-        yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
-    elif not num_repeated and rows["verdict"].isin([BETTER, WORSE]).any():
-        yield ONE_SEED
+def _differing_keys(runs: pd.DataFrame, typed: Mapping[str, int]) -> list[str]:
+    """Return the settings whose values differ between runs, the most important first.
+
+    The order: what users typed most often, choices of a group, the rest by number of values, settings of the
+    evaluation, and the seed.
+    """
+    settings = _readable_settings(runs)
+    num_values = {key: len(set(values)) for key, values in settings.items()}
+    groups = {key.rpartition(".")[0] for key in settings}
+
+    def sort_key(key: str) -> tuple[bool, bool, int, bool, int, int]:
+        is_evaluation = key.split(".")[0] in EVALUATION_KEYS
+        return (
+            key == "seed",
+            is_evaluation,
+            -typed[key],
+            key not in groups,
+            key.count("."),
+            -num_values[key],
+        )
+
+    different = [key for key in settings if key.split(".")[0] not in IGNORED and num_values[key] > 1]
+    return sorted(different, key=sort_key)
 
 
-def _shown_figures(
-    names: Sequence[str] | None, figures: Sequence[str], keys: Sequence[str], metric: str
-) -> list[str]:
-    if names is not None:
-        return [find_figure(name, "columns", figures) for name in names if name.strip()]
-    index_differs = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
-    k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
-    more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)
-    chosen = [validation_key(metric), *more]
-    chosen += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
-    return [key for key in chosen if key != metric and key in figures]
+def _main_keys(runs: pd.DataFrame, keys: Sequence[str], typed: Mapping[str, int]) -> list[str]:
+    """Return the settings to show first: those that users typed, and a few others.
+
+    Of the others, a key that an earlier key determines is left out: `index.nlist` determines `index`. Typed
+    keys are always shown: each trial of a search has its own learning rate, which determines all other keys.
+    """
+    settings = _readable_settings(runs)
+    chosen: list[str] = []
+    for key in keys:
+        is_determined = any(
+            len(set(zip(settings[other], settings[key], strict=True))) == len(set(settings[other]))
+            for other in chosen
+        )
+        if key in typed or (len(chosen) < MOST_IN_CONSOLE and not is_determined):
+            chosen.append(key)
+    return chosen
+
+
+def _readable_settings(runs: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return the values of each setting in the runs whose config.yaml could be read."""
+    readable = runs[runs["configuration"] != ""]
+    columns = [column for column in map(str, runs) if column.startswith(SETTING)]
+    return {column.removeprefix(SETTING): list(readable[column]) for column in columns}
+
+
+def _choose_baseline(
+    name: str | None,
+    metric: str,
+    higher: bool | None,
+    rows: pd.DataFrame,
+    runs: pd.DataFrame,
+    results: Mapping[str, Result],
+) -> tuple[int | None, str, pd.DataFrame]:
+    """Return the baseline's position, how it was chosen, and the built-in baselines of its data.
+
+    Built-in baselines are counted after the rows. Without a name it is the best row on the validation split
+    among those on the data of most runs. Of rows that are equal there, such as one training under several
+    indexes, it is the one whose index has the highest recall. The test split never chooses: the best of many
+    test results is partly luck.
+
+    Raises:
+        InputError: nothing or several rows have this name, or the run has no figures.
+    """
+    group = largest_group(runs)
+    built_in = baseline_rows(group, results)
+    if name:
+        position = _find_baseline(name, [*records(rows), *records(built_in)], len(rows))
+        if position < len(rows):
+            built_in = baseline_rows(runs[runs["data"] == rows["data"][position]], results)
+        return position, "named", built_in
+    measured = rows[rows["state"].isin(MEASURED) & rows["data"].isin(group["data"])]
+    key = validation_key(metric)
+    columns = list(dict.fromkeys([metric, key, INDEX_COLUMNS[0]]))
+    measured = measured.reindex(columns=columns).dropna(subset=[metric])
+    if measured.empty:
+        return None, "", built_in
+    validated = measured.dropna(subset=[key])
+    if validated.empty or higher is None:
+        why = (
+            f"no run has {heading(key)} to choose by"
+            if validated.empty
+            else f"{heading(key)} has no better direction"
+        )
+        return int(measured.index[0]), f"the first; {why}, and baseline= names another", built_in
+    recall = validated[INDEX_COLUMNS[0]].fillna(0)
+    best = max(validated.index, key=lambda at: (validated[key][at] * (1 if higher else -1), recall[at]))
+    test = ", not by the test split" if key != metric else ""
+    return int(best), f"the best by {heading(key)}{test}", built_in
+
+
+def _find_baseline(name: str, named: Sequence[Mapping[str, Any]], num_rows: int) -> int:
+    """Return the position of the row that `baseline=` names: a folder, a name, or a part of one name."""
+    folder = Path(name).resolve() if Path(name).is_dir() else None
+    trained, built_in = range(num_rows), range(num_rows, len(named))
+    matches = (
+        [at for at in trained if folder and folder in (Path(each).resolve() for each in named[at]["folders"])]
+        or [at for at in built_in if named[at]["name"] == name]
+        or [at for at in trained if named[at]["name"] == name]
+        or [at for at in trained if name in named[at]["name"]]
+    )
+    if len(matches) > 1:
+        names = ", ".join(named[at]["name"] for at in matches[:5]) + (", ..." if len(matches) > 5 else "")
+        raise InputError(f"baseline={name}: {len(matches)} runs have this in their name ({names}); name one")
+    if not matches:
+        suggestion = nearest(name, [row["name"] for row in named])
+        raise InputError(f"baseline={name}: no such run or baseline here; {suggestion}")
+    row = named[matches[0]]
+    if row["state"] not in MEASURED:
+        raise InputError(f"baseline={name}: this run has no metrics ({row['problem']}); name another")
+    return matches[0]
 
 
 def _sort_order(
@@ -263,19 +333,31 @@ def _sort_order(
     return sorted(shown, key=sort_key)
 
 
+def _shown_figures(
+    names: Sequence[str] | None, figures: Sequence[str], keys: Sequence[str], metric: str
+) -> list[str]:
+    if names is not None:
+        return [find_figure(name, "columns", figures) for name in names if name.strip()]
+    index_differs = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
+    k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
+    more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)
+    chosen = [validation_key(metric), *more]
+    chosen += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
+    return [key for key in chosen if key != metric and key in figures]
+
+
 def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | None) -> pd.DataFrame:
     """Return the rows with their differences from the baseline; of a row without, its state or problem."""
     columns = table.set_index("left")[[*DIFFERENCE_COLUMNS]].reindex(rows.index)
     verdicts, reasons = [], []
-    for at, row in enumerate(records(rows)):
+    for at, (state, problem) in enumerate(zip(rows["state"], rows["problem"], strict=True)):
         verdict, reason = columns["verdict"][at], columns["reason"][at]
         if at == baseline:
-            verdict, reason = BASELINE, row["problem"]
+            verdict, reason = BASELINE, problem
         elif pd.isna(verdict):
-            is_damaged = row["state"] == UNREADABLE
-            verdict, reason = (UNREADABLE, row["problem"]) if is_damaged else (row["problem"], "")
+            verdict, reason = (UNREADABLE, problem) if state == UNREADABLE else (problem, "")
         else:
-            reason = "; ".join(text for text in (reason, row["problem"]) if text)
+            reason = "; ".join(text for text in (reason, problem) if text)
         verdicts.append(verdict)
         reasons.append(reason)
     return rows.join(columns.assign(verdict=verdicts, reason=reasons))
@@ -289,79 +371,3 @@ def _with_spread(rows: pd.DataFrame, spread: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(
         seed_mean=row_spread["mean"], seed_sd=row_spread["std"], num_seeds=pd.Series(counts, dtype=object)
     )
-
-
-def several(names: Sequence[str]) -> str:
-    """Return the first of several names and how many more there are."""
-    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
-
-
-def _problem_notes(rows: pd.DataFrame) -> list[str]:
-    problems: dict[str, list[str]] = {}
-    for row in records(rows):
-        problem = ""
-        if row["state"] in (UNREADABLE, UNENDED):
-            problem = f"{row['reason'] or row['verdict']}; shown without figures"
-        elif row["verdict"] == NOT_COMPARABLE:
-            problem = f"not comparable with the baseline: {row['reason']}"
-        elif row["verdict"] == NOT_TESTED:
-            problem = f"not tested against the baseline: {row['reason']}"
-        if problem:
-            name = row["name"] if row["kind"] == "baseline" else row["folder"]
-            problems.setdefault(problem, []).append(name)
-    return [f"{several(names)}: {problem}" for problem, names in problems.items()]
-
-
-def _warm_start_notes(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[str]:
-    """Return a line for each run that started from another run: from which, how, and how much data is new."""
-    lines = []
-    for name, folder in zip(runs["name"], runs["folder"], strict=True):
-        ancestry = results[folder].ancestry
-        if ancestry is None:
-            continue
-        parent = Path(ancestry.parent).name or ancestry.parent
-        more = (
-            f"{ancestry.new_users:,} new users, {ancestry.new_items:,} new items, "
-            f"{ancestry.new_interactions:,} new interactions"
-        )
-        if ancestry.how == "rebuild_bundle":
-            how = f"towers of {parent} without further training, generation {ancestry.generation}"
-        else:
-            how = (
-                f"generation {ancestry.generation}, started from {parent}, trained for {ancestry.epochs} "
-                f"epochs on new interactions and a share of {ancestry.replay:g} of the old ones"
-            )
-        lines.append(f"{name}: {how}; {more}")
-    return lines
-
-
-def differing_keys(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[str]:
-    """Return the settings whose values differ between runs, the most important first.
-
-    The order: what users typed most often, choices of a group, the rest by number of values, settings of the
-    evaluation, and the seed.
-    """
-    readable = with_settings(runs)
-    keys = [column.removeprefix(SETTING) for column in map(str, runs) if column.startswith(SETTING)]
-    num_values = {key: len({row[f"{SETTING}{key}"] for row in readable}) for key in keys}
-    typed = Counter(override_key(text) for row in readable for text in results[row["folder"]].overrides)
-    groups = {key.rpartition(".")[0] for key in keys}
-
-    def sort_key(key: str) -> tuple[bool, bool, int, bool, int, int]:
-        is_evaluation = key.split(".")[0] in EVALUATION_KEYS
-        return (
-            key == "seed",
-            is_evaluation,
-            -typed[key],
-            key not in groups,
-            key.count("."),
-            -num_values[key],
-        )
-
-    different = [key for key in keys if key.split(".")[0] not in IGNORED and num_values[key] > 1]
-    return sorted(different, key=sort_key)
-
-
-def with_settings(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the runs whose config.yaml could be read, as dictionaries."""
-    return records(runs[runs["configuration"] != ""])

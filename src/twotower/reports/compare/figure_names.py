@@ -57,10 +57,9 @@ def format_figure(key: str, value: float | None, sign: bool = False) -> str:
     if value is None or math.isnan(value):
         return ""
     plus = "+" if sign else ""
-    magnitude = abs(value)
-    if magnitude >= 1000:
+    if abs(value) >= 1000:
         return f"{value:{plus},.0f}"
-    if magnitude >= 10 or "bytes" in key:
+    if abs(value) >= 10 or "bytes" in key:
         return f"{value:{plus}.1f}"
     return f"{value:{plus}.3f}" if key.startswith("index/latency") else f"{value:{plus}.4f}"
 

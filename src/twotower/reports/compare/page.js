@@ -146,7 +146,6 @@ function furnish() {
   options("curve", Object.keys(data.curves).map(key => [key, key]));
   options("front-y", plots.map((plot, at) => [at, plot.y]));
   const gone = (id, what) => element(id).closest(what).remove();
-  if (!element("pairs").children.length) gone("pairs", "section");
   if (!element("curve").length) gone("curve", "section");
   for (const id of ["latency", "bytes"]) if (!data.fronts[id].length) gone(id, "figure");
   if (!plots.length) gone("front-y", "section");

@@ -2,18 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 from twotower.reports.compare.comparison import Comparison
-from twotower.reports.compare.comparison_notes import main_keys, shared_note, summary
 from twotower.reports.compare.figure_names import heading, validation_key
-from twotower.reports.compare.page_data import page_data, picked
-from twotower.reports.compare.run_frame import MEASURED, UNREADABLE
-from twotower.reports.compare.text_columns import (
+from twotower.reports.compare.notes import shared_note, summary
+from twotower.reports.compare.output_forms import (
     DIFFERENCE,
     INTERVAL,
     P_VALUE,
@@ -22,12 +20,14 @@ from twotower.reports.compare.text_columns import (
     WHAT_DIFFERS,
     TextColumn,
     figure_columns,
+    label_column,
     number_column,
-    pair_columns,
-    row_label,
     setting_columns,
+    verdict_pairs,
     verdict_text,
 )
+from twotower.reports.compare.page_data import page_data, picked
+from twotower.reports.compare.run_frame import MEASURED, records
 from twotower.reports.compare.verdicts import BETTER, WORSE
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction is better"}
@@ -42,31 +42,23 @@ def as_html(comparison: Comparison) -> str:
     """Return the page, which loads nothing: table, learning curves, Pareto fronts, settings, slices."""
     from plotly.offline import get_plotlyjs
 
-    data = page_data(comparison)
-    keys = main_keys(comparison)
     # Notes on single runs are in their rows.
     lines = summary(comparison, with_user_notes=bool(shared_note(comparison.rows)))
-    pairs = ""
-    if len(comparison.pairs):
-        *columns, _ = pair_columns(comparison, keys)
-        verdicts = list(zip(comparison.pairs["verdict"], comparison.pairs["reason"], strict=True))
-        pairs = _table("All pairs", [*map(_cells, columns), _verdicts(verdicts)])
-    direction = DIRECTIONS[comparison.higher_is_better(comparison.metric)]
+    data = json.dumps(page_data(comparison), allow_nan=False)
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(comparison.runs)} runs"),
-        lead=escape(f"Compared by {comparison.metric}; {direction}."),
+        lead=escape(f"Compared by {comparison.metric}; {DIRECTIONS[comparison.higher]}."),
         metric=escape(heading(comparison.metric)),
         summary="".join(
             f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>"
             for line in lines
         ),
         num_settings=len(comparison.keys),
-        table=_run_table(comparison, keys),
-        pairs=pairs,
+        table=_run_table(comparison),
         css=_file("page.css"),
         js=_file("page.js"),
         plotly=get_plotlyjs(),
-        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no text ends the script element
+        data=data.replace("<", "\\u003c"),  # no text ends the script element
     )
 
 
@@ -74,18 +66,23 @@ def _file(name: str) -> str:
     return (files("twotower.reports.compare") / name).read_text(encoding="utf-8")
 
 
-def _run_table(comparison: Comparison, keys: Sequence[str]) -> str:
-    rows, ticked = comparison.records(), picked(comparison)
-    shared = shared_note(comparison.rows)
-    names = [
-        _head(WHAT_DIFFERS, "name"),
-        *(_name(row, at, at in ticked, row_label(row, keys), shared) for at, row in enumerate(rows, start=1)),
+def _run_table(comparison: Comparison) -> str:
+    ticked, shared = picked(comparison), shared_note(comparison.rows)
+    named = zip(records(comparison.rows), label_column(comparison).cells, strict=True)
+    names = [_name(row, at, at in ticked, label, shared) for at, (row, label) in enumerate(named, start=1)]
+    other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
+    columns = [
+        _text_column(number_column(comparison)),
+        _column(WHAT_DIFFERS, names, "name"),
+        *_settings(comparison, comparison.main_keys, "setting"),
+        *_settings(comparison, other_keys, "setting extra"),
+        *_figures(comparison),
     ]
-    settings = [*_settings(comparison, keys, "setting")]
-    settings += _settings(comparison, [key for key in comparison.keys if key not in keys], "setting extra")
-    shown = [_cells(number_column(comparison)), names, *settings, *_figures(comparison)]
-    styles = ["baseline" if at == comparison.baseline else "" for at in range(len(rows))]
-    return _table("Runs", shown, ' id="table"', styles)
+    head, *rows = ("".join(cells) for cells in zip(*columns, strict=True))
+    styles = [' class="baseline"' if at == comparison.baseline else "" for at in range(len(rows))]
+    body = "".join(f"<tr{style}>{row}</tr>" for style, row in zip(styles, rows, strict=True))
+    table = f'<table class="sortable" id="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll" role="region" aria-label="Runs" tabindex="0">{table}</div>'
 
 
 def _figures(comparison: Comparison) -> Iterator[Cells]:
@@ -97,56 +94,47 @@ def _figures(comparison: Comparison) -> Iterator[Cells]:
     columns = {column.heading: column for column in figure_columns(comparison)}
     for title in (heading(validation_key(comparison.metric)), heading(comparison.metric), SPREAD):
         if title in columns:
-            yield _cells(columns.pop(title))
-    nothing = [""] * len(comparison.rows)
-    deltas = columns.pop(DIFFERENCE)
+            yield _text_column(columns.pop(title))
+    differences, nothing = columns.pop(DIFFERENCE).cells, TextColumn("", [""] * len(comparison.rows))
+    intervals, p_values = (columns.pop(each, nothing).cells for each in (INTERVAL, P_VALUE))
+    title = f"{DIFFERENCE}, {INTERVAL.replace(' ', NO_BREAK)}" if any(intervals) else DIFFERENCE
+    cells = (
+        f'<td class="number">{escape(difference)}{_below(interval)}</td>'
+        for difference, interval in zip(differences, intervals, strict=True)
+    )
+    yield _column(title, cells, "number")
+    verdicts = zip(verdict_pairs(comparison.rows), p_values, strict=True)
+    yield _column(VERDICT, (_verdict(*verdict, p_value) for verdict, p_value in verdicts), "verdicts")
     del columns[VERDICT]
-    intervals, p_values = (columns.pop(each, TextColumn(each, nothing)).cells for each in (INTERVAL, P_VALUE))
-    tested = any(intervals)
-    yield [
-        _head(f"{DIFFERENCE}, {INTERVAL.replace(' ', NO_BREAK)}" if tested else DIFFERENCE, "number"),
-        *(
-            f'<td class="number">{escape(delta)}{_below(interval)}</td>'
-            for delta, interval in zip(deltas.cells, intervals, strict=True)
-        ),
-    ]
-    verdicts = [
-        (row["verdict"], "" if row["verdict"] == UNREADABLE else row["reason"])
-        for row in comparison.records()
-    ]
-    yield _verdicts(verdicts, [f"p {value}" if value else "" for value in p_values])
-    yield from map(_cells, columns.values())
-
-
-def _below(text: str) -> str:
-    return f'<br><small class="below">{escape(text)}</small>' if text else ""
+    yield from map(_text_column, columns.values())
 
 
 def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[Cells]:
     """Yield a column per setting in short words; the titles of its cells have the full text."""
-    pairs = zip(
-        keys, setting_columns(comparison, keys, short=True), setting_columns(comparison, keys), strict=True
-    )
-    for key, short, full in pairs:
-        of = style if short.is_text else f"{style} number"
+    short, full = setting_columns(comparison, keys, short=True), setting_columns(comparison, keys)
+    for key, column, whole in zip(keys, short, full, strict=True):
+        of = style if column.is_text else f"{style} number"
         cells = (
-            f'<td class="{of}" title="{escape(whole)}">{escape(text)}</td>'
-            for text, whole in zip(short.cells, full.cells, strict=True)
+            f'<td class="{of}" title="{escape(title)}">{escape(text)}</td>'
+            for text, title in zip(column.cells, whole.cells, strict=True)
         )
-        yield [_head(short.heading, of, key), *cells]
+        yield _column(column.heading, cells, of, key)
 
 
-def _breakable(text: str, long_word: int = LONG_NAME) -> str:
-    """Return a text whose long names may be broken after one of their parts."""
-    parts = re.split(rf"(\S{{{long_word},}})", text)
-    # Every other part is a long word.
-    return "".join(
-        re.sub(r"([,/_]|\.(?=[a-z]))(?=\S)", r"\1<wbr>", escape(part)) if at % 2 else escape(part)
-        for at, part in enumerate(parts)
+def _text_column(column: TextColumn) -> Cells:
+    style = "" if column.is_text else "number"
+    return _column(
+        column.heading, (f'<td class="{style}">{escape(text)}</td>' for text in column.cells), style
     )
 
 
-def _name(row: Mapping[str, Any], number: int, ticked: bool, label: str, shared: str) -> str:
+def _column(title: str, cells: Iterable[str], style: str, whole: str = "") -> Cells:
+    shown = f' title="{escape(whole)}"' if whole else ""
+    button = f'<button type="button">{_breakable(title, LONG_HEADING)}</button>'
+    return [f'<th scope="col" class="{style}"{shown}>{button}</th>', *cells]
+
+
+def _name(row: Mapping[str, Any], number: int, is_ticked: bool, label: str, shared: str) -> str:
     """Return the label of a row, and below it its name and the user's note."""
     name = str(row["name"])
     content = _breakable(name)
@@ -158,41 +146,32 @@ def _name(row: Mapping[str, Any], number: int, ticked: bool, label: str, shared:
     text = f'<span class="text">{content}</span>'
     if row["state"] not in MEASURED or row["kind"] == "baseline":
         return f'<th scope="row" class="name" title="{escape(name)}">{text}</th>'
-    box = f'<input class="pick" type="checkbox" value="{number}"{" checked" if ticked else ""}>'
+    box = f'<input class="pick" type="checkbox" value="{number}"{" checked" if is_ticked else ""}>'
     return (
         f'<th scope="row" class="name" title="{escape(row["folder"])}"><label>{box}'
         f'<span class="swatch" aria-hidden="true"></span>{text}</label></th>'
     )
 
 
-def _verdicts(verdicts: Sequence[tuple[str, str]], p_values: Sequence[str] = ()) -> Cells:
-    cells = [_head(VERDICT, "verdicts")]
-    for (verdict, reason), p_value in zip(verdicts, p_values or [""] * len(verdicts), strict=True):
-        style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
-        wide = " long" if len(verdict_text(verdict, reason)) > LONG else ""
-        more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
-        pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
-        # A long state, such as the error of a failed run, would be a pill of several lines.
-        shown = pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)
-        cells.append(f'<td class="verdicts{wide}">{shown}{more}{_below(p_value)}</td>')
-    return cells
+def _verdict(verdict: str, reason: str, p_value: str) -> str:
+    style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
+    wide = " long" if len(verdict_text(verdict, reason)) > LONG else ""
+    more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
+    # A long state, such as the error of a failed run, would be a pill of several lines.
+    is_pill = 0 < len(verdict) <= LONGEST_PILL
+    shown = f'<span class="verdict{style}">{escape(verdict)}</span>' if is_pill else escape(verdict)
+    return f'<td class="verdicts{wide}">{shown}{more}{_below(f"p {p_value}" if p_value else "")}</td>'
 
 
-def _cells(column: TextColumn, style: str = "") -> Cells:
-    style = style or ("" if column.is_text else "number")
-    cells = (f'<td class="{style}">{escape(text)}</td>' for text in column.cells)
-    return [_head(column.heading, style), *cells]
+def _below(text: str) -> str:
+    return f'<br><small class="below">{escape(text)}</small>' if text else ""
 
 
-def _head(text: str, style: str = "", whole: str = "") -> str:
-    title = f' title="{escape(whole)}"' if whole else ""
-    shown = _breakable(text, LONG_HEADING)
-    return f'<th scope="col" class="{style}"{title}><button type="button">{shown}</button></th>'
-
-
-def _table(name: str, columns: Sequence[Cells], more: str = "", styles: Sequence[str] = ()) -> str:
-    head, *rows = ("".join(cells) for cells in zip(*columns, strict=True))
-    classes = [f' class="{style}"' if style else "" for style in styles] or [""] * len(rows)
-    body = "".join(f"<tr{style}>{row}</tr>" for style, row in zip(classes, rows, strict=True))
-    table = f'<table class="sortable"{more}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">{table}</div>'
+def _breakable(text: str, long_word: int = LONG_NAME) -> str:
+    """Return a text whose long names may be broken after one of their parts."""
+    parts = re.split(rf"(\S{{{long_word},}})", text)
+    # Every other part is a long word.
+    return "".join(
+        re.sub(r"([,/_]|\.(?=[a-z]))(?=\S)", r"\1<wbr>", escape(part)) if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )

@@ -1,11 +1,13 @@
 """Data of the page's plots as plain values; rows are named by their number in the table, from 1."""
 
+import re
+from collections.abc import Sequence
+from math import ceil, log10
 from typing import Any
 
 import pandas as pd
 
 from twotower.reports.compare.comparison import Comparison
-from twotower.reports.compare.comparison_notes import main_keys, plotted_rows
 from twotower.reports.compare.figure_names import (
     exact_key,
     format_figure,
@@ -13,38 +15,40 @@ from twotower.reports.compare.figure_names import (
     per_user_column,
     validation_key,
 )
-from twotower.reports.compare.parallel_axes import parallel_axes
-from twotower.reports.compare.text_columns import row_label
+from twotower.reports.compare.output_forms import label_column, parse_number, setting_texts
+from twotower.reports.compare.run_frame import ABSENT, records
 from twotower.reports.pareto import front
+from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.runs.result import is_number
 
 MOST_CURVES = 8
 MOST_PICKED = 8
-COSTS = {"latency": "index/latency_ms_p50", "bytes": "index/bytes_per_item"}
+COSTS = dict(zip(("latency", "bytes"), INDEX_COSTS, strict=True))
 COST_LABELS = {"latency": "latency of one query, ms (median)", "bytes": "index bytes per item"}
-INDEX_RECALL = "index/recall_at_100"
 
-Curves = dict[str, dict[int, list[float | None]]]
+MOST_EVEN, MOST_TICKS = 6, 12
+"""How many different numbers of a setting are drawn at equal distances, and how many texts have a tick."""
+WIDE_RANGE, NUM_TICKS = 30, 5
+"""An axis whose end is this many times its beginning is logarithmic; the number of its ticks."""
+LONGEST_LINE = 13
+"""Characters of a line of an axis's name, unless a single word is longer."""
+MOST_FIGURES = 4
 
 
 def page_data(comparison: Comparison) -> dict[str, Any]:
     """Return everything that the page's script reads."""
-    keys = main_keys(comparison)
-    numbers = {row["folder"]: at for at, row in enumerate(comparison.records(), start=1)}
+    numbers = {folder: at for at, folder in enumerate(comparison.rows["folder"], start=1)}
+    labels = label_column(comparison).cells
+    named = zip(comparison.rows["name"], labels, comparison.rows["verdict"], strict=True)
     return {
         "rows": [
-            {
-                "name": row["name"],
-                "label": row_label(row, keys),
-                "baseline": at == comparison.baseline,
-                "verdict": row["verdict"],
-            }
-            for at, row in enumerate(comparison.records())
+            {"name": name, "label": label, "baseline": at == comparison.baseline, "verdict": verdict}
+            for at, (name, label, verdict) in enumerate(named)
         ],
         "curves": curves(comparison),
-        "fronts": {name: fronts(comparison, name) for name in COSTS},
-        "parallel": parallel_axes(comparison),
-        "slices": slices(comparison),
+        "fronts": {name: _fronts(comparison, name) for name in COSTS},
+        "parallel": _parallel_axes(comparison),
+        "slices": _slices(comparison),
         "searches": [
             {
                 "name": search.name,
@@ -62,7 +66,7 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
 
 def picked(comparison: Comparison) -> set[int]:
     """Return the rows that are drawn in color at first: the baseline and the best, one per training."""
-    rows = plotted_rows(comparison)
+    rows = comparison.plotted_rows()
     # Curves of one training under several indexes would lie on top of each other.
     quality = [
         key for key in (exact_key(comparison.metric), validation_key(comparison.metric)) if key in rows
@@ -73,13 +77,13 @@ def picked(comparison: Comparison) -> set[int]:
     return {at + 1 for at in distinct.index[:MOST_PICKED]}
 
 
-def curves(comparison: Comparison) -> Curves:
-    """Return learning curves by key, that of the metric on the validation split first.
+def curves(comparison: Comparison) -> dict[str, dict[int, list[float | None]]]:
+    """Return learning curves by key and row, that of the metric on the validation split first.
 
     A row of several seeds shows its first one. A value that is no number, as of a run that diverged, is None.
     """
-    by_key: Curves = {}
-    for number, row in enumerate(comparison.records(), start=1):
+    by_key: dict[str, dict[int, list[float | None]]] = {}
+    for number, row in enumerate(records(comparison.rows), start=1):
         curves = {} if row["kind"] == "baseline" else comparison.results[row["folder"]].curves
         for key, values in curves.items():
             if any(map(is_number, values)):
@@ -92,22 +96,20 @@ def curves(comparison: Comparison) -> Curves:
     return {key: by_key[key] for key in shown}
 
 
-def fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
+def _fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
     """Return for each quality the points (cost, quality), and the rows of its Pareto front."""
     metric, key = comparison.metric, COSTS[cost]
-    rows = plotted_rows(comparison)
+    rows = comparison.plotted_rows()
     qualities = {"index recall@100 of exact search": INDEX_RECALL}
     if per_user_column(metric):
         through = {f"{heading(metric)} through the index": metric}
-        has_metric = rows.dropna(subset=[metric]) if metric in rows else rows[:0]
-        num_towers = has_metric[exact_key(metric)].nunique() if exact_key(metric) in has_metric else 0
+        towers = rows.reindex(columns=[metric, exact_key(metric)]).dropna()
         # Where all rows have the same towers, only the index distinguishes them.
-        qualities = qualities | through if num_towers == 1 else through | qualities
+        has_same_towers = towers[exact_key(metric)].nunique() == 1
+        qualities = qualities | through if has_same_towers else through | qualities
     plots = []
     for name, quality in qualities.items():
-        if key not in rows or quality not in rows:
-            continue
-        shown = rows.dropna(subset=[key, quality]).sort_values(key, kind="stable")
+        shown = rows.reindex(columns=[key, quality]).dropna().sort_values(key, kind="stable")
         unit = " ms" if cost == "latency" else " bytes"
         points = [
             {"row": at + 1, "x": x, "y": y, "figures": f"{format_figure(key, x)}{unit}, {y:.4f}"}
@@ -122,10 +124,10 @@ def fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
     return plots
 
 
-def slices(comparison: Comparison) -> dict[str, Any] | None:
+def _slices(comparison: Comparison) -> dict[str, Any] | None:
     """Return the metric of each row over the slices of its split; None if no run has slices."""
     split, _, column = comparison.metric.rpartition("/")
-    rows = plotted_rows(comparison)
+    rows = comparison.plotted_rows()
     by_row = {}
     for at, folder in zip(rows.index.tolist(), rows["folder"], strict=True):
         groups = comparison.results[folder].slices.get(split, {})
@@ -143,3 +145,74 @@ def slices(comparison: Comparison) -> dict[str, Any] | None:
         "breaks": [at - 0.5 for at in range(1, len(names)) if names[at][0] != names[at - 1][0]],
         "values": {number: [values.get(name) for name in names] for number, values in by_row.items()},
     }
+
+
+def _parallel_axes(comparison: Comparison) -> dict[str, Any] | None:
+    """Return axes for the main settings and figures of the runs; None for one run or equal settings."""
+    metric = comparison.metric
+    if metric not in comparison.rows:
+        return None
+    rows = comparison.plotted_rows().dropna(subset=[metric])
+    keys = [key for key in comparison.main_keys if key != "seed"]
+    settings = [axis for key in keys if (axis := setting_axis(key, setting_texts(rows, key)))]
+    if len(rows) < 2 or not settings:
+        return None
+    figures = [
+        {"label": axis_label(heading(key)), "values": rows[key].tolist()}
+        for key in (metric, *comparison.columns)
+        if key in rows and rows[key].notna().all() and rows[key].nunique() > 1
+    ]
+    return {
+        "dimensions": [*settings, *figures[:MOST_FIGURES]],
+        "color": rows[metric].tolist(),
+        "label": heading(metric),
+    }
+
+
+def setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
+    """Return the axis of a setting, given its text in each row; None if all are equal."""
+    distinct = set(values)
+    if len(distinct) < 2:
+        return None
+    if len(distinct) > MOST_EVEN and all(parse_number(text) is not None for text in distinct - {ABSENT}):
+        return {"label": axis_label(key), **_number_axis([parse_number(text) for text in values])}
+    # Equal distances, so that 32, 64, 1024 are as easy to tell apart as words.
+    order = sorted(
+        distinct, key=lambda text: (text == ABSENT, parse_number(text) is None, parse_number(text) or 0, text)
+    )
+    ticks = range(0, len(order), ceil(len(order) / MOST_TICKS))
+    return {
+        "label": axis_label(key),
+        "values": [order.index(value) for value in values],
+        "tickvals": list(ticks),
+        "ticktext": [order[tick] for tick in ticks],
+        "range": [-0.3, len(order) - 0.7],
+    }
+
+
+def _number_axis(numbers: Sequence[float | None]) -> dict[str, Any]:
+    """Return positions on an axis, logarithmic if the range is wide; a run without the setting is below."""
+    known = [number for number in numbers if number is not None]
+    log = min(known) > 0 and max(known) >= WIDE_RANGE * min(known)
+    positions = [log10(number) if log else number for number in known]
+    low, high = min(positions), max(positions)
+    ticks = [low + (high - low) * at / (NUM_TICKS - 1) for at in range(NUM_TICKS)]
+    texts = [f"{10**tick if log else tick:.3g}" for tick in ticks]
+    below = low - (high - low) / (NUM_TICKS - 1)
+    absent = [below] if len(known) < len(numbers) else []
+    return {
+        "values": [below if number is None else positions.pop(0) for number in numbers],
+        "tickvals": [*absent, *ticks],
+        "ticktext": [*(ABSENT for _ in absent), *texts],
+        "range": [*(absent or [low]), high],
+    }
+
+
+def axis_label(key: str) -> str:
+    """Return the whole key, with line breaks after words."""
+    lines = [""]
+    for word in re.findall(r"[^._ ]+[._ ]?", key):
+        if lines[-1] and len(lines[-1] + word) > LONGEST_LINE:
+            lines.append("")
+        lines[-1] += word
+    return "<br>".join(lines)

@@ -1,19 +1,16 @@
-"""Tests of mean differences, many pairs at once: over the same users, and over seeds too.
+"""Tests of mean differences, of many pairs at once: over users, and over seeds too.
 
-The random draws are the same for all pairs, so that any number of pairs costs one matrix product, unlike
-`scipy.stats.permutation_test` and `scipy.stats.bootstrap`, which test one pair.
+The random signs are the same for all pairs, so that any number of pairs costs one matrix product, unlike
+`scipy.stats.permutation_test`, which tests one pair.
 
-Shapes: R rows that are compared (runs), Q users, C comparisons (pairs of rows).
+Shapes: Q users, C pairs. The bootstrap interval is `evaluation.user_values.bootstrap_interval`.
 
-References: Smucker, Allan and Carterette (2007), A comparison of statistical significance tests for
-information retrieval evaluation (which recommends randomization and bootstrap tests); Efron and
-Tibshirani (1993), An introduction to the bootstrap, sections 13.3 and 15.
+Reference: Smucker, Allan and Carterette (2007), A comparison of statistical significance tests for
+information retrieval evaluation.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-
-from twotower.evaluation.user_values import LARGE, Z_95, resampled_means
 
 Floats = NDArray[np.float64]
 NUM_RESAMPLES = 2_000
@@ -27,36 +24,7 @@ BLOCK = 2**21
 TIE = 1e-9
 
 
-def bootstrap_intervals(values: Floats, pairs: NDArray[np.intp], seed: int = 0) -> Floats:
-    """Return the 95 % paired bootstrap interval of each pair's mean difference, [C, 2].
-
-    Users are drawn with replacement. A pair's resampled difference is the difference of two resampled means.
-    The bounds are percentiles of 2,000 resamples; above 200,000 users they are those of the normal interval.
-
-    Args:
-        values: [R, Q] values of the same users, in the same order.
-        pairs: [C, 2] positions (i, j) of rows; the difference is i - j.
-
-    Reference: Efron and Tibshirani (1993), section 13.3.
-    """
-    left, right = pairs.T
-    if values.shape[1] > LARGE:
-        normal = np.empty((len(pairs), 2))
-        for position, (i, j) in enumerate(pairs):
-            differences = values[i] - values[j]
-            half = Z_95 * differences.std(ddof=1) / np.sqrt(values.shape[1])
-            normal[position] = differences.mean() - half, differences.mean() + half
-        return normal
-    means = resampled_means(values.T, NUM_RESAMPLES, seed)
-    size = max(1, BLOCK // NUM_RESAMPLES)
-    blocks = [slice(start, start + size) for start in range(0, len(pairs), size)]
-    deltas = (means[:, left[block]] - means[:, right[block]] for block in blocks)
-    return np.concatenate([np.quantile(each, [0.025, 0.975], axis=0).T for each in deltas])
-
-
-def sign_flip_p_values(
-    values: Floats, pairs: NDArray[np.intp], num_flips: int = NUM_FLIPS, seed: int = 0
-) -> Floats:
+def sign_flip_p_values(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -> Floats:
     """Return the two-sided p-value of each pair's mean difference, [C], by flipping signs.
 
     If two rows are equally good, a user's difference is as likely with the other sign. The p-value is the
@@ -67,44 +35,31 @@ def sign_flip_p_values(
     the two is returned: the number of flips must not limit a correction for thousands of comparisons.
 
     Args:
-        values: [R, Q] values of the same users, in the same order.
-        pairs: [C, 2] positions of the rows to compare.
+        differences: [C, Q] differences of the same users.
         num_flips: sign vectors drawn; fewer where there are very many users.
 
     References: Smucker et al. (2007), section 3.1; Phipson and Smyth (2010), Permutation p-values should
     never be zero; Hoeffding (1963), Probability inequalities for sums of bounded random variables, theorem 2.
     """
-    num_users = values.shape[1]
+    num_users = differences.shape[1]
     num_flips = min(num_flips, max(FEWEST_FLIPS, MOST_SIGNS // max(1, num_users)))
-    thresholds, bounds = np.empty((2, len(pairs)))
-    exact = {}
-    for position, (i, j) in enumerate(pairs):
-        differences = values[i] - values[j]
-        squares, total = float(differences @ differences), abs(float(differences.sum()))
-        thresholds[position] = total - TIE * np.abs(differences).sum()
-        bounds[position] = 2 * np.exp(-(total**2) / (2 * squares)) if squares else 1.0
-        differences = differences[differences != 0]
-        if len(differences) <= MOST_ENUMERATED:
-            exact[position] = exact_sign_flip_p_value(differences)
-    counts = np.zeros(len(pairs), dtype=np.int64)
+    totals, squares = np.abs(differences.sum(axis=1)), (differences**2).sum(axis=1)
+    thresholds = totals - TIE * np.abs(differences).sum(axis=1)
+    counts = np.zeros(len(differences), dtype=np.int64)
     generator = np.random.default_rng(seed)
-    left, right = pairs.T
     size = max(1, BLOCK // max(1, num_users))
-    width = max(1, BLOCK // size)
     for start in range(0, num_flips, size):
         num_rows = min(size, num_flips - start)
         bits = generator.integers(256, size=(num_rows, -(-num_users // 8)), dtype=np.uint8)
-        signs = np.unpackbits(bits, axis=1, count=num_users).astype(np.float64)
-        signs *= 2.0
-        signs -= 1.0
-        sums = signs @ values.T
-        for first in range(0, len(pairs), width):
-            part = slice(first, first + width)
-            flipped = np.abs(sums[:, left[part]] - sums[:, right[part]])
-            counts[part] += (flipped >= thresholds[part]).sum(axis=0)
+        signs = np.unpackbits(bits, axis=1, count=num_users).astype(np.float64) * 2.0 - 1.0
+        counts += (np.abs(signs @ differences.T) >= thresholds).sum(axis=0)
     p_values: Floats = np.asarray((counts + 1) / (num_flips + 1), dtype=np.float64)
-    p_values[counts == 0] = np.minimum(p_values, bounds)[counts == 0]
-    p_values[list(exact)] = list(exact.values())
+    unreached = (counts == 0) & (squares > 0)
+    bounds = 2 * np.exp(-(totals[unreached] ** 2) / (2 * squares[unreached]))
+    p_values[unreached] = np.minimum(p_values[unreached], bounds)
+    for pair, row in enumerate(differences):
+        if np.count_nonzero(row) <= MOST_ENUMERATED:
+            p_values[pair] = exact_sign_flip_p_value(row[row != 0])
     return p_values
 
 
@@ -156,7 +111,9 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     for side in (left, right):
         if len(side) > 1:
             terms.append((float(side.mean(axis=1).var(ddof=1)) / len(side), len(side) - 1))
-            both += _interaction(side) / side.size
+            interaction = side - side.mean(axis=0) - side.mean(axis=1, keepdims=True) + side.mean()
+            degrees = (len(side) - 1) * max(1, num_users - 1)
+            both += float(np.sum(interaction**2) / degrees) / side.size
     seeds = sum(term for term, _ in terms[1:])
     variance = max(terms[0][0] + seeds - both, terms[0][0], seeds)
     if variance <= 0:
@@ -166,10 +123,3 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     half = error * float(stdtrit(freedom, 0.975))
     p_value = 2 * float(stdtr(freedom, -abs(delta) / error))
     return delta - half, delta + half, p_value
-
-
-def _interaction(side: Floats) -> float:
-    """Return the mean square of the interaction of users and seeds."""
-    rest = side - side.mean(axis=0) - side.mean(axis=1, keepdims=True) + side.mean()
-    degrees = (side.shape[0] - 1) * max(1, side.shape[1] - 1)
-    return float(np.sum(rest**2) / degrees)

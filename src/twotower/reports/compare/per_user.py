@@ -1,8 +1,6 @@
 """Values of a metric by user, as runs store them."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +20,7 @@ def user_difference(one: np.ndarray, other: np.ndarray) -> str:
     return ""
 
 
-def read_column(path: Path | str, column: str, baseline: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Read a metric's values of a per-user table.
 
     A run with an exact index has no columns `test_exact/...`; its plain columns are read instead.
@@ -30,7 +28,7 @@ def read_column(path: Path | str, column: str, baseline: str | None = None) -> t
     Args:
         path: Parquet file.
         column: metric, as `recall_at_20`.
-        baseline: which baseline to read; None for a table of one run.
+        baseline: which baseline to read; empty for a table of one run.
 
     Returns:
         Sorted users [Q] and their values [Q].
@@ -38,14 +36,27 @@ def read_column(path: Path | str, column: str, baseline: str | None = None) -> t
     Raises:
         UnpairedError: the file is absent or damaged, or does not have a number for every user.
     """
-    path = Path(path)
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
     if not path.is_file():
         raise UnpairedError(f"it has no {path.name}")
-    columns = ["user_id", column] + (["baseline"] if baseline else [])
-    table = _columns(path, columns)
-    users, values = np.asarray(table["user_id"]), np.asarray(table[column])
+    try:
+        with ParquetFile(path, page_checksum_verification=True) as file:
+            names = file.schema_arrow.names
+            if column not in names:
+                column = column.removeprefix(f"{TEST_EXACT}/")
+            columns = ["user_id", column, *(["baseline"] if baseline else [])]
+            if missing := [name for name in columns if name not in names]:
+                raise UnpairedError(
+                    f"{path.name} has no column {missing[0]}; a figure of the whole catalogue has none"
+                )
+            table = file.read(columns=columns, use_threads=False)
+            users, values, *baselines = (table[name].to_numpy() for name in columns)
+    except (ArrowException, OSError) as error:
+        raise UnpairedError(f"{path.name} is damaged ({' '.join(str(error).split())[:120]})") from error
     if baseline:
-        chosen = np.asarray(table["baseline"]).astype(str) == baseline
+        chosen = baselines[0].astype(str) == baseline
         users, values = users[chosen], values[chosen]
     if not len(users):
         raise UnpairedError(f"{path.name} has no user" + (f" of {baseline!r}" if baseline else ""))
@@ -57,22 +68,3 @@ def read_column(path: Path | str, column: str, baseline: str | None = None) -> t
     if (users[1:] == users[:-1]).any():
         raise UnpairedError(f"{path.name} names a user twice")
     return users, values[order].astype(np.float64)
-
-
-def _columns(path: Path, columns: Sequence[str]) -> dict[str, Any]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            stored = [name if name in names else name.removeprefix(f"{TEST_EXACT}/") for name in columns]
-            missing = [name for name in stored if name not in names]
-            if missing:
-                raise UnpairedError(
-                    f"{path.name} has no column {missing[0]}; a figure of the whole catalogue has none"
-                )
-            table = file.read(columns=stored, use_threads=False)
-            return {name: table[each].to_numpy() for name, each in zip(columns, stored, strict=True)}
-    except (ArrowException, OSError) as error:
-        raise UnpairedError(f"{path.name} is damaged ({' '.join(str(error).split())[:120]})") from error

@@ -21,7 +21,7 @@ class SearchRecord:
     Attributes:
         name: of its folder.
         objective: figure that is optimized.
-        higher: whether it is maximized.
+        is_maximized: whether higher values are better.
         importance: setting -> share of the variation of the objective, the largest first.
         num_trials: started trials.
         numbers: of the trials that ended with a value, in order.
@@ -31,7 +31,7 @@ class SearchRecord:
 
     name: str
     objective: str
-    higher: bool
+    is_maximized: bool
     importance: Mapping[str, float]
     num_trials: int
     numbers: Sequence[int]
@@ -40,20 +40,20 @@ class SearchRecord:
 
     def best_so_far(self) -> list[float]:
         """Return the best value up to each trial."""
-        return list(accumulate(self.values, max if self.higher else min))
+        return list(accumulate(self.values, max if self.is_maximized else min))
 
     def describe(self) -> str:
         """Return one line about the search."""
         best = self.best_so_far()
-        ended = f"{len(best)} of " if len(best) < self.num_trials else ""
-        reached = f"{ended}{self.num_trials} trials{' ended' if ended else ''}"
-        number = self.numbers[best.index(best[-1])]
-        shares = ", ".join(f"{key} {share:.2f}" for key, share in list(self.importance.items())[:MOST_SHOWN])
-        more = len(self.importance) - MOST_SHOWN
-        mattered = f"importance: {shares}{f' and {more} more' if more > 0 else ''}"
-        return (
-            f"search {self.name}: {reached}, the best was number {number}; {mattered if shares else TOO_FEW}"
+        is_complete = len(best) == self.num_trials
+        reached = (
+            f"{self.num_trials} trials" if is_complete else f"{len(best)} of {self.num_trials} trials ended"
         )
+        shares = [f"{key} {share:.2f}" for key, share in self.importance.items()]
+        more = f" and {len(shares) - MOST_SHOWN} more" if len(shares) > MOST_SHOWN else ""
+        importance = f"importance: {', '.join(shares[:MOST_SHOWN])}{more}" if shares else TOO_FEW
+        number = self.numbers[best.index(best[-1])]
+        return f"search {self.name}: {reached}, the best was number {number}; {importance}"
 
 
 def read_searches(runs: Iterable[Path]) -> list[SearchRecord]:
@@ -67,16 +67,15 @@ def _read_search(folder: Path) -> SearchRecord | None:
         search: Any = load_json(folder / SWEEP)["search"]
         ((objective, way),) = search["objectives"].items()
         trials = [
-            (row["number"], (row["values"] or {}).get(objective), folder / row["job"])
+            (int(row["number"]), (row["values"] or {}).get(objective), folder / row["job"])
             for row in search["trials"]
         ]
         importance = {str(key): float(share) for key, share in search["importance"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    good = sorted((int(number), float(value or 0), job) for number, value, job in trials if is_number(value))
+    good = sorted(trial for trial in trials if is_number(trial[1]))
     if not good:
         return None
-    higher = way == "maximize"
     return SearchRecord(
-        folder.name, str(objective), higher, importance, len(trials), *zip(*good, strict=True)
+        folder.name, str(objective), way == "maximize", importance, len(trials), *zip(*good, strict=True)
     )

@@ -11,12 +11,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from twotower.reports.compare.comparison import BASELINE, Comparison
-from twotower.reports.compare.comparison_notes import main_keys, summary
+from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.figure_names import heading as heading_of
 from twotower.reports.compare.figure_names import validation_key
-from twotower.reports.compare.run_frame import shared_folder
-from twotower.reports.compare.text_columns import (
+from twotower.reports.compare.notes import BASELINE, summary
+from twotower.reports.compare.output_forms import (
+    DIFFERENCE,
     INTERVAL,
     P_VALUE,
     VERDICT,
@@ -27,9 +27,9 @@ from twotower.reports.compare.text_columns import (
     label_column,
     name_column,
     number_column,
-    pair_columns,
     setting_columns,
 )
+from twotower.reports.compare.run_frame import shared_folder
 from twotower.reports.compare.verdicts import BETTER, WORSE
 
 WIDE, WIDEST = 400, 10**6
@@ -43,17 +43,14 @@ STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
 
 
 def show(comparison: Comparison) -> None:
-    """Print the table, all pairs if there are any, and the notes."""
+    """Print the table and the notes."""
     console = Console(highlight=False, markup=False)
     has_width = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     if not has_width:
         console.width = WIDE
-    keys = main_keys(comparison)
-    columns = _print(console, _narrower_tables(comparison, keys))
-    if len(comparison.pairs):
-        _print(console, (pair_columns(comparison, each) for each in (keys, None)))
-    lines = _folders(comparison, columns)
-    if hidden := [key for key in comparison.keys if key not in keys]:
+    columns = _print_table(console, _narrower_tables(comparison))
+    lines = [] if name_column(comparison) in columns else _folders(comparison)
+    if hidden := [key for key in comparison.keys if key not in comparison.main_keys]:
         named = ", ".join(hidden[:4]) + (", ..." if len(hidden) > 4 else "")
         lines.append(
             f"settings that differ but are not shown: {len(hidden)} ({named}); csv, json and html have all"
@@ -68,60 +65,60 @@ def show(comparison: Comparison) -> None:
         console.print(wrapper.fill(line), soft_wrap=True)
 
 
-def _print(console: Console, tables: Iterator[list[TextColumn]]) -> list[TextColumn]:
+def _print_table(console: Console, tables: Iterator[list[TextColumn]]) -> list[TextColumn]:
     """Print the first table that fits, or the last one; return its columns.
 
     Only the last table breaks the texts of settings. No table breaks a verdict, only its reason.
     """
     for columns in tables:
-        words = any(each.heading == WHAT_DIFFERS for each in columns)
+        has_words = any(each.heading == WHAT_DIFFERS for each in columns)
         for gap in GAPS[len(columns) > MANY :]:
             table = _table(columns, gap)
             size = Measurement.get(console, console.options.update_width(WIDEST), table)
-            if (size.maximum if words else size.minimum) <= console.width:
-                break
-        else:
-            continue
-        break
+            if (size.maximum if has_words else size.minimum) <= console.width:
+                console.print(table)
+                return columns
     Console(highlight=False, markup=False, width=max(console.width, size.minimum)).print(table)
     return columns
 
 
-def _narrower_tables(comparison: Comparison, keys: Sequence[str]) -> Iterator[list[TextColumn]]:
+def _narrower_tables(comparison: Comparison) -> Iterator[list[TextColumn]]:
     """Yield tables from the widest to the narrowest; all of them distinguish the rows.
 
     First the folders are left out (they are listed below the table), then names of settings are abbreviated,
     then figures are left out, and last the settings share one column. Files always have everything.
     """
-    names, number, figures = name_column(comparison), number_column(comparison), figure_columns(comparison)
+    keys, names, number = comparison.main_keys, name_column(comparison), number_column(comparison)
+    fewer_figures = list(_fewer_figures(comparison))
     if keys:
         named = [number, *baseline_columns(comparison)]
-        yield [*named, *setting_columns(comparison, keys), *figures, names]
-        yield [*named, *setting_columns(comparison, keys), *figures]
+        settings = setting_columns(comparison, keys)
+        yield [*named, *settings, *fewer_figures[0], names]
+        yield [*named, *settings, *fewer_figures[0]]
         short = setting_columns(comparison, keys, short=True)
-        yield from ([*named, *short, *fewer] for fewer in _fewer_figures(comparison, figures))
-    labels = label_column(comparison, keys) if keys else names
-    yield from ([number, labels, *fewer] for fewer in _fewer_figures(comparison, figures))
+        yield from ([*named, *short, *figures] for figures in fewer_figures)
+    labels = label_column(comparison) if keys else names
+    yield from ([number, labels, *figures] for figures in fewer_figures)
 
 
-def _fewer_figures(comparison: Comparison, figures: list[TextColumn]) -> Iterator[list[TextColumn]]:
+def _fewer_figures(comparison: Comparison) -> Iterator[list[TextColumn]]:
     """Yield all figures, then fewer and fewer, down to the metric on both splits."""
+    figures, metric = figure_columns(comparison), comparison.metric
     yield figures
-    metric = comparison.metric
-    stay = {heading_of(metric), heading_of(validation_key(metric)), "difference", VERDICT}
+    stay = {heading_of(metric), heading_of(validation_key(metric)), DIFFERENCE, VERDICT}
     for heading in [INTERVAL, P_VALUE, *reversed([each.heading for each in figures])]:
         if heading not in stay and any(each.heading == heading for each in figures):
             figures = [each for each in figures if each.heading != heading]
             yield figures
 
 
-def _folders(comparison: Comparison, columns: Sequence[TextColumn]) -> list[str]:
-    """Return the folders of the rows, unless the table shows them."""
-    names = name_column(comparison)
-    if any(each.heading == names.heading for each in columns):
-        return []
-    rows = enumerate(comparison.records(), start=1)
-    lines = [f"#{number} {row['name']}" for number, row in rows if row["kind"] != "baseline"]
+def _folders(comparison: Comparison) -> list[str]:
+    kinds_and_names = zip(comparison.rows["kind"], comparison.rows["name"], strict=True)
+    lines = [
+        f"#{number} {name}"
+        for number, (kind, name) in enumerate(kinds_and_names, start=1)
+        if kind != "baseline"
+    ]
     return [f"folders in {shared_folder([Path(each) for each in comparison.runs['folder']])}:", *lines]
 
 

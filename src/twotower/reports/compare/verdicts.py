@@ -1,22 +1,18 @@
 """Differences between rows of the table: paired tests, their correction, and the verdicts."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from twotower.evaluation.user_values import LIST_HASH
-from twotower.reports.compare.figure_names import INDEX_COLUMNS, format_figure, per_user_column
-from twotower.reports.compare.paired import (
-    bootstrap_intervals,
-    difference_over_seeds,
-    holm,
-    sign_flip_p_values,
-)
+from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
+from twotower.reports.compare.figure_names import format_figure, per_user_column
+from twotower.reports.compare.paired import NUM_RESAMPLES, difference_over_seeds, holm, sign_flip_p_values
 from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
-from twotower.reports.compare.run_frame import records
-from twotower.reports.compare.run_groups import data_difference
+from twotower.reports.compare.run_frame import data_difference, records
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 ALPHA = 0.05
@@ -31,9 +27,6 @@ NOT_COMPARABLE, NOT_TESTED, UNTESTED = "not comparable", "not tested", ""
 TEST_COLUMNS = ("low", "high", "p_value", "corrected_p_value")
 DIFFERENCE_COLUMNS = ("difference", *TEST_COLUMNS, "verdict", "reason")
 
-Noise = Mapping[tuple[str, str], tuple[float, int]]
-"""(data, seen_filter) -> standard deviation over seeds, number of seeds; see `run_groups.seed_noise`."""
-Pair = tuple[int, int]
 Row = Mapping[str, Any]
 
 
@@ -53,187 +46,165 @@ class UserValues(NamedTuple):
     content: tuple[bytes, ...]
 
 
-class PairedComparison:
-    """Compares rows of a table by one metric with paired tests over users.
+class Differences(NamedTuple):
+    """Differences of rows.
+
+    Attributes:
+        table: a row per pair with `left`, `right` and `DIFFERENCE_COLUMNS`. An interval is of its difference
+            alone; `corrected_p_value` is corrected for the number of tests.
+        num_tests: number of different tests.
+        num_users: users of the tests.
+    """
+
+    table: pd.DataFrame
+    num_tests: int
+    num_users: int
+
+
+def compare_pairs(
+    table: pd.DataFrame,
+    pairs: Sequence[tuple[int, int]],
+    metric: str,
+    higher_is_better: bool | None,
+    noise: Mapping[str, tuple[float, int]] | None = None,
+    tests: bool = True,
+) -> Differences:
+    """Return the differences left - right of pairs of rows, with paired tests over users.
 
     Rows with the same per-user values are one side of one test, however many names they have: the correction
     for multiple tests counts each test once.
 
     Args:
-        rows: the table, see `run_frame.read_runs`.
+        table: see `run_frame.read_runs`.
+        pairs: positions of rows; all pairs have one row in common.
         metric: a figure.
         higher_is_better: None if the metric has no preferred direction.
-        noise: spread over seeds, by data.
+        noise: see `run_frame.seed_noise`.
         tests: whether to test; without, there are differences and no verdicts.
-
-    Attributes:
-        num_tests: number of different tests of `compare`.
-        num_users: users of the largest one.
     """
+    rows = records(table)
+    column = per_user_column(metric) if tests else None
 
-    def __init__(
-        self,
-        rows: pd.DataFrame,
-        metric: str,
-        higher_is_better: bool | None,
-        noise: Noise | None = None,
-        tests: bool = True,
-    ) -> None:
-        self.rows, self.metric, self.higher_is_better = records(rows), metric, higher_is_better
-        self.noise = noise or {}
-        self.column = per_user_column(metric) if tests else None
-        self.values: dict[int, UserValues | UnpairedError] = {}
-        self.contents: dict[tuple[bytes, ...], int] = {}
-        self.num_tests = self.num_users = 0
+    @cache
+    def read(position: int) -> UserValues | UnpairedError:
+        try:
+            return _read_user_values(rows[position], column or "", metric)
+        except UnpairedError as error:
+            return error
 
-    def compare(self, pairs: Sequence[Pair]) -> pd.DataFrame:
-        """Return the differences left - right of pairs of positions, in their order.
-
-        The columns are `left`, `right` and `DIFFERENCE_COLUMNS`. The interval is of this difference alone;
-        `corrected_p_value` is corrected for the number of tests of all pairs.
-        """
-        lines = [self._untested(*pair) for pair in pairs]
-        sides = [None if line["verdict"] is not None else self._sides(line) for line in lines]
-        tested = self._test(sorted({(min(key), max(key)) for key in sides if key and key[0] != key[1]}))
-        for line, key in zip(lines, sides, strict=True):
-            if key is not None and key[0] == key[1]:
-                line["verdict"] = SAME
-            elif key is not None:
-                figures = dict(tested[min(key), max(key)])
-                if key[0] > key[1]:
-                    figures |= {"low": -figures["high"], "high": -figures["low"]}
-                line |= figures
-                line["verdict"] = self._verdict(line)
-                if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER) and not line["with_seeds"]:
-                    line["reason"] = self._seed_warning(line)
-        table = pd.DataFrame(lines, columns=["left", "right", *DIFFERENCE_COLUMNS])
-        return table.astype(dict.fromkeys(["difference", *TEST_COLUMNS], float))
-
-    def _untested(self, left: int, right: int) -> dict[str, Any]:
-        """Return a pair with its difference, and the verdict if it cannot be tested; else None."""
+    lines: list[dict[str, Any]] = []
+    sides: dict[tuple[tuple[bytes, ...], ...], tuple[UserValues, UserValues]] = {}
+    for left, right in pairs:
         line: dict[str, Any] = {"left": left, "right": right, "verdict": NOT_COMPARABLE, "reason": ""}
-        one, other = self.rows[left], self.rows[right]
-        if reason := data_difference(one, other):
-            return line | {"reason": reason}
-        line["difference"] = one.get(self.metric, np.nan) - other.get(self.metric, np.nan)
+        lines.append(line)
+        if reason := data_difference(rows[left], rows[right]):
+            line["reason"] = reason
+            continue
+        line["difference"] = rows[left].get(metric, np.nan) - rows[right].get(metric, np.nan)
         if np.isnan(line["difference"]):
-            return line | {"verdict": NOT_TESTED, "reason": f"one of them has no {self.metric}"}
-        if self.column is None:
-            return line | {"verdict": UNTESTED}
-        mine, others = self._user_values(left), self._user_values(right)
-        if isinstance(mine, UnpairedError):
-            return line | {"verdict": NOT_TESTED, "reason": str(mine)}
-        if isinstance(others, UnpairedError):
-            return line | {"verdict": NOT_TESTED, "reason": f"{other['name']}: {others}"}
-        if reason := user_difference(mine.users, others.users):
-            return line | {"difference": np.nan, "reason": reason}
-        if len(mine.users) < 2:
-            return line | {"verdict": NOT_TESTED, "reason": "only one user"}
-        return line | {"verdict": None}
+            line |= {"verdict": NOT_TESTED, "reason": f"one of them has no {metric}"}
+            continue
+        if column is None:
+            line["verdict"] = UNTESTED
+            continue
+        one, other = read(left), read(right)
+        if isinstance(one, UnpairedError):
+            line |= {"verdict": NOT_TESTED, "reason": str(one)}
+        elif isinstance(other, UnpairedError):
+            line |= {"verdict": NOT_TESTED, "reason": f"{rows[right]['name']}: {other}"}
+        elif reason := user_difference(one.users, other.users):
+            line |= {"difference": np.nan, "reason": reason}
+        elif len(one.users) < 2:
+            line |= {"verdict": NOT_TESTED, "reason": "only one user"}
+        elif one.content == other.content:
+            line["verdict"] = SAME
+        else:
+            line["test"] = one.content, other.content
+            sides[line["test"]] = one, other
+    tested = dict(zip(sides, _test(list(sides.values())), strict=True))
+    for line in lines:
+        if "test" in line:
+            test, one_row, other_row = tested[line["test"]], rows[line["left"]], rows[line["right"]]
+            line |= test
+            line["verdict"] = _verdict(line, one_row, other_row, higher_is_better)
+            if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER) and not test["with_seeds"]:
+                line["reason"] = _seed_warning(line["difference"], (one_row, other_row), metric, noise or {})
+    frame = pd.DataFrame(lines, columns=["left", "right", *DIFFERENCE_COLUMNS])
+    num_users = max((len(one.users) for one, _ in sides.values()), default=0)
+    return Differences(
+        frame.astype(dict.fromkeys(["difference", *TEST_COLUMNS], float)), len(tested), num_users
+    )
 
-    def _user_values(self, position: int) -> UserValues | UnpairedError:
-        """Return the values of a row, or why it has none."""
-        if position not in self.values:
-            assert self.column is not None
-            try:
-                self.values[position] = _read_user_values(self.rows[position], self.column, self.metric)
-            except UnpairedError as error:
-                self.values[position] = error
-        return self.values[position]
 
-    def _sides(self, line: Mapping[str, Any]) -> Pair:
-        """Return the numbers of the contents of a pair."""
-        left, right = (self.values[line[side]] for side in ("left", "right"))
-        assert isinstance(left, UserValues)
-        assert isinstance(right, UserValues)
-        self.num_users = max(self.num_users, len(left.users))
-        first = self.contents.setdefault(left.content, len(self.contents))
-        return first, self.contents.setdefault(right.content, len(self.contents))
+def _test(sides: Sequence[tuple[UserValues, UserValues]]) -> list[dict[str, Any]]:
+    """Test pairs over the same users, and correct for their number."""
+    tested: list[dict[str, Any]] = [{} for _ in sides]
+    over_users = []
+    for at, pair in enumerate(sides):
+        seeded = [side for side in pair if side.has_seed]
+        if seeded and all(len(side.values) > 1 for side in seeded):
+            low, high, p_value = difference_over_seeds(pair[0].values, pair[1].values)
+            tested[at] = {"low": low, "high": high, "p_value": p_value, "with_seeds": True}
+        else:
+            over_users.append(at)
+    if over_users:
+        means = [[side.values.mean(axis=0) for side in sides[at]] for at in over_users]
+        differences = np.stack([one - other for one, other in means])
+        intervals = bootstrap_interval(differences.T, NUM_RESAMPLES)
+        p_values = sign_flip_p_values(differences)
+        for at, (low, high), p_value in zip(over_users, intervals.tolist(), p_values.tolist(), strict=True):
+            tested[at] = {"low": low, "high": high, "p_value": p_value, "with_seeds": False}
+    corrected = holm(np.array([each["p_value"] for each in tested]))
+    return [
+        each | {"corrected_p_value": value} for each, value in zip(tested, corrected.tolist(), strict=True)
+    ]
 
-    def _test(self, keys: Sequence[Pair]) -> dict[Pair, dict[str, Any]]:
-        """Test pairs of contents, first less second, and correct for their number."""
-        contents = {
-            self.contents[each.content]: each
-            for each in self.values.values()
-            if isinstance(each, UserValues) and each.content in self.contents
-        }
-        tested: dict[Pair, dict[str, Any]] = {}
-        by_users: dict[bytes, list[Pair]] = {}
-        for key in keys:
-            left, right = (contents[number] for number in key)
-            seeds_known = all(len(side.values) > 1 or not side.has_seed for side in (left, right))
-            if seeds_known and (left.has_seed or right.has_seed):
-                low, high, p_value = difference_over_seeds(left.values, right.values)
-                tested[key] = {"low": low, "high": high, "p_value": p_value, "with_seeds": True}
-            else:
-                by_users.setdefault(left.users.tobytes(), []).append(key)
-        for group in by_users.values():
-            numbers = sorted({number for key in group for number in key})
-            values = np.stack([contents[number].values.mean(axis=0) for number in numbers])
-            pairs = np.searchsorted(numbers, np.array(group)).astype(np.intp)
-            intervals, p_values = bootstrap_intervals(values, pairs), sign_flip_p_values(values, pairs)
-            for key, (low, high), p_value in zip(group, intervals.tolist(), p_values.tolist(), strict=True):
-                tested[key] = {"low": low, "high": high, "p_value": p_value, "with_seeds": False}
-        corrected = holm(np.array([each["p_value"] for each in tested.values()]))
-        for each, value in zip(tested.values(), corrected.tolist(), strict=True):
-            each["corrected_p_value"] = value
-        self.num_tests = len(tested)
-        return tested
 
-    def _verdict(self, line: Mapping[str, Any]) -> str:
-        """Return the verdict on a tested difference."""
-        is_shown = line["corrected_p_value"] <= ALPHA
-        left, right = self.rows[line["left"]], self.rows[line["right"]]
-        is_trained = "baseline" not in (left["kind"], right["kind"])
-        if is_trained and left["configuration"] and left["configuration"] == right["configuration"]:
-            is_repeat = left["seed"] == right["seed"]
-            shown, not_shown = (BY_REPEAT, REPEAT) if is_repeat else (BY_SEED, SEED_ONLY)
-            return shown if is_shown else not_shown
-        if not is_shown:
-            return NO_DIFFERENCE
-        if self.higher_is_better is None:
-            return HIGHER if line["difference"] > 0 else LOWER
-        return BETTER if (line["difference"] > 0) == self.higher_is_better else WORSE
+def _verdict(line: Row, left: Row, right: Row, higher_is_better: bool | None) -> str:
+    """Return the verdict on a tested difference."""
+    is_shown = line["corrected_p_value"] <= ALPHA
+    is_trained = "baseline" not in (left["kind"], right["kind"])
+    if is_trained and left["configuration"] and left["configuration"] == right["configuration"]:
+        is_repeat = left["seed"] == right["seed"]
+        shown, not_shown = (BY_REPEAT, REPEAT) if is_repeat else (BY_SEED, SEED_ONLY)
+        return shown if is_shown else not_shown
+    if not is_shown:
+        return NO_DIFFERENCE
+    if higher_is_better is None:
+        return HIGHER if line["difference"] > 0 else LOWER
+    return BETTER if (line["difference"] > 0) == higher_is_better else WORSE
 
-    def _seed_warning(self, line: Mapping[str, Any]) -> str:
-        """Return a warning if other seeds alone could cause a difference of this size."""
-        sides = self.rows[line["left"]], self.rows[line["right"]]
-        sd, num_seeds = self.noise.get((sides[0]["data"], sides[0]["seen_filter"]), (0.0, 0))
-        # A baseline has no seed; the variance of a mean over n seeds is 1 / n.
-        share = sum(1 / len(side["folders"]) for side in sides if side["kind"] != "baseline")
-        if not num_seeds or abs(line["difference"]) > seed_reach(sd) * (share / 2) ** 0.5:
-            return ""
-        spread = f"sd {format_figure(self.metric, sd)} over {num_seeds} seeds"
-        return f"within the variation over seeds: {spread}"
+
+def _seed_warning(
+    difference: float, sides: tuple[Row, Row], metric: str, noise: Mapping[str, tuple[float, int]]
+) -> str:
+    """Return a warning if other seeds alone could cause a difference of this size."""
+    sd, num_seeds = noise.get(sides[0]["data"], (0.0, 0))
+    # A baseline has no seed; the variance of a mean over n seeds is 1 / n.
+    share = sum(1 / len(side["folders"]) for side in sides if side["kind"] != "baseline")
+    if not num_seeds or abs(difference) > seed_reach(sd) * (share / 2) ** 0.5:
+        return ""
+    return f"within the variation over seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds"
 
 
 def _read_user_values(row: Row, column: str, metric: str) -> UserValues:
     """Read the values of one row. Raises UnpairedError: it has none, or its seeds have different users."""
-    first, *others = [f"{folder}/{PER_USER}" for folder in row["folders"]]
+    lists = []
     if row["kind"] == "baseline":
-        users, values = read_column(f"{row['folder']}/{PER_USER_BASELINES}", column, baseline=row["name"])
+        users, values = read_column(Path(row["folder"]) / PER_USER_BASELINES, column, row["name"])
         stacked = values[None]
     else:
-        users, values = read_column(first, column)
-        stacked_values = [values]
-        for path in others:
-            more_users, more = read_column(path, column)
+        hash_column = column.removesuffix(column.rpartition("/")[2]) + LIST_HASH
+        read = {folder: read_column(Path(folder) / PER_USER, column) for folder in row["folders"]}
+        users, _ = read[row["folder"]]
+        for folder, (more_users, _) in read.items():
             if reason := user_difference(users, more_users):
-                folder = path.removesuffix(f"/{PER_USER}")
                 raise UnpairedError(f"{folder}: {reason} than the configuration's first run")
-            stacked_values.append(more)
-        stacked = np.stack(stacked_values)
+            lists.append(read_column(Path(folder) / PER_USER, hash_column)[1].tobytes())
+        stacked = np.stack([values for _, values in read.values()])
     if abs(float(stacked.mean()) - row[metric]) > TOLERANCE:
         raise UnpairedError(f"its per-user values do not average to its {metric}")
-    lists = b""
-    if row["kind"] != "baseline":
-        hash_column = column.removesuffix(column.rpartition("/")[2]) + LIST_HASH
-        try:
-            lists = b"".join(read_column(path, hash_column)[1].tobytes() for path in (first, *others))
-        except UnpairedError:  # a run without hashes: an approximate index serves lists of its own
-            recall = row.get(INDEX_COLUMNS[0], np.nan)
-            lists = b"" if np.isnan(recall) or recall == 1 else str(row["name"]).encode()
-    content = users.tobytes(), stacked.tobytes(), lists
+    content = users.tobytes(), stacked.tobytes(), *lists
     return UserValues(users, stacked, row["kind"] != "baseline", content)
 
 

@@ -19,22 +19,14 @@ class EventEmbeddings(NamedTuple):
     table: Tensor
     rows: Tensor
 
-    def of(self, positions: slice) -> Tensor:
-        """Return the embeddings at some positions, [B, l, H]."""
-        return functional.embedding(self.rows[:, positions], self.table, padding_idx=0)
-
 
 class QueryPositions(NamedTuple):
-    """The history positions at which examples query, and the request times of the histories.
-
-    Attributes:
-        positions: [P] flat positions among the B * L of histories that examples share; None: the last
-            position of each history.
-        request_times: [B] int64 unix seconds, of the latest query of each history.
-    """
+    """The history positions at which examples query, and the request times of the histories."""
 
     positions: Tensor | None
+    """[P] flat positions among the B * L of histories that examples share; None: the last of each history."""
     request_times: Tensor
+    """[B] int64 unix seconds, of the latest query of each history."""
 
     def to(self, device: torch.device) -> "QueryPositions":
         """Return the positions on a device."""
@@ -82,10 +74,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
             if self.events and not self.length:
                 yield "events", "history.length is 0; set history.events=false"
             elif self.events and data is not None and data.events_of_histories() == []:
-                yield (
-                    "events",
-                    "this data has no events; name them in data.events, or set history.events=false",
-                )
+                text = "this data has no events; name them in data.events, or set history.events=false"
+                yield "events", text
 
         @property
         def reads_table(self) -> bool:
@@ -157,24 +147,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions: [B, L] rows of the table, 0 = padding.
             times: [B, L] int64 unix seconds; ignored at padding.
         """
-        mask = positions > 0
-        return self._latest(functional.embedding(positions, table), mask, times)
-
-    def pool_with_events(
-        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings
-    ) -> Tensor:
-        """Compute `pool` with the embedding of the event type added to each item."""
-        mask = positions > 0
-        if self.is_linear:
-            # Two rows of zeros: padding, and an item without an event type, which has a weight.
-            of_events = functional.pad(events.table[1:], (0, 0, 2, 0))
-            of_items = self.pool(table, positions, times)
-            return of_items + self.pool(of_events, (events.rows + 1) * mask, times)
-        embeddings = functional.embedding(positions, table) + events.of(slice(None))
-        return self._latest(embeddings, mask, times)
-
-    def _latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        return self.latest(embeddings * mask[..., None], mask, self._masked(times, mask))
+        embeddings, mask = _gather(table, positions, None), positions > 0
+        return self.latest(embeddings, mask, self._masked(times, mask))
 
     def _masked(self, times: Tensor, mask: Tensor) -> Tensor:
         length = mask.shape[1]
@@ -191,49 +165,41 @@ class HistoryEncoder(Component, nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """Return the blocks of the user tower: `history` [B, H] and, with `last_item`, `last_item` [B, H].
 
-        Args:
-            table: see `pool`.
-            positions: see `pool`.
-            times: see `pool`.
-            events: event types of the items; None: not used.
-            queries: positions and request times, the blocks are then [P, H]; None: the last position of
-                each history, without a request time.
+        `table`, `positions` and `times` are those of `pool`. With `queries.positions` the blocks are [P, H],
+        and each history is encoded once; without `queries` the request times are not known.
         """
         if self.training and self.config.dropout > 0:
-            positions = positions * (
-                torch.rand(positions.shape, device=positions.device) >= self.config.dropout
-            )
+            kept = torch.rand(positions.shape, device=positions.device) >= self.config.dropout
+            positions = positions * kept
         if queries is not None and self.config.reads_request_times:
             times = torch.cat([times, queries.request_times[:, None]], 1)
+        mask = positions > 0
         if queries is not None and queries.positions is not None:
-            return self._tower_blocks_at(queries.positions, table, positions, times, events)
+            embeddings = _gather(table, positions, events)
+            blocks = {"history": self(embeddings, mask, self._masked(times, mask))}
+            if self.config.last_item:
+                blocks["last_item"] = embeddings
+            chosen = queries.positions
+            return {name: block.flatten(0, 1).index_select(0, chosen) for name, block in blocks.items()}
         if events is None:
             blocks = {"history": self.pool(table, positions, times)}
+        elif self.is_linear:
+            # Two rows of zeros: padding, and an item without an event type, which has a weight.
+            of_events = functional.pad(events.table[1:], (0, 0, 2, 0))
+            pooled = self.pool(table, positions, times)
+            blocks = {"history": pooled + self.pool(of_events, (events.rows + 1) * mask, times)}
         else:
-            blocks = {"history": self.pool_with_events(table, positions, times, events)}
+            embeddings = _gather(table, positions, events)
+            blocks = {"history": self.latest(embeddings, mask, self._masked(times, mask))}
         if self.config.last_item:
-            last = positions[:, -1]
-            item = functional.embedding(last, table)
-            if events is not None:
-                item = item + events.of(slice(-1, None))[:, 0]
-            blocks["last_item"] = item * (last > 0)[:, None]
+            last = None if events is None else EventEmbeddings(events.table, events.rows[:, -1:])
+            blocks["last_item"] = _gather(table, positions[:, -1:], last)[:, 0]
         return blocks
 
-    def _tower_blocks_at(
-        self,
-        query_positions: Tensor,
-        table: Tensor,
-        positions: Tensor,
-        times: Tensor,
-        events: EventEmbeddings | None,
-    ) -> dict[str, Tensor]:
-        """Return the blocks [P, H] of some positions, encoding each history once."""
-        mask = positions > 0
-        embeddings = functional.embedding(positions, table)
-        if events is not None:
-            embeddings = embeddings + events.of(slice(None))
-        embeddings = embeddings * mask[..., None]
-        blocks = {"history": self(embeddings, mask, self._masked(times, mask))}
-        if self.config.last_item:
-            blocks["last_item"] = embeddings
-        return {name: block.flatten(0, 1).index_select(0, query_positions) for name, block in blocks.items()}
+
+def _gather(table: Tensor, positions: Tensor, events: EventEmbeddings | None) -> Tensor:
+    """Return the embeddings of items [B, l, H], with those of their event types; zeros at padding."""
+    embeddings = functional.embedding(positions, table)
+    if events is not None:
+        embeddings = embeddings + functional.embedding(events.rows, events.table, padding_idx=0)
+    return embeddings * (positions > 0)[..., None]

@@ -3,8 +3,7 @@
 import numpy as np
 
 from twotower.config.spec import PositiveFloat
-from twotower.data.ages import ages
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, ages
 from twotower.data.sources.source import Source, needs_times
 from twotower.towers.item_bias.popularity import Popularity
 

@@ -3,6 +3,7 @@
 Shapes: B items, N known items, V rows of a bag's table, W width of a feature, D embedding.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
@@ -19,7 +20,6 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.item_bias.item_bias import ItemBias
-from twotower.towers.new_items.content import BagContent, Content, DenseContent
 from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.new_items.ridge import cross_validated, log_mean_ratio, ridge
 
@@ -132,5 +132,81 @@ class ByContent(NewItems):
         boost = BOOST if self.config.boost is None else self.config.boost
         return self.layout.item_embeddings(output, bias + boost)
 
-    def _parts(self) -> list[tuple[str, Content]]:
+    def _parts(self) -> list[tuple[str, "Content"]]:
         return list(self.content_encoders.items())  # type: ignore[arg-type]
+
+
+class Content(nn.Module, ABC):
+    """One content feature of items: unit vectors of width V, times the weights [V, D] of the regression."""
+
+    weight: Tensor
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(width, dim))
+
+    def fit(self, encoded: Tensor) -> None:
+        """Fit the scaling of the components to known items, encoded [N, W]."""
+
+    @abstractmethod
+    def matrix(self, encoded: Tensor) -> sparse.csr_array:
+        """Return the vectors of items [N, W] as a sparse matrix [N, V]."""
+
+    @abstractmethod
+    def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Return vectors times weights of items [B, W], [B, D], and whether each has content, [B, 1]."""
+
+
+class BagContent(Content):
+    """Rows [B, W], 0 = padding -> binary TF-IDF vectors of norm 1, times weights [V, D].
+
+    Values without training items have weight 0.
+    """
+
+    idf: Tensor
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__(width, dim)
+        self.register_buffer("idf", torch.zeros(width))
+
+    def fit(self, rows: Tensor) -> None:
+        """Compute the inverse document frequency of each row in the bags [N, W] of known items."""
+        counts = torch.bincount(rows[rows > 0].long().cpu(), minlength=len(self.idf)).double()
+        idf = torch.where(counts > 0, 1 + torch.log((1 + len(rows)) / (1 + counts)), 0.0)
+        self.idf.copy_(idf)
+
+    def matrix(self, rows: Tensor) -> sparse.csr_array:
+        """Return the TF-IDF vectors, [N, V]."""
+        scaled = self._scaled(rows.long()).double().cpu().numpy()
+        positions = np.nonzero(scaled)
+        columns = rows.cpu().numpy()[positions]
+        shape = (len(rows), len(self.idf))
+        return sparse.csr_array((scaled[positions], (positions[0], columns)), shape=shape)
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum the weighted rows; see `Content.forward`."""
+        rows = rows.long()
+        scaled = self._scaled(rows)
+        has_content = (scaled > 0).any(dim=1, keepdim=True).to(scaled.dtype)
+        return torch.einsum("bw,bwd->bd", scaled, functional.embedding(rows, self.weight)), has_content
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        return _unit(self.idf[rows])
+
+
+class DenseContent(Content):
+    """Vectors [B, V], scaled to norm 1, times weights [V, D]."""
+
+    def matrix(self, vectors: Tensor) -> sparse.csr_array:
+        """Return the vectors with norm 1, [N, V]."""
+        return sparse.csr_array(_unit(vectors).double().cpu().numpy())
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Multiply; see `Content.forward`."""
+        has_content = (vectors != 0).any(dim=1, keepdim=True).to(vectors.dtype)
+        return _unit(vectors) @ self.weight, has_content
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    length = vectors.square().sum(1, keepdim=True).sqrt()
+    return vectors / torch.where(length > 0, length, 1.0)

@@ -10,7 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from twotower.towers.new_items.fit_new_items import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
@@ -24,16 +23,10 @@ SHORT, SHARE = 1.0, 0.05
 NO_IMPROVEMENT = "no epoch improved on the initial embeddings, with %s %.4f on the validation split"
 
 
-def delete_progress(folder: Path, keep_optimizer_state: bool = False) -> None:
-    """Delete the checkpoints that are needed only to resume a phase.
-
-    Args:
-        folder: of a phase that has ended.
-        keep_optimizer_state: keep `last.ckpt`, from which `warm_start=` reads the state of the optimizer.
-    """
+def delete_progress(folder: Path) -> None:
+    """Delete the checkpoints that are needed only to resume a phase, after it has ended."""
     (folder / BEST).unlink(missing_ok=True)
-    if not keep_optimizer_state:
-        (folder / LAST).unlink(missing_ok=True)
+    (folder / LAST).unlink(missing_ok=True)
 
 
 class Checkpointing(Checkpoint):
@@ -87,8 +80,7 @@ class Checkpointing(Checkpoint):
         ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
         between = trainer.val_check_batch  # None if validation is scheduled by time
         validates = between is not None and (batch_idx + 1) % between == 0
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if due and stepped and not ends and not validates:
+        if due and not ends and not validates:
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -99,10 +91,7 @@ class Checkpointing(Checkpoint):
             self._save_best(pl_module, value, trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write `last.ckpt` if it is due, and after the first and the last epoch.
-
-        A warm start reads the optimizer state of the last epoch.
-        """
+        """Write `last.ckpt` if it is due, and after the first and the last epoch."""
         if self.best is None:
             self.epochs = trainer.current_epoch + 1
         self.stop = trainer.should_stop
@@ -122,7 +111,7 @@ class Checkpointing(Checkpoint):
             if not self.epochs:
                 LOG.info(NO_IMPROVEMENT, self.monitor, self.best)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
-        fit_new_items(module.model)
+        module.model.fit_new_items()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from."""

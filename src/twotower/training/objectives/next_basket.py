@@ -7,8 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveFloat, PositiveInt
-from twotower.data.ages import ages_within_user
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, ages_within_user
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.history.history_encoder import HistoryEncoder

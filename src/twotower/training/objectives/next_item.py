@@ -7,8 +7,7 @@ import numpy as np
 from annotated_types import Le
 
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
-from twotower.data.ages import ages, newer_share_within_user
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, ages, newer_share_within_user
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.history.history_encoder import HistoryEncoder

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from twotower.data.detectable import detectable_difference, largest_detectable_difference
+from twotower.data.audit import largest_detectable_difference
+from twotower.runs.detectable_difference import detectable_difference
 
 
 def test_2_8_standard_errors_of_differences_with_two_more_users() -> None:

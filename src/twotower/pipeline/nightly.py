@@ -1,0 +1,195 @@
+"""The nightly update: export live changes, train further, compare with the served towers, publish."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twotower.bundle.layout import BUNDLE
+from twotower.bundle.manifest import read_manifest
+from twotower.bundle.notices import rejection
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE, GATE_REFUSED, stoppable
+from twotower.config.problems import nearest
+from twotower.config.run_keys import WARM_START
+from twotower.evaluation.user_values import bootstrap_interval, metric_name
+from twotower.files.atomic import write_text_atomically
+from twotower.files.lock import lock_folder
+from twotower.pipeline.live_export import TABLES, export_live, table_paths
+from twotower.pipeline.service_client import ServiceClient
+from twotower.pipeline.train_run import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
+from twotower.reports.compare.paired import NUM_RESAMPLES, sign_flip_p_values
+from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
+from twotower.runs.result import read_finished_result
+from twotower.runs.run import Run, run_folder
+from twotower.runs.run_files import PER_USER
+
+EVALUATION_KEYS = ("data", "split", "metrics", "console")
+"""Changed settings that also apply to the evaluation of the served towers."""
+STOPPED = "the service is unchanged; the next night starts from the run that it serves then"
+TEST = "test/"
+
+
+def nightly(
+    settings: Mapping[str, Any], service: ServiceClient, report: Callable[[str], object] = print
+) -> int:
+    """Update a service; returns the exit status, `GATE_REFUSED` if the new towers are worse.
+
+    The served towers get a bundle on tonight's data too (`rebuild_bundle`). Both runs are then evaluated on
+    the same users, targets and catalogue: the newest test window, on which neither was trained. If the new
+    towers are refused or a step fails, the service is unchanged. The next night starts from the served run,
+    and live changes stay in the store.
+
+    Args:
+        settings: of `twotower nightly`, see `conf/nightly.yaml`.
+        service: client of the running service.
+        report: called with one line per step.
+
+    Raises:
+        InputError: the service cannot be reached, or `export_live`, `rebuild_bundle` or `warm_start` refuses
+            its input.
+    """
+    nights, changes, metric = Path(settings["nights"]), settings["changes"], settings["metric"]
+    trusted = settings["trusted_packages"]
+    with stoppable(lambda: STOPPED), lock_folder(nights, "night"):
+        served = service.run()
+        report(f"served     {served}")
+        old = Run.open(served, trusted)
+        _read_metric(served, metric)  # a wrong metric is an error before the training
+        refuse_other_towers("changes", [f"{key}=" for key in changes])
+        changed = {key: _merge(old.settings.get(key), value) for key, value in changes.items()}
+        out = run_folder(nights)
+        paths = {table: settings[table] for table in TABLES if settings[table]}
+        counts = export_live(old.settings, Path(settings["store"]), out, paths, settings["fill"])
+        report(f"exported   {counts.message(out)}")
+        changed["data"] = {**changed.get("data", old.settings["data"]), **table_paths(out)}
+        changed["console"] = settings["console"]
+        evaluation = {key: changed[key] for key in EVALUATION_KEYS if key in changed}
+        rebuilt = run_folder(served.parent, [REBUILD_BUNDLE])
+        _refuse_rejected(rebuild_bundle(served, evaluation, (), trusted, rebuilt), rebuilt)
+        report(f"rebuilt    {rebuilt}: the served towers on tonight's data")
+        start = {"run": str(served), "epochs": settings["epochs"], "replay": settings["replay"]}
+        new = run_folder(served.parent, [WARM_START])
+        _refuse_rejected(warm_start(served, {**changed, WARM_START: start}, (), trusted, new), new)
+        report(f"trained    {new}")
+        gate = evaluate_gate(rebuilt, new, metric, settings["alpha"])
+        report(f"gate       {gate.message()}")
+        version = service.publish(new) if gate.passed else service.version()
+        report(f"{'published' if gate.passed else 'unchanged'}  {version}")
+        record = {
+            **{"served": str(served), "rebuilt": str(rebuilt), "trained": str(new), "version": version},
+            **{"exported": dataclasses.asdict(counts), "gate": dataclasses.asdict(gate)},
+        }
+        write_text_atomically(out / "night.json", json.dumps(record, indent=2) + "\n")
+        return DONE if gate.passed else GATE_REFUSED
+
+
+def _refuse_rejected(status: int, run: Path) -> None:
+    """Raise InputError unless a run ended with an accepted index."""
+    if status != DONE:
+        reason = rejection(read_manifest(run / BUNDLE)) or "its index was rejected"
+        raise InputError(f"{run}: {reason}; nothing is published, set changes.index to another index")
+
+
+def _merge(before: Any, value: Any) -> Any:
+    if isinstance(before, Mapping) and isinstance(value, Mapping):
+        return {**before, **{key: _merge(before.get(key), each) for key, each in value.items()}}
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class GateResult:
+    """Comparison of two runs on the newest test window.
+
+    Attributes:
+        metric: name of the metric.
+        old: mean over users, served towers.
+        new: mean over users, new towers.
+        low: lower bound of the 95 % bootstrap interval of new - old.
+        high: upper bound.
+        p_value: two-sided p of the paired sign-flip test.
+        num_users: number of test users.
+        num_differing: number of users with different values.
+        passed: whether the new towers are not significantly worse.
+    """
+
+    metric: str
+    old: float
+    new: float
+    low: float
+    high: float
+    p_value: float
+    num_users: int
+    num_differing: int
+    passed: bool
+
+    def message(self) -> str:
+        """Return the result as one line."""
+        end = "not significantly worse" if self.passed else "significantly worse"
+        return (
+            f"{self.metric} {self.old:.4f} -> {self.new:.4f}, difference {self.new - self.old:+.4f} "
+            f"[{self.low:+.4f}, {self.high:+.4f}], p {self.p_value:.4f}, {self.num_users:,} users of whom "
+            f"{self.num_differing:,} differ: {end}"
+        )
+
+
+def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) -> GateResult:
+    """Compare the run of the served towers and that of the new ones by the users of the test window.
+
+    The new towers are refused if their mean is worse and p is below alpha. The test is a two-sided paired
+    sign-flip test of the users' differences.
+
+    Args:
+        old: run of the served towers on the data of the new run.
+        new: run of the new towers.
+        metric: column of the per-user values; None selects the metric that the training monitors.
+        alpha: significance level of a refusal.
+
+    Raises:
+        InputError: a run is not finished, the runs have different data, or lack values of the metric.
+
+    Reference: Smucker et al. 2007, "A comparison of statistical significance tests for information retrieval
+    evaluation".
+    """
+    results = [read_finished_result(run) for run in (old, new)]
+    if results[0].data.fingerprint != results[1].data.fingerprint:
+        raise InputError(f"{old} and {new}: evaluated on different data, so they cannot be compared")
+    metric, higher, users, values = _read_metric(new, metric)
+    _, _, old_users, old_values = _read_metric(old, metric)
+    if reason := user_difference(old_users, users):
+        raise InputError(f"{new}: {reason} than {old}")
+    difference = values - old_values
+    ((low, high),) = bootstrap_interval(difference[:, None], NUM_RESAMPLES).tolist()
+    p_value = float(sign_flip_p_values(difference[None])[0])
+    before, after = np.stack([old_values, values]).mean(axis=1).tolist()
+    is_worse = after < before if higher else after > before
+    differing = int(np.count_nonzero(difference))
+    passed = not (is_worse and p_value < alpha)
+    return GateResult(metric, before, after, low, high, p_value, len(users), differing, passed)
+
+
+def _read_metric(run: Path, metric: str | None) -> tuple[str, bool, np.ndarray, np.ndarray]:
+    """Return the metric, by default the monitored one, whether higher is better, its users and values.
+
+    Raises:
+        InputError: the run has no per-user values of the metric, or the metric has no preferred direction.
+    """
+    result = read_finished_result(run)
+    if metric is None:
+        metric = str(Run.open(run, None).settings["trainer"]["monitor"]).rpartition("/")[2]
+    names = {key.removeprefix(TEST): metric_name(key) for key in result.metrics if key.startswith(TEST)}
+    better = {key: result.higher_is_better.get(name) for key, name in names.items()}
+    higher = better.get(metric)
+    if higher is None:
+        valid = {key for key, way in better.items() if way is not None}
+        raise InputError(
+            f"metric={metric}: {run} has no metric of this name with a preferred direction; "
+            f"{nearest(metric, valid)}"
+        )
+    try:
+        return metric, higher, *read_column(run / PER_USER, metric)
+    except UnpairedError as error:
+        raise InputError(f"metric={metric}: {run}: {error}; name another, such as recall_at_20") from error
