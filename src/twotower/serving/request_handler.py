@@ -12,11 +12,11 @@ import numpy as np
 from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
-from twotower.serving.event_types import EventTypes
 from twotower.serving.live_catalogue import LiveCatalogue
 from twotower.serving.live_items import Rows
 from twotower.serving.requests import (
     CONTEXT,
+    EventTypes,
     Request,
     check_values,
     checked_k,

@@ -7,11 +7,19 @@ from typing import Any, Unpack
 from twotower.bundle.manifest import bundle_version
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
-from twotower.serving.event_types import EventTypes
 from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.request_handler import RequestHandler
-from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
+from twotower.serving.requests import (
+    NOTHING,
+    EventTypes,
+    Moment,
+    Request,
+    Rules,
+    UnknownUser,
+    checked_time,
+    known_rows,
+)
 from twotower.serving.top_items import TopItems, most_similar
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
@@ -121,8 +129,7 @@ class Retriever:
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
         """Answer several requests on one state of the catalogue; an invalid one does not affect the others.
 
-        Towers and index see all requests at once, so scores can differ from those of single requests in the
-        last digits (up to about 1e-6 of their size), and with them the order of items that are so close.
+        Scores can differ from those of single requests in the last digits, and with them the order of items.
         """
         with self._lock.reading():
             return [

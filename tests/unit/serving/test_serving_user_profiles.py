@@ -201,14 +201,3 @@ def test_a_profile_without_finite_scores_is_refused(retriever, monkeypatch):
         with pytest.raises(InputError, match="features: the embedding of user 'late' is not finite"):
             retriever.put_user("late", PROFILE)
     assert len(retriever.user_ids) == tiny_bundle.NUM_USERS
-
-
-def test_several_are_prepared_as_each_alone(retriever):
-    puts = [("late", PROFILE), ("user-01", {}), ("user-02", {"age": 9.0})]
-    for put, prepared in zip(puts, retriever.profiles.prepare(puts), strict=True):
-        (alone,) = retriever.profiles.prepare([put])
-        assert (prepared.user_id, prepared.record) == (alone.user_id, alone.record)
-        for name, values in prepared.encoded.items():
-            assert values.tolist() == alone.encoded[name].tolist()
-    assert "who" not in prepared.encoded
-    assert retriever.user("user-01")["live"] is False
