@@ -40,8 +40,8 @@ class TableChanges:
 class ExportCounts:
     """Counts of an export, as in `exported.json`.
 
-    `rows_before` and `rows` are rows of the log. Rows of removed items stay in the table; the store keeps these
-    items out of recommendations.
+    `rows_before` and `rows` are rows of the log. Rows of removed items stay in the table; the store keeps
+    these items out of recommendations.
     """
 
     rows_before: int

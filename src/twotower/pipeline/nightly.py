@@ -104,8 +104,8 @@ def _merge(before: Any, value: Any) -> Any:
 class GateResult:
     """Comparison of two runs on the newest test window.
 
-    `old` and `new` are means of the metric over the test users, `low` and `high` the 95 % bootstrap interval of
-    new - old, and `p_value` is that of a two-sided paired sign-flip test.
+    `old` and `new` are means of the metric over the test users, `low` and `high` the 95 % bootstrap interval
+    of new - old, and `p_value` is that of a two-sided paired sign-flip test.
     """
 
     metric: str
@@ -131,8 +131,8 @@ class GateResult:
 def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) -> GateResult:
     """Compare the run of the served towers and that of the new ones by the users of the test window.
 
-    The new towers are refused if their mean is worse and p is below alpha. Without a metric, it is the one that
-    the training monitors.
+    The new towers are refused if their mean is worse and p is below alpha. The default metric is the one
+    that the training monitors.
 
     Raises:
         InputError: a run is not finished, the runs have different data, or lack values of the metric.
