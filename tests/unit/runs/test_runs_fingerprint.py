@@ -20,7 +20,7 @@ from twotower.runs.fingerprint import (
     unstated_defaults,
 )
 from twotower.runs.sections import identity
-from twotower.sweeps.job import training_key
+from twotower.sweeps.sweep import training_key
 from twotower.training.trainer import TrainerChoice
 
 SHAPE_TOWERS = {
