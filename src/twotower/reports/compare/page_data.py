@@ -111,14 +111,15 @@ def _fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
     for name, quality in qualities.items():
         shown = rows.reindex(columns=[key, quality]).dropna().sort_values(key, kind="stable")
         unit = " ms" if cost == "latency" else " bytes"
-        points = [
+        points: list[dict[str, Any]] = [
             {"row": at + 1, "x": x, "y": y, "figures": f"{format_figure(key, x)}{unit}, {y:.4f}"}
             for at, x, y in zip(
                 shown.index.tolist(), shown[key].tolist(), shown[quality].tolist(), strict=True
             )
         ]
         if points:
-            best = front(shown[key].tolist(), shown[quality].tolist())
+            sign = 1 if quality == metric and comparison.higher is False else -1
+            best = front([(point["x"], sign * point["y"]) for point in points])
             numbers = [points[at]["row"] for at in best]
             plots.append({"x": COST_LABELS[cost], "y": name, "points": points, "front": numbers})
     return plots
