@@ -11,6 +11,7 @@ from twotower.runs.fingerprint import (
     unstated_defaults,
 )
 from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, run_label, whole_words
+from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.runs.result import VALID, Result
 
 Value = bool | int | float | str
@@ -66,12 +67,7 @@ FIRST = " "
 EXACT = "test_exact/monitor"
 """The test metric by exact search; ` test/monitor` is that of the lists that the index serves."""
 
-FINAL_FIGURES = (
-    "index/recall_at_100",
-    "index/latency_ms_p50",
-    "index/bytes_per_item",
-    "timing/total_seconds",
-)
+FINAL_FIGURES = (INDEX_RECALL, *INDEX_COSTS, "timing/total_seconds")
 
 
 def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:

@@ -47,13 +47,9 @@ class UserValues(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """Differences of rows.
+    """A row per pair with `left`, `right` and `DIFFERENCE_COLUMNS`, and the number of tests and users.
 
-    Attributes:
-        table: a row per pair with `left`, `right` and `DIFFERENCE_COLUMNS`. An interval is of its difference
-            alone; `corrected_p_value` is corrected for the number of tests.
-        num_tests: number of different tests.
-        num_users: users of the tests.
+    An interval is of its difference alone; `corrected_p_value` is corrected for the number of tests.
     """
 
     table: pd.DataFrame
