@@ -1,11 +1,10 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from run_maker import make_run
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.comparison import Options, compare
@@ -18,22 +17,13 @@ from twotower.reports.compare.figure_names import (
 )
 from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
-from twotower.runs.result import FORMAT_VERSION, Result
+from twotower.runs.result import Result
 
 RESULT: dict[str, Any] = {
     "status": "ok",
     "metrics": {"test/recall_at_20": 0.25},
     "index": {"ok": True, "bytes_per_item": 64},
 }
-
-
-def make_run(folder: Path, result: object = None, **settings: Any) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 1} | settings), encoding="utf-8")
-    if result is not None:
-        result = {"format_version": FORMAT_VERSION} | result if isinstance(result, dict) else result
-        (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    return folder
 
 
 def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_folders(tmp_path: Path) -> None:
