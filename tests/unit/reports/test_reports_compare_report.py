@@ -194,22 +194,6 @@ def test_per_user_values_of_another_evaluation_are_refused(runs: list[Path]) -> 
     assert row["reason"] == f"its per-user values do not average to its {KEY}"
 
 
-def test_damage_is_described_once(runs: list[Path]) -> None:
-    (runs[0] / "result.json").write_text("{", encoding="utf-8")
-    (runs[2] / "result.json").unlink()
-    report = compare(runs)
-    assert verdicts(report)["c"] == "has not ended"
-    row = report.rows.set_index("name").loc["a"]
-    why = "result.json is damaged: Expecting property name"
-    assert row["verdict"] == "unreadable"
-    assert row["reason"].startswith(why)  # for programs
-    for text in (as_markdown(report), as_html(report)):
-        assert text.count(why) == 1
-    assert [note for note in report.notes if why in note] == [
-        f"{runs[0]}: {row['reason']}; shown without figures",
-    ]
-
-
 def test_names_that_look_like_markup_or_formulas_are_escaped(runs: list[Path], tmp_path: Path) -> None:
     named = runs[0].rename(tmp_path / "<script>alert(1)")
     notes = ["=HYPERLINK(1)", "-2+3", "-0.1"]
