@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twotower.config.errors import InputError
 from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten, training_settings
-from twotower.runs.folder_name import folder_name, job_names
+from twotower.runs.folder_name import job_names
 from twotower.runs.run import Run
 from twotower.runs.run_files import CONFIG
 from twotower.sweeps.space import Axis
@@ -71,26 +71,17 @@ class SweepContext:
     retry_failed: bool
     monitor: str
 
-    def job(
-        self, varied: Sequence[str], name: str | None = None, trial: Mapping[str, Any] | None = None
-    ) -> Job:
-        """Compose and check the job with these varied overrides.
-
-        Args:
-            varied: `key=value` texts.
-            name: name of the folder; None: made of `varied`.
-            trial: see `Job`.
-        """
+    def job(self, varied: Sequence[str], name: str) -> Job:
+        """Compose and check the job with these varied overrides, in the folder of this name."""
         overrides = (*self.fixed, *varied)
         settings = self.compose(overrides)
-        name = name or folder_name(varied)
         folder = self.folder / name
         if changed := _changed_settings(folder, settings):
             raise InputError(
                 f"{folder} has a run with other settings ({', '.join(changed[:5])}); give this sweep "
                 "another name=, or move that folder away"
             )
-        return Job(name, folder, settings, overrides, training_key(settings), trial)
+        return Job(name, folder, settings, overrides, training_key(settings))
 
     def jobs(self, combinations: Iterable[Sequence[str]], what: str) -> list[Job]:
         """Compose and check many jobs; each mistake is reported once.
@@ -104,24 +95,20 @@ class SweepContext:
         """
         jobs: list[Job] = []
         problems: list[Problem] = []
+        varied = {axis.key for axis in self.axes}
         all_texts = list(combinations)
         for texts, name in zip(all_texts, job_names(all_texts), strict=True):
             try:
                 jobs.append(self.job(texts, name))
             except Mistakes as error:
-                problems += error.problems
+                for each in error.problems:
+                    message = each.message
+                    if each.key in varied and message.startswith("unknown key"):
+                        message += f"; the sweep varies it; {NOT_VARIED}{each.key} removes it"
+                    problems.append(Problem(each.key, message))
             except InputError as error:
                 problems.append(Problem(" ".join(texts), str(error)))
-        varied = {axis.key for axis in self.axes}
-        raise_problems(
-            (
-                Problem(each.key, f"{each.message}; the sweep varies it; {NOT_VARIED}{each.key} removes it")
-                if each.key in varied and each.message.startswith("unknown key")
-                else each
-                for each in problems
-            ),
-            f"{what}; nothing was run",
-        )
+        raise_problems(problems, f"{what}; nothing was run")
         return jobs
 
 
@@ -133,12 +120,11 @@ def _changed_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
         before = Run.open(folder, None).settings
     except InputError:  # the job reports it when it runs
         return []
-    old, new = flatten(before), flatten(settings)
-    return [
-        key
-        for key in sorted(old.keys() | new.keys())
-        if key not in IRRELEVANT_KEYS and old.get(key) != new.get(key)
-    ]
+    old, new = (
+        flatten({key: value for key, value in each.items() if key not in IRRELEVANT_KEYS})
+        for each in (before, settings)
+    )
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
 def build_job_dataset(settings: Mapping[str, Any]) -> "RetrievalDataset":

@@ -33,17 +33,22 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
         launcher: entered launcher.
         console: shows the progress.
     """
-    outcomes = [_outcome(job, read_result_or_failure(job.folder), 0.0, True) for job in sweep.done_before()]
-    for outcome in outcomes:
-        console.job_ended(outcome)
+    outcomes: list[Outcome] = []
+
+    def end(job: Job, result: Result | None, seconds: float, skipped: bool) -> None:
+        outcomes.append(make_outcome(job.name, job.folder, result, seconds, skipped, job.tries))
+        console.job_ended(outcomes[-1])
+
+    for job in sweep.done_before():
+        end(job, read_result_or_failure(job.folder), 0.0, True)
     running: dict[Future[int], tuple[Job, float]] = {}
     while True:
         while len(running) < launcher.num_workers:
-            job = sweep.next([job for job, _ in running.values()])
-            if job is None:
+            started = sweep.next([job for job, _ in running.values()])
+            if started is None:
                 break
-            console.job_started(job.name, job.tries)
-            running[launcher.submit(job.payload())] = job, time.perf_counter()
+            console.job_started(started.name, started.tries)
+            running[launcher.submit(started.payload())] = started, time.perf_counter()
         if not running:
             return outcomes
         if is_over := sweep.is_over():
@@ -52,12 +57,7 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             job, began = running.pop(future)
             result = read_result_or_failure(job.folder) if is_over else settle(job, future)
             sweep.ended(job, result)
-            outcomes.append(_outcome(job, result, time.perf_counter() - began, False))
-            console.job_ended(outcomes[-1])
-
-
-def _outcome(job: Job, result: Result | None, seconds: float, skipped: bool) -> Outcome:
-    return make_outcome(job.name, job.folder, result, seconds, skipped, job.tries)
+            end(job, result, time.perf_counter() - began, False)
 
 
 def settle(job: Job, ended: "Future[int]") -> Result | None:
@@ -95,16 +95,15 @@ def find_outdated(jobs: Iterable[Job]) -> list[str]:
         if specs not in datasets:
             datasets[specs] = build_job_dataset(job.settings)
         dataset = datasets[specs]
+        changed = None
         if result.data.fingerprint != dataset.fingerprint:
+            changed = "the data or the split"
+        elif result.data.feature_files != dataset.feature_files:
+            changed = f"the file of features.{changed_keys(result.data.feature_files, dataset.feature_files)}"
+        if changed is not None:
             raise InputError(
-                f"{job.folder.parent}: data or split is not that of {job.name}; "
-                "give this sweep another name=, or move that folder away"
-            )
-        if result.data.feature_files != dataset.feature_files:
-            changed = changed_keys(result.data.feature_files, dataset.feature_files)
-            raise InputError(
-                f"{job.folder.parent}: the file of features.{changed} has changed since {job.name} was "
-                "trained; give this sweep another name=, or move that folder away"
+                f"{job.folder.parent}: {changed} has changed since {job.name} was trained; give this sweep "
+                "another name=, or move that folder away"
             )
         if result.training_fingerprint != training_identity(job.settings, dataset.identity):
             outdated.append(job.name)

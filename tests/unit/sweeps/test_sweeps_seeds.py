@@ -35,13 +35,6 @@ def test_the_mean_of_three_seeds_and_its_interval() -> None:
     assert found.interval == pytest.approx((2 - half, 2 + half), abs=1e-6)
 
 
-def test_two_seeds_have_a_wide_interval() -> None:
-    (found,) = summarize_seeds([outcome("seed=1", 0.2), outcome("seed=2", 0.4)], [TEST])
-    assert found.mean == pytest.approx(0.3)
-    assert found.sd == pytest.approx(0.02**0.5)
-    assert found.interval == pytest.approx((0.3 - T_1 * 0.1, 0.3 + T_1 * 0.1), abs=1e-6)
-
-
 def test_each_configuration_has_its_own_seeds() -> None:
     found = summarize_seeds(
         [
@@ -78,12 +71,6 @@ def test_a_failed_seed_is_left_out() -> None:
     assert summarize_seeds([], [TEST]) == []
 
 
-def test_each_metric_has_the_seeds_that_report_it() -> None:
-    outcomes = [outcome(f"seed={seed}", 0.5, valid=0.25) for seed in (1, 2)] + [outcome("seed=3", 0.5)]
-    found = summarize_seeds(outcomes, ["valid", TEST, "absent"])
-    assert [(each.metric, each.num_seeds) for each in found] == [("valid", 2), (TEST, 3)]
-
-
 def test_jobs_that_differ_in_more_than_the_seed_are_no_seeds() -> None:
     assert summarize_seeds([outcome("loss=bce", 0.1), outcome("loss=other", 0.2)], [TEST]) == []
     assert summarize_seeds([outcome("loss=bce,seed=1", 0.1), outcome("loss=other,seed=2", 0.2)], [TEST]) == []
@@ -97,10 +84,6 @@ def test_seeds_of_a_long_name_belong_together() -> None:
         for seed, name in enumerate(names, start=1)
     ]
     assert [each.num_seeds for each in summarize_seeds(outcomes, [TEST])] == [2]
-
-
-def test_a_repeated_seed_counts_once() -> None:
-    assert summarize_seeds([outcome("seed=1", 0.1), outcome("seed=1", 0.1)], [TEST]) == []
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.randoms())

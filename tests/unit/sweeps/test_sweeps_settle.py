@@ -98,7 +98,7 @@ def test_a_sweep_over_data_that_has_changed_is_refused(done: Job, tmp_path: Path
     assert find_outdated([done]) == []
     with (tmp_path / "log.csv").open("a") as file:
         file.write("\nu3,i1,2024-01-05")
-    with pytest.raises(InputError, match="data or split is not that of seed=3; give"):
+    with pytest.raises(InputError, match="the data or the split has changed since seed=3 was trained; give"):
         find_outdated([done])
 
 
