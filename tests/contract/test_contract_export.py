@@ -39,9 +39,13 @@ def choices(group: str) -> dict[str, Spec]:
     return found
 
 
+SAME_GRAPH = {"column", "dim", "dropout", "min_count", "sparse"}
+"""Keys of a feature that change the size of its graph at most."""
+
+
 def distinct(specs: dict[str, Spec]) -> dict[str, Spec]:
-    """Leave out a feature that says the same of another column: the graph is the same."""
-    return {str(sorted({**spec, "column": ""}.items(), key=str)): spec for spec in specs.values()}
+    """Leave out a feature whose graph is that of another one."""
+    return {str((spec[TARGET], sorted(spec.keys() - SAME_GRAPH))): spec for spec in specs.values()}
 
 
 FEATURES = {f"f{place}": spec for place, spec in enumerate(distinct(features_of_conf.CASES).values())}
@@ -49,7 +53,7 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 
 
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
-    """Name all variants of a model -> its settings and features, so that `-k variant` selects the model.
+    """Name the variants of a model -> its settings and features, so that `-k variant` selects the model.
 
     One model has every feature, context features, and events in its histories. The others have few features;
     they are as many as a group has choices.
@@ -73,7 +77,7 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     first = {group: groups[group][name] for group, name in rows[0].items()}
     first |= {"user_tower": PLAIN, "item_tower": PLAIN}
     every = first | {"history": first["history"] | {"length": 3, "events": True}}
-    found["-".join(features_of_conf.CASES)] = (every, FEATURES)
+    found["every-feature"] = (every, FEATURES)
     return found | {none: (first | {"history": without_history}, SHORT)}
 
 

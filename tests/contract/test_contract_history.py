@@ -49,21 +49,16 @@ def blocks_of(
     return encoder.tower_blocks(table, places * mask, times, *events)
 
 
-def test_there_are_encoders() -> None:
-    assert {"mean_pooling", "weighted_pooling", "attention_pooling"} <= CASES.keys()
-
-
 def test_there_is_one_vector_a_user_and_zeros_where_there_is_no_item(encoder: HistoryEncoder) -> None:
     result = encoder.latest(*histories())
     assert result.shape == (B, H)
     assert (result[0] == 0).all()
     assert (result[1:] != 0).any(1).all()
-
-
-def test_pooling_from_a_table_is_the_same(encoder: HistoryEncoder) -> None:
-    embeddings, mask, times = histories()
-    expected = encoder.latest(embeddings, mask, times)
-    torch.testing.assert_close(blocks_of(encoder, embeddings, mask, times)["history"], expected)
+    blocks = blocks_of(encoder, *histories())
+    torch.testing.assert_close(blocks["history"], result)
+    assert {name: block.shape for name, block in blocks.items()} == {
+        name: (B, dim) for name, dim in encoder.config.block_dims(H).items()
+    }
 
 
 def test_what_was_done_with_an_item_is_added_to_it(encoder: HistoryEncoder) -> None:
@@ -132,7 +127,6 @@ def test_items_lie_to_the_right(encoder: HistoryEncoder) -> None:
 
 
 def test_dropout_acts_in_training_only(encoder: HistoryEncoder) -> None:
-    whole = blocks_of(encoder, *histories())["history"]
     inputs = histories()
     first = blocks_of(encoder, *inputs)["history"]
     assert torch.equal(first, blocks_of(encoder, *inputs)["history"])
@@ -140,19 +134,10 @@ def test_dropout_acts_in_training_only(encoder: HistoryEncoder) -> None:
     same = all(torch.equal(first, blocks_of(encoder, *inputs)["history"]) for _ in range(5))
     given = encoder.config.model_dump()
     assert same == all(given[name] == 0 for name in given if name.endswith("dropout"))
-    assert whole.shape == (B, H)
 
 
-def test_block_dims_are_what_blocks_gives(encoder: HistoryEncoder) -> None:
-    blocks = blocks_of(encoder, *histories())
-    assert {name: tuple(block.shape) for name, block in blocks.items()} == {
-        name: (B, dim) for name, dim in encoder.config.block_dims(H).items()
-    }
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_close(encoder: HistoryEncoder, dtype: torch.dtype) -> None:
+def test_half_precision_is_close(encoder: HistoryEncoder) -> None:
     inputs = histories()
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         low = encoder.latest(*inputs)
     torch.testing.assert_close(low.float(), encoder.latest(*inputs), rtol=0.1, atol=0.1)

@@ -8,7 +8,7 @@ from twotower.config.exits import DONE, FAILED
 from twotower.files.atomic import file_sha256
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.train_run import train
-from twotower.reports.console.make_console import make_console
+from twotower.reports.console.console import make_console
 from twotower.runs.fingerprint import changed_keys
 from twotower.runs.provenance import provenance, versions
 from twotower.runs.result import Provenance, Result, read_finished_result, read_result, write_result

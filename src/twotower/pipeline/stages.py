@@ -28,8 +28,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.unused_settings import unused_setting_warnings
-from twotower.reports.console.console import Console
-from twotower.reports.console.make_console import make_console
+from twotower.reports.console.console import Console, make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.detectable_difference import measure_detectable_difference

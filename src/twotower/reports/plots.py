@@ -2,54 +2,52 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from twotower.reports.pareto import Point, front
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
 TEXT_SIZE, LABEL_SIZE = 13, 12
-PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14))
-"""Offsets of a label from its point, in points; a negative first number means right-aligned."""
-
+LABEL: dict[str, Any] = {"textcoords": "offset points", "fontsize": LABEL_SIZE}
+LEGEND: dict[str, Any] = {"frameon": False, "labelcolor": GREY, "fontsize": TEXT_SIZE}
 MOST_NUMBERED = 20
-Label = tuple[float, float, str, str]
-"""x, y, text, color."""
 
 
 def recall_versus_latency(
     points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
 ) -> Figure:
-    """Draw a point per setting of the search arguments, the chosen one marked, and the target as a line."""
-    figure = _figure(7, 4.5, None)  # its margins fit every such curve; to find them takes three drawings
-    figure.subplots_adjust(0.14, 0.14, 0.98, 0.97)
-    axes = _axes(figure, 1, 1)
+    """Draw a point per setting of the search arguments, the chosen one marked, and the target as a line.
+
+    The legend names the chosen one, labels the first and the last one: the others may be too close.
+    """
+    figure, (axes,) = _figure(7, 4.5, 1)
     # In the order they were tried, from fastest to most thorough: measured latencies may cross.
     axes.plot([p["latency_ms"] for p in points], [p["recall"] for p in points], "o-", color=BLUE, lw=2)
-    labels: list[Label] = []
-    for point in points:
-        text = ", ".join(f"{key} {value}" for key, value in point["search_args"].items()) or "exact"
+    names = [
+        ", ".join(f"{key} {value}" for key, value in p["search_args"].items()) or "exact" for p in points
+    ]
+    for point, name in zip(points, names, strict=True):
         if point["search_args"] == dict(chosen):
-            axes.plot(point["latency_ms"], point["recall"], "o", ms=12, color=ORANGE, label="in use")
-            labels.insert(0, (point["latency_ms"], point["recall"], text, ORANGE))
-        else:
-            labels.append((point["latency_ms"], point["recall"], text, GREY))
+            look: dict[str, Any] = {"ms": 12, "color": ORANGE, "label": f"in use: {name}"}
+            axes.plot(point["latency_ms"], point["recall"], "o", **look)
+    for at, offset, side in ((0, (8, -16), "left"), (-1, (0, 10), "right"))[: len(points)]:
+        place = points[at]["latency_ms"], points[at]["recall"]
+        axes.annotate(names[at], place, offset, ha=side, color=GREY, **LABEL)
     axes.axhline(target_recall, color=GREY, lw=2, ls="--", label=f"target {target_recall:g}")
     axes.set_xlabel("latency of one query, ms", color=GREY, size=TEXT_SIZE)
     axes.set_ylabel("recall against exact search", color=GREY, size=TEXT_SIZE)
     if len(points) > 1:
-        _log(axes)
+        _set_log_scale(axes)
         axes.margins(0.15)
     else:
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
-    axes.legend(frameon=False, labelcolor=GREY, fontsize=TEXT_SIZE, loc="lower right")
-    _place_labels(figure, axes, labels)
+    axes.legend(loc="lower right", **LEGEND)
     return figure
 
 
@@ -64,34 +62,28 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         "latency of one query, ms (median)": [point.latency_ms for point in points],
         "bytes an item": [point.bytes_per_item for point in points],
     }
-    fronts = {label: front(job_costs, rank_values) for label, job_costs in costs.items()}
+    worse = [-value for value in rank_values]
+    fronts = {label: front(list(zip(of, worse, strict=True))) for label, of in costs.items()}
     named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -rank_values[i])
-    number = {position: str(rank + 1) for rank, position in enumerate(named)}
-    lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
+    numbers = {position: str(rank + 1) for rank, position in enumerate(named[:MOST_NUMBERED])}
+    lines = [f"{number}   {points[i].name}" for i, number in numbers.items()]
     if len(named) > MOST_NUMBERED:
         lines.append(f"and {len(named) - MOST_NUMBERED} more")
-    figure = _figure(12, 5 + 0.24 * len(lines))
-    for column, (label, job_costs) in enumerate(costs.items()):
+    figure, panels = _figure(12, 5 + 0.24 * len(lines), 2)
+    for axes, (label, job_costs) in zip(panels, costs.items(), strict=True):
         best = fronts[label]
-        axes = _axes(figure, 2, column + 1)
         axes.plot(job_costs, values, "o", color=BLUE, ms=8, label="job")
-        style: dict[str, Any] = {
-            "color": ORANGE,
-            "ms": 8,
-            "lw": 2,
-            "label": "no job is both better and cheaper",
-        }
-        axes.step([job_costs[i] for i in best], [values[i] for i in best], "o-", where="post", **style)
-        _log(axes)
+        look: dict[str, Any] = {"color": ORANGE, "ms": 8, "lw": 2, "where": "post"}
+        look["label"] = "no job is both better and cheaper"
+        axes.step([job_costs[i] for i in best], [values[i] for i in best], "o-", **look)
+        for i in (i for i in best if i in numbers):
+            axes.annotate(numbers[i], (job_costs[i], values[i]), (8, -14), color=ORANGE, **LABEL)
+        _set_log_scale(axes)
         axes.set_xlabel(label, color=GREY, size=TEXT_SIZE)
-        axes.set_ylabel(objective if column == 0 else "", color=GREY, size=TEXT_SIZE)
         axes.margins(0.12)
-        if column == 0:
-            look: dict[str, Any] = {"frameon": False, "labelcolor": GREY, "fontsize": TEXT_SIZE}
-            figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, **look)
-            figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
-        shown = [i for i in best if i in named[:MOST_NUMBERED]]
-        _place_labels(figure, axes, [(job_costs[i], values[i], number[i], ORANGE) for i in shown])
+    panels[0].set_ylabel(objective, color=GREY, size=TEXT_SIZE)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, **LEGEND)
+    figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
     return figure
 
 
@@ -103,51 +95,21 @@ def to_png(figure: Figure) -> tuple[bytes, int, int]:
     return buffer.getvalue(), width, height
 
 
-def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    figure = Figure(figsize=(width, height), layout=layout, facecolor="none")
-    FigureCanvasAgg(figure)  # otherwise every measurement of a text creates a canvas
-    return figure
+def _figure(width: float, height: float, num_panels: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)
+    panels = [figure.add_subplot(1, num_panels, at + 1, facecolor="none") for at in range(num_panels)]
+    for axes in panels:
+        axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GREY)
+    return figure, panels
 
 
-def _axes(figure: Figure, columns: int, column: int) -> Axes:
-    axes = figure.add_subplot(1, columns, column, facecolor="none")
-    axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    return axes
-
-
-def _log(axes: Axes) -> None:
+def _set_log_scale(axes: Axes) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     subs = (1.0, 2.0, 5.0) if high / low > 4 else tuple(float(i) for i in range(1, 10))
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-
-
-def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Write labels next to their points, in order; a label that would cover another is left out."""
-    axes.autoscale_view()
-    if engine := figure.get_layout_engine():
-        engine.execute(figure)
-    taken: list[Bbox] = []
-    for x, y, text, color in labels:
-        for across, up in PLACES:
-            label = axes.annotate(
-                text,
-                (x, y),
-                textcoords="offset points",
-                xytext=(across, up),
-                ha="left" if across > 0 else "right",
-                fontsize=LABEL_SIZE,
-                color=color,
-            )
-            label.set_in_layout(False)
-            box = label.get_window_extent()
-            fits = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-            fits = fits and axes.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-            if fits and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            label.remove()
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -57,12 +57,9 @@ class Space:
     """
 
     def __init__(self, axes: Sequence[Axis]) -> None:
-        raise_problems((problem for axis in axes for problem in _problems(axis)), "the keys of this search")
-        self.axes = [
-            dataclasses.replace(axis, choices=_in_order(axis.choices))
-            for axis in sorted(axes, key=lambda axis: axis.key)
-        ]
-        self.values = {axis.key: _values(axis) for axis in self.axes}
+        problems = (Problem(axis.key, text) for axis in axes if (text := _problem(axis)))
+        raise_problems(problems, "the keys of this search")
+        self.axes = [_in_order(axis) for axis in sorted(axes, key=lambda axis: axis.key)]
 
     def distributions(self) -> dict[str, "BaseDistribution"]:
         """Return Optuna's distribution of each key."""
@@ -74,7 +71,7 @@ class Space:
 
     def corners(self) -> list[tuple[str, ...]]:
         """Return corners: each choice or end of one axis, and the first and the last of all axes."""
-        ends = [_extremes(axis) for axis in self.axes]
+        ends = [_corner_values(axis) for axis in self.axes]
         first, last = [each[0] for each in ends], [each[-1] for each in ends]
         single = [[*first[:axis], end, *first[axis + 1 :]] for axis, each in enumerate(ends) for end in each]
         keys = [axis.key for axis in self.axes]
@@ -83,71 +80,73 @@ class Space:
 
     def size(self) -> int | None:
         """Return the number of different trials; None if it is infinite."""
-        sizes = [len(values) for values in self.values.values() if values is not None]
+        sizes = [len(values) for axis in self.axes if (values := _values(axis)) is not None]
         return math.prod(sizes) if len(sizes) == len(self.axes) else None
 
     def every(self) -> Iterator[dict[str, Any]]:
         """Yield the parameters of every trial of a finite space."""
-        for combination in itertools.product(*(values or () for values in self.values.values())):
-            yield dict(zip(self.values, combination, strict=True))
+        keys = [axis.key for axis in self.axes]
+        for combination in itertools.product(*(_values(axis) or () for axis in self.axes)):
+            yield dict(zip(keys, combination, strict=True))
 
     def record(self) -> dict[str, str]:
         """Return key -> text of the axis, for comparison with another space."""
-        return {axis.key: ",".join(axis.choices) or _words(axis) for axis in self.axes}
+        kinds = {axis.key: "log " * axis.is_log + "int " * axis.is_int for axis in self.axes}
+        return {
+            axis.key: ",".join(axis.choices) or f"{kinds[axis.key]}interval{axis.ends()}"
+            for axis in self.axes
+        }
 
 
-def _problems(axis: Axis) -> Iterator[Problem]:
+def _problem(axis: Axis) -> str | None:
     if axis.key == "seed":
-        message = (
+        return (
             "a search over seeds finds a lucky seed; search with one, then repeat the best trial with seeds=5"
         )
-        yield Problem(axis.key, message)
     if axis.choices:
-        return
+        return None
     if axis.low is None or axis.high is None or not (math.isfinite(axis.low) and math.isfinite(axis.high)):
-        yield Problem(axis.key, "expected values or an interval with two ends, as in interval(0.1, 0.9)")
-    elif axis.low >= axis.high:
-        message = f"the interval from {axis.low} to {axis.high} is empty; put the lower end first"
-        yield Problem(axis.key, message)
-    elif axis.is_log and axis.low <= 0:
-        yield Problem(axis.key, f"a logarithmic scale cannot contain {axis.low}; start above 0")
+        return "expected values or an interval with two ends, as in interval(0.1, 0.9)"
+    if axis.low >= axis.high:
+        return f"the interval from {axis.low} to {axis.high} is empty; put the lower end first"
+    if axis.is_log and axis.low <= 0:
+        return f"a logarithmic scale cannot contain {axis.low}; start above 0"
+    return None
 
 
-def _numbers(texts: Sequence[str]) -> dict[str, float]:
-    """Return text -> number, or nothing unless all are numbers."""
+def _are_numbers(axis: Axis) -> bool:
+    """Return whether all choices are finite numbers."""
     try:
-        numbers = {text: float(text) for text in texts}
+        return all(math.isfinite(float(text)) for text in axis.choices)
     except ValueError:
-        return {}
-    return numbers if all(map(math.isfinite, numbers.values())) else {}
+        return False
 
 
-def _in_order(choices: Sequence[str]) -> tuple[str, ...]:
-    texts = tuple(dict.fromkeys(choices))
-    numbers = _numbers(texts)
-    return tuple(sorted(texts, key=numbers.__getitem__)) if numbers else texts
+def _in_order(axis: Axis) -> Axis:
+    texts = dict.fromkeys(axis.choices)
+    return dataclasses.replace(axis, choices=tuple(sorted(texts, key=float) if _are_numbers(axis) else texts))
 
 
 def _values(axis: Axis) -> Sequence[Any] | None:
     """Return all values that Optuna may propose, None for an interval of floats."""
     if axis.choices:
-        return range(len(axis.choices)) if _numbers(axis.choices) else axis.choices
+        return range(len(axis.choices)) if _are_numbers(axis) else axis.choices
     low, high = axis.ends()
     return range(int(low), int(high) + 1) if axis.is_int else None
 
 
-def _extremes(axis: Axis) -> Sequence[Any]:
-    if axis.choices:
-        return (0, len(axis.choices) - 1) if _numbers(axis.choices) else axis.choices
-    return axis.ends()
+def _corner_values(axis: Axis) -> Sequence[Any]:
+    if axis.choices and not _are_numbers(axis):
+        return axis.choices
+    return (0, len(axis.choices) - 1) if axis.choices else axis.ends()
 
 
 def _distribution(axis: Axis) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if axis.choices:
-        numbers = _numbers(axis.choices)
-        return IntDistribution(0, len(numbers) - 1) if numbers else CategoricalDistribution(axis.choices)
+        last = len(axis.choices) - 1
+        return IntDistribution(0, last) if _are_numbers(axis) else CategoricalDistribution(axis.choices)
     low, high = axis.ends()
     if axis.is_int:
         return IntDistribution(int(low), int(high), log=axis.is_log)
@@ -156,14 +155,9 @@ def _distribution(axis: Axis) -> "BaseDistribution":
 
 def _text(axis: Axis, value: Any) -> str:
     if axis.choices:
-        return axis.choices[int(value)] if _numbers(axis.choices) else str(value)
+        return axis.choices[int(value)] if _are_numbers(axis) else str(value)
     if axis.is_int:
         return str(value)
     low, high = axis.ends()
     rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which an integer key would accept
     return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
-
-
-def _words(axis: Axis) -> str:
-    low, high = axis.ends()
-    return f"{'log ' if axis.is_log else ''}{'int ' if axis.is_int else ''}interval({low}, {high})"

@@ -160,8 +160,7 @@ def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPat
 )
 def test_chance_is_the_mean_over_all_draws(left: int, relevant: int, k: int) -> None:
     relevant = min(relevant, left)
-    asked = {"all": np.array([left])}, {"all": np.array([relevant])}
-    found = expected_recalls(*asked, [k])["all"][f"recall_at_{k}"]
+    found = expected_recalls(np.array([left]), np.array([relevant]), [k])[f"recall_at_{k}"]
     draws = [set(drawn) for drawn in combinations(range(1, left + 1), min(k, left))]
     hits = [len(drawn & set(range(1, relevant + 1))) / min(k, relevant) for drawn in draws]
     assert found.tolist() == [pytest.approx(np.mean(hits))]

@@ -1,11 +1,10 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from run_maker import make_run
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.comparison import Options, compare
@@ -18,23 +17,13 @@ from twotower.reports.compare.figure_names import (
 )
 from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
-from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import FORMAT_VERSION, Result
+from twotower.runs.result import Result
 
 RESULT: dict[str, Any] = {
     "status": "ok",
     "metrics": {"test/recall_at_20": 0.25},
     "index": {"ok": True, "bytes_per_item": 64},
 }
-
-
-def make_run(folder: Path, result: object = None, **settings: Any) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 1} | settings), encoding="utf-8")
-    if result is not None:
-        result = {"format_version": FORMAT_VERSION} | result if isinstance(result, dict) else result
-        (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    return folder
 
 
 def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_folders(tmp_path: Path) -> None:
@@ -48,13 +37,8 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
     assert run_folders([str(run)])[0] == [run]
     assert run_folders([str(run / "config.yaml")])[0] == [run]
     assert run_folders([f"{tmp_path}/b/*", f"{tmp_path}/b/1"])[0] == [other]
-
-
-def test_a_bundle_or_a_file_is_not_a_run(tmp_path: Path) -> None:
-    bundle = make_run(tmp_path / "run" / "bundle")
-    (bundle / "manifest.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"a bundle, not a run; name its parent folder"):
-        run_folders([str(bundle)])
+        run_folders([str(run / "bundle")])
     (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="a file, not a run"):
         run_folders([str(tmp_path / "notes.txt")])
@@ -97,16 +81,6 @@ def test_infinity_and_nan_are_texts(tmp_path: Path) -> None:
     assert found["settings.limit"][0] == "inf"
 
 
-def test_figures_have_their_group_and_are_numbers() -> None:
-    assert Result(**RESULT).figures() == {
-        "test/recall_at_20": 0.25,
-        "test_exact/recall_at_20": 0.25,  # as of runs that do not say it
-        "index/bytes_per_item": 64.0,
-    }
-    served = Result(**RESULT | {"metrics": {"test/recall_at_20": 0.25, "test_exact/recall_at_20": 0.5}})
-    assert served.figures()["test_exact/recall_at_20"] == 0.5
-
-
 def result_of(value: float, seen: bool = True, data: str = "d", **more: Any) -> dict[str, Any]:
     metrics = {"test/recall_at_20": value, "valid/recall_at_20": value}
     return {
@@ -134,12 +108,6 @@ def test_a_configuration_is_its_settings_without_seed_and_name(tmp_path: Path) -
     assert list(spread) == pytest.approx([0.5, 0.125**0.5, 2])
 
 
-def test_names_are_the_paths_below_the_shared_folder(tmp_path: Path) -> None:
-    folders = [make_run(tmp_path / name) for name in ("a/1", "a/2", "b/1")]
-    assert list(read_runs(folders)[0]["name"]) == ["a/1", "a/2", "b/1"]
-    assert list(read_runs(folders[:1])[0]["name"]) == ["1"]
-
-
 def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
     typed = result_of(0.5, overrides=["embedding_dim=32"])
     runs = [
@@ -154,40 +122,19 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
     assert found.main_keys == ["embedding_dim", "nlist"]
 
 
-def test_settings_as_text() -> None:
-    assert [setting_text(value) for value in (True, 1e-05, 0.1, 3, None)] == [
-        "true",
-        "1e-05",
-        "0.1",
-        "3",
-        "–",
-    ]
-
-
 @pytest.mark.parametrize(
-    ("key", "higher", "column", "valid", "title"),
+    ("key", "column", "valid", "title"),
     [
-        ("test/recall_at_20", True, "recall_at_20", "valid/recall_at_20", "recall@20"),
-        ("test/gini_at_20", False, "gini_at_20", "valid/gini_at_20", "gini@20"),
-        ("valid/ndcg_at_20", True, None, "valid/ndcg_at_20", "valid ndcg@20"),
-        ("index/latency_ms_p50", False, None, "index/latency_ms_p50", "p50 ms"),
-        ("index/bytes_per_item", False, None, "index/bytes_per_item", "bytes/item"),
-        ("timing/train_seconds", False, None, "timing/train_seconds", "timing train_seconds"),
-        ("index/recall_at_100", True, None, "index/recall_at_100", "index recall@100"),
-        ("index/num_vectors", None, None, "index/num_vectors", "index num_vectors"),
-        ("test/novelty_at_20", None, "novelty_at_20", "valid/novelty_at_20", "novelty@20"),
+        ("test/recall_at_20", "recall_at_20", "valid/recall_at_20", "recall@20"),
+        ("valid/ndcg_at_20", None, "valid/ndcg_at_20", "valid ndcg@20"),
+        ("index/latency_ms_p50", None, "index/latency_ms_p50", "p50 ms"),
+        ("timing/train_seconds", None, "timing/train_seconds", "timing train_seconds"),
+        ("index/recall_at_100_by_row", None, "index/recall_at_100_by_row", "index recall@100_by_row"),
+        ("cold_start/model/cold/recall_at_20", None, "valid/recall_at_20", "cold recall@20"),
     ],
 )
-def test_properties_of_figures(
-    key: str, higher: bool | None, column: str | None, valid: str, title: str
-) -> None:
-    directions = {"recall": True, "ndcg": True, "gini": False, "novelty": None}
-    assert (higher_is_better(key, [directions]), per_user_column(key), validation_key(key)) == (
-        higher,
-        column,
-        valid,
-    )
-    assert heading(key) == title
+def test_properties_of_figures(key: str, column: str | None, valid: str, title: str) -> None:
+    assert (per_user_column(key), validation_key(key), heading(key)) == (column, valid, title)
 
 
 def test_figures_have_short_names() -> None:
@@ -200,34 +147,29 @@ def test_figures_have_short_names() -> None:
         find_figure("recall@20", "metric", [])
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.12345, "0.1235"), (264.0, "264.0"), (1234567.0, "1,234,567"), (None, "")]
-)
-def test_figures_as_text(value: float | None, text: str) -> None:
-    assert format_figure("test/recall_at_20", value) == text
+def test_values_as_text() -> None:
+    values = (0.12345, 264.0, 1234567.0, None)
+    texts = ["0.1235", "264.0", "1,234,567", ""]
+    assert [format_figure("test/recall_at_20", value) for value in values] == texts
     assert format_figure("index/latency_ms_p50", 0.0625) == "0.062"
+    assert list(map(setting_text, (True, 1e-05, 0.1, 3, None))) == ["true", "1e-05", "0.1", "3", "–"]
 
 
 def test_runs_on_other_data_are_not_comparable(tmp_path: Path) -> None:
-    base = result_of(0.5)
-    runs = {
-        "base": make_run(tmp_path / "base", base, split={"test": 28}),
-        "same": make_run(tmp_path / "same", result_of(0.25), split={"test": 28}, loss="b"),
-        "split": make_run(tmp_path / "split", result_of(0.25, data="e"), split={"test": 14}),
-        "content": make_run(tmp_path / "content", result_of(0.25, data="f"), split={"test": 28}),
-        "seen": make_run(tmp_path / "seen", result_of(0.25, seen=False), split={"test": 28}),
-        "unknown": make_run(tmp_path / "unknown", {"status": "ok", "metrics": base["metrics"]}),
-    }
-    rows = compare(list(runs.values()), Options(baseline="base", tests=False)).rows.set_index("name")
+    runs = [
+        make_run(tmp_path / "base", result_of(0.5), split={"test": 28}),
+        make_run(tmp_path / "same", result_of(0.25), split={"test": 28}, loss="b"),
+        make_run(tmp_path / "content", result_of(0.25, data="f"), split={"test": 28}),
+        make_run(tmp_path / "seen", result_of(0.25, seen=False), split={"test": 28}),
+        make_run(tmp_path / "unknown", {"status": "ok", "metrics": result_of(0.5)["metrics"]}),
+    ]
+    rows = compare(runs, Options(tests=False)).rows.set_index("name")
+    assert rows.index[0] == "base"  # of the largest group
     assert rows["verdict"]["same"] == ""
-    assert rows["reason"]["split"] == "other split: split.test 14 against 28"
+    assert set(rows["verdict"][["content", "seen", "unknown"]]) == {"not comparable"}
     assert rows["reason"]["content"] == "other data: its content has changed"
     assert "seen items are filtered in one" in rows["reason"]["seen"]
     assert "does not record its data" in rows["reason"]["unknown"]
-    others = ["split", "content", "seen", "unknown"]
-    assert set(rows["verdict"][others]) == {"not comparable"}
-    # Without a name the baseline is one of the largest group.
-    assert compare(list(runs.values()), Options(tests=False)).rows["name"][0] == "base"
 
 
 def write_users(path: Path, users: object, values: object) -> Path:

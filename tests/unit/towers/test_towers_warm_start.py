@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from twotower.data.interactions import Interactions
-from twotower.towers.item_bias.no_bias import NoBias
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
 
 CONFIG = RecentPopularity.Config(new_item_quantile=0.5)
@@ -52,9 +51,3 @@ def test_where_each_entry_was() -> None:
         "biases": [-1, 0, -1, 1, 2],
         "has_occurred": [-1, 0, -1, 1, 2],
     }
-
-
-def test_no_bias_goes_on_as_none() -> None:
-    bias = NoBias(NoBias.Config(), 5)
-    bias.warm_start(NoBias(NoBias.Config(), 3), ROWS, log_of([1]))
-    assert bias.earlier_positions(NoBias(NoBias.Config(), 3), ROWS) == {}

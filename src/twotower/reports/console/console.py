@@ -1,164 +1,20 @@
-"""The interface of a console: events of a run and of a sweep, and the findings of a sweep."""
+"""Consoles by the setting `console`: `quiet`, `jsonl`, and `silent` for jobs of a sweep."""
 
+import datetime
+import json
 import logging
-import math
-import re
 import sys
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from twotower.reports.pareto import pareto_front, pareto_points
-from twotower.runs.folder_name import short_words
-from twotower.runs.outcome import (
-    Ending,
-    Outcome,
-    best_outcome,
-    differ_in_index_only,
-    lower_is_better,
-    rank_outcomes,
-)
+from twotower.config.errors import InputError
+from twotower.reports.compare.figure_names import format_figure
+from twotower.reports.console.findings import NOTHING, Findings, count_endings, differ_in_seed_only
+from twotower.runs.higher_is_better import INDEX_COSTS
+from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
-
-FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
-ENDINGS: tuple[Ending, ...] = ("ok", "index_rejected", "pruned", "failed", "interrupted")
-A_SEED = re.compile(r"seed=?(-?\d+)")
-
-
-@dataclass(frozen=True)
-class SeedSummary:
-    """A metric over the seeds of one configuration.
-
-    Attributes:
-        configuration: varied overrides without the seed; empty if only the seed varies.
-        sd: standard deviation of the sample.
-        interval: 95 % interval of the mean, by Student's t.
-    """
-
-    configuration: str
-    metric: str
-    mean: float
-    sd: float
-    interval: tuple[float, float]
-    num_seeds: int
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return (
-            f"{self.num_seeds} seeds     {self.metric.replace('_at_', '@')} {self.mean:.4f} "
-            f"[{low:.4f}, {high:.4f}], sd {self.sd:.4f}  {self.configuration}".rstrip()
-        )
-
-
-class Winner(NamedTuple):
-    """The best job of a sweep, the metric that it is best by, and its value."""
-
-    job: str
-    metric: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Findings of a sweep: means over seeds, and what `sweep.json` holds on a search or a first look."""
-
-    seeds: Sequence[SeedSummary] = ()
-    search: Mapping[str, Any] = field(default_factory=dict)
-    look: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def objectives(self) -> dict[str, str]:
-        """Return the objectives of a search, with `maximize` or `minimize`."""
-        return dict(self.search.get("objectives", {}))
-
-    @property
-    def best(self) -> list[Mapping[str, Any]]:
-        """Return the best trial of a search, or its Pareto set, each with its command."""
-        return list(self.search.get("best", ()))
-
-    @property
-    def command(self) -> str | None:
-        """Return the command that trains the best recipe or trial again; None for a grid."""
-        best = (self.look.get("best"), *self.best[:1])
-        return next((str(each["command"]) for each in best if each), None)
-
-    def values(self, job: str) -> dict[str, float]:
-        """Return the objectives of a trial; empty if one is missing."""
-        return dict(self._trial(job).get("values") or {})
-
-    def settings(self, job: str) -> str:
-        """Return the varied settings of a trial in short words; empty for a job of a grid."""
-        return " ".join(short_words(self._trial(job).get("overrides", ())))
-
-    def _trial(self, job: str) -> Mapping[str, Any]:
-        return next((row for row in self.search.get("trials", ()) if row["job"] == job), {})
-
-    def winner(self, outcomes: Sequence[Outcome], metric: str) -> Winner | None:
-        """Return the best job; None without one, or if only seed or index differ."""
-        if self.look:
-            best = self.look["best"]
-            return best and Winner(best["job"], self.look["metric"], best["value"])
-        if self.search:
-            if len(self.objectives) != 1 or not self.best:
-                return None
-            (objective,) = self.objectives
-            return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
-        undecided = differ_in_seed_only(outcomes) or differ_in_index_only(outcomes, metric)
-        best = None if undecided else best_outcome(outcomes, metric)
-        value = None if best is None else best.served(metric)
-        return None if best is None or value is None else Winner(best.name, metric, value)
-
-    def indexes(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
-        """Return the Pareto front of indexes, from best to worst; empty if the towers differ.
-
-        The criteria are the metric through the index, latency and bytes. Rejected indexes are left out.
-        """
-        if self.search or self.look or not differ_in_index_only(outcomes, metric):
-            return []
-        usable = [each for each in outcomes if each.status == "ok"]
-        names = {point.name for point in pareto_front(pareto_points(usable, metric)[1])}
-        return [each for each in rank_outcomes(usable, metric) if each.name in names]
-
-    def is_ranked_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
-        """Return whether this metric, in its better direction, is the only objective."""
-        direction = "minimize" if lower_is_better(outcomes, metric) else "maximize"
-        return self.objectives in ({}, {metric: direction})
-
-    def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
-        """Return outcomes from best to worst; seeds in numeric order."""
-        if differ_in_seed_only(outcomes):
-            return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
-        ranked = rank_outcomes(outcomes, metric)
-        if self.is_ranked_by(outcomes, metric):
-            return ranked
-        objective, direction = next(iter(self.objectives.items()))
-        sign = -1.0 if direction == "maximize" else 1.0
-
-        def sort_key(outcome: Outcome) -> tuple[bool, float]:
-            return not outcome.finished, sign * self.values(outcome.name).get(objective, sign * math.inf)
-
-        return sorted(ranked, key=sort_key)
-
-
-NOTHING = Findings()
-
-
-def differ_in_seed_only(outcomes: Collection[Outcome]) -> bool:
-    """Return whether jobs differ in the seed only, so that the best is only the luckiest."""
-    return bool(outcomes) and all(A_SEED.fullmatch(outcome.name) for outcome in outcomes)
-
-
-def form_of(key: str) -> str:
-    """Return the format of a figure."""
-    return next((form for word, form in FORMS.items() if key.startswith("index/") and word in key), "{:.4f}")
-
-
-def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Return the number of jobs by status."""
-    counts = Counter(outcome.status for outcome in outcomes)
-    return {status: counts[status] for status in ENDINGS if counts[status]}
+from twotower.runs.run_files import TRAIN_LOG
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -188,10 +44,15 @@ class Console:
 
     def handler(self) -> logging.Handler:
         """Return a handler of a run's log records; records with `for_file` are not shown."""
+        handler = self.make_handler()
+        handler.setFormatter(ConsoleFormatter())
+        handler.addFilter(lambda record: not getattr(record, "for_file", False))
+        return handler
+
+    def make_handler(self) -> logging.Handler:
+        """Return the handler, without its formatter and filter."""
         handler = logging.StreamHandler(sys.stderr)
         handler.setLevel(logging.WARNING)
-        handler.setFormatter(ConsoleFormatter())
-        handler.addFilter(for_screen)
         return handler
 
     def say(self, text: str) -> None:
@@ -228,6 +89,147 @@ class Console:
         """Close the live view, if there is one; may be called twice."""
 
 
-def for_screen(record: logging.LogRecord) -> bool:
-    """Return whether a record is shown, and not for the log file only."""
-    return not getattr(record, "for_file", False)
+RESULT_KEYS = (
+    *("status", "error", "overrides", "fingerprint", "seed", "training_reused_from", "metrics"),
+    *("higher_is_better", "intervals", "baselines", "cold_start", "training", "timing", "index"),
+)
+
+
+class _JsonLines(Console):
+    """One JSON object per event, with `time` and `event`; infinity and NaN are null."""
+
+    def make_handler(self) -> logging.Handler:
+        """Return a handler that emits `log` events, and `epoch` events for records with fields."""
+        return _LogEvents()
+
+    def say(self, text: str) -> None:
+        _emit("log", level="info", text=text)
+
+    def audit(self, rows: Sequence[tuple[str, str]]) -> None:
+        _emit("audit", rows=dict(rows))
+
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
+        """Emit metrics, index and timing; slices, curves and versions are in `result.json`."""
+        shown = result.plain(*RESULT_KEYS)
+        shown.get("index", {}).pop("points", None)
+        _emit("result", folder=str(folder), **shown)
+
+    def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
+        _emit("walkthrough", step=name, **fields)
+
+    def sweep_started(
+        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
+    ) -> None:
+        super().sweep_started(folder, num_jobs, metric, num_trainings)
+        sizes = {"num_jobs": num_jobs, "num_trainings": num_trainings}
+        _emit("sweep_started", folder=str(folder), metric=metric, **sizes)
+
+    def job_started(self, name: str, tries: str = "") -> None:
+        _emit("job_started", name=name, tries=tries)
+
+    def job_ended(self, outcome: Outcome) -> None:
+        _emit("job_ended", **vars(outcome))
+
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
+
+        There is no best job if only the seed varies or a search has several objectives. If only the index
+        varies, `pareto` has the Pareto front of metric, latency and bytes.
+        """
+        best = findings.winner(outcomes, self.metric)
+        _emit(
+            "sweep_ended",
+            seconds=seconds,
+            metric=self.metric if best is None else best.metric,
+            best=None if best is None else best.job,
+            value=None if best is None else best.value,
+            pareto=[each.name for each in findings.indexes(outcomes, self.metric)] or None,
+            counts=count_endings(outcomes),
+            failed=[vars(outcome) for outcome in outcomes if outcome.status == "failed"],
+            seeds=[vars(each) for each in findings.seeds],
+            search=findings.search or None,
+            first_look=findings.look or None,
+        )
+
+
+class _LogEvents(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, Mapping):
+            _emit("epoch", **fields)
+        else:
+            _emit("log", level=record.levelname.lower(), text=record.getMessage())
+
+
+def _emit(event: str, /, **fields: Any) -> None:
+    """Print one event; `time` is ISO 8601 with the offset from UTC."""
+    now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
+    text = json.dumps({"time": None, "event": None, **fields} | {"time": now, "event": event}, default=_plain)
+    print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
+
+
+class _Quiet(Console):
+    """A few last lines with status, figures and folder."""
+
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
+        figures = result.final_figures()
+        main = [key for key in SHOWN if key in figures] or [key for key in figures if key[:5] == "test/"][:2]
+        print("  ".join([result.status, *(f"{key} {figures[key]:.4f}" for key in main), str(folder)]))
+        if result.error:
+            print(f"{folder}: {result.error}", file=sys.stderr)
+
+    def job_ended(self, outcome: Outcome) -> None:
+        if outcome.status == "failed" and not outcome.skipped:
+            log = outcome.folder / TRAIN_LOG
+            print(f"{outcome.name} failed: {outcome.error}; see {log}", file=sys.stderr)
+
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        trials = findings.best if len(findings.objectives) > 1 else []
+        indexes = findings.indexes(outcomes, self.metric)
+        best = findings.winner(outcomes, self.metric)
+        for row in trials:
+            values = [f"{key} {format_figure(key, value)}" for key, value in row["values"].items()]
+            print("  ".join(["pareto", row["job"], *values, findings.settings(row["job"])]))
+        for each in indexes:
+            figures = ((key, each.served(key)) for key in (self.metric, *INDEX_COSTS))
+            print("  ".join(["pareto", each.name, *(f"{key} {format_figure(key, x)}" for key, x in figures)]))
+        again = findings.look.get("best") or next(iter(findings.best), None)
+        if again and not trials:
+            print(f"command  {again['command']}")
+        if len(findings.objectives) > 1 or indexes:
+            summary = f"Pareto set of {len(trials or indexes)}"
+        elif differ_in_seed_only(outcomes):
+            means = [
+                f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
+                for each in findings.seeds
+            ]
+            summary = "  ".join(["mean", *means]) if means else "no mean"
+        elif best is None:
+            summary = "no best"
+        else:
+            value = f"{best.metric} {format_figure(best.metric, best.value)}"
+            summary = f"best {best.job}  {value}  {findings.settings(best.job)}".rstrip()
+        counts = ", ".join(f"{count} {status}" for status, count in count_endings(outcomes).items())
+        print(f"{summary}  {counts or 'no jobs'}  {self.folder}")
+
+
+def make_console(mode: str) -> Console:
+    """Return the console of a mode. Raises InputError: unknown mode."""
+    from twotower.reports.console.rich import Rich
+
+    consoles: dict[str, type[Console]] = {
+        "quiet": _Quiet,
+        "jsonl": _JsonLines,
+        "silent": Console,
+        "rich": Rich,
+    }
+    if mode not in consoles:
+        raise InputError(f"console: expected rich, quiet or jsonl, got {mode!r}")
+    return consoles[mode]()

@@ -1,6 +1,7 @@
 """The tables of a run, of an index, of a sweep and of a first look."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,13 @@ from rich.table import Table
 
 from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import metric_k
-from twotower.reports.compare.figure_names import heading
-from twotower.reports.console.console import NOTHING, Findings, differ_in_seed_only, form_of
+from twotower.reports.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
+from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only
 from twotower.runs.outcome import Outcome, lower_is_better
 from twotower.runs.result import COLD_START, TARGET_REPEAT, TEST_EXACT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS = 5
-INDEX_COLUMNS = {
-    "index/recall_at_100": "index recall",
-    "index/latency_ms_p50": "p50 ms",
-    "index/bytes_per_item": "bytes/item",
-}
 MODEL, ARROWS = "two towers", {"maximize": "↑", "minimize": "↓"}
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
 TEXTS = {"", "job", "settings", "status", "recipe", "against", "verdict"}
@@ -28,73 +24,57 @@ TEXTS = {"", "job", "settings", "status", "recipe", "against", "verdict"}
 WHOLE = {"", "recipe"}
 """Headings of columns that are never wrapped."""
 
-Row = tuple[Sequence[str], str]
-"""Cells and a style."""
 
-
-def make_table(title: str, headings: Sequence[str], rows: Iterable[Row]) -> Table:
+def make_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Iterable[str] = ()
+) -> Table:
     """Return a table without lines; without headings, all columns are text."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        box=None,
-        pad_edge=False,
-        show_header=bool(headings),
-    )
+    look: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "bold"}
+    table = Table(title=title, box=None, pad_edge=False, show_header=bool(headings), **look)
     for each in headings:
-        is_text = each in TEXTS
-        table.add_column(each, justify="left" if is_text else "right", no_wrap=each in WHOLE, overflow="fold")
-    for cells, style in rows:
-        table.add_row(*cells, style=style)
+        justify: Any = "left" if each in TEXTS else "right"
+        table.add_column(each, justify=justify, no_wrap=each in WHOLE, overflow="fold")
+    for cells, style in zip_longest(rows, styles, fillvalue=""):
+        table.add_row(*cells, style=str(style))
     return table
 
 
-def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
-    """Return the audit of the split."""
-    return make_table("split audit", (), ((row, "") for row in rows))
-
-
-def result_tables(result: Result) -> list[Table]:
-    """Return the tables of a run: test metrics next to the baselines, cold start, index."""
-    tables = []
-    if result.metrics:
-        tables.append(_quality_table(result))
-        if TARGET_REPEAT in result.slices.get("test", {}):
-            tables.append(_repeats_table(result))
-        if labelled := result.evaluated.get("test", {}).get("labelled"):
-            keys = [key for key in result.metrics if key.startswith("test/") and not metric_k(key)]
-            title = f"labels: {labelled:,} examples of the test split"
-            headings = ["", *(key.removeprefix("test/") for key in keys)]
-            tables.append(make_table(title, headings, _model_rows(result, keys)))
+def result_tables(result: Result) -> Iterator[Table]:
+    """Yield the tables of a run: test metrics next to the baselines, labels, cold start, index."""
+    tested = [key for key in result.metrics if key.startswith("test/")]
+    if tested:
+        yield _quality_table(result, tested)
+    if TARGET_REPEAT in result.slices.get("test", {}):
+        yield _repeats_table(result)
+    if labelled := result.evaluated.get("test", {}).get("labelled"):
+        keys = [key for key in tested if not metric_k(key)]
+        title = f"labels: {labelled:,} examples of the test split"
+        yield make_table(title, ["", *map(heading, keys)], _model_rows(result, keys), ("bold", "dim"))
     if result.cold_start:
-        tables.append(cold_start_table(result.cold_start))
+        yield cold_start_table(result.cold_start)
     if result.index:
-        tables.append(_index_table(result.index))
-    return tables
+        yield _index_table(result.index)
 
 
-def _quality_table(result: Result) -> Table:
+def _quality_table(result: Result, tested: Sequence[str]) -> Table:
     """Return test metrics of the model (served lists, then exact search) and of the baselines."""
-    tested = [key.removeprefix("test/") for key in result.metrics if key.startswith("test/")]
-    names = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
-    keys = [f"test/{name}" for name in names]
-    rows = _model_rows(result, keys)
+    keys = ([f"test/{name}" for name in COLUMNS if f"test/{name}" in tested] or list(tested))[:MOST_COLUMNS]
+    rows, styles = _model_rows(result, keys), ["bold", "dim"]
     if TEST_EXACT in result.slices:
-        exact = [figure(result.metrics.get(f"{TEST_EXACT}/{name}")) for name in names]
-        rows.append((["  by exact search", *exact], "dim"))
+        exact = (format_figure(key, result.metrics.get(exact_key(key))) for key in keys)
+        rows.append(["  by exact search", *exact])
+        styles.append("dim")
     for baseline, values in result.baselines.items():
-        rows.append(([baseline, *(figure(values.get(key)) for key in keys)], ""))
-    return make_table("test split", ["", *map(short, names)], rows)
+        rows.append([baseline, *(format_figure(key, values.get(key)) for key in keys)])
+    return make_table("test split", ["", *map(heading, keys)], rows, styles)
 
 
-def _model_rows(result: Result, keys: Sequence[str]) -> list[Row]:
+def _model_rows(result: Result, keys: Sequence[str]) -> list[list[str]]:
     """Return the row of the model, and that of its intervals."""
     intervals = [result.intervals.get(key) for key in keys]
     halves = ["" if each is None else f"± {(each[1] - each[0]) / 2:.4f}" for each in intervals]
-    metrics = [figure(result.metrics[key]) for key in keys]
-    return [([MODEL, *metrics], "bold"), (["  95 % interval", *halves], "dim")]
+    metrics = [format_figure(key, result.metrics[key]) for key in keys]
+    return [[MODEL, *metrics], ["  95 % interval", *halves]]
 
 
 def _repeats_table(result: Result) -> Table:
@@ -102,16 +82,14 @@ def _repeats_table(result: Result) -> Table:
     slices = {MODEL: result.slices["test"][TARGET_REPEAT], **result.baseline_slices}
     parts = slices[MODEL]
     keys = [key for key in COLUMNS if any(key in values for values in parts.values())][:2]
-    sizes = " and ".join(f"{values['num_targets']:,} {part}" for part, values in parts.items())
-    headings = ["", *(f"{part} {short(key)}" for part in parts for key in keys)]
+    cells = [(part, key) for part in parts for key in keys]
     rows = [
-        (
-            [name, *(figure(values.get(part, {}).get(key)) for part in parts for key in keys)],
-            "bold" if name == MODEL else "",
-        )
+        [name, *(format_figure(key, values.get(part, {}).get(key)) for part, key in cells)]
         for name, values in slices.items()
     ]
-    return make_table(f"test split: {sizes} targets", headings, rows)
+    sizes = " and ".join(f"{values['num_targets']:,} {part}" for part, values in parts.items())
+    headings = ["", *(f"{part} {heading(key)}" for part, key in cells)]
+    return make_table(f"test split: {sizes} targets", headings, rows, ["bold"])
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
@@ -119,20 +97,17 @@ def cold_start_table(recalls: Mapping[str, Any]) -> Table:
     parts = list(recalls["num_users"])
     keys = list(recalls["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
-    models = {model: words for model, words in COLD_START.items() if model in recalls}
-    headings = ["\n".join([*words.split(), short(key)]) for words in models.values() for key in keys]
+    cells = [(model, key) for model in COLD_START if model in recalls for key in keys]
     rows = [
-        (
-            [
-                part.replace("_", " "),
-                *(figure(recalls[model][part].get(key)) for model in models for key in keys),
-            ],
-            "",
-        )
+        [
+            part.replace("_", " "),
+            *(format_figure(key, recalls[model][part].get(key)) for model, key in cells),
+        ]
         for part in parts
     ]
+    headings = ["", *("\n".join([*COLD_START[model].split(), heading(key)]) for model, key in cells)]
     title = f"cold start: {recalls['num_cold_items']:,} items that training never saw, added live"
-    return make_table(title, ["", *headings], rows)
+    return make_table(title, headings, rows)
 
 
 def _index_table(index: Mapping[str, Any]) -> Table:
@@ -149,7 +124,7 @@ def _index_table(index: Mapping[str, Any]) -> Table:
     }
     for each in index.get("shorter", ()):
         rows[f"dim {each['dim']}"] = f"{_differences(each)}, {each['index_bytes']:,} bytes"
-    return make_table("index", (), ((row, "") for row in rows.items()))
+    return make_table("index", (), rows.items())
 
 
 def _differences(index: Mapping[str, Any]) -> str:
@@ -160,80 +135,76 @@ def _differences(index: Mapping[str, Any]) -> str:
     for key in shown:
         low, high = intervals.get(key, (0.0, 0.0))
         between = f" [{low:+.4f}, {high:+.4f}]" if low < high else ""
-        parts.append(f"{short(key)} {differences[key]:+.4f}{between}")
+        parts.append(f"{heading(key)} {differences[key]:+.4f}{between}")
     return ", ".join(parts)
 
 
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
     """Return the jobs that did not fail, from best to worst; without the Pareto set of several objectives."""
+    columns: dict[str, Sequence[str]]
     shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
     if not findings.is_ranked_by(shown, metric):
         best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
         shown = [each for each in shown if each.name not in best]
         title = f"{len(shown)} {'other job' if best else 'job'}{'' if len(shown) == 1 else 's'}"
-        lines = [
-            (each.name, [each.status, *_objectives(each.name, findings)], _style(each)) for each in shown
-        ]
-        return _jobs_table(title, ["status", *_objective_headings(findings)], lines, findings)
+        names = [each.name for each in shown]
+        columns = {"status": [each.status for each in shown], **_objectives(names, findings)}
+        return _jobs_table(title, names, columns, findings, map(_style, shown))
     winner = findings.winner(shown, metric)
-    index = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
+    figures = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
+    test = metric.replace("valid/", "test/")
+    columns = {
+        "status": [each.status for each in shown],
+        heading(metric): [format_figure(metric, each.served(metric)) for each in shown],
+        "test": [format_figure(test, each.figure(test)) for each in shown],
+        **{heading(key): [format_figure(key, each.figure(key)) for each in shown] for key in figures},
+        "seconds": ["before" if each.skipped else f"{each.seconds:.1f}" for each in shown],
+    }
     order = ", lowest first" if lower_is_better(shown, metric) else ""
     is_through = any(each.served(metric) != each.figure(metric) for each in shown)
-    title = f"{len(shown)} jobs by {short(metric)}{' through the index' if is_through else ''}{order}"
+    title = f"{len(shown)} jobs by {heading(metric)}{' through the index' if is_through else ''}{order}"
     if differ_in_seed_only(shown):
         title = f"{len(shown)} seeds"
-    lines = []
-    for outcome in shown:
-        figures = [figure(outcome.served(key)) for key in (metric, metric.replace("valid/", "test/"))]
-        figures += [figure(outcome.figure(key), form_of(key)) for key in index]
-        seconds = "before" if outcome.skipped else f"{outcome.seconds:.1f}"
-        style = "bold" if winner and winner.job == outcome.name else _style(outcome)
-        lines.append((outcome.name, [outcome.status, *figures, seconds], style))
-    valid = f"valid {short(metric.removeprefix('valid/'))}"
-    headings = ["status", valid, "test", *(INDEX_COLUMNS[key] for key in index), "seconds"]
-    return _jobs_table("1 job" if len(shown) == 1 else title, headings, lines, findings)
+    styles = ["bold" if winner and winner.job == each.name else _style(each) for each in shown]
+    names = [each.name for each in shown]
+    return _jobs_table("1 job" if len(shown) == 1 else title, names, columns, findings, styles)
 
 
 def pareto_table(findings: Findings) -> Table:
     """Return the Pareto set of a search with several objectives."""
-    lines = [(row["job"], _objectives(row["job"], findings), "") for row in findings.best]
-    title = f"Pareto set: {len(lines)} of {len(findings.search['trials'])} trials"
-    return _jobs_table(title, _objective_headings(findings), lines, findings)
+    jobs = [row["job"] for row in findings.best]
+    title = f"Pareto set: {len(jobs)} of {len(findings.search['trials'])} trials"
+    return _jobs_table(title, jobs, _objectives(jobs, findings), findings)
 
 
 def index_pareto_table(indexes: Sequence[Outcome], num_jobs: int, metric: str) -> Table:
     """Return the Pareto front of a sweep's indexes, with metric, latency and size."""
-    kind = short(metric.removeprefix("valid/"))
-    lines = [
-        (
-            each.name,
-            [figure(each.served(metric)), *(figure(each.figure(key), form_of(key)) for key in INDEX_COLUMNS)],
-            "",
-        )
-        for each in indexes
-    ]
-    title = f"Pareto set: {len(indexes)} of {num_jobs} indexes, by {kind}, latency and bytes"
-    return _jobs_table(title, [f"valid {kind}", *INDEX_COLUMNS.values()], lines, NOTHING)
+    columns = {
+        heading(key): [format_figure(key, each.served(key)) for each in indexes]
+        for key in (metric, *INDEX_COLUMNS)
+    }
+    title = f"Pareto set: {len(indexes)} of {num_jobs} indexes, by {heading(metric)}, latency and bytes"
+    return _jobs_table(title, [each.name for each in indexes], columns, NOTHING)
 
 
 def _jobs_table(
-    title: str, headings: Sequence[str], lines: Sequence[tuple[str, list[str], str]], findings: Findings
+    title: str,
+    jobs: Sequence[str],
+    columns: Mapping[str, Sequence[str]],
+    findings: Findings,
+    styles: Iterable[str] = (),
 ) -> Table:
     """Return a row per job, with its settings if a search varies them."""
-    settings = {job: findings.settings(job) for job, _, _ in lines}
-    if not any(settings.values()):
-        return make_table(title, ["job", *headings], (([job, *cells], style) for job, cells, style in lines))
-    rows = (([job, settings[job], *cells], style) for job, cells, style in lines)
-    return make_table(title, ["job", "settings", *headings], rows)
+    settings = [findings.settings(job) for job in jobs]
+    named = {"job": jobs, **({"settings": settings} if any(settings) else {}), **columns}
+    return make_table(title, list(named), zip(*named.values(), strict=True), styles)
 
 
-def _objective_headings(findings: Findings) -> list[str]:
-    return [f"{short(key).replace('/', ' ', 1)} {ARROWS[way]}" for key, way in findings.objectives.items()]
-
-
-def _objectives(job: str, findings: Findings) -> list[str]:
-    values = findings.values(job)
-    return [figure(values.get(key), form_of(key)) for key in findings.objectives]
+def _objectives(jobs: Sequence[str], findings: Findings) -> dict[str, list[str]]:
+    return {
+        f"{heading(key)} {ARROWS[way]}": [format_figure(key, findings.values(job).get(key)) for job in jobs]
+        for key, way in findings.objectives.items()
+    }
 
 
 def _style(outcome: Outcome) -> str:
@@ -242,34 +213,36 @@ def _style(outcome: Outcome) -> str:
 
 def recipes_table(look: Mapping[str, Any]) -> Table:
     """Return a row per recipe of a first look, the best first, then the best baselines, by validation."""
-    best = look["best"] or {}
+    metric = look["metric"]
     parts = {"whole": "all users"}
     if look["share"] < 1:
         parts = {"sample": f"{look['share']:.3g} of users", **parts}
-    seconds = [f"seconds, {words}" if len(parts) > 1 else "seconds" for words in parts.values()]
-    rows = []
+    rows, styles = [], []
     for row in look["recipes"]:
-        cells = [figure(row[part]) for part in parts]
-        cells += [figure(row["seconds"][part], "{:.0f}") for part in parts]
+        cells = [format_figure(metric, row[part]) for part in parts]
+        cells += ["" if row["seconds"][part] is None else f"{row['seconds'][part]:.0f}" for part in parts]
         words = " ".join(filter(None, [row["sets"], f"({row['note']})" if row["note"] else ""]))
-        style = "bold" if row["recipe"] == best.get("recipe") else ""
-        rows.append(([row["recipe"], *cells, words], style))
+        rows.append([row["recipe"], *cells, words])
+        styles.append("bold" if look["best"] and row["recipe"] == look["best"]["recipe"] else "")
     for name, figures in look["baselines"].items():
-        rows.append(([f"baseline {name}", *(figure(figures[part]) for part in parts)], "dim"))
+        rows.append([f"baseline {name}", *(format_figure(metric, figures[part]) for part in parts)])
+        styles.append("dim")
+    seconds = [f"seconds, {words}" if len(parts) > 1 else "seconds" for words in parts.values()]
     headings = ["recipe", *parts.values(), *seconds, "settings"]
-    return make_table(f"first look by {heading(look['metric'])}", headings, rows)
+    return make_table(f"first look by {heading(metric)}", headings, rows, styles)
 
 
 def recipe_tests_table(look: Mapping[str, Any]) -> Table:
     """Return paired tests of the best recipe against the others, over test users."""
+    metric = look["tests"][0]["metric"]
     rows = []
     for test in look["tests"]:
         low_high = test["interval"]
         interval = "" if low_high is None else f"[{low_high[0]:+.4f}, {low_high[1]:+.4f}]"
-        cells = [test["against"], figure(test["difference"], "{:+.4f}"), interval, figure(test["p"])]
-        rows.append(([*cells, test["verdict"]], ""))
-    metric = heading(look["tests"][0]["metric"])
-    title = f"{look['best']['recipe']} against the others by {metric}: paired tests"
+        p_value = "" if test["p"] is None else f"{test['p']:.4f}"
+        difference = format_figure(metric, test["difference"], sign=True)
+        rows.append([test["against"], difference, interval, p_value, test["verdict"]])
+    title = f"{look['best']['recipe']} against the others by {heading(metric)}: paired tests"
     return make_table(title, ["against", "difference", "95 % interval", "p", "verdict"], rows)
 
 
@@ -292,7 +265,7 @@ def ended_line(outcome: Outcome, metric: str) -> str:
     parts = [
         f"{outcome.status:<14}",
         outcome.label,
-        "" if value is None else f"{short(metric)} {value:.4f}",
+        "" if value is None else f"{heading(metric)} {format_figure(metric, value)}",
         "" if outcome.skipped else duration_text(outcome.seconds),
         remark(outcome),
         outcome.name if outcome.tries else "",
@@ -310,13 +283,3 @@ def remark(outcome: Outcome) -> str:
     source = Path(outcome.reused_from).absolute()
     inside = source.parent == outcome.folder.parent.absolute()
     return f"towers of {source.name if inside else outcome.reused_from}"
-
-
-def short(key: str) -> str:
-    """Return a key as tables show it: `recall@20` of `recall_at_20`."""
-    return key.replace("_at_", "@")
-
-
-def figure(value: float | None, form: str = "{:.4f}") -> str:
-    """Return a figure as text; empty for None."""
-    return "" if value is None else form.format(value)

@@ -3,12 +3,16 @@
 import contextlib
 import logging
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console as Screen
+from rich.console import Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from twotower.bundle.layout import BUNDLE
@@ -18,17 +22,11 @@ from twotower.config.errors import InputError
 from twotower.config.progress import PROGRESS, duration_text
 from twotower.config.trust import foreign_packages
 from twotower.files.plain_values import read_yaml
+from twotower.reports.compare.figure_names import format_figure, heading
 from twotower.reports.console import console_tables
-from twotower.reports.console.console import (
-    NOTHING,
-    Console,
-    ConsoleFormatter,
-    Findings,
-    for_screen,
-    form_of,
-)
-from twotower.reports.console.sweep_progress import SweepProgress
-from twotower.runs.outcome import Outcome
+from twotower.reports.console.console import Console
+from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only
+from twotower.runs.outcome import Outcome, best_outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import CONFIG, TRAIN_LOG
 
@@ -36,6 +34,7 @@ WIDTH_OF_FILES = 240
 """Width of output to a file or a pipe."""
 
 SWEEP = "sweep.json"
+TAIL_BYTES, BAR_WIDTH = 4096, 20
 
 
 class Rich(Console):
@@ -45,40 +44,37 @@ class Rich(Console):
         self.screen = Screen(soft_wrap=True, highlight=False, markup=False, emoji=False)
         if not self.screen.is_terminal:
             self.screen.width = WIDTH_OF_FILES
-        self.drawn: Live | None = None
-        self.progress: SweepProgress | None = None
+        self.live: Live | None = None
+        self.num_jobs: int | None = None
+        self.outcomes: list[Outcome] = []
+        self.running: dict[str, tuple[str, float]] = {}
+        """Name of a running job -> its label and start."""
+        self.began = self.ends = 0.0
 
     def close(self) -> None:
-        """Remove the line of progress and the view of the sweep."""
-        self.erase()
-        if self.progress is not None:
-            self.progress.close()
+        """Remove the line of progress or the view of the sweep."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+        self.began = 0.0
 
-    def erase(self) -> None:
-        """Remove the line of progress."""
-        if self.drawn is not None:
-            self.drawn.stop()
-            self.drawn = None
-
-    def handler(self) -> logging.Handler:
+    def make_handler(self) -> logging.Handler:
         """Return a handler that prints plain lines."""
-        handler = _LogLines(self)
-        handler.setFormatter(ConsoleFormatter())
-        handler.addFilter(for_screen)
-        return handler
+        return _LogLines(self)
 
     def draw(self, text: str) -> None:
         """Draw a line that the next one replaces; without a terminal, do nothing."""
         if not self.screen.is_terminal:
             return
-        if self.drawn is None:
-            self.drawn = Live(console=self.screen, auto_refresh=False, transient=True)
-            self.drawn.start()
-        self.drawn.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        if self.live is None:
+            self.live = Live(console=self.screen, auto_refresh=False, transient=True)
+            self.live.start()
+        self.live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def say(self, text: str) -> None:
         """Print one line, in place of the line of progress."""
-        self.erase()
+        if not self.began:
+            self.close()
         self.screen.print(text)
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
@@ -88,7 +84,7 @@ class Rich(Console):
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print the audit as a table."""
-        self.screen.print(console_tables.audit_table(rows))
+        self.screen.print(console_tables.make_table("split audit", (), rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print model and baselines on the test split, the index, and the folder."""
@@ -105,12 +101,16 @@ class Rich(Console):
         """Print the number of jobs, and open the view of the sweep."""
         super().sweep_started(folder, num_jobs, metric, num_trainings)
         self.say(f"sweep {folder}: {'jobs' if num_jobs is None else f'{num_jobs} jobs'}, watching {metric}")
-        self.progress = SweepProgress(self.screen, folder, num_jobs, metric)
+        self.num_jobs, self.began = num_jobs, time.monotonic()
+        if self.screen.is_terminal:
+            self.live = Live(
+                console=self.screen, transient=True, get_renderable=self._sweep_view, refresh_per_second=2
+            )
+            self.live.start()
 
     def job_started(self, name: str, tries: str = "") -> None:
         """Add the job to the view of the sweep."""
-        if self.progress is not None:
-            self.progress.started(name, tries or name)
+        self.running[name] = tries or name, time.monotonic()
         if not self.screen.is_terminal:
             self.say(f"{'started':<14}  {tries or name}")
 
@@ -118,10 +118,35 @@ class Rich(Console):
         """Print one line."""
         line = console_tables.ended_line(outcome, self.metric)
         self.screen.print(Text(line, style=console_tables.STATUS_STYLES.get(outcome.status, "")))
-        if self.progress is not None:
-            self.progress.ended(outcome)
-            if not self.screen.is_terminal and not outcome.skipped:
-                self.say(f"{'':<14}  {self.progress.line()}")
+        self.outcomes.append(outcome)
+        self.running.pop(outcome.name, None)
+        num_run = sum(not each.skipped for each in self.outcomes)
+        if self.num_jobs is not None and num_run:
+            now = time.monotonic()
+            self.ends = now + (now - self.began) * (self.num_jobs - len(self.outcomes)) / num_run
+        if not self.screen.is_terminal and not outcome.skipped:
+            self.say(f"{'':<14}  {self._progress_line()}")
+
+    def _sweep_view(self) -> Group:
+        """Return a line per running job with its last epoch, then the progress of the sweep."""
+        now = time.monotonic()
+        lines = [
+            f"{duration_text(now - began):<12}  {label}  {last_epoch(self.folder / name / TRAIN_LOG)}"
+            for name, (label, began) in self.running.items()
+        ]
+        total = Table.grid(padding=(0, 1))
+        bar = ProgressBar(self.num_jobs, len(self.outcomes), BAR_WIDTH)
+        total.add_row(bar, Text(self._progress_line(), no_wrap=True, overflow="ellipsis"))
+        return Group(*(Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in lines), total)
+
+    def _progress_line(self) -> str:
+        """Return the number of jobs, the time left if others take as long as those so far, the best job."""
+        of, left = "" if self.num_jobs is None else f"/{self.num_jobs}", self.ends - time.monotonic()
+        parts = [f"{len(self.outcomes)}{of} jobs", f"about {duration_text(left)} left" if left > 0 else ""]
+        best = None if differ_in_seed_only(self.outcomes) else best_outcome(self.outcomes, self.metric)
+        if best is not None:
+            parts.append(f"best so far {best.served(self.metric):.4f}  {best.label}")
+        return "  ".join(filter(None, parts))
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Close the view; print the table, failures, means over seeds and the best job."""
@@ -139,15 +164,24 @@ class Rich(Console):
         for outcome in outcomes:
             if outcome.status == "failed":
                 self.say(f"FAILED  {outcome.name}: {outcome.error}")
-                for more in (findings.settings(outcome.name), outcome.folder / TRAIN_LOG):
-                    if more:
-                        self.say(f"        {more}")
+                for text in filter(None, (findings.settings(outcome.name), str(outcome.folder / TRAIN_LOG))):
+                    self.say(f"        {text}")
         for summary in findings.seeds:
             self.say(str(summary))
-        if not findings.look:
-            self._say_best(outcomes, findings)
-        self.say(f"took        {duration_text(seconds)}")
         best = findings.winner(outcomes, self.metric)
+        if len(findings.objectives) > 1 and findings.best:
+            self.screen.print(console_tables.pareto_table(findings))
+            self.say(f"commands    of each trial: search.best in {self.folder / SWEEP}")
+        elif indexes := findings.indexes(outcomes, self.metric):
+            self.screen.print(console_tables.index_pareto_table(indexes, len(outcomes), self.metric))
+        elif best is not None and not findings.look:
+            value = f"{heading(best.metric)} {format_figure(best.metric, best.value)}"
+            self.say(f"best        {best.job}  {value}")
+            for text in filter(None, (findings.settings(best.job), str(self.folder / best.job))):
+                self.say(f"            {text}")
+            if findings.best:
+                self.say(f"again       {findings.best[0]['command']}")
+        self.say(f"took        {duration_text(seconds)}")
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 
     def _say_next(self, runs: Path, logs: Path, run: Path | None) -> None:
@@ -157,22 +191,6 @@ class Rich(Console):
         if run is not None and (run / BUNDLE).is_dir():
             for line in _commands_of(run):
                 self.say(line)
-
-    def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
-        if len(findings.objectives) > 1 and findings.best:
-            self.screen.print(console_tables.pareto_table(findings))
-            self.say(f"commands    of each trial: search.best in {self.folder / SWEEP}")
-            return
-        if indexes := findings.indexes(outcomes, self.metric):
-            self.screen.print(console_tables.index_pareto_table(indexes, len(outcomes), self.metric))
-        best = findings.winner(outcomes, self.metric)
-        if best is None:
-            return
-        self.say(f"best        {best.job}  {best.metric} {form_of(best.metric).format(best.value)}")
-        for line in filter(None, (findings.settings(best.job), self.folder / best.job)):
-            self.say(f"            {line}")
-        if findings.best:
-            self.say(f"again       {findings.best[0]['command']}")
 
 
 class _LogLines(logging.Handler):
@@ -191,7 +209,7 @@ class _LogLines(logging.Handler):
 
     def close(self) -> None:
         """Remove the line of progress."""
-        self.console.erase()
+        self.console.close()
         super().close()
 
 
@@ -213,3 +231,15 @@ def _commands_of(run: Path) -> Iterator[str]:
             "(this bundle does not know the test window)"
         )
     yield f"serve       twotower serve bundle={folder}"
+
+
+def last_epoch(log: Path) -> str:
+    """Return the last epoch line of a run's log, or an empty text."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    epochs = [line.partition("twotower: ")[2] for line in lines if " epoch " in line]
+    return epochs[-1] if epochs else ""
