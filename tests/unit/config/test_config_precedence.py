@@ -16,7 +16,6 @@ from twotower.commands import compose, overrides
 from twotower.commands import conf as files
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
-from twotower.commands.overrides import parse_axis, validate_overrides
 from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
 
@@ -54,14 +53,6 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
     return Conf(place)
-
-
-def test_choices_of_an_external_package(conf: Conf) -> None:
-    conf.write("../theirs/loss/theirs.yaml", MINE.replace("mine", "theirs"))
-    assert "theirs" in choices("loss")
-    assert conf.of("loss=theirs")["loss"]["temperature"] == 0.7
-    conf.write("local/loss/mine.yaml", MINE)
-    assert conf.of("loss=mine") == conf.of("loss=theirs")
 
 
 def test_later_sources_override_keys_of_choices(conf: Conf) -> None:
@@ -107,19 +98,6 @@ def test_later_sources_override_choices_of_groups(conf: Conf) -> None:
     assert optimizer("optimizer=adamw") == "AdamW"
 
 
-def test_features_follow_the_data_from_every_source(conf: Conf) -> None:
-    synthetic = conf.of("data=synthetic")["features"]
-    conf.write("local/default.yaml", f"{GLOBAL}defaults: [{{override /data: synthetic}}]\n")
-    assert conf.of()["features"] == synthetic
-    assert conf.of("data=online_retail")["features"] != synthetic
-
-
-def test_without_user_files_defaults_are_unchanged(conf: Conf) -> None:
-    before = conf.of()
-    conf.write("local/loss/mine.yaml", MINE)
-    assert conf.of() == before
-
-
 def test_another_file_of_user_defaults_can_be_chosen(conf: Conf) -> None:
     conf.write("local/default.yaml", f"{GLOBAL}seed: 1\n")
     conf.write("local/laptop.yaml", f"{GLOBAL}seed: 2\n")
@@ -155,23 +133,6 @@ def test_user_data_select_their_features(conf: Conf, tmp_path: Path) -> None:
     (conf.place / "local" / "features" / "shop.yaml").unlink()
     with pytest.raises(InputError, match="features/shop"):
         conf.of("data=shop")
-
-
-def test_user_experiments_and_sweeps(conf: Conf) -> None:
-    conf.write("local/experiment/mine.yaml", f"{GLOBAL}embedding_dim: 24\n")
-    assert conf.of("experiment=mine")["embedding_dim"] == 24
-    conf.write("local/sweep/mine.yaml", "_target_: twotower.sweeps.grid.Grid\nvary: {loss: glob(*)}\n")
-    assert conf.of("sweep=mine")["sweep"]["vary"] == {"loss": "glob(*)"}
-    conf.write("local/loss/mine.yaml", MINE)
-    assert parse_axis("loss", "glob(*)").choices == tuple(sorted([*LOSSES, "mine"]))
-    assert validate_overrides(["loss=mine,bce"], sweep=True)[0] == []
-
-
-def test_user_choices_are_suggested_for_misspelled_names(conf: Conf) -> None:
-    conf.write("local/loss/mine.yaml", MINE)
-    told = f"unknown choice 'mind'; did you mean 'mine'? valid: {', '.join(sorted([*LOSSES, 'mine']))}"
-    with pytest.raises(InputError, match=re.escape(told)):
-        conf.of("loss=mind")
 
 
 def printed(
@@ -245,13 +206,4 @@ def test_a_missing_folder_of_choices_is_reported(conf: Conf, monkeypatch: pytest
     conf.of()
     monkeypatch.setenv("TWOTOWER_CONF", str(files.OTHERS[0]))
     with pytest.raises(InputError, match="TWOTOWER_CONF: there is no folder"):
-        conf.of()
-
-
-def test_defaults_without_a_package_line_are_refused(conf: Conf) -> None:
-    conf.write("local/default.yaml", "seed: 1\n")
-    with pytest.raises(
-        InputError,
-        match=r"^1 mistake in .*\n  .*/local/default.yaml: its first line must be # @package _global_;",
-    ):
         conf.of()
