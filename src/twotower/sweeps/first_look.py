@@ -15,8 +15,7 @@ from twotower.config.spec import PositiveFloat, PositiveFraction, PositiveInt
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
 from twotower.runs.result import Result, read_result_or_failure
-from twotower.sweeps.job import Job, SweepContext, build_job_dataset
-from twotower.sweeps.sweep import Sweep
+from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
 
 if TYPE_CHECKING:
     from twotower.data.dataset import RetrievalDataset

@@ -47,13 +47,9 @@ class UserValues(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """Differences of rows.
+    """A row per pair with `left`, `right` and `DIFFERENCE_COLUMNS`, and the number of tests and users.
 
-    Attributes:
-        table: a row per pair with `left`, `right` and `DIFFERENCE_COLUMNS`. An interval is of its difference
-            alone; `corrected_p_value` is corrected for the number of tests.
-        num_tests: number of different tests.
-        num_users: users of the tests.
+    An interval is of its difference alone; `corrected_p_value` is corrected for the number of tests.
     """
 
     table: pd.DataFrame
@@ -148,8 +144,8 @@ def _test(sides: Sequence[tuple[UserValues, UserValues]]) -> list[dict[str, Any]
         else:
             over_users.append(at)
     if over_users:
-        means = [[side.values.mean(axis=0) for side in sides[at]] for at in over_users]
-        differences = np.stack([one - other for one, other in means])
+        pairs = (sides[at] for at in over_users)
+        differences = np.stack([one.values.mean(axis=0) - other.values.mean(axis=0) for one, other in pairs])
         intervals = bootstrap_interval(differences.T, NUM_RESAMPLES)
         p_values = sign_flip_p_values(differences)
         for at, (low, high), p_value in zip(over_users, intervals.tolist(), p_values.tolist(), strict=True):
