@@ -116,12 +116,6 @@ def test_short_trainings_are_defined(schedule: Any, num_steps: int) -> None:
     assert choice.factor(0, num_steps) > 0
 
 
-def test_only_what_takes_sparse_gradients_says_so() -> None:
-    assert AdamW.Config(weight_decay=0.1).takes_sparse
-    assert Adagrad.Config().takes_sparse
-    assert not Adagrad.Config(weight_decay=0.1).takes_sparse
-
-
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_each_choice_trains_follows_its_schedule_and_resumes(path: Path) -> None:
     choice = OptimizerChoice.Config.model_validate(yaml.safe_load(path.read_text())).build()
