@@ -92,7 +92,6 @@ class Scorer(nn.Module):
 
     Args:
         config: settings that the loss declares.
-        num_items: N.
     """
 
     def __init__(self, config: ScoringConfig, num_items: int) -> None:
@@ -142,10 +141,6 @@ class Scorer(nn.Module):
         Args:
             users: [B, D] embeddings of the users of the positives, then of the impressions.
             items: [R, D] embeddings of `encoded.rows`.
-            encoded: see `items`.
-            negatives: of the batch.
-            batch: the examples.
-            item_bias: has the prior odds.
         """
         size, fresh, to_user = len(batch.positives), negatives.num_encoded, batch.positive_to_user
         # index_select, not items[...]: its gradient is deterministic with any number of threads.

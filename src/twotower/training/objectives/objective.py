@@ -21,11 +21,7 @@ from twotower.training.batches import TrainBatches, time_order
 
 
 class Objective(Component, ABC):
-    """Selects and weights the training examples: the item is the positive, earlier items are the history.
-
-    Args:
-        config: the choice.
-    """
+    """Selects and weights the training examples: the item is the positive, earlier items are the history."""
 
     class Config(Component.Config):
         """Settings of every objective."""
@@ -39,13 +35,7 @@ class Objective(Component, ABC):
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
         ) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                data: the data set.
-                history: the history encoder.
-                negatives: the sampler.
-            """
+            """See `Component.Config.problems`."""
             return ()
 
         def build(self) -> "Objective":
@@ -130,8 +120,6 @@ class Objective(Component, ABC):
         Weights count only if examples are drawn by them.
 
         Args:
-            interactions: the training interactions.
-            num_items: N.
             shares: [n] occurrences of each example per epoch, relative to a first training; None for 1.
         """
         weights = self.example_weights(interactions)
