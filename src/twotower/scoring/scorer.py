@@ -18,6 +18,7 @@ from twotower.scoring.scoring_config import ScoringConfig
 from twotower.towers.item_bias.item_bias import ItemBias
 
 LOWEST, HIGHEST = 0.01, 10.0
+"""Bounds of a learned temperature."""
 
 
 class Temperature(nn.Module):

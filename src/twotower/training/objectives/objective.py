@@ -66,32 +66,23 @@ class Objective(Component, ABC):
         Raises:
             InputError: all weights are 0.
         """
-        impressions = interactions.impressions
-        if not with_impressions or impressions is None:
-            weights, data_weights = self.weights(interactions), interactions.example_weights
-        else:
-            parts = (interactions, impressions)
+        parts = [interactions]
+        if with_impressions and interactions.impressions is not None:
+            parts.append(interactions.impressions)
             order = time_order(*parts)
-            users, items, times = (
-                np.concatenate(columns)[order]
-                for columns in zip(
-                    *((part.user_rows(), part.items, part.times) for part in parts), strict=True
-                )
-            )
+            columns = ((part.user_rows(), part.items, part.times) for part in parts)
+            users, items, times = (np.concatenate(each)[order] for each in zip(*columns, strict=True))
+            weights = np.empty(sum(map(len, parts)), dtype=np.float32)
             joined = Interactions.from_rows(users, items, times, interactions.num_users)
-            weights = np.empty(len(joined), dtype=np.float32)
             weights[order] = self.weights(joined)
-            own = [part.example_weights for part in parts]
-            data_weights = None
-            if any(each is not None for each in own):
-                data_weights = np.concatenate(
-                    [
-                        np.ones(len(part)) if each is None else each
-                        for each, part in zip(own, parts, strict=True)
-                    ]
-                )
-        if data_weights is None:
+        else:
+            weights = self.weights(interactions)
+        own = [part.example_weights for part in parts]
+        if all(each is None for each in own):
             return weights
+        data_weights = np.concatenate(
+            [np.ones(len(part)) if each is None else each for part, each in zip(parts, own, strict=True)]
+        )
         product = weights.astype(np.float64) * data_weights
         if not (product > 0).any():
             raise InputError(
