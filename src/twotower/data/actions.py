@@ -1,7 +1,7 @@
 """The role, weight and event type of each interaction, and the context of its request."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -39,34 +39,13 @@ class Event(Component):
         """Weight of its examples."""
 
 
-@dataclass(frozen=True)
-class ActionSettings:
-    """How labels and events are read.
-
-    Attributes:
-        label_threshold: labels from this value on are positive; None: labels are 0 or 1.
-        events: event type -> its role and weight; empty: every event is positive.
-    """
-
-    label_threshold: float | None = None
-    events: Mapping[str, Event.Config] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class Actions:
-    """Role, weight and event type of each interaction; None if the data has no such column.
+    """Role, weight and event type of each interaction [n]; None if the data has no such column."""
 
-    Attributes:
-        roles: int8 [n], values of `ROLES`.
-        weights: float32 [n], 0 or more; an interaction of weight 0 is no example.
-        codes: int16 [n], position of the event type in `event_types`, from 1; 0 = none.
-        event_types: the event types that occur.
-        num_ignored: number of dropped rows.
-    """
-
-    roles: NDArray[np.int8] | None = None
-    weights: NDArray[np.float32] | None = None
-    codes: NDArray[np.int16] | None = None
+    roles: NDArray[np.int8] | None = None  # values of `ROLES`
+    weights: NDArray[np.float32] | None = None  # an interaction of weight 0 is no example
+    codes: NDArray[np.int16] | None = None  # position in `event_types`, from 1; 0 = none
     event_types: tuple[str, ...] = ()
     num_ignored: int = 0
 
@@ -75,27 +54,28 @@ def read_actions(
     label: SourceColumn | None,
     weight: SourceColumn | None,
     event: SourceColumn | None,
-    settings: ActionSettings,
+    threshold: float | None,
+    events: Mapping[str, Event.Config],
     errors: ErrorCollector,
 ) -> Actions:
-    """Read labels, weights and events; mistakes are added to `errors`.
+    """Read labels, weights and events by two settings of the source; mistakes are added to `errors`.
 
     Events take precedence: rows of role `train`, `history` and `ignored` keep it and need no label. Other
     rows with a label below the threshold are negative.
     """
-    if label is None and settings.label_threshold is not None:
+    if label is None and threshold is not None:
         errors.messages.append("data.label_threshold: the interactions have no label column; set it to null")
-    if event is None and settings.events:
+    if event is None and events:
         errors.messages.append("data.events: the interactions have no event column; set it to {}")
-    codes, event_types = _codes(event, settings, errors) if event is not None else (None, ())
+    codes, event_types = _codes(event, events, errors) if event is not None else (None, ())
     roles = weights = None
-    if codes is not None and settings.events:
-        events = [settings.events.get(name, Event.Config()) for name in event_types]
-        roles = np.array([POSITIVE, *(ROLES[each.role] for each in events)], dtype=np.int8)[codes]
-        if any(each.weight != 1 for each in events):
-            weights = np.array([1, *(each.weight for each in events)], dtype=np.float32)[codes]
+    if codes is not None and events:
+        chosen = [events.get(name, Event.Config()) for name in event_types]
+        roles = np.array([POSITIVE, *(ROLES[each.role] for each in chosen)], dtype=np.int8)[codes]
+        if any(each.weight != 1 for each in chosen):
+            weights = np.array([1, *(each.weight for each in chosen)], dtype=np.float32)[codes]
     if label is not None:
-        numbers, threshold = _numbers(label.values), settings.label_threshold
+        numbers = _numbers(label.values)
         roles = np.zeros(len(numbers), dtype=np.int8) if roles is None else roles
         has_label = (roles == POSITIVE) | (roles == NEGATIVE)
         expected = "0 or 1 (for other numbers set data.label_threshold)" if threshold is None else "a number"
@@ -120,7 +100,7 @@ def read_actions(
 
 
 def _codes(
-    event: SourceColumn, settings: ActionSettings, errors: ErrorCollector
+    event: SourceColumn, events: Mapping[str, Event.Config], errors: ErrorCollector
 ) -> tuple[NDArray[np.int16] | None, tuple[str, ...]]:
     """Return the code of each row's event type, and the event types."""
     text = event.values.astype("str").where(event.values.notna())
@@ -128,10 +108,10 @@ def _codes(
     with errors.collect():
         event.refuse(missing, lambda _: "expected an event type, found nothing; fill in every row")
     event_types = tuple(sorted(text.dropna().unique()))
-    if settings.events:
-        remedy = f"is not in data.events ({listed(sorted(settings.events))}); give it a role there"
+    if events:
+        remedy = f"is not in data.events ({listed(sorted(events))}); give it a role there"
         with errors.collect():
-            wrong = ~text.isin(list(settings.events)).to_numpy() & ~missing
+            wrong = ~text.isin(list(events)).to_numpy() & ~missing
             event.refuse(wrong, lambda row: f"{event.describe(row)} {remedy}")
     largest = np.iinfo(np.int16).max
     if len(event_types) > largest:

@@ -11,7 +11,7 @@ from twotower.data.actions import HISTORY, TRAIN, Actions
 from twotower.data.blocks import blocks, blocks_of_users, highest, lowest
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
-from twotower.data.loaded_source import LoadedSource
+from twotower.data.load_source import LoadedSource
 from twotower.data.split_interactions import SplitInteractions
 from twotower.data.splits.split import NONE, Split
 from twotower.data.tables import ENTITIES
@@ -138,12 +138,9 @@ def _action_figures(interactions: Interactions, cut: SplitInteractions, actions:
             for name, holdout in {"valid": cut.valid, "test": cut.test}.items():
                 figures[f"{name}_labelled"] = 0 if holdout.labelled is None else len(holdout.labelled.labels)
     if interactions.events is not None:
-        counts = np.bincount(interactions.events, minlength=len(actions.event_types) + 1)
-        figures |= {
-            f"event_{name}": int(counts[code])
-            for code, name in enumerate(actions.event_types, 1)
-            if counts[code]
-        }
+        counts = np.bincount(interactions.events, minlength=len(actions.event_types) + 1).tolist()
+        events = zip(actions.event_types, counts[1:], strict=True)
+        figures |= {f"event_{name}": count for name, count in events if count}
     if interactions.weights is not None:
         figures["zero_weights"] = int((interactions.weights == 0).sum())
         figures["mean_weight"] = float(interactions.weights.mean())

@@ -31,13 +31,7 @@ def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[
 
 
 def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str = "") -> Iterator[slice]:
-    """Yield slices of whole users, as many as fit into a block, at least one.
-
-    Args:
-        offsets: int64 [num_users + 2], see `Interactions`.
-        mapped: arrays whose pages are released, see `blocks`.
-        what: label of the progress line.
-    """
+    """Yield slices of whole users, as many as fit into a block, at least one; see `blocks`."""
     start, end = 0, int(offsets[-1])
     with Progress(what, end) as advance:
         while start < end:
@@ -62,13 +56,7 @@ def _release_pages(*arrays: np.ndarray | None) -> None:
 
 
 class ArrayWriter:
-    """An array of known length that is filled from its start, in memory or in a file.
-
-    Args:
-        dtype: type of the values.
-        length: number of values.
-        path: `.npy` file, which is memory-mapped by `finish`; None: memory.
-    """
+    """An array of known length that is filled from its start, in memory or in a `.npy` file."""
 
     def __init__(self, dtype: DTypeLike, length: int, path: Path | None = None) -> None:
         self._dtype, self._length, self._path, self._filled = np.dtype(dtype), length, path, 0
@@ -90,7 +78,7 @@ class ArrayWriter:
         self._filled += len(values)
 
     def finish(self) -> np.ndarray:
-        """Return the filled array."""
+        """Return the filled array; a file is memory-mapped."""
         assert self._filled == self._length
         if self._path is None:
             return self._values

@@ -8,11 +8,10 @@ from twotower.config.problems import ErrorCollector
 from twotower.data.audit import audit
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.dataset_store import open_dataset, write_dataset
-from twotower.data.loaded_source import load_source
+from twotower.data.load_source import load_source
 from twotower.data.sources.source import Source
 from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.split import Split
-from twotower.data.streamed_source import stream_source
 from twotower.data.tables import Needs
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
@@ -29,8 +28,8 @@ def build_dataset(
     Several processes may build the same data set at once.
 
     Args:
-        source: the source of the tables.
-        split: the split.
+        source: of the tables.
+        split: assigns the parts.
         cache_root: folder of stored data sets.
         rebuild: whether to build a data set that is stored already.
         needs: reports missing feature columns and wrong values.
@@ -49,13 +48,8 @@ def build_dataset(
     if replaces and not rebuild:
         LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
-        files = source.interaction_files()
-        folder = None if files is None else temporary  # long interactions are written while they are sorted
-        if files is None:
-            loaded = load_source(source, needs)
-        else:
-            loaded = stream_source(source, files, needs, temporary)
-        cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", folder)
+        loaded = load_source(source, needs, temporary)
+        cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", loaded.folder)
         figures = audit(loaded, cut, split)
         if source.fingerprint() != content:
             raise InputError(

@@ -1,6 +1,6 @@
 """Checks of the tables of a source, which report all mistakes at once."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.problems import ErrorCollector
-from twotower.data.actions import IGNORED, ActionSettings, read_actions
+from twotower.data.actions import IGNORED, read_actions
 from twotower.data.source_column import SourceColumn, checked_ids, quoted, unified_ids
+from twotower.data.sources.source import Source
 from twotower.data.tables import (
     ENTITIES,
     EVENT,
@@ -34,27 +35,26 @@ NULLABLE = {"i": "Int64", "u": "UInt64", "b": "boolean"}
 def check_tables(
     tables: Tables,
     needs: Needs | None = None,
-    settings: ActionSettings | None = None,
-    may_lack: Collection[str] = (),
+    config: Source.Config | None = None,
     ids: Mapping[str, np.ndarray] | None = None,
 ) -> Tables:
     """Return checked tables with ids as int64 or text, times as unix seconds, and both entity tables.
 
-    Interactions with ids that are not in their table are refused, unless "users" or "items" is in `may_lack`:
-    then these ids get rows at the end of the table, with every column missing. A table that has none of the
-    ids is always refused, because that is a mistake in a join.
+    Ids of interactions that are not in their table get rows at its end, with every column missing, or are
+    refused, as `config` says. A table that has none of the ids is always refused, because that is a mistake
+    in a join.
 
     Args:
         tables: the tables of a source; without interactions if `ids` are given.
         needs: reports missing feature columns and wrong values.
-        settings: how labels and events are read.
-        may_lack: tables that may lack ids of the interactions.
+        config: of the source: labels, events, and tables that may lack ids; None: the defaults.
         ids: "users" and "items" -> distinct ids of interactions that are read and checked in batches.
 
     Raises:
         InputError: all mistakes, each with file, column and row.
     """
     errors, interactions = ErrorCollector("the data"), tables.interactions
+    config = config or Source.Config.model_construct()
     _check_columns(tables, errors, is_streamed=ids is not None)
     columns: dict[str, Any] = {}
     if SPLIT in interactions:
@@ -71,12 +71,12 @@ def check_tables(
         columns[TIMESTAMP] = row_positions(interactions.get(SPLIT), len(interactions), tables.ordered)
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
-        of_ids = tables
+        used, may_lack = tables, getattr(config, f"missing_{table}") == "unknown"
         if ids is not None:
             index = pd.Index(ids[table], name="id")  # replaces row numbers in messages
             distinct = pd.DataFrame({key: pd.Series(ids[table], index=index)})
-            of_ids = replace(tables, interactions=distinct, counted="ids in all")
-        frames[table], columns[key] = _checked_entities(of_ids, table, key, errors, table in may_lack)
+            used = replace(tables, interactions=distinct, counted="ids in all")
+        frames[table], columns[key] = _checked_entities(used, table, errors, may_lack)
         errors.messages += needs(table, frames[table], tables.source_path(table)) if needs else ()
     if tables.context and needs:
         context = interactions[list(tables.context)]
@@ -85,7 +85,7 @@ def check_tables(
         tables.column("interactions", name) if name in interactions else None
         for name in (LABEL, WEIGHT, EVENT)
     )
-    actions = read_actions(label, weight, event, settings or ActionSettings(), errors)
+    actions = read_actions(label, weight, event, config.label_threshold, config.events, errors)
     errors.raise_if_any()
     if ids is None:
         frames["interactions"] = interactions.assign(**columns)
@@ -93,19 +93,20 @@ def check_tables(
 
 
 def _check_columns(tables: Tables, errors: ErrorCollector, is_streamed: bool) -> None:
-    label = () if tables.item_label is None else (tables.item_label,)
-    required: dict[str, tuple[str, ...]] = {"users": (USER_ID,), "items": (ITEM_ID, *label)}
-    if not is_streamed:
-        times = (TIMESTAMP,) if tables.has_times else ()
-        required = {"interactions": (USER_ID, ITEM_ID, *times), **required}
+    required = {
+        "interactions": [USER_ID, ITEM_ID, *([TIMESTAMP] if tables.has_times else [])],
+        "users": [USER_ID],
+        "items": [ITEM_ID, *([tables.item_label] if tables.item_label is not None else [])],
+    }
+    if is_streamed:
+        del required["interactions"]
     for table, names in required.items():
         columns = getattr(tables, table).columns
         problem = missing_columns(columns, names) if table == "interactions" or len(columns) else None
         errors.messages += [f"{tables.source_path(table)}: {problem}"] if problem else []
     if len(tables.interactions) == 0 and not is_streamed:
-        errors.messages.append(
-            f"{tables.source_path('interactions')}: holds no interactions; at least one is needed"
-        )
+        path = tables.source_path("interactions")
+        errors.messages.append(f"{path}: holds no interactions; at least one is needed")
     errors.raise_if_any()
 
 
@@ -118,23 +119,14 @@ def _without_ignored(tables: Tables) -> Tables:
         name: None if (values := getattr(actions, name)) is None else values[~ignored]
         for name in ("roles", "weights", "codes")
     }
-    return replace(
-        tables,
-        interactions=tables.interactions[~ignored],
-        file_starts=(),
-        actions=replace(actions, **columns, num_ignored=int(ignored.sum())),
-    )
+    actions = replace(actions, **columns, num_ignored=int(ignored.sum()))
+    return replace(tables, interactions=tables.interactions[~ignored], file_starts=(), actions=actions)
 
 
 def row_positions(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) -> np.ndarray:
     """Return the position of each row from 1, int64 [num_rows], which replaces missing times.
 
-    Rows without an order get a fixed random order, train before valid before test.
-
-    Args:
-        parts: "train", "valid" or "test" of each row; None without a split column.
-        num_rows: number of rows.
-        ordered: whether rows are in the order of time.
+    Rows without an order get a fixed random order, train before valid before test (`parts`).
     """
     if ordered:
         return np.arange(1, num_rows + 1, dtype=np.int64)
@@ -146,10 +138,10 @@ def row_positions(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) 
 
 
 def _checked_entities(
-    tables: Tables, table: str, key: str, errors: ErrorCollector, may_lack: bool
+    tables: Tables, table: str, errors: ErrorCollector, may_lack: bool
 ) -> tuple[pd.DataFrame, "pd.Series[Any] | None"]:
     """Return the table of users or items, without its key if that is wrong, and the ids of interactions."""
-    frame: pd.DataFrame = getattr(tables, table)
+    frame, key = getattr(tables, table), ENTITIES[table]
     is_given = len(frame.columns) > 0
     columns: dict[str, pd.Series[Any]] = {}
     for name in ("interactions", table) if is_given else ("interactions",):
@@ -195,11 +187,11 @@ def _check_references(
         ),
     )
     unknown = ~used_ids.isin(ids).to_numpy()
+    if may_lack and not unknown.all():
+        return
     remedy = f"add them there, drop their interactions, or set data.missing_{table}=unknown"
     if unknown.all():
         remedy = "it has none of the ids here; spell them alike in both, or leave that table out"
-    elif may_lack:
-        return
     used.refuse(
         unknown,
         lambda row: (

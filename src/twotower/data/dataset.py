@@ -22,23 +22,14 @@ Audit = dict[str, float | int | str | bool]
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Labelled examples of a holdout: positives and impressions without a click, by user, then time.
+    """Labelled examples [E] of a holdout: positives and impressions without a click, by user, then time."""
 
-    Args:
-        users: int32 [E] user rows.
-        items: int32 [E] item rows.
-        labels: bool [E], true for positives.
-        times: int64 [E] unix seconds.
-        weights: float32 [E], or None: all are 1.
-        context: int32 [E] row of the table of contexts, or None.
-    """
-
-    users: np.ndarray
+    users: np.ndarray  # int32 rows, as `items`
     items: np.ndarray
-    labels: np.ndarray
-    times: np.ndarray
-    weights: np.ndarray | None = None
-    context: np.ndarray | None = None
+    labels: np.ndarray  # bool, true for positives
+    times: np.ndarray  # int64 unix seconds
+    weights: np.ndarray | None = None  # float32; None: all are 1
+    context: np.ndarray | None = None  # int32 row of the table of contexts
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +40,10 @@ class Holdout:
         users: int32 [Q], user rows with at least one target, ascending.
         target_offsets: int64 [Q + 1]; user `users[q]` has targets target_offsets[q]:target_offsets[q + 1].
         target_items: int32 [T] item rows, distinct by user; without `repeats` not in the history.
-        request_times: int64 [Q] unix seconds of the requests.
+        request_times: int64 [Q] unix seconds.
         history: interactions of all users that precede their targets.
         context: int32 [Q] row of the table of contexts, that of the user's first target; or None.
-        labelled: labelled examples, if the data has positives and impressions without a click.
+        labelled: None unless the data has positives and impressions without a click.
         repeats: whether items of the history can be targets and be recommended.
     """
 
@@ -90,13 +81,12 @@ class RetrievalDataset:
         user_table: vocabulary row r is at position r - 1; the same for `item_table`.
         item_label: the column of `item_table` with the display name of an item.
         train_and_valid: training interactions of the final fit.
-        valid: validation targets, predicted from `train`.
         open_test: opens the test holdout; called by the first use of `test`.
         open_whole: opens all interactions, with those of the test split, for a bundle; None if not stored.
         fingerprint: SHA-256 of all values above except the audit.
         feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
         source_paths: "interactions", "users", "items" -> file or name of the source, for messages.
-        repeats: whether items of the history can be targets and be recommended.
+        repeats: see `Holdout`.
         has_times: whether the data has times; otherwise `times` are positions in an order.
         context_table: distinct contexts of requests, row r at position r - 1; None without context columns.
         events: event types; code c is at position c - 1.

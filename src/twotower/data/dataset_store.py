@@ -36,10 +36,7 @@ def write_dataset(
     """Write a data set into a folder; a history that is one object with another is written once.
 
     Arrays that a streamed source has written are not written again. Data sets of equal values have equal
-    fingerprints.
-
-    Raises:
-        InputError: a feature column mixes kinds of values.
+    fingerprints. Raises InputError if a feature column mixes kinds of values.
     """
     holdouts = {"valid": cut.valid, "test": cut.test}
     histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,6 @@ class Archive:
     files: Mapping[str, str]
 
 
-def _data_folder() -> Path | None:
-    text = os.environ.get(DATA_VARIABLE)
-    return Path(text).expanduser() if text else None
-
-
 def cache_folder() -> Path:
     """Return the folder of downloaded and computed files that runs share: `TWOTOWER_CACHE_DIR`."""
     text = os.environ.get(CACHE_VARIABLE)
@@ -45,10 +41,10 @@ def cache_folder() -> Path:
 
 def data_folder_problem() -> str | None:
     """Return a message if `TWOTOWER_DATA_DIR` is not a folder, else None."""
-    folder = _data_folder()
-    if folder is None or folder.is_dir():
+    text = os.environ.get(DATA_VARIABLE)
+    if not text or Path(text).expanduser().is_dir():
         return None
-    return f"{DATA_VARIABLE}={folder} is not a folder; correct it, or unset it to download"
+    return f"{DATA_VARIABLE}={text} is not a folder; correct it, or unset it to download"
 
 
 def fetch(archive: Archive) -> dict[str, Path]:
@@ -57,9 +53,8 @@ def fetch(archive: Archive) -> dict[str, Path]:
     Raises InputError if the download fails or a file is not the published one; the message tells where to put
     files by hand.
     """
-    final = cache_folder() / archive.name
-    own = _data_folder()
-    for folder in (*([own / archive.name] if own else []), final):
+    final, text = cache_folder() / archive.name, os.environ.get(DATA_VARIABLE)
+    for folder in (*([Path(text).expanduser() / archive.name] if text else []), final):
         if all((folder / name).is_file() for name in archive.files):
             return _verified(archive, folder)
     with temporary_folder(final) as temporary:
@@ -71,10 +66,10 @@ def fetch(archive: Archive) -> dict[str, Path]:
 
 def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
     for name, expected in archive.files.items():
-        found = file_sha256(folder / name)
-        if found != expected:
+        digest = file_sha256(folder / name)
+        if digest != expected:
             raise InputError(
-                f"{folder / name}: is not the published file of {archive.name}: its SHA-256 is {found}, "
+                f"{folder / name}: is not the published file of {archive.name}: its SHA-256 is {digest}, "
                 f"expected {expected}; remove the file to have it downloaded, or put the published one there"
             )
     return {name: folder / name for name in archive.files}
@@ -83,22 +78,15 @@ def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
 def _download(archive: Archive, folder: Path) -> None:
     logging.getLogger("pooch").setLevel(logging.WARNING)
     url = f"{archive.base_url}/{archive.name}.zip"
-    by_hand = (
-        f"to do it by hand, get {url} and unpack it so that "
-        f"{cache_folder() / archive.name / next(iter(archive.files))} is there, or point {DATA_VARIABLE} at "
-        f"a folder that holds {archive.name}/"
-    )
-    members = [f"{archive.name}/{name}" for name in archive.files]
     try:
-        pooch.retrieve(
-            url=url,
-            known_hash=archive.zip_hash,
-            fname=f"{archive.name}.zip",
-            path=cache_folder() / "downloads",
-            downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
-            processor=pooch.Unzip(members=members, extract_dir=f"../{folder.name}"),
-        )
-    except OSError as error:  # the errors of a request are OSErrors, a few of them ValueErrors as well
-        raise InputError(f"{url}: the download failed ({error}); {by_hand}") from error
-    except ValueError as error:
-        raise InputError(f"{url}: {error} {by_hand}") from error
+        downloads, loader = cache_folder() / "downloads", pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)
+        path = pooch.retrieve(url, archive.zip_hash, f"{archive.name}.zip", downloads, downloader=loader)
+    except (OSError, ValueError) as error:  # of a request, or of the hash
+        example = cache_folder() / archive.name / next(iter(archive.files))
+        raise InputError(
+            f"{url}: the download failed ({error}); to do it by hand, unpack it so that {example} is there, "
+            f"or point {DATA_VARIABLE} at a folder that holds {archive.name}/"
+        ) from error
+    with zipfile.ZipFile(path) as content:
+        for name in archive.files:
+            content.extract(f"{archive.name}/{name}", folder)

@@ -14,8 +14,8 @@ from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data import blocks
 from twotower.data.source_column import SourceColumn, checked_ids
-from twotower.data.table_paths import TablePath, open_parquet
-from twotower.data.table_reader import id_kind, is_parquet, plain_values, series, unreadable
+from twotower.data.table_paths import TablePath, is_parquet, open_parquet
+from twotower.data.table_reader import id_kind, plain_values, series, unreadable
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 
@@ -97,21 +97,17 @@ class InteractionFiles:
         return IdBatch(distinct.to_numpy(dtype=object), encoded.indices.to_numpy())
 
 
-def rows_to_stream(paths: Sequence[TablePath], columns: Mapping[str, str]) -> int | None:
-    """Return the number of rows of long Parquet files of ids and times, which are read in batches; else None.
-
-    Args:
-        paths: the files.
-        columns: `user_id` and so on -> column in the files.
-    """
+def rows_to_stream(paths: Sequence[TablePath], columns: Mapping[str, str]) -> list[int] | None:
+    """Return the rows of each file, if they are long Parquet files of ids and times to read in batches."""
     if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(path) for path in paths):
         return None
-    num_rows, kinds = 0, set()
+    rows, kinds = [], set()
     for path in paths:
         with open_parquet(path) as file:
-            schema, num_rows = file.schema_arrow, num_rows + file.metadata.num_rows
+            schema = file.schema_arrow
+            rows.append(file.metadata.num_rows)
         if not set(columns.values()) <= set(schema.names):  # an index that pandas has saved as a range
             return None
         kinds.add(tuple(id_kind(schema.field(columns[key]).type) for key in (USER_ID, ITEM_ID)))
     is_plain = len(kinds) == 1 and None not in kinds.pop()
-    return num_rows if is_plain and num_rows > MAX_ROWS_IN_MEMORY else None
+    return rows if is_plain and sum(rows) > MAX_ROWS_IN_MEMORY else None

@@ -119,10 +119,7 @@ class Interactions:
     def select(self, keep: Keep, folder: Path | None = None, name: str = "") -> "Interactions":
         """Return some of the interactions; impressions without a click become the field `impressions`.
 
-        Args:
-            keep: slice of interactions -> which of them are selected.
-            folder: where `name/column.npy` are written; None: in memory, as are interactions with roles.
-            name: name of the subfolder, and of the selection on the progress line.
+        They are written to `folder/name/column.npy`; without a folder, and with roles, they are in memory.
         """
         if self.roles is not None:
             mask = np.concatenate([keep(rows) for rows in blocks(len(self))] or [np.zeros(0, np.bool_)])
@@ -161,20 +158,15 @@ class Interactions:
 
     def last(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the latest items and times of users [B], right-aligned, [B, L], 0 where padded."""
-        positions = self._latest(users, length)
-        return self._padded(self.items, *positions), self._padded(self.times, *positions)
+        return self._last(self.items, users, length), self._last(self.times, users, length)
 
     def last_events(self, users: np.ndarray, length: int) -> NDArray[np.int64] | None:
         """Return the event codes of the interactions that `last` returns, [B, L], 0 where padded."""
-        return None if self.events is None else self._padded(self.events, *self._latest(users, length))
+        return None if self.events is None else self._last(self.events, users, length)
 
-    def _latest(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the positions [B, L] of the latest interactions, and which of them exist."""
+    def _last(self, column: np.ndarray, users: np.ndarray, length: int) -> NDArray[np.int64]:
         positions = np.asarray(self.offsets[users + 1])[:, None] + np.arange(-length, 0)
-        return positions, positions >= np.asarray(self.offsets[users])[:, None]
-
-    @staticmethod
-    def _padded(column: np.ndarray, positions: np.ndarray, exists: NDArray[np.bool_]) -> NDArray[np.int64]:
+        exists = positions >= np.asarray(self.offsets[users])[:, None]
         padded = np.zeros(positions.shape, dtype=np.int64)
         padded[exists] = column[positions[exists]]
         return padded
@@ -207,8 +199,7 @@ def offsets_from_counts(counts: np.ndarray) -> NDArray[np.int64]:
 def ages(interactions: Interactions) -> NDArray[np.float64]:
     """Return the age of each interaction in days, [n]; the newest of all has age 0."""
     times = np.asarray(interactions.times)
-    days: NDArray[np.float64] = (times.max() - times) / SECONDS_A_DAY
-    return days
+    return np.asarray((times.max() - times) / SECONDS_A_DAY)
 
 
 def ages_within_user(interactions: Interactions) -> NDArray[np.float64]:
@@ -216,8 +207,7 @@ def ages_within_user(interactions: Interactions) -> NDArray[np.float64]:
     times, ends = np.asarray(interactions.times), np.asarray(interactions.offsets)[1:]
     seconds = np.repeat(times[np.maximum(ends - 1, 0)], interactions.counts())
     seconds -= times
-    days: NDArray[np.float64] = seconds / SECONDS_A_DAY
-    return days
+    return np.asarray(seconds / SECONDS_A_DAY)
 
 
 def newer_share_within_user(interactions: Interactions) -> NDArray[np.float64]:

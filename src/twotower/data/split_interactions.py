@@ -34,23 +34,14 @@ class AuditedHoldout(Holdout):
 
 @dataclass(frozen=True, eq=False)
 class SplitInteractions:
-    """Interactions cut by a split.
-
-    Args:
-        parts: int8 [n], the part of each interaction.
-        train: the training interactions.
-        train_and_valid: the training interactions of the final fit.
-        valid: targets of the validation holdout.
-        test: targets of the test holdout.
-        whole: all interactions but impressions without a click, whatever their part.
-    """
+    """Interactions cut by a split."""
 
     parts: Parts
     train: Interactions
-    train_and_valid: Interactions
+    train_and_valid: Interactions  # of the final fit
     valid: AuditedHoldout
     test: AuditedHoldout
-    whole: Interactions
+    whole: Interactions  # of any part, without impressions without a click
 
 
 def split_interactions(
@@ -123,17 +114,9 @@ def _holdout(
 ) -> tuple[AuditedHoldout, NDArray[np.int64]]:
     """Return a holdout whose history is all interactions, and the position of each user's first target.
 
-    Args:
-        interactions: all interactions.
-        parts: their parts.
-        split: the split that assigned the parts.
-        targets: parts that are targets.
-        later: parts that are unknown to the holdout, so that their items are not repeats.
-        repeats: whether items that a user has are targets too.
-
-    Returns:
-        The holdout, and int64 [num_users + 1]: the position of the first target, dropped or not, of each user
-        row; the number of interactions for users without targets.
+    The positions, int64 [num_users + 1], include dropped targets; for users without targets they are the
+    number of interactions. `later` are parts that are unknown to the holdout, so that their items are not
+    repeats.
     """
     is_target = np.zeros(len(interactions), dtype=np.bool_)
     starts = np.full(interactions.num_users + 1, len(interactions), dtype=np.int64)

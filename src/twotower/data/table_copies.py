@@ -1,7 +1,4 @@
-"""Copies of CSV and Parquet files with rows added or changed, in the format of the file.
-
-A copy keeps the bytes of a CSV to which rows are added, and the types of Parquet.
-"""
+"""Copies of CSV and Parquet files with rows added or changed, in the format of the file."""
 
 import csv
 import datetime
@@ -15,44 +12,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.table_paths import open_parquet, open_text_file
-from twotower.data.table_reader import header, is_parquet, parse_csv, saved_ranges
+from twotower.data.table_paths import is_parquet, open_parquet, open_text_file
+from twotower.data.table_reader import header, parse_csv, saved_ranges
 from twotower.data.times import TimestampUnit
 
 Row = Mapping[str, Any]
 """Column -> plain value; a missing column or None is an empty field."""
-GROUP_ROWS = 1_000_000
 
 
 def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str) -> None:
-    """Copy a table and add rows at its end.
+    """Copy a table and add rows at its end; a CSV keeps its bytes, Parquet its types.
 
-    Raises:
-        InputError: a value does not fit the type of its column in Parquet.
+    Raises InputError if a value does not fit the type of its column in Parquet.
     """
-    if not is_parquet(source):
-        shutil.copyfile(source, target)
-        if rows:
-            names = header(source, separator)
-            last = b""
-            with open_text_file(source) as file:
-                while chunk := file.read(2**20):
-                    last = chunk[-1:]
-            with open_text_file(target, "ab") as file:  # of gzip, this adds a member
-                file.write(b"" if last in (b"\n", b"") else b"\n")
-                file.write(_csv_text([[row.get(name) for name in names] for row in rows], separator))
+    if is_parquet(source):
+        table = _whole_table(source)
+        pq.write_table(pa.concat_tables([table, _typed_table(rows, table.schema, source)]), target)
         return
-    with open_parquet(source) as file:
-        if saved_ranges(file):
-            table = _whole_table(source)
-            pq.write_table(pa.concat_tables([table, _typed_table(rows, table.schema, source)]), target)
-            return
-        schema = file.schema_arrow.remove_metadata()
-        added = _typed_table(rows, schema, source)
-        with pq.ParquetWriter(target, schema) as writer:
-            for group in file.iter_batches(GROUP_ROWS):
-                writer.write_batch(pa.RecordBatch.from_arrays(group.columns, schema=schema))
-            writer.write_table(added)
+    shutil.copyfile(source, target)
+    if rows:
+        names, last = header(source, separator), b""
+        with open_text_file(source) as file:
+            while chunk := file.read(2**20):
+                last = chunk[-1:]
+        with open_text_file(target, "ab") as file:  # of gzip, this adds a member
+            file.write(b"" if last in (b"\n", b"") else b"\n")
+            file.write(_csv_text([[row.get(name) for name in names] for row in rows], separator))
 
 
 def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, separator: str) -> None:
@@ -82,13 +67,8 @@ def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, s
 def time_value(seconds: int, unit: TimestampUnit, kind: pa.DataType | None) -> Any:
     """Return a time as a column holds it: a number, an ISO 8601 text, or a time of Parquet.
 
-    Args:
-        seconds: unix seconds.
-        unit: unit of the column.
-        kind: type of the column in Parquet, None in CSV.
-
-    Raises:
-        InputError: the column has dates, to which a time of day cannot be added.
+    `kind` is the type of the column in Parquet, None in CSV. Raises InputError if the column has dates, to
+    which a time of day cannot be added.
     """
     if unit != "iso":
         return seconds * (1000 if unit == "ms" else 1)

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from twotower.config.errors import InputError
 from twotower.files.atomic import file_sha256
 
-ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
-"""File endings that are read from a folder or a pattern."""
+PARQUET = (".parquet", ".pq")
+ENDINGS = (*PARQUET, ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 HIDDEN = re.compile(r"(^|/)(_|\.[^./])")
 
 
@@ -39,19 +39,13 @@ class RemotePath:
         system, path = _system(self.address)
         return bool(system.isfile(path))
 
-    def open(self) -> IO[bytes]:
-        """Open the file for reading."""
-        system, path = _system(self.address)
-        file: IO[bytes] = system.open(path, "rb")
-        return file
-
 
 TablePath = Path | RemotePath
 
 
-def is_address(text: str) -> bool:
-    """Return whether a setting is an address (`s3://...`) and not a local path."""
-    return "://" in text
+def is_parquet(path: TablePath) -> bool:
+    """Return whether a file is read as Parquet; otherwise as CSV."""
+    return path.name.lower().endswith(PARQUET)
 
 
 def table_paths(setting: str | Sequence[str]) -> list[TablePath]:
@@ -65,7 +59,23 @@ def table_paths(setting: str | Sequence[str]) -> list[TablePath]:
     """
     if not isinstance(setting, str):
         return [path for each in setting for path in table_paths(each)]
-    paths = _remote_paths(setting) if is_address(setting) else _local_paths(setting)
+    is_pattern = any(mark in setting for mark in "*?[")
+    paths: list[TablePath]
+    if "://" in setting:
+        system, path = _system(setting)
+        names = system.glob(path) if is_pattern else system.find(path) if system.isdir(path) else None
+        paths = [RemotePath(setting)]
+        if names is not None:
+            root = _literal_part(path) if is_pattern else path.rstrip("/") + "/"
+            paths = [RemotePath(system.unstrip_protocol(name)) for name in _visible(names, root)]
+    elif (folder := Path(setting)).is_dir():
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        paths = [folder / name for name in _visible(names, "")]
+    elif is_pattern and not folder.exists():
+        names = glob.glob(setting, recursive=True)  # noqa: PTH207 - of any root
+        paths = [Path(name) for name in _visible(names, _literal_part(setting))]
+    else:
+        paths = [folder]
     if not paths:
         raise InputError(
             f"{setting}: no file ends in {', '.join(ENDINGS)}; name a file, a folder of "
@@ -77,7 +87,7 @@ def table_paths(setting: str | Sequence[str]) -> list[TablePath]:
 def display_path(setting: str | Sequence[str]) -> str:
     """Return the files of a setting as messages name them."""
     if isinstance(setting, str):
-        return setting if is_address(setting) else str(Path(setting))
+        return setting if "://" in setting else str(Path(setting))
     return display_path(setting[0]) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"
 
 
@@ -100,9 +110,12 @@ def content_digests(paths: Sequence[TablePath]) -> list[Any]:
 @contextlib.contextmanager
 def open_parquet(path: TablePath, **options: Any) -> Iterator[pq.ParquetFile]:
     """Open a local or remote Parquet file."""
-    source = contextlib.nullcontext(path) if isinstance(path, Path) else path.open()
-    with source as readable, pq.ParquetFile(readable, **options) as file:
-        yield file
+    with contextlib.ExitStack() as stack:
+        source: Any = path
+        if isinstance(path, RemotePath):
+            system, remote = _system(path.address)
+            source = stack.enter_context(system.open(remote, "rb"))
+        yield stack.enter_context(pq.ParquetFile(source, **options))
 
 
 def open_text_file(path: Path, mode: str = "rb") -> IO[bytes]:
@@ -110,47 +123,22 @@ def open_text_file(path: Path, mode: str = "rb") -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, mode) if path.name.lower().endswith(".gz") else path.open(mode))
 
 
-def _local_paths(text: str) -> list[TablePath]:
-    path = Path(text)
-    if path.is_dir():
-        below = (str(each.relative_to(path)) for each in path.rglob("*") if each.is_file())
-        return [path / name for name in _tables(below)]
-    if any(mark in text for mark in "*?[") and not path.exists():
-        return [Path(name) for name in _matching(text, glob.glob(text, recursive=True))]  # noqa: PTH207 - of any root
-    return [path]
+def _literal_part(pattern: str) -> str:
+    """Return the folders before the first wildcard; they may be hidden."""
+    return "".join(re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[:2])
 
 
-def _remote_paths(text: str) -> list[TablePath]:
-    system, path = _system(text)
-    if any(mark in path for mark in "*?["):
-        names = _matching(path, system.glob(path))
-    elif system.isdir(path):
-        root = path.rstrip("/") + "/"
-        names = [root + name for name in _tables(each.removeprefix(root) for each in system.find(path))]
-    else:
-        return [RemotePath(text)]
-    return [RemotePath(system.unstrip_protocol(name)) for name in names]
-
-
-def _matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return the tables that match a pattern; folders of its literal part may be hidden."""
-    root = "".join(re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[:2])
-    matches = {name.removeprefix(root): name for name in names}
-    return [matches[name] for name in _tables(matches)]
-
-
-def _tables(names: Iterable[str]) -> list[str]:
-    """Return the names of tables that are not hidden, sorted."""
-    return sorted(name for name in names if name.lower().endswith(ENDINGS) and not HIDDEN.search(name))
+def _visible(names: Iterable[str], root: str) -> list[str]:
+    """Return the tables that are not hidden below a root, sorted."""
+    below = {name.removeprefix(root): name for name in names if name.lower().endswith(ENDINGS)}
+    return [below[name] for name in sorted(below) if not HIDDEN.search(name)]
 
 
 def _system(address: str) -> tuple[Any, str]:
     """Return the file system of an address, and the path in it."""
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise InputError(f"{address}: addresses need the package fsspec; or copy the file here") from error
-    try:
+
         system, path = url_to_fs(address)
     except (ImportError, ValueError) as error:  # a missing package, or an unknown protocol
         raise InputError(f"{address}: cannot be opened: {error}; or copy the file here") from error

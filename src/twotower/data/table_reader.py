@@ -22,11 +22,16 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.table_paths import TablePath, open_parquet, open_text_file, table_paths
+from twotower.data.table_paths import (
+    ENDINGS,
+    TablePath,
+    is_parquet,
+    open_parquet,
+    open_text_file,
+    table_paths,
+)
 from twotower.data.tables import missing_columns
 
-PARQUET = (".parquet", ".pq")
-CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2  # of the data: line 1 is the header
 CHUNK_ROWS = 1_000_000  # rows of CSV that are parsed at once
@@ -56,11 +61,6 @@ Separator = Annotated[str, AfterValidator(_separator)]
 r"""Separator of CSV fields; the two characters `\t` are a tab."""
 
 
-def is_parquet(path: TablePath) -> bool:
-    """Return whether a file is read as Parquet; otherwise as CSV."""
-    return path.name.lower().endswith(PARQUET)
-
-
 def header(path: TablePath, separator: str) -> list[str]:
     """Return the names of all columns without reading rows; raises InputError if the file cannot be read.
 
@@ -68,8 +68,8 @@ def header(path: TablePath, separator: str) -> list[str]:
     """
     if not path.is_file():
         raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
-    if not path.name.lower().endswith((*PARQUET, *CSV)):
-        raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
+    if not path.name.lower().endswith(ENDINGS):
+        raise InputError(f"{path}: unknown kind of file; expected {', '.join(ENDINGS)}")
     try:
         if is_parquet(path):
             with open_parquet(path) as file:
@@ -104,11 +104,7 @@ def table_problems(
 ) -> list[tuple[str, str]]:
     """Return mistakes in the files of a table as (setting, message); reads headers only.
 
-    Args:
-        table: "interactions", "users" or "items".
-        setting: names the files.
-        separator: separator of CSV fields.
-        needed: setting -> required columns; None for all columns of the first file.
+    `needed`: setting -> required columns; None for all columns of the first file.
     """
     try:
         paths = table_paths(setting)
@@ -133,21 +129,15 @@ def read_table(
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """Read the files of a table as one, see `read_file`; also return the `file_starts` of `SourceColumn`."""
     frames = [read_file(path, columns, separator, ids) for path in paths]
-    if len(frames) == 1:
-        return frames[0], []
-    with_lines = [frame for frame in frames if frame.index.name is not None]
-    table = pd.concat(with_lines or frames, ignore_index=not with_lines)
-    return table, _file_starts(paths, map(len, frames))
+    table = pd.concat(frames, ignore_index=is_parquet(paths[0])) if len(frames) > 1 else frames[0]
+    return table, file_starts(paths, [len(frame) for frame in frames])
 
 
 def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Collection[str]) -> pd.DataFrame:
     """Read some columns of a file: Parquet with its types, CSV as text with the index "line".
 
     In CSV, `ids` are missing only if the field is empty; other columns also if it is a word such as NA. Empty
-    lines at the end are dropped.
-
-    Raises:
-        InputError: the file lacks a column, has it more than once, or cannot be read.
+    lines at the end are dropped. Raises InputError if the file lacks a column or cannot be read.
     """
     names = header(path, separator)
     for problem in _header_problems(path, names, columns):
@@ -166,20 +156,11 @@ def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Coll
     )
 
 
-def parquet_file_starts(paths: Sequence[TablePath]) -> list[tuple[int, str]]:
-    """Return the `file_starts` of Parquet files, see `SourceColumn`; [] for a single file."""
-    numbers = []
-    for path in paths:
-        with open_parquet(path) as file:
-            numbers.append(file.metadata.num_rows)
-    return _file_starts(paths, numbers) if len(paths) > 1 else []
-
-
-def _file_starts(paths: Sequence[TablePath], numbers: Iterable[int]) -> list[tuple[int, str]]:
-    """Return (number of earlier rows, name) of each file with rows."""
-    rows = list(numbers)
+def file_starts(paths: Sequence[TablePath], rows: Sequence[int]) -> list[tuple[int, str]]:
+    """Return the `file_starts` of `SourceColumn` from the rows of each file; [] for a single file."""
     before = itertools.accumulate(rows, initial=0)
-    return [(start, str(path)) for start, number, path in zip(before, rows, paths, strict=False) if number]
+    starts = [(start, str(path)) for start, number, path in zip(before, rows, paths, strict=False) if number]
+    return starts if len(paths) > 1 else []
 
 
 def _read_parquet(path: TablePath, columns: Sequence[str]) -> pd.DataFrame:

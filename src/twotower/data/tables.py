@@ -32,20 +32,17 @@ class Tables:
     Args:
         interactions: `user_id`, `item_id`, `timestamp`, optionally `split`, `label`, `weight`, `event` and
             the columns of `context`.
-        users: `user_id`, unique, and feature columns. Without any column: the users of the interactions,
-            without features.
-        items: the catalogue: `item_id`, unique, and feature columns; without any column as for users.
+        users: `user_id`, unique, and features. Without any column: the users of the interactions.
+        items: the catalogue: `item_id`, unique, and features; without any column as for users.
         source_paths: "interactions", "users", "items" -> file name, for messages.
         item_label: the column of `items` with the display name of an item.
         file_columns: `user_id` and so on -> name of the column in the files, if it differs.
-        timestamp_unit: unit of the timestamps.
         from_csv: tables from CSV, whose ids are text because CSV has no types.
         has_times: whether there is a `timestamp`; otherwise rows are in the order of time.
         ordered: whether rows without times are in that order.
         context: columns of `interactions` that describe the request.
-        actions: roles, weights and event types of checked interactions.
-        file_starts: (number of earlier rows, name) of each file of the interactions, if there are several.
-        counted: what the number of wrong interactions counts, for messages.
+        actions: of checked interactions.
+        file_starts: see `SourceColumn`, as `counted`.
     """
 
     interactions: pd.DataFrame

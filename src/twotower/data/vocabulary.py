@@ -44,18 +44,11 @@ class Vocabulary:
 
     def rows(self, ids: Ids) -> NDArray[np.int32]:
         """Return the row of each id [n]; 0 if it is unknown or of the wrong type ("1" is not 1)."""
-        if (
-            isinstance(ids, np.ndarray)
-            and ids.dtype == np.int64
-            and len(ids)
-            and self._dense_rows is not None
-        ):
+        dense = self._dense_rows
+        if isinstance(ids, np.ndarray) and ids.dtype == np.int64 and dense is not None:
             low, high = int(self.values[0]), int(self.values[-1])
-            if low <= ids.min() and ids.max() <= high:
-                rows: NDArray[np.int32] = self._dense_rows[ids - low]
-                return rows
             inside = (ids >= low) & (ids <= high)
-            return np.where(inside, self._dense_rows[np.where(inside, ids, low) - low], np.int32(UNKNOWN))
+            return np.where(inside, dense[np.where(inside, ids, low) - low], np.int32(UNKNOWN))
         return (self._index.get_indexer(self._lookup_keys(ids)) + 1).astype(np.int32)
 
     def row(self, value: Any) -> int:

@@ -5,8 +5,7 @@ Compared with content alone: items as vectors of their features, users as the me
 Shapes: N items, Q users of the test split, B of a block, D embedding, V components of the content.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import tuned_index
 from twotower.evaluation.item_content import item_content
 from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_user
-from twotower.evaluation.ranking import Targets, holdout_targets, item_popularity, rank, values_inside
+from twotower.evaluation.ranking import holdout_targets, item_popularity, rank, values_inside
 from twotower.evaluation.served_lists import served_top
 from twotower.evaluation.top_k import top_k_by
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
@@ -65,29 +64,9 @@ def _best(
     return rows
 
 
-ValuesByPart = dict[str, UserValues]  # part -> values of the users with a target in it
 RECALL = Recall(Recall.Config())
 ALONE = "_alone"
 """Suffix of a part that is ranked among its own items: `cold_alone` has no other candidates."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the catalogue, as masks [N + 1]: items whose targets count, and candidate items."""
-
-    items: NDArray[np.bool_]
-    candidates: NDArray[np.bool_]
-
-
-def _parts(popularity: NDArray[np.int64], targets: Targets) -> dict[str, Part]:
-    """Return the parts of the catalogue that hold a target, by name."""
-    items = np.arange(len(popularity)) > 0
-    cold, warm = items & (popularity == 0), popularity > 0
-    parts = {
-        **{name: Part(mask, items) for name, mask in (("cold", cold), ("warm", warm), ("all", items))},
-        **{name + ALONE: Part(mask, mask) for name, mask in (("cold", cold), ("warm", warm))},
-    }
-    return {name: part for name, part in parts.items() if part.items[targets.items].any()}
 
 
 def cold_start(
@@ -104,32 +83,37 @@ def cold_start(
         `random` (expected), each part -> values such as `recall_at_20`; `intervals` of the first two;
         `num_cold_items`, and `num_users` and `num_targets` by part.
     """
-    holdout, num_bootstrap = dataset.test, evaluator.config.num_bootstrap
+    holdout, k, num_bootstrap = dataset.test, evaluator.max_k, evaluator.config.num_bootstrap
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
-    targets = holdout_targets(holdout, len(dataset.items))
-    parts = _parts(popularity, targets)
-    counts = {name: targets.counts(part.items) for name, part in parts.items()}
-    users, is_cold = encode_every_user(model, holdout), popularity == 0
-    index, vectors = live_index(model, config, dataset, np.flatnonzero(is_cold[1:]) + 1)
-    k, excluded = evaluator.max_k, evaluator.excluded(holdout)
-    item_vectors, user_vectors = torch.from_numpy(vectors), torch.from_numpy(users)
-    scores: dict[str, Score] = {"model": lambda queries: user_vectors[queries] @ item_vectors.T}
-    whole = {"model": served_top(index, item_vectors, user_vectors, k, excluded)}
-    content = item_content(model.items, ~is_cold[1:])
+    targets, excluded = holdout_targets(holdout, len(dataset.items)), evaluator.excluded(holdout)
+    every = np.arange(len(popularity)) > 0
+    cold, warm = every & (popularity == 0), popularity > 0
+    parts = {"cold": cold, "warm": warm, "all": every, f"cold{ALONE}": cold, f"warm{ALONE}": warm}
+    parts = {name: mask for name, mask in parts.items() if mask[targets.items].any()}
+    counts = {name: targets.counts(mask) for name, mask in parts.items()}
+
+    users = torch.from_numpy(encode_every_user(model, holdout))
+    index, vectors = live_index(model, config, dataset, np.flatnonzero(cold))
+    items = torch.from_numpy(vectors)
+    scores: dict[str, Score] = {"model": lambda queries: users[queries] @ items.T}
+    whole = {"model": served_top(index, items, users, k, excluded)}
+    content = item_content(model.items, ~cold[1:])
     if content is not None:
         scores["content"] = _content_scorer(content, holdout)
-        whole["content"] = _best(scores["content"], holdout, evaluator, np.arange(len(is_cold)) > 0)
-    values: dict[str, ValuesByPart] = {who: {} for who in scores}
+        whole["content"] = _best(scores["content"], holdout, evaluator, every)
+    values: dict[str, dict[str, UserValues]] = {who: {} for who in scores}
     for who, score in scores.items():
         of_whole = rank(whole[who], targets, popularity)
-        for name, part in parts.items():
+        for name, mask in parts.items():
             ranking = of_whole
             if name.endswith(ALONE):
-                ranking = rank(_best(score, holdout, evaluator, part.candidates), targets, popularity)
-            inside = part.items[ranking.items]
+                ranking = rank(_best(score, holdout, evaluator, mask), targets, popularity)
+            inside = mask[ranking.items]
             values[who][name] = values_inside(ranking, inside, counts[name], [RECALL], evaluator.ks)
-    num_candidates = _count_candidates(holdout, evaluator, parts)
-    drawn = expected_recalls(num_candidates, counts, evaluator.ks)
+    drawn = {}
+    for name, mask in parts.items():
+        num_candidates = _count_candidates(holdout, evaluator, mask if name.endswith(ALONE) else every)
+        drawn[name] = expected_recalls(num_candidates, counts[name], evaluator.ks)
     return {
         **{who: {part: mean_values(of) for part, of in found.items()} for who, found in values.items()},
         "random": {part: mean_values(of) for part, of in drawn.items()},
@@ -137,7 +121,7 @@ def cold_start(
             who: {part: mean_intervals(of, num_bootstrap) for part, of in found.items() if num_bootstrap}
             for who, found in values.items()
         },
-        "num_cold_items": int(is_cold[1:].sum()),
+        "num_cold_items": int(cold.sum()),
         "num_users": {part: int((each > 0).sum()) for part, each in counts.items()},
         "num_targets": {part: int(each.sum()) for part, each in counts.items()},
     }
@@ -172,32 +156,24 @@ def embed_new_items(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]
     return np.concatenate(found)
 
 
-def expected_recalls(
-    num_candidates: Mapping[str, NDArray[np.int64]],
-    num_targets: Mapping[str, NDArray[np.int64]],
-    ks: list[int],
-) -> ValuesByPart:
-    """Return the expected recall of k random items out of the candidates of each user.
+def expected_recalls(candidates: NDArray[np.int64], targets: NDArray[np.int64], ks: list[int]) -> UserValues:
+    """Return the expected recall of k random items out of the candidates of each user with targets.
 
-    A target is drawn with probability k / number of candidates. Both arguments are part -> counts [Q].
+    A target is drawn with probability k / number of candidates. Both arguments are counts [Q].
     """
-    found: ValuesByPart = {part: {} for part in num_targets}
-    for part, each in num_targets.items():
-        targets, candidates = each[each > 0], np.maximum(num_candidates[part][each > 0], 1)
-        for k in ks:
-            share = np.minimum(k, candidates) / candidates
-            found[part][metric_key(RECALL, k)] = targets * share / np.minimum(targets, k)
-    return found
+    candidates, targets = np.maximum(candidates[targets > 0], 1), targets[targets > 0]
+    return {
+        metric_key(RECALL, k): targets * (np.minimum(k, candidates) / candidates) / np.minimum(targets, k)
+        for k in ks
+    }
 
 
 def _count_candidates(
-    holdout: Holdout, evaluator: Evaluator, parts: Mapping[str, Part]
-) -> dict[str, NDArray[np.int64]]:
-    """Count the candidates of each part for each user, [Q]."""
-    seen, num_users = evaluator.excluded(holdout), len(holdout.users)
-    left = {name: np.full(num_users, part.candidates.sum()) for name, part in parts.items()}
+    holdout: Holdout, evaluator: Evaluator, candidates: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Count the candidates, a mask [N + 1], that a user has not seen, [Q]."""
+    seen, left = evaluator.excluded(holdout), np.full(len(holdout.users), candidates.sum())
     if seen is not None:
         users, items = np.unique(np.stack(seen), axis=1)
-        for name, part in parts.items():
-            left[name] -= np.bincount(users[part.candidates[items]], minlength=num_users)
+        left -= np.bincount(users[candidates[items]], minlength=len(left))
     return left

@@ -87,11 +87,7 @@ def health(
 ) -> dict[str, float]:
     """Return diagnostics of the embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
 
-    Args:
-        users: embeddings of users.
-        items: embeddings of items.
-        top_rows: recommended item rows [Q, K], for `top_1_share`.
-        pairs: user positions and item rows of positives, for `alignment`.
+    `top_rows` are recommended item rows [Q, K], `pairs` user positions and item rows of positives.
     """
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)

@@ -51,10 +51,6 @@ def index_catalogue(
     report has the metrics of the lists that a service returns minus those of exact search.
 
     Args:
-        model: the towers.
-        config: settings of the index.
-        holdout: users and targets.
-        evaluator: computes the metrics.
         popularity: [N + 1] interactions of each item row.
         truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
     """

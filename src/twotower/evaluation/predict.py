@@ -47,11 +47,7 @@ def encode_at(
     request_times: np.ndarray,
     context: np.ndarray | None = None,
 ) -> Tensor:
-    """Embed users [b] with a history, at the times [b] and in the contexts [b] in which they ask.
-
-    Returns:
-        float32 [b, D].
-    """
+    """Embed users [b] with a history, at the times and in the contexts [b] of requests, float32 [b, D]."""
     training = model.training
     model.eval()
     device = model.trained_items.device

@@ -29,14 +29,7 @@ def evaluate_index(
 ) -> Report:
     """Evaluate the lists of a service over an index, with one request of k items for each k.
 
-    Metrics of labels are left out: they do not depend on the index.
-
-    Args:
-        model: the towers.
-        index: over their item vectors, search arguments set.
-        holdout: the split.
-        evaluator: computes the metrics.
-        interactions: training interactions, from which popularity is counted.
+    Metrics of labels are left out: they do not depend on the index. Popularity is counted in `interactions`.
     """
     items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
     popularity, excluded = item_popularity(interactions, len(items)), evaluator.excluded(holdout)
@@ -51,14 +44,8 @@ def served_top(
 
     Like `serving.top_items`, it fetches k items and as many more as are excluded from the index, and orders
     them by exact scores. All items are scored if that is a large share of the catalogue, if the searched
-    cells have fewer than k items, or if the index is exact (the result is the same).
-
-    Args:
-        index: over the items.
-        items: [N, D]; the item of row r stands at r - 1.
-        users: [Q, D].
-        k: how many items are requested.
-        excluded: items that are not recommended.
+    cells have fewer than k items, or if the index is exact (the result is the same). The item of row r stands
+    at r - 1 of `items` [N, D].
     """
     none = np.zeros(0, dtype=np.int64)
     num_items, num_users = len(items), len(users)

@@ -20,13 +20,7 @@ GROUP_ITEMS, MIN_GROUPS_PER_RESULT = 32, 3
 def exact_top_k(
     user_vectors: Tensor, item_embeddings: Tensor, k: int, exclude: ExcludedPairs | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the k items with the highest dot product, in float32, for each user.
-
-    Args:
-        user_vectors: [Q, D].
-        item_embeddings: [N, D].
-        k: number of items.
-        exclude: items that are not returned.
+    """Return the k items with the highest dot product of users [Q, D] and items [N, D], in float32.
 
     Returns:
         Item rows [Q, k], best first, equal scores by row, 0 if no item is left; scores [Q, k], -inf of row 0.
@@ -52,12 +46,7 @@ def top_k_by(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the result of `exact_top_k` for any scorer.
 
-    Args:
-        score: returns the scores [B, N] of a slice of at most `block_size` users; they are modified.
-        num_users: Q.
-        num_items: N.
-        k: number of items.
-        exclude: items that are not returned.
+    `score` returns the scores [B, N] of a slice of at most `block_size` users; they are modified.
     """
     rows = np.zeros((num_users, k), dtype=np.int64)
     scores = np.full((num_users, k), -np.inf, dtype=np.float32)

@@ -75,23 +75,14 @@ def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) ->
     """Return the 95 % percentile intervals [M, 2] of the means over users of values [Q, M].
 
     Each resample draws users with replacement, for all columns together. Above 200,000 users, the interval is
-    the mean +- 1.96 standard errors.
+    the mean +- 1.96 standard errors. A resample is the number of times each user was drawn (multinomial
+    weights), so that a block of resamples is one matrix product.
 
     Reference: Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3.
     """
     if len(values) > LARGE:
         half = Z_95 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
         return np.stack([values.mean(axis=0) - half, values.mean(axis=0) + half], axis=1)
-    means = resampled_means(values, num_bootstrap, seed)
-    return np.quantile(means, [0.025, 0.975], axis=0).T
-
-
-def resampled_means(values: np.ndarray, num_bootstrap: int, seed: int) -> NDArray[np.float64]:
-    """Return the column means of resampled users, [num_bootstrap, M].
-
-    A resample is the number of times each user was drawn (multinomial weights), so that a block of
-    resamples is one matrix product.
-    """
     generator = np.random.default_rng(seed)
     num_users = len(values)
     block = max(1, BLOCK_DRAWS // num_users)
@@ -102,7 +93,8 @@ def resampled_means(values: np.ndarray, num_bootstrap: int, seed: int) -> NDArra
         drawn += np.arange(size, dtype=np.int32)[:, None] * num_users
         weights = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(size, num_users)
         means.append(weights @ values / num_users)
-    return np.concatenate(means)
+    bounds: NDArray[np.float64] = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0).T
+    return bounds
 
 
 def label_values(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[str, float]:
@@ -118,12 +110,13 @@ def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> di
 
     Reference: Deng, Knoblich and Lu, Applying the Delta Method in Metric Analytics, KDD 2018, section 2.
     """
-    intervals = {}
+    intervals: dict[str, list[float]] = {}
+    if scored is None:
+        return intervals
     for metric in metrics:
-        value = None if scored is None else metric.value(scored)
-        influence = None if scored is None or value is None else metric.influence(scored)
-        if value is None or influence is None or len(influence) < 2:
-            continue
-        half = Z_95 * np.sqrt((influence**2).sum() * len(influence) / (len(influence) - 1))
-        intervals[metric.name] = [float(value - half), float(value + half)]
+        value = metric.value(scored)
+        influence = None if value is None else metric.influence(scored)
+        if value is not None and influence is not None and len(influence) > 1:
+            half = Z_95 * np.sqrt((influence**2).sum() * len(influence) / (len(influence) - 1))
+            intervals[metric.name] = [float(value - half), float(value + half)]
     return intervals

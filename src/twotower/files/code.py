@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def code_digests(modules: Iterable[str], excluded: Collection[str] = ()) -> dict
         top, path = _top(name), _source(name)
         if name in digests or top in sys.stdlib_module_names or f"{name}.".startswith(prefixes):
             continue
-        if name == OWN:  # the public API, which imports everything and which no other module imports
+        if name == OWN:  # the public API imports everything, and no other module imports it
             continue
         if top in own or (path is not None and not INSTALLED & set(path.parts)):
             if path is not None:
@@ -114,16 +114,13 @@ def _imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
             yield from (".".join(parts[: depth + 1]) for depth in range(len(parts)))
 
 
+_distributions = functools.cache(importlib.metadata.packages_distributions)  # slow: it reads all of them
+
+
 @functools.cache
 def _version(library: str) -> str:
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
-        names = _distributions().get(library, [])
-        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
-
-
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    """Return package -> distributions that contain it; slow, it reads all installed distributions."""
-    return importlib.metadata.packages_distributions()
+        names = sorted(set(_distributions().get(library, [])))
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)

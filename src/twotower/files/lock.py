@@ -19,7 +19,7 @@ def lock_folder(folder: Path, what: str, patience_seconds: float = 0.0) -> Itera
     """Lock a folder; the operating system releases the lock when this process ends.
 
     Args:
-        folder: folder to lock; created if needed.
+        folder: created if needed.
         what: name of the lock file and of the folder in messages, such as `run` or `sweep`.
         patience_seconds: how long to wait for another process.
 

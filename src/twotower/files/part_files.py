@@ -24,13 +24,7 @@ RESUMES = "the same command continues with the finished parts"
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """Size of a written file.
-
-    Attributes:
-        num_rows: rows of the file.
-        num_parts: parts of the file.
-        num_reused: parts that an earlier process had written.
-    """
+    """Size of a written file; an earlier process has written the reused parts."""
 
     num_rows: int
     num_parts: int
@@ -72,7 +66,7 @@ def write_in_parts(
     Args:
         out: the file; must not exist.
         plan: plain values that determine the content; stored in the metadata of the file.
-        num_parts: number of parts, 1 or more.
+        num_parts: 1 or more.
         make: part number from 0 -> table; all parts have the same columns.
 
     Raises:
@@ -114,17 +108,14 @@ def _check_plan(path: Path, text: str, out: Path) -> None:
 def _num_rows(path: Path) -> int | None:
     """Return the rows of a part; None if it is missing or incomplete."""
     try:
-        with pq.ParquetFile(path) as file:
-            num_rows: int = file.metadata.num_rows
-            return num_rows
+        return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException):
         return None
 
 
 def _write_part(path: Path, table: pa.Table) -> int:
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
-    num_rows: int = table.num_rows
-    return num_rows
+    return int(table.num_rows)
 
 
 def _join(folder: Path, num_parts: int, plan: str, target: Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,18 @@ def fingerprint_values(content: Any) -> str:
 
 def read_json(path: Path, remedy: str) -> Any:
     """Read a JSON file. Raises InputError with the reason and the remedy."""
-    return _read(load_json, "JSON", path, remedy)
+    try:
+        return load_json(path)
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
 
 
 def read_yaml(path: Path, remedy: str) -> Any:
     """Read a YAML file, see `load_yaml`. Raises InputError with the reason and the remedy."""
-    return _read(load_yaml, "YAML", path, remedy)
-
-
-def _read(load: Callable[[Path], Any], kind: str, path: Path, remedy: str) -> Any:
     try:
-        return load(path)
+        return load_yaml(path)
     except ValueError as error:
-        raise InputError(f"{path}: not readable as {kind} ({error}); {remedy}") from error
+        raise InputError(f"{path}: not readable as YAML ({error}); {remedy}") from error
 
 
 def load_json(path: Path) -> Any:
@@ -46,10 +45,7 @@ def load_json(path: Path) -> Any:
 def load_yaml(path: Path) -> Any:
     """Read a YAML file of mappings with text keys, lists, texts, numbers, booleans and null.
 
-    Aliases are refused, because a few lines of them can expand beyond any memory.
-
-    Raises:
-        ValueError: the reason.
+    Raises ValueError with the reason. Aliases are refused: a few lines of them can expand beyond any memory.
     """
     import yaml
 
@@ -64,8 +60,7 @@ def load_yaml(path: Path) -> Any:
         raise ValueError(f"{line}{getattr(error, 'problem', None) or 'unexpected characters'}") from error
     except Exception as error:  # PyYAML raises an IndexError for `!!int ""`
         raise ValueError(_reason(error)) from error
-    why = why or _refusal_of_value(values)
-    if why:
+    if why := why or _refusal_of_value(values):
         raise ValueError(why)
     return values
 

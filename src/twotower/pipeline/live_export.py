@@ -16,7 +16,8 @@ from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_copies import append_rows, change_rows, time_value
-from twotower.data.table_reader import header, is_parquet, read_file
+from twotower.data.table_paths import is_parquet
+from twotower.data.table_reader import header, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
@@ -40,16 +41,8 @@ class TableChanges:
 class ExportCounts:
     """Counts of an export, as in `exported.json`.
 
-    Attributes:
-        rows_before: rows of the log before.
-        events: events of the store.
-        events_in_log: events that the log already contains.
-        events_added: events appended to the log.
-        rows: rows of the log after.
-        items: changes of the items table.
-        users: changes of the users table.
-        removed_items: removed items; their rows stay in the table, and the store keeps them out of
-            recommendations.
+    `rows_before` and `rows` are rows of the log. Rows of removed items stay in the table; the store keeps
+    these items out of recommendations.
     """
 
     rows_before: int

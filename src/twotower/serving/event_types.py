@@ -42,14 +42,8 @@ class EventTypes:
         """Return the event type of each item of a session; None means all are positive interactions."""
         if names is None:
             return [EventType()] * num_items
-        found = [
-            self.type_of(name, "history_events") for name in listed(names, "history_events", "event types")
-        ]
-        if len(found) != num_items:
-            raise InputError(
-                f"history_events: expected {num_items} event types, one per item of history, got {len(found)}"
-            )
-        return found
+        given = listed(names, "history_events", "event types", num_items)
+        return [self.type_of(name, "history_events") for name in given]
 
     def type_of(self, name: str | None, part: str = "event") -> EventType:
         """Return the event type of a name; None is a positive interaction. Raises InputError."""

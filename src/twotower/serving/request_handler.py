@@ -14,7 +14,7 @@ from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
 from twotower.serving.event_types import EventTypes
 from twotower.serving.live_catalogue import LiveCatalogue
-from twotower.serving.live_items import Floats, LiveItems, Rows
+from twotower.serving.live_items import Rows
 from twotower.serving.requests import (
     CONTEXT,
     Request,
@@ -27,14 +27,9 @@ from twotower.serving.requests import (
     named_features,
 )
 from twotower.serving.top_items import Choice, TopItems, top_items
-from twotower.serving.towers import are_valid, embed_users
-from twotower.serving.user_histories import NO_ROWS, KnownUser, UserHistories, UserHistory
+from twotower.serving.towers import NOT_FINITE, are_valid, embed_users
+from twotower.serving.user_histories import NO_HISTORY, NO_ROWS, KnownUser, UserHistories, UserHistory
 from twotower.serving.user_profiles import UserContext, UserProfiles
-
-INVALID_EMBEDDING = (
-    "features: the user tower makes no embedding with finite scores of this user; give values of the size "
-    "that the training data have"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,25 +64,23 @@ class RequestHandler:
 
     def best(self, requests: Sequence[Request]) -> list[TopItems | InputError]:
         """Return top items or an error for each request, with one forward pass of the user tower."""
-        found: list[_ValidRequest | InputError] = [self._check(request) for request in requests]
-        asked = [each for each in found if isinstance(each, _ValidRequest)]
-        if not asked:
-            return [each for each in found if isinstance(each, InputError)]
-        queries = self._embedded(asked)
-        fits = are_valid(queries)
-        choices = [each.choice for each, fit in zip(asked, fits, strict=True) if fit]
-        answers = iter(top_items(self._catalogue.index, self._catalogue.items, queries[fits], choices))
-        embedded = iter([next(answers) if fit else InputError(INVALID_EMBEDDING) for fit in fits])
-        return [each if isinstance(each, InputError) else next(embedded) for each in found]
+        checked = [self._check(request) for request in requests]
+        valid = [each for each in checked if isinstance(each, _ValidRequest)]
+        found = iter(self._top_items(valid) if valid else [])
+        return [each if isinstance(each, InputError) else next(found) for each in checked]
 
-    def _embedded(self, asked: Sequence[_ValidRequest]) -> Floats:
-        """Return user embeddings, [B, D]."""
-        features = self._profiles.encoded([each.user_context for each in asked])
-        if any(each.context for each in asked):
-            features |= self._model.contexts.encode([dict(each.context) for each in asked])
-        history = self._histories.inputs([each.history for each in asked])
-        now = np.array([each.request_time for each in asked], dtype=np.int64)
-        return embed_users(self._model, features, history, now)
+    def _top_items(self, valid: Sequence[_ValidRequest]) -> list[TopItems | InputError]:
+        features = self._profiles.encoded([each.user_context for each in valid])
+        if any(each.context for each in valid):
+            features |= self._model.contexts.encode([dict(each.context) for each in valid])
+        history = self._histories.inputs([each.history for each in valid])
+        now = np.array([each.request_time for each in valid], dtype=np.int64)
+        queries = embed_users(self._model, features, history, now)
+        is_valid = are_valid(queries)
+        choices = [each.choice for each, fits in zip(valid, is_valid, strict=True) if fits]
+        found = iter(top_items(self._catalogue.index, self._catalogue.items, queries[is_valid], choices))
+        error = InputError(f"features: the embedding of this user {NOT_FINITE}")
+        return [next(found) if fits else error for fits in is_valid]
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
         """Return which items may be recommended; see `Request`. Raises InputError."""
@@ -100,25 +93,23 @@ class RequestHandler:
         excluded = items.latest(seen)
         if denied := listed(deny, "deny"):
             excluded = np.concatenate([excluded, items.rows(denied)])
-        return Choice(k, _distinct(excluded, items), allowed)
+        excluded = np.unique(excluded)
+        return Choice(k, excluded[items.live(excluded)], allowed)
 
     def _check(self, request: Request) -> _ValidRequest | InputError:
         try:
-            return self._checked(request)
+            user = None if request.user_id is None else self._histories.find(request.user_id)
+            user_context = self._profiles.user_context(user, request.features)
+            context = request.context
+            if not isinstance(context, Mapping) or context:
+                context = named_features(self._model.contexts, context, USER_ID, part=CONTEXT)
+                check_values(self._model.contexts, [context], CONTEXT)
+            found, now = self._history(request, user)
+            exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
+            seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
+            choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         except InputError as error:
             return error
-
-    def _checked(self, request: Request) -> _ValidRequest:
-        user = None if request.user_id is None else self._histories.find(request.user_id)
-        user_context = self._profiles.user_context(user, request.features)
-        context = request.context
-        if not isinstance(context, Mapping) or context:
-            context = named_features(self._model.contexts, context, USER_ID, part=CONTEXT)
-            check_values(self._model.contexts, [context], CONTEXT)
-        found, now = self._history(request, user)
-        exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
-        seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
-        choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         return _ValidRequest(user_context, context, found, now, choice)
 
     def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
@@ -128,7 +119,7 @@ class RequestHandler:
             now = checked_time(request.request_time, "request_time")
         elif user is not None:
             now = max(now, self._histories.latest_time(user))
-        found = UserHistory.of() if user is None else self._histories.interactions(user)
+        found = NO_HISTORY if user is None else self._histories.interactions(user)
         session = listed(request.history, "history")
         if not session and request.history_times is None and request.history_events is None:
             return found, now
@@ -145,11 +136,3 @@ class RequestHandler:
         )
         kept = np.array([each.is_of_history for each in event_types], dtype=np.bool_)
         return found.then(later[np.flatnonzero(kept)]), now
-
-
-def _distinct(rows: Rows, items: LiveItems) -> Rows:
-    """Return the distinct offered rows, ascending."""
-    rows = np.sort(rows)
-    kept = items.live(rows)
-    kept[1:] &= rows[1:] != rows[:-1]
-    return rows[kept]

@@ -104,21 +104,26 @@ def checked_times(times: Sequence[Any] | None, num_items: int, request_time: int
     """Return the times of a history, oldest first; None = the time of the request for all items."""
     if times is None:
         return [request_time] * num_items
-    found = [checked_time(time, "history_times") for time in listed(times, "history_times", "times")]
-    if len(found) != num_items:
-        raise InputError(
-            f"history_times: expected {num_items} times, one for each item of history, got {len(found)}"
-        )
+    given = listed(times, "history_times", "times", num_items)
+    found = [checked_time(time, "history_times") for time in given]
     if found != sorted(found):
         raise InputError("history_times: expected the oldest first; order history and history_times by time")
     return found
 
 
-def listed(ids: Iterable[Any], name: str, what: str = "item ids") -> list[Any]:
-    """Return values as a list. Raises InputError for a single text, which would be split into letters."""
-    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
-        raise InputError(f"{name}: expected a list of {what}, got {ids!r:.80}; write [{ids!r:.80}]")
-    return list(ids)
+def listed(
+    values: Iterable[Any], name: str, what: str = "item ids", num_items: int | None = None
+) -> list[Any]:
+    """Return values as a list, one for each of `num_items` of the history if given.
+
+    Raises InputError for another number, or for a single text, which would be split into letters.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"{name}: expected a list of {what}, got {values!r:.80}; write [{values!r:.80}]")
+    found = list(values)
+    if num_items not in (None, len(found)):
+        raise InputError(f"{name}: expected {num_items} {what}, one per item of history, got {len(found)}")
+    return found
 
 
 def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> Rows:

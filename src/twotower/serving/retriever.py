@@ -7,7 +7,6 @@ from typing import Any, Unpack
 from twotower.bundle.manifest import bundle_version
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
-from twotower.serving.drift import Drift
 from twotower.serving.event_types import EventTypes
 from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
 from twotower.serving.live_items import ItemId, Recommendation, UserId
@@ -55,11 +54,6 @@ class Retriever:
     def num_items(self) -> int:
         """Number of offered items."""
         return self._items.num_live
-
-    @property
-    def num_left_behind(self) -> int:
-        """Number of added rows that are no longer offered."""
-        return self._items.num_left_behind
 
     @property
     def item_ids(self) -> list[ItemId]:
@@ -155,7 +149,7 @@ class Retriever:
 
     def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
         """Add an item; see `put_item`. Raises InputError if the item is already offered."""
-        (prepared,) = self.prepare_items([(item_id, features)])
+        (prepared,) = self.catalogue.prepare([(item_id, features)])
         with self._lock.writing():
             if self._items.live(self._items.rows([prepared.item_id]))[0]:
                 raise InputError(
@@ -173,14 +167,10 @@ class Retriever:
 
         Raises InputError: the id has another type, or a feature is unknown.
         """
-        return self.apply_items(self.prepare_items([(item_id, features)]))[0]
-
-    def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
-        """Check and embed items, given id and features, without adding them; see `put_item`."""
-        return self.catalogue.prepare(puts)
+        return self.apply_items(self.catalogue.prepare([(item_id, features)]))[0]
 
     def apply_items(self, prepared: Sequence[PreparedItem]) -> list[bool]:
-        """Add or change prepared items with distinct ids; see `put_item`."""
+        """Add or change items with distinct ids that `LiveCatalogue.prepare` returned; see `put_item`."""
         with self._lock.writing():
             return self.catalogue.put(prepared)
 
@@ -231,14 +221,6 @@ class Retriever:
             row = int(known_rows(self._items, [item_id], "item_id", live=False)[0])
             if event_type.is_of_history:
                 self.users.add(key, row, when, event_type.code, event_type.role == "positive")
-
-    def drift(self) -> Drift:
-        """Return how much the catalogue has changed since its index was built."""
-        return self.catalogue.drift()
-
-    def rebuild(self) -> None:
-        """Rebuild the index over the offered items; searches and changes continue meanwhile."""
-        self.catalogue.rebuild()
 
     def _listed(self, best: TopItems) -> list[Recommendation]:
         rows, scores = best

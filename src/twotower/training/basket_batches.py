@@ -15,8 +15,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.training.batches import TrainBatches
-from twotower.training.history_windows import history_mask
+from twotower.training.batches import TrainBatches, history_mask
 
 
 class BasketBatches(TrainBatches):

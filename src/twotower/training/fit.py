@@ -179,7 +179,8 @@ def fit(
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(module, batches, module.validation, ckpt_path=last, weights_only=True)
+        once = None if mode is None else [range(1)]  # a validation is one step
+        trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
     score, initial = checkpointing.score, module.initial_score
     result = FitResult(

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, ActionSettings, Event, distinct_contexts
+from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, Event, distinct_contexts
 from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import check_tables
-from twotower.data.loaded_source import build_interactions
+from twotower.data.load_source import build_interactions
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.split_interactions import split_interactions
@@ -32,6 +32,10 @@ EVENTS = {
 STORY = ["view a", "shown b", "buy c", "noise z", "buy d", "view e", "shown f", "buy g", "view h"]
 
 
+def settings(**values: Any) -> TableFiles.Config:
+    return TableFiles.Config(interactions_path="log.csv", **values)
+
+
 def tables_of(**columns: Any) -> Tables:
     number = len(next(iter(columns.values())))
     frame = {"user_id": [1] * number, "item_id": range(1, number + 1)}
@@ -42,12 +46,12 @@ def tables_of(**columns: Any) -> Tables:
 
 def story() -> Tables:
     words, items = zip(*(text.split() for text in STORY), strict=True)
-    return check_tables(tables_of(event=words, item_id=items), settings=ActionSettings(events=EVENTS))
+    return check_tables(tables_of(event=words, item_id=items), config=settings(events=EVENTS))
 
 
-def split_of(kind: type[Split], tables: Tables, **settings: Any):  # type: ignore[no-untyped-def]
+def split_of(kind: type[Split], tables: Tables, **values: Any):  # type: ignore[no-untyped-def]
     users, items = Vocabulary.fit(tables.users["user_id"]), Vocabulary.fit(tables.items["item_id"])
-    windows = split_interactions(build_interactions(tables, users, items), kind.Config(**settings).build())
+    windows = split_interactions(build_interactions(tables, users, items), kind.Config(**values).build())
     return windows, lambda rows: "".join(items.ids(np.asarray(rows)))
 
 
@@ -55,51 +59,55 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
     tables = check_tables(tables_of(label=[1, 0, 1, 0]))
     assert tables.actions.roles is not None
     assert tables.actions.roles.tolist() == [POSITIVE, NEGATIVE, POSITIVE, NEGATIVE]
-    tables = check_tables(tables_of(label=[4.0, 3.5, 5.0, 1.0]), settings=ActionSettings(label_threshold=4))
+    tables = check_tables(tables_of(label=[4.0, 3.5, 5.0, 1.0]), config=settings(label_threshold=4.0))
     assert tables.actions.roles is not None
     assert tables.actions.roles.tolist() == [POSITIVE, NEGATIVE, POSITIVE, NEGATIVE]
     assert check_tables(tables_of(label=[1, 1])).actions.roles is None  # all wanted: a log as any other
 
 
 @pytest.mark.parametrize(
-    ("columns", "settings", "said"),
+    ("columns", "config", "said"),
     [
         (
             {"label": [1, 3]},
-            ActionSettings(),
+            settings(),
             "column 'label', row 2: expected 0 or 1 (for other numbers set",
         ),
-        ({"label": [1, None]}, ActionSettings(), "column 'label', row 2: expected 0 or 1"),
-        ({"label": ["good", 1]}, ActionSettings(label_threshold=1), "row 1: expected a number, found 'good'"),
-        ({"label": [0, 0]}, ActionSettings(), "no interaction is positive"),
+        ({"label": [1, None]}, settings(), "column 'label', row 2: expected 0 or 1"),
+        (
+            {"label": ["good", 1]},
+            settings(label_threshold=1.0),
+            "row 1: expected a number, found",
+        ),
+        ({"label": [0, 0]}, settings(), "no interaction is positive"),
         (
             {"weight": [1, -1]},
-            ActionSettings(),
+            settings(),
             "column 'weight', row 2: expected a number, 0 or more, found -1",
         ),
         (
             {"event": ["buy", "byu"]},
-            ActionSettings(events=EVENTS),
+            settings(events=EVENTS),
             "'byu' is not in data.events (buy, noise, shown",
         ),
         (
             {"event": ["buy", None]},
-            ActionSettings(),
+            settings(),
             "column 'event', row 2: expected an event type, found nothing",
         ),
         (
             {"weight": [1.0]},
-            ActionSettings(label_threshold=4),
+            settings(label_threshold=4.0),
             "data.label_threshold: the interactions have no",
         ),
-        ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: the interactions have no event"),
+        ({"weight": [1.0]}, settings(events=EVENTS), "data.events: the interactions have no event"),
     ],
 )
 def test_invalid_actions_are_refused_with_their_row(
-    columns: dict[str, Any], settings: ActionSettings, said: str
+    columns: dict[str, Any], config: Source.Config, said: str
 ) -> None:
     with pytest.raises(InputError) as error:
-        check_tables(tables_of(**columns), settings=settings)
+        check_tables(tables_of(**columns), config=config)
     assert said in str(error.value)
 
 
@@ -107,7 +115,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(InputError) as error:
         check_tables(
             tables_of(label=[2, 1], weight=[-1, 1], event=["byu", "buy"]),
-            settings=ActionSettings(events=EVENTS),
+            config=settings(events=EVENTS),
         )
     text = str(error.value)
     assert text.startswith("3 mistakes in the data")
@@ -116,7 +124,7 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 def test_a_word_comes_before_a_label_and_weights_multiply() -> None:
     columns = {"label": [1, 0, None, 1], "event": ["buy", "buy", "view", "shown"], "weight": [3, 1, 5, 0.5]}
-    actions = check_tables(tables_of(**columns), settings=ActionSettings(events=EVENTS)).actions
+    actions = check_tables(tables_of(**columns), config=settings(events=EVENTS)).actions
     assert actions.roles is not None
     assert actions.roles.tolist() == [POSITIVE, NEGATIVE, HISTORY, NEGATIVE]
     assert actions.weights is not None
@@ -165,7 +173,7 @@ def test_a_view_is_no_purchase() -> None:
     """An item that was looked at before it is bought is new, and may be recommended."""
     words = ["buy", "buy", "buy", "view", "buy"]
     tables = check_tables(
-        tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5), settings=ActionSettings(events=EVENTS)
+        tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5), config=settings(events=EVENTS)
     )
     windows, names = split_of(LeaveOneOut, tables)
     assert names(windows.test.target_items) == "d"
@@ -180,7 +188,7 @@ def test_an_event_of_role_train_is_an_example_with_a_weight_and_never_a_target()
     words = ["view", "buy", "buy", "view", "buy"]
     tables = check_tables(
         tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5, label=[0, 1, 1, None, 1]),
-        settings=ActionSettings(events=events),
+        config=settings(events=events),
     )
     windows, names = split_of(LeaveOneOut, tables)
     train = windows.train_and_valid
@@ -200,7 +208,7 @@ def test_role_train_with_the_default_weight_trains() -> None:
     events = {"buy": Event.Config(), "view": Event.Config(role="train")}
     tables = check_tables(
         tables_of(event=["view", "buy", "buy", "buy"], item_id=list("abcd"), user_id=[1] * 4),
-        settings=ActionSettings(events=events),
+        config=settings(events=events),
     )
     windows, names = split_of(LeaveOneOut, tables)
     assert windows.train.example_weights is None
@@ -252,11 +260,11 @@ def write_log(folder: Path) -> dict[str, Any]:
 
 
 def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
-    settings = write_log(tmp_path)
-    source = TableFiles.Config(**settings).build()
+    arguments = write_log(tmp_path)
+    source = TableFiles.Config(**arguments).build()
     split = Temporal.Config(test=20.0, valid=20.0).build()
     dataset = build_dataset(source, split, tmp_path / "cache")
-    log = pd.read_csv(settings["interactions_path"])
+    log = pd.read_csv(arguments["interactions_path"])
     bought, liked = log["what"] == "buy", log["stars"] >= 3
     assert dataset.audit["positive_interactions"] == (bought & liked).sum()
     assert dataset.audit["impressions_without_click"] == (bought & ~liked).sum()

@@ -299,7 +299,7 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
     def burn(*_):
         raise AssertionError("the log is built")
 
-    monkeypatch.setattr("twotower.data.loaded_source.build_interactions", burn)
+    monkeypatch.setattr("twotower.data.load_source.build_interactions", burn)
     with pytest.raises(InputError) as caught:
         build_dataset(
             source,

@@ -4,9 +4,11 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.check_tables import check_tables
+from twotower.data.sources.table_files import TableFiles
 from twotower.data.tables import Tables
 
 T = 1_700_000_000
+REFUSE = TableFiles.Config(interactions_path="log.csv", missing_users="refuse", missing_items="refuse")
 
 
 def tables(log=None, users=None, items=None, **log_columns):
@@ -83,7 +85,7 @@ BAD = {
 def test_bad_values_are_named_by_file_column_and_row(name):
     changes, parts = BAD[name]
     with pytest.raises(InputError) as caught:
-        check_tables(tables(**changes))
+        check_tables(tables(**changes), config=REFUSE)
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)

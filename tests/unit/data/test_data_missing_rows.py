@@ -28,7 +28,7 @@ def given(users: dict[str, Any] = USERS, items: dict[str, Any] = ITEMS) -> Table
 
 
 def test_ids_that_a_table_lacks_get_rows_at_its_end_with_everything_missing() -> None:
-    found = check_tables(given(), may_lack={"users", "items"})
+    found = check_tables(given())
     assert found.users["user_id"].tolist() == [5, 1, 9, 7]
     assert found.users["age"].tolist() == [30, 40, pd.NA, pd.NA]
     assert found.items["item_id"].tolist() == ["b", "a", "z"]
@@ -69,7 +69,12 @@ def test_a_complete_table_stays_the_same_object() -> None:
 
 def test_missing_ids_of_both_tables_are_reported_at_once() -> None:
     with pytest.raises(InputError) as caught:
-        check_tables(given())
+        check_tables(
+            given(),
+            config=TableFiles.Config(
+                interactions_path="log.csv", missing_users="refuse", missing_items="refuse"
+            ),
+        )
     lines = str(caught.value).splitlines()
     assert lines[0] == "2 mistakes in the data"
     assert "log.csv: column 'user_id', row 1: 9 is not in users.csv (2 such ids in all)" in lines[1]
@@ -79,19 +84,19 @@ def test_missing_ids_of_both_tables_are_reported_at_once() -> None:
 
 def test_one_may_be_strict_alone() -> None:
     with pytest.raises(InputError, match=r"^log\.csv: column 'item_id', row 3: 'z' is not in"):
-        check_tables(given(), may_lack={"users"})
+        check_tables(given(), config=TableFiles.Config(interactions_path="log.csv", missing_items="refuse"))
 
 
 @pytest.mark.parametrize("ids", [[100, 200], []], ids=str)
 def test_a_table_that_has_none_of_the_ids_is_always_refused(ids: list[int]) -> None:
     users = {"user_id": np.array(ids, dtype=np.int64)}
     with pytest.raises(InputError, match=r"\(3 such ids in all\); it has none of the ids here; spell them"):
-        check_tables(given(users=users), may_lack={"users", "items"})
+        check_tables(given(users=users))
 
 
 def test_ids_of_another_kind_are_always_refused() -> None:
     with pytest.raises(InputError, match="make both of one type"):
-        check_tables(given(users={"user_id": ["1", "9"]}), may_lack={"users", "items"})
+        check_tables(given(users={"user_id": ["1", "9"]}))
 
 
 def test_whole_numbers_with_gaps_stay_whole() -> None:

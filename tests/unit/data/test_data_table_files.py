@@ -177,7 +177,10 @@ BAD_VALUES = {
 def test_bad_values_are_named_by_file_column_and_line(files, name):
     arguments, pattern = BAD_VALUES[name]
     with pytest.raises(InputError, match=pattern):
-        check_tables(files(**arguments).load())
+        check_tables(
+            files(**arguments).load(),
+            config=TableFiles.Config(interactions_path="log.csv", missing_items="refuse"),
+        )
 
 
 BAD_SETTINGS = {

@@ -2,17 +2,13 @@ import numpy as np
 import pytest
 
 from twotower.evaluation import user_values
-from twotower.evaluation.user_values import bootstrap_interval, resampled_means
+from twotower.evaluation.user_values import bootstrap_interval
 
 
 def test_same_seed_same_interval() -> None:
     values = np.random.default_rng(0).random((50, 3))
     np.testing.assert_array_equal(bootstrap_interval(values, 200), bootstrap_interval(values, 200))
     assert (bootstrap_interval(values, 200, seed=1) != bootstrap_interval(values, 200)).any()
-
-
-def test_a_constant_has_no_width() -> None:
-    np.testing.assert_allclose(bootstrap_interval(np.full((10, 1), 0.25), 100), [[0.25, 0.25]])
 
 
 def test_agrees_with_the_normal_interval_on_many_users() -> None:
@@ -27,17 +23,6 @@ def test_covers_the_true_mean_about_95_times_in_100() -> None:
     bounds = [bootstrap_interval((generator.random((300, 1)) < 0.3), 300) for _ in range(200)]
     covered = sum(low <= 0.3 <= high for ((low, high),) in bounds)
     assert 180 <= covered <= 198
-
-
-def test_columns_share_the_resampled_users() -> None:
-    values = np.random.default_rng(3).random((40, 1))
-    means = resampled_means(np.hstack([values, 1 - values]), 50, seed=0)
-    np.testing.assert_allclose(means.sum(axis=1), 1.0)
-
-
-def test_blocks_do_not_change_the_number_of_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_values, "BLOCK_DRAWS", 64)
-    assert resampled_means(np.ones((10, 2)), 25, seed=0).shape == (25, 2)
 
 
 def test_very_many_users_take_the_normal_interval(monkeypatch: pytest.MonkeyPatch) -> None:

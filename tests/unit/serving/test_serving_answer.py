@@ -32,7 +32,7 @@ REQUESTS = [
 WRONG = {2: UnknownUser, 5: UnknownItem, 8: InputError, 10: InputError, 14: InputError, 15: UnknownItem}
 
 
-@pytest.fixture(params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"])
+@pytest.fixture(params=["flat_ip", "ivf_one_cell"])
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
     opened = Retriever.open(tmp_path / "bundle")
@@ -103,19 +103,19 @@ def test_the_version_names_the_run_and_the_manifest(tmp_path):
     assert other.version == f"other-{other.bundle.manifest.sha256[:12]}"
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
-def test_a_user_without_finite_scores_harms_nobody_else(retriever, value, monkeypatch):
+def test_a_user_without_finite_scores_harms_nobody_else(retriever, monkeypatch):
     embed = request_handler.embed_users
-
-    def broken(*case):
-        found = embed(*case).copy()
-        found[1, 2] = value
-        return found
-
     requests = [Request("user-03"), Request("user-05", k=60), Request("nobody"), Request("user-04")]
     right = retriever.answer(requests)
-    monkeypatch.setattr(request_handler, "embed_users", broken)
-    found = retriever.answer(requests)
-    assert [found[0], found[3]] == [right[0], right[3]]
-    assert "no embedding with finite scores" in str(found[1])
-    assert isinstance(found[2], UnknownUser)
+    for value in (np.nan, np.inf, -3e38):
+
+        def broken(*case, value=value):
+            found = embed(*case).copy()
+            found[1, 2] = value
+            return found
+
+        monkeypatch.setattr(request_handler, "embed_users", broken)
+        found = retriever.answer(requests)
+        assert [found[0], found[3]] == [right[0], right[3]]
+        assert "is not finite or too large" in str(found[1])
+        assert isinstance(found[2], UnknownUser)

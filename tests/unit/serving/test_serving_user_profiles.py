@@ -193,12 +193,13 @@ def test_a_wrong_moment_is_told(retriever, moment, error, part):
         retriever.recommend("user-01", **moment)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38, 1e15])
-def test_a_profile_without_finite_scores_is_refused(retriever, value, monkeypatch):
+def test_a_profile_without_finite_scores_is_refused(retriever, monkeypatch):
     embed = user_profiles.embed_users
-    monkeypatch.setattr(user_profiles, "embed_users", lambda *given: np.full_like(embed(*given), value))
-    with pytest.raises(InputError, match=r"features: the user tower makes no embedding .* of user 'late'"):
-        retriever.put_user("late", PROFILE)
+    for value in (float("nan"), float("inf"), 3e38, 1e15):
+        broken = lambda *given, value=value: np.full_like(embed(*given), value)  # noqa: E731
+        monkeypatch.setattr(user_profiles, "embed_users", broken)
+        with pytest.raises(InputError, match="features: the embedding of user 'late' is not finite"):
+            retriever.put_user("late", PROFILE)
     assert len(retriever.user_ids) == tiny_bundle.NUM_USERS
 
 

@@ -42,8 +42,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServ
     tiny_bundle.write(run / "bundle", history_items="tower", profiles=True)
     with asyncio.Runner() as runner:
         clients, live = AsyncExitStack(), LiveService(run, run / "bundle", None)
-        live.write([UserPut(user, features) for user, features in PUT.items()])
-        live.write([EventAdded(*LATE)])
+        for user, features in PUT.items():
+            live.write(UserPut(user, features))
+        live.write(EventAdded(*LATE))
         client = runner.run(clients.enter_async_context(client_of(live)))
 
         def ask(method: str, path: str, body: Any) -> httpx.Response:

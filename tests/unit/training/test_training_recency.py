@@ -8,9 +8,8 @@ import pytest
 from twotower.data.interactions import Interactions, ages_within_user, newer_share_within_user
 from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
-from twotower.training.objectives.next_basket import NextBasket
+from twotower.training.objectives.next_basket import SHARE, NextBasket, half_life_days
 from twotower.training.objectives.next_item import NextItem
-from twotower.training.objectives.recency import SHARE, half_life_days
 
 DAY = 86_400
 

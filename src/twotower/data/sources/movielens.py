@@ -40,8 +40,8 @@ ARCHIVES = {
 RATED_ITEMS = {"1m": 3_706, "100k": 1_682}
 RATING_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 
-# The codes of users.dat, from the README of MovieLens 1M.
 # fmt: off
+# The codes of users.dat, from the README of MovieLens 1M.
 OCCUPATIONS = (
     "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
     "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
@@ -49,10 +49,10 @@ OCCUPATIONS = (
     "tradesman/craftsman", "unemployed", "writer",
 )
 # The last columns of u.item, from u.genre of MovieLens 100K.
-GENRES = (
+GENRES = [
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)
+]
 # fmt: on
 
 
@@ -100,9 +100,8 @@ class MovieLens(Source):
     def load(self) -> Tables:
         """Read the files, from `TWOTOWER_DATA_DIR`, the cache or the network."""
         archive = ARCHIVES[self.config.variant]
-        files = list(fetch(archive).values())
         read = read_1m if self.config.variant == "1m" else _read_100k
-        ratings, users, movies = read(*files)
+        ratings, users, movies = read(*fetch(archive).values())
         interactions = ratings.loc[ratings["rating"] >= self.config.min_rating]
         if self.config.label_threshold is None:
             interactions = interactions.drop(columns="rating")
@@ -130,11 +129,10 @@ def read_1m(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.
 
 def _read_100k(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     people = _read(users.read_bytes(), "|", ["user_id", "age", "gender", "occupation", "zip"])
-    raw = _read(movies.read_bytes(), "|", ["item_id", "title", "released", "video", "url", *GENRES])
-    names = np.array(GENRES, dtype=object)
-    flags = raw[list(GENRES)].to_numpy() == 1
-    films = raw[["item_id", "title"]].copy()
-    films["genres"] = pd.Series([list(names[row]) for row in flags], dtype=object)
+    films = _read(movies.read_bytes(), "|", ["item_id", "title", "released", "video", "url", *GENRES])
+    flags, names = films[GENRES].to_numpy() == 1, np.array(GENRES, dtype=object)
+    genres = pd.Series([list(names[row]) for row in flags], dtype=object)
+    films = films[["item_id", "title"]].assign(genres=genres)
     return _read(ratings.read_bytes(), "\t", RATING_COLUMNS), people, _with_year(films)
 
 

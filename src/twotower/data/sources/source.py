@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from twotower.config.component import Component
-from twotower.data.actions import ActionSettings, Event
+from twotower.data.actions import Event
 from twotower.data.interaction_files import InteractionFiles
 from twotower.data.tables import Tables
 from twotower.files.atomic import file_sha256
@@ -18,8 +18,7 @@ from twotower.files.plain_values import fingerprint_values
 class Source(Component, ABC):
     """A source of interactions and of the tables of users and items: a `Config` and `load`.
 
-    The methods of its `Config` return properties of the data before it is read; their defaults are valid for
-    any source.
+    Methods of the `Config` return properties of the data before it is read; the defaults suit any source.
     """
 
     class Config(Component.Config):
@@ -41,10 +40,6 @@ class Source(Component, ABC):
         """Repeated interactions of a user with an item: `drop`, they train but are no targets, and items of
         the history are not recommended; `keep`, for repeated consumption such as groceries and music."""
 
-        def action_settings(self) -> ActionSettings:
-            """Return how labels and events are read."""
-            return ActionSettings(self.label_threshold, self.events)
-
         def gives_negatives(self) -> bool | None:
             """Return whether there are impressions without a click; None if not known without reading."""
             return any(event.role == "negative" for event in self.events.values())
@@ -52,11 +47,6 @@ class Source(Component, ABC):
         def build(self) -> "Source":
             """Build the source."""
             return self.make(Source)
-
-        def may_lack(self) -> set[str]:
-            """Return which of "users" and "items" may lack ids of the interactions."""
-            chosen = {"users": self.missing_users, "items": self.missing_items}
-            return {table for table, choice in chosen.items() if choice == "unknown"}
 
         def events_of_histories(self) -> list[str] | None:
             """Return the event types that histories can hold, None if not known without reading."""
@@ -96,10 +86,7 @@ class Source(Component, ABC):
         return None
 
     def files(self) -> Iterable[Path]:
-        """Return the files that `load` reads; they are part of the fingerprint.
-
-        By default the files whose paths are settings.
-        """
+        """Return the files that the fingerprint covers, by default those whose paths are settings."""
         texts = (value for value in self.config.spec().values() if isinstance(value, str))
         return [path for path in map(Path, texts) if path.is_file()]
 

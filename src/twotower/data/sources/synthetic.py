@@ -4,7 +4,6 @@ Shapes: U users, N items, T topics.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -24,15 +23,6 @@ WORDS_PER_TOPIC = 8
 WORDS_PER_TITLE = 3
 PROFILE_DIM = 5
 CONCENTRATION = 0.15  # of the Dirichlet topic weights of users and items; small = clear preferences
-
-
-@dataclass(frozen=True, eq=False)
-class Planted:
-    """Topic weights of users [U, T] and items [N, T] with row sums of 1, and popularity [N] with sum 1."""
-
-    users: np.ndarray
-    items: np.ndarray
-    popularity: np.ndarray
 
 
 class Synthetic(Source):
@@ -75,7 +65,7 @@ class Synthetic(Source):
         """Seed of all draws."""
 
         def unused(self) -> Iterator[tuple[str, str]]:
-            """Yield the noise of labels if there are no labels; see `Config.unused`."""
+            """Yield the noise of labels if there are no labels."""
             if "label_noise" in self.model_fields_set and self.labels == "none":
                 yield "label_noise", "only data.labels=clicks has labels"
 
@@ -88,13 +78,8 @@ class Synthetic(Source):
                     ("num_users", f"{problem}; lower num_users, num_items, num_interactions or latent_dim")
                 ]
             largest = int(MAX_DENSITY * self.num_users * self.num_items)
-            if self.num_interactions <= largest:
-                return []
-            message = (
-                f"at most half of all pairs, {self.num_users:,} x {self.num_items:,} / 2 = {largest:,}, "
-                f"got {self.num_interactions:,}"
-            )
-            return [("num_interactions", message)]
+            message = f"at most half of all pairs, {largest:,}, got {self.num_interactions:,}"
+            return [("num_interactions", message)] if self.num_interactions > largest else []
 
         def gives_negatives(self) -> bool | None:
             """Return whether there are impressions without a click."""
@@ -119,38 +104,42 @@ class Synthetic(Source):
         rng = np.random.default_rng(self.config.seed)
         popularity = (1.0 + rng.permutation(self.config.num_items)) ** -self.config.popularity_exponent
         concentration = np.full(self.config.latent_dim, CONCENTRATION)
-        planted = Planted(
-            users=rng.dirichlet(concentration, self.config.num_users),
-            items=rng.dirichlet(concentration, self.config.num_items),
-            popularity=popularity / popularity.sum(),
-        )
-        users, items = self._pairs(planted, rng)
+        user_topics = rng.dirichlet(concentration, self.config.num_users)  # [U, T]
+        item_topics = rng.dirichlet(concentration, self.config.num_items)  # [N, T]
+        users, items = self._pairs(user_topics, item_topics, popularity / popularity.sum(), rng)
         seconds = max(round(self.config.days * 86_400), 1)
         times = np.sort(rng.integers(0, seconds, len(users))) + FIRST_TIME
-        segments = [f"segment {topic}" for topic in planted.users.argmax(axis=1)]
+        segments = [f"segment {topic}" for topic in user_topics.argmax(axis=1)]
         interactions = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times})
-        user_table = pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments})
+        user_table = pd.DataFrame({"user_id": np.arange(1, len(user_topics) + 1), "segment": segments})
         if self.config.labels == "clicks":
             label_rng = np.random.default_rng([self.config.seed, 1])  # other draws are as without labels
             directions = label_rng.normal(size=(self.config.latent_dim, PROFILE_DIM))  # of the topics
             directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-            profiles = planted.users @ directions
-            preferences = (profiles[users] * (planted.items @ directions)[items]).sum(1)
+            profiles = user_topics @ directions
+            preferences = (profiles[users] * (item_topics @ directions)[items]).sum(1)
             interactions["label"] = self._labels(preferences, label_rng)
             noise = label_rng.normal(scale=self.config.feature_noise, size=profiles.shape)
             user_table["profile"] = list((profiles + noise).astype(np.float32))
         return Tables(
             interactions=interactions,
             users=user_table,
-            items=self._item_table(planted, rng),
+            items=self._item_table(item_topics, rng),
             source_paths={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
             item_label="title",
         )
 
-    def _pairs(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _pairs(
+        self,
+        user_topics: np.ndarray,
+        item_topics: np.ndarray,
+        popularity: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return distinct pairs in random order; uniform draws complete them if planted draws repeat."""
         config = self.config
         activity = np.cumsum(rng.lognormal(sigma=0.7, size=config.num_users))
+        masses = np.column_stack([item_topics * popularity[:, None], popularity])  # [N, T + 1]
         keys = np.zeros(0, dtype=np.int64)
         for round_number in range(1_000):
             missing = config.num_interactions - len(keys)
@@ -159,7 +148,7 @@ class Synthetic(Source):
             count = round(1.3 * missing) + 16
             if round_number < PLANTED_ROUNDS:
                 users = np.searchsorted(activity, rng.random(count) * activity[-1], side="right")
-                items = self._draw_items(planted, users, rng)
+                items = self._draw_items(_draw_topics(user_topics, users, rng), masses, rng)
             else:
                 users = rng.integers(config.num_users, size=count)
                 items = rng.integers(config.num_items, size=count)
@@ -167,14 +156,11 @@ class Synthetic(Source):
         chosen = rng.permutation(keys)[: config.num_interactions]
         return chosen // config.num_items, chosen % config.num_items
 
-    def _draw_items(self, planted: Planted, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw an item for each of `users`, by the topics of the user or by popularity alone."""
-        topics = _draw_topics(planted.users, users, rng)
-        no_topic = self.config.latent_dim  # popularity alone
+    def _draw_items(self, topics: np.ndarray, masses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw an item for each topic [n], by the masses of that topic or of popularity, the last column."""
         preference = self.config.preference if self.config.labels == "none" else 0.0
-        topics[rng.random(len(users)) >= preference] = no_topic
-        masses = np.column_stack([planted.items * planted.popularity[:, None], planted.popularity])
-        items = np.empty(len(users), dtype=np.int64)
+        topics[rng.random(len(topics)) >= preference] = self.config.latent_dim
+        items = np.empty(len(topics), dtype=np.int64)
         for topic in range(self.config.latent_dim + 1):
             drawn = np.flatnonzero(topics == topic)
             cumulative = np.cumsum(masses[:, topic])
@@ -190,16 +176,16 @@ class Synthetic(Source):
         is_planted = rng.random(len(noisy)) < self.config.preference
         return np.where(is_planted, planted, coin).astype(np.int64)
 
-    def _item_table(self, planted: Planted, rng: np.random.Generator) -> pd.DataFrame:
+    def _item_table(self, item_topics: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
         config = self.config
-        order = np.argsort(-planted.items, axis=1)[:, :3]
+        order = np.argsort(-item_topics, axis=1)[:, :3]
         category = order[:, 0]
         word_topics = np.column_stack(
-            [_draw_topics(planted.items, np.arange(config.num_items), rng) for _ in range(WORDS_PER_TITLE)]
+            [_draw_topics(item_topics, np.arange(config.num_items), rng) for _ in range(WORDS_PER_TITLE)]
         )
         numbers = rng.integers(WORDS_PER_TOPIC, size=word_topics.shape)
         words = _words(config.latent_dim)[word_topics, numbers]
-        noise = rng.normal(scale=config.feature_noise, size=planted.items.shape)
+        noise = rng.normal(scale=config.feature_noise, size=item_topics.shape)
         category_price = rng.normal(size=config.latent_dim)
         price = np.exp(category_price[category] + 0.3 * rng.normal(size=config.num_items) + 2)
         return pd.DataFrame(
@@ -209,7 +195,7 @@ class Synthetic(Source):
                 "category": [f"category {topic}" for topic in category],
                 "tags": [[f"topic {topic}" for topic in row] for row in order],
                 "price": np.round(price, 2),
-                "vector": list((planted.items + noise).astype(np.float32)),
+                "vector": list((item_topics + noise).astype(np.float32)),
             }
         )
 

@@ -12,12 +12,11 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.data.interaction_files import InteractionFiles, rows_to_stream
 from twotower.data.sources.source import Source
-from twotower.data.table_paths import TablePath, content_digests, display_path, table_paths
+from twotower.data.table_paths import TablePath, content_digests, display_path, is_parquet, table_paths
 from twotower.data.table_reader import (
     Separator,
+    file_starts,
     header,
-    is_parquet,
-    parquet_file_starts,
     read_table,
     table_problems,
     typed,
@@ -103,21 +102,17 @@ class TableFiles(Source):
 
         def problems(self) -> list[tuple[str, str]]:
             """Report missing files and columns; reads headers only."""
-            roles = self.roles()
-            context = self.context_columns or []
-            columns = Counter([*roles.values(), *context])
-            repeated = [column for column, number in columns.items() if number > 1]
-            problems = [
-                ("user_column", f"column {name!r} has two roles; name another column for each role")
-                for name in repeated
-            ]
-            reserved = [name for name in context if name in ROLES and name not in repeated]
-            rename = "is the internal name of another column; rename it in the file"
-            problems += [("context_columns", f"{name!r} {rename}") for name in reserved]
+            roles, context, problems = self.roles(), self.context_columns or [], []
+            for name, number in Counter([*roles.values(), *context]).items():
+                if number > 1:
+                    message = f"column {name!r} has two roles; name another column for each role"
+                    problems.append(("user_column", message))
+                elif name in context and name in ROLES:
+                    message = f"{name!r} is the internal name of another column; rename it in the file"
+                    problems.append(("context_columns", message))
             if not self.ordered and self.has_times():
-                problems.append(
-                    ("ordered", "there are times; leave this out, or set data.timestamp_column=null")
-                )
+                message = "there are times; leave this out, or set data.timestamp_column=null"
+                problems.append(("ordered", message))
             log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
                 "interactions": log | {"context_columns": context},
@@ -126,11 +121,11 @@ class TableFiles(Source):
             }
             for table, setting in self.settings().items():
                 problems += table_problems(table, setting, self.separator, needed[table])
-            read = self.columns() if not problems else None
-            if read is not None:
+            if not problems and (read := self.columns()) is not None:
+                labels = [self.item_label] if self.item_label else []
                 for key, present, names in (
                     ("tag_columns", set().union(*read.values()), self.tag_columns or []),
-                    ("item_label", read["items"], [self.item_label] if self.item_label else []),
+                    ("item_label", read["items"], labels),
                 ):
                     problem = missing_columns(sorted(present), names)
                     problems += [(key, f"among the columns that are read, {problem}")] if problem else []
@@ -173,8 +168,8 @@ class TableFiles(Source):
 
         def paths(self) -> dict[str, Path]:
             """Return table -> its file, for tables in a single local file."""
-            single = {table: files[0] for table, files in self.table_paths().items() if len(files) == 1}
-            return {table: path for table, path in single.items() if isinstance(path, Path)}
+            files = self.table_paths().items()
+            return {table: each[0] for table, each in files if len(each) == 1 and isinstance(each[0], Path)}
 
         def roles(self) -> dict[str, str]:
             """Return name in `Tables` -> column of the interactions."""
@@ -204,21 +199,21 @@ class TableFiles(Source):
         paths, roles = self.config.table_paths(), self.config.roles()
         log = paths.pop("interactions")
         is_plain = self.config.ordered and not self.config.context_columns
-        num_rows = rows_to_stream(log, roles) if is_plain else None
-        if num_rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
+        rows = rows_to_stream(log, roles) if is_plain else None
+        if rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
             return None
-        tables = replace(self._tables(paths), file_starts=parquet_file_starts(log))
-        return InteractionFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
+        tables = replace(self._tables(paths), file_starts=file_starts(log, rows))
+        return InteractionFiles(log, roles, self.config.timestamp_unit, tables, sum(rows))
 
     def _tables(self, paths: Mapping[str, Sequence[TablePath]]) -> Tables:
         """Read some of the tables; interactions are empty if they are not among them."""
         config, roles, errors = self.config, self.config.roles(), ErrorCollector("the data")
         frames: dict[str, Any] = {"interactions": pd.DataFrame()}
-        file_starts: dict[str, list[tuple[int, str]]] = {}
+        starts: dict[str, list[tuple[int, str]]] = {}
         for table, files in paths.items():
             keys = {ENTITIES[table]: roles[ENTITIES[table]]} if table in ENTITIES else roles
             with errors.collect():  # unreadable files are reported together
-                frames[table], file_starts[table] = self._read(files, keys, config.features(table))
+                frames[table], starts[table] = self._read(files, keys, config.features(table))
         errors.raise_if_any()
         return Tables(
             **frames,
@@ -230,7 +225,7 @@ class TableFiles(Source):
             ordered=config.ordered,
             context=config.features("interactions"),
             from_csv=[table for table, files in paths.items() if not is_parquet(files[0])],
-            file_starts=file_starts.get("interactions", ()),
+            file_starts=starts.get("interactions", ()),
         )
 
     def fingerprint(self) -> str:
@@ -245,14 +240,14 @@ class TableFiles(Source):
         """Read keys (name in `Tables` -> column in the file) and features; CSV columns get types."""
         config, columns = self.config, [*keys.values(), *features]
         ids = (config.user_column, config.item_column)
-        frame, file_starts = read_table(paths, columns, config.separator, ids)
+        frame, starts = read_table(paths, columns, config.separator, ids)
         frame.columns = pd.Index([*keys, *features], dtype=object)
         for name in features:
             if name in (config.tag_columns or []):
                 frame[name] = pd.Series(map(self._split_tags, frame[name]), index=frame.index, dtype=object)
             elif not is_parquet(paths[0]) and name != config.item_label:
                 frame[name] = typed(frame[name])
-        return frame, file_starts
+        return frame, starts
 
     def _split_tags(self, value: Any) -> Any:
         """Return the tags of a text; lists and missing values stay as they are."""

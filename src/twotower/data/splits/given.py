@@ -52,9 +52,8 @@ class Given(Split):
 
     def facts(self, interactions: Interactions) -> Audit:
         """Return `valid_share` if it is used."""
-        if (_given_parts(interactions) == VALID).any():
-            return {}
-        return {"valid_share_of_train": self.config.valid_share}
+        is_given = (_given_parts(interactions) == VALID).any()
+        return {} if is_given else {"valid_share_of_train": self.config.valid_share}
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
         """Return the given parts; interactions next to training interactions that became valid are valid."""

@@ -57,8 +57,7 @@ class ItemCold(Temporal):
 
     def _is_cold(self, interactions: Interactions) -> np.ndarray:
         cold = np.zeros(interactions.num_items + 1, dtype=np.bool_)
-        shuffled = np.random.default_rng(self.config.seed).permutation(
-            np.arange(1, interactions.num_items + 1)
-        )
+        rows = np.arange(1, interactions.num_items + 1)
+        shuffled = np.random.default_rng(self.config.seed).permutation(rows)
         cold[shuffled[: round(interactions.num_items * self.config.share)]] = True
         return cold

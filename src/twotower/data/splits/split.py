@@ -41,11 +41,7 @@ class Split(Component, ABC):
         one."""
 
         def problems(self, data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                data: settings of the source.
-            """
+            """See `Component.Config.problems`; `data` are settings of the source, None if not known."""
             return ()
 
         def build(self) -> "Split":
@@ -71,10 +67,6 @@ class Split(Component, ABC):
         By default an impression without a click gets the part of the next positive of its user, any other
         interaction that of the previous one; if there is none, that of the nearest. Users without positives
         train.
-
-        Args:
-            interactions: all interactions.
-            parts: parts of the positives.
         """
         spread = np.full(len(interactions), TRAIN, dtype=np.int8)
         positives = np.flatnonzero(interactions.is_positive)

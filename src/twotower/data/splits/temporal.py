@@ -33,14 +33,13 @@ class Temporal(Split):
 
         def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times, and windows that leave training interactions."""
-            found = needs_times(data, "use split=leave_one_out or split=user_holdout")
-            if self.unit == "days" or self.test + self.valid < 1:
-                return found
-            message = (
-                "test + valid must be below 1 with unit=share, so that some interactions are left to train; "
-                f"got {self.test} + {self.valid}"
-            )
-            return [*found, ("", message)]
+            problems = needs_times(data, "use split=leave_one_out or split=user_holdout")
+            if self.unit == "share" and self.test + self.valid >= 1:
+                message = (
+                    "test + valid must be below 1 with unit=share, so that interactions are left to train"
+                )
+                problems.append(("", f"{message}; got {self.test} + {self.valid}"))
+            return problems
 
     config: Config
     name = "temporal"

@@ -31,13 +31,7 @@ OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out w
 
 @dataclass(frozen=True)
 class BaselineReports:
-    """The baselines of a split.
-
-    Attributes:
-        reports: name -> report of each baseline that ran.
-        skipped: name -> reason of each baseline that did not.
-        out_of_time: names of baselines that were skipped for the time limit.
-    """
+    """Reports of the baselines of a split by name, reasons of skipped ones, and those out of time."""
 
     reports: dict[str, Report]
     skipped: dict[str, str]
@@ -48,11 +42,8 @@ class ListCache:
     """Lists of baselines in a folder, keyed by everything that they depend on.
 
     A file's name ends in a digest of its content; damaged files are computed again. Baselines of other
-    packages are not cached, because they may read other files.
-
-    Args:
-        folder: of the lists.
-        key: other values that the lists depend on: data, split, number of items per list.
+    packages are not cached, because they may read other files. `key` has the other values that the lists
+    depend on: data, split, number of items per list.
     """
 
     def __init__(self, folder: Path, key: tuple[str | int | bool, ...]) -> None:
@@ -95,12 +86,7 @@ def run_baselines(
 ) -> BaselineReports:
     """Fit each baseline and evaluate its lists on a holdout.
 
-    Args:
-        configs: name -> settings.
-        past: the training interactions, items and time limit.
-        holdout: the targets.
-        evaluator: computes the metrics.
-        cache: stores lists; lists of baselines that read content are not cached.
+    The lists of baselines that read content are not cached.
 
     Raises:
         InputError: a setting does not suit the data.

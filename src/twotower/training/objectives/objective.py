@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import torch
 from annotated_types import Le
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.component import Component
@@ -16,8 +17,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.training.batches import TrainBatches
-from twotower.training.examples import time_order
+from twotower.training.batches import TrainBatches, time_order
 
 
 class Objective(Component, ABC):
@@ -139,3 +139,12 @@ class Objective(Component, ABC):
         drawn = drawn if shares is None else drawn * shares
         counts = np.bincount(interactions.items, weights=drawn, minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
+
+
+def halved(ages: NDArray[np.float64], half_life: float | None, max_age: float | None = None) -> np.ndarray:
+    """Return weights [n] that halve with each half-life and are 0 beyond the maximum age, 1 on average."""
+    weights = np.ones(len(ages)) if half_life is None else 0.5 ** (ages / half_life)
+    if max_age is not None:
+        weights[ages > max_age] = 0
+    scaled: np.ndarray = (weights / weights[weights > 0].mean()).astype(np.float32)
+    return scaled

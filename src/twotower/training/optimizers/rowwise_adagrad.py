@@ -19,11 +19,6 @@ class RowwiseAdagrad(Adagrad):
     Recommendation Models, ISCA 2022, "row-wise AdaGrad".
     """
 
-    class Config(Adagrad.Config):
-        """Settings as of Adagrad."""
-
-    config: Config
-
     def sparse_optimizer(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
         """Build row-wise Adagrad."""
         return SparseRowwiseAdagrad(parameters, self.config.learning_rate)

@@ -1,11 +1,12 @@
-"""Long interactions sorted by user and time on disk, in bounded memory.
+"""A source as checked tables and interactions of integer rows, in memory or, if it is long, sorted on disk.
 
-Three passes: count the ids, write every interaction into the bucket of its user, sort each bucket. The sort
-is stable: equal times keep the order of rows.
+Sorting on disk has three passes: count the ids, write every interaction into the bucket of its user, sort
+each bucket. Sorting is stable: equal times keep the order of rows.
 """
 
 import itertools
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,42 +16,112 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
+from twotower.data.actions import distinct_contexts
 from twotower.data.blocks import ArrayWriter, blocks_of_users
 from twotower.data.check_tables import check_tables
 from twotower.data.interaction_files import IdBatch, InteractionFiles
 from twotower.data.interactions import Interactions, offsets_from_counts
-from twotower.data.loaded_source import LoadedSource, in_row_order, vocabularies
 from twotower.data.sources.source import Source
-from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs
+from twotower.data.tables import ENTITIES, ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Needs, Tables
 from twotower.data.vocabulary import Vocabulary
 
 TIME_BITS = 32  # times are below 2**32 seconds, and there are fewer rows
 MIN_MERGED = 2**20  # counts of ids that are merged at once
 
 
-def stream_source(source: Source, files: InteractionFiles, needs: Needs | None, folder: Path) -> LoadedSource:
-    """Check a source of long files and sort its interactions on disk; raises InputError with all mistakes.
+@dataclass(frozen=True, eq=False)
+class LoadedSource:
+    """The content of a source.
 
     Args:
-        source: the source of the files.
-        files: the interactions.
-        needs: reports missing feature columns and wrong values.
-        folder: where the sorted interactions are written, and temporary files.
+        given: the tables as the source returns them, without interactions.
+        tables: the checked tables, without interactions; vocabulary row r is at position r - 1.
+        interactions: all interactions.
+        contexts: see `RetrievalDataset.context_table`.
+        folder: where long interactions are sorted and split; None: in memory.
     """
-    config, counts = source.config, count_ids(files)
+
+    given: Tables
+    tables: Tables
+    interactions: Interactions
+    contexts: pd.DataFrame | None = None
+    folder: Path | None = None
+
+
+def load_source(source: Source, needs: Needs | None, folder: Path) -> LoadedSource:
+    """Load and check a source; raises InputError with all mistakes.
+
+    Args:
+        source: of the tables.
+        needs: reports missing feature columns and wrong values.
+        folder: where long interactions are sorted.
+    """
+    if (files := source.interaction_files()) is not None:
+        return _stream_source(source, files, needs, folder)
+    given = source.load()
+    tables = check_tables(given, needs, source.config)
+    users, items = _vocabularies(tables)
+    contexts, context_rows = distinct_contexts(tables.interactions, list(tables.context)) or (None, None)
+    interactions = build_interactions(tables, users, items, context_rows)
+    given = replace(given, interactions=pd.DataFrame())  # the largest part of the memory
+    return LoadedSource(given, _in_row_order(tables, users, items), interactions, contexts)
+
+
+def _stream_source(
+    source: Source, files: InteractionFiles, needs: Needs | None, folder: Path
+) -> LoadedSource:
+    counts = _count_ids(files)
     ids = {table: counts[key].index.to_numpy() for table, key in ENTITIES.items()}
-    tables = check_tables(files.tables, needs, config.action_settings(), config.may_lack(), ids)
-    users, items = vocabularies(tables)
+    tables = check_tables(files.tables, needs, source.config, ids)
+    users, items = _vocabularies(tables)
     lengths = np.zeros(len(users) + 1, dtype=np.int64)
     lengths[users.rows(ids["users"])] = counts[USER_ID].to_numpy()
     with tempfile.TemporaryFile(dir=folder) as keys, tempfile.TemporaryFile(dir=folder) as item_rows:
         buckets = _Buckets(keys, item_rows, offsets_from_counts(lengths))
         buckets.fill(files, users, items)
         interactions = buckets.sort(len(items), folder / "history_whole")
-    return LoadedSource(files.tables, in_row_order(tables, users, items), interactions)
+    return LoadedSource(files.tables, _in_row_order(tables, users, items), interactions, folder=folder)
 
 
-def count_ids(files: InteractionFiles) -> dict[str, "pd.Series[Any]"]:
+def _vocabularies(tables: Tables) -> tuple[Vocabulary, Vocabulary]:
+    return Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
+
+
+def _in_row_order(tables: Tables, users: Vocabulary, items: Vocabulary) -> Tables:
+    """Return tables with users and items in the order of their rows, without interactions."""
+    user_table, item_table = (
+        table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
+        for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
+    )
+    return replace(tables, interactions=pd.DataFrame(), users=user_table, items=item_table)
+
+
+def build_interactions(
+    tables: Tables, users: Vocabulary, items: Vocabulary, context: NDArray[np.int32] | None = None
+) -> Interactions:
+    """Return the interactions of checked tables in stable order; `context`: int32 [n], rows of contexts."""
+    frame, actions = tables.interactions, tables.actions
+    user_rows, item_rows = users.rows(frame[USER_ID]), items.rows(frame[ITEM_ID])
+    times = frame[TIMESTAMP].to_numpy(dtype=np.int64)
+    order = np.lexsort((times, user_rows))  # lexsort is stable: equal times keep the row order of the source
+    given = None
+    if SPLIT in frame.columns:
+        names = frame[SPLIT].to_numpy(dtype=object)
+        given = np.select([names == name for name in SPLIT_NAMES], range(len(SPLIT_NAMES))).astype(np.int8)
+    columns: dict[str, Any] = {
+        "given": given,
+        "roles": actions.roles,
+        "weights": actions.weights,
+        "events": actions.codes,
+        "context": context,
+    }
+    columns = {name: None if column is None else column[order] for name, column in columns.items()}
+    return Interactions.from_rows(
+        user_rows[order], item_rows[order], times[order], len(users), num_items=len(items), **columns
+    )
+
+
+def _count_ids(files: InteractionFiles) -> dict[str, "pd.Series[Any]"]:
     """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id."""
     counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
     for batch in files.batches(list(counts), "data: counting users and items"):
