@@ -224,7 +224,7 @@ def _answer(live: LiveService, pipe: "connection.Connection[Any, Any]") -> None:
                 if what == "offered":
                     answer = {"found": _offered(live, *given)}
                 else:
-                    live.write([_change(live, what, given)])
+                    live.write(_change(live, what, given))
                     answer = {"found": None}
             except (InputError, StoreFailed) as error:
                 answer = {"error": str(error), "nobody": isinstance(error, UnknownUser)}

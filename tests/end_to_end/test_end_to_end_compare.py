@@ -104,14 +104,11 @@ def test_equal_lists_are_one_test(report: dict[str, Any], outputs: Path) -> None
     assert rows[names[2]]["verdict"] == "no difference shown"  # other lists, though recall is the same
 
 
-def test_a_model_is_better_than_popularity(outputs: Path) -> None:
+def test_better_models_are_called_better(outputs: Path) -> None:
     rows = rows_of(compared(outputs, "baseline=popularity"))
     assert rows.pop("popularity")["verdict"] == "the baseline"
     assert {row["verdict"] for row in rows.values()} == {"better"}
-
-
-def test_two_percent_in_every_user_is_better(outputs: Path) -> None:
-    row = rows_of(compared(outputs, "baseline=seeds/seed=3"))["planted"]
+    row = rows_of(compared(outputs, "baseline=seeds/seed=3"))["planted"]  # two percent in every user
     assert row["verdict"] == "better"
     assert row["corrected_p_value"] < 1e-6
     assert 0 < row["low"] < row["difference"] < row["high"]
@@ -144,12 +141,8 @@ def test_two_configurations_with_seeds_of_their_own(tmp_path: Path, users: Users
     for quality, width in ((1.0, 64), (1.0, 65), (1.25, 128)):
         for seed in range(3):
             values = users.recall(quality, width * 10 + seed)
-            write_run(
-                tmp_path / f"{width}" / f"{seed}",
-                users,
-                values,
-                changes={"seed": seed, "embedding_dim": width},
-            )
+            changes = {"seed": seed, "embedding_dim": width}
+            write_run(tmp_path / f"{width}" / f"{seed}", users, values, changes=changes)
     rows = rows_of(compared(tmp_path, "by=configuration", "baseline=64"))
     assert rows["65/0 (3 seeds)"]["verdict"] == "no difference shown"
     assert rows["128/0 (3 seeds)"]["verdict"] == "better"
@@ -223,6 +216,14 @@ def test_unknown_names_are_told_with_the_nearest(outputs: Path, arguments: list[
     assert done.stdout == ""
 
 
+def test_a_run_is_not_written_into(outputs: Path) -> None:
+    target = outputs / "planted" / "result.json"
+    before = target.read_bytes()
+    done = compare(outputs, f"json={target}")
+    assert (done.returncode, target.read_bytes()) == (2, before)
+    assert "a run folder holds only what the run wrote" in done.stderr
+
+
 def test_places_without_runs(outputs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, told in (
@@ -263,15 +264,6 @@ def test_every_form_of_file(outputs: Path, tmp_path: Path) -> None:
     assert all(plot["front"] for plots in data["fronts"].values() for plot in plots)
 
 
-def test_a_run_is_not_written_into(outputs: Path) -> None:
-    target = outputs / "planted" / "result.json"
-    before = target.read_bytes()
-    done = compare(outputs, f"json={target}")
-    assert done.returncode == 2
-    assert "a run folder holds only what the run wrote" in done.stderr
-    assert target.read_bytes() == before
-
-
 def test_it_takes_no_torch(outputs: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(SCRIPT), str(outputs), "tests=false"],
@@ -282,11 +274,4 @@ def test_it_takes_no_torch(outputs: Path) -> None:
     assert "FlatIP " in done.stdout
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "twotower.reports.compare.command" in names
-    assert not names & {
-        "torch",
-        "pytorch_lightning",
-        "faiss",
-        "matplotlib",
-        "tensorboard",
-        "plotly",
-    }
+    assert not names & {"torch", "pytorch_lightning", "faiss", "matplotlib", "tensorboard", "plotly"}

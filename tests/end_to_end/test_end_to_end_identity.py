@@ -93,21 +93,13 @@ def with_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     Path("log.csv").write_text("\n".join(["user_id,item_id,timestamp", *log]))
     Path("items.csv").write_text("\n".join(["item_id,row", *(f"i{row},{row}" for row in range(30))]))
     np.save("v.npy", np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32))
-    typed = ["data=table_files", "data.interactions_path=log.csv", "data.items_path=items.csv"]
-    typed += [
-        "features=item_id",
-        "split=leave_one_out",
-        "trainer=smoke",
-        "initialization=random",
-        "baselines=all_time",
+    typed = [
+        *("data=table_files", "data.interactions_path=log.csv", "data.items_path=items.csv"),
+        *("features=item_id", "split=leave_one_out", "trainer=smoke", "initialization=random"),
+        *("baselines=all_time", "item_tower.widths=[8]", "console=silent", "index=flat_ip"),
+        *("metrics.ks=[5]", "trainer.monitor=valid/recall_at_5", "metrics.num_bootstrap=0"),
     ]
-    typed += [
-        "item_tower.widths=[8]",
-        "console=silent",
-        "metrics.ks=[5]",
-        "trainer.monitor=valid/recall_at_5",
-    ]
-    settings = checked("train", [*typed, "metrics.num_bootstrap=0", "index=flat_ip"])
+    settings = checked("train", typed)
     settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     settings["features"]["item"]["v"] = {
         "_target_": "twotower.features.vector.Vector",

@@ -127,20 +127,6 @@ def test_checkpoints_that_changed_are_not_reused(indexes: Path) -> None:
         checkpoint.write_bytes(before)
 
 
-def test_a_folder_with_another_configuration_is_not_taken_for_the_job(
-    indexes: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    config = folder_of(indexes) / "index=ivf_sq" / "config.yaml"
-    text = config.read_text()
-    try:
-        config.write_text(text.replace("embedding_dim: 64", "embedding_dim: 32"))
-        done = run_script("train", *TINY, f"output_root={indexes}", "-m", "index=flat_ip,ivf_flat,ivf_sq")
-        assert done.returncode == 2
-        assert "has a run with other settings (embedding_dim)" in done.stderr
-    finally:
-        config.write_text(text)
-
-
 def test_rerun_repeats_bit_for_bit(indexes: Path) -> None:
     source = folder_of(indexes) / "index=flat_ip"
     done = run_script("train", f"rerun={source}")

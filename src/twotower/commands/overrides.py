@@ -64,12 +64,12 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     if override.is_delete() or key not in groups() | {"experiment", LOCAL.name}:
         forced = override.is_add() or override.is_force_add() or override.is_delete()
         return None, text if forced else f"++{text}"
-    valid = choices(key)
+    valid, values = choices(key), _values(override)
     optional = {"null"} if key in OPTIONAL else set()
-    wrong = [value for value in _values(override) if value not in valid.keys() | optional]
+    wrong = [value for value in values if value not in valid.keys() | optional]
     if wrong:
         return Problem(key, f"unknown choice {wrong[0]!r}; {nearest(wrong[0], valid)}"), None
-    return None, text
+    return None, f"~{key}" if values == ["null"] else text  # Hydra refuses null
 
 
 def is_swept(text: str) -> bool:

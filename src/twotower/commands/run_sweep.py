@@ -20,11 +20,9 @@ from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.job import SweepContext
-from twotower.sweeps.schedule import find_outdated, run_jobs
+from twotower.sweeps.schedule import find_outdated, run_jobs, summarize_seeds, write_sweep
 from twotower.sweeps.space import Axis
-from twotower.sweeps.sweep import Sweep
-from twotower.sweeps.sweep_record import summarize_seeds, write_sweep
+from twotower.sweeps.sweep import Sweep, SweepContext
 
 TASK = "twotower.pipeline.train_run.run_job"
 WELL = "ok", "index_rejected", "pruned"

@@ -21,15 +21,7 @@ SCORED_AT_ONCE, ENCODED_AT_ONCE = 2**16, 2**10
 def evaluate_towers(
     model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, temperature: float
 ) -> Report:
-    """Evaluate towers by exact search.
-
-    Args:
-        model: the towers.
-        holdout: the split.
-        evaluator: computes the metrics.
-        interactions: training interactions, from which popularity is counted.
-        temperature: see `scored_labels`.
-    """
+    """Evaluate towers by exact search; popularity is counted in the training `interactions`."""
     items = encode_catalogue(model)
     _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None
@@ -39,16 +31,11 @@ def evaluate_towers(
 def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:
     """Score the labelled examples of a holdout, each at its own time and in its own context.
 
-    Users have the history of the holdout and are embedded once for each time and context.
+    Users have the history of the holdout and are embedded once for each time and context. A probability is
+    the sigmoid of score / temperature of the loss. None if the holdout has no labels.
 
     Args:
-        model: the towers.
         items: [N, D] the catalogue, as `encode_catalogue` gives it.
-        holdout: has the examples.
-        temperature: of the loss: a probability is the sigmoid of score / temperature.
-
-    Returns:
-        None if the holdout has no labels.
     """
     examples = holdout.labelled
     if examples is None:

@@ -102,13 +102,7 @@ class RatioMetric(LabelMetric):
 def ordered_pairs(
     groups: NDArray[np.int64], labels: NDArray[np.bool_], logits: NDArray[np.float64], weights: np.ndarray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compare each example with the examples of the other label in its group; ties count half.
-
-    Args:
-        groups: int64 [E], from 0.
-        labels: [E].
-        logits: [E].
-        weights: [E].
+    """Compare each example with the examples of the other label in its group (from 0); ties count half.
 
     Returns:
         The weight of the other examples that are ordered correctly (0s below a 1, 1s above a 0), [E], and the

@@ -32,12 +32,6 @@ class Ranking:
     num_items: int
     popularity: NDArray[np.int64]
 
-    def __post_init__(self) -> None:
-        assert self.items.ndim == 2
-        assert self.items.shape == self.hits.shape
-        assert self.num_relevant.shape == (self.items.shape[0],)
-        assert self.popularity.shape == (self.num_items + 1,)
-
     @classmethod
     def from_lists(
         cls,

@@ -37,12 +37,9 @@ class Removal:
 
 @dataclass(frozen=True)
 class CleanupPlan:
-    """Files to delete below a folder, and excluded ones.
+    """Files to delete below a folder, and excluded ones with the reason why they stay.
 
-    Attributes:
-        removals: files and folders that can be deleted.
-        excluded: path -> reason why it stays.
-        dependents: run whose checkpoints can be deleted -> finished runs that reuse its towers.
+    `dependents` has runs whose checkpoints can be deleted -> finished runs that reuse their towers.
     """
 
     removals: list[Removal] = field(default_factory=list)
@@ -91,12 +88,9 @@ def _size(removals: Collection[Removal]) -> str:
 
 
 def plan(root: Path, kinds: Collection[Kind], keep: Collection[Path] = ()) -> CleanupPlan:
-    """Return a plan of what can be deleted below a folder; deletes nothing.
+    """Return a plan of what can be deleted below `output_root` or a folder in it; deletes nothing.
 
-    Args:
-        root: `output_root`, or a folder in it.
-        kinds: kinds of files to look for.
-        keep: runs whose files stay, with the checkpoints of their towers.
+    The files of the runs in `keep` stay, with the checkpoints of their towers.
 
     Raises:
         InputError: the folder or a run to keep does not exist.
@@ -157,13 +151,8 @@ def _reason_to_keep_failed(folder: Path, dependents: Mapping[Path, list[Path]]) 
 
 
 def _unused_caches(root: Path, data: Collection[str], without: Collection[Path]) -> Iterator[Path]:
-    """Yield unused data sets, lists of baselines, records of trainings, and temporary files.
-
-    Args:
-        root: `output_root`.
-        data: fingerprints of the data of the runs.
-        without: resolved folders of runs whose checkpoints are to be deleted.
-    """
+    """Yield data sets and lists of baselines of other `data` fingerprints, temporary files, and records of
+    trainings that have no checkpoints, or none after the deletion of those of the runs `without`."""
     for path in sorted((root / CACHE).glob("*")):
         meta = path / "meta.json"
         if TEMPORARY.fullmatch(path.name) or (meta.is_file() and _cached_fingerprint(meta) not in data):

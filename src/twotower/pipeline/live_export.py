@@ -41,16 +41,8 @@ class TableChanges:
 class ExportCounts:
     """Counts of an export, as in `exported.json`.
 
-    Attributes:
-        rows_before: rows of the log before.
-        events: events of the store.
-        events_in_log: events that the log already contains.
-        events_added: events appended to the log.
-        rows: rows of the log after.
-        items: changes of the items table.
-        users: changes of the users table.
-        removed_items: removed items; their rows stay in the table, and the store keeps them out of
-            recommendations.
+    `rows_before` and `rows` are rows of the log. Rows of removed items stay in the table; the store keeps
+    these items out of recommendations.
     """
 
     rows_before: int

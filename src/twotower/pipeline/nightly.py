@@ -104,16 +104,8 @@ def _merge(before: Any, value: Any) -> Any:
 class GateResult:
     """Comparison of two runs on the newest test window.
 
-    Attributes:
-        metric: name of the metric.
-        old: mean over users, served towers.
-        new: mean over users, new towers.
-        low: lower bound of the 95 % bootstrap interval of new - old.
-        high: upper bound.
-        p_value: two-sided p of the paired sign-flip test.
-        num_users: number of test users.
-        num_differing: number of users with different values.
-        passed: whether the new towers are not significantly worse.
+    `old` and `new` are means of the metric over the test users, `low` and `high` the 95 % bootstrap interval
+    of new - old, and `p_value` is that of a two-sided paired sign-flip test.
     """
 
     metric: str
@@ -139,14 +131,8 @@ class GateResult:
 def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) -> GateResult:
     """Compare the run of the served towers and that of the new ones by the users of the test window.
 
-    The new towers are refused if their mean is worse and p is below alpha. The test is a two-sided paired
-    sign-flip test of the users' differences.
-
-    Args:
-        old: run of the served towers on the data of the new run.
-        new: run of the new towers.
-        metric: column of the per-user values; None selects the metric that the training monitors.
-        alpha: significance level of a refusal.
+    The new towers are refused if their mean is worse and p is below alpha. The default metric is the one
+    that the training monitors.
 
     Raises:
         InputError: a run is not finished, the runs have different data, or lack values of the metric.

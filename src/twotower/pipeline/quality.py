@@ -42,14 +42,7 @@ class Quality(NamedTuple):
 
 
 def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
-    """Evaluate towers by exact search on the test split.
-
-    Args:
-        job: the run.
-        model: the towers.
-        valid: report on the validation split; None if unknown.
-        temperature: temperature of the loss, see `scored_labels`.
-    """
+    """Evaluate towers by exact search on the test split; `valid` is the report on the validation split."""
     dataset = job.dataset
     test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
     return Quality(sections.quality_record(valid, test), _with_user_ids(test, dataset))
@@ -107,10 +100,6 @@ def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, Baselin
     """Run the baselines on both splits, fitted on the interactions before each split.
 
     The validation split takes at most half of the time; baselines that exceed it are skipped on both splits.
-
-    Args:
-        job: the run.
-        items: features of the catalogue, for baselines that read its content.
     """
     dataset = job.dataset
     minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name

@@ -11,6 +11,7 @@ from twotower.runs.fingerprint import (
     unstated_defaults,
 )
 from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, run_label, whole_words
+from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.runs.result import VALID, Result
 
 Value = bool | int | float | str
@@ -55,23 +56,8 @@ NEVER = IRRELEVANT_KEYS | {"seed", "sweep", "launcher", "hydra"}
 """Root keys that are not hyper-parameters; `seed` varies within a group."""
 
 NAMED_BY = ("data", "loss", "index", "embedding_dim")
-SIGNS = "+~"
-NONE, NULL = "-", "null"
-BEST_VALID, TEST = "best_valid/monitor", "test/monitor"
-"""The monitored metric, whatever its name: a column per name would be empty for runs that monitor another."""
-
 FIRST = " "
 """Prefix of the tags of final figures, which pages do not show; see `curve_tags`."""
-
-EXACT = "test_exact/monitor"
-"""The test metric by exact search; ` test/monitor` is that of the lists that the index serves."""
-
-FINAL_FIGURES = (
-    "index/recall_at_100",
-    "index/latency_ms_p50",
-    "index/bytes_per_item",
-    "timing/total_seconds",
-)
 
 
 def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:
@@ -80,13 +66,13 @@ def hyperparameters(settings: Mapping[str, Any], overrides: Iterable[str]) -> di
     A choice has the name of its class, whether it was typed or not.
     """
     stated = flatten(settings)
-    values = {key: value for key, value in unstated_defaults(settings).items() if value != NULL} | stated
-    values |= {key: str(values.get(key, NONE)) for key in SOME_HAVE}
+    values = {key: value for key, value in unstated_defaults(settings).items() if value != "null"} | stated
+    values |= {key: str(values.get(key, "-")) for key in SOME_HAVE}
     shown = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
     stated |= {key: values[key] for key in SOME_HAVE}
     for override in overrides:
         key, _, text = override.partition("=")
-        key = key.lstrip(SIGNS).partition("@")[0]
+        key = key.lstrip("+~").partition("@")[0]
         if key.partition(".")[0] in NEVER:
             continue
         shown[key] = stated[key] if key in stated and settings.get(key) != {} else text or "(removed)"
@@ -108,11 +94,12 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
 def final_metrics(result: Result) -> dict[str, float]:
     """Return the final figures by tag, with the same tags for every run, and those of cold start.
 
-    HPARAMS sorts tags by name and shows the first five: validation, index, test.
+    HPARAMS sorts tags by name and shows the first five: validation, index, test. `monitor` is the monitored
+    metric, whatever its name: a column per name would be empty for runs that monitor another.
     """
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()
-    sources = {BEST_VALID: f"best_valid/{kind}", TEST: f"test/{kind}", EXACT: f"test_exact/{kind}"}
-    sources |= {key: key for key in FINAL_FIGURES}
+    sources = {f"{split}/monitor": f"{split}/{kind}" for split in ("best_valid", "test", "test_exact")}
+    sources |= {key: key for key in (INDEX_RECALL, *INDEX_COSTS, "timing/total_seconds")}
     first = {f"{FIRST}{tag}": figures[key] for tag, key in sources.items() if key in figures}
     return first | {key: value for key, value in figures.items() if key.startswith("cold_start/")}

@@ -41,22 +41,18 @@ def pareto_points(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[P
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other point dominates in value, latency and bytes."""
-
-    costs = [(-each.rank_value, each.latency_ms, each.bytes_per_item) for each in points]
-
-    def is_dominated(own: tuple[float, ...]) -> bool:
-        return any(other != own and all(map(operator.le, other, own)) for other in costs)
-
-    return [point for point, own in zip(points, costs, strict=True) if not is_dominated(own)]
+    """Return the points that no other point dominates in value, latency and bytes, the best first."""
+    criteria = [(-each.rank_value, each.latency_ms, each.bytes_per_item) for each in points]
+    return [points[at] for at in front(criteria)]
 
 
-def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Return the positions of the Pareto front of low costs and high values, the cheapest first."""
-    best = float("-inf")
-    positions = []
-    for position in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):
-        if values[position] > best:
-            best = values[position]
-            positions.append(position)
-    return positions
+def front(criteria: Sequence[tuple[float, ...]]) -> list[int]:
+    """Return the positions that no other one dominates, in the order of their criteria; lower is better.
+
+    Of equal ones, the first is returned.
+    """
+    best: list[int] = []
+    for at in sorted(range(len(criteria)), key=criteria.__getitem__):
+        if not any(all(map(operator.le, criteria[other], criteria[at])) for other in best):
+            best.append(at)
+    return best

@@ -62,7 +62,8 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         "latency of one query, ms (median)": [point.latency_ms for point in points],
         "bytes an item": [point.bytes_per_item for point in points],
     }
-    fronts = {label: front(job_costs, rank_values) for label, job_costs in costs.items()}
+    worse = [-value for value in rank_values]
+    fronts = {label: front(list(zip(of, worse, strict=True))) for label, of in costs.items()}
     named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -rank_values[i])
     numbers = {position: str(rank + 1) for rank, position in enumerate(named[:MOST_NUMBERED])}
     lines = [f"{number}   {points[i].name}" for i, number in numbers.items()]

@@ -82,7 +82,7 @@ class TensorBoardRun:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._delete_session()
+        _replace(folder, SESSION)
         self.writer = SummaryWriter(str(folder))
         self.hparams: dict[str, Any] = {}
         self.columns: dict[str, float] = {}
@@ -99,18 +99,17 @@ class TensorBoardRun:
             self.outcome = "interrupted"
         elif kind is not None:
             self.outcome = "failed"
-        self._delete_session()
         figures = [
             Summary(value=[Summary.Value(tag=tag, simple_value=value)]) for tag, value in self.columns.items()
         ]
-        self._write_session(self._start({"status": self.outcome}), *figures, _end(self.outcome))
+        self._write_session({"status": self.outcome}, *figures, _end(self.outcome))
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
         """Write the hyper-parameters, the charts that group curves, and the composed settings as text."""
         self.hparams = dict(hyperparameters(settings, overrides))
         self.trial = trial_id(settings, self.folder.name)
-        self._write_session(self._start({}))
+        self._write_session({})
         self.writer.add_custom_scalars(_layout(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
@@ -139,17 +138,11 @@ class TensorBoardRun:
         names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
         self.writer.add_embedding(vectors[::step], names, tag="items")
 
-    def _start(self, more: Mapping[str, str]) -> Summary:
-        return summary_v2.hparams_pb(
-            {**self.hparams, **more}, trial_id=self.trial, start_time_secs=self.started
+    def _write_session(self, status: Mapping[str, str], *summaries: Summary) -> None:
+        start = summary_v2.hparams_pb(
+            {**self.hparams, **status}, trial_id=self.trial, start_time_secs=self.started
         )
-
-    def _delete_session(self) -> None:
-        for file in self.folder.glob(f"*{SESSION}"):
-            file.unlink()
-
-    def _write_session(self, *summaries: Summary) -> None:
-        _write(self.folder, SESSION, *summaries)
+        _replace(self.folder, SESSION, start, *summaries)
 
 
 def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
@@ -158,14 +151,16 @@ def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
     The figure is a run in the sweep's folder; a resumed sweep replaces it.
     """
     title, points = pareto_points(outcomes, metric)
-    for file in folder.glob(f"*{SWEEP_SUFFIX}"):
+    images = [_image("sweep/pareto", pareto(points, title))] if points else []
+    _replace(folder, SWEEP_SUFFIX, *images)
+
+
+def _replace(folder: Path, suffix: str, *summaries: Summary) -> None:
+    """Write summaries to an event file of their own, in place of the earlier one."""
+    for file in folder.glob(f"*{suffix}"):
         file.unlink()
-    if points:
-        _write(folder, SWEEP_SUFFIX, _image("sweep/pareto", pareto(points, title)))
-
-
-def _write(folder: Path, suffix: str, *summaries: Summary) -> None:
-    """Write summaries to an event file of their own."""
+    if not summaries:
+        return
     writer = FileWriter(str(folder), filename_suffix=suffix)
     for summary in summaries:
         writer.add_summary(summary)

@@ -1,6 +1,6 @@
-"""The catalogue behind a retriever: items, their index and what has changed, always of one state.
+"""The catalogue behind a retriever: items, their index and their changes, always of one state.
 
-Shapes: n rows, D embedding.
+Shapes: n rows, N vectors, D embedding.
 """
 
 import threading
@@ -11,15 +11,34 @@ from typing import Any
 import numpy as np
 
 from twotower.bundle.read import Bundle
-from twotower.config.errors import InputError
+from twotower.data.tables import ITEM_ID
+from twotower.index.flat_ip import FlatIP
+from twotower.index.index import Index
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
-from twotower.serving.drift import Drift, DriftCounter, catch_up, fresh_index
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
 from twotower.serving.requests import check_values, checked_id, known_rows, named_features
-from twotower.serving.towers import are_valid, embed_items
+from twotower.serving.towers import check_embeddings, embed_items
 
-ITEM_ID = "item_id"
+MIN_CHANGES = 100
+"""Fewer added and removed items never need a rebuild."""
+MAX_CHANGED_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Changes of the catalogue since its index was built.
+
+    Attributes:
+        live_share: share of the offered items that were added since.
+        removed_share: share of the indexed items that were removed or changed since, or share of removed
+            vectors that the index still stores if that is larger.
+        needs_rebuild: whether there are at least 100 changes, an offered item, and a share above 0.2.
+    """
+
+    live_share: float
+    removed_share: float
+    needs_rebuild: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,48 +56,41 @@ class LiveCatalogue:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._label = bundle.item_label
-        self._layout = bundle.model.layout
         labels = None if self._label is None else bundle.item_table[self._label]
-        embeddings = bundle.item_embeddings
-        self.items = LiveItems(bundle.items, labels, embeddings, self._layout.tower_width)
+        self.items = LiveItems(bundle.items, labels, bundle.item_embeddings, bundle.model.layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)
         self.attributes = Attributes(table, bundle.model.items, self._label, self.items.records)
         self.index = bundle.index
         self.lock = ReadWriteLock()
-        self._drift = DriftCounter(embeddings, len(embeddings))
         self._rebuilding = threading.Lock()
+        self._num_built = self._last_built = self.items.num_known  # indexed rows, and the highest of them
 
     def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
         """Check items and embed them in one pass, and change nothing.
 
         An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
-        Raises InputError: an id is of another kind, a feature is unknown, or tower or index refuse a value.
+        Raises InputError: an id has another type, a feature is unknown, or tower or index refuse a value.
         """
-        table = self._bundle.model.items
+        model = self._bundle.model
         keys = [
             checked_id(each, self.items.is_text, "item_id", "item ids of this catalogue") for each, _ in puts
         ]
-        given = [named_features(table, each, ITEM_ID, self.attributes.columns) for _, each in puts]
-        check_values(table, given)
+        given = [named_features(model.items, each, ITEM_ID, self.attributes.columns) for _, each in puts]
+        check_values(model.items, given)
         for each in given:
             self.attributes.check(each)
-        encoded = table.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
-        vectors = embed_items(self._bundle.model, encoded)
+        encoded = model.items.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
+        vectors = embed_items(model, encoded).copy()
         rows = self._bundle.items.rows(keys)
-        known, vectors = rows > 0, vectors.copy()
+        known = rows > 0
         before = self._bundle.item_embeddings[rows[known] - 1]
-        vectors[known] = self._layout.copy_biases(vectors[known], before)
-        for key, fits in zip(keys, are_valid(vectors), strict=True):
-            if not fits:
-                raise InputError(
-                    "features: the item tower makes no embedding with finite scores of item "
-                    f"{key!r:.80}; give values of the size that the training data have"
-                )
+        vectors[known] = model.layout.copy_biases(vectors[known], before)
+        check_embeddings(vectors, "item", keys)
         self.index.check_range(vectors)
         return [PreparedItem(*each) for each in zip(keys, given, vectors, strict=True)]
 
     def put(self, items: Sequence[PreparedItem]) -> list[bool]:
-        """Offer items with different ids, each in place of what has its id; True if nothing had.
+        """Offer items with different ids, each in place of the item with its id; True if there was none.
 
         The lock is held for writing. The index takes all at once, first: if it refuses, nothing has changed.
         """
@@ -96,44 +108,71 @@ class LiveCatalogue:
             for item in (items[position] for position in changed):
                 label = None if self._label is None else as_label(item.record.get(self._label))
                 self.items.add(item.item_id, item.embedding, label, item.record)
-                self._drift.added(item.embedding)
         return [not was for was in offered]
 
     def take_out(self, rows: Rows) -> None:
         """Stop offering the items of rows that are offered, [n]. The lock is held for writing."""
         self.index.remove(rows)
-        for row, vector in zip(rows.tolist(), self.items.embeddings(rows), strict=True):
+        for row in rows.tolist():
             self.items.remove(row)
-            self._drift.removed(row, vector)
 
     def described(self, item_id: ItemId) -> dict[str, Any]:
-        """Return what is known of an item; see `Retriever.item`. The lock is held for reading."""
-        rows = known_rows(self.items, [item_id], "item_id", live=False)
-        row = int(rows[0])
+        """Return an item as plain values; see `Retriever.item`. The lock is held for reading."""
+        row = int(known_rows(self.items, [item_id], "item_id", live=False)[0])
         return {
             ITEM_ID: self.items.id_of(row),
             "label": self.items.label_of(row),
-            "offered": bool(self.items.live(rows)[0]),
+            "offered": bool(self.items.live_mask()[row - 1]),
             "live": row > self.items.num_known,
             "features": self.attributes.of(row),
         }
 
     def drift(self) -> Drift:
-        """Return how far the catalogue has moved since its index was built."""
+        """Return how much the catalogue has changed since its index was built."""
         with self.lock.reading():
-            return self._drift.drift(self.index.num_tombstones)
+            num_live, num_tombstones = self.items.num_live, self.index.num_tombstones
+            num_kept = int(np.count_nonzero(self.items.live_mask()[: self._last_built]))
+            num_added, num_removed = num_live - num_kept, self._num_built - num_kept
+        live = num_added / max(1, num_live)
+        removed = max(
+            num_removed / max(1, self._num_built), num_tombstones / max(1, num_tombstones + num_live)
+        )
+        num_changes = num_added + max(num_removed, num_tombstones)
+        is_changed = max(live, removed) > MAX_CHANGED_SHARE and num_changes >= MIN_CHANGES
+        return Drift(live, removed, is_changed and num_live > 0)
 
     def rebuild(self) -> None:
         """Rebuild the index from the offered items; searches and changes continue meanwhile."""
         entry = self._bundle.manifest.index
         with self._rebuilding:
             with self.lock.reading():
-                rows, num_rows = self.items.live_rows(), self.items.num_rows
+                rows, last = self.items.live_rows(), self.items.num_rows
                 vectors = self.items.embeddings(rows)
             if not len(rows):
                 return
             fresh = fresh_index(entry.spec, entry.search_args, vectors, rows)
-            counter = DriftCounter(vectors, num_rows)
             with self.lock.writing():
-                catch_up(fresh, counter, self.items, rows, num_rows)
-                self.index, self._drift = fresh, counter
+                fresh.remove(rows[~self.items.live(rows)])
+                new = np.flatnonzero(self.items.live_mask()[last:]).astype(np.int64) + last + 1
+                if len(new):
+                    fresh.add(self.items.embeddings(new), new)
+                self.index, self._num_built, self._last_built = fresh, len(rows), last
+
+
+def fresh_index(
+    spec: Mapping[str, Any], search_args: Mapping[str, int], vectors: Floats, rows: Rows
+) -> Index:
+    """Build an index over vectors [N, D], N > 0, of rows [N], with the settings of the bundle's index.
+
+    If the settings do not fit so few items, search is exact. Search arguments are limited to the new size.
+    """
+    config = Index.Config.model_validate(spec)
+    if len(rows) < config.min_items or any(config.problems(vectors.shape[1], len(rows))):
+        config = FlatIP.Config()
+    fresh = config.for_size(len(rows)).build()
+    fresh.build(vectors, rows)
+    largest = fresh.largest_search_arg
+    fresh.set_search_args(
+        {name: min(search_args.get(name, most), largest) for name, most in fresh.search_args.items()}
+    )
+    return fresh

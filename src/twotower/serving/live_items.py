@@ -5,7 +5,6 @@ Shapes: D embedding, n requested rows.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ Floats = NDArray[np.float32]
 SPARE_ROWS = 1024
 FEW = 16
 """Up to this many ids are looked up one by one."""
-NO_RECORD: Mapping[str, Any] = MappingProxyType({})
 
 
 class LiveItems:
@@ -62,19 +60,19 @@ class LiveItems:
         self._vocabulary, self.is_text = vocabulary, vocabulary.is_text
         self.num_known = len(vocabulary)
         self.records: list[Mapping[str, Any]] = []
-        self._labels: list[str | None] = [None] * len(vocabulary)
+        self._labels: list[str | None] = [None] * self.num_known
         if labels is not None:
             self._labels = [as_label(each) for each in labels]
         self._embeddings = np.asarray(embeddings)  # a plain view is faster than a memory map
         self._new_embeddings = np.zeros((0, embeddings.shape[1]), dtype=np.float32)
         self._tower_dim = tower_dim
         self._lengths = self._lengths_of(embeddings)
-        self._live = np.ones(len(vocabulary), dtype=np.bool_)
-        self._first = np.arange(len(vocabulary) + 1)
+        self._live = np.ones(self.num_known, dtype=np.bool_)
+        self._first = np.arange(self.num_known + 1)
         self._latest = self._first.copy()
         self._new_rows: dict[ItemId, list[int]] = {}
         self._new_ids: list[ItemId] = []
-        self.num_live = len(vocabulary)
+        self.num_live = self.num_known
 
     @property
     def num_rows(self) -> int:
@@ -159,17 +157,14 @@ class LiveItems:
         cosines: Floats = self.scores(None, query) / (lengths * lengths[row - 1])
         return cosines
 
-    def add(
-        self,
-        item_id: ItemId,
-        embedding: Floats,
-        label: str | None,
-        record: Mapping[str, Any] = NO_RECORD,
-    ) -> int:
-        """Append a row for an item that is not offered; returns the row."""
+    def add(self, item_id: ItemId, embedding: Floats, label: str | None, record: Mapping[str, Any]) -> None:
+        """Append a row for an item that is not offered."""
         row = self.num_rows + 1
-        if row > len(self._live):
-            self._grow(max(SPARE_ROWS, len(self._new_embeddings)))
+        if row > len(self._live):  # the embeddings of the bundle are not copied
+            spare = max(SPARE_ROWS, len(self._new_embeddings))
+            self._new_embeddings = np.pad(self._new_embeddings, ((0, spare), (0, 0)))
+            for name in ("_lengths", "_live", "_first", "_latest"):
+                setattr(self, name, np.pad(getattr(self, name), (0, spare)))
         known = int(rows_of(self._vocabulary, [item_id])[0])
         new = self._new_rows.setdefault(item_id, [])
         new.append(row)
@@ -183,15 +178,6 @@ class LiveItems:
         self._labels.append(label)
         self.records.append(record)
         self.num_live += 1
-        return row
-
-    def _grow(self, spare: int) -> None:
-        """Reserve rows; the embeddings of the bundle are not copied."""
-        self._new_embeddings = np.pad(self._new_embeddings, ((0, spare), (0, 0)))
-        self._lengths = np.pad(self._lengths, (0, spare))
-        self._live = np.pad(self._live, (0, spare))
-        self._first = np.pad(self._first, (0, spare))
-        self._latest = np.pad(self._latest, (0, spare))
 
     def _lengths_of(self, embeddings: Floats) -> Floats:
         """Return the lengths of the tower outputs, 1 where a length is 0, so that its cosine is 0."""

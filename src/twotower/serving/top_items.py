@@ -54,13 +54,13 @@ def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence
         first = np.minimum(wanted, [max(SMALLEST_SEARCH, FIRST_SEARCH * choice.k) for choice in choices])
     found = _fetched(index, queries, first)
     short = [
-        place
-        for place in np.flatnonzero(first < wanted).tolist()
-        if not _suffices(choices[place], *found[place])
+        position
+        for position in np.flatnonzero(first < wanted).tolist()
+        if not _suffices(choices[position], *found[position])
     ]
     if short:
-        for place, each in zip(short, _fetched(index, queries[short], wanted[short]), strict=True):
-            found[place] = each
+        for position, each in zip(short, _fetched(index, queries[short], wanted[short]), strict=True):
+            found[position] = each
     return [
         _best(items, query, choice, rows)
         for query, choice, (rows, _) in zip(queries, choices, found, strict=True)
@@ -94,17 +94,17 @@ def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[TopItems]:
     found: list[TopItems] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))] * len(queries)
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
     for size in sorted(set(sizes[wanted > 0].tolist())):
-        places = np.flatnonzero((wanted > 0) & (sizes == size))
-        result = index.search(queries[places], int(wanted[places].max()))
-        for place, rows, scores in zip(places.tolist(), result.rows, result.scores, strict=True):
-            found[place] = rows[: wanted[place]], scores[: wanted[place]]
+        positions = np.flatnonzero((wanted > 0) & (sizes == size))
+        result = index.search(queries[positions], int(wanted[positions].max()))
+        for position, rows, scores in zip(positions.tolist(), result.rows, result.scores, strict=True):
+            found[position] = rows[: wanted[position]], scores[: wanted[position]]
     return found
 
 
 def _suffices(choice: Choice, rows: Rows, scores: Floats) -> bool:
     """Return whether k allowed items were fetched, and an item with a lower score than the k-th."""
-    (places,) = _allowed(choice, rows).nonzero()
-    return len(places) >= choice.k and bool(scores[places[choice.k - 1]] > scores[-1])
+    (positions,) = _allowed(choice, rows).nonzero()
+    return len(positions) >= choice.k and bool(scores[positions[choice.k - 1]] > scores[-1])
 
 
 def _allowed(choice: Choice, rows: Rows) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from twotower.data.table_paths import is_parquet
 from twotower.data.table_reader import read_file
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.part_files import WrittenFile, write_in_parts
+from twotower.files.part_files import write_in_parts
 from twotower.files.plain_values import fingerprint_values
 from twotower.serving.live_items import UserId, rows_of
 from twotower.serving.requests import Request
@@ -23,11 +23,13 @@ EVERY = "all"
 PART_ROWS = 2**18
 USERS_PER_PASS = 256
 
-UsersAsked = str | int | Sequence[UserId]
-
 
 def write_top_lists(
-    bundle: Path, out: Path, users: UsersAsked, rules: Request, trusted_packages: Collection[str] = ()
+    bundle: Path,
+    out: Path,
+    users: str | int | Sequence[UserId],
+    rules: Request,
+    trusted_packages: Collection[str] = (),
 ) -> str:
     """Write `user_id, rank, item_id, score` of users, best first. Returns one line of text.
 
@@ -44,29 +46,37 @@ def write_top_lists(
     retriever = Retriever.open(bundle, trusted_packages)
     ids = _ids(users, retriever)
     retriever.answer_one(dataclasses.replace(rules, user_id=ids[0]))  # reports mistakes first
-    size = max(1, PART_ROWS // rules.k)
-    schema = _schema(retriever.bundle.users.is_text, retriever.bundle.items.is_text)
-
-    def part(number: int) -> pa.Table:
-        return _part(retriever, ids[number * size : (number + 1) * size], rules, schema)
-
-    written = write_in_parts(out, _plan(retriever, ids, rules), -(-len(ids) // size), part)
-    return _summary(written, len(ids), rules.k, out)
-
-
-def _schema(user_is_text: bool, item_is_text: bool) -> pa.Schema:
+    size, k = max(1, PART_ROWS // rules.k), rules.k
     kinds = {False: pa.int64(), True: pa.string()}
     columns = {
-        USER_ID: kinds[user_is_text],
+        USER_ID: kinds[retriever.bundle.users.is_text],
         "rank": pa.int32(),
-        ITEM_ID: kinds[item_is_text],
+        ITEM_ID: kinds[retriever.bundle.items.is_text],
         "score": pa.float32(),
     }
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+    schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+    plan = {
+        "command": "recommend",
+        "bundle": retriever.bundle.manifest.sha256,
+        "users": len(ids),
+        "users_sha256": fingerprint_values(list(ids)),
+        "k": k,
+        "rules_sha256": fingerprint_values(repr(vars(rules))),
+        "part_rows": PART_ROWS,
+        "users_per_pass": USERS_PER_PASS,
+    }
+
+    def part(number: int) -> pa.Table:
+        return pa.table(_part(retriever, ids[number * size : (number + 1) * size], rules), schema)
+
+    written = write_in_parts(out, plan, -(-len(ids) // size), part)
+    fewer = len(ids) * k - written.num_rows
+    short = f", {fewer:,} fewer than {k} each" if fewer else ""
+    return f"ok  {len(ids):,} users, {written.num_rows:,} rows{short}{written.reused_text}  {out}"
 
 
-def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request, schema: pa.Schema) -> pa.Table:
-    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in (USER_ID, "rank", ITEM_ID, "score")}
     for start in range(0, len(ids), USERS_PER_PASS):
         some = ids[start : start + USERS_PER_PASS]
         answers = retriever.answer([dataclasses.replace(rules, user_id=user) for user in some])
@@ -77,30 +87,10 @@ def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request, schema: p
             columns["rank"] += range(1, len(best) + 1)
             columns[ITEM_ID] += [each.item_id for each in best]
             columns["score"] += [each.score for each in best]
-    return pa.table(columns, schema)
+    return columns
 
 
-def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[str, Any]:
-    asked = {field.name: getattr(rules, field.name) for field in dataclasses.fields(rules)}
-    return {
-        "command": "recommend",
-        "bundle": retriever.bundle.manifest.sha256,
-        "users": len(ids),
-        "users_sha256": fingerprint_values(list(ids)),
-        "k": rules.k,
-        "rules_sha256": fingerprint_values(repr(asked)),
-        "part_rows": PART_ROWS,
-        "users_per_pass": USERS_PER_PASS,
-    }
-
-
-def _summary(written: WrittenFile, num_users: int, k: int, out: Path) -> str:
-    fewer = num_users * k - written.num_rows
-    short = f", {fewer:,} fewer than {k} each" if fewer else ""
-    return f"ok  {num_users:,} users, {written.num_rows:,} rows{short}{written.reused_text}  {out}"
-
-
-def _ids(users: UsersAsked, retriever: Retriever) -> list[UserId]:
+def _ids(users: str | int | Sequence[UserId], retriever: Retriever) -> list[UserId]:
     known = retriever.bundle.users
     if users == EVERY:
         return retriever.user_ids

@@ -3,6 +3,7 @@
 Shapes: B users or items, L history positions, W width of a feature, D embedding, H history vector.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +11,16 @@ import torch
 from torch import Tensor
 
 from twotower.bundle.history_vectors import Booleans
+from twotower.config.errors import InputError
 from twotower.serving.live_items import Floats, Rows
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.user_batch import UserBatch
 
 MAX_VALUE = 1e15
 """Scores of embeddings with smaller values are finite in float32."""
+
+
+NOT_FINITE = "is not finite or too large; give values in the range of the training data"
 
 
 class HistoryInputs(NamedTuple):
@@ -63,6 +68,13 @@ def embed_items(model: TwoTower, encoded: dict[str, Tensor]) -> Floats:
     with torch.inference_mode():
         embeddings: Floats = model.encode_item_features(encoded).float().numpy()
     return embeddings
+
+
+def check_embeddings(embeddings: Floats, name: str, keys: Sequence[object]) -> None:
+    """Raise InputError if an embedding [B, D] of users or items gives scores that are not finite."""
+    for key, is_valid in zip(keys, are_valid(embeddings), strict=True):
+        if not is_valid:
+            raise InputError(f"features: the embedding of {name} {key!r:.80} {NOT_FINITE}")
 
 
 def are_valid(embeddings: Floats) -> Booleans:

@@ -3,10 +3,8 @@
 Shapes: B users, L history positions, n interactions of one user.
 """
 
-from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +16,6 @@ from twotower.serving.requests import UnknownUser, checked_id, kind_of
 from twotower.serving.towers import HistoryInputs
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Events:
-    """The live events of a user, oldest first."""
-
-    times: "array[int]" = field(default_factory=lambda: array("q"))
-    rows: "array[int]" = field(default_factory=lambda: array("q"))
-    codes: "array[int]" = field(default_factory=lambda: array("h"))
-    is_positive: "array[int]" = field(default_factory=lambda: array("b"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +34,20 @@ class UserHistory:
     codes: Rows
     is_positive: NDArray[np.bool_]
 
-    @classmethod
-    def of(cls, times: Rows = NO_ROWS, rows: Rows = NO_ROWS) -> "UserHistory":
-        """Return positive interactions of unknown event types."""
-        return cls(times, rows, np.zeros_like(times), np.ones(len(times), dtype=np.bool_))
-
     def then(self, later: "UserHistory") -> "UserHistory":
         """Return these interactions followed by others."""
         mine, others = vars(self), vars(later)
         return UserHistory(**{name: np.concatenate([mine[name], others[name]]) for name in mine})
 
-    def __getitem__(self, places: Rows | slice) -> "UserHistory":
-        return UserHistory(**{name: values[places] for name, values in vars(self).items()})
+    def __getitem__(self, positions: Rows | slice) -> "UserHistory":
+        return UserHistory(**{name: values[positions] for name, values in vars(self).items()})
+
+    def at(self, time: int) -> slice:
+        """Return the positions of interactions at a time."""
+        return slice(*(int(np.searchsorted(self.times, time, side)) for side in ("left", "right")))
+
+
+NO_HISTORY = UserHistory(NO_ROWS, NO_ROWS, NO_ROWS, np.zeros(0, dtype=np.bool_))
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ class UserHistories:
         self._codes = None if history.events is None else np.asarray(history.events)
         self._is_positive = None if history.roles is None else history.is_positive
         self._items = items
-        self._events: dict[UserId, _Events] = {}
+        self._events: dict[UserId, UserHistory] = {}
         self.new_ids: dict[UserId, None] = {}
 
     @property
@@ -135,40 +125,36 @@ class UserHistories:
         """
         known = self._of_bundle(int(rows_of(self._users, [key])[0]))
         self.know(key)
-        start, end = (int(np.searchsorted(known.times, time, side)) for side in ("left", "right"))
-        events = self._events.setdefault(key, _Events())
-        first, last = bisect_left(events.times, time), bisect_right(events.times, time)
-        same = known[start:end].then(_of_events(events)[first:last])
+        events = self._events.get(key, NO_HISTORY)
+        positions = events.at(time)
+        same = known[known.at(time)].then(events[positions])
         same = same[(same.codes == code) | (code == 0)]
-        if self._items.first(np.array([row]))[0] not in self._items.first(same.rows):
-            events.times.insert(last, time)
-            events.rows.insert(last, row)
-            events.codes.insert(last, code)
-            events.is_positive.insert(last, is_positive)
+        if self._items.first(np.array([row]))[0] in self._items.first(same.rows):
+            return
+        new = UserHistory(*map(np.array, ([time], [row], [code], [is_positive])))
+        self._events[key] = events[: positions.stop].then(new).then(events[positions.stop :])
 
     def interactions(self, user: KnownUser) -> UserHistory:
         """Return all interactions of a user."""
-        found = self._of_bundle(user.row)
-        events = self._events.get(user.key)
-        if events is not None:
-            found = found.then(_of_events(events))
-            found = found[np.argsort(found.times, kind="stable")]
-        return found
+        found, events = self._of_bundle(user.row), self._events.get(user.key)
+        if events is None:
+            return found
+        found = found.then(events)
+        return found[np.argsort(found.times, kind="stable")]
 
     def latest_time(self, user: KnownUser) -> int:
         """Return the time of a user's latest event, 0 if there is none."""
-        events = self._events.get(user.key)
-        return events.times[-1] if events is not None and len(events.times) else 0
+        return int(self._events.get(user.key, NO_HISTORY).times.max(initial=0))
 
     def inputs(self, found: Sequence[UserHistory]) -> HistoryInputs:
         """Return the latest items of each history as the user tower reads them."""
         length = self._model.history.config.length
         rows, times, codes = (np.zeros((len(found), length), dtype=np.int64) for _ in range(3))
-        for place, each in enumerate(found):
+        for position, each in enumerate(found):
             if number := min(length, len(each.rows)):
-                rows[place, -number:] = each.rows[-number:]
-                times[place, -number:] = each.times[-number:]
-                codes[place, -number:] = each.codes[-number:]
+                rows[position, -number:] = each.rows[-number:]
+                times[position, -number:] = each.times[-number:]
+                codes[position, -number:] = each.codes[-number:]
         by_table = self._model.history.config.reads_table
         rows = self._items.first(rows) if by_table else self._items.latest(rows)
         return HistoryInputs(*gather_history_vectors(self._model, rows, self._items.embeddings), times, codes)
@@ -176,16 +162,6 @@ class UserHistories:
     def _of_bundle(self, user_row: int) -> UserHistory:
         here = slice(self._offsets[user_row], self._offsets[user_row + 1])
         times, rows = (each[here].astype(np.int64, copy=False) for each in (self._times, self._rows))
-        found = UserHistory.of(times, rows)
-        if self._codes is not None:
-            found = replace(found, codes=np.asarray(self._codes[here], dtype=np.int64))
-        if self._is_positive is not None:
-            found = replace(found, is_positive=self._is_positive[here])
-        return found
-
-
-def _of_events(events: _Events) -> UserHistory:
-    times, rows, codes = (
-        np.array(each, dtype=np.int64) for each in (events.times, events.rows, events.codes)
-    )
-    return UserHistory(times, rows, codes, np.array(events.is_positive, dtype=np.bool_))
+        codes = np.zeros_like(times) if self._codes is None else self._codes[here].astype(np.int64)
+        is_positive = np.ones(len(times), np.bool_) if self._is_positive is None else self._is_positive[here]
+        return UserHistory(times, rows, codes, is_positive)

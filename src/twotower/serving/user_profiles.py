@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from twotower.bundle.read import Bundle
-from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
 from twotower.features.time_feature import TimeFeature
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
-from twotower.serving.live_items import UserId
+from twotower.serving.live_items import UserId, as_id
 from twotower.serving.requests import NOTHING, UnknownUser, check_values, named_features
-from twotower.serving.towers import are_valid, embed_users
-from twotower.serving.user_histories import KnownUser, UserHistories, UserHistory
+from twotower.serving.towers import check_embeddings, embed_users
+from twotower.serving.user_histories import NO_HISTORY, KnownUser, UserHistories
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +42,8 @@ class UserContext:
 class UserProfiles:
     """Live profiles by user; a profile replaces all features of the bundle's row except the id.
 
-    `put` and `forget` take `lock` for writing, `check_there` for reading. `prepare` needs no lock; callers of
-    the other methods hold it for reading.
+    `put` and `forget` take `lock` for writing, `check_profile` for reading. `prepare` needs no lock; callers
+    of the other methods hold it for reading.
     """
 
     def __init__(self, bundle: Bundle, histories: UserHistories, lock: ReadWriteLock) -> None:
@@ -77,11 +76,13 @@ class UserProfiles:
         for record in records:
             self._raw.check(record)
         encoded = self._encoded(records)
-        self._check_embeddings(keys, encoded)
-        return [
-            PreparedUser(key, record, {name: values[place : place + 1] for name, values in encoded.items()})
-            for place, (key, record) in enumerate(zip(keys, records, strict=True))
-        ]
+        history = self._histories.inputs([NO_HISTORY] * len(keys))
+        unknown = self._table.gather(torch.zeros(len(keys), dtype=torch.int64))
+        now = np.full(len(keys), self._request_time, dtype=np.int64)
+        embeddings = embed_users(self._model, {**unknown, **encoded}, history, now)
+        check_embeddings(embeddings, "user", keys)
+        rows = [{name: values[row : row + 1] for name, values in encoded.items()} for row in range(len(keys))]
+        return [PreparedUser(*each) for each in zip(keys, records, rows, strict=True)]
 
     def put(self, users: Sequence[PreparedUser]) -> list[bool]:
         """Store profiles of distinct users; returns for each whether the user had none."""
@@ -95,13 +96,13 @@ class UserProfiles:
     def forget(self, user_id: UserId) -> None:
         """Remove a profile. Raises UnknownUser: the user has none."""
         with self._lock.writing():
-            del self._profiles[self._there(user_id)]
+            del self._profiles[self._profile(user_id)]
             self._histories.forget(user_id)
 
-    def check_there(self, user_id: UserId) -> None:
+    def check_profile(self, user_id: UserId) -> None:
         """Raise UnknownUser unless the user has a profile."""
         with self._lock.reading():
-            self._there(user_id)
+            self._profile(user_id)
 
     def described(self, user: KnownUser) -> dict[str, Any]:
         """Return a user as plain values; see `Retriever.user`."""
@@ -128,48 +129,30 @@ class UserProfiles:
     def encoded(self, user_contexts: Sequence[UserContext]) -> dict[str, Tensor]:
         """Return encoded features by name, each [B, W]: of the request, else the profile, else the bundle."""
         rows = np.array([0 if each.user is None else each.user.row for each in user_contexts], dtype=np.int64)
-        features = self._table.gather(torch.from_numpy(rows))
-        overrides: dict[str, dict[int, Tensor]] = {name: {} for name in self._columns}
-        for place, each in enumerate(user_contexts):
+        gathered = self._table.gather(torch.from_numpy(rows))
+        features = {name: values.clone() for name, values in gathered.items()}  # they can be views
+        for position, each in enumerate(user_contexts):
             live = None if each.user is None else self._profiles.get(each.user.key)
             if live is not None:
                 for name, values in live.encoded.items():
-                    overrides[name][place] = values
-        positions = [place for place, each in enumerate(user_contexts) if each.given]
-        encoded = self._encoded([user_contexts[place].given for place in positions]) if positions else {}
-        for number, place in enumerate(positions):
+                    features[name][position] = values[0]
+        positions = [position for position, each in enumerate(user_contexts) if each.given]
+        encoded = (
+            self._encoded([user_contexts[position].given for position in positions]) if positions else {}
+        )
+        for number, position in enumerate(positions):
             for name, column in self._columns.items():
-                if column in user_contexts[place].given:
-                    overrides[name][place] = encoded[name][number : number + 1]
-        return {name: _overwrite(values, overrides.get(name, {})) for name, values in features.items()}
+                if column in user_contexts[position].given:
+                    features[name][position] = encoded[name][number]
+        return features
 
     def _encoded(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         found = self._table.encode([dict(record) for record in records])
         return {name: found[name] for name in self._columns}
 
-    def _check_embeddings(self, keys: Sequence[UserId], encoded: Mapping[str, Tensor]) -> None:
-        history = self._histories.inputs([UserHistory.of()] * len(keys))
-        unknown = self._table.gather(torch.zeros(len(keys), dtype=torch.int64))
-        now = np.full(len(keys), self._request_time, dtype=np.int64)
-        embeddings = embed_users(self._model, {**unknown, **encoded}, history, now)
-        for key, fits in zip(keys, are_valid(embeddings), strict=True):
-            if not fits:
-                raise InputError(
-                    f"features: the user tower makes no embedding with finite scores of user {key!r:.80}; "
-                    "give values of the size that the training data have"
-                )
-
-    def _there(self, user_id: Any) -> UserId:
-        try:
-            key = self._histories.checked(user_id)
-        except InputError as error:
-            raise UnknownUser(str(error)) from error
-        if key not in self._profiles:
+    def _profile(self, user_id: Any) -> UserId:
+        """Return the id of a user with a profile. Raises UnknownUser."""
+        key = as_id(user_id, self._histories.is_text)
+        if key is None or key not in self._profiles:
             raise UnknownUser(f"user_id: user {user_id!r:.80} has no profile that could be removed")
         return key
-
-
-def _overwrite(values: Tensor, rows: Mapping[int, Tensor]) -> Tensor:
-    if not rows:
-        return values
-    return values.index_copy(0, torch.tensor(list(rows)), torch.cat(list(rows.values())).to(values.dtype))

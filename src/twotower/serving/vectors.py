@@ -18,7 +18,7 @@ from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.part_files import write_in_parts
 from twotower.serving.live_items import Floats
 from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
-from twotower.serving.towers import HistoryInputs, are_valid, embed_users
+from twotower.serving.towers import HistoryInputs, check_embeddings, embed_users
 
 Side = Literal["users", "items"]
 KEYS: dict[Side, str] = {"users": USER_ID, "items": ITEM_ID}
@@ -97,9 +97,7 @@ def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.nd
         now = np.full(len(rows), bundle.request_time, dtype=np.int64)
         history = HistoryInputs(vectors, mask, times, bundle.history.last_events(rows, length))
         found = embed_users(bundle.model, features, history, now)
-        if not are_valid(found).all():
-            user = bundle.users.ids(rows[~are_valid(found)][:1]).tolist()[0]
-            raise InputError(f"user {user!r:.80}: the user tower makes no embedding with finite scores of it")
+        check_embeddings(found, "user", bundle.users.ids(rows).tolist())
         return found
 
     def embed(rows: np.ndarray) -> Floats:

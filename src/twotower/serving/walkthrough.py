@@ -14,7 +14,6 @@ from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.tables import ITEM_ID, USER_ID
 
 if TYPE_CHECKING:
-    from twotower.serving.live_items import Recommendation
     from twotower.serving.retriever import Retriever
 
 MAX_USERS = 200
@@ -96,12 +95,14 @@ class Walkthrough(Component):
         yield Step("index", [line], {"items": number, "index": factory})
         yield from self._user(retriever, users)
         if self.config.new_item:
-            item = _unused_id(retriever)
-            retriever.add_item(item, self.config.new_item)
-            number, features = retriever.num_items, self.config.new_item
+            ids, features = retriever.item_ids, self.config.new_item
+            numbers = [each for each in ids if isinstance(each, int)]
+            item: int | str = max(numbers) + 1 if numbers else f"new item {len(ids)}"
+            retriever.add_item(item, features)
             line = f"new item {item} ({_text(features)}), added with the embedding of the unknown id: "
-            line += f"{number:,} items"
-            yield Step("new_item", [line], {"item_id": item, "features": features, "items": number})
+            line += f"{retriever.num_items:,} items"
+            fields = {"item_id": item, "features": features, "items": retriever.num_items}
+            yield Step("new_item", [line], fields)
             yield self._ranks(retriever, item, users)
 
     def _user(self, retriever: "Retriever", users: pd.DataFrame) -> Iterator[Step]:
@@ -109,27 +110,21 @@ class Walkthrough(Component):
 
         Each item is shown with the columns that the new item has.
         """
-        from twotower.serving.requests import Request
-
         other, user_id = self.config.features, self.config.user_id
         user_id = retriever.user_ids[0] if user_id is None else user_id
         row = users[users[USER_ID] == user_id]
         stored = _text({column: row[column].iloc[0] for column in self.config.users_where if len(row)})
         user = f"user {user_id} ({stored})" if stored else f"user {user_id}"
         for features in [{}, other] if other else [{}]:
-            best = retriever.answer_one(Request(user_id, features, k=self.config.k))
+            best = retriever.recommend(user_id, self.config.k, features=features)
             lines = [f"the top {self.config.k} of {user} with {_text(features) or 'stored features'}"]
-            lines += [
-                f"{rank:4d}  {item.item_id!s:>8}  {item.score:6.2f}  {self._describe(retriever, item)}"
-                for rank, item in enumerate(best, 1)
-            ]
-            values = {"user_id": user_id, "features": features}
-            yield Step("user", lines, values | {"best": [vars(each) for each in best]})
-
-    def _describe(self, retriever: "Retriever", item: "Recommendation") -> str:
-        features = retriever.item(item.item_id)["features"]
-        columns = {column: features.get(column) for column in self.config.new_item}
-        return "  ".join(filter(None, [item.label, _text(columns)]))
+            for rank, each in enumerate(best, 1):
+                known = retriever.item(each.item_id)["features"]
+                columns = _text({column: known.get(column) for column in self.config.new_item})
+                described = "  ".join(filter(None, [each.label, columns]))
+                lines.append(f"{rank:4d}  {each.item_id!s:>8}  {each.score:6.2f}  {described}")
+            values = {"user_id": user_id, "features": features, "best": [vars(each) for each in best]}
+            yield Step("user", lines, values)
 
     def _ranks(self, retriever: "Retriever", item: int | str, users: pd.DataFrame) -> Step:
         """Return the median rank of the new item for the users of `users_where`, and for the others."""
@@ -147,27 +142,11 @@ class Walkthrough(Component):
 
 def _median_rank(retriever: "Retriever", item: int | str, users: "pd.Series[Any]") -> int | None:
     """Return the median rank of an item among all items for the first of these users; None without users."""
-    from twotower.serving.requests import Request
-
-    k = retriever.num_items
-    requests = [Request(user, k=k, exclude_seen=False) for user in users.head(MAX_USERS).tolist()]
-    ranks = [
-        1 + [each.item_id for each in best].index(item)
-        for best in retriever.answer(requests)
-        if isinstance(best, list)
-    ]
+    ranks = []
+    for user in users.head(MAX_USERS).tolist():
+        best = retriever.recommend(user, retriever.num_items, exclude_seen=False)
+        ranks.append(1 + [each.item_id for each in best].index(item))
     return int(np.median(ranks)) if ranks else None
-
-
-def _unused_id(retriever: "Retriever") -> int | str:
-    ids = retriever.item_ids
-    numbers = [each for each in ids if isinstance(each, int)]
-    if numbers:
-        return max(numbers) + 1
-    name = "new item"
-    while name in ids:
-        name += "*"
-    return name
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from twotower.config.errors import InputError
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.result import Result, read_result_or_failure
-from twotower.sweeps.job import Job, SweepContext
-from twotower.sweeps.sweep import Sweep
+from twotower.sweeps.sweep import Job, Sweep, SweepContext
 
 
 class Grid(Sweep):

@@ -18,10 +18,9 @@ from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten
 from twotower.runs.folder_name import short_words, trial_name
 from twotower.runs.higher_is_better import INDEX_FIGURES, higher_is_better
 from twotower.runs.result import Result, read_result_or_failure
-from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import PrunerName
 from twotower.sweeps.space import Space
-from twotower.sweeps.sweep import Sweep
+from twotower.sweeps.sweep import Job, Sweep, SweepContext
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

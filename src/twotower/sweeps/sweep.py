@@ -1,15 +1,120 @@
-"""Base class of sweeps."""
+"""Base class of sweeps, and their jobs: runs in folders named by their varied settings."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import field_validator
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
+from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
+from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten, training_settings
+from twotower.runs.folder_name import job_names
 from twotower.runs.result import Result
-from twotower.sweeps.job import Job, SweepContext
+from twotower.runs.run import Run
+from twotower.runs.run_files import CONFIG
+from twotower.sweeps.space import Axis
+
+if TYPE_CHECKING:
+    from twotower.data.dataset import RetrievalDataset
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of a sweep.
+
+    Attributes:
+        name: name of its folder in the folder of the sweep.
+        folder: folder of the run.
+        settings: plain checked values.
+        overrides: overrides of the job, the fixed ones of the sweep first.
+        training: equal for jobs that can share one training.
+        trial: settings of the pruner of a search, or a limit of `seconds`; None in a grid.
+        tries: varied settings in short words; empty if the name contains them.
+    """
+
+    name: str
+    folder: Path
+    settings: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    training: str
+    trial: Mapping[str, Any] | None = None
+    tries: str = ""
+
+    def payload(self) -> dict[str, Any]:
+        """Return the job as JSON values."""
+        return {
+            "folder": str(self.folder),
+            "settings": dict(self.settings),
+            "overrides": list(self.overrides),
+            "trial": None if self.trial is None else dict(self.trial),
+        }
+
+
+@dataclass(frozen=True)
+class SweepContext:
+    """Arguments of a sweep.
+
+    Attributes:
+        folder: folder of the sweep.
+        axes: varied keys, from the YAML and the command line.
+        fixed: overrides of every job.
+        compose: overrides of a job -> its checked settings; raises `InputError`.
+        retry_failed: run failed jobs again.
+        monitor: validation metric that ranks jobs, e.g. `valid/recall_at_20`.
+    """
+
+    folder: Path
+    axes: tuple[Axis, ...]
+    fixed: tuple[str, ...]
+    compose: Callable[[Sequence[str]], dict[str, Any]]
+    retry_failed: bool
+    monitor: str
+
+    def job(self, varied: Sequence[str], name: str) -> Job:
+        """Compose and check the job with these varied overrides, in the folder of this name."""
+        overrides = (*self.fixed, *varied)
+        settings = self.compose(overrides)
+        folder = self.folder / name
+        if changed := _changed_settings(folder, settings):
+            raise InputError(
+                f"{folder} has a run with other settings ({', '.join(changed[:5])}); give this sweep "
+                "another name=, or move that folder away"
+            )
+        return Job(name, folder, settings, overrides, training_key(settings))
+
+    def jobs(self, combinations: Iterable[Sequence[str]], what: str) -> list[Job]:
+        """Compose and check many jobs; each mistake is reported once.
+
+        Args:
+            combinations: varied `key=value` texts of each job.
+            what: name of the jobs in messages.
+
+        Raises:
+            Mistakes: lists the mistakes of all jobs.
+        """
+        jobs: list[Job] = []
+        problems: list[Problem] = []
+        varied = {axis.key for axis in self.axes}
+        all_texts = list(combinations)
+        for texts, name in zip(all_texts, job_names(all_texts), strict=True):
+            try:
+                jobs.append(self.job(texts, name))
+            except Mistakes as error:
+                for each in error.problems:
+                    message = each.message
+                    if each.key in varied and message.startswith("unknown key"):
+                        message += f"; the sweep varies it; {NOT_VARIED}{each.key} removes it"
+                    problems.append(Problem(each.key, message))
+            except InputError as error:
+                problems.append(Problem(" ".join(texts), str(error)))
+        raise_problems(problems, f"{what}; nothing was run")
+        return jobs
 
 
 class Sweep(Component, ABC):
@@ -87,3 +192,37 @@ class Sweep(Component, ABC):
     def summary(self) -> dict[str, Any]:
         """Return further entries of `sweep.json`."""
         return {}
+
+
+def _changed_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return the keys that differ from those of an existing run in the folder."""
+    if not (folder / CONFIG).is_file():
+        return []
+    try:
+        before = Run.open(folder, None).settings
+    except InputError:  # the job reports it when it runs
+        return []
+    old, new = (
+        flatten({key: value for key, value in each.items() if key not in IRRELEVANT_KEYS})
+        for each in (before, settings)
+    )
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+def build_job_dataset(settings: Mapping[str, Any]) -> "RetrievalDataset":
+    """Build the data set of a job, or load it from the cache."""
+    from twotower.data.build_dataset import build_dataset
+    from twotower.data.sources.source import Source
+    from twotower.data.splits.split import Split
+    from twotower.training.training_config import FeaturesConfig
+
+    source = Source.Config.model_validate(settings["data"]).build()
+    split = Split.Config.model_validate(settings["split"]).build()
+    dataset = build_dataset(source, split, Path(settings["output_root"]) / ".cache")
+    return FeaturesConfig.model_validate(settings["features"]).with_files(dataset)
+
+
+def training_key(settings: Mapping[str, Any]) -> str:
+    """Return a key that is equal for settings that can share one training on the same data."""
+    text = json.dumps(training_settings(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

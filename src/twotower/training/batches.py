@@ -1,24 +1,25 @@
 """Batches of training examples.
 
 Shapes: P positives of a batch, S impressions without a click, B users or histories (P + S, unless examples
-share histories), L history length, K known items.
+share histories), L history length, K known items, n interactions, m impressions without a click.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder, QueryPositions
 from twotower.towers.user_batch import UserBatch
-from twotower.training.examples import build_examples
-from twotower.training.history_windows import HistoryWindows, history_mask
-from twotower.training.order import Order
+from twotower.training.order import Order, all_positions
 
 if TYPE_CHECKING:
     from twotower.training.objectives.objective import Objective
@@ -34,7 +35,6 @@ class TrainBatches:
         interactions: the training interactions, may be memory-mapped.
         objective: batch size and weights. The size counts positives and impressions together.
         history: length of the histories, and whether they hold strictly earlier items only.
-        seed: of the permutations.
         build_order: builds the order of the examples; see `Order`.
         with_impressions: impressions without a click are examples, in one permutation with the positives.
     """
@@ -128,7 +128,6 @@ class TrainBatches:
 
         Args:
             chosen: [P + S] examples, positives first.
-            number: of the batch.
             ends: [B] positions in the interactions at which the histories end.
             mask: [B, L] which positions before each end are part of the history.
             query_positions: see `UserBatch`.
@@ -170,3 +169,107 @@ def _int32(values: np.ndarray) -> Tensor:
 
 def _int64(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.int64, copy=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The interactions [n], followed by the impressions without a click [m] if these are examples.
+
+    Attributes:
+        users: int32 user rows.
+        items: int32 item rows.
+        times: int64 unix seconds.
+        history_end: int32 (int64 for large logs) position in the interactions at which each history ends.
+        context: int32 rows of the context table, or None.
+        num_positives: n.
+    """
+
+    users: NDArray[np.int32]
+    items: np.ndarray
+    times: np.ndarray
+    history_end: np.ndarray
+    context: np.ndarray | None
+    num_positives: int
+
+
+def build_examples(interactions: Interactions, strict: bool, with_impressions: bool) -> Examples:
+    """Build the examples.
+
+    Args:
+        strict: the history of a positive has only strictly earlier items, as that of an impression always
+        has. with_impressions: impressions without a click are examples.
+    """
+    users, impressions = interactions.user_rows(), interactions.impressions
+    items, times = np.asarray(interactions.items), np.asarray(interactions.times)
+    context = None if interactions.context is None else np.asarray(interactions.context)
+    ends = all_positions(len(interactions))
+    if strict:  # the first position with the same user and time
+        is_first = np.ones(len(times), dtype=bool)
+        is_first[1:] = (times[1:] != times[:-1]) | (users[1:] != users[:-1])
+        ends[~is_first] = 0
+        ends = np.maximum.accumulate(ends, out=ends)
+    if not with_impressions or impressions is None:
+        return Examples(users, items, times, ends, context, len(interactions))
+    order = time_order(impressions, interactions)  # an impression precedes interactions of the same second
+    is_interaction = order >= len(impressions)
+    impression_ends = np.empty(len(impressions), dtype=np.int64)
+    impression_ends[order[~is_interaction]] = np.cumsum(is_interaction)[~is_interaction]
+    if context is not None:
+        context = None if impressions.context is None else np.concatenate([context, impressions.context])
+    return Examples(
+        np.concatenate([users, impressions.user_rows()]),
+        np.concatenate([items, impressions.items]),
+        np.concatenate([times, impressions.times]),
+        np.concatenate([ends, impression_ends]),
+        context,
+        len(interactions),
+    )
+
+
+def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:
+    """Return the order of two concatenated logs by user, then time; at equal times the first log leads."""
+    users = np.concatenate([first.user_rows(), second.user_rows()])
+    return np.lexsort((np.concatenate([first.times, second.times]), users))
+
+
+class HistoryWindows:
+    """The last L values of a column before any position.
+
+    Row p of a sliding window over the column is column[p:p + L], so that a history is one copy of contiguous
+    values.
+
+    Args:
+        column: [n], may be memory-mapped; a column shorter than L is copied.
+        length: L, at least 1.
+    """
+
+    def __init__(self, column: np.ndarray, length: int) -> None:
+        column = np.asarray(column)  # a plain view is faster than a memory map
+        self.num_missing = max(0, length - len(column))
+        if self.num_missing:
+            column = np.concatenate([np.zeros(self.num_missing, column.dtype), column])
+        self.column, self.length = column, length
+        self.rows = sliding_window_view(column, length)
+
+    def before(self, ends: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Return the values before each position, [P, l], right-aligned, 0 where masked.
+
+        Args:
+            ends: [P] positions.
+            mask: bool [P, l], l <= L, False at padding.
+        """
+        starts = ends.astype(np.int64) + (self.num_missing - self.length)
+        skipped = self.length - mask.shape[1]
+        values: np.ndarray = self.rows[np.maximum(starts, 0), skipped:]
+        for row in np.flatnonzero(starts < 0):  # positions near the begin of the column
+            whole = np.zeros(self.length, values.dtype)
+            whole[-starts[row] :] = self.column[: starts[row] + self.length]
+            values[row] = whole[skipped:]
+        values *= mask
+        return values
+
+
+def history_mask(ends: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:
+    """Return which of the `length` positions before each end [P] are at or after its begin [P]."""
+    mask: np.ndarray = np.arange(length, 0, -1) <= (ends - begins)[:, None]
+    return mask

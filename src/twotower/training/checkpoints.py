@@ -5,6 +5,7 @@ A checkpoint is the zip file of `torch.save`. The comment of the zip is the SHA-
 """
 
 import hashlib
+import mmap
 import os
 import struct
 from pathlib import Path
@@ -16,7 +17,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
 
-SUM_BYTES, CHUNK_BYTES = 64, 2**20
+SUM_BYTES = 64
 NO_COMMENT, COMMENT = struct.pack("<H", 0), struct.pack("<H", SUM_BYTES)
 """Length field at the end of a zip file without a comment, and with a comment of `SUM_BYTES`."""
 
@@ -47,11 +48,8 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
             assert file.read() == NO_COMMENT
             file.seek(-len(NO_COMMENT), os.SEEK_END)
             file.write(COMMENT)
-            size = file.tell()
-            file.seek(0)
-            digest = _sum(file, size)
-            file.seek(size)
-            file.write(digest)
+            file.flush()
+            file.write(_digest(file, file.tell()))
 
     write_atomically(path, write)
 
@@ -59,17 +57,14 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint; it holds plain values and tensors only.
 
-    Args:
-        path: of the file.
-        device: what tensors are moved to.
-
     Raises:
         InputError: it is missing or damaged.
     """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size - SUM_BYTES
-            if _sum(file, size) != file.read():
+            file.seek(max(0, size))
+            if size <= 0 or _digest(file, size) != file.read():
                 raise unusable(path, "damaged: it does not end with its SHA-256")
             file.seek(0)
             checkpoint: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
@@ -87,10 +82,7 @@ def unusable(path: Path, why: str) -> InputError:
     return InputError(f"{path}: {why}; delete {path.parent}, and resume= repeats that phase")
 
 
-def _sum(file: BinaryIO, num_bytes: int) -> bytes:
-    """Return the SHA-256 of a file's next bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    while num_bytes > 0 and (chunk := file.read(min(num_bytes, CHUNK_BYTES))):
-        digest.update(chunk)
-        num_bytes -= len(chunk)
-    return digest.hexdigest().encode("ascii")
+def _digest(file: BinaryIO, num_bytes: int) -> bytes:
+    """Return the SHA-256 of the first bytes of a file, in hexadecimal."""
+    with mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest().encode("ascii")

@@ -29,10 +29,6 @@ class RetrievalModule(pl.LightningModule):
     `valid/<metric>_at_<k>` and `health/<figure>`.
 
     Args:
-        model: the towers.
-        negatives: draws the negatives.
-        loss: the loss to minimize.
-        optimizer: choice of optimizer and schedule.
         validation: ranks the validation users; None without validation.
         num_steps: of the learning-rate schedule.
         seed: seeds the draws and the dropout of each batch, with its number.
@@ -92,7 +88,6 @@ class RetrievalModule(pl.LightningModule):
         """Draw negatives, encode, compute the logits and the loss.
 
         Args:
-            batch: the examples.
             remembers: the sampler may store the embeddings for later batches; a rehearsal stores nothing.
         """
         negatives = self.scorer.negatives(self.negatives, batch, self.draws)
@@ -123,20 +118,10 @@ class RetrievalModule(pl.LightningModule):
         temperature = self.scorer.temperature
         return 1.0 if temperature is None else float(temperature.value.detach())
 
-    def on_validation_epoch_start(self) -> None:
-        """Embed the catalogue once."""
-        assert self.validation is not None
-        self.validation.start(self.model, self.temperature)
-
-    def validation_step(self, chunk: Tensor, batch_idx: int) -> None:
-        """Rank one chunk of validation users."""
-        assert self.validation is not None
-        self.validation.rank(self.model, chunk)
-
-    def on_validation_epoch_end(self) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the metrics of the whole validation split and the health of the embeddings."""
         assert self.validation is not None
-        self.log_dict(self.validation.finish())
+        self.log_dict(self.validation.metrics(self.model, self.temperature), batch_size=1)
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from twotower.bundle.read import read_bundle
@@ -84,71 +85,53 @@ def earlier_event_rows(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
     return np.array([rows.get(name, 0) for name in dataset.events], dtype=np.int64)
 
 
-def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
-    """Return whether each interaction is new to the parent, bool [n].
+def interactions_in(dataset: RetrievalDataset, parent: Parent) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return users, items and times of the parent's interactions in the rows of a data set; 0 = absent.
 
     Raises:
         InputError: the data contains no user or no item of the parent.
     """
-    users, items = (
-        now.rows(before.values).astype(np.int64)
-        for now, before in ((dataset.users, parent.users), (dataset.items, parent.items))
-    )
-    for what, rows in (("users", users), ("items", items)):
-        if not rows.any():
+    rows = []
+    for what, now, before in (
+        ("users", dataset.users, parent.users),
+        ("items", dataset.items, parent.items),
+    ):
+        rows.append(np.append(0, now.rows(before.values).astype(np.int64)))
+        if not rows[-1].any():
             raise InputError(
-                f"data: none of the {len(rows):,} {what} of {parent.folder} is in it; expected the "
+                f"data: none of the {len(before):,} {what} of {parent.folder} is in it; expected the "
                 "data of that run, grown"
             )
-    ours = (
-        interactions.user_rows().astype(np.int64),
-        np.asarray(interactions.items, np.int64),
-        np.asarray(interactions.times),
-    )
-    rows_of_user, rows_of_item = np.append(0, users), np.append(0, items)
-    theirs = (
-        rows_of_user[parent.interactions.user_rows()],
-        rows_of_item[parent.interactions.items],
-        parent.interactions.times,
-    )
-    codes = np.zeros(len(interactions) + len(parent.interactions), dtype=np.int64)
-    for one, other in zip(ours, theirs, strict=True):
-        values, codes_of_one = np.unique(np.concatenate([one, other]), return_inverse=True)
-        # Renumbered after each column, so that the codes never overflow.
-        codes = np.unique(codes * len(values) + codes_of_one, return_inverse=True)[1]
-    is_new: np.ndarray = ~np.isin(codes[: len(interactions)], codes[len(interactions) :])
+    trained = parent.interactions
+    return rows[0][trained.user_rows()], rows[1][trained.items], np.asarray(trained.times)
+
+
+def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
+    """Return whether each interaction is new to the parent, bool [n]; see `interactions_in`."""
+    columns = interactions.user_rows(), interactions.items, interactions.times
+    ours = pd.MultiIndex.from_arrays([np.asarray(column, dtype=np.int64) for column in columns])
+    is_new: np.ndarray = ~ours.isin(pd.MultiIndex.from_arrays(interactions_in(dataset, parent)))
     return is_new
 
 
 def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
     """Refuse a test or validation window with targets on which the parent was trained.
 
-    Args:
-        parent: parent of the warm start.
-        dataset: data set of the window.
-        holdout: the window.
-        window: name of the window.
-
     Raises:
         InputError: the window has trained targets.
     """
-    users, items = (
-        np.append(0, now.rows(before.values).astype(np.int64))
-        for now, before in ((dataset.users, parent.users), (dataset.items, parent.items))
-    )
+    users, items, times = interactions_in(dataset, parent)
     target_users = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
     request_times = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)
     request_times[holdout.users] = holdout.request_times
-    users_of = users[parent.interactions.user_rows()]
     # Interactions before the request are no targets, though with repeats they may have the same item.
-    later = np.asarray(parent.interactions.times) >= request_times[users_of]
+    later = times >= request_times[users]
     num_items = len(dataset.items) + 1
-    trained = users_of[later] * num_items + items[parent.interactions.items[later]]
+    trained = users[later] * num_items + items[later]
     leaked = int(np.isin(target_users * num_items + holdout.target_items, trained).sum())
     if leaked:
-        ended = date(int(parent.interactions.times.max()))
         raise InputError(
             f"split: {leaked:,} of the {len(target_users):,} {window} targets are training data of "
-            f"{parent.folder} (up to {ended}); use newer data, or a later {window} window "
+            f"{parent.folder} (up to {date(int(times.max()))}); use newer data, or a later {window} window "
             "(split.test, split.valid)"
         )

@@ -38,43 +38,18 @@ def build_module(
     """Build towers, sampler, loss and optimizer; `config.seed` decides all random draws.
 
     Args:
-        config: settings of the training.
-        dataset: has the tables.
-        interactions: the training interactions. Features are fitted on their users and items, and on those of
-            impressions without a click if the sampler reads these.
         epoch_batches: batches per epoch; the learning-rate schedule spans `trainer.max_epochs`.
         evaluator: validates after each epoch; None for a training without validation.
         parent: towers of a warm start, whose features are extended.
-        shares: see `Objective.frequencies`.
 
     Raises:
         InputError: the towers need more memory than is available.
     """
     num_items = len(dataset.items)
     trained_items = np.bincount(interactions.items, minlength=num_items + 1) > 0
-    width, source_paths = config.tower_width, dataset.source_paths
-    seen_users, seen_items = interactions.counts() > 0, trained_items
-    if config.negatives.max_impressions() and interactions.impressions is not None:
-        seen_users = seen_users | (interactions.impressions.counts() > 0)
-        seen_items = seen_items | (np.bincount(interactions.impressions.items, minlength=num_items + 1) > 0)
-    users = fit_features(
-        config.features.user,
-        dataset.user_table,
-        np.flatnonzero(seen_users),
-        source_paths.get("users", "users"),
-        width,
-        None if parent is None else parent.users,
-    )
-    items = fit_features(
-        config.features.item,
-        dataset.item_table,
-        np.flatnonzero(seen_items),
-        source_paths.get("items", "items"),
-        width,
-        None if parent is None else parent.items,
-    )
-    contexts = fit_contexts(config, dataset, interactions, None if parent is None else parent.contexts)
-    check_weights(config, users, items, contexts, len(dataset.events))
+    tables = fit_tables(config, dataset, interactions, parent)
+    check_weights(config, *tables, len(dataset.events))
+    users, items, contexts = tables
     torch.manual_seed(config.seed)
     model = TwoTower(config, users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     scoring = config.loss.scoring()
@@ -142,31 +117,43 @@ def build_batches(
     return batches
 
 
-def fit_contexts(
+def fit_tables(
     config: TrainingConfig,
     dataset: RetrievalDataset,
     interactions: Interactions | None,
-    parent: FeatureTable | None = None,
-) -> FeatureTable:
-    """Fit the context features on the contexts of the training interactions and their impressions.
+    parent: TwoTower | None,
+) -> tuple[FeatureTable, FeatureTable, FeatureTable]:
+    """Fit the features of users, items and contexts on the rows of training, and encode all rows.
 
     Args:
-        config: settings of the training.
-        dataset: has the contexts.
-        interactions: the training interactions; None without training.
-        parent: see `fit_features`.
+        interactions: the training interactions; their impressions count if the sampler reads these. None
+            without training.
+        parent: towers whose fitted features are extended.
     """
-    table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
-    rows = [
-        np.asarray(part.context)
-        for part in (interactions, interactions and interactions.impressions)
-        if part and part.context is not None
-    ]
-    seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
-    source_path = dataset.source_paths.get("interactions", "interactions")
-    return fit_features(
-        config.features.context, table, seen[seen > 0], source_path, config.tower_width, parent
+    seen_users, seen_items = (np.zeros(len(ids) + 1, dtype=bool) for ids in (dataset.users, dataset.items))
+    context_rows = [np.zeros(0, dtype=np.int64)]
+    for part in (interactions, interactions and interactions.impressions):
+        if part is None:
+            continue
+        if part is interactions or config.negatives.max_impressions():
+            seen_users |= part.counts() > 0
+            seen_items |= np.bincount(part.items, minlength=len(seen_items)) > 0
+        if part.context is not None:
+            context_rows.append(np.asarray(part.context))
+    contexts = np.unique(np.concatenate(context_rows))
+    context_table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
+    features, paths = config.features, dataset.source_paths
+    sides = (
+        (features.user, dataset.user_table, np.flatnonzero(seen_users), "users"),
+        (features.item, dataset.item_table, np.flatnonzero(seen_items), "items"),
+        (features.context, context_table, contexts[contexts > 0], "interactions"),
     )
+    earlier = (None,) * 3 if parent is None else (parent.users, parent.items, parent.contexts)
+    users, items, requests = (
+        fit_features(choices, table, rows, paths.get(name, name), config.tower_width, fitted)
+        for (choices, table, rows, name), fitted in zip(sides, earlier, strict=True)
+    )
+    return users, items, requests
 
 
 def fit_features(
@@ -180,11 +167,8 @@ def fit_features(
     """Fit features on the training rows of a table and encode all rows.
 
     Args:
-        choices: name -> feature.
-        table: of users, items or contexts.
         train_rows: rows that occur in training.
         source_path: of the table, for messages.
-        tower_width: width of the towers' output.
         parent: fitted features of the same names, which are extended.
     """
     features = {name: choice.build(tower_width) for name, choice in choices.items()}

@@ -1,11 +1,9 @@
 """Ranking the validation users during training."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
@@ -16,7 +14,6 @@ from twotower.evaluation.health import health
 from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import label_values, metric_name
-from twotower.metrics.label_metric import Scored
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 1024
@@ -27,28 +24,13 @@ class Validation:
     """Ranks the whole catalogue exactly for every validation user, in chunks.
 
     Args:
-        holdout: the validation split.
-        evaluator: has the metrics and their k.
         train: the training interactions; their counts are the popularity.
-        num_items: N.
     """
 
     def __init__(self, holdout: Holdout, evaluator: Evaluator, train: Interactions, num_items: int) -> None:
         self.holdout = holdout
         self.evaluator = evaluator
         self.popularity = item_popularity(train, num_items)
-        self._items = torch.empty(0)
-        self._users: list[Tensor] = []
-        self._top: list[np.ndarray] = []
-        self._scored: Scored | None = None
-
-    def __len__(self) -> int:
-        """Return the number of chunks."""
-        return -(-len(self.holdout.users) // CHUNK)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield the positions of the users in the holdout, chunk by chunk."""
-        yield from torch.arange(len(self.holdout.users)).split(CHUNK)
 
     def mode(self, monitor: str) -> Mode:
         """Return "max" if higher values of a metric, e.g. `valid/recall_at_20`, are better, else "min".
@@ -66,59 +48,43 @@ class Validation:
 
     def score(self, model: TwoTower, monitor: str, temperature: float) -> float:
         """Return a metric of towers before training, negated if lower is better."""
-        sign, training = 1.0 if self.mode(monitor) == "max" else -1.0, model.training
+        training = model.training
         with torch.no_grad():
-            self.start(model.eval(), temperature)
-            for chunk in self:
-                self.rank(model, chunk)
+            value = self.metrics(model.eval(), temperature)[monitor]
         model.train(training)
-        return sign * self.finish()[monitor]
+        return value if self.mode(monitor) == "max" else -value
 
-    def start(self, model: TwoTower, temperature: float = 1.0) -> None:
-        """Embed the catalogue, and score the examples with labels; see `scored_labels`.
+    def metrics(self, model: TwoTower, temperature: float) -> dict[str, float]:
+        """Return the metrics `valid/...` and the figures `health/...` of towers in eval mode.
 
-        New items are embedded as in the bundle, so that curves and final metrics are comparable.
+        New items are embedded as in the bundle, so that curves and final metrics are comparable. It ranks in
+        float32, whatever the precision of the trainer, as the final evaluation does.
+
+        Raises:
+            DivergenceError: an embedding is not finite.
         """
-        with full_precision(model):
+        holdout, evaluator, scored = self.holdout, self.evaluator, None
+        with torch.autocast(model.trained_items.device.type, enabled=False):
             if (self.popularity[1:] == 0).any():  # some item is new
                 model.fit_new_items()
-            self._items, self._users, self._top = encode_catalogue(model), [], []
-            if self.evaluator.label_metrics:
-                self._scored = scored_labels(model, self._items, self.holdout, temperature)
-
-    def rank(self, model: TwoTower, chunk: Tensor) -> None:
-        """Rank the users at these positions of the holdout."""
-        evaluator, positions = self.evaluator, chunk.cpu().numpy()
-        with full_precision(model):
-            users, top = top_rows(
-                model,
-                self._items,
-                self.holdout,
-                positions,
-                evaluator.max_k,
-                evaluator.filters_seen(self.holdout),
-            )
-        self._users.append(users)
-        self._top.append(top)
-
-    def finish(self) -> dict[str, float]:
-        """Return `valid/...` metrics and `health/...` figures of all chunks."""
-        users = torch.cat(self._users)
-        if not (self._items.isfinite().all() and users.isfinite().all()):
+            items = encode_catalogue(model)
+            if evaluator.label_metrics:
+                scored = scored_labels(model, items, holdout, temperature)
+            seen = evaluator.filters_seen(holdout)
+            positions = np.arange(len(holdout.users))
+            ranked = [
+                top_rows(model, items, holdout, chunk, evaluator.max_k, seen)
+                for chunk in np.split(positions, range(CHUNK, len(positions), CHUNK))
+            ]
+        users, top = torch.cat([each for each, _ in ranked]), np.concatenate([rows for _, rows in ranked])
+        if not (items.isfinite().all() and users.isfinite().all()):
             raise DivergenceError(
                 "optimizer.learning_rate: the training diverged, its embeddings are not finite; lower it, or "
                 "set trainer.gradient_clip_val"
             )
-        top = np.concatenate(self._top)
-        means = self.evaluator.means(top, self.holdout, self.popularity, self._scored)
-        holdout = self.holdout
-        target_users = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
-        figures = health(users, self._items, top, (target_users, np.asarray(holdout.target_items)))
+        means = evaluator.means(top, holdout, self.popularity, scored)
+        target_users = np.repeat(positions, np.diff(holdout.target_offsets))
+        figures = health(users, items, top, (target_users, np.asarray(holdout.target_items)))
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()
         }
-
-
-def full_precision(model: TwoTower) -> torch.autocast:
-    """Disable the autocast of the trainer, so that validation ranks in float32 like the final evaluation."""
-    return torch.autocast(model.trained_items.device.type, enabled=False)

@@ -24,7 +24,7 @@ from twotower.training.parent import (
     earlier_rows,
     is_new_interaction,
 )
-from twotower.training.parts import build_batches, build_module, fit_contexts, fit_features
+from twotower.training.parts import build_batches, build_module, fit_tables
 from twotower.training.train_towers import TrainedTowers, check_same_data, evaluate_valid, trained_towers
 from twotower.training.training_config import TrainingConfig
 
@@ -64,11 +64,7 @@ def warm_start(
 
     Args:
         config: settings of the training; the parent run has the same towers and features.
-        dataset: the larger data.
-        evaluator: of the validation split.
-        parent: the run whose towers are trained further.
         settings: number of epochs, and the share of old examples in each.
-        context: settings, folder and callbacks.
 
     Raises:
         InputError: no interaction is new, or the parent was trained on targets of the test.
@@ -120,10 +116,7 @@ def transfer_parent(
 
 def extend_towers(config: TrainingConfig, dataset: RetrievalDataset, parent: Parent) -> TwoTower:
     """Return the towers of a parent run for larger data, without training; new items count as untrained."""
-    no_rows, features, width = np.zeros(0, dtype=np.int64), config.features, config.tower_width
-    users = fit_features(features.user, dataset.user_table, no_rows, "users", width, parent.model.users)
-    items = fit_features(features.item, dataset.item_table, no_rows, "items", width, parent.model.items)
-    contexts = fit_contexts(config, dataset, None, parent.model.contexts)
+    users, items, contexts = fit_tables(config, dataset, None, parent.model)
     trained_items = torch.zeros(len(dataset.items) + 1, dtype=torch.bool)
     model = TwoTower(config, users, items, trained_items, contexts, len(dataset.events))
     transfer_towers(model, parent, dataset, None)
@@ -142,7 +135,6 @@ def transfer_towers(
     Args:
         model: the new towers, with the same settings; their features extend those of the parent.
         parent: the earlier towers.
-        dataset: the larger data.
         interactions: the new training interactions; None without training.
 
     Raises:

@@ -17,22 +17,12 @@ from twotower.pipeline.run_config import checked_run
 Refusal = Callable[..., str]
 BEYOND: dict[str, tuple[str, str]] = {
     "split.valid=1e300": ("split.valid", "less than or equal to 1000000, got 1e+300"),
-    "split.test=1000001": ("split.test", "less than or equal to 1000000"),
     "history.length=2147483648": ("history.length", "less than or equal to 10000, got 2147483648"),
-    "embedding_dim=4097": ("embedding_dim", "less than or equal to 4096"),
     "user_tower.widths=[64,100000]": ("user_tower.widths.1", "less than or equal to 4096"),
     f"user_tower.widths=[{','.join(['8'] * 33)}]": ("user_tower.widths", "at most 32 items"),
-    "features.item.item_id.dim=1000000": ("features.item.item_id.dim", "less than or equal to 4096"),
-    "features.item.description.max_tokens=10001": (
-        "features.item.description.max_tokens",
-        "less than or equal to 10000",
-    ),
     "optimizer.learning_rate=1e308": ("optimizer.learning_rate", "less than or equal to 1e+30"),
     "metrics.num_bootstrap=10000000": ("metrics.num_bootstrap", "less than or equal to 100000"),
     "metrics.num_bootstrap=1": ("metrics.num_bootstrap", "expected 0 (no intervals) or at least 100"),
-    "metrics.num_bootstrap=99": ("metrics.num_bootstrap", "expected 0 (no intervals) or at least 100"),
-    "objective.batch_size=1000001": ("objective.batch_size", "less than or equal to 1000000"),
-    "trainer.max_epochs=2147483648": ("trainer.max_epochs", "less than or equal to 2147483647"),
     "seeds=10001": ("seeds", "less than or equal to 10000"),
 }
 
@@ -62,16 +52,14 @@ def test_bounds_are_inclusive() -> None:
     assert settings["history"]["length"] == 10_000
 
 
-@pytest.mark.parametrize(
-    "name", ["/abs", "..", "../up", "a/../../up", ".cache", "a/.b", "", "a//b", "a/", "'.'"]
-)
+@pytest.mark.parametrize("name", ["/abs", "..", "a/../../up", ".cache", "a/.b", "", "a//b", "a/", "'.'"])
 def test_a_name_stays_below_the_output_root(only_line: Refusal, name: str) -> None:
     assert only_line(f"name='{name}'" if "'" not in name else f"name={name}").startswith(
         "name: expected a folder"
     )
 
 
-@pytest.mark.parametrize("name", ["mine", "a/b", "it s", "a..b", "~", "-m", "é" * 127])
+@pytest.mark.parametrize("name", ["a/b", "it s", "a..b", "é" * 127])
 def test_other_names_are_accepted(name: str) -> None:
     assert checked("train", [f"name='{name}'"])["name"] == name
 

@@ -67,18 +67,6 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any], list[str]]
         {"user_column": "userId", "item_column": "movieId", "timestamp_unit": "ms", "separator": "\\t"},
         [],
     ),
-    "ratings": (
-        {"log.csv": csv(log("userId", "movieId", rating=ITEMS % 5 + 1, timestamp=SECONDS))},
-        ["--threshold", "4"],
-        {"label_column": "rating", "label_threshold": 4.0, "timestamp_unit": "s"},
-        [],
-    ),
-    "ratings, each of which counts": (
-        {"log.csv": csv(log("userId", "movieId", rating=ITEMS % 5 + 1, timestamp=SECONDS))},
-        ["--label", "none"],
-        {"label_column": None},
-        [],
-    ),
     "events and a context": (
         {
             "log.csv": csv(
@@ -102,12 +90,6 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any], list[str]]
         [],
         {"label_column": "clicked", "timestamp_column": "t_dat", "timestamp_unit": "iso"},
         [],
-    ),
-    "no times": (
-        {"log.txt": csv(log("user", "item"), sep="|")},
-        [],
-        {"timestamp_column": None, "separator": "|"},
-        ["experiment=no_times"],
     ),
     "a split of its own": (
         {
@@ -187,11 +169,6 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--time: 'time' (", "neither seconds"],
     ),
-    "two times": (
-        csv(log("user", "item", created=SECONDS, time=SECONDS)),
-        [],
-        ["--time: several columns hold times: 'created' ("],
-    ),
     "words of events": (
         csv(log("user", "item", ts=SECONDS, event=["purchase", "zap"] * 200)),
         [],
@@ -206,11 +183,6 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         b"user item\n1 2\n",
         [],
         ["--separator: which character is between the fields?"],
-    ),
-    "several at once": (
-        csv(log("a", "b", datum="1/2/2020")),
-        [],
-        ["3 mistakes", "--user", "--item", "--time"],
     ),
     "nothing": (b"", [], ["the file is empty"]),
     "names alone": (b"user,item\n", [], ["column names but no rows"]),

@@ -94,9 +94,7 @@ def test_a_missing_run_neither_hides_nor_adds_mistakes(tmp_path: Path, refusal: 
     assert refusal("index.nprobe=4", command="reindex").split("\n")[1:] == ["  run: required, but not set"]
 
 
-@pytest.mark.parametrize(
-    "text", ["${nope}", "${oc.env:HOME}", r"\${seed}", r"a\\${seed}", "it's", '"', "???x", "[a, b]", " ", "ö"]
-)
+@pytest.mark.parametrize("text", ["${nope}", "${oc.env:HOME}", r"\${seed}", r"a\\${seed}", "it's", "???x"])
 def test_text_in_the_settings_of_a_run_is_not_interpolated(
     own: dict[str, Any], tmp_path: Path, text: str
 ) -> None:
@@ -116,33 +114,19 @@ def test_a_run_without_valid_settings_is_reported_with_its_file(
         checked("reindex", [f"run={run}"])
 
 
-@pytest.mark.parametrize("index", [None, 3, "flat_ip", [], {}])
+@pytest.mark.parametrize("index", [None, "flat_ip", {}])
 def test_a_damaged_run_is_reported_with_its_key(own: dict[str, Any], tmp_path: Path, index: Any) -> None:
     run = write(tmp_path / "then", own | {"index": index})
     with pytest.raises(InputError, match=r"\n  index(\._target_)?: "):
         checked("reindex", [f"run={run}"])
 
 
-ODD = [
-    "it's",
-    "a,b=c d",
-    "{a: b}",
-    r"back\slash",
-    r"\'",
-    "a\\",
-    "${seed}",
-    "[1]",
-    '"q"',
-    "~x",
-    "(a)",
-    "x'y'",
-    "'",
-]
+ODD = ["it's", "a,b=c d", r"\'", "a\\", "${seed}", '"q"', "~x", "(a)"]
 
 
 @pytest.mark.parametrize(
     ("name", "quotes"),
-    [*((name, "") for name in ODD), *((name, "'") for name in ODD if not set(name) & set("'\\$"))],
+    [*((name, "") for name in ODD), ("a,b=c d", "'")],
 )
 def test_a_run_can_be_in_any_folder(
     own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, quotes: str

@@ -32,11 +32,10 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("text", FILES)
-@pytest.mark.parametrize(("name", "typed"), [("experiment/mine", ["experiment=mine"]), ("local/default", [])])
-def test_a_message_names_the_file_and_the_fix(own: Path, name: str, typed: list[str], text: str) -> None:
-    (own / f"{name}.yaml").write_text(text)
+def test_a_message_names_the_file_and_the_fix(own: Path, text: str) -> None:
+    (own / "experiment" / "mine.yaml").write_text(text)
     with pytest.raises(InputError) as refused:
-        checked("train", ["data=synthetic", *typed])
+        checked("train", ["data=synthetic", "experiment=mine"])
     assert FILES[text] in str(refused.value)
 
 

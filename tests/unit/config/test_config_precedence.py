@@ -3,7 +3,6 @@
 And the choices of the user's own in conf/local.
 """
 
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from twotower.commands import compose, overrides
 from twotower.commands import conf as files
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
-from twotower.commands.overrides import parse_axis, validate_overrides
 from twotower.commands.run_command import run_command
 from twotower.config.errors import InputError
 
@@ -54,14 +52,6 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
     return Conf(place)
-
-
-def test_choices_of_an_external_package(conf: Conf) -> None:
-    conf.write("../theirs/loss/theirs.yaml", MINE.replace("mine", "theirs"))
-    assert "theirs" in choices("loss")
-    assert conf.of("loss=theirs")["loss"]["temperature"] == 0.7
-    conf.write("local/loss/mine.yaml", MINE)
-    assert conf.of("loss=mine") == conf.of("loss=theirs")
 
 
 def test_later_sources_override_keys_of_choices(conf: Conf) -> None:
@@ -107,19 +97,6 @@ def test_later_sources_override_choices_of_groups(conf: Conf) -> None:
     assert optimizer("optimizer=adamw") == "AdamW"
 
 
-def test_features_follow_the_data_from_every_source(conf: Conf) -> None:
-    synthetic = conf.of("data=synthetic")["features"]
-    conf.write("local/default.yaml", f"{GLOBAL}defaults: [{{override /data: synthetic}}]\n")
-    assert conf.of()["features"] == synthetic
-    assert conf.of("data=online_retail")["features"] != synthetic
-
-
-def test_without_user_files_defaults_are_unchanged(conf: Conf) -> None:
-    before = conf.of()
-    conf.write("local/loss/mine.yaml", MINE)
-    assert conf.of() == before
-
-
 def test_another_file_of_user_defaults_can_be_chosen(conf: Conf) -> None:
     conf.write("local/default.yaml", f"{GLOBAL}seed: 1\n")
     conf.write("local/laptop.yaml", f"{GLOBAL}seed: 2\n")
@@ -157,23 +134,6 @@ def test_user_data_select_their_features(conf: Conf, tmp_path: Path) -> None:
         conf.of("data=shop")
 
 
-def test_user_experiments_and_sweeps(conf: Conf) -> None:
-    conf.write("local/experiment/mine.yaml", f"{GLOBAL}embedding_dim: 24\n")
-    assert conf.of("experiment=mine")["embedding_dim"] == 24
-    conf.write("local/sweep/mine.yaml", "_target_: twotower.sweeps.grid.Grid\nvary: {loss: glob(*)}\n")
-    assert conf.of("sweep=mine")["sweep"]["vary"] == {"loss": "glob(*)"}
-    conf.write("local/loss/mine.yaml", MINE)
-    assert parse_axis("loss", "glob(*)").choices == tuple(sorted([*LOSSES, "mine"]))
-    assert validate_overrides(["loss=mine,bce"], sweep=True)[0] == []
-
-
-def test_user_choices_are_suggested_for_misspelled_names(conf: Conf) -> None:
-    conf.write("local/loss/mine.yaml", MINE)
-    told = f"unknown choice 'mind'; did you mean 'mine'? valid: {', '.join(sorted([*LOSSES, 'mine']))}"
-    with pytest.raises(InputError, match=re.escape(told)):
-        conf.of("loss=mind")
-
-
 def printed(
     arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> str:
@@ -194,27 +154,6 @@ def test_user_choices_are_listed_with_built_in_ones(
     assert "   mine              A loss of my own." in section.splitlines()
     offered = " ".join(printed(["--help"], monkeypatch, capsys).split())  # long lists are wrapped
     assert f" loss {', '.join(sorted([*LOSSES, 'mine']))} [power_softmax]" in offered
-
-
-def test_help_marks_user_defaults(
-    conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own = f"{GLOBAL}defaults: [{{override /optimizer: adagrad}}]\nseed: 7\nloss: {{temperature: 3}}\n"
-    conf.write("local/default.yaml", own)
-    lines = printed(["--help"], monkeypatch, capsys).splitlines()
-    assert "  seed           [7, yours]" in lines
-    assert next(line for line in lines if line.startswith("  optimizer ")).endswith("[adagrad, yours]")
-    assert "  loss.temperature [3, yours]" in lines
-    assert "  debug          [false]" in lines
-    groups = printed(["--info", "choices"], monkeypatch, capsys)
-    (section,) = (part for part in groups.split("\n\n") if part.startswith("optimizer"))
-    heading, *choices_of_it = section.splitlines()
-    assert heading == "optimizer  (* is yours)"
-    assert [line.split()[1] for line in choices_of_it if line.startswith(" *")] == ["adagrad"]
-    lines = printed(["--help", "loss", "optimizer"], monkeypatch, capsys).splitlines()
-    assert {"loss=power_softmax  (the default)", "optimizer=adagrad  (your default)"} <= set(lines)
-    told = lines[lines.index("loss=power_softmax  (the default)") + 2]
-    assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. Divides scores", told)
 
 
 def test_a_user_file_overrides_a_built_in_file_of_the_same_name(conf: Conf) -> None:
@@ -245,13 +184,4 @@ def test_a_missing_folder_of_choices_is_reported(conf: Conf, monkeypatch: pytest
     conf.of()
     monkeypatch.setenv("TWOTOWER_CONF", str(files.OTHERS[0]))
     with pytest.raises(InputError, match="TWOTOWER_CONF: there is no folder"):
-        conf.of()
-
-
-def test_defaults_without_a_package_line_are_refused(conf: Conf) -> None:
-    conf.write("local/default.yaml", "seed: 1\n")
-    with pytest.raises(
-        InputError,
-        match=r"^1 mistake in .*\n  .*/local/default.yaml: its first line must be # @package _global_;",
-    ):
         conf.of()

@@ -13,8 +13,8 @@ from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import ease
 from twotower.evaluation.baselines import run_baselines as list_cache
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, OutOfTime
-from twotower.evaluation.baselines.ease import Ease, interaction_matrix
+from twotower.evaluation.baselines.baseline import BaselineData, Budget, OutOfTime
+from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
 from twotower.evaluation.baselines.run_baselines import request_time, run_baselines
@@ -44,23 +44,22 @@ def test_recent_popularity_counts_only_the_window() -> None:
     scores = baseline.scores(train, np.array([1]))[0]
     assert np.floor(scores).tolist() == [0, 1, 1, 0]  # item 4 comes at `now`, which is too late
     assert scores[0] > scores[3]  # all-time popularity breaks ties
+    baseline.fit(BaselineData(make_history([[2, 2, 1]]), 3, now=100 * day))
+    assert np.argsort(-baseline.scores(train, np.array([1]))[0]).tolist() == [1, 0, 2]  # nothing lately
 
 
-def test_recent_popularity_of_an_empty_window_is_popularity() -> None:
-    train = make_history([[2, 2, 1]])
-    baseline = RecentPopularityBaseline.Config(days=1).build()
-    baseline.fit(BaselineData(train, 3, now=100 * SECONDS_A_DAY))
-    assert np.argsort(-baseline.scores(train, np.array([1]))[0]).tolist() == [1, 0, 2]
-
-
-def test_ease_equals_the_closed_form() -> None:
-    train = make_history([[1, 2, 3], [1, 2, 2], [3, 4], [2, 4, 1]])
+def test_ease_equals_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = make_history([[1, 2, 3], [1, 2, 2], [3, 4], [2, 4, 1], []])
     X = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 1]], dtype=np.float64)
     P = np.linalg.inv(X.T @ X + 2.0 * np.eye(4))
     B = np.eye(4) - P / np.diag(P)
-    baseline = Ease.Config(regularization=2.0).build()
-    baseline.fit(BaselineData(train, 4, now=9))
-    np.testing.assert_allclose(baseline.scores(train, np.arange(1, 5)), X @ B, atol=1e-6)
+    for block in (3, 1024):
+        monkeypatch.setattr(ease, "BLOCK_ITEMS", block)
+        baseline = Ease.Config(regularization=2.0).build()
+        baseline.fit(BaselineData(train, 4, now=9))
+        scores = baseline.scores(train, np.arange(1, 6))
+        np.testing.assert_allclose(scores[:4], X @ B, atol=1e-6)
+        assert scores[4].tolist() == [3, 3, 2, 2]  # no history: popularity
 
 
 def test_ease_of_fewer_users_than_items_equals_the_closed_form_by_hand() -> None:
@@ -85,32 +84,6 @@ def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch
     np.testing.assert_allclose(by_users(asked), by_items, atol=1e-6)
 
 
-def test_ease_gives_popularity_to_users_without_history() -> None:
-    baseline = Ease.Config(regularization=2.0).build()
-    baseline.fit(BaselineData(make_history([[1, 2], [2]]), 3, now=9))
-    assert baseline.scores(make_history([[1], []]), np.array([2]))[0].tolist() == [1, 2, 0]
-
-
-def test_invert_symmetric_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ease, "BLOCK_ITEMS", 7)
-    matrix = np.random.default_rng(0).random((30, 30)).astype(np.float32)
-    matrix = matrix @ matrix.T + 5 * np.eye(30, dtype=np.float32)
-    np.testing.assert_allclose(ease.invert_symmetric(matrix.copy()), np.linalg.inv(matrix), atol=1e-5)
-
-
-def test_gram_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ease, "BLOCK_ITEMS", 3)
-    taken = (np.random.default_rng(1).random((9, 8)) < 0.4).astype(np.float32)
-    np.testing.assert_array_equal(
-        ease.gram_matrix(scipy.sparse.csr_array(taken), np.float32, Budget()), taken.T @ taken
-    )
-
-
-def test_interaction_matrix_holds_ones() -> None:
-    matrix = interaction_matrix(make_history([[2, 2], [1], []]), np.array([2, 1, 3]), 2)
-    assert matrix.toarray().tolist() == [[1, 0], [0, 1], [0, 0]]
-
-
 def test_run_reports_and_skips() -> None:
     holdout = make_holdout(targets=[[3], [2]], histories=[[1, 2], [1]])
     found = run_baselines(CONFIGS, BaselineData(holdout.history, 4, now=9), holdout, EVALUATOR)
@@ -119,6 +92,10 @@ def test_run_reports_and_skips() -> None:
     assert found.reports["popularity"].metrics == {"recall_at_1": 1.0, "recall_at_2": 1.0}
     past = BaselineData(holdout.history, 3, now=9)
     assert run_baselines(CONFIGS, past, holdout, EVALUATOR).skipped == {}
+    train = make_history([[1, 2], [3]])  # who has 1 has 2, too
+    configs = {"ease": Ease.Config(regularization=1e-30)}
+    with pytest.raises(InputError, match=r"^baselines\.ease\.regularization: too small for these data"):
+        run_baselines(configs, BaselineData(train, 3, now=9), make_holdout([[3]], [[1]]), EVALUATOR)
 
 
 class Stopwatch:
@@ -200,18 +177,6 @@ def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:
     assert request_time(holdout, train) == 51
 
 
-@pytest.mark.parametrize("kind", [PopularityBaseline, RecentPopularityBaseline, Ease])
-def test_only_ease_minds_the_size(kind: type[Baseline]) -> None:
-    assert (kind.Config().skip_reason(10**6) is None) == (kind is not Ease)
-
-
-def test_a_regularization_that_vanishes_beside_the_counts_is_told_with_its_key() -> None:
-    train = make_history([[1, 2], [3]])  # who has 1 has 2, too
-    config = Ease.Config(regularization=1e-30)
-    with pytest.raises(InputError, match=r"^baselines\.ease\.regularization: too small for these data"):
-        run_baselines({"ease": config}, BaselineData(train, 3, now=9), make_holdout([[3]], [[1]]), EVALUATOR)
-
-
 def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,19 +205,10 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
 def test_a_baseline_of_another_package_is_asked_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Listed(PopularityBaseline):
-        """Recommends what a file says."""
-
-        class Config(PopularityBaseline.Config):
-            path: str
-
     monkeypatch.setattr(list_cache, "MIN_SECONDS", 0.0)
-    path = tmp_path / "rows.txt"
     for row in (3, 1):
-        path.write_text(str(row))
-        lists = list_cache.ListCache(tmp_path / "kept", ())
-        rows = lists.take(Listed.Config(path=str(path)), lambda: np.loadtxt(path, dtype=np.int64, ndmin=2))
-        assert rows.tolist() == [[row]]
+        lists = list_cache.ListCache(tmp_path, ())
+        assert lists.take(Slow.Config(), lambda: np.array([[row]])).tolist() == [[row]]  # noqa: B023
 
 
 def test_ease_beyond_the_memory_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ def make(**arguments: Any) -> Evaluator:
 
 
 def test_report_by_hand() -> None:
-    holdout = make_holdout(targets=[[2, 4], [3]], histories=[[1], []])
-    report = make().evaluate(np.array([[2, 3], [1, 3]]), holdout, POPULARITY)
+    holdout, lists = make_holdout(targets=[[2, 4], [3]], histories=[[1], []]), np.array([[2, 3], [1, 3]])
+    report = make().evaluate(lists, holdout, POPULARITY)
     assert report.per_user["user"].tolist() == [1, 2]
     assert report.per_user["recall_at_1"].tolist() == [1.0, 0.0]
     assert report.per_user["recall_at_2"].tolist() == [0.5, 1.0]
@@ -30,14 +30,12 @@ def test_report_by_hand() -> None:
     assert report.metrics["coverage_at_2"] == 3 / 4
     assert (report.num_users, report.num_targets) == (2, 3)
     assert list(report.metrics) == make().config.keys()
+    assert make().means(lists, holdout, POPULARITY) == report.metrics
     assert set(report.intervals) == {key for key in report.metrics if "coverage" not in key}
     low, high = report.intervals["recall_at_2"]
     assert 0.5 <= low <= 0.75 <= high <= 1.0
-
-
-def test_slices_by_hand() -> None:
-    holdout = make_holdout(targets=[[2, 4], [3]], histories=[[1], []])
-    slices = make().evaluate(np.array([[2, 3], [1, 3]]), holdout, POPULARITY).slices
+    assert make(num_bootstrap=0).evaluate(lists, holdout, POPULARITY).intervals == {}
+    slices = report.slices
     cold = {"recall_at_1": 0, "recall_at_2": 0, "hit_rate_at_1": 0, "hit_rate_at_2": 0}
     assert slices["item_cold"]["cold"] == {**cold, "num_users": 1, "num_targets": 1}
     assert slices["item_cold"]["warm"]["recall_at_2"] == 1.0
@@ -60,19 +58,6 @@ def test_order_of_users_changes_nothing() -> None:
     mixed = make().evaluate(tops[order], make_holdout([targets[n] for n in order], [[]] * 12), POPULARITY)
     assert mixed.metrics == pytest.approx(straight.metrics)
     assert mixed.slices["item_cold"]["cold"] == pytest.approx(straight.slices["item_cold"]["cold"])
-
-
-def test_means_are_the_metrics_of_the_report() -> None:
-    holdout = make_holdout(targets=[[2, 4], [3]], histories=[[1], []])
-    top_rows = np.array([[2, 3], [1, 3]])
-    assert (
-        make().means(top_rows, holdout, POPULARITY) == make().evaluate(top_rows, holdout, POPULARITY).metrics
-    )
-
-
-def test_no_intervals_when_none_are_asked_for() -> None:
-    report = make(num_bootstrap=0).evaluate(np.array([[2, 1]]), make_holdout([[2]], [[]]), POPULARITY)
-    assert report.intervals == {}
 
 
 def test_keys_and_max_k_are_known_before_anything_runs() -> None:

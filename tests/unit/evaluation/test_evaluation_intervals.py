@@ -11,10 +11,6 @@ def test_same_seed_same_interval() -> None:
     assert (bootstrap_interval(values, 200, seed=1) != bootstrap_interval(values, 200)).any()
 
 
-def test_a_constant_has_no_width() -> None:
-    np.testing.assert_allclose(bootstrap_interval(np.full((10, 1), 0.25), 100), [[0.25, 0.25]])
-
-
 def test_agrees_with_the_normal_interval_on_many_users() -> None:
     values = np.random.default_rng(1).random((2000, 1))
     half = 1.96 * values.std() / np.sqrt(2000)

@@ -65,10 +65,7 @@ def test_each_is_scored_with_its_user_s_history_at_its_own_time() -> None:
     assert scored.weights.tolist() == [1, 1, 1, 1]
     weighted = scored_labels(model, ITEMS, holdout_of(labelled(weights=np.float32([1, 2, 0, 3]))), 1.0)
     assert weighted.weights.tolist() == [1, 2, 0, 3]
-
-
-def test_without_labels_there_is_nothing_to_score() -> None:
-    assert scored_labels(Towers(), ITEMS, holdout_of(None), 1.0) is None
+    assert scored_labels(model, ITEMS, holdout_of(None), 1.0) is None
     assert unscored(holdout_of(None)) is None
 
 

@@ -88,16 +88,12 @@ def test_content_neighbors_are_like_the_mean_of_the_history() -> None:
     assert np.argsort(-scores[1]).tolist() == [0, 1, 2, 3]  # no history: popularity
 
 
-def test_content_neighbors_are_left_out_where_items_have_an_id_alone() -> None:
+def test_neighbors_are_left_out_without_content_or_on_large_catalogues() -> None:
     holdout = make_holdout(targets=[[2]], histories=[[1]])
-    past = BaselineData(holdout.history, 2, now=9)
-    found = run_baselines({"content_knn": ContentKnn.Config()}, past, holdout, EVALUATOR)
-    assert (found.reports, found.skipped) == ({}, {})
-
-
-def test_large_catalogues_are_refused_by_neighbors() -> None:
-    assert ItemKnn.Config().skip_reason(50_000) is None
-    assert ItemKnn.Config(max_items=3).skip_reason(4) == "4 items are above max_items = 3"
+    configs = {"content_knn": ContentKnn.Config(), "item_knn": ItemKnn.Config(max_items=1)}
+    found = run_baselines(configs, BaselineData(holdout.history, 2, now=9), holdout, EVALUATOR)
+    assert found.reports == {}
+    assert found.skipped == {"item_knn": "2 items are above max_items = 1"}
 
 
 def test_factors_find_groups_and_repeat_to_the_bit() -> None:

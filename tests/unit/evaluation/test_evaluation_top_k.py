@@ -66,15 +66,6 @@ def test_groups_of_items_change_nothing(seed: int, num_items: int, k: int, sprea
     assert np.isneginf(scores[~present]).all()
 
 
-def test_scores_belong_to_their_rows() -> None:
-    users, items = torch.randn(5, 3), torch.randn(20, 3)
-    rows, scores = exact_top_k(users, items, 7)
-    expected = np.take_along_axis((users @ items.T).numpy(), rows - 1, axis=1)
-    np.testing.assert_allclose(scores, expected, rtol=1e-6)
-    assert rows.dtype == np.int64
-    assert scores.dtype == np.float32
-
-
 def test_everything_excluded_gives_row_0() -> None:
     rows, _ = exact_top_k(
         torch.ones(2, 1), torch.ones(3, 1), 2, (np.array([0, 0, 0, 1]), np.array([1, 2, 3, 2]))
@@ -88,14 +79,10 @@ def test_a_nan_score_never_brings_back_an_excluded_item() -> None:
     assert 2 not in rows
 
 
-def test_half_precision_vectors_are_scored_in_float32() -> None:
+def test_other_precisions_are_scored_in_float32() -> None:
     users, items = torch.randn(4, 8).bfloat16(), torch.randn(9, 8).bfloat16()
     rows, _ = exact_top_k(users, items, 9)
-    expected, _ = exact_top_k(users.float(), items.float(), 9)
-    assert (rows == expected).all()
-
-
-def test_a_scorer_may_give_float64() -> None:
+    assert (rows == exact_top_k(users.float(), items.float(), 9)[0]).all()
     scores = torch.tensor([[0.5, 2.0, -1.0, 1.0]], dtype=torch.float64)
     rows, found = top_k_by(lambda queries: scores[queries].clone(), 1, 4, 3)
     assert rows.tolist() == [[2, 4, 1]]

@@ -51,11 +51,6 @@ def scancel(*jobs: str) -> None:
         os.killpg(int((STATE / job / "pid").read_text()), signal.SIGKILL)
 
 
-def squeue(*arguments: str) -> None:
-    jobs = next(text for text in arguments if text.startswith("--jobs=")).removeprefix("--jobs=").split(",")
-    print("\n".join(filter(alive, jobs)))
-
-
 def sacct(*arguments: str) -> None:
     print("JobID|State|NodeList")
     for job in sorted(path.name for path in STATE.iterdir()):

@@ -1,5 +1,6 @@
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from twotower.launchers.launcher import JobError
 from twotower.launchers.slurm import Slurm
 
 HERE = Path(__file__).parent
-COMMANDS = ("sbatch", "srun", "scancel", "squeue", "sacct")
+COMMANDS = ("sbatch", "srun", "scancel", "sacct")
 
 pytest.importorskip("submitit", reason="launcher=slurm needs the extra: pip install 'twotower[slurm]'")
 
@@ -65,6 +66,17 @@ def test_jobs_go_through_the_cluster_s_commands(cluster: Path, tmp_path: Path) -
             handles[1].result()
         with pytest.raises(JobError, match=r"job \d ended without an answer \(OUT_OF_MEMORY\); see /"):
             handles[2].result()
+        written = tmp_path / "written"
+        running = launcher.submit({"do": "write_on", "file": str(written)})
+        ends = time.monotonic() + 600
+        while not written.is_file():
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+    with pytest.raises(JobError, match="stopped"):
+        running.result()
+    size = written.stat().st_size
+    time.sleep(0.2)
+    assert written.stat().st_size == size
     script = (cluster / "1" / "script").read_text()
     for option in ("partition=night", "time=30", "cpus-per-task=3", "mem=1536MB", "gpus-per-node=2"):
         assert f"#SBATCH --{option}\n" in script

@@ -11,7 +11,6 @@ from twotower.commands.conf import choices
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.baselines.baseline import Baselines
 from twotower.features.feature_table import FeatureTable
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.unused_settings import unused_setting_warnings
@@ -42,10 +41,11 @@ def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: Retr
         "the embeddings of new items, because item_tower reads only item_id; "
         "item_tower.widths=[128] reads all features",
     ]
-
-
-def test_towers_with_layers_read_all_features(dataset: RetrievalDataset) -> None:
     assert unused_setting_warnings(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
+    assert (
+        "data: no feature reads the item columns category, price, tags, vector, so they do not change the "
+        "embeddings; add them to features.item"
+    ) in unused_setting_warnings(config_of("features=item_id"), dataset)
 
 
 def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDataset) -> None:
@@ -56,14 +56,6 @@ def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDat
     model = TwoTower(config, users, items, trained)
     assert config.new_items.reads(config.features.item) == set(model.new_items.content_encoders._modules)
     assert config_of("new_items=by_tower").new_items.reads(config.features.item) == frozenset()
-
-
-def test_columns_that_no_feature_reads_are_named(dataset: RetrievalDataset) -> None:
-    warnings = unused_setting_warnings(config_of("features=item_id"), dataset)
-    assert (
-        "data: no feature reads the item columns category, price, tags, vector, so they do not change the "
-        "embeddings; add them to features.item" in warnings
-    )
 
 
 @pytest.mark.parametrize(
@@ -84,20 +76,16 @@ def test_columns_that_no_feature_reads_are_named(dataset: RetrievalDataset) -> N
             "history.dropout",
         ),
         ("user_tower.residual=segment", "history"),
+        (
+            "baselines=all_time ~baselines.popularity ~baselines.bought_before ~baselines.ease "
+            "~baselines.item_knn ~baselines.content_knn baselines.minutes=3",
+            "baselines.minutes",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_named(dataset: RetrievalDataset, overrides: str, key: str) -> None:
-    assert any(
-        f"{key}: no effect" in warning
-        for warning in unused_setting_warnings(config_of(*overrides.split()), dataset)
-    )
-
-
-def test_minutes_without_baselines_have_no_effect(dataset: RetrievalDataset) -> None:
-    config = config_of().model_copy(update={"baselines": Baselines(minutes=3)})
-    assert "baselines.minutes: no effect; baselines=standard adds baselines" in unused_setting_warnings(
-        config, dataset
-    )
+    warnings = unused_setting_warnings(config_of(*overrides.split()), dataset)
+    assert any(f"{key}: no effect" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("group", ["history", "objective", "optimizer", "trainer", "baselines"])

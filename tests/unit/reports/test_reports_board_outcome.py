@@ -54,24 +54,17 @@ def test_final_figures_have_the_k_of_the_monitor() -> None:
     }
 
 
+LOWER = "valid/first_place_at_20"
+SAID: dict[str, bool | None] = {"first_place": False}
+
+
 def test_a_pruned_job_has_its_best_epoch_and_a_failed_one_nothing() -> None:
     curves = {METRIC: [0.1, 0.3, 0.2], "valid/ndcg_at_20": [0.5], "train/loss": [6.0]}
     pruned = Result(status="pruned", curves=curves, training=Training(monitor=METRIC))
     assert pruned.final_figures() == {"best_valid/recall_at_20": 0.3}
     assert Result(status="failed", error="no").final_figures() == {}
-
-
-LOWER = "valid/first_place_at_20"
-SAID: dict[str, bool | None] = {"first_place": False}
-
-
-def test_a_pruned_job_s_best_epoch_is_its_lowest_where_lower_is_better() -> None:
-    pruned = Result(
-        status="pruned",
-        curves={LOWER: [9.0, 7.0, 8.0]},
-        training=Training(monitor=LOWER),
-        higher_is_better=SAID,
-    )
+    training, curves = Training(monitor=LOWER), {LOWER: [9.0, 7.0, 8.0]}
+    pruned = Result(status="pruned", curves=curves, training=training, higher_is_better=SAID)
     assert pruned.final_figures() == {"best_valid/first_place_at_20": 7.0}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from run_maker import make_run
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.command import KEYS, run_command, split_arguments
@@ -17,7 +18,6 @@ from twotower.reports.compare.comparison import Comparison, Options, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
 from twotower.reports.compare.page import as_html
 from twotower.reports.compare.page_data import curves, page_data
-from twotower.runs.result import FORMAT_VERSION
 
 KEY, FIRST = "test/recall_at_20", "first_place_at_20"
 LOW = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
@@ -58,20 +58,20 @@ def test_runs_record_which_direction_of_a_metric_is_better(
         assert "no direction is better" in as_html(unnamed)
 
 
-@pytest.mark.parametrize(
-    ("seed", "more", "expected"),
-    [
-        (2, 0.125, "differs by seed"),
-        (2, 0.0, "the same in every user"),
-        (1, 0.125, "differs, though repeated"),
-    ],
-)
-def test_seeds_of_one_configuration_are_never_better(
-    tmp_path: Path, seed: int, more: float, expected: str
-) -> None:
-    first = write_run(tmp_path / "a", LOW, valid=1.0)
-    second = write_run(tmp_path / "b", [value + more for value in LOW], seed=seed)
-    assert verdicts(compare([first, second]))["b"] == expected
+def test_seeds_of_one_configuration_are_never_better(tmp_path: Path) -> None:
+    high = [value + 0.125 for value in LOW]
+    runs = [
+        write_run(tmp_path / "first", LOW, valid=1.0),
+        write_run(tmp_path / "seed", high, seed=2),
+        write_run(tmp_path / "equal", LOW, seed=3),
+        write_run(tmp_path / "repeated", [value + 0.25 for value in LOW]),
+    ]
+    assert verdicts(compare(runs)) == {
+        "first": "the baseline",
+        "seed": "differs by seed",
+        "repeated": "differs, though repeated",
+        "equal": "the same in every user",
+    }
 
 
 def test_a_difference_within_the_variation_over_seeds_is_marked(tmp_path: Path) -> None:
@@ -109,16 +109,14 @@ def test_the_baseline_is_chosen_by_validation_and_the_right_way_round(tmp_path: 
 def write_run(
     folder: Path, values: Sequence[float], *, seed: int = 1, valid: float = 0.5, **more: Any
 ) -> Path:
-    folder.mkdir(parents=True)
-    name, column = more.pop("loss", "a"), more.pop("column", "recall_at_20")
-    (folder / "config.yaml").write_text(f"seed: {seed}\nloss: '{name}'\n", encoding="utf-8")
-    table = {"user_id": range(len(values)), column: values, "list_hash": 0} | more.pop("table", {})
-    pd.DataFrame(table).to_parquet(folder / "per_user.parquet", index=False)
+    column, loss, table = more.pop("column", "recall_at_20"), more.pop("loss", "a"), more.pop("table", {})
     metrics = {f"valid/{column}": valid, f"test/{column}": float(np.mean(values)), "test/coverage_at_20": 0.5}
-    data = {"fingerprint": "d", "audit": {"seen_filter": True}}
-    result = {"format_version": FORMAT_VERSION, "status": "ok", "seed": seed, "metrics": metrics}
-    result |= {"data": data, "higher_is_better": {"recall": True, "coverage": True}} | more
-    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    result: dict[str, Any] = {"status": "ok", "seed": seed, "metrics": metrics}
+    result |= {"data": {"fingerprint": "d", "audit": {"seen_filter": True}}}
+    result |= {"higher_is_better": {"recall": True, "coverage": True}} | more
+    make_run(folder, result, seed=seed, loss=loss)
+    table = {"user_id": range(len(values)), column: values, "list_hash": 0} | table
+    pd.DataFrame(table).to_parquet(folder / "per_user.parquet", index=False)
     return folder
 
 
@@ -194,22 +192,6 @@ def test_per_user_values_of_another_evaluation_are_refused(runs: list[Path]) -> 
     row = compare(runs).rows.set_index("name").loc["a"]
     assert row["verdict"] == "not tested"
     assert row["reason"] == f"its per-user values do not average to its {KEY}"
-
-
-def test_damage_is_described_once(runs: list[Path]) -> None:
-    (runs[0] / "result.json").write_text("{", encoding="utf-8")
-    (runs[2] / "result.json").unlink()
-    report = compare(runs)
-    assert verdicts(report)["c"] == "has not ended"
-    row = report.rows.set_index("name").loc["a"]
-    why = "result.json is damaged: Expecting property name"
-    assert row["verdict"] == "unreadable"
-    assert row["reason"].startswith(why)  # for programs
-    for text in (as_markdown(report), as_html(report)):
-        assert text.count(why) == 1
-    assert [note for note in report.notes if why in note] == [
-        f"{runs[0]}: {row['reason']}; shown without figures",
-    ]
 
 
 def test_names_that_look_like_markup_or_formulas_are_escaped(runs: list[Path], tmp_path: Path) -> None:
@@ -414,21 +396,9 @@ def test_no_width_wraps_a_verdict_and_120_columns_have_the_bytes(
         assert any(len(line) > 120 for line in lines)
 
 
-def test_a_note_on_all_runs_is_shown_once(tmp_path: Path) -> None:
-    made = trials_of(tmp_path / "tpe-sweep")
-    page = as_html(compare(made))
-    assert page.count("try 1") == 1
-    assert '<small class="own">try 1</small>' in page
-    for run in made:
-        text = (run / "config.yaml").read_text()
-        (run / "config.yaml").write_text(re.sub("try .", "quick looks", text))
-    report = compare(made)
-    assert as_html(report).count("quick looks") == as_markdown(report).count("quick looks") == 1
-    assert [row["note"] for row in json.loads(as_json(report))["rows"]] == ["quick looks"] * 3
-
-
 def test_the_page_has_all_varied_keys_in_full(tmp_path: Path) -> None:
-    report = compare(trials_of(tmp_path / "tpe-sweep"))
+    made = trials_of(tmp_path / "tpe-sweep")
+    report = compare(made)
     data = page_data(report)
     labels = [each["label"] for each in data["parallel"]["dimensions"]]
     axes = [label.replace("<br>", "") for label in labels]
@@ -438,13 +408,21 @@ def test_the_page_has_all_varied_keys_in_full(tmp_path: Path) -> None:
     assert (search["numbers"], search["best"]) == ((0, 1, 2), [0.25, 0.5, 0.5])
     assert [data["rows"][row - 1]["name"][:4] for row in search["rows"]] == ["0000", "0001", "0002"]
     assert "lr.0484" in data["rows"][0]["label"].split()
-    head = as_html(report).split("</thead>")[0].replace("<wbr>", "")
+    page = as_html(report)
+    assert page.count("try 1") == page.count('<small class="own">try 1</small>') == 1
+    head = page.split("</thead>")[0].replace("<wbr>", "")
     titles = re.findall(r'<th[^>]*title="([^"]*)"', head)
     assert set(titles) == VARIED.keys()
     headings = re.findall(r"<button[^>]*>([^<]*)", head)
     at = [headings.index(each) for each in ("dim", "valid recall@20", "recall@20", "verdict")]
     assert at == sorted(at)
     assert at[2] == at[1] + 1
+    for run in made:  # a note on all runs is shown once
+        text = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(re.sub("try .", "quick looks", text))
+    report = compare(made)
+    assert as_html(report).count("quick looks") == as_markdown(report).count("quick looks") == 1
+    assert [row["note"] for row in json.loads(as_json(report))["rows"]] == ["quick looks"] * 3
 
 
 def test_help_begins_with_the_description(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,19 +48,14 @@ def test_important_keys_are_shown_with_their_types() -> None:
 @pytest.mark.parametrize(
     ("override", "more"),
     [
-        ("index=ivf_flat", {}),
         ("index.target_recall=0.9", {}),
         ("index.min_recall=0.5", {"index.min_recall": "0.5"}),
         ("++trainer.refit=false", {"trainer.refit": False}),
         ("+experiment=movielens_1m", {"experiment": "movielens_1m"}),
-        ("features=synthetic", {"features": "synthetic"}),
         ("baselines=none", {"baselines": "none"}),
         ("~baselines.ease", {"baselines.ease": "(removed)"}),
-        ("features.user.country.dim=8", {"features.user.country.dim": 8}),
         ("seed=7", {}),
-        ("output_root=/tmp/x", {}),
         ("hydra.job.num=3", {}),
-        ("launcher.num_workers=3", {}),
     ],
 )
 def test_overrides_are_shown(override: str, more: dict[str, Any]) -> None:

@@ -51,36 +51,12 @@ def test_names_are_equal_only_for_equal_overrides(one: list[str], other: list[st
     assert folder_name(one) != folder_name(other)
 
 
-@given(st.lists(st.tuples(keys, plain), min_size=1, max_size=3), st.data())
-def test_different_quotes_give_different_names(typed: list[tuple[str, str]], data: st.DataObject) -> None:
-    quotes = st.lists(st.sampled_from(["", "'", '"']), min_size=len(typed), max_size=len(typed))
-    one, other = (
-        [f"{key}={quote}{value}{quote}" for quote, (key, value) in zip(data.draw(quotes), typed, strict=True)]
-        for _ in range(2)
-    )
-    assert (folder_name(one) == folder_name(other)) == (one == other)
-
-
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=6))
 def test_a_name_is_a_short_safe_path_component(texts: list[str]) -> None:
     name = folder_name(texts)
     assert SAFE.fullmatch(name)
     assert name not in (".", "..")
     assert len(name) <= 30
-
-
-@given(st.lists(st.sampled_from(["embedding_dim=128", "loss=bce", "index.target_recall=0.97"]), unique=True))
-def test_a_name_that_does_not_fit_has_a_hash(texts: list[str]) -> None:
-    said = ",".join(
-        {"embedding_dim=128": "dim128", "loss=bce": "loss=bce"}.get(text, "recall.97") for text in texts
-    )
-    assert folder_name(texts) == said
-    long = [*texts, "negatives=uniform", "index=ivf_flat", "data=online_retail"]
-    words = [word for word in [*said.replace("loss=", "").split(","), "uniform", "ivf_flat"] if word]
-    *shown, last = folder_name(long)[:-9].split(",")
-    assert [*shown, last][: len(shown)] == words[: len(shown)]
-    assert last in words  # whole
-    assert re.search(DIGEST, folder_name(long))
 
 
 @pytest.mark.parametrize(

@@ -83,28 +83,12 @@ def test_a_released_lock_can_be_acquired_again(tmp_path: Path) -> None:
         pass
 
 
-def test_locks_of_runs_and_sweeps_are_independent(tmp_path: Path) -> None:
-    with lock_folder(tmp_path, "sweep"), lock_folder(tmp_path, "run"):
-        assert (tmp_path / ".run.owner.json").is_file()
-    with another_holds(tmp_path), lock_folder(tmp_path, "run"):
-        pass
-
-
 def test_a_lock_with_patience_waits_for_its_release(tmp_path: Path) -> None:
     with another_holds(tmp_path, seconds=0.3), lock_folder(tmp_path, "sweep", patience_seconds=600.0):
         assert owner_of(tmp_path)["process"] == os.getpid()
 
 
-def test_patience_is_limited(tmp_path: Path) -> None:
-    with (
-        another_holds(tmp_path),
-        pytest.raises(InputError, match="in use"),
-        lock_folder(tmp_path, "sweep", patience_seconds=0.2),
-    ):
-        pass
-
-
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"process": 1}', None])
+@pytest.mark.parametrize("text", ["{", "[]", None])
 def test_an_unnamed_owner_is_called_another_process(tmp_path: Path, text: str | None) -> None:
     with lock_folder(tmp_path, "sweep"):
         if text is None:

@@ -1,6 +1,7 @@
 import sqlite3
 import threading
 from contextlib import closing
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -29,8 +30,13 @@ class Shop:
         self.events = []
         self.calls = []
         self.profiles = Profiles(self.calls)
+        self.event_types = SimpleNamespace(type_of=lambda name: SimpleNamespace(is_stored=name is None))
 
-    def prepare_items(self, puts):
+    @property
+    def catalogue(self):
+        return self
+
+    def prepare(self, puts):
         self.calls.append("prepare")
         if any("bad" in features for _, features in puts):
             raise InputError("features: 'bad' is not a feature")
@@ -87,12 +93,12 @@ class Profiles:
         self.calls.append("apply")
         self.of |= dict(prepared)
 
-    def check_there(self, user_id):
+    def check_profile(self, user_id):
         if user_id not in self.of:
             raise UnknownUser(f"user {user_id!r} has no profile")
 
     def forget(self, user_id):
-        self.check_there(user_id)
+        self.check_profile(user_id)
         del self.of[user_id]
 
 
@@ -147,7 +153,7 @@ def test_whatever_a_change_raises_the_others_are_made(shop, monkeypatch):
 
         return call
 
-    monkeypatch.setattr(shop, "prepare_items", broken(shop.prepare_items, lambda puts: "odd" in dict(puts)))
+    monkeypatch.setattr(shop, "prepare", broken(shop.prepare, lambda puts: "odd" in dict(puts)))
     monkeypatch.setattr(shop, "remove_item", broken(shop.remove_item, lambda item: item == "a"))
     puts = [ItemPut("c", {}), ItemPut("odd", {}), ItemPut("d", {})]
     reason = "RuntimeError: remove_ids not implemented"
@@ -160,59 +166,18 @@ def test_whatever_a_change_raises_the_others_are_made(shop, monkeypatch):
 def test_a_write_is_checked_then_kept_then_made(shop, store, monkeypatch):
     insert = store.insert
     monkeypatch.setattr(store, "insert", lambda changes: shop.calls.append("insert") or insert(changes))
-    Writer(store, lambda: shop).write([ItemPut("c", {"x": 1})])
+    Writer(store, lambda: shop).write(ItemPut("c", {"x": 1}))
     assert shop.calls == ["prepare", "insert", "apply"]
     assert list(store.changes()) == [ItemPut("c", {"x": 1})]
 
 
-def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
-    changes = [
-        ItemPut("c", {}),
-        EventAdded("u", "c", 5),
-        ItemRemoved("c"),
-        ItemPut("d", {}),
-        ItemRemoved("a"),
-    ]
-    Writer(store, lambda: shop).write(changes)
-    assert set(shop.offered) == {"b", "d"}
-    assert shop.events == [("u", "c", 5)]
-    assert store.last == 5
-
-
-def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
-    changes = [UserPut("a", {"age": 1}), ItemRemoved("a"), EventAdded("a", "b", 5), UserForgotten("a")]
-    Writer(store, lambda: shop).write([*changes, UserPut("a", {}), ItemPut("a", {})])
-    assert shop.profiles.of == {"a": {}}
-    assert set(shop.offered) == {"a", "b"}
-    assert list(store.changes()) == [ItemPut("a", {}), EventAdded("a", "b", 5), UserPut("a", {})]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ([ItemPut("c", {}), ItemPut("d", {"bad": 1})], "bad"),
-        ([ItemPut("c", {}), ItemRemoved("zzz")], "'zzz'"),
-        ([ItemRemoved("a"), ItemRemoved("a")], "'a' was removed"),
-        ([ItemPut("c", {}), EventAdded("u", "c", -1)], "time"),
-        ([ItemPut("c", {}), EventAdded("u", "zzz", 1)], "'zzz'"),
-        ([ItemRemoved("a"), EventAdded("u", 1.5, 1)], "64 bits"),
-        ([UserPut("u", {}), UserPut("v", {"bad": 1})], "bad"),
-        ([UserPut("u", {}), UserForgotten("v")], "'v' has no profile"),
-        ([UserPut("u", {}), UserForgotten("u"), UserForgotten("u")], "user 'u' was forgotten already"),
-        ([UserPut("u", {}), UserPut(True, {})], "user True: expected an id"),
-        ([UserPut("u", {"x": {1, 2}})], "features of user 'u'"),
-    ],
-)
-def test_of_a_wrong_write_nothing_is_kept_and_nothing_is_made(shop, store, changes, message):
-    with pytest.raises(InputError, match=message):
-        Writer(store, lambda: shop).write(changes)
-    assert store.last == 0
-    assert set(shop.offered) == {"a", "b"}
-    assert shop.events == []
-    assert shop.profiles.of == {}
-    Writer(store, lambda: shop).write([ItemRemoved("a")])
-    with pytest.raises(UnknownItem):
-        Writer(store, lambda: shop).write([ItemRemoved("a")])
+def test_an_event_of_an_ignored_type_is_checked_and_not_stored(shop, store):
+    writer = Writer(store, lambda: shop)
+    assert writer.write(EventAdded("u", "zzz", 1, "ignored")) == 0
+    with pytest.raises(InputError, match="time"):
+        writer.write(EventAdded("u", "a", -1, "ignored"))
+    assert writer.write(EventAdded("u", "a", 1)) == 1
+    assert store.last == 1
 
 
 def together(writer, writes):
@@ -242,27 +207,35 @@ def test_callers_that_wait_share_a_commit_and_a_wrong_one_fails_alone(shop, stor
     told = together(
         Writer(store, lambda: shop),
         [
-            [ItemPut("c", {})],
-            [ItemPut("d", {}), ItemPut("e", {"bad": 1})],
-            [EventAdded("u", "c", 5)],  # what an earlier caller puts is there
-            [EventAdded("u", "d", 5)],  # what a wrong one would have put is not
-            [ItemRemoved("a")],
-            [ItemRemoved("a")],
-            [ItemPut(True, {})],
+            ItemPut("c", {}),
+            ItemPut("d", {"bad": 1}),
+            EventAdded("u", "c", 5),  # the item of an earlier caller is there
+            EventAdded("u", "d", 5),  # a refused one is not
+            ItemRemoved("a"),
+            ItemRemoved("a"),
+            UserPut("a", {"age": 1}),  # a profile and an item with one id
+            UserForgotten("a"),
+            UserForgotten("a"),
+            UserPut("a", {}),
         ],
     )
     assert [type(error) for error in told] == [
-        *[type(None), InputError, type(None), UnknownItem, type(None), UnknownItem, InputError]
+        *[type(None), InputError, type(None), UnknownItem, type(None), UnknownItem],
+        *[type(None), type(None), UnknownUser, type(None)],
     ]
-    assert commits == [3]
+    assert commits == [3, 2, 0, 1]  # changes of the same item or user are in different commits
     assert set(shop.offered) == {"b", "c"}
-    assert list(store.changes()) == [ItemPut("c", {}), EventAdded("u", "c", 5), ItemRemoved("a")]
+    assert shop.events == [("u", "c", 5)]
+    assert shop.profiles.of == {"a": {}}
+    assert list(store.changes()) == [
+        *[ItemPut("c", {}), EventAdded("u", "c", 5), ItemRemoved("a"), UserPut("a", {})]
+    ]
 
 
 def test_changes_that_the_disk_refuses_are_not_made(shop, store, monkeypatch):
     monkeypatch.setattr(store, "insert", Mock(side_effect=sqlite3.OperationalError("disk I/O error")))
     told = together(
-        Writer(store, lambda: shop), [[ItemPut("c", {})], [ItemPut("d", {"bad": 1})], [ItemRemoved("a")]]
+        Writer(store, lambda: shop), [ItemPut("c", {}), ItemPut("d", {"bad": 1}), ItemRemoved("a")]
     )
     assert [type(error) for error in told] == [StoreFailed, InputError, StoreFailed]
     assert set(shop.offered) == {"a", "b"}
@@ -270,9 +243,9 @@ def test_changes_that_the_disk_refuses_are_not_made(shop, store, monkeypatch):
 
 def test_a_write_that_nobody_finished_is_not_taken_for_done(shop, store, monkeypatch):
     writer = Writer(store, lambda: shop)
-    monkeypatch.setattr(writer, "_write_queue", lambda: None)  # the thread that had the write was stopped
+    monkeypatch.setattr(writer, "_write_queue", writer._queue.clear)  # the thread that had it was stopped
     with pytest.raises(StoreFailed, match="may be stored or not"):
-        writer.write([ItemPut("c", {})])
+        writer.write(ItemPut("c", {}))
 
 
 def test_a_failure_after_the_commit_is_told_to_its_caller_alone(shop, store, monkeypatch):
@@ -282,7 +255,7 @@ def test_a_failure_after_the_commit_is_told_to_its_caller_alone(shop, store, mon
         shop.offered[prepared[0]] = {}
 
     monkeypatch.setattr(shop, "apply_item", apply_item)
-    told = together(Writer(store, lambda: shop), [[ItemPut("broken", {})], [ItemPut("c", {})]])
+    told = together(Writer(store, lambda: shop), [ItemPut("broken", {}), ItemPut("c", {})])
     assert [type(error) for error in told] == [MemoryError, type(None)]
     assert set(shop.offered) == {"a", "b", "c"}
     assert store.last == 2
@@ -293,7 +266,8 @@ def test_many_writers_lose_nothing(shop, store):
 
     def write(first):
         for number in range(20):
-            writer.write([ItemPut(first + number, {}), EventAdded(first, first + number, 1)])
+            writer.write(ItemPut(first + number, {}))
+            writer.write(EventAdded(first, first + number, 1))
 
     threads = [threading.Thread(target=write, args=(100 * position,)) for position in range(1, 5)]
     for thread in threads:

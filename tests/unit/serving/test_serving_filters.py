@@ -37,7 +37,7 @@ class Shadow:
         self.ever = {item: vector for item, (vector, _, _) in self.items.items()}
 
     def put(self, item, price, tags):
-        (prepared,) = self.retriever.prepare_items([(item, {"price": price, "tags": tags})])
+        (prepared,) = self.retriever.catalogue.prepare([(item, {"price": price, "tags": tags})])
         assert self.retriever.apply_items([prepared])[0] == (item not in self.items)
         self.items[item] = prepared.embedding, price, set(tags)
         self.ever[item] = prepared.embedding
@@ -106,7 +106,7 @@ def query_of(shadow, user, events):
     user=st.integers(0, 11),
     exclude_seen=st.booleans(),
 )
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_the_filtered_answer_is_that_of_brute_force(
     bundles, scan_rows, kind, changes, where, k, deny, allow, user, exclude_seen
 ):

@@ -29,17 +29,6 @@ def test_seen_items_are_left_out_unless_the_data_keeps_repeats(tmp_path, of_bund
     assert (asked(exclude_seen=True), asked(exclude_seen=False)) == (57, 60)
 
 
-def test_a_bundle_of_an_earlier_version_says_neither(tmp_path):
-    tiny_bundle.write(tmp_path / "bundle")
-    path = tmp_path / "bundle" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    del manifest["exclude_seen"], manifest["has_times"]
-    path.write_text(render(manifest))
-    retriever = Retriever.open(tmp_path / "bundle")
-    assert len(retriever.recommend("user-01", 100)) == 57
-    assert all(each["time"] for each in Browser(retriever).user("user-01")["history"])
-
-
 def test_places_are_not_shown_as_times(tmp_path):
     retriever = opened(tmp_path / "bundle", has_times=False)
     retriever.add_event("user-01", "item-050", tiny_bundle.NOW + 9)

@@ -150,16 +150,3 @@ def test_whole_number_ids_stay_whole_numbers(tmp_path):
     assert retriever.user_ids[:2] == [1, 2]
     retriever.add_item(7, {"title": "RED CUP"})
     assert retriever.recommend(np.int64(3), 1, allow=[7])[0].item_id == 7
-
-
-def test_opening_loads_neither_lightning_nor_hydra():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, twotower.serving.retriever; "
-        "print([m for m in ('pytorch_lightning', 'lightning', 'hydra', 'omegaconf', 'scipy', "
-        "'matplotlib', 'tensorboard', 'sklearn') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

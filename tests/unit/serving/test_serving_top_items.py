@@ -79,9 +79,9 @@ def test_equal_scores_are_in_the_order_of_rows():
 def test_a_row_is_never_used_twice():
     items, vectors = catalogue(0)
     items.remove(5)
-    assert items.add(5, vectors[0], None) == NUM_ITEMS + 1
+    items.add(5, vectors[0], None, {})
     items.remove(NUM_ITEMS + 1)
-    assert items.add(5, vectors[0], "five") == NUM_ITEMS + 2
+    items.add(5, vectors[0], "five", {})
     assert items.rows([5, 6, 999]).tolist() == [NUM_ITEMS + 2, 6, 0]
     assert items.latest(np.array([5, NUM_ITEMS + 1, 6])).tolist() == [NUM_ITEMS + 2, NUM_ITEMS + 2, 6]
     assert items.live(np.array([0, 5, NUM_ITEMS + 1, NUM_ITEMS + 2])).tolist() == [False, False, False, True]
@@ -157,6 +157,6 @@ def test_the_cosine_leaves_out_the_bias():
     items = LiveItems(Vocabulary(np.arange(1, 4)), None, vectors, tower_dim=2)
     query = np.array([3, 4, 0], dtype=np.float32)
     assert items.cosines(1, query).tolist() == pytest.approx([1.0, 24 / 25, 0.0])
-    items.add(9, np.array([-6, -8, 1], dtype=np.float32), None)
+    items.add(9, np.array([-6, -8, 1], dtype=np.float32), None, {})
     assert items.cosines(1, query).tolist() == pytest.approx([1.0, 24 / 25, 0.0, -1.0])
     np.testing.assert_array_equal(vectors[2], [0, 0, 5])

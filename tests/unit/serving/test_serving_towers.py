@@ -46,7 +46,7 @@ def test_added_items_count_if_histories_read_item_towers(bundle, monkeypatch):
     items = LiveItems(bundle.items, None, bundle.item_embeddings, bundle.model.layout.tower_width)
     encoded = bundle.model.items.encode([{"title": f"RED CUP {n}", "price": float(n)} for n in range(40)])
     for number, embedding in enumerate(embed_items(bundle.model, encoded)):
-        items.add(f"new {number}", embedding, None)
+        items.add(f"new {number}", embedding, None, {})
     for name, values in encoded.items():
         known = bundle.model.items.get_buffer(PREFIX + name)
         setattr(bundle.model.items, PREFIX + name, torch.cat([known, values]))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
+
+Ask = Callable[..., httpx.Response]
 
 
 @contextlib.asynccontextmanager
@@ -42,3 +44,13 @@ async def client_of(live: Any, *given: Any, **settings: Any) -> AsyncIterator[ht
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
+
+
+@contextlib.contextmanager
+def asking(live: Any, *given: Any, **settings: Any) -> Iterator[Ask]:
+    """A function that sends requests to the application: asked(method, path, **as httpx has it)."""
+    with asyncio.Runner() as runner:
+        clients = contextlib.AsyncExitStack()
+        client = runner.run(clients.enter_async_context(client_of(live, *given, **settings)))
+        yield lambda method, path, **arguments: runner.run(client.request(method, path, **arguments))
+        runner.run(clients.aclose())

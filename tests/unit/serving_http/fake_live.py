@@ -32,6 +32,8 @@ class FakeRetriever:
             ),
         )
         self.batches: list[int] = []
+        drift = SimpleNamespace(live_share=0.25, removed_share=0.125)
+        self.catalogue = SimpleNamespace(drift=lambda: drift)
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -64,11 +66,6 @@ class FakeRetriever:
             raise UnknownItem(f"item_id: item {item_id!r} is not in the catalogue; put it in with put_item()")
         return {"item_id": 7, "label": None, "offered": True, "live": False, "features": {"price": 2.5}}
 
-    def drift(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            live_share=0.25, tombstone_share=0.125, centroid_shift=0.5, needs_rebuild=False
-        )
-
 
 class FakeLive:
     num_quarantined = 0
@@ -80,19 +77,15 @@ class FakeLive:
         self.reloading, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
 
-    def is_ready(self) -> bool:
-        return True
-
-    def write(self, changes: Sequence[Change]) -> int:
-        for change in changes:
-            if isinstance(change, ItemPut) and change.item_id == 507:
-                raise StoreFailed("/var/live/live.sqlite: nothing was stored (disk I/O error)")
-            if isinstance(change, ItemRemoved) and change.item_id == 404:
-                raise UnknownItem("item 404 is not in the catalogue")
-            if isinstance(change, ItemPut) and "colour" in change.features:
-                raise InputError("features: 'colour' is not a feature of this model")
-        self.written += changes
-        return len(changes)
+    def write(self, change: Change) -> int:
+        if isinstance(change, ItemPut) and change.item_id == 507:
+            raise StoreFailed("/var/live/live.sqlite: nothing was stored (disk I/O error)")
+        if isinstance(change, ItemRemoved) and change.item_id == 404:
+            raise UnknownItem("item 404 is not in the catalogue")
+        if isinstance(change, ItemPut) and "colour" in change.features:
+            raise InputError("features: 'colour' is not a feature of this model")
+        self.written.append(change)
+        return 1
 
     def reload(self, name: str) -> str:
         if "/" in name:

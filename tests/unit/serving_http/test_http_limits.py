@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable
 
-import httpx
 import pytest
+from app_clients import Ask
 
-Ask = Callable[..., httpx.Response]
 JSON = {"Content-Type": "application/json"}
 
 

@@ -1,22 +1,18 @@
 """The same request through HTTP, the retriever and by hand: the same scores."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import tiny_bundle
 import torch
 from app_clients import client_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
-import tiny_bundle
 
 from twotower.bundle.read import Bundle
 from twotower.serving.live.changes import EventAdded, UserPut
@@ -42,8 +38,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServ
     tiny_bundle.write(run / "bundle", history_items="tower", profiles=True)
     with asyncio.Runner() as runner:
         clients, live = AsyncExitStack(), LiveService(run, run / "bundle", None)
-        live.write([UserPut(user, features) for user, features in PUT.items()])
-        live.write([EventAdded(*LATE)])
+        for user, features in PUT.items():
+            live.write(UserPut(user, features))
+        live.write(EventAdded(*LATE))
         client = runner.run(clients.enter_async_context(client_of(live)))
 
         def ask(method: str, path: str, body: Any) -> httpx.Response:

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
+from app_clients import Ask, asking
+from fake_live import FakeLive
 
 from twotower.config.errors import InputError
 from twotower.serving.http.api_keys import Keys
 
-Ask = Callable[..., httpx.Response]
 READ_KEY, WRITE_KEY = "r" * 32, "w" * 32
 LINES = ["# keys", "", f"read {READ_KEY}", f"write {WRITE_KEY}"]
 RECOMMEND = {"json": {"user_id": 1}}
@@ -33,58 +33,38 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-@pytest.mark.parametrize(("method", "path", "body"), [*READS, *WRITES])
-def test_a_key_is_needed_and_a_wrong_one_is_none(
-    ask: Callable[..., Ask], method: str, path: str, body: dict[str, object]
-) -> None:
-    asked = ask(keys=Keys(LINES))
-    wrong = [
-        {},
-        bearer("x" * 32),
-        bearer(""),
-        {"Authorization": WRITE_KEY},
-        {"Authorization": f"Basic {WRITE_KEY}"},
-    ]
-    for headers in [*wrong, bearer(READ_KEY[:-1]), bearer(READ_KEY + "r")]:
-        answer = asked(method, path, headers=headers, **body)
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
-        assert answer.json()["error"]["key"] == "Authorization"
-    assert asked(method, path, headers=bearer(WRITE_KEY), **body).status_code == 200
+def test_a_key_is_needed_and_a_wrong_one_is_none(ask: Callable[..., Ask]) -> None:
+    asked = ask(Keys(LINES))
+    wrong = [bearer(key) for key in ("x" * 32, "", READ_KEY[:-1], READ_KEY + "r")]
+    wrong += [{}, {"Authorization": WRITE_KEY}, {"Authorization": f"Basic {WRITE_KEY}"}]
+    for method, path, body in [*READS, *WRITES]:
+        for headers in wrong:
+            answer = asked(method, path, headers=headers, **body)
+            assert answer.status_code == 401, (method, path, headers)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.json()["error"]["key"] == "Authorization"
+        assert asked(method, path, headers=bearer(WRITE_KEY), **body).status_code == 200
 
 
-@pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_a_key_for_reading_changes_nothing(
-    ask: Callable[..., Ask], live: object, method: str, path: str, body: dict[str, object]
-) -> None:
-    assert ask(keys=Keys(LINES))(method, path, headers=bearer(READ_KEY), **body).status_code == 403
-    assert live.written == []  # type: ignore[attr-defined]
+def test_a_key_for_reading_reads_and_changes_nothing(ask: Callable[..., Ask], live: FakeLive) -> None:
+    asked = ask(Keys(LINES))
+    for status, requests in ((200, READS), (403, WRITES)):
+        for method, path, body in requests:
+            answer = asked(method, path, headers=bearer(READ_KEY), **body)
+            assert answer.status_code == status, (method, path)
+    assert live.written == []
 
 
-@pytest.mark.parametrize(("method", "path", "body"), READS)
-def test_a_key_for_reading_reads(
-    ask: Callable[..., Ask], method: str, path: str, body: dict[str, object]
-) -> None:
-    assert ask(keys=Keys(LINES))(method, path, headers=bearer(READ_KEY), **body).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/docs/start.js"])
-def test_what_tells_nothing_of_users_and_items_is_open(ask: Callable[..., Ask], path: str) -> None:
-    assert ask(keys=Keys(LINES))("GET", path).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", "/items/a.css"), ("GET", "/page/users/a.js"), ("GET", "/page/users"), ("GET", "/page/facets")],
-)
-def test_paths_that_look_like_files_of_the_page_need_a_key(
-    ask: Callable[..., Ask], method: str, path: str
-) -> None:
-    assert ask(keys=Keys(LINES))(method, path).status_code == 401
+def test_what_tells_nothing_of_users_and_items_is_open(ask: Callable[..., Ask]) -> None:
+    asked = ask(Keys(LINES))
+    for path in ("/healthz", "/readyz", "/openapi.json", "/docs", "/page/docs.js"):
+        assert asked("GET", path).status_code == 200
+    for path in ("/items/a.css", "/page/users/a.js", "/page/users", "/page/facets"):  # not files of the page
+        assert asked("GET", path).status_code == 401
 
 
 def test_every_endpoint_of_the_openapi_page_but_health_needs_a_key(ask: Callable[..., Ask]) -> None:
-    asked = ask(keys=Keys(LINES))
+    asked = ask(Keys(LINES))
     bodies = {(method, path): body for method, path, body in WRITES + READS}
     for path, methods in asked("GET", "/openapi.json").json()["paths"].items():
         for method in map(str.upper, methods):
@@ -114,14 +94,14 @@ def test_a_file_of_keys_is_checked_and_its_keys_are_never_told(tmp_path: Path) -
 
 
 def test_keys_are_in_no_log_and_no_dump(
-    ask: Callable[..., Ask], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = Keys(LINES)
     out = io.StringIO()
     monkeypatch.setattr("sys.stdout", out)
-    with caplog.at_level(logging.DEBUG):
-        asked = ask(keys=keys, console="jsonl")
-        answer = asked("POST", f"/recommend?key={READ_KEY}", headers=bearer(READ_KEY), json={"user_id": 666})
+    with caplog.at_level(logging.DEBUG), asking(FakeLive(), keys, console="jsonl") as asked:
+        path = f"/recommend?key={READ_KEY}"
+        answer = asked("POST", path, headers=bearer(READ_KEY), json={"user_id": 666})
     assert answer.status_code == 500
     # the client of this test, httpx, logs what it asks; it is no part of the service
     ours = "".join(str(record.__dict__) for record in caplog.records if not record.name.startswith("httpx"))
@@ -133,7 +113,7 @@ def test_keys_are_in_no_log_and_no_dump(
 def test_other_origins_are_refused_unless_named(ask: Callable[..., Ask]) -> None:
     preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in ask()("OPTIONS", "/recommend", headers=preflight).headers
-    named = ask(cors_origins=["https://shop.example"], keys=Keys(LINES))
+    named = ask(Keys(LINES), cors_origins=["https://shop.example"])
     allowed = named("OPTIONS", "/recommend", headers=preflight)
     assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
     other = named("OPTIONS", "/recommend", headers=preflight | {"Origin": "https://evil.example"})

@@ -1,22 +1,19 @@
 """The page and what it asks, through the whole application."""
 
-import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import tiny_bundle
+from app_clients import Ask, asking
 
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.page_routes import PAGE_FOLDER
-from twotower.serving.http.server import create_app
-from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.live_service import LiveService
 
-Get = Callable[..., httpx.Response]
 READ = "a key that may only read".replace(" ", "-")
 
 
@@ -30,32 +27,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def live(root: Path) -> Any:
-    service = LiveService(root, root / "first" / "bundle", None, lambda folder: folder / "bundle")
-    yield service
-    service.close()
+@pytest.fixture(scope="module")
+def live(root: Path) -> LiveService:
+    return LiveService(root, root / "first" / "bundle", None, lambda folder: folder / "bundle")
 
 
-@pytest.fixture
-def get(live: LiveService) -> Get:
-    return _asker(live)
+@pytest.fixture(scope="module")
+def get(live: LiveService) -> Iterator[Ask]:
+    with asking(live) as asked:
+        yield partial(asked, "GET")
 
 
-def _asker(live: LiveService) -> Get:
-    def asked(path: str, keys: Keys | None = None, method: str = "GET", **arguments: Any) -> httpx.Response:
-        async def call() -> httpx.Response:
-            app = create_app(live, ServiceConfig(bundle="run", console="quiet"), keys)
-            transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.request(method, path, **arguments)
-
-        return asyncio.run(call())
-
-    return asked
-
-
-def test_the_page_and_all_it_names_are_there_under_a_strict_policy(get: Get) -> None:
+def test_the_page_and_all_it_names_are_there_under_a_strict_policy(get: Ask) -> None:
     page = get("/")
     assert page.status_code == 200
     assert "unsafe" not in page.headers["content-security-policy"]
@@ -92,7 +75,7 @@ def test_every_field_has_a_label_and_every_reference_an_aim() -> None:
         assert set(re.findall(r'byId\("([^"]+)"\)', path.read_text())) <= set(ids), path.name
 
 
-def test_users_and_items_are_looked_up(get: Get) -> None:
+def test_users_and_items_are_looked_up(get: Ask) -> None:
     found = get("/page/users", params={"query": "user-1", "limit": 2}).json()["users"]
     assert [user["user_id"] for user in found] == ["user-10", "user-11"]
     assert get("/page/users", params={"any": True}).json()["users"][0]["num_history"] > 0
@@ -103,7 +86,7 @@ def test_users_and_items_are_looked_up(get: Get) -> None:
     assert get("/page/item", params={"item": "never"}).status_code == 404
 
 
-def test_facets_say_what_filters_take(get: Get) -> None:
+def test_facets_say_what_filters_take(get: Ask) -> None:
     answer = get("/page/facets").json()
     columns = {column["name"]: column for column in answer["columns"]}
     assert {column["kind"] for column in columns.values()} == {"text", "number", "tags"}
@@ -118,7 +101,7 @@ def _twice() -> int:
     return sum(len(each) - len(set(each)) for each in tags)
 
 
-def test_recommendations_come_with_their_reasons(get: Get, live: LiveService) -> None:
+def test_recommendations_come_with_their_reasons(get: Ask, live: LiveService) -> None:
     asked = {"user": "user-03", "k": 4, "where": '{"price": {"min": 1}}'}
     items = get("/page/recommend", params=asked).json()["items"]
     expected = live.retriever.recommend("user-03", k=4, where={"price": {"min": 1}})
@@ -131,12 +114,12 @@ def test_recommendations_come_with_their_reasons(get: Get, live: LiveService) ->
     assert get("/page/recommend", params=asked | {"where": "{"}).status_code == 422
 
 
-def test_similar_items_are_those_of_the_api(get: Get) -> None:
+def test_similar_items_are_those_of_the_api(get: Ask) -> None:
     similar = get("/page/similar", params={"item": "item-020", "k": 3}).json()["items"]
     assert similar == get("/items/item-020/similar", params={"k": 3}).json()["items"]
 
 
-def test_what_is_added_on_the_page_counts_and_is_not_kept(get: Get, live: LiveService) -> None:
+def test_what_is_added_on_the_page_counts_and_is_not_kept(get: Ask, live: LiveService) -> None:
     asked = {"user": "user-01", "history": ["item-030", "item-031"], "k": 60}
     items = get("/page/recommend", params=asked).json()["items"]
     expected = live.retriever.recommend("user-01", k=60, history=["item-030", "item-031"])
@@ -148,7 +131,7 @@ def test_what_is_added_on_the_page_counts_and_is_not_kept(get: Get, live: LiveSe
     assert get("/page/recommend", params=asked | {"history": ["never"]}).status_code == 404
 
 
-def test_a_visitor_is_described(get: Get, live: LiveService) -> None:
+def test_a_visitor_is_described(get: Ask, live: LiveService) -> None:
     (column,) = get("/page/facets").json()["profile"]
     assert (column["name"], column["kind"]) == ("country", "text")
     assert sum(each["count"] for each in column["values"]) == tiny_bundle.NUM_USERS
@@ -168,27 +151,26 @@ BIG = 2**53 + 1
 
 def test_ids_are_text_however_large_the_numbers(tmp_path: Path) -> None:
     tiny_bundle.write(tmp_path / "bundle", text=False)
-    service = LiveService(tmp_path, tmp_path / "bundle", None)
-    try:
-        ask = _asker(service)
-        put = ask(f"/items/{BIG}", method="PUT", json={"features": {"title": "BIG CUP", "tags": ["home"]}})
+    with asking(LiveService(tmp_path, tmp_path / "bundle", None)) as asked:
+        put = asked("PUT", f"/items/{BIG}", json={"features": {"title": "BIG CUP", "tags": ["home"]}})
         assert put.status_code == 200
-        event = {"item_id": BIG}
-        assert ask(f"/users/{BIG}/events", method="POST", json=event).status_code == 200
-        assert ask("/page/users", params={"query": "9007"}).json()["users"][0]["user_id"] == str(BIG)
-        user = ask(f"/page/users/{BIG}").json()
+        assert asked("POST", f"/users/{BIG}/events", json={"item_id": BIG}).status_code == 200
+
+        def get(path: str, **params: Any) -> Any:
+            return asked("GET", path, params=params).json()
+
+        assert get("/page/users", query="9007")["users"][0]["user_id"] == str(BIG)
+        user = get(f"/page/users/{BIG}")
         assert user["user_id"] == user["history"][0]["item_id"] == str(BIG)
-        asked = {"user": str(BIG), "exclude_seen": False, "allow": str(BIG)}
-        assert ask("/page/recommend", params=asked).json()["items"][0]["item_id"] == str(BIG)
-        assert ask("/page/items", params={"query": "big cup"}).json()["items"][0]["item_id"] == str(BIG)
-        assert ask("/page/item", params={"item": str(BIG)}).json()["item"]["item_id"] == str(BIG)
-        similar = ask("/page/similar", params={"item": str(BIG)}).json()["items"]
+        best = get("/page/recommend", user=str(BIG), exclude_seen=False, allow=str(BIG))["items"]
+        assert best[0]["item_id"] == str(BIG)
+        assert get("/page/items", query="big cup")["items"][0]["item_id"] == str(BIG)
+        assert get("/page/item", item=str(BIG))["item"]["item_id"] == str(BIG)
+        similar = get("/page/similar", item=str(BIG))["items"]
         assert all(isinstance(entry["item_id"], str) for entry in similar)
-    finally:
-        service.close()
 
 
-def test_two_bundles_side_by_side(get: Get, root: Path) -> None:
+def test_two_bundles_side_by_side(get: Ask, root: Path) -> None:
     told = get("/page/bundles").json()
     assert (told["bundles"], told["root"]) == (["second"], root.name)
     asked = {"user": "user-03", "other": "second", "k": 4, "where": '{"price": {"min": 1}}'}
@@ -210,18 +192,18 @@ def test_two_bundles_side_by_side(get: Get, root: Path) -> None:
     assert get("/page/compare", params=asked | {"where": "{"}).status_code == 422
 
 
-@pytest.mark.parametrize("other", ["first", "no bundle", "..", "../first", "/etc", "second/bundle", ""])
-def test_no_folder_but_those_listed_is_opened(get: Get, other: str) -> None:
-    answer = get("/page/compare", params={"user": "user-03", "other": other})
-    assert answer.status_code == 422
-    assert "other" in answer.json()["error"]["message"]
+def test_no_folder_but_those_listed_is_opened(get: Ask) -> None:
+    for other in ("first", "no bundle", "..", "../first", "/etc", "second/bundle", ""):
+        answer = get("/page/compare", params={"user": "user-03", "other": other})
+        assert answer.status_code == 422, other
+        assert "other" in answer.json()["error"]["message"]
 
 
-def test_the_page_is_open_and_what_it_shows_wants_a_key(get: Get) -> None:
-    keys = Keys([f"read {READ}"])
-    for path in ("/", "/page/style.css", "/page/page.js"):
-        assert get(path, keys).status_code == 200
-    authorized = {"headers": {"Authorization": f"Bearer {READ}"}}
-    for path in ("/page/users", "/page/users/user-01", "/page/facets", "/page/bundles"):
-        assert get(path, keys).status_code == 401
-        assert get(path, keys, **authorized).status_code == 200
+def test_the_page_is_open_and_what_it_shows_wants_a_key(root: Path) -> None:
+    with asking(LiveService(root, root / "first" / "bundle", None), Keys([f"read {READ}"])) as asked:
+        for path in ("/", "/page/style.css", "/page/page.js"):
+            assert asked("GET", path).status_code == 200
+        authorized = {"Authorization": f"Bearer {READ}"}
+        for path in ("/page/users", "/page/users/user-01", "/page/facets", "/page/bundles"):
+            assert asked("GET", path).status_code == 401
+            assert asked("GET", path, headers=authorized).status_code == 200

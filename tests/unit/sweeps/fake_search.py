@@ -7,8 +7,7 @@ from typing import Any
 
 from twotower.commands.overrides import parse_axis
 from twotower.runs.result import Result, Status
-from twotower.sweeps.job import Job, SweepContext
-from twotower.sweeps.sweep import Sweep
+from twotower.sweeps.sweep import Job, Sweep, SweepContext
 
 MONITOR = "valid/recall_at_20"
 RATE, DIM = "optimizer.learning_rate", "embedding_dim"

@@ -3,10 +3,9 @@ from pathlib import Path
 from fake_search import request_of, result_of
 
 from twotower.runs.result import Result
-from twotower.sweeps.job import Job
 from twotower.sweeps.pruning import PrunerName, make_pruning_callback
 from twotower.sweeps.random_search import RandomSearch
-from twotower.sweeps.sweep import Sweep
+from twotower.sweeps.sweep import Job, Sweep
 
 
 def train(plan: Sweep, job: Job, values: list[float], begin: int = 0) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twotower.reports.console.findings import SeedSummary
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
-from twotower.sweeps.sweep_record import summarize_seeds
+from twotower.sweeps.schedule import summarize_seeds
 
 TEST = "test/recall_at_20"
 T_1, T_2 = 12.7062047, 4.3026527

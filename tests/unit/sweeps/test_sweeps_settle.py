@@ -16,8 +16,8 @@ from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import JobError
 from twotower.runs.result import FORMAT_VERSION, Result, write_result
 from twotower.runs.sections import training_identity
-from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import find_outdated, settle
+from twotower.sweeps.sweep import Job
 
 
 def died() -> "Future[int]":

@@ -33,10 +33,6 @@ class Budget:
     """A time limit that starts with its creation.
 
     A baseline calls `check` between blocks of its work, and before a step that nothing can interrupt.
-
-    Args:
-        seconds: the limit.
-        clock: returns seconds.
     """
 
     def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
@@ -115,12 +111,7 @@ class Baseline(Component, ABC):
             return "initialization=svd embedding_dim=128"
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                key: key of this baseline, for messages.
-                data: the data of the run.
-            """
+            """See `Component.Config.problems`; `key` is that of this baseline, for messages."""
             return ()
 
         def build(self) -> "Baseline":

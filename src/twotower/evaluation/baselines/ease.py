@@ -78,13 +78,7 @@ def train_matrix(past: BaselineData) -> scipy.sparse.csr_array:
 
 
 def solve(matrix: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
-    """Return EASE's scores as a function of histories, from the smaller of the two Gram matrices.
-
-    Args:
-        matrix: X, [U, N] of ones.
-        regularization: L2 penalty.
-        budget: time limit.
-    """
+    """Return EASE's scores as a function of histories, from the smaller Gram matrix of X [U, N]."""
     users = matrix[np.diff(matrix.indptr) > 0]
     if 2 * users.shape[0] <= users.shape[1]:
         return solve_by_users(users, regularization, budget)

@@ -42,11 +42,8 @@ class ListCache:
     """Lists of baselines in a folder, keyed by everything that they depend on.
 
     A file's name ends in a digest of its content; damaged files are computed again. Baselines of other
-    packages are not cached, because they may read other files.
-
-    Args:
-        folder: of the lists.
-        key: other values that the lists depend on: data, split, number of items per list.
+    packages are not cached, because they may read other files. `key` has the other values that the lists
+    depend on: data, split, number of items per list.
     """
 
     def __init__(self, folder: Path, key: tuple[str | int | bool, ...]) -> None:

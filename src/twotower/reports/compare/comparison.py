@@ -64,17 +64,11 @@ class Comparison:
             `num_seeds` and `DIFFERENCE_COLUMNS`, the difference being row - baseline.
         runs: one row per run, whatever the rows of the table stand for.
         results: by folder.
-        metric: the figure to compare by.
-        higher: whether higher values of it are better; None if it has no preferred direction.
+        higher: whether higher values of the metric are better; None if it has no preferred direction.
         columns: more figures to show.
-        keys: settings that differ, the most important first.
-        main_keys: those of them to show first.
+        keys: settings that differ, the most important first; `main_keys` are those to show first.
         baseline: position of its row, or None.
-        baseline_reason: how the baseline was chosen.
-        num_tests: number of tests that p-values are corrected for.
-        num_users: users of the tests.
         noise: standard deviation over seeds on the baseline's data and the number of seeds; or None.
-        notes: lines to read with the table.
         searches: whose trials are compared.
     """
 
@@ -130,12 +124,7 @@ class Options(BaseModel):
 
 
 def compare(folders: Sequence[Path], options: Options | None = None, notes: Sequence[str] = ()) -> Comparison:
-    """Read runs and compare them.
-
-    Args:
-        folders: of the runs.
-        options: what to compare, and how.
-        notes: lines to show with the notes of the comparison.
+    """Read runs and compare them; `notes` are shown with those of the comparison.
 
     Raises:
         InputError: an unknown metric, column or baseline.

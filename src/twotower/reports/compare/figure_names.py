@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
+from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.runs.result import TEST_EXACT
 
 DEFAULT = "test/recall_at_20"
@@ -12,7 +13,7 @@ COLD_START = "cold_start/"
 COLD_START_PARTS = ("model/cold", "model/warm", "model/all", "content/cold", "random/cold")
 """Parts whose recall is shown where a run held items out of training."""
 
-INDEX_COLUMNS = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per_item")
+INDEX_COLUMNS = (INDEX_RECALL, *INDEX_COSTS)
 SHORT_HEADINGS = {
     "index/latency_ms_p50": "p50 ms",
     "index/latency_ms_p99": "p99 ms",

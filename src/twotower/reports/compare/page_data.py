@@ -9,6 +9,7 @@ import pandas as pd
 
 from twotower.reports.compare.comparison import Comparison
 from twotower.reports.compare.figure_names import (
+    INDEX_COLUMNS,
     exact_key,
     format_figure,
     heading,
@@ -18,13 +19,15 @@ from twotower.reports.compare.figure_names import (
 from twotower.reports.compare.output_forms import label_column, parse_number, setting_texts
 from twotower.reports.compare.run_frame import ABSENT, records
 from twotower.reports.pareto import front
-from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.runs.result import is_number
 
 MOST_CURVES = 8
 MOST_PICKED = 8
-COSTS = dict(zip(("latency", "bytes"), INDEX_COSTS, strict=True))
-COST_LABELS = {"latency": "latency of one query, ms (median)", "bytes": "index bytes per item"}
+INDEX_RECALL, *COSTS = INDEX_COLUMNS
+COST_NAMES = {
+    "latency": (COSTS[0], "latency of one query, ms (median)", " ms"),
+    "bytes": (COSTS[1], "index bytes per item", " bytes"),
+}
 
 MOST_EVEN, MOST_TICKS = 6, 12
 """How many different numbers of a setting are drawn at equal distances, and how many texts have a tick."""
@@ -46,7 +49,7 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
             for at, (name, label, verdict) in enumerate(named)
         ],
         "curves": curves(comparison),
-        "fronts": {name: _fronts(comparison, name) for name in COSTS},
+        "fronts": {name: _fronts(comparison, name) for name in COST_NAMES},
         "parallel": _parallel_axes(comparison),
         "slices": _slices(comparison),
         "searches": [
@@ -98,7 +101,7 @@ def curves(comparison: Comparison) -> dict[str, dict[int, list[float | None]]]:
 
 def _fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
     """Return for each quality the points (cost, quality), and the rows of its Pareto front."""
-    metric, key = comparison.metric, COSTS[cost]
+    metric, (key, label, unit) = comparison.metric, COST_NAMES[cost]
     rows = comparison.plotted_rows()
     qualities = {"index recall@100 of exact search": INDEX_RECALL}
     if per_user_column(metric):
@@ -110,17 +113,17 @@ def _fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
     plots = []
     for name, quality in qualities.items():
         shown = rows.reindex(columns=[key, quality]).dropna().sort_values(key, kind="stable")
-        unit = " ms" if cost == "latency" else " bytes"
-        points = [
+        points: list[dict[str, Any]] = [
             {"row": at + 1, "x": x, "y": y, "figures": f"{format_figure(key, x)}{unit}, {y:.4f}"}
             for at, x, y in zip(
                 shown.index.tolist(), shown[key].tolist(), shown[quality].tolist(), strict=True
             )
         ]
         if points:
-            best = front(shown[key].tolist(), shown[quality].tolist())
+            sign = 1 if quality == metric and comparison.higher is False else -1
+            best = front([(point["x"], sign * point["y"]) for point in points])
             numbers = [points[at]["row"] for at in best]
-            plots.append({"x": COST_LABELS[cost], "y": name, "points": points, "front": numbers})
+            plots.append({"x": label, "y": name, "points": points, "front": numbers})
     return plots
 
 

@@ -9,14 +9,13 @@ from rich.table import Table
 
 from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import metric_k
-from twotower.reports.compare.figure_names import format_figure, heading
+from twotower.reports.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
 from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only
 from twotower.runs.outcome import Outcome, lower_is_better
 from twotower.runs.result import COLD_START, TARGET_REPEAT, TEST_EXACT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS = 5
-INDEX_COLUMNS = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per_item")
 MODEL, ARROWS = "two towers", {"maximize": "↑", "minimize": "↓"}
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
 TEXTS = {"", "job", "settings", "status", "recipe", "against", "verdict"}
@@ -62,8 +61,8 @@ def _quality_table(result: Result, tested: Sequence[str]) -> Table:
     keys = ([f"test/{name}" for name in COLUMNS if f"test/{name}" in tested] or list(tested))[:MOST_COLUMNS]
     rows, styles = _model_rows(result, keys), ["bold", "dim"]
     if TEST_EXACT in result.slices:
-        exact = {key: result.metrics.get(key.replace("test/", f"{TEST_EXACT}/", 1)) for key in keys}
-        rows.append(["  by exact search", *(format_figure(key, exact[key]) for key in keys)])
+        exact = (format_figure(key, result.metrics.get(exact_key(key))) for key in keys)
+        rows.append(["  by exact search", *exact])
         styles.append("dim")
     for baseline, values in result.baselines.items():
         rows.append([baseline, *(format_figure(key, values.get(key)) for key in keys)])

@@ -6,7 +6,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Generic, TypeVar
 
 from twotower.serving.http.http_errors import HttpError
@@ -19,9 +18,9 @@ class Batcher(Generic[A, R]):
     """A bounded queue in front of one thread that works on batches.
 
     Args:
-        work: maps the pieces of a batch to their results.
-        batch_size: largest number of pieces in a batch.
-        max_waiting: largest number of pieces in the queue; more are refused with 503.
+        work: maps the requests of a batch to their results.
+        batch_size: largest number of requests in a batch.
+        max_waiting: largest number of requests in the queue; more get 503.
         observe: called with the size of each batch.
     """
 
@@ -40,20 +39,20 @@ class Batcher(Generic[A, R]):
         self._thread = threading.Thread(target=self._run, name="batch", daemon=True)
         self._thread.start()
 
-    async def do(self, pieces: Sequence[A]) -> list[R]:
-        """Return the result of each piece, or raise the error of one; HttpError 503 if the queue is full."""
-        if self._queue and len(self._queue) + len(pieces) > self._max_waiting:
+    async def do(self, requests: Sequence[A]) -> list[R]:
+        """Return the result of each request, or raise the error of one. Raises HttpError 503: full."""
+        if self._queue and len(self._queue) + len(requests) > self._max_waiting:
             raise HttpError(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[R]] = [loop.create_future() for _ in pieces]
-        self._queue.extend(zip(pieces, futures, strict=True))
+        futures: list[asyncio.Future[R]] = [loop.create_future() for _ in requests]
+        self._queue.extend(zip(requests, futures, strict=True))
         if not self._is_called:  # once per turn of the loop: waking a thread takes as long as an answer
             self._is_called = True
             loop.call_soon(self._call, loop)
         return await asyncio.gather(*futures) if len(futures) > 1 else [await futures[0]]
 
     def close(self) -> None:
-        """Finish what waits, then end the thread."""
+        """Finish the requests in the queue, then end the thread."""
         self._calls.put(None)
         self._thread.join()
 
@@ -66,31 +65,25 @@ class Batcher(Generic[A, R]):
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(self._batch_size, len(self._queue)))]
                 self._observe(len(batch))
-                results = self._results([piece for piece, _ in batch])
-                with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+                results = self._results([request for request, _ in batch])
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(_complete, [future for _, future in batch], results)
 
-    def _results(self, pieces: Sequence[A]) -> list[Callable[["asyncio.Future[R]"], None]]:
-        """Work on a batch, or on each piece alone if that fails; return what completes each future."""
+    def _results(self, requests: Sequence[A]) -> "list[Callable[[asyncio.Future[R]], None]]":
+        """Work on a batch, or on each request alone if that fails; return what completes each future."""
         try:
-            return [partial(_succeed, result) for result in self._work(pieces)]
+            results = self._work(requests)
         except Exception as error:
-            if len(pieces) > 1:
-                return [complete for piece in pieces for complete in self._results([piece])]
-            return [partial(_fail, error)]
+            if len(requests) > 1:
+                return [complete for request in requests for complete in self._results([request])]
+            failure = error
+            return [lambda future: future.set_exception(failure)]
+        return [lambda future, result=result: future.set_result(result) for result in results]  # type: ignore[misc]
 
 
 def _complete(
     futures: Sequence["asyncio.Future[R]"], results: Sequence[Callable[["asyncio.Future[R]"], None]]
 ) -> None:
     for future, complete in zip(futures, results, strict=True):
-        if not future.done():  # else its client has left
+        if not future.done():  # else its client has disconnected
             complete(future)
-
-
-def _succeed(result: R, future: "asyncio.Future[R]") -> None:
-    future.set_result(result)
-
-
-def _fail(error: Exception, future: "asyncio.Future[R]") -> None:
-    future.set_exception(error)

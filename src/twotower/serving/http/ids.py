@@ -1,7 +1,6 @@
-"""Ids as clients write them: text is read as a whole number where the bundle's ids are such."""
+"""Ids as clients write them: text is read as an integer if the ids of the bundle are integers."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,23 +12,21 @@ from twotower.serving.requests import Request, kind_of
 from twotower.serving.retriever import Retriever
 
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
-"""The one way to write a whole number, so that 7 and 007 are not the same item under two names."""
+"""The only way to write an integer: 007 does not name the item 7."""
 
 
 def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
-    """Return the id that a part of a path means. Raises InputError: not as the bundle's ids are written."""
-    if vocabulary.is_text:
-        if not text.strip():
-            raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
-        return text
+    """Return the id in a path. Raises InputError: another type than the ids of the bundle."""
+    if vocabulary.is_text and not text.strip():
+        raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
     key = read_id(text, vocabulary)
-    if isinstance(key, str):
+    if isinstance(key, str) and not vocabulary.is_text:
         raise InputError(f"{what}_id: {what} ids of this bundle are {kind_of(False)}, got {text!r:.80}")
     return key
 
 
 def read_id(value: ItemId, vocabulary: Vocabulary) -> ItemId:
-    """Return an id of a body; text as the whole number that it writes, where ids are such."""
+    """Return an id of a body; text becomes the integer that it writes if the ids are integers."""
     if not isinstance(value, str) or vocabulary.is_text or WHOLE.fullmatch(value) is None:
         return value
     number = int(value)
@@ -37,14 +34,13 @@ def read_id(value: ItemId, vocabulary: Vocabulary) -> ItemId:
 
 
 def with_ids_of(retriever: Retriever, request: Request) -> Request:
-    """Return a request with its ids as the bundle has them; see `read_id`."""
+    """Return a request with the ids of a bundle; see `read_id`."""
     users, items = retriever.bundle.users, retriever.bundle.items
     read: dict[str, Any] = {}
     if isinstance(request.user_id, str):
         read["user_id"] = read_id(request.user_id, users)
     if not items.is_text:
         for name in ("history", "allow", "deny"):
-            given: Iterable[ItemId] | None = getattr(request, name)
-            if given:
+            if given := getattr(request, name):
                 read[name] = [read_id(each, items) for each in given]
     return replace(request, **read) if read else request

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 from fastapi import Request
@@ -16,7 +17,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twotower.config.errors import InputError
-from twotower.serving.http.answers import VERSION_HEADER, version_header
 from twotower.serving.http.api_keys import BEARER, Keys
 from twotower.serving.http.http_errors import HttpError, as_http, error_response
 from twotower.serving.http.metrics import AccessLog, Metrics
@@ -24,6 +24,7 @@ from twotower.serving.live.change_store import StoreFailed
 from twotower.serving.live.live_service import LiveService
 
 LOG = logging.getLogger("twotower")
+VERSION_HEADER = "x-bundle-version"
 NO_SUCH_ROUTE = "none"
 LARGE_BYTES = 16_384
 """Bodies above this size are parsed in a thread."""
@@ -31,6 +32,12 @@ CLOSE = {"Connection": "close"}
 
 DirectEndpoints = Mapping[str, Callable[[object], Awaitable[Response]]]
 """Path of a POST -> function from the parsed body to the response."""
+
+
+@functools.lru_cache(maxsize=8)
+def version_header(version: str) -> Mapping[str, str]:
+    """Return the header that names a version, percent-encoded where a header requires it."""
+    return {VERSION_HEADER: quote(version, safe=" !#$&'()*+,/:;=?@[]~")}
 
 
 class Observed:
@@ -76,7 +83,7 @@ class Observed:
 
 
 class TrustedHosts(TrustedHostMiddleware):
-    """Refuses names of other hosts, against DNS rebinding; IP addresses stand for nothing else and pass."""
+    """Refuses other host names, against DNS rebinding; IP addresses cannot be rebound and pass."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for an allowed host."""
@@ -108,20 +115,16 @@ class JsonBodies:
             body = await self._read(scope, receive)
             parsed = await asyncio.to_thread(_parse, body) if len(body) > LARGE_BYTES else _parse(body)
             answer = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
-            if answer is not None:
+            if answer is None:
+                respond, receive = self._app, _replay(parsed, receive)
+            else:
                 if self._keys:
                     request = Request(scope)
                     await self._keys.check(request, await BEARER(request))
-                response = await answer(parsed)
-            else:
-                body = _dump(parsed)
+                respond = await answer(parsed)
         except (HttpError, InputError, StoreFailed) as error:
-            response = error_response(as_http(error, self._root))
-        else:
-            if answer is None:
-                await self._app(scope, _replay(body, receive), send)
-                return
-        await response(scope, receive, send)
+            respond = error_response(as_http(error, self._root))
+        await respond(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Return the whole body. Raises HttpError: 413 too large, 415 not JSON, 400 incomplete."""
@@ -153,14 +156,12 @@ def _parse(body: bytes) -> object:
         raise HttpError(400, f"body: not JSON: {error!s:.300}", "body") from error
 
 
-def _dump(parsed: object) -> bytes:
+def _replay(parsed: object, receive: Receive) -> Receive:
+    """Return a `receive` that gives a parsed body as JSON again."""
     try:
-        return orjson.dumps(parsed)
+        body = orjson.dumps(parsed)
     except TypeError as error:  # orjson reads deeper nesting than it writes
         raise HttpError(400, "body: nested too deeply", "body") from error
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -1,6 +1,6 @@
-"""What clients send, as the OpenAPI page shows it; what they get is in `answers.py`."""
+"""Bodies of requests and answers, as the OpenAPI page shows them."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import orjson
 from pydantic import (
@@ -26,29 +26,28 @@ MAX_TEXT = 10_000
 MAX_COLUMNS = 50
 
 
-def _few_keys(given: Any, most: int) -> Any:
-    """Refuse an object of many keys before each of them makes a mistake of its own."""
-    if isinstance(given, dict) and len(given) > most:
-        raise PydanticCustomError("too_many_keys", "at most {most} keys", {"most": most})
-    return given
-
-
 def _at_most(keys: int) -> BeforeValidator:
-    return BeforeValidator(lambda given: _few_keys(given, keys))
+    """Refuse an object with many keys as a whole, instead of one error for each key."""
+
+    def check(given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > keys:
+            raise PydanticCustomError("too_many_keys", "at most {most} keys", {"most": keys})
+        return given
+
+    return BeforeValidator(check)
 
 
-Id = Annotated[int | str, Field(description="an id of the data's own, of the kind that the catalogue has")]
-K = Annotated[int, Field(ge=1, le=MAX_K, description="how many items; fewer come only where fewer are left")]
+Id = Annotated[int | str, Field(description="an id of the type that the data have")]
+Ids = Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)]
+K = Annotated[int, Field(ge=1, le=MAX_K, description="number of items; fewer if fewer are available")]
 Time = Annotated[int, Field(description="unix seconds")]
-Scalar = Annotated[str, Field(max_length=MAX_TEXT)] | int | float | bool | None
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Scalar = Text | int | float | bool | None
 Value = Scalar | Annotated[list[Scalar], Field(max_length=MAX_VALUES, fail_fast=True)]
-Features = Annotated[
-    dict[str, Value],
-    Field(max_length=MAX_VALUES, description="column -> raw value; those left out count as unknown"),
-    _at_most(MAX_VALUES),
-]
+Features = Annotated[dict[str, Value], Field(max_length=MAX_VALUES), _at_most(MAX_VALUES)]
+Context = Annotated[dict[str, Value], Field(max_length=MAX_COLUMNS), _at_most(MAX_COLUMNS)]
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @with_config(STRICT)
@@ -61,16 +60,13 @@ class Range(TypedDict):
 
 Where = Annotated[
     dict[str, Value | Annotated[Range, _at_most(2)]],
-    Field(
-        max_length=MAX_COLUMNS,
-        description="column of the items -> the value, one of several values, or a range",
-    ),
+    Field(max_length=MAX_COLUMNS, description="item column -> a value, a list of values, or a range"),
     _at_most(MAX_COLUMNS),
 ]
 
 
 class Strict(BaseModel):
-    """No unknown keys, and nothing converted: 3.0 is no whole number and "3" is a text."""
+    """A body without unknown keys and without conversions: 3.0 is not an integer, and "3" is text."""
 
     model_config = STRICT
 
@@ -81,14 +77,15 @@ class Strict(BaseModel):
 
 
 def examples(*examples: dict[str, Any]) -> ConfigDict:
-    """Return what shows examples on the OpenAPI page."""
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
+    """Return a configuration with examples for the OpenAPI page."""
+    return ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": list(examples)})
 
 
 class RecommendRequest(Strict):
-    """Give `user_id`, or else `features` and `history` of a user without one.
+    """A request for a `user_id`, or for a new user with `features` and `history`.
 
-    Beside a `user_id` they are of this moment: they go before what is stored of the user, and are not stored.
+    With a `user_id`, `features` and `history` are of this request: they precede stored values and are not
+    stored.
     """
 
     model_config = examples(
@@ -98,48 +95,28 @@ class RecommendRequest(Strict):
         {"features": {"country": "Germany"}, "history": ["22423"], "k": 5, "where": {"price": {"max": 5}}},
     )
 
-    user_id: Id | None = Field(
-        None, description="known to the bundle, by an event or by PUT /users/{user_id}"
-    )
-    features: Features = Field(
-        default_factory=dict,
-        description="column -> raw value, null for unknown; those left out are as stored of the user, "
-        "or unknown without `user_id`",
-    )
-    history: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] = Field(
-        default_factory=list,
-        description="ids of the items of the session, oldest first, after those that are stored of the user",
-    )
-    history_times: Annotated[list[Time], Field(max_length=MAX_IDS, fail_fast=True)] | None = Field(
-        None, description="unix seconds of each item of `history`; the request's time if left out"
-    )
-    request_time: Time | None = Field(
-        None, description="unix seconds; the end of the data, or the user's latest event, if left out"
-    )
+    user_id: Id | None = None
+    """a user of the bundle, or with an event or a profile"""
+    features: Features = Field(default_factory=dict)
+    """user column -> raw value, null for unknown; other columns have their stored value"""
+    history: Ids = Field(default_factory=list)
+    """item ids of the session, oldest first; they follow the stored history"""
+    history_times: Annotated[list[Time], Field(max_length=MAX_IDS, fail_fast=True)] | None = None
+    """unix seconds of each item of `history`; by default the time of the request"""
+    request_time: Time | None = None
+    """unix seconds; by default the end of the data, or the latest event of the user"""
     k: K = 10
-    allow: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] | None = Field(
-        None, description="choose only from these"
-    )
-    deny: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] = Field(
-        default_factory=list, description="never these"
-    )
+    allow: Ids | None = None
+    """the only items that can be recommended"""
+    deny: Ids = Field(default_factory=list)
+    """items that are not recommended"""
     where: Where = Field(default_factory=dict)
-    exclude_seen: bool | None = Field(None, description="nothing the user has; left out: as the data asks")
-    history_events: (
-        Annotated[
-            list[Annotated[str, Field(max_length=MAX_TEXT)] | None], Field(max_length=MAX_IDS, fail_fast=True)
-        ]
-        | None
-    ) = Field(None, description="the data's word for what was done with each item of `history`")
-    context: Annotated[
-        dict[str, Value],
-        Field(
-            max_length=MAX_COLUMNS,
-            description="column of the request (the device, the place) -> raw value; those left out are "
-            "unknown",
-        ),
-        _at_most(MAX_COLUMNS),
-    ] = Field(default_factory=dict)
+    exclude_seen: bool | None = None
+    """whether items that the user has are excluded; by default as the data require"""
+    history_events: Annotated[list[Text | None], Field(max_length=MAX_IDS, fail_fast=True)] | None = None
+    """event type of each item of `history`; null is a positive interaction"""
+    context: Context = Field(default_factory=dict)
+    """column of the request, such as the device -> raw value; other columns are unknown"""
 
 
 class BatchRequest(Strict):
@@ -151,65 +128,154 @@ class BatchRequest(Strict):
 
 
 class PutItemRequest(Strict):
-    """The features of a new item, or all features of one that changes."""
+    """All features of a new or changed item."""
 
     model_config = examples({"features": {"description": "LUNCH BAG PINK RETROSPOT", "price": 1.65}})
 
     features: Features
+    """item column -> raw value; other columns are unknown"""
 
 
 class PutUserRequest(Strict):
-    """The profile of a user, whole: a later one takes its place."""
+    """The complete profile of a user; it replaces an earlier one."""
 
     model_config = examples({"features": {"country": "Germany"}})
 
     features: Features
+    """user column -> raw value; other columns are unknown"""
 
 
 class EventRequest(Strict):
-    """An item that a user chose, or did something else with."""
+    """An interaction of a user with an item."""
 
     model_config = examples(
         {"item_id": "22423", "time": 1323302400}, {"item_id": "22423", "time": 1323302400, "event": "view"}
     )
 
     item_id: Id
-    time: Time | None = Field(None, description="unix seconds; now if left out")
-    event: Annotated[str, Field(max_length=MAX_TEXT)] | None = Field(
-        None, description="the data's word for what the user did; an item that was chosen if left out"
-    )
+    time: Time | None = None
+    """unix seconds; by default now"""
+    event: Text | None = None
+    """event type; by default a positive interaction"""
 
 
 class ReloadRequest(Strict):
-    """The bundle to serve from now on, by its name below the configured folder."""
+    """The name of a run in the configured folder, whose bundle is served next."""
 
     model_config = examples({"bundle": "2026-11-25_11-09-19-182892"})
 
     bundle: Annotated[str, Field(min_length=1, max_length=500)]
 
 
-WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(Where)
+QUERIES: dict[str, TypeAdapter[dict[str, Any]]] = {
+    "where": TypeAdapter(Where),
+    "features": TypeAdapter(Features),
+}
 
 
-FEATURES: TypeAdapter[dict[str, Any]] = TypeAdapter(Features)
-
-
-def where_of(text: str | None) -> dict[str, Any]:
-    """Return the conditions that a query holds as JSON text. Raises HttpError: 422, it holds none."""
-    return _held(text, "where", WHERE)
-
-
-def features_of(text: str | None) -> dict[str, Any]:
-    """Return the features that a query holds as JSON text. Raises HttpError: 422, it holds none."""
-    return _held(text, "features", FEATURES)
-
-
-def _held(text: str | None, name: str, kind: TypeAdapter[dict[str, Any]]) -> dict[str, Any]:
+def read_query(name: Literal["where", "features"], text: str | None) -> dict[str, Any]:
+    """Return the object that a part of a query has as JSON text. Raises HttpError 422."""
     if text is None:
         return {}
     try:
-        return kind.validate_python(orjson.loads(text.encode("utf-8", "replace")), strict=True)
+        return QUERIES[name].validate_python(orjson.loads(text.encode("utf-8", "replace")), strict=True)
     except orjson.JSONDecodeError as error:
         raise HttpError(422, f"{name}: not JSON: {error!s:.300}", name) from error
     except ValidationError as error:
         raise from_details(error.errors(), name) from error
+
+
+class Versioned(BaseModel):
+    """An answer of one bundle."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    version: str
+    """of the bundle that answered"""
+
+
+class Recommended(BaseModel):
+    """One item; the score is the dot product of the embeddings, or the cosine of similar items."""
+
+    item_id: Id
+    score: float
+    label: str | None
+
+
+class Items(Versioned):
+    """Items, best first."""
+
+    items: list[Recommended]
+
+
+class Item(Versioned):
+    """An item, also a removed one."""
+
+    item_id: Id
+    label: str | None
+    offered: bool
+    """whether it can be recommended; a removed item stays in histories"""
+    live: bool
+    """whether it was added or changed since the bundle was written"""
+    features: dict[str, Any]
+    """column -> raw value, null if missing"""
+
+
+class User(Versioned):
+    """A user of the bundle, or with an event or a profile."""
+
+    user_id: Id
+    known: bool
+    """whether the bundle has the user"""
+    live: bool
+    """whether there is a stored profile, which replaces the bundle's row"""
+    features: dict[str, Any]
+    """column -> raw value, null if missing"""
+
+
+class ErrorContent(BaseModel):
+    """The error, and the part of the request that is wrong."""
+
+    message: str
+    key: str | None = None
+
+
+class ErrorResponse(BaseModel):
+    """The form of every error."""
+
+    error: ErrorContent
+
+
+class Answer(BaseModel):
+    """The answer to one request of a batch: items or an error."""
+
+    items: list[Recommended] | None = None
+    error: ErrorContent | None = None
+
+
+class BatchResponse(Versioned):
+    """One answer for each request, in the same order."""
+
+    answers: list[Answer]
+
+
+class WriteResponse(Versioned):
+    """The change is on disk, and in effect for all later requests."""
+
+    written: int
+    """number of changes"""
+
+
+class Status(Versioned):
+    """Status of the service."""
+
+    status: str
+
+
+class Readiness(Status):
+    """Status of the service, and limitations of its bundle."""
+
+    known_until: str | None
+    """UTC time of the latest interaction in the bundle"""
+    warnings: list[str]
+    """such as a rejected index, or a test window that the bundle does not contain"""

@@ -15,11 +15,11 @@ from starlette.responses import Response
 from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle
 from twotower.serving.browser import Browser, recommendation_entries
-from twotower.serving.http import models
-from twotower.serving.http.answers import respond
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.bundle_comparison import OtherBundles, differences
 from twotower.serving.http.ids import id_of
+from twotower.serving.http.models import read_query
+from twotower.serving.http.routes import respond
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.live_items import ItemId
 from twotower.serving.requests import Request
@@ -60,9 +60,9 @@ class _PageRequest:
         """Return the request with the ids of a bundle. Raises InputError or HttpError."""
         return Request(
             user_id=None if self.user is None else id_of(self.user, bundle.users, "user"),
-            features=models.features_of(self.features),
+            features=read_query("features", self.features),
             history=[_item_id(bundle, each) for each in self.history],
-            where=models.where_of(self.where),
+            where=read_query("where", self.where),
             k=self.k,
             exclude_seen=self.exclude_seen,
             allow=[_item_id(bundle, each) for each in self.allow] or None,

@@ -1,4 +1,4 @@
-"""The application, and from the settings of twotower serve a process that serves it until told to stop."""
+"""The application of the service, and the process that serves it."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from twotower.bundle.layout import BUNDLE
-from twotower.bundle.manifest import enclosing_run
-from twotower.bundle.notices import bundle_warnings, known_until
+from twotower.bundle.manifest import bundle_in, enclosing_run, read_manifest
+from twotower.bundle.notices import bundle_warnings, known_until, refuse_rejected_index
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
-from twotower.serving.http.answers import VERSION_HEADER
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.http_errors import HttpError, as_http, error_response
 from twotower.serving.http.metrics import AccessLog, Metrics
-from twotower.serving.http.middleware import JsonBodies, Observed, TrustedHosts
+from twotower.serving.http.middleware import VERSION_HEADER, JsonBodies, Observed, TrustedHosts
 from twotower.serving.http.page_routes import add_page
-from twotower.serving.http.recommend_routes import BATCH_SIZE, answer_batch
-from twotower.serving.http.routes import TAGS, add_routes
+from twotower.serving.http.routes import BATCH_SIZE, TAGS, add_routes, answer_batch
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.change_store import STORE, StoreFailed
 from twotower.serving.live.live_service import LiveService
@@ -84,8 +82,13 @@ def create_app(
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
     direct = add_routes(endpoints, live, batcher, metrics, config.max_batch, keys)
-    _add_errors(endpoints, live.root)
     add_page(endpoints, live, keys)
+
+    async def answer_error(_: HttpRequest, error: Any) -> Response:
+        return error_response(as_http(error, live.root))
+
+    for kind in (HttpError, InputError, StoreFailed, RequestValidationError, HTTPException, Exception):
+        endpoints.add_exception_handler(kind, answer_error)
     app: ASGIApp = JsonBodies(endpoints, config.max_body_bytes, keys, direct, live.root)
     if config.cors_origins:
         app = CORSMiddleware(
@@ -98,14 +101,6 @@ def create_app(
     own_name = socket.gethostname() if config.host in WILDCARDS else config.host
     app = TrustedHosts(app, ["localhost", own_name, *config.allowed_hosts], www_redirect=False)
     return Observed(app, live, metrics, log, direct)
-
-
-def _add_errors(app: FastAPI, root: Path) -> None:
-    async def answer_error(_: HttpRequest, error: Any) -> Response:
-        return error_response(as_http(error, root))
-
-    for kind in (HttpError, InputError, StoreFailed, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, answer_error)
 
 
 async def _watch(live: LiveService, on_bundle_change: Callable[[], None]) -> None:
@@ -125,12 +120,12 @@ def serve(settings: Mapping[str, Any]) -> int:
     # The event loop waits at most this long for the thread that answers; large answers take longer than the
     # default of 5 ms allows.
     sys.setswitchinterval(SWITCH_SECONDS)
-    find_bundle = bundle_finder(config)
+    find = partial(find_bundle, allow_rejected_index=config.allow_rejected_index)
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(each) for each in bind(config.host, config.port)]
-        bundle = find_bundle(Path(config.bundle))
+        bound = stack.enter_context(bind(config.host, config.port))
+        bundle = find(Path(config.bundle))
         root, store = find_paths(bundle, config.bundles_root, config.store)
-        live = LiveService(root, bundle, store, find_bundle, config.trusted_packages)
+        live = LiveService(root, bundle, store, find, config.trusted_packages)
         stack.callback(live.close)
         print_start(config, live, bool(keys))
         server = uvicorn.Server(
@@ -139,7 +134,7 @@ def serve(settings: Mapping[str, Any]) -> int:
         # uvicorn raises the signal that stopped it again at its end, which then has no effect.
         signal.signal(signal.SIGTERM, server.handle_exit)
         with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=sockets)
+            server.run(sockets=[bound])
     return DONE
 
 
@@ -159,30 +154,36 @@ def uvicorn_options(config: ServiceConfig) -> dict[str, Any]:
     }
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Return sockets bound to a port on each address of a host; they do not listen yet.
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address; it does not listen yet.
 
     Raises:
         InputError: the host is not of this machine, or the port is in use.
     """
-    sockets: list[socket.socket] = []
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        for family, *_, address in dict.fromkeys(
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        ):
-            sockets.append(socket.socket(family, socket.SOCK_STREAM))
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sockets[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sockets[-1].bind(address)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
     except OSError as error:
-        for each in sockets:
-            each.close()
+        bound.close()
         raise InputError(
             f"host, port: {host}:{port} cannot be bound ({error}); choose a free port, and an address of "
             "this machine, or 0.0.0.0 for all of them"
         ) from error
-    return sockets
+    return bound
+
+
+def find_bundle(folder: Path, allow_rejected_index: bool) -> Path:
+    """Return the bundle in the folder of a run or a bundle.
+
+    Raises:
+        InputError: there is no bundle, or its index was rejected and that is not allowed.
+    """
+    bundle = bundle_in(folder).absolute()
+    manifest = read_manifest(bundle)
+    if not allow_rejected_index:
+        refuse_rejected_index(bundle, manifest)
+    return bundle
 
 
 def find_paths(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
@@ -198,33 +199,27 @@ def find_paths(bundle: Path, bundles_root: str | None, store: str | None) -> tup
 
 
 def gc_freeze() -> None:
-    """Keep the collector of garbage from walking over what stays as long as a bundle does.
-
-    It would again and again, stopping everything: p99 at 64 connections was 130 ms and is 35 ms without.
-    """
-    gc.unfreeze()  # so that the bundle before is collected
+    """Exclude all current objects from garbage collection, which would pause requests to traverse them."""
+    gc.unfreeze()  # so that the previous bundle is collected
     gc.collect()
     gc.freeze()
 
 
 def print_start(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
     """Print the URL, the bundle and warnings."""
-    url = f"http://{config.host}:{config.port}"
-    retriever = live.retriever
+    url, retriever = f"http://{config.host}:{config.port}", live.retriever
     bundle = retriever.bundle
-    until, warnings = (
-        known_until(bundle.manifest),
-        bundle_warnings(bundle.manifest, enclosing_run(bundle.folder)),
-    )
-    facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}
+    until = known_until(bundle.manifest)
+    warnings = bundle_warnings(bundle.manifest, enclosing_run(bundle.folder))
     if config.console == "jsonl":
-        facts |= {"known_until": until, "warnings": warnings}
-        print(orjson.dumps(facts).decode(), flush=True)
+        fields = {"url": url, "version": retriever.version, "items": retriever.num_items}
+        fields |= {"api_keys": has_keys, "known_until": until, "warnings": warnings}
+        print(orjson.dumps(fields).decode(), flush=True)
     elif config.console == "rich":
         print(f"{retriever.version}: {retriever.num_items:,} items at {url} (API: {url}/docs)", flush=True)
         if until:
             print(f"users are known up to {until} UTC", flush=True)
+    if not has_keys and config.host not in ("127.0.0.1", "localhost", "::1"):
+        warnings = [*warnings, f"{url} is open to all clients that can reach it; see api_keys_file"]
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if not has_keys and config.host not in ("127.0.0.1", "localhost", "::1"):
-        print(f"warning: {url} is open to whoever can reach it; see api_keys_file", file=sys.stderr)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from twotower.config.exits import DONE
 from twotower.config.working_folder import import_from_working_folder
 from twotower.serving.http import server
 from twotower.serving.http.api_keys import Keys
-from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.metrics import MULTIPROCESS_FOLDER
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.change_store import STORE, ChangeStore, lock_store
@@ -40,9 +40,8 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
     """
     config = ServiceConfig.from_settings(settings)
     Keys.read(config.api_keys_file)
-    for each in server.bind(config.host, config.port):
-        each.close()
-    bundle = bundle_finder(config)(Path(config.bundle))
+    server.bind(config.host, config.port).close()
+    bundle = server.find_bundle(Path(config.bundle), config.allow_rejected_index)
     root, store = server.find_paths(bundle, config.bundles_root, config.store)
     with tempfile.TemporaryDirectory(prefix="twotower-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
@@ -81,9 +80,8 @@ def create_worker_app() -> ASGIApp:
     root, bundle, store = map(Path, (config.bundles_root, config.bundle, str(config.store)))
     folder = Path(os.environ[MULTIPROCESS_FOLDER])
     try:
-        live = LiveService(
-            root, bundle, store, bundle_finder(config), config.trusted_packages, is_shared=True
-        )
+        find = partial(server.find_bundle, allow_rejected_index=config.allow_rejected_index)
+        live = LiveService(root, bundle, store, find, config.trusted_packages, is_shared=True)
     except InputError as error:
         (folder / "failure").write_text(str(error), encoding="utf-8")
         raise SystemExit(STARTUP_FAILED) from error

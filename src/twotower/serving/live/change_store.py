@@ -4,14 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.data.source_column import fits_64_bits
 from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 
 STORE = "live.sqlite"
@@ -51,7 +49,6 @@ QUERIES = {
 Items precede the events that name them, and removals follow. An item that was removed is put and removed
 again if an event since then names it, because it stays in histories.
 """
-LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # has no UTF-8
 
 
 class StoreFailed(OSError):  # noqa: N818
@@ -105,10 +102,8 @@ class ChangeStore:
     @property
     def bundle(self) -> Path | None:
         """The bundle that `reload` chose for all processes; None if it is the one of the settings."""
-        rows = self._connection.execute(
-            "SELECT json FROM changes WHERE kind = 'bundle' AND key = ''"
-        ).fetchall()
-        return Path(rows[0][0]) if rows else None
+        row = self._connection.execute("SELECT json FROM changes WHERE kind = 'bundle'").fetchone()
+        return Path(row[0]) if row else None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -125,9 +120,9 @@ class ChangeStore:
             raise
 
     def insert(self, changes: Sequence[Change]) -> None:
-        """Write changes, within a transaction. Raises InputError: a value cannot be stored."""
+        """Write checked changes, within a transaction."""
         for change in changes:
-            kind, key, content = row_of(change)
+            kind, key, content = _row(change)
             if_exists = "IGNORE" if kind == "event" else "REPLACE"
             self._connection.execute(
                 f"INSERT OR {if_exists} INTO changes (kind, key, json) VALUES (?, ?, ?)", (kind, key, content)
@@ -150,15 +145,11 @@ class ChangeStore:
             )
 
     def changes(self, after: int = 0) -> Iterator[Change]:
-        """Yield the changes after a number, in the order in which they apply; see `QUERIES`.
+        """Return the changes after a number, in the order in which they apply; see `QUERIES`.
 
         They are of one moment, and writes can go on meanwhile. Raises InputError: the file is damaged.
         """
-        try:
-            with contextlib.closing(_connect(self.path, "ro")) as connection:
-                yield from _read(connection, after)
-        except (sqlite3.Error, ValueError) as error:
-            raise unreadable(self.path, error) from error
+        return _read(self.path, after)
 
     def close(self) -> None:
         """Close the file; a second call has no effect."""
@@ -178,11 +169,7 @@ def read_changes(path: Path) -> list[Change]:
     if not path.is_file():
         raise InputError(f"{path}: there is no store of live changes; name the file that the service writes")
     validate(path)
-    try:
-        with contextlib.closing(_connect(path, "ro")) as connection:
-            return list(_read(connection, 0))
-    except (sqlite3.Error, ValueError) as error:
-        raise unreadable(path, error) from error
+    return list(_read(path, 0))
 
 
 @contextlib.contextmanager
@@ -235,70 +222,42 @@ def unreadable(path: Path, problem: object) -> InputError:
     )
 
 
-def row_of(change: Change) -> tuple[str, int | str, str | None]:
-    """Return kind, key and JSON of a change. Raises InputError: a value cannot be stored."""
+def _row(change: Change) -> tuple[str, int | str, str | None]:
+    """Return kind, key and JSON of a change."""
     match change:
         case ItemPut():
-            return "item", _id(change.item_id, "item"), _json(change.features, f"item {change.item_id!r:.80}")
+            return "item", change.item_id, json.dumps(dict(change.features))
         case ItemRemoved():
-            return "removal", _id(change.item_id, "item"), None
+            return "removal", change.item_id, None
         case UserPut():
-            return "user", _id(change.user_id, "user"), _json(change.features, f"user {change.user_id!r:.80}")
+            return "user", change.user_id, json.dumps(dict(change.features))
         case UserForgotten():
-            return "user", _id(change.user_id, "user"), None
-    time = _integer(change.time)
-    if time is None:
-        raise InputError(f"time: expected whole unix seconds, got {change.time!r:.80}")
-    event = change.event
-    if event is not None and (not isinstance(event, str) or LONE_SURROGATE.search(event)):
-        raise InputError(f"event: expected a word, got {event!r:.80}")
-    return "event", json.dumps([_id(change.item_id, "item"), _id(change.user_id, "user"), time, event]), None
+            return "user", change.user_id, None
+    return "event", json.dumps([change.item_id, change.user_id, change.time, change.event]), None
 
 
-def _read(connection: sqlite3.Connection, after: int) -> Iterator[Change]:
-    connection.execute("BEGIN")  # all queries read one snapshot
-    for kind, query in QUERIES.items():
-        for _, key, content in connection.execute(query.format(kind, kind), {"after": after}):
-            if kind == "item":
-                yield ItemPut(key, json.loads(content))
-            elif kind == "removal":
-                yield ItemRemoved(key)
-            elif kind == "event":
-                item_id, user_id, time, event = json.loads(key)
-                yield EventAdded(user_id, item_id, time, event)
-            else:
-                yield UserForgotten(key) if content is None else UserPut(key, json.loads(content))
+def _read(path: Path, after: int) -> Iterator[Change]:
+    try:
+        with contextlib.closing(_connect(path, "ro")) as connection:
+            connection.execute("BEGIN")  # all queries read one snapshot
+            for kind, query in QUERIES.items():
+                for _, key, content in connection.execute(query.format(kind, kind), {"after": after}):
+                    yield _change(kind, key, content)
+    except (sqlite3.Error, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def _change(kind: str, key: int | str, content: str | None) -> Change:
+    features = None if content is None else json.loads(content)
+    if kind == "event":
+        item_id, user_id, time, event = json.loads(str(key))
+        return EventAdded(user_id, item_id, time, event)
+    if kind == "user":
+        return UserForgotten(key) if features is None else UserPut(key, features)
+    return ItemRemoved(key) if features is None else ItemPut(key, features)
 
 
 def _connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.as_uri()}?mode={mode}", LOCK_SECONDS, isolation_level=None, check_same_thread=False, uri=True
     )
-
-
-def _id(value: Any, name: str) -> int | str:
-    if (number := _integer(value)) is not None:
-        return number
-    if isinstance(value, str) and not LONE_SURROGATE.search(value):
-        return str(value)
-    raise InputError(f"{name} {value!r:.80}: expected an id that is text or a whole number of 64 bits")
-
-
-def _integer(value: Any) -> int | None:
-    """Return an integer of 64 bits, also of numpy, as a Python integer; None for anything else."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        return None
-    number = value.__index__()
-    return int(number) if fits_64_bits(number) else None
-
-
-def _json(features: Mapping[str, Any], name: str) -> str:
-    def plain(value: Any) -> Any:
-        if hasattr(value, "tolist"):  # numpy
-            return value.tolist()
-        raise TypeError(f"{type(value).__name__} has no JSON")
-
-    try:
-        return json.dumps(dict(features), default=plain)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"features of {name}: expected text, numbers, lists and null ({error})") from error

@@ -1,4 +1,4 @@
-"""The kinds of live changes, and how they are applied to a retriever."""
+"""The kinds of live changes; how they are checked and applied to a retriever."""
 
 import contextlib
 import itertools
@@ -69,6 +69,36 @@ class Quarantined:
     reason: str
 
 
+def check(change: Change, retriever: Retriever) -> Callable[[], object] | None:
+    """Check and embed a change; return the function that applies it, None for an event of an ignored type.
+
+    Raises InputError.
+    """
+    match change:
+        case ItemPut() | UserPut():
+            return _check_puts([change], retriever)
+        case ItemRemoved():
+            retriever.check_offered(change.item_id)
+            return partial(retriever.remove_item, change.item_id)
+        case UserForgotten():
+            retriever.profiles.check_profile(change.user_id)
+            return partial(retriever.forget_user, change.user_id)
+    is_stored = retriever.event_types.type_of(change.event).is_stored
+    item_id = change.item_id if is_stored else None
+    retriever.check_event(change.user_id, item_id, change.time, change.event)
+    apply = partial(retriever.add_event, change.user_id, change.item_id, change.time, change.event)
+    return apply if is_stored else None
+
+
+def _check_puts(puts: Sequence[Any], retriever: Retriever) -> Callable[[], object]:
+    """Check and embed items, or profiles, with different ids; return the function that applies them."""
+    if isinstance(puts[0], ItemPut):
+        items = retriever.catalogue.prepare([(each.item_id, each.features) for each in puts])
+        return partial(retriever.apply_items, items)
+    users = retriever.profiles.prepare([(each.user_id, each.features) for each in puts])
+    return partial(retriever.profiles.put, users)
+
+
 def replay(changes: Iterable[Change], retriever: Retriever) -> list[Quarantined]:
     """Apply stored changes; return those that fail.
 
@@ -78,33 +108,19 @@ def replay(changes: Iterable[Change], retriever: Retriever) -> list[Quarantined]
     quarantined: list[Quarantined] = []
     for kind, same in itertools.groupby(changes, type):
         while batch := list(itertools.islice(same, REPLAY_BATCH)):
-            if kind not in (ItemPut, UserPut) or not _apply_together(batch, retriever):
-                quarantined += [failed for change in batch for failed in _apply(change, retriever)]
+            if kind in (ItemPut, UserPut):
+                with contextlib.suppress(Exception):  # which of them is wrong is unknown: each is tried
+                    _check_puts(batch, retriever)()
+                    continue
+            quarantined += [failed for change in batch if (failed := _apply(change, retriever))]
     return quarantined
 
 
-def prepare_puts(puts: Sequence[Any], retriever: Retriever) -> Callable[[], object]:
-    """Check and embed items, or profiles, with different ids; return the function that applies them."""
-    if isinstance(puts[0], ItemPut):
-        items = retriever.prepare_items([(each.item_id, each.features) for each in puts])
-        return partial(retriever.apply_items, items)
-    users = retriever.profiles.prepare([(each.user_id, each.features) for each in puts])
-    return partial(retriever.profiles.put, users)
-
-
-def _apply_together(puts: Sequence[Any], retriever: Retriever) -> bool:
-    try:
-        prepare_puts(puts, retriever)()
-    except Exception:  # which of them is wrong is unknown
-        return False
-    return True
-
-
-def _apply(change: Change, retriever: Retriever) -> list[Quarantined]:
+def _apply(change: Change, retriever: Retriever) -> Quarantined | None:
     try:
         match change:
             case ItemPut() | UserPut():
-                prepare_puts([change], retriever)()
+                _check_puts([change], retriever)()
             case ItemRemoved():
                 with contextlib.suppress(UnknownItem):
                     retriever.remove_item(change.item_id)
@@ -113,8 +129,9 @@ def _apply(change: Change, retriever: Retriever) -> list[Quarantined]:
                     retriever.forget_user(change.user_id)
             case EventAdded():
                 retriever.add_event(change.user_id, change.item_id, change.time, change.event)
+    except InputError as error:
+        return Quarantined(change, str(error))
     except Exception as error:
-        is_input_error = isinstance(error, InputError)
-        LOG.debug("quarantined: %s", change, exc_info=not is_input_error)
-        return [Quarantined(change, str(error) if is_input_error else f"{type(error).__name__}: {error}")]
-    return []
+        LOG.debug("quarantined: %s", change, exc_info=True)
+        return Quarantined(change, f"{type(error).__name__}: {error}")
+    return None

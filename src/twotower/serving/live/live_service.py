@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from twotower.config.errors import InputError
@@ -60,11 +60,8 @@ class LiveService:
     ) -> None:
         self.trusted_packages = trusted_packages
         self.root, self._find_bundle = Path(root).resolve(), find_bundle
-        self._reloading, self._rebuilding, self._closing = (
-            threading.Lock(),
-            threading.Lock(),
-            threading.Event(),
-        )
+        self._reloading, self._rebuilding = threading.Lock(), threading.Lock()
+        self._closing = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
         self._retry_at = dict.fromkeys(("rebuild", "follow", "switch"), 0.0)
         self._is_shared = is_shared
@@ -78,9 +75,9 @@ class LiveService:
         if is_shared:
             self._start("follow", self._follow)
 
-    def write(self, changes: Sequence[Change]) -> int:
-        """Make all of the changes or none, on disk and in effect when this returns; see `Writer.write`."""
-        return self._writer.write(changes)
+    def write(self, change: Change) -> int:
+        """Make a change, on disk and in effect when this returns; see `Writer.write`."""
+        return self._writer.write(change)
 
     def reload(self, name: str) -> str:
         """Switch to another bundle, with all live changes, also those made meanwhile; return its version.
@@ -89,7 +86,7 @@ class LiveService:
         the bundle does not exist or is damaged (the current one stays), or ReloadUnderWay.
         """
         if not self._reloading.acquire(blocking=False):
-            raise ReloadUnderWay("reload: another one is under way; ask again when it is done")
+            raise ReloadUnderWay("reload: another one is in progress; try again later")
         try:
             self._switch(self._find_bundle(self._folder(name)))
             retriever = self.retriever
@@ -111,11 +108,11 @@ class LiveService:
             thread = self._threads.get("rebuild")
             if (thread is not None and thread.is_alive()) or time.monotonic() < self._retry_at["rebuild"]:
                 return False
-            left_behind = retriever.num_left_behind - self._left_behind
+            left_behind = retriever.catalogue.items.num_left_behind - self._left_behind
             if left_behind > max(MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE * retriever.num_items):
                 work: Callable[[], None] = self._reopen
-            elif retriever.drift().needs_rebuild:
-                work = retriever.rebuild
+            elif retriever.catalogue.drift().needs_rebuild:
+                work = retriever.catalogue.rebuild
             else:
                 return False
             self._start("rebuild", lambda: self._try("rebuild", work))
@@ -136,17 +133,8 @@ class LiveService:
 
     def _switch(self, bundle: Path) -> None:
         """Open a bundle and use it with all live changes."""
-        try:
-            retriever = Retriever.open(bundle, self.trusted_packages)
-            _ = (
-                retriever.attributes
-            )  # prepares the columns, so that the first filter is as fast as later ones
-        except InputError:
-            raise
-        except Exception as error:  # for example of the ONNX runtime
-            raise InputError(
-                f"{bundle}: cannot be served ({type(error).__name__}: {error!s:.300})"
-            ) from error
+        retriever = Retriever.open(bundle, self.trusted_packages)
+        _ = retriever.attributes  # prepares the columns, so that the first filter is as fast as later ones
         reached, quarantined = 0, list[Quarantined]()
         for _ in range(CATCH_UPS):  # writes continue, and each pass is shorter than the one before
             with self._writer.lock:
@@ -155,16 +143,14 @@ class LiveService:
         with self._writer.lock:
             self._seen, self._applied = self._store.other_commits, self._store.last
             quarantined += replay(self._store.changes(reached), retriever)
-            self._left_behind = retriever.num_left_behind
+            self._left_behind = retriever.catalogue.items.num_left_behind
             self.retriever, self.num_quarantined = retriever, len(quarantined)
         if quarantined:
             LOG.warning(
-                "%s: %d stored changes cannot be applied to this bundle and are quarantined; the first "
-                "is %s: %s",
+                "%s: %d stored changes cannot be applied to this bundle and are quarantined; the first: %s",
                 self._store.path,
                 len(quarantined),
-                quarantined[0].change,
-                quarantined[0].reason,
+                f"{quarantined[0].change}: {quarantined[0].reason}",
             )
 
     def _catch_up(self) -> Retriever:

@@ -1,5 +1,6 @@
 """The objective of next-basket prediction: a user at one time, and the items of the following days."""
 
+import logging
 from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
@@ -11,10 +12,13 @@ from twotower.data.interactions import Interactions, ages_within_user
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
 from twotower.training.basket_batches import BasketBatches
-from twotower.training.objectives.objective import Objective
-from twotower.training.objectives.recency import half_life_days, halved
+from twotower.training.objectives.objective import Objective, halved
 
+LOG = logging.getLogger("twotower")
+SHARE = 1 / 3
+"""Half-life of the weights relative to that of popularity, chosen by `scripts/bench/carry_over.py`."""
 INTERACTIONS_PER_REQUEST = 10
 FEWEST, MOST = 10_000, 100_000
 """Limits of the requests per epoch."""
@@ -97,3 +101,24 @@ class NextBasket(Objective):
     def batches(self, interactions: Interactions, **settings: Any) -> BasketBatches:
         """Build batches of requests; for `settings` see `TrainBatches`."""
         return BasketBatches(interactions, self, **settings)
+
+
+def half_life_days(interactions: Interactions, ahead_days: float) -> float:
+    """Return a half-life for training examples, in days: a third of the half-life of popularity.
+
+    The latter is that of the mixture that best predicts later interactions; see `Mixture.half_life`. It is
+    short if demand changes fast, and infinite if it does not change.
+
+    Args:
+        ahead_days: how far ahead the mixture predicts.
+    """
+    interactions = interactions.positives
+    items, times = np.asarray(interactions.items), np.asarray(interactions.times)
+    counted = IntervalCounts.from_log(items, times, int(items.max(initial=1)))
+    days = (
+        SHARE
+        * Mixture.fit(counted, counted.knots_ahead(ahead_days)).half_life(counted)
+        * counted.interval_days
+    )
+    LOG.info("objective.recency_half_life_days=%.3g, from the half-life of popularity", days)
+    return days

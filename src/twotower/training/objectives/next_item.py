@@ -11,8 +11,7 @@ from twotower.data.interactions import Interactions, ages, newer_share_within_us
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.training.objectives.objective import Objective
-from twotower.training.objectives.recency import halved
+from twotower.training.objectives.objective import Objective, halved
 
 
 class NextItem(Objective):

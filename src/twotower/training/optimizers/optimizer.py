@@ -2,24 +2,20 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat, ProperFraction
-from twotower.training.optimizers.combined_optimizer import CombinedOptimizer
 
 
 class OptimizerChoice(Component, ABC):
-    """Learning rate and schedule, shared by every optimizer.
-
-    Args:
-        config: the choice.
-    """
+    """Learning rate and schedule, shared by every optimizer."""
 
     class Config(Component.Config):
         """Settings of every optimizer."""
@@ -68,7 +64,6 @@ class OptimizerChoice(Component, ABC):
         """Build the torch optimizer.
 
         Args:
-            parameters: all that are trained.
             sparse: those among them whose gradients are sparse.
             fused: whether dense parameters may be stepped by a fused kernel.
         """
@@ -102,3 +97,37 @@ class OptimizerChoice(Component, ABC):
             return 0.04 + 0.96 * (1 - math.cos(math.pi * step / rise)) / 2
         done = min(1.0, (step - rise) / max(1.0, num_steps - rise))
         return (1 + math.cos(math.pi * done)) / 2
+
+
+class CombinedOptimizer(Optimizer):
+    """Steps several optimizers as one, with one state and one learning-rate schedule.
+
+    Lightning clips gradients, accumulates them and resumes for a single optimizer only. Parameter groups and
+    state are shared with the optimizers, so that a scheduler that sets `param_groups` reaches them.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self.optimizers = list(optimizers)
+        super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        for optimizer in optimizers:
+            self.state.update(optimizer.state)
+            optimizer.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Step each optimizer; returns the loss of `closure`."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load the state that `state_dict` returned."""
+        super().load_state_dict(dict(state_dict))
+        groups = iter(self.param_groups)
+        for optimizer in self.optimizers:
+            optimizer.state = self.state
+            optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]

@@ -11,9 +11,6 @@ class Csv(Tracker):
     A resumed run writes another version.
     """
 
-    class Config(Tracker.Config):
-        """No settings."""
-
     def open(self) -> Logger:
         """Return Lightning's CSV logger."""
         return CSVLogger(self.folder, name="csv")

@@ -8,9 +8,6 @@ from twotower.training.trackers.tracker import Tracker
 class TensorBoard(Tracker):
     """No tracker besides TensorBoard, whose files every run writes."""
 
-    class Config(Tracker.Config):
-        """No settings."""
-
     def open(self) -> Logger | None:
         """Return None."""
         return None
