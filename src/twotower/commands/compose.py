@@ -200,7 +200,12 @@ def checked_with_config(
     raise_problems(
         [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
     )
-    config, found = read_choices(config_name, settings)
+    config, found = read(settings_class(config_name), settings)
+    if config_name == "train":  # other commands check these settings together with those of the run
+        from twotower.pipeline.run_config import RunConfig
+
+        assert isinstance(config, RunConfig)
+        found = [*found, *config.between()]
     raise_problems(found, NOTHING_DONE)
     return settings, config
 
@@ -230,21 +235,3 @@ def as_run_config(config: Config, settings: Mapping[str, Any], overrides: Sequen
     assert isinstance(config, RunConfig)
     of_run = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
     return config.with_origin(of_run, overrides)
-
-
-def read_choices(config_name: str, settings: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
-    """Read a command's settings and find every mistake in them; imports the classes of the choices.
-
-    Args:
-        config_name: name of the command.
-        settings: composed settings.
-    """
-    known = frozenset().union(*shape(config_name))
-    kind = settings_class(config_name)
-    config, found = read(kind, {key: value for key, value in settings.items() if key in known})
-    if config_name != "train":  # other commands check these settings together with those of the run
-        return config, found
-    from twotower.pipeline.run_config import RunConfig  # imports torch
-
-    assert isinstance(config, RunConfig)
-    return config, [*found, *config.between()]

@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.config.trust import VARIABLE as TRUST_VARIABLE
 from twotower.runs.fingerprint import override_key
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
@@ -74,31 +73,6 @@ def choices(group: str) -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
-def own_defaults() -> dict[str, Any]:
-    """Return the user's defaults for `twotower train`: group -> choice, key path -> value.
-
-    Raises:
-        InputError: the file is not YAML.
-    """
-    files = [place / LOCAL.name / "default.yaml" for place in places()]
-    path = next((path for path in files if path.is_file()), None)
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    values = dict(found) if isinstance(found, dict) else {}
-    chosen = [entry for entry in values.pop("defaults", None) or () if isinstance(entry, dict)]
-    words = {key.removeprefix("override").strip(" /"): entry[key] for entry in chosen for key in entry}
-    return dict(_paths(values)) | words
-
-
-def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        yield from (
-            _paths(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-        )
-
-
 def misplaced() -> Iterator[Problem]:
     """Yield folders that do not exist, and files that would replace the YAML of a command."""
     named = os.environ.get(VARIABLE, "")
@@ -106,9 +80,6 @@ def misplaced() -> Iterator[Problem]:
         if not place.is_dir():
             yield Problem(VARIABLE, f"there is no folder {place}; correct it, or unset {VARIABLE}")
     ours = {path.name for path in CONF.glob("*.yaml")}
-    for place in places():
-        if (path := place / LOCAL.name / "trust.yaml").is_file():
-            yield Problem(str(path), f"no file grants trust; delete it, and set {TRUST_VARIABLE}=mypackage")
     for place in places()[:-1]:
         for name in sorted(ours.intersection(path.name for path in place.glob("*.yaml"))):
             remedy = f"rename it (defaults of your own: {place / LOCAL.name / 'default.yaml'})"

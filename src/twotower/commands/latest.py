@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from twotower.commands.conf import own_defaults, plain_file
+from twotower.commands.compose import compose
 from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START
-from twotower.runs.run_files import resolve_latest
+from twotower.runs.run_files import LATEST, resolve_latest
 
 WITH_BUNDLE = ("run", "bundle", WARM_START, "rebuild_bundle")
 """Keys whose commands read the bundle of the run."""
@@ -16,8 +16,8 @@ KEYS = (*WITH_BUNDLE, "resume", "rerun")
 
 
 def output_root() -> Path:
-    """Return the folder of runs: `output_root` of the user's defaults, or the default."""
-    return Path(str(own_defaults().get("output_root", plain_file("run_keys")["output_root"])))
+    """Return the folder of runs by the user's defaults."""
+    return Path(compose("train")["output_root"])
 
 
 def resolve_overrides(overrides: Sequence[str]) -> list[str]:
@@ -40,11 +40,13 @@ def resolve_paths(words: Sequence[str]) -> list[str]:
 
 def _resolved(prefix: str, value: str, with_bundle: bool) -> str:
     folder = value.strip("'\"")
+    if Path(folder).name != LATEST:
+        return value
     try:
         found = resolve_latest(folder, output_root(), with_bundle)
     except InputError as error:
         raise InputError(f"{prefix}{error}") from error
-    if found == folder:
+    if found == folder:  # a folder of this name
         return value
     print(f"{prefix}{folder}: {found}", file=sys.stderr)
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from twotower.commands import parent_run
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
-from twotower.commands.conf import EXPERIMENT, choices, own_defaults, shape
+from twotower.commands.conf import EXPERIMENT, choices, shape
 from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.latest import resolve_overrides
 from twotower.commands.overrides import is_swept, validate_overrides
@@ -78,14 +78,13 @@ def _answer(
             parent_run.check(mode, overrides)
         config_name, task, modes = mode, parent_run.task_of(mode), {}
     overrides = [_verbatim(text) for text in overrides]
-    own = own_defaults() if config_name == "train" else {}
     if is_help:
         groups = [text for text in overrides if "=" not in text]
-        texts = [group_text(config_name, group, choices, own) for group in groups]
-        print("\n\n".join(texts or [help_text(config_name, description, choices, own)]))
+        texts = [group_text(config_name, group, choices) for group in groups]
+        print("\n\n".join(texts or [help_text(config_name, description, choices)]))
         return DONE
     if "choices" in flags:
-        print(choices_text(config_name, choices, own))
+        print(choices_text(config_name, choices))
         return DONE
     for mode, call in modes.items():
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{mode}=")]:

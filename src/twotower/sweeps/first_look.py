@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from pydantic import StringConstraints
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
 from twotower.config.spec import PositiveFloat, PositiveFraction, PositiveInt
+from twotower.reports.compare.run_frame import baseline_rows, make_frame, read_runs, records
+from twotower.reports.compare.verdicts import compare_pairs
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
@@ -191,9 +195,8 @@ class FirstLook(Sweep):
             value = None if outcome is None else outcome.figure(self.context.monitor)
             if value is not None and outcome is not None and outcome.status not in UNUSABLE:
                 values[recipe.name] = value
-        sign = 1 if lower_is_better(self.outcomes.values(), self.context.monitor) else -1
         scored = (recipe for recipe in self.recipes if recipe.name in values)
-        return sorted(scored, key=lambda recipe: sign * values[recipe.name])
+        return sorted(scored, key=lambda recipe: self._sign() * values[recipe.name])
 
     def outcome(self, recipe: Recipe, sample: bool) -> Outcome | None:
         """Return the outcome of a recipe's job, None if it did not run."""
@@ -216,10 +219,96 @@ class FirstLook(Sweep):
         return (whole[0], True) if whole else None
 
     def summary(self) -> dict[str, Any]:
-        """Return the table, the best recipe with its command, and its paired tests."""
-        from twotower.sweeps.first_look_summary import summarize
+        """Return the table of recipes, the best recipe with its command, and its paired tests."""
+        best, on_all = self.best() or (None, False)
+        part = "whole" if on_all else "sample"
+        baselines = {each: self._baselines(each == "sample") for each in ("sample", "whole")}
+        choose = min if self._sign() > 0 else max
+        leaders = {
+            each: choose(values, key=values.__getitem__, default=None) for each, values in baselines.items()
+        }
+        names = dict.fromkeys(name for name in leaders.values() if name is not None)
+        ranked = [*filter(None, [best]), *self.ranked(sample=False), *self.ranked(sample=True), *self.recipes]
+        found = {
+            "metric": self.context.monitor,
+            "num_users": self.num_users,
+            "share": self.share,
+            "recipes": [self._row(recipe) for recipe in {each.name: each for each in ranked}.values()],
+            "left_out": self.left_out,
+            "baselines": {name: {each: baselines[each].get(name) for each in baselines} for name in names},
+            "best": best and self._best(best, part, baselines[part].get(leaders[part] or "")),
+            "tests": [] if best is None else self._tests(best, part, leaders[part]),
+        }
+        return {"first_look": found}
 
-        return {"first_look": summarize(self)}
+    def _sign(self) -> int:
+        """Return 1 if lower values of the monitored metric are better, else -1."""
+        return 1 if lower_is_better(self.outcomes.values(), self.context.monitor) else -1
+
+    def _row(self, recipe: Recipe) -> dict[str, Any]:
+        outcomes = {"sample": self.outcome(recipe, True), "whole": self.outcome(recipe, False)}
+        return {
+            "recipe": recipe.name,
+            "sets": " ".join(recipe.texts),
+            **{part: each and each.figure(self.context.monitor) for part, each in outcomes.items()},
+            "seconds": {part: each and (round(each.seconds, 1) or None) for part, each in outcomes.items()},
+            "note": _note(outcomes["whole"] or outcomes["sample"]),
+        }
+
+    def _baselines(self, sample: bool) -> dict[str, float]:
+        """Return the validation metric of each baseline, equal in all jobs on the same users."""
+        values: dict[str, float] = {}
+        for recipe in self.recipes:
+            outcome = self.outcome(recipe, sample)
+            result = read_result_or_failure(outcome.folder) if outcome and outcome.finished else None
+            for name, figures in {} if result is None else result.baselines.items():
+                if self.context.monitor in figures:
+                    values.setdefault(name, figures[self.context.monitor])
+        return values
+
+    def _best(self, best: Recipe, part: str, leader: float | None) -> dict[str, Any]:
+        outcome = self.outcome(best, part == "sample")
+        assert outcome is not None
+        value = outcome.figure(self.context.monitor)
+        assert value is not None
+        return {
+            "recipe": best.name,
+            "job": outcome.name,
+            "on": part,
+            "value": value,
+            "ended": outcome.finished,
+            "behind_baseline": leader is not None and self._sign() * value > self._sign() * leader,
+            "command": shlex.join(["twotower", "train", *self.context.fixed, *best.texts]),
+        }
+
+    def _tests(self, best: Recipe, part: str, leader: str | None) -> list[dict[str, Any]]:
+        """Return paired tests over test users: the best recipe against the others and the best baseline.
+
+        The validation split chooses the best recipe; the tests do not.
+        """
+        outcomes = {recipe.name: self.outcome(recipe, part == "sample") for recipe in self.recipes}
+        folders = {name: each.folder for name, each in outcomes.items() if each and each.finished}
+        if best.name not in folders:  # stopped before the test
+            return []
+        runs, results = read_runs(list(folders.values()))
+        runs = runs.assign(name=list(folders))
+        position = list(folders).index(best.name)
+        baselines = baseline_rows(runs[runs["name"] == best.name], results)
+        rows = make_frame(records(runs) + records(baselines[baselines["name"] == leader]))
+        metric = self.context.monitor.replace("valid/", "test/", 1)
+        higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
+        pairs = [(position, other) for other in range(len(rows)) if other != position]
+        return [
+            {
+                "against": rows["name"][row["right"]],
+                "metric": metric,
+                "difference": _number(row["difference"]),
+                "interval": None if math.isnan(row["low"]) else [row["low"], row["high"]],
+                "p": _number(row["corrected_p_value"]),
+                "verdict": ", ".join(filter(None, [row["verdict"], row["reason"]])),
+            }
+            for row in records(compare_pairs(rows, pairs, metric, higher).table)
+        ]
 
 
 def share_for(dataset: "RetrievalDataset") -> float:
@@ -236,3 +325,19 @@ def _reason(error: InputError) -> str:
     if isinstance(error, Mistakes):
         return "; ".join(f"{each.key}: {each.message}" for each in error.problems)
     return " ".join(str(error).split())
+
+
+def _note(outcome: Outcome | None) -> str:
+    """Return the state of a recipe in words, empty if its job finished."""
+    if outcome is None:
+        return "not run: the time limit was reached"
+    return {
+        "pruned": "stopped: its share of the time had passed",
+        "interrupted": "stopped: the time limit was reached; the same command continues",
+        "failed": f"failed: {(outcome.error or '').partition(chr(10))[0]}",
+        "index_rejected": "its index was rejected",
+    }.get(outcome.status, "")
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -111,7 +111,7 @@ def test_help_and_completion_run_no_code_of_the_working_folder(
     for words in (["train", "--help"], ["train", "--help", "loss"], ["train", "--info", "choices"]):
         assert left(*words, monkeypatch=monkeypatch) == 0
     out = capsys.readouterr().out
-    assert "loss=evil  (your default)\n  A loss of theirs." in out
+    assert "loss=evil\n  A loss of theirs." in out
     assert re.search(r"margin=2 +set by its YAML. the gap", out)
     assert "evil.Evil; its source file has the types" in out
     found = []

@@ -3,7 +3,6 @@
 And the choices of the user's own in conf/local.
 """
 
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -155,27 +154,6 @@ def test_user_choices_are_listed_with_built_in_ones(
     assert "   mine              A loss of my own." in section.splitlines()
     offered = " ".join(printed(["--help"], monkeypatch, capsys).split())  # long lists are wrapped
     assert f" loss {', '.join(sorted([*LOSSES, 'mine']))} [power_softmax]" in offered
-
-
-def test_help_marks_user_defaults(
-    conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own = f"{GLOBAL}defaults: [{{override /optimizer: adagrad}}]\nseed: 7\nloss: {{temperature: 3}}\n"
-    conf.write("local/default.yaml", own)
-    lines = printed(["--help"], monkeypatch, capsys).splitlines()
-    assert "  seed           [7, yours]" in lines
-    assert next(line for line in lines if line.startswith("  optimizer ")).endswith("[adagrad, yours]")
-    assert "  loss.temperature [3, yours]" in lines
-    assert "  debug          [false]" in lines
-    groups = printed(["--info", "choices"], monkeypatch, capsys)
-    (section,) = (part for part in groups.split("\n\n") if part.startswith("optimizer"))
-    heading, *choices_of_it = section.splitlines()
-    assert heading == "optimizer  (* is yours)"
-    assert [line.split()[1] for line in choices_of_it if line.startswith(" *")] == ["adagrad"]
-    lines = printed(["--help", "loss", "optimizer"], monkeypatch, capsys).splitlines()
-    assert {"loss=power_softmax  (the default)", "optimizer=adagrad  (your default)"} <= set(lines)
-    told = lines[lines.index("loss=power_softmax  (the default)") + 2]
-    assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. Divides scores", told)
 
 
 def test_a_user_file_overrides_a_built_in_file_of_the_same_name(conf: Conf) -> None:

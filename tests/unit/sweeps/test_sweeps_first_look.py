@@ -17,7 +17,6 @@ from twotower.reports.console.console_tables import first_look_lines, recipes_ta
 from twotower.runs.result import Result, Status, Training, write_result
 from twotower.sweeps import first_look
 from twotower.sweeps.first_look import FirstLook, share_for
-from twotower.sweeps.first_look_summary import summarize
 from twotower.sweeps.pruning import make_pruning_callback
 from twotower.sweeps.schedule import run_jobs
 from twotower.sweeps.sweep import Job
@@ -128,7 +127,7 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
 ) -> None:
     look = look_of(tmp_path, monkeypatch)
     sampled(look, default=result_of(0.1), wide=result_of(0.3), flat=result_of(0.0, "failed"))
-    found = summarize(look)
+    found = look.summary()["first_look"]
     assert [row["recipe"] for row in found["recipes"]] == ["wide", "default", "flat"]
     assert [row["sample"] for row in found["recipes"]] == [0.3, 0.1, 0.0]
     assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
