@@ -34,7 +34,7 @@ import functools, json, sys, time
 began = time.process_time()
 from twotower.commands import command_settings, run_command
 from twotower.pipeline import quality, stages, train_run as train
-from twotower.training import phases
+from twotower.training import train_towers
 imported = time.process_time()
 inside, depth = 0.0, 0
 def watched(call):
@@ -48,7 +48,7 @@ def watched(call):
             depth -= 1
             inside += 0.0 if depth else time.process_time() - at
     return timed
-for module, name in [(phases, "fit"), (phases, "evaluate_towers"), (train, "index_model"),
+for module, name in [(train_towers, "fit"), (train_towers, "evaluate_towers"), (train, "index_model"),
                      (quality, "evaluate_towers"), (quality, "run_all_baselines")]:
     setattr(module, name, watched(getattr(module, name)))
 try:

@@ -21,7 +21,6 @@ class Loss(Component, nn.Module, ABC):
     negatives do not count. It may have zero gradient beyond a margin and be negative.
 
     Args:
-        config: the choice.
         num_items: items that can be negatives.
     """
 

@@ -59,7 +59,6 @@ class NegativeSampler(Component, nn.Module, ABC):
     The buffers are the state of a sampler in checkpoints; their sizes may change in training.
 
     Args:
-        config: the choice.
         frequencies: [N + 1] probability that each item row is the positive of an example; 0 for row 0. Items
             that are never a positive are never drawn: as negatives only, they and all other new items, which
             share the unknown id, would get low scores.
@@ -98,7 +97,6 @@ class NegativeSampler(Component, nn.Module, ABC):
             """See `Component.Config.problems`.
 
             Args:
-                data: the data set.
                 num_items: of the catalogue.
                 impressions_as: how the loss uses impressions.
             """

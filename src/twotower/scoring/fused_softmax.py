@@ -1,6 +1,7 @@
 """Softmax loss and gradients with one pass over the logits between three matrix products.
 
-Shapes: B users, P positives, C negatives, H query negatives, D embedding, b rows of a block, W columns.
+Shapes: B users, P positives, C negatives, H query negatives, D embedding, b rows of a block, p positives of
+these, W columns.
 """
 
 import math

@@ -18,6 +18,7 @@ from twotower.scoring.scoring_config import ScoringConfig
 from twotower.towers.item_bias.item_bias import ItemBias
 
 LOWEST, HIGHEST = 0.01, 10.0
+"""Bounds of a learned temperature."""
 
 
 class Temperature(nn.Module):
@@ -92,7 +93,6 @@ class Scorer(nn.Module):
 
     Args:
         config: settings that the loss declares.
-        num_items: N.
     """
 
     def __init__(self, config: ScoringConfig, num_items: int) -> None:
@@ -142,10 +142,6 @@ class Scorer(nn.Module):
         Args:
             users: [B, D] embeddings of the users of the positives, then of the impressions.
             items: [R, D] embeddings of `encoded.rows`.
-            encoded: see `items`.
-            negatives: of the batch.
-            batch: the examples.
-            item_bias: has the prior odds.
         """
         size, fresh, to_user = len(batch.positives), negatives.num_encoded, batch.positive_to_user
         # index_select, not items[...]: its gradient is deterministic with any number of threads.

@@ -12,20 +12,15 @@ Vectors = TypeVar("Vectors", Tensor, np.ndarray)
 
 @dataclass(frozen=True)
 class EmbeddingLayout:
-    """The columns of an embedding: the output of the tower, then the item bias.
+    """The columns of an embedding: `tower_width` of the tower's output, then `bias_width`, 0 or 1.
 
     User embeddings have a 1 in the column of the bias, so that the score is one dot product.
-
-    Attributes:
-        tower_width: columns of the tower's output.
-        bias_width: columns of the bias, 0 or 1.
-        neutral_bias: the column of an item with bias 0, if biases multiply the whole embedding
-            (`ItemBias.neutral_bias`); 0 if biases are addends.
     """
 
     tower_width: int
     bias_width: int
     neutral_bias: float = 0.0
+    """The column of an item with bias 0, if biases multiply embeddings (`ItemBias.neutral_bias`); else 0."""
 
     def user_embeddings(self, output: Tensor) -> Tensor:
         """Return user embeddings [B, D] from outputs of the user tower."""

@@ -40,11 +40,7 @@ class Tower(Component, nn.Module, ABC):
             return blocks
 
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                blocks: the names of its inputs.
-            """
+            """See `Component.Config.problems`; `blocks` are the names of the inputs."""
             return ()
 
         def build(self, block_dims: dict[str, int], embedding_dim: int) -> "Tower":

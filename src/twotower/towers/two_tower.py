@@ -1,7 +1,4 @@
-"""Two towers and the one score between them.
-
-Shapes: B users or items, L history positions, D embedding, N items.
-"""
+"""Two towers and the one score between them."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,10 +15,7 @@ from twotower.towers.user_batch import UserBatch
 
 
 def score(users: Tensor, items: Tensor) -> Tensor:
-    """Return the dot products of users and items, [B, D] x [N, D] -> [B, N].
-
-    The only similarity: it is used in training, in the index (inner product) and in serving.
-    """
+    """Return dot products, [B, D] x [N, D] -> [B, N]: the only similarity, of the index and serving too."""
     return users @ items.T
 
 
@@ -69,12 +63,9 @@ class TwoTower(nn.Module):
         user_tower = config.user_tower.build(user_blocks, dim)
         item_tower = config.item_tower.build(items.output_dims, dim)
         self.users, self.items, self.contexts = users, items, contexts
-        self.user_encoders = users.encoders()
-        self.item_encoders = items.encoders()
-        self.history = history
-        self.user_tower = user_tower
-        self.item_tower = item_tower
-        self.item_bias = item_bias
+        self.user_encoders, self.item_encoders = users.encoders(), items.encoders()
+        self.history, self.item_bias = history, item_bias
+        self.user_tower, self.item_tower = user_tower, item_tower
         self._layout = EmbeddingLayout(dim, item_bias.config.width)
         self.register_buffer("trained_items", trained_items)
         if config.history.reads_table:
@@ -105,9 +96,8 @@ class TwoTower(nn.Module):
     @property
     def layout(self) -> EmbeddingLayout:
         """Layout for ranking; in training biases are addends, since the loss has the prior odds."""
-        return (
-            self._layout if self.training else replace(self._layout, neutral_bias=self.item_bias.neutral_bias)
-        )
+        neutral_bias = 0.0 if self.training else self.item_bias.neutral_bias
+        return replace(self._layout, neutral_bias=neutral_bias)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
@@ -148,10 +138,8 @@ class TwoTower(nn.Module):
     def encode_users(self, batch: UserBatch, history_vectors: Tensor | None = None) -> Tensor:
         """Embed users, [B, D].
 
-        Args:
-            batch: the users.
-            history_vectors: [R, H] item vectors, row 0 zeros, to which `batch.history_rows` refer; None: the
-                history table or the outputs of the item tower are used.
+        `history_vectors` [R, H], row 0 zeros, are what `batch.history_rows` refer to; None: the history table
+        or outputs of the item tower.
         """
         # Users before items; another order of the dropout draws would change the metrics of a seed.
         blocks = self._user_blocks(batch)

@@ -15,28 +15,25 @@ class UserBatch:
     """The users of a batch: features, histories, request times and contexts.
 
     Shapes: B users, W histories (B, unless users share them), L history positions. History rows and events
-    may be int32.
-
-    Attributes:
-        rows: [B] int64 user rows, 0 = unknown.
-        history_rows: [W, L] item rows, right-aligned, 0 = padding.
-        history_times: [W, L] int64 unix seconds of these interactions.
-        request_times: [B] int64 unix seconds.
-        context_rows: [B] int64 rows of the context table, 0 = unknown; None: all are unknown.
-        history_events: [W, L] event codes from 1, 0 = unknown; None: all are unknown.
-        query_positions: the history position of each user; None: user b reads the end of history b.
-        features: name -> encoded features [B, width] of users and contexts, used in place of
-            the tables' rows; None: read from the tables.
+    may be int32, all others are int64.
     """
 
     rows: Tensor
+    """[B] user rows, 0 = unknown."""
     history_rows: Tensor
+    """[W, L] item rows, right-aligned, 0 = padding."""
     history_times: Tensor
+    """[W, L] unix seconds of these interactions."""
     request_times: Tensor
+    """[B] unix seconds."""
     context_rows: Tensor | None = None
+    """[B] rows of the context table, 0 = unknown; None: all are unknown."""
     history_events: Tensor | None = None
+    """[W, L] event codes from 1, 0 = unknown; None: all are unknown."""
     query_positions: QueryPositions | None = None
+    """The history position of each user; None: user b reads the end of history b."""
     features: dict[str, Tensor] | None = None
+    """Name -> encoded features [B, width] of users and contexts; None: those of the rows."""
 
     @classmethod
     def from_features(

@@ -26,10 +26,7 @@ class BasketBatches(TrainBatches):
     horizon. So request times are distributed like dates of a calendar: most are between two visits of a user.
 
     Args:
-        interactions: see `TrainBatches`.
-        objective: a `NextBasket`.
         history: see `TrainBatches`; histories are always strictly earlier.
-        settings: see `TrainBatches`.
     """
 
     def __init__(
@@ -93,7 +90,6 @@ class BasketBatches(TrainBatches):
             begins: [B] first position of the user among the chosen examples.
             ends: [B] position after the last.
             request_times: [B] unix seconds.
-            number: of the batch.
         """
         firsts = self._first_since(request_times, begins, ends)
         counts = self._first_since(request_times + max(1, self.horizon), firsts, ends) - firsts

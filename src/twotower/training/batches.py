@@ -35,7 +35,6 @@ class TrainBatches:
         interactions: the training interactions, may be memory-mapped.
         objective: batch size and weights. The size counts positives and impressions together.
         history: length of the histories, and whether they hold strictly earlier items only.
-        seed: of the permutations.
         build_order: builds the order of the examples; see `Order`.
         with_impressions: impressions without a click are examples, in one permutation with the positives.
     """
@@ -129,7 +128,6 @@ class TrainBatches:
 
         Args:
             chosen: [P + S] examples, positives first.
-            number: of the batch.
             ends: [B] positions in the interactions at which the histories end.
             mask: [B, L] which positions before each end are part of the history.
             query_positions: see `UserBatch`.
@@ -198,7 +196,6 @@ def build_examples(interactions: Interactions, strict: bool, with_impressions: b
     """Build the examples.
 
     Args:
-        interactions: the training interactions.
         strict: the history of a positive has only strictly earlier items, as that of an impression always
         has. with_impressions: impressions without a click are examples.
     """

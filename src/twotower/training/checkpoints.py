@@ -57,10 +57,6 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint; it holds plain values and tensors only.
 
-    Args:
-        path: of the file.
-        device: what tensors are moved to.
-
     Raises:
         InputError: it is missing or damaged.
     """

@@ -95,7 +95,7 @@ class Clock(pl.Callback):
         self.began = self.seconds = 0.0
         self.examples = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         """Start, after a checkpoint has been loaded."""
         self.began = time.perf_counter()
 
@@ -105,7 +105,7 @@ class Clock(pl.Callback):
         """Count the examples of a batch."""
         self.examples += len(batch.users.rows)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """Stop."""
         self.seconds = time.perf_counter() - self.began
 
@@ -124,9 +124,7 @@ def fit(
     it exists, writes `final.ckpt` at the end and deletes the other checkpoints.
 
     Args:
-        context: settings, folder and callbacks.
         module: the module to train; validates if it has a validation.
-        batches: of the training interactions.
         name: of the phase; its checkpoints go to `checkpoints/<name>/`.
         epochs: number of epochs, without validation; None trains until early stopping.
         rehearses: test index and loss first; see `Rehearsal`.

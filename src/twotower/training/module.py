@@ -29,10 +29,6 @@ class RetrievalModule(pl.LightningModule):
     `valid/<metric>_at_<k>` and `health/<figure>`.
 
     Args:
-        model: the towers.
-        negatives: draws the negatives.
-        loss: the loss to minimize.
-        optimizer: choice of optimizer and schedule.
         validation: ranks the validation users; None without validation.
         num_steps: of the learning-rate schedule.
         seed: seeds the draws and the dropout of each batch, with its number.
@@ -92,7 +88,6 @@ class RetrievalModule(pl.LightningModule):
         """Draw negatives, encode, compute the logits and the loss.
 
         Args:
-            batch: the examples.
             remembers: the sampler may store the embeddings for later batches; a rehearsal stores nothing.
         """
         negatives = self.scorer.negatives(self.negatives, batch, self.draws)

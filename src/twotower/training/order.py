@@ -17,8 +17,6 @@ class Order:
 
     Args:
         weights: [n] or [n + m]; those with weight 0 are no examples.
-        num_draws: see `Objective.num_draws`.
-        seed: of all orders.
     """
 
     def __init__(self, weights: np.ndarray, num_draws: int | None, seed: int) -> None:
@@ -84,10 +82,7 @@ class ReplayOrder(Order):
     """Every new example once per epoch, and a share of the old ones, drawn without replacement.
 
     Args:
-        weights: see `Order`.
         is_new: [n + m] bool.
-        share: see `Replay`.
-        seed: see `Order`.
     """
 
     def __init__(self, weights: np.ndarray, is_new: np.ndarray, share: float, seed: int) -> None:

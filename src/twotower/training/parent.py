@@ -117,12 +117,6 @@ def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: 
 def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
     """Refuse a test or validation window with targets on which the parent was trained.
 
-    Args:
-        parent: parent of the warm start.
-        dataset: data set of the window.
-        holdout: the window.
-        window: name of the window.
-
     Raises:
         InputError: the window has trained targets.
     """

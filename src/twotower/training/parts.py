@@ -38,13 +38,9 @@ def build_module(
     """Build towers, sampler, loss and optimizer; `config.seed` decides all random draws.
 
     Args:
-        config: settings of the training.
-        dataset: has the tables.
-        interactions: the training interactions.
         epoch_batches: batches per epoch; the learning-rate schedule spans `trainer.max_epochs`.
         evaluator: validates after each epoch; None for a training without validation.
         parent: towers of a warm start, whose features are extended.
-        shares: see `Objective.frequencies`.
 
     Raises:
         InputError: the towers need more memory than is available.
@@ -130,8 +126,6 @@ def fit_tables(
     """Fit the features of users, items and contexts on the rows of training, and encode all rows.
 
     Args:
-        config: settings of the training.
-        dataset: has the tables.
         interactions: the training interactions; their impressions count if the sampler reads these. None
             without training.
         parent: towers whose fitted features are extended.
@@ -173,11 +167,8 @@ def fit_features(
     """Fit features on the training rows of a table and encode all rows.
 
     Args:
-        choices: name -> feature.
-        table: of users, items or contexts.
         train_rows: rows that occur in training.
         source_path: of the table, for messages.
-        tower_width: width of the towers' output.
         parent: fitted features of the same names, which are extended.
     """
     features = {name: choice.build(tower_width) for name, choice in choices.items()}

@@ -15,10 +15,6 @@ def curve_tags(key: str, monitor: str) -> list[str]:
 
     TIME SERIES sorts digits first. HPARAMS sorts by character and shows the first five scalars: there final
     metrics, whose tags begin with a space, precede the curves.
-
-    Args:
-        key: such as `valid/recall_at_20`.
-        monitor: key of the metric that selects the epoch.
     """
     group = key.partition("/")[0]
     number = 2 + (GROUPS.index(group) if group in GROUPS else len(GROUPS))
@@ -29,9 +25,7 @@ class Scalars(TensorBoardLogger):
     """Lightning's logger, writing to the folder of the run, without `hparams.yaml` and the `epoch` curve.
 
     Args:
-        folder: of the run.
         phase: prefix of each key, as in `refit-train/loss`; empty for the first phase.
-        monitor: key of the metric that selects the epoch.
     """
 
     def __init__(self, folder: Path, phase: str, monitor: str) -> None:

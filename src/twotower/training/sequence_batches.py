@@ -29,9 +29,7 @@ class SequenceBatches(TrainBatches):
     lengths, with about `batch_size` examples; all epochs have the same number of batches.
 
     Args:
-        *arguments: see `TrainBatches`.
         mask_known: mask all items of the user as negatives; otherwise only the positive itself.
-        **settings: see `TrainBatches`.
     """
 
     def __init__(self, *arguments: Any, mask_known: bool = True, **settings: Any) -> None:
@@ -109,10 +107,8 @@ class SequenceBatches(TrainBatches):
         """Gather the batch of some segments.
 
         Args:
-            segments: [B].
             chosen: [P + S] their examples, segment by segment.
             to_history: [P + S] position of each example's segment among the B.
-            number: of the batch.
         """
         ends, lengths, examples = self.ends[segments], self.lengths[segments], self.examples
         begins = self.offsets[examples.users[chosen[np.searchsorted(to_history, np.arange(len(ends)))]]]

@@ -91,9 +91,6 @@ def train_towers(
     A phase that ended in an earlier process is loaded; an interrupted one resumes from its last checkpoint.
 
     Args:
-        config: settings of the training.
-        dataset: split and encoded.
-        evaluator: of the validation split.
         context: settings, folder and callbacks; the epoch callback is called in the first phase only.
 
     Raises:
@@ -114,17 +111,20 @@ def train_towers(
         random_context = replace(context, epoch_callback=without_metric)
         return Attempt(random, module, fit(random_context, module, batches, FIT_RANDOM))
 
+    attempts = [attempt]
     if not attempt.result.improved:
-        attempt = better_attempt(attempt, train_from_random, config.trainer.monitor)
-    module, results = attempt.module, [attempt.result]
+        attempts += compare_with_random(attempt, train_from_random, config.trainer.monitor)
+    best = max(attempts, key=lambda each: each.result.score or 0.0)
+    module, phases = best.module, [best.result]
     valid = evaluate_valid(module, dataset, evaluator)
     if config.trainer.refit:
         interactions = dataset.train_and_valid
-        module, batches = initial_state(config, dataset, attempt.initialization, interactions, None)
+        module, batches = initial_state(config, dataset, best.initialization, interactions, None)
         refit_context = replace(context, epoch_callback=None)
-        results.append(fit(refit_context, module, batches, REFIT, attempt.result.epochs))
+        phases.append(fit(refit_context, module, batches, REFIT, best.result.epochs))
     compared = compared_initializations(context.folder, initialization.name)
-    return trained_towers(module, results, lambda _: valid, compared)
+    others = [each.result for each in attempts if each is not best]
+    return trained_towers(module, phases, lambda _: valid, compared, others)
 
 
 def initial_state(
@@ -148,7 +148,6 @@ def load_trained_towers(config: TrainingConfig, dataset: RetrievalDataset, folde
 
     Args:
         config: settings of the training, equal to those of the run.
-        dataset: that the run was trained on.
         folder: of the run; only read.
     """
     first = better_first_phase(folder)
@@ -170,23 +169,24 @@ def load_trained_towers(config: TrainingConfig, dataset: RetrievalDataset, folde
 
 def trained_towers(
     module: RetrievalModule,
-    results: Sequence[FitResult],
+    phases: Sequence[FitResult],
     valid: Callable[[Evaluator], Report | None],
     initialization: Mapping[str, Any] = MappingProxyType({}),
+    others: Sequence[FitResult] = (),
 ) -> TrainedTowers:
-    """Combine the module of the last phase with the results of all phases."""
-    first = results[0]
+    """Combine the module of the last phase with the results of the phases; `others` only took time."""
+    first, every = phases[0], [*phases, *others]
     return TrainedTowers(
         model=module.model.eval(),
         valid=valid,
         epochs=first.epochs,
-        refit=len(results) > 1,
-        seconds=sum(result.seconds for result in results),
-        examples=sum(result.examples for result in results),
+        refit=len(phases) > 1,
+        seconds=sum(result.seconds for result in every),
+        examples=sum(result.examples for result in every),
         temperature=module.temperature,
         curves=first.curves,
         epoch_steps=first.epoch_steps,
-        chosen=results[-1].chosen,
+        chosen=phases[-1].chosen,
         initialization=initialization,
     )
 
@@ -197,13 +197,13 @@ def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator
     return evaluate_towers(model, dataset.valid, evaluator, dataset.train, module.temperature)
 
 
-def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], monitor: str) -> Attempt:
-    """Return the attempt with the better validation score, with the time of both.
+def compare_with_random(
+    first: Attempt, train_from_random: Callable[[], Attempt], monitor: str
+) -> list[Attempt]:
+    """Train from random embeddings, too, and log which initialization is better; empty if that diverges.
 
     Args:
         first: from the initialization of the settings; no epoch improved on its initial embeddings.
-        train_from_random: returns the other attempt.
-        monitor: the metric to compare.
 
     Raises:
         TrialPruned: the epoch callback stopped the second training; with the curves of `first`.
@@ -216,16 +216,14 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
         second = train_from_random()
     except DivergenceError as error:
         LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
-        return first
+        return []
     except TrialPruned as pruned:
         raise TrialPruned(one.epochs, one.curves) from pruned
-    other = second.result
-    is_better = (other.score or 0.0) > (one.score or 0.0)
+    before, after = one.score or 0.0, second.result.score or 0.0
     scores = (
-        f"{monitor} {abs(one.score or 0.0):.4f} with initialization={name}, "
-        f"{abs(other.score or 0.0):.4f} with initialization=random"
+        f"{monitor} {abs(before):.4f} with initialization={name}, {abs(after):.4f} with initialization=random"
     )
-    if is_better:
+    if after > before:
         LOG.warning(
             "the better initialization on the validation split is used, initialization=random: %s", scores
         )
@@ -235,9 +233,7 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
             "lower optimizer.learning_rate, or more trainer.patience",
             *(name, scores),
         )
-    better = second if is_better else first
-    seconds, examples = one.seconds + other.seconds, one.examples + other.examples
-    return replace(better, result=replace(better.result, seconds=seconds, examples=examples))
+    return [second]
 
 
 def better_first_phase(folder: Path) -> str:
@@ -247,12 +243,7 @@ def better_first_phase(folder: Path) -> str:
 
 
 def compared_initializations(folder: Path, name: str) -> dict[str, Any]:
-    """Return the better initialization and both scores for `result.json`; empty if one was trained.
-
-    Args:
-        folder: of the run.
-        name: of the initialization in the settings.
-    """
+    """Return the better initialization and both scores for `result.json`; empty if one was trained."""
     scores = _first_phase_scores(folder)
     if not scores:
         return {}

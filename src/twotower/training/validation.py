@@ -24,10 +24,7 @@ class Validation:
     """Ranks the whole catalogue exactly for every validation user, in chunks.
 
     Args:
-        holdout: the validation split.
-        evaluator: has the metrics and their k.
         train: the training interactions; their counts are the popularity.
-        num_items: N.
     """
 
     def __init__(self, holdout: Holdout, evaluator: Evaluator, train: Interactions, num_items: int) -> None:

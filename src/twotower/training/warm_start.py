@@ -64,11 +64,7 @@ def warm_start(
 
     Args:
         config: settings of the training; the parent run has the same towers and features.
-        dataset: the larger data.
-        evaluator: of the validation split.
-        parent: the run whose towers are trained further.
         settings: number of epochs, and the share of old examples in each.
-        context: settings, folder and callbacks.
 
     Raises:
         InputError: no interaction is new, or the parent was trained on targets of the test.
@@ -139,7 +135,6 @@ def transfer_towers(
     Args:
         model: the new towers, with the same settings; their features extend those of the parent.
         parent: the earlier towers.
-        dataset: the larger data.
         interactions: the new training interactions; None without training.
 
     Raises:

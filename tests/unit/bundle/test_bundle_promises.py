@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ import tiny_bundle
 import torch
 import yaml
 from safetensors.torch import load, save
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "bench"))
+
+from damaged_bundles import tried
 
 from twotower.bundle import layout
 from twotower.bundle.layout import MANIFEST
@@ -204,3 +209,10 @@ def test_whatever_cannot_be_served_is_told_of_the_folder(
     monkeypatch.setattr("twotower.serving.retriever.LiveCatalogue", lambda *given: 1 / 0)
     with pytest.raises(InputError, match=r"bundle: cannot be served \(ZeroDivisionError"):
         Retriever.open(bundle)
+
+
+def test_forty_damages_do_no_harm(bundle: Path) -> None:
+    counts, violations = tried([bundle], range(40))
+    assert violations == []
+    assert counts["refused"] > 20
+    assert sum(counts.values()) == 40

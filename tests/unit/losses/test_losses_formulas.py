@@ -215,15 +215,6 @@ def test_matryoshka_sums_the_losses_of_first_columns_on_the_sphere(inner: Loss.C
     torch.testing.assert_close(got, sum(expected))
 
 
-def test_matryoshka_takes_columns_as_they_are_where_the_loss_does() -> None:
-    config = Matryoshka.Config(inner=SampledSoftmax.Config(temperature=0.3), num_halvings=2)
-    embeddings = vectors(3, D)
-    halves = [cut(embeddings) for cut in config.scoring().truncations(D)]
-    assert [each.shape[1] for each in halves] == [2, 1]
-    assert torch.equal(halves[0], embeddings[:, :2])
-    assert config.scoring().temperature == 0.3
-
-
 def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
     config = SlAtK.Config(k=20)
     (found,) = config.problems(negatives=Uniform.Config(num_negatives=16), batch_size=4)

@@ -30,19 +30,6 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_in_batch_draws_the_positives_with_their_counts() -> None:
-    rows, count = InBatch(InBatch.Config(), FREQUENCIES).draw(POSITIVES, generator())
-    assert rows.tolist() == [1, 2, 3]
-    assert count.tolist() == [3, 1, 2]
-
-
-def test_in_batch_q_is_the_frequency() -> None:
-    log_q = InBatch(InBatch.Config(), FREQUENCIES).log_q(torch.tensor([1, 3]), num_positives=6)
-    assert log_q.exp().tolist() == pytest.approx([0.5, 0.125])
-    never = InBatch(InBatch.Config(), FREQUENCIES).log_q(torch.tensor([5]), num_positives=6)
-    assert never.isfinite().all()
-
-
 def test_uniform_q_is_one_over_the_trained_items() -> None:
     log_q = Uniform(Uniform.Config(num_negatives=3), FREQUENCIES).log_q(torch.tensor([1, 4]), num_positives=6)
     assert log_q.tolist() == pytest.approx([-math.log(4)] * 2)
@@ -56,28 +43,6 @@ def test_an_item_that_is_never_a_positive_is_never_a_candidate() -> None:
         InBatch(InBatch.Config(), FREQUENCIES),
     ):
         assert 5 not in negatives.draw(POSITIVES, generator())[0].tolist()
-
-
-def test_mixed_q_is_the_mixture_s() -> None:
-    # 6 positives and 2 uniform draws: three quarters in-batch, one quarter uniform over the 4 trained items
-    log_q = Mixed(mixed(2), FREQUENCIES).log_q(torch.tensor([1, 3]), num_positives=6)
-    expected = [0.75 * 0.5 + 0.25 / 4, 0.75 * 0.125 + 0.25 / 4]
-    assert log_q.exp().tolist() == pytest.approx(expected)
-
-
-def test_mixed_draws_both_parts() -> None:
-    rows, count = Mixed(mixed(400), FREQUENCIES).draw(POSITIVES, generator())
-    assert rows.tolist() == [1, 2, 3, 4]
-    assert count.sum() == 406
-    assert (count > 40).all()
-
-
-def test_the_catalogue_is_certain() -> None:
-    negatives = Catalogue(Catalogue.Config(), FREQUENCIES)
-    rows, count = negatives.draw(POSITIVES, generator())
-    assert rows.tolist() == [1, 2, 3, 4]
-    assert count.tolist() == [1] * 4
-    assert negatives.log_q(rows, num_positives=6).tolist() == [0] * 4
 
 
 def test_popularity_is_flattened_by_alpha() -> None:

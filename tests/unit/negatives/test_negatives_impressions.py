@@ -34,17 +34,6 @@ def test_beside_in_batch_own_candidates_have_its_q() -> None:
     assert candidates.query_log_q.isfinite().all()  # of padding too
 
 
-def test_beside_a_mixture_its_one_q_does_for_all() -> None:
-    sampler = Impressions.Config(shared=mixed(2)).build(FREQUENCIES)
-    candidates = sampler(
-        torch.tensor([1, 2]),
-        torch.Generator(),
-        torch.tensor([[3], [3]]),
-    )
-    # half of four draws are positives, half even over three trained items
-    assert candidates.query_log_q.exp().tolist() == [[pytest.approx(0.25 / 2 + 1 / 6)]] * 2
-
-
 def test_alone_nothing_is_drawn_and_nothing_corrected() -> None:
     sampler = Impressions.Config().build(FREQUENCIES)
     positives = torch.tensor([1, 2])

@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -339,17 +338,6 @@ def test_the_last_epoch_of_a_log(tmp_path: Path) -> None:
     assert last_epoch(log) == ""
     log.write_text("x" * 10_000 + "\n2026 INFO twotower: fit epoch 1/2  loss 6.1\n2026 INFO twotower: done\n")
     assert last_epoch(log) == "fit epoch 1/2  loss 6.1"
-
-
-def test_a_console_is_light() -> None:
-    code = (
-        "import sys\n"
-        "from twotower.reports.console.console import make_console\n"
-        "for mode in ('rich', 'quiet', 'jsonl'): make_console(mode)\n"
-        "print(*{name.split('.')[0] for name in sys.modules})"
-    )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(loaded.stdout.split()) & {"torch", "matplotlib", "pytorch_lightning", "hydra", "faiss"}
 
 
 def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs(

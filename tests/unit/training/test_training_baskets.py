@@ -107,12 +107,6 @@ def test_epochs_differ_and_each_is_the_same_again_from_its_middle() -> None:
     assert requests(again) == second[8:]
 
 
-def test_frequencies_are_of_what_is_drawn() -> None:
-    log = history_of([[(0, 1), (10, 2)]])
-    objective = NextBasket.Config(recency_half_life_days=10.0).build()
-    assert objective.frequencies(log, 2).tolist() == pytest.approx([0, 1 / 3, 2 / 3])
-
-
 def test_a_training_that_goes_on_asks_less_who_has_nothing_new() -> None:
     log = history_of([[(0, 1), (1, 2)], [(0, 3), (1, 4)]])
     replay = Replay(np.array([False, False, False, True]), 0.25, np.zeros(0, np.bool_))

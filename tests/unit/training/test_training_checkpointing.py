@@ -52,26 +52,6 @@ def test_short_epochs_write_the_first_the_last_and_what_is_due(tmp_path: Path) -
     assert saved[-1] == 88  # a training that stops is gone on from where it stopped
 
 
-def test_at_the_end_of_an_epoch_too_a_checkpoint_that_takes_long_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of 2 s, at 10 s: the next is due at 52 s, and an epoch takes 10."""
-    now, saved = [0.0], []
-
-    def save(*_: Any, **__: Any) -> None:
-        saved.append(trainer.current_epoch)
-        now[0] += 2
-
-    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
-    trainer = Mock(loggers=[], should_stop=False, max_epochs=100, save_checkpoint=save)
-    keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
-    for epoch in range(7):
-        trainer.global_step, trainer.current_epoch = 12 * (epoch + 1), epoch
-        now[0] += 10
-        keep.on_train_epoch_end(trainer, Mock())
-    assert saved == [0, 4]
-
-
 @pytest.mark.parametrize(
     ("mode", "initial_score", "epochs", "kept"),
     [

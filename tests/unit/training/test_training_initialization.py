@@ -74,12 +74,6 @@ def test_own_items_are_scored_by_the_rest() -> None:
     assert mean_own_score(taken, embeddings) == pytest.approx(expected)
 
 
-def test_nobody_with_a_rest_scores_nothing() -> None:
-    assert (
-        mean_own_score(scipy.sparse.csr_array(np.eye(3, dtype=np.float32)), np.ones((3, 2), np.float32)) == 0
-    )
-
-
 @pytest.mark.parametrize("count_power", [0.0, 0.5])
 def test_own_items_score_one_in_the_mean(count_power: float) -> None:
     found = Svd.Config(count_power=count_power).build().embeddings(log(), ITEMS, 8)

@@ -108,34 +108,12 @@ def test_one_cycle_rises_and_falls_to_zero() -> None:
     assert shape[62] == pytest.approx(0.5, abs=0.02)
 
 
-def test_cosine_falls_alone() -> None:
-    shape = factors(AdamW(AdamW.Config(schedule="cosine")), 10)
-    assert shape[0] == 1
-    assert shape[5] == pytest.approx(0.5)
-    assert shape[10] == pytest.approx(0, abs=1e-9)
-    assert shape == sorted(shape, reverse=True)
-
-
-def test_constant_stays() -> None:
-    assert set(factors(Adagrad(Adagrad.Config()), 10)) == {1.0}
-
-
 @pytest.mark.parametrize("schedule", ["constant", "one_cycle", "cosine"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 def test_short_trainings_are_defined(schedule: Any, num_steps: int) -> None:
     choice = AdamW(AdamW.Config(schedule=schedule))
     assert all(0 <= choice.factor(step, num_steps) <= 1 for step in range(num_steps + 5))
     assert choice.factor(0, num_steps) > 0
-
-
-def test_only_what_takes_sparse_gradients_says_so() -> None:
-    assert AdamW.Config(weight_decay=0.1).takes_sparse
-    assert Adagrad.Config().takes_sparse
-    assert not Adagrad.Config(weight_decay=0.1).takes_sparse
-
-
-def test_there_are_optimizers() -> None:
-    assert len(FILES) >= 2
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])

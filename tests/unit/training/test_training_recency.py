@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from twotower.data.interactions import Interactions, ages_within_user, newer_share_within_user
-from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
 from twotower.training.objectives.next_basket import SHARE, NextBasket, half_life_days
 from twotower.training.objectives.next_item import NextItem
@@ -50,13 +49,6 @@ def test_an_example_counts_by_its_place_in_its_users_line() -> None:
     assert both.dtype == np.float32
 
 
-def test_nobody_is_lost_however_short_the_half_life() -> None:
-    log = log_of([1, 1, 2, 2], [1, 2, 1, 2], [0, 1, 3000, 3001])
-    batches = NextBasket.Config(recency_half_life_days=1, epoch_requests=100, horizon_days=0).build()
-    drawn = batches.batches(log, history=MeanPooling.Config(length=4, strict=True), seed=0)
-    assert {int(user) for batch in drawn for user in batch.users.rows} == {1, 2}
-
-
 def test_a_half_life_is_that_of_the_mean_rate() -> None:
     """Rates of 1/2, 1/4 and 0 at weights of .4, .2 and .2: 5/16 a knot; the share of new items is no part."""
     counted = IntervalCounts(np.arange(9.0), None, np.array([2, 4, math.inf]))  # type: ignore[arg-type]
@@ -72,12 +64,6 @@ def test_a_log_decides_by_how_fast_it_forgets() -> None:
     assert auto.resolve(year(True)).recency_half_life_days == fashion
     chosen = auto.model_copy(update={"recency_half_life_days": fashion})
     assert auto.build().weights(year(True)).tolist() == chosen.build().weights(year(True)).tolist()
-
-
-@pytest.mark.parametrize("days", [None, 7.0])
-def test_what_is_set_is_not_decided(days: float | None) -> None:
-    config = NextBasket.Config(recency_half_life_days=days)
-    assert config.resolve(year(True)) is config
 
 
 def test_a_log_of_one_moment_has_one_age() -> None:

@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
 from twotower.towers.history.mean_pooling import MeanPooling
-from twotower.towers.history.no_history import NoHistory
-from twotower.towers.history.sasrec import Sasrec
-from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.sequence import Sequence
@@ -141,14 +138,3 @@ def test_little_is_padded() -> None:
     sizes = [len(batch.positives) for batch in batches_of(Sequence, log, 512, 50, False)]
     assert min(sizes) > 512 - 50
     assert max(sizes) < 512 + 100
-
-
-def test_a_history_that_is_summarized_at_its_end_alone_is_refused() -> None:
-    (problem,) = Sequence.Config().problems(history=NoHistory.Config())
-    assert "use history=sasrec, or objective=next_item" in problem[1]
-    assert not Sequence.Config().problems(history=Sasrec.Config())
-
-
-def test_everybody_else_has_batches_of_single_examples() -> None:
-    log = history_of([[(1, 1), (2, 2)]])
-    assert type(batches_of(NextItem, log, 4, 4, False)) is TrainBatches

@@ -91,25 +91,21 @@ def compare_pairs(
     lines: list[dict[str, Any]] = []
     sides: dict[tuple[tuple[bytes, ...], ...], tuple[UserValues, UserValues]] = {}
     for left, right in pairs:
-        line: dict[str, Any] = {"left": left, "right": right, "verdict": NOT_COMPARABLE, "reason": ""}
+        difference = rows[left].get(metric, np.nan) - rows[right].get(metric, np.nan)
+        line: dict[str, Any] = {"left": left, "right": right, "difference": difference, "reason": ""}
         lines.append(line)
         if reason := data_difference(rows[left], rows[right]):
-            line["reason"] = reason
-            continue
-        line["difference"] = rows[left].get(metric, np.nan) - rows[right].get(metric, np.nan)
-        if np.isnan(line["difference"]):
+            line |= {"difference": np.nan, "verdict": NOT_COMPARABLE, "reason": reason}
+        elif np.isnan(difference):
             line |= {"verdict": NOT_TESTED, "reason": f"one of them has no {metric}"}
-            continue
-        if column is None:
+        elif column is None:
             line["verdict"] = UNTESTED
-            continue
-        one, other = read(left), read(right)
-        if isinstance(one, UnpairedError):
+        elif isinstance(one := read(left), UnpairedError):
             line |= {"verdict": NOT_TESTED, "reason": str(one)}
-        elif isinstance(other, UnpairedError):
+        elif isinstance(other := read(right), UnpairedError):
             line |= {"verdict": NOT_TESTED, "reason": f"{rows[right]['name']}: {other}"}
         elif reason := user_difference(one.users, other.users):
-            line |= {"difference": np.nan, "reason": reason}
+            line |= {"difference": np.nan, "verdict": NOT_COMPARABLE, "reason": reason}
         elif len(one.users) < 2:
             line |= {"verdict": NOT_TESTED, "reason": "only one user"}
         elif one.content == other.content:
@@ -120,16 +116,14 @@ def compare_pairs(
     tested = dict(zip(sides, _test(list(sides.values())), strict=True))
     for line in lines:
         if "test" in line:
-            test, one_row, other_row = tested[line["test"]], rows[line["left"]], rows[line["right"]]
+            test, both = tested[line["test"]], (rows[line["left"]], rows[line["right"]])
             line |= test
-            line["verdict"] = _verdict(line, one_row, other_row, higher_is_better)
+            line["verdict"] = _verdict(line, *both, higher_is_better)
             if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER) and not test["with_seeds"]:
-                line["reason"] = _seed_warning(line["difference"], (one_row, other_row), metric, noise or {})
+                line["reason"] = _seed_warning(line["difference"], both, metric, noise or {})
     frame = pd.DataFrame(lines, columns=["left", "right", *DIFFERENCE_COLUMNS])
-    num_users = max((len(one.users) for one, _ in sides.values()), default=0)
-    return Differences(
-        frame.astype(dict.fromkeys(["difference", *TEST_COLUMNS], float)), len(tested), num_users
-    )
+    frame = frame.astype(dict.fromkeys(["difference", *TEST_COLUMNS], float))
+    return Differences(frame, len(tested), max((len(one.users) for one, _ in sides.values()), default=0))
 
 
 def _test(sides: Sequence[tuple[UserValues, UserValues]]) -> list[dict[str, Any]]:

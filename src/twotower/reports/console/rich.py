@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -241,5 +242,5 @@ def last_epoch(log: Path) -> str:
             lines = file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    epochs = [line.partition("twotower: ")[2] for line in lines if " epoch " in line]
+    epochs = [line.partition("twotower: ")[2] for line in lines if re.search(r" epoch \d", line)]
     return epochs[-1] if epochs else ""

@@ -72,10 +72,8 @@ class Hstu(CausalEncoder):
 def time_buckets(times: Tensor) -> Tensor:
     """Return the bucket of the time from each item to the successor of each item, int32 [B, L, L].
 
-    floor(log(max(1, seconds)) / 0.301), in float64, so that all machines give equal buckets.
-
-    Args:
-        times: [B, L + 1] int64 unix seconds, the last of the request.
+    floor(log(max(1, seconds)) / 0.301), in float64, so that all machines give equal buckets. The last of the
+    times [B, L + 1] is that of the request.
     """
     following = torch.maximum(times[:, 1:], times[:, :-1])
     seconds = (following[:, :, None] - times[:, None, :-1]).clamp(min=1).to(torch.float64)
@@ -83,12 +81,7 @@ def time_buckets(times: Tensor) -> Tensor:
 
 
 class HstuBlock(nn.Module):
-    """One block, [B, L, H] -> [B, L, H].
-
-    Args:
-        config: of the encoder.
-        dim: H.
-    """
+    """One block, [B, L, H] -> [B, L, H]."""
 
     def __init__(self, config: Hstu.Config, dim: int) -> None:
         super().__init__()

@@ -25,13 +25,7 @@ class Ligr(Sasrec):
 
 
 class GatedBlock(nn.Module):
-    """Causal attention, then a SwiGLU layer at each position, each multiplied by a gate of the state.
-
-    Args:
-        dim: H.
-        heads: number of attention heads.
-        dropout: rate, of the output of each branch.
-    """
+    """Causal attention, then a SwiGLU layer at each position, each multiplied by a gate of the state."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -62,13 +62,7 @@ class Sasrec(CausalEncoder):
 
 
 class Block(nn.Module):
-    """Causal attention, then an MLP at each position, each in a residual branch.
-
-    Args:
-        dim: H.
-        heads: number of attention heads.
-        dropout: rate, of the output of each branch.
-    """
+    """Causal attention, then an MLP at each position, each in a residual branch with dropout at its end."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -86,12 +80,7 @@ class Block(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Scaled dot-product attention of every position to itself and earlier positions.
-
-    Args:
-        dim: H.
-        heads: number of heads, each of width H / heads, rounded up.
-    """
+    """Attention of every position to itself and earlier positions; a head is H / heads wide, rounded up."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -105,11 +94,8 @@ class CausalAttention(nn.Module):
         if keys is None:
             projected = self.query_key_value(states)
         else:
-            weight, bias, queries = (
-                self.query_key_value.weight,
-                self.query_key_value.bias,
-                self.heads * self.width,
-            )
+            weight, bias = self.query_key_value.weight, self.query_key_value.bias
+            queries = self.heads * self.width
             query = functional.linear(states, weight[:queries], bias[:queries])
             projected = torch.cat([query, functional.linear(keys, weight[queries:], bias[queries:])], -1)
         split = projected.view(size, length, 3, self.heads, self.width)

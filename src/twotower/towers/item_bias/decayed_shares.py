@@ -25,17 +25,14 @@ STEPS = 200
 
 @dataclass(frozen=True, eq=False)
 class IntervalCounts:
-    """Interactions per item in time intervals of equal length.
-
-    Attributes:
-        knots: [K + 1] unix seconds, the borders of the intervals.
-        counts: [K, N] interactions in each interval.
-        half_lives: [H] in intervals.
-    """
+    """Interactions per item in time intervals of equal length."""
 
     knots: NDArray[np.float64]
+    """[K + 1] unix seconds, the borders of the intervals."""
     counts: scipy.sparse.csr_array
+    """[K, N] interactions in each interval."""
     half_lives: NDArray[np.float64]
+    """[H] in intervals."""
 
     @classmethod
     def from_log(cls, items: np.ndarray, times: np.ndarray, num_items: int) -> "IntervalCounts":
@@ -76,25 +73,18 @@ class IntervalCounts:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Weights of the half-lives in the prediction of later interactions.
-
-    Attributes:
-        weights: [H + 1], the last one is the share of items without earlier interactions.
-        num_new: mean number of such items at a time.
-    """
+    """Weights of the half-lives in the prediction of later interactions."""
 
     weights: NDArray[np.float64]
+    """[H + 1], the last one is the share of items without earlier interactions."""
     num_new: float
+    """Mean number of these items at a time."""
 
     @classmethod
     def fit(cls, counted: IntervalCounts, ahead: float) -> "Mixture":
-        """Maximize the likelihood of the interactions after each of many knots, given those before it.
+        """Maximize the likelihood of interactions in `ahead` intervals after many knots, given earlier ones.
 
         Expectation maximization, which converges to the only maximum.
-
-        Args:
-            counted: the interactions.
-            ahead: number of intervals after a knot.
 
         Reference: Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm,
         Journal of the Royal Statistical Society B, 1977, section 4.3 (finite mixtures).
@@ -123,9 +113,8 @@ class Mixture:
         weights, likelihood = initial / initial.sum(), np.concatenate(likelihoods)
         is_possible = likelihood.sum(1) > 0
         likelihood, counts = likelihood[is_possible], np.concatenate(multiplicities)[is_possible]
-        for _ in range(
-            STEPS if len(counts) else 0
-        ):  # a component's share of an item is its share of the likelihood
+        for _ in range(STEPS if len(counts) else 0):
+            # A component's share of an item is its share of the likelihood.
             weights = weights * ((counts / (likelihood @ weights)) @ likelihood) / counts.sum()
         return cls(weights, float(np.mean(num_new)))
 
@@ -140,10 +129,8 @@ class Mixture:
         share = self.weights[:-1] @ shares
         is_new = share <= 0
         share[is_new] = self.share_of_new_item(int(is_new.sum()))
-        log_odds: NDArray[np.float32] = np.log(np.maximum(share * shares.shape[1], MIN_ODDS)).astype(
-            np.float32
-        )
-        return log_odds
+        odds: NDArray[np.float64] = np.maximum(share * shares.shape[1], MIN_ODDS)
+        return np.log(odds).astype(np.float32)
 
     def share_of_new_item(self, number: int) -> float:
         """Return the share of one of `number` items without earlier interactions."""

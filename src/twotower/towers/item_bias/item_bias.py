@@ -16,17 +16,14 @@ from twotower.data.sources.source import Source
 
 
 class LogPriorOdds(NamedTuple):
-    """Log prior odds of items, which depend on the time of the request.
-
-    Attributes:
-        table: [T, C] at T times.
-        moments: [B] the row of the table of each request.
-        odds: [T, C] exponentials of the table, if they are precomputed.
-    """
+    """Log prior odds of items, which depend on the time of the request."""
 
     table: Tensor
+    """[T, C] at T times."""
     moments: Tensor
+    """[B] the row of the table of each request."""
     odds: Tensor | None = None
+    """[T, C] exponentials of the table, if they are precomputed."""
 
     def for_pairs(self, rows: Tensor, users: Tensor | None = None) -> Tensor:
         """Return the log prior odds of item rows [P] or [P, H] for requests at positions `users` [P]."""
@@ -37,20 +34,14 @@ class LogPriorOdds(NamedTuple):
         """Return the columns of item rows [C]."""
         num_items = self.table.shape[1] - 1
         if len(rows) == num_items and bool((rows[1:] > rows[:-1]).all()):  # the catalogue: no copy
-            return LogPriorOdds(
-                self.table[:, 1:], self.moments, None if self.odds is None else self.odds[:, 1:]
-            )
+            odds = None if self.odds is None else self.odds[:, 1:]
+            return LogPriorOdds(self.table[:, 1:], self.moments, odds)
         occurring, moments = self.moments.unique(return_inverse=True)
         return LogPriorOdds(self.table.index_select(0, occurring).index_select(1, rows), moments)
 
 
 class ItemBias(Component, nn.Module, ABC):
-    """One number per item.
-
-    Args:
-        config: the choice.
-        num_items: N.
-    """
+    """One number for each of `num_items` items."""
 
     class Config(Component.Config):
         """Settings of every item bias."""
@@ -68,12 +59,7 @@ class ItemBias(Component, nn.Module, ABC):
         def problems(
             self, data: Source.Config | None = None, learns_temperature: bool | None = None
         ) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                data: the data set.
-                learns_temperature: whether the temperature of the loss is trained.
-            """
+            """See `Component.Config.problems`; `learns_temperature`: whether that of the loss is trained."""
             return ()
 
         def build(self, num_items: int) -> "ItemBias":
@@ -90,12 +76,10 @@ class ItemBias(Component, nn.Module, ABC):
     def initialize(
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
-        """Set the initial biases.
+        """Set the initial biases from the training interactions.
 
-        Args:
-            interactions: the training interactions.
-            temperature: divides scores in the loss, including the bias.
-            power: of the link function of the loss; None: odds are exponentials of scores.
+        The loss divides scores, including the bias, by the temperature. `power` is that of its link function;
+        None: odds are exponentials of scores.
         """
 
     @property
@@ -109,24 +93,17 @@ class ItemBias(Component, nn.Module, ABC):
         return 1.0
 
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds | None:
-        """Return addends of the logits of all items [N + 1], which training uses in place of biases.
+        """Return addends of the logits at unix seconds [B], which training uses in place of biases.
 
         None, the default: a bias that does not depend on time is a column of the embedding.
-
-        Args:
-            times: [B] unix seconds of the requests.
         """
         return None
 
     def warm_start(self, before: "ItemBias", rows: Tensor, interactions: Interactions | None) -> None:
-        """Copy the values of known items from the item bias of a parent run.
+        """Copy the values of known items from the item bias of a parent run, with the same settings.
 
-        Copies every tensor with one entry per item, or with one more for the unknown item at position 0.
-
-        Args:
-            before: item bias with the same settings.
-            rows: [N] earlier row of each item, 0 for a new item.
-            interactions: the new training interactions; None without training.
+        `rows` [N] are the earlier rows of items, 0 for a new item; `interactions` are the new training
+        interactions, None without training. Copies tensors as `earlier_positions`.
         """
         learned, own = before.state_dict(), self.state_dict()
         for name, positions in self.earlier_positions(before, rows).items():
@@ -136,16 +113,16 @@ class ItemBias(Component, nn.Module, ABC):
         self.load_state_dict(learned)
 
     def earlier_positions(self, before: "ItemBias", rows: Tensor) -> dict[str, Tensor]:
-        """Return name of a tensor with one entry per item -> position of each entry in `before`, -1 = new."""
+        """Return name -> position of each entry in `before`, -1 = new, of tensors with one entry per item.
+
+        A tensor may have one more entry at position 0, for the unknown item.
+        """
         with_unknown = torch.cat([rows.new_zeros(1), torch.where(rows > 0, rows, -1)])
         positions = {(self.num_items, before.num_items): rows - 1}
         positions[self.num_items + 1, before.num_items + 1] = with_unknown
         learned = before.state_dict()
-        sizes = {
-            name: (len(values), len(learned[name]))
-            for name, values in self.state_dict().items()
-            if values.ndim
-        }
+        tensors = {name: values for name, values in self.state_dict().items() if values.ndim}
+        sizes = {name: (len(values), len(learned[name])) for name, values in tensors.items()}
         return {name: positions[size] for name, size in sizes.items() if size in positions}
 
     @abstractmethod

@@ -59,10 +59,9 @@ class Popularity(ItemBias):
 
     def _occurring_items(self, interactions: Interactions) -> Tensor:
         """Return whether each item has a positive or an impression, bool [N]."""
-        parts = [
-            interactions.positives.items,
-            *([] if interactions.impressions is None else [interactions.impressions.items]),
-        ]
+        parts = [interactions.positives.items]
+        if interactions.impressions is not None:
+            parts.append(interactions.impressions.items)
         return torch.from_numpy(np.bincount(np.concatenate(parts), minlength=self.num_items + 1)[1:] > 0)
 
     def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
@@ -87,12 +86,10 @@ class Popularity(ItemBias):
         """Return biases [B, 1]."""
         known = (rows > 0) & (rows <= self.num_items)
         positions = torch.where(known, rows - 1, 0)
-        sparse = self.training and self.config.sparse
-        biases = (
-            self.biases.gather(0, positions, sparse_grad=True)
-            if sparse
-            else self.biases.index_select(0, positions)
-        )
+        if self.training and self.config.sparse:
+            biases = self.biases.gather(0, positions, sparse_grad=True)
+        else:
+            biases = self.biases.index_select(0, positions)
         if self.training:
             return torch.where(known, biases, 0.0)[:, None]
         return torch.where(known & self.has_occurred[positions], biases, self.new_item_bias())[:, None]

@@ -38,9 +38,7 @@ class Trend(ItemBias):
             remedy = "use item_bias=popularity"
             problems = needs_times(data, remedy)
             if learns_temperature:
-                text = (
-                    "is multiplied by the temperature of the loss before training, so it must not be learned"
-                )
+                text = "multiplies by the temperature of the loss before training, so it must not be learned"
                 problems.append(("", f"{text}; set loss.learned_temperature=false, or {remedy}"))
             return problems
 

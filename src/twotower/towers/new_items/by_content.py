@@ -52,11 +52,8 @@ class ByContent(NewItems):
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
             """Return dense features, words, tags and categories, but no id; see `NewItems.Config.reads`."""
             kinds = {name: feature.owner for name, feature in features.items()}
-            return {
-                name
-                for name, kind in kinds.items()
-                if issubclass(kind, Dense | EmbeddedFeature) and not issubclass(kind, Id)
-            }
+            content = {name: issubclass(kind, Dense | EmbeddedFeature) for name, kind in kinds.items()}
+            return {name for name, kind in kinds.items() if content[name] and not issubclass(kind, Id)}
 
         def problems(self, item_bias: ItemBias.Config | None = None) -> Iterator[tuple[str, str]]:
             """Refuse a boost without an item bias."""
@@ -150,7 +147,7 @@ class Content(nn.Module, ABC):
 
     @abstractmethod
     def matrix(self, encoded: Tensor) -> sparse.csr_array:
-        """Return the vectors of items [N, W] as a sparse matrix [N, V]."""
+        """Return the vectors of items, encoded [N, W], as a sparse matrix [N, V]."""
 
     @abstractmethod
     def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,11 +36,7 @@ class NewItems(Component, nn.Module, ABC):
             return features.keys()
 
         def problems(self, item_bias: ItemBias.Config | None = None) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                item_bias: of the towers.
-            """
+            """See `Component.Config.problems`; `item_bias` is that of the towers."""
             return ()
 
         def build(
@@ -70,13 +66,7 @@ class NewItems(Component, nn.Module, ABC):
         self.ids = [name for name, feature in items.features.items() if isinstance(feature, Id)]
 
     def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
-        """Fit to trained items.
-
-        Args:
-            features: encoded, each [N, W].
-            embeddings: [N, D].
-            bias_scale: see `ItemBias.bias_scale`.
-        """
+        """Fit to features [N, W] and embeddings [N, D] of trained items; see `ItemBias.bias_scale`."""
 
     def is_new(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return whether each item of encoded features [B, W] has an unknown id, bool [B]."""
@@ -100,17 +90,4 @@ class NewItems(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Embed new items.
-
-        Args:
-            features: encoded, each [B, W].
-            embeddings: [B, D] or [B, T], output of the item tower.
-
-        Returns:
-            [B, D].
-        """
-
-    def __call__(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """See `forward`."""
-        output: Tensor = super().__call__(features, embeddings)
-        return output
+        """Embed new items [B, D] from features [B, W] and outputs of the item tower, [B, D] or [B, T]."""

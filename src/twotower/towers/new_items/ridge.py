@@ -18,11 +18,6 @@ def ridge(inputs: sparse.csr_array, outputs: Floats, penalty: float) -> Floats:
     Conjugate gradients on the dual problem, with a step size per column; needs no N x N or V x V matrix and
     is deterministic.
 
-    Args:
-        inputs: [N, V].
-        outputs: [N, D].
-        penalty: above 0.
-
     Reference: Hestenes and Stiefel, Methods of Conjugate Gradients for Solving Linear Systems, 1952.
     """
     transposed = sparse.csr_array(inputs.T)

@@ -39,8 +39,6 @@ class Checkpointing(Checkpoint):
 
     Args:
         settings: the monitored metric, and the steps between two checkpoints.
-        folder: of the checkpoints.
-        batches: the training batches.
         mode: whether higher or lower values of the metric are better; None without validation.
     """
 
@@ -90,7 +88,7 @@ class Checkpointing(Checkpoint):
         if self.best is None or equals_initial or self.sign * value < self.sign * self.best:
             self._save_best(pl_module, value, trainer.current_epoch + 1)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write `last.ckpt` if it is due, and after the first and the last epoch."""
         if self.best is None:
             self.epochs = trainer.current_epoch + 1

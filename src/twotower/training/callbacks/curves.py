@@ -33,10 +33,6 @@ class Curves(pl.Callback):
 
     If the monitor has a k, as `valid/recall_at_20`, metrics with another k are left out. The curves are part
     of the checkpoint, so that those of a resumed training are complete.
-
-    Args:
-        monitor: metric that the epoch callback receives.
-        epoch_callback: see `EpochCallback`.
     """
 
     def __init__(self, monitor: str, epoch_callback: EpochCallback | None = None) -> None:

@@ -19,9 +19,6 @@ class HardNegativeRefresh(pl.Callback):
 
     The epoch depends on the number of the batch only, and the hard negatives are part of the checkpoint, so
     that resuming is bit-identical. The history of a user is the whole log of the user.
-
-    Args:
-        batches: the training batches.
     """
 
     def __init__(self, batches: TrainBatches) -> None:
@@ -41,7 +38,6 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
     """Rank the trained items for every user and pass the first to the sampler.
 
     Args:
-        module: has the towers and the sampler.
         interactions: of training; items of a user are no negatives of this user.
     """
     sampler = module.negatives

@@ -20,9 +20,6 @@ ValidationScore = Callable[[], float]
 class Initialization(Component, ABC):
     """Sets the initial weights from the training interactions, before each phase.
 
-    Args:
-        config: the choice.
-
     Attributes:
         informed: whether the initial embeddings may be better than those after any epoch.
     """
@@ -57,8 +54,6 @@ class Initialization(Component, ABC):
         """Set weights of new towers, whose weights are random.
 
         Args:
-            model: the towers.
-            interactions: the training interactions.
             validation_score: of the towers; None if the phase has no validation split. Settings that an
                 earlier phase determined are used then.
 

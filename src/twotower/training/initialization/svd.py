@@ -155,9 +155,6 @@ def search_score_scales(score: Callable[[float], float]) -> tuple[list[float], l
 
     Starts with `SCALES`. While the best scale is the lowest or the highest, the next one beyond it is scored
     too, at most `MAX_EXTENSIONS` times.
-
-    Args:
-        score: returns the validation score of a scale.
     """
     scores = {scale: score(scale) for scale in SCALES}
     for _ in range(MAX_EXTENSIONS):
@@ -200,7 +197,6 @@ def mean_own_score(matrix: scipy.sparse.csr_array, embeddings: NDArray[np.float3
 
     Args:
         matrix: [users, N], ones where a user has interacted with an item.
-        embeddings: [N, d] item embeddings.
     """
     lengths = np.diff(matrix.indptr)
     several = matrix[np.flatnonzero(lengths > 1)[:: max(1, (lengths > 1).sum() // SAMPLE)]]

@@ -110,7 +110,6 @@ def half_life_days(interactions: Interactions, ahead_days: float) -> float:
     short if demand changes fast, and infinite if it does not change.
 
     Args:
-        interactions: the training interactions.
         ahead_days: how far ahead the mixture predicts.
     """
     interactions = interactions.positives

@@ -21,11 +21,7 @@ from twotower.training.batches import TrainBatches, time_order
 
 
 class Objective(Component, ABC):
-    """Selects and weights the training examples: the item is the positive, earlier items are the history.
-
-    Args:
-        config: the choice.
-    """
+    """Selects and weights the training examples: the item is the positive, earlier items are the history."""
 
     class Config(Component.Config):
         """Settings of every objective."""
@@ -39,13 +35,7 @@ class Objective(Component, ABC):
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
         ) -> Iterable[tuple[str, str]]:
-            """See `Component.Config.problems`.
-
-            Args:
-                data: the data set.
-                history: the history encoder.
-                negatives: the sampler.
-            """
+            """See `Component.Config.problems`."""
             return ()
 
         def build(self) -> "Objective":
@@ -76,32 +66,23 @@ class Objective(Component, ABC):
         Raises:
             InputError: all weights are 0.
         """
-        impressions = interactions.impressions
-        if not with_impressions or impressions is None:
-            weights, data_weights = self.weights(interactions), interactions.example_weights
-        else:
-            parts = (interactions, impressions)
+        parts = [interactions]
+        if with_impressions and interactions.impressions is not None:
+            parts.append(interactions.impressions)
             order = time_order(*parts)
-            users, items, times = (
-                np.concatenate(columns)[order]
-                for columns in zip(
-                    *((part.user_rows(), part.items, part.times) for part in parts), strict=True
-                )
-            )
+            columns = ((part.user_rows(), part.items, part.times) for part in parts)
+            users, items, times = (np.concatenate(each)[order] for each in zip(*columns, strict=True))
+            weights = np.empty(sum(map(len, parts)), dtype=np.float32)
             joined = Interactions.from_rows(users, items, times, interactions.num_users)
-            weights = np.empty(len(joined), dtype=np.float32)
             weights[order] = self.weights(joined)
-            own = [part.example_weights for part in parts]
-            data_weights = None
-            if any(each is not None for each in own):
-                data_weights = np.concatenate(
-                    [
-                        np.ones(len(part)) if each is None else each
-                        for each, part in zip(own, parts, strict=True)
-                    ]
-                )
-        if data_weights is None:
+        else:
+            weights = self.weights(interactions)
+        own = [part.example_weights for part in parts]
+        if all(each is None for each in own):
             return weights
+        data_weights = np.concatenate(
+            [np.ones(len(part)) if each is None else each for part, each in zip(parts, own, strict=True)]
+        )
         product = weights.astype(np.float64) * data_weights
         if not (product > 0).any():
             raise InputError(
@@ -130,8 +111,6 @@ class Objective(Component, ABC):
         Weights count only if examples are drawn by them.
 
         Args:
-            interactions: the training interactions.
-            num_items: N.
             shares: [n] occurrences of each example per epoch, relative to a first training; None for 1.
         """
         weights = self.example_weights(interactions)

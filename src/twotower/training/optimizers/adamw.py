@@ -58,9 +58,6 @@ class SparseAdamW(torch.optim.SparseAdam):
     """`torch.optim.SparseAdam` with decoupled weight decay of the rows that have a gradient.
 
     Args:
-        parameters: tables [N, ...] whose gradients are sparse in the first dimension.
-        lr: learning rate.
-        betas: decays of the first and second moment.
         weight_decay: of tables with more than one dimension.
     """
 

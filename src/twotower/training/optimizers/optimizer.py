@@ -15,11 +15,7 @@ from twotower.config.spec import PositiveFloat, ProperFraction
 
 
 class OptimizerChoice(Component, ABC):
-    """Learning rate and schedule, shared by every optimizer.
-
-    Args:
-        config: the choice.
-    """
+    """Learning rate and schedule, shared by every optimizer."""
 
     class Config(Component.Config):
         """Settings of every optimizer."""
@@ -68,7 +64,6 @@ class OptimizerChoice(Component, ABC):
         """Build the torch optimizer.
 
         Args:
-            parameters: all that are trained.
             sparse: those among them whose gradients are sparse.
             fused: whether dense parameters may be stepped by a fused kernel.
         """
@@ -109,9 +104,6 @@ class CombinedOptimizer(Optimizer):
 
     Lightning clips gradients, accumulates them and resumes for a single optimizer only. Parameter groups and
     state are shared with the optimizers, so that a scheduler that sets `param_groups` reaches them.
-
-    Args:
-        optimizers: each steps its own parameters.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:

@@ -25,13 +25,7 @@ class RowwiseAdagrad(Adagrad):
 
 
 class SparseRowwiseAdagrad(Optimizer):
-    """Row-wise Adagrad for sparse gradients: row -= lr * gradient / (sqrt(sum of mean squares) + eps).
-
-    Args:
-        parameters: tables [N, ...] whose gradients are sparse in the first dimension.
-        lr: learning rate.
-        eps: added to the root.
-    """
+    """Row-wise Adagrad for sparse gradients: row -= lr * gradient / (sqrt(sum of mean squares) + eps)."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], lr: float, eps: float = 1e-10) -> None:
         super().__init__(parameters, {"lr": lr, "eps": eps})
