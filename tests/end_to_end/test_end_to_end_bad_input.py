@@ -364,7 +364,7 @@ def cut(path: Path) -> None:
     ("script", "harm", "file", "said"),
     [
         ("reindex.py", flip, "item_embeddings.npy", "damaged or changed"),
-        ("evaluate.py", cut, "index.faiss", "bytes, found"),
+        ("evaluate.py", cut, "index.faiss", "damaged or changed"),
         ("reindex.py", Path.unlink, "towers.safetensors", "missing, though the manifest lists it"),
         ("evaluate.py", cut, "manifest.json", "manifest"),
     ],

@@ -39,7 +39,7 @@ def help_text(config_name: str, about: str, choices: Choices) -> str:
     refused = ", 5 the gate refused" if config_name == "nightly" else ""
     lines += [
         "",
-        "--help GROUP describes the keys of a group; --info choices describes each choice; "
+        "--help GROUP describes the keys of a group; --info choices describes each choice;",
         "--cfg job prints the configuration, with your own defaults.",
         f"Exit status: 0 done, 1 failed, 2 invalid input, 3 index rejected{refused}.",
     ]
