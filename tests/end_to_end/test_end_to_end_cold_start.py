@@ -15,9 +15,6 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.data.build_dataset import build_dataset
-from twotower.data.dataset import RetrievalDataset
-from twotower.data.sources.source import Source
-from twotower.data.splits.split import Split
 from twotower.pipeline.reevaluate import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
@@ -57,17 +54,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def dataset(run: Path) -> RetrievalDataset:
-    settings = settings_of(run.parents[1])
-    cache = run.parents[1] / ".cache"
-    return build_dataset(
-        Source.Config.model_validate(settings["data"]).build(),
-        Split.Config.model_validate(settings["split"]).build(),
-        cache,
-    )
-
-
 def result_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "result.json").read_text()))
 
@@ -77,7 +63,9 @@ def newest(run: Path, before: set[Path]) -> Path:
     return folder
 
 
-def test_cold_items_reach_neither_training_nor_histories(run: Path, dataset: RetrievalDataset) -> None:
+def test_cold_items_reach_neither_training_nor_histories(run: Path) -> None:
+    config = RunConfig.composed(settings_of(run.parents[1]))
+    dataset = build_dataset(config.data.build(), config.split.build(), run.parents[1] / ".cache")
     found, model = result_of(run)["cold_start"], read_bundle(run / "bundle").model
     cold = np.setdiff1d(np.arange(1, 201), dataset.train_and_valid.items)
     assert len(cold) == found["num_cold_items"] >= dataset.audit["held_out_items"] == 40

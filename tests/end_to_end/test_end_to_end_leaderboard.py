@@ -17,7 +17,7 @@ from twotower.evaluation.user_values import metric_name
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 
 import leaderboard
-from leaderboard import command_of, line_of, read
+from leaderboard import command_of, read
 
 TINY = [
     "data=synthetic",
@@ -68,8 +68,6 @@ def test_seeds_are_run_once_kept_as_lines_and_told_without_training(
         leaderboard.main(["--add", str(folder), *place])
     leaderboard.main(["--add", str(folder), "--as", "mine", *place])
     assert [line["experiment"] for line in read(lines)] == ["tiny", "tiny", "mine"]
-    with pytest.raises(InputError, match="no run that has ended with metrics"):
-        line_of(tmp_path, "tiny")
 
 
 def test_the_interval_of_a_mean_by_hand() -> None:

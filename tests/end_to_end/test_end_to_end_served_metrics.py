@@ -1,7 +1,6 @@
 """A run's test metrics are those of the lists that its bundle serves, whichever run trained the towers."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,21 +128,3 @@ def test_compare_tests_what_is_served_and_has_a_column_of_exact_figures(
     assert kind_of(Path(baseline["folder"])) == "flat_ip"  # of equal towers the one with the best index
     assert (baseline["verdict"], other["difference"]) == ("the baseline", figures[0] - figures[1])
     assert other["verdict"] != "the same in every user"
-
-
-def test_a_rejected_index_is_recorded_in_the_bundle_and_not_offered(root: Path) -> None:
-    source = run_of(root / "exact_first", "ivf_pq")
-    before = set(source.parent.iterdir())
-    done = run_script(
-        "reindex", f"run={source}", "index.min_recall=1.0", "index.target_recall=1.0", "console=rich"
-    )
-    assert done.returncode == 3, done.stderr
-    (rejected,) = set(source.parent.iterdir()) - before
-    report = json.loads((rejected / "bundle" / "manifest.json").read_text())["index"]["report"]
-    assert report["ok"] is False
-    assert "below index.min_recall" in report["problems"][0]
-    assert "twotower serve" not in done.stdout
-    assert "allow_rejected_index=true" in done.stdout
-    accepted = json.loads((source / "bundle" / "manifest.json").read_text())["index"]["report"]
-    assert accepted["ok"] is True
-    shutil.rmtree(rejected)

@@ -95,11 +95,7 @@ def bundle_version(folder: Path, manifest: Manifest) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and validate a manifest; no other file is read.
-
-    Raises:
-        InputError: the manifest is missing or damaged, has another format version, or lists wrong files.
-    """
+    """Read and validate a manifest, and no other file; raises InputError if it is missing or not valid."""
     path = folder / MANIFEST
     if not path.is_file():
         what = "this folder" if folder.is_dir() else "there is no such folder; a bundle"
@@ -132,12 +128,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify(folder: Path) -> Manifest:
-    """Compare all files of a bundle with the checksums of its manifest, and return the manifest.
+    """Return the manifest of a bundle; raises InputError if a file is damaged, missing or not listed.
 
     Faiss, safetensors and numpy load a file with a flipped bit without an error, and results are wrong.
-
-    Raises:
-        InputError: a file is damaged, missing or not listed.
     """
     manifest = read_manifest(folder)
     try:

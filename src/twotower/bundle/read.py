@@ -28,30 +28,27 @@ from twotower.towers.user_batch import UserBatch
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """The content of a bundle.
-
-    Args:
-        settings: the resolved configuration of its run.
-        model: trained towers in eval mode, without gradients.
-        index: over the catalogue, search arguments set; its ids are rows.
-        item_embeddings: float32 [N, D]; row r is at position r - 1.
-        history: interactions of each user; memory-mapped.
-        request_time: default time of a request, in unix seconds.
-    """
+    """The content of a bundle."""
 
     folder: Path
     manifest: Manifest
     settings: dict[str, Any]
+    """The resolved configuration of its run."""
     model: TwoTower
+    """In eval mode, without gradients."""
     index: Index
+    """Over the catalogue; its ids are rows."""
     item_embeddings: np.ndarray
+    """Float32 [N, D]; row r is at position r - 1."""
     users: Vocabulary
     items: Vocabulary
     user_table: pd.DataFrame
     item_table: pd.DataFrame
     item_label: str | None
     history: Interactions
+    """Memory-mapped."""
     request_time: int
+    """Default of requests, in unix seconds."""
 
 
 def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:

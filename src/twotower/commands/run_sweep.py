@@ -1,7 +1,6 @@
 """Run a sweep: its axes, its jobs on a launcher, and one record of all jobs."""
 
 import contextlib
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +25,6 @@ from twotower.sweeps.sweep import Sweep, SweepContext
 
 TASK = "twotower.pipeline.train_run.run_job"
 WELL = "ok", "index_rejected", "pruned"
-MANY = 20
-"""Number of jobs from which checking the settings takes seconds."""
 
 
 def run_sweep(
@@ -58,9 +55,6 @@ def run_sweep(
     launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
     console = make_console(settings["console"])
-    number = math.prod(len(axis.choices) or 1 for axis in axes)
-    if isinstance(chosen, Grid.Config) and number > MANY:
-        console.say(f"checking the settings of {number} jobs before the first one runs")
     sweep = chosen.build(context)
     outdated = find_outdated(sweep.done_before())
 

@@ -81,8 +81,8 @@ class Encoded(Dense):
         folder, digest = self._model()
         if self.state.model_sha256 not in ("", digest):
             raise InputError(
-                f"column {self.column!r}: the model at {folder} is not the one of the training, whose files "
-                f"have the SHA-256 {self.state.model_sha256:.12}...; restore those files"
+                f"column {self.column!r}: the model at {folder} is not the one of the training; restore its "
+                f"files, of the SHA-256 {self.state.model_sha256:.12}..."
             )
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         cache = cache_folder() / "encoded" / hashlib.sha256(f"{kind} {digest}".encode()).hexdigest()

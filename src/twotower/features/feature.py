@@ -100,7 +100,7 @@ class Feature(Component, ABC):
     @property
     @abstractmethod
     def expected(self) -> str:
-        """The expected value, for error messages."""
+        """The expected value, for messages."""
 
     @property
     @abstractmethod
@@ -204,10 +204,8 @@ def check_name(name: str, config: Feature.Config) -> None:
     if is_taken(name):
         raise InputError(f"feature {name!r}: this name is taken or not possible; choose '{name}_'")
     if config.column == REQUEST_TIME and not config.describes_request:
-        raise InputError(
-            f"feature {name!r}: column {REQUEST_TIME!r} is reserved for "
-            "twotower.features.request_time.RequestTime; use that, or another column"
-        )
+        kind = "twotower.features.request_time.RequestTime"
+        raise InputError(f"feature {name!r}: column {REQUEST_TIME!r} is reserved for {kind}; use that")
 
 
 def is_taken(name: str) -> bool:

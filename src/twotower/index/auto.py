@@ -36,11 +36,9 @@ class Auto(Index):
 
         def for_size(self, num_items: int) -> Index.Config:
             """See `Index.Config.for_size`."""
-            chosen: type[Index] = IVFPQ
-            if num_items < self.ivf_pq_from:
-                chosen = IVFFlat
-            if num_items < self.ivf_flat_from:
-                chosen = FlatIP
+            chosen: type[Index] = FlatIP
+            if num_items >= self.ivf_flat_from:
+                chosen = IVFFlat if num_items < self.ivf_pq_from else IVFPQ
             recalls = {"target_recall": self.target_recall, "min_recall": self.min_recall}
             return chosen.Config.model_validate(recalls).for_size(num_items)
 

@@ -16,20 +16,13 @@ SCAN_SHARE = 0.25
 
 
 def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
-    """Return vectors as C-contiguous float32 [N, D], without a copy if they already are.
-
-    Raises:
-        InputError: not two-dimensional, another dimension, or values that are not finite in float32.
-    """
+    """Return vectors as C-contiguous float32 [N, D], without a copy if they already are; else InputError."""
     if vectors.ndim != 2 or vectors.shape[1] == 0:
         raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
     if dim is not None and vectors.shape[1] != dim:
         raise InputError(f"{name}: dimension {vectors.shape[1]}, but the index has dimension {dim}")
-    if vectors.dtype == np.float32:
-        converted = np.ascontiguousarray(vectors)
-    else:
-        with np.errstate(over="ignore"):
-            converted = np.ascontiguousarray(vectors, dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinite values are refused below
+        converted = np.ascontiguousarray(vectors, dtype=np.float32)
     flat = converted.reshape(-1)
     if not math.isfinite(np.dot(flat, flat)):  # or values are large
         for position, column in np.argwhere(~np.isfinite(converted))[:1]:
@@ -52,9 +45,7 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
     if not (converted[1:] > converted[:-1]).all():  # otherwise they ascend and are distinct
         values, counts = np.unique(converted, return_counts=True)
         if len(values) < num_vectors:
-            raise InputError(
-                f"rows: {values[counts > 1][0]} is given more than once; each row has one vector"
-            )
+            raise InputError(f"rows: {values[counts > 1][0]} is given more than once")
     return converted
 
 

@@ -50,9 +50,8 @@ class IVFPQ(IVF):
                 found.append(("num_subquantizers", message))
             if num_items is not None and 2**self.num_bits > num_items:
                 bits = f"at most {num_items.bit_length() - 1}" if num_items >= 2**4 else "index=flat_ip"
-                centroids = f"2**{self.num_bits} centroids a part"
-                message = f"{centroids} are more than the {num_items} vectors to train on: choose {bits}"
-                found.append(("num_bits", message))
+                message = f"2**{self.num_bits} centroids a part are more than the {num_items} vectors"
+                found.append(("num_bits", f"{message} to train on: choose {bits}"))
             return found
 
         @property

@@ -1,12 +1,10 @@
 """The sections of a run's `result.json`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.baselines.run_baselines import BaselineReports
-from twotower.evaluation.evaluator import Report
 from twotower.runs.fingerprint import (
     DATA_KEYS,
     DEFAULT_MONITOR,
@@ -23,6 +21,10 @@ from twotower.runs.provenance import (
     versions,
 )
 from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+
+if TYPE_CHECKING:  # they import torch
+    from twotower.evaluation.baselines.run_baselines import BaselineReports
+    from twotower.evaluation.evaluator import Report
 
 QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
@@ -62,7 +64,7 @@ def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
     }
 
 
-def quality_record(valid: Report | None, test: Report) -> dict[str, Any]:
+def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:
     """Return metrics, intervals and slices of the splits."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
     return {
@@ -80,7 +82,7 @@ def quality_record(valid: Report | None, test: Report) -> dict[str, Any]:
     }
 
 
-def baselines_record(baselines: Mapping[str, BaselineReports]) -> dict[str, Any]:
+def baselines_record(baselines: Mapping[str, "BaselineReports"]) -> dict[str, Any]:
     """Return the baselines' metrics under the same keys as the towers', and which were skipped."""
     metrics: dict[str, dict[str, float]] = {}
     for split, reports in baselines.items():
@@ -97,7 +99,7 @@ def baselines_record(baselines: Mapping[str, BaselineReports]) -> dict[str, Any]
     }
 
 
-def through_index(quality: Mapping[str, Any], served: Report | None) -> dict[str, Any]:
+def through_index(quality: Mapping[str, Any], served: "Report | None") -> dict[str, Any]:
     """Return the quality of towers with the test metrics of the lists that their index serves.
 
     The results of exact search move to `test_exact`; for an exact index, only its metrics do.

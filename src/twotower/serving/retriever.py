@@ -1,20 +1,52 @@
-"""Recommendations from a bundle, with live changes of items, users and events."""
+"""Recommendations from a bundle, with live changes of items, users and events.
+
+Shapes: B valid requests, D embedding.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
+
+import numpy as np
 
 from twotower.bundle.manifest import bundle_version
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
-from twotower.serving.event_types import EventTypes
+from twotower.data.tables import USER_ID
 from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
-from twotower.serving.live_items import ItemId, Recommendation, UserId
-from twotower.serving.request_handler import RequestHandler
-from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
-from twotower.serving.top_items import TopItems, most_similar
-from twotower.serving.user_histories import UserHistories
-from twotower.serving.user_profiles import UserProfiles
+from twotower.serving.live_items import ItemId, Recommendation, Rows, UserId
+from twotower.serving.requests import (
+    CONTEXT,
+    NOTHING,
+    EventTypes,
+    Moment,
+    Request,
+    Rules,
+    UnknownUser,
+    check_values,
+    checked_k,
+    checked_time,
+    checked_times,
+    known_rows,
+    listed,
+    named_features,
+)
+from twotower.serving.top_items import Choice, TopItems, most_similar, top_items
+from twotower.serving.towers import NOT_FINITE, are_valid, embed_users
+from twotower.serving.user_histories import NO_HISTORY, NO_ROWS, KnownUser, UserHistories, UserHistory
+from twotower.serving.user_profiles import UserContext, UserProfiles
+
+
+@dataclass(frozen=True, eq=False)
+class _ValidRequest:
+    """A checked request: time in unix seconds, context as the towers take it."""
+
+    user_context: UserContext
+    context: Mapping[str, Any]
+    history: UserHistory
+    request_time: int
+    choice: Choice
 
 
 class Retriever:
@@ -36,7 +68,6 @@ class Retriever:
         self._items, self._lock = catalogue.items, catalogue.lock
         self.event_types = EventTypes(bundle.manifest)
         self.profiles = UserProfiles(bundle, users, catalogue.lock)
-        self._handler = RequestHandler(bundle, catalogue, users, self.profiles, self.event_types)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
@@ -121,13 +152,11 @@ class Retriever:
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
         """Answer several requests on one state of the catalogue; an invalid one does not affect the others.
 
-        Towers and index see all requests at once, so scores can differ from those of single requests in the
-        last digits (up to about 1e-6 of their size), and with them the order of items that are so close.
+        Scores can differ from those of single requests in the last digits, and with them the order of items.
         """
         with self._lock.reading():
             return [
-                best if isinstance(best, InputError) else self._listed(best)
-                for best in self._handler.best(requests)
+                best if isinstance(best, InputError) else self._listed(best) for best in self._best(requests)
             ]
 
     def similar(
@@ -136,7 +165,7 @@ class Retriever:
         """Return the most similar items by cosine, without the item itself. Raises InputError."""
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "item_id", live=True)
-            choice = self._handler.choice(k, None, [item_id], where)
+            choice = self._choice(k, None, [item_id], where)
             query = self.bundle.model.layout.item_queries(self._items.embeddings(rows))[0]
             return self._listed(most_similar(self._items, int(rows[0]), query, choice))
 
@@ -226,3 +255,82 @@ class Retriever:
         rows, scores = best
         labels = map(self._items.label_of, rows.tolist())
         return list(map(Recommendation, self._items.ids_of(rows), scores.tolist(), labels))
+
+    def _best(self, requests: Sequence[Request]) -> list[TopItems | InputError]:
+        """Return top items or an error for each request, with one pass of the user tower."""
+        checked = [self._check(request) for request in requests]
+        valid = [each for each in checked if isinstance(each, _ValidRequest)]
+        found = iter(self._top_items(valid) if valid else [])
+        return [each if isinstance(each, InputError) else next(found) for each in checked]
+
+    def _top_items(self, valid: Sequence[_ValidRequest]) -> list[TopItems | InputError]:
+        features = self.profiles.encoded([each.user_context for each in valid])
+        if any(each.context for each in valid):
+            features |= self.bundle.model.contexts.encode([dict(each.context) for each in valid])
+        history = self.users.inputs([each.history for each in valid])
+        now = np.array([each.request_time for each in valid], dtype=np.int64)
+        queries = embed_users(self.bundle.model, features, history, now)
+        is_valid = are_valid(queries)
+        choices = [each.choice for each, fits in zip(valid, is_valid, strict=True) if fits]
+        found = iter(top_items(self.catalogue.index, self.catalogue.items, queries[is_valid], choices))
+        error = InputError(f"features: the embedding of this user {NOT_FINITE}")
+        return [next(found) if fits else error for fits in is_valid]
+
+    def _choice(
+        self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS
+    ) -> Choice:
+        """Return which items may be recommended; see `Request`. Raises InputError."""
+        items = self._items
+        k = checked_k(k)
+        allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
+        if where:
+            meets = self.catalogue.attributes.matches(where, items.num_rows) & items.live_mask()
+            allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
+        excluded = items.latest(seen)
+        if denied := listed(deny, "deny"):
+            excluded = np.concatenate([excluded, items.rows(denied)])
+        excluded = np.unique(excluded)
+        return Choice(k, excluded[items.live(excluded)], allowed)
+
+    def _check(self, request: Request) -> _ValidRequest | InputError:
+        try:
+            user = None if request.user_id is None else self.users.find(request.user_id)
+            user_context = self.profiles.user_context(user, request.features)
+            context = request.context
+            if not isinstance(context, Mapping) or context:
+                context = named_features(self.bundle.model.contexts, context, USER_ID, part=CONTEXT)
+                check_values(self.bundle.model.contexts, [context], CONTEXT)
+            found, now = self._history(request, user)
+            exclude_seen = (
+                self.bundle.manifest.exclude_seen if request.exclude_seen is None else request.exclude_seen
+            )
+            seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
+            choice = self._choice(request.k, request.allow, request.deny, request.where, seen)
+        except InputError as error:
+            return error
+        return _ValidRequest(user_context, context, found, now, choice)
+
+    def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
+        """Return the history of the user followed by the session, and the time of the request."""
+        now = self.bundle.request_time
+        if request.request_time is not None:
+            now = checked_time(request.request_time, "request_time")
+        elif user is not None:
+            now = max(now, self.users.latest_time(user))
+        found = NO_HISTORY if user is None else self.users.interactions(user)
+        session = listed(request.history, "history")
+        if not session and request.history_times is None and request.history_events is None:
+            return found, now
+        event_types = self.event_types.types_of(request.history_events, len(session))
+        given = checked_times(request.history_times, len(session), now)
+        if request.request_time is None and user is not None:
+            now = max([now, *given])  # like events
+        rows = known_rows(self.catalogue.items, session, "history", live=False)
+        later = UserHistory(
+            times=np.array(given, dtype=np.int64),
+            rows=rows,
+            codes=np.array([each.code for each in event_types], dtype=np.int64),
+            is_positive=np.array([each.role == "positive" for each in event_types], dtype=np.bool_),
+        )
+        kept = np.array([each.is_of_history for each in event_types], dtype=np.bool_)
+        return found.then(later[np.flatnonzero(kept)]), now

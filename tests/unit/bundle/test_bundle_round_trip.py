@@ -55,19 +55,14 @@ def test_the_manifest_says_what_made_the_bundle_and_lists_every_file(tmp_path):
     assert modes == {(tmp_path / "new").stat().st_mode}
     titles = pd.read_parquet(tmp_path / "bundle" / ITEMS)["title"].tolist()
     assert titles == tiny_bundle.dataset().item_table["title"].tolist()
+    with pytest.raises(InputError):  # bundles are not overwritten
+        tiny_bundle.write(tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
     assert {path.name for path in (tmp_path / "bundle").iterdir()} == {*FILES, MANIFEST}
     assert set(manifest["files"]) == set(FILES)
     assert manifest["similarity"] == "dot"
     assert manifest["index"]["report"] == {"recall_at_100": 1.0, "ok": True}
     assert {"twotower", "torch", "numpy", "faiss", "simd_level"} <= set(manifest["versions"])
-
-
-def test_an_existing_folder_is_refused_and_left_alone(tmp_path):
-    (tmp_path / "bundle").mkdir()
-    with pytest.raises(InputError, match="exists, and bundles are not overwritten"):
-        tiny_bundle.write(tmp_path / "bundle")
-    assert list(tmp_path.iterdir()) == [tmp_path / "bundle"]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):

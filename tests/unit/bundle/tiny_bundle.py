@@ -48,15 +48,8 @@ def settings(history_items="table", profiles=False, told=False):
         }
         chosen["history"]["events"] = True
         chosen["features"]["context"] = {
-            "device": {
-                "_target_": "twotower.features.categorical.Categorical",
-                "column": "device",
-                "dim": 3,
-            },
-            "hour": {
-                "_target_": "twotower.features.numeric.Numeric",
-                "column": "hour",
-            },
+            "device": {"_target_": "twotower.features.categorical.Categorical", "column": "device", "dim": 3},
+            "hour": {"_target_": "twotower.features.numeric.Numeric", "column": "hour"},
         }
     return chosen
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from twotower.commands import conf
 from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF
 from twotower.commands.overrides import validate_overrides
@@ -33,46 +32,19 @@ def test_composition_leaves_no_global_state() -> None:
     assert checked("train", ["loss=bce"])["loss"] != checked("train", [])["loss"]
 
 
-@pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An experiment of our own, and the overrides that choose it."""
-    folder = tmp_path / "experiment"
-    folder.mkdir()
-    text = (
-        "# @package _global_\n"
-        "defaults: [{override /loss: bce}]\n"
-        "embedding_dim: 48\nname: mine\nloss: {temperature: 0.3}\n"
-    )
-    (folder / "mine.yaml").write_text(text)
-    monkeypatch.setattr(conf, "OTHERS", (tmp_path,))
-    return ["experiment=mine"]
-
-
-def test_an_experiment_overrides_train_yaml(experiment: list[str]) -> None:
-    settings = compose("train", experiment)
-    assert settings["embedding_dim"] == 48  # a root value, which a wrong place of _self_ would lose
-    assert settings["name"] == "mine"
-    assert settings["loss"] == {"_target_": "twotower.losses.bce.Bce", "temperature": 0.3}
-
-
-def test_the_command_line_overrides_an_experiment(experiment: list[str]) -> None:
-    settings = compose("train", [*experiment, "embedding_dim=16", "loss.temperature=0.5"])
-    assert settings["embedding_dim"] == 16
-    assert settings["loss"]["temperature"] == 0.5
-    _, sound = validate_overrides(["embedding_dim=16", "loss.temperature=0.5"])
-    assert compose("train", [*experiment, *sound]) == settings
-
-
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_built_in_experiments_override_train_yaml_but_not_the_command_line(path: Path) -> None:
     assert compose("train", [f"experiment={path.stem}"])["name"] == path.stem
     assert compose("train", [f"experiment={path.stem}", "name=mine"])["name"] == "mine"
 
 
-def test_features_follow_the_data() -> None:
-    synthetic = compose("train", ["data=synthetic"])["features"]
-    assert synthetic == compose("train", ["data=synthetic", "features=synthetic"])["features"]
-    assert synthetic != compose("train")["features"]
+def test_values_are_set_as_hydra_sets_them() -> None:
+    """`++key=value` is set on a selection of choices that is composed once."""
+    typed = ["loss=bce", "embedding_dim=16", "loss.temperature=0.5", "metrics.ks=[5]", "baselines.ease=null"]
+    _, sound = validate_overrides(typed)
+    assert [text[:2] for text in sound[1:]] == ["++"] * 4
+    assert compose("train", sound) == compose("train", typed)
+    assert compose("train", ["loss=bce"])["embedding_dim"] == 64
 
 
 def test_keys_that_only_python_has_a_default_for_can_be_set() -> None:

@@ -23,13 +23,6 @@ def test_a_bag_is_the_mean_of_its_rows() -> None:
     assert encoder_of(TABLE)(bags).tolist() == [[0.5, 0.5], [4, 4], [0, 0]]
 
 
-def test_any_leading_shape() -> None:
-    encoder = encoder_of(TABLE)
-    bags = torch.tensor([[1, 2], [3, 0], [0, 0], [2, 2]], dtype=torch.int32)
-    assert torch.equal(encoder(bags.reshape(2, 2, 2)), encoder(bags).reshape(2, 2, 2))
-    assert encoder(bags[:0]).shape == (0, 2)
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_planned_sums_and_gradients_equal_plain_ones(bags: list[list[int]]) -> None:
@@ -70,14 +63,6 @@ def test_a_plan_made_without_gradients_serves_training() -> None:
     assert encoder._planned is kept
     assert encoder.weight.grad is not None
     assert encoder.weight.grad.tolist() == [[0, 0], [0.5, 0.5], [0.5, 0.5], [1, 1]]
-
-
-def test_half_precision() -> None:
-    encoder = encoder_of(TABLE).bfloat16()
-    bags = torch.tensor([[1, 2], [3, 0]])
-    encoder(bags).sum().backward()
-    assert encoder(bags).tolist() == [[0.5, 0.5], [4, 4]]
-    assert encoder.weight.grad is not None
 
 
 def test_tags_as_lists_sets_arrays_or_separated_text() -> None:

@@ -72,11 +72,6 @@ def test_a_later_tag_is_added_and_not_counted() -> None:
     assert torch.equal(encoder._plain(bags), encoder(bags))
 
 
-def test_a_later_tag_displaces_none() -> None:
-    feature = grown(Tags(Tags.Config(column="x", dim=1, max_tags=2)), [["a", "b"]], [["c", "a"]])
-    assert feature.encode([["c", "b", "a"]]).tolist() == [[2, 1]]
-
-
 def test_later_tokens_are_not_counted() -> None:
     config = HashedText.Config(column="x", dim=1, min_count=1, char_ngrams=False)
     first = HashedText(config)
@@ -96,3 +91,5 @@ def test_it_grows_again() -> None:
     feature.grow(series([["c", "b"]]), "t")
     assert feature.state.values == ["a", "b", "c"]
     assert feature.state.num_first == 1
+    few = grown(Tags(Tags.Config(column="x", dim=1, max_tags=2)), [["a", "b"]], [["c", "a"]])
+    assert few.encode([["c", "b", "a"]]).tolist() == [[2, 1]]  # a later tag displaces none

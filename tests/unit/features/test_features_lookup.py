@@ -20,12 +20,6 @@ def test_rows_follow_the_sorted_train_values() -> None:
     ]  # fmt: skip
 
 
-def test_rare_values_are_unknown() -> None:
-    feature = Categorical(Categorical.Config(column="c", dim=4, min_count=2))
-    feature.fit(pd.Series(["b", "a", "b"]), "users")
-    assert feature.encode(["a", "b"]).tolist() == [[0], [1]]
-
-
 def test_one_is_one_in_any_numeric_type_but_not_in_text() -> None:
     feature = Id(Id.Config(column="item_id", dim=4))
     feature.fit(pd.Series([7, 1]), "items")
@@ -47,25 +41,12 @@ def test_id_dropout_reaches_the_unknown_row_in_training_only() -> None:
     assert encoder(rows).ne(0).any(-1).all()
 
 
-def test_sparse_gives_sparse_gradients() -> None:
-    encoder = LookupEncoder(num_rows=5, dim=2, sparse=True)
-    encoder(torch.tensor([[1], [1]])).sum().backward()
-    assert encoder.table.weight.grad is not None
-    assert encoder.table.weight.grad.is_sparse
-
-
 def test_bins_are_quantiles_of_train() -> None:
     feature = Binned(Binned.Config(column="age", dim=2, num_bins=4))
     feature.fit(pd.Series(range(1, 9)), "users")
     assert feature.state.edges == pytest.approx([3, 5, 7])
     values = [1, 3, 5, 8, 1e9, -1e9, None, float("inf"), "x", "5"]
     assert feature.encode(values).flatten().tolist() == [1, 2, 3, 4, 4, 1, 0, 0, 0, 3]
-
-
-def test_equal_values_share_a_bin() -> None:
-    feature = Binned(Binned.Config(column="age", dim=2, num_bins=10))
-    feature.fit(pd.Series([3, 3, 3, 3, 5]), "users")
-    assert feature.state.edges == pytest.approx([5])
 
 
 @settings(max_examples=50, deadline=None)

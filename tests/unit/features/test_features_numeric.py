@@ -31,15 +31,6 @@ def test_log1p_comes_first() -> None:
     assert feature.encode([math.e - 1, -3]).tolist() == [pytest.approx([0, 0], abs=1e-6), [0, 1]]
 
 
-def test_constant_and_empty_columns_are_neutral() -> None:
-    constant = Numeric(Numeric.Config(column="x"))
-    constant.fit(pd.Series([5, 5]), "items")
-    assert constant.encode([5]).tolist() == [[0, 0]]
-    empty = Numeric(Numeric.Config(column="x"))
-    empty.fit(pd.Series([np.nan, np.nan]), "items")
-    assert empty.encode([None]).tolist() == [[0, 1]]
-
-
 def test_a_vector_is_projected_without_a_constant() -> None:
     feature = Vector(Vector.Config(column="v", dim=3))
     feature.fit(pd.Series([[1.0, 2.0], [3.0, 2.0]]), "users")
@@ -104,14 +95,6 @@ def test_request_time_is_cyclical() -> None:
     assert feature.encode([None, "x", float("inf"), -5]).eq(0).all()
 
 
-def test_request_time_keeps_minutes_apart() -> None:
-    now = 1_764_000_000
-    encoded = RequestTime(RequestTime.Config(day=1, year=0)).encode_times(torch.tensor([now, now + 60]))
-    angle = 2 * math.pi * 60 / SECONDS_A_DAY
-    assert float(encoded[0] @ encoded[1]) == pytest.approx(math.cos(angle), abs=1e-6)
-    assert not torch.equal(encoded[0], encoded[1])
-
-
 def test_request_time_without_harmonics_is_refused() -> None:
     assert list(RequestTime.Config(year=0).problems(HERE)) == [
         ("year", "year, week and day are all 0; set one of them to 1 or more")
@@ -127,8 +110,3 @@ def test_numbers_whose_squares_overflow() -> None:
     feature.fit(pd.Series([-1.7e308, 1.7e308]), "items")
     assert feature.encode([-1.7e308, 1.7e308]).tolist() == [[-1, 0], [1, 0]]
     assert json.loads(json.dumps(feature.to_json(), allow_nan=False))["state"]["mean"] == 0
-
-
-def test_a_vector_of_numbers_beyond_its_precision_is_none() -> None:
-    with pytest.raises(InputError, match=r"row 2: expected a vector of finite numbers"):
-        Vector(Vector.Config(column="v")).check(pd.Series([[1.0, 2.0], np.array([1e300, 2.0])]), "items.csv")

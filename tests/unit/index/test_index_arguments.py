@@ -54,17 +54,6 @@ def test_problems_name_parameter_and_remedy() -> None:
     ]
 
 
-def test_build_raises_every_problem_at_once() -> None:
-    index = IVFPQ.Config(num_subquantizers=3, nlist=500).build()
-    with pytest.raises(InputError) as caught:
-        index.build(vectors(20), np.arange(20))
-    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
-        "index.nlist",
-        "index.num_subquantizers",
-        "index.num_bits",
-    ]
-
-
 @pytest.mark.parametrize(("count", "kind"), [(29, FlatIP), (30, IVFFlat), (300, IVFPQ)])
 def test_auto_chooses_by_size(count: int, kind: type[Index]) -> None:
     config = Auto.Config(ivf_flat_from=30, ivf_pq_from=300, target_recall=0.9).for_size(count)
@@ -107,15 +96,6 @@ def test_search_arguments_have_a_range() -> None:
             index.set_search_args({"nprobe": nprobe})
     with pytest.raises(InputError, match="ivf_flat has nprobe, got efSearch"):
         index.set_search_args({"efSearch": 5})
-
-
-def test_few_cells_may_run_out_of_items() -> None:
-    index = IVFFlat.Config(nlist=5, nprobe=1).build()
-    index.build(vectors(50), np.arange(50))
-    result = index.search(vectors(3), 50)
-    missing = result.rows < 0
-    assert missing.any(axis=1).all()
-    assert np.isneginf(result.scores[missing]).all()
 
 
 def test_half_precision_refuses_values_it_cannot_hold() -> None:

@@ -3,7 +3,7 @@ import pytest
 import tiny_bundle
 
 from twotower.config.errors import InputError
-from twotower.serving import request_handler
+from twotower.serving import retriever as retriever_module
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
@@ -65,8 +65,10 @@ def test_single_calls_are_batches_of_one(retriever):
 def test_one_pass_of_the_tower_and_one_search_for_all(retriever, monkeypatch):
     calls = []
     index = retriever.catalogue.index
-    embed, search = request_handler.embed_users, index.search
-    monkeypatch.setattr(request_handler, "embed_users", lambda *given: calls.append("tower") or embed(*given))
+    embed, search = retriever_module.embed_users, index.search
+    monkeypatch.setattr(
+        retriever_module, "embed_users", lambda *given: calls.append("tower") or embed(*given)
+    )
     monkeypatch.setattr(
         index, "search", lambda queries, k: calls.append((len(queries), k)) or search(queries, k)
     )
@@ -104,7 +106,7 @@ def test_the_version_names_the_run_and_the_manifest(tmp_path):
 
 
 def test_a_user_without_finite_scores_harms_nobody_else(retriever, monkeypatch):
-    embed = request_handler.embed_users
+    embed = retriever_module.embed_users
     requests = [Request("user-03"), Request("user-05", k=60), Request("nobody"), Request("user-04")]
     right = retriever.answer(requests)
     for value in (np.nan, np.inf, -3e38):
@@ -114,7 +116,7 @@ def test_a_user_without_finite_scores_harms_nobody_else(retriever, monkeypatch):
             found[1, 2] = value
             return found
 
-        monkeypatch.setattr(request_handler, "embed_users", broken)
+        monkeypatch.setattr(retriever_module, "embed_users", broken)
         found = retriever.answer(requests)
         assert [found[0], found[3]] == [right[0], right[3]]
         assert "is not finite or too large" in str(found[1])

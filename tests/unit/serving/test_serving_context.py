@@ -2,7 +2,6 @@
 
 from contextlib import closing
 
-import numpy as np
 import pytest
 import tiny_bundle
 import torch
@@ -196,12 +195,3 @@ def test_an_item_that_a_word_names_outlives_its_removal(tmp_path):
         store.commit([event, event])
         assert store.last == reached + 1
         assert list(store.changes(after=reached)) == [ItemPut("new", {}), event, ItemRemoved("new")]
-
-
-def test_histories_of_a_bundle_without_events_are_as_they_were(tmp_path):
-    tiny_bundle.write(tmp_path / "bundle")
-    retriever = Retriever.open(tmp_path / "bundle")
-    found = retriever.users.interactions(retriever.users.find("user-02"))
-    assert not found.codes.any()
-    assert found.is_positive.all()
-    np.testing.assert_array_equal(found.rows, tiny_bundle.history().flat(np.array([2]))[1])

@@ -132,10 +132,3 @@ def test_a_wrong_event_changes_nothing(retriever, user_id, item_id, time, error,
         with pytest.raises(error, match=part):
             call(user_id, item_id, time)
     assert before == (retriever.user_ids, retriever.history("user-01"))
-
-
-def test_checking_an_event_changes_nothing(retriever):
-    retriever.check_event("late", "item-001", NOW)
-    retriever.check_event("late", None, NOW)
-    with pytest.raises(UnknownUser):
-        retriever.history("late")

@@ -1,5 +1,4 @@
 import logging
-import shutil
 import threading
 import time
 from contextlib import closing
@@ -7,7 +6,6 @@ from functools import partial
 
 import pytest
 import tiny_bundle
-from strangers.hnsw import HNSW
 
 from twotower.config.errors import InputError
 from twotower.serving.http.server import find_bundle
@@ -110,16 +108,6 @@ def test_a_wrong_write_is_not_there_after_a_restart(opened):
     assert offered(opened().retriever) == offered(Retriever.open(live.retriever.bundle.folder))
 
 
-def test_events_that_the_bundle_s_history_has_do_not_come_twice(opened):
-    live = opened()
-    history = live.retriever.history("user-01")
-    times = live.retriever.bundle.history.times[: len(history)].tolist()
-    write(live, *[EventAdded("user-01", item, time) for item, time in zip(history, times, strict=True)])
-    assert live.retriever.history("user-01") == history
-    live.close()
-    assert opened().retriever.history("user-01") == history
-
-
 def test_without_a_store_changes_last_as_long_as_the_service(opened):
     live = opened(store=None)
     write(live, *CHANGES)
@@ -141,12 +129,6 @@ def test_a_reload_switches_with_all_live_changes_while_old_requests_keep_their_v
     live.write(ItemRemoved("new"))
     assert "new" not in offered(live.retriever)
     assert "new" in offered(old)
-
-
-def test_columns_are_prepared_before_anybody_asks(opened):
-    live = opened()
-    live.reload("second")
-    assert set(live.retriever.catalogue.attributes._prepared) == {"title", "price", "tags", "mixed"}
 
 
 def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
@@ -264,14 +246,6 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     assert again.num_quarantined == 1
 
 
-def test_folders_are_found_by_the_rule_that_is_given(root, tmp_path):
-    (root / "run").mkdir()
-    shutil.copytree(root / "second", root / "run" / "bundle")
-    with closing(LiveService(root, root / "first", None, lambda folder: folder / "bundle")) as live:
-        live.reload("run")
-        assert live.retriever.bundle.folder == root.resolve() / "run" / "bundle"
-
-
 def wait_until(condition):
     until = time.monotonic() + 600
     while not condition():
@@ -375,64 +349,6 @@ def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypa
     assert live.retriever.item("new")["features"]["price"] == 60.0
     check_all_is_there(live.retriever)
     assert not live.rebuild_if_needed()
-
-
-def test_items_that_came_and_went_are_let_go_of(opened, monkeypatch):
-    monkeypatch.setattr("twotower.serving.live.live_service.MIN_LEFT_BEHIND", 20)
-    live = opened()
-    for number in range(21):
-        write(live, ItemPut(f"n{number}", NEW), ItemRemoved(f"n{number}"))
-    assert live.retriever.catalogue.items.num_left_behind == 21
-    assert live.rebuild_if_needed()
-    live._threads["rebuild"].join(30)
-    assert live.retriever.catalogue.items.num_left_behind == 0
-    assert len(offered(live.retriever)) == 60
-    for number in range(21):  # these stay, in a history, and call for nothing
-        write(
-            live,
-            ItemPut(f"m{number}", NEW),
-            EventAdded("user-03", f"m{number}", NOW),
-            ItemRemoved(f"m{number}"),
-        )
-    assert live.rebuild_if_needed()
-    live._threads["rebuild"].join(30)
-    assert live.retriever.catalogue.items.num_left_behind == 21
-    assert not live.rebuild_if_needed()
-
-
-def test_an_index_that_cannot_remove_serves_and_starts_again(root, opened):
-    tiny_bundle.write(root / "graph", kind=HNSW.Config().build(), history_items="tower")
-    live = opened("graph")
-    write(live, *CHANGES)
-    check_all_is_there(live.retriever)
-    live.close()
-    again = opened("graph")
-    check_all_is_there(again.retriever)
-    assert again.num_quarantined == 0
-
-
-def test_what_can_no_longer_be_made_keeps_no_service_from_starting(opened, monkeypatch, caplog):
-    live = opened()
-    write(live, *CHANGES, ItemRemoved("item-003"))
-    live.close()
-    remove = Retriever.remove_item
-
-    def fails_for_one(self, item_id):
-        if item_id == "item-003":
-            raise RuntimeError("remove_ids not implemented for this type of index")
-        remove(self, item_id)
-
-    monkeypatch.setattr(Retriever, "remove_item", fails_for_one)
-    with caplog.at_level(logging.WARNING, "twotower"):
-        again = opened()
-    assert again.num_quarantined == 1
-    assert "1 stored changes cannot be applied to this bundle and are quarantined" in caplog.text
-    assert "RuntimeError: remove_ids not implemented" in caplog.text
-    again.close()
-    monkeypatch.undo()
-    last = opened()  # it was kept all the same
-    assert last.num_quarantined == 0
-    assert "item-003" not in offered(last.retriever)
 
 
 def test_readers_see_one_version_while_bundles_and_items_change(root, opened):

@@ -3,7 +3,6 @@ import pytest
 import tiny_bundle
 from strangers.hnsw import HNSW
 
-from twotower.serving import live_catalogue
 from twotower.serving.retriever import Retriever
 
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
@@ -34,15 +33,6 @@ def test_an_added_item_is_found_at_once(retriever):
     alike = {each.item_id: each.score for each in retriever.similar("again", 60)}
     assert alike["new"] == pytest.approx({e.item_id: e.score for e in retriever.similar("new", 60)}["again"])
     np.testing.assert_array_equal(retriever.bundle.item_embeddings[19], twin)
-
-
-def test_an_added_item_leads_where_its_vector_does(retriever, monkeypatch):
-    rows, vector = retriever.bundle.items.rows(["item-020"]), retriever.bundle.item_embeddings[19] * 3
-    monkeypatch.setattr(live_catalogue, "embed_items", lambda *_: vector[None])
-    retriever.add_item("new", NEW)
-    monkeypatch.undo()
-    assert rows[0] == 20
-    assert retriever.similar("item-020", 1)[0].item_id == "new"
 
 
 def test_a_removed_item_never_comes_back(retriever):
@@ -87,14 +77,6 @@ def test_a_history_table_does_not_know_an_added_item(tmp_path):
     assert retriever.recommend_new(history=["new"], k=60) == retriever.recommend_new(k=60, deny=["new"])
 
 
-def test_missing_features_of_an_added_item_are_unknown(retriever):
-    retriever.add_item("bare", {})
-    retriever.add_item("holes", {"title": None, "price": float("nan")})
-    assert retriever.label("bare") is None
-    scores = {each.item_id: each.score for each in retriever.recommend_new(k=1000)}
-    assert scores["bare"] == scores["holes"]
-
-
 def test_many_added_items_keep_their_places(retriever):
     for number in range(150):
         retriever.add_item(f"n{number}", NEW | {"price": float(number)})
@@ -105,11 +87,3 @@ def test_many_added_items_keep_their_places(retriever):
     assert set(found) == set(retriever.item_ids)
     index = retriever.bundle.index
     assert index.num_vectors == retriever.num_items
-
-
-def test_an_empty_catalogue_gives_nothing(retriever):
-    for item in retriever.item_ids:
-        retriever.remove_item(item)
-    assert retriever.recommend_new() == []
-    retriever.add_item("item-001", NEW)
-    assert everything(retriever) == ["item-001"]

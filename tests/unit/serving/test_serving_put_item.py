@@ -185,22 +185,3 @@ def test_an_item_that_the_index_does_not_take_takes_nobodys_place(retriever, mon
     with pytest.raises(InputError, match="beyond what this index holds"):
         retriever.apply_items(prepared)
     assert scores(retriever) == before
-
-
-def test_several_are_prepared_as_each_alone(retriever):
-    puts = [("new", NEW), ("item-007", {}), ("item-020", NEW | {"price": 9.0})]
-    for put, found in zip(puts, retriever.catalogue.prepare(puts), strict=True):
-        (alone,) = retriever.catalogue.prepare([put])
-        assert (found.item_id, found.record) == (alone.item_id, alone.record)
-        np.testing.assert_allclose(found.embedding, alone.embedding, atol=1e-6)
-    for wrong in (("bad", {"colour": 1}), (5, {})):
-        with pytest.raises(InputError):
-            retriever.catalogue.prepare([*puts, wrong])
-
-
-def test_changed_rows_are_counted(retriever):
-    assert retriever.catalogue.items.num_left_behind == 0
-    for price in (1.0, 2.0, 3.0):
-        retriever.put_item("new", NEW | {"price": price})
-        retriever.put_item("item-020", NEW | {"price": price})
-    assert retriever.catalogue.items.num_left_behind == 4

@@ -56,21 +56,6 @@ def test_the_last_profile_of_each_user_or_that_it_was_forgotten(store):
     assert list(store.changes(after=3))[-1] == UserPut("u", {"age": None, "likes": ["tea"]})
 
 
-def test_a_store_whose_latest_change_is_a_profile_is_whole(path):
-    for number, change in enumerate([UserPut("u", {}), UserForgotten("u")], 1):
-        with closing(ChangeStore(path)) as store:
-            assert store.commit([change]) == number
-        with closing(ChangeStore(path)) as store:
-            assert store.last == number
-            assert list(store.changes()) == [change]
-
-
-def test_an_item_put_again_is_no_longer_removed(store):
-    store.commit([ItemPut("a", {"x": 1}), ItemRemoved("a"), ItemPut("a", {"x": 2})])
-    assert list(store.changes()) == [ItemPut("a", {"x": 2})]
-    assert store.last == 3
-
-
 def test_a_removed_item_comes_with_its_features_where_an_event_names_it(store):
     store.commit([ItemPut("a", {"x": 1}), EventAdded("u", "a", 10), ItemRemoved("a")])
     assert list(store.changes()) == [ItemPut("a", {"x": 1}), EventAdded("u", "a", 10), ItemRemoved("a")]

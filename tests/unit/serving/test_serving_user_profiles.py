@@ -4,7 +4,8 @@ import tiny_bundle
 
 from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.config.errors import InputError
-from twotower.serving import request_handler, user_profiles
+from twotower.serving import retriever as retriever_module
+from twotower.serving import user_profiles
 from twotower.serving.browser import Browser
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
@@ -84,8 +85,8 @@ def test_the_session_is_of_the_request_s_time_unless_it_says_otherwise(retriever
 
 def test_the_session_comes_after_what_is_stored_whatever_its_times(retriever, monkeypatch):
     """Five positions: of user-03, who has items 4 to 12, the towers see 10, 11, 12 and the session."""
-    seen, embed = [], request_handler.embed_users
-    monkeypatch.setattr(request_handler, "embed_users", lambda *given: seen.append(given) or embed(*given))
+    seen, embed = [], retriever_module.embed_users
+    monkeypatch.setattr(retriever_module, "embed_users", lambda *given: seen.append(given) or embed(*given))
     moment = {"history": ["item-050", "item-051"], "history_times": [100_000_000, 100_000_001]}
     retriever.recommend("user-03", **moment)
     ((_, _, (vectors, mask, times, _), now),) = seen
@@ -201,14 +202,3 @@ def test_a_profile_without_finite_scores_is_refused(retriever, monkeypatch):
         with pytest.raises(InputError, match="features: the embedding of user 'late' is not finite"):
             retriever.put_user("late", PROFILE)
     assert len(retriever.user_ids) == tiny_bundle.NUM_USERS
-
-
-def test_several_are_prepared_as_each_alone(retriever):
-    puts = [("late", PROFILE), ("user-01", {}), ("user-02", {"age": 9.0})]
-    for put, prepared in zip(puts, retriever.profiles.prepare(puts), strict=True):
-        (alone,) = retriever.profiles.prepare([put])
-        assert (prepared.user_id, prepared.record) == (alone.user_id, alone.record)
-        for name, values in prepared.encoded.items():
-            assert values.tolist() == alone.encoded[name].tolist()
-    assert "who" not in prepared.encoded
-    assert retriever.user("user-01")["live"] is False

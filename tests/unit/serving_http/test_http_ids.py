@@ -1,20 +1,16 @@
 """Ids as clients write them: numbers, their text, and what is neither."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import tiny_bundle
 from app_clients import client_of
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
-import tiny_bundle
 
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.http.ids import read_id

@@ -1,22 +1,18 @@
 """The same request through HTTP, the retriever and by hand: the same scores."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import tiny_bundle
 import torch
 from app_clients import client_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
-import tiny_bundle
 
 from twotower.bundle.read import Bundle
 from twotower.serving.live.changes import EventAdded, UserPut

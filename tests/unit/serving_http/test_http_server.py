@@ -32,8 +32,7 @@ def test_bundles_and_live_changes_have_their_places(
 
 
 def test_a_port_in_use_and_a_foreign_host_are_refused_by_name() -> None:
-    (first,) = bind("127.0.0.1", 0)
-    with first:
+    with bind("127.0.0.1", 0) as first:
         first.listen()
         port = first.getsockname()[1]
         with pytest.raises(InputError, match=rf"host, port: 127\.0\.0\.1:{port} cannot be bound"):

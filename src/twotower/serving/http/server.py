@@ -122,7 +122,7 @@ def serve(settings: Mapping[str, Any]) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     find = partial(find_bundle, allow_rejected_index=config.allow_rejected_index)
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(each) for each in bind(config.host, config.port)]
+        bound = stack.enter_context(bind(config.host, config.port))
         bundle = find(Path(config.bundle))
         root, store = find_paths(bundle, config.bundles_root, config.store)
         live = LiveService(root, bundle, store, find, config.trusted_packages)
@@ -134,7 +134,7 @@ def serve(settings: Mapping[str, Any]) -> int:
         # uvicorn raises the signal that stopped it again at its end, which then has no effect.
         signal.signal(signal.SIGTERM, server.handle_exit)
         with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=sockets)
+            server.run(sockets=[bound])
     return DONE
 
 
@@ -154,30 +154,23 @@ def uvicorn_options(config: ServiceConfig) -> dict[str, Any]:
     }
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Return sockets bound to a port on each address of a host; they do not listen yet.
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address; it does not listen yet.
 
     Raises:
         InputError: the host is not of this machine, or the port is in use.
     """
-    sockets: list[socket.socket] = []
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        for family, *_, address in dict.fromkeys(
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        ):
-            sockets.append(socket.socket(family, socket.SOCK_STREAM))
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sockets[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sockets[-1].bind(address)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
     except OSError as error:
-        for each in sockets:
-            each.close()
+        bound.close()
         raise InputError(
             f"host, port: {host}:{port} cannot be bound ({error}); choose a free port, and an address of "
             "this machine, or 0.0.0.0 for all of them"
         ) from error
-    return sockets
+    return bound
 
 
 def find_bundle(folder: Path, allow_rejected_index: bool) -> Path:

@@ -40,8 +40,7 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
     """
     config = ServiceConfig.from_settings(settings)
     Keys.read(config.api_keys_file)
-    for each in server.bind(config.host, config.port):
-        each.close()
+    server.bind(config.host, config.port).close()
     bundle = server.find_bundle(Path(config.bundle), config.allow_rejected_index)
     root, store = server.find_paths(bundle, config.bundles_root, config.store)
     with tempfile.TemporaryDirectory(prefix="twotower-") as name, contextlib.ExitStack() as stack:
