@@ -52,22 +52,16 @@ def test_there_are_splits() -> None:
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
 @settings(max_examples=50, deadline=None)
 @given(log=logs())
-def test_the_parts_are_a_partition_and_the_same_each_time(config, log):
+def test_parts_are_a_partition_and_no_history_knows_its_target_or_anything_after(config, log):
     parts = config.build().assign(log)
     assert parts.shape == log.user_rows().shape
     assert parts.dtype == np.int8
     assert ((parts >= TRAIN) & (parts <= NONE)).all()
-    assert (config.build().assign(log) == parts).all()
-
-
-@pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
-@settings(max_examples=50, deadline=None)
-@given(log=logs())
-def test_no_history_knows_its_target_or_anything_after(config, log):
     try:
         windows = split_interactions(log, config.build())
     except InputError:
         assume(False)
+    assert (windows.parts == parts).all()
     for holdout, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
         is_target = is_in(windows.parts, codes)
         assert len(holdout.target_items) + holdout.num_repeats == is_target.sum()
@@ -87,16 +81,6 @@ def test_no_history_knows_its_target_or_anything_after(config, log):
             assert all(item in remaining for item in known)  # a subsequence of what came before
             if len(known):
                 assert holdout.history.times[end - 1] <= holdout.request_times[query]
-
-
-@pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
-@settings(max_examples=50, deadline=None)
-@given(log=logs())
-def test_the_train_log_holds_the_train_part_and_valid_adds_to_it(config, log):
-    try:
-        windows = split_interactions(log, config.build())
-    except InputError:
-        assume(False)
     train = windows.parts == TRAIN
     assert windows.train.items.tolist() == log.items[train].tolist()
     assert windows.train.user_rows().tolist() == log.user_rows()[train].tolist()

@@ -282,16 +282,6 @@ def test_told_when_data_is_read(
     assert {path: path.read_bytes() for path in files} == files
 
 
-def test_seconds_and_milliseconds_mixed_are_warned_of(here: Path, command: Command) -> None:
-    edit("log.csv", lambda log: log.assign(timestamp=log["timestamp"] * np.where(log.index % 2, 1_000, 1)))
-    left = command("train.py", *OWN_DATA, "data.timestamp_unit=ms", "console=quiet")
-    said = "log.csv: column 'timestamp': 600 of 1,200 rows (line 2 is the first) are 53 years from all others"
-    assert left.status == 0
-    assert next(line for line in left.err.splitlines() if said in line).startswith(f"warning: {said}")
-    (folder,) = runs(here)
-    assert json.loads((folder / "result.json").read_text())["data"]["audit"]["warning"].startswith(said)
-
-
 @pytest.mark.parametrize("overrides", [["embeding_dim=8"], ["split.test=200"]], ids=["before data", "data"])
 def test_debug_shows_the_traceback(here: Path, command: Command, overrides: list[str]) -> None:
     quiet = command("train.py", *OWN_DATA, *overrides)

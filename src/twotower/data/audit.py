@@ -50,10 +50,8 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
     """Return figures of a split data set, and one `warning` if the data is implausible.
 
     `cold_users` and `cold_items` are distinct users and items of the test targets without a training
-    interaction; `valid_cold_users` and `valid_cold_items` are those of the validation targets.
-
-    Raises:
-        InputError: rows in the order of time are sorted by item id.
+    interaction; `valid_cold_users` and `valid_cold_items` are those of the validation targets. Raises
+    InputError if rows in the order of time are sorted by item id.
     """
     interactions, tables = loaded.interactions, loaded.tables
     train, valid, test, positives = cut.train, cut.valid, cut.test, interactions.positives

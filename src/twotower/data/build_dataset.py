@@ -25,14 +25,7 @@ def build_dataset(
 ) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it if it is stored already.
 
-    Several processes may build the same data set at once.
-
-    Args:
-        source: of the tables.
-        split: assigns the parts.
-        cache_root: folder of stored data sets.
-        rebuild: whether to build a data set that is stored already.
-        needs: reports missing feature columns and wrong values.
+    Several processes may build the same data set at once. `rebuild` builds a data set that is stored already.
 
     Raises:
         InputError: mistakes in the data, or the split leaves train, valid or test empty.

@@ -41,14 +41,9 @@ def check_tables(
     """Return checked tables with ids as int64 or text, times as unix seconds, and both entity tables.
 
     Ids of interactions that are not in their table get rows at its end, with every column missing, or are
-    refused, as `config` says. A table that has none of the ids is always refused, because that is a mistake
-    in a join.
-
-    Args:
-        tables: the tables of a source; without interactions if `ids` are given.
-        needs: reports missing feature columns and wrong values.
-        config: of the source: labels, events, and tables that may lack ids; None: the defaults.
-        ids: "users" and "items" -> distinct ids of interactions that are read and checked in batches.
+    refused, as `config` says (None: its defaults). A table that has none of the ids is always refused,
+    because that is a mistake in a join. Of interactions that are read and checked in batches, `ids` are the
+    distinct ids of "users" and "items", and the tables have no interactions.
 
     Raises:
         InputError: all mistakes, each with file, column and row.

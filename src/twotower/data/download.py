@@ -19,18 +19,12 @@ TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip that holds a folder of files.
-
-    Args:
-        name: of the zip without its suffix, and of the folder in it, in the cache and in the user's folder.
-        zip_hash: of the zip, `algorithm:hexadecimal`.
-        files: the files that are needed -> their SHA-256.
-    """
+    """A zip that holds a folder of files, which has its name also in the cache and in the user's folder."""
 
     name: str
     base_url: str
-    zip_hash: str
-    files: Mapping[str, str]
+    zip_hash: str  # `algorithm:hexadecimal`
+    files: Mapping[str, str]  # the files that are needed -> their SHA-256
 
 
 def cache_folder() -> Path:

@@ -35,18 +35,10 @@ class IdBatch:
 
 @dataclass(frozen=True, eq=False)
 class InteractionFiles:
-    """The files of long interactions.
-
-    Args:
-        files: Parquet files in row order.
-        columns: `user_id`, `item_id` and perhaps `timestamp` -> column in the files.
-        unit: unit of the times.
-        tables: the other tables.
-        num_rows: rows of all files.
-    """
+    """Parquet files of long interactions, in row order, and the other tables."""
 
     files: Sequence[TablePath]
-    columns: Mapping[str, str]
+    columns: Mapping[str, str]  # `user_id`, `item_id` and perhaps `timestamp` -> column in the files
     unit: TimestampUnit
     tables: Tables
     num_rows: int

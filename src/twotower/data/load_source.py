@@ -31,31 +31,17 @@ MIN_MERGED = 2**20  # counts of ids that are merged at once
 
 @dataclass(frozen=True, eq=False)
 class LoadedSource:
-    """The content of a source.
+    """The content of a source."""
 
-    Args:
-        given: the tables as the source returns them, without interactions.
-        tables: the checked tables, without interactions; vocabulary row r is at position r - 1.
-        interactions: all interactions.
-        contexts: see `RetrievalDataset.context_table`.
-        folder: where long interactions are sorted and split; None: in memory.
-    """
-
-    given: Tables
-    tables: Tables
+    given: Tables  # as the source returns them, without interactions
+    tables: Tables  # checked, without interactions; vocabulary row r is at position r - 1
     interactions: Interactions
-    contexts: pd.DataFrame | None = None
-    folder: Path | None = None
+    contexts: pd.DataFrame | None = None  # see `RetrievalDataset.context_table`
+    folder: Path | None = None  # where long interactions are sorted and split; None: in memory
 
 
 def load_source(source: Source, needs: Needs | None, folder: Path) -> LoadedSource:
-    """Load and check a source; raises InputError with all mistakes.
-
-    Args:
-        source: of the tables.
-        needs: reports missing feature columns and wrong values.
-        folder: where long interactions are sorted.
-    """
+    """Load and check a source, sort long interactions in `folder`; raises InputError with all mistakes."""
     if (files := source.interaction_files()) is not None:
         return _stream_source(source, files, needs, folder)
     given = source.load()
@@ -143,13 +129,7 @@ def _merged(parts: list["pd.Series[Any]"]) -> "pd.Series[Any]":
 
 
 class _Buckets:
-    """Buckets of whole users, in a file of keys (user and time) and one of items.
-
-    Args:
-        keys: an empty file for int64 keys.
-        items: an empty file for int32 item rows.
-        offsets: int64 [num_users + 2], see `Interactions`.
-    """
+    """Buckets of whole users, in a file of int64 keys (user and time) and one of int32 item rows."""
 
     def __init__(self, keys: IO[bytes], items: IO[bytes], offsets: NDArray[np.int64]) -> None:
         self.keys, self.items, self.offsets = keys, items, offsets

@@ -24,23 +24,14 @@ def quoted(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class SourceColumn:
-    """A column of a file, for messages.
-
-    Args:
-        values: the values; a named index says where rows come from ("line" 7).
-        source_path: name of the file.
-        name: name of the column.
-        file_starts: (number of earlier rows, name) of each file, if there are several.
-        counted: what the number of wrong rows counts.
-        before: number of rows of the file before these.
-    """
+    """A column of a file, for messages; a named index of the values says where rows come from ("line" 7)."""
 
     values: "pd.Series[Any]"
     source_path: str
     name: str
-    file_starts: Sequence[tuple[int, str]] = ()
-    counted: str = "rows in all"
-    before: int = 0
+    file_starts: Sequence[tuple[int, str]] = ()  # number of earlier rows and name of each of several files
+    counted: str = "rows in all"  # what the number of wrong rows counts
+    before: int = 0  # rows of the file before these
 
     def location(self, position: int) -> str:
         """Return the location of a row: the value of a named index, or the row number from 1."""

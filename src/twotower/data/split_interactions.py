@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
@@ -15,20 +16,16 @@ from twotower.data.interactions import Interactions
 from twotower.data.splits import split as part
 from twotower.data.splits.split import Parts, Split, is_in
 
-HASH, HASH_BITS = -7046029254386353131, 22  # 2**64 / golden ratio, whose upper bits are well mixed
-
 
 @dataclass(frozen=True, eq=False)
 class AuditedHoldout(Holdout):
     """A holdout with figures for the audit.
 
-    Args:
-        target_times: int64 [T], times of the targets.
-        num_repeats: number of dropped targets whose user had the item before: as a target of the same holdout
-            or, unless repeats are kept, in the history.
+    `num_repeats` are dropped targets whose user had the item before: as a target of the same holdout or,
+    unless repeats are kept, in the history.
     """
 
-    target_times: NDArray[np.int64] = field(kw_only=True)
+    target_times: NDArray[np.int64] = field(kw_only=True)  # [T]
     num_repeats: int = field(kw_only=True)
 
 
@@ -49,11 +46,7 @@ def split_interactions(
 ) -> SplitInteractions:
     """Cut interactions into training interactions and holdouts; equal histories are one object.
 
-    Args:
-        interactions: all interactions.
-        split: assigns the parts.
-        repeats: whether items that a user has are targets too.
-        folder: where the histories are written; None: in memory.
+    With `repeats`, items that a user has are targets too. Histories are written to the folder, if any.
 
     Raises:
         InputError: train, valid or test is empty, or every target repeats an item of its user's history.
@@ -180,13 +173,10 @@ def _first_of_key(
 ) -> NDArray[np.bool_]:
     """Return which of the considered interactions [n] are the first with their key (user and item).
 
-    Keys that no `targets` interaction has may be left out. A hash table excludes most of them, so that little
-    is sorted: leave-one-out has one target per user.
+    Keys that no `targets` interaction has are left out, so that little is sorted: leave-one-out has one
+    target per user.
     """
-    hashes = (keys * HASH).view(np.uint64) >> np.uint64(64 - HASH_BITS)
-    table = np.zeros(2**HASH_BITS, dtype=np.bool_)
-    table[hashes[targets]] = True
-    positions = np.flatnonzero(considered & table[hashes])
+    positions = np.flatnonzero(considered & pd.Series(keys).isin(keys[targets]).to_numpy())
     first = np.zeros(len(keys), dtype=np.bool_)
     first[positions[np.unique(keys[positions], return_index=True)[1]]] = True
     return first

@@ -43,12 +43,7 @@ def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str)
 def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, separator: str) -> None:
     """Copy a table of users or items with some values changed.
 
-    Args:
-        source: the table.
-        target: the copy.
-        rows: id as text -> the changed columns; ids that the table lacks are ignored.
-        key: column of the ids.
-        separator: separator of CSV fields.
+    `rows`: id, in the column `key`, as text -> the changed columns; ids that the table lacks are ignored.
     """
     if is_parquet(source):
         table = _whole_table(source)

@@ -52,10 +52,8 @@ def table_paths(setting: str | Sequence[str]) -> list[TablePath]:
     """Return the files that a setting names: a list in its order, folders and patterns sorted by name.
 
     A folder stands for all tables in it and its subfolders, a pattern (`*`, `?`, `**`) for those that match.
-    Names that begin with a dot or an underscore are skipped. A single file may be missing.
-
-    Raises:
-        InputError: a folder or a pattern has no table, or an address is invalid.
+    Names that begin with a dot or an underscore are skipped. A single file may be missing. Raises InputError
+    if a folder or a pattern has no table, or an address is invalid.
     """
     if not isinstance(setting, str):
         return [path for each in setting for path in table_paths(each)]

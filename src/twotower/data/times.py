@@ -78,7 +78,7 @@ def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":
 def _out_of_range(value: int, unit: TimestampUnit) -> str:
     hint = ""
     if unit == "ms" and value > 0:
-        hint = ", as if seconds were read as milliseconds: convert all rows to one unit"
+        hint = ", as if seconds were read as milliseconds: set data.timestamp_unit=s, or convert the rows"
     for name, factor in (("nanoseconds", 10**9), ("microseconds", 10**6), ("milliseconds", 10**3)):
         if EARLIEST <= value // factor < LATEST:
             setting = ", data.timestamp_unit=ms in table_files" if factor == 10**3 else ""

@@ -22,11 +22,8 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def code_digests(modules: Iterable[str], excluded: Collection[str] = ()) -> dict[str, str]:
     """Return module -> digest of its code, and library -> version, for modules and their imports.
 
-    Imports inside functions count; imports by names computed at run time do not.
-
-    Args:
-        modules: names of modules; their packages count by code even if they are installed.
-        excluded: packages to leave out, with everything that only they import.
+    Imports inside functions count; imports by names computed at run time do not. The packages of `modules`
+    count by code even if they are installed. `excluded` packages, and what only they import, are left out.
     """
     waiting, prefixes = sorted(set(modules)), tuple(f"{package}." for package in excluded)
     own = {OWN, *(_top(name) for name in waiting)}

@@ -18,13 +18,8 @@ from twotower.files.atomic import write_text_atomically
 def lock_folder(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[None]:
     """Lock a folder; the operating system releases the lock when this process ends.
 
-    Args:
-        folder: created if needed.
-        what: name of the lock file and of the folder in messages, such as `run` or `sweep`.
-        patience_seconds: how long to wait for another process.
-
-    Raises:
-        InputError: another process has the lock; the message has its id, host and start.
+    The folder is created if needed. `what` names the lock file, and the folder in messages: `run` or `sweep`.
+    Raises InputError with id, host and start of another process that has the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / f".{what}.lock", thread_local=False), folder / f".{what}.owner.json"

@@ -111,17 +111,6 @@ def test_invalid_actions_are_refused_with_their_row(
     assert said in str(error.value)
 
 
-def test_all_mistakes_are_reported_at_once() -> None:
-    with pytest.raises(InputError) as error:
-        check_tables(
-            tables_of(label=[2, 1], weight=[-1, 1], event=["byu", "buy"]),
-            config=settings(events=EVENTS),
-        )
-    text = str(error.value)
-    assert text.startswith("3 mistakes in the data")
-    assert all(f"column {name!r}" in text for name in ("label", "weight", "event"))
-
-
 def test_a_word_comes_before_a_label_and_weights_multiply() -> None:
     columns = {"label": [1, 0, None, 1], "event": ["buy", "buy", "view", "shown"], "weight": [3, 1, 5, 0.5]}
     actions = check_tables(tables_of(**columns), config=settings(events=EVENTS)).actions
@@ -134,14 +123,10 @@ def test_a_word_comes_before_a_label_and_weights_multiply() -> None:
     assert actions.codes.tolist() == [1, 1, 3, 2]
 
 
-def test_ignored_rows_are_gone_and_counted() -> None:
-    tables = story()
-    assert len(tables.interactions) == 8
-    assert tables.actions.num_ignored == 1
-
-
 def test_leave_one_out_predicts_positives_only() -> None:
-    windows, names = split_of(LeaveOneOut, story())
+    tables = story()
+    assert (len(tables.interactions), tables.actions.num_ignored) == (8, 1)
+    windows, names = split_of(LeaveOneOut, tables)
     assert names(windows.train.items) == "ac"
     assert names(windows.train_and_valid.items) == "acde"
     assert (names(windows.valid.target_items), names(windows.valid.history.items)) == ("d", "ac")
@@ -202,17 +187,6 @@ def test_an_event_of_role_train_is_an_example_with_a_weight_and_never_a_target()
     assert names(windows.test.history.items) == "abcd"
     plain, _ = split_of(LeaveOneOut, story())
     assert plain.train.examples.items.tolist() == plain.train.positives.items.tolist()
-
-
-def test_role_train_with_the_default_weight_trains() -> None:
-    events = {"buy": Event.Config(), "view": Event.Config(role="train")}
-    tables = check_tables(
-        tables_of(event=["view", "buy", "buy", "buy"], item_id=list("abcd"), user_id=[1] * 4),
-        config=settings(events=events),
-    )
-    windows, names = split_of(LeaveOneOut, tables)
-    assert windows.train.example_weights is None
-    assert names(windows.train.examples.items) == "ab"
 
 
 def test_events_of_the_latest_items_stand_where_these_do() -> None:

@@ -121,7 +121,7 @@ def test_by_batches_and_in_memory_are_one(case):
         assert built(case, Path(folder), 0, 3) == built(case, Path(folder), 10**9, 10**6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     values=st.lists(st.integers(-5, 5) | st.integers(-(2**40), 2**40), min_size=1, max_size=30),
     place=st.integers(0, 29),

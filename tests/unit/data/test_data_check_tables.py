@@ -35,11 +35,9 @@ BAD = {
         ["log.csv", "'user_id'", "row 1", "whole numbers or text", "1.0"],
     ),
     "missing id": ({"item_id": ["a", None, "b"]}, ["log.csv", "'item_id'", "row 2", "nothing (NaN)"]),
-    "missing number": ({"user_id": [1, np.nan, 1]}, ["log.csv", "'user_id'", "row 2", "nothing (NaN)"]),
     "mixed ids": ({"item_id": ["a", "a", 7]}, ["log.csv", "'item_id'", "row 3", "7 (int)"]),
     "boolean ids": ({"user_id": [True, False, True]}, ["log.csv", "'user_id'", "row 1", "True (bool"]),
     "empty id": ({"item_id": ["a", "", "b"]}, ["log.csv", "'item_id'", "row 2", "1 to 256 characters"]),
-    "endless id": ({"item_id": ["a", "x" * 300, "b"]}, ["log.csv", "'item_id'", "row 2"]),
     "huge id": ({"user_id": [1, 2**63, 1]}, ["log.csv", "'user_id'", "row 2", "does not fit 64 bits"]),
     "other kind": (
         {"user_id": ["1", "2", "1"]},
@@ -48,10 +46,6 @@ BAD = {
     "duplicate user": (
         {"users": {"user_id": [1, 2, 1], "age": [3, 4, 5]}},
         ["users.csv", "'user_id'", "row 3", "duplicate id 1", "row 1"],
-    ),
-    "duplicate item": (
-        {"items": {"item_id": ["a", "b", "a", "a"], "name": list("ABCD")}},
-        ["items.csv", "'item_id'", "row 3", "duplicate id 'a'", "2 such rows in all"],
     ),
     "unlisted item": (
         {"item_id": ["a", "z", "y"]},
@@ -62,12 +56,10 @@ BAD = {
         {"timestamp": [T, T * 1000, T]},
         ["log.csv", "'timestamp'", "row 2", "milliseconds", "1,000"],
     ),
-    "nanoseconds": ({"timestamp": [T * 10**9] * 3}, ["log.csv", "'timestamp'", "row 1", "nanoseconds"]),
     "no time": (
         {"timestamp": [T, 0, T]},
         ["log.csv", "'timestamp'", "row 2", "1970-01-02 and 2100", "found 0"],
     ),
-    "negative time": ({"timestamp": [T, -5, T]}, ["log.csv", "'timestamp'", "row 2", "found -5"]),
     "fraction of a second": (
         {"timestamp": [T, T + 0.5, T]},
         ["log.csv", "'timestamp'", "row 2", "whole unix seconds"],
@@ -140,11 +132,6 @@ def test_all_mistakes_of_all_columns_are_one_message():
     ]
     for start in starts:
         assert any(line.startswith("  " + start) for line in lines), start
-
-
-def test_rows_like_the_one_that_is_named_are_counted():
-    with pytest.raises(InputError, match=r"'item_id', row 2: .*nothing \(NaN\) \(2 such rows in all\)$"):
-        check_tables(tables(item_id=["a", None, None]))
 
 
 def test_a_missing_id_without_a_table_is_reported_once_with_its_row():

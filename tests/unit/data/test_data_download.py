@@ -90,12 +90,6 @@ def test_a_server_that_is_down_says_where_to_put_the_file(cache):
         assert part in str(caught.value)
 
 
-def test_a_missing_zip_says_so(cache, served):
-    url, _ = served
-    with pytest.raises(InputError, match="404"):
-        fetch(archive(f"{url}/elsewhere", "md5:" + "0" * 32))
-
-
 def test_the_users_folder_comes_first_and_is_verified(cache, tmp_path, monkeypatch):
     (tmp_path / "mine" / "tiny").mkdir(parents=True)
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "mine"))

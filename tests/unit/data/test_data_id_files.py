@@ -14,7 +14,6 @@ from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.tables import Tables
 
 
 def rows_of(tables):
@@ -42,11 +41,6 @@ def test_pairs_keep_the_order_of_their_lines(tmp_path: Path) -> None:
     assert tables.ordered
 
 
-def test_ids_may_be_text(tmp_path: Path) -> None:
-    tables = check_tables(pairs(tmp_path / "p.txt", "ann tea\nbob 7\n").load())
-    assert rows_of(tables) == [("ann", "tea", 1), ("bob", "7", 2)]
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -71,13 +65,6 @@ def test_lists_in_two_files_give_the_split(tmp_path: Path) -> None:
     assert tables.interactions["split"].tolist() == ["train", "train", "train", "test"]
     assert tables.interactions.index.tolist() == ["train.txt:1"] * 2 + ["train.txt:3", "test.txt:1"]
     assert source.config.gives_split()
-
-
-def test_one_file_has_no_split(tmp_path: Path) -> None:
-    (tmp_path / "all.txt").write_text("1 5 6\n2 6\n")
-    source = ItemLists(ItemLists.Config(path=str(tmp_path / "all.txt"), ordered=True))
-    assert rows_of(check_tables(source.load())) == [(1, 5, 1), (1, 6, 2), (2, 6, 3)]
-    assert not source.config.gives_split()
 
 
 def test_files_of_lists_are_named_together(tmp_path: Path) -> None:
@@ -132,12 +119,6 @@ def test_a_table_without_times_is_in_the_order_of_its_rows(tmp_path: Path) -> No
     names = dataset.items.ids(np.concatenate([dataset.train.items, dataset.test.target_items])).tolist()
     assert names == ["c", "x", "b", "z"]
     assert dataset.test.history.times.tolist() == [2, 3, 1, 4]
-
-
-def test_a_source_that_should_have_times_must(tmp_path: Path) -> None:
-    tables = Tables(pd.DataFrame({"user_id": [1], "item_id": [2]}), source_paths={"interactions": "log"})
-    with pytest.raises(InputError, match="log: column 'timestamp' is missing"):
-        check_tables(tables)
 
 
 @pytest.mark.parametrize("text", ["1\n2\n", "\n", ""])

@@ -13,7 +13,6 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import add_missing_rows, check_tables
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.table_reader import typed
 from twotower.data.tables import Tables
 
 T = 1_700_000_000
@@ -62,11 +61,6 @@ def test_added_rows_keep_values_and_types(values: Any, dtype: str, tmp_path: Pat
     assert again.isna().tolist() == whole["x"].isna().tolist()
 
 
-def test_a_complete_table_stays_the_same_object() -> None:
-    frame = pd.DataFrame({"user_id": [1, 2]})
-    assert add_missing_rows(frame, "user_id", pd.Series([2, 1, 1])) is frame
-
-
 def test_missing_ids_of_both_tables_are_reported_at_once() -> None:
     with pytest.raises(InputError) as caught:
         check_tables(
@@ -82,27 +76,11 @@ def test_missing_ids_of_both_tables_are_reported_at_once() -> None:
     assert "log.csv: column 'item_id', row 3: 'z' is not in items.csv (1 such ids in all)" in lines[2]
 
 
-def test_one_may_be_strict_alone() -> None:
-    with pytest.raises(InputError, match=r"^log\.csv: column 'item_id', row 3: 'z' is not in"):
-        check_tables(given(), config=TableFiles.Config(interactions_path="log.csv", missing_items="refuse"))
-
-
 @pytest.mark.parametrize("ids", [[100, 200], []], ids=str)
 def test_a_table_that_has_none_of_the_ids_is_always_refused(ids: list[int]) -> None:
     users = {"user_id": np.array(ids, dtype=np.int64)}
     with pytest.raises(InputError, match=r"\(3 such ids in all\); it has none of the ids here; spell them"):
         check_tables(given(users=users))
-
-
-def test_ids_of_another_kind_are_always_refused() -> None:
-    with pytest.raises(InputError, match="make both of one type"):
-        check_tables(given(users={"user_id": ["1", "9"]}))
-
-
-def test_whole_numbers_with_gaps_stay_whole() -> None:
-    found = typed(pd.Series(["7", None, "-3"], index=pd.RangeIndex(2, 5, name="line")))
-    assert found.tolist() == [7, pd.NA, -3]
-    assert found.index.name == "line"
 
 
 def test_the_audit_says_how_many(tmp_path: Path) -> None:
@@ -127,11 +105,3 @@ def test_the_audit_says_how_many(tmp_path: Path) -> None:
     strict = TableFiles(TableFiles.Config(**paths, missing_users="refuse"))
     with pytest.raises(InputError, match=r"^[^\n]*line 5: 7 is not in [^\n]*$"):
         build_dataset(strict, split, tmp_path / "cache")
-
-
-def test_the_audit_omits_complete_tables(tmp_path: Path) -> None:
-    log = pd.DataFrame({"user_id": [1, 1, 1], "item_id": [1, 2, 3], "timestamp": range(T, T + 3)})
-    log.to_csv(tmp_path / "log.csv", index=False)
-    source = TableFiles(TableFiles.Config(interactions_path=str(tmp_path / "log.csv")))
-    audit = build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache").audit
-    assert not [key for key in audit if key.endswith("without_row")]

@@ -127,10 +127,3 @@ def test_equal_times_are_none_for_a_split_by_time(tmp_path: Path) -> None:
     log.assign(item_id=rng.integers(0, 200, 600)).to_csv(tmp_path / "log.csv", index=False)
     source = TableFiles(TableFiles.Config(interactions_path=str(tmp_path / "log.csv")))
     assert warning(source, Temporal(Temporal.Config()), tmp_path) == ""
-
-
-def test_an_order_is_drawn_only_where_there_are_no_times(tmp_path: Path) -> None:
-    timed(tmp_path, 1, lines_of(0))
-    config = TableFiles.Config(interactions_path=str(tmp_path / "log.csv"), ordered=False)
-    (problem,) = config.problems()
-    assert problem == ("ordered", "there are times; leave this out, or set data.timestamp_column=null")

@@ -14,7 +14,6 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
 from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
-from twotower.data.times import date
 
 DAY = 86_400
 
@@ -195,29 +194,9 @@ def test_an_empty_part_names_the_settings_to_change(log, name):
         assert part in str(caught.value)
 
 
-def test_given_without_valid(log):
-    with pytest.raises(
-        InputError, match="split=given: valid holds none of the 2 interactions; set the split column"
-    ):
-        split_interactions(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given(Given.Config()))
-
-
 def test_nothing_new_to_recommend(log):
     with pytest.raises(InputError, match="all 1 targets of the validation or test split repeat"):
         split_interactions(log([(1, 1, 1), (1, 1, 2), (1, 1, 3)]), LeaveOneOut(LeaveOneOut.Config()))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "1970-01-01 00:00:00"),
-        (1_609_459_199, "2020-12-31 23:59:59"),
-        (-62_167_219_201, "-001-12-31 23:59:59"),  # the second before the year 0
-        (253_402_300_800, "10000-01-01 00:00:00"),
-    ],
-)
-def test_cutoffs_of_any_year_can_be_shown(seconds: int, shown: str) -> None:
-    assert date(seconds) == shown
 
 
 def test_given_without_valid_takes_the_last_of_train(log):
@@ -263,15 +242,3 @@ def test_kept_repeats_are_targets_once_per_window(log):
     assert holdout_targets(dropped.test) == {1: [2], 2: [1]}
     assert not dropped.test.repeats
     assert not dropped.test.is_repeat.any()
-
-
-def test_a_split_may_number_its_parts_in_any_integers(log) -> None:
-    class Own(LeaveOneOut):
-        def assign(self, log):
-            return super().assign(log).astype(np.int64)
-
-    made = log([(1, item, item) for item in range(1, 5)])
-    parts = Own(LeaveOneOut.Config()).parts(made)
-    assert parts.tolist() == [TRAIN, TRAIN, VALID, TEST]
-    windows = split_interactions(made, Own(LeaveOneOut.Config()))
-    assert (windows.valid.target_items.tolist(), windows.test.target_items.tolist()) == ([3], [4])

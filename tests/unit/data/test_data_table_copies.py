@@ -22,12 +22,6 @@ def test_csv_keeps_its_bytes_and_gets_lines(tmp_path, end):
     assert (tmp_path / "new.csv").read_text() == f'{before.rstrip()}\n3;;"d;""e"""\n;1.5;\n'
 
 
-def test_without_rows_the_copy_is_the_same(tmp_path):
-    (tmp_path / "log.csv").write_text("who\n1")
-    append_rows(tmp_path / "log.csv", tmp_path / "new.csv", [], ",")
-    assert (tmp_path / "new.csv").read_text() == "who\n1"
-
-
 def test_gzip_gets_one_more_member(tmp_path):
     with gzip.open(tmp_path / "log.csv.gz", "wt") as file:
         file.write("who,what\n1,a")
@@ -69,9 +63,6 @@ def test_parquet_keeps_its_types(tmp_path):
 )
 def test_times_are_as_the_column_has_them(unit, kind, expected):
     assert time_value(1_717_156_800, unit, kind) == expected
-
-
-def test_dates_take_no_time_of_day():
     with pytest.raises(InputError, match="it holds dates without a time of day"):
         time_value(1_717_156_800, "iso", pa.date32())
 

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,17 +29,12 @@ def test_unknown_ids_get_row_0(known, asked):
 anything = st.text(max_size=14) | st.integers() | st.sampled_from(["a\0", "\ud800", True, None, 5.0, b"5"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(whole, unique=True) | st.lists(text, unique=True), st.lists(anything))
 def test_row_and_rows_agree(known, asked):
     vocabulary = Vocabulary.fit(known)
     asked = [*asked, *known]
     assert [vocabulary.row(one) for one in asked] == vocabulary.rows(asked).tolist()
-
-
-def test_rows_ascend_with_ids():
-    assert Vocabulary.fit(["b", "a", "c"]).values.tolist() == ["a", "b", "c"]
-    assert Vocabulary.fit(pd.Series([10, 9, -1])).values.tolist() == [-1, 9, 10]
 
 
 @pytest.mark.parametrize("odd", ["5", 5.0, True, None, [5], float("nan"), 2**70, b"5"])

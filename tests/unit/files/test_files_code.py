@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from twotower.files import code as module
 from twotower.files.code import code_digests, code_fingerprint
@@ -84,12 +82,6 @@ def test_comments_and_docstrings_do_not_change_the_fingerprint(package: Path, na
     assert found() == before
 
 
-def test_the_same_code_under_another_name_is_other_code(package: Path) -> None:
-    before = found(f"{TOP}.deep.slope")
-    (package / "deep" / "slope.py").rename(package / "deep" / "steep.py")
-    assert found(f"{TOP}.deep.steep") != before
-
-
 @pytest.mark.parametrize("library", ["numpy", "PyYAML"])
 def test_a_library_counts_by_its_version_also_where_its_package_has_another_name(
     package: Path, monkeypatch: pytest.MonkeyPatch, library: str
@@ -121,14 +113,3 @@ def test_circles_and_broken_files_end(package: Path) -> None:
     (package / "deep" / "far.py").write_text("print 'of another Python', 2\n")
     assert found() != before
     assert code_digests(["no_such_module.at_all"]) == {}
-
-
-@given(
-    st.sets(
-        st.sampled_from(["twotower.losses.bce", "twotower.metrics.recall", "twotower.data.build_dataset"])
-    )
-)
-def test_many_modules_count_as_all_of_each(modules: set[str]) -> None:
-    whole = code_digests(modules)
-    assert whole == {name: part for each in modules for name, part in code_digests([each]).items()}
-    assert code_fingerprint(sorted(modules)) == code_fingerprint(sorted(modules, reverse=True))

@@ -100,10 +100,3 @@ def test_existing_files_are_neither_overwritten_nor_mixed(tmp_path):
         write_in_parts(out, PLAN, 2, squares)
     with pytest.raises(InputError, match=r"expected the name of a Parquet file, such as out.parquet"):
         write_in_parts(tmp_path / "out.csv", PLAN, 2, squares)
-
-
-def test_where_nothing_was_made_another_command_may_begin(tmp_path):
-    out = tmp_path / "out.parquet"
-    with pytest.raises(KeyboardInterrupt):
-        write_in_parts(out, PLAN, 2, broken_at(0))
-    assert write_in_parts(out, {"what": "other"}, 1, squares).num_rows == 1
