@@ -333,7 +333,7 @@ def test_readers_see_one_version_while_bundles_and_items_change(root, opened):
 
 
 def test_a_bundle_with_a_rejected_index_is_served_only_if_that_is_allowed(root):
-    tiny_bundle.write(root / "rejected", history_items="tower", report=tiny_bundle.BAD)
+    tiny_bundle.write(root / "rejected", history_items="tower", rejected=True)
     for allowed in (False, True):
         find = partial(find_bundle, allow_rejected_index=allowed)
         with closing(LiveService(root, find(root / "first"), None, find)) as live:
