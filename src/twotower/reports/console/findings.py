@@ -115,7 +115,8 @@ class Findings:
         ]
         sign = 1 if lower_is_better(usable, metric) else -1
         criteria = [
-            (sign * (each.served(metric) or 0.0), *(each.figures[key] for key in INDEX_COSTS)) for each in usable
+            (sign * (each.served(metric) or 0.0), *(each.figures[key] for key in INDEX_COSTS))
+            for each in usable
         ]
         return [usable[at] for at in sorted(front(criteria))]
 
