@@ -145,7 +145,9 @@ def test_what_cfg_job_prints_can_be_trained_from(
     assert yaml.safe_load(printed)["loss"]["negative_weight"] == 1.0  # which conf/loss/bce.yaml does not say
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "again.yaml").write_text(f"# @package _global_\n{printed}")
-    again = checked_with_config("train", [*groups_of_it, "loss=bce", "experiment=again"])[1]
+    again = checked_with_config(
+        "train", [*groups_of_it, "loss=bce", "baselines=all_time", "experiment=again"]
+    )[1]
     assert again.plain() == checked_with_config("train", words)[1].plain()
 
 
