@@ -138,7 +138,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "features.item.item_id.sparse",
     ),
     "sparse bias, optimizer that takes none": (
-        "item_bias=popularity item_bias.sparse=true optimizer=adagrad optimizer.weight_decay=0.1",
+        "item_bias=popularity item_bias.sparse=true optimizer=rowwise_adagrad optimizer.weight_decay=0.1",
         "optimizer",
         "set optimizer.weight_decay=0, or item_bias.sparse=false",
         "item_bias.sparse",
