@@ -95,8 +95,9 @@ class RetrievalModule(pl.LightningModule):
         users, items = self.model.encode_both(encoded.rows, batch.users)
         if remembers:
             self.negatives.remember(encoded.rows, items.detach())
-        logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
-        return self.loss.batch_mean(logits)
+        all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
+        losses = [self.loss.batch_mean(logits) for logits in all_logits]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _log_step(self) -> None:
         """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""

@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "item_bias",
         "set loss.learned_temperature=false",
     ),
+    "trend and a loss without a bias": ("item_bias=trend loss=matryoshka", "loss", "set item_bias=none"),
     "requests and shown negatives": (
         "data=synthetic data.labels=clicks objective=next_basket negatives=impressions",
         "objective",

@@ -1,0 +1,72 @@
+"""Softmax loss at k: positives far below the top k of the user have lower weights."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from twotower.config.spec import PositiveFloat, PositiveInt
+from twotower.losses.loss import CosineLoss
+from twotower.negatives.sampler import NegativeSampler
+from twotower.scoring.fused_softmax import cross_entropy
+from twotower.towers.two_tower_config import TwoTowerConfig
+
+
+class SlAtK(CosineLoss):
+    """L = sigma((s+ - threshold) / weight_temperature) times the softmax loss at `temperature`, of cosines.
+
+    The threshold is the k-th best score of the user among the positive and the negatives of the batch, as a
+    constant. So positives that can reach the top k have high weights, as in NDCG@k.
+
+    Needs: unit vectors and no item bias, otherwise lower scores of positives reduce it; k negatives.
+    Prefer it for NDCG at a small k, after tuning a softmax.
+    Reference: Yang et al., Breaking the Top-K Barrier, KDD 2025, section 4, where thresholds include known
+    items and are updated every few epochs.
+    """
+
+    class Config(CosineLoss.Config):
+        """Settings of a softmax at k."""
+
+        k: PositiveInt = 20
+        """k, the length of the list."""
+        temperature: PositiveFloat = 0.1
+        """Temperature of the softmax."""
+        weight_temperature: PositiveFloat = 1.0
+        """Temperature of the weights; with lower values, positives below the threshold have lower weights."""
+
+        def problems(
+            self,
+            towers: TwoTowerConfig | None = None,
+            negatives: NegativeSampler.Config | None = None,
+            batch_size: int | None = None,
+        ) -> Iterator[tuple[str, str]]:
+            """Refuse fewer negatives than k."""
+            yield from super().problems(towers, negatives, batch_size)
+            if negatives is None or batch_size is None:
+                return
+            num_draws = negatives.num_draws(batch_size)
+            if num_draws is not None and num_draws < self.k:
+                yield (
+                    "k",
+                    f"is {self.k}, but {negatives.owner.__name__} draws only {num_draws} negatives a batch, "
+                    "so there is no k-th best; draw more, use negatives=catalogue, or lower k",
+                )
+
+    config: Config
+
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the weighted cross-entropy, [b]."""
+        config = self.config
+        threshold = kth_best(negatives.detach(), positive.detach(), config.k)
+        weight = ((positive - threshold) / config.weight_temperature).sigmoid()
+        logits = positive / config.temperature, negatives / config.temperature
+        return weight * cross_entropy(*logits, multiplicity)
+
+
+def kth_best(logits: Tensor, positive: Tensor, k: int) -> Tensor:
+    """Return the k-th largest of each row of logits [b, C] and its positive [b]; -inf if there are fewer."""
+    if logits.shape[1] < k - 1:
+        return torch.full_like(positive, -torch.inf)
+    best = logits.topk(min(k, logits.shape[1]), dim=1).values
+    last = best[:, k - 1] if best.shape[1] == k else torch.full_like(positive, -torch.inf)
+    return torch.maximum(last, positive if k == 1 else torch.minimum(best[:, k - 2], positive))
