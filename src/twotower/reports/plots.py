@@ -1,0 +1,115 @@
+"""Plots of a run and of a sweep, readable on light and dark pages and at small sizes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from twotower.reports.pareto import Point, front
+
+GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
+TEXT_SIZE, LABEL_SIZE = 13, 12
+LABEL: dict[str, Any] = {"textcoords": "offset points", "fontsize": LABEL_SIZE}
+LEGEND: dict[str, Any] = {"frameon": False, "labelcolor": GREY, "fontsize": TEXT_SIZE}
+MOST_NUMBERED = 20
+
+
+def recall_versus_latency(
+    points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
+) -> Figure:
+    """Draw a point per setting of the search arguments, the chosen one marked, and the target as a line.
+
+    The legend names the chosen one, labels the first and the last one: the others may be too close.
+    """
+    figure, (axes,) = _figure(7, 4.5, 1)
+    # In the order they were tried, from fastest to most thorough: measured latencies may cross.
+    axes.plot([p["latency_ms"] for p in points], [p["recall"] for p in points], "o-", color=BLUE, lw=2)
+    names = [
+        ", ".join(f"{key} {value}" for key, value in p["search_args"].items()) or "exact" for p in points
+    ]
+    for point, name in zip(points, names, strict=True):
+        if point["search_args"] == dict(chosen):
+            look: dict[str, Any] = {"ms": 12, "color": ORANGE, "label": f"in use: {name}"}
+            axes.plot(point["latency_ms"], point["recall"], "o", **look)
+    for at, offset, side in ((0, (8, -16), "left"), (-1, (0, 10), "right"))[: len(points)]:
+        place = points[at]["latency_ms"], points[at]["recall"]
+        axes.annotate(names[at], place, offset, ha=side, color=GREY, **LABEL)
+    axes.axhline(target_recall, color=GREY, lw=2, ls="--", label=f"target {target_recall:g}")
+    axes.set_xlabel("latency of one query, ms", color=GREY, size=TEXT_SIZE)
+    axes.set_ylabel("recall against exact search", color=GREY, size=TEXT_SIZE)
+    if len(points) > 1:
+        _set_log_scale(axes)
+        axes.margins(0.15)
+    else:
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+    axes.legend(loc="lower right", **LEGEND)
+    return figure
+
+
+def pareto(points: Sequence[Point], objective: str) -> Figure:
+    """Draw the objective of a sweep's jobs against latency and against bytes.
+
+    The jobs of each Pareto front are connected, numbered from the best on, and named below.
+    """
+    values = [point.value for point in points]
+    rank_values = [point.rank_value for point in points]
+    costs = {
+        "latency of one query, ms (median)": [point.latency_ms for point in points],
+        "bytes an item": [point.bytes_per_item for point in points],
+    }
+    worse = [-value for value in rank_values]
+    fronts = {label: front(list(zip(of, worse, strict=True))) for label, of in costs.items()}
+    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -rank_values[i])
+    numbers = {position: str(rank + 1) for rank, position in enumerate(named[:MOST_NUMBERED])}
+    lines = [f"{number}   {points[i].name}" for i, number in numbers.items()]
+    if len(named) > MOST_NUMBERED:
+        lines.append(f"and {len(named) - MOST_NUMBERED} more")
+    figure, panels = _figure(12, 5 + 0.24 * len(lines), 2)
+    for axes, (label, job_costs) in zip(panels, costs.items(), strict=True):
+        best = fronts[label]
+        axes.plot(job_costs, values, "o", color=BLUE, ms=8, label="job")
+        look: dict[str, Any] = {"color": ORANGE, "ms": 8, "lw": 2, "where": "post"}
+        look["label"] = "no job is both better and cheaper"
+        axes.step([job_costs[i] for i in best], [values[i] for i in best], "o-", **look)
+        for i in (i for i in best if i in numbers):
+            axes.annotate(numbers[i], (job_costs[i], values[i]), (8, -14), color=ORANGE, **LABEL)
+        _set_log_scale(axes)
+        axes.set_xlabel(label, color=GREY, size=TEXT_SIZE)
+        axes.margins(0.12)
+    panels[0].set_ylabel(objective, color=GREY, size=TEXT_SIZE)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, **LEGEND)
+    figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
+    return figure
+
+
+def to_png(figure: Figure) -> tuple[bytes, int, int]:
+    """Return a figure as PNG with a transparent background, its width and its height."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", transparent=True)
+    width, height = figure.canvas.get_width_height()
+    return buffer.getvalue(), width, height
+
+
+def _figure(width: float, height: float, num_panels: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)
+    panels = [figure.add_subplot(1, num_panels, at + 1, facecolor="none") for at in range(num_panels)]
+    for axes in panels:
+        axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GREY)
+    return figure, panels
+
+
+def _set_log_scale(axes: Axes) -> None:
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    subs = (1.0, 2.0, 5.0) if high / low > 4 else tuple(float(i) for i in range(1, 10))
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
