@@ -13,12 +13,12 @@ from twotower.config.working_folder import import_from_working_folder
 
 COMMAND_NAMES = (
     *("demo", "init", "train", "reindex", "evaluate", "compare"),
-    *("export", "serve", "recommend", "embed", "export_live", "nightly", "clean"),
+    *("export", "serve", "recommend", "embed", "export_live", "nightly", "clean", "completion"),
 )
 """Each is a module of `commands/entry_points/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")
 DESCRIBING = frozenset({"--help", "-h", "--info", "-i"})
-"""Flags that only print: they import nothing from the working folder."""
+"""Flags that only print: like completion, they import nothing from the working folder."""
 
 
 def main(name: str | None = None) -> None:
@@ -27,6 +27,10 @@ def main(name: str | None = None) -> None:
     Args:
         name: of the command; None: the first word of the command line.
     """
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        from twotower.commands.complete import answer_shell
+
+        answer_shell()
     words = sys.argv[1:]
     if name is None:
         name = words.pop(0) if words else "help"
@@ -45,7 +49,7 @@ def main(name: str | None = None) -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     else:
         exit_on_signals()
-    if DESCRIBING.isdisjoint(words):
+    if name != "completion" and DESCRIBING.isdisjoint(words):
         import_from_working_folder()
     module = _module(name)
     if hasattr(module, "answer"):

@@ -1,13 +1,17 @@
-"""`twotower COMMAND`: the list of commands and their descriptions."""
+"""`twotower COMMAND`: the list of commands and their descriptions, what a shell may complete."""
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from argcomplete.shell_integration import shellcode
 
 from twotower.commands import conf
 from twotower.commands import main as command
+from twotower.commands.complete import completions
 from twotower.commands.main import COMMAND_NAMES, main, overview
 
 COMMAND_FILES = {path.stem for path in (Path(command.__file__).parent / "entry_points").glob("*.py")} - {
@@ -67,3 +71,30 @@ def test_help_runs_no_code_of_the_working_folder(
     assert "loss=evil\n  A loss of theirs." in out
     assert re.search(r"margin=2 +the gap", out)
     assert not downloaded.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "begun", "expected"),
+    [
+        ([], "cl", ["clean"]),
+        (["train"], "negatives=in", ["negatives=in_batch"]),
+        (["train", "loss=bce"], "loss.te", ["loss.temperature="]),
+        (["serve"], "bundle=la", ["bundle=latest"]),
+        (["train"], "nothing", []),
+    ],
+)
+def test_completion_offers_commands_choices_keys_and_latest(
+    words: list[str], begun: str, expected: list[str]
+) -> None:
+    assert completions(words, begun) == expected
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_the_part_after_the_last_word_break() -> None:
+    line, bin_folder = "twotower train loss=bc", Path(sys.executable).parent
+    script = f"""{shellcode(["twotower"], shell="bash")}
+PATH="{bin_folder}:$PATH" COMP_WORDBREAKS=$' \\t\\n"=:' COMP_TYPE=9
+COMP_LINE='{line}' COMP_POINT={len(line)}
+_python_argcomplete twotower; printf '%s' "${{COMPREPLY[*]}}" """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "bce"
