@@ -44,7 +44,7 @@ NOT_RUN = {
     r"^(twotower serve|curl|tensorboard|mlflow ui)\b": "a server, or a question to one",
     r"^twotower (nightly|export_live)\b": "reads what a running service wrote",
     r"pip install|^wandb|^git clone": "needs the network",
-    r"^(scripts/|python scripts/|python -m cProfile|source |PYTHONPATH=\S+ TWOTOWER_CONF=\S+ pytest)": "belongs to a checkout",
+    r"^(scripts/|python (scripts/|-m cProfile)|source |PYTHONPATH=\S+ TWOTOWER_CONF=\S+ pytest)": "in a checkout",
     r"^twotower demo": "has tests of its own",
     r"movielens|ml_1m_hstu": "reads data that is downloaded",
     r"model: models/": "reads a pretrained model of the reader's own",
