@@ -15,7 +15,7 @@ from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.spec import PositiveInt, Seed
 from twotower.evaluation.user_values import metric_k
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten
-from twotower.runs.folder_name import short_words, trial_name
+from twotower.runs.folder_name import trial_name
 from twotower.runs.higher_is_better import INDEX_FIGURES, higher_is_better
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.pruning import PrunerName
@@ -167,7 +167,6 @@ class Search(Sweep):
         """Yield proposals for the next trial; at last every configuration of a finite space.
 
         They depend only on the seed and the earlier trials: a killed search continues as if uninterrupted.
-        The sampler sees all trials, not one bracket of Hyperband.
         """
         for attempt in range(ATTEMPTS):
             drawn = np.random.SeedSequence([self.config.seed, len(self.study.trials()), attempt])
@@ -181,7 +180,7 @@ class Search(Sweep):
         texts = trial.user_attrs["overrides"]
         job = job or self.context.job(texts, trial.user_attrs["job"])
         pruning = self.pruning | {"number": trial.number}
-        return dataclasses.replace(job, trial=pruning, tries=" ".join(short_words(texts)))
+        return dataclasses.replace(job, trial=pruning)
 
     def ended(self, job: Job, result: Result | None) -> None:
         """Record the end of a job in the study."""

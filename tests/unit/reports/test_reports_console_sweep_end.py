@@ -89,21 +89,6 @@ def test_a_search_ends_with_trials_and_the_command_of_the_best(
     ]
 
 
-def test_running_trials_are_named_by_their_settings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name, tries = "0012_lr.0161", "lr.0161 temp.535"
-    done = outcome(name, 0.5, tries=tries)
-    with make_console("rich") as console:
-        console.sweep_started(tmp_path, 3, METRIC)
-        console.job_started(name, tries)
-        console.job_ended(done)
-    started, ended, so_far = capsys.readouterr().out.splitlines()[1:]
-    assert started.split(maxsplit=1) == ["started", tries]
-    assert ended.split("  ", 1)[1].strip() == f"{tries}  valid recall@20 0.5000  2.0 s  {name}"
-    assert so_far.endswith(f"best so far 0.5000  {tries}")
-
-
 def test_the_best_trial_is_chosen_by_the_objective_of_the_search(capsys: pytest.CaptureFixture[str]) -> None:
     ended("rich", TRIALS, SMALLEST)
     lines = capsys.readouterr().out.splitlines()

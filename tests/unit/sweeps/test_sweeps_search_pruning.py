@@ -53,14 +53,6 @@ def test_a_trial_is_not_pruned_after_its_last_epoch(tmp_path: Path) -> None:
     assert plan.summary()["search"]["states"] == {"complete": 3}
 
 
-def test_hyperband_stops_some_at_its_rungs(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, "hyperband", num_trials=20)
-    epochs = [train(plan, next_of(plan), [1.0 - number / 20] * 9) for number in range(20)]
-    assert epochs[0] == 9
-    assert set(epochs) <= {2, 6, 9}
-    assert sum(epochs) < 9 * 20 / 2
-
-
 def test_without_a_pruner_no_trial_is_stopped(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "none")
     assert [train(plan, next_of(plan), [value] * 3) for value in (0.9, 0.8, 0.1, 0.0)] == [3, 3, 3, 3]

@@ -76,8 +76,8 @@ class Console:
         """Show that a sweep starts: number of jobs and of trainings, if known."""
         self.folder, self.metric = folder, metric
 
-    def job_started(self, name: str, tries: str = "") -> None:
-        """Show that a job starts, and its varied settings if its name does not contain them."""
+    def job_started(self, name: str) -> None:
+        """Show that a job starts."""
 
     def job_ended(self, outcome: Outcome) -> None:
         """Show how a job ended, also one that an earlier start of the sweep completed."""
@@ -124,8 +124,8 @@ class _JsonLines(Console):
         sizes = {"num_jobs": num_jobs, "num_trainings": num_trainings}
         _emit("sweep_started", folder=str(folder), metric=metric, **sizes)
 
-    def job_started(self, name: str, tries: str = "") -> None:
-        _emit("job_started", name=name, tries=tries)
+    def job_started(self, name: str) -> None:
+        _emit("job_started", name=name)
 
     def job_ended(self, outcome: Outcome) -> None:
         _emit("job_ended", **vars(outcome))

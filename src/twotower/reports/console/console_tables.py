@@ -232,20 +232,6 @@ def recipes_table(look: Mapping[str, Any]) -> Table:
     return make_table(f"first look by {heading(metric)}", headings, rows, styles)
 
 
-def recipe_tests_table(look: Mapping[str, Any]) -> Table:
-    """Return paired tests of the best recipe against the others, over test users."""
-    metric = look["tests"][0]["metric"]
-    rows = []
-    for test in look["tests"]:
-        low_high = test["interval"]
-        interval = "" if low_high is None else f"[{low_high[0]:+.4f}, {low_high[1]:+.4f}]"
-        p_value = "" if test["p"] is None else f"{test['p']:.4f}"
-        difference = format_figure(metric, test["difference"], sign=True)
-        rows.append([test["against"], difference, interval, p_value, test["verdict"]])
-    title = f"{look['best']['recipe']} against the others by {heading(metric)}: paired tests"
-    return make_table(title, ["against", "difference", "95 % interval", "p", "verdict"], rows)
-
-
 def first_look_lines(look: Mapping[str, Any]) -> list[str]:
     """Return lines on the best recipe, with its command."""
     best = look["best"]
@@ -264,11 +250,10 @@ def ended_line(outcome: Outcome, metric: str) -> str:
     value = outcome.served(metric)
     parts = [
         f"{outcome.status:<14}",
-        outcome.label,
+        outcome.name,
         "" if value is None else f"{heading(metric)} {format_figure(metric, value)}",
         "" if outcome.skipped else duration_text(outcome.seconds),
         remark(outcome),
-        outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],
     ]
     return "  ".join(part for part in parts if part)

@@ -48,7 +48,7 @@ class Rich(Console):
         self.live: Live | None = None
         self.num_jobs: int | None = None
         self.outcomes: list[Outcome] = []
-        self.running: dict[str, tuple[str, float]] = {}
+        self.running: dict[str, float] = {}
         """Name of a running job -> its label and start."""
         self.began = self.ends = 0.0
 
@@ -109,11 +109,11 @@ class Rich(Console):
             )
             self.live.start()
 
-    def job_started(self, name: str, tries: str = "") -> None:
+    def job_started(self, name: str) -> None:
         """Add the job to the view of the sweep."""
-        self.running[name] = tries or name, time.monotonic()
+        self.running[name] = time.monotonic()
         if not self.screen.is_terminal:
-            self.say(f"{'started':<14}  {tries or name}")
+            self.say(f"{'started':<14}  {name}")
 
     def job_ended(self, outcome: Outcome) -> None:
         """Print one line."""
@@ -132,8 +132,8 @@ class Rich(Console):
         """Return a line per running job with its last epoch, then the progress of the sweep."""
         now = time.monotonic()
         lines = [
-            f"{duration_text(now - began):<12}  {label}  {last_epoch(self.folder / name / TRAIN_LOG)}"
-            for name, (label, began) in self.running.items()
+            f"{duration_text(now - began):<12}  {name}  {last_epoch(self.folder / name / TRAIN_LOG)}"
+            for name, began in self.running.items()
         ]
         total = Table.grid(padding=(0, 1))
         bar = ProgressBar(self.num_jobs, len(self.outcomes), BAR_WIDTH)
@@ -146,7 +146,7 @@ class Rich(Console):
         parts = [f"{len(self.outcomes)}{of} jobs", f"about {duration_text(left)} left" if left > 0 else ""]
         best = None if differ_in_seed_only(self.outcomes) else best_outcome(self.outcomes, self.metric)
         if best is not None:
-            parts.append(f"best so far {best.served(self.metric):.4f}  {best.label}")
+            parts.append(f"best so far {best.served(self.metric):.4f}  {best.name}")
         return "  ".join(filter(None, parts))
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
@@ -156,8 +156,6 @@ class Rich(Console):
             self.screen.print(console_tables.recipes_table(look))
             for name, reason in look["left_out"].items():
                 self.say(f"left out    {name}: {reason}")
-            if look["tests"]:
-                self.screen.print(console_tables.recipe_tests_table(look))
             for line in console_tables.first_look_lines(look):
                 self.say(line)
         else:
