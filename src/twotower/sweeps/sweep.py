@@ -178,11 +178,6 @@ class Sweep(Component, ABC):
     def num_jobs(self) -> int:
         """Number of jobs, finished ones included."""
 
-    @property
-    def num_trainings(self) -> int | None:
-        """Number of jobs that train towers, None if unknown."""
-        return None
-
     def is_over(self) -> bool:
         """Return whether to stop running jobs; called about once a second."""
         return False

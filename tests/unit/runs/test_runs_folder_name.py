@@ -61,7 +61,10 @@ def test_a_name_is_the_overrides_in_short_words(texts: list[str], name: str) -> 
     ("texts", "begin"),
     [
         (["user_tower.dropout=0.2", "item_tower.dropout=0.3"], "user_tower.dropout.2"),
-        (["loss.temperature=0.5", "embedding_dim=32", "loss=in_batch_softmax", "seed=1"], "temp.5,dim32,seed1"),
+        (
+            ["loss.temperature=0.5", "embedding_dim=32", "loss=in_batch_softmax", "seed=1"],
+            "temp.5,dim32,seed1",
+        ),
         (["data.path=/data/log.csv"], "path=-data-log.csv"),
         (["~baselines.ease"], "no_ease"),
         (["name=a b"], "name=a-b"),

@@ -179,13 +179,6 @@ def test_without_reuse_no_job_waits(tmp_path: Path) -> None:
     assert next_of(plan, [next_of(plan)]).name == "b"
 
 
-def test_the_number_of_trainings(tmp_path: Path) -> None:
-    vary = {DIM: "16,32", INDEX: "a,b,c"}
-    assert plan_of(tmp_path, **vary).num_trainings == 2
-    assert plan_of(tmp_path, compose=without_reuse, **vary).num_trainings == 6
-    assert plan_of(tmp_path, index="a,b,c").num_trainings == 1
-
-
 VARY = {INDEX: "a,b,c,d,e,f"}
 STATUSES = ["ok", "index_rejected", "failed", "pruned", None]
 

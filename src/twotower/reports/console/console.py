@@ -70,10 +70,8 @@ class Console:
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
         """Show a step of a walkthrough: lines for people, fields for programs."""
 
-    def sweep_started(
-        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
-    ) -> None:
-        """Show that a sweep starts: number of jobs and of trainings, if known."""
+    def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
+        """Show that a sweep starts: its number of jobs and its metric."""
         self.folder, self.metric = folder, metric
 
     def job_started(self, name: str) -> None:
@@ -117,12 +115,9 @@ class _JsonLines(Console):
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
         _emit("walkthrough", step=name, **fields)
 
-    def sweep_started(
-        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
-    ) -> None:
-        super().sweep_started(folder, num_jobs, metric, num_trainings)
-        sizes = {"num_jobs": num_jobs, "num_trainings": num_trainings}
-        _emit("sweep_started", folder=str(folder), metric=metric, **sizes)
+    def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
+        super().sweep_started(folder, num_jobs, metric)
+        _emit("sweep_started", folder=str(folder), metric=metric, num_jobs=num_jobs)
 
     def job_started(self, name: str) -> None:
         _emit("job_started", name=name)

@@ -46,10 +46,10 @@ class Rich(Console):
         if not self.screen.is_terminal:
             self.screen.width = WIDTH_OF_FILES
         self.live: Live | None = None
-        self.num_jobs: int | None = None
+        self.num_jobs = 0
         self.outcomes: list[Outcome] = []
         self.running: dict[str, float] = {}
-        """Name of a running job -> its label and start."""
+        """Name of a running job -> its start."""
         self.began = self.ends = 0.0
 
     def close(self) -> None:
@@ -96,12 +96,10 @@ class Rich(Console):
         self.say(f"run folder  {folder}")
         self._say_next(folder.parent, Path(output_root), folder)
 
-    def sweep_started(
-        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
-    ) -> None:
+    def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
         """Print the number of jobs, and open the view of the sweep."""
-        super().sweep_started(folder, num_jobs, metric, num_trainings)
-        self.say(f"sweep {folder}: {'jobs' if num_jobs is None else f'{num_jobs} jobs'}, watching {metric}")
+        super().sweep_started(folder, num_jobs, metric)
+        self.say(f"sweep {folder}: {num_jobs} jobs, watching {metric}")
         self.num_jobs, self.began = num_jobs, time.monotonic()
         if self.screen.is_terminal:
             self.live = Live(
@@ -122,7 +120,7 @@ class Rich(Console):
         self.outcomes.append(outcome)
         self.running.pop(outcome.name, None)
         num_run = sum(not each.skipped for each in self.outcomes)
-        if self.num_jobs is not None and num_run:
+        if num_run:
             now = time.monotonic()
             self.ends = now + (now - self.began) * (self.num_jobs - len(self.outcomes)) / num_run
         if not self.screen.is_terminal and not outcome.skipped:
@@ -142,12 +140,13 @@ class Rich(Console):
 
     def _progress_line(self) -> str:
         """Return the number of jobs, the time left if others take as long as those so far, the best job."""
-        of, left = "" if self.num_jobs is None else f"/{self.num_jobs}", self.ends - time.monotonic()
-        parts = [f"{len(self.outcomes)}{of} jobs", f"about {duration_text(left)} left" if left > 0 else ""]
+        left = self.ends - time.monotonic()
+        parts = [f"{len(self.outcomes)}/{self.num_jobs} jobs"]
+        parts += [f"about {duration_text(left)} left"] if left > 0 else []
         best = None if differ_in_seed_only(self.outcomes) else best_outcome(self.outcomes, self.metric)
         if best is not None:
             parts.append(f"best so far {best.served(self.metric):.4f}  {best.name}")
-        return "  ".join(filter(None, parts))
+        return "  ".join(parts)
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Close the view; print the table, failures, means over seeds and the best job."""
