@@ -57,9 +57,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         changes = {**varied(number), "note": f"thought of {number}"}
         typed = [f"{key}={value}" for key, value in varied(number).items()]
         write_run(run, users, values, changes=changes, result={"overrides": typed})
-        reached = {"valid/recall_at_20": float(values.mean())} if number else None
-        trials.append({"number": number, "job": run.name, "values": reached})
-    search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": IMPORTANCE, "trials": trials}
+        reached = float(values.mean()) if number else None
+        trials.append({"number": number, "job": run.name, "value": reached})
+    search = {
+        "metric": "valid/recall_at_20",
+        "direction": "maximize",
+        "importance": IMPORTANCE,
+        "trials": trials,
+    }
     (folder / "tpe-sweep" / "sweep.json").write_text(json.dumps({"search": search}))
     runs = sorted(path.parent for path in folder.glob("*/*/config.yaml"))
     (folder / "page.html").write_text(as_html(compare(runs, Options(tests=False))), encoding="utf-8")

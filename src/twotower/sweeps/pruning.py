@@ -30,7 +30,7 @@ def make_pruning_callback(trial: Mapping[str, Any]) -> Callable[[int, float | No
 
     from twotower.sweeps.study import JournalStudy
 
-    shared = JournalStudy(Path(trial["journal"]), [trial["direction"]])
+    shared = JournalStudy(Path(trial["journal"]), trial["direction"])
     storage_id, epochs = shared.storage_id(trial["number"]), trial["max_epochs"]
     first = min(epochs, max(2, epochs // 4))
     pruner = MedianPruner(max(2, trial["num_startup"] // 2), n_warmup_steps=first)

@@ -257,13 +257,10 @@ def trials_of(folder: Path) -> list[Path]:
         run = write_run(folder / name, [0.125 * number, 0.5, 0.25], valid=0.25 + number / 8, overrides=typed)
         (run / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "note": f"try {number}", **values}))
         made.append(run)
-    trials = [
-        {"number": n, "job": made[n].name, "values": {"valid/recall_at_20": v}}
-        for n, v in ((0, 0.25), (1, 0.5), (2, 0.375))
-    ]
-    lost = {"number": 3, "job": "0003", "values": None}
+    trials = [{"number": n, "job": made[n].name, "value": v} for n, v in ((0, 0.25), (1, 0.5), (2, 0.375))]
+    lost = {"number": 3, "job": "0003", "value": None}
     importance = {"optimizer.learning_rate": 0.75, "embedding_dim": 0.25}
-    search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": importance}
+    search = {"metric": "valid/recall_at_20", "direction": "maximize", "importance": importance}
     text = json.dumps({"search": search | {"trials": [lost, *trials]}})
     (folder / "sweep.json").write_text(text)
     return made

@@ -34,8 +34,8 @@ def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Pa
     assert len(jobs) == 12
     assert plan.num_jobs == 12
     summary = found(plan)
-    (best,) = summary["best"]
-    assert best["values"] == {MONITOR: max(map(quality, jobs))}
+    best = summary["best"]
+    assert best["value"] == max(map(quality, jobs))
     assert best["command"] == f"twotower train {' '.join(best['overrides'])}"
     assert summary["states"] == {"complete": 12}
     assert set(summary["importance"]) == {RATE, DIM}
@@ -66,16 +66,8 @@ def test_a_search_optimizes_the_monitor_in_its_direction(tmp_path: Path, pruner:
         assert job.trial["direction"] == "minimize"  # what prunes, too
         plan.ended(job, Result(status="ok", metrics={LOWER: value}))
     summary = found(plan)
-    assert summary["objectives"] == {LOWER: "minimize"}
-    assert [row["values"] for row in summary["best"]] == [{LOWER: 0.25}]
-
-
-def test_an_objective_with_the_wrong_direction_is_refused(tmp_path: Path) -> None:
-    wrong = {MONITOR: "minimize", "index/latency_ms_p50": "maximize", "index/recall_at_100": "maximize"}
-    with pytest.raises(InputError, match="2 mistakes") as error:
-        plan_of(Tpe.Config(objectives=wrong), tmp_path)  # type: ignore[arg-type]
-    assert f"sweep.objectives.{MONITOR}: {MONITOR} is better if higher; maximize it" in str(error.value)
-    assert "index/latency_ms_p50 is better if lower; minimize it" in str(error.value)
+    assert (summary["metric"], summary["direction"]) == (LOWER, "minimize")
+    assert summary["best"]["value"] == 0.25
 
 
 @pytest.mark.parametrize("kind", [Tpe, RandomSearch])
@@ -128,7 +120,7 @@ def test_states_of_trials_follow_the_status_of_jobs(tmp_path: Path) -> None:
         f"its result has no number for {MONITOR}",
         "died without a result",
     ]
-    assert [row["job"][:5] for row in summary["best"]] == ["0000_"]  # a rejected index serves nobody
+    assert summary["best"]["job"].startswith("0000_")  # a rejected index serves nobody
 
 
 def test_failed_trials_are_retried_once(tmp_path: Path) -> None:
@@ -150,40 +142,9 @@ def test_failed_trials_are_retried_once(tmp_path: Path) -> None:
     assert plan.next([]) is None
 
 
-def test_the_pareto_set(tmp_path: Path) -> None:
-    objectives = {MONITOR: "maximize", "index/bytes_per_item": "minimize"}
-    plan = plan_of(Tpe.Config(num_trials=5, objectives=objectives, num_startup=2), tmp_path)  # type: ignore[arg-type]
-    points = [(0.3, 8.0), (0.5, 16.0), (0.4, 16.0), (0.2, 9.0), (0.6, 64.0)]
-    for recall, size in points:
-        job = plan.next([])
-        assert job is not None
-        plan.ended(job, Result(status="ok", metrics={MONITOR: recall}, index={"bytes_per_item": size}))
-    best = [tuple(row["values"].values()) for row in found(plan)["best"]]
-    assert best == [(0.6, 64.0), (0.5, 16.0), (0.3, 8.0)]
-
-
-@pytest.mark.parametrize(
-    ("search", "changes", "words"),
-    [
-        (Tpe.Config(), {"vary": {}}, "no key varies"),
-        (
-            Tpe.Config(pruner="median", objectives={MONITOR: "maximize", "index/bytes_per_item": "minimize"}),
-            {},
-            "the only objective",
-        ),
-        (Tpe.Config(pruner="median", objectives={MONITOR: "minimize"}), {}, "set sweep.pruner=none"),
-        (
-            Tpe.Config(objectives={"test/recall_at_20": "maximize"}),
-            {},
-            "a search must not use the test split",
-        ),
-    ],
-)
-def test_bad_input_is_refused_before_anything_runs(
-    tmp_path: Path, search: Search.Config, changes: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(InputError, match=words):
-        plan_of(search, tmp_path / "sweep", **changes)
+def test_a_search_without_varied_keys_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no key varies"):
+        plan_of(Tpe.Config(), tmp_path / "sweep", vary={})
 
 
 def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
@@ -217,11 +178,6 @@ def test_all_invalid_corners_are_reported_at_once(tmp_path: Path) -> None:
             Tpe.Config(),
             {"compose": lambda texts: settings_of(texts, 5)},
             r"trainer\.max_epochs was 9, is 5",
-        ),
-        (
-            Tpe.Config(objectives={"index/bytes_per_item": "minimize"}),
-            {},
-            r"valid/recall_at_20 was 'max",
         ),
     ],
 )

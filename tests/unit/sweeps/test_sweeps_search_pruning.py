@@ -39,7 +39,7 @@ def test_the_median_pruner_stops_trials_below_the_median(tmp_path: Path) -> None
     assert train(plan, next_of(plan), [0.1, 0.3, 0.4]) == 3
     summary = plan.summary()["search"]
     assert [row["state"] for row in summary["trials"]] == ["complete", "complete", "pruned", "complete"]
-    assert all(row["values"] is None for row in summary["trials"] if row["state"] == "pruned")
+    assert all(row["value"] is None for row in summary["trials"] if row["state"] == "pruned")
 
 
 def test_a_trial_is_not_pruned_after_its_last_epoch(tmp_path: Path) -> None:

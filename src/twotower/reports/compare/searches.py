@@ -16,7 +16,7 @@ TOO_FEW = "too few trials ended to estimate the importance of settings"
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """A search with one objective.
+    """A search.
 
     Attributes:
         name: of its folder.
@@ -65,11 +65,8 @@ def read_searches(runs: Iterable[Path]) -> list[SearchRecord]:
 def _read_search(folder: Path) -> SearchRecord | None:
     try:
         search: Any = load_json(folder / SWEEP)["search"]
-        ((objective, way),) = search["objectives"].items()
-        trials = [
-            (int(row["number"]), (row["values"] or {}).get(objective), folder / row["job"])
-            for row in search["trials"]
-        ]
+        objective, way = search["metric"], search["direction"]
+        trials = [(int(row["number"]), row["value"], folder / row["job"]) for row in search["trials"]]
         importance = {str(key): float(share) for key, share in search["importance"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -128,7 +128,7 @@ class _JsonLines(Console):
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
 
-        There is no best job if only the seed varies or a search has several objectives. If only the index
+        There is no best job if only the seed varies. If only the index
         varies, `pareto` has the Pareto front of metric, latency and bytes.
         """
         best = findings.winner(outcomes, self.metric)
@@ -186,20 +186,15 @@ class _Quiet(Console):
             print(f"{outcome.name} failed: {outcome.error}; see {log}", file=sys.stderr)
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        trials = findings.best if len(findings.objectives) > 1 else []
         indexes = findings.indexes(outcomes, self.metric)
         best = findings.winner(outcomes, self.metric)
-        for row in trials:
-            values = [f"{key} {format_figure(key, value)}" for key, value in row["values"].items()]
-            print("  ".join(["pareto", row["job"], *values, findings.settings(row["job"])]))
         for each in indexes:
             figures = ((key, each.served(key)) for key in (self.metric, *INDEX_COSTS))
             print("  ".join(["pareto", each.name, *(f"{key} {format_figure(key, x)}" for key, x in figures)]))
-        again = findings.look.get("best") or next(iter(findings.best), None)
-        if again and not trials:
+        if again := findings.look.get("best") or findings.best:
             print(f"command  {again['command']}")
-        if len(findings.objectives) > 1 or indexes:
-            summary = f"Pareto set of {len(trials or indexes)}"
+        if indexes:
+            summary = f"Pareto set of {len(indexes)}"
         elif differ_in_seed_only(outcomes):
             means = [
                 f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"

@@ -34,7 +34,6 @@ from twotower.runs.run_files import CONFIG, TRAIN_LOG
 WIDTH_OF_FILES = 240
 """Width of output to a file or a pipe."""
 
-SWEEP = "sweep.json"
 TAIL_BYTES, BAR_WIDTH = 4096, 20
 
 
@@ -167,10 +166,7 @@ class Rich(Console):
         for summary in findings.seeds:
             self.say(str(summary))
         best = findings.winner(outcomes, self.metric)
-        if len(findings.objectives) > 1 and findings.best:
-            self.screen.print(console_tables.pareto_table(findings))
-            self.say(f"commands    of each trial: search.best in {self.folder / SWEEP}")
-        elif indexes := findings.indexes(outcomes, self.metric):
+        if indexes := findings.indexes(outcomes, self.metric):
             self.screen.print(console_tables.index_pareto_table(indexes, len(outcomes), self.metric))
         elif best is not None and not findings.look:
             value = f"{heading(best.metric)} {format_figure(best.metric, best.value)}"
@@ -178,7 +174,7 @@ class Rich(Console):
             for text in filter(None, (findings.settings(best.job), str(self.folder / best.job))):
                 self.say(f"            {text}")
             if findings.best:
-                self.say(f"again       {findings.best[0]['command']}")
+                self.say(f"again       {findings.best['command']}")
         self.say(f"took        {duration_text(seconds)}")
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 
