@@ -137,9 +137,7 @@ def has_held_out_items(dataset: RetrievalDataset) -> bool:
 def index_model(job: RunContext, model: TwoTower) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(job.dataset.train, len(job.dataset.items))
-    config = job.config
-    truncations = config.loss.scoring().truncations(config.embedding_dim)
-    return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, truncations)
+    return index_catalogue(model, job.config.index, job.dataset.valid, job.evaluator, popularity)
 
 
 def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
@@ -164,7 +162,6 @@ def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
 def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     """Run the walkthrough, write the result and print it; returns the exit status."""
     report, dataset = indexed.report.to_dict(), job.dataset
-    job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
     result = {**result, "index": report}
     steps: list[Step] = []

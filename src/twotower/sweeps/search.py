@@ -179,5 +179,5 @@ class Search(Sweep):
         self.study.end(trial.number, status, value, error or None)
 
     def summary(self) -> dict[str, Any]:
-        """Return the trials, the best one with its command, and the importance of keys."""
+        """Return the trials, and the best one with its command."""
         return {"search": self.study.summary(self.context.monitor, self.context.fixed)}
