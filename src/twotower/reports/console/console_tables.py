@@ -18,7 +18,7 @@ COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_2
 MOST_COLUMNS = 5
 MODEL, ARROWS = "two towers", {"maximize": "↑", "minimize": "↓"}
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
-TEXTS = {"", "job", "settings", "status", "recipe", "against", "verdict"}
+TEXTS = {"", "job", "settings", "status", "recipe"}
 """Headings of columns of text, which are aligned to the left."""
 
 WHOLE = {"", "recipe"}
@@ -230,20 +230,6 @@ def recipes_table(look: Mapping[str, Any]) -> Table:
     seconds = [f"seconds, {words}" if len(parts) > 1 else "seconds" for words in parts.values()]
     headings = ["recipe", *parts.values(), *seconds, "settings"]
     return make_table(f"first look by {heading(metric)}", headings, rows, styles)
-
-
-def recipe_tests_table(look: Mapping[str, Any]) -> Table:
-    """Return paired tests of the best recipe against the others, over test users."""
-    metric = look["tests"][0]["metric"]
-    rows = []
-    for test in look["tests"]:
-        low_high = test["interval"]
-        interval = "" if low_high is None else f"[{low_high[0]:+.4f}, {low_high[1]:+.4f}]"
-        p_value = "" if test["p"] is None else f"{test['p']:.4f}"
-        difference = format_figure(metric, test["difference"], sign=True)
-        rows.append([test["against"], difference, interval, p_value, test["verdict"]])
-    title = f"{look['best']['recipe']} against the others by {heading(metric)}: paired tests"
-    return make_table(title, ["against", "difference", "95 % interval", "p", "verdict"], rows)
 
 
 def first_look_lines(look: Mapping[str, Any]) -> list[str]:
