@@ -105,16 +105,6 @@ class NightlyKeys(LiveTableKeys):
     trusted_packages: list[str]
 
 
-class CleanKeys(Config):
-    """Keys of `twotower clean`."""
-
-    folder: Text | None
-    kinds: list[Literal["checkpoints", "caches", "failed"]]
-    keep: list[str]
-    apply: bool
-    debug: bool
-
-
 COMMANDS: dict[str, type[Config]] = {
     "train": TrainKeys,
     "warm_start": WarmStartKeys,
@@ -127,7 +117,6 @@ COMMANDS: dict[str, type[Config]] = {
     "embed": EmbedKeys,
     "export_live": ExportLiveKeys,
     "nightly": NightlyKeys,
-    "clean": CleanKeys,
 }
 """Command or mode of `train` -> class of its plain keys."""
 

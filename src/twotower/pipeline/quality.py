@@ -128,9 +128,7 @@ def _list_cache(job: RunContext, split: str) -> ListCache | None:
     if not job.config.cache:
         return None
     facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
-    # One folder per data set, so that `twotower clean` finds lists that no run uses.
-    folder = Path(job.config.output_root) / ".cache" / "baselines" / job.dataset.fingerprint
-    return ListCache(folder, facts)
+    return ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
 
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:
