@@ -81,7 +81,6 @@ class LiveTableKeys(Config):
     interactions: str | None
     items: str | None
     users: str | None
-    fill: dict[str, Any]
 
 
 class ExportLiveKeys(OutKeys, LiveTableKeys):
