@@ -111,7 +111,7 @@ class Result(ResultPart):
         baselines: name -> metrics, with the same names; `baselines_skipped` has the reasons.
         index: report of the index: recall, latency, size, checks.
         timing: seconds and examples per second.
-        rerun_of: the run that this one repeats; `reproduced` and `changed_since` are the outcome.
+        rerun_of: the run that this one repeats; `reproduced` is the outcome.
     """
 
     status: Status
@@ -149,7 +149,6 @@ class Result(ResultPart):
     peak_rss_bytes: int | None = None
     rerun_of: str | None = None
     reproduced: bool | None = None
-    changed_since: list[str] = []
     warnings: list[str] = []
     """Warnings of the run, in order."""
     folder: Path = Field(default=Path(), exclude=True)
