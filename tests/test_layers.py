@@ -203,7 +203,7 @@ def test_importing_twotower_takes_no_library() -> None:
         ("twotower.index.auto", {"torch", "pandas", "pytorch_lightning", "hydra"}),
         ("twotower.data.build_dataset", {"torch", "faiss", "pytorch_lightning", "hydra"}),
         ("twotower.commands.compose", {"torch", "faiss", "pytorch_lightning", "pandas"}),
-        ("twotower.reports.console.rich", {"torch", "matplotlib", "faiss", "pytorch_lightning", "hydra"}),
+        ("twotower.reports.console.rich", {"torch", "faiss", "pytorch_lightning", "hydra"}),
         ("twotower.reports.compare.command", {"torch", "pandas", "faiss", "pytorch_lightning", "plotly"}),
         (
             "twotower.serving.retriever",

@@ -16,10 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from kills_clients import Connection, Gone, Nobody, Offered
-from service import SERVE
+from service import SERVE, free_port
 
 from twotower.bundle.manifest import read_manifest
-from twotower.commands.run_demo import free_port
 from twotower.config.errors import InputError
 from twotower.serving.live.change_store import StoreFailed
 from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved

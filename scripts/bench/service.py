@@ -1,16 +1,38 @@
-"""A service in a process of its own, for the benchmarks and the demo."""
+"""A service in a process of its own, for the benchmarks."""
 
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from twotower.commands.run_demo import READY_SECONDS, free_port, wait_until_ready
-
 SERVE = Path(__file__).parents[1] / "serve.py"
+READY_SECONDS = 600.0
+
+
+def free_port() -> int:
+    """Return a free port of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
+    """Wait until a service answers. Raises SystemExit: it ended, or did not answer in time."""
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise SystemExit(f"the service ended with {process.returncode}")
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{url}/readyz", timeout=5)
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"the service was not ready within {READY_SECONDS:g} seconds")
 
 
 @contextlib.contextmanager

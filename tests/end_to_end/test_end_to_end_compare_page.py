@@ -1,6 +1,5 @@
 """The page of `twotower compare` in a browser without a window: a search of ten keys, narrow and wide."""
 
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from twotower.reports.compare.comparison import Options, compare
 from twotower.reports.compare.page import as_html
 
 NUM_TRIALS = 14
-IMPORTANCE = {"objective.recency_half_life_days": 0.5, "history.power": 0.375, "index": 0.125}
 SIZES = ((390, "light"), (1300, "dark"), (1900, "light"))
 BROKEN_WORDS = """selector => [...document.querySelectorAll(selector)].flatMap(element => {
   const node = element.firstChild, range = document.createRange(), found = [];
@@ -50,17 +48,13 @@ def varied(number: int) -> dict[str, Any]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a search whose every key has another value in each trial, with a note on each."""
     folder = tmp_path_factory.mktemp("pages")
-    users, trials = Users(), []
+    users = Users()
     for number in range(NUM_TRIALS):
         run = folder / "tpe-sweep" / f"{number:04d}_a_name_as_long_as_those_of_folders,of=trials_may_be"
         values = users.recall(0.7 + number / 50, number)
         changes = {**varied(number), "note": f"thought of {number}"}
         typed = [f"{key}={value}" for key, value in varied(number).items()]
         write_run(run, users, values, changes=changes, result={"overrides": typed})
-        reached = {"valid/recall_at_20": float(values.mean())} if number else None
-        trials.append({"number": number, "job": run.name, "values": reached})
-    search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": IMPORTANCE, "trials": trials}
-    (folder / "tpe-sweep" / "sweep.json").write_text(json.dumps({"search": search}))
     runs = sorted(path.parent for path in folder.glob("*/*/config.yaml"))
     (folder / "page.html").write_text(as_html(compare(runs, Options(tests=False))), encoding="utf-8")
     return (folder / "page.html").as_uri()
@@ -86,7 +80,7 @@ def test_nothing_is_wider_than_the_page_and_every_word_and_axis_name_is_whole(
         assert page.evaluate(BROKEN_WORDS, f"#table {part}") == []
     overlaps = "texts => texts.filter(text => text.scrollWidth > text.clientWidth).length"
     assert page.locator("#table .name .text").evaluate_all(overlaps) == 0
-    for plot in ("curves", "slices", "history"):
+    for plot in ("curves", "slices"):
         room = page.locator(f"#{plot}").bounding_box()
         for name in page.locator(f"#{plot} .legendtext").all():
             found = name.bounding_box()
@@ -149,12 +143,3 @@ def test_settings_have_columns_that_are_sorted_as_numbers(page: Any, address: st
     rates = [float(cell) for cell in cells]
     assert len(set(rates)) == NUM_TRIALS
     assert rates == sorted(rates, reverse=True)
-
-
-def test_a_search_has_its_history_and_what_mattered(page: Any, address: str) -> None:
-    opened(page, address, 1300)
-    assert page.locator("#history .points path").count() == NUM_TRIALS - 1  # one was pruned
-    keys = page.locator("#importance .yaxislayer-above text").all_text_contents()
-    assert set(keys) == IMPORTANCE.keys()
-    assert page.locator("#importance .bartext").all_text_contents() == ["0.13", "0.38", "0.50"]
-    assert page.locator("#too-few").count() == 0

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import shutil
 import socket
 import sys
 import threading
@@ -267,33 +266,10 @@ def test_an_address_of_another_bundle_asks_for_what_this_one_has(page: Any, serv
     assert page.url == f"{service}/?features=%7B%22country%22%3A%22GB%22%7D"
 
 
-def test_a_bundle_alone_says_how_to_get_a_second(page: Any, root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "first", tmp_path / "demo" / "first")
-    with served(tmp_path / "demo") as service:
-        page.goto(f"{service}/#compare")
-        shown(page, "#compare-status").to_contain_text("twotower train name=demo loss=bpr")
-        shown(page, "#compare-status").to_contain_text("bundles_root=")
-        shown(page, "#compare-form").to_be_hidden()
-        shutil.copytree(root / "second", tmp_path / "demo" / "second")  # as if it was trained meanwhile
-        page.get_by_role("link", name="Items").click()
-        page.get_by_role("link", name="Compare").click()
-        shown(page, "#theirs li").to_have_count(10)
-
-
-def test_every_difference_between_two_bundles_is_named_in_full(page: Any, service: str) -> None:
-    page.goto(f"{service}/?user=user-03#compare")
-    shown(page, "#differences-status").to_contain_text("1 difference")
-    shown(page, "#difference-rows th").to_have_text(["embeddings of items"])  # another seed alone
-    page.select_option("#other", "numbers")
-    page.expected = "422"
-    shown(page, "#problem").to_contain_text("user ids of this bundle are whole numbers")
-    shown(page, "#compare-lists").to_be_hidden()
-
-
 def test_the_page_fits_a_telephone(page: Any, service: str) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{service}/?features=%7B%7D&history=item-020")
-    for view in ("Recommendations", "Items", "Compare"):
+    for view in ("Recommendations", "Items"):
         page.get_by_role("link", name=view).click()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
 
@@ -375,26 +351,20 @@ def test_a_step_back_shows_its_view_though_who_asks_was_known_only_after_it(page
 
 
 def test_the_page_goes_along_with_a_reload(page: Any, service: str) -> None:
-    page.goto(f"{service}/#compare")
+    page.goto(service)
     shown(page, "#known-until").to_have_text("It knows its users up to 2020-09-12 08:43:17 UTC.")
     shown(page, "#warnings").to_be_hidden()
     page.focus("#user")
     page.keyboard.type("user-03")
     shown(page, "#user-list li").to_have_count(1)
     page.keyboard.press("Enter")
-    shown(page, "#theirs li").to_have_count(10)
-    shown(page, "#other option").to_have_text(["second", "numbers"])
+    shown(page, "#recommendations .card").to_have_count(10)
     answer = page.request.post(f"{service}/reload", data={"bundle": "second"})
     assert answer.ok
-    page.expected = "422"  # what is chosen to compare with is served now
-    page.select_option("#other", "second")
-    page.dispatch_event("#other", "change")
+    page.fill("#k", "3")  # its answer names another version
     shown(page, "#version").to_contain_text("second-")
     shown(page, "#warnings li").to_contain_text("does not know 222 interactions of the log")
-    shown(page, "#other option").to_have_text(["first", "numbers"])
-    page.select_option("#other", "first")
-    shown(page, "#theirs-version").to_contain_text("first-")
-    shown(page, "#ours-version").to_contain_text("second-")
+    shown(page, "#recommendations .card").to_have_count(3)
     shown(page, "#problem").to_be_hidden()
 
 
@@ -415,14 +385,6 @@ def test_ids_that_a_browser_would_round_stay_whole(page: Any, service: str) -> N
     shown(page, "#history li:first-child").to_contain_text("BIG CUP")
     page.locator("#history li button").first.click()
     shown(page, "#item-detail dd").to_contain_text([str(big)])
-
-
-def test_another_bundle_is_shown_for_the_user(page: Any, service: str) -> None:
-    page.goto(service)
-    choose_user(page, "user-03")
-    page.get_by_role("link", name="Compare").click()
-    shown(page, "#theirs li").to_have_count(10)
-    shown(page, "#compare-status").to_contain_text("of 10 items stand in both lists for user user-03")
 
 
 @pytest.mark.parametrize("service", [[f"write {KEY}"]], indirect=True)

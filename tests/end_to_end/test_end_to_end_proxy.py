@@ -11,9 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from forks import free_port
 from test_end_to_end_serve import Service, runs, service
-
-from twotower.commands.run_demo import free_port
 
 __all__ = ["runs"]  # the fixture
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import swap
 import tiny_bundle
+from forks import free_port
 
-from twotower.commands.run_demo import free_port
 from twotower.serving.retriever import Retriever
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -34,8 +34,7 @@ TINY = [
     "index=ivf_flat",
     "index.min_recall=0.01",
 ]
-EVERYTHING = dict.fromkeys(("scalars", "images", "tensors"), 0)
-PNG = b"\x89PNG\r\n\x1a\n"
+EVERYTHING = dict.fromkeys(("scalars", "tensors"), 0)
 
 
 def job_settings(overrides: list[str]) -> dict[str, Any]:
@@ -127,13 +126,6 @@ def test_final_figures_are_those_of_the_result(events: EventAccumulator, done: P
     assert {tag: values_of(events, f" {tag}") for tag in expected} == {
         tag: [pytest.approx(value, rel=1e-6)] for tag, value in expected.items()
     }
-
-
-def test_figure_of_the_index(events: EventAccumulator) -> None:
-    assert events.Tags()["images"] == ["index/recall_versus_latency"]
-    (image,) = events.Images("index/recall_versus_latency")
-    assert image.encoded_image_string.startswith(PNG)
-    assert (image.width, image.height) == (700, 450)
 
 
 def test_config_as_text(events: EventAccumulator, done: Path) -> None:

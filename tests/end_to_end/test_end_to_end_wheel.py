@@ -13,9 +13,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from forks import free_port, wait_until_ready
 
 from twotower.commands.conf import CONF
-from twotower.commands.run_demo import free_port, wait_until_ready
 
 ROOT = CONF.parent
 SMALL = ["trainer=smoke", "metrics.num_bootstrap=0", "console=quiet", "name=shop"]

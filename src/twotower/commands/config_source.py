@@ -4,7 +4,6 @@ import ast
 import functools
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from itertools import accumulate
 from pathlib import Path
@@ -17,18 +16,9 @@ LIBRARIES = frozenset({"abc", "pydantic", "torch", "typing"})
 """Their classes add no keys."""
 
 
-@dataclass(frozen=True)
-class SourceField:
-    """A field as a source file has it: annotation, default (None: required), and docstring."""
-
-    annotation: ast.expr
-    default: ast.expr | None
-    meaning: str
-
-
 def unknown_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[Problem]:
     """Yield the keys in plain settings that the `Config` of the chosen class does not have, at any depth."""
-    keys = config_fields(values[TARGET]) if isinstance(values.get(TARGET), str) else None
+    keys = config_keys(values[TARGET]) if isinstance(values.get(TARGET), str) else None
     for key, value in values.items():
         if keys is not None and key != TARGET and key not in keys:
             yield Problem(f"{prefix}{key}", f"unknown key; {nearest(key, keys)}")
@@ -36,43 +26,40 @@ def unknown_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[Proble
             yield from unknown_keys(value, f"{prefix}{key}.")
 
 
-def config_fields(target: str) -> Mapping[str, SourceField] | None:
-    """Return the fields of the `Config` of a class by key; None if the source files do not tell."""
+def config_keys(target: str) -> tuple[str, ...] | None:
+    """Return the keys of the `Config` of a class; None if the source files do not tell."""
     module, _, name = target.rpartition(".")
     try:
-        return class_fields(module, f"{name}.Config")
+        return _class_keys(module, f"{name}.Config")
     except (ImportError, LookupError, OSError, SyntaxError, ValueError):
         return None
 
 
 @functools.cache
-def class_fields(module: str, path: str) -> Mapping[str, SourceField]:
+def _class_keys(module: str, path: str) -> tuple[str, ...]:
     """Return the fields of `Class` or `Class.Config`, as a module names it, and of its bases."""
     if path == "Component.Config" or module.partition(".")[0] in LIBRARIES:
-        return {}
+        return ()
     body = ast.parse(_source(module)).body
     name, _, nested = path.partition(".")
     for node in body:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 if name == (alias.asname or alias.name):
-                    return class_fields(node.module, path.replace(name, alias.name, 1))
+                    return _class_keys(node.module, path.replace(name, alias.name, 1))
     (outer,) = [each for each in body if isinstance(each, ast.ClassDef) and each.name == name]
     inner = [each for each in outer.body if isinstance(each, ast.ClassDef) and each.name == nested]
     is_inherited = nested and not inner
     kind = (inner or [outer])[0]
-    fields: dict[str, SourceField] = {}
+    keys: dict[str, None] = {}
     for base in kind.bases:
         text = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
         if not (is_inherited and "." in text):  # else a class of a library, such as nn.Module
-            fields |= class_fields(module, f"{text}.{nested}" if is_inherited else text)
-    for each, following in zip(kind.body, [*kind.body[1:], None], strict=True) if not is_inherited else ():
+            keys |= dict.fromkeys(_class_keys(module, f"{text}.{nested}" if is_inherited else text))
+    for each in kind.body if not is_inherited else ():
         if isinstance(each, ast.AnnAssign) and "ClassVar" not in ast.unparse(each.annotation):
-            assert isinstance(each.target, ast.Name)
-            is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-            text = str(following.value.value) if is_text else ""  # type: ignore[union-attr]
-            fields[each.target.id] = SourceField(each.annotation, each.value, " ".join(text.split()))
-    return fields
+            keys[ast.unparse(each.target)] = None
+    return tuple(keys)
 
 
 def _source(module: str) -> str:

@@ -62,7 +62,7 @@ def group_text(config_name: str, group: str, choices: Choices) -> str:
         if section.text:
             lines += _wrapped(f"  {section.text}", "  ")
         if not is_ours(section.target or OURS):
-            lines.append(f"  {section.target}; its source file has the types")
+            lines.append(f"  {section.target}; its source file has its other keys")
         rows = [
             (f"  {key.name}={key.default}", ". ".join(filter(None, [key.takes, key.meaning])))
             for key in section.keys

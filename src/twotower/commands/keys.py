@@ -1,6 +1,5 @@
 """Keys of choices and classes: name, default, allowed values, meaning."""
 
-import ast
 import contextlib
 import importlib
 import inspect
@@ -17,7 +16,6 @@ from typing import Any
 import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from twotower.commands.config_source import config_fields
 from twotower.commands.main import COMMAND_NAMES
 from twotower.config.component import Component, Config
 from twotower.config.errors import InputError
@@ -74,20 +72,6 @@ def keys_of_class(kind: type[Config], given: Mapping[str, Any] = NOTHING, commen
     return keys
 
 
-def _keys_of_source(target: str, given: Mapping[str, Any], comments: str) -> list[Key]:
-    """Return the keys of a class of another package, read from its source; those of the YAML at least."""
-    meanings, keys = dict(COMMENT.findall(comments)), []
-    for name, each in (config_fields(target) or {}).items():
-        default = "required" if each.default is None else ast.unparse(each.default)
-        default = shown(given[name]) if name in given else default
-        meaning = each.meaning or meanings.get(name, "")
-        keys.append(Key(name, default, ast.unparse(each.annotation), meaning))
-    others = given.keys() - {key.name for key in keys}
-    return keys + [
-        Key(name, shown(given[name]), "set by its YAML", meanings.get(name, "")) for name in others
-    ]
-
-
 def sections(group: str, files: Mapping[str, Path], annotation: Any) -> Iterator[Section]:
     """Yield a section for each choice of a group, then for each class that entries of its choices may name.
 
@@ -111,7 +95,9 @@ def sections(group: str, files: Mapping[str, Path], annotation: Any) -> Iterator
                 continue
             yield Section(title, comment or description(kind), keys_of_class(kind.Config, spec, text), target)
         else:  # its code does not run for a description
-            yield Section(title, comment, _keys_of_source(target, spec, text), target)
+            meanings = dict(COMMENT.findall(text))
+            keys = [Key(key, shown(value), "", meanings.get(key, "")) for key, value in spec.items()]
+            yield Section(title, comment, keys, target)
     bases = list(dict.fromkeys(component_bases(annotation)))
     kinds = [annotation, *typing.get_args(annotation)]
     for base in bases if not any(base.Config in kinds for base in bases) else ():

@@ -7,17 +7,18 @@ import signal
 import sys
 from types import ModuleType
 
-from twotower.config.exits import continue_without_readers, exit_on_signals, exit_status
+from twotower.config.exits import USER_INPUT, exit_on_signals, exit_status
+from twotower.config.problems import nearest
 from twotower.config.working_folder import import_from_working_folder
 
 COMMAND_NAMES = (
     *("demo", "init", "train", "reindex", "evaluate", "compare"),
-    *("export", "serve", "recommend", "embed", "export_live", "nightly", "completion"),
+    *("export", "serve", "recommend", "embed", "export_live", "nightly"),
 )
 """Each is a module of `commands/entry_points/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")
 DESCRIBING = frozenset({"--help", "-h", "--info", "-i"})
-"""Flags that only print: like completion, they import nothing from the working folder."""
+"""Flags that only print: they import nothing from the working folder."""
 
 
 def main(name: str | None = None) -> None:
@@ -26,11 +27,6 @@ def main(name: str | None = None) -> None:
     Args:
         name: of the command; None: the first word of the command line.
     """
-    continue_without_readers()
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
-        from twotower.commands.complete import answer_shell
-
-        answer_shell()
     words = sys.argv[1:]
     if name is None:
         name = words.pop(0) if words else "help"
@@ -41,9 +37,6 @@ def main(name: str | None = None) -> None:
             print(f"twotower {importlib.metadata.version('twotower')}")
             raise SystemExit(0)
         if name not in COMMAND_NAMES:
-            from twotower.config.exits import USER_INPUT
-            from twotower.config.problems import nearest
-
             suggestion = nearest(name.replace("-", "_"), COMMAND_NAMES)
             print(f"error: {name}: unknown command; {suggestion}", file=sys.stderr)
             raise SystemExit(USER_INPUT)
@@ -52,7 +45,7 @@ def main(name: str | None = None) -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     else:
         exit_on_signals()
-    if name != "completion" and DESCRIBING.isdisjoint(words):
+    if DESCRIBING.isdisjoint(words):
         import_from_working_folder()
     module = _module(name)
     if hasattr(module, "answer"):

@@ -1,18 +1,8 @@
-"""Demo of a trained bundle and of its service: a known user, a new user, a new item, `kill -9`."""
+"""Demo of a trained bundle: a known user, a new user, a new item."""
 
-import contextlib
-import json
 import random
 import re
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from twotower.serving.live_items import Recommendation, UserId
 from twotower.serving.retriever import Retriever
@@ -20,11 +10,10 @@ from twotower.serving.retriever import Retriever
 NEW_ID = "NEW-1"
 DESCRIPTION = "LUNCH BAG PINK RETROSPOT"
 NEW_ITEM = {"description": DESCRIPTION, "price": 1.65}
-READY_SECONDS = 600.0
 
 
-def show_bundle(retriever: Retriever) -> UserId:
-    """Print recommendations for a known and a new user, and of a new item; return a user whom it suits."""
+def show_bundle(retriever: Retriever) -> None:
+    """Print recommendations for a known and a new user, and of a new item."""
     known = [each for each in retriever.user_ids if len(retriever.history(each)) >= 5]
     user = random.Random(0).choice(known)
     print(f"\n--- a known user, drawn at random: {user}, whose latest items are")
@@ -59,68 +48,6 @@ def show_bundle(retriever: Retriever) -> UserId:
     retriever.add_item(NEW_ID, NEW_ITEM)
     print(f"  once it is added    {_rank(retriever.recommend(user, retriever.num_items))}")
     _print_ranking(retriever.recommend(user, k=5))
-    retriever.remove_item(NEW_ID)
-    return user
-
-
-def show_service(run: Path, user: UserId) -> None:
-    """Serve a run, add an item and an event, kill the service, start it again, and repeat the request."""
-    body = {"user_id": user, "k": 100}
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "live.sqlite"
-        print("\n--- the service: the user tower, the index, and live changes in a file")
-        with _served(run, store) as url:
-            _print_ranking(_request(url, "POST", "/recommend", {"user_id": user, "k": 3}))
-            _request(url, "PUT", f"/items/{NEW_ID}", {"features": NEW_ITEM})
-            found = _request(url, "POST", "/recommend", body)
-            print(f"      the new item: {_rank(found)}")
-            _request(url, "POST", f"/users/{user}/events", {"item_id": found[0].item_id})
-        print("\n--- kill -9, and a new start")
-        with _served(run, store) as url:
-            print(f"      it is still there: {_rank(_request(url, 'POST', '/recommend', body))}")
-
-
-def free_port() -> int:
-    """Return a free port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
-
-
-def wait_until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
-    """Wait until a service answers. Raises SystemExit: it ended, or did not answer in time."""
-    until = time.monotonic() + READY_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise SystemExit(f"the service ended with {process.returncode}")
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{url}/readyz", timeout=5)
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"the service was not ready within {READY_SECONDS:g} seconds")
-
-
-@contextlib.contextmanager
-def _served(run: Path, store: Path) -> Iterator[str]:
-    """Serve a run until kill -9; yield the address."""
-    port = free_port()
-    settings = [f"bundle='{run}'", f"port={port}", f"store='{store}'", "console=quiet"]
-    with subprocess.Popen([sys.executable, "-m", "twotower", "serve", *settings]) as process:
-        try:
-            wait_until_ready(process, f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
-def _request(url: str, method: str, path: str, body: dict[str, Any] | None = None) -> list[Recommendation]:
-    """Print and send a request; return the recommended items of the answer."""
-    text = json.dumps(body) if body else ""
-    print(f"  {method} {path}  {text}")
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{url}{path}", text.encode() or None, headers, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return [Recommendation(**item) for item in json.load(answer).get("items", ())]
 
 
 def _rank(ranking: Sequence[Recommendation]) -> str:

@@ -1,7 +1,6 @@
 """The end of a command: its exit status, and one message for an error or a signal."""
 
 import contextlib
-import io
 import os
 import signal
 import sys
@@ -9,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from twotower.config.errors import InputError
 
@@ -35,48 +34,6 @@ class Stopped(BaseException):
     def __init__(self, number: int, remedy: str) -> None:
         super().__init__(_message(number, remedy))
         self.status = BY_SIGNAL + number
-
-
-class _WhileRead(io.FileIO):
-    """A descriptor that drops output after its reader, such as `head`, has closed the pipe."""
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            _to_nowhere(self.fileno())
-            return len(data)
-
-
-def continue_without_readers() -> None:
-    """Let a command continue if standard output or standard error is closed, now or later."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        stream = getattr(sys, name)
-        if stream is None:  # closed by the shell: `>&-`
-            _to_nowhere(number)
-            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - to the end
-            continue
-        raw = getattr(getattr(stream, "buffer", None), "raw", None)
-        if isinstance(raw, io.FileIO) and raw.fileno() == number and not raw.isatty():
-            stream.flush()
-            setattr(
-                sys,
-                name,
-                io.TextIOWrapper(
-                    io.BufferedWriter(_WhileRead(number, "w", closefd=False)),
-                    encoding=stream.encoding,
-                    errors=stream.errors,
-                    line_buffering=stream.line_buffering,
-                    write_through=stream.write_through,
-                ),
-            )
-
-
-def _to_nowhere(number: int) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    if nowhere != number:
-        os.dup2(nowhere, number)
-        os.close(nowhere)
 
 
 def exit_on_signals() -> None:
@@ -162,6 +119,9 @@ def exit_status(call: Callable[[], int], debug: bool) -> int:
     except KeyboardInterrupt:
         print(WORDS[signal.SIGINT], file=sys.stderr)
         status = BY_SIGNAL + signal.SIGINT
+    except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -164,7 +164,6 @@ def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:
 def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
     """Run the walkthrough, write the result and print it; returns the exit status."""
     report, dataset = indexed.report.to_dict(), job.dataset
-    job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
     result = {**result, "index": report}
     steps: list[Step] = []

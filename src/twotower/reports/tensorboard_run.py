@@ -1,61 +1,19 @@
-"""What a run and a sweep write for TensorBoard in addition to the curves."""
+"""What a run writes for TensorBoard in addition to the curves."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
-from twotower.evaluation.user_values import metric_k
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
-from twotower.reports.pareto import pareto_points
-from twotower.reports.plots import pareto, recall_versus_latency, to_png
-from twotower.runs.fingerprint import DEFAULT_MONITOR
-from twotower.runs.outcome import Ending, Outcome
+from twotower.runs.outcome import Ending
 from twotower.runs.result import Result
 from twotower.training.scalars import curve_tags
-
-VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
-
-
-def _layout(settings: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
-    """Return the charts that group curves: category -> title -> chart.
-
-    TensorBoard merges the charts of all runs; equal ones become one.
-    """
-    trainer = settings.get("trainer", {})
-    monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
-    k = metric_k(monitor) or metric_k(DEFAULT_MONITOR)
-    valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
-    chosen = {monitor.removeprefix("valid/").replace("_at_", "@"): [monitor]}
-    groups = {
-        "train": {
-            "loss": ["train/loss"],
-            "learning rate": ["train/learning_rate"],
-            "temperature": ["train/temperature"],
-        },
-        "valid": chosen | valid,
-        "health of the embeddings": {
-            "effective rank": ["health/(user|item)_effective_rank"],
-            "mean cosine": ["health/(user|item)_mean_cosine"],
-            "spread of norms": ["health/(user|item)_norm_spread"],
-            "uniformity": ["health/(user|item)_uniformity"],
-            "alignment": ["health/alignment"],
-            "share of users whose first item is the same": ["health/top_1_share"],
-        },
-    }
-    if trainer.get("refit", True):
-        groups["refit"] = {"loss": ["refit-train/loss"]}
-    return {
-        category: {title: ["Multiline", [f"^\\d+ {tag}$" for tag in tags]] for title, tags in charts.items()}
-        for category, charts in groups.items()
-    }
-
 
 STATUS = {
     "ok": api_pb2.STATUS_SUCCESS,
@@ -64,14 +22,13 @@ STATUS = {
 }
 """TensorBoard has no status for interrupted and pruned runs and shows them as unknown."""
 
-MAX_PROJECTED, RGBA = 2_000, 4
-SWEEP_SUFFIX = ".sweep"
+MAX_PROJECTED = 2_000
 SESSION = ".session"
 """Suffix of the event file with the hyper-parameters, the final figures and the status of the run."""
 
 
 class TensorBoardRun:
-    """Hyper-parameters, status, figures and images of one run in TensorBoard.
+    """Hyper-parameters, status, figures and embeddings of one run in TensorBoard.
 
     The run is a session of HPARAMS: one start summary, and one end summary with the true status. There is no
     experiment summary: TensorBoard reads one of several at random and loses the columns that only other runs
@@ -82,7 +39,6 @@ class TensorBoardRun:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        _replace(folder, SESSION)
         self.writer = SummaryWriter(str(folder))
         self.hparams: dict[str, Any] = {}
         self.columns: dict[str, float] = {}
@@ -106,11 +62,10 @@ class TensorBoardRun:
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
-        """Write the hyper-parameters, the charts that group curves, and the composed settings as text."""
+        """Write the hyper-parameters, and the composed settings as text."""
         self.hparams = dict(hyperparameters(settings, overrides))
         self.trial = trial_id(settings, self.folder.name)
         self._write_session({})
-        self.writer.add_custom_scalars(_layout(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
@@ -123,15 +78,6 @@ class TensorBoardRun:
                     self.writer.add_scalar(tag, value, step)
         self.columns, self.outcome = final_metrics(result), result.status
 
-    def index_curve(
-        self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
-    ) -> None:
-        """Draw recall against latency for each setting of the search arguments."""
-        if points:
-            figure = recall_versus_latency(points, target_recall, chosen)
-            assert self.writer.file_writer is not None
-            self.writer.file_writer.add_summary(_image("index/recall_versus_latency", figure))
-
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
         """Write a labelled sample of item embeddings for the projector."""
         step = max(1, len(vectors) // MAX_PROJECTED)
@@ -139,39 +85,16 @@ class TensorBoardRun:
         self.writer.add_embedding(vectors[::step], names, tag="items")
 
     def _write_session(self, status: Mapping[str, str], *summaries: Summary) -> None:
+        """Write the session to an event file of its own, in place of the earlier one."""
+        for file in self.folder.glob(f"*{SESSION}"):
+            file.unlink()
         start = summary_v2.hparams_pb(
             {**self.hparams, **status}, trial_id=self.trial, start_time_secs=self.started
         )
-        _replace(self.folder, SESSION, start, *summaries)
-
-
-def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
-    """Draw the objective of a sweep's jobs against latency and size of their indexes.
-
-    The figure is a run in the sweep's folder; a resumed sweep replaces it.
-    """
-    title, points = pareto_points(outcomes, metric)
-    images = [_image("sweep/pareto", pareto(points, title))] if points else []
-    _replace(folder, SWEEP_SUFFIX, *images)
-
-
-def _replace(folder: Path, suffix: str, *summaries: Summary) -> None:
-    """Write summaries to an event file of their own, in place of the earlier one."""
-    for file in folder.glob(f"*{suffix}"):
-        file.unlink()
-    if not summaries:
-        return
-    writer = FileWriter(str(folder), filename_suffix=suffix)
-    for summary in summaries:
-        writer.add_summary(summary)
-    writer.close()
-
-
-def _image(tag: str, figure: Figure) -> Summary:
-    """Return a figure as an image; `SummaryWriter.add_figure` makes its background opaque."""
-    png, width, height = to_png(figure)
-    image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
-    return Summary(value=[Summary.Value(tag=tag, image=image)])
+        writer = FileWriter(str(self.folder), filename_suffix=SESSION)
+        for summary in (start, *summaries):
+            writer.add_summary(summary)
+        writer.close()
 
 
 def _end(outcome: str) -> Summary:

@@ -148,7 +148,7 @@ def write_sweep(
     seeds: Sequence[SeedSummary],
     summary: Mapping[str, Any],
 ) -> None:
-    """Write `sweep.json` and the Pareto plots.
+    """Write `sweep.json`.
 
     Args:
         context: context with the folder.
@@ -157,8 +157,6 @@ def write_sweep(
         seeds: means over seeds.
         summary: `Sweep.summary`.
     """
-    from twotower.reports.tensorboard_run import draw_sweep
-
     jobs = [
         {
             "job": outcome.name,
@@ -172,4 +170,3 @@ def write_sweep(
     record = {"overrides": list(overrides), "monitor": context.monitor, **summary}
     record |= {"seeds": [dataclasses.asdict(each) for each in seeds], "jobs": jobs}
     write_text_atomically(context.folder / SWEEP, json.dumps(record, indent=2))
-    draw_sweep(context.folder, outcomes, context.monitor)

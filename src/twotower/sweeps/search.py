@@ -197,7 +197,7 @@ class Search(Sweep):
         self.study.end(trial.number, status, values, error or None)
 
     def summary(self) -> dict[str, Any]:
-        """Return the best trial or the Pareto set with commands, and the importance of keys."""
+        """Return the best trial or the Pareto set with commands."""
         return {"search": self.study.summary(self.objectives, self.context.fixed)}
 
 

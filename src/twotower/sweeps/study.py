@@ -25,8 +25,6 @@ JOURNAL, STUDY = "study.journal", "search"
 JOB, OVERRIDES, STATUS, ERROR = "job", "overrides", "status", "error"
 """User attributes of a trial."""
 
-MIN_TRIALS_FOR_IMPORTANCE = 10
-
 
 class JournalStudy:
     """The study of a search, in a journal file that the workers of the search share.
@@ -166,23 +164,8 @@ class JournalStudy:
                 | {"command": shlex.join(["twotower", "train", *fixed, *trial.user_attrs[OVERRIDES]])}
                 for trial in best_trials(usable, objectives)
             ],
-            "importance": self._importance() if len(usable) >= MIN_TRIALS_FOR_IMPORTANCE else {},
             "trials": list(rows.values()),
         }
-
-    def _importance(self) -> dict[str, float]:
-        """Return key -> share of importance, the largest first; empty with several objectives.
-
-        Reference: Watanabe et al. 2023, "PED-ANOVA: efficiently quantifying hyperparameter importance in
-        arbitrary subspaces".
-        """
-        if len(self.directions) > 1:
-            return {}
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        with quiet(), contextlib.suppress(ValueError, RuntimeError):  # all values are equal
-            shares = optuna.importance.get_param_importances(self.study, evaluator=evaluator)
-            return {key: round(share, 4) for key, share in shares.items()}
-        return {}
 
 
 def best_trials(trials: Sequence[FrozenTrial], objectives: "Objectives") -> list[FrozenTrial]:

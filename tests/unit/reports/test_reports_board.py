@@ -13,13 +13,11 @@ from typing import Any
 
 import pytest
 
-from twotower.reports.tensorboard_run import TensorBoardRun, draw_sweep
-from twotower.runs.outcome import Outcome, make_outcome
+from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs.result import Result, Training
 from twotower.training.scalars import Scalars
 
 SWEEP = "default/by_index"
-PNG = b"\x89PNG\r\n\x1a\n"
 METRIC = "valid/recall_at_20"
 STATUSES = ["UNKNOWN", "SUCCESS", "FAILURE", "RUNNING"]
 
@@ -101,13 +99,11 @@ def end_with(error: BaseException, folder: Path, settings: dict[str, Any], overr
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve jobs: eight ended well, the others each in their own way."""
     folder = tmp_path_factory.mktemp("outputs") / SWEEP
-    outcomes: list[Outcome] = []
     for name, (dim, index, seed) in ENDED_WELL.items():
         with TensorBoardRun(folder / name) as board:
             board.start(settings_of(dim, index, seed), "x: 1", typed(name))
             more = {} if trained(name) else {"training_reused_from": "another"}
             result = result_of(value_of(name), **more)
-            outcomes.append(make_outcome(name, folder / name, result, 1.0, False))
             if trained(name):  # as the trainer does
                 trainer = Scalars(folder / name, "", METRIC)
                 for step, value in zip((9, 19), result.curves[METRIC], strict=True):
@@ -125,8 +121,6 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         board.result(pruned.update(training_reused_from="itself"))  # which writes the curve
     interrupted = settings_of(8, "C", other="text")
     end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
-    draw_sweep(folder, outcomes[:3], METRIC)
-    draw_sweep(folder, outcomes, METRIC)
     return folder
 
 
@@ -188,7 +182,7 @@ def columns(server: Server) -> Any:
 
 def test_each_job_is_one_run_named_by_its_folder(server: Server) -> None:
     names = {*ENDED_WELL, "rejected", "failed", "pruned", "interrupted"}
-    assert set(json.loads(server.get("runs"))) == {f"{SWEEP}/{name}" for name in names} | {SWEEP}
+    assert set(json.loads(server.get("runs"))) == {f"{SWEEP}/{name}" for name in names}
 
 
 def shown_first(tag: str) -> list[tuple[bool, float, str]]:
@@ -278,26 +272,6 @@ def test_no_column_is_lost_and_each_has_its_type(columns: Any) -> None:
     }
     assert [each["name"]["tag"] for each in columns["metricInfos"]] == [*COLUMNS, *CURVES]
     assert {each["name"].get("group", "") for each in columns["metricInfos"]} == {""}
-
-
-def test_layout_of_the_custom_scalars(server: Server) -> None:
-    layout = json.loads(server.get("plugin/custom_scalars/layout"))
-    charts = {group["title"]: [chart["title"] for chart in group["chart"]] for group in layout["category"]}
-    assert list(charts) == ["train", "valid", "health of the embeddings", "refit"]
-    assert charts["valid"] == ["recall@20", "ndcg@20", "mrr@20", "coverage@20"]
-    run = f"{SWEEP}/dim16,index=B"
-    (tag,) = layout["category"][1]["chart"][0]["multiline"]["tag"]
-    found = json.loads(server.get("plugin/custom_scalars/scalars", run=run, tag=tag))
-    assert found["regex_valid"]
-    assert list(found["tag_to_events"]) == [f"3 {METRIC}"]
-
-
-def test_a_sweep_has_one_figure(server: Server) -> None:
-    tags = json.loads(server.get("plugin/images/tags"))
-    assert {run: list(of_run) for run, of_run in tags.items()} == {SWEEP: ["sweep/pareto"]}
-    (image,) = json.loads(server.get("plugin/images/images", run=SWEEP, tag="sweep/pareto", sample=0))
-    data = server.get("plugin/images/individualImage", **dict(urllib.parse.parse_qsl(image["query"])))
-    assert data.startswith(PNG)
 
 
 def test_an_active_run_has_no_end(tmp_path: Path) -> None:

@@ -170,40 +170,11 @@ def test_ids_are_text_however_large_the_numbers(tmp_path: Path) -> None:
         assert all(isinstance(entry["item_id"], str) for entry in similar)
 
 
-def test_two_bundles_side_by_side(get: Ask, root: Path) -> None:
-    told = get("/page/bundles").json()
-    assert (told["bundles"], told["root"]) == (["second"], root.name)
-    asked = {"user": "user-03", "other": "second", "k": 4, "where": '{"price": {"min": 1}}'}
-    answer = get("/page/compare", params=asked).json()
-    assert answer["ours"]["version"].startswith("first-")
-    assert answer["theirs"]["version"].startswith("second-")
-    ours, theirs = ([item["item_id"] for item in answer[side]["items"]] for side in ("ours", "theirs"))
-    assert len(ours) == 4
-    assert ours == theirs  # the same towers behind two kinds of index
-    index = {"name": "index in use", "ours": "FlatIP", "theirs": "IVFFlat"}
-    told = {each["name"]: each for each in answer["differences"]}
-    assert {key: value.rpartition(".")[2] for key, value in told["index in use"].items() if value} == index
-    assert told["index in use.nprobe"]["theirs"] == "4"
-    assert all(name.startswith("index in use") for name in told)
-    visitor = {"features": '{"country": "FR"}', "history": "item-030", "other": "second"}
-    answer = get("/page/compare", params=visitor).json()
-    assert answer["ours"]["items"] == answer["theirs"]["items"] != []
-    assert get("/page/compare", params=asked | {"user": "nobody"}).status_code == 404
-    assert get("/page/compare", params=asked | {"where": "{"}).status_code == 422
-
-
-def test_no_folder_but_those_listed_is_opened(get: Ask) -> None:
-    for other in ("first", "no bundle", "..", "../first", "/etc", "second/bundle", ""):
-        answer = get("/page/compare", params={"user": "user-03", "other": other})
-        assert answer.status_code == 422, other
-        assert "other" in answer.json()["error"]["message"]
-
-
 def test_the_page_is_open_and_what_it_shows_wants_a_key(root: Path) -> None:
     with asking(LiveService(root, root / "first" / "bundle", None), Keys([f"read {READ}"])) as asked:
         for path in ("/", "/page/style.css", "/page/page.js"):
             assert asked("GET", path).status_code == 200
         authorized = {"Authorization": f"Bearer {READ}"}
-        for path in ("/page/users", "/page/users/user-01", "/page/facets", "/page/bundles"):
+        for path in ("/page/users", "/page/users/user-01", "/page/facets"):
             assert asked("GET", path).status_code == 401
             assert asked("GET", path, headers=authorized).status_code == 200

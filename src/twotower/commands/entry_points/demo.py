@@ -1,12 +1,11 @@
-"""Show the life of a model on the bundled data: train, index, check, recommend, take in a new item, serve.
+"""Show the life of a model on the bundled data: train, index, check, recommend, take in a new item.
 
-  twotower demo                     about a minute of training, then the bundle and the service
+  twotower demo                     about a minute of training, then recommendations of the bundle
   twotower demo embedding_dim=32    with anything that `twotower train` takes
 The run goes to outputs/demo/.
 """
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +14,18 @@ if TYPE_CHECKING:
 
 
 def task(config: "RunConfig", overrides: Sequence[str]) -> int:
-    """Train, then show the bundle and the service."""
+    """Train, then show the bundle."""
     from twotower.config.exits import DONE, stoppable
     from twotower.pipeline.train_run import train_in_new_folder
 
     run, status = train_in_new_folder(config)
     if status != DONE:
         return status
-    from twotower.commands.run_demo import show_bundle, show_service
+    from twotower.commands.run_demo import show_bundle
     from twotower.serving.retriever import Retriever
 
     with stoppable(lambda: f"the run is in {run}"):
-        user = show_bundle(Retriever.open(run / "bundle"))
-        if all(map(find_spec, ("fastapi", "uvicorn"))):
-            show_service(run, user)
-        else:
-            print("\nthe service, too: pip install 'twotower[serve]', then twotower demo again")
+        show_bundle(Retriever.open(run / "bundle"))
     print("\n--- next")
     print(f"  serve it, with a page        twotower serve bundle={run}")
     print(f"  look at the run              tensorboard --logdir {Path(config.output_root)}")

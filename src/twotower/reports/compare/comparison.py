@@ -22,7 +22,7 @@ from twotower.reports.compare.figure_names import (
     heading,
     validation_key,
 )
-from twotower.reports.compare.notes import BASELINE, problem_notes, verdict_notes, warm_start_notes
+from twotower.reports.compare.notes import BASELINE, problem_notes, verdict_notes
 from twotower.reports.compare.run_frame import (
     GROUP,
     MEASURED,
@@ -39,7 +39,6 @@ from twotower.reports.compare.run_frame import (
     seed_noise,
     seed_spread,
 )
-from twotower.reports.compare.searches import SearchRecord, read_searches
 from twotower.reports.compare.verdicts import DIFFERENCE_COLUMNS, NOT_COMPARABLE, compare_pairs
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import higher_is_better
@@ -69,7 +68,6 @@ class Comparison:
         keys: settings that differ, the most important first; `main_keys` are those to show first.
         baseline: position of its row, or None.
         noise: standard deviation over seeds on the baseline's data and the number of seeds; or None.
-        searches: whose trials are compared.
     """
 
     rows: pd.DataFrame
@@ -86,7 +84,6 @@ class Comparison:
     num_users: int
     noise: tuple[float, int] | None
     notes: list[str]
-    searches: list[SearchRecord]
 
     def table(self, figures: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows with the settings that differ, figures (None for all) and verdicts."""
@@ -175,9 +172,7 @@ def compare(folders: Sequence[Path], options: Options | None = None, notes: Sequ
             *row_notes,
             *verdict_notes(metric, higher, num_repeated, rows, options.tests, options.by == "configuration"),
             *problem_notes(rows),
-            *warm_start_notes(runs, results),
         ],
-        searches=read_searches(folders),
     )
 
 

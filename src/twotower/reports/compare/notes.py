@@ -1,7 +1,6 @@
 """Lines to read with the table of a comparison."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,7 +8,6 @@ import pandas as pd
 from twotower.reports.compare.figure_names import format_figure, heading, per_user_column, validation_key
 from twotower.reports.compare.run_frame import UNENDED, UNREADABLE, records
 from twotower.reports.compare.verdicts import BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, seed_reach
-from twotower.runs.result import Result
 
 if TYPE_CHECKING:
     from twotower.reports.compare.comparison import Comparison
@@ -26,7 +24,7 @@ NO_DIRECTION = (
 
 
 def summary(comparison: "Comparison", with_user_notes: bool = True) -> list[str]:
-    """Return the lines to read with the table: baseline, tests, seeds, searches and notes."""
+    """Return the lines to read with the table: baseline, tests, seeds and notes."""
     lines = []
     rows, metric = comparison.rows, comparison.metric
     if comparison.baseline is not None:
@@ -46,7 +44,6 @@ def summary(comparison: "Comparison", with_user_notes: bool = True) -> list[str]
             f"seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds; two single runs may differ by "
             f"{reach} because of the seed alone"
         )
-    lines += [search.describe() for search in comparison.searches]
     notes = [*comparison.notes, *(_user_notes(rows) if with_user_notes else ())]
     return [*lines, *(f"note: {note}" for note in notes)]
 
@@ -110,25 +107,3 @@ def problem_notes(rows: pd.DataFrame) -> list[str]:
         if problem:
             problems.append((problem, row["name"] if row["kind"] == "baseline" else row["folder"]))
     return _once(problems)
-
-
-def warm_start_notes(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[str]:
-    """Return a line for each run that started from another run: from which, how, and how much data is new."""
-    lines = []
-    for name, folder in zip(runs["name"], runs["folder"], strict=True):
-        ancestry = results[folder].ancestry
-        if ancestry is None:
-            continue
-        parent = Path(ancestry.parent).name or ancestry.parent
-        if ancestry.how == "rebuild_bundle":
-            how = f"towers of {parent} without further training, generation {ancestry.generation}"
-        else:
-            how = (
-                f"generation {ancestry.generation}, started from {parent}, trained for {ancestry.epochs} "
-                f"epochs on new interactions and a share of {ancestry.replay:g} of the old ones"
-            )
-        lines.append(
-            f"{name}: {how}; {ancestry.new_users:,} new users, {ancestry.new_items:,} new items, "
-            f"{ancestry.new_interactions:,} new interactions"
-        )
-    return lines

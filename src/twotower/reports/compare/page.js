@@ -97,32 +97,6 @@ function drawParallel() {
   }], layout({ margin: { l: left, r: 60, t: 40 + 17 * most, b: 30 } }), CONFIG);
 }
 
-function drawSearches() {
-  if (!element("history")) return;
-  const of = data.searches, named = of.length > 1;
-  const traces = of.flatMap((search, at) => {
-    const name = named ? search.name + ": " : "", color = PALETTE[at % PALETTE.length];
-    return [
-      { type: "scatter", mode: "markers", name: name + "trials", x: search.numbers, y: search.values, marker: { color, size: 7, opacity: 0.6 },
-        hovertext: search.rows.map(row => row ? titled(row) : ""), hovertemplate: "%{y:.4f} in trial %{x}<extra>%{hovertext}</extra>" },
-      { type: "scatter", mode: "lines", name: name + "best so far", x: search.numbers, y: search.best, line: { color, width: 2, shape: "hv" }, hoverinfo: "skip" },
-    ];
-  });
-  Plotly.react("history", traces, layout({
-    xaxis: { title: { text: "trial" }, tickformat: "d", ...(Math.max(...of.flatMap(search => search.numbers)) <= 15 ? { dtick: 1 } : {}) }, yaxis: { title: { text: [...new Set(of.map(search => search.objective))].join(", ") } },
-  }), CONFIG);
-  const ranked = of.filter(search => Object.keys(search.importance).length);
-  if (!ranked.length) return;
-  const keys = [...new Set(ranked.flatMap(search => Object.keys(search.importance)))].reverse();
-  Plotly.react("importance", ranked.map(search => ({
-    type: "bar", orientation: "h", name: search.name, x: keys.map(key => search.importance[key] ?? null), showlegend: named,
-    y: keys.map(key => key.replace(/\.(?=[^.]*$)/, ".<br>")), texttemplate: "%{x:.2f}", textposition: "outside", cliponaxis: false,
-    marker: { color: PALETTE[of.indexOf(search) % PALETTE.length] }, hovertemplate: "%{x:.3f}<extra>%{y}</extra>",
-  })), layout({
-    xaxis: { title: { text: "importance" }, rangemode: "tozero" }, yaxis: {}, margin: { l: 80, r: 40, t: 16, b: 50 },
-  }), CONFIG);
-}
-
 function drawSlices() {
   if (!element("slices")) return;
   const from = data.slices, rows = [...colorOf.keys()].filter(row => from.values[row]).sort((a, b) => a - b);
@@ -150,9 +124,6 @@ function furnish() {
   for (const id of ["latency", "bytes"]) if (!data.fronts[id].length) gone(id, "figure");
   if (!plots.length) gone("front-y", "section");
   for (const id of ["parallel", "slices"]) if (!data[id]) gone(id, "section");
-  if (!data.searches.length) gone("history", "section");
-  else if (data.searches.some(search => Object.keys(search.importance).length)) element("too-few").remove();
-  else element("importance").remove();
   if (!document.querySelector(".extra")) element("settings").options[2].remove();
   if (!document.querySelector(".setting")) gone("settings", "label");
 }
@@ -161,7 +132,7 @@ function draw() {
   for (const box of document.querySelectorAll("input.pick")) {
     box.nextElementSibling.style.background = colorOf.has(Number(box.value)) ? rowColor(Number(box.value)) : "none";
   }
-  drawCurves(); drawFront("latency"); drawFront("bytes"); drawParallel(); drawSlices(); drawSearches();
+  drawCurves(); drawFront("latency"); drawFront("bytes"); drawParallel(); drawSlices();
 }
 
 function pick(row, wanted) {

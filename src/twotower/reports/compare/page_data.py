@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from math import ceil, log10
+from math import ceil
 from typing import Any
 
 import pandas as pd
@@ -17,7 +17,7 @@ from twotower.reports.compare.figure_names import (
     validation_key,
 )
 from twotower.reports.compare.output_forms import label_column, parse_number, setting_texts
-from twotower.reports.compare.run_frame import ABSENT, records
+from twotower.reports.compare.run_frame import records
 from twotower.reports.pareto import front
 from twotower.runs.result import is_number
 
@@ -29,10 +29,8 @@ COST_NAMES = {
     "bytes": (COSTS[1], "index bytes per item", " bytes"),
 }
 
-MOST_EVEN, MOST_TICKS = 6, 12
-"""How many different numbers of a setting are drawn at equal distances, and how many texts have a tick."""
-WIDE_RANGE, NUM_TICKS = 30, 5
-"""An axis whose end is this many times its beginning is logarithmic; the number of its ticks."""
+MOST_TICKS = 12
+"""How many values of a setting have a tick."""
 LONGEST_LINE = 13
 """Characters of a line of an axis's name, unless a single word is longer."""
 MOST_FIGURES = 4
@@ -40,7 +38,6 @@ MOST_FIGURES = 4
 
 def page_data(comparison: Comparison) -> dict[str, Any]:
     """Return everything that the page's script reads."""
-    numbers = {folder: at for at, folder in enumerate(comparison.rows["folder"], start=1)}
     labels = label_column(comparison).cells
     named = zip(comparison.rows["name"], labels, comparison.rows["verdict"], strict=True)
     return {
@@ -52,18 +49,6 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
         "fronts": {name: _fronts(comparison, name) for name in COST_NAMES},
         "parallel": _parallel_axes(comparison),
         "slices": _slices(comparison),
-        "searches": [
-            {
-                "name": search.name,
-                "objective": heading(search.objective),
-                "numbers": search.numbers,
-                "rows": [numbers.get(str(job)) for job in search.jobs],
-                "values": search.values,
-                "best": search.best_so_far(),
-                "importance": dict(search.importance),
-            }
-            for search in comparison.searches
-        ],
     }
 
 
@@ -173,16 +158,13 @@ def _parallel_axes(comparison: Comparison) -> dict[str, Any] | None:
 
 
 def setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
-    """Return the axis of a setting, given its text in each row; None if all are equal."""
-    distinct = set(values)
-    if len(distinct) < 2:
+    """Return the axis of a setting, given its text in each row; None if all are equal.
+
+    Distinct values are sorted and at equal distances: 32, 64 and 1024 are as easy to distinguish as words.
+    """
+    order = sorted(set(values), key=lambda text: (parse_number(text) is None, parse_number(text) or 0, text))
+    if len(order) < 2:
         return None
-    if len(distinct) > MOST_EVEN and all(parse_number(text) is not None for text in distinct - {ABSENT}):
-        return {"label": axis_label(key), **_number_axis([parse_number(text) for text in values])}
-    # Equal distances, so that 32, 64, 1024 are as easy to tell apart as words.
-    order = sorted(
-        distinct, key=lambda text: (text == ABSENT, parse_number(text) is None, parse_number(text) or 0, text)
-    )
     ticks = range(0, len(order), ceil(len(order) / MOST_TICKS))
     return {
         "label": axis_label(key),
@@ -190,24 +172,6 @@ def setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
         "tickvals": list(ticks),
         "ticktext": [order[tick] for tick in ticks],
         "range": [-0.3, len(order) - 0.7],
-    }
-
-
-def _number_axis(numbers: Sequence[float | None]) -> dict[str, Any]:
-    """Return positions on an axis, logarithmic if the range is wide; a run without the setting is below."""
-    known = [number for number in numbers if number is not None]
-    log = min(known) > 0 and max(known) >= WIDE_RANGE * min(known)
-    positions = [log10(number) if log else number for number in known]
-    low, high = min(positions), max(positions)
-    ticks = [low + (high - low) * at / (NUM_TICKS - 1) for at in range(NUM_TICKS)]
-    texts = [f"{10**tick if log else tick:.3g}" for tick in ticks]
-    below = low - (high - low) / (NUM_TICKS - 1)
-    absent = [below] if len(known) < len(numbers) else []
-    return {
-        "values": [below if number is None else positions.pop(0) for number in numbers],
-        "tickvals": [*absent, *ticks],
-        "ticktext": [*(ABSENT for _ in absent), *texts],
-        "range": [*(absent or [low]), high],
     }
 
 

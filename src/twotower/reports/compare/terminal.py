@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.align import Align
@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.reports.compare.comparison import Comparison
-from twotower.reports.compare.figure_names import heading as heading_of
-from twotower.reports.compare.figure_names import validation_key
+from twotower.reports.compare.figure_names import heading, validation_key
 from twotower.reports.compare.notes import BASELINE, summary
 from twotower.reports.compare.output_forms import (
     DIFFERENCE,
@@ -34,11 +33,9 @@ from twotower.reports.compare.verdicts import BETTER, WORSE
 
 WIDE, WIDEST = 400, 10**6
 """Width without a terminal: a table in a file or a pipe is not cut."""
-LEAST_TEXT, MOST_VERDICT, LONGEST_VERDICT = 19, 76, 24
-"""Least width of texts that wrap; greatest width of a verdict with its reason, and of one line of it."""
-GAPS = (2, 1)
-"""Spaces between two columns: the second number where the first leaves no room."""
-LONG_HEADING, MANY = 12, 12
+LEAST_TEXT, MOST_VERDICT = 24, 76
+"""Least and greatest width of texts that wrap."""
+LONG_HEADING = 12
 STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
 
 
@@ -48,8 +45,7 @@ def show(comparison: Comparison) -> None:
     has_width = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     if not has_width:
         console.width = WIDE
-    columns = _print_table(console, _narrower_tables(comparison))
-    lines = [] if name_column(comparison) in columns else _folders(comparison)
+    lines = [] if _print_table(console, comparison) else _folders(comparison)
     if hidden := [key for key in comparison.keys if key not in comparison.main_keys]:
         named = ", ".join(hidden[:4]) + (", ..." if len(hidden) > 4 else "")
         lines.append(
@@ -65,51 +61,32 @@ def show(comparison: Comparison) -> None:
         console.print(wrapper.fill(line), soft_wrap=True)
 
 
-def _print_table(console: Console, tables: Iterator[list[TextColumn]]) -> list[TextColumn]:
-    """Print the first table that fits, or the last one; return its columns.
+def _print_table(console: Console, comparison: Comparison) -> bool:
+    """Print the table without the columns that do not fit; return whether it has the names of the runs.
 
-    Only the last table breaks the texts of settings. No table breaks a verdict, only its reason.
+    Left out are the names, then figures, the rightmost first. If that is not enough, the settings share one
+    column, which wraps. Files always have everything.
     """
+    metric, names, figures = comparison.metric, name_column(comparison), figure_columns(comparison)
+    settings = setting_columns(comparison, comparison.main_keys, short=True)
+    stay = {heading(metric), heading(validation_key(metric)), DIFFERENCE, VERDICT}
+    titles = [INTERVAL, P_VALUE, *reversed([each.heading for each in figures])]
+    dropped = [names.heading, *(title for title in titles if title not in stay)]
+    words = label_column(comparison) if settings else names
+    tables = [[number_column(comparison), words, *figures]]
+    if settings:
+        named = [number_column(comparison), *baseline_columns(comparison)]
+        tables.insert(0, [*named, *settings, *figures, names])
     for columns in tables:
-        has_words = any(each.heading == WHAT_DIFFERS for each in columns)
-        for gap in GAPS[len(columns) > MANY :]:
-            table = _table(columns, gap)
-            size = Measurement.get(console, console.options.update_width(WIDEST), table)
-            if (size.maximum if has_words else size.minimum) <= console.width:
+        for title in ("", *dropped):
+            columns = [each for each in columns if each is words or each.heading != title]
+            table = _table(columns)
+            least = Measurement.get(console, console.options.update_width(WIDEST), table).minimum
+            if least <= console.width:
                 console.print(table)
-                return columns
-    Console(highlight=False, markup=False, width=max(console.width, size.minimum)).print(table)
-    return columns
-
-
-def _narrower_tables(comparison: Comparison) -> Iterator[list[TextColumn]]:
-    """Yield tables from the widest to the narrowest; all of them distinguish the rows.
-
-    First the folders are left out (they are listed below the table), then names of settings are abbreviated,
-    then figures are left out, and last the settings share one column. Files always have everything.
-    """
-    keys, names, number = comparison.main_keys, name_column(comparison), number_column(comparison)
-    fewer_figures = list(_fewer_figures(comparison))
-    if keys:
-        named = [number, *baseline_columns(comparison)]
-        settings = setting_columns(comparison, keys)
-        yield [*named, *settings, *fewer_figures[0], names]
-        yield [*named, *settings, *fewer_figures[0]]
-        short = setting_columns(comparison, keys, short=True)
-        yield from ([*named, *short, *figures] for figures in fewer_figures)
-    labels = label_column(comparison) if keys else names
-    yield from ([number, labels, *figures] for figures in fewer_figures)
-
-
-def _fewer_figures(comparison: Comparison) -> Iterator[list[TextColumn]]:
-    """Yield all figures, then fewer and fewer, down to the metric on both splits."""
-    figures, metric = figure_columns(comparison), comparison.metric
-    yield figures
-    stay = {heading_of(metric), heading_of(validation_key(metric)), DIFFERENCE, VERDICT}
-    for heading in [INTERVAL, P_VALUE, *reversed([each.heading for each in figures])]:
-        if heading not in stay and any(each.heading == heading for each in figures):
-            figures = [each for each in figures if each.heading != heading]
-            yield figures
+                return names in columns
+    Console(highlight=False, markup=False, width=least).print(table)
+    return names in columns
 
 
 def _folders(comparison: Comparison) -> list[str]:
@@ -122,22 +99,22 @@ def _folders(comparison: Comparison) -> list[str]:
     return [f"folders in {shared_folder([Path(each) for each in comparison.runs['folder']])}:", *lines]
 
 
-def _table(columns: Sequence[TextColumn], gap: int) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
+def _table(columns: Sequence[TextColumn]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for column in columns:
-        heading = _folded(column.heading)
-        longest = max(map(len, [*heading.split("\n"), *column.cells]))
-        is_verdict = column.heading == VERDICT
-        wraps = is_verdict or column.heading == WHAT_DIFFERS
-        verdicts = [len(cell.partition(",")[0]) + 1 for cell in column.cells if is_verdict]
-        least = min(max(verdicts, default=0), LONGEST_VERDICT) if is_verdict else LEAST_TEXT
+        longest = max(map(len, column.cells))
+        folded = column.heading
+        if len(folded) > max(longest, LONG_HEADING):
+            folded = folded.replace(" ", "\n").replace(".", ".\n")
+        longest = max(longest, *map(len, folded.split("\n")))
+        wraps = column.heading in (VERDICT, WHAT_DIFFERS)
         table.add_column(
-            Align(Text(heading), "left" if column.is_text else "right", vertical="bottom"),
+            Align(Text(folded), "left" if column.is_text else "right", vertical="bottom"),
             justify="left" if column.is_text else "right",
             no_wrap=not wraps,
             overflow="fold",
-            min_width=min(longest, least) if wraps else longest,
-            max_width=MOST_VERDICT if is_verdict else None,
+            min_width=min(longest, LEAST_TEXT) if wraps else longest,
+            max_width=MOST_VERDICT if column.heading == VERDICT else None,
         )
     at = [column.heading for column in columns].index(VERDICT)
     for cells in zip(*(column.cells for column in columns), strict=True):
@@ -145,14 +122,3 @@ def _table(columns: Sequence[TextColumn], gap: int) -> Table:
         row[at].style = next((style for word, style in STYLES.items() if cells[at].startswith(word)), "")
         table.add_row(*row)
     return table
-
-
-def _folded(heading: str) -> str:
-    """Return a long heading in two lines, broken after a dot, a space or an underscore."""
-    if len(heading) <= LONG_HEADING or set(heading) & set("±%"):
-        return heading
-    for sign, end in ((".", "."), (" ", ""), ("_", "_")):
-        before, separator, after = heading.rpartition(sign) if sign == "." else heading.partition(sign)
-        if separator:
-            return f"{before}{end}\n{after}"
-    return heading

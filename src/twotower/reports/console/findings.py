@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from twotower.reports.compare.figure_names import heading
-from twotower.reports.pareto import pareto_front, pareto_points
+from twotower.reports.pareto import front
 from twotower.runs.folder_name import short_words
+from twotower.runs.higher_is_better import INDEX_COSTS
 from twotower.runs.outcome import (
     Ending,
     Outcome,
@@ -107,9 +108,17 @@ class Findings:
         """
         if self.search or self.look or not differ_in_index_only(outcomes, metric):
             return []
-        usable = [each for each in outcomes if each.status == "ok"]
-        names = {point.name for point in pareto_front(pareto_points(usable, metric)[1])}
-        return [each for each in rank_outcomes(usable, metric) if each.name in names]
+        usable = [
+            each
+            for each in rank_outcomes(outcomes, metric)
+            if each.status == "ok" and each.figure(INDEX_COSTS[0]) is not None
+        ]
+        sign = 1 if lower_is_better(usable, metric) else -1
+        criteria = [
+            (sign * (each.served(metric) or 0.0), *(each.figures[key] for key in INDEX_COSTS))
+            for each in usable
+        ]
+        return [usable[at] for at in sorted(front(criteria))]
 
     def is_ranked_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
         """Return whether this metric, in its better direction, is the only objective."""

@@ -16,7 +16,6 @@ from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle
 from twotower.serving.browser import Browser, recommendation_entries
 from twotower.serving.http.api_keys import Keys
-from twotower.serving.http.bundle_comparison import OtherBundles, differences
 from twotower.serving.http.ids import id_of
 from twotower.serving.http.models import read_query
 from twotower.serving.http.routes import respond
@@ -83,7 +82,6 @@ def add_page(app: FastAPI, live: LiveService, keys: Keys) -> None:
     app.include_router(files)
     router = APIRouter(include_in_schema=False, dependencies=[Depends(keys.check)])
     _add_lookups(router, live)
-    _add_comparison(router, live)
     app.include_router(router)
 
 
@@ -150,21 +148,3 @@ def _add_lookups(router: APIRouter, live: LiveService) -> None:
             **now.facets(),
             **notices(bundle.folder, bundle.manifest),
         )
-
-
-def _add_comparison(router: APIRouter, live: LiveService) -> None:
-    others = OtherBundles(live)
-
-    @router.get("/page/bundles")
-    def bundles() -> Response:
-        return respond(live.retriever.version, bundles=list(others.folders()), root=live.root.name)
-
-    @router.get("/page/compare")
-    def compare(page_request: PageRequest, other: Text) -> Response:
-        ours = live.retriever
-        page_request.request(ours.bundle)  # reports mistakes before the other bundle is opened
-        theirs, lists = others.get(other), {}
-        for name, retriever in (("ours", ours), ("theirs", theirs)):
-            best = retriever.answer_one(page_request.request(retriever.bundle))
-            lists[name] = {"version": retriever.version, "items": recommendation_entries(best)}
-        return respond(ours.version, differences=differences(ours.bundle, theirs.bundle), **lists)

@@ -1,14 +1,13 @@
 // Starts the page: views, theme, key, and who asks.
 import { onAddress, readAddress } from "./address.js";
 import { ask, keyIs } from "./api.js";
-import { showCompare, startCompare } from "./compare.js";
 import { byId, fill, make, plural, tell } from "./elements.js";
 import { showAddForm, startItems } from "./items.js";
 import { fillFilters, showFacets, startRecommend } from "./recommend.js";
 import { happened, on, state } from "./state.js";
 import { again, showProfile, startWho, whoever } from "./who.js";
 
-const VIEWS = ["recommend", "items", "compare"];
+const VIEWS = ["recommend", "items"];
 const THEME = "twotower-theme";
 const NARROW = "(max-width: 720px)";
 
@@ -28,7 +27,6 @@ function showView() {
     if (current) document.title = `${link.textContent} · twotower`;
   }
   tell(null);
-  showCompare();
   return byId(`${name}-title`);
 }
 
@@ -98,7 +96,6 @@ byId("filters-box").open = !matchMedia(NARROW).matches;
 startWho();
 startRecommend();
 startItems();
-startCompare();
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
 on("catalogue", () => count().catch(tell));
 onAddress(() => {

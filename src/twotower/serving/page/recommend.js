@@ -21,7 +21,6 @@ async function refresh() {
     tell(null);
     state.recommendations = items;
     showCards(items);
-    happened("recommendations");
   } catch (error) {
     if (!mine()) return;
     tell(error);
