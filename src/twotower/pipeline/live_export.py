@@ -16,8 +16,7 @@ from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_copies import append_rows, change_rows, time_value
-from twotower.data.table_paths import is_parquet
-from twotower.data.table_reader import read_file
+from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
