@@ -16,7 +16,7 @@ from in_process import run_script
 
 from twotower.commands import conf
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked, compose
+from twotower.commands.compose import checked, checked_with_config, compose
 from twotower.commands.conf import CONF, groups
 from twotower.config.run_keys import RunKeys
 from twotower.runs.run import Run
@@ -142,15 +142,10 @@ def test_what_cfg_job_prints_can_be_trained_from(
     assert yaml.safe_load(printed)["loss"]["negative_weight"] == 1.0  # which conf/loss/bce.yaml does not say
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "again.yaml").write_text(f"# @package _global_\n{printed}")
-    (tmp_path / "conf" / "loss").mkdir()
-    (tmp_path / "conf" / "loss" / "again.yaml").write_text(
-        command("train", *words, "--cfg", "job", "-p", "loss")
-    )
-    command("train", *words)
-    command("train", *groups_of_it, "experiment=again", "loss=again", "reuse=false")
-    first, again = results(tmp_path / "outputs")
-    assert first["metrics"] == again["metrics"]
-    assert first["training"] != {}
+    again = checked_with_config(
+        "train", [*groups_of_it, "loss=bce", "baselines=all_time", "experiment=again"]
+    )[1]
+    assert again.plain() == checked_with_config("train", words)[1].plain()
 
 
 def results(root: Path) -> list[dict[str, Any]]:

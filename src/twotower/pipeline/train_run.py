@@ -183,7 +183,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             trainings.remember(Path(config.output_root), fingerprint, run.folder)
         indexed = index_model(job, trained.model)
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
-        training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization}
+        training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen}
         result: dict[str, Any] = {
             **origin,
             "training": training if fitted_on is None else training | {"fitted_on": fitted_on},

@@ -69,10 +69,6 @@ class Training(ResultPart):
     temperature: float | None = None
     epoch_steps: int | None = None
     chosen: dict[str, float | None] = {}
-    initialization: str | None = None
-    """The better of two initializations on the validation split; None if only one was trained."""
-    initialization_scores: dict[str, float] = {}
-    """The validation score of each initialization that was trained."""
 
 
 class Ancestry(ResultPart):
