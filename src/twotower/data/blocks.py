@@ -14,7 +14,6 @@ from numpy.typing import DTypeLike
 from twotower.config.progress import Progress
 
 BLOCK_ROWS = 2**18  # 200 bytes each while a block is sorted: 50 MB
-RANGES = 2**16
 
 
 def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[slice]:
@@ -56,13 +55,10 @@ def _release_pages(*arrays: np.ndarray | None) -> None:
 
 
 class ArrayWriter:
-    """An array of known length that is filled from its start, in memory or in a `.npy` file."""
+    """A `.npy` file of known length that is written from its start."""
 
-    def __init__(self, dtype: DTypeLike, length: int, path: Path | None = None) -> None:
+    def __init__(self, dtype: DTypeLike, length: int, path: Path) -> None:
         self._dtype, self._length, self._path, self._filled = np.dtype(dtype), length, path, 0
-        if path is None:
-            self._values = np.empty(length, dtype=dtype)
-            return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("wb")
         description = np.lib.format.dtype_to_descr(self._dtype)
@@ -71,17 +67,12 @@ class ArrayWriter:
 
     def append(self, values: np.ndarray) -> None:
         """Add the next values."""
-        if self._path is None:
-            self._values[self._filled : self._filled + len(values)] = values
-        else:
-            self._file.write(np.ascontiguousarray(values, dtype=self._dtype).data)
+        self._file.write(np.ascontiguousarray(values, dtype=self._dtype).data)
         self._filled += len(values)
 
     def finish(self) -> np.ndarray:
-        """Return the filled array; a file is memory-mapped."""
+        """Return the filled array, memory-mapped."""
         assert self._filled == self._length
-        if self._path is None:
-            return self._values
         self._file.close()
         return map_array(self._path)
 
@@ -99,24 +90,3 @@ def highest(values: np.ndarray) -> int:
 def lowest(values: np.ndarray) -> int:
     """Return the minimum of a long array."""
     return min(int(values[rows].min()) for rows in blocks(len(values), values))
-
-
-def order_statistic(values: np.ndarray, rank: int) -> int:
-    """Return the integer at position `rank` of the sorted values, without sorting them.
-
-    Counts the values in 65,536 ranges, then divides the range of the result again.
-    """
-    low, high = lowest(values), highest(values)
-    while low < high:
-        width = -(-(high - low + 1) // RANGES)
-        counts = np.zeros(RANGES + 1, dtype=np.int64)
-        for rows in blocks(len(values), values):
-            some = values[rows]
-            some = some[(some >= low) & (some <= high)]
-            counts += np.bincount((some - low) // width, minlength=RANGES + 1)
-        ends = np.cumsum(counts)
-        position = int(np.searchsorted(ends, rank, side="right"))
-        rank -= int(ends[position] - counts[position])
-        low += position * width
-        high = min(high, low + width - 1)
-    return low

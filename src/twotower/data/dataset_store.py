@@ -19,9 +19,8 @@ from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import fingerprint_values
 
-META, META_SHA256 = "meta.json", "sha256"
+META = "meta.json"
 ARRAY = ".npy"
-MAGIC_BYTES = 10  # of a .npy file; the last two are the length of its header
 HISTORY_ARRAYS = ("offsets", *COLUMNS)
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
@@ -41,7 +40,7 @@ def write_dataset(
     holdouts = {"valid": cut.valid, "test": cut.test}
     histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-    digests = _write_history(folder, WHOLE, cut.whole)
+    _write_history(folder, WHOLE, cut.whole)
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
@@ -52,7 +51,6 @@ def write_dataset(
         content |= _write_arrays(folder, name, holdout, TARGET_ARRAYS)
         if holdout.labelled is not None:
             content |= _write_arrays(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
-    digests |= content
     for name, frame in {"users": tables.users, "items": tables.items}.items():
         content[name] = _write_table(frame, folder / f"{name}.parquet", tables.source_path(name))
     content |= {} if tables.has_times else {"has_times": False}
@@ -61,7 +59,7 @@ def write_dataset(
         content["context"] = _write_table(contexts, path, tables.source_path("interactions"))
     optional = {"events": list(tables.actions.event_types), "repeats": cut.test.repeats}
     content |= {name: value for name, value in optional.items() if value}
-    files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     meta = {
         "fingerprint": fingerprint_values(content),
         "audit": audit,
@@ -70,12 +68,8 @@ def write_dataset(
         "histories": names,
         "has_times": tables.has_times,
         **optional,
-        "files": {
-            name: _file_digest(path, digests[name.removesuffix(ARRAY)][-1] if name.endswith(ARRAY) else None)
-            for name, path in sorted(files.items())
-        },
+        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
-    meta[META_SHA256] = fingerprint_values(meta)
     (folder / META).write_text(json.dumps(meta, indent=1))
 
 
@@ -83,7 +77,7 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
     """Open a stored data set; None if a file is missing or damaged."""
     meta = _read_meta(folder)
     try:
-        if meta is None or any(_file_digest(folder / name) != each for name, each in meta["files"].items()):
+        if meta is None or any(file_sha256(folder / name) != each for name, each in meta["files"].items()):
             return None
     except OSError:
         return None
@@ -132,10 +126,9 @@ def _read_meta(folder: Path) -> dict[str, Any] | None:
     """Return the metadata of a stored data set; None if it is missing or damaged."""
     try:
         meta: dict[str, Any] = json.loads((folder / META).read_text())
-        digest = meta.pop(META_SHA256)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return None
-    return meta if digest == fingerprint_values(meta) else None
+    return meta
 
 
 def _write_history(folder: Path, name: str, history: Interactions) -> dict[str, Any]:
@@ -167,20 +160,6 @@ def _write_arrays(folder: Path, group: str, holder: object, names: tuple[str, ..
             digest.update(array[rows].data)
         content[f"{group}/{name}"] = [str(array.dtype), list(array.shape), digest.hexdigest()]
     return content
-
-
-def _file_digest(path: Path, values_digest: str | None = None) -> str:
-    """Return the SHA-256 of a file; for an array, those of its header and of its values.
-
-    The values are not read if their SHA-256 is given.
-    """
-    if path.suffix != ARRAY:
-        return file_sha256(path)
-    with path.open("rb") as file:
-        magic = file.read(MAGIC_BYTES)
-        header = magic + file.read(int.from_bytes(magic[-2:], "little"))
-        values = values_digest or hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{hashlib.sha256(header).hexdigest()} {values}"
 
 
 def _open_arrays(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:

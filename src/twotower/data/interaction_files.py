@@ -3,19 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data import blocks
 from twotower.data.source_column import SourceColumn, checked_ids
-from twotower.data.table_paths import TablePath, is_parquet, open_parquet
-from twotower.data.table_reader import id_kind, plain_values, series, unreadable
+from twotower.data.table_reader import id_kind, is_parquet, plain_values, series, unreadable
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 
@@ -37,7 +38,7 @@ class IdBatch:
 class InteractionFiles:
     """Parquet files of long interactions, in row order, and the other tables."""
 
-    files: Sequence[TablePath]
+    files: Sequence[Path]
     columns: Mapping[str, str]  # `user_id`, `item_id` and perhaps `timestamp` -> column in the files
     unit: TimestampUnit
     tables: Tables
@@ -64,14 +65,14 @@ class InteractionFiles:
             before = 0
             try:
                 # Without buffering of whole row groups, which would need the memory of the file.
-                with open_parquet(path, pre_buffer=False, buffer_size=2**20) as file:
+                with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
                     for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
                         yield {name: self._values(path, name, batch, before) for name in names}
                         before += len(batch)
             except (OSError, pa.ArrowException) as error:
                 raise unreadable(path, error) from error
 
-    def _values(self, path: TablePath, name: str, batch: pa.RecordBatch, before: int) -> IdBatch | np.ndarray:
+    def _values(self, path: Path, name: str, batch: pa.RecordBatch, before: int) -> IdBatch | np.ndarray:
         """Return checked ids or times of a batch that `before` rows of the file precede."""
         array = plain_values(pa.chunked_array([batch[self.columns[name]]]))
         values = series(array)
@@ -89,13 +90,13 @@ class InteractionFiles:
         return IdBatch(distinct.to_numpy(dtype=object), encoded.indices.to_numpy())
 
 
-def rows_to_stream(paths: Sequence[TablePath], columns: Mapping[str, str]) -> list[int] | None:
+def rows_to_stream(paths: Sequence[Path], columns: Mapping[str, str]) -> list[int] | None:
     """Return the rows of each file, if they are long Parquet files of ids and times to read in batches."""
     if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(path) for path in paths):
         return None
     rows, kinds = [], set()
     for path in paths:
-        with open_parquet(path) as file:
+        with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             rows.append(file.metadata.num_rows)
         if not set(columns.values()) <= set(schema.names):  # an index that pandas has saved as a range

@@ -3,7 +3,6 @@
 Shapes: n interactions, B users of a query, L positions of a history.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,6 @@ from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, TRAIN
 from twotower.data.blocks import ArrayWriter, blocks
 from twotower.data.times import SECONDS_A_DAY
 
-Keep = Callable[[slice], NDArray[np.bool_]]
-"""Slice of interactions -> which of them are selected."""
 COLUMNS = ("items", "times", "weights", "roles", "events", "context")
 """The columns of `Interactions` that are stored; one that is None has no file."""
 
@@ -116,33 +113,28 @@ class Interactions:
             return self.weights
         return np.where(is_history, 0, 1 if self.weights is None else self.weights).astype(np.float32)
 
-    def select(self, keep: Keep, folder: Path | None = None, name: str = "") -> "Interactions":
-        """Return some of the interactions; impressions without a click become the field `impressions`.
+    def select(self, mask: NDArray[np.bool_], folder: Path | None = None) -> "Interactions":
+        """Return the interactions of a mask [n]; impressions without a click become the field `impressions`.
 
-        They are written to `folder/name/column.npy`; without a folder, and with roles, they are in memory.
+        With a folder the columns are written to it, block by block, and memory-mapped.
         """
-        if self.roles is not None:
-            mask = np.concatenate([keep(rows) for rows in blocks(len(self))] or [np.zeros(0, np.bool_)])
+        if folder is None:
             selected = self._where(mask & ~self.is_impression)
             if not self.is_impression.any():
                 return selected
             return replace(selected, impressions=replace(self._where(mask & self.is_impression), roles=None))
         counts = np.zeros(self.num_users + 1, dtype=np.int64)
         for rows in blocks(len(self)):
-            users = self.user_rows(rows)
-            if len(users):
-                selected_counts = np.bincount((users - users[0])[keep(rows)])
-                counts[users[0] : users[0] + len(selected_counts)] += selected_counts
+            counts += np.bincount(self.user_rows(rows)[mask[rows]], minlength=len(counts))
         offsets = offsets_from_counts(counts)
         columns = {key: column for key in COLUMNS if (column := getattr(self, key)) is not None}
-        paths = {key: folder / name / f"{key}.npy" if folder else None for key in columns}
         writers = {
-            key: ArrayWriter(column.dtype, int(offsets[-1]), paths[key]) for key, column in columns.items()
+            key: ArrayWriter(column.dtype, int(offsets[-1]), folder / f"{key}.npy")
+            for key, column in columns.items()
         }
-        for rows in blocks(len(self), *columns.values(), what=f"data: writing {name}"):
-            mask = keep(rows)
+        for rows in blocks(len(self), *columns.values(), what=f"data: writing {folder.name}"):
             for key, column in columns.items():
-                writers[key].append(column[rows][mask])
+                writers[key].append(column[rows][mask[rows]])
         arrays: dict[str, Any] = {key: writer.finish() for key, writer in writers.items()}
         return Interactions(offsets, **arrays, num_items=self.num_items)
 

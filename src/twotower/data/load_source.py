@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data.actions import distinct_contexts
 from twotower.data.blocks import ArrayWriter, blocks_of_users
@@ -159,9 +158,6 @@ class _Buckets:
                         file.seek(int(ends[bucket]) * values.itemsize)
                         file.write(values[order[start:stop]].data)
                     ends[bucket] += stop - start
-        if (ends != self.starts[1:]).any():
-            path = files.tables.source_path("interactions")
-            raise InputError(f"{path}: a file changed while it was read; run again")
 
     def sort(self, num_items: int, folder: Path) -> Interactions:
         """Sort each bucket, stably, and write it into a folder."""
@@ -174,9 +170,9 @@ class _Buckets:
             for start, end in itertools.pairwise(self.starts.tolist()):
                 keys = np.frombuffer(self.keys.read(8 * (end - start)), dtype=np.int64)
                 rows = np.frombuffer(self.items.read(4 * (end - start)), dtype=np.int32)
-                order, keys = _sorted_keys(keys)
+                order = np.argsort(keys, kind="stable")
                 items.append(rows[order])
-                times.append(keys & (2**TIME_BITS - 1))
+                times.append(keys[order] & (2**TIME_BITS - 1))
                 advance(end)
         return Interactions(self.offsets, items.finish(), times.finish(), num_items=num_items)
 
@@ -184,25 +180,3 @@ class _Buckets:
 def _rows(vocabulary: Vocabulary, ids: IdBatch) -> NDArray[np.int32]:
     rows = vocabulary.rows(ids.values)
     return rows if ids.codes is None else rows[ids.codes]
-
-
-def _sorted_keys(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the stable order of keys, and the sorted keys; sorts keys and positions as one integer."""
-    seconds = keys & (2**TIME_BITS - 1)
-    first_user, first_time = int(keys.min()) >> TIME_BITS, int(seconds.min())
-    time_bits = (int(seconds.max()) - first_time).bit_length()
-    user_bits = ((int(keys.max()) >> TIME_BITS) - first_user).bit_length()
-    position_bits = len(keys).bit_length()
-    if user_bits + time_bits + position_bits > 63:
-        order = np.argsort(keys, kind="stable")
-        return order, keys[order]
-    packed = ((keys >> TIME_BITS) - first_user) << time_bits
-    packed |= seconds - first_time
-    packed <<= position_bits
-    packed |= np.arange(len(keys))
-    packed.sort()
-    order = packed & (2**position_bits - 1)
-    packed >>= position_bits
-    sorted_keys = ((packed >> time_bits) + first_user) << TIME_BITS
-    sorted_keys |= (packed & (2**time_bits - 1)) + first_time
-    return order, sorted_keys

@@ -1,6 +1,6 @@
 """From the parts that a split assigns to histories and holdouts."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,37 +56,24 @@ def split_interactions(
     valid, valid_starts = _holdout(interactions, parts, split, part.VALID_TARGETS, unknown_to_valid, repeats)
     test, test_starts = _holdout(interactions, parts, split, part.TEST_TARGETS, (), repeats)
 
-    def selection(
-        codes: Collection[int], starts: NDArray[np.int64] | None = None
-    ) -> Callable[[slice], NDArray[np.bool_]]:
-        """Select parts; with `starts`, only the interactions before the first target of their user."""
-
-        def keep(rows: slice) -> NDArray[np.bool_]:
-            mask = is_in(parts[rows], codes)
-            if starts is not None:
-                mask &= np.arange(rows.start, rows.stop) < starts[interactions.user_rows(rows)]
-            return mask
-
-        return keep
-
     selections = {
-        "train": selection(part.TRAIN_PARTS),
-        "train_and_valid": selection(part.TRAIN_AND_VALID_PARTS),
-        "valid": selection(part.KNOWN_TO_VALID, valid_starts),
-        "test": selection(part.KNOWN_TO_TEST, test_starts),
+        "train": (part.TRAIN_PARTS, None),
+        "train_and_valid": (part.TRAIN_AND_VALID_PARTS, None),
+        "valid": (part.KNOWN_TO_VALID, valid_starts),
+        "test": (part.KNOWN_TO_TEST, test_starts),
     }
     histories: dict[str, Interactions] = {}
-    for name, keep in selections.items():
-        for earlier in histories:
-            other = selections[earlier]
-            if all(np.array_equal(keep(rows), other(rows)) for rows in blocks(len(interactions))):
-                histories[name] = histories[earlier]
-                break
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for name, (codes, starts) in selections.items():
+        masks[name] = _selection(interactions, parts, codes, starts)
+        equal = next(other for other in masks if np.array_equal(masks[other], masks[name]))
+        if equal == name:
+            histories[name] = interactions.select(masks[name], folder and folder / f"history_{name}")
         else:
-            histories[name] = interactions.select(keep, folder, f"history_{name}")
+            histories[name] = histories[equal]
     whole = interactions
     if interactions.roles is not None:
-        whole = interactions.select(lambda rows: ~interactions.is_impression[rows])
+        whole = interactions.select(~interactions.is_impression)
     return SplitInteractions(
         parts=parts,
         train=histories["train"],
@@ -95,6 +82,18 @@ def split_interactions(
         test=replace(test, history=histories["test"]),
         whole=whole,
     )
+
+
+def _selection(
+    interactions: Interactions, parts: Parts, codes: Collection[int], starts: NDArray[np.int64] | None
+) -> NDArray[np.bool_]:
+    """Return which interactions are in some parts and, with `starts`, before their user's first target."""
+    mask = np.empty(len(interactions), dtype=np.bool_)
+    for rows in blocks(len(interactions)):
+        mask[rows] = is_in(parts[rows], codes)
+        if starts is not None:
+            mask[rows] &= np.arange(rows.start, rows.stop) < starts[interactions.user_rows(rows)]
+    return mask
 
 
 def _holdout(

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.table_paths import is_parquet, open_parquet, open_text_file
-from twotower.data.table_reader import header, parse_csv, saved_ranges
+from twotower.data.table_reader import header, is_parquet, open_text_file, parse_csv, saved_ranges
 from twotower.data.times import TimestampUnit
 
 Row = Mapping[str, Any]
@@ -77,7 +76,7 @@ def time_value(seconds: int, unit: TimestampUnit, kind: pa.DataType | None) -> A
 
 def _whole_table(source: Path) -> pa.Table:
     """Read a table with the columns that pandas has saved as ranges, which would be lost otherwise."""
-    with open_parquet(source) as file:
+    with pq.ParquetFile(source) as file:
         table = file.read().replace_schema_metadata(None)
         for name, values in saved_ranges(file).items():
             table = table.append_column(name, pa.array(values, type=pa.int64()))

@@ -1,9 +1,10 @@
-"""CSV and Parquet files as frames: only the columns that are needed, CSV in chunks and as text.
+"""The files of a table as frames: only the columns that are needed, CSV in chunks and as text.
 
 Parquet is read with its Arrow types, because pandas metadata may be wrong and hides a saved index.
 """
 
-import contextlib
+import glob
+import gzip
 import itertools
 import re
 import warnings
@@ -11,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,16 +23,10 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.table_paths import (
-    ENDINGS,
-    TablePath,
-    is_parquet,
-    open_parquet,
-    open_text_file,
-    table_paths,
-)
 from twotower.data.tables import missing_columns
 
+PARQUET = (".parquet", ".pq")
+ENDINGS = (*PARQUET, ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2  # of the data: line 1 is the header
 CHUNK_ROWS = 1_000_000  # rows of CSV that are parsed at once
@@ -61,7 +56,49 @@ Separator = Annotated[str, AfterValidator(_separator)]
 r"""Separator of CSV fields; the two characters `\t` are a tab."""
 
 
-def header(path: TablePath, separator: str) -> list[str]:
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is read as Parquet; otherwise as CSV."""
+    return path.name.lower().endswith(PARQUET)
+
+
+def table_paths(setting: str | Sequence[str]) -> list[Path]:
+    """Return the files that a setting names: a list in its order, folders and patterns sorted by name.
+
+    A folder stands for all tables in it and its subfolders, a pattern (`*`, `?`, `**`) for those that match.
+    Names that begin with a dot or an underscore are skipped. A single file may be missing. Raises InputError
+    if a folder or a pattern has no table.
+    """
+    if not isinstance(setting, str):
+        return [path for each in setting for path in table_paths(each)]
+    if (folder := Path(setting)).is_dir():
+        root, found = folder, list(folder.rglob("*"))
+    elif any(mark in setting for mark in "*?[") and not folder.exists():
+        literal, _ = re.split(r"[*?[]", setting, maxsplit=1)
+        root = Path(f"{literal}*").parent  # the folders before the first wildcard, which may be hidden
+        found = [Path(name) for name in glob.glob(setting, recursive=True)]  # noqa: PTH207 - of any root
+    else:
+        return [folder]
+    tables = {
+        str(path.relative_to(root)): path
+        for path in found
+        if path.name.lower().endswith(ENDINGS)
+        and path.is_file()
+        and not any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
+    }
+    if not tables:
+        raise InputError(
+            f"{setting}: no file ends in {', '.join(ENDINGS)}; name a file, a folder of "
+            "files or a pattern such as log/*.parquet"
+        )
+    return [tables[name] for name in sorted(tables)]
+
+
+def open_text_file(path: Path, mode: str = "rb") -> IO[bytes]:
+    """Open a text file, plain or `.gz`, for bytes."""
+    return cast(IO[bytes], gzip.open(path, mode) if path.name.lower().endswith(".gz") else path.open(mode))
+
+
+def header(path: Path, separator: str) -> list[str]:
     """Return the names of all columns without reading rows; raises InputError if the file cannot be read.
 
     The name of an index that pandas has saved is "".
@@ -72,18 +109,16 @@ def header(path: TablePath, separator: str) -> list[str]:
         raise InputError(f"{path}: unknown kind of file; expected {', '.join(ENDINGS)}")
     try:
         if is_parquet(path):
-            with open_parquet(path) as file:
+            with pq.ParquetFile(path) as file:
                 names = [*file.schema_arrow.names, *saved_ranges(file)]
             return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
-        if not isinstance(path, Path):
-            raise InputError(f"{path}: only Parquet is read from an address; copy the file here")
         first = pd.read_csv(path, sep=separator, header=None, nrows=1, **PARSING)
         return [str(name) for name in first.iloc[0]]
     except READING_ERRORS as error:
         raise unreadable(path, error) from error
 
 
-def _header_problems(path: TablePath, names: Sequence[str], needed: Iterable[str]) -> list[str]:
+def _header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> list[str]:
     """Return messages about needed columns that a file lacks or has more than once."""
     needed = list(dict.fromkeys(needed))
     counts = Counter(names)
@@ -125,7 +160,7 @@ def table_problems(
 
 
 def read_table(
-    paths: Sequence[TablePath], columns: Sequence[str], separator: str, ids: Collection[str]
+    paths: Sequence[Path], columns: Sequence[str], separator: str, ids: Collection[str]
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """Read the files of a table as one, see `read_file`; also return the `file_starts` of `SourceColumn`."""
     frames = [read_file(path, columns, separator, ids) for path in paths]
@@ -133,7 +168,7 @@ def read_table(
     return table, file_starts(paths, [len(frame) for frame in frames])
 
 
-def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Collection[str]) -> pd.DataFrame:
+def read_file(path: Path, columns: Sequence[str], separator: str, ids: Collection[str]) -> pd.DataFrame:
     """Read some columns of a file: Parquet with its types, CSV as text with the index "line".
 
     In CSV, `ids` are missing only if the field is empty; other columns also if it is a word such as NA. Empty
@@ -145,7 +180,6 @@ def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Coll
     try:
         if is_parquet(path):
             return _read_parquet(path, columns)
-        assert isinstance(path, Path)  # `header` refuses addresses
         frame, is_filled = _read_csv(path, names, columns, separator)
     except READING_ERRORS as error:
         raise unreadable(path, error) from error
@@ -156,16 +190,16 @@ def read_file(path: TablePath, columns: Sequence[str], separator: str, ids: Coll
     )
 
 
-def file_starts(paths: Sequence[TablePath], rows: Sequence[int]) -> list[tuple[int, str]]:
+def file_starts(paths: Sequence[Path], rows: Sequence[int]) -> list[tuple[int, str]]:
     """Return the `file_starts` of `SourceColumn` from the rows of each file; [] for a single file."""
     before = itertools.accumulate(rows, initial=0)
     starts = [(start, str(path)) for start, number, path in zip(before, rows, paths, strict=False) if number]
     return starts if len(paths) > 1 else []
 
 
-def _read_parquet(path: TablePath, columns: Sequence[str]) -> pd.DataFrame:
+def _read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return some columns; whole numbers with missing values stay whole."""
-    with open_parquet(path) as file:
+    with pq.ParquetFile(path) as file:
         values: dict[str, Any] = dict(saved_ranges(file))
         table = file.read(columns=[name for name in columns if name not in values])
         index = pd.RangeIndex(file.metadata.num_rows)
@@ -175,7 +209,10 @@ def _read_parquet(path: TablePath, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def saved_ranges(file: pq.ParquetFile) -> dict[str, range]:
-    """Return the index columns that pandas has saved as start, stop and step, not as values."""
+    """Return the index columns that pandas has saved as start, stop and step, not as values.
+
+    pandas saves the index of `set_index` so if its values are equally spaced.
+    """
     schema = file.schema_arrow
     notes = (schema.pandas_metadata or {}).get("index_columns", [])
     spans = {note["name"]: note for note in notes if isinstance(note, dict) and note["name"] is not None}
@@ -251,28 +288,8 @@ def typed(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values)
 
 
-def _undecodable_line(path: Path) -> int | None:
-    with contextlib.suppress(OSError, EOFError, zlib.error), open_text_file(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeError:
-                return number
-    return None
-
-
-def unreadable(path: TablePath, error: Exception) -> InputError:
+def unreadable(path: Path, error: Exception) -> InputError:
     """Return the error of a file that cannot be read."""
     reason = legible(" ".join(str(error).split()), MAX_REASON) or type(error).__name__
-    if isinstance(error, UnicodeError):
-        reason += "; save the file as UTF-8"
-        line = _undecodable_line(path) if isinstance(path, Path) and not is_parquet(path) else None
-        reason = f"line {line}: {reason}" if line else reason
-    elif isinstance(error, pd.errors.EmptyDataError):
-        is_empty = isinstance(path, Path) and path.stat().st_size == 0
-        reason = "the file is empty" if is_empty else "its first line is empty; it must name the columns"
-    elif isinstance(error, EOFError | zlib.error):
-        reason += "; the file is incomplete or damaged: copy or write it again"
-    elif isinstance(error, pd.errors.ParserWarning):
-        reason = f"line {FIRST_LINE} has more fields than the header has names; give every field a name"
+    reason += "; save the file as UTF-8" if isinstance(error, UnicodeError) else ""
     return InputError(f"{path}: cannot be read as {'Parquet' if is_parquet(path) else 'CSV'}: {reason}")

@@ -12,8 +12,6 @@ from twotower.data.source_column import fits_64_bits, is_whole
 
 Ids = np.ndarray | pd.Series | Sequence[Any]
 UNKNOWN = 0  # row of every id that is not in the vocabulary
-MAX_SPAN_PER_ID = 4
-"""Whole numbers in a range of up to this many times their number are looked up in an array of the range."""
 CHARACTER_BYTES = np.dtype("U1").itemsize
 
 
@@ -44,11 +42,6 @@ class Vocabulary:
 
     def rows(self, ids: Ids) -> NDArray[np.int32]:
         """Return the row of each id [n]; 0 if it is unknown or of the wrong type ("1" is not 1)."""
-        dense = self._dense_rows
-        if isinstance(ids, np.ndarray) and ids.dtype == np.int64 and dense is not None:
-            low, high = int(self.values[0]), int(self.values[-1])
-            inside = (ids >= low) & (ids <= high)
-            return np.where(inside, dense[np.where(inside, ids, low) - low], np.int32(UNKNOWN))
         return (self._index.get_indexer(self._lookup_keys(ids)) + 1).astype(np.int32)
 
     def row(self, value: Any) -> int:
@@ -70,18 +63,6 @@ class Vocabulary:
             raise IndexError(f"rows with an id are 1..{len(self)}, got {array.min()}..{array.max()}")
         ids: np.ndarray = self.values[array - 1]
         return ids
-
-    @cached_property
-    def _dense_rows(self) -> NDArray[np.int32] | None:
-        """The row of each whole number from the first id to the last, if their range is narrow."""
-        if self.is_text or len(self) == 0:
-            return None
-        span = int(self.values[-1]) - int(self.values[0]) + 1
-        if span > MAX_SPAN_PER_ID * len(self):
-            return None
-        rows = np.zeros(span, dtype=np.int32)
-        rows[self.values - self.values[0]] = np.arange(1, len(self) + 1)
-        return rows
 
     @cached_property
     def _index(self) -> "pd.Index[Any]":

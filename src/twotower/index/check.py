@@ -54,8 +54,6 @@ class IndexReport:
     """Metric key -> value with the index minus value with exact search; set by the caller, who has labels."""
     label_difference_interval: dict[str, list[float]] = field(default_factory=dict)
     """Metric key -> [low, high], 95 %, by paired bootstrap over the users."""
-    shorter: list["IndexReport"] = field(default_factory=list)
-    """Reports for truncated (Matryoshka) embeddings."""
 
     @property
     def ok(self) -> bool:

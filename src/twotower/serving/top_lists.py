@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from twotower.config.errors import InputError
-from twotower.data.table_paths import is_parquet
-from twotower.data.table_reader import read_file
+from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.part_files import write_in_parts

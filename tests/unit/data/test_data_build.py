@@ -189,7 +189,7 @@ DAMAGE = [
     ("history_train/times.npy", "flip"),
     ("users.parquet", "truncate"),
     ("items.parquet", "flip"),
-    ("meta.json", "flip"),
+    ("meta.json", "truncate"),
     ("meta.json", "remove"),
 ]
 

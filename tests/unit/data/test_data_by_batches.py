@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.data.blocks import order_statistic
 from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
@@ -119,19 +118,6 @@ def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
 def test_by_batches_and_in_memory_are_one(case):
     with tempfile.TemporaryDirectory() as folder:
         assert built(case, Path(folder), 0, 3) == built(case, Path(folder), 10**9, 10**6)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    values=st.lists(st.integers(-5, 5) | st.integers(-(2**40), 2**40), min_size=1, max_size=30),
-    place=st.integers(0, 29),
-)
-def test_order_statistic_equals_sorting(values, place):
-    place %= len(values)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("twotower.data.blocks.BLOCK_ROWS", 4)
-        patched.setattr("twotower.data.blocks.RANGES", 3)
-        assert order_statistic(np.array(values), place) == sorted(values)[place]
 
 
 def test_a_dictionary_may_hold_values_without_a_row(tmp_path):

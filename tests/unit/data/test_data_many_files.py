@@ -10,7 +10,7 @@ from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import check_tables
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.table_paths import table_paths
+from twotower.data.table_reader import table_paths
 
 T = 1_700_000_000
 
@@ -53,22 +53,6 @@ def test_a_folder_and_a_pattern_are_read_by_name_and_a_list_as_it_stands(kind: s
     assert items_of(f"log/*.{kind}") == [1, 10, 2, 20]
     assert items_of([f"log/b.{kind}", f"log/a.{kind}"]) == [2, 20, 1, 10]
     assert items_of(f"log/b.{kind}") == [2, 20]
-
-
-def test_an_address_is_read_as_the_folder_is(tmp_path: Path) -> None:
-    for name in "ab":
-        save(f"log/{name}.parquet", frame([1, 2, 3, ord(name)], user=name))
-    here, there = (
-        build_dataset(source(path), LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
-        for path in ("log", f"file://{tmp_path}/log")
-    )
-    assert here.fingerprint == there.fingerprint
-    assert here.test.target_items.tolist() == here.items.rows([97, 98]).tolist()
-    save("log.csv", frame([1]))
-    assert (
-        "only Parquet is read from an address" in source(f"file://{tmp_path}/log.csv").config.problems()[0][1]
-    )
-    assert "nowhere" in source("nowhere://log").config.problems()[0][1]
 
 
 @pytest.mark.parametrize("longest", [0, 100], ids=["by batches", "in memory"])

@@ -222,7 +222,7 @@ def test_the_next_commands_fit_the_bundle(tmp_path: Path, capsys: pytest.Capture
     (folder / "config.yaml").write_text(settings)
     assert all(f"='{folder}' trusted_packages=[mine]" in line for line in next_commands())
     shutil.rmtree(folder)
-    tiny_bundle.write(folder / "bundle", held_out=222, report=tiny_bundle.BAD)
+    tiny_bundle.write(folder / "bundle", held_out=222, rejected=True)
     assert next_commands() == [
         f"reindex     twotower reindex run='{folder}' index=flat_ip",
         "rejected    the index failed its checks: serving it needs allow_rejected_index=true",

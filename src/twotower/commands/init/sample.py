@@ -15,8 +15,17 @@ import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
 from twotower.config.problems import listed
-from twotower.data.table_paths import is_parquet, open_text_file
-from twotower.data.table_reader import MISSING, READING_ERRORS, header, parse_csv, series, typed, unreadable
+from twotower.data.table_reader import (
+    MISSING,
+    READING_ERRORS,
+    header,
+    is_parquet,
+    open_text_file,
+    parse_csv,
+    series,
+    typed,
+    unreadable,
+)
 
 NUM_ROWS = 20_000
 SEPARATORS = (",", ";", "\t", "|")

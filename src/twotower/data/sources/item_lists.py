@@ -8,7 +8,7 @@ import pandas as pd
 
 from twotower.config.errors import InputError
 from twotower.data.sources.source import Source
-from twotower.data.table_paths import open_text_file
+from twotower.data.table_reader import open_text_file
 from twotower.data.tables import ITEM_ID, SPLIT, USER_ID, Tables
 
 

@@ -12,12 +12,13 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.data.interaction_files import InteractionFiles, rows_to_stream
 from twotower.data.sources.source import Source
-from twotower.data.table_paths import TablePath, content_digests, display_path, is_parquet, table_paths
 from twotower.data.table_reader import (
     Separator,
     file_starts,
     header,
+    is_parquet,
     read_table,
+    table_paths,
     table_problems,
     typed,
 )
@@ -34,6 +35,7 @@ from twotower.data.tables import (
     missing_columns,
 )
 from twotower.data.times import TimestampUnit
+from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import fingerprint_values
 
 ROLES = {
@@ -61,7 +63,7 @@ class TableFiles(Source):
 
         interactions_path: str | list[str]
         """One row per interaction, in any order; equal times of a user keep the row order. A file, a list, a
-        folder or a pattern (`log/*.parquet`), sorted by name; Parquet also at an address (`s3://bucket/log`)."""
+        folder or a pattern (`log/*.parquet`), sorted by name."""
         users_path: str | None = None
         """One row per user; without it users have no features."""
         items_path: str | None = None
@@ -162,14 +164,13 @@ class TableFiles(Source):
             paths = {table: getattr(self, f"{table}_path") for table in ("interactions", *ENTITIES)}
             return {table: path for table, path in paths.items() if path is not None}
 
-        def table_paths(self) -> dict[str, list[TablePath]]:
+        def table_paths(self) -> dict[str, list[Path]]:
             """Return table -> its files; raises InputError if there are none."""
             return {table: table_paths(setting) for table, setting in self.settings().items()}
 
         def paths(self) -> dict[str, Path]:
-            """Return table -> its file, for tables in a single local file."""
-            files = self.table_paths().items()
-            return {table: each[0] for table, each in files if len(each) == 1 and isinstance(each[0], Path)}
+            """Return table -> its file, for tables in a single file."""
+            return {table: each[0] for table, each in self.table_paths().items() if len(each) == 1}
 
         def roles(self) -> dict[str, str]:
             """Return name in `Tables` -> column of the interactions."""
@@ -205,7 +206,7 @@ class TableFiles(Source):
         tables = replace(self._tables(paths), file_starts=file_starts(log, rows))
         return InteractionFiles(log, roles, self.config.timestamp_unit, tables, sum(rows))
 
-    def _tables(self, paths: Mapping[str, Sequence[TablePath]]) -> Tables:
+    def _tables(self, paths: Mapping[str, Sequence[Path]]) -> Tables:
         """Read some of the tables; interactions are empty if they are not among them."""
         config, roles, errors = self.config, self.config.roles(), ErrorCollector("the data")
         frames: dict[str, Any] = {"interactions": pd.DataFrame()}
@@ -217,7 +218,7 @@ class TableFiles(Source):
         errors.raise_if_any()
         return Tables(
             **frames,
-            source_paths={table: display_path(setting) for table, setting in config.settings().items()},
+            source_paths={table: _display_path(setting) for table, setting in config.settings().items()},
             item_label=config.item_label,
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,
@@ -231,11 +232,14 @@ class TableFiles(Source):
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files, without their paths."""
         settings = {key: value for key, value in self.config.spec().items() if key not in NOT_IN_FINGERPRINT}
-        content = {table: content_digests(paths) for table, paths in self.config.table_paths().items()}
+        content = {
+            table: [[path.name, file_sha256(path)] for path in paths]
+            for table, paths in self.config.table_paths().items()
+        }
         return fingerprint_values([settings, content])
 
     def _read(
-        self, paths: Sequence[TablePath], keys: Mapping[str, str], features: list[str]
+        self, paths: Sequence[Path], keys: Mapping[str, str], features: list[str]
     ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
         """Read keys (name in `Tables` -> column in the file) and features; CSV columns get types."""
         config, columns = self.config, [*keys.values(), *features]
@@ -254,3 +258,10 @@ class TableFiles(Source):
         if not isinstance(value, str):
             return value
         return [tag.strip() for tag in value.split(self.config.tag_separator) if tag.strip()]
+
+
+def _display_path(setting: str | list[str]) -> str:
+    """Return the files of a setting as messages name them."""
+    if isinstance(setting, str):
+        return str(Path(setting))
+    return str(Path(setting[0])) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.spec import Days
-from twotower.data.blocks import blocks, highest, lowest, order_statistic
+from twotower.data.blocks import blocks, highest, lowest
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
@@ -96,4 +96,4 @@ def _by_time(interactions: Interactions, valid_from: int, test_from: int) -> Par
 def _start(times: np.ndarray, share: float) -> int:
     """Return the time at which the last `share` of the times begins."""
     count = min(max(round(len(times) * share), 1), len(times))
-    return order_statistic(times, len(times) - count)
+    return int(np.partition(times, len(times) - count)[len(times) - count])

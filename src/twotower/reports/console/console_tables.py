@@ -105,8 +105,6 @@ def _index_table(index: Mapping[str, Any]) -> Table:
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
         "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
     }
-    for each in index.get("shorter", ()):
-        rows[f"dim {each['dim']}"] = f"{_differences(each)}, {each['index_bytes']:,} bytes"
     return make_table("index", (), rows.items())
 
 
