@@ -104,15 +104,14 @@ class Result(ResultPart):
     Attributes:
         status: `ok`, `index_rejected`, `pruned` or `failed`; `error` is the reason.
         fingerprint: equal for runs with equal settings and data; `configuration` ignores the seed,
-            `training_fingerprint` is equal for runs that can share towers, `evaluation_fingerprint` for runs
-            that are measured in the same way.
+            `training_fingerprint` is equal for runs that can share towers.
         metrics: name -> value; `intervals` has the 95 % intervals.
         slices: split -> group -> slice -> metric -> value.
         curves: name -> value per epoch.
         baselines: name -> metrics, with the same names; `baselines_skipped` has the reasons.
         index: report of the index: recall, latency, size, checks.
         timing: seconds and examples per second.
-        rerun_of: the run that this one repeats; `reproduced` and `changed_since` are the outcome.
+        rerun_of: the run that this one repeats; `reproduced` is the outcome.
     """
 
     status: Status
@@ -121,7 +120,6 @@ class Result(ResultPart):
     fingerprint: str = ""
     configuration: str | None = None
     training_fingerprint: str = ""
-    evaluation_fingerprint: str = ""
     overrides: list[str] = []
     defaults: dict[str, bool | int | float | str] = {}
     """Defaults of settings that the YAML does not state, by flat key."""
@@ -151,7 +149,6 @@ class Result(ResultPart):
     peak_rss_bytes: int | None = None
     rerun_of: str | None = None
     reproduced: bool | None = None
-    changed_since: list[str] = []
     warnings: list[str] = []
     """Warnings of the run, in order."""
     folder: Path = Field(default=Path(), exclude=True)
@@ -282,28 +279,6 @@ def open_result(folder: Path) -> Result:
     return result.model_copy(update={"folder": folder})
 
 
-def load_result(path: Path) -> Result:
-    """Read a `result.json`.
-
-    Raises:
-        InputError: another version of twotower wrote the file.
-        ValueError: the file is damaged.
-    """
-    content = load_json(path)
-    if not isinstance(content, dict) or "status" not in content:
-        raise ValueError("it has no status")
-    if (version := content.pop("format_version", None)) != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
-            "only. Train again (twotower train), or use the version of twotower that wrote the run"
-        )
-    try:
-        return Result(**content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
 def read_result(folder: Path) -> Result | None:
     """Read a run's `result.json`; None if the run has not ended.
 
@@ -314,14 +289,23 @@ def read_result(folder: Path) -> Result | None:
     if not path.is_file():
         return None
     try:
-        return load_result(path)
-    except InputError:
-        raise
+        content = load_json(path)
+        if not isinstance(content, dict) or "status" not in content:
+            raise ValueError("it has no status")
+        version = content.pop("format_version", None)
+        if version == FORMAT_VERSION:
+            return Result(**content)
     except ValueError as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else error
         raise InputError(
-            f"{path}: damaged ({error}); delete this file, and resume={folder} continues "
-            "the run (in a sweep, retry_failed=true does both)"
+            f"{path}: damaged ({why}); delete this file, and resume={folder} continues the run (in a sweep, "
+            "retry_failed=true does both)"
         ) from error
+    raise InputError(
+        f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
+        "only. Train again (twotower train), or use the version of twotower that wrote the run"
+    )
 
 
 def read_finished_result(folder: Path, key: str = "") -> Result:

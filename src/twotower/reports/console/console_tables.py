@@ -10,15 +10,15 @@ from rich.table import Table
 from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
-from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only
+from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only, rank_jobs
 from twotower.runs.outcome import Outcome, lower_is_better
-from twotower.runs.result import COLD_START, TARGET_REPEAT, TEST_EXACT, Result
+from twotower.runs.result import COLD_START, TEST_EXACT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS = 5
-MODEL, ARROWS = "two towers", {"maximize": "↑", "minimize": "↓"}
+MODEL = "two towers"
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
-TEXTS = {"", "job", "settings", "status", "recipe", "against", "verdict"}
+TEXTS = {"", "job", "settings", "status", "recipe"}
 """Headings of columns of text, which are aligned to the left."""
 
 WHOLE = {"", "recipe"}
@@ -44,8 +44,6 @@ def result_tables(result: Result) -> Iterator[Table]:
     tested = [key for key in result.metrics if key.startswith("test/")]
     if tested:
         yield _quality_table(result, tested)
-    if TARGET_REPEAT in result.slices.get("test", {}):
-        yield _repeats_table(result)
     if labelled := result.evaluated.get("test", {}).get("labelled"):
         keys = [key for key in tested if not metric_k(key)]
         title = f"labels: {labelled:,} examples of the test split"
@@ -75,21 +73,6 @@ def _model_rows(result: Result, keys: Sequence[str]) -> list[list[str]]:
     halves = ["" if each is None else f"± {(each[1] - each[0]) / 2:.4f}" for each in intervals]
     metrics = [format_figure(key, result.metrics[key]) for key in keys]
     return [[MODEL, *metrics], ["  95 % interval", *halves]]
-
-
-def _repeats_table(result: Result) -> Table:
-    """Return recall of new and of repeated targets, of the model and the baselines."""
-    slices = {MODEL: result.slices["test"][TARGET_REPEAT], **result.baseline_slices}
-    parts = slices[MODEL]
-    keys = [key for key in COLUMNS if any(key in values for values in parts.values())][:2]
-    cells = [(part, key) for part in parts for key in keys]
-    rows = [
-        [name, *(format_figure(key, values.get(part, {}).get(key)) for part, key in cells)]
-        for name, values in slices.items()
-    ]
-    sizes = " and ".join(f"{values['num_targets']:,} {part}" for part, values in parts.items())
-    headings = ["", *(f"{part} {heading(key)}" for part, key in cells)]
-    return make_table(f"test split: {sizes} targets", headings, rows, ["bold"])
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
@@ -140,20 +123,12 @@ def _differences(index: Mapping[str, Any]) -> str:
 
 
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
-    """Return the jobs that did not fail, from best to worst; without the Pareto set of several objectives."""
-    columns: dict[str, Sequence[str]]
-    shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
-    if not findings.is_ranked_by(shown, metric):
-        best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
-        shown = [each for each in shown if each.name not in best]
-        title = f"{len(shown)} {'other job' if best else 'job'}{'' if len(shown) == 1 else 's'}"
-        names = [each.name for each in shown]
-        columns = {"status": [each.status for each in shown], **_objectives(names, findings)}
-        return _jobs_table(title, names, columns, findings, map(_style, shown))
+    """Return the jobs that did not fail, from best to worst."""
+    shown = [each for each in rank_jobs(outcomes, metric) if each.status != "failed"]
     winner = findings.winner(shown, metric)
     figures = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
     test = metric.replace("valid/", "test/")
-    columns = {
+    columns: dict[str, Sequence[str]] = {
         "status": [each.status for each in shown],
         heading(metric): [format_figure(metric, each.served(metric)) for each in shown],
         "test": [format_figure(test, each.figure(test)) for each in shown],
@@ -168,13 +143,6 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = N
     styles = ["bold" if winner and winner.job == each.name else _style(each) for each in shown]
     names = [each.name for each in shown]
     return _jobs_table("1 job" if len(shown) == 1 else title, names, columns, findings, styles)
-
-
-def pareto_table(findings: Findings) -> Table:
-    """Return the Pareto set of a search with several objectives."""
-    jobs = [row["job"] for row in findings.best]
-    title = f"Pareto set: {len(jobs)} of {len(findings.search['trials'])} trials"
-    return _jobs_table(title, jobs, _objectives(jobs, findings), findings)
 
 
 def index_pareto_table(indexes: Sequence[Outcome], num_jobs: int, metric: str) -> Table:
@@ -198,13 +166,6 @@ def _jobs_table(
     settings = [findings.settings(job) for job in jobs]
     named = {"job": jobs, **({"settings": settings} if any(settings) else {}), **columns}
     return make_table(title, list(named), zip(*named.values(), strict=True), styles)
-
-
-def _objectives(jobs: Sequence[str], findings: Findings) -> dict[str, list[str]]:
-    return {
-        f"{heading(key)} {ARROWS[way]}": [format_figure(key, findings.values(job).get(key)) for job in jobs]
-        for key, way in findings.objectives.items()
-    }
 
 
 def _style(outcome: Outcome) -> str:
@@ -232,20 +193,6 @@ def recipes_table(look: Mapping[str, Any]) -> Table:
     return make_table(f"first look by {heading(metric)}", headings, rows, styles)
 
 
-def recipe_tests_table(look: Mapping[str, Any]) -> Table:
-    """Return paired tests of the best recipe against the others, over test users."""
-    metric = look["tests"][0]["metric"]
-    rows = []
-    for test in look["tests"]:
-        low_high = test["interval"]
-        interval = "" if low_high is None else f"[{low_high[0]:+.4f}, {low_high[1]:+.4f}]"
-        p_value = "" if test["p"] is None else f"{test['p']:.4f}"
-        difference = format_figure(metric, test["difference"], sign=True)
-        rows.append([test["against"], difference, interval, p_value, test["verdict"]])
-    title = f"{look['best']['recipe']} against the others by {heading(metric)}: paired tests"
-    return make_table(title, ["against", "difference", "95 % interval", "p", "verdict"], rows)
-
-
 def first_look_lines(look: Mapping[str, Any]) -> list[str]:
     """Return lines on the best recipe, with its command."""
     best = look["best"]
@@ -264,11 +211,10 @@ def ended_line(outcome: Outcome, metric: str) -> str:
     value = outcome.served(metric)
     parts = [
         f"{outcome.status:<14}",
-        outcome.label,
+        outcome.name,
         "" if value is None else f"{heading(metric)} {format_figure(metric, value)}",
         "" if outcome.skipped else duration_text(outcome.seconds),
         remark(outcome),
-        outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],
     ]
     return "  ".join(part for part in parts if part)
