@@ -1,0 +1,176 @@
+"""Frozen models that embed texts and images: ONNX files and models of sentence-transformers."""
+
+import io
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.config.errors import InputError
+from twotower.features.pretrained.model_folder import imported, read_settings
+
+Floats = NDArray[np.float32]
+ONNX = ("model.onnx", "onnx/model.onnx")
+MAX_TOKENS = 512
+"""Maximum length of a text if neither the tokenizer nor the model has one."""
+SIDE = 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation of the colors of ImageNet, if the model does not have its own."""
+
+
+class Embedder(Protocol):
+    """A frozen model, which embeds each value alone, so that a vector does not depend on a batch."""
+
+    def __call__(self, content: bytes) -> Floats | None:
+        """Return the vector [W] of a value, None if it cannot be read."""
+
+
+def open_embedder(folder: Path, is_image: bool) -> Embedder:
+    """Open the model of a folder, for texts or for image files."""
+    path = next((folder / name for name in ONNX if (folder / name).is_file()), None)
+    if path is None:
+        return SentenceTransformer(folder, is_image)
+    return OnnxImage(folder, path) if is_image else OnnxText(folder, path)
+
+
+class OnnxSession:
+    """An ONNX model that returns one vector for one example.
+
+    Args:
+        path: the ONNX file.
+        extra: the extra of this package that installs ONNX Runtime.
+        takes_first: pool outputs of several positions by the first, as for models with a class token, and
+            not by the mean.
+    """
+
+    def __init__(self, path: Path, extra: str, takes_first: bool = False) -> None:
+        onnxruntime = imported("onnxruntime", extra)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the library's errors have no class in common
+            raise InputError(f"{path}: not readable by ONNX Runtime ({error!s:.200})") from error
+        self._takes_first = takes_first
+        self.inputs = [each.name for each in self._session.get_inputs()]
+        outputs = self._session.get_outputs()
+        flat = [each.name for each in outputs if each.shape is not None and len(each.shape) == 2]
+        self._output = (flat or [outputs[0].name])[0]
+
+    def vector(self, feed: dict[str, Any]) -> Floats:
+        """Return the vector [W] of an example; positions of outputs [1, T, W] and [1, W, h, w] are pooled."""
+        output = np.asarray(self._session.run([self._output], feed)[0][0], dtype=np.float32)
+        if output.ndim == 3:
+            output = output.reshape(len(output), -1).T
+        if output.ndim == 2:
+            output = output[0] if self._takes_first else output.mean(axis=0)
+        return output
+
+
+class OnnxText:
+    """Tokens -> the mean of the last hidden states, or the first one by `1_Pooling`, scaled to length 1.
+
+    Reference: Reimers and Gurevych, Sentence-BERT, EMNLP 2019, section 3.
+    """
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        tokenizers = imported("tokenizers", "text")
+        pooling = read_settings(folder, "1_Pooling/config.json")
+        first = bool(pooling.get("pooling_mode_cls_token")) or pooling.get("pooling_mode") == "cls"
+        self._session = OnnxSession(path, "text", takes_first=first)
+        try:
+            self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises plain exceptions
+            raise InputError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error!s:.100})") from error
+        length = read_settings(folder, "sentence_bert_config.json").get("max_seq_length")
+        if length is None:
+            length = (self._tokenizer.truncation or {}).get("max_length", MAX_TOKENS)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(int(length))
+
+    def __call__(self, content: bytes) -> Floats | None:
+        """Embed a text [W]; None if it has no tokens."""
+        tokens = self._tokenizer.encode(content.decode("utf-8", "replace"))
+        if not tokens.ids:
+            return None
+        inputs = {
+            "input_ids": tokens.ids,
+            "attention_mask": tokens.attention_mask,
+            "token_type_ids": tokens.type_ids,
+        }
+        names = [name for name in self._session.inputs if name in inputs]
+        return unit(self._session.vector({name: np.array([inputs[name]], dtype=np.int64) for name in names}))
+
+
+class OnnxImage:
+    """An image, resized, cropped to its center and standardized -> a vector of length 1."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        self._pillow = imported("PIL.Image", "image")
+        self._session = OnnxSession(path, "image")
+        settings = read_settings(folder, "preprocessor_config.json")
+        size: Any = settings.get("crop_size") or settings.get("size") or SIDE
+        sides: dict[str, Any] = size if isinstance(size, dict) else {"shortest_edge": size}
+        shortest = sides.get("shortest_edge", SIDE)
+        self._size = int(sides.get("width", shortest)), int(sides.get("height", shortest))
+        self._mean = np.array(settings.get("image_mean", MEAN), dtype=np.float32)
+        self._std = np.array(settings.get("image_std", STD), dtype=np.float32)
+
+    def __call__(self, content: bytes) -> Floats | None:
+        """Embed an image file [W]; None if it cannot be read."""
+        image = decode_image(self._pillow, content)
+        if image is None:
+            return None
+        pixels = np.asarray(self._cropped(image), dtype=np.float32) / 255
+        scaled = ((pixels - self._mean) / self._std).transpose(2, 0, 1)[None]
+        return unit(self._session.vector({self._session.inputs[0]: np.ascontiguousarray(scaled)}))
+
+    def _cropped(self, image: Any) -> Any:
+        """Return the center of an image, resized so that its shorter side fits."""
+        width, height = self._size
+        scale = max(width / image.width, height / image.height)
+        size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+        resized = image.resize(size, self._pillow.Resampling.BICUBIC)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        return resized.crop((left, top, left + width, top + height))
+
+
+class SentenceTransformer:
+    """The output of `encode` of a model of sentence-transformers, scaled to length 1."""
+
+    def __init__(self, folder: Path, is_image: bool) -> None:
+        extra = "image" if is_image else "text"
+        library = imported("sentence_transformers", extra)
+        self._pillow = imported("PIL.Image", extra) if is_image else None
+        try:
+            self._model = library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        except Exception as error:  # the library raises errors of every kind
+            raise InputError(f"{folder}: not readable by sentence-transformers ({error!s:.200})") from error
+
+    def __call__(self, content: bytes) -> Floats | None:
+        """Embed a text or an image file [W]; None if it cannot be read."""
+        is_text = self._pillow is None
+        value = content.decode("utf-8", "replace") if is_text else decode_image(self._pillow, content)
+        if value is None:
+            return None
+        return unit(self._model.encode([value], batch_size=1, show_progress_bar=False)[0])
+
+
+def decode_image(pillow: Any, content: bytes) -> Any | None:
+    """Return the RGB image of a file, None if it cannot be read."""
+    try:
+        return pillow.open(io.BytesIO(content)).convert("RGB")
+    except Exception:  # damaged and too large files raise errors of every kind
+        return None
+
+
+def unit(vector: Any) -> Floats | None:
+    """Return a vector [W] scaled to length 1, None if its length is 0 or not finite."""
+    values = np.asarray(vector, dtype=np.float64).reshape(-1)
+    norm = float(np.linalg.norm(values))
+    return (values / norm).astype(np.float32) if np.isfinite(norm) and norm > 0 else None
