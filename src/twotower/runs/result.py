@@ -104,7 +104,8 @@ class Result(ResultPart):
     Attributes:
         status: `ok`, `index_rejected`, `pruned` or `failed`; `error` is the reason.
         fingerprint: equal for runs with equal settings and data; `configuration` ignores the seed,
-            `training_fingerprint` is equal for runs that can share towers.
+            `training_fingerprint` is equal for runs that can share towers, `evaluation_fingerprint` for runs
+            that are measured in the same way.
         metrics: name -> value; `intervals` has the 95 % intervals.
         slices: split -> group -> slice -> metric -> value.
         curves: name -> value per epoch.
@@ -120,6 +121,7 @@ class Result(ResultPart):
     fingerprint: str = ""
     configuration: str | None = None
     training_fingerprint: str = ""
+    evaluation_fingerprint: str = ""
     overrides: list[str] = []
     defaults: dict[str, bool | int | float | str] = {}
     """Defaults of settings that the YAML does not state, by flat key."""

@@ -14,7 +14,6 @@ from twotower.runs.outcome import (
     Outcome,
     best_outcome,
     differ_in_index_only,
-    lower_is_better,
     rank_outcomes,
 )
 
