@@ -207,7 +207,7 @@ def test_messages_about_broken_files(case):
 def test_a_column_twice_that_would_be_read_is_known_from_the_header():
     Path("items.csv").write_text("item_id,price,price\n5,1,2\n6,1,2\n")
     assert from_csv(LOG, items_path="items.csv").config.problems() == [
-        ("items_path", "items.csv: more than one column is called price; rename all but one")
+        ("item_features", "items.csv: more than one column is called price; rename all but one")
     ]
 
 

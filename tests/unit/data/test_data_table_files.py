@@ -154,7 +154,16 @@ BAD_SETTINGS = {
         "item_column",
         "items.csv: column 'item_id' is missing",
     ),
-    "missing label": ({"items": ITEMS, "item_label": "title"}, "item_label", "'title' is missing"),
+    "missing feature": (
+        {"items": ITEMS, "item_features": ["prise"]},
+        "item_features",
+        "did you mean 'price'?",
+    ),
+    "label not read": (
+        {"items": ITEMS, "item_features": ["price"], "item_label": "name"},
+        "item_label",
+        "'name' is missing",
+    ),
     "not Parquet": ({"items_path": "bad.parquet"}, "items_path", "cannot be read as Parquet"),
 }
 
@@ -172,13 +181,13 @@ def test_mistakes_in_headers_are_reported_before_reading(files, tmp_path, name):
 
 
 def test_all_missing_columns_of_all_files_are_known_from_the_headers(files, tmp_path):
-    source = files(log="a\n", users="who,b\n", user_column="who", items="x,y\n")
+    source = files(log="a\n", users="who,b\n", user_column="who", user_features=["age", "b", "city"])
     said = [message for _, message in source.config.problems()]
     assert said == [
         "interactions.csv: column 'who' is missing; there is a",
         "interactions.csv: column 'item_id' is missing; there is a",
         "interactions.csv: column 'timestamp' is missing; there is a",
-        "items.csv: column 'item_id' is missing; there is x, y",
+        "users.csv: columns age, city are missing; there is who, b",
     ]
     with pytest.raises(InputError, match=r"^4 mistakes in the data"):
         build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")

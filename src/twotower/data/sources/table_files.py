@@ -89,6 +89,10 @@ class TableFiles(Source):
         """Column of event types; `events` gives each a role."""
         context_columns: list[str] | None = None
         """Columns of the interactions that describe the request (device, place), for `features.context`."""
+        user_features: list[str] | None = None
+        """Columns of users to read; null for all."""
+        item_features: list[str] | None = None
+        """Columns of items to read; null for all."""
         tag_columns: list[str] | None = None
         """Columns of users or items that hold several values in one text."""
         tag_separator: str = "|"
@@ -114,8 +118,8 @@ class TableFiles(Source):
             log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
                 "interactions": log | {"context_columns": context},
-                "users": {"user_column": [self.user_column], "users_path": None},
-                "items": {"item_column": [self.item_column], "items_path": None},
+                "users": {"user_column": [self.user_column], "user_features": self.user_features},
+                "items": {"item_column": [self.item_column], "item_features": self.item_features},
             }
             for table, setting in self.settings().items():
                 problems += table_problems(table, setting, self.separator, needed[table])
@@ -126,7 +130,7 @@ class TableFiles(Source):
                     ("item_label", read["items"], labels),
                 ):
                     problem = missing_columns(sorted(present), names)
-                    problems += [(key, problem)] if problem else []
+                    problems += [(key, f"among the columns that are read, {problem}")] if problem else []
             return problems
 
         def has_times(self) -> bool:
@@ -180,8 +184,10 @@ class TableFiles(Source):
             paths = self.table_paths().get(table)
             if paths is None:
                 return []
+            chosen = self.user_features if table == "users" else self.item_features
             keys = ("", self.roles()[ENTITIES[table]], USER_ID, ITEM_ID)
-            return [name for name in header(paths[0], self.separator) if name not in keys]
+            present = header(paths[0], self.separator) if chosen is None else chosen
+            return [name for name in present if name not in keys]
 
     config: Config
 
