@@ -51,7 +51,7 @@ def logits_of(
     to_user: Tensor | None = None,
     prior: LogPriorOdds | None = None,
     positive_rows: Tensor | None = None,
-) -> list[Logits]:
+) -> Logits:
     """Compute the logits of embeddings.
 
     Args:
@@ -87,10 +87,9 @@ def logits_of(
         positive_to_user=to_user,
     )
     encoded = EncodedItems(NONE, *ranges[1:])
-    return scorer(users, torch.cat(every), encoded, negatives, batch, cast(Any, Prior(prior)))
+    return cast(Logits, scorer(users, torch.cat(every), encoded, negatives, batch, cast(Any, Prior(prior))))
 
 
 def loss_of(loss: Loss, *embeddings: Any, scorer: Scorer | None = None, **more: Any) -> Tensor:
     """Compute the loss of embeddings; the arguments are those of `logits_of`."""
-    every = logits_of(scorer or loss.config.scoring(), *embeddings, **more)
-    return torch.stack([loss.batch_mean(logits) for logits in every]).sum()
+    return loss.batch_mean(logits_of(scorer or loss.config.scoring(), *embeddings, **more))

@@ -2,9 +2,8 @@
 
   python scripts/bench/requests_a_second.py outputs/default/<time>
   python scripts/bench/requests_a_second.py outputs/default/<time> --before ../checkout-of-an-earlier-commit
-  python scripts/bench/requests_a_second.py outputs/default/<time> --workers 4
 
-About a minute and a half, with `--before` or `--workers` two; needs `wrk` (Debian: apt install wrk).
+About a minute and a half, with `--before` two; needs `wrk` (Debian: apt install wrk).
 
 The retriever alone, in this process: random known users, one request at a time and 64 at a time. And the same
 requests as POST /recommend over loopback to scripts/serve.py in a process of its own, from 1, 8 and 64
@@ -42,7 +41,7 @@ from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 
 NUM_USERS, BATCH, PACE = 2000, 64, 0.6
-BEFORE, SEVERAL_WORKERS = ", before", ", workers"
+BEFORE = ", before"
 # Prints the rate, the latencies in microseconds and what failed.
 SCRIPT = """
 local bodies = {%s}
@@ -167,11 +166,6 @@ def ratios(rounds: Sequence[dict[str, Measured]]) -> dict[str, float]:
             "processor, before / 64 busy": lambda each: each[MOST + BEFORE].cpu_us / each[MOST].cpu_us,
             "p99, before / paced": lambda each: each[PACED + BEFORE].p99 / each[PACED].p99,
         }
-    if MOST + SEVERAL_WORKERS in rounds[0]:
-        told |= {
-            "rate, 64 busy, workers / one": lambda each: each[MOST + SEVERAL_WORKERS].rate / each[MOST].rate,
-            "processor, one / workers": lambda each: each[MOST].cpu_us / each[MOST + SEVERAL_WORKERS].cpu_us,
-        }
     return {name: statistics.median(map(of, rounds)) for name, of in told.items()}
 
 
@@ -183,7 +177,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=4, help="for each figure of a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path, help="a checkout whose service is measured too")
-    parser.add_argument("--workers", type=int, help="a service of so many workers is measured too")
     parser.add_argument("-k", type=int, default=10, help="items in an answer")
     parser.add_argument("--console", default="quiet", help="how the service logs requests")
     given = parser.parse_args()
@@ -198,9 +191,6 @@ def main() -> None:
         if given.before is not None:
             earlier = serving(bundle, f"console={given.console}", checkout=given.before.resolve())
             urls[BEFORE] = stack.enter_context(earlier)
-        if given.workers is not None:
-            several = serving(bundle, f"console={given.console}", f"workers={given.workers}")
-            urls[SEVERAL_WORKERS] = stack.enter_context(several)
         rounds = [a_round(retriever, requests, urls, given.seconds) for _ in range(given.rounds)]
     medians = {name: median([each[name] for each in rounds]) for name in rounds[0]}
     for name, found in medians.items():

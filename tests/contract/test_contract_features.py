@@ -11,13 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_models import HAS_TOKENIZERS, models
 from variants import specs_of
 
 import twotower.features
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
-from twotower.features.encoded_text import EncodedText
 from twotower.features.feature import REQUEST_TIME, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature
@@ -25,7 +23,6 @@ from twotower.features.time_feature import TimeFeature
 PACKAGE = "twotower.features."
 SAMPLES: dict[str, list[Any]] = {  # times for features of the request time, else the first that is accepted
     "times": [1_300_000_000, 1_300_100_000, 1_323_000_000, 1_300_300_000, 1_300_000_000, 1_310_000_000],
-    "images": ["red.png", "blue.png", "red.png", "blue.png", "blue.png", "red.png"],
     "numbers": [3, 1.5, 20, 1.5, 3, 7],
     "text": ["red mug", "blue mug", "red cup", "cup", "Straße 7", "red mug"],
     "tags": [["a", "b"], ["b"], [], ["c", "a"], ["b", "c"], ["a"]],
@@ -67,17 +64,7 @@ def direct() -> dict[str, dict[str, Any]]:
         "HashedText": {TARGET: PACKAGE + "text.HashedText", "column": "c", "dim": 3},
         "HashedText-tiny": {TARGET: PACKAGE + "text.HashedText", "column": "c", "dim": 3, "buckets": 5},
         "RequestTime": {TARGET: PACKAGE + "request_time.RequestTime", "year": 2, "week": 1, "day": 1},
-    } | encoded()
-
-
-def encoded() -> dict[str, dict[str, Any]]:
-    """Specs of what pretrained models encode, tiny ones that are written here."""
-    text, image = map(str, models())
-    of_image = {"column": "c", "model": image, "folder": image, "dim": 3}
-    found = {"EncodedImage": {TARGET: PACKAGE + "encoded_image.EncodedImage", **of_image}}
-    if HAS_TOKENIZERS:
-        found["EncodedText"] = {TARGET: PACKAGE + "encoded_text.EncodedText", "column": "c", "model": text}
-    return found
+    }
 
 
 CASES = configured() | direct()
@@ -118,8 +105,6 @@ def test_every_kind_of_ours_is_tested() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, Feature) and not inspect.isabstract(kind) and kind.__module__ == module.__name__
     }
-    if not HAS_TOKENIZERS:
-        kinds -= {EncodedText}
     assert kinds == {type(Feature.Config.model_validate(spec).build(1)) for spec in direct().values()}
 
 

@@ -73,8 +73,7 @@ def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
 def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
     of_loss, of_negatives = LOSSES[loss], NEGATIVES[negatives]
     if not fits(of_loss, of_negatives):
-        assert of_negatives.max_impressions() or of_negatives.refreshed_every()  # others do for every loss
-        assert of_loss.impressions == "nothing" or of_negatives.refreshed_every()
+        assert of_negatives.refreshed_every()  # others do for every loss
         return
     log = log_of()
     objective = Objective.Config.model_validate(
@@ -120,4 +119,4 @@ def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
 def test_some_of_them_fit() -> None:
     for name, config in LOSSES.items():
         shown = [negatives for negatives in NEGATIVES.values() if negatives.max_impressions()]
-        assert any(fits(config, negatives) for negatives in shown) == (config.impressions != "nothing"), name
+        assert any(fits(config, negatives) for negatives in shown), name

@@ -67,7 +67,7 @@ def mean_of(
     if masked is None:
         pairs = (negatives.rows == rows[:, None]).nonzero().T
         masked = pairs
-    every = logits_of(
+    logits = logits_of(
         scorer or loss.config.scoring(),
         users,
         positives,
@@ -77,7 +77,7 @@ def mean_of(
         weights=weights,
         **more,
     )
-    return torch.stack([loss.batch_mean(logits) for logits in every]).sum()
+    return loss.batch_mean(logits)
 
 
 def vectors(num_users: int = P) -> tuple[Tensor, Tensor]:
@@ -115,14 +115,12 @@ def test_it_is_finite_and_its_gradient_reaches_both_towers(loss: Loss) -> None:
 
 
 def test_the_mean_is_that_of_forward(loss: Loss) -> None:
-    """A loss may compute the mean faster, but not another one; without negatives it may read embeddings."""
-    if not loss.config.scoring().uses_negatives:
-        return
+    """A loss may compute the mean faster, but not another one."""
     users, items = vectors()
     parts = users, items[POSITIVES], items[ALL], negatives_of(POSITIVES)
     masked = (POSITIVES[:, None] == ALL).nonzero().T
-    for logits in logits_of(loss.config.scoring(), *parts, masked=masked):
-        torch.testing.assert_close(loss.mean(logits), Loss.mean(loss, logits), rtol=1e-5, atol=1e-5)
+    logits = logits_of(loss.config.scoring(), *parts, masked=masked)
+    torch.testing.assert_close(loss.mean(logits), Loss.mean(loss, logits), rtol=1e-5, atol=1e-5)
 
 
 def test_raising_the_positive_s_score_lowers_it(loss: Loss) -> None:
@@ -138,8 +136,6 @@ def test_raising_the_positive_s_score_lowers_it(loss: Loss) -> None:
 
 
 def test_lowering_a_negative_s_score_lowers_it(loss: Loss) -> None:
-    if not loss.config.scoring().uses_negatives:
-        return
     users, items = vectors()
     columns = items[ALL].detach()
     columns[HARD] = users[0].detach()
@@ -152,8 +148,6 @@ def test_lowering_a_negative_s_score_lowers_it(loss: Loss) -> None:
 
 
 def test_an_item_twice_in_a_batch_is_no_negative_of_itself(loss: Loss) -> None:
-    if not loss.config.scoring().uses_negatives:
-        return
     users, items = vectors(2)
     positives = torch.tensor([4, 4])
     columns = users[:1].detach().repeat(N, 1).requires_grad_()  # as hard as can be, for the first user
@@ -173,8 +167,6 @@ def test_a_batch_of_one_is_defined(loss: Loss) -> None:
 
 
 def test_a_row_whose_candidates_are_all_masked_disturbs_no_other(loss: Loss) -> None:
-    if not loss.config.scoring().uses_negatives:
-        return
     users, items = vectors(2)
     positives = torch.tensor([2, 5])
     masked = torch.cat([torch.zeros(N, dtype=torch.int64), torch.ones(1, dtype=torch.int64)])
@@ -203,8 +195,6 @@ def test_half_precision_is_close(loss: Loss, dtype: torch.dtype) -> None:
 
 
 def test_small_shares_of_a_large_batch_survive_half_precision(loss: Loss) -> None:
-    if not loss.config.scoring().uses_negatives:
-        return
     torch.manual_seed(3)
     num_users = num_items = 1500
     users = torch.randn(num_users, D) * 0.1
@@ -273,10 +263,6 @@ def with_impressions(
 
 
 def test_it_learns_from_impressions_as_it_says(loss: Loss) -> None:
-    if loss.config.impressions == "nothing":
-        with pytest.raises(NotImplementedError):
-            loss.negative_feedback(torch.zeros(2))
-        return
     result, users, impressions = with_impressions(loss)
     assert result.isfinite()
     result.backward()
@@ -304,8 +290,6 @@ def test_padding_of_query_negatives_does_not_count(loss: Loss) -> None:
 
 def test_impressions_alone_are_enough(loss: Loss) -> None:
     """No negative was drawn: C = 0."""
-    if loss.config.impressions == "nothing":
-        return
     result, users, impressions = with_impressions(loss, rows=ALL[:0])
     assert result.isfinite()
     result.backward()

@@ -47,7 +47,6 @@ NOT_RUN = {
     r"^(scripts/|python scripts/|source |PYTHONPATH=\S+ TWOTOWER_CONF=\S+ pytest)": "belongs to a checkout",
     r"^twotower demo": "has tests of its own",
     r"movielens|ml_1m_hstu": "reads data that is downloaded",
-    r"model: models/": "reads a pretrained model of the reader's own",
 }
 """Pattern of commands that are not run, with the reason."""
 

@@ -16,10 +16,9 @@ from in_process import run_script
 
 from twotower.commands import conf
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked, compose
+from twotower.commands.compose import checked, checked_with_config, compose
 from twotower.commands.conf import CONF, groups
 from twotower.config.run_keys import RunKeys
-from twotower.runs.result import Result, write_result
 from twotower.runs.run import Run
 
 SCRIPTS = CONF.parent / "scripts"
@@ -45,14 +44,12 @@ GROUPS = {
     "embed": set(),
     "export_live": set(),
     "nightly": set(),
-    "clean": set(),
 }
 KEYS = {
     "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
     "reindex": {"run", "console", "debug", "trusted_packages"},
     "evaluate": {"run", "console", "debug", "trusted_packages"},
     "export": {"run", "debug", "trusted_packages"},
-    "clean": {"folder", "kinds", "keep", "apply", "debug"},
     **{
         command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"}
         | {"trusted_packages"}
@@ -145,15 +142,10 @@ def test_what_cfg_job_prints_can_be_trained_from(
     assert yaml.safe_load(printed)["loss"]["negative_weight"] == 1.0  # which conf/loss/bce.yaml does not say
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "again.yaml").write_text(f"# @package _global_\n{printed}")
-    (tmp_path / "conf" / "loss").mkdir()
-    (tmp_path / "conf" / "loss" / "again.yaml").write_text(
-        command("train", *words, "--cfg", "job", "-p", "loss")
-    )
-    command("train", *words)
-    command("train", *groups_of_it, "experiment=again", "loss=again", "reuse=false")
-    first, again = results(tmp_path / "outputs")
-    assert first["metrics"] == again["metrics"]
-    assert first["training"] != {}
+    again = checked_with_config(
+        "train", [*groups_of_it, "loss=bce", "baselines=all_time", "experiment=again"]
+    )[1]
+    assert again.plain() == checked_with_config("train", words)[1].plain()
 
 
 def results(root: Path) -> list[dict[str, Any]]:
@@ -239,25 +231,3 @@ def test_latest_names_the_newest_run_in_every_command_that_takes_one(
     assert f"{newer}: " in run_script("train", "rerun=latest").stderr
     assert run_script("compare", "latest").stderr.startswith(f"latest: {newer}\n")
     assert f"shop/latest: {older}\n" in run_script("compare", "outputs/shop/latest").stderr
-
-
-def test_clean_deletes_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    run = Path("outputs/it's, a=b/one")
-    Run.create(run, compose("train", ["data=synthetic"]))
-    write_result(run, Result(status="failed", error="KeyError: 1"))
-    words = ["failed runs (1)", str(run), "nothing was deleted; twotower clean apply=true frees"]
-    done = run_script("clean", "folder=outputs/it's, a=b")
-    assert (done.returncode, [word for word in words if word not in done.stdout]) == (0, [])
-    assert run_script("clean", "apply=true", "keep=[latest]").stdout.endswith(
-        "nothing to delete below outputs\n"
-    )
-    assert run.is_dir()
-    done = run_script("clean", "apply=true")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1].startswith("deleted: ")
-    assert not run.parent.exists()
-    done = run_script("clean", "kinds=[bundles]")
-    assert done.returncode == 2
-    assert "kinds.0: unknown choice 'bundles'; valid: caches, checkpoints, failed" in done.stderr
-    assert "write folder=outputs" in run_script("clean", "outputs").stderr

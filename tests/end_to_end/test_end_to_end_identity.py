@@ -138,7 +138,7 @@ def test_a_feature_file_that_changes_is_never_taken_for_the_one_before(
         reindex(Path("first"), {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}})
     capsys.readouterr()
     assert rerun(Path("first")) == 1
-    assert "features: the content of the files that item.v read" in capsys.readouterr().err
+    assert "changed since the run: data.feature_files.item.v (" in capsys.readouterr().err
 
 
 def test_a_feature_file_that_changes_during_a_run_fails_the_run(

@@ -16,7 +16,6 @@ from tensorboard.util import tensor_util
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.pipeline.reevaluate import reindex
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
 
@@ -43,7 +42,7 @@ def job_settings(overrides: list[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three runs: done, failed, and the first with an index that is rejected."""
+    """A folder of two runs: one done, one failed."""
     root = tmp_path_factory.mktemp("outputs")
     runs = root / "default"
     overrides = [*TINY, f"output_root={root}"]
@@ -51,13 +50,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides.append("split.test=10000")
     with pytest.raises(InputError):
         train(RunConfig.composed(job_settings(overrides), overrides), runs / "failed")
-    coarse = ["index=ivf_pq", "index.num_subquantizers=1", "index.num_bits=4"]
-    coarse += ["index.target_recall=1.0", "index.min_recall=1.0"]
-    index = checked("train", [*TINY[:4], *coarse])["index"]
-    before = set(runs.iterdir())
-    assert reindex(runs / "done", {"index": index}) == 3
-    (rejected,) = set(runs.iterdir()) - before
-    rejected.rename(runs / "rejected")
     return root
 
 
@@ -104,15 +96,6 @@ def test_curves(events: EventAccumulator, done: Path) -> None:
         assert steps == sorted(set(steps)), tag
 
 
-def test_towers_of_another_run_have_its_curves_at_its_steps(events: EventAccumulator, root: Path) -> None:
-    reused = EventAccumulator(str(root / "default" / "rejected"), EVERYTHING)
-    reused.Reload()
-    for tag in ("1 monitor/valid/recall_at_20", "3 valid/recall_at_20", "3 valid/ndcg_at_20"):
-        points = [[(event.step, event.value) for event in each.Scalars(tag)] for each in (events, reused)]
-        assert points[0] == points[1], tag
-    assert len(reused.Scalars("2 train/loss")) == 2
-
-
 def test_final_figures_are_those_of_the_result(events: EventAccumulator, done: Path) -> None:
     result = result_of(done)
     metrics, index = result["metrics"], result["index"]
@@ -151,7 +134,7 @@ def test_projector_has_labelled_item_embeddings(done: Path) -> None:
 
 def test_the_session_of_each_run_has_its_status(root: Path) -> None:
     """What the HPARAMS tab shows of sessions: tests/unit/reports/test_reports_board.py."""
-    for name, status in (("done", b"ok"), ("failed", b"failed"), ("rejected", b"index_rejected")):
+    for name, status in (("done", b"ok"), ("failed", b"failed")):
         (session,) = (root / "default" / name).glob("*.session")
         content = session.read_bytes()
         assert status in content

@@ -81,7 +81,6 @@ class LiveTableKeys(Config):
     interactions: str | None
     items: str | None
     users: str | None
-    fill: dict[str, Any]
 
 
 class ExportLiveKeys(OutKeys, LiveTableKeys):
@@ -105,16 +104,6 @@ class NightlyKeys(LiveTableKeys):
     trusted_packages: list[str]
 
 
-class CleanKeys(Config):
-    """Keys of `twotower clean`."""
-
-    folder: Text | None
-    kinds: list[Literal["checkpoints", "caches", "failed"]]
-    keep: list[str]
-    apply: bool
-    debug: bool
-
-
 COMMANDS: dict[str, type[Config]] = {
     "train": TrainKeys,
     "warm_start": WarmStartKeys,
@@ -127,7 +116,6 @@ COMMANDS: dict[str, type[Config]] = {
     "embed": EmbedKeys,
     "export_live": ExportLiveKeys,
     "nightly": NightlyKeys,
-    "clean": CleanKeys,
 }
 """Command or mode of `train` -> class of its plain keys."""
 

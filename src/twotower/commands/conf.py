@@ -1,19 +1,16 @@
 """The YAML files: their folders, the groups and keys of a command, the choices of a group."""
 
-import contextlib
 import functools
-import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
 from twotower.config.errors import InputError
-from twotower.config.problems import Problem, nearest
+from twotower.config.problems import Problem
 from twotower.runs.fingerprint import override_key
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
@@ -24,10 +21,8 @@ EXPERIMENT = "experiment"
 HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
 """Required first line of experiments and defaults; Hydra ignores it after another comment."""
 VARIABLE = "TWOTOWER_CONF"
-OTHERS = tuple(
-    Path(folder).absolute() for folder in os.environ.get(VARIABLE, "conf").split(os.pathsep) if folder
-)
-"""Folders of the user's choices, by default `conf` of the working folder."""
+OTHERS = tuple(Path(folder).absolute() for folder in [os.environ.get(VARIABLE, "conf")] if folder)
+"""Folder of the user's choices, by default `conf` of the working folder; empty if the variable is."""
 
 
 def places() -> list[Path]:
@@ -87,7 +82,7 @@ def misplaced() -> Iterator[Problem]:
 
 
 def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
-    """Yield problems of the experiment and of the defaults of a training that Hydra would not explain.
+    """Yield the experiment and the defaults of a training if Hydra would ignore their keys.
 
     Args:
         overrides: valid overrides with one value each.
@@ -99,17 +94,6 @@ def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
         if path and not HEADER.match(text):
             message = "its first line must be # @package _global_; without it, its keys have no effect"
             yield Problem(str(path), message)
-        entries: list[Any] = []
-        with contextlib.suppress(yaml.YAMLError, KeyError, TypeError):  # reported by Hydra
-            entries = [each.items() for each in yaml.safe_load(text)["defaults"] if isinstance(each, dict)]
-        for key, choice in itertools.chain(*entries):
-            name = re.sub(r"^(override )?\s*/?", "", str(key))
-            if name in groups() and key != f"override /{name}":
-                message = f"write `- override /{name}: {choice}` instead of `- {key}: {choice}`"
-                yield Problem(f"{path}: defaults", message)
-            elif name in groups() and "$" not in str(choice) and choice not in choices(name):
-                message = f"{name}: unknown choice {choice!r}; {nearest(str(choice), choices(name))}"
-                yield Problem(f"{path}: defaults", message)
 
 
 def plain_file(name: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from twotower.commands import parent_run
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
 from twotower.commands.conf import EXPERIMENT, choices, shape
@@ -12,7 +14,7 @@ from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.latest import resolve_overrides
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_settings import quoted
-from twotower.commands.show import show
+from twotower.commands.show import whole
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
@@ -20,8 +22,8 @@ from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import require_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
-FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
-FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i")
+FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE)
 
 FOLDER_KEYS = ("run", "bundle")
 VERBATIM = (*FOLDER_KEYS, "folder", "note")
@@ -94,7 +96,9 @@ def _answer(
             raise InputError(f"{text}: several values, but {others[0]} shows one job; give one value")
         problems, sound = validate_overrides(overrides)
         raise_problems(problems, NOTHING_DONE)
-        show(config_name, others, sound)
+        if others not in (["--cfg", "job"], ["-c", "job"]):
+            raise InputError(f"{others[0]}: expected --cfg job, or --info choices")
+        print(OmegaConf.to_yaml(whole(config_name, sound)), end="")
         checked(config_name, overrides)
         return DONE
     return _run(config_name, task, overrides, multirun=bool(flags))

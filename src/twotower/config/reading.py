@@ -1,6 +1,5 @@
 """Settings from plain values: all mistakes at once, each with its key and the valid names."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -15,7 +14,6 @@ C = TypeVar("C", bound=Config)
 
 NOT_SET = "???"
 """Value of a YAML key that the user must set."""
-LONG_NUMBER = re.compile(r"\d{17,}")
 
 
 def read(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Problem]]:
@@ -78,18 +76,12 @@ def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Pro
         return Problem(key, f"unknown choice {given!r}; {nearest(str(given), valid)}")
     if details["type"] in ("model_type", "choice"):
         return _unknown_choice(values, where)
-    if details["type"] in ("too_short", "too_long"):
-        limit, field = (
-            ("at least", "min_length") if details["type"] == "too_short" else ("at most", "max_length")
-        )
-        return Problem(key, f"expected a list of {limit} {details['ctx'][field]} items, got {given!r}")
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error" and isinstance(details["ctx"]["error"], InputError):
         own, _, rest = message.partition(": ")
         is_key = rest and own.replace("_", "").replace(".", "").isalnum() and " " not in own
         return Problem(f"{key}.{own}".strip("."), rest) if is_key else Problem(key, message)
-    message = message.removeprefix("Input should be ").replace("Field required", "required")
-    message = LONG_NUMBER.sub(lambda match: f"{float(match[0]):g}", message)
+    message = message.removeprefix("Input should be ").removeprefix("List should have ")
     return Problem(key, f"expected {message}, got {given!r}")
 
 

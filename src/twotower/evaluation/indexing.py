@@ -5,11 +5,9 @@ Shapes: N items, Q holdout users, D embedding.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from twotower.data.dataset import Holdout
 from twotower.evaluation.evaluator import Evaluator
@@ -43,7 +41,6 @@ def index_catalogue(
     holdout: Holdout,
     evaluator: Evaluator,
     popularity: np.ndarray,
-    truncations: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
@@ -52,39 +49,32 @@ def index_catalogue(
 
     Args:
         popularity: [N + 1] interactions of each item row.
-        truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
     """
     items = encode_catalogue(model)
     users, exact_top = rank_all(
         model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "index"
     )
     exact, excluded = evaluator.values(exact_top, holdout, popularity), evaluator.excluded(holdout)
-
-    def build(items: Tensor, users: Tensor, is_whole: bool) -> Indexed:
-        vectors, queries = items.numpy(), users.numpy()
-        rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
-        tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
-        checking = checking if len(checking) else tuning[:MAX_QUERIES]
-        index, points = tuned_index(config, vectors, rows, tuning)
-        report = check(index, vectors, rows, checking, RECALL_K, points=points)
-        served: UserValues = {}
-        if is_whole and index.is_exact:  # it returns the lists of exact search
-            served = exact
-        else:
-            for k in evaluator.ks:
-                top = served_top(index, items, users, k, excluded)
-                served |= evaluator.at(k).values(top, holdout, popularity)
-        difference = {key: served[key] - exact[key] for key in exact}
-        report = dataclasses.replace(
-            report,
-            label_difference=mean_values(difference),
-            label_difference_interval=mean_intervals(difference, evaluator.config.num_bootstrap),
-        )
-        return Indexed(index, vectors, report)
-
-    whole = build(items, users, is_whole=True)
-    shorter = [build(truncate(items), truncate(users), is_whole=False).report for truncate in truncations]
-    return dataclasses.replace(whole, report=dataclasses.replace(whole.report, shorter=shorter))
+    vectors, queries = items.numpy(), users.numpy()
+    rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
+    tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
+    checking = checking if len(checking) else tuning[:MAX_QUERIES]
+    index, points = tuned_index(config, vectors, rows, tuning)
+    report = check(index, vectors, rows, checking, RECALL_K, points=points)
+    served: UserValues = {}
+    if index.is_exact:  # it returns the lists of exact search
+        served = exact
+    else:
+        for k in evaluator.ks:
+            top = served_top(index, items, users, k, excluded)
+            served |= evaluator.at(k).values(top, holdout, popularity)
+    difference = {key: served[key] - exact[key] for key in exact}
+    report = dataclasses.replace(
+        report,
+        label_difference=mean_values(difference),
+        label_difference_interval=mean_intervals(difference, evaluator.config.num_bootstrap),
+    )
+    return Indexed(index, vectors, report)
 
 
 def tuned_index(

@@ -1,4 +1,4 @@
-"""Base class of features whose values are vectors: given, or computed from a text or an image."""
+"""Base class of features whose values are vectors."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ class Loss(Component, nn.Module, ABC):
 
         @property
         def impressions(self) -> ImpressionsAs:
-            """How the loss uses impressions without a click; with `nothing` they are refused."""
+            """How the loss uses impressions without a click."""
             return "query_negatives"
 
         def scoring(self) -> ScoringConfig:
@@ -49,7 +49,6 @@ class Loss(Component, nn.Module, ABC):
             self,
             towers: TwoTowerConfig | None = None,
             negatives: NegativeSampler.Config | None = None,
-            batch_size: int | None = None,
         ) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not meet the needs."""
             if towers is None or negatives is None:

@@ -44,7 +44,7 @@ class Impressions(CompositeSampler):
             num_items: int | None = None,
             impressions_as: ImpressionsAs | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse data without impressions and a loss that does not use them."""
+            """Refuse data without impressions."""
             if data is not None and data.gives_negatives() is False:
                 yield (
                     "",
@@ -52,14 +52,6 @@ class Impressions(CompositeSampler):
                         "the data has no impressions without a click; set labels or events of "
                         "the role negative (data.label_threshold, data.label_column, data.events) or "
                         "use negatives=uniform"
-                    ),
-                )
-            if impressions_as == "nothing":
-                yield (
-                    "",
-                    (
-                        "the loss does not learn from impressions without a click; use loss=bce or "
-                        "loss=in_batch_softmax, or other negatives"
                     ),
                 )
             yield from super().problems(data, num_items, impressions_as)

@@ -14,9 +14,9 @@ from twotower.config.spec import PositiveInt
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 
-ImpressionsAs = Literal["examples", "query_negatives", "nothing"]
-"""How a loss uses impressions without a click: as examples with the label 0, as negatives of the positives of
-the same user, or not at all."""
+ImpressionsAs = Literal["examples", "query_negatives"]
+"""How a loss uses impressions without a click: as examples with the label 0, or as negatives of the positives
+of the same user."""
 RAREST = 1e-12
 """Lower bound of q, for a finite logarithm."""
 Draws = Annotated[PositiveInt, Le(1_000_000)]

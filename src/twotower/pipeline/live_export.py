@@ -16,7 +16,7 @@ from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_copies import append_rows, change_rows, time_value
-from twotower.data.table_reader import header, is_parquet, read_file
+from twotower.data.table_reader import is_parquet, read_file
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
@@ -68,7 +68,7 @@ class ExportCounts:
 
 
 def export_live(
-    settings: Mapping[str, Any], store: Path, out: Path, paths: Mapping[str, str], fill: Mapping[str, Any]
+    settings: Mapping[str, Any], store: Path, out: Path, paths: Mapping[str, str]
 ) -> ExportCounts:
     """Copy the log and the tables of a run into a new folder, with the live changes of a store.
 
@@ -80,7 +80,6 @@ def export_live(
         store: store of a service, which may be running.
         out: the new folder, for interactions, and users and items if the run has them.
         paths: files that replace those of the run, by "interactions", "users" and "items".
-        fill: column of the log -> its value in added events.
 
     Raises:
         InputError: a store or file is missing, `out` exists, or a value does not fit its column.
@@ -90,8 +89,7 @@ def export_live(
     changes = read_changes(store)
     events = [each for each in changes if isinstance(each, EventAdded)]
     log = config.paths()["interactions"]
-    filled = _fill_values(config, header(log, config.separator), fill)
-    _check_event_types(events, config, filled)
+    defaults = _default_values(events, config)
     new, num_rows = _missing_events(events, log, config)
     puts: dict[str, dict[str, ItemPut | UserPut]] = {
         "items": {str(each.item_id): each for each in changes if isinstance(each, ItemPut)},
@@ -99,7 +97,7 @@ def export_live(
     }
     with temporary_folder(out) as folder:
         append_rows(
-            log, folder / _file_name("interactions", log), _rows(new, log, config, filled), config.separator
+            log, folder / _file_name("interactions", log), _rows(new, log, config, defaults), config.separator
         )
         tables = {
             name: _update_table(name, puts[name], config, folder / _file_name(name, config.paths()[name]))
@@ -155,45 +153,37 @@ def _read_log_config(settings: Mapping[str, Any], paths: Mapping[str, str]) -> F
     return chosen
 
 
-def _fill_values(config: Files, names: Sequence[str], fill: Mapping[str, Any]) -> dict[str, Any]:
-    """Return column -> value for columns that events lack: by default, a positive interaction of weight 1."""
-    roles = config.roles()
-    if unknown := sorted(set(fill) - set(names)):
-        raise InputError(f"fill.{unknown[0]}: the log has no such column; expected one of {', '.join(names)}")
-    if own := sorted(set(fill) & {roles[role] for role in (USER_ID, ITEM_ID, TIMESTAMP)}):
-        raise InputError(f"fill.{own[0]}: each event has its own value; leave it out")
-    threshold = config.label_threshold
+def _default_values(events: Sequence[EventAdded], config: Files) -> dict[str, Any]:
+    """Return column of the log -> its value in rows of live events: a positive interaction of weight 1.
+
+    Raises:
+        InputError: the log has a column of splits, or the events do not fit its column of event types.
+    """
+    roles, threshold = config.roles(), config.label_threshold
+    if SPLIT in roles:
+        raise InputError(
+            f"run: its log has a column of splits ({roles[SPLIT]}), which live events lack; use a run with a "
+            "split by time, such as split=temporal"
+        )
     defaults: dict[str, Any] = {
         LABEL: 1 if threshold is None else int(threshold) if threshold == int(threshold) else threshold,
         WEIGHT: 1,
     }
     positive = [name for name, event in config.events.items() if event.role == "positive"]
-    if len(positive) == 1:
+    named = [each.event for each in events if each.event is not None]
+    if config.event_column is None and named:
+        raise InputError(
+            f"run: the store has events of type {named[0]!r:.80}, but the log of the run has no column of "
+            "event types; use a run with data.event_column"
+        )
+    if config.event_column is not None and positive:
         defaults[EVENT] = positive[0]
-    values = {roles[role]: value for role, value in defaults.items() if role in roles} | dict(fill)
-    if SPLIT in roles:
-        _check_fill_values(roles[SPLIT], "train", values)
-    return values
-
-
-def _check_fill_values(column: str, example: str, filled: Mapping[str, Any]) -> None:
-    if column not in filled:
+    elif config.event_column is not None and len(named) < len(events):
         raise InputError(
-            f"fill.{column}: the log has this column, but live events have no value for it; set it, as in "
-            f"fill.{column}={example}"
+            "run: the store has events without a type; name a type of the role positive in data.events, "
+            "which they get"
         )
-
-
-def _check_event_types(events: Sequence[EventAdded], config: Files, filled: Mapping[str, Any]) -> None:
-    """Refuse events without a type for a log with types (and no fill value), and the reverse."""
-    if config.event_column is not None and any(each.event is None for each in events):
-        _check_fill_values(config.event_column, "click", filled)
-    named = next((each.event for each in events if each.event is not None), None)
-    if config.event_column is None and named is not None:
-        raise InputError(
-            f"run: the store has events of type {named!r:.80}, but the log of the run has no column of event "
-            "types; use a run with data.event_column"
-        )
+    return {roles[role]: value for role, value in defaults.items() if role in roles}
 
 
 def _missing_events(events: Sequence[EventAdded], log: Path, config: Files) -> tuple[list[EventAdded], int]:
@@ -217,20 +207,20 @@ def _missing_events(events: Sequence[EventAdded], log: Path, config: Files) -> t
 
 
 def _rows(
-    events: Sequence[EventAdded], log: Path, config: Files, filled: Mapping[str, Any]
+    events: Sequence[EventAdded], log: Path, config: Files, defaults: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return live events as rows of the log, in the types of its columns."""
     user, item, time = (config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP))
     kinds = _column_types(log)
     rows = []
     for each in events:
-        row = {**filled, user: each.user_id, item: each.item_id}
+        row = {**defaults, user: each.user_id, item: each.item_id}
         try:
             row[time] = time_value(each.time, config.timestamp_unit, kinds.get(time))
         except InputError as error:
             raise InputError(f"{log}: column {time!r}: {error}") from error
         if (column := config.event_column) is not None:
-            text = str(filled[column] if each.event is None else each.event)
+            text = str(defaults[column] if each.event is None else each.event)
             # A column of event types may hold numeric codes.
             row[column] = pa.scalar(text).cast(kinds[column]).as_py() if column in kinds else text
         rows.append(row)

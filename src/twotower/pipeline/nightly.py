@@ -63,7 +63,7 @@ def nightly(
         changed = {key: _merge(old.settings.get(key), value) for key, value in changes.items()}
         out = run_folder(nights)
         paths = {table: settings[table] for table in TABLES if settings[table]}
-        counts = export_live(old.settings, Path(settings["store"]), out, paths, settings["fill"])
+        counts = export_live(old.settings, Path(settings["store"]), out, paths)
         report(f"exported   {counts.message(out)}")
         changed["data"] = {**changed.get("data", old.settings["data"]), **table_paths(out)}
         changed["console"] = settings["console"]

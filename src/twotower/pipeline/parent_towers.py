@@ -1,7 +1,6 @@
 """The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from twotower.training.warm_start import count_growth, extend_towers, warm_start
 
 
 def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) -> TrainContext:
-    """Return the folder and the callbacks of a run's training."""
+    """Return the folder and the callbacks of a run's training, after a rehearsal of the index."""
     config = job.config
+    rehearse(config.index, config.embedding_dim, len(job.dataset.items))
     return TrainContext(
         config.trainer,
         job.run.folder,
-        partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items)),
         epoch_callback,
         job.console.draw,
         job.tracker,

@@ -26,7 +26,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
 from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
-from twotower.runs.result import TEST_EXACT, Result
+from twotower.runs.result import TEST_EXACT
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 
@@ -58,26 +58,6 @@ def evaluate_baselines(job: RunContext, model: TwoTower) -> dict[str, Any]:
     none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
     job.run.write_table(PER_USER_BASELINES, pd.concat(of_baselines or [none], ignore_index=True))
     return sections.baselines_record(baselines)
-
-
-def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:
-    """Read the quality of the same towers from another run, and copy the baselines' values per user.
-
-    Returns None if that run has no tables, or a table is damaged.
-    """
-    tables = [source / PER_USER, source / PER_USER_BASELINES]
-    if not all(map(Path.is_file, tables)):
-        return None
-    try:
-        per_user = pd.read_parquet(source / PER_USER, page_checksum_verification=True)
-    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
-        LOG.warning("%s is damaged (%s); its metrics are computed again", source / PER_USER, error)
-        return None
-    job.run.copy_table(source, PER_USER_BASELINES)
-    names = map(str, per_user.columns)
-    exact = {name: name.removeprefix(EXACT_PREFIX) for name in names if name.startswith(EXACT_PREFIX)}
-    per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)
-    return Quality(sections.by_exact_search(before.plain(*sections.QUALITY)), per_user)
 
 
 def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
@@ -128,9 +108,7 @@ def _list_cache(job: RunContext, split: str) -> ListCache | None:
     if not job.config.cache:
         return None
     facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
-    # One folder per data set, so that `twotower clean` finds lists that no run uses.
-    folder = Path(job.config.output_root) / ".cache" / "baselines" / job.dataset.fingerprint
-    return ListCache(folder, facts)
+    return ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
 
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:

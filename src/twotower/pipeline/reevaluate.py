@@ -11,7 +11,6 @@ from twotower.pipeline.quality import (
     evaluate_baselines,
     evaluate_on_test,
     measure_cold_start,
-    read_quality,
     through_index,
 )
 from twotower.pipeline.run_config import checked_run
@@ -37,16 +36,12 @@ def reindex(
     with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
         model = bundle.model
         indexed = index_model(job, model)
-        stored = read_quality(job, source, before)
-        exact = stored
-        if exact is None:
-            exact = evaluate_on_test(job, model, None, temperature)
-            exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
+        exact = evaluate_on_test(job, model, None, temperature)
+        exact = exact._replace(record=sections.with_validation_figures(before, exact.record))
         result = before.plain(*sections.TOWER_SECTIONS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
-        result |= {} if stored else evaluate_baselines(job, model)
-        return finish(job, indexed, result)
+        return finish(job, indexed, result | evaluate_baselines(job, model))
 
 
 def reevaluate(

@@ -3,16 +3,17 @@
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from twotower.config.exits import DONE, FAILED
 from twotower.files.atomic import file_sha256
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.train_run import train
 from twotower.reports.console.console import make_console
-from twotower.runs.fingerprint import changed_keys
-from twotower.runs.provenance import provenance, versions
-from twotower.runs.result import Provenance, Result, read_finished_result, read_result, write_result
+from twotower.runs.fingerprint import changed_keys, flatten
+from twotower.runs.result import Result, read_finished_result, read_result, write_result
 from twotower.runs.run import Run, run_folder
+from twotower.runs.run_files import RESULT
 
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_embeddings.npy")
 
@@ -37,47 +38,32 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
         import torch
 
         torch.set_num_threads(threads)
-    now = Result(status="failed", versions=versions(), provenance=Provenance(**provenance()))
-    changed = differences(before, now)
-    for line in changed:
-        screen.say(f"changed since the run: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
     train(config, folder, keep_after_input_error=False)
     after = read_result(folder)
     assert after is not None
-    if before.data.fingerprint != after.data.fingerprint:
-        changed.append("data: the content of the files, or the split")
-    if before.data.feature_files != after.data.feature_files:
-        names = changed_keys(before.data.feature_files, after.data.feature_files)
-        changed.append(f"features: the content of the files that {names} read")
     unequal = not_reproduced(before, after, source, folder)
-    write_result(folder, after.update(rerun_of=str(source), reproduced=not unequal, changed_since=changed))
+    write_result(folder, after.update(rerun_of=str(source), reproduced=not unequal))
     if not unequal:
         screen.say(f"repeated: all {len(after.metrics)} metrics and the towers are identical, bit for bit")
         return DONE
+    causes = changed_keys(_conditions(before), _conditions(after)) or "no known cause; please report it"
     print(f"not repeated: {len(unequal)} differ, such as {unequal[0]}", file=sys.stderr)
-    causes = "; ".join(changed) or "no known cause; please report it"
-    print(f"changed since the run: {causes}", file=sys.stderr)
+    print(f"changed since the run: {causes} (see both {RESULT})", file=sys.stderr)
     return FAILED
 
 
-def differences(before: Result, now: Result) -> list[str]:
-    """Return the differences in code, versions and machine between a run and this process."""
-    changed = []
-    then, code = before.provenance, now.provenance.code
-    if then.code.get("fingerprint") != code["fingerprint"]:
-        commits = [each.get("commit") or "unknown" for each in (then.code, code)]
-        changed.append(f"code: commit {commits[0][:10]}, now {commits[1][:10]}, or uncommitted changes")
-    for what, old, new in (
-        ("versions", before.versions, now.versions),
-        ("machine", then.machine, now.provenance.machine),
-    ):
-        changed += [
-            f"{what}: {key} {old.get(key)}, now {new.get(key)}"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key)
-        ]
-    return changed
+def _conditions(result: Result) -> dict[str, Any]:
+    """Return what must be equal for equal results, by the names of `result.json`."""
+    conditions = {
+        "versions": result.versions,
+        "provenance": {
+            "code": {"fingerprint": result.provenance.code.get("fingerprint")},
+            "machine": result.provenance.machine,
+        },
+        "data": {"fingerprint": result.data.fingerprint, "feature_files": dict(result.data.feature_files)},
+    }
+    return flatten(conditions)
 
 
 def not_reproduced(before: Result, after: Result, source: Path, folder: Path) -> list[str]:

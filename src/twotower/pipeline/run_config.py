@@ -87,7 +87,6 @@ class RunConfig(RunKeys, TrainingConfig):
         item_bias: ItemBias.Config | None = getattr(self, "item_bias", None)
         negatives: NegativeSampler.Config | None = getattr(self, "negatives", None)
         loss: Loss.Config | None = getattr(self, "loss", None)
-        objective: Objective.Config | None = getattr(self, "objective", None)
         metrics: Evaluator.Config | None = getattr(self, "metrics", None)
         embedding_dim: int | None = getattr(self, "embedding_dim", None)
         features: FeaturesConfig | None = getattr(self, "features", None)
@@ -121,9 +120,7 @@ class RunConfig(RunKeys, TrainingConfig):
                 case NegativeSampler.Config():
                     problems = choice.problems(data, num_items, None if loss is None else loss.impressions)
                 case Loss.Config():
-                    problems = choice.problems(
-                        towers, negatives, None if objective is None else objective.batch_size
-                    )
+                    problems = choice.problems(towers, negatives)
                 case Objective.Config():
                     problems = choice.problems(data, history, negatives)
                 case OptimizerChoice.Config():

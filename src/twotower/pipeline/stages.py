@@ -137,9 +137,7 @@ def has_held_out_items(dataset: RetrievalDataset) -> bool:
 def index_model(job: RunContext, model: TwoTower) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(job.dataset.train, len(job.dataset.items))
-    config = job.config
-    truncations = config.loss.scoring().truncations(config.embedding_dim)
-    return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, truncations)
+    return index_catalogue(model, job.config.index, job.dataset.valid, job.evaluator, popularity)
 
 
 def save_bundle(job: RunContext, model: TwoTower, indexed: Indexed) -> None:

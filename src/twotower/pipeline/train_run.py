@@ -13,18 +13,16 @@ from twotower.config.run_keys import WARM_START
 from twotower.config.trust import targets
 from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
-    Quality,
     evaluate_baselines,
     evaluate_on_test,
     measure_cold_start,
-    read_quality,
     through_index,
 )
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
 from twotower.runs import sections, trainings
 from twotower.runs.fingerprint import changed_keys, override_key
-from twotower.runs.result import read_finished_result, read_result
+from twotower.runs.result import read_finished_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
 from twotower.training.callbacks.checkpointing import delete_progress
@@ -185,7 +183,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             trainings.remember(Path(config.output_root), fingerprint, run.folder)
         indexed = index_model(job, trained.model)
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
-        training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization}
+        training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen}
         result: dict[str, Any] = {
             **origin,
             "training": training if fitted_on is None else training | {"fitted_on": fitted_on},
@@ -195,15 +193,11 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
                 "examples_per_second": round(trained.examples / max(trained.seconds, 1e-9), 1),
             },
         }
-        known = None if source is None else _read_equal_quality(job, source)
-        exact = known or evaluate_on_test(
-            job, trained.model, trained.valid(job.evaluator), trained.temperature
-        )
+        exact = evaluate_on_test(job, trained.model, trained.valid(job.evaluator), trained.temperature)
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed)
-        if known is None:
-            result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
+        result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
         return finish(job, indexed, result)
 
 
@@ -227,17 +221,3 @@ def _find_equal_training(job: RunContext) -> Path | None:
         return None
     LOG.info("reusing the towers of %s (reuse=false trains again)", source)
     return source
-
-
-def _read_equal_quality(job: RunContext, source: Path) -> Quality | None:
-    """Return the quality by exact search of the run with these towers, if its evaluation is equal."""
-    try:
-        before = read_result(source)
-    except InputError as error:
-        LOG.warning("%s; its metrics are computed again", error)
-        return None
-    if before is None or not before.finished:
-        return None
-    if before.evaluation_fingerprint != job.run.partial_result.evaluation_fingerprint:
-        return None
-    return read_quality(job, source, before)

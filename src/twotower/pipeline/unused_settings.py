@@ -63,10 +63,6 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
         for field, remedy in choice.unused():
             yield f"{key}.{field}: no effect; {remedy}"
     typed = {override_key(text) for text in config.overrides}
-    if not config.loss.scoring().uses_negatives:
-        loss = config.loss.owner.__name__
-        for key in sorted(key for key in typed if key.partition(".")[0] == "negatives"):
-            yield f"{key}: no effect, because {loss} draws no negatives; choose another loss"
     if isinstance(config, WarmStartRunConfig) and config.warm_start.epochs:
         for key in sorted(typed & {"optimizer.schedule", "optimizer.warmup_share"}):
             yield f"{key}: no effect; warm_start= trains at a constant optimizer.learning_rate"

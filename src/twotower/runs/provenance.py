@@ -30,8 +30,6 @@ DISTRIBUTIONS = (
 )
 TRAINING = "twotower.training.train_towers"
 """Module that trains. Its imports and the classes that the settings name are part of the fingerprint."""
-EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.run_baselines"))
-"""Modules that evaluate towers and baselines. Their imports are part of the fingerprint too."""
 EXCLUDED_FROM_TRAINING = ("twotower.index",)
 """Training builds indexes, but they do not change the towers."""
 
@@ -65,13 +63,6 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
     }
-
-
-def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
-    """Return a SHA-256 over the evaluation: its settings and its code."""
-    evaluation = {key: settings[key] for key in ("metrics", "baselines", "new_items")}
-    code = code_fingerprint([*EVALUATION, *_target_modules(evaluation)])
-    return fingerprint_values([evaluation, code])
 
 
 def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:

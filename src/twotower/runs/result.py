@@ -69,10 +69,6 @@ class Training(ResultPart):
     temperature: float | None = None
     epoch_steps: int | None = None
     chosen: dict[str, float | None] = {}
-    initialization: str | None = None
-    """The better of two initializations on the validation split; None if only one was trained."""
-    initialization_scores: dict[str, float] = {}
-    """The validation score of each initialization that was trained."""
 
 
 class Ancestry(ResultPart):
@@ -104,15 +100,14 @@ class Result(ResultPart):
     Attributes:
         status: `ok`, `index_rejected`, `pruned` or `failed`; `error` is the reason.
         fingerprint: equal for runs with equal settings and data; `configuration` ignores the seed,
-            `training_fingerprint` is equal for runs that can share towers, `evaluation_fingerprint` for runs
-            that are measured in the same way.
+            `training_fingerprint` is equal for runs that can share towers.
         metrics: name -> value; `intervals` has the 95 % intervals.
         slices: split -> group -> slice -> metric -> value.
         curves: name -> value per epoch.
         baselines: name -> metrics, with the same names; `baselines_skipped` has the reasons.
         index: report of the index: recall, latency, size, checks.
         timing: seconds and examples per second.
-        rerun_of: the run that this one repeats; `reproduced` and `changed_since` are the outcome.
+        rerun_of: the run that this one repeats; `reproduced` is the outcome.
     """
 
     status: Status
@@ -121,7 +116,6 @@ class Result(ResultPart):
     fingerprint: str = ""
     configuration: str | None = None
     training_fingerprint: str = ""
-    evaluation_fingerprint: str = ""
     overrides: list[str] = []
     defaults: dict[str, bool | int | float | str] = {}
     """Defaults of settings that the YAML does not state, by flat key."""
@@ -151,7 +145,6 @@ class Result(ResultPart):
     peak_rss_bytes: int | None = None
     rerun_of: str | None = None
     reproduced: bool | None = None
-    changed_since: list[str] = []
     warnings: list[str] = []
     """Warnings of the run, in order."""
     folder: Path = Field(default=Path(), exclude=True)

@@ -160,10 +160,6 @@ class Run:
                     self.folder.parent.rmdir()
             raise
 
-    def copy_table(self, source: Path, name: str) -> None:
-        """Copy a table of another run atomically."""
-        write_atomically(self.folder / name, lambda path: shutil.copyfile(source / name, path))
-
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as Parquet, atomically and with page checksums."""
         write_atomically(

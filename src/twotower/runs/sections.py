@@ -14,7 +14,6 @@ from twotower.runs.fingerprint import (
     unstated_defaults,
 )
 from twotower.runs.provenance import (
-    evaluation_fingerprint,
     peak_rss_bytes,
     provenance,
     training_fingerprint,
@@ -38,7 +37,6 @@ def identity(settings: Mapping[str, Any], data_identity: str, overrides: Sequenc
         "fingerprint": fingerprint(settings, data_identity),
         "configuration": configuration_fingerprint(settings, data_identity),
         "training_fingerprint": training_identity(settings, data_identity),
-        "evaluation_fingerprint": evaluation_fingerprint(settings),
         "seed": settings["seed"],
         "overrides": list(overrides),
         "defaults": unstated_defaults(settings),
@@ -121,22 +119,13 @@ def through_index(quality: Mapping[str, Any], served: "Report | None") -> dict[s
     }
 
 
-def by_exact_search(quality: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `through_index`: return the quality of towers by exact search."""
-    exact = dict(quality)
-    for part in ("metrics", "intervals", "slices"):
-        others = {key: value for key, value in quality[part].items() if not _is_split(key, TEST_EXACT)}
-        exact[part] = others | _rename_split(quality[part], TEST_EXACT, TEST)
-    return exact
-
-
 def _rename_split(values: Mapping[str, Any], split: str, name: str) -> dict[str, Any]:
     """Return the values of a split under another name of the split."""
-    return {name + key.removeprefix(split): value for key, value in values.items() if _is_split(key, split)}
-
-
-def _is_split(key: str, split: str) -> bool:
-    return key.partition("/")[0] == split
+    return {
+        name + key.removeprefix(split): value
+        for key, value in values.items()
+        if key.partition("/")[0] == split
+    }
 
 
 def with_validation_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from twotower.files.atomic import file_sha256, write_text_atomically
@@ -29,19 +28,5 @@ def find(root: Path, fingerprint: str) -> Path | None:
     return run if same and entry["files"] else None
 
 
-def recorded_trainings(root: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each record's file and the folder of its run; the root for a damaged record."""
-    for path in sorted(_folder(root).glob("*.json")):
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))["run"]
-            yield path, Path(os.path.normpath(root / run))
-        except (OSError, ValueError, KeyError, TypeError):
-            yield path, root
-
-
 def _entry(root: Path, fingerprint: str) -> Path:
-    return _folder(root) / f"{fingerprint}.json"
-
-
-def _folder(root: Path) -> Path:
-    return root / ".cache" / "trainings"
+    return root / ".cache" / "trainings" / f"{fingerprint}.json"

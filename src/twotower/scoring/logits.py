@@ -48,7 +48,6 @@ class Logits:
         positive: [P].
         weights: [P] of the examples; only their ratios matter.
         users: [B, D] user embeddings, divided by the temperature.
-        positives: [P, D] item embeddings of the positives.
         shared: the negatives of all users.
         query_negatives: [P, H] logits of negatives of one positive each, -inf where there is none.
         positive_to_user: [P] ascending rows of users; None where positive p is of user p.
@@ -59,7 +58,6 @@ class Logits:
     positive: Tensor
     weights: Tensor
     users: Tensor
-    positives: Tensor
     shared: SharedNegatives
     query_negatives: Tensor | None = None
     positive_to_user: Tensor | None = None

@@ -104,9 +104,6 @@ class Scorer(nn.Module):
 
     def negatives(self, sampler: NegativeSampler, batch: Batch, generator: torch.Generator) -> Negatives:
         """Draw the negatives of a batch, and the query negatives of its positives."""
-        if not self.config.uses_negatives:
-            zeros = torch.zeros(len(batch.positives), device=batch.positives.device)
-            return Negatives(batch.positives[:0], zeros[:0], zeros[:0], zeros)
         to_user, users = batch.positive_to_user, batch.users.rows
         users = users[: len(batch.positives)] if to_user is None else users[to_user]
         negatives: Negatives = sampler(batch.positives, generator, sampler.query_rows(users, generator))
@@ -136,8 +133,8 @@ class Scorer(nn.Module):
         negatives: Negatives,
         batch: Batch,
         item_bias: ItemBias,
-    ) -> list[Logits]:
-        """Return the logits of a batch: of whole embeddings, then of each truncation.
+    ) -> Logits:
+        """Return the logits of a batch.
 
         Args:
             users: [B, D] embeddings of the users of the positives, then of the impressions.
@@ -166,37 +163,27 @@ class Scorer(nn.Module):
         masks = FalseNegatives(
             batch.known_positives, self.lookup.positions(negatives.rows, batch.known_items)
         )
-
-        def logits(
-            users: Tensor, shared: Tensor, positives: Tensor, impressions: Tensor, queries: Tensor
-        ) -> Logits:
-            if self.temperature is not None:
-                users = self.temperature(users)
-            users, of_impressions = users.split([len(users) - len(impressions), len(impressions)])
-            of_positives = users if to_user is None else users.index_select(0, to_user)
-            query = None
-            if negatives.query_rows is not None:
-                query = queries.view(*negatives.query_rows.shape, users.shape[1])
-                query = self._pairs(of_positives[:, None], query) + query_addend
-            labelled = None
-            if len(impressions):
-                labelled = self._pairs(of_impressions, impressions) + impression_addend, batch.weights[size:]
-            return Logits(
-                self._pairs(of_positives, positives) + positive_addend,
-                batch.weights[:size],
-                users,
-                positives,
-                SharedNegatives(shared, correction, negatives.log_multiplicity, masks, prior),
-                query,
-                to_user,
-                self.config.power,
-                labelled,
-            )
-
-        whole = users, shared, positives, impressions, queries
-        return [logits(*whole)] + [
-            logits(*map(truncate, whole)) for truncate in self.config.truncations(users.shape[1])
-        ]
+        if self.temperature is not None:
+            users = self.temperature(users)
+        users, of_impressions = users.split([len(users) - len(impressions), len(impressions)])
+        of_positives = users if to_user is None else users.index_select(0, to_user)
+        query = None
+        if negatives.query_rows is not None:
+            query = queries.view(*negatives.query_rows.shape, users.shape[1])
+            query = self._pairs(of_positives[:, None], query) + query_addend
+        labelled = None
+        if len(impressions):
+            labelled = self._pairs(of_impressions, impressions) + impression_addend, batch.weights[size:]
+        return Logits(
+            self._pairs(of_positives, positives) + positive_addend,
+            batch.weights[:size],
+            users,
+            SharedNegatives(shared, correction, negatives.log_multiplicity, masks, prior),
+            query,
+            to_user,
+            self.config.power,
+            labelled,
+        )
 
     def _pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the linked scores of pairs, [..., D] x [..., D] -> [...], summed in float32 at least."""

@@ -13,10 +13,7 @@ from pydantic import StringConstraints
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
 from twotower.config.spec import PositiveFloat, PositiveFraction, PositiveInt
-from twotower.reports.compare.run_frame import baseline_rows, make_frame, read_runs, records
-from twotower.reports.compare.verdicts import compare_pairs
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
-from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
@@ -219,7 +216,7 @@ class FirstLook(Sweep):
         return (whole[0], True) if whole else None
 
     def summary(self) -> dict[str, Any]:
-        """Return the table of recipes, the best recipe with its command, and its paired tests."""
+        """Return the table of recipes, and the best recipe with its command."""
         best, on_all = self.best() or (None, False)
         part = "whole" if on_all else "sample"
         baselines = {each: self._baselines(each == "sample") for each in ("sample", "whole")}
@@ -237,7 +234,6 @@ class FirstLook(Sweep):
             "left_out": self.left_out,
             "baselines": {name: {each: baselines[each].get(name) for each in baselines} for name in names},
             "best": best and self._best(best, part, baselines[part].get(leaders[part] or "")),
-            "tests": [] if best is None else self._tests(best, part, leaders[part]),
         }
         return {"first_look": found}
 
@@ -281,35 +277,6 @@ class FirstLook(Sweep):
             "command": shlex.join(["twotower", "train", *self.context.fixed, *best.texts]),
         }
 
-    def _tests(self, best: Recipe, part: str, leader: str | None) -> list[dict[str, Any]]:
-        """Return paired tests over test users: the best recipe against the others and the best baseline.
-
-        The validation split chooses the best recipe; the tests do not.
-        """
-        outcomes = {recipe.name: self.outcome(recipe, part == "sample") for recipe in self.recipes}
-        folders = {name: each.folder for name, each in outcomes.items() if each and each.finished}
-        if best.name not in folders:  # stopped before the test
-            return []
-        runs, results = read_runs(list(folders.values()))
-        runs = runs.assign(name=list(folders))
-        position = list(folders).index(best.name)
-        baselines = baseline_rows(runs[runs["name"] == best.name], results)
-        rows = make_frame(records(runs) + records(baselines[baselines["name"] == leader]))
-        metric = self.context.monitor.replace("valid/", "test/", 1)
-        higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
-        pairs = [(position, other) for other in range(len(rows)) if other != position]
-        return [
-            {
-                "against": rows["name"][row["right"]],
-                "metric": metric,
-                "difference": _number(row["difference"]),
-                "interval": None if math.isnan(row["low"]) else [row["low"], row["high"]],
-                "p": _number(row["corrected_p_value"]),
-                "verdict": ", ".join(filter(None, [row["verdict"], row["reason"]])),
-            }
-            for row in records(compare_pairs(rows, pairs, metric, higher).table)
-        ]
-
 
 def share_for(dataset: "RetrievalDataset") -> float:
     """Return the share of users with enough data to compare recipes, to two digits; 1 for small data."""
@@ -337,7 +304,3 @@ def _note(outcome: Outcome | None) -> str:
         "failed": f"failed: {(outcome.error or '').partition(chr(10))[0]}",
         "index_rejected": "its index was rejected",
     }.get(outcome.status, "")
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from twotower.training.callbacks.curves import Curves, EpochCallback
 from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
 from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
-from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import CheckedCheckpoints, read_checkpoint, unusable, write_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
@@ -29,8 +27,8 @@ from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
 LOG = logging.getLogger("twotower")
-FIT, FIT_RANDOM, REFIT = "fit", "fit_random", "refit"
-"""Phases: the first; the first from `initialization=random`, for comparison; the second on train + valid."""
+FIT, REFIT = "fit", "refit"
+"""Phases: the first, and the second on train + valid."""
 TRAINED_ON = "trained_on"
 """Key of `final.ckpt` for the training interactions, which a warm start must not be tested on."""
 NEW_ITEMS = "model.new_items."
@@ -49,7 +47,6 @@ class TrainContext:
     Attributes:
         trainer: settings of the Lightning Trainer, early stopping and checkpoints.
         folder: of the run.
-        rehearse_index: builds and searches an index on random vectors; called before training.
         epoch_callback: receives the monitored metric after each epoch and may stop the training.
         progress_callback: displays the progress of an epoch.
         tracker: receives the metrics that TensorBoard receives.
@@ -57,7 +54,6 @@ class TrainContext:
 
     trainer: TrainerChoice.Config
     folder: Path
-    rehearse_index: Callable[[], object]
     epoch_callback: EpochCallback | None = None
     progress_callback: ProgressCallback | None = None
     tracker: Tracker | None = None
@@ -74,8 +70,6 @@ class FitResult:
         curves: key -> one value per epoch.
         epoch_steps: optimizer steps per epoch; 0 if unknown.
         chosen: settings that the interactions or the validation split determined, by key.
-        score: the monitored metric of the weights, negated if lower is better; None without validation.
-        improved: whether an epoch improved on the initial embeddings; True if these were not validated.
     """
 
     epochs: int
@@ -84,8 +78,6 @@ class FitResult:
     curves: dict[str, list[float]] = field(default_factory=dict)
     epoch_steps: int = 0
     chosen: dict[str, float | None] = field(default_factory=dict)
-    score: float | None = None
-    improved: bool = True
 
 
 class Clock(pl.Callback):
@@ -116,7 +108,6 @@ def fit(
     batches: TrainBatches,
     name: str,
     epochs: int | None = None,
-    rehearses: bool = False,
 ) -> FitResult:
     """Train until the monitored metric stops improving, or for a given number of epochs.
 
@@ -127,7 +118,6 @@ def fit(
         module: the module to train; validates if it has a validation.
         name: of the phase; its checkpoints go to `checkpoints/<name>/`.
         epochs: number of epochs, without validation; None trains until early stopping.
-        rehearses: test index and loss first; see `Rehearsal`.
 
     Raises:
         TrialPruned: the epoch callback stopped the training.
@@ -161,7 +151,6 @@ def fit(
             *([HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []),
             clock,
             curves,
-            *([Rehearsal(context.rehearse_index, batches)] if rehearses else []),
         ],
         plugins=[CheckedCheckpoints()],
         num_sanity_val_steps=0,
@@ -180,7 +169,6 @@ def fit(
         once = None if mode is None else [range(1)]  # a validation is one step
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
-    score, initial = checkpointing.score, module.initial_score
     result = FitResult(
         epochs=checkpointing.epochs,
         seconds=clock.seconds,
@@ -188,9 +176,6 @@ def fit(
         curves=curves.curves(),
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
         chosen=module.chosen,
-        score=score,
-        # Lightning stores metrics as float32.
-        improved=score is None or initial is None or score > float(np.float32(initial)),
     )
     write_final(context.folder, name, module, batches.interactions, result)
     delete_progress(checkpoints)

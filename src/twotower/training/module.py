@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
@@ -15,7 +15,6 @@ from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.sparse_tables import sparse_parameters
 from twotower.training.validation import Validation
 
 FUSED_DEVICES = ("cpu", "cuda")
@@ -88,16 +87,15 @@ class RetrievalModule(pl.LightningModule):
         """Draw negatives, encode, compute the logits and the loss.
 
         Args:
-            remembers: the sampler may store the embeddings for later batches; a rehearsal stores nothing.
+            remembers: the sampler may store the embeddings for later batches.
         """
         negatives = self.scorer.negatives(self.negatives, batch, self.draws)
         encoded = self.scorer.items(negatives, batch)
         users, items = self.model.encode_both(encoded.rows, batch.users)
         if remembers:
             self.negatives.remember(encoded.rows, items.detach())
-        all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
-        losses = [self.loss.batch_mean(logits) for logits in all_logits]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
+        return self.loss.batch_mean(logits)
 
     def _log_step(self) -> None:
         """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""
@@ -131,3 +129,17 @@ class RetrievalModule(pl.LightningModule):
         optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
         scheduler = self.optimizer_choice.scheduler(optimizer, self.num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def sparse_parameters(model: TwoTower) -> list[Tensor]:
+    """Return the parameters whose gradients are sparse."""
+    tables = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
+    ]
+    if model.history.config.gives_sparse_gradients:
+        tables.append(model.history_table.weight)
+    if model.item_bias.config.gives_sparse_gradients:
+        tables.append(model.item_bias.get_parameter("biases"))
+    return tables

@@ -16,8 +16,7 @@ from twotower.data.times import date
 from twotower.data.vocabulary import Ids, Vocabulary
 from twotower.towers.two_tower import TwoTower
 from twotower.training.checkpoints import read_checkpoint
-from twotower.training.fit import REFIT, TRAINED_ON, final_path
-from twotower.training.train_towers import better_first_phase
+from twotower.training.fit import FIT, REFIT, TRAINED_ON, final_path
 
 REMEDY = "train it again (twotower train rerun={}), or start from another run"
 LOSS = ("loss.", "scorer.")
@@ -55,9 +54,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
     """
     bundle = read_bundle(folder / "bundle", trusted)
     # Not from the settings: a warm start has only the last phase.
-    phase = next(
-        (name for name in (REFIT, better_first_phase(folder)) if final_path(folder, name).is_file()), None
-    )
+    phase = next((name for name in (REFIT, FIT) if final_path(folder, name).is_file()), None)
     if phase is None:
         raise InputError(f"{folder}: its checkpoints were deleted; {REMEDY.format(folder)}")
     final = read_checkpoint(final_path(folder, phase))

@@ -99,7 +99,7 @@ def warm_start(
     )
     trainer = context.trainer.model_copy(update={"max_epochs": settings.epochs})
     context = dataclasses.replace(context, trainer=trainer)
-    result = fit(context, module, batches, REFIT if refit else FIT, rehearses=True)
+    result = fit(context, module, batches, REFIT if refit else FIT)
     valid = None if refit else evaluate_valid(module, dataset, evaluator)
     trained = trained_towers(module, [result], lambda _: valid)
     return dataclasses.replace(trained, refit=refit), growth

@@ -31,7 +31,7 @@ def test_a_whole_bundle_with_a_good_index_has_no_warnings(tmp_path: Path) -> Non
 
 def test_a_rejected_index_is_refused_with_recall_target_and_what_to_type(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "bundle"
-    manifest = manifest_of(folder, report=BAD)
+    manifest = manifest_of(folder, rejected=True)
     with pytest.raises(InputError) as error:
         refuse_rejected_index(folder, manifest)
     assert BAD["problems"][0] in str(error.value)

@@ -49,14 +49,14 @@ def test_ids_tables_history_and_settings_come_back(tmp_path):
 
 
 def test_the_manifest_says_what_made_the_bundle_and_lists_every_file(tmp_path):
-    tiny_bundle.write(tmp_path / "bundle")
+    tiny_bundle.write_anew(tmp_path / "bundle")
     (tmp_path / "new").touch()
     modes = {path.stat().st_mode for path in (tmp_path / "bundle").iterdir()}
     assert modes == {(tmp_path / "new").stat().st_mode}
     titles = pd.read_parquet(tmp_path / "bundle" / ITEMS)["title"].tolist()
     assert titles == tiny_bundle.dataset().item_table["title"].tolist()
     with pytest.raises(InputError):  # bundles are not overwritten
-        tiny_bundle.write(tmp_path / "bundle")
+        tiny_bundle.write_anew(tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
     assert {path.name for path in (tmp_path / "bundle").iterdir()} == {*FILES, MANIFEST}
     assert set(manifest["files"]) == set(FILES)
@@ -71,7 +71,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr("twotower.bundle.write._write_table", fail)
     with pytest.raises(OSError, match="disk full"):
-        tiny_bundle.write(tmp_path / "bundle")
+        tiny_bundle.write_anew(tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_until_the_last_rename_there_is_no_bundle(tmp_path, monkeypatch):
     monkeypatch.setattr("twotower.bundle.write.replace_folder", die)
     monkeypatch.setattr("twotower.files.atomic.shutil.rmtree", lambda *args, **named: None)  # as kill -9 does
     with pytest.raises(KeyboardInterrupt):
-        tiny_bundle.write(tmp_path / "bundle")
+        tiny_bundle.write_anew(tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
     with pytest.raises(InputError, match="no such folder"):
         read_bundle(tmp_path / "bundle")

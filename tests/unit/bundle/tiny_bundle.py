@@ -4,6 +4,10 @@ One that is `told` more knows contexts of requests and what users did with items
 """
 
 import dataclasses
+import functools
+import shutil
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,7 +191,20 @@ BAD = {
 }
 
 
-def write(
+def write(folder, **options):
+    """Copy a bundle; equal ones are written once. Returns its model and item embeddings."""
+    made, *found = _written(**options)
+    shutil.copytree(f"{made.name}/bundle", folder)
+    return found
+
+
+@functools.cache
+def _written(**options):
+    made = tempfile.TemporaryDirectory()
+    return made, *write_anew(f"{made.name}/bundle", **options)
+
+
+def write_anew(
     folder,
     *,
     text=True,
@@ -196,7 +213,7 @@ def write(
     seed=1,
     profiles=False,
     told=False,
-    report=GOOD,
+    rejected=False,
     held_out=0,
 ):
     data, chosen = dataset(text, profiles, told), settings(history_items, profiles, told)
@@ -205,6 +222,7 @@ def write(
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()
     index = index_of(kind)
     index.build(vectors, np.arange(1, NUM_ITEMS + 1))
-    indexed = SimpleNamespace(index=index, vectors=vectors, report=SimpleNamespace(to_dict=lambda: report))
-    write_bundle(folder, chosen, model, indexed, data, ServedHistory(history(told), NOW, held_out))
+    report = SimpleNamespace(to_dict=lambda: BAD if rejected else GOOD)
+    indexed = SimpleNamespace(index=index, vectors=vectors, report=report)
+    write_bundle(Path(folder), chosen, model, indexed, data, ServedHistory(history(told), NOW, held_out))
     return model, vectors

@@ -69,7 +69,6 @@ CASES: dict[str, tuple[str, ...]] = {
         "item_bias",
         "set loss.learned_temperature=false",
     ),
-    "trend and a loss without a bias": ("item_bias=trend loss=matryoshka", "loss", "set item_bias=none"),
     "requests and shown negatives": (
         "data=synthetic data.labels=clicks objective=next_basket negatives=impressions",
         "objective",
@@ -139,7 +138,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "features.item.item_id.sparse",
     ),
     "sparse bias, optimizer that takes none": (
-        "item_bias=popularity item_bias.sparse=true optimizer=rowwise_adagrad optimizer.weight_decay=0.1",
+        "item_bias=popularity item_bias.sparse=true optimizer=adagrad optimizer.weight_decay=0.1",
         "optimizer",
         "set optimizer.weight_decay=0, or item_bias.sparse=false",
         "item_bias.sparse",

@@ -20,7 +20,6 @@ BEYOND: dict[str, tuple[str, str]] = {
     "history.length=2147483648": ("history.length", "less than or equal to 10000, got 2147483648"),
     "user_tower.widths=[64,100000]": ("user_tower.widths.1", "less than or equal to 4096"),
     f"user_tower.widths=[{','.join(['8'] * 33)}]": ("user_tower.widths", "at most 32 items"),
-    "optimizer.learning_rate=1e308": ("optimizer.learning_rate", "less than or equal to 1e+30"),
     "metrics.num_bootstrap=10000000": ("metrics.num_bootstrap", "less than or equal to 100000"),
     "metrics.num_bootstrap=1": ("metrics.num_bootstrap", "expected 0 (no intervals) or at least 100"),
     "seeds=10001": ("seeds", "less than or equal to 10000"),

@@ -85,10 +85,10 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any], list[str]]
         },
         [],
     ),
-    "clicks and a day by its values": (
-        {"log.csv": csv(log("customer_id", "article_id", clicked=ITEMS % 2, t_dat=ISO.str[:10]))},
+    "clicks and a day": (
+        {"log.csv": csv(log("customer_id", "article_id", clicked=ITEMS % 2, ts=ISO.str[:10]))},
         [],
-        {"label_column": "clicked", "timestamp_column": "t_dat", "timestamp_unit": "iso"},
+        {"label_column": "clicked", "timestamp_column": "ts", "timestamp_unit": "iso"},
         [],
     ),
     "a split of its own": (

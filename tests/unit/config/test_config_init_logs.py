@@ -1,4 +1,4 @@
-"""`twotower init` on seven logs of kinds that people have: roles and kinds by values as well as by names."""
+"""`twotower init` on five logs of kinds that people have: roles and kinds by values as well as by names."""
 
 import shlex
 from collections.abc import Mapping
@@ -42,30 +42,6 @@ def drawn(user: str, item: str, days: int, seed: int = 0) -> tuple[pd.DataFrame,
     return frame, 1_600_000_000 + np.sort(rng.integers(0, days * DAY, NUM_ROWS))
 
 
-def likes() -> Log:
-    frame, seconds = drawn("user", "item", 300)
-    y = np.where(np.arange(NUM_ROWS) % 3 == 0, -1, 1)
-    return Log(
-        {"log.csv": frame.assign(y=y, ts=seconds)},
-        data={"label_column": "y", "label_threshold": 1.0, "timestamp_column": "ts"},
-        split="temporal",
-        written=[
-            'label_column: "y"   # it holds -1 and 1: 1 is positive, what is lower negative',
-            "timestamp_column: ts   # it holds seconds since 1970, here from 2020-09-",
-        ],
-    )
-
-
-def plays() -> Log:
-    frame, seconds = drawn("listener_id", "track_id", 120)
-    frame = frame.assign(played_at=seconds, ms_played=seconds % 997 * 1000, skipped=seconds % 2)
-    return Log(
-        {"log.csv": frame},
-        data={"timestamp_column": "played_at", "timestamp_unit": "s", "label_column": None},
-        warned=["column 'skipped' is left out: it holds 0 and 1; add --label skipped", "column 'ms_played'"],
-    )
-
-
 def news() -> Log:
     """Clicks on news: six columns begin with `click_` beside the article and the time."""
     frame, seconds = drawn("user_id", "click_article_id", 17)
@@ -94,9 +70,7 @@ def news() -> Log:
             "context_columns": context,
         },
         features=dict.fromkeys(context, "Categorical"),
-        warned=[
-            "column 'click_environment' is left out: it is called a label, but holds 3 different numbers"
-        ],
+        warned=["column 'click_environment' is left out: it is called a label, but holds 3 different values"],
     )
 
 
@@ -165,13 +139,13 @@ def lists() -> Log:
     frame, _ = drawn("user", "item", 1)
     return Log(
         {"log.csv": frame},
-        ["--repeats", "keep"],
-        {"timestamp_column": None, "repeats": "keep"},
+        [],
+        {"timestamp_column": None},
         split="leave_one_out",
     )
 
 
-LOGS = {each.__name__: each for each in (likes, plays, news, groceries, films, shop, lists)}
+LOGS = {each.__name__: each for each in (news, groceries, films, shop, lists)}
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ FILES = {
     "defaults:\n  - override /loss: bce\n": "its first line must be # @package _global_",
     "# A note.\n\nembedding_dim: 32\n": "its first line must be # @package _global_",
     f"# Mine.\n{HEADER}seed: 3\n": "its first line must be # @package _global_",
-    f"{HEADER}defaults:\n  - override /loss: bcee\n": "loss: unknown choice 'bcee'; did you mean 'bce'?",
-    f"{HEADER}defaults:\n  - loss: bce\n": "write `- override /loss: bce` instead of `- loss: bce`",
-    f"{HEADER}defaults:\n  - /loss: bce\n": "write `- override /loss: bce` instead of `- /loss: bce`",
-    f"{HEADER}defaults:\n  - override loss: bce\n": "write `- override /loss: bce` instead of",
+    f"{HEADER}defaults:\n  - override /loss: bcee\n": "Could not find 'loss/bcee'",
+    f"{HEADER}defaults:\n  - /loss: bce\n": "Multiple values for loss. To override a value use 'override",
     f"{HEADER}defaults:\n  - override /los: bce\n": "Could not override 'los'. No match in the defaults list",
     f"{HEADER}loss: bce\n": "loss: expected a choice with a _target_, got 'bce'",
 }

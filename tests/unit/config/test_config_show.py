@@ -1,22 +1,16 @@
-"""`--cfg job`: all of it or a part, as typed or resolved, with what only Python has a default for."""
+"""`--cfg job`: as typed, with what only Python has a default for."""
 
 from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from twotower.commands import conf
-from twotower.commands.show import show, whole
+from twotower.commands.show import whole
 from twotower.config.errors import InputError
 
 DATA = "data=synthetic"
-
-
-def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What is printed for flags and overrides, these being the words with = in them."""
-    capsys.readouterr()
-    show("train", [word for word in words if "=" not in word], [word for word in words if "=" in word])
-    return capsys.readouterr().out
 
 
 def test_keys_without_yaml_follow_those_of_the_yaml() -> None:
@@ -29,32 +23,13 @@ def test_keys_without_yaml_follow_those_of_the_yaml() -> None:
     assert whole("train", [DATA]).features.context == {}
 
 
-def test_parts_of_settings_are_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    text = printed(capsys, "--cfg", "job", "--package", "loss", DATA, "loss=bce")
-    assert text.startswith("# @package loss\n_target_: twotower.losses.bce.Bce\n")
-    assert printed(capsys, "-c", "job", "-p", "loss", DATA, "loss=bce") == text
-    assert printed(capsys, "-c", "job", "-p", "loss.learned_temperature", DATA, "loss=bce") == "false\n"
-    assert printed(capsys, "-c", "job", "-p", "walkthrough", DATA) == "null\n"
-    everything = printed(capsys, "-c", "job", DATA)
-    assert printed(capsys, "-c", "job", "-p", "_global_", DATA) == everything
-    with pytest.raises(InputError, match=r"--package los: no such part; did you mean 'loss'\?"):
-        printed(capsys, "-c", "job", "-p", "los", DATA)
-    with pytest.raises(InputError, match="-p: expected --cfg job"):
-        printed(capsys, "-p", "loss", DATA)
-
-
-def test_interpolations_are_shown_as_typed_or_resolved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interpolations_are_shown_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "local").mkdir()
     own = "# @package _global_\nitem_tower: ${user_tower}\nseed: ${embedding_dim}\n"
     (tmp_path / "local" / "default.yaml").write_text(own)
     monkeypatch.setattr(conf, "OTHERS", (tmp_path,))
-    as_typed = yaml.safe_load(printed(capsys, "-c", "job", DATA))
+    as_typed = yaml.safe_load(OmegaConf.to_yaml(whole("train", [DATA])))
     assert (as_typed["item_tower"], as_typed["seed"]) == ("${user_tower}", "${embedding_dim}")
-    resolved = yaml.safe_load(printed(capsys, "-c", "job", "--resolve", DATA))
-    assert (resolved["item_tower"], resolved["seed"]) == (as_typed["user_tower"], 64)
-    assert resolved["item_tower"]["activation"] == "gelu"
 
 
 def test_invalid_values_are_shown_as_typed_with_the_others() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.index.check import check, rehearse
 from twotower.index.flat_ip import FlatIP
-from twotower.index.ground_truth import GroundTruth, SearchResult
+from twotower.index.ground_truth import GroundTruth
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.tune import OperatingPoint, choose_point, tune
 
@@ -83,51 +84,20 @@ def test_report_of_missing_and_foreign_items_says_so() -> None:
     assert report.problems == ["the index has 399 items, or other rows than the 400 items of the catalogue"]
 
 
-class Stubborn(FlatIP):
-    """Says that it removed, and did not."""
+class Forgetful(FlatIP):
+    """Does not load what it saved."""
 
-    def remove(self, rows: np.ndarray) -> int:
-        return len(rows)
-
-
-class Refusing(FlatIP):
-    """Cannot remove, by an override that says so."""
-
-    def remove(self, rows: np.ndarray) -> int:
-        raise NotImplementedError("graphs cannot remove")
+    def load(self, path: Path) -> None:
+        self.build(VECTORS[:10], ROWS[:10])
 
 
-class Muddled(FlatIP):
-    """Once something is gone, says of each item that it is another."""
-
-    def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        found = super().search(queries, k)
-        return found if self.num_vectors == 400 else SearchResult(found.scores, np.roll(found.rows, 1, 1))
-
-
-class Deaf(FlatIP):
-    """Takes the zero vector for every vector that is added."""
-
-    def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        super().add(0 * vectors, rows)
-
-
-@pytest.mark.parametrize(
-    ("kind", "problem"),
-    [
-        (Refusing, "items cannot be removed and added (NotImplementedError: graphs cannot remove)"),
-        (Stubborn, "after 64 items were removed, the index has other rows than expected"),
-        (Muddled, "after items were removed and added, the index answers with the scores of other items"),
-        (Deaf, "after items were removed and added again, the index does not find them"),
-    ],
-)
-def test_an_index_that_does_not_add_and_remove_is_rejected(kind: type[FlatIP], problem: str) -> None:
-    index = kind.Config().build()
+def test_an_index_that_does_not_load_what_it_saved_is_rejected() -> None:
+    index = Forgetful.Config().build()
     index.build(VECTORS, ROWS)
-    report = check(index, VECTORS, ROWS, QUERIES)
-    assert report.problems == [problem]
-    assert index.num_vectors == 400  # the index itself was left alone
-    with pytest.raises(InputError, match=f"correct {kind.__name__}, or choose another index"):
+    assert check(index, VECTORS, ROWS, QUERIES).problems == [
+        "after saving and loading, the index has other rows"
+    ]
+    with pytest.raises(InputError, match="correct Forgetful, or choose another index"):
         rehearse(index.config, 8, 400)
 
 

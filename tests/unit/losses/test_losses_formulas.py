@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_cases import loss_of, negatives_of
+from scoring_cases import loss_of
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,17 +16,12 @@ from twotower.losses.bpr import Bpr
 from twotower.losses.bsl import FLOOR, Bsl
 from twotower.losses.ccl import Ccl
 from twotower.losses.corrected_log_q import CorrectedLogQ
-from twotower.losses.direct_au import DirectAu
 from twotower.losses.gbce import Gbce
 from twotower.losses.hinge import Hinge
 from twotower.losses.loss import Loss
-from twotower.losses.matryoshka import Matryoshka
 from twotower.losses.psl import Psl
 from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.losses.sl_at_k import SlAtK
-from twotower.negatives.catalogue import Catalogue
 from twotower.negatives.sampler import Negatives
-from twotower.negatives.uniform import Uniform
 from twotower.scoring.scorer import Scorer
 
 D, DRAWS, ITEMS = 4, 60, 100
@@ -65,17 +60,6 @@ def psl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
     return (1 + (counts * activation).sum(1)).log()
 
 
-def sl_at_2(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    joined = torch.cat([positive[:, None], scores.masked_fill(counts == 0, -torch.inf)], 1)
-    threshold = joined.detach().sort(1, descending=True).values[:, 1].clamp(min=-1e3)
-    weight = ((positive - threshold) / 0.5).sigmoid()
-    return weight * -((positive / 0.2).exp() / total(positive, scores, counts, 0.2)).log()
-
-
-def total(positive: Tensor, scores: Tensor, counts: Tensor, temperature: float) -> Tensor:
-    return (positive / temperature).exp() + (counts * (scores / temperature).exp()).sum(1)
-
-
 def bsl(
     positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor, _: Tensor
 ) -> Tensor:
@@ -112,7 +96,6 @@ CASES: dict[str, tuple[Loss, Formula]] = {
     "ccl": (Ccl(Ccl.Config(margin=0.2, negative_weight=7.0)), ccl),
     "gbce": (Gbce(Gbce.Config(temperature=0.4), ITEMS), gbce),
     "psl": (Psl(Psl.Config(temperature=0.2)), psl),
-    "sl_at_k": (SlAtK(SlAtK.Config(k=2, temperature=0.2, weight_temperature=0.5)), sl_at_2),
     "bsl": (Bsl(Bsl.Config(temperature=0.4, negative_weight=1.3)), bsl),
     "corrected_log_q": (CorrectedLogQ(CorrectedLogQ.Config(temperature=0.4)), corrected),
 }
@@ -183,42 +166,3 @@ def test_a_learned_temperature_has_the_gradient_of_the_formula() -> None:
     scaled = [given_[0] * TEMPERATURE / logarithm.exp(), *given_[1:]]
     expected = plain(softmax, scaled, negatives, masked).mean()
     torch.testing.assert_close(torch.autograd.grad(got, logarithm), torch.autograd.grad(expected, logarithm))
-
-
-def vectors(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
-
-
-def test_direct_au_is_alignment_and_uniformity_by_pairwise_distances() -> None:
-    torch.manual_seed(4)
-    raw = [vectors(7, D).requires_grad_() for _ in range(2)]
-    users, positives = (F.normalize(each, dim=1) for each in raw)
-    loss = DirectAu(DirectAu.Config(uniformity_weight=3.0))
-    got = loss_of(loss, users, positives, positives[:0], negatives_of(0, 7))
-    spread = [torch.pdist(side).square().mul(-2).exp().mean().log() for side in (users, positives)]
-    expected = (users - positives).norm(dim=1).square().mean() + 3 / 2 * sum(spread)
-    torch.testing.assert_close(got, expected)
-    gradients = (torch.autograd.grad(each, raw, retain_graph=True) for each in (got, expected))
-    torch.testing.assert_close(*gradients)
-
-
-@pytest.mark.parametrize("inner", [Bsl.Config(log_q_correction=False), Ccl.Config(margin=0.0)])
-def test_matryoshka_sums_the_losses_of_first_columns_on_the_sphere(inner: Loss.Config) -> None:
-    torch.manual_seed(5)
-    given_, (negatives, masked) = sides(5, 6, 2), drawn(5, 6, 2)
-    loss = Matryoshka(Matryoshka.Config(inner=inner, num_halvings=1))
-    halves = [F.normalize(side[..., : D // 2], dim=-1) for side in given_]
-    got, *expected = (
-        loss_of(each, *sides_[:3], negatives, masked=masked, query=sides_[3])
-        for each, sides_ in ((loss, given_), (loss.inner, given_), (loss.inner, halves))
-    )
-    torch.testing.assert_close(got, sum(expected))
-
-
-def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
-    config = SlAtK.Config(k=20)
-    (found,) = config.problems(negatives=Uniform.Config(num_negatives=16), batch_size=4)
-    assert found[0] == "k"
-    assert "Uniform draws only 16 negatives" in found[1]
-    assert not [*config.problems(negatives=Uniform.Config(num_negatives=20), batch_size=4)]
-    assert not [*config.problems(negatives=Catalogue.Config(), batch_size=4)]

@@ -51,8 +51,6 @@ def test_what_is_refused() -> None:
     assert field == ""
     assert "has no impressions without a click" in message
     assert "negatives=uniform" in message
-    ((field, message),) = config.problems(Synthetic.Config(labels="clicks"), impressions_as="nothing")
-    assert "does not learn from impressions" in message
     ((field, message),) = Impressions.Config(shared=Impressions.Config()).problems()
     assert field == "shared"
 

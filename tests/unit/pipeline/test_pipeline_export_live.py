@@ -65,7 +65,7 @@ def lines(path):
 
 
 def test_three_exports_neither_lose_nor_repeat_events(place, store):
-    counts = export_live(settings(place), store, place / "night-1", {}, {})
+    counts = export_live(settings(place), store, place / "night-1", {})
     assert lines(place / "night-1" / "interactions.csv") == [
         *LOG.splitlines(),
         f"ann,,i1,{T + 60}",
@@ -87,18 +87,18 @@ def test_three_exports_neither_lose_nor_repeat_events(place, store):
         running.commit([EventAdded("dan", "i2", T + 99), ItemPut("i3", {"name": "TOY", "price": 4})])
         paths = {"interactions": str(place / "night-1" / "interactions.csv")}
         paths["items"] = str(place / "night-1" / "items.csv")
-        second = export_live(settings(place), store, place / "night-2", paths, {})
+        second = export_live(settings(place), store, place / "night-2", paths)
         running.commit([EventAdded("dan", "i2", T + 100)])  # and goes on to write to
     assert (second.rows_before, second.events, second.events_in_log, second.events_added) == (6, 6, 5, 1)
     assert lines(place / "night-2" / "interactions.csv")[-1] == f"dan,,i2,{T + 99}"
     assert lines(place / "night-2" / "items.csv")[-1] == "i3,TOY,4,,"
     paths = {name: path.replace("night-1", "night-2") for name, path in paths.items()}
-    third = export_live(settings(place), store, place / "night-3", paths, {})
+    third = export_live(settings(place), store, place / "night-3", paths)
     assert (third.rows_before, third.events_added, third.rows) == (7, 1, 8)
     assert third.items == TableChanges(0, 3)
     assert (place / "night-3" / "items.csv").read_bytes() == (place / "night-2" / "items.csv").read_bytes()
     # a night that was left out, or a log of somebody's who logs the events too, makes no difference
-    late = export_live(settings(place), store, place / "late", {}, {})
+    late = export_live(settings(place), store, place / "late", {})
     assert sorted(lines(place / "late" / "interactions.csv")) == sorted(
         lines(place / "night-3" / "interactions.csv")
     )
@@ -115,7 +115,7 @@ def test_profiles_are_rows_of_the_users(place):
         kept.commit([UserPut(user, profile) for user, profile in profiles.items()])
         kept.commit([UserForgotten("fay")])
     run = settings(place, users_path=str(place / "users.csv"))
-    counts = export_live(run, place / "live.sqlite", place / "night", {}, {})
+    counts = export_live(run, place / "live.sqlite", place / "night", {})
     assert lines(place / "night" / "users.csv") == ["who,age,city", "ann,31,ROME", "bob,,", "eve,,BONN"]
     assert (counts.users, counts.items) == (TableChanges(1, 2), TableChanges())
     assert (place / "night" / "interactions.csv").read_text() == LOG
@@ -133,17 +133,15 @@ def test_units_and_parquet(place, store, unit):
     paths = {
         name: str(place / f"{file}.parquet") for name, file in (("interactions", "log"), ("items", "items"))
     }
-    counts = export_live(
-        settings(place, timestamp_unit=unit), store, place / "night", paths, {"note": "live"}
-    )
+    counts = export_live(settings(place, timestamp_unit=unit), store, place / "night", paths)
     assert (counts.events_added, counts.events_in_log, counts.rows) == (3, 2, 6)
     new = pq.read_table(place / "night" / "interactions.parquet").to_pylist()[3:]
     when = T + 60
     expected = when * 1000 if unit == "ms" else pd.Timestamp(when, unit="s").to_pydatetime()
     assert [(row["who"], row["note"], row["what"]) for row in new] == [
-        ("ann", "live", "i1"),
-        ("cem", "live", "i3"),
-        ("bob", "live", "i1"),
+        ("ann", None, "i1"),
+        ("cem", None, "i3"),
+        ("bob", None, "i1"),
     ]
     assert new[0]["when"] == expected
     rows = pq.read_table(place / "night" / "items.parquet").to_pylist()
@@ -151,7 +149,7 @@ def test_units_and_parquet(place, store, unit):
     assert rows[2]["tags"] == ["kids", "gift"]
     assert counts.items == TableChanges(1, 2)
     paths = {"interactions": str(place / "night" / "interactions.parquet")}
-    again = export_live(settings(place, timestamp_unit=unit), store, place / "again", paths, {})
+    again = export_live(settings(place, timestamp_unit=unit), store, place / "again", paths)
     assert again.events_added == 0
 
 
@@ -165,15 +163,11 @@ def test_labels_weights_and_types_of_events_are_filled_in(place, store):
         "event_column": "action",
     }
     buy = {"buy": {"role": "positive"}, "view": {"role": "history"}}
-    export_live(settings(place, **data, events=buy), store, place / "one", {}, {})
+    export_live(settings(place, **data, events=buy), store, place / "one", {})
     assert lines(place / "one" / "interactions.csv")[4] == f"ann,4,1,buy,i1,{T + 60}"
-    both = {"buy": {"role": "positive"}, "view": {"role": "positive"}}
-    with pytest.raises(InputError, match=r"fill.action: the log has this column, .* fill.action=click"):
-        export_live(settings(place, **data, events=both), store, place / "two", {}, {})
-    export_live(
-        settings(place, **data, events=both), store, place / "two", {}, {"action": "view", "weight": 0.5}
-    )
-    assert lines(place / "two" / "interactions.csv")[4] == f"ann,4,0.5,view,i1,{T + 60}"
+    both = {"view": {"role": "positive"}, "buy": {"role": "positive"}}
+    export_live(settings(place, **data, events=both), store, place / "two", {})
+    assert lines(place / "two" / "interactions.csv")[4] == f"ann,4,1,view,i1,{T + 60}"
 
 
 def test_an_event_has_its_own_type(place, tmp_path):
@@ -187,10 +181,10 @@ def test_an_event_has_its_own_type(place, tmp_path):
             [EventAdded("ann", "i1", T, word) for word in ("buy", "cart", None)]
         )  # buy is in the log
         words.commit([EventAdded("ann", "i1", T + 9, word) for word in ("view", "cart", None)])
-    both = roles | {"view": {"role": "positive"}}
-    with pytest.raises(InputError, match=r"fill.action: the log has this column"):
-        export_live(settings(place, event_column="action", events=both), store, place / "no", {}, {})
-    counts = export_live(chosen, store, place / "night", {}, {})
+    none = {"buy": {"role": "history"}, "view": {"role": "history"}, "cart": {"role": "negative"}}
+    with pytest.raises(InputError, match="events without a type"):
+        export_live(settings(place, event_column="action", events=none), store, place / "no", {})
+    counts = export_live(chosen, store, place / "night", {})
     assert (counts.events_in_log, counts.events_added) == (2, 4)
     assert lines(place / "night" / "interactions.csv")[4:] == [
         *(
@@ -199,9 +193,9 @@ def test_an_event_has_its_own_type(place, tmp_path):
         )
     ]
     again = {"interactions": str(place / "night" / "interactions.csv")}
-    assert export_live(chosen, store, place / "again", again, {}).events_added == 0
+    assert export_live(chosen, store, place / "again", again).events_added == 0
     with pytest.raises(InputError, match="the store has events of type"):
-        export_live(settings(place), store, place / "none", {}, {})
+        export_live(settings(place), store, place / "none", {})
 
 
 def test_refused_exports_leave_no_files(place, store):
@@ -217,21 +211,20 @@ def test_refused_exports_leave_no_files(place, store):
         "tag_columns": [],
     }
     kept = set(place.iterdir())
-    for run, at, out, paths, fill, message in [
-        ({}, store, "there", {}, {}, "there: exists, and is never overwritten"),
-        ({}, place / "no.sqlite", "out", {}, {}, "no.sqlite: there is no store of live changes"),
-        ({}, place / "log.csv", "out", {}, {}, "log.csv: not readable as a store"),
-        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, whose log is fixed"),
-        ({"interactions_path": ["a", "b"]}, store, "out", {}, {}, "interactions: .* name one local file"),
-        ({}, store, "out", {"interactions": str(place / "gone.csv")}, {}, "there is no file"),
-        ({}, store, "out", {}, {"color": 1}, "fill.color: the log has no such column; expected one of who"),
-        ({}, store, "out", {}, {"when": 1}, "fill.when: each event has its own"),
-        ({"item_features": ["name"]}, store, "out", {}, {}, "items.csv: no column 'price'"),
-        (typed, place / "odd.sqlite", "out", {}, {}, "a live value does not fit its column's type"),
+    for run, at, out, paths, message in [
+        ({}, store, "there", {}, "there: exists, and is never overwritten"),
+        ({}, place / "no.sqlite", "out", {}, "no.sqlite: there is no store of live changes"),
+        ({}, place / "log.csv", "out", {}, "log.csv: not readable as a store"),
+        (synthetic, store, "out", {}, "it was trained on Synthetic, whose log is fixed"),
+        ({"interactions_path": ["a", "b"]}, store, "out", {}, "interactions: .* name one local file"),
+        ({}, store, "out", {"interactions": str(place / "gone.csv")}, "there is no file"),
+        ({"split_column": "note"}, store, "out", {}, r"column of splits .note."),
+        ({"item_features": ["name"]}, store, "out", {}, "items.csv: no column 'price'"),
+        (typed, place / "odd.sqlite", "out", {}, "a live value does not fit its column's type"),
     ]:
         given = run if run is synthetic else settings(place, **run)
         with pytest.raises(InputError, match=message):
-            export_live(given, at, place / out, paths, fill)
+            export_live(given, at, place / out, paths)
         assert {path for path in place.iterdir() if not path.name.endswith(("-wal", "-shm"))} == kept
 
 
@@ -242,5 +235,5 @@ def test_event_types_that_the_log_codes_as_numbers_are_written_as_numbers(place,
         kept.commit([EventAdded("bob", "i1", T + 1, "2"), EventAdded("bob", "i2", T + 2)])
     data = {"interactions_path": str(place / "LOG.PARQUET"), "event_column": "action"}
     events = {"1": {"role": "positive"}, "2": {"role": "history"}}
-    export_live(settings(place, **data, events=events), tmp_path / "words.sqlite", place / "night", {}, {})
+    export_live(settings(place, **data, events=events), tmp_path / "words.sqlite", place / "night", {})
     assert pd.read_parquet(place / "night" / "interactions.PARQUET")["action"].tolist() == [1, 2, 1]

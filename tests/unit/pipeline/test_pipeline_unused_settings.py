@@ -65,11 +65,6 @@ def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDat
         ("optimizer.schedule=constant optimizer.warmup_share=0.1", "optimizer.warmup_share"),
         ("objective=next_item objective.epoch_examples=100", "objective.epoch_examples"),
         ("data.label_noise=0.5", "data.label_noise"),
-        (
-            "loss=direct_au negatives=uniform item_bias=none new_items=by_tower user_tower.normalize=l2 "
-            "item_tower.normalize=l2",
-            "negatives",
-        ),
         ("history.last_item=true", "history.last_item"),
         (
             "history=none history.dropout=0.5 user_tower.widths=[8] user_tower.residual=null",

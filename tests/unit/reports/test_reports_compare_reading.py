@@ -1,7 +1,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from run_maker import make_run
@@ -15,7 +14,7 @@ from twotower.reports.compare.figure_names import (
     per_user_column,
     validation_key,
 )
-from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
+from twotower.reports.compare.per_user import UnpairedError, read_column
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
 from twotower.runs.result import Result
 
@@ -209,10 +208,3 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1")
     with pytest.raises(UnpairedError, match=r"per_user\.parquet is damaged"):
         read_column(path, "recall")
-
-
-def test_user_difference() -> None:
-    assert user_difference(np.array([1, 2]), np.array([1, 2])) == ""
-    assert user_difference(np.array([1, 2]), np.array([1])) == "other users (2 against 1)"
-    assert user_difference(np.array([1, 2]), np.array([1, 3])) == "other users (also 2, but not the same)"
-    assert user_difference(np.array([1]), np.array(["1"])) == "other users (also 1, but not the same)"

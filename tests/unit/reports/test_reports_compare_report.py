@@ -143,21 +143,6 @@ def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     assert report.keys == ["loss"]
 
 
-def test_rows_that_serve_different_lists_are_not_the_same_in_every_user(tmp_path: Path) -> None:
-    values, lists = [0.25, 0.5, 0.75], [1, 2, 3]
-    exact = write_run(tmp_path / "exact", values, loss="a", valid=0.75, table={"list_hash": lists})
-    rows = {
-        "alike": write_run(tmp_path / "alike", values, loss="b", table={"list_hash": lists}),
-        "other": write_run(tmp_path / "other", values, loss="c", table={"list_hash": [1, 2, 4]}),
-    }
-    found = verdicts(compare([exact, *rows.values()]))
-    assert found == {
-        "exact": "the baseline",
-        "alike": "the same in every user",
-        "other": "no difference shown",
-    }
-
-
 def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -> None:
     """Columns of `test_exact/` are there where the index is not exact; else those of `test/` are meant."""
     low = [0.125, 0.25, 0.375, 0.5] * 2

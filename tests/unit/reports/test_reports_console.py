@@ -14,7 +14,7 @@ from rich.console import Console as Screen
 
 from twotower.config.errors import InputError
 from twotower.reports.console.console import Console, make_console
-from twotower.reports.console.rich import Rich, last_epoch
+from twotower.reports.console.rich import Rich
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 
@@ -159,10 +159,6 @@ def test_a_sweep_over_indexes_ends_with_a_pareto_set(
 
 
 def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "train.log").write_text(
-        "2026-11-25 04:00:00,000 INFO twotower: fit epoch 3/40  loss 6.1\n"
-    )
     console, screen = Rich(), io.StringIO()
     console.screen = Screen(file=screen, force_terminal=True, width=120, height=20)
 
@@ -178,7 +174,6 @@ def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     text = screen.getvalue()
-    assert "fit epoch 3/40  loss 6.1" in text
     assert "1/3 jobs" in text
     assert "best so far 0.2500" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
@@ -227,7 +222,7 @@ def test_the_next_commands_fit_the_bundle(tmp_path: Path, capsys: pytest.Capture
     (folder / "config.yaml").write_text(settings)
     assert all(f"='{folder}' trusted_packages=[mine]" in line for line in next_commands())
     shutil.rmtree(folder)
-    tiny_bundle.write(folder / "bundle", held_out=222, report=tiny_bundle.BAD)
+    tiny_bundle.write(folder / "bundle", held_out=222, rejected=True)
     assert next_commands() == [
         f"reindex     twotower reindex run='{folder}' index=flat_ip",
         "rejected    the index failed its checks: serving it needs allow_rejected_index=true",
@@ -331,13 +326,6 @@ def test_jsonl_is_valid_for_any_text(capsys: pytest.CaptureFixture[str]) -> None
 def test_an_unknown_console_is_refused() -> None:
     with pytest.raises(InputError, match="expected rich, quiet or jsonl, got 'loud'"):
         make_console("loud")
-
-
-def test_the_last_epoch_of_a_log(tmp_path: Path) -> None:
-    log = tmp_path / "train.log"
-    assert last_epoch(log) == ""
-    log.write_text("x" * 10_000 + "\n2026 INFO twotower: fit epoch 1/2  loss 6.1\n2026 INFO twotower: done\n")
-    assert last_epoch(log) == "fit epoch 1/2  loss 6.1"
 
 
 def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs(

@@ -13,10 +13,8 @@ from twotower.files import code
 from twotower.files.code import code_digests
 from twotower.runs import provenance as module
 from twotower.runs.provenance import (
-    EVALUATION,
     EXCLUDED_FROM_TRAINING,
     TRAINING,
-    evaluation_fingerprint,
     machine,
     package_fingerprint,
     peak_rss_bytes,
@@ -75,12 +73,6 @@ def test_the_training_fingerprint_covers_the_code_that_trains() -> None:
     assert found.keys() >= {"torch", "pytorch_lightning", "numpy"}
 
 
-def test_the_evaluation_fingerprint_covers_baselines() -> None:
-    assert {"twotower.evaluation.baselines.run_baselines", "twotower.evaluation.ranking"} <= code_digests(
-        EVALUATION
-    ).keys()
-
-
 def test_settings_and_data_change_the_training_fingerprint() -> None:
     before = training_fingerprint(SHAPING, "data")
     assert training_fingerprint(dict(SHAPING), "data") == before
@@ -96,27 +88,11 @@ def test_user_classes_are_fingerprinted_by_their_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_package(tmp_path, monkeypatch, "class Mine:\n    pass\n")
-    towers, figures = (
-        training_fingerprint(OWN_LOSS, "data"),
-        evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}, "new_items": {}}),
-    )
+    towers = training_fingerprint(OWN_LOSS, "data")
     own_package(tmp_path, monkeypatch, "# mine\nclass Mine:\n    pass\n")
     assert training_fingerprint(OWN_LOSS, "data") == towers
     own_package(tmp_path, monkeypatch, "class Mine:\n    x = 1\n")
     assert training_fingerprint(OWN_LOSS, "data") != towers
-    assert (
-        evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}, "new_items": {}}) != figures
-    )
-
-
-def test_another_metric_or_baseline_changes_the_evaluation_fingerprint() -> None:
-    recall = {"kinds": {"recall": {"_target_": "twotower.metrics.recall.Recall"}}}
-    before = evaluation_fingerprint({"metrics": recall, "baselines": {}, "new_items": {}, "index": 1})
-    assert evaluation_fingerprint({"metrics": recall, "baselines": {}, "new_items": {}, "index": 2}) == before
-    assert (
-        evaluation_fingerprint({"metrics": {**recall, "ks": [3]}, "baselines": {}, "new_items": {}}) != before
-    )
-    assert evaluation_fingerprint({"metrics": recall, "baselines": {"ease": {}}, "new_items": {}}) != before
 
 
 def test_provenance_has_the_commit_and_uncommitted_changes(

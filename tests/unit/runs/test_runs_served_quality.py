@@ -3,7 +3,7 @@
 import pandas as pd
 
 from twotower.evaluation.evaluator import Report
-from twotower.runs.sections import by_exact_search, through_index
+from twotower.runs.sections import through_index
 
 EXACT = {
     "metrics": {"valid/recall_at_20": 0.5, "test/recall_at_20": 0.5, "test/auc": 0.75},
@@ -44,8 +44,3 @@ def test_for_an_exact_index_both_are_equal() -> None:
     assert {key: found[key] for key in ("intervals", "slices")} == {
         key: EXACT[key] for key in ("intervals", "slices")
     }
-
-
-def test_metrics_of_exact_search_can_be_reused_with_another_index() -> None:
-    for served in (SERVED, None):
-        assert by_exact_search(through_index(EXACT, served)) == EXACT

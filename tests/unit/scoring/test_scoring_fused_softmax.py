@@ -67,8 +67,7 @@ def case(
     config = ScoringConfig(power=power, log_q_correction="all")
 
     def compute(users: Tensor, positives: Tensor, items: Tensor, query: Tensor | None = None) -> Logits:
-        (logits,) = logits_of(config, users, positives, items, negatives, query=query, **more)
-        return logits
+        return logits_of(config, users, positives, items, negatives, query=query, **more)
 
     return [each.requires_grad_() for each in tensors], compute
 
@@ -162,7 +161,7 @@ def test_two_runs_are_the_same_to_the_last_bit() -> None:
 def test_a_positive_whose_negatives_are_all_masked_has_no_loss() -> None:
     users = torch.ones(1, D, requires_grad=True)
     masked = torch.stack([torch.zeros(2, dtype=torch.int64), torch.arange(2)])
-    (logits,) = logits_of(
+    logits = logits_of(
         ScoringConfig(), users, -torch.ones(1, D), torch.full((2, D), 50.0), negatives_of(2, 1), masked=masked
     )
     loss = mean_cross_entropy(logits)
@@ -173,7 +172,7 @@ def test_a_positive_whose_negatives_are_all_masked_has_no_loss() -> None:
 def test_what_is_subtracted_in_bfloat16_is_added_as_it_was() -> None:
     users = torch.tensor([[1.0, 0.0, 0.0]])
     items = torch.tensor([[100.0, 0.0, 0.0]])  # times log2(e), 1.4453 in bfloat16, it is 145 there
-    (logits,) = logits_of(ScoringConfig(), users, torch.zeros(1, D), items, negatives_of(1, 1))
+    logits = logits_of(ScoringConfig(), users, torch.zeros(1, D), items, negatives_of(1, 1))
     with torch.autocast("cpu", torch.bfloat16):
         loss = mean_cross_entropy(logits)
     assert loss.item() == pytest.approx(145 * math.log(2), abs=1e-4)

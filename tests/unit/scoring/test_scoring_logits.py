@@ -43,10 +43,9 @@ def compute(users: Tensor, positives: Tensor, items: Tensor, query: Tensor) -> L
         query_log_q=torch.zeros(P, H),
     )
     weights = torch.linspace(0.1, 1, P, dtype=torch.float64)
-    (logits,) = logits_of(
+    return logits_of(
         ScoringConfig(), users, positives, items, negatives, masked=MASKED, weights=weights, query=query
     )
-    return logits
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -59,7 +58,7 @@ def test_gradcheck(name: str) -> None:
 
 def test_no_negative_at_all_is_defined_for_labels() -> None:
     users, positives, items, _ = embeddings()
-    (logits,) = logits_of(ScoringConfig(), users, positives, items[:0], negatives_of(0, P))
+    logits = logits_of(ScoringConfig(), users, positives, items[:0], negatives_of(0, P))
     loss = logits.mean(FORMULAS["bce"])
     expected = torch.nn.functional.softplus(-(users * positives).sum(1)).mean()
     torch.testing.assert_close(loss, expected)
@@ -115,7 +114,7 @@ def test_the_whole_matrix_is_never_built(kind: type[Loss]) -> None:
     loss = kind(kind.Config())
     pairs = torch.arange(num_positives).repeat(2, 1)
     with LargestTensor() as mode:
-        (logits,) = logits_of(
+        logits = logits_of(
             loss.config.scoring(),
             users,
             items[:num_positives],

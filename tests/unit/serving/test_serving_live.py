@@ -1,6 +1,5 @@
 import logging
 import threading
-import time
 from contextlib import closing
 from functools import partial
 
@@ -246,51 +245,6 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     assert again.num_quarantined == 1
 
 
-def wait_until(condition):
-    until = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def test_services_that_share_a_store_see_each_other_s_writes_and_reloads(root, tmp_path):
-    def start():
-        return LiveService(root, root / "first", tmp_path / "live.db", is_shared=True)
-
-    with closing(start()) as one, closing(start()) as two:
-        write(one, *CHANGES)
-        check_all_is_there(one.retriever)
-        write(two, ItemRemoved("new"), ItemPut("of two", NEW))  # applies what the other wrote first
-        assert "of two" in offered(two.retriever)
-        with pytest.raises(UnknownItem):
-            one.write(ItemRemoved("new"))
-        wait_until(lambda: "of two" in offered(one.retriever))
-        two.reload("second")
-        wait_until(lambda: one.retriever.bundle.folder.name == "second")
-        assert offered(one.retriever) == offered(two.retriever)
-        with closing(start()) as three:
-            assert three.retriever.version == two.retriever.version
-            assert offered(three.retriever) == offered(two.retriever)
-        assert one.num_quarantined == two.num_quarantined == 0
-
-
-def test_a_service_that_cannot_follow_a_reload_keeps_its_bundle_and_follows_writes(
-    root, tmp_path, monkeypatch
-):
-    def start():
-        return LiveService(root, root / "first", tmp_path / "live.db", is_shared=True)
-
-    with closing(start()) as one, closing(start()) as two:
-        two.reload("second")
-        wait_until(lambda: one.retriever.bundle.folder.name == "second")
-        monkeypatch.setattr(one, "_switch", lambda bundle: 1 / 0)
-        two.reload("first")
-        wait_until(lambda: one._retry_at["switch"])
-        two.write(ItemPut("new", NEW))
-        wait_until(lambda: "new" in offered(one.retriever))
-        assert one.retriever.bundle.folder.name == "second"
-
-
 def test_a_store_in_use_is_refused_and_a_failed_start_lets_go_of_it(root, opened, tmp_path):
     opened()
     with pytest.raises(InputError, match="in use by another process"):
@@ -318,7 +272,7 @@ def test_a_rebuild_runs_in_the_background_where_needed_and_one_at_a_time(opened,
     assert not live.rebuild_if_needed()
     assert len(offered(live.retriever)) == 180
     go.set()
-    live._threads["rebuild"].join(600)
+    live._thread.join(600)
     assert not live.retriever.catalogue.drift().needs_rebuild
     assert len(offered(live.retriever)) == 180
 
@@ -342,7 +296,7 @@ def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypa
     before = live.retriever
     assert before.catalogue.items.num_left_behind == 62  # 61 of "new", and "gone", which was removed
     assert live.rebuild_if_needed()
-    live._threads["rebuild"].join(600)
+    live._thread.join(600)
     assert live.retriever is not before
     assert live.retriever.version == before.version
     assert live.retriever.catalogue.items.num_left_behind == 1  # "gone" is in a history
@@ -379,7 +333,7 @@ def test_readers_see_one_version_while_bundles_and_items_change(root, opened):
 
 
 def test_a_bundle_with_a_rejected_index_is_served_only_if_that_is_allowed(root):
-    tiny_bundle.write(root / "rejected", history_items="tower", report=tiny_bundle.BAD)
+    tiny_bundle.write(root / "rejected", history_items="tower", rejected=True)
     for allowed in (False, True):
         find = partial(find_bundle, allow_rejected_index=allowed)
         with closing(LiveService(root, find(root / "first"), None, find)) as live:

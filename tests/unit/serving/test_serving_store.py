@@ -123,43 +123,11 @@ def test_a_link_to_a_store_in_use_is_refused(store, path, tmp_path, link):
         ChangeStore(tmp_path / "link.db")
 
 
-def test_processes_of_one_service_share_a_store_and_refuse_another_service(path):
-    def write():
-        store = ChangeStore(path, is_shared=True)
-        for number in range(50):
-            store.commit([ItemPut(f"{os.getpid()} {number}", {})])
-        store.close()
-
-    with closing(ChangeStore(path, is_shared=True)) as store:
-        with pytest.raises(InputError, match="in use by another process"):
-            ChangeStore(path)
-        before = store.other_commits
-        forks = [Fork(write, path.with_name(f"out-{number}")) for number in range(3)]
-        assert [fork.wait() for fork in forks] == [0, 0, 0]
-        assert store.other_commits != before
-        assert len(list(store.changes())) == 150
-    with closing(ChangeStore(path)), pytest.raises(InputError, match="in use by another process"):
-        ChangeStore(path, is_shared=True)
-
-
 def test_a_store_is_read_while_a_service_has_it_open(store, path):
     with pytest.raises(InputError, match="there is no store"):
         read_changes(path.with_name("other.db"))
     store.commit([ItemPut("a", {}), UserForgotten("u")])
     assert read_changes(path) == [ItemPut("a", {}), UserForgotten("u")]
-
-
-def test_the_bundle_of_a_reload_is_stored_and_deleted(store):
-    assert store.bundle is None
-    for bundle in (Path("/runs/a"), Path("/runs/b")):
-        with store.transaction():
-            store.use_bundle(bundle)
-        assert store.bundle == bundle
-    store.commit([ItemPut("a", {})])
-    assert list(store.changes()) == [ItemPut("a", {})]
-    with store.transaction():
-        store.use_bundle(None)
-    assert store.bundle is None
 
 
 def test_a_closed_store_takes_nothing(store):

@@ -11,8 +11,7 @@ from twotower.towers.history.additive_attention import AdditiveAttention
 from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.gru import Gru
 from twotower.towers.history.hstu import Hstu, time_buckets
-from twotower.towers.history.ligr import GatedBlock, Ligr
-from twotower.towers.history.sasrec import Block, CausalAttention, Sasrec, causal_attention
+from twotower.towers.history.sasrec import CausalAttention, Sasrec, causal_attention
 from twotower.towers.history.sasrec_normed import NormedBlock, SasrecNormed
 
 B, L, H = 4, 5, 6
@@ -39,7 +38,7 @@ def times_of(encoder: CausalEncoder, mask: Tensor, times: Tensor) -> Tensor:
     return torch.cat([at, times[:, -1:]], 1) if encoder.config.reads_request_times else at
 
 
-@pytest.fixture(params=[Gru, Hstu, Ligr, Sasrec, SasrecNormed], ids=lambda kind: kind.__name__)
+@pytest.fixture(params=[Gru, Hstu, Sasrec, SasrecNormed], ids=lambda kind: kind.__name__)
 def encoder(request: pytest.FixtureRequest) -> CausalEncoder:
     torch.manual_seed(1)
     return built(request.param)
@@ -106,21 +105,6 @@ def test_sasrec_by_hand() -> None:
     given = (items, torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2))
     torch.testing.assert_close(encoder(*given), expected)
     torch.testing.assert_close(encoder.latest(*given), expected[:, 1])
-
-
-def test_gates_weigh_what_a_block_adds() -> None:
-    """Gates of 1/2, attention that finds nothing, and silu(0 + b) (0 + c) read by ones."""
-    plain, gated = Block(1, 1, 0.0), GatedBlock(1, 1, 0.0)
-    states = torch.tensor([[[3.0], [5.0]]])
-    with torch.no_grad():
-        for parameter in [*plain.parameters(), *gated.parameters()]:
-            parameter.zero_()
-        gated.widen.bias[:4], gated.widen.bias[4:] = 1.0, 2.0
-        gated.narrow.weight.fill_(1.0)
-        gated.attention.projection.bias.fill_(4.0)
-    added = 4 * functional.silu(torch.tensor(1.0)) * 2
-    torch.testing.assert_close(gated(states), states + 4 / 2 + added / 2)
-    assert torch.equal(plain(states), states)
 
 
 def test_a_normed_block_forgets_how_large_states_were() -> None:

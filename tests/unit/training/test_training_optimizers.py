@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from twotower.training.optimizers.adagrad import Adagrad
 from twotower.training.optimizers.adamw import AdamW, SparseAdamW
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.optimizers.rowwise_adagrad import RowwiseAdagrad, SparseRowwiseAdagrad
 
 FILES = sorted((Path(__file__).parents[3] / "conf" / "optimizer").glob("**/*.yaml"))
 
@@ -21,18 +20,6 @@ def sparse_gradient(rows: list[int], values: list[list[float]], num_rows: int) -
     return torch.sparse_coo_tensor(
         torch.tensor([rows]), torch.tensor(values), (num_rows, len(values[0])), check_invariants=True
     )
-
-
-def test_row_wise_adagrad_by_hand() -> None:
-    weights = nn.Parameter(torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]))
-    optimizer = SparseRowwiseAdagrad([weights], lr=0.5, eps=0.0)
-    # Row 2 occurs twice: its gradient is [3, 4], with a mean square of 12.5.
-    weights.grad = sparse_gradient([2, 0, 2], [[1.0, 1.0], [2.0, 2.0], [2.0, 3.0]], 3)
-    optimizer.step()
-    assert optimizer.state[weights]["sum"].tolist() == [4.0, 0.0, 12.5]
-    root = 12.5**0.5
-    expected = [[0.5, 0.5], [2.0, 2.0], [3 - 0.5 * 3 / root, 3 - 0.5 * 4 / root]]
-    torch.testing.assert_close(weights.detach(), torch.tensor(expected))
 
 
 def test_adamw_decays_the_rows_of_a_sparse_gradient_only() -> None:
@@ -44,7 +31,7 @@ def test_adamw_decays_the_rows_of_a_sparse_gradient_only() -> None:
     assert weights.flatten().tolist() == pytest.approx([0.9 + 0.5, 2.0, 3.6 - 0.5])
 
 
-CHOICES = [AdamW.Config(weight_decay=0.1), Adagrad.Config(), RowwiseAdagrad.Config()]
+CHOICES = [AdamW.Config(weight_decay=0.1), Adagrad.Config()]
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=[choice.owner.__name__ for choice in CHOICES])

@@ -24,7 +24,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
     with stoppable(lambda: "nothing was written; run the same command again"):
-        counts = export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"])
+        counts = export_live(run.settings, Path(settings["store"]), out, paths)
     print(counts.message(out))
     read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
     print(f"next: twotower train warm_start='{run.folder}' {read}")

@@ -4,9 +4,8 @@
   twotower serve bundle=outputs/default/<time> port=9000 console=jsonl
   twotower serve bundle=outputs/default/<time> host=0.0.0.0 api_keys_file=keys.txt
 
-Exports the towers once if there is no export. Live items and events are kept in <run>/live.sqlite and are
-there again after any end of the process. SIGTERM finishes the requests in flight; before there are any, it
-ends the process at once.
+Live items and events are kept in <run>/live.sqlite and are available again after any end of the process.
+SIGTERM finishes the requests in flight; before there are any, it ends the process at once.
 """
 
 import os
@@ -26,10 +25,6 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
         refuse_rejected_index(folder, manifest)
     # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
     os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
-    if settings["workers"] > 1:
-        from twotower.serving.http.workers import serve_by_workers
-
-        return serve_by_workers(settings)
     from twotower.serving.http.server import serve
 
     return serve(settings)

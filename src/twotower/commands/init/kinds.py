@@ -16,14 +16,10 @@ LEAST_KEY = 100_000
 """Distinct whole numbers from here on are keys, such as EANs."""
 LEAST_REPEATS = 2
 """Minimum mean number of rows per value of a category."""
-MAX_CODES, CODE_REPEATS = 30, 10
-"""Whole numbers under any name are codes if there are at most so many values with so many rows each."""
 CODE_WORDS = """country region city state zip plz postcode os browser device platform channel environment
     referrer manufacturer brand vendor supplier category class department genre group segment type kind
     status gender sex language currency job occupation land stadt hersteller marke
     kategorie gruppe sprache geschlecht"""
-QUANTITY_WORDS = """age year price cost amount count quantity size length duration height weight width rank
-    rating score alter jahr preis menge anzahl dauer"""
 DISPLAY_WORDS = "title titel name label bezeichnung headline produktname 标题"
 UNREADABLE = {
     ISO: "it holds dates, for which there is no kind of feature",
@@ -83,21 +79,14 @@ def _categories(number: int, reason: str) -> Kind:
 def _number_kind(column: Column, numbers: "pd.Series[Any]") -> Kind:
     number = len(column.distinct)
     repeats = len(numbers) / number
+    is_named = column.is_key or column.has_word(CODE_WORDS)
     if column.is_whole:
-        is_quantity = numbers.dtype.kind == "f" or column.has_word(QUANTITY_WORDS)
-        why = None
-        if column.is_key or column.has_word(CODE_WORDS):
-            why = "its name is that of a code"
-        elif number == 2:
-            why = "two values"
-        elif number <= MAX_CODES and repeats >= CODE_REPEATS and not is_quantity:
-            why = f"few whole numbers, each {repeats:.0f} times"
-        is_rare = repeats < LEAST_REPEATS and (column.is_key or number > MAX_CODES)
+        is_rare = repeats < LEAST_REPEATS and (column.is_key or number > MAX_CATEGORIES)
         is_id = number == len(numbers) > 20 and float(numbers.min()) >= LEAST_KEY
-        if is_rare if why else is_id:
+        if is_rare if is_named else is_id:
             return Kind(KEY)
-        if why:
-            return _categories(number, f"{number} codes: {why}")
+        if is_named or number == 2:
+            return _categories(number, f"{number} codes")
     if numbers.min() >= 0 and numbers.max() > 20 * max(float(numbers.median()), 1e-9):
         return Kind("numbers that span magnitudes", "numeric.Numeric", {"transform": "log1p"})
     return Kind("numbers", "numeric.Numeric")

@@ -1,32 +1,27 @@
 """The texts of `twotower init`: two YAMLs, and the lines that it prints, with the reason for each line."""
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import yaml
 
 from twotower.commands.init.kinds import Kind, feature_name
 from twotower.commands.init.roles import KEYS, Roles
 from twotower.commands.run_settings import literal
 
-PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
-WORDS_OF_YAML = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 Settings = Mapping[str, tuple[Any, str]]
 """Key -> value, and the reason, which may be empty."""
 Kinds = Mapping[str, Mapping[str, Kind]]
 """"user", "item", "context" -> column -> its kind."""
 
 
-def data_yaml(
-    command: str, settings: Settings, split: tuple[str, str], left_out: Mapping[str, str], hint: str
-) -> str:
+def data_yaml(command: str, settings: Settings, split: tuple[str, str], hint: str) -> str:
     """Return the YAML of the data.
 
     Args:
         command: that trains on them.
         settings: of the data.
         split: the choice that suits the data, and the reason.
-        left_out: column -> reason.
         hint: a setting that may suit the data better, as a comment; may be empty.
     """
     files = ", ".join(str(value) for key, (value, _) in settings.items() if key.endswith("_path"))
@@ -45,7 +40,6 @@ def data_yaml(
         else:
             lines.append(f"{key}: {_text(value)}{comment}")
     lines += [f"# {hint}"] if hint else []
-    lines += [f"# left out: {name}: {why}" for name, why in left_out.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -73,22 +67,15 @@ def features_yaml(command: str, kinds: Kinds) -> str:
         for name, spec in specs.items():
             kind = kinds[group].get(spec["column"])
             lines.append(f"  {name}: {_text(spec)}" + (f"   # {kind.reason}" if kind else ""))
-        left_out = {name: kind.reason for name, kind in kinds[group].items() if not kind.target}
-        lines += [f"# left out: {name}: {reason}" for name, reason in left_out.items()]
     return "\n".join(lines) + "\n"
 
 
 def _text(value: Any) -> str:
     """Return a value as YAML text, with `${` escaped."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_text(each)}' for key, each in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
-    if not isinstance(value, str):
-        return "null" if value is None else str(value)
-    if PLAIN.fullmatch(value) and value.casefold() not in WORDS_OF_YAML:
-        return value
-    return json.dumps(literal(value), ensure_ascii=False)
+    text = yaml.safe_dump(
+        literal(value), default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000
+    )
+    return text.removesuffix("...\n").rstrip("\n")
 
 
 def column_lines(roles: Roles, kinds: Kinds) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from twotower.commands.init.sample import Column, Sample
 from twotower.config.problems import Problem
 from twotower.data.actions import ROLES as EVENT_ROLES
-from twotower.data.times import LATEST, SECONDS_A_DAY, YEAR
+from twotower.data.times import LATEST, YEAR
 
 NONE = "none"
 SET_BY_FLAG = "set by a flag"
@@ -19,8 +19,6 @@ ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2}
 OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
 FACTORS = {"s": 1, "ms": 1000}
 UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
-EARLIEST_LOG, LONGEST_LOG = 25 * YEAR, 25 * YEAR
-"""Numbers in a column of any name are times if they begin after 1995 and span less than 25 years."""
 
 RATING = "label target rating ratings score stars overall grade bewertung note sterne"
 """Names of labels that may hold any numbers; other labels are 0 and 1, or -1 and 1."""
@@ -63,16 +61,6 @@ def _time_reason(column: Column) -> str | None:
     return f"it holds {UNITS[unit]}, here from {first} to {last}"
 
 
-def _holds_times(column: Column) -> bool:
-    """Return whether values are times, independent of the column name; long keys are numbers, too."""
-    unit, numbers = time_unit(column), column.numbers
-    if unit is None or numbers is None:
-        return unit is not None
-    first, last = float(numbers.min()) / FACTORS[unit], float(numbers.max()) / FACTORS[unit]
-    is_plausible = first > EARLIEST_LOG and last < LATEST and SECONDS_A_DAY < last - first < LONGEST_LOG
-    return column.is_whole and not column.is_key and is_plausible
-
-
 def label_scale(column: Column) -> frozenset[int] | None:
     """Return `BINARY` or `SIGNED` if the values are such labels, else None."""
     if column.numbers is None or len(column.distinct) < 2:
@@ -112,12 +100,10 @@ class Role:
     Attributes:
         words: words of its name.
         reason: why the values of a column with this name fit; None if they do not.
-        is_evident: whether the values suffice under any name.
     """
 
     words: str
     reason: Callable[[Column], str | None] = lambda column: "its name"
-    is_evident: Callable[[Column], bool] = lambda column: False
 
 
 ROLES = {
@@ -135,15 +121,9 @@ ROLES = {
         """time timestamp ts date datetime created unixreviewtime unixtime when zeit zeitpunkt
         zeitstempel datum kaufdatum bestelldatum fecha heure 时间 时间戳""",
         _time_reason,
-        _holds_times,
     ),
     "split": Role("split fold set part", _split_reason),
-    # 0 and 1 do not suffice under any name, because flags have them, too.
-    "label": Role(
-        f"clicked click liked like purchased bought y reward feedback {RATING}",
-        _label_reason,
-        lambda column: label_scale(column) is SIGNED,
-    ),
+    "label": Role(f"clicked click liked like purchased bought y reward feedback {RATING}", _label_reason),
     "event": Role(
         "event action behavior behaviour type interaction ereignis aktion vorgang 行为", _event_reason
     ),
@@ -196,7 +176,7 @@ def infer_roles(log: Sample, flags: Mapping[str, Any]) -> Roles:
 
     Args:
         log: a sample of the log.
-        flags: role -> column that the user names, or `none`; `threshold`, `unit`, `unordered`, `events`,
+        flags: role -> column that the user names, or `none`; `threshold`, `unordered`, `events`,
             `context`.
     """
     roles = Roles()
@@ -235,7 +215,6 @@ def _find(
         return log.columns.get(flags[role])
     named = [column for column in free if column.has_word(ROLES[role].words)]
     found = [column for column in named if ROLES[role].reason(column)]
-    found = found or [column for column in free if ROLES[role].is_evident(column)]
     if role in ("user", "item"):
         keys = [column for column in found if column.is_key]
         found = keys if len(keys) == 1 else found
@@ -252,7 +231,7 @@ def _find(
 def _infer_unit(column: Column | None, free: list[Column], flags: Mapping[str, Any], roles: Roles) -> None:
     """Set the unit of the times; without times, ask about columns with dates of another kind."""
     if column is not None and (unit := time_unit(column)):
-        roles.settings["timestamp_unit"] = flags.get("unit") or unit, ""
+        roles.settings["timestamp_unit"] = unit, ""
         return
     if flags.get("unordered"):
         roles.settings["timestamp_column"] = None, "rows are in no order"
@@ -306,14 +285,9 @@ def _infer_events(column: Column | None, flags: Mapping[str, str], roles: Roles)
 
 
 def _reason_left_out(column: Column) -> str:
-    """Return why a column is left out, and the flag or the setting that uses it."""
+    """Return why a column is left out."""
     if label_scale(column) is BINARY:
         return f"it holds 0 and 1; add --label {column.name} if 1 says that the user wanted the item"
-    number, kind = len(column.distinct), "words" if column.numbers is None else "numbers"
-    if column.has_word(ROLES["event"].words) and 1 < number <= MAX_EVENT_TYPES:
-        flag = f"--event {column.name} --events {column.distinct[0]}=positive,..."
-        return f"it holds {kind}; add {flag} if they are event types"
     if column.has_word(ROLES["label"].words):
-        return f"it is called a label, but holds {number} different {kind}, not 0 and 1"
-    weight = "; data.weight_column weights rows by a column of numbers" if kind == "numbers" else ""
-    return f"its name suggests no role{weight}"
+        return f"it is called a label, but holds {len(column.distinct)} different values, not 0 and 1"
+    return "its name suggests no role"

@@ -45,7 +45,7 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
     Args:
         files: the log, then optional files of users and items in any order.
         name: name of the choices and of the folder of their runs.
-        flags: flags of the user, see `roles.infer_roles`; `separator`, `repeats`, `without` and `unordered`.
+        flags: flags of the user, see `roles.infer_roles`; `separator`, `without` and `unordered`.
         overwrite: replace existing files.
 
     Raises:
@@ -57,7 +57,7 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
     raise_problems(roles.questions, f"the roles of the columns of {files[0]}; nothing was written")
     tables = {"interactions": log} | _tables(files[1:], log, roles, flags.get("separator"))
     kinds, label = _infer_kinds(tables, roles, flags.get("without") or [])
-    settings = _data_settings(tables, roles, kinds, label, flags.get("repeats"))
+    settings = _data_settings(tables, roles, kinds, label)
     print("\n".join([f"{files[0]}:", *column_lines(roles, kinds)]))
     try:
         split, overrides, audit = _plan({key: value for key, (value, _) in settings.items()}, roles, kinds)
@@ -65,9 +65,9 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
         remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
         raise InputError(f"{error}\nnothing was written; {remedy}") from error
     command = shlex.join(["twotower", "train", f"data={name}", f"name={name}", *overrides])
-    hint = "" if flags.get("repeats") else _repeats_hint(audit)
+    hint = _repeats_hint(audit)
     texts = {
-        "data": data_yaml(command, settings, split, roles.left_out, hint),
+        "data": data_yaml(command, settings, split, hint),
         "features": features_yaml(command, kinds),
     }
     for group, place in places.items():
@@ -148,9 +148,7 @@ def _infer_kinds(
     return kinds, next((each.name for each in columns.get("item", ()) if is_display_name(each)), None)
 
 
-def _data_settings(
-    tables: Mapping[str, Sample], roles: Roles, kinds: Kinds, label: str | None, repeats: str | None
-) -> Settings:
+def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds, label: str | None) -> Settings:
     """Return the settings of the data, in the order of the YAML."""
     settings: dict[str, tuple[Any, str]] = {"_target_": ("twotower.data.sources.table_files.TableFiles", "")}
     for table in ("interactions", "users", "items"):
@@ -164,8 +162,6 @@ def _data_settings(
     separator = next((sample.separator for sample in tables.values() if sample.separator), ",")
     if separator != ",":
         settings["separator"] = separator.replace("\t", r"\t"), ""
-    if repeats:
-        settings["repeats"] = repeats, SET_BY_FLAG
     return settings
 
 

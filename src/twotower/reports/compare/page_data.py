@@ -90,11 +90,7 @@ def _fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
     rows = comparison.plotted_rows()
     qualities = {"index recall@100 of exact search": INDEX_RECALL}
     if per_user_column(metric):
-        through = {f"{heading(metric)} through the index": metric}
-        towers = rows.reindex(columns=[metric, exact_key(metric)]).dropna()
-        # Where all rows have the same towers, only the index distinguishes them.
-        has_same_towers = towers[exact_key(metric)].nunique() == 1
-        qualities = qualities | through if has_same_towers else through | qualities
+        qualities = {f"{heading(metric)} through the index": metric} | qualities
     plots = []
     for name, quality in qualities.items():
         shown = rows.reindex(columns=[key, quality]).dropna().sort_values(key, kind="stable")

@@ -12,13 +12,13 @@ from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
 from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only
 from twotower.runs.outcome import Outcome, lower_is_better
-from twotower.runs.result import COLD_START, TARGET_REPEAT, TEST_EXACT, Result
+from twotower.runs.result import COLD_START, TEST_EXACT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS = 5
 MODEL, ARROWS = "two towers", {"maximize": "↑", "minimize": "↓"}
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
-TEXTS = {"", "job", "settings", "status", "recipe", "against", "verdict"}
+TEXTS = {"", "job", "settings", "status", "recipe"}
 """Headings of columns of text, which are aligned to the left."""
 
 WHOLE = {"", "recipe"}
@@ -44,8 +44,6 @@ def result_tables(result: Result) -> Iterator[Table]:
     tested = [key for key in result.metrics if key.startswith("test/")]
     if tested:
         yield _quality_table(result, tested)
-    if TARGET_REPEAT in result.slices.get("test", {}):
-        yield _repeats_table(result)
     if labelled := result.evaluated.get("test", {}).get("labelled"):
         keys = [key for key in tested if not metric_k(key)]
         title = f"labels: {labelled:,} examples of the test split"
@@ -75,21 +73,6 @@ def _model_rows(result: Result, keys: Sequence[str]) -> list[list[str]]:
     halves = ["" if each is None else f"± {(each[1] - each[0]) / 2:.4f}" for each in intervals]
     metrics = [format_figure(key, result.metrics[key]) for key in keys]
     return [[MODEL, *metrics], ["  95 % interval", *halves]]
-
-
-def _repeats_table(result: Result) -> Table:
-    """Return recall of new and of repeated targets, of the model and the baselines."""
-    slices = {MODEL: result.slices["test"][TARGET_REPEAT], **result.baseline_slices}
-    parts = slices[MODEL]
-    keys = [key for key in COLUMNS if any(key in values for values in parts.values())][:2]
-    cells = [(part, key) for part in parts for key in keys]
-    rows = [
-        [name, *(format_figure(key, values.get(part, {}).get(key)) for part, key in cells)]
-        for name, values in slices.items()
-    ]
-    sizes = " and ".join(f"{values['num_targets']:,} {part}" for part, values in parts.items())
-    headings = ["", *(f"{part} {heading(key)}" for part, key in cells)]
-    return make_table(f"test split: {sizes} targets", headings, rows, ["bold"])
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
@@ -122,8 +105,6 @@ def _index_table(index: Mapping[str, Any]) -> Table:
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
         "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
     }
-    for each in index.get("shorter", ()):
-        rows[f"dim {each['dim']}"] = f"{_differences(each)}, {each['index_bytes']:,} bytes"
     return make_table("index", (), rows.items())
 
 
@@ -230,20 +211,6 @@ def recipes_table(look: Mapping[str, Any]) -> Table:
     seconds = [f"seconds, {words}" if len(parts) > 1 else "seconds" for words in parts.values()]
     headings = ["recipe", *parts.values(), *seconds, "settings"]
     return make_table(f"first look by {heading(metric)}", headings, rows, styles)
-
-
-def recipe_tests_table(look: Mapping[str, Any]) -> Table:
-    """Return paired tests of the best recipe against the others, over test users."""
-    metric = look["tests"][0]["metric"]
-    rows = []
-    for test in look["tests"]:
-        low_high = test["interval"]
-        interval = "" if low_high is None else f"[{low_high[0]:+.4f}, {low_high[1]:+.4f}]"
-        p_value = "" if test["p"] is None else f"{test['p']:.4f}"
-        difference = format_figure(metric, test["difference"], sign=True)
-        rows.append([test["against"], difference, interval, p_value, test["verdict"]])
-    title = f"{look['best']['recipe']} against the others by {heading(metric)}: paired tests"
-    return make_table(title, ["against", "difference", "95 % interval", "p", "verdict"], rows)
 
 
 def first_look_lines(look: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ WIDTH_OF_FILES = 240
 """Width of output to a file or a pipe."""
 
 SWEEP = "sweep.json"
-TAIL_BYTES, BAR_WIDTH = 4096, 20
+BAR_WIDTH = 20
 
 
 class Rich(Console):
@@ -129,12 +128,9 @@ class Rich(Console):
             self.say(f"{'':<14}  {self._progress_line()}")
 
     def _sweep_view(self) -> Group:
-        """Return a line per running job with its last epoch, then the progress of the sweep."""
+        """Return a line per running job, then the progress of the sweep."""
         now = time.monotonic()
-        lines = [
-            f"{duration_text(now - began):<12}  {label}  {last_epoch(self.folder / name / TRAIN_LOG)}"
-            for name, (label, began) in self.running.items()
-        ]
+        lines = [f"{duration_text(now - began):<12}  {label}" for label, began in self.running.values()]
         total = Table.grid(padding=(0, 1))
         bar = ProgressBar(self.num_jobs, len(self.outcomes), BAR_WIDTH)
         total.add_row(bar, Text(self._progress_line(), no_wrap=True, overflow="ellipsis"))
@@ -156,8 +152,6 @@ class Rich(Console):
             self.screen.print(console_tables.recipes_table(look))
             for name, reason in look["left_out"].items():
                 self.say(f"left out    {name}: {reason}")
-            if look["tests"]:
-                self.screen.print(console_tables.recipe_tests_table(look))
             for line in console_tables.first_look_lines(look):
                 self.say(line)
         else:
@@ -232,15 +226,3 @@ def _commands_of(run: Path) -> Iterator[str]:
             "(this bundle does not know the test window)"
         )
     yield f"serve       twotower serve bundle={folder}"
-
-
-def last_epoch(log: Path) -> str:
-    """Return the last epoch line of a run's log, or an empty text."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode("utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    epochs = [line.partition("twotower: ")[2] for line in lines if re.search(r" epoch \d", line)]
-    return epochs[-1] if epochs else ""

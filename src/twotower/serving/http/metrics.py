@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import threading
 import time
 from collections import deque
@@ -12,15 +11,12 @@ from typing import TextIO
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from twotower.serving.live.live_service import LiveService
 
 MAX_LINES, MAX_PATH_LENGTH = 10_000, 300
 PAUSE_SECONDS = 0.2
-LINES_PER_WRITE = 8
-"""A write of at most 4096 bytes to a pipe is not mixed with writes of other workers."""
 
 
 class AccessLog:
@@ -61,14 +57,11 @@ class AccessLog:
             is_closing = self._closing.wait(PAUSE_SECONDS)
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
             with contextlib.suppress(OSError, ValueError):  # the stream is closed
-                for start in range(0, len(lines), LINES_PER_WRITE):
-                    self._stream.write("".join(lines[start : start + LINES_PER_WRITE]))
-                    self._stream.flush()
+                self._stream.write("".join(lines))
+                self._stream.flush()
 
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
-MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Environment variable of the folder with the counts of all workers; `prometheus_client` reads it."""
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -80,24 +73,20 @@ class Metrics(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
-        registry: CollectorRegistry | None = self._registry
-        if MULTIPROCESS_FOLDER in os.environ:  # counts of all workers, in files
-            MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
-            registry = None
-        requests = Counter("twotower_requests", "Requests.", ("route", "status"), registry=registry)
+        requests = Counter("twotower_requests", "Requests.", ("route", "status"), registry=self._registry)
         latency = Histogram(
             "twotower_request_seconds",
             "Duration.",
             ("route",),
             buckets=SECONDS,
-            registry=registry,
+            registry=self._registry,
         )
         # Looking up a series takes longer than counting in it.
         self._series = functools.cache(
             lambda route, status: (requests.labels(route, status), latency.labels(route))
         )
         self._batches = Histogram(
-            "twotower_batch_size", "Requests of one forward pass.", buckets=SIZES, registry=registry
+            "twotower_batch_size", "Requests of one forward pass.", buckets=SIZES, registry=self._registry
         )
 
     def request(self, route: str, status: int, seconds: float) -> None:

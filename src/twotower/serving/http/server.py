@@ -129,29 +129,25 @@ def serve(settings: Mapping[str, Any]) -> int:
         stack.callback(live.close)
         print_start(config, live, bool(keys))
         server = uvicorn.Server(
-            uvicorn.Config(create_app(live, config, keys, gc_freeze), **uvicorn_options(config))
+            uvicorn.Config(
+                create_app(live, config, keys, gc_freeze),
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=config.max_connections,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=20,
+            )
         )
         # uvicorn raises the signal that stopped it again at its end, which then has no effect.
         signal.signal(signal.SIGTERM, server.handle_exit)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[bound])
     return DONE
-
-
-def uvicorn_options(config: ServiceConfig) -> dict[str, Any]:
-    """Return the settings of uvicorn for one process, or each of several."""
-    return {
-        "ws": "none",
-        "lifespan": "on",
-        "log_config": None,
-        "log_level": "error",
-        "access_log": False,
-        "proxy_headers": False,
-        "server_header": False,
-        "limit_concurrency": config.max_connections,
-        "timeout_keep_alive": 30,
-        "timeout_graceful_shutdown": 20,
-    }
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Gt, Le, Lt, MinLen
+from annotated_types import Lt, MinLen
 from pydantic import Field
 
 from twotower.config.component import Config
 from twotower.config.spec import NonNegativeInt, PositiveInt, Threads
 
-Workers = Annotated[int, Gt(0), Le(256)]
 HostName = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*)$")]
 """Such as shop.example or *.shop.example, without http:// and without a port."""
 
@@ -35,15 +34,13 @@ class ServiceConfig(Config):
     cors_origins: list[str] = Field(default_factory=list)
     """Origins whose pages may send requests, such as https://shop.example."""
     max_connections: PositiveInt = 700
-    """Open connections of a process; more get 503. Each needs an open file (`ulimit -n`)."""
+    """Open connections; more get 503. Each needs an open file (`ulimit -n`)."""
     max_body_bytes: PositiveInt = 1_000_000
     """Largest body of a request."""
     max_batch: PositiveInt = 256
     """Requests in one body of /recommend/batch."""
     threads: Threads = 1
     """Threads of one forward pass and one search."""
-    workers: Workers = 1
-    """Processes on one port, each with the whole bundle."""
     console: Literal["rich", "quiet", "jsonl"] = "rich"
     """How requests are logged, see `AccessLog`."""
     debug: bool = False

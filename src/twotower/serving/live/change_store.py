@@ -14,8 +14,6 @@ from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemov
 
 STORE = "live.sqlite"
 """Default file name, in the folder of the run."""
-LOCK_SECONDS = 60.0
-"""Time that a write waits for writes of other processes of the same service."""
 APPLICATION_ID, FORMAT_VERSION = 0x3254_4F57, 4
 SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -25,7 +23,7 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT_VERSION};
 COMMIT;
 """
-"""One row per item, removal, event and profile, and one for the bundle in use.
+"""One row per item, removal, event and profile.
 
 A later change of the same kind and key replaces the row and gets a new `seq`, so rows with a `seq` above n
 are the changes after n. `key` has no type: the id 1 differs from "1". The key of an event is its JSON.
@@ -63,18 +61,17 @@ class ChangeStore:
 
     Args:
         path: the file, created if needed.
-        is_shared: processes of one service share the store; the write lock of SQLite orders their writes.
 
     Raises:
         InputError: another service uses the file, or it is damaged, not a store, or of another format.
     """
 
-    def __init__(self, path: Path, is_shared: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = Path(path).resolve()
         with contextlib.ExitStack() as stack:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(lock_store(self.path, is_shared))
+                stack.enter_context(_locked(self.path))
                 if self.path.stat().st_size:
                     validate(self.path)
                 self._connection = stack.enter_context(contextlib.closing(_connect(self.path)))
@@ -94,20 +91,9 @@ class ChangeStore:
         """The number of the latest change."""
         return int(self._value("SELECT coalesce(max(seq), 0) FROM changes"))
 
-    @property
-    def other_commits(self) -> int:
-        """A number that changes whenever another process commits."""
-        return int(self._value("PRAGMA data_version"))
-
-    @property
-    def bundle(self) -> Path | None:
-        """The bundle that `reload` chose for all processes; None if it is the one of the settings."""
-        row = self._connection.execute("SELECT json FROM changes WHERE kind = 'bundle'").fetchone()
-        return Path(row[0]) if row else None
-
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what `insert` and `use_bundle` write in this context, or nothing. Raises StoreFailed."""
+        """Commit what `insert` writes in this context, or nothing. Raises StoreFailed."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -135,14 +121,6 @@ class ChangeStore:
         with self.transaction():
             self.insert(changes)
         return self.last
-
-    def use_bundle(self, bundle: Path | None) -> None:
-        """Set or delete `bundle`, within a transaction."""
-        self._connection.execute("DELETE FROM changes WHERE kind = 'bundle'")
-        if bundle is not None:
-            self._connection.execute(
-                "INSERT INTO changes (kind, key, json) VALUES ('bundle', '', ?)", (str(bundle),)
-            )
 
     def changes(self, after: int = 0) -> Iterator[Change]:
         """Return the changes after a number, in the order in which they apply; see `QUERIES`.
@@ -173,15 +151,15 @@ def read_changes(path: Path) -> list[Change]:
 
 
 @contextlib.contextmanager
-def lock_store(path: Path, is_shared: bool) -> Iterator[None]:
-    """Lock a file, created if needed, against other services; processes of one service share the lock.
+def _locked(path: Path) -> Iterator[None]:
+    """Lock a file, created if needed, against other services.
 
     Close the database before the context ends: closing any descriptor of a file drops the locks of SQLite.
     Raises InputError: another service has the lock.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
         raise InputError(
@@ -259,5 +237,5 @@ def _change(kind: str, key: int | str, content: str | None) -> Change:
 
 def _connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", LOCK_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+        f"{path.as_uri()}?mode={mode}", isolation_level=None, check_same_thread=False, uri=True
     )

@@ -19,7 +19,7 @@ LOG = logging.getLogger("twotower")
 MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE = 1_000, 0.25
 """The bundle is reopened if this many rows, and this share of the offered items, are no longer offered."""
 CATCH_UPS = 3
-RETRY_SECONDS, POLL_SECONDS = 60.0, 0.025
+RETRY_SECONDS = 60.0
 
 
 class ReloadUnderWay(InputError):  # noqa: N818
@@ -38,8 +38,6 @@ class LiveService:
         store: file of the live changes; None keeps them in a temporary file until `close`.
         find_bundle: maps a folder in `root` to its bundle.
         trusted_packages: packages besides twotower whose classes the files of a bundle may name.
-        is_shared: other processes serve from the same store. A thread applies their changes every
-            `POLL_SECONDS`, and switches to the bundle that one of them reloaded.
 
     Attributes:
         num_quarantined: number of stored changes that the current bundle cannot apply, such as an item with
@@ -56,24 +54,19 @@ class LiveService:
         store: Path | None,
         find_bundle: Callable[[Path], Path] = lambda folder: folder,
         trusted_packages: Collection[str] = (),
-        is_shared: bool = False,
     ) -> None:
         self.trusted_packages = trusted_packages
         self.root, self._find_bundle = Path(root).resolve(), find_bundle
         self._reloading, self._rebuilding = threading.Lock(), threading.Lock()
-        self._closing = threading.Event()
-        self._threads: dict[str, threading.Thread] = {}
-        self._retry_at = dict.fromkeys(("rebuild", "follow", "switch"), 0.0)
-        self._is_shared = is_shared
+        self._thread: threading.Thread | None = None
+        self._retry_at = 0.0
         with contextlib.ExitStack() as stack:
             if store is None:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE
-            self._store = stack.enter_context(contextlib.closing(ChangeStore(store, is_shared)))
-            self._writer = Writer(self._store, self._catch_up)
-            self._switch((self._store.bundle if is_shared else None) or bundle)
+            self._store = stack.enter_context(contextlib.closing(ChangeStore(store)))
+            self._writer = Writer(self._store, lambda: self.retriever)
+            self._switch(bundle)
             self._open = stack.pop_all()
-        if is_shared:
-            self._start("follow", self._follow)
 
     def write(self, change: Change) -> int:
         """Make a change, on disk and in effect when this returns; see `Writer.write`."""
@@ -82,18 +75,14 @@ class LiveService:
     def reload(self, name: str) -> str:
         """Switch to another bundle, with all live changes, also those made meanwhile; return its version.
 
-        Requests in progress keep their version, and other processes of the service follow. Raises InputError:
-        the bundle does not exist or is damaged (the current one stays), or ReloadUnderWay.
+        Requests in progress keep their version. Raises InputError: the bundle does not exist or is damaged
+        (the current one stays), or ReloadUnderWay.
         """
         if not self._reloading.acquire(blocking=False):
             raise ReloadUnderWay("reload: another one is in progress; try again later")
         try:
             self._switch(self._find_bundle(self._folder(name)))
-            retriever = self.retriever
-            if self._is_shared:
-                with self._writer.lock, self._store.transaction():
-                    self._store.use_bundle(retriever.bundle.folder)
-            return retriever.version
+            return self.retriever.version
         finally:
             self._reloading.release()
 
@@ -105,8 +94,7 @@ class LiveService:
         """
         retriever = self.retriever
         with self._rebuilding:
-            thread = self._threads.get("rebuild")
-            if (thread is not None and thread.is_alive()) or time.monotonic() < self._retry_at["rebuild"]:
+            if (self._thread and self._thread.is_alive()) or time.monotonic() < self._retry_at:
                 return False
             left_behind = retriever.catalogue.items.num_left_behind - self._left_behind
             if left_behind > max(MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE * retriever.num_items):
@@ -115,21 +103,17 @@ class LiveService:
                 work = retriever.catalogue.rebuild
             else:
                 return False
-            self._start("rebuild", lambda: self._try("rebuild", work))
+            self._thread = threading.Thread(target=self._try, args=[work], name="rebuild", daemon=True)
+            self._thread.start()
             return True
 
     def close(self) -> None:
         """Wait for background work and close the store; later writes fail."""
-        self._closing.set()
         with self._rebuilding:
-            for thread in self._threads.values():
-                thread.join()
+            if self._thread:
+                self._thread.join()
         with self._reloading, self._writer.lock:
             self._open.close()
-
-    def _start(self, name: str, work: Callable[[], None]) -> None:
-        self._threads[name] = threading.Thread(target=work, name=name, daemon=True)
-        self._threads[name].start()
 
     def _switch(self, bundle: Path) -> None:
         """Open a bundle and use it with all live changes."""
@@ -141,7 +125,6 @@ class LiveService:
                 after, reached = reached, self._store.last
             quarantined += replay(self._store.changes(after), retriever)
         with self._writer.lock:
-            self._seen, self._applied = self._store.other_commits, self._store.last
             quarantined += replay(self._store.changes(reached), retriever)
             self._left_behind = retriever.catalogue.items.num_left_behind
             self.retriever, self.num_quarantined = retriever, len(quarantined)
@@ -153,39 +136,16 @@ class LiveService:
                 f"{quarantined[0].change}: {quarantined[0].reason}",
             )
 
-    def _catch_up(self) -> Retriever:
-        """Apply changes of other processes; return the current retriever. The writer's lock is held."""
-        if self._is_shared:
-            commits, last = self._store.other_commits, self._store.last
-            if commits != self._seen:
-                self.num_quarantined += len(replay(self._store.changes(self._applied), self.retriever))
-            self._seen, self._applied = commits, last
-        return self.retriever
-
-    def _follow(self) -> None:
-        """Apply changes of other processes until `close`, and use the bundle that one of them reloaded."""
-        while not self._closing.wait(POLL_SECONDS):
-            self._try("follow", self._follow_once)
-
-    def _follow_once(self) -> None:
-        with self._writer.lock:
-            self._catch_up()
-            bundle = self._store.bundle
-        if bundle is not None and bundle != self.retriever.bundle.folder:
-            self._try("switch", lambda: self._reopen(bundle))
-
-    def _reopen(self, bundle: Path | None = None) -> None:
+    def _reopen(self) -> None:
         with self._reloading:
-            self._switch(bundle or self.retriever.bundle.folder)
+            self._switch(self.retriever.bundle.folder)
 
-    def _try(self, name: str, work: Callable[[], object]) -> None:
-        if time.monotonic() < self._retry_at[name]:
-            return
+    def _try(self, work: Callable[[], object]) -> None:
         try:
             work()
         except Exception:  # the current bundle and index stay in use
-            LOG.exception("%s failed; the next attempt is in %.0f s", name, RETRY_SECONDS)
-            self._retry_at[name] = time.monotonic() + RETRY_SECONDS
+            LOG.exception("rebuild failed; the next attempt is in %.0f s", RETRY_SECONDS)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _folder(self, name: str) -> Path:
         """Return the folder of a bundle in the root, never one outside of it."""

@@ -33,13 +33,12 @@ class Writer:
 
     Attributes:
         store: receives the changes.
-        catch_up: returns the current retriever, with all changes of other processes applied. Called within
-            the transaction, so no other process writes meanwhile.
-        lock: held by the thread that writes, or changes what `catch_up` returns.
+        current: returns the current retriever.
+        lock: held by the thread that writes, or changes what `current` returns.
     """
 
     store: ChangeStore
-    catch_up: Callable[[], Retriever]
+    current: Callable[[], Retriever]
     lock: threading.Lock = field(default_factory=threading.Lock)
     _queue: list[_Write] = field(default_factory=list)
 
@@ -70,7 +69,7 @@ class Writer:
                 replaced.add(write.name)
         try:
             with self.store.transaction():
-                retriever = self.catch_up()
+                retriever = self.current()
                 for write in writes:
                     try:
                         write.apply = check(write.change, retriever)

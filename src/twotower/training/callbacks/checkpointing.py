@@ -20,7 +20,10 @@ LOG = logging.getLogger("twotower")
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 SHORT, SHARE = 1.0, 0.05
 """Checkpoints that take longer than `SHORT` seconds take at most this share of the training time."""
-NO_IMPROVEMENT = "no epoch improved on the initial embeddings, with %s %.4f on the validation split"
+NO_IMPROVEMENT = (
+    "no epoch improved on the initial embeddings, which are used, with %s %.4f on the validation split; try "
+    "a lower optimizer.learning_rate, more trainer.patience, or initialization=random"
+)
 
 
 def delete_progress(folder: Path) -> None:
@@ -55,11 +58,6 @@ class Checkpointing(Checkpoint):
         self.stop = False
         self.saved_step = 0
         self.next_save_at = 0.0
-
-    @property
-    def score(self) -> float | None:
-        """The best value, negated if lower is better; None without validation."""
-        return None if self.best is None else -self.sign * self.best
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if the checkpoint is from an ended training; save validated initial embeddings as the best."""
@@ -107,7 +105,7 @@ class Checkpointing(Checkpoint):
         """
         if self.best is not None:
             if not self.epochs:
-                LOG.info(NO_IMPROVEMENT, self.monitor, self.best)
+                LOG.warning(NO_IMPROVEMENT, self.monitor, self.best)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
         module.model.fit_new_items()
 

@@ -33,10 +33,17 @@ class EpochLoss(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Add the loss of the batch."""
+        """Add the loss of the batch.
+
+        Raises:
+            DivergenceError: the first loss is not finite.
+        """
         number = len(batch.users.rows)
         latest = outputs["loss"].detach()
-        self.first, self.latest = latest if self.first is None else self.first, latest
+        if self.first is None:
+            check_loss(float(latest), float(latest))
+            self.first = latest
+        self.latest = latest
         loss = latest.double() * number
         self.total = loss if self.total is None else self.total + loss
         self.num_examples += number
@@ -88,8 +95,8 @@ def check_loss(first: float, latest: float) -> None:
     """
     if not math.isfinite(latest):
         raise DivergenceError(
-            f"optimizer.learning_rate: the training diverged, the loss is {latest}; lower it, or set "
-            "trainer.gradient_clip_val"
+            f"optimizer.learning_rate: the training diverged, the loss is {latest}; lower it, set "
+            "trainer.gradient_clip_val, or raise loss.temperature"
         )
     if latest < -FARTHEST * max(1.0, abs(first)):
         raise DivergenceError(

@@ -38,11 +38,6 @@ class Initialization(Component, ABC):
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    @property
-    def name(self) -> str:
-        """Name of the choice: the name of its module."""
-        return type(self).__module__.rpartition(".")[2]
-
     def chosen(self) -> dict[str, float]:
         """Return the settings that were null and determined on the validation split, by name; here none."""
         return {}
