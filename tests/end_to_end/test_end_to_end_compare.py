@@ -170,7 +170,7 @@ def test_what_is_wrong_with_a_run_is_said_and_the_others_are_shown(tmp_path: Pat
     assert verdicts["other_split"] == "not comparable: other split: split.test 14 against 28"
     assert verdicts["unfiltered"].startswith("not comparable: seen items are filtered in one")
     assert verdicts["other_users"] == "not comparable: other users (also 1,445, but not the same)"
-    assert verdicts["torn"].startswith("unreadable: result.json is damaged: ")
+    assert verdicts["torn"].startswith("unreadable: result.json: damaged (")
     assert verdicts["torn_config"].startswith("unreadable: config.yaml is damaged: ")
     assert verdicts["torn_users"].startswith("not tested: per_user.parquet is damaged")
     assert rows["other_split"]["difference"] is None
@@ -179,7 +179,7 @@ def test_what_is_wrong_with_a_run_is_said_and_the_others_are_shown(tmp_path: Pat
         assert any(note.startswith(str(tmp_path / name)) for note in report["notes"]), name
     table = compare(tmp_path).stdout
     assert all(name in table for name in rows)
-    assert table.count("result.json is damaged") == table.count("config.yaml is damaged") == 1  # in a note
+    assert table.count("result.json: damaged") == table.count("config.yaml is damaged") == 1  # in a note
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     reached = {name: result["metrics"][MONITOR] for name, result in results.items()}
     best = min(reached, key=lambda name: reached[name])
     found = json.loads(next(tmp_path.glob("t/*/sweep.json")).read_text())["search"]
-    assert found["objectives"] == {MONITOR: "minimize"}
+    assert (found["metric"], found["direction"]) == (MONITOR, "minimize")
     assert [row["job"] for row in found["best"]] == [best]
     assert f"best {best}  {MONITOR} {reached[best]:.4f}" in done.stdout
     compared = without_strangers("compare.py", f"{tmp_path}/t", "metric=first_place_at_20", "json=-")

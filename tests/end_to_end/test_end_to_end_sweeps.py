@@ -63,18 +63,18 @@ def of_towers(result: dict[str, Any]) -> dict[str, float]:
 
 def test_jobs_that_differ_after_training_train_once(indexes: Path) -> None:
     found = results(indexes)
-    assert set(found) == {"index=flat_ip", "index=ivf_flat", "index=ivf_sq"}
-    trained = folder_of(indexes) / "index=flat_ip"
+    assert set(found) == {"flat_ip", "ivf_flat", "ivf_sq"}
+    trained = folder_of(indexes) / "flat_ip"
     assert DECIDED in (trained / "train.log").read_text()
-    assert "training_reused_from" not in found["index=flat_ip"]
-    for name in ("index=ivf_flat", "index=ivf_sq"):
+    assert "training_reused_from" not in found["flat_ip"]
+    for name in ("ivf_flat", "ivf_sq"):
         assert found[name]["training_reused_from"] == str(trained)
         assert not (folder_of(indexes) / name / "checkpoints").exists()
-        assert of_towers(found[name]) == of_towers(found["index=flat_ip"])
+        assert of_towers(found[name]) == of_towers(found["flat_ip"])
         # What the log decided is known, and not asked for again.
-        assert found[name]["training"]["chosen"] == found["index=flat_ip"]["training"]["chosen"] != {}
+        assert found[name]["training"]["chosen"] == found["flat_ip"]["training"]["chosen"] != {}
         assert DECIDED not in (folder_of(indexes) / name / "train.log").read_text()
-        assert found[name]["curves"] == found["index=flat_ip"]["curves"]
+        assert found[name]["curves"] == found["flat_ip"]["curves"]
     assert [read_bundle(folder_of(indexes) / name / "bundle").index.factory for name in sorted(found)] == [
         found[name]["index"]["factory"] for name in sorted(found)
     ]
@@ -84,13 +84,13 @@ def test_jobs_that_differ_after_training_train_once(indexes: Path) -> None:
 def test_reused_towers_are_the_towers_that_training_makes(indexes: Path, tmp_path: Path) -> None:
     sweep(tmp_path, "index=ivf_sq", "reuse=false")
     (alone,) = tmp_path.glob("t/*/result.json")
-    result, reused = json.loads(alone.read_text()), results(indexes)["index=ivf_sq"]
+    result, reused = json.loads(alone.read_text()), results(indexes)["ivf_sq"]
     assert "training_reused_from" not in result
     assert result["metrics"] == reused["metrics"]
     assert result["fingerprint"] == reused["fingerprint"]
     assert result["index"]["recall_at_100"] == reused["index"]["recall_at_100"]
     towers = "bundle/towers.safetensors"
-    theirs = folder_of(indexes) / "index=ivf_sq" / towers
+    theirs = folder_of(indexes) / "ivf_sq" / towers
     assert (alone.parent / towers).read_bytes() == theirs.read_bytes()
 
 
@@ -108,15 +108,15 @@ def test_other_metrics_reuse_the_towers_but_are_computed(indexes: Path) -> None:
     result = json.loads(path.read_text())
     source = Path(result["training_reused_from"])  # the job, or the run that another test made of it
     assert source.parent == folder_of(indexes)
-    assert "index=flat_ip" in source.name
+    assert "flat_ip" in source.name
     assert "test/recall_at_5" in result["metrics"]
-    old = results(indexes)["index=flat_ip"]["metrics"]
+    old = results(indexes)["flat_ip"]["metrics"]
     assert result["metrics"]["test/recall_at_20"] == old["test/recall_at_20"]
     assert result["metrics"]["valid/recall_at_20"] == old["valid/recall_at_20"]
 
 
 def test_checkpoints_that_changed_are_not_reused(indexes: Path) -> None:
-    checkpoint = next((folder_of(indexes) / "index=flat_ip" / "checkpoints").rglob("final.ckpt"))
+    checkpoint = next((folder_of(indexes) / "flat_ip" / "checkpoints").rglob("final.ckpt"))
     before = checkpoint.read_bytes()
     try:
         checkpoint.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
@@ -128,7 +128,7 @@ def test_checkpoints_that_changed_are_not_reused(indexes: Path) -> None:
 
 
 def test_rerun_repeats_bit_for_bit(indexes: Path) -> None:
-    source = folder_of(indexes) / "index=flat_ip"
+    source = folder_of(indexes) / "flat_ip"
     done = run_script("train", f"rerun={source}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "identical, bit for bit" in done.stdout

@@ -53,7 +53,7 @@ def test_one_training_serves_twelve_bundles(root: Path) -> None:
     found = results(root)
     assert len(found) == 12
     trained = [folder for folder, result in found.items() if "training_reused_from" not in result]
-    assert [folder.name for folder in trained] == ["index=flat_ip"]
+    assert [folder.name for folder in trained] == ["flat_ip"]
     assert [folder.parent for folder in root.glob("t/*/*/checkpoints")] == trained
     for folder, result in found.items():
         assert read_bundle(folder / "bundle").index.factory == result["index"]["factory"]

@@ -53,8 +53,6 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     key = override.key_or_group
     if override.is_sweep_override() and not sweep:
         return Problem(key, "several values are a sweep: give one value, or add --multirun"), None
-    if key == "hydra.searchpath":
-        return Problem(key, "set the variable TWOTOWER_CONF to the folders of your choices instead"), None
     if key.startswith("hydra"):
         message = "runs and sweeps are written to <output_root>/<name>/; see name, sweep, launcher"
         return Problem(key, message), None

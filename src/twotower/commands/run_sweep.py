@@ -65,7 +65,7 @@ def run_sweep(
         stack.enter_context(stoppable(remedy))
         stack.enter_context(lock_folder(context.folder, "sweep"))
         stack.enter_context(console)
-        console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
+        console.sweep_started(context.folder, sweep.num_jobs, context.monitor)
         for note in sweep.notes():
             console.say(note)
         if outdated:

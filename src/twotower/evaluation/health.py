@@ -39,13 +39,6 @@ def mean_cosine(vectors: Tensor) -> float:
     return float(total / (num_vectors * (num_vectors - 1)))
 
 
-def norm_spread(vectors: Tensor) -> float:
-    """Return standard deviation / mean of the norms of vectors [N, D]; 0 after L2 normalization."""
-    norms = vectors.double().norm(dim=1)
-    mean = norms.mean()
-    return float(norms.std(correction=0) / mean) if mean > 0 else 0.0
-
-
 def alignment(users: Tensor, items: Tensor) -> float:
     """Return the mean squared distance between each user [P, D] and a positive item [P, D], both of length 1.
 
@@ -92,7 +85,7 @@ def health(
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)
         for side, vectors in (("user", users), ("item", items))
-        for figure in (effective_rank, mean_cosine, norm_spread, uniformity)
+        for figure in (effective_rank, mean_cosine, uniformity)
     }
     which, wanted = (torch.from_numpy(each.astype(np.int64)).to(items.device) for each in pairs)
     figures["alignment"] = alignment(users[which], items[wanted - 1])

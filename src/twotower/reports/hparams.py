@@ -10,7 +10,7 @@ from twotower.runs.fingerprint import (
     flatten,
     unstated_defaults,
 )
-from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, run_label, whole_words
+from twotower.runs.folder_name import MAX_NAME, NUM_DIGITS, run_label, whole_words
 from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.runs.result import VALID, Result
 
@@ -86,7 +86,7 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
     """
     values = flatten(settings)
     words = [str(values[key]) for key in NAMED_BY if key in values]
-    label = run_label(name, MAX_LABEL) or whole_words(words, MAX_NAME - NUM_DIGITS - 1, " ")
+    label = run_label(name) or whole_words(words, MAX_NAME - NUM_DIGITS - 1, " ")
     digits = min(NUM_DIGITS, MAX_NAME - len(label) - 1)
     return f"{label} {configuration_fingerprint(settings, '')[:digits]}".strip()
 

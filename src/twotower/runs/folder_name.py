@@ -38,44 +38,34 @@ MAX_LABEL = 26
 NUM_DIGITS = 8
 UNSAFE = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
-PLAIN = re.compile(r"[a-z_][\w.]*=([\w.+-]+|\[[\w.,+-]*\])", re.ASCII)
-BARE = re.compile(rf"(?!({'|'.join(SHORT.values())})([\d.-]|$))[a-z_][\w.]*", re.ASCII)
 WORD = re.compile(r"(?!(true|false|null)$)[A-Za-z]\w*")
 TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}"
-CHOICE = re.compile(r"^[a-z_][\w.]*=(?=[A-Za-z])")
 HASH = re.compile(r"-[0-9a-f]{8}$")
 SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
 
 
 def folder_name(texts: Sequence[str]) -> str:
-    """Return a folder name of at most `MAX_NAME` characters for overrides, equal only for equal overrides.
+    """Return a folder name of at most `MAX_NAME` characters for overrides.
 
-    The name is the overrides in short form if they fit and are unambiguous (`null` and `'null'` differ), else
-    the words that fit and a hash.
+    It has the overrides in short words, and a hash if not all fit or a path cannot contain one of them.
     """
-    exact = [_exact(text) for text in texts]
-    name = ",".join(word or "" for word in exact)
-    if all(exact) and len(name) <= MAX_NAME and not HASH.search(name):
-        return name
-    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:NUM_DIGITS]
-    return f"{short_name(texts, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
+    name = ",".join(_words(texts))
+    if len(name) > MAX_NAME or UNSAFE.search("".join(texts)) or HASH.search(name):
+        return _name_with_hash(texts)
+    return name
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return folder names of the jobs of a sweep: short words if unique in the sweep, else `folder_name`.
+    """Return folder names of the jobs of a sweep, with a hash if two jobs have the same short words."""
+    names = {tuple(texts): folder_name(texts) for texts in jobs}
+    num_jobs = Counter(names.values())
+    unique = {texts: name if num_jobs[name] == 1 else _name_with_hash(texts) for texts, name in names.items()}
+    return [unique[tuple(texts)] for texts in jobs]
 
-    `temp.5,recency180,ivf_flat` needs no hash, although another key than `index` could have this value.
-    """
-    names = [folder_name(texts) for texts in jobs]
-    words = {tuple(texts): ",".join(_safe_words(texts)) for texts in jobs}
-    num_jobs = Counter(words.values())
 
-    def better(name: str, text: str) -> bool:
-        unique = num_jobs[text] == 1 and text not in names
-        return unique and 0 < len(text) <= MAX_NAME and bool(HASH.search(name)) and not HASH.search(text)
-
-    pairs = zip(names, (words[tuple(texts)] for texts in jobs), strict=True)
-    return [text if better(name, text) else name for name, text in pairs]
+def _name_with_hash(texts: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:NUM_DIGITS]
+    return f"{short_name(texts, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
@@ -118,37 +108,22 @@ def rounded(value: str) -> str:
 
 
 def short_name(texts: Sequence[str], max_length: int = MAX_NAME) -> str:
-    """Return as many overrides in short words as fit; different overrides may have the same text.
+    """Return as many overrides in short words as fit, and the seed; others may have the same text.
 
-    If no word fits, the first one is shortened to the end of its key with the value, or to its key.
+    If no word fits, the first one is cut.
     """
-    shown, words = short_keys(list(map(override_key, texts))), _safe_words(texts)
+    words = [UNSAFE.sub("-", word).strip(",.-") for word in _words(texts)]
     seeds = [word for word in words if SEED.fullmatch(word)]
+    others = [word for word in words if word and word not in seeds]
     room = max_length - sum(len(seed) + 1 for seed in seeds)
-    others = [(word, key) for word, key in zip(words, shown, strict=True) if word and word not in seeds]
-    text = whole_words([word for word, _ in others], room)
-    if others and not text:
-        text = _shortened(*others[0], room)
+    text = whole_words(others, room) or "".join(others[:1])[:room]
     return ",".join(filter(None, [text, *seeds]))
 
 
-def _shortened(word: str, key: str, max_length: int) -> str:
-    starts = [0, *(part.end() for part in re.finditer(r"[._]", key) if word.startswith(key))]
-    endings = (each[at:] for each in (word, UNSAFE.sub("-", key)) for at in starts)
-    return next((each for each in endings if len(each) <= max_length), "")
-
-
-def run_label(name: str, max_length: int | None = None) -> str:
-    """Return the name of a run's folder without time, hash and seed.
-
-    Args:
-        name: of the folder.
-        max_length: characters; a longer label loses the keys of text values, then the words that do not fit.
-    """
-    label = without_seed(HASH.sub("", re.sub(rf"^{TIME}_?|_?{TIME}$", "", name)))
-    if max_length is None or len(label) <= max_length:
-        return label
-    return whole_words([CHOICE.sub("", word) for word in re.split(r",(?![^\[]*\])", label)], max_length)
+def run_label(name: str) -> str:
+    """Return the words of a run's folder that fit into `MAX_LABEL`, without time, hash and seed."""
+    label = without_seed(HASH.sub("", re.sub(rf"(^|_){TIME}$", "", name)))
+    return whole_words(re.split(r",(?![^\[]*\])", label), MAX_LABEL)
 
 
 def without_seed(name: str) -> str:
@@ -158,20 +133,8 @@ def without_seed(name: str) -> str:
     return name if rest == name else HASH.sub("", rest).strip(",/")
 
 
-def _exact(text: str) -> str | None:
-    """Return an unambiguous short form of an override, or None."""
-    key, equals, value = text.partition("=")
-    if key in SHORT and (not equals or NUMBERS.fullmatch(value)):
-        return SHORT[key] + _without_zero(value)
-    return text if PLAIN.fullmatch(text) or BARE.fullmatch(text) else None
-
-
 def _words(texts: Sequence[str]) -> list[str]:
     return [_word(*each) for each in zip(texts, short_keys(list(map(override_key, texts))), strict=True)]
-
-
-def _safe_words(texts: Sequence[str]) -> list[str]:
-    return [UNSAFE.sub("-", word).strip(",.-") for word in _words(texts)]
 
 
 def _word(text: str, shown: str) -> str:

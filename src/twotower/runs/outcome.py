@@ -20,7 +20,6 @@ class Outcome:
         seconds: duration in this sweep.
         skipped: whether the job ended in an earlier start of the sweep.
         configuration: equal for the seeds of one configuration; None if the job failed early.
-        tries: the varied settings in short form; empty if the name contains them.
     """
 
     name: str
@@ -34,12 +33,6 @@ class Outcome:
     configuration: str | None = None
     seed: int | None = None
     higher_is_better: Mapping[str, bool | None] = field(default_factory=dict)
-    tries: str = ""
-
-    @property
-    def label(self) -> str:
-        """Readable name of the job."""
-        return self.tries or self.name
 
     @property
     def finished(self) -> bool:
@@ -58,12 +51,10 @@ class Outcome:
         return value if value is None or not metric.startswith(VALID) else value + difference
 
 
-def make_outcome(
-    name: str, folder: Path, result: Result | None, seconds: float, skipped: bool, tries: str = ""
-) -> Outcome:
+def make_outcome(name: str, folder: Path, result: Result | None, seconds: float, skipped: bool) -> Outcome:
     """Return the outcome of a job with this result; without a result it was interrupted."""
     if result is None:
-        return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped, tries=tries)
+        return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped)
     error = result.error
     if result.status == "index_rejected":
         error = error or "; ".join(result.index.get("problems", ()))
@@ -79,7 +70,6 @@ def make_outcome(
         configuration=result.configuration,
         seed=result.seed,
         higher_is_better=result.higher_is_better,
-        tries=tries,
     )
 
 

@@ -275,28 +275,6 @@ def open_result(folder: Path) -> Result:
     return result.model_copy(update={"folder": folder})
 
 
-def load_result(path: Path) -> Result:
-    """Read a `result.json`.
-
-    Raises:
-        InputError: another version of twotower wrote the file.
-        ValueError: the file is damaged.
-    """
-    content = load_json(path)
-    if not isinstance(content, dict) or "status" not in content:
-        raise ValueError("it has no status")
-    if (version := content.pop("format_version", None)) != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
-            "only. Train again (twotower train), or use the version of twotower that wrote the run"
-        )
-    try:
-        return Result(**content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
 def read_result(folder: Path) -> Result | None:
     """Read a run's `result.json`; None if the run has not ended.
 
@@ -307,14 +285,23 @@ def read_result(folder: Path) -> Result | None:
     if not path.is_file():
         return None
     try:
-        return load_result(path)
-    except InputError:
-        raise
+        content = load_json(path)
+        if not isinstance(content, dict) or "status" not in content:
+            raise ValueError("it has no status")
+        version = content.pop("format_version", None)
+        if version == FORMAT_VERSION:
+            return Result(**content)
     except ValueError as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else error
         raise InputError(
-            f"{path}: damaged ({error}); delete this file, and resume={folder} continues "
-            "the run (in a sweep, retry_failed=true does both)"
+            f"{path}: damaged ({why}); delete this file, and resume={folder} continues the run (in a sweep, "
+            "retry_failed=true does both)"
         ) from error
+    raise InputError(
+        f"{path}: format_version is {version!r:.9}; this version of twotower reads {FORMAT_VERSION} "
+        "only. Train again (twotower train), or use the version of twotower that wrote the run"
+    )
 
 
 def read_finished_result(folder: Path, key: str = "") -> Result:

@@ -74,13 +74,6 @@ class Grid(Sweep):
             self.trained.add(job.training)
 
     @property
-    def num_trainings(self) -> int:
-        """Number of jobs that train towers; the others reuse them."""
-        if any(not job.settings["reuse"] for job in self.jobs):
-            return len(self.jobs)
-        return len({job.training for job in self.jobs})
-
-    @property
     def num_jobs(self) -> int:
         """Number of jobs."""
         return len(self.jobs)

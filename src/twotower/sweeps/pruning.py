@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 LOG = logging.getLogger("twotower")
-PrunerName = Literal["hyperband", "median", "none"]
-REDUCTION = 3
-"""Hyperband continues one in so many trials of a rung."""
+PrunerName = Literal["median", "none"]
 
 
 def make_pruning_callback(trial: Mapping[str, Any]) -> Callable[[int, float | None], bool]:
@@ -21,24 +19,21 @@ def make_pruning_callback(trial: Mapping[str, Any]) -> Callable[[int, float | No
     Args:
         trial: `Job.trial`; `seconds` is a time limit from now on.
 
-    Reference: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization";
-    the median rule: Golovin et al. 2017, "Google Vizier".
+    Reference: Golovin et al. 2017, "Google Vizier" (the median rule).
     """
     if "seconds" in trial:
         end = time.monotonic() + trial["seconds"]
         return lambda epoch, value: time.monotonic() > end
     if trial["pruner"] == "none":
         return lambda epoch, value: False
-    from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner
+    from optuna.pruners import MedianPruner
 
     from twotower.sweeps.study import JournalStudy
 
-    shared = JournalStudy(Path(trial["journal"]), [trial["direction"]])
+    shared = JournalStudy(Path(trial["journal"]), trial["direction"])
     storage_id, epochs = shared.storage_id(trial["number"]), trial["max_epochs"]
     first = min(epochs, max(2, epochs // 4))
-    pruner: BasePruner = MedianPruner(max(2, trial["num_startup"] // 2), n_warmup_steps=first)
-    if trial["pruner"] == "hyperband":
-        pruner = HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=REDUCTION)
+    pruner = MedianPruner(max(2, trial["num_startup"] // 2), n_warmup_steps=first)
 
     def should_stop(epoch: int, value: float | None) -> bool:
         if value is None:

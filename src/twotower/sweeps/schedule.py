@@ -41,7 +41,7 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
     outcomes: list[Outcome] = []
 
     def end(job: Job, result: Result | None, seconds: float, skipped: bool) -> None:
-        outcomes.append(make_outcome(job.name, job.folder, result, seconds, skipped, job.tries))
+        outcomes.append(make_outcome(job.name, job.folder, result, seconds, skipped))
         console.job_ended(outcomes[-1])
 
     for job in sweep.done_before():
@@ -52,7 +52,7 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             started = sweep.next([job for job, _ in running.values()])
             if started is None:
                 break
-            console.job_started(started.name, started.tries)
+            console.job_started(started.name)
             running[launcher.submit(started.payload())] = started, time.perf_counter()
         if not running:
             return outcomes

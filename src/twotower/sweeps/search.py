@@ -1,4 +1,4 @@
-"""Base class of searches: objectives, number of trials, and the next trial."""
+"""Base class of searches: number of trials, and the next trial."""
 
 import dataclasses
 import functools
@@ -6,17 +6,15 @@ import importlib.util
 import sys
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.spec import PositiveInt, Seed
-from twotower.evaluation.user_values import metric_k
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten
-from twotower.runs.folder_name import short_words, trial_name
-from twotower.runs.higher_is_better import INDEX_FIGURES, higher_is_better
+from twotower.runs.folder_name import trial_name
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import Result, read_result_or_failure
 from twotower.sweeps.pruning import PrunerName
 from twotower.sweeps.space import Space
@@ -26,31 +24,21 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-    from twotower.evaluation.evaluator import Evaluator
-
-Direction = Literal["maximize", "minimize"]
-Objectives = Mapping[str, Direction]
-"""Key of `result.json` -> direction; at least one."""
-
 ATTEMPTS = 100
 """Proposals in a row until a search without a valid new one ends."""
 
-VALID, TEST = "valid/", "test/"
-BETTER: dict[Direction, str] = {"maximize": "higher", "minimize": "lower"}
-
 
 class Search(Sweep):
-    """Sequential trials, each proposed from the results of earlier ones; the same command continues."""
+    """Sequential trials, each proposed from the results of earlier ones; the same command continues.
+
+    It optimizes the metric `trainer.monitor` in its better direction.
+    """
 
     class Config(Sweep.Config):
         """Settings of every search; a varied key may have an interval."""
 
         num_trials: PositiveInt = 40
         """Number of different configurations."""
-        objectives: dict[str, Direction] | None = None
-        """Key of `result.json` -> `maximize` or `minimize`: `valid/...` metrics, or the index's figures such
-        as `index/recall_at_100`, `index/latency_ms_p50`, `index/bytes_per_item`. With several, the result is
-        the Pareto set. None: the monitored metric of the trainer."""
         pruner: PrunerName = "none"
         """Pruner, which stops trainings early by the monitored metric."""
         seed: Seed = 0
@@ -68,29 +56,24 @@ class Search(Sweep):
             )
         self.space = Space(context.axes)
         settings = context.jobs(self.space.corners(), "the corners of this search")[0].settings
-        chosen = _direction(context.monitor, settings)
-        self.objectives = config.objectives or {context.monitor: chosen or "maximize"}
-        problems = [*objective_problems(self.objectives, settings)]
-        if config.pruner != "none" and self.objectives != {context.monitor: chosen}:
-            why = f"a pruner compares {context.monitor}, which must then be the only objective of this search"
-            problems.append(Problem("sweep.pruner", f"{why}; set sweep.pruner=none"))
-        raise_problems(problems)
         if importlib.util.find_spec("optuna") is None:
             raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'")
+        from twotower.evaluation.evaluator import Evaluator
         from twotower.sweeps.study import JOURNAL, JournalStudy
         from twotower.training.trainer import TrainerChoice
 
         journal = context.folder.absolute() / JOURNAL
-        self.study = JournalStudy(journal, list(self.objectives.values()))
+        directions = Evaluator.Config.model_validate(settings["metrics"]).higher_is_better()
+        is_lower_better = higher_is_better(context.monitor, [directions]) is False
+        self.study = JournalStudy(journal, "minimize" if is_lower_better else "maximize")
         self.study.refuse_other_settings(
             flatten({key: value for key, value in settings.items() if key not in IRRELEVANT_KEYS})
             | {f"sweep.vary.{key}": text for key, text in self.space.record().items()}
-            | {f"sweep.objectives.{key}": direction for key, direction in self.objectives.items()}
         )
         self.pruning = {
             "journal": str(journal),
             "pruner": config.pruner,
-            "direction": next(iter(self.objectives.values())),
+            "direction": self.study.direction,
             "max_epochs": TrainerChoice.Config.model_validate(settings["trainer"]).max_epochs,
             "num_startup": config.num_startup,
         }
@@ -167,7 +150,6 @@ class Search(Sweep):
         """Yield proposals for the next trial; at last every configuration of a finite space.
 
         They depend only on the seed and the earlier trials: a killed search continues as if uninterrupted.
-        The sampler sees all trials, not one bracket of Hyperband.
         """
         for attempt in range(ATTEMPTS):
             drawn = np.random.SeedSequence([self.config.seed, len(self.study.trials()), attempt])
@@ -181,66 +163,21 @@ class Search(Sweep):
         texts = trial.user_attrs["overrides"]
         job = job or self.context.job(texts, trial.user_attrs["job"])
         pruning = self.pruning | {"number": trial.number}
-        return dataclasses.replace(job, trial=pruning, tries=" ".join(short_words(texts)))
+        return dataclasses.replace(job, trial=pruning)
 
     def ended(self, job: Job, result: Result | None) -> None:
         """Record the end of a job in the study."""
         self._end(self.study.latest()[job.name], result)
 
     def _end(self, trial: "FrozenTrial", result: Result | None) -> None:
-        status, values, error = "failed", None, "died without a result"
+        status, value, error = "failed", None, "died without a result"
         if result is not None:
             status, error = result.status, result.error or ""
-            values = objective_values(self.objectives, result) if result.finished else None
-        if values is None and status != "pruned":
-            error = error or f"its result has no number for {', '.join(self.objectives)}"
-        self.study.end(trial.number, status, values, error or None)
+            value = result.figures().get(self.context.monitor) if result.finished else None
+        if value is None and status != "pruned":
+            error = error or f"its result has no number for {self.context.monitor}"
+        self.study.end(trial.number, status, value, error or None)
 
     def summary(self) -> dict[str, Any]:
-        """Return the best trial or the Pareto set with commands."""
-        return {"search": self.study.summary(self.objectives, self.context.fixed)}
-
-
-def objective_problems(objectives: Objectives, settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield objectives that no run with these settings reports, and those with the wrong direction."""
-    from twotower.data.sources.source import Source
-
-    reported = [f"{VALID}{key}" for key in _metrics(settings).keys()]  # noqa: SIM118 - a method
-    reported += [f"index/{name}" for name in INDEX_FIGURES]
-
-    def problem(key: str, direction: Direction) -> str | None:
-        if key.startswith(TEST):
-            valid = key.replace(TEST, VALID, 1)
-            return (
-                "a search must not use the test split, or its test metrics would be biased; "
-                f"use {valid if valid in reported else 'a valid/ metric'}"
-            )
-        if key not in reported:
-            return f"no run reports it; {nearest(key, reported)}"
-        is_of_labels = key.startswith(VALID) and not metric_k(key)
-        if is_of_labels and Source.Config.model_validate(settings["data"]).gives_negatives() is False:
-            return f"{key} needs impressions without a click, which the data lacks; use a metric with a k"
-        best = _direction(key, settings)
-        return None if best in (None, direction) else f"{key} is better if {BETTER[best]}; {best} it"
-
-    for key, direction in objectives.items():
-        if text := problem(key, direction):
-            yield Problem(f"sweep.objectives.{key}", text)
-
-
-def objective_values(objectives: Objectives, result: Result) -> list[float] | None:
-    """Return the objectives of a run in order; None if one is missing or not a number."""
-    figures = result.figures()
-    return [figures[key] for key in objectives] if objectives.keys() <= figures.keys() else None
-
-
-def _direction(key: str, settings: Mapping[str, Any]) -> Direction | None:
-    """Return the direction of a figure of runs with these settings; None without a preferred direction."""
-    higher = higher_is_better(key, [_metrics(settings).higher_is_better()])
-    return None if higher is None else "maximize" if higher else "minimize"
-
-
-def _metrics(settings: Mapping[str, Any]) -> "Evaluator.Config":
-    from twotower.evaluation.evaluator import Evaluator
-
-    return Evaluator.Config.model_validate(settings["metrics"])
+        """Return the trials, and the best one with its command."""
+        return {"search": self.study.summary(self.context.monitor, self.context.fixed)}

@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -18,9 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.config.errors import InputError
 
-if TYPE_CHECKING:
-    from twotower.sweeps.search import Direction, Objectives
-
+Direction = Literal["maximize", "minimize"]
 JOURNAL, STUDY = "study.journal", "search"
 JOB, OVERRIDES, STATUS, ERROR = "job", "overrides", "status", "error"
 """User attributes of a trial."""
@@ -31,14 +29,14 @@ class JournalStudy:
 
     Args:
         path: of the journal; created if needed.
-        directions: of the objectives.
+        direction: `maximize` or `minimize`.
 
     Raises:
         InputError: the journal is damaged.
     """
 
-    def __init__(self, path: Path, directions: "Sequence[Direction]") -> None:
-        self.directions = directions
+    def __init__(self, path: Path, direction: Direction) -> None:
+        self.direction = direction
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = JournalFileOpenLock(str(path))
         backend = JournalFileBackend(str(path), lock)
@@ -51,7 +49,7 @@ class JournalStudy:
             with quiet():
                 self.storage = JournalStorage(backend)
                 self.study = optuna.create_study(
-                    storage=self.storage, study_name=STUDY, directions=list(directions), load_if_exists=True
+                    storage=self.storage, study_name=STUDY, direction=direction, load_if_exists=True
                 )
                 _ = [trial.user_attrs[OVERRIDES] for trial in self.latest().values()]
         except Exception as error:  # any error, depending on what is damaged
@@ -99,19 +97,19 @@ class JournalStudy:
         self.study.add_trial(trial)
         return self.latest()[job]
 
-    def end(self, number: int, status: str, values: Sequence[float] | None, error: str | None) -> None:
+    def end(self, number: int, status: str, value: float | None, error: str | None) -> None:
         """End a trial.
 
         Args:
             number: of the trial.
             status: of the run.
-            values: of the objectives; None if one is missing.
+            value: of the monitored metric, if any.
             error: of the run, if any.
         """
         self.storage.set_trial_user_attr(self.storage_id(number), STATUS, status)
         self.storage.set_trial_user_attr(self.storage_id(number), ERROR, error)
         failed = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
-        self.study.tell(number, values, TrialState.COMPLETE if values else failed)
+        self.study.tell(number, value, failed if value is None else TrialState.COMPLETE)
 
     def storage_id(self, number: int) -> int:
         """Return the storage's id of a trial."""
@@ -123,15 +121,17 @@ class JournalStudy:
     ) -> dict[str, Any]:
         """Return the parameters of a new trial; drawn on a copy, so that no refused one is in the study."""
         with quiet():
-            return _in_memory(self.trials(), self.directions, sampler()).ask(dict(distributions)).params
+            copy = optuna.create_study(direction=self.direction, sampler=sampler())
+            copy.add_trials(self.trials())
+            return copy.ask(dict(distributions)).params
 
-    def summary(self, objectives: "Objectives", fixed: Sequence[str]) -> dict[str, Any]:
-        """Return the best trials with the commands that train them again, and all trials as plain values.
+    def summary(self, metric: str, fixed: Sequence[str]) -> dict[str, Any]:
+        """Return all trials as plain values, and the best one with the command that trains it again.
 
-        The best trials exclude those with a rejected index.
+        A trial with a rejected index is never the best.
 
         Args:
-            objectives: key of a figure -> its direction.
+            metric: that the search optimizes.
             fixed: overrides of all jobs.
         """
         trials = sorted(self.latest().values(), key=lambda trial: str(trial.user_attrs[JOB]))
@@ -145,44 +145,23 @@ class JournalStudy:
                 "job": trial.user_attrs[JOB],
                 "number": trial.number,
                 "state": trial.state.name.lower(),
-                "values": (
-                    dict(zip(objectives, trial.values, strict=True))
-                    if trial.state == TrialState.COMPLETE
-                    else None
-                ),
+                "value": trial.value if trial.state == TrialState.COMPLETE else None,
                 "overrides": trial.user_attrs[OVERRIDES],
                 "error": trial.user_attrs.get(ERROR),
             }
             for trial in trials
         }
+        choose = max if self.direction == "maximize" else min
+        best = choose(usable, key=lambda trial: trial.value or 0.0, default=None)
+        command = ["twotower", "train", *fixed, *(best.user_attrs[OVERRIDES] if best else ())]
         return {
-            "objectives": objectives,
+            "metric": metric,
+            "direction": self.direction,
             "num_trials": len(trials),
             "states": dict(Counter(trial.state.name.lower() for trial in trials)),
-            "best": [
-                rows[trial.number]
-                | {"command": shlex.join(["twotower", "train", *fixed, *trial.user_attrs[OVERRIDES]])}
-                for trial in best_trials(usable, objectives)
-            ],
+            "best": best and rows[best.number] | {"command": shlex.join(command)},
             "trials": list(rows.values()),
         }
-
-
-def best_trials(trials: Sequence[FrozenTrial], objectives: "Objectives") -> list[FrozenTrial]:
-    """Return the best trial, or the Pareto set sorted by its first objective."""
-    with quiet():
-        study = _in_memory(trials, list(objectives.values()))
-    optimal = [trials[copy.number] for copy in study.best_trials] if trials else []
-    optimal.sort(key=lambda trial: trial.values, reverse=next(iter(objectives.values())) == "maximize")
-    return optimal if len(objectives) > 1 else optimal[:1]
-
-
-def _in_memory(
-    trials: Sequence[FrozenTrial], directions: "Sequence[Direction]", sampler: BaseSampler | None = None
-) -> optuna.Study:
-    study = optuna.create_study(directions=list(directions), sampler=sampler)
-    study.add_trials(trials)
-    return study
 
 
 @contextlib.contextmanager

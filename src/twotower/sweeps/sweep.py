@@ -35,7 +35,6 @@ class Job:
         overrides: overrides of the job, the fixed ones of the sweep first.
         training: equal for jobs that can share one training.
         trial: settings of the pruner of a search, or a limit of `seconds`; None in a grid.
-        tries: varied settings in short words; empty if the name contains them.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Job:
     overrides: tuple[str, ...]
     training: str
     trial: Mapping[str, Any] | None = None
-    tries: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Return the job as JSON values."""
@@ -179,11 +177,6 @@ class Sweep(Component, ABC):
     @abstractmethod
     def num_jobs(self) -> int:
         """Number of jobs, finished ones included."""
-
-    @property
-    def num_trainings(self) -> int | None:
-        """Number of jobs that train towers, None if unknown."""
-        return None
 
     def is_over(self) -> bool:
         """Return whether to stop running jobs; called about once a second."""

@@ -1,10 +1,6 @@
 """What a key varies over, in the grammar of the command line."""
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
-from hypothesis import given
-from hypothesis import strategies as st
 
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
@@ -121,30 +117,3 @@ def test_each_value_of_a_group_must_be_one_of_its_choices() -> None:
         f"unknown choice 'bec'; did you mean 'bce'? valid: {losses}",
     )
     assert validate_overrides(["loss=bce,in_batch_softmax", "sweep=null,tpe"], sweep=True)[0] == []
-
-
-def value_of(text: str) -> object:
-    """What an override's text means."""
-    value = OverridesParser.create().parse_override(text).value()
-    return value.text if isinstance(value, QuotedString) else value
-
-
-numbers = st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6)
-words = st.from_regex(r"[a-z_]{1,8}", fullmatch=True).filter(
-    lambda word: word not in ("null", "true", "false", "nan", "inf")
-)
-literals = (
-    numbers.map(lambda number: (repr(number), number))
-    | words.map(lambda word: (word, word))
-    | st.lists(st.integers(0, 99), max_size=3).map(lambda each: (str(each), each))
-    | st.text('ab 1,=[]{}:()"$#*', min_size=1, max_size=8)
-    .filter(lambda text: "${" not in text)
-    .map(lambda text: (f"'{text}'", text))
-)
-
-
-@given(st.lists(literals, min_size=1, max_size=5))
-def test_each_choice_is_parsed_as_typed(typed: list[tuple[str, object]]) -> None:
-    axis = parse_axis("x", ",".join(literal for literal, _ in typed))
-    assert [value_of(text) for text in axis.texts()] == [value for _, value in typed]
-    assert not any(map(is_swept, axis.texts()))

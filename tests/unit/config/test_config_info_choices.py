@@ -96,10 +96,6 @@ def test_a_choice_with_a_missing_class_is_listed_as_such(tmp_path: Path) -> None
     assert shown.startswith("   mine  cannot be used: _target_: there is no class 'twotower.losses.no.No'")
 
 
-def test_a_group_without_choices_is_listed_empty() -> None:
-    assert "\nloss\n\ninitialization" in choices_text("train", lambda group: {})
-
-
 def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
     lines = group_text("train", "loss", choices).splitlines()
     at = lines.index("loss=power_softmax  (the default)")

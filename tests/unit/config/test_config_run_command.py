@@ -1,6 +1,5 @@
 """The manners of every command: help, exit status, and nothing written for a mistaken command."""
 
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,26 +15,6 @@ from twotower.pipeline.run_config import RunConfig
 
 SCRIPTS = CONF.parent / "scripts"
 DATA = "data=synthetic"
-
-
-def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(script), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
-
-
-def test_the_command_reports_all_mistakes_at_once_and_writes_nothing(tmp_path: Path) -> None:
-    result = run(SCRIPTS / "train.py", "loss=bec", "embeding_dim=3", "seed=x", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr + result.stdout
-    assert result.stderr.startswith("error: 3 mistakes in the configuration; nothing was read or written\n")
-    for told in (
-        "loss: unknown choice 'bec'; did you mean 'bce'?",
-        "embeding_dim: unknown key; did you mean 'embedding_dim'?",
-        "seed: expected a valid integer, got 'x'",
-    ):
-        assert f"\n  {told}" in result.stderr
-    assert result.stdout == ""
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_arguments_are_classified() -> None:
@@ -151,13 +130,6 @@ def test_a_sweep_with_a_mistake_starts_no_job(command: Command, capsys: pytest.C
         assert told in capsys.readouterr().err
     assert command.seen == []
     assert list(command.root.iterdir()) == []
-
-
-def test_several_values_without_multirun_are_a_mistake(
-    command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command(DATA, "embedding_dim=16,32") == 2
-    assert "add --multirun" in capsys.readouterr().err
 
 
 def test_hydras_own_folders_are_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,17 +49,6 @@ def test_report_by_hand() -> None:
     assert "ndcg_at_2" in slices["user_activity"]["low"]
 
 
-def test_order_of_users_changes_nothing() -> None:
-    generator = np.random.default_rng(0)
-    targets = [(generator.permutation(4)[: 1 + n % 3] + 1).tolist() for n in range(12)]
-    tops = np.array([generator.permutation(4)[:2] + 1 for _ in targets])
-    order = generator.permutation(12)
-    straight = make().evaluate(tops, make_holdout(targets, [[]] * 12), POPULARITY)
-    mixed = make().evaluate(tops[order], make_holdout([targets[n] for n in order], [[]] * 12), POPULARITY)
-    assert mixed.metrics == pytest.approx(straight.metrics)
-    assert mixed.slices["item_cold"]["cold"] == pytest.approx(straight.slices["item_cold"]["cold"])
-
-
 def test_keys_and_max_k_are_known_before_anything_runs() -> None:
     assert make().max_k == 2
     assert make().config.keys()[:3] == ["recall_at_1", "recall_at_2", "ndcg_at_1"]

@@ -8,7 +8,6 @@ from twotower.evaluation.health import (
     effective_rank,
     health,
     mean_cosine,
-    norm_spread,
     top_1_share,
     uniformity,
 )
@@ -27,11 +26,6 @@ def test_mean_cosine() -> None:
     assert mean_cosine(torch.eye(3)) == pytest.approx(0)
     assert mean_cosine(torch.tensor([[1.0, 0.0], [5.0, 0.0], [-2.0, 0.0]])) == pytest.approx(-1 / 3)
     assert mean_cosine(torch.ones(1, 2)) == 0
-
-
-def test_norm_spread() -> None:
-    assert norm_spread(torch.tensor([[3.0, 0.0], [0.0, 1.0]])) == pytest.approx(0.5)
-    assert norm_spread(torch.zeros(2, 2)) == 0
 
 
 def test_alignment() -> None:
@@ -62,7 +56,6 @@ def test_health_names_both_towers() -> None:
     )
     assert found["user_effective_rank"] == pytest.approx(3)
     assert found["item_mean_cosine"] == pytest.approx(1)
-    assert found["item_norm_spread"] == pytest.approx(0)
     assert found["top_1_share"] == pytest.approx(1 / 3)
     assert found["item_uniformity"] == pytest.approx(0)
     assert found["alignment"] == pytest.approx(2 - 2 / 3**0.5)

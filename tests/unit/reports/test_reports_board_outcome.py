@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 from twotower.reports.console.console_tables import sweep_table
-from twotower.reports.console.findings import Findings
 from twotower.runs.outcome import Outcome, best_outcome, make_outcome, rank_outcomes
 from twotower.runs.result import Result, Status, Training
 
@@ -80,10 +79,6 @@ def test_the_lowest_is_the_best_if_lower_is_better() -> None:
     best = best_outcome(jobs, LOWER)
     assert best is not None
     assert best.name == "b"
-    minimal = Findings(search={"objectives": {LOWER: "minimize"}})
-    assert minimal.is_ranked_by(jobs, LOWER)
-    assert [each.name for each in minimal.ranked(jobs, LOWER)] == ["b", "old", "a", "c"]
-    assert not Findings(search={"objectives": {LOWER: "maximize"}}).is_ranked_by(jobs, LOWER)
     assert sweep_table(jobs, LOWER).title == "3 jobs by valid first_place@20, lowest first"
 
 

@@ -47,12 +47,12 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
     ("result", "state", "problem"),
     [
         (None, "unended", "has not ended"),
-        ([], "unreadable", "result.json is damaged: it has no status"),
-        ({"status": "ok"}, "unreadable", "result.json is damaged: it has no metrics"),
+        ([], "unreadable", "result.json: damaged (it has no status)"),
+        ({"status": "ok"}, "unreadable", "result.json: damaged (it has no metrics)"),
         (
             {"status": "ok", "metrics": [1]},
             "unreadable",
-            "result.json is damaged: metrics: Input should be a valid dictionary",
+            "result.json: damaged (metrics: Input should be a valid dictionary)",
         ),
         ({"status": "failed", "error": "E:\n two  lines"}, "failed", "failed: E: two lines"),
         ({"status": "pruned", "training": {"epochs": 3}}, "pruned", "pruned at epoch 3"),
@@ -61,7 +61,7 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
         (
             {"status": "later"},
             "unreadable",
-            "result.json is damaged: status: Input should be 'ok', 'index_rejected', 'failed' or 'pruned'",
+            "result.json: damaged (status: Input should be 'ok', 'index_rejected', 'failed' or 'pruned')",
         ),
         (RESULT, "ok", ""),
     ],

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,14 @@ from twotower.reports.console.findings import Findings, SeedSummary
 from twotower.reports.console.rich import Rich
 from twotower.runs.outcome import Outcome
 
-METRIC, BYTES = "valid/recall_at_20", "index/bytes_per_item"
+METRIC = "valid/recall_at_20"
 SWEEP = Path("outputs/default/tpe")
 OVERRIDES = {
     "trial_0000": ["optimizer.learning_rate=0.0161234", "loss.temperature=0.535111"],
     "trial_0001": ["optimizer.learning_rate=0.2", "loss.temperature=1.25"],
     "trial_0002": ["optimizer.learning_rate=0.3", "loss.temperature=4.98765"],
 }
-FIGURES = {"trial_0000": (0.25, 64.0), "trial_0001": (0.5, 264.0), "trial_0002": (0.125, 72.0)}
+FIGURES = {"trial_0000": 0.25, "trial_0001": 0.5, "trial_0002": 0.125}
 
 
 def outcome(name: str, valid: float | None, status: str = "ok", **more: Any) -> Outcome:
@@ -32,35 +31,19 @@ def outcome(name: str, valid: float | None, status: str = "ok", **more: Any) -> 
     return Outcome(name=name, status=status, figures=figures, folder=SWEEP / name, **values)
 
 
-TRIALS = [outcome(name, valid) for name, (valid, _) in FIGURES.items()]
+TRIALS = [outcome(name, valid) for name, valid in FIGURES.items()]
 
 
-def search(objectives: Mapping[str, str], best: list[str]) -> Findings:
+def search(best: str | None) -> Findings:
     """What `sweep.json` says of the trials above."""
-
-    def row(job: str) -> dict[str, Any]:
-        values = {METRIC: FIGURES[job][0], BYTES: FIGURES[job][1]}
-        return {
-            "job": job,
-            "values": {key: values[key] for key in objectives},
-            "overrides": OVERRIDES[job],
-            "error": None,
-        }
-
-    command = "twotower train"
+    rows = {job: {"job": job, "value": FIGURES[job], "overrides": OVERRIDES[job]} for job in FIGURES}
+    found = best and rows[best] | {"command": f"twotower train {' '.join(OVERRIDES[best])}"}
     return Findings(
-        (),
-        {
-            "objectives": dict(objectives),
-            "best": [row(job) | {"command": f"{command} {' '.join(OVERRIDES[job])}"} for job in best],
-            "trials": [row(job) for job in FIGURES],
-        },
+        (), {"metric": METRIC, "direction": "maximize", "best": found, "trials": list(rows.values())}
     )
 
 
-ONE = search({METRIC: "maximize"}, ["trial_0001"])
-SMALLEST = search({BYTES: "minimize"}, ["trial_0000"])
-TWO = search({METRIC: "maximize", BYTES: "minimize"}, ["trial_0001", "trial_0000"])
+ONE = search("trial_0001")
 
 
 def ended(mode: str, outcomes: list[Outcome], findings: Findings) -> None:
@@ -89,69 +72,21 @@ def test_a_search_ends_with_trials_and_the_command_of_the_best(
     ]
 
 
-def test_running_trials_are_named_by_their_settings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name, tries = "0012_lr.0161", "lr.0161 temp.535"
-    done = outcome(name, 0.5, tries=tries)
-    with make_console("rich") as console:
-        console.sweep_started(tmp_path, 3, METRIC)
-        console.job_started(name, tries)
-        console.job_ended(done)
-    started, ended, so_far = capsys.readouterr().out.splitlines()[1:]
-    assert started.split(maxsplit=1) == ["started", tries]
-    assert ended.split("  ", 1)[1].strip() == f"{tries}  valid recall@20 0.5000  2.0 s  {name}"
-    assert so_far.endswith(f"best so far 0.5000  {tries}")
-
-
-def test_the_best_trial_is_chosen_by_the_objective_of_the_search(capsys: pytest.CaptureFixture[str]) -> None:
-    ended("rich", TRIALS, SMALLEST)
-    lines = capsys.readouterr().out.splitlines()
-    assert "best        trial_0000  bytes/item 64.0" in lines
-    assert [line.split()[0] for line in lines if line.startswith("trial_")] == [
-        "trial_0000",
-        "trial_0002",
-        "trial_0001",
-    ]
-    ended("quiet", TRIALS, SMALLEST)
-    assert f"best trial_0000  {BYTES} 64.0  lr.0161 temp.535" in capsys.readouterr().out
-
-
-def test_several_objectives_end_with_the_pareto_set_and_no_best(capsys: pytest.CaptureFixture[str]) -> None:
-    ended("rich", TRIALS, TWO)
-    before, _, after = capsys.readouterr().out.partition("Pareto set: 2 of 3 trials")
-    assert [line.split()[0] for line in before.splitlines() if line.startswith("trial_")] == ["trial_0002"]
-    rows = [line.split() for line in after.splitlines()[1:4]]
-    assert rows[0][2:] == ["valid", "recall@20", "↑", "bytes/item", "↓"]
-    assert rows[1] == ["trial_0001", "lr.2", "temp1.25", "0.5000", "264.0"]
-    assert rows[2][0::4] == ["trial_0000", "64.0"]
-    assert f"{SWEEP / 'sweep.json'}" in after
-    assert "best  " not in before + after
-
-
 def test_programs_get_exact_settings_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
     ended("quiet", TRIALS, ONE)
-    ended("quiet", TRIALS, TWO)
     assert capsys.readouterr().out.splitlines() == [
         "command  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
         f"best trial_0001  {METRIC} 0.5000  lr.2 temp1.25  3 ok  {SWEEP}",
-        f"pareto  trial_0001  {METRIC} 0.5000  {BYTES} 264.0  lr.2 temp1.25",
-        f"pareto  trial_0000  {METRIC} 0.2500  {BYTES} 64.0  lr.0161 temp.535",
-        f"Pareto set of 2  3 ok  {SWEEP}",
     ]
     ended("jsonl", TRIALS, ONE)
-    ended("jsonl", TRIALS, TWO)
-    one, two = (json.loads(line) for line in capsys.readouterr().out.splitlines()[1::2])
-    assert (one["best"], one["metric"], one["value"]) == ("trial_0001", METRIC, 0.5)
-    assert one["search"] == ONE.search
-    assert two["best"] is two["value"] is None
-    assert two["search"] == TWO.search
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (event["best"], event["metric"], event["value"]) == ("trial_0001", METRIC, 0.5)
+    assert event["search"] == ONE.search
 
 
 def test_a_search_without_a_finished_trial(capsys: pytest.CaptureFixture[str]) -> None:
-    for findings in (search({METRIC: "maximize"}, []), search({METRIC: "maximize", BYTES: "minimize"}, [])):
-        for mode in ("rich", "quiet", "jsonl"):
-            ended(mode, [outcome("trial_0000", None, "failed", error="no")], findings)
+    for mode in ("rich", "quiet", "jsonl"):
+        ended(mode, [outcome("trial_0000", None, "failed", error="no")], search(None))
     assert "no best  1 failed" in capsys.readouterr().out
 
 
@@ -202,8 +137,8 @@ def test_on_a_narrow_screen_names_and_settings_are_folded_and_figures_whole() ->
     lines = drawn(80, [outcome(name, 0.5)], Findings())
     assert name in "".join(line.split("  ")[0] for line in lines[1:])
     assert sum("0.5000" in line for line in lines) == 2
-    lines = drawn(60, TRIALS, TWO)
-    assert any(line.startswith("trial_0001") and "0.5000" in line and "264.0" in line for line in lines)
+    lines = drawn(60, TRIALS, ONE)
+    assert any(line.startswith("trial_0001") and "0.5000" in line for line in lines)
 
 
 def test_remark_names_the_run_of_reused_towers() -> None:

@@ -100,7 +100,7 @@ def test_a_trial_is_named_by_its_folder_without_time_and_seed() -> None:
     [
         ("", "Synthetic IVFFlat 64"),
         ("dim64,lr.01", "dim64,lr.01"),
-        ("temp1.0,dim32,index=flat_ip", "temp1.0,dim32,flat_ip"),
+        ("widths[256,128],dim128,temp1.0,wd.01", "widths[256,128],dim128"),
         ("0012_dim128_lr.0107_ivf_sq", "0012_dim128_lr.0107_ivf_sq"),
         ("bce,uniform,flat_ip-1a2b3c4d", "bce,uniform,flat_ip"),
     ],

@@ -259,23 +259,3 @@ def test_a_failure_after_the_commit_is_told_to_its_caller_alone(shop, store, mon
     assert [type(error) for error in told] == [MemoryError, type(None)]
     assert set(shop.offered) == {"a", "b", "c"}
     assert store.last == 2
-
-
-def test_many_writers_lose_nothing(shop, store):
-    writer = Writer(store, lambda: shop)
-
-    def write(first):
-        for number in range(20):
-            writer.write(ItemPut(first + number, {}))
-            writer.write(EventAdded(first, first + number, 1))
-
-    threads = [threading.Thread(target=write, args=(100 * position,)) for position in range(1, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    again = Shop("a", "b")
-    replay(store.changes(), again)
-    assert again.offered == shop.offered
-    assert len(again.offered) == 2 + 80
-    assert sorted(again.events) == sorted(shop.events)

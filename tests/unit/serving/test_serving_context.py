@@ -8,7 +8,7 @@ import torch
 
 from twotower.config.errors import InputError
 from twotower.serving.live.change_store import ChangeStore
-from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved
+from twotower.serving.live.changes import EventAdded
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
@@ -185,13 +185,3 @@ def test_words_are_stored_with_events_and_come_back(run, tmp_path):
         assert scores(after) == pytest.approx(scores(before), abs=1e-5)
     with closing(ChangeStore(store)) as opened:
         assert list(opened.changes()) == [*kept, EventAdded("new", "item-041", NOW)]
-
-
-def test_an_item_that_a_word_names_outlives_its_removal(tmp_path):
-    with closing(ChangeStore(tmp_path / "live.db")) as store:
-        store.commit([ItemPut("new", {}), ItemPut("other", {}), ItemRemoved("other")])
-        reached = store.commit([EventAdded("u", "other", NOW), ItemRemoved("new")])
-        event = EventAdded("u", "new", NOW + 1, "view")
-        store.commit([event, event])
-        assert store.last == reached + 1
-        assert list(store.changes(after=reached)) == [ItemPut("new", {}), event, ItemRemoved("new")]

@@ -173,7 +173,7 @@ def test_searches_and_changes_go_on_while_the_index_is_rebuilt(retriever):
     threads = [threading.Thread(target=target) for target in (read, read, rebuild)]
     for thread in threads:
         thread.start()
-    for number in range(120):
+    for number in range(40):
         retriever.put_item(f"n{number}", NEW | {"price": float(number)})
         if number % 3 == 0:
             retriever.remove_item(f"n{number}")
@@ -183,6 +183,6 @@ def test_searches_and_changes_go_on_while_the_index_is_rebuilt(retriever):
     for thread in threads:
         thread.join()
     assert failures == []
-    kept = {f"n{number}" for number in range(120) if number % 3}
+    kept = {f"n{number}" for number in range(40) if number % 3}
     assert everything(retriever) == kept | {f"item-{row:03d}" for row in range(11, 61)}
     np.testing.assert_array_equal(retriever.catalogue.index.rows, retriever._items.live_rows())

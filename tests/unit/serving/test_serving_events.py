@@ -10,9 +10,9 @@ NOW = tiny_bundle.NOW
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 
 
-@pytest.fixture(params=["table", "tower"])
-def retriever(request, tmp_path):
-    tiny_bundle.write(tmp_path / "bundle", history_items=request.param)
+@pytest.fixture
+def retriever(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", history_items="tower")
     return Retriever.open(tmp_path / "bundle")
 
 

@@ -63,27 +63,8 @@ def test_an_item_removed_and_added_again_is_the_new_one(retriever):
     assert "item-002" in [each.item_id for each in retriever.recommend("user-01", 1000, exclude_seen=False)]
 
 
-def test_an_added_item_counts_in_a_history_read_by_the_tower(retriever):
-    retriever.add_item("new", NEW)
-    with_it = retriever.recommend_new(history=["new"], k=60)
-    assert [e.score for e in with_it] != [e.score for e in retriever.recommend_new(k=60, deny=["new"])]
-    assert "new" not in [each.item_id for each in with_it]
-
-
 def test_a_history_table_does_not_know_an_added_item(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     retriever = Retriever.open(tmp_path / "bundle")
     retriever.add_item("new", NEW)
     assert retriever.recommend_new(history=["new"], k=60) == retriever.recommend_new(k=60, deny=["new"])
-
-
-def test_many_added_items_keep_their_places(retriever):
-    for number in range(150):
-        retriever.add_item(f"n{number}", NEW | {"price": float(number)})
-    for number in range(0, 150, 2):
-        retriever.remove_item(f"n{number}")
-    found = {each.item_id: each.label for each in retriever.recommend_new(k=1000)}
-    assert set(found) == {f"item-{row:03d}" for row in range(1, 61)} | {f"n{n}" for n in range(1, 150, 2)}
-    assert set(found) == set(retriever.item_ids)
-    index = retriever.bundle.index
-    assert index.num_vectors == retriever.num_items

@@ -50,44 +50,6 @@ def ids(found):
     return [each.item_id for each in found]
 
 
-@pytest.mark.parametrize("k", [1, 5, 59, 60, 200])
-def test_recommendations_equal_brute_force(opened, k):
-    retriever, model, vectors = opened
-    index = retriever.bundle.index
-    if k < 59 and (index.kind == "ivf_pq" or index.search_args == {"nprobe": 1}):
-        pytest.skip("approximate where the whole catalogue is not asked for")
-    for row, user in enumerate(USERS, start=1):
-        for exclude in (True, False):
-            found = retriever.recommend(user, k, exclude_seen=exclude)
-            expected = brute_force(vectors, user_vector(model, row), k, seen(row) if exclude else ())
-            assert ids(found) == expected[0]
-            np.testing.assert_allclose([each.score for each in found], expected[1], rtol=1e-5)
-
-
-@pytest.mark.parametrize("k", [3, 10, 60])
-def test_k_come_back_where_k_are_left(opened, k):
-    retriever, _, _ = opened
-    for row, user in enumerate(USERS, start=1):
-        deny = [name(each) for each in range(1, 1 + 2 * row)]
-        found = ids(retriever.recommend(user, k, deny=deny))
-        left = tiny_bundle.NUM_ITEMS - len(seen(row) | set(range(1, 1 + 2 * row)))
-        assert len(found) == len(set(found)) == min(k, left)
-        assert not set(found) & ({name(each) for each in seen(row)} | set(deny))
-
-
-def test_allow_chooses_only_from_its_ids(opened):
-    retriever, model, vectors = opened
-    allow = [name(row) for row in (3, 9, 27, 9)]
-    without = set(range(1, 61)) - {3, 9, 27}
-    found = retriever.recommend(USERS[0], 10, allow=allow, exclude_seen=False)
-    assert ids(found) == brute_force(vectors, user_vector(model, 1), 10, without)[0]
-    assert ids(retriever.recommend(USERS[0], 10, allow=allow, deny=[name(9)], exclude_seen=False)) == [
-        each for each in ids(found) if each != name(9)
-    ]
-    assert retriever.recommend(USERS[0], allow=[]) == []
-    assert ids(retriever.recommend(USERS[0], allow=iter([name(row) for row in seen(1)]))) == []
-
-
 def test_a_recommendation_says_item_score_and_name(opened):
     retriever, model, vectors = opened
     (found,) = retriever.recommend(USERS[3], 1)

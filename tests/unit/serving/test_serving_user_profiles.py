@@ -7,7 +7,7 @@ from twotower.config.errors import InputError
 from twotower.serving import retriever as retriever_module
 from twotower.serving import user_profiles
 from twotower.serving.browser import Browser
-from twotower.serving.requests import UnknownItem, UnknownUser
+from twotower.serving.requests import UnknownUser
 from twotower.serving.retriever import Retriever
 
 NOW = tiny_bundle.NOW
@@ -15,9 +15,9 @@ PROFILE = {"country": "FR", "age": 64.0, "likes": ["books"]}
 USER_01 = {"country": None, "age": 20.0, "likes": ["tea", "books"], "city": "Bonn"}
 
 
-@pytest.fixture(params=["table", "tower"])
-def retriever(request, tmp_path):
-    tiny_bundle.write(tmp_path / "bundle", history_items=request.param, profiles=True)
+@pytest.fixture
+def retriever(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", history_items="tower", profiles=True)
     return Retriever.open(tmp_path / "bundle")
 
 
@@ -177,21 +177,6 @@ def test_what_no_feature_reads_is_stored_but_no_part_of_a_request(retriever):
     retriever.put_user("user-01", {**PROFILE, "city": "Oslo"})
     with pytest.raises(InputError, match="features: 'city' is not a feature of this model"):
         retriever.recommend("user-01", features={"city": "Oslo"})
-
-
-@pytest.mark.parametrize(
-    ("moment", "error", "part"),
-    [
-        ({"history": ["no such item"]}, UnknownItem, "history: item 'no such item'"),
-        ({"history": "item-001"}, InputError, "history: expected a list"),
-        ({"history_times": [NOW]}, InputError, "history_times: expected 0 times"),
-        ({"history": ["item-001"], "history_times": [NOW * 1000]}, InputError, "history_times"),
-        ({"features": None}, InputError, "features: expected column: value"),
-    ],
-)
-def test_a_wrong_moment_is_told(retriever, moment, error, part):
-    with pytest.raises(error, match=part):
-        retriever.recommend("user-01", **moment)
 
 
 def test_a_profile_without_finite_scores_is_refused(retriever, monkeypatch):

@@ -17,8 +17,7 @@ def array(table):
     return column.flatten().to_numpy().reshape(-1, column.type.list_size)
 
 
-@pytest.mark.parametrize("text", [True, False])
-@pytest.mark.parametrize("history_items", ["table", "tower"])
+@pytest.mark.parametrize(("text", "history_items"), [(True, "table"), (False, "tower")])
 def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, text, history_items):
     monkeypatch.setattr(vectors, "PART_VALUES", 7 * tiny_bundle.DIM)
     monkeypatch.setattr(vectors, "USERS_PER_PASS", 3)
@@ -70,10 +69,3 @@ def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
         with pytest.raises(InputError, match=message):
             write_vectors(tmp_path / "bundle", side, tmp_path / "out.parquet", context=context)
         assert not (tmp_path / "out.parquet").exists()
-
-
-def test_a_file_that_is_there_is_refused(tmp_path):
-    tiny_bundle.write(tmp_path / "bundle")
-    write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")
-    with pytest.raises(InputError, match="exists, and is never overwritten"):
-        write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")

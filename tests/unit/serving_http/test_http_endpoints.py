@@ -100,19 +100,6 @@ def test_similar(asked: Ask) -> None:
     assert answer.headers["x-bundle-version"] == "run-1"
 
 
-def test_an_item_is_shown(asked: Ask) -> None:
-    answer = asked("GET", "/items/7")
-    assert answer.json() == {
-        "version": "run-1",
-        "item_id": 7,
-        "label": None,
-        "offered": True,
-        "live": False,
-        "features": {"price": 2.5},
-    }
-    assert answer.headers["x-bundle-version"] == "run-1"
-
-
 def test_writes_reach_the_service(asked: Ask, live: FakeLive) -> None:
     written = {"version": "run-1", "written": 1}
     assert asked("PUT", "/items/12", json={"features": {"price": 1.5, "tags": ["a"]}}).json() == written
@@ -200,11 +187,6 @@ def test_no_error_tells_where_on_this_machine_files_are(asked: Ask) -> None:
     assert told == "live.sqlite: nothing was stored (disk I/O error)"
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health(asked: Ask, path: str) -> None:
-    assert asked("GET", path).json()["version"] == "run-1"
-
-
 def test_readyz_says_what_the_bundle_does_not_know(asked: Ask, live: FakeLive) -> None:
     found = asked("GET", "/readyz").json()
     assert (found["status"], found["known_until"]) == ("ready", "2020-09-13 12:26:40")
@@ -233,20 +215,6 @@ def test_the_openapi_page_has_examples_for_every_body_and_no_framework_error(ask
             if "requestBody" in operation:
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
                 assert schemas[schema["$ref"].rpartition("/")[2]]["examples"], f"{method} {path}"
-
-
-def test_the_openapi_page_has_its_endpoints_in_groups(asked: Ask) -> None:
-    page = asked("GET", "/openapi.json").json()
-    groups: dict[str, list[str]] = {tag["name"]: [] for tag in page["tags"]}
-    assert all(tag["description"] for tag in page["tags"])
-    for path, methods in page["paths"].items():
-        for method, operation in methods.items():
-            (tag,) = operation["tags"]
-            groups[tag].append(f"{method} {path}")
-    assert groups["recommend"] == ["post /recommend", "post /recommend/batch"]
-    assert {each.split("/")[1] for each in groups["items"]} == {"items"}
-    assert {each.split("/")[1] for each in groups["users"]} == {"users"}
-    assert groups["operate"] == ["post /reload", "get /metrics", "get /healthz", "get /readyz"]
 
 
 def test_each_error_of_the_openapi_page_has_an_example(asked: Ask) -> None:

@@ -10,8 +10,6 @@ from types import SimpleNamespace
 import pytest
 from app_clients import client_of
 from fake_live import FakeLive
-from hypothesis import given
-from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.serving.http.ids import id_of
@@ -90,11 +88,6 @@ def test_a_stuck_stream_blocks_no_request() -> None:
     stream.go.set()
     log.close()
     assert len(stream.getvalue().splitlines()) == MAX_LINES + 1
-
-
-@given(st.integers(-(2**63), 2**63 - 1))
-def test_a_whole_number_has_one_name(number: int) -> None:
-    assert id_of(str(number), SimpleNamespace(is_text=False), "item") == number
 
 
 @pytest.mark.parametrize(

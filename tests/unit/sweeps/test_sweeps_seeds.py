@@ -1,7 +1,6 @@
 """Several seeds of one configuration: mean and interval, checked against a table of Student's t."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.reports.console.findings import SeedSummary
-from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.schedule import summarize_seeds
 
@@ -49,41 +47,13 @@ def test_each_configuration_has_its_own_seeds() -> None:
     assert [each.mean for each in found] == pytest.approx([0.2, 0.6])
 
 
-@pytest.mark.parametrize(
-    ("name", "configuration"),
-    [
-        ("seed={},loss=bce", "loss=bce"),
-        ("a=1,seed={},b=2", "a=1,b=2"),
-        ("user_tower.widths=[256,128],seed={}", "user_tower.widths=[256,128]"),
-        ("data.seed=7,seed={}", "data.seed=7"),  # the seed of made-up data is another key
-    ],
-)
-def test_the_configuration_is_the_name_without_the_seed(name: str, configuration: str) -> None:
-    found = summarize_seeds([outcome(name.format(seed), 0.5) for seed in (1, 2)], [TEST])
-    assert [each.configuration for each in found] == [configuration]
-
-
 def test_a_failed_seed_is_left_out() -> None:
     outcomes = [outcome("seed=1", 0.2), outcome("seed=2", status="failed"), outcome("seed=3", 0.4)]
     (found,) = summarize_seeds(outcomes, [TEST])
     assert (found.mean, found.num_seeds) == (pytest.approx(0.3), 2)
     assert summarize_seeds(outcomes[:2], [TEST]) == []  # one seed has no interval
     assert summarize_seeds([], [TEST]) == []
-
-
-def test_jobs_that_differ_in_more_than_the_seed_are_no_seeds() -> None:
-    assert summarize_seeds([outcome("loss=bce", 0.1), outcome("loss=other", 0.2)], [TEST]) == []
     assert summarize_seeds([outcome("loss=bce,seed=1", 0.1), outcome("loss=other,seed=2", 0.2)], [TEST]) == []
-
-
-def test_seeds_of_a_long_name_belong_together() -> None:
-    names = [folder_name([f"name={'x' * 120}", f"seed={seed}"]) for seed in (1, 2)]
-    assert len(set(names)) == 2  # cut and hashed, seed and all
-    outcomes = [
-        replace(outcome(name, 0.5), configuration="one", seed=seed)
-        for seed, name in enumerate(names, start=1)
-    ]
-    assert [each.num_seeds for each in summarize_seeds(outcomes, [TEST])] == [2]
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.randoms())
@@ -99,10 +69,3 @@ def test_the_interval_contains_the_mean_in_any_order(values: list[float], random
     assert (low + high) / 2 == pytest.approx(found.mean, abs=1e-9)
     assert (high - low) ** 2 >= 4 * found.sd**2 / len(values)  # t is above 1
     assert (found.mean, found.sd) == pytest.approx((other.mean, other.sd))
-
-
-def test_a_summary_is_one_line() -> None:
-    assert str(SeedSummary("loss=bce", TEST, 0.25, 0.01, (0.2, 0.3), 4)) == (
-        "4 seeds     recall@20 0.2500 [0.2000, 0.3000], sd 0.0100  loss=bce"
-    )
-    assert str(SeedSummary("", TEST, 0.25, 0.01, (0.2, 0.3), 4)).endswith("sd 0.0100")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from fake_search import DIM, RATE, request_of, run, settings_of
@@ -11,15 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
-from twotower.runs.result import Result
 from twotower.sweeps.random_search import RandomSearch
-from twotower.sweeps.search import Objectives, objective_problems, objective_values
 from twotower.sweeps.space import Axis, Space
-from twotower.sweeps.study import best_trials
 from twotower.sweeps.tpe import Tpe
 
 Params = Mapping[str, Any]
@@ -72,56 +68,6 @@ def test_an_invalid_space_is_refused(axis: Axis, words: str) -> None:
     assert words in str(error.value)
 
 
-SETTINGS = {
-    "metrics": {
-        "_target_": "twotower.evaluation.evaluator.Evaluator",
-        "ks": [10, 20],
-        "kinds": {"recall": {"_target_": "twotower.metrics.recall.Recall"}},
-    }
-}
-
-
-def test_objectives_are_read_from_a_result() -> None:
-    objectives: Objectives = {"valid/recall_at_20": "maximize", "index/latency_ms_p50": "minimize"}
-    assert list(objective_problems(objectives, SETTINGS)) == []
-    result = Result(
-        status="ok",
-        metrics={"valid/recall_at_20": 0.25, "test/recall_at_20": 0.5},
-        index={"latency_ms_p50": 2},
-    )
-    assert objective_values(objectives, result) == [0.25, 2.0]
-    assert objective_values(objectives, result.update(index={})) is None
-    assert objective_values(objectives, result.update(metrics={"valid/recall_at_20": math.nan})) is None
-    assert objective_values(objectives, Result(status="failed")) is None
-
-
-@pytest.mark.parametrize(
-    ("key", "words"),
-    [
-        ("test/recall_at_20", "a search must not use the test split"),
-        ("test/recall_at_20", "use valid/recall_at_20"),
-        ("valid/recall_at_30", "did you mean 'valid/recall_at_20'?"),
-        ("index/latency_ms_p5", "did you mean 'index/latency_ms_p50'?"),
-        ("recall_at_20", "no run reports it"),
-    ],
-)
-def test_an_objective_that_no_run_reports_is_refused(key: str, words: str) -> None:
-    (problem,) = objective_problems({key: "maximize", "valid/recall_at_10": "maximize"}, SETTINGS)
-    assert problem.key == f"sweep.objectives.{key}"
-    assert words in problem.message
-
-
-def test_an_objective_of_labels_needs_data_with_labels() -> None:
-    kinds = {"auc": {"_target_": "twotower.metrics.auc.Auc"}}
-    data = {"_target_": "twotower.data.sources.synthetic.Synthetic"}
-    settings = {"metrics": SETTINGS["metrics"] | {"kinds": kinds}, "data": data | {"labels": "clicks"}}
-    assert list(objective_problems({"valid/auc": "maximize"}, settings)) == []
-    (problem,) = objective_problems({"valid/auc": "minimize"}, settings)
-    assert "higher" in problem.message
-    (problem,) = objective_problems({"valid/auc": "maximize"}, settings | {"data": data})
-    assert "valid/auc needs impressions without a click" in problem.message
-
-
 @pytest.mark.parametrize(
     ("text", "distribution"),
     [
@@ -170,15 +116,6 @@ def test_the_interval_in_an_error_message_can_be_searched(tmp_path: Path) -> Non
         Tpe.Config().build(request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose))
 
 
-def ended(params: Params, *values: float) -> FrozenTrial:
-    return create_trial(
-        state=TrialState.COMPLETE,
-        params=dict(params),
-        distributions=Space([parse_axis("a", "1,2,3"), parse_axis("b", "x,y")]).distributions(),
-        values=list(values),
-    )
-
-
 class Stubborn(RandomSearch):
     """Always proposes the first configuration."""
 
@@ -196,31 +133,3 @@ class Stubborn(RandomSearch):
 def test_a_sampler_that_repeats_itself_is_followed_by_the_rest_of_a_finite_space(tmp_path: Path) -> None:
     plan = Stubborn.Config(num_trials=6).build(request_of(tmp_path, {RATE: "0.1,0.01", DIM: "16,32,64"}))
     assert len({job.overrides for job in run(plan)}) == 6
-
-
-directions = st.lists(st.sampled_from(["maximize", "minimize"]), min_size=1, max_size=3)
-
-
-@given(directions, st.data())
-def test_the_best_trials_are_not_dominated(
-    ways: list[Literal["maximize", "minimize"]], data: st.DataObject
-) -> None:
-    point = st.tuples(*[st.integers(0, 4).map(float)] * len(ways))
-    points = data.draw(st.lists(point, min_size=1, max_size=8))
-    objectives: Objectives = {f"index/figure_{place}": way for place, way in enumerate(ways)}
-    trials = [ended({"a": 0, "b": "x"}, *each) for each in points]
-    found = [tuple(trial.values) for trial in best_trials(trials, objectives)]
-
-    def at_least(one: float, other: float, way: str) -> bool:
-        return one >= other if way == "maximize" else one <= other
-
-    def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-        return one != other and all(map(at_least, one, other, ways))
-
-    pareto_front = [each for each in points if not any(beats(other, each) for other in points)]
-    if len(ways) == 1:
-        assert found == pareto_front[:1]
-    else:
-        assert sorted(found) == sorted(pareto_front)
-        firsts = [each[0] for each in found]
-        assert firsts == sorted(firsts, reverse=ways[0] == "maximize")

@@ -16,7 +16,7 @@ from twotower.files.plain_values import load_yaml
 from twotower.reports.compare.figure_names import exact_key
 from twotower.runs.fingerprint import fingerprint, flatten
 from twotower.runs.folder_name import without_seed
-from twotower.runs.result import Result, is_number, load_result
+from twotower.runs.result import Result, is_number, read_result
 from twotower.runs.run_files import CONFIG, RESULT, runs_below
 
 SETTING = "settings."
@@ -112,17 +112,15 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], Result]:
         state, problem = UNREADABLE, f"{CONFIG} is damaged: {error}"
     else:
         state, problem = UNENDED, "has not ended"
-        if (folder / RESULT).is_file():
-            try:
-                ended = load_result(folder / RESULT)
-                if ended.finished and not ended.metrics:
-                    raise ValueError("it has no metrics")
+        try:
+            ended = read_result(folder)
+            if ended is not None and ended.finished and not ended.metrics:
+                state, problem = UNREADABLE, f"{RESULT}: damaged (it has no metrics)"
+            elif ended is not None:
                 result, state, problem = ended, ended.status, _problem(ended)
                 figures = ended.figures() if ended.finished else {}
-            except InputError as error:
-                state, problem = UNREADABLE, str(error)
-            except ValueError as error:
-                state, problem = UNREADABLE, f"{RESULT} is damaged: {error}"
+        except InputError as error:
+            state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
     seed = settings.get("seed") if result.seed is None else result.seed
     seed = seed if isinstance(seed, int) else None
     note = settings.get("note", "")

@@ -70,14 +70,12 @@ class Console:
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
         """Show a step of a walkthrough: lines for people, fields for programs."""
 
-    def sweep_started(
-        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
-    ) -> None:
-        """Show that a sweep starts: number of jobs and of trainings, if known."""
+    def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
+        """Show that a sweep starts: its number of jobs and its metric."""
         self.folder, self.metric = folder, metric
 
-    def job_started(self, name: str, tries: str = "") -> None:
-        """Show that a job starts, and its varied settings if its name does not contain them."""
+    def job_started(self, name: str) -> None:
+        """Show that a job starts."""
 
     def job_ended(self, outcome: Outcome) -> None:
         """Show how a job ended, also one that an earlier start of the sweep completed."""
@@ -117,15 +115,12 @@ class _JsonLines(Console):
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
         _emit("walkthrough", step=name, **fields)
 
-    def sweep_started(
-        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
-    ) -> None:
-        super().sweep_started(folder, num_jobs, metric, num_trainings)
-        sizes = {"num_jobs": num_jobs, "num_trainings": num_trainings}
-        _emit("sweep_started", folder=str(folder), metric=metric, **sizes)
+    def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
+        super().sweep_started(folder, num_jobs, metric)
+        _emit("sweep_started", folder=str(folder), metric=metric, num_jobs=num_jobs)
 
-    def job_started(self, name: str, tries: str = "") -> None:
-        _emit("job_started", name=name, tries=tries)
+    def job_started(self, name: str) -> None:
+        _emit("job_started", name=name)
 
     def job_ended(self, outcome: Outcome) -> None:
         _emit("job_ended", **vars(outcome))
@@ -133,7 +128,7 @@ class _JsonLines(Console):
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
 
-        There is no best job if only the seed varies or a search has several objectives. If only the index
+        There is no best job if only the seed varies. If only the index
         varies, `pareto` has the Pareto front of metric, latency and bytes.
         """
         best = findings.winner(outcomes, self.metric)
@@ -191,20 +186,15 @@ class _Quiet(Console):
             print(f"{outcome.name} failed: {outcome.error}; see {log}", file=sys.stderr)
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        trials = findings.best if len(findings.objectives) > 1 else []
         indexes = findings.indexes(outcomes, self.metric)
         best = findings.winner(outcomes, self.metric)
-        for row in trials:
-            values = [f"{key} {format_figure(key, value)}" for key, value in row["values"].items()]
-            print("  ".join(["pareto", row["job"], *values, findings.settings(row["job"])]))
         for each in indexes:
             figures = ((key, each.served(key)) for key in (self.metric, *INDEX_COSTS))
             print("  ".join(["pareto", each.name, *(f"{key} {format_figure(key, x)}" for key, x in figures)]))
-        again = findings.look.get("best") or next(iter(findings.best), None)
-        if again and not trials:
+        if again := findings.look.get("best") or findings.best:
             print(f"command  {again['command']}")
-        if len(findings.objectives) > 1 or indexes:
-            summary = f"Pareto set of {len(trials or indexes)}"
+        if indexes:
+            summary = f"Pareto set of {len(indexes)}"
         elif differ_in_seed_only(outcomes):
             means = [
                 f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"

@@ -10,13 +10,13 @@ from rich.table import Table
 from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
-from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only
+from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only, rank_jobs
 from twotower.runs.outcome import Outcome, lower_is_better
 from twotower.runs.result import COLD_START, TEST_EXACT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS = 5
-MODEL, ARROWS = "two towers", {"maximize": "↑", "minimize": "↓"}
+MODEL = "two towers"
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
 TEXTS = {"", "job", "settings", "status", "recipe"}
 """Headings of columns of text, which are aligned to the left."""
@@ -121,20 +121,12 @@ def _differences(index: Mapping[str, Any]) -> str:
 
 
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
-    """Return the jobs that did not fail, from best to worst; without the Pareto set of several objectives."""
-    columns: dict[str, Sequence[str]]
-    shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
-    if not findings.is_ranked_by(shown, metric):
-        best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
-        shown = [each for each in shown if each.name not in best]
-        title = f"{len(shown)} {'other job' if best else 'job'}{'' if len(shown) == 1 else 's'}"
-        names = [each.name for each in shown]
-        columns = {"status": [each.status for each in shown], **_objectives(names, findings)}
-        return _jobs_table(title, names, columns, findings, map(_style, shown))
+    """Return the jobs that did not fail, from best to worst."""
+    shown = [each for each in rank_jobs(outcomes, metric) if each.status != "failed"]
     winner = findings.winner(shown, metric)
     figures = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
     test = metric.replace("valid/", "test/")
-    columns = {
+    columns: dict[str, Sequence[str]] = {
         "status": [each.status for each in shown],
         heading(metric): [format_figure(metric, each.served(metric)) for each in shown],
         "test": [format_figure(test, each.figure(test)) for each in shown],
@@ -149,13 +141,6 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = N
     styles = ["bold" if winner and winner.job == each.name else _style(each) for each in shown]
     names = [each.name for each in shown]
     return _jobs_table("1 job" if len(shown) == 1 else title, names, columns, findings, styles)
-
-
-def pareto_table(findings: Findings) -> Table:
-    """Return the Pareto set of a search with several objectives."""
-    jobs = [row["job"] for row in findings.best]
-    title = f"Pareto set: {len(jobs)} of {len(findings.search['trials'])} trials"
-    return _jobs_table(title, jobs, _objectives(jobs, findings), findings)
 
 
 def index_pareto_table(indexes: Sequence[Outcome], num_jobs: int, metric: str) -> Table:
@@ -179,13 +164,6 @@ def _jobs_table(
     settings = [findings.settings(job) for job in jobs]
     named = {"job": jobs, **({"settings": settings} if any(settings) else {}), **columns}
     return make_table(title, list(named), zip(*named.values(), strict=True), styles)
-
-
-def _objectives(jobs: Sequence[str], findings: Findings) -> dict[str, list[str]]:
-    return {
-        f"{heading(key)} {ARROWS[way]}": [format_figure(key, findings.values(job).get(key)) for job in jobs]
-        for key, way in findings.objectives.items()
-    }
 
 
 def _style(outcome: Outcome) -> str:
@@ -231,11 +209,10 @@ def ended_line(outcome: Outcome, metric: str) -> str:
     value = outcome.served(metric)
     parts = [
         f"{outcome.status:<14}",
-        outcome.label,
+        outcome.name,
         "" if value is None else f"{heading(metric)} {format_figure(metric, value)}",
         "" if outcome.skipped else duration_text(outcome.seconds),
         remark(outcome),
-        outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],
     ]
     return "  ".join(part for part in parts if part)

@@ -1,6 +1,5 @@
 """The findings of a sweep: its best job, its order, its Pareto front of indexes, and means over seeds."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -66,18 +65,9 @@ class Findings:
     look: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def objectives(self) -> dict[str, str]:
-        """Return the objectives of a search, with `maximize` or `minimize`."""
-        return dict(self.search.get("objectives", {}))
-
-    @property
-    def best(self) -> list[Mapping[str, Any]]:
-        """Return the best trial of a search, or its Pareto set, each with its command."""
-        return list(self.search.get("best", ()))
-
-    def values(self, job: str) -> dict[str, float]:
-        """Return the objectives of a trial; empty if one is missing."""
-        return dict(self._trial(job).get("values") or {})
+    def best(self) -> Mapping[str, Any] | None:
+        """Return the best trial of a search, with its command."""
+        return self.search.get("best")
 
     def settings(self, job: str) -> str:
         """Return the varied settings of a trial in short words; empty for a job of a grid."""
@@ -92,10 +82,8 @@ class Findings:
             best = self.look["best"]
             return best and Winner(best["job"], self.look["metric"], best["value"])
         if self.search:
-            if len(self.objectives) != 1 or not self.best:
-                return None
-            (objective,) = self.objectives
-            return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
+            best = self.best
+            return None if best is None else Winner(best["job"], self.search["metric"], best["value"])
         undecided = differ_in_seed_only(outcomes) or differ_in_index_only(outcomes, metric)
         best = None if undecided else best_outcome(outcomes, metric)
         value = None if best is None else best.served(metric)
@@ -120,28 +108,15 @@ class Findings:
         ]
         return [usable[at] for at in sorted(front(criteria))]
 
-    def is_ranked_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
-        """Return whether this metric, in its better direction, is the only objective."""
-        direction = "minimize" if lower_is_better(outcomes, metric) else "maximize"
-        return self.objectives in ({}, {metric: direction})
-
-    def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
-        """Return outcomes from best to worst; seeds in numeric order."""
-        if differ_in_seed_only(outcomes):
-            return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
-        ranked = rank_outcomes(outcomes, metric)
-        if self.is_ranked_by(outcomes, metric):
-            return ranked
-        objective, direction = next(iter(self.objectives.items()))
-        sign = -1.0 if direction == "maximize" else 1.0
-
-        def sort_key(outcome: Outcome) -> tuple[bool, float]:
-            return not outcome.finished, sign * self.values(outcome.name).get(objective, sign * math.inf)
-
-        return sorted(ranked, key=sort_key)
-
 
 NOTHING = Findings()
+
+
+def rank_jobs(outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
+    """Return outcomes from best to worst; seeds in numeric order."""
+    if differ_in_seed_only(outcomes):
+        return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
+    return rank_outcomes(outcomes, metric)
 
 
 def differ_in_seed_only(outcomes: Collection[Outcome]) -> bool:

@@ -33,7 +33,6 @@ from twotower.runs.run_files import CONFIG, TRAIN_LOG
 WIDTH_OF_FILES = 240
 """Width of output to a file or a pipe."""
 
-SWEEP = "sweep.json"
 BAR_WIDTH = 20
 
 
@@ -45,10 +44,10 @@ class Rich(Console):
         if not self.screen.is_terminal:
             self.screen.width = WIDTH_OF_FILES
         self.live: Live | None = None
-        self.num_jobs: int | None = None
+        self.num_jobs = 0
         self.outcomes: list[Outcome] = []
-        self.running: dict[str, tuple[str, float]] = {}
-        """Name of a running job -> its label and start."""
+        self.running: dict[str, float] = {}
+        """Name of a running job -> its start."""
         self.began = self.ends = 0.0
 
     def close(self) -> None:
@@ -95,12 +94,10 @@ class Rich(Console):
         self.say(f"run folder  {folder}")
         self._say_next(folder.parent, Path(output_root), folder)
 
-    def sweep_started(
-        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
-    ) -> None:
+    def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
         """Print the number of jobs, and open the view of the sweep."""
-        super().sweep_started(folder, num_jobs, metric, num_trainings)
-        self.say(f"sweep {folder}: {'jobs' if num_jobs is None else f'{num_jobs} jobs'}, watching {metric}")
+        super().sweep_started(folder, num_jobs, metric)
+        self.say(f"sweep {folder}: {num_jobs} jobs, watching {metric}")
         self.num_jobs, self.began = num_jobs, time.monotonic()
         if self.screen.is_terminal:
             self.live = Live(
@@ -108,11 +105,11 @@ class Rich(Console):
             )
             self.live.start()
 
-    def job_started(self, name: str, tries: str = "") -> None:
+    def job_started(self, name: str) -> None:
         """Add the job to the view of the sweep."""
-        self.running[name] = tries or name, time.monotonic()
+        self.running[name] = time.monotonic()
         if not self.screen.is_terminal:
-            self.say(f"{'started':<14}  {tries or name}")
+            self.say(f"{'started':<14}  {name}")
 
     def job_ended(self, outcome: Outcome) -> None:
         """Print one line."""
@@ -121,7 +118,7 @@ class Rich(Console):
         self.outcomes.append(outcome)
         self.running.pop(outcome.name, None)
         num_run = sum(not each.skipped for each in self.outcomes)
-        if self.num_jobs is not None and num_run:
+        if num_run:
             now = time.monotonic()
             self.ends = now + (now - self.began) * (self.num_jobs - len(self.outcomes)) / num_run
         if not self.screen.is_terminal and not outcome.skipped:
@@ -130,7 +127,7 @@ class Rich(Console):
     def _sweep_view(self) -> Group:
         """Return a line per running job, then the progress of the sweep."""
         now = time.monotonic()
-        lines = [f"{duration_text(now - began):<12}  {label}" for label, began in self.running.values()]
+        lines = [f"{duration_text(now - began):<12}  {name}" for name, began in self.running.items()]
         total = Table.grid(padding=(0, 1))
         bar = ProgressBar(self.num_jobs, len(self.outcomes), BAR_WIDTH)
         total.add_row(bar, Text(self._progress_line(), no_wrap=True, overflow="ellipsis"))
@@ -138,12 +135,13 @@ class Rich(Console):
 
     def _progress_line(self) -> str:
         """Return the number of jobs, the time left if others take as long as those so far, the best job."""
-        of, left = "" if self.num_jobs is None else f"/{self.num_jobs}", self.ends - time.monotonic()
-        parts = [f"{len(self.outcomes)}{of} jobs", f"about {duration_text(left)} left" if left > 0 else ""]
+        left = self.ends - time.monotonic()
+        parts = [f"{len(self.outcomes)}/{self.num_jobs} jobs"]
+        parts += [f"about {duration_text(left)} left"] if left > 0 else []
         best = None if differ_in_seed_only(self.outcomes) else best_outcome(self.outcomes, self.metric)
         if best is not None:
-            parts.append(f"best so far {best.served(self.metric):.4f}  {best.label}")
-        return "  ".join(filter(None, parts))
+            parts.append(f"best so far {best.served(self.metric):.4f}  {best.name}")
+        return "  ".join(parts)
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Close the view; print the table, failures, means over seeds and the best job."""
@@ -164,10 +162,7 @@ class Rich(Console):
         for summary in findings.seeds:
             self.say(str(summary))
         best = findings.winner(outcomes, self.metric)
-        if len(findings.objectives) > 1 and findings.best:
-            self.screen.print(console_tables.pareto_table(findings))
-            self.say(f"commands    of each trial: search.best in {self.folder / SWEEP}")
-        elif indexes := findings.indexes(outcomes, self.metric):
+        if indexes := findings.indexes(outcomes, self.metric):
             self.screen.print(console_tables.index_pareto_table(indexes, len(outcomes), self.metric))
         elif best is not None and not findings.look:
             value = f"{heading(best.metric)} {format_figure(best.metric, best.value)}"
@@ -175,7 +170,7 @@ class Rich(Console):
             for text in filter(None, (findings.settings(best.job), str(self.folder / best.job))):
                 self.say(f"            {text}")
             if findings.best:
-                self.say(f"again       {findings.best[0]['command']}")
+                self.say(f"again       {findings.best['command']}")
         self.say(f"took        {duration_text(seconds)}")
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 

@@ -1,4 +1,4 @@
-// Starts the page: views, theme, key, and who asks.
+// Starts the page: views, key, and who asks.
 import { onAddress, readAddress } from "./address.js";
 import { ask, keyIs } from "./api.js";
 import { byId, fill, make, plural, tell } from "./elements.js";
@@ -8,7 +8,6 @@ import { happened, on, state } from "./state.js";
 import { again, showProfile, startWho, whoever } from "./who.js";
 
 const VIEWS = ["recommend", "items"];
-const THEME = "twotower-theme";
 const NARROW = "(max-width: 720px)";
 
 let open = null; // name of the view that is shown
@@ -28,11 +27,6 @@ function showView() {
   }
   tell(null);
   return byId(`${name}-title`);
-}
-
-function useTheme(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  else delete document.documentElement.dataset.theme;
 }
 
 function showNotices({ known_until, warnings }) {
@@ -78,13 +72,6 @@ async function load() {
   happened("bundle");
 }
 
-const theme = localStorage.getItem(THEME) ?? "";
-byId("theme").value = theme;
-useTheme(theme);
-byId("theme").addEventListener("change", (event) => {
-  localStorage.setItem(THEME, event.target.value);
-  useTheme(event.target.value);
-});
 document.addEventListener("version", load);
 document.addEventListener("key-wanted", () => { byId("key-form").hidden = false; });
 byId("key-form").addEventListener("submit", (event) => {
