@@ -50,8 +50,7 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
     """Return figures of a split data set, and one `warning` if the data is implausible.
 
     `cold_users` and `cold_items` are distinct users and items of the test targets without a training
-    interaction; `valid_cold_users` and `valid_cold_items` are those of the validation targets. Raises
-    InputError if rows in the order of time are sorted by item id.
+    interaction. Raises InputError if rows in the order of time are sorted by item id.
     """
     interactions, tables = loaded.interactions, loaded.tables
     train, valid, test, positives = cut.train, cut.valid, cut.test, interactions.positives
@@ -78,8 +77,6 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         "detectable_difference": largest_detectable_difference(len(test.users)),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
         "cold_items": int((~is_trained[np.unique(test.target_items)]).sum()),
-        "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
-        "valid_cold_items": int((~is_trained[np.unique(valid.target_items)]).sum()),
         "repeat_targets": valid.num_repeats + test.num_repeats,
         **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
         "unused_interactions": sum(
@@ -122,7 +119,7 @@ def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit
 
 
 def _action_figures(interactions: Interactions, cut: SplitInteractions, actions: Actions) -> Audit:
-    """Return figures of labels, events, weights and contexts, if the data has them."""
+    """Return figures of labels and events, if the data has them."""
     figures: Audit = {}
     if actions.num_ignored:
         figures["ignored_interactions"] = actions.num_ignored
@@ -139,11 +136,6 @@ def _action_figures(interactions: Interactions, cut: SplitInteractions, actions:
         counts = np.bincount(interactions.events, minlength=len(actions.event_types) + 1).tolist()
         events = zip(actions.event_types, counts[1:], strict=True)
         figures |= {f"event_{name}": count for name, count in events if count}
-    if interactions.weights is not None:
-        figures["zero_weights"] = int((interactions.weights == 0).sum())
-        figures["mean_weight"] = float(interactions.weights.mean())
-    if interactions.context is not None:
-        figures["contexts"] = int(interactions.context.max())
     return figures
 
 

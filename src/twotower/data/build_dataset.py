@@ -1,23 +1,40 @@
-"""From a source and a split to a stored data set."""
+"""From a source and a split to a stored data set: .npy files and Parquet tables, memory-mapped on reading."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.data.audit import audit
-from twotower.data.dataset import RetrievalDataset
-from twotower.data.dataset_store import open_dataset, write_dataset
+from twotower.data.blocks import blocks, map_array
+from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
+from twotower.data.interactions import COLUMNS, Interactions
 from twotower.data.load_source import load_source
 from twotower.data.sources.source import Source
-from twotower.data.split_interactions import split_interactions
+from twotower.data.split_interactions import SplitInteractions, split_interactions
 from twotower.data.splits.split import Split
-from twotower.data.tables import Needs
-from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
+from twotower.data.tables import ITEM_ID, USER_ID, Needs, Tables
+from twotower.data.vocabulary import Vocabulary
+from twotower.files.atomic import file_sha256, publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
 from twotower.files.plain_values import fingerprint_values
 
 LOG = logging.getLogger("twotower")
+META = "meta.json"
+ARRAY = ".npy"
+HISTORY_ARRAYS = ("offsets", *COLUMNS)
+TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
+LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
+"""Stored arrays of each type; an array that is None has no file."""
+WHOLE = "history_whole"  # not part of the fingerprint, because its parts are
+IMPRESSIONS, LABELLED = "impressions", "labelled"  # subfolders
 
 
 def build_dataset(
@@ -33,7 +50,7 @@ def build_dataset(
     ErrorCollector("the data", (message for _, message in source.config.problems())).raise_if_any()
     content = source.fingerprint()
     final = cache_root / cache_key(source, split, content)
-    stored = None if rebuild else open_dataset(final)
+    stored = None if rebuild else _open_dataset(final)
     if stored is not None:
         _check_needs(stored, needs)
         return stored
@@ -49,12 +66,12 @@ def build_dataset(
                 f"{loaded.tables.source_path('interactions')}: a file of the data changed while it "
                 "was read; run again once it is complete"
             )
-        write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
+        _write_dataset(temporary, loaded.tables, cut, figures, loaded.contexts)
         if replaces:
             replace_folder(temporary, final)
         else:
             publish_folder(temporary, final)
-    dataset = open_dataset(final)
+    dataset = _open_dataset(final)
     assert dataset is not None
     return dataset
 
@@ -76,3 +93,158 @@ def cache_key(source: Source, split: Split, content: str | None = None) -> str:
     """
     code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
     return fingerprint_values([content or source.fingerprint(), split.config.spec(), code])
+
+
+def _write_dataset(
+    folder: Path, tables: Tables, cut: SplitInteractions, audit: Audit, contexts: pd.DataFrame | None
+) -> None:
+    """Write a data set into a folder; a history that is one object with another is written once.
+
+    Arrays that a streamed source has written are not written again. Data sets of equal values have equal
+    fingerprints. Raises InputError if a feature column mixes kinds of values.
+    """
+    holdouts = {"valid": cut.valid, "test": cut.test}
+    histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}
+    histories |= {name: holdout.history for name, holdout in holdouts.items()}
+    _write_history(folder, WHOLE, cut.whole)
+    names: dict[str, str] = {}
+    content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
+    for name, history in histories.items():
+        names[name] = next((other for other in names if histories[other] is history), name)
+        if names[name] == name:
+            content |= _write_history(folder, f"history_{name}", history)
+    for name, holdout in holdouts.items():
+        content |= _write_arrays(folder, name, holdout, TARGET_ARRAYS)
+        if holdout.labelled is not None:
+            content |= _write_arrays(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
+    for name, frame in {"users": tables.users, "items": tables.items}.items():
+        content[name] = _write_table(frame, folder / f"{name}.parquet", tables.source_path(name))
+    content |= {} if tables.has_times else {"has_times": False}
+    if contexts is not None:
+        path = folder / "context.parquet"
+        content["context"] = _write_table(contexts, path, tables.source_path("interactions"))
+    optional = {"events": list(tables.actions.event_types), "repeats": cut.test.repeats}
+    content |= {name: value for name, value in optional.items() if value}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    meta = {
+        "fingerprint": fingerprint_values(content),
+        "audit": audit,
+        "item_label": tables.item_label,
+        "source_paths": {name: tables.source_path(name) for name in ("interactions", "users", "items")},
+        "histories": names,
+        "has_times": tables.has_times,
+        **optional,
+        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
+    }
+    (folder / META).write_text(json.dumps(meta, indent=1))
+
+
+def _open_dataset(folder: Path) -> RetrievalDataset | None:
+    """Open a stored data set; None if a file is missing or damaged."""
+    meta = _read_meta(folder)
+    try:
+        if meta is None or any(file_sha256(folder / name) != each for name, each in meta["files"].items()):
+            return None
+    except OSError:
+        return None
+    user_table = pd.read_parquet(folder / "users.parquet")
+    item_table = pd.read_parquet(folder / "items.parquet")
+    contexts = folder / "context.parquet"
+    names = meta["histories"]
+    histories = {
+        name: _open_history(folder / f"history_{name}", len(item_table))
+        for name in {names[key] for key in ("train", "train_and_valid", "valid")}
+    }
+
+    def open_holdout(name: str, history: Interactions) -> Holdout:
+        path = folder / name / LABELLED
+        labelled = Labelled(**_open_arrays(path, LABELLED_ARRAYS)) if path.is_dir() else None
+        arrays = _open_arrays(folder / name, TARGET_ARRAYS)
+        return Holdout(**arrays, history=history, labelled=labelled, repeats=meta["repeats"])
+
+    def open_later(name: str) -> Interactions:
+        if _read_meta(folder) != meta:
+            raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
+        return _open_history(folder / name, len(item_table))
+
+    return RetrievalDataset(
+        user_table=user_table,
+        item_table=item_table,
+        item_label=meta["item_label"],
+        users=Vocabulary(user_table[USER_ID].to_numpy()),
+        items=Vocabulary(item_table[ITEM_ID].to_numpy()),
+        train=histories[names["train"]],
+        train_and_valid=histories[names["train_and_valid"]],
+        valid=open_holdout("valid", histories[names["valid"]]),
+        open_test=lambda: open_holdout("test", open_later(f"history_{names['test']}")),
+        open_whole=lambda: open_later(WHOLE),
+        audit=meta["audit"],
+        fingerprint=meta["fingerprint"],
+        source_paths=meta["source_paths"],
+        has_times=meta["has_times"],
+        repeats=meta["repeats"],
+        context_table=pd.read_parquet(contexts) if contexts.is_file() else None,
+        events=tuple(meta["events"]),
+    )
+
+
+def _read_meta(folder: Path) -> dict[str, Any] | None:
+    """Return the metadata of a stored data set; None if it is missing or damaged."""
+    try:
+        meta: dict[str, Any] = json.loads((folder / META).read_text())
+    except (OSError, ValueError):
+        return None
+    return meta
+
+
+def _write_history(folder: Path, name: str, history: Interactions) -> dict[str, Any]:
+    content = _write_arrays(folder, name, history, HISTORY_ARRAYS)
+    if history.impressions is not None:
+        content |= _write_history(folder, f"{name}/{IMPRESSIONS}", history.impressions)
+    return content
+
+
+def _open_history(folder: Path, num_items: int) -> Interactions:
+    impressions = _open_history(folder / IMPRESSIONS, num_items) if (folder / IMPRESSIONS).is_dir() else None
+    arrays = _open_arrays(folder, HISTORY_ARRAYS)
+    return Interactions(**arrays, num_items=num_items, impressions=impressions)
+
+
+def _write_arrays(folder: Path, group: str, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
+    """Write the arrays without a file; return `group/name` -> [type, shape, SHA-256 of the values]."""
+    (folder / group).mkdir(exist_ok=True)
+    content: dict[str, Any] = {}
+    for name in names:
+        if getattr(holder, name) is None:
+            continue
+        array = np.ascontiguousarray(getattr(holder, name))
+        path = folder / group / f"{name}{ARRAY}"
+        if not path.exists():
+            np.save(path, array, allow_pickle=False)
+        digest = hashlib.sha256()
+        for rows in blocks(len(array), array, what=f"data: computing the SHA-256 of {group}/{name}"):
+            digest.update(array[rows].data)
+        content[f"{group}/{name}"] = [str(array.dtype), list(array.shape), digest.hexdigest()]
+    return content
+
+
+def _open_arrays(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Memory-map the stored arrays of a folder."""
+    paths = {name: folder / f"{name}{ARRAY}" for name in names}
+    return {name: map_array(path) for name, path in paths.items() if path.is_file()}
+
+
+def _write_table(table: pd.DataFrame, path: Path, source_path: str) -> str:
+    """Write a table; return a SHA-256 of its values that does not depend on the Parquet writer."""
+    try:
+        table.to_parquet(path, index=False)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise InputError(
+            f"{source_path}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
+            "kind; make them all numbers (of 64 bits), all text, or all lists"
+        ) from error
+    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, columns.schema) as writer:
+        writer.write_table(columns)
+    return hashlib.sha256(stream.getvalue()).hexdigest()

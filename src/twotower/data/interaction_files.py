@@ -1,7 +1,6 @@
 """Long interactions in Parquet files, read in batches of ids and times."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,6 @@ class IdBatch:
     values: np.ndarray
     codes: NDArray[np.int32] | None = None
 
-    def __len__(self) -> int:
-        return len(self.values if self.codes is None else self.codes)
-
 
 @dataclass(frozen=True, eq=False)
 class InteractionFiles:
@@ -47,30 +43,23 @@ class InteractionFiles:
     def batches(self, names: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
         """Yield batches of ids (`IdBatch`) and times (int64 seconds); raises InputError for a wrong row.
 
-        The next batch is read while the current one is processed. `what` labels the progress line.
+        `what` labels the progress line.
         """
-        done = 0
-        with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as advance:
-            read = self._read(names)
-            next_batch = reader.submit(next, read, None)
-            while (batch := next_batch.result()) is not None:
-                next_batch = reader.submit(next, read, None)
-                yield batch
-                done += next(len(each) for each in batch.values())
-                advance(done)
-
-    def _read(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         columns = [self.columns[name] for name in names]
-        for path in self.files:
-            before = 0
-            try:
-                # Without buffering of whole row groups, which would need the memory of the file.
-                with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
-                    for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
-                        yield {name: self._values(path, name, batch, before) for name in names}
-                        before += len(batch)
-            except (OSError, pa.ArrowException) as error:
-                raise unreadable(path, error) from error
+        done = 0
+        with Progress(what, self.num_rows) as advance:
+            for path in self.files:
+                before = 0
+                try:
+                    # Without buffering of whole row groups, which would need the memory of the file.
+                    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
+                        for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
+                            yield {name: self._values(path, name, batch, before) for name in names}
+                            before += len(batch)
+                            done += len(batch)
+                            advance(done)
+                except (OSError, pa.ArrowException) as error:
+                    raise unreadable(path, error) from error
 
     def _values(self, path: Path, name: str, batch: pa.RecordBatch, before: int) -> IdBatch | np.ndarray:
         """Return checked ids or times of a batch that `before` rows of the file precede."""

@@ -1,6 +1,5 @@
 """Atomic writes of files and folders."""
 
-import errno
 import hashlib
 import os
 import re
@@ -13,20 +12,6 @@ from pathlib import Path
 TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
 """Temporary names of files and folders that are being written or removed."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a full disk or quota."""
-
-
-@contextmanager
-def _name_in_disk_full_error(path: Path) -> Iterator[None]:
-    """Add the file name to the error of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL and error.filename is None:
-            error.filename = str(path)
-        raise
-
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name (which ends as `path` does), sync it and rename it.
@@ -36,10 +21,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
-        with _name_in_disk_full_error(path):
-            write(temporary)
-            _sync(temporary)
-            temporary.replace(path)
+        write(temporary)
+        _sync(temporary)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
@@ -56,8 +40,7 @@ def temporary_folder(final: Path) -> Iterator[Path]:
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     folder.mkdir(parents=True)
     try:
-        with _name_in_disk_full_error(final):
-            yield folder
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,6 @@ NOTES = b"twotower"
 PARQUET = ".parquet"
 RESUMES = "the same command continues with the finished parts"
 """Message after SIGTERM or Ctrl-C."""
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """Size of a written file; an earlier process has written the reused parts."""
-
-    num_rows: int
-    num_parts: int
-    num_reused: int
-
-    @property
-    def reused_text(self) -> str:
-        """Reused parts as text, empty without any."""
-        return f" ({self.num_reused} of {self.num_parts} parts reused)" if self.num_reused else ""
 
 
 def parts_folder(out: Path) -> Path:
@@ -57,9 +43,10 @@ def check_out(out: Path) -> None:
 
 def write_in_parts(
     out: Path, plan: Mapping[str, Any], num_parts: int, make: Callable[[int], pa.Table]
-) -> WrittenFile:
-    """Write a file in parts, one row group each; the same call continues after an interruption.
+) -> int:
+    """Write a file in parts, one row group each, and return the number of its rows.
 
+    The same call continues after an interruption.
     Memory holds one part at a time. The content depends only on `plan`, so an interrupted and an
     uninterrupted file are equal byte for byte.
 
@@ -78,19 +65,15 @@ def write_in_parts(
     with lock_folder(folder, "file"):
         _check_plan(folder / PLAN, text, out)
         clear_temporaries(folder)
-        sizes, num_reused = [], 0
         if not out.exists():  # else only the folder of the parts is left
             for number in range(num_parts):
                 path = folder / f"{number:06d}{PARQUET}"
-                size = _num_rows(path)
-                num_reused += size is not None
-                sizes.append(_write_part(path, make(number)) if size is None else size)
+                if not _is_whole(path):
+                    table = make(number)
+                    write_atomically(path, partial(pq.write_table, table, write_page_checksum=True))
             write_atomically(out, lambda path: _join(folder, num_parts, text, path))
-        written = pq.read_metadata(out)
-        if sizes and (written.num_rows, written.num_row_groups) != (sum(sizes), num_parts):
-            raise RuntimeError(f"{out}: wrote {sum(sizes):,} rows, but the file has {written.num_rows:,}")
     shutil.rmtree(folder)
-    return WrittenFile(written.num_rows, num_parts, num_reused if sizes else num_parts)
+    return int(pq.read_metadata(out).num_rows)
 
 
 def _check_plan(path: Path, text: str, out: Path) -> None:
@@ -105,17 +88,13 @@ def _check_plan(path: Path, text: str, out: Path) -> None:
         )
 
 
-def _num_rows(path: Path) -> int | None:
-    """Return the rows of a part; None if it is missing or incomplete."""
+def _is_whole(path: Path) -> bool:
+    """Return whether a part exists and is complete."""
     try:
-        return int(pq.read_metadata(path).num_rows)
+        pq.read_metadata(path)
     except (OSError, pa.ArrowException):
-        return None
-
-
-def _write_part(path: Path, table: pa.Table) -> int:
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
-    return int(table.num_rows)
+        return False
+    return True
 
 
 def _join(folder: Path, num_parts: int, plan: str, target: Path) -> None:

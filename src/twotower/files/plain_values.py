@@ -1,4 +1,4 @@
-"""Plain values from untrusted JSON and YAML files: no code, bounded size, one type of error."""
+"""Plain values from untrusted JSON and YAML files: no code, no aliases, one type of error."""
 
 import hashlib
 import json
@@ -8,8 +8,6 @@ from typing import Any
 
 from twotower.config.errors import InputError
 
-MOST_YAML_BYTES = 1_000_000  # of one file; the files of runs have a few thousand
-MOST_YAML_DEPTH = 100
 BREAKS = set("\r\x85\u2028\u2029")
 
 
@@ -54,13 +52,14 @@ def load_yaml(path: Path) -> Any:
         text = path.read_bytes().decode("utf-8")
         why = _refusal_of_text(text, loader)
         values = None if why else yaml.load(text, Loader=loader)
+        why = why or _refusal_of_value(values)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{line}{getattr(error, 'problem', None) or 'unexpected characters'}") from error
     except Exception as error:  # PyYAML raises an IndexError for `!!int ""`
         raise ValueError(_reason(error)) from error
-    if why := why or _refusal_of_value(values):
+    if why:
         raise ValueError(why)
     return values
 
@@ -84,21 +83,15 @@ def yaml_text(values: Any) -> str:
 def _refusal_of_text(text: str, loader: Any) -> str | None:
     import yaml
 
-    if len(text) > MOST_YAML_BYTES:
-        return f"{len(text):,} characters, more than the {MOST_YAML_BYTES:,} that settings may have"
-    depth = 0
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1 if event.start_mark else 0
             return f"line {line}: an alias, *{event.anchor:.50}; write the values out"
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_YAML_DEPTH:
-            return f"nested deeper than {MOST_YAML_DEPTH} levels"
     return None
 
 
 def _refusal_of_value(value: Any) -> str | None:
-    """Return why a value is not plain; its depth is bounded."""
+    """Return why a value is not plain."""
     if isinstance(value, Mapping):
         wrong = next((key for key in value if not isinstance(key, str)), None)
         if wrong is not None:

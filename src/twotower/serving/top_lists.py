@@ -68,10 +68,10 @@ def write_top_lists(
     def part(number: int) -> pa.Table:
         return pa.table(_part(retriever, ids[number * size : (number + 1) * size], rules), schema)
 
-    written = write_in_parts(out, plan, -(-len(ids) // size), part)
-    fewer = len(ids) * k - written.num_rows
+    num_rows = write_in_parts(out, plan, -(-len(ids) // size), part)
+    fewer = len(ids) * k - num_rows
     short = f", {fewer:,} fewer than {k} each" if fewer else ""
-    return f"ok  {len(ids):,} users, {written.num_rows:,} rows{short}{written.reused_text}  {out}"
+    return f"ok  {len(ids):,} users, {num_rows:,} rows{short}  {out}"
 
 
 def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[str, list[Any]]:

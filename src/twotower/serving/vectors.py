@@ -74,10 +74,10 @@ def write_vectors(
 
     plan = {"command": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
     plan |= {"context": dict(context)} if context else {}
-    written = write_in_parts(out, plan, -(-len(ids) // size), part)
-    if written.num_rows != len(ids):
-        raise RuntimeError(f"{out}: {written.num_rows:,} rows of {len(ids):,} {side}")
-    return f"ok  {written.num_rows:,} {side}, vectors of {dim} numbers{written.reused_text}  {out}"
+    num_rows = write_in_parts(out, plan, -(-len(ids) // size), part)
+    if num_rows != len(ids):
+        raise RuntimeError(f"{out}: {num_rows:,} rows of {len(ids):,} {side}")
+    return f"ok  {num_rows:,} {side}, vectors of {dim} numbers  {out}"
 
 
 def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.ndarray], Floats]:

@@ -1,6 +1,3 @@
-import errno
-import os
-
 import pytest
 
 from twotower.files.atomic import (
@@ -36,22 +33,6 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
-
-
-@pytest.mark.parametrize(
-    ("number", "named"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EPIPE, False)]
-)
-def test_a_full_disk_names_the_file_that_was_written(tmp_path, number, named):
-    def fail(_):
-        raise OSError(number, os.strerror(number))
-
-    with pytest.raises(OSError, match=os.strerror(number)) as error:
-        write_atomically(tmp_path / "a.txt", fail)
-    assert error.value.filename == (str(tmp_path / "a.txt") if named else None)
-    with pytest.raises(OSError, match=os.strerror(number)) as error, temporary_folder(tmp_path / "b"):
-        fail(None)
-    assert error.value.filename == (str(tmp_path / "b") if named else None)
-    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(("move", "expected"), [(replace_folder, "new"), (publish_folder, "old")])

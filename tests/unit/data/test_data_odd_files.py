@@ -209,12 +209,6 @@ def test_a_column_twice_that_would_be_read_is_known_from_the_header():
     assert from_csv(LOG, items_path="items.csv").config.problems() == [
         ("item_features", "items.csv: more than one column is called price; rename all but one")
     ]
-    assert from_csv(LOG, items_path="items.csv", item_features=[]).config.problems() == []
-
-
-def test_a_parquet_column_twice():
-    table = pa.Table.from_arrays([*arrow().columns, pa.array([8, 9])], names=[*FRAME, "user_id"])
-    assert "more than one column is called user_id" in told(from_table(table))
 
 
 @pytest.mark.parametrize("separator", ["\t", r"\t", ";", "|", " "])
@@ -229,17 +223,3 @@ def test_separators_that_cannot_be(separator):
     _, (problem,) = read(Held, {"data": spec | {"separator": separator}})
     assert problem.key == "data.separator"
     assert problem.message == rf"expected one ASCII character (\t for a tab), got {separator!r}"
-
-
-def test_the_header_of_a_file_that_is_no_table_is_cut_to_a_readable_length():
-    names = ",".join(f"\x00\x1b[{number}m" + "x" * 200 for number in range(300))
-    source = from_csv(names + "\n")
-    assert {key for key, _ in source.config.problems()} == {
-        "user_column",
-        "item_column",
-        "timestamp_column",
-    }
-    for _, message in source.config.problems():
-        assert len(message) < 600
-        assert message.isprintable()
-        assert message.endswith(" more")

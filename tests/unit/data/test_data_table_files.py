@@ -1,6 +1,5 @@
 import gzip
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -75,12 +74,11 @@ def test_parquet_and_gzip_and_other_names(tmp_path, monkeypatch):
             item_column="what",
             timestamp_column="when",
             timestamp_unit="iso",
-            item_features=[],
         )
     )
     tables = check_tables(source.load())
     assert tables.interactions["timestamp"].tolist() == [1_704_067_200, 1_704_153_600]
-    assert tables.items.columns.tolist() == ["item_id"]
+    assert tables.items["price"].tolist() == [1, 2, 3]
     assert tables.items["item_id"].tolist() == [5, 6, 9]
 
 
@@ -130,10 +128,6 @@ BAD_VALUES = {
     "seconds as dates": (
         {"log": HEAD + "1,2,90000\n", "timestamp_unit": "iso"},
         "'timestamp', line 2: .*ISO 8601.*'90000'",
-    ),
-    "unlisted item": (
-        {"items": "item_id\nA1\n"},
-        "interactions.csv: column 'item_id', line 3: '007' is not in items.csv",
     ),
     "own name": ({"log": "who,item_id,timestamp\n,2,90000\n", "user_column": "who"}, "column 'who', line 2"),
     "ragged": ({"log": HEAD + "1,2,90000\n1,2,3,4,5\n"}, "interactions.csv: cannot be read as CSV: .*line 3"),
@@ -207,29 +201,6 @@ def test_unreadable_files_are_reported_together(files):
     assert first == "2 mistakes in the data"
     assert users.startswith("  users.csv: cannot be read as CSV: ")
     assert items.startswith("  items.csv: cannot be read as CSV: ")
-
-
-def test_the_fingerprint_does_not_depend_on_the_length_of_chunks(tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    users = [f"u{n}" for n in rng.integers(0, 9, 200)]
-    log = pd.DataFrame({"user_id": users, "item_id": rng.integers(0, 40, 200)})
-    log.assign(timestamp=90_000 + np.arange(200), device=np.where(log["item_id"] % 7, "phone", "")).to_csv(
-        tmp_path / "log.csv", index=False
-    )
-    items = pd.DataFrame({"item_id": range(40), "name": [f"item {n}" if n % 3 else "" for n in range(40)]})
-    items.assign(price=[n if n % 5 else None for n in range(40)]).to_csv(tmp_path / "items.csv", index=False)
-
-    def fingerprint(name):
-        config = TableFiles.Config(
-            interactions_path=str(tmp_path / "log.csv"),
-            items_path=str(tmp_path / "items.csv"),
-            context_columns=["device"],
-        )
-        return build_dataset(config.build(), LeaveOneOut.Config().build(), tmp_path / name).fingerprint
-
-    expected = fingerprint("whole")
-    monkeypatch.setattr("twotower.data.table_reader.CHUNK_ROWS", 7)
-    assert fingerprint("chunks") == expected
 
 
 @pytest.mark.parametrize("largest", [2**63 - 1, 2**63])

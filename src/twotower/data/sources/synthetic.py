@@ -11,11 +11,13 @@ import pandas as pd
 from annotated_types import Le
 
 from twotower.config.memory import memory_problem
-from twotower.config.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
+from twotower.config.spec import Fraction, NonNegativeFloat, PositiveInt, Seed
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
+from twotower.data.times import YEAR
 
-FIRST_TIME = 1_577_836_800  # 2020-01-01
+FIRST_TIME = 1_577_836_800  # 2020-01-01; interactions are of a year
+FEATURE_NOISE = 0.05  # standard deviation of the noise of `vector` and `profile`
 MAX_DENSITY = 0.5
 ENTRIES_PER_ROW = 20  # memory of a user or item in addition to its weights, in numbers
 PLANTED_ROUNDS = 10
@@ -51,16 +53,12 @@ class Synthetic(Source):
         """Share of the interactions that follow the user's topics; the others follow popularity alone."""
         popularity_exponent: NonNegativeFloat = 0.8
         """Exponent of the power law of popularity; 0: all items are equally popular."""
-        feature_noise: NonNegativeFloat = 0.05
-        """Standard deviation of the noise of `vector` and `profile`."""
         labels: Literal["none", "clicks"] = "none"
         """`clicks`: impressions with a `label`, 1 if the user's preference for the item, with noise, is above
         the median of all impressions. `preference` is then the share of these labels; the others are fair
         coins."""
         label_noise: NonNegativeFloat = 0.25
         """Standard deviation of the noise of preferences, relative to their own."""
-        days: Days = 365.0
-        """Length of the interactions, which start on 2020-01-01."""
         seed: Seed = 0
         """Seed of all draws."""
 
@@ -107,8 +105,7 @@ class Synthetic(Source):
         user_topics = rng.dirichlet(concentration, self.config.num_users)  # [U, T]
         item_topics = rng.dirichlet(concentration, self.config.num_items)  # [N, T]
         users, items = self._pairs(user_topics, item_topics, popularity / popularity.sum(), rng)
-        seconds = max(round(self.config.days * 86_400), 1)
-        times = np.sort(rng.integers(0, seconds, len(users))) + FIRST_TIME
+        times = np.sort(rng.integers(0, YEAR, len(users))) + FIRST_TIME
         segments = [f"segment {topic}" for topic in user_topics.argmax(axis=1)]
         interactions = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times})
         user_table = pd.DataFrame({"user_id": np.arange(1, len(user_topics) + 1), "segment": segments})
@@ -119,7 +116,7 @@ class Synthetic(Source):
             profiles = user_topics @ directions
             preferences = (profiles[users] * (item_topics @ directions)[items]).sum(1)
             interactions["label"] = self._labels(preferences, label_rng)
-            noise = label_rng.normal(scale=self.config.feature_noise, size=profiles.shape)
+            noise = label_rng.normal(scale=FEATURE_NOISE, size=profiles.shape)
             user_table["profile"] = list((profiles + noise).astype(np.float32))
         return Tables(
             interactions=interactions,
@@ -185,7 +182,7 @@ class Synthetic(Source):
         )
         numbers = rng.integers(WORDS_PER_TOPIC, size=word_topics.shape)
         words = _words(config.latent_dim)[word_topics, numbers]
-        noise = rng.normal(scale=config.feature_noise, size=item_topics.shape)
+        noise = rng.normal(scale=FEATURE_NOISE, size=item_topics.shape)
         category_price = rng.normal(size=config.latent_dim)
         price = np.exp(category_price[category] + 0.3 * rng.normal(size=config.num_items) + 2)
         return pd.DataFrame(

@@ -3,7 +3,6 @@
 import numpy as np
 
 from twotower.config.spec import ProperFraction, Seed
-from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.splits.split import TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
 
@@ -44,11 +43,6 @@ class UserHoldout(Split):
         codes[:, test_users] = [[TEST_HISTORY], [TEST]]
         lengths = np.stack([num_history, counts - num_history])
         return np.repeat(codes.T.ravel(), lengths.T.ravel())
-
-    def facts(self, interactions: Interactions) -> Audit:
-        """Return the number of held-out users."""
-        valid_users, test_users = self._held_out(interactions)
-        return {"held_out_users": len(valid_users) + len(test_users)}
 
     def remedy(self, interactions: Interactions) -> str:
         """Return the number of users that can be held out."""
