@@ -59,4 +59,4 @@ def test_health_names_both_towers() -> None:
     assert found["top_1_share"] == pytest.approx(1 / 3)
     assert found["item_uniformity"] == pytest.approx(0)
     assert found["alignment"] == pytest.approx(2 - 2 / 3**0.5)
-    assert len(found) == 10
+    assert len(found) == 8
