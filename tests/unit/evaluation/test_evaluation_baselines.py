@@ -62,6 +62,28 @@ def test_ease_equals_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
         assert scores[4].tolist() == [3, 3, 2, 2]  # no history: popularity
 
 
+def test_ease_of_fewer_users_than_items_equals_the_closed_form_by_hand() -> None:
+    # One user with items 1 and 2 of three, r = 1: P = inverse of [[2, 1, 0], [1, 2, 0], [0, 0, 1]]
+    # = [[2/3, -1/3, 0], [-1/3, 2/3, 0], [0, 0, 1]], so B = I - P / diag(P) has B_12 = B_21 = 1/2, else 0.
+    baseline = Ease.Config(regularization=1.0).build()
+    baseline.fit(BaselineData(make_history([[1, 2]]), 3, now=9))
+    scores = baseline.scores(make_history([[1], [1, 2], [3]]), np.array([1, 2, 3]))
+    np.testing.assert_allclose(scores, [[0, 0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], atol=1e-7)
+
+
+def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "BLOCK_ITEMS", 7)
+    rng = np.random.default_rng(5)
+    taken = scipy.sparse.csr_array((rng.random((12, 40)) < 0.3).astype(np.float32))
+    asked = scipy.sparse.csr_array((rng.random((6, 40)) < 0.2).astype(np.float32))
+    by_users = ease.solve(taken, 3.0, Budget())
+    monkeypatch.setattr(ease, "solve_by_users", None)
+    with pytest.raises(TypeError):  # 12 users of 40 items are solved by users
+        ease.solve(taken, 3.0, Budget())
+    by_items = asked @ ease.item_weights(taken, 3.0, Budget())
+    np.testing.assert_allclose(by_users(asked), by_items, atol=1e-6)
+
+
 def test_run_reports_and_skips() -> None:
     holdout = make_holdout(targets=[[3], [2]], histories=[[1, 2], [1]])
     found = run_baselines(CONFIGS, BaselineData(holdout.history, 4, now=9), holdout, EVALUATOR)
@@ -119,20 +141,32 @@ def test_a_baseline_is_ended_between_blocks_once_the_time_is_over(monkeypatch: p
     assert found.skipped["slow"].startswith("did not fit into baselines.minutes")
 
 
-def test_an_inverse_that_would_take_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_a_budget_is_half_of_what_is_left() -> None:
     clock = Stopwatch()
-    budget = Budget(5, clock)
-    clock.now = 1
-    assert (budget.left(), budget.half().left()) == (4, 2)
-    monkeypatch.setattr(ease, "LONG_TO_INVERT", 4)
-    monkeypatch.setattr(ease, "SAMPLE", 2)
-    taken = scipy.sparse.csr_array(np.ones((3, 4), dtype=np.float32))
-    seconds = iter([0.0, 0.5, 0.0, 0.5])  # the sample takes half a second, and twice the size 8 times that
-    monkeypatch.setattr(ease, "time", SimpleNamespace(monotonic=seconds.__next__))
-    assert ease.item_weights(taken, 1.0, budget).shape == (4, 4)
-    clock.now = 2
+    budget = Budget(100, clock)
+    clock.now = 40
+    half = budget.half()
+    assert (budget.left(), half.left()) == (60, 30)
+    half.check(30)
     with pytest.raises(OutOfTime):
-        ease.item_weights(taken, 1.0, budget)
+        half.check(31)
+
+
+def test_an_inverse_that_would_take_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "seconds_to_invert", lambda size, dtype: float(size))
+    monkeypatch.setattr(ease, "gram_matrix", None)
+    few, many = (scipy.sparse.csr_array(np.ones((users, 8), dtype=np.float32)) for users in (3, 8))
+    for taken in (few, many):
+        with pytest.raises(OutOfTime):
+            ease.solve(taken, 1.0, Budget(2, Stopwatch()))
+
+
+def test_the_time_of_an_inverse_grows_with_the_cube_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "LONG_TO_INVERT", 40)
+    monkeypatch.setattr(ease, "SAMPLE", 10)
+    monkeypatch.setattr(ease, "time", SimpleNamespace(monotonic=iter([0.0, 0.5]).__next__))
+    assert ease.seconds_to_invert(39, np.float32) == 0
+    assert ease.seconds_to_invert(40, np.float32) == 0.5 * 4**3
 
 
 def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,16 @@ BYTES = 4
 LONG_TO_INVERT = 6_000  # rows
 SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
 LOG = logging.getLogger("twotower")
+Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
+"""Histories, sparse [B, N] of ones -> scores [B, N]."""
 
 
 class Ease(Baseline):
     """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularization I)^-1.
 
     Users without a history get popularity. It needs 4 N^2 bytes and N^3 operations, which `max_items` limits.
+    If there are at most half as many users as items, the same scores are computed from a matrix of users,
+    with U^2 numbers and U^3 operations.
 
     Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
@@ -53,17 +57,16 @@ class Ease(Baseline):
     config: Config
 
     def fit(self, past: BaselineData) -> None:
-        """Solve for the item weights."""
-        matrix, regularization = train_matrix(past), self.config.regularization
+        """Solve for the item weights, or for the equivalent matrix of users."""
+        matrix = train_matrix(past)
         self.counts = matrix.sum(axis=0)
-        self.weights = past.once(
-            ("ease", regularization), lambda: item_weights(matrix, regularization, past.budget)
-        )
+        regularization = self.config.regularization
+        self.predict = past.once(("ease", regularization), lambda: solve(matrix, regularization, past.budget))
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
         matrix = interaction_matrix(history, users, len(self.counts))
-        predicted: NDArray[np.float32] = matrix @ self.weights
+        predicted = self.predict(matrix)
         predicted[np.diff(matrix.indptr) == 0] = self.counts
         return predicted
 
@@ -74,19 +77,51 @@ def train_matrix(past: BaselineData) -> scipy.sparse.csr_array:
     return past.once("train_matrix", lambda: interaction_matrix(past.train, rows, past.num_items))
 
 
+def solve(matrix: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
+    """Return EASE's scores as a function of histories, from the smaller Gram matrix of X [U, N]."""
+    users = matrix[np.diff(matrix.indptr) > 0]
+    if 2 * users.shape[0] <= users.shape[1]:
+        return solve_by_users(users, regularization, budget)
+    weights = item_weights(matrix, regularization, budget)
+    return lambda histories: histories @ weights
+
+
+def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
+    """Return EASE's scores without its weights [N, N]; the inverse is in double precision.
+
+    With K = (X X' + r I)^-1 it is r P = I - X' K X (Woodbury), so that a history h [1, N] has the scores
+    h B = h - (h - h X' K X) / diag(r P).
+    """
+    budget.check(seconds_to_invert(users.shape[0], np.float64))
+    gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
+    gram[np.diag_indices(len(gram))] += regularization
+    kernel = invert_symmetric(gram)
+    wide = users.astype(np.float64)
+    diagonal = np.ones(wide.shape[1])
+    columns = wide.tocsc()
+    for start in range(0, len(diagonal), BLOCK_ITEMS):
+        block = columns[:, start : start + BLOCK_ITEMS].T.tocsr()
+        diagonal[start : start + BLOCK_ITEMS] -= block.multiply(block @ kernel).sum(axis=1)
+    small, scale = kernel.astype(np.float32), (1 / diagonal).astype(np.float32)
+
+    def predict(histories: scipy.sparse.csr_array) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = ((histories @ users.T).toarray() @ small) @ users
+        own = histories.nonzero()
+        scores[own] -= 1
+        scores *= scale
+        scores[own] += 1
+        return scores
+
+    return predict
+
+
 def item_weights(
     matrix: scipy.sparse.csr_array, regularization: float, budget: Budget
 ) -> NDArray[np.float32]:
-    """Return B, float32 [N, N].
-
-    X'X is computed in blocks, because the whole sparse product would be larger than the dense result.
-    """
-    num_items = matrix.shape[1]
-    budget.check(seconds_to_invert(num_items))
-    gram = np.empty((num_items, num_items), dtype=np.float32)
-    for block, counts in gram_blocks(matrix, "ease", BLOCK_ITEMS, budget):
-        gram[block] = counts
-    diagonal = np.diag_indices(num_items)
+    """Return B, float32 [N, N]."""
+    budget.check(seconds_to_invert(matrix.shape[1], np.float32))
+    gram = gram_matrix(matrix, np.float32, budget)
+    diagonal = np.diag_indices(len(gram))
     gram[diagonal] += regularization
     precision = invert_symmetric(gram)
     precision /= -np.diag(precision).copy()
@@ -105,6 +140,20 @@ def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int)
     return matrix
 
 
+def gram_matrix(
+    matrix: scipy.sparse.csr_array, dtype: type[np.floating[Any]], budget: Budget
+) -> NDArray[Any]:
+    """Return the number of users with both items, [N, N].
+
+    It is computed in blocks, because the whole sparse product would be larger than the dense result.
+    """
+    num_items = matrix.shape[1]
+    gram = np.empty((num_items, num_items), dtype=dtype)
+    for block, counts in gram_blocks(matrix, "ease", BLOCK_ITEMS, budget):
+        gram[block] = counts
+    return gram
+
+
 def gram_blocks(
     matrix: scipy.sparse.csr_array, baseline: str, size: int, budget: Budget
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -119,31 +168,33 @@ def gram_blocks(
             yield block, (columns[:, block].T @ matrix).toarray()
 
 
-def seconds_to_invert(size: int) -> float:
+def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
     """Return the estimated seconds to invert a matrix, and log them; 0 for a small matrix."""
     if size < LONG_TO_INVERT:
         return 0.0
     began = time.monotonic()
-    invert_symmetric(np.eye(SAMPLE, dtype=np.float32))
+    invert_symmetric(np.eye(SAMPLE, dtype=dtype))
     seconds = (time.monotonic() - began) * (size / SAMPLE) ** 3
     LOG.info("baseline ease: inverting %d x %d, about %s", size, size, duration_text(seconds))
     return seconds
 
 
-def invert_symmetric(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def invert_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the inverse of a positive definite matrix [N, N] in place; raises InputError if it is not.
 
     By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
     """
     lapack: Any = scipy.linalg.lapack  # its types differ between releases of scipy
-    factor, failed = lapack.spotrf(matrix.T, lower=False, overwrite_a=True)
+    wide = matrix.dtype == np.float64
+    potrf, potri = (lapack.dpotrf, lapack.dpotri) if wide else (lapack.spotrf, lapack.spotri)
+    factor, failed = potrf(matrix.T, lower=False, overwrite_a=True)
     if failed:
         raise InputError("regularization: too small for these data: the matrix is singular; raise it")
-    inverse, failed = lapack.spotri(factor, lower=False, overwrite_c=True)
+    inverse, failed = potri(factor, lower=False, overwrite_c=True)
     assert failed == 0, "singular"
     for start in range(0, len(inverse), BLOCK_ITEMS):
         block = slice(start, start + BLOCK_ITEMS)
         inverse[block, block] = np.triu(inverse[block, block]) + np.triu(inverse[block, block], 1).T
         inverse[block.stop :, block] = inverse[block, block.stop :].T
-    by_row: NDArray[np.float32] = inverse.T
+    by_row: NDArray[Any] = inverse.T
     return by_row
