@@ -20,6 +20,7 @@ from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import train
+from twotower.reports.compare.figure_names import format_figure
 
 TINY = [
     "data=synthetic",
@@ -111,8 +112,8 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     best = min(reached, key=lambda name: reached[name])
     found = json.loads(next(tmp_path.glob("t/*/sweep.json")).read_text())["search"]
     assert (found["metric"], found["direction"]) == (MONITOR, "minimize")
-    assert [row["job"] for row in found["best"]] == [best]
-    assert f"best {best}  {MONITOR} {reached[best]:.1f}" in done.stdout
+    assert found["best"]["job"] == best
+    assert f"best {best}  {MONITOR} {format_figure(MONITOR, reached[best])}" in done.stdout
     compared = without_strangers("compare.py", f"{tmp_path}/t", "metric=first_place_at_20", "json=-")
     report = json.loads(compared)
     values = [row["test/first_place_at_20"] for row in report["rows"]]

@@ -72,7 +72,7 @@ def test_what_two_baselines_need_is_computed_once() -> None:
     for config in (Ease.Config(), TrendEase.Config(), Ease.Config(regularization=1)):
         baseline = config.build()
         baseline.fit(past)
-        weights.append(baseline.weights)  # type: ignore[attr-defined]
+        weights.append(baseline.predict)  # type: ignore[attr-defined]
     assert weights[0] is weights[1] is not weights[2]
 
 
