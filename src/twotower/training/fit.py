@@ -141,18 +141,17 @@ def fit(
     checkpointing = Checkpointing(settings, checkpoints, batches, mode)
     clock, curves, epoch_loss = Clock(), Curves(settings.monitor, context.epoch_callback), EpochLoss()
     progress = context.progress_callback if settings.progress_bar else None
-    num_epochs, patience = (
-        settings.max_epochs if epochs is None else epochs,
-        settings.patience_epochs(len(batches)),
-    )
+    num_epochs = settings.max_epochs if epochs is None else epochs
+    patience = settings.patience_epochs(len(batches))
     arguments, prefix = settings.arguments(), "" if name == FIT else name
+    loggers = [
+        Scalars(context.folder, prefix, settings.monitor),
+        *(tracker.loggers(prefix) if tracker else ()),
+    ]
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
         max_epochs=num_epochs,
-        logger=[
-            Scalars(context.folder, prefix, settings.monitor),
-            *(tracker.loggers(prefix) if tracker else ()),
-        ],
+        logger=loggers,
         callbacks=[
             checkpointing,
             *([EarlyStopping(settings.monitor, mode=mode, patience=patience)] if mode else []),

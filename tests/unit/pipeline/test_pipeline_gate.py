@@ -5,7 +5,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.files.plain_values import yaml_text
-from twotower.pipeline.nightly import evaluate_gate
+from twotower.pipeline.publish_night import evaluate_gate
 from twotower.runs.result import Result, write_result
 
 WAYS = {"coverage": True, "recall": True, "rank": False, "novelty": None}

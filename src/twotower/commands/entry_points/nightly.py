@@ -19,6 +19,6 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     service = ServiceClient(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
     service.run()  # an unreachable service is an error before torch is imported
-    from twotower.pipeline.nightly import nightly
+    from twotower.pipeline.publish_night import nightly
 
     return nightly(settings, service)
