@@ -144,14 +144,13 @@ def fit(
     num_epochs = settings.max_epochs if epochs is None else epochs
     patience = settings.patience_epochs(len(batches))
     arguments, prefix = settings.arguments(), "" if name == FIT else name
-    loggers = [
-        Scalars(context.folder, prefix, settings.monitor),
-        *(tracker.loggers(prefix) if tracker else ()),
-    ]
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
         max_epochs=num_epochs,
-        logger=loggers,
+        logger=[
+            Scalars(context.folder, prefix, settings.monitor),
+            *(tracker.loggers(prefix) if tracker else ()),
+        ],
         callbacks=[
             checkpointing,
             *([EarlyStopping(settings.monitor, mode=mode, patience=patience)] if mode else []),
@@ -173,11 +172,7 @@ def fit(
     last = str(checkpoints / LAST) if (checkpoints / LAST).is_file() else None
     if last:
         LOG.info("%s resumes from %s", name, last)
-    with warnings.catch_warnings():
-        for message in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
-        once = None if mode is None else [range(1)]  # a validation is one step
-        trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
+    _fit_without_expected_warnings(trainer, module, batches, last)
     checkpointing.load_best(module)
     score, initial = checkpointing.score, module.initial_score
     result = FitResult(
@@ -194,6 +189,16 @@ def fit(
     write_final(context.folder, name, module, batches.interactions, result)
     delete_progress(checkpoints)
     return result
+
+
+def _fit_without_expected_warnings(
+    trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, checkpoint: str | None
+) -> None:
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        once = None if module.validation is None else [range(1)]  # a validation is one step
+        trainer.fit(module, batches, once, ckpt_path=checkpoint, weights_only=True)
 
 
 def final_path(folder: Path, phase: str) -> Path:
