@@ -11,7 +11,7 @@ WAIT = 120_000
 """Milliseconds for anything to appear, and for what is expected of it to come true."""
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def forked_workers() -> Iterator[None]:
     """Workers that begin anew are what tests of launchers start, and commands in processes of their own."""
     with workers_are_forks():

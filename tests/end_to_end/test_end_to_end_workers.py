@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from forks import free_port
 from in_process import run_command
 from test_end_to_end_serve import Service, runs, service
 
-from twotower.commands.run_demo import free_port
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import ItemPut
 

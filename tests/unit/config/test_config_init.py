@@ -184,7 +184,7 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--separator: which character is between the fields?"],
     ),
-    "nothing": (b"", [], ["the file is empty"]),
+    "nothing": (b"", [], ["No columns"]),
     "names alone": (b"user,item\n", [], ["column names but no rows"]),
 }
 

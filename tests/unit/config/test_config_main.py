@@ -76,7 +76,7 @@ def test_help_runs_no_code_of_the_working_folder(
 @pytest.mark.parametrize(
     ("words", "begun", "expected"),
     [
-        ([], "cl", ["clean"]),
+        ([], "exp", ["export", "export_live"]),
         (["train"], "negatives=in", ["negatives=in_batch"]),
         (["train", "loss=bce"], "loss.te", ["loss.temperature="]),
         (["serve"], "bundle=la", ["bundle=latest"]),
