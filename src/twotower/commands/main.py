@@ -8,7 +8,6 @@ import sys
 from types import ModuleType
 
 from twotower.config.exits import USER_INPUT, exit_on_signals, exit_status
-from twotower.config.problems import nearest
 from twotower.config.working_folder import import_from_working_folder
 
 COMMAND_NAMES = (
@@ -41,6 +40,8 @@ def main(name: str | None = None) -> None:
             print(f"twotower {importlib.metadata.version('twotower')}")
             raise SystemExit(0)
         if name not in COMMAND_NAMES:
+            from twotower.config.problems import nearest
+
             suggestion = nearest(name.replace("-", "_"), COMMAND_NAMES)
             print(f"error: {name}: unknown command; {suggestion}", file=sys.stderr)
             raise SystemExit(USER_INPUT)
