@@ -10,13 +10,11 @@ import multiprocessing
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,31 +23,14 @@ from unittest import mock
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "bench"))
+
+from service import free_port, wait_until_ready
+
 from twotower.commands.conf import CONF
 from twotower.commands.main import main
 
 SCRIPTS = CONF.parent / "scripts"
-READY_SECONDS = 600.0
-
-
-def free_port() -> int:
-    """Return a free port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
-
-
-def wait_until_ready(process: "Fork | subprocess.Popen[bytes]", url: str) -> None:
-    """Wait until a service answers. Raises SystemExit: it ended, or did not answer in time."""
-    until = time.monotonic() + READY_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise SystemExit(f"the service ended with {process.returncode}")
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{url}/readyz", timeout=5)
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"the service was not ready within {READY_SECONDS:g} seconds")
 
 
 class Fork:
