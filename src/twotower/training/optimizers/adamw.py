@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from twotower.config.spec import NonNegativeFloat, ProperFraction
-from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.optimizers.optimizer import OptimizerChoice, evaluate_closure
 
 
 class AdamW(OptimizerChoice):
@@ -70,10 +70,7 @@ class SparseAdamW(torch.optim.SparseAdam):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Decay and update the rows that have a gradient; returns the loss of `closure`."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluate_closure(closure)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.ndim > 1 and self.weight_decay:

@@ -116,10 +116,7 @@ class CombinedOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step each optimizer; returns the loss of `closure`."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluate_closure(closure)
         for optimizer in self.optimizers:
             optimizer.step()
         return loss
@@ -131,3 +128,11 @@ class CombinedOptimizer(Optimizer):
         for optimizer in self.optimizers:
             optimizer.state = self.state
             optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
+
+
+def evaluate_closure(closure: Callable[[], Any] | None) -> Any:
+    """Return the loss of the closure of a step, with gradients; None without a closure."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from twotower.training.optimizers.adagrad import Adagrad
+from twotower.training.optimizers.optimizer import evaluate_closure
 
 
 class RowwiseAdagrad(Adagrad):
@@ -33,10 +34,7 @@ class SparseRowwiseAdagrad(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the rows that have a gradient; returns the loss of `closure`."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluate_closure(closure)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
