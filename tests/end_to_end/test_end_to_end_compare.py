@@ -103,7 +103,7 @@ def test_better_models_are_called_better(outputs: Path) -> None:
     assert row["verdict"] == "better"
     assert row["corrected_p_value"] < 1e-6
     assert 0 < row["low"] < row["difference"] < row["high"]
-    # True of these two runs, yet less than what another seed changes: a user is told both.
+    # True of these two runs, but smaller than the change by another seed; compare reports both.
     assert row["reason"].startswith("within the variation over seeds: sd 0.00")
 
 

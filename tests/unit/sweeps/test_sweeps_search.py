@@ -119,7 +119,7 @@ def test_states_of_trials_follow_the_status_of_jobs(tmp_path: Path) -> None:
         f"its result has no number for {MONITOR}",
         "died without a result",
     ]
-    assert summary["best"]["job"].startswith("0000_")  # a rejected index serves nobody
+    assert summary["best"]["job"].startswith("0000_")  # a trial with a rejected index is not the best
 
 
 def test_failed_trials_are_retried_once(tmp_path: Path) -> None:

@@ -105,11 +105,11 @@ def test_a_step_passes_each_item_through_the_tower_once() -> None:
 
 def test_a_user_of_a_row_is_one_of_the_same_features(model: TwoTower) -> None:
     histories = torch.tensor([[0, 1, 2]] * 2), torch.tensor([[0, 1000, 1000]] * 2), torch.tensor([2000] * 2)
-    anew = model.encode_users(
+    recomputed = model.encode_users(
         UserBatch.from_features(model.users.encode([{}, {"country": "fr"}]), *histories)
     )
-    torch.testing.assert_close(encode(model, [0, 1, 2], [0, 1, 2], users=[0, 2]), anew)
-    assert not torch.allclose(anew[:1], encode(model, [0, 0, 3], users=[0]))  # the history counts
+    torch.testing.assert_close(encode(model, [0, 1, 2], [0, 1, 2], users=[0, 2]), recomputed)
+    assert not torch.allclose(recomputed[:1], encode(model, [0, 0, 3], users=[0]))  # the history counts
 
 
 def test_the_request_time_counts(model: TwoTower) -> None:
