@@ -194,7 +194,7 @@ def begun(folder: Path, parent: Parent) -> Any:
     log = data.train_and_valid
     new = is_new_interaction(parent, data, log)
     replay = Replay(new, how.replay, np.zeros(0, bool))
-    module = build_module(config, data, log, 3, None, parent.model, replay.shares)
+    module = build_module(config, data, log, parent=parent.model, shares=replay.shares)
     warm_start.transfer_parent(parent, data, log, module)
     return module
 

@@ -12,6 +12,7 @@ from twotower.index.check import rehearse
 from twotower.pipeline.stages import RunContext
 from twotower.runs.result import Ancestry, Result, read_result
 from twotower.training.callbacks.curves import EpochCallback
+from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
 from twotower.training.parent import check_leakage, is_new_interaction, read_parent
 from twotower.training.train_towers import TrainedTowers
@@ -51,14 +52,9 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
         fitted_on = f"the data of {how.run}"
         trained = TrainedTowers(
             model=extend_towers(config, dataset, parent),
-            valid=lambda _: None,
-            epochs=named.training.epochs or 0,
-            refit=named.training.refit,
-            seconds=0.0,
-            examples=0,
             temperature=named.training.temperature or 1.0,
-            curves={},
-            epoch_steps=0,
+            result=FitResult(epochs=named.training.epochs or 0),
+            refit=named.training.refit,
         )
         is_new = is_new_interaction(parent, dataset, dataset.test.history)
         growth = count_growth(parent, dataset, int(is_new.sum()))

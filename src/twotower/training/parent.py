@@ -15,8 +15,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.times import date
 from twotower.data.vocabulary import Ids, Vocabulary
 from twotower.towers.two_tower import TwoTower
-from twotower.training.checkpoints import read_checkpoint
-from twotower.training.fit import REFIT, TRAINED_ON, final_path
+from twotower.training.checkpoints import REFIT, TRAINED_ON, final_path, read_checkpoint
 from twotower.training.train_towers import better_first_phase
 
 REMEDY = "train it again (twotower train rerun={}), or start from another run"

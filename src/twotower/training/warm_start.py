@@ -14,7 +14,8 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.towers.two_tower import TwoTower
-from twotower.training.fit import FIT, REFIT, TrainContext, fit
+from twotower.training.checkpoints import FIT, REFIT
+from twotower.training.fit import TrainContext, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Replay
 from twotower.training.parent import (
@@ -24,7 +25,7 @@ from twotower.training.parent import (
     earlier_rows,
     is_new_interaction,
 )
-from twotower.training.parts import build_batches, build_module, fit_tables
+from twotower.training.parts import build_training, fit_tables
 from twotower.training.train_towers import TrainedTowers, check_same_data, evaluate_valid, trained_towers
 from twotower.training.training_config import TrainingConfig
 
@@ -85,24 +86,19 @@ def warm_start(
     growth = count_growth(parent, dataset, int(is_new.sum()))
     check_same_data(context.folder, dataset.identity)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
-    config, chosen = config.model_copy(update={"optimizer": constant}).resolve(interactions)
-    batches = build_batches(config, interactions, replay.order)
+    config = config.model_copy(update={"optimizer": constant})
     valid_evaluator = None if refit else evaluator
-    module = build_module(
-        config, dataset, interactions, len(batches), valid_evaluator, parent.model, replay.shares
-    )
+    module, batches = build_training(config, dataset, interactions, valid_evaluator, parent.model, replay)
     transfer_parent(parent, dataset, interactions, module)
-    module.chosen |= chosen
     LOG.info(
         "warm start from %s: %d new users, %d new items, %d new interactions; %d examples per epoch",
         *(parent.folder, growth.new_users, growth.new_items, growth.new_interactions, batches.order.size),
     )
     trainer = context.trainer.model_copy(update={"max_epochs": settings.epochs})
     context = dataclasses.replace(context, trainer=trainer)
-    result = fit(context, module, batches, REFIT if refit else FIT, rehearses=True)
+    result = fit(context, module, batches, REFIT if refit else FIT)
     valid = None if refit else evaluate_valid(module, dataset, evaluator)
-    trained = trained_towers(module, [result], lambda _: valid)
-    return dataclasses.replace(trained, refit=refit), growth
+    return trained_towers(module, [result], refit, valid), growth
 
 
 def transfer_parent(
