@@ -20,8 +20,8 @@ from twotower.runs.run import Run
 from twotower.towers.user_batch import UserBatch
 from twotower.training import warm_start
 from twotower.training.order import Replay
-from twotower.training.parent import Parent, is_new_interaction, read_parent
 from twotower.training.parts import build_module
+from twotower.training.warm_start import Parent, is_new_interaction, read_parent
 
 DAY, BEGIN = 86_400, 1_600_000_000
 KIND = "{_target_: twotower.features.categorical.Categorical, column: kind, dim: 4}"

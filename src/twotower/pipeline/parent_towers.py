@@ -1,6 +1,5 @@
 """The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,15 @@ from twotower.runs.result import Ancestry, Result, read_result
 from twotower.training.callbacks.curves import EpochCallback
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
-from twotower.training.parent import check_leakage, is_new_interaction, read_parent
 from twotower.training.train_towers import TrainedTowers
-from twotower.training.warm_start import count_growth, extend_towers, warm_start
+from twotower.training.warm_start import (
+    check_leakage,
+    count_growth,
+    extend_towers,
+    is_new_interaction,
+    read_parent,
+    warm_start,
+)
 
 
 def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) -> TrainContext:
@@ -63,7 +68,7 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
         parent=how.run,
         parent_fingerprint=named.fingerprint,
         generation=named.generation + bool(how.epochs),
-        **dataclasses.asdict(growth),
+        **growth,
         epochs=how.epochs or None,
         replay=how.replay if how.epochs else None,
     )
