@@ -87,7 +87,11 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
         p_values = rows["corrected_p_value"]
         texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
         columns |= {INTERVAL: TextColumn(INTERVAL, intervals), P_VALUE: TextColumn(P_VALUE, texts)}
-    columns[VERDICT] = TextColumn(VERDICT, [verdict_text(*each) for each in verdict_pairs(rows)], True)
+    texts = [
+        (": " if pair[0] in (NOT_COMPARABLE, NOT_TESTED) else ", ").join(filter(None, pair))
+        for pair in verdict_pairs(rows)
+    ]
+    columns[VERDICT] = TextColumn(VERDICT, texts, True)
     by_configuration = (rows["kind"] == "configuration").any()
     columns[NAME] = TextColumn("configuration" if by_configuration else "run", list(rows["name"]), True)
     return columns
@@ -135,12 +139,6 @@ def verdict_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(rows["verdict"], reasons, strict=True))
 
 
-def verdict_text(verdict: str, reason: str) -> str:
-    """Return verdict and reason as one text."""
-    separator = ": " if verdict in (NOT_COMPARABLE, NOT_TESTED) else ", "
-    return separator.join(filter(None, (verdict, reason)))
-
-
 def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
     """Return the lines to read with the table: baseline, tests, seeds and notes."""
     lines = []
@@ -162,22 +160,19 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
             f"seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds; two single runs may differ by "
             f"{reach} because of the seed alone"
         )
-    notes = [*comparison.notes, *(_user_notes(rows) if with_user_notes else ())]
-    return [*lines, *(f"note: {note}" for note in notes)]
+    user_notes = []
+    if note := shared_note(rows):
+        user_notes = [f"on all these runs: {note}"]
+    elif with_user_notes:
+        noted = rows[rows["note"] != ""]
+        user_notes = each_once(zip(noted["note"], noted["name"], strict=True))
+    return [*lines, *(f"note: {note}" for note in [*comparison.notes, *user_notes])]
 
 
 def shared_note(rows: pd.DataFrame) -> str:
     """Return the note that all these runs share, as those of one sweep do."""
     notes = set(rows["note"][rows["kind"] != "baseline"])
     return notes.pop() if len(notes) == 1 else ""
-
-
-def _user_notes(rows: pd.DataFrame) -> list[str]:
-    """Return the users' notes on their runs, each text once."""
-    if note := shared_note(rows):
-        return [f"on all these runs: {note}"]
-    named = [(note, name) for note, name in zip(rows["note"], rows["name"], strict=True) if note]
-    return each_once(named)
 
 
 def show(comparison: Comparison) -> None:
