@@ -21,13 +21,6 @@ from twotower.reports.compare.figure_names import (
     validation_key,
 )
 from twotower.reports.compare.output_forms import (
-    DIFFERENCE,
-    INTERVAL,
-    NUMBER,
-    P_VALUE,
-    SPREAD,
-    VERDICT,
-    WHAT_DIFFERS,
     labels,
     parse_number,
     setting_columns,
@@ -42,6 +35,7 @@ from twotower.reports.pareto import front
 from twotower.runs.result import is_number
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction is better"}
+NO_BREAK = "\N{NO-BREAK SPACE}"
 MOST_CURVES = 8
 MOST_PICKED = 8
 INDEX_RECALL, *COSTS = INDEX_COLUMNS
@@ -115,21 +109,22 @@ def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
         key: {"heading": column.heading, "style": "" if column.is_text else "number", "cells": column.cells}
         for key, column in columns.items()
     }
-    if INTERVAL in columns:
-        unbroken = INTERVAL.replace(" ", "\N{NO-BREAK SPACE}")
-        shown[DIFFERENCE] |= {"heading": f"{DIFFERENCE}, {unbroken}", "below": columns[INTERVAL].cells}
-        shown[VERDICT]["below"] = [f"p {text}" if text else "" for text in columns[P_VALUE].cells]
+    if "interval" in columns:
+        title = f"difference, {columns['interval'].heading.replace(' ', NO_BREAK)}"
+        shown["difference"] |= {"heading": title, "below": columns["interval"].cells}
+        shown["verdict"]["below"] = [f"p {text}" if text else "" for text in columns["p_value"].cells]
     verdicts, reasons = zip(*verdict_pairs(comparison.rows), strict=True)
-    shown[VERDICT] |= {"style": "verdicts", "cells": verdicts, "reasons": reasons}
-    figures = [key for key in columns if is_figure(key) or key == SPREAD]
-    num_first = sum(key in figures for key in {validation_key(comparison.metric), comparison.metric, SPREAD})
+    shown["verdict"] |= {"style": "verdicts", "cells": verdicts, "reasons": reasons}
+    figures = [key for key in columns if is_figure(key) or key == "spread"]
+    first = {validation_key(comparison.metric), comparison.metric, "spread"}
+    num_first = len(first.intersection(figures))
     other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
     return [
-        shown[NUMBER],
-        {"heading": WHAT_DIFFERS, "style": "name"},
+        shown["number"],
+        {"heading": "what differs", "style": "name"},
         *_settings(comparison, comparison.main_keys, "setting"),
         *_settings(comparison, other_keys, "setting extra"),
-        *(shown[key] for key in [*figures[:num_first], DIFFERENCE, VERDICT, *figures[num_first:]]),
+        *(shown[key] for key in [*figures[:num_first], "difference", "verdict", *figures[num_first:]]),
     ]
 
 
@@ -190,9 +185,7 @@ def _fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
         shown = rows.reindex(columns=[key, quality]).dropna().sort_values(key, kind="stable")
         points: list[dict[str, Any]] = [
             {"row": at + 1, "x": x, "y": y, "figures": f"{format_figure(key, x)}{unit}, {y:.4f}"}
-            for at, x, y in zip(
-                shown.index.tolist(), shown[key].tolist(), shown[quality].tolist(), strict=True
-            )
+            for at, x, y in shown.itertuples(name=None)
         ]
         if points:
             sign = 1 if quality == metric and comparison.higher is False else -1
