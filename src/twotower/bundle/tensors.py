@@ -19,8 +19,7 @@ from twotower.features.feature import Feature, check_name, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature
 from twotower.files.plain_values import read_json
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 
 PARTS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
 """Settings that are read to build the towers."""

@@ -1,4 +1,4 @@
-"""Two towers and the one score between them."""
+"""Two towers, their settings, and the one score between them."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,11 +7,47 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from twotower.config.component import Config
+from twotower.config.spec import Width
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
-from twotower.towers.history.history_encoder import EventEmbeddings, QueryPositions
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.new_items.by_tower import ByTower
+from twotower.towers.new_items.new_items import NewItems
+from twotower.towers.tower import Tower
 from twotower.towers.user_batch import UserBatch
+
+
+class TwoTowerConfig(Config):
+    """Width, history, towers, item bias and new items."""
+
+    embedding_dim: Width
+    """D, the width of an embedding, including the column of the item bias."""
+    history: HistoryEncoder.Config
+    user_tower: Tower.Config
+    item_tower: Tower.Config
+    item_bias: ItemBias.Config
+    new_items: NewItems.Config = ByTower.Config()
+    """Embedding of items without training interactions."""
+
+    @property
+    def tower_width(self) -> int:
+        """The width of the towers' output, without the column of the item bias."""
+        return self.embedding_dim - self.item_bias.width
+
+    def provides(self) -> frozenset[str]:
+        """Return the needs of losses (`Loss.Config.needs`) that these towers meet."""
+        return frozenset(need for need, remedy in self.remedies().items() if not remedy)
+
+    def remedies(self) -> dict[str, str]:
+        """Return need of a loss -> settings that meet it; empty if these towers meet it."""
+        towers = {"user_tower": self.user_tower, "item_tower": self.item_tower}
+        lacking = [tower.remedy(key) for key, tower in towers.items() if "unit_vectors" not in tower.provides]
+        return {
+            "unit_vectors": " and ".join(lacking),
+            "no_item_bias": "set item_bias=none" if self.item_bias.width else "",
+        }
 
 
 def score(users: Tensor, items: Tensor) -> Tensor:
@@ -143,9 +179,10 @@ class TwoTower(nn.Module):
         """
         # Users before items; another order of the dropout draws would change the metrics of a seed.
         blocks = self._user_blocks(batch)
-        if history_vectors is None:
-            return self._user_embeddings(blocks, *self._history_table(batch.history_rows), batch)
-        return self._user_embeddings(blocks, history_vectors, batch.history_rows, batch)
+        table, positions = history_vectors, batch.history_rows
+        if table is None:
+            table, positions = self._history_table(positions)
+        return self._user_embeddings(blocks, table, positions, batch)
 
     def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
         """Embed users [B, D], and items by rows [C] from 1, [C, D].
@@ -183,13 +220,9 @@ class TwoTower(nn.Module):
     def _user_embeddings(
         self, blocks: dict[str, Tensor], table: Tensor, positions: Tensor, batch: UserBatch
     ) -> Tensor:
-        events = None
-        if self.history.config.events:
-            rows = torch.zeros_like(positions) if batch.history_events is None else batch.history_events
-            events = EventEmbeddings(self.event_table.weight, rows)
-        queries = batch.query_positions or QueryPositions(None, batch.request_times)
-        blocks = blocks | self.history.tower_blocks(table, positions, batch.history_times, events, queries)
-        return self._layout.user_embeddings(self.user_tower(blocks))
+        events = self.event_table.weight if self.history.config.events else None
+        encoded = self.history.tower_blocks(table, replace(batch, history_rows=positions), events)
+        return self._layout.user_embeddings(self.user_tower(blocks | encoded))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return item embeddings [R, H] and the positions of history items in them, [B, L], 0 = none."""

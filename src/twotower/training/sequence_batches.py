@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import QueryPositions
 from twotower.training.batches import TrainBatches
 
 POOL = 16
@@ -118,5 +117,5 @@ class SequenceBatches(TrainBatches):
         np.maximum.at(request_times, to_history, examples.times[chosen])
         positions = (to_history + 1) * width - 1 - (ends[to_history] - examples.history_end[chosen])
         order = np.argsort(chosen >= examples.num_positives, kind="stable")
-        queries = QueryPositions(torch.from_numpy(positions[order]), torch.from_numpy(request_times))
-        return self._gather(chosen[order], number, ends, mask, queries)
+        queries, requests = torch.from_numpy(positions[order]), torch.from_numpy(request_times)
+        return self._gather(chosen[order], number, ends, mask, queries, requests)

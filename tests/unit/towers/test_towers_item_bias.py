@@ -13,8 +13,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.towers.item_bias.popularity import Popularity
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
-from twotower.towers.two_tower import TwoTower, score
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig, score
 from twotower.towers.user_batch import UserBatch
 
 DAY = 86_400
