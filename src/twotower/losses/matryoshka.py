@@ -10,7 +10,7 @@ from torch import Tensor
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.scoring.logits import Logits
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.scorer import ScoringConfig
 from twotower.towers.two_tower import TwoTowerConfig
 
 
