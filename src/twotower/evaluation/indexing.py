@@ -16,10 +16,9 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.served_lists import served_top
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values
-from twotower.index.check import IndexReport, check
+from twotower.index.check import IndexReport, OperatingPoint, check, tune
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
-from twotower.index.tune import OperatingPoint, tune
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")

@@ -30,7 +30,7 @@ def bundle(whole, tmp_path, monkeypatch):
     for reader in (
         "faiss.read_index",
         "numpy.load",
-        "twotower.bundle.tensors.load_file",
+        "twotower.bundle.read.load_file",
         "pandas.read_parquet",
     ):
         monkeypatch.setattr(reader, forbidden)
