@@ -131,7 +131,7 @@ def bundle_of(model: TwoTower, folder: Path, item_embeddings: np.ndarray) -> Any
         users=range(num_users),
         items=range(num_items),
         history=Interactions.from_rows(users, items, times, num_users),
-        request_time=NOW,
+        manifest=SimpleNamespace(request_time=NOW),
     )
 
 

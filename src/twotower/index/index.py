@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -54,12 +54,11 @@ class Index(Component, ABC):
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> list[tuple[str, str]]:
-            """Return settings that do not fit the sizes; see `Component.Config.problems`."""
-            if self.min_recall <= self.target_recall:
-                return []
-            above = f"{self.min_recall} is above target_recall {self.target_recall}: lower it, or aim higher"
-            return [("min_recall", above)]
+        ) -> Iterator[tuple[str, str]]:
+            """Yield settings that do not fit the sizes; see `Component.Config.problems`."""
+            if self.min_recall > self.target_recall:
+                above = f"{self.min_recall} is above target_recall {self.target_recall}"
+                yield "min_recall", f"{above}: lower it, or aim higher"
 
         def check_sizes(self, dim: int, num_items: int) -> None:
             """Raise InputError with all `problems`."""
