@@ -20,8 +20,7 @@ from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.schedule import find_outdated, run_jobs, summarize_seeds, write_sweep
-from twotower.sweeps.space import Axis
-from twotower.sweeps.sweep import Sweep, SweepContext
+from twotower.sweeps.sweep import Axis, Sweep, SweepContext
 
 TASK = "twotower.pipeline.train_run.run_job"
 WELL = "ok", "index_rejected", "pruned"

@@ -98,7 +98,7 @@ def run_job(payload: Mapping[str, Any]) -> int:
     """
     folder, callback = Path(payload["folder"]), None
     if payload["trial"] is not None:
-        from twotower.sweeps.pruning import make_pruning_callback
+        from twotower.sweeps.search import make_pruning_callback
 
         callback = make_pruning_callback(payload["trial"])
     if (folder / CONFIG).is_file():
