@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, raise_problems
-from twotower.sweeps.sweep import Axis
+from twotower.sweeps.axis import Axis
 
 Direction = Literal["maximize", "minimize"]
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution

@@ -14,9 +14,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
+from twotower.sweeps.axis import Axis
 from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.study import Space
-from twotower.sweeps.sweep import Axis
 from twotower.sweeps.tpe import Tpe
 
 Params = Mapping[str, Any]
