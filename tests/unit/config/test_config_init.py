@@ -162,12 +162,12 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
     "dates of another kind": (
         csv(log("user", "item", datum="31.12.2020")),
         [],
-        ["--time: 'datum' ('31.12.2020') holds dates that are read only as 2024-05-31"],
+        ["--time: 'datum' ('31.12.2020') holds no times that are read, such as seconds", "2024-05-31"],
     ),
     "microseconds": (
         csv(log("user", "item", time=SECONDS * 10**6)),
         [],
-        ["--time: 'time' (", "neither seconds"],
+        ["--time: 'time' (", "holds no times"],
     ),
     "words of events": (
         csv(log("user", "item", ts=SECONDS, event=["purchase", "zap"] * 200)),

@@ -21,11 +21,7 @@ def answer(words: Sequence[str]) -> int:
     from twotower.config.errors import InputError
     from twotower.config.exits import DONE
 
-    parser = _parser()
-    if {"--help", "-h"} & set(words):
-        parser.print_help()
-        return DONE
-    flags = vars(parser.parse_args(words))
+    flags = vars(_parser().parse_args(words))
     from twotower.commands.init.write_settings import init
 
     files, name, overwrite = (flags.pop(key) for key in ("files", "name", "overwrite"))
@@ -43,22 +39,24 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; twotower init --help has the flags")
 
 
-def _parser() -> _Parser:
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name and name != "none"]
+
+
+def _events(text: str) -> dict[str, str]:
     from twotower.data.actions import ROLES
 
-    def names(text: str) -> list[str]:
-        return [name for name in text.split(",") if name and name != "none"]
+    events = dict(each.rpartition("=")[::2] for each in text.split(","))
+    for word, role in events.items():
+        if role not in ROLES or not word:
+            message = f"{word}={role}: expected WORD=ROLE, a role of {', '.join(ROLES)}"
+            raise argparse.ArgumentTypeError(message)
+    return events
 
-    def events(text: str) -> dict[str, str]:
-        found = dict(each.rpartition("=")[::2] for each in text.split(","))
-        for word, role in found.items():
-            if role not in ROLES or not word:
-                message = f"{word}={role}: expected WORD=ROLE, a role of {', '.join(ROLES)}"
-                raise argparse.ArgumentTypeError(message)
-        return found
 
-    parser = _Parser("twotower init", description=__doc__, add_help=False, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = _Parser("twotower init", description=__doc__, formatter_class=layout, allow_abbrev=False)
     add = parser.add_argument
     add("files", nargs="+", type=Path, help="the log first; CSV or Parquet")
     add("--name", help="name of the choices: data=NAME")
@@ -68,11 +66,11 @@ def _parser() -> _Parser:
     add("--label", help="column of 1 and 0 (or -1), or of ratings; none: every row is positive")
     add("--threshold", type=float, help="ratings from here on are positive")
     add("--event", help="column of event types; none: every row is positive")
-    add("--events", type=events, help=f"WORD=ROLE,...: {', '.join(ROLES)}")
-    add("--context", type=names, help="COLUMN,...: context of a request; or none")
+    add("--events", type=_events, help="WORD=ROLE,...: positive, train, history, negative, ignored")
+    add("--context", type=_names, help="COLUMN,...: context of a request; or none")
     add("--separator", type=lambda text: text.replace(r"\t", "\t"), help=r"of CSV fields; \t is a tab")
     add("--unordered", action="store_true", help="no times, and rows in no order")
-    add("--without", type=names, help="COLUMN,...: of users, items or context; no features")
+    add("--without", type=_names, help="COLUMN,...: of users, items or context; no features")
     add("--overwrite", action="store_true", help="replace existing YAMLs")
     add("--debug", action="store_true", help="show tracebacks")
     return parser

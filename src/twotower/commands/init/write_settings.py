@@ -2,27 +2,22 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, own_place
-from twotower.commands.init.kinds import Kind, infer_kind, is_display_name
-from twotower.commands.init.render import (
-    Kinds,
-    Settings,
-    column_lines,
-    data_yaml,
-    feature_specs,
-    features_yaml,
-)
-from twotower.commands.init.roles import SET_BY_FLAG, Roles, infer_roles
+from twotower.commands.init.detectors import DISPLAY_WORDS, ROLES, Kind, infer_kind
+from twotower.commands.init.roles import SET_BY_FLAG, Roles
 from twotower.commands.init.sample import Sample, read_sample
+from twotower.commands.run_settings import literal
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
+from twotower.config.spec import TARGET
 from twotower.data.audit import audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Audit
@@ -36,6 +31,11 @@ LEAST_DAYS = 224
 MANY_REPEATS = 0.2
 """Share of repeated targets from which `repeats: keep` is suggested."""
 
+Settings = Mapping[str, tuple[Any, str]]
+"""Key -> value, and the reason, which may be empty."""
+Kinds = Mapping[str, Mapping[str, Kind]]
+""""user", "item", "context" -> column -> its kind."""
+
 
 def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: bool) -> None:
     """Write settings for new files; print the columns, the audit and the training command.
@@ -45,34 +45,33 @@ def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: 
     Args:
         files: the log, then optional files of users and items in any order.
         name: name of the choices and of the folder of their runs.
-        flags: flags of the user, see `roles.infer_roles`; `separator`, `without` and `unordered`.
+        flags: flags of the user, see `Roles`; `separator` and `without`.
         overwrite: replace existing files.
 
     Raises:
         InputError: lists the flags to add; or a file is unreadable or exists, or the data is refused.
     """
     places = _output_paths(name, overwrite)
-    log = read_sample(files[0], flags.get("separator"))
-    roles = infer_roles(log, flags)
+    roles = Roles(read_sample(files[0], flags.get("separator")), flags)
     raise_problems(roles.questions, f"the roles of the columns of {files[0]}; nothing was written")
-    tables = {"interactions": log} | _tables(files[1:], log, roles, flags.get("separator"))
-    kinds, label = _infer_kinds(tables, roles, flags.get("without") or [])
-    settings = _data_settings(tables, roles, kinds, label)
-    print("\n".join([f"{files[0]}:", *column_lines(roles, kinds)]))
+    tables = _tables(files[1:], roles)
+    kinds = _infer_kinds(tables, roles, flags.get("without") or [])
+    settings = _data_settings(tables, roles, kinds)
+    print("\n".join([f"{files[0]}:", *_column_lines(roles, kinds)]))
     try:
-        split, overrides, audit = _plan({key: value for key, (value, _) in settings.items()}, roles, kinds)
+        split, reason, audit = _choose_split(settings, roles, kinds)
     except InputError as error:
         remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
         raise InputError(f"{error}\nnothing was written; {remedy}") from error
-    command = shlex.join(["twotower", "train", f"data={name}", f"name={name}", *overrides])
-    hint = _repeats_hint(audit)
-    texts = {
-        "data": data_yaml(command, settings, split, hint),
-        "features": features_yaml(command, kinds),
+    words = [f"data={name}", f"name={name}", *_overrides(roles, int(audit["items"]))]
+    command, hint = shlex.join(["twotower", "train", *words]), _repeats_hint(audit)
+    lines = {
+        "data": _data_lines(settings, f"{split}   # {reason}", hint),
+        "features": _feature_lines(kinds),
     }
     for group, place in places.items():
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(place, texts[group])
+        write_text_atomically(place, "\n".join([f"# {command}", *lines[group], ""]))
     print(f"written: {' and '.join(map(str, places.values()))}\n")
     print("\n".join(f"  {key:<26} {value}" for key, value in audit_table(audit)))
     if hint:
@@ -98,21 +97,19 @@ def _output_paths(name: str, overwrite: bool) -> dict[str, Path]:
     return places
 
 
-def _tables(files: Sequence[Path], log: Sample, roles: Roles, separator: str | None) -> dict[str, Sample]:
+def _tables(files: Sequence[Path], roles: Roles) -> dict[str, Sample]:
     """Return table name -> file; the id column that is unique decides between users and items."""
-    tables: dict[str, Sample] = {}
-    user, item = roles.columns["user"], roles.columns["item"]
+    tables = {"interactions": roles.log}
+    ids = {"users": roles.columns["user"].name, "items": roles.columns["item"].name}
     for path in files:
-        sample = read_sample(path, separator)
-        if None not in (sample.separator, log.separator) and sample.separator != log.separator:
-            marks = f"{sample.separator!r}, and that of {log.path} is {log.separator!r}"
-            raise InputError(f"{path}: its separator is {marks}; use the same in both")
-        columns = [(table, sample.columns.get(key)) for table, key in (("users", user), ("items", item))]
-        fits = [table for table, column in columns if column and column.values.is_unique]
+        sample = read_sample(path, roles.log.separator)
+        columns = {table: sample.columns.get(name) for table, name in ids.items()}
+        fits = [table for table, column in columns.items() if column and column.values.is_unique]
         if len(fits) != 1:
             raise InputError(
-                f"{path}: expected one row per user with the column {user!r}, or per item with {item!r}, as "
-                f"in the log; its columns are {', '.join(map(repr, sample.columns))}"
+                f"{path}: expected one row per user with the column {ids['users']!r}, or per item with "
+                f"{ids['items']!r}, separated as in the log; its columns are "
+                f"{', '.join(map(repr, sample.columns))}"
             )
         if fits[0] in tables:
             both = f"{path} and {tables[fits[0]].path}"
@@ -121,97 +118,95 @@ def _tables(files: Sequence[Path], log: Sample, roles: Roles, separator: str | N
     return tables
 
 
-def _infer_kinds(
-    tables: Mapping[str, Sample], roles: Roles, without: Sequence[str]
-) -> tuple[dict[str, dict[str, Kind]], str | None]:
-    """Return the kind of each column of users, items and context, and the column that names items."""
-    known = {name for sample in tables.values() for name in sample.columns}
-    raise_problems(
-        Problem("--without", f"no column {name!r}; {nearest(name, known)}")
-        for name in without
-        if name not in known
-    )
-    keys = {roles.columns["user"], roles.columns["item"], "user_id", "item_id"}
+def _infer_kinds(tables: Mapping[str, Sample], roles: Roles, without: Sequence[str]) -> Kinds:
+    """Return the kind of each column of users, items and context."""
+    names = {name for sample in tables.values() for name in sample.columns}
+    wrong = [name for name in without if name not in names]
+    raise_problems(Problem("--without", f"no column {name!r}; {nearest(name, names)}") for name in wrong)
+    ids = {roles.columns["user"].name, roles.columns["item"].name, "user_id", "item_id"}
     columns = {
-        group: [each for name, each in tables[table].columns.items() if name not in keys]
+        group: [each for name, each in tables[table].columns.items() if name not in ids]
         for group, table in (("user", "users"), ("item", "items"))
         if table in tables
     }
-    columns["context"] = [tables["interactions"].columns[name] for name in roles.context]
-    kinds = {
-        group: {
-            each.name: Kind(SET_BY_FLAG) if each.name in without else infer_kind(each)
-            for each in columns.get(group, ())
-        }
-        for group in ("user", "item", "context")
+    columns["context"] = [roles.log.columns[name] for name in roles.context]
+    return {
+        group: {each.name: Kind(SET_BY_FLAG) if each.name in without else infer_kind(each) for each in found}
+        for group, found in columns.items()
     }
-    return kinds, next((each.name for each in columns.get("item", ()) if is_display_name(each)), None)
 
 
-def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds, label: str | None) -> Settings:
+def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds) -> Settings:
     """Return the settings of the data, in the order of the YAML."""
-    settings: dict[str, tuple[Any, str]] = {"_target_": ("twotower.data.sources.table_files.TableFiles", "")}
+    settings: dict[str, tuple[Any, str]] = {TARGET: ("twotower.data.sources.table_files.TableFiles", "")}
     for table in ("interactions", "users", "items"):
         if table in tables:
             settings[f"{table}_path"] = str(tables[table].path), ""
     settings |= roles.settings
     if context := [column for column in roles.context if kinds["context"][column].target]:
         settings["context_columns"] = context, "what a request is made in; a request may leave it out"
-    if label is not None:
-        settings["item_label"] = label, "names an item for people"
+    for name in kinds.get("item", ()):
+        column = tables["items"].columns[name]
+        if column.is_text and column.has_word(DISPLAY_WORDS) and not column.is_key:
+            settings["item_label"] = name, "names an item for people"
+            break
     separator = next((sample.separator for sample in tables.values() if sample.separator), ",")
     if separator != ",":
         settings["separator"] = separator.replace("\t", r"\t"), ""
     return settings
 
 
-def _plan(data: Mapping[str, Any], roles: Roles, kinds: Kinds) -> tuple[tuple[str, str], list[str], Audit]:
-    """Choose the split by the columns and the length of the log, and build the data set.
-
-    Returns:
-        The split and the reason; overrides besides `data=`, whose YAML sets the split; the audit of the data.
+def _choose_split(settings: Settings, roles: Roles, kinds: Kinds) -> tuple[str, str, Audit]:
+    """Return the split that suits the columns and the length of the log, the reason, and the audit.
 
     Raises:
         InputError: the data is refused, or a column that a feature reads.
     """
-    overrides = []
     if "split" in roles.columns:
-        split, reason = "given", f"the column {roles.columns['split']!r} names the parts"
-    elif "time" in roles.columns:
-        split = "temporal_share"
-    else:
-        split, reason = "leave_one_out", "there are no times: the last item of each user is the test"
-        overrides = ["experiment=no_times"]
-    audit = _audit(data, split, kinds)
-    if split == "temporal_share":
-        first, last = (np.datetime64(str(audit[key])) for key in ("first_time", "last_time"))
-        days = int((last - first) / A_DAY)
+        reason = f"the column {roles.columns['split'].name!r} names the parts"
+        return "given", reason, _audit(settings, "given", kinds)
+    if "time" not in roles.columns:
+        reason = "there are no times: the last item of each user is the test"
+        return "leave_one_out", reason, _audit(settings, "leave_one_out", kinds)
+    audit = _audit(settings, "temporal_share", kinds)
+    first, last = (np.datetime64(str(audit[key])) for key in ("first_time", "last_time"))
+    days = int((last - first) / A_DAY)
+    if days < LEAST_DAYS:
         reason = f"{days} days: the last tenth is the test, the tenth before it valid"
-        if days >= LEAST_DAYS:
-            split, reason = "temporal", f"{days} days: the last 28 are the test, the 28 before them valid"
-            audit = _audit(data, split, kinds)
-    settings, num_items = compose("train", overrides), int(audit["items"])
-    all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
-    ks = [k for k in all_ks if k < num_items] or [max(1, num_items // 2)]
-    if ks != all_ks:  # the catalogue is smaller than the longest list of the metrics
-        overrides.append(f"metrics.ks=[{','.join(map(str, ks))}]")
-        if not any(monitor.endswith(f"_at_{k}") for k in ks):
-            overrides.append(f"trainer.monitor={re.sub(r'_at_[0-9]+$', f'_at_{ks[-1]}', monitor)}")
-    return (split, reason), overrides, audit
+        return "temporal_share", reason, audit
+    reason = f"{days} days: the last 28 are the test, the 28 before them valid"
+    return "temporal", reason, _audit(settings, "temporal", kinds)
 
 
-def _audit(data: Mapping[str, Any], split: str, kinds: Kinds) -> Audit:
+def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
     """Build the data set that the training will open, and check the columns that its features read."""
     from twotower.pipeline.stages import make_column_check  # imports torch
     from twotower.training.training_config import FeaturesConfig
 
     settings = compose("train", [f"split={split}"])
+    features = {
+        group: {name: spec for name, (spec, _) in specs.items()}
+        for group, specs in _feature_settings(kinds).items()
+    }
     return build_dataset(
-        Source.Config.from_spec(data, "data").build(),
+        Source.Config.from_spec({key: value for key, (value, _) in data.items()}, "data").build(),
         Split.Config.from_spec(settings["split"], "split").build(),
         Path(settings["output_root"]) / ".cache",
-        needs=make_column_check(FeaturesConfig.model_validate(feature_specs(kinds))),
+        needs=make_column_check(FeaturesConfig.model_validate(features)),
     ).audit
+
+
+def _overrides(roles: Roles, num_items: int) -> list[str]:
+    """Return overrides for data without times, and for fewer items than the longest list of the metrics."""
+    overrides = [] if {"split", "time"} & roles.columns.keys() else ["experiment=no_times"]
+    settings = compose("train", overrides)
+    all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
+    ks = [k for k in all_ks if k < num_items] or [max(1, num_items // 2)]
+    if ks != all_ks:
+        overrides.append(f"metrics.ks=[{','.join(map(str, ks))}]")
+        if not any(monitor.endswith(f"_at_{k}") for k in ks):
+            overrides.append(f"trainer.monitor={re.sub(r'_at_[0-9]+$', f'_at_{ks[-1]}', monitor)}")
+    return overrides
 
 
 def _repeats_hint(audit: Audit) -> str:
@@ -224,3 +219,84 @@ def _repeats_hint(audit: Audit) -> str:
         f"repeats: keep   # {dropped:,} of {targets:,} targets repeat an item of the user's history, and are "
         "dropped; keep them if users take items repeatedly (groceries, music, news)"
     )
+
+
+def _data_lines(settings: Settings, split: str, hint: str) -> Iterator[str]:
+    """Yield the lines of the YAML of the data, which chooses the split; a hint is a comment."""
+    files = ", ".join(str(value) for key, (value, _) in settings.items() if key.endswith("_path"))
+    yield f"# Written by twotower init from {files}: check each line, and change what is wrong."
+    yield from ("defaults:", "  - _self_", f"  - override /split@_global_.split: {split}")
+    for key, (value, reason) in settings.items():
+        if isinstance(value, dict):
+            yield f"{key}:   # {reason}"
+            yield from _setting_lines({name: (each, "") for name, each in value.items()}, "  ")
+        else:
+            yield from _setting_lines({key: (value, reason)})
+    if hint:
+        yield f"# {hint}"
+
+
+def _feature_lines(kinds: Kinds) -> Iterator[str]:
+    """Yield the lines of the YAML of the features."""
+    yield "# Written by twotower init: items have an id and the features below, users a history and theirs."
+    for group, features in _feature_settings(kinds).items():
+        if features or group == "user":
+            yield f"{group}:" if features else f"{group}: {{}}"
+            yield from _setting_lines(features, "  ")
+
+
+def _setting_lines(settings: Settings, indent: str = "") -> Iterator[str]:
+    """Yield a line of YAML for each setting, with the reason as a comment."""
+    for key, (value, reason) in settings.items():
+        yield f"{indent}{_text(key)}: {_text(value)}" + (f"   # {reason}" if reason else "")
+
+
+def _text(value: Any) -> str:
+    """Return a value as YAML text in one line, with `${` escaped."""
+    text = yaml.safe_dump(
+        literal(value), default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000
+    )
+    return text.removesuffix("...\n").rstrip("\n")
+
+
+def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any], str]]]:
+    """Return group ("user", "item", "context") -> name of a feature -> its settings, and the reason."""
+    groups: dict[str, dict[str, tuple[dict[str, Any], str]]] = {"user": {}, "item": {}}
+    groups["item"]["item_id"] = {TARGET: "twotower.features.id.Id", "column": "item_id"}, ""
+    for group, columns in kinds.items():
+        features = groups.setdefault(group, {})
+        for column, kind in columns.items():
+            if kind.target:
+                spec = {TARGET: f"twotower.features.{kind.target}", "column": column, **kind.settings}
+                features[_feature_name(column, {"item_id", "user_id", *features})] = spec, kind.reason
+    return groups
+
+
+def _feature_name(column: str, taken: set[str]) -> str:
+    """Return a feature name of letters, digits and underscores."""
+    from twotower.features.feature import is_taken  # with torch, which questions need not wait for
+
+    spelled = column.casefold().translate(str.maketrans("äöüß", "aous"))
+    name = re.sub(r"[^a-z0-9]+", "_", spelled).strip("_") or "feature"
+    name = f"{name}_" if is_taken(name) or name[0].isdigit() else name
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _column_lines(roles: Roles, kinds: Kinds) -> Iterator[str]:
+    """Yield a line per column: its role or kind, with the reason."""
+    for role, column in roles.columns.items():
+        yield f"  {role:<8} {column.name}   ({roles.settings[ROLES[role].key][1]})"
+    for word, event in roles.settings.get("events", ({}, ""))[0].items():
+        yield f"  event    {word} is {event['role']}"
+    if "time" not in roles.columns:
+        yield "  time     none: the rows of a user are in order   (--time COLUMN if one is)"
+    warnings = [f"column {column!r} is left out: {why}" for column, why in roles.left_out.items()]
+    for group, columns in kinds.items():
+        for name, kind in columns.items():
+            if kind.target:
+                yield f"  feature  of {group}, {name}: {kind.target.rpartition('.')[2]}   ({kind.reason})"
+            else:
+                warnings.append(f"column {name!r} of {group} is left out: {kind.reason}")
+    yield from (f"warning: {text}" for text in warnings)

@@ -1,0 +1,239 @@
+"""What a column may be, by the words of its name and by its values: a role in a log, or a kind of feature.
+
+To add a role, add a line to `ROLES`; to add a kind of feature, add a test to `KINDS`.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from twotower.commands.init.sample import Column
+from twotower.data.times import LATEST, YEAR
+
+ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
+OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
+UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
+RATING = "label target rating ratings score stars overall grade bewertung note sterne"
+"""Names of labels that may hold any numbers; other labels are 0 and 1, or -1 and 1."""
+BINARY, SIGNED = frozenset({0, 1}), frozenset({-1, 0, 1})
+MAX_EVENT_TYPES, MAX_CONTEXTS, MAX_CATEGORIES = 30, 1000, 1000
+LEAST_KEY = 100_000
+"""Distinct whole numbers from here on are keys, such as EANs."""
+LEAST_REPEATS = 2
+"""Minimum mean number of rows per value of a category."""
+CODE_WORDS = """country region city state zip plz postcode os browser device platform channel environment
+    referrer manufacturer brand vendor supplier category class department genre group segment type kind
+    status gender sex language currency job occupation land stadt hersteller marke
+    kategorie gruppe sprache geschlecht"""
+DISPLAY_WORDS = "title titel name label bezeichnung headline produktname 标题"
+MARKS = "|;,/"
+UNREADABLE = {
+    f"{ISO}|{OTHER_DATE}": "it holds dates, for which there is no kind of feature",
+    r"(https?://|www\.)\S+": "it holds addresses, for which there is no kind of feature",
+    r"-?\d+,\d+": "numbers with a comma; write them with a point",
+}
+"""Pattern of texts that no kind of feature reads -> the reason."""
+
+
+class Role(NamedTuple):
+    """A column of a log, which words of its name and its values reveal."""
+
+    key: str
+    """Key of the data's YAML that names the column."""
+    words: str
+    test: Callable[[Column], str | None] = lambda column: "its name"
+    """Returns why the values of a column with such a name fit; None if they do not."""
+
+
+def time_unit(column: Column) -> str | None:
+    """Return the unit of times: s, ms or iso; None if the values are not readable as times."""
+    if column.numbers is None:
+        is_time = pd.api.types.is_datetime64_any_dtype(column.values.dtype) or column.matches(ISO)
+        return "iso" if is_time else None
+    middle = column.numbers.median()
+    return next((unit for unit, n in (("s", 1), ("ms", 1000)) if 5 * YEAR * n < middle < LATEST * n), None)
+
+
+def _time(column: Column) -> str | None:
+    if (unit := time_unit(column)) is None or column.numbers is None:
+        return f"it holds {UNITS[unit]}" if unit else None
+    ends = [int(column.numbers.min()), int(column.numbers.max())]
+    first, last = np.array(ends, f"datetime64[{unit}]").astype("datetime64[D]")
+    return f"it holds {UNITS[unit]}, here from {first} to {last}"
+
+
+def _split(column: Column) -> str | None:
+    is_split = len(column.distinct) > 1 and {*column.distinct} <= {"train", "valid", "test"}
+    return "it holds train, valid or test" if is_split else None
+
+
+def label_scale(column: Column) -> frozenset[int] | None:
+    """Return `BINARY` or `SIGNED` if the values are such labels, else None."""
+    if column.numbers is None or len(column.distinct) < 2:
+        return None
+    values = set(column.numbers.unique())
+    return next((scale for scale in (BINARY, SIGNED) if values <= scale), None)
+
+
+def _label(column: Column) -> str | None:
+    if (scale := label_scale(column)) is not None:
+        values = "0 and 1" if scale is BINARY else "-1 and 1: 1 is positive, what is lower negative"
+        return f"it holds {values}"
+    fits = len(column.distinct) == 2 if column.numbers is None else column.has_word(RATING)
+    return "its name" if fits else None
+
+
+def _event(column: Column) -> str | None:
+    is_event = column.numbers is None and 1 < len(column.distinct) <= MAX_EVENT_TYPES
+    return "its name, and it holds few words" if is_event else None
+
+
+def _context(column: Column) -> str | None:
+    is_context = 1 < len(column.distinct) <= MAX_CONTEXTS and not column.matches(ISO)
+    return "its name" if is_context else None
+
+
+ROLES = {
+    "user": Role(
+        "user_column",
+        """user users uid customer customers client visitor member account buyer reviewer reader listener
+        student person patient household kunde kunden käufer nutzer benutzer besucher mitglied utilisateur
+        usuario cliente 用户 用户id""",
+    ),
+    "item": Role(
+        "item_column",
+        """item items iid sku ean product products article movie film book song track artist asin
+        parent isbn business listing ad offer content news video game recipe stock stockcode artikel produkt
+        ware waren buch lied titel produit producto 商品 商品id 物品""",
+    ),
+    "time": Role(
+        "timestamp_column",
+        """time timestamp ts date datetime created unixreviewtime unixtime when zeit zeitpunkt
+        zeitstempel datum kaufdatum bestelldatum fecha heure 时间 时间戳""",
+        _time,
+    ),
+    "split": Role("split_column", "split fold set part", _split),
+    "label": Role(
+        "label_column", f"clicked click liked like purchased bought y reward feedback {RATING}", _label
+    ),
+    "event": Role(
+        "event_column",
+        "event action behavior behaviour type interaction ereignis aktion vorgang 行为",
+        _event,
+    ),
+}
+"""Role of one column -> how it is recognized, in the order of inference."""
+CONTEXT = Role(
+    "context_columns",
+    """device platform channel os browser page country region store hour weekday gerät geraet
+    kanal land filiale stunde""",
+    _context,
+)
+
+
+class Kind(NamedTuple):
+    """A kind of feature, with the reason."""
+
+    reason: str
+    target: str = ""
+    """Class in `twotower.features`; empty if the column is left out."""
+    settings: Mapping[str, Any] = MappingProxyType({})
+    """Further keys of its YAML."""
+
+
+def infer_kind(column: Column) -> Kind:
+    """Return the kind of a column of users, of items, or of the context."""
+    return next(kind for test in KINDS if (kind := test(column)) is not None)
+
+
+def _unusable(column: Column) -> Kind | None:
+    if column.values.empty:
+        return Kind("it is empty")
+    if len(column.distinct) == 1:
+        return Kind(f"it holds nothing but {column.distinct[0]!r:.40}")
+    is_readable = column.has_lists or column.is_text or column.numbers is not None
+    kind = type(column.values.iloc[0]).__name__
+    return None if is_readable else Kind(f"there is no kind of feature for {kind}")
+
+
+def _lists(column: Column) -> Kind | None:
+    if not column.has_lists:
+        return None
+    first = column.values.iloc[0]
+    is_numeric = len(first) and all(isinstance(each, float | np.floating) for each in first)
+    if is_numeric and column.values.map(len).nunique() == 1:
+        return Kind(f"vectors of {len(first)} numbers", "vector.Vector")
+    return Kind("lists of values", "tags.Tags", {"dim": 16})
+
+
+def _whole_numbers(column: Column) -> Kind | None:
+    """Return categories, or no kind for keys; None for quantities."""
+    numbers, number = column.numbers, len(column.distinct)
+    if numbers is None or (numbers != np.floor(numbers)).any():
+        return None
+    is_code = column.is_key or column.has_word(CODE_WORDS)
+    is_rare = len(numbers) < LEAST_REPEATS * number and (column.is_key or number > MAX_CATEGORIES)
+    is_id = number == len(numbers) > 20 and float(numbers.min()) >= LEAST_KEY
+    if is_rare if is_code else is_id:
+        return Kind("a key of its own for almost every row")
+    return _categories(number, f"{number} codes") if is_code or number == 2 else None
+
+
+def _numbers(column: Column) -> Kind | None:
+    if (numbers := column.numbers) is None:
+        return None
+    if numbers.min() >= 0 and numbers.max() > 20 * max(float(numbers.median()), 1e-9):
+        return Kind("numbers that span magnitudes", "numeric.Numeric", {"transform": "log1p"})
+    return Kind("numbers", "numeric.Numeric")
+
+
+def _unreadable_text(column: Column) -> Kind | None:
+    if column.values.str.startswith("[").mean() > 0.9:
+        return Kind("lists written as text; write their values with | between them")
+    return next((Kind(reason) for pattern, reason in UNREADABLE.items() if column.matches(pattern)), None)
+
+
+def _separated(column: Column) -> Kind | None:
+    """Return tags if the texts have several values each, which repeat."""
+    for mark in MARKS:
+        if column.values.str.contains(mark, regex=False).sum() < max(2, len(column.values) / 10):
+            continue
+        parts = [part.strip() for text in column.values for part in text.split(mark) if part.strip()]
+        # Sentences have commas too: their parts are long, and come once.
+        if len(parts) >= 2 * len(set(parts)) and np.mean([part.count(" ") for part in parts]) < 2:
+            settings = {"separator": mark, "dim": 16}
+            return Kind(f"several values with {mark!r} between them", "tags.Tags", settings)
+    return None
+
+
+def _text(column: Column) -> Kind:
+    number = len(column.distinct)
+    repeats = len(column.values) / number
+    is_word = column.values.str.count(r"\w+").mean() < 1.5
+    has_few = is_word or (number <= MAX_CATEGORIES and repeats >= 3)
+    if has_few and (repeats >= LEAST_REPEATS or number <= 20):
+        return _categories(number, f"{number} different words")
+    if is_word:
+        return Kind("a word of its own for almost every row")
+    return Kind("texts", "text.HashedText", {"dim": 32})
+
+
+def _categories(number: int, reason: str) -> Kind:
+    """Return categories; the width of the embedding is a power of two between 4 and 32."""
+    dim = int(np.clip(2 ** round(np.log2(number) / 2 + 1), 4, 32))
+    return Kind(reason, "categorical.Categorical", {"dim": dim})
+
+
+KINDS: tuple[Callable[[Column], Kind | None], ...] = (
+    _unusable,
+    _lists,
+    _whole_numbers,
+    _numbers,
+    _unreadable_text,
+    _separated,
+    _text,
+)
+"""Tests of a column; the first that returns a kind decides."""
