@@ -8,13 +8,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from twotower.commands import parent_run
-from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config
+from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config, whole
 from twotower.commands.conf import EXPERIMENT, choices, shape
 from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.latest import resolve_overrides
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_settings import quoted
-from twotower.commands.show import whole
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems

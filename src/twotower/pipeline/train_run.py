@@ -27,9 +27,8 @@ from twotower.runs.fingerprint import override_key
 from twotower.runs.result import read_finished_result, read_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
-from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
-from twotower.training.fit import FIT
+from twotower.training.checkpoints import FIT, delete_progress
 from twotower.training.train_towers import load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
@@ -162,12 +161,13 @@ def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
 def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
     with open_run(run, config) as job:
         source, fitted_on = _find_equal_training(job), None
+        known = None if source is None else _read_equal_quality(job, source)
         origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
         try:
             if isinstance(config, WarmStartRunConfig):
                 trained, origin, fitted_on = continue_training(job, config.warm_start)
             elif source is not None:
-                trained = load_trained_towers(config, job.dataset, source)
+                trained = load_trained_towers(config, job.dataset, source, None if known else job.evaluator)
             else:
                 context = train_context(job, epoch_callback)
                 trained = train_towers(config, job.dataset, job.evaluator, context)
@@ -186,21 +186,19 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             fingerprint = run.partial_result.training_fingerprint
             trainings.remember(Path(config.output_root), fingerprint, run.folder)
         indexed = index_model(job, trained.model)
-        training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
-        training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization}
+        fitted = trained.result
+        training = sections.training_record(run.settings, fitted.epochs, trained.refit, trained.temperature)
+        training |= {"epoch_steps": fitted.epoch_steps, "chosen": fitted.chosen, **trained.initialization}
         result: dict[str, Any] = {
             **origin,
             "training": training if fitted_on is None else training | {"fitted_on": fitted_on},
-            "curves": trained.curves,
+            "curves": fitted.curves,
             "timing": {
-                "train_seconds": round(trained.seconds, 3),
-                "examples_per_second": round(trained.examples / max(trained.seconds, 1e-9), 1),
+                "train_seconds": round(fitted.seconds, 3),
+                "examples_per_second": round(fitted.examples / max(fitted.seconds, 1e-9), 1),
             },
         }
-        known = None if source is None else _read_equal_quality(job, source)
-        exact = known or evaluate_on_test(
-            job, trained.model, trained.valid(job.evaluator), trained.temperature
-        )
+        exact = known or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed)
