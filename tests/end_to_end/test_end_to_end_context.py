@@ -16,7 +16,9 @@ from in_process import run_script
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.predict import encode_catalogue, encode_holdout, rank_all
+from twotower.evaluation.evaluate_towers import encode_catalogue, encode_holdout, rank_all
+from twotower.evaluation.evaluator import Evaluator
+from twotower.metrics.recall import Recall
 from twotower.pipeline.run_config import RunConfig
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
@@ -178,7 +180,8 @@ def test_offline_through_the_retriever_and_through_http(run: Path, dataset: Retr
 def test_what_is_ranked_offline_is_recommended(run: Path, dataset: RetrievalDataset) -> None:
     """What a user has bought is filtered in both, and what was only looked at is not."""
     bundle = read_bundle(run / "bundle")
-    _, expected = rank_all(bundle.model, encode_catalogue(bundle.model), dataset.test, 5, True, "test")
+    evaluator = Evaluator.Config(ks=[5], kinds={"recall": Recall.Config()}).build()
+    _, expected = rank_all(bundle.model, encode_catalogue(bundle.model), dataset.test, evaluator, "test")
     retriever = Retriever.open(run / "bundle")
     found = retriever.answer([Request(**body | {"k": 5}) for body in requests_of(dataset)])
     rows = [dataset.items.rows([each.item_id for each in items]).tolist() for items in found]

@@ -16,13 +16,12 @@ from scipy import sparse
 
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.tables import ITEM_ID
+from twotower.evaluation.evaluate_towers import CHUNK, encode_catalogue, encode_every_user
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.indexing import tuned_index
+from twotower.evaluation.indexing import served_top, tuned_index
 from twotower.evaluation.item_content import item_content
-from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_user
-from twotower.evaluation.ranking import holdout_targets, item_popularity, rank, values_inside
-from twotower.evaluation.served_lists import served_top
-from twotower.evaluation.top_k import top_k_by
+from twotower.evaluation.ranking import holdout_targets, item_popularity, part_values, rank
+from twotower.evaluation.top_k import ExcludedPairs, top_k_by
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
 from twotower.index.index import Index
 from twotower.metrics.recall import Recall
@@ -31,42 +30,9 @@ from twotower.towers.two_tower import TwoTower
 Score = Callable[[slice], torch.Tensor]
 """Slice of users -> their scores of every item, float32 [B, N]."""
 
-
-def _content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
-    """Return the scorer of items by cosine similarity to the mean of a user's items.
-
-    Users without a history get no recommendations.
-    """
-
-    def score(queries: slice) -> torch.Tensor:
-        users = holdout.users[queries]
-        positions, rows = holdout.history.flat(users)
-        ones, shape = np.ones(len(rows), dtype=np.float32), (len(users), content.shape[0])
-        item_counts = sparse.csr_array((ones, (positions, rows - 1)), shape=shape)
-        scores = (item_counts @ content @ content.T).toarray()
-        scores[holdout.history.counts()[users] == 0] = -np.inf
-        return torch.from_numpy(scores.astype(np.float32))
-
-    return score
-
-
-def _best(
-    score: Score, holdout: Holdout, evaluator: Evaluator, candidates: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Return the items with the best scores, [Q, max_k] rows, of the candidates, a mask [N + 1]."""
-    is_excluded = torch.from_numpy(~candidates[1:])
-
-    def masked_score(queries: slice) -> torch.Tensor:
-        return score(queries).masked_fill_(is_excluded, -torch.inf)
-
-    exclude = evaluator.excluded(holdout)
-    rows, _ = top_k_by(masked_score, len(holdout.users), len(is_excluded), evaluator.max_k, exclude)
-    return rows
-
-
 RECALL = Recall(Recall.Config())
 ALONE = "_alone"
-"""Suffix of a part that is ranked among its own items: `cold_alone` has no other candidates."""
+"""Suffix of parts with lists over their own items only."""
 
 
 def cold_start(
@@ -88,43 +54,71 @@ def cold_start(
     targets, excluded = holdout_targets(holdout, len(dataset.items)), evaluator.excluded(holdout)
     every = np.arange(len(popularity)) > 0
     cold, warm = every & (popularity == 0), popularity > 0
-    parts = {"cold": cold, "warm": warm, "all": every, f"cold{ALONE}": cold, f"warm{ALONE}": warm}
-    parts = {name: mask for name, mask in parts.items() if mask[targets.items].any()}
-    counts = {name: targets.counts(mask) for name, mask in parts.items()}
+    masks = {"cold": cold, "warm": warm, "all": every, f"cold{ALONE}": cold, f"warm{ALONE}": warm}
+    parts = {name: part for name, mask in masks.items() if (part := mask[targets.items]).any()}
+    candidates = {name: masks[name] if name.endswith(ALONE) else every for name in parts}
+
+    def best(score: Score, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the items with the best scores among those of a mask [N + 1], rows [Q, k]."""
+        others = torch.from_numpy(~mask[1:])
+
+        def masked_score(queries: slice) -> torch.Tensor:
+            return score(queries).masked_fill_(others, -torch.inf)
+
+        return top_k_by(masked_score, len(holdout.users), len(others), k, excluded)[0]
+
+    def recalls(score: Score, whole: NDArray[np.int64]) -> dict[str, UserValues]:
+        """Return the values of each part; `whole` are the lists [Q, k] over the catalogue."""
+        values = {}
+        for name, part in parts.items():
+            top = best(score, masks[name]) if name.endswith(ALONE) else whole
+            rankings = dict.fromkeys(evaluator.ks, rank(top, targets, popularity))
+            values[name] = part_values(rankings, targets, part, [RECALL])
+        return values
 
     users = torch.from_numpy(encode_every_user(model, holdout))
     index, vectors = live_index(model, config, dataset, np.flatnonzero(cold))
     items = torch.from_numpy(vectors)
-    scores: dict[str, Score] = {"model": lambda queries: users[queries] @ items.T}
-    whole = {"model": served_top(index, items, users, k, excluded)}
+    whole = served_top(index, items, users, k, excluded)
+    values = {"model": recalls(lambda queries: users[queries] @ items.T, whole)}
     content = item_content(model.items, ~cold[1:])
     if content is not None:
-        scores["content"] = _content_scorer(content, holdout)
-        whole["content"] = _best(scores["content"], holdout, evaluator, every)
-    values: dict[str, dict[str, UserValues]] = {who: {} for who in scores}
-    for who, score in scores.items():
-        of_whole = rank(whole[who], targets, popularity)
-        for name, mask in parts.items():
-            ranking = of_whole
-            if name.endswith(ALONE):
-                ranking = rank(_best(score, holdout, evaluator, mask), targets, popularity)
-            inside = mask[ranking.items]
-            values[who][name] = values_inside(ranking, inside, counts[name], [RECALL], evaluator.ks)
-    drawn = {}
-    for name, mask in parts.items():
-        num_candidates = _count_candidates(holdout, evaluator, mask if name.endswith(ALONE) else every)
-        drawn[name] = expected_recalls(num_candidates, counts[name], evaluator.ks)
+        score = content_scorer(content, holdout)
+        values["content"] = recalls(score, best(score, every))
+    counts = {name: targets.counts(part) for name, part in parts.items()}
+    values["random"] = {
+        name: expected_recalls(count_unseen(mask, len(holdout.users), excluded), counts[name], evaluator.ks)
+        for name, mask in candidates.items()
+    }
     return {
         **{who: {part: mean_values(of) for part, of in found.items()} for who, found in values.items()},
-        "random": {part: mean_values(of) for part, of in drawn.items()},
         "intervals": {
             who: {part: mean_intervals(of, num_bootstrap) for part, of in found.items() if num_bootstrap}
             for who, found in values.items()
+            if who != "random"
         },
         "num_cold_items": int(cold.sum()),
         "num_users": {part: int((each > 0).sum()) for part, each in counts.items()},
         "num_targets": {part: int(each.sum()) for part, each in counts.items()},
     }
+
+
+def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
+    """Return the scorer of items by cosine similarity to the mean of a user's items.
+
+    Users without a history get no recommendations.
+    """
+
+    def score(queries: slice) -> torch.Tensor:
+        users = holdout.users[queries]
+        positions, rows = holdout.history.flat(users)
+        ones, shape = np.ones(len(rows), dtype=np.float32), (len(users), content.shape[0])
+        item_counts = sparse.csr_array((ones, (positions, rows - 1)), shape=shape)
+        scores = (item_counts @ content @ content.T).toarray()
+        scores[holdout.history.counts()[users] == 0] = -np.inf
+        return torch.from_numpy(scores.astype(np.float32))
+
+    return score
 
 
 def live_index(
@@ -168,12 +162,12 @@ def expected_recalls(candidates: NDArray[np.int64], targets: NDArray[np.int64], 
     }
 
 
-def _count_candidates(
-    holdout: Holdout, evaluator: Evaluator, candidates: NDArray[np.bool_]
+def count_unseen(
+    candidates: NDArray[np.bool_], num_users: int, excluded: ExcludedPairs | None
 ) -> NDArray[np.int64]:
-    """Count the candidates, a mask [N + 1], that a user has not seen, [Q]."""
-    seen, left = evaluator.excluded(holdout), np.full(len(holdout.users), candidates.sum())
-    if seen is not None:
-        users, items = np.unique(np.stack(seen), axis=1)
-        left -= np.bincount(users[candidates[items]], minlength=len(left))
+    """Count the candidates, a mask [N + 1], that are not excluded for a user, [Q]."""
+    left = np.full(num_users, candidates.sum())
+    if excluded is not None:
+        users, items = np.unique(np.stack(excluded), axis=1)
+        left -= np.bincount(users[candidates[items]], minlength=num_users)
     return left

@@ -1,20 +1,25 @@
-"""Evaluation of towers by exact search, and of the labelled examples of a holdout.
+"""Evaluation of towers: embeddings of items and users, lists by exact search, scores of labelled examples.
 
-Shapes: E examples, U users, N items, D embedding.
+Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labelled examples.
 """
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout, Labelled
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.predict import encode_at, encode_catalogue, rank_all
-from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.ranking import item_popularity, seen_pairs
+from twotower.evaluation.top_k import exact_top_k
 from twotower.metrics.label_metric import Scored
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.user_batch import UserBatch
 
+CHUNK, RANKED_AT_ONCE = 8192, 4096  # users or items
+CHUNK_PLACES = 2**23  # of the histories of a chunk of users: where they are long, there are fewer users
 SCORED_AT_ONCE, ENCODED_AT_ONCE = 2**16, 2**10
 
 
@@ -23,9 +28,100 @@ def evaluate_towers(
 ) -> Report:
     """Evaluate towers by exact search; popularity is counted in the training `interactions`."""
     items = encode_catalogue(model)
-    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "evaluation")
+    _, top = rank_all(model, items, holdout, evaluator, "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None
     return evaluator.evaluate(top, holdout, item_popularity(interactions, len(items)), scored)
+
+
+@torch.inference_mode()
+def encode_catalogue(model: TwoTower) -> Tensor:
+    """Embed every item; the item of row r stands at r - 1. Returns float32 [N, D]."""
+    training = model.training
+    model.eval()
+    device = model.trained_items.device
+    rows = torch.arange(1, len(model.trained_items), device=device)
+    embeddings = torch.cat([model.encode_items(chunk).float() for chunk in rows.split(CHUNK)])
+    model.train(training)
+    return embeddings
+
+
+def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
+    """Embed users at positions [b] of a holdout at their request times. Returns float32 [b, D]."""
+    users, request_times = holdout.users[positions], holdout.request_times[positions]
+    context = None if holdout.context is None else holdout.context[positions]
+    return encode_at(model, holdout.history, users, request_times, context)
+
+
+@torch.inference_mode()
+def encode_at(
+    model: TwoTower,
+    history: Interactions,
+    users: np.ndarray,
+    request_times: np.ndarray,
+    context: np.ndarray | None = None,
+) -> Tensor:
+    """Embed users [b] with a history, at the times and in the contexts [b] of requests, float32 [b, D]."""
+    training = model.training
+    model.eval()
+    device = model.trained_items.device
+    users = np.asarray(users, dtype=np.int64)
+    rows, times = history.last(users, model.history.config.length)
+    events = history.last_events(users, model.history.config.length)
+    batch = UserBatch(
+        torch.from_numpy(users),
+        torch.from_numpy(rows),
+        torch.from_numpy(times),
+        torch.from_numpy(np.asarray(request_times, dtype=np.int64)),
+        None if context is None else torch.from_numpy(np.asarray(context, dtype=np.int64)),
+        None if events is None else torch.from_numpy(events),
+    )
+    embeddings = model.encode_users(batch.to(device))
+    model.train(training)
+    return embeddings.float()
+
+
+def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
+    """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
+    chunk = min(CHUNK, max(1, CHUNK_PLACES // max(1, model.history.config.length)))
+    chunks = user_chunks(holdout, chunk)
+    return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])
+
+
+def user_chunks(holdout: Holdout, size: int) -> list[NDArray[np.int64]]:
+    """Return the positions of the users of a holdout, in chunks."""
+    positions = np.arange(len(holdout.users))
+    return np.split(positions, range(size, len(positions), size))
+
+
+def rank_all(
+    model: TwoTower,
+    items: Tensor,
+    holdout: Holdout,
+    evaluator: Evaluator,
+    what: str,
+    chunk: int = RANKED_AT_ONCE,
+) -> tuple[Tensor, NDArray[np.int64]]:
+    """Rank the catalogue for every user of a holdout.
+
+    Args:
+        model: the towers.
+        items: [N, D] the catalogue, as `encode_catalogue` gives it.
+        holdout: users and histories.
+        evaluator: its largest k, and whether items of the history are excluded.
+        what: name of the work in progress lines.
+        chunk: users that are embedded at once.
+
+    Returns:
+        Embeddings [Q, D] and item rows [Q, max_k].
+    """
+    found, filter_seen = [], evaluator.filters_seen(holdout)
+    with Progress(f"{what}: ranking the catalogue for users", len(holdout.users)) as advance:
+        for positions in user_chunks(holdout, chunk):
+            users = encode_holdout(model, holdout, positions)
+            exclude = seen_pairs(holdout.history, holdout.users[positions]) if filter_seen else None
+            found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))
+            advance(int(positions.max(initial=-1)) + 1)
+    return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])
 
 
 def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:

@@ -1,7 +1,7 @@
 """Evaluation over the whole catalogue: metrics at several k, slices and intervals."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.ranking import by_slice, holdout_targets, rank, seen_pairs
+from twotower.evaluation.ranking import Targets, by_slice, holdout_targets, rank, seen_pairs
 from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
@@ -55,22 +55,9 @@ class Report:
     num_labelled: int = 0
 
 
-def join_reports(reports: Sequence[Report]) -> Report:
-    """Join reports on the same holdout at different k (`Evaluator.at`)."""
-    first = reports[0]
-    metrics: dict[str, float] = {}
-    intervals: dict[str, list[float]] = {}
-    slices: dict[str, dict[str, dict[str, float]]] = {}
-    per_user = pd.concat([each.per_user.drop(columns=["user", LIST_HASH]) for each in reports], axis=1)
-    per_user.insert(0, "user", first.per_user["user"])
-    per_user[LIST_HASH] = np.sum([each.per_user[LIST_HASH] for each in reports], axis=0, dtype=np.uint64)
-    for each in reports:
-        metrics |= each.metrics
-        intervals |= each.intervals
-        for group, named in each.slices.items():
-            for name, values in named.items():
-                slices.setdefault(group, {}).setdefault(name, {}).update(values)
-    return replace(first, metrics=metrics, intervals=intervals, slices=slices, per_user=per_user)
+Lists = np.ndarray | Mapping[int, np.ndarray]
+"""Item rows [Q, K >= max_k] of the holdout's users, best first, 0 or -1 = no item; or k -> rows [Q, K >= k],
+if the lists differ by k, as those of a service do."""
 
 
 class Evaluator(Component):
@@ -113,13 +100,9 @@ class Evaluator(Component):
         def keys(self) -> list[str]:
             """Return the keys of `Report.metrics`; metrics of labels need labels in the data."""
             return [
-                key
+                metric_key(kind, k)
                 for kind in self._metrics()
-                for key in (
-                    [kind.name]
-                    if issubclass(kind, LabelMetric)
-                    else [metric_key(kind, k) for k in sorted(set(self.ks))]
-                )
+                for k in ([None] if issubclass(kind, LabelMetric) else sorted(set(self.ks)))
             ]
 
         def higher_is_better(self) -> dict[str, bool | None]:
@@ -151,10 +134,6 @@ class Evaluator(Component):
         """The largest k, the required length of lists."""
         return self.ks[-1]
 
-    def at(self, k: int) -> "Evaluator":
-        """Return the evaluator of the same metrics at one k."""
-        return Evaluator(self.config.model_copy(update={"ks": [k]}))
-
     def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
         """Return the excluded items of each user, None if the seen filter is off."""
         return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
@@ -164,48 +143,57 @@ class Evaluator(Component):
         return self.config.filter_seen and not holdout.repeats
 
     def means(
-        self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
+        self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> dict[str, float]:
         """Return `Report.metrics` alone: no slices, no intervals. For validation during training."""
-        ranking = rank(top_rows, holdout_targets(holdout, len(popularity) - 1), popularity)
-        return self._metrics(ranking, user_values(ranking, self._user_metrics, self.ks), scored)
+        _, rankings = self._rank(lists, holdout, popularity)
+        return self._means(rankings, user_values(rankings, self._user_metrics), scored)
 
-    def values(self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> UserValues:
+    def values(self, lists: Lists, holdout: Holdout, popularity: np.ndarray) -> UserValues:
         """Return the columns of metrics of `Report.per_user` alone."""
-        ranking = rank(top_rows, holdout_targets(holdout, len(popularity) - 1), popularity)
-        return user_values(ranking, self._user_metrics, self.ks)
+        return user_values(self._rank(lists, holdout, popularity)[1], self._user_metrics)
 
     def evaluate(
-        self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
+        self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> Report:
         """Return the report of lists.
 
         Args:
-            top_rows: [Q, K >= max_k] item rows of the holdout's users, best first, 0 or -1 = no item.
+            lists: of the holdout's users.
+            holdout: the split with the targets.
             popularity: [N + 1] interactions of each item row in the training data of the model
                 (`item_popularity`); an item without any is cold.
             scored: the holdout's labelled examples (`scored_labels`).
         """
-        targets = holdout_targets(holdout, len(popularity) - 1)
-        ranking = rank(top_rows, targets, popularity)
-        values = user_values(ranking, self._user_metrics, self.ks)
+        targets, rankings = self._rank(lists, holdout, popularity)
+        values = user_values(rankings, self._user_metrics)
         by_label = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         return Report(
-            metrics=self._metrics(ranking, values, scored),
+            metrics=self._means(rankings, values, scored),
             per_user=pd.DataFrame(
-                {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(ranking.items, self.ks)}
+                {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(rankings)}
             ),
             intervals=mean_intervals(values, self.config.num_bootstrap) | by_label,
-            slices=by_slice(ranking, targets, holdout, values, self._user_metrics, self.ks),
+            slices=by_slice(rankings, targets, holdout, popularity, values, self._user_metrics),
             num_users=len(holdout.users),
-            num_targets=int(ranking.num_relevant.sum()),
+            num_targets=len(targets.keys),
             num_labelled=0 if scored is None else len(scored.labels),
         )
 
-    def _metrics(self, ranking: Ranking, values: UserValues, scored: Scored | None) -> dict[str, float]:
+    def _rank(
+        self, lists: Lists, holdout: Holdout, popularity: np.ndarray
+    ) -> tuple[Targets, dict[int, Ranking]]:
+        targets = holdout_targets(holdout, len(popularity) - 1)
+        if isinstance(lists, np.ndarray):
+            return targets, dict.fromkeys(self.ks, rank(lists, targets, popularity))
+        return targets, {k: rank(top, targets, popularity) for k, top in lists.items()}
+
+    def _means(
+        self, rankings: Mapping[int, Ranking], values: UserValues, scored: Scored | None
+    ) -> dict[str, float]:
         by_catalogue = {
             metric_key(metric, k): metric.value(ranking, k)
             for metric in self._catalogue_metrics
-            for k in self.ks
+            for k, ranking in rankings.items()
         }
         return mean_values(values) | by_catalogue | label_values(self.label_metrics, scored)

@@ -1,23 +1,28 @@
-"""Build, tune and check an index of trained towers.
+"""Build, tune and check an index of trained towers, and the lists that a service returns with it.
 
-Shapes: N items, Q holdout users, D embedding.
+Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding.
 """
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
-from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.predict import encode_catalogue, rank_all
-from twotower.evaluation.served_lists import served_top
-from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values
+from twotower.data.interactions import Interactions
+from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user, rank_all
+from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.ranking import item_popularity, without_seen
+from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
+from twotower.evaluation.user_values import mean_intervals, mean_values
 from twotower.index.check import IndexReport, OperatingPoint, check, tune
-from twotower.index.ground_truth import GroundTruth
+from twotower.index.ground_truth import SCAN_SHARE, GroundTruth
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 
@@ -25,6 +30,7 @@ LOG = logging.getLogger("twotower")
 LONG_TO_BUILD = 300_000  # vectors; Faiss does not report progress
 RECALL_K = 100
 MAX_QUERIES = 4_000
+VALUES_AT_ONCE = 2**24  # of candidates' vectors; as float32 they are 64 MiB
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,7 @@ def index_catalogue(
         truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
     """
     items = encode_catalogue(model)
-    users, exact_top = rank_all(
-        model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "index"
-    )
+    users, exact_top = rank_all(model, items, holdout, evaluator, "index")
     exact, excluded = evaluator.values(exact_top, holdout, popularity), evaluator.excluded(holdout)
 
     def build(items: Tensor, users: Tensor, is_whole: bool) -> Indexed:
@@ -66,13 +70,10 @@ def index_catalogue(
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
         index, points = tuned_index(config, vectors, rows, tuning)
         report = check(index, vectors, rows, checking, RECALL_K, points=points)
-        served: UserValues = {}
-        if is_whole and index.is_exact:  # it returns the lists of exact search
-            served = exact
-        else:
-            for k in evaluator.ks:
-                top = served_top(index, items, users, k, excluded)
-                served |= evaluator.at(k).values(top, holdout, popularity)
+        served = exact
+        if not (is_whole and index.is_exact):  # else it returns the lists of exact search
+            lists = {k: served_top(index, items, users, k, excluded) for k in evaluator.ks}
+            served = evaluator.values(lists, holdout, popularity)
         difference = {key: served[key] - exact[key] for key in exact}
         report = dataclasses.replace(
             report,
@@ -95,3 +96,73 @@ def tuned_index(
         LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")
     index.build(vectors, rows)
     return index, tune(index, GroundTruth.search(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
+
+
+def evaluate_index(
+    model: TwoTower, index: Index, holdout: Holdout, evaluator: Evaluator, interactions: Interactions
+) -> Report:
+    """Evaluate the lists of a service over an index, with one request of k items for each k.
+
+    Metrics of labels are left out: they do not depend on the index. Popularity is counted in `interactions`.
+    """
+    items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
+    popularity, excluded = item_popularity(interactions, len(items)), evaluator.excluded(holdout)
+    lists = {k: served_top(index, items, users, k, excluded) for k in evaluator.ks}
+    return evaluator.evaluate(lists, holdout, popularity)
+
+
+def served_top(
+    index: Index, items: Tensor, users: Tensor, k: int, excluded: ExcludedPairs | None
+) -> NDArray[np.int64]:
+    """Return the item rows [Q, k] that a service recommends, best first, 0 where no item is left.
+
+    Like `serving.top_items`, it fetches k items and as many more as are excluded from the index, and orders
+    them by exact scores. All items are scored if that is a large share of the catalogue, if the searched
+    cells have fewer than k items, or if the index is exact (the result is the same). The item of row r stands
+    at r - 1 of `items` [N, D].
+    """
+    none = np.zeros(0, dtype=np.int64)
+    num_items, num_users = len(items), len(users)
+    owners, rows = np.unique(np.stack(excluded or (none, none)), axis=1)
+    ends = np.cumsum(np.bincount(owners, minlength=num_users))
+    wanted = np.diff(ends, prepend=0) + min(k, num_items)
+    top = np.zeros((num_users, k), dtype=np.int64)
+    is_scanned = (wanted >= SCAN_SHARE * num_items) | index.is_exact
+
+    def seen_by(group: NDArray[np.int64]) -> ExcludedPairs:
+        """Return the excluded items of a group, by position in the group."""
+        sizes = wanted[group] - min(k, num_items)
+        firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)
+        return np.repeat(np.arange(len(group)), sizes), rows[firsts + np.arange(sizes.sum())]
+
+    with Progress("index: recommending to users", num_users) as advance:
+        num_done = 0
+        for group in _groups(np.where(is_scanned, 0, wanted), items.shape[1]):
+            advance(num_done)
+            num_done += len(group)
+            found = index.search(users[group].numpy(), int(wanted[group].max())).rows.copy()
+            found[np.arange(found.shape[1]) >= wanted[group][:, None]] = 0
+            candidates = without_seen(found, seen_by(group), num_items, found.shape[1])
+            top[group] = _best(candidates, items, users[group], k)
+            is_scanned[group] |= (candidates > 0).sum(axis=1) < k
+    scanned = np.flatnonzero(is_scanned)
+    if len(scanned):
+        top[scanned], _ = exact_top_k(users[scanned], items, k, seen_by(scanned))
+    return top
+
+
+def _groups(sizes: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
+    """Yield groups of users with similar numbers of candidates, so that memory is bounded."""
+    powers = np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
+    for power in np.unique(powers[sizes > 0]):
+        group = np.flatnonzero((powers == power) & (sizes > 0))
+        yield from np.array_split(group, -(-(len(group) * dim << int(power)) // VALUES_AT_ONCE))
+
+
+def _best(candidates: NDArray[np.int64], items: Tensor, users: Tensor, k: int) -> NDArray[np.int64]:
+    """Return the k best candidates [b, M] of users [b, D] by exact scores, equal ones lower row first."""
+    rows = torch.from_numpy(np.sort(candidates, axis=1))
+    scores = torch.einsum("bmd,bd->bm", items[(rows - 1).clamp(min=0)], users)
+    order = scores.masked_fill_(rows == 0, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :k]
+    best = rows.gather(1, order).numpy()
+    return np.pad(best, ((0, 0), (0, k - best.shape[1])))

@@ -1,6 +1,8 @@
-"""Rankings of recommended rows against a holdout, and metrics by slices."""
+"""Rankings of recommended rows against a holdout, and metrics by slices.
 
-from collections.abc import Sequence
+Shapes: Q users of the holdout, T targets, N items, K length of the lists."""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +18,7 @@ from twotower.metrics.metric import Ranking, UserMetric
 
 @dataclass(frozen=True)
 class Targets:
-    """The distinct relevant items of Q users: `keys` int64 [T] are ascending `pair_keys`."""
+    """The T distinct relevant items of Q users: `keys` int64 [T] are ascending `pair_keys`."""
 
     keys: NDArray[np.int64]
     num_queries: int
@@ -32,10 +34,9 @@ class Targets:
         """Return the item row of each target [T]."""
         return self.keys % (self.num_items + 1)
 
-    def counts(self, among: np.ndarray | None = None) -> NDArray[np.int64]:
-        """Return the targets of each user [Q], all of them or only those whose row is marked in `among`."""
-        queries = self.queries if among is None else self.queries[among[self.items]]
-        return np.bincount(queries, minlength=self.num_queries)
+    def counts(self, part: np.ndarray | slice = slice(None)) -> NDArray[np.int64]:
+        """Return the number of targets of each user [Q], in a part of the targets (mask [T])."""
+        return np.bincount(self.queries[part], minlength=self.num_queries)
 
 
 def holdout_targets(holdout: Holdout, num_items: int) -> Targets:
@@ -50,6 +51,23 @@ def rank(top_rows: np.ndarray, targets: Targets, popularity: np.ndarray) -> Rank
     items = np.maximum(top_rows, 0)
     keys = pair_keys(np.arange(targets.num_queries)[:, None], items, targets.num_items)
     return Ranking(items, contains(targets.keys, keys), targets.counts(), targets.num_items, popularity)
+
+
+def part_values(
+    rankings: Mapping[int, Ranking], targets: Targets, part: NDArray[np.bool_], metrics: Sequence[UserMetric]
+) -> UserValues:
+    """Return metrics `by_target` of a part of the targets (mask [T]), of the users with a target in it.
+
+    The lists of each k are over all items.
+    """
+    counts, ranked = targets.counts(part), {}
+    for k, ranking in rankings.items():
+        queries, positions = np.nonzero(ranking.hits)
+        keys = pair_keys(queries, ranking.items[queries, positions], targets.num_items)
+        hits = np.zeros_like(ranking.hits)
+        hits[queries, positions] = part[np.searchsorted(targets.keys, keys)]
+        ranked[k] = replace(ranking, hits=hits, num_relevant=counts).take(counts > 0)
+    return user_values(ranked, metrics)
 
 
 def item_popularity(train: Interactions, num_items: int) -> NDArray[np.int64]:
@@ -91,8 +109,6 @@ def pair_keys(queries: np.ndarray, rows: np.ndarray, num_items: int) -> NDArray[
 
 Masks = dict[str, NDArray[np.bool_]]
 Slices = dict[str, dict[str, dict[str, float]]]
-Parts = dict[str, tuple[NDArray[np.bool_], NDArray[np.int64]]]
-"""Part of the targets -> list positions with an item of it [Q, K], and number of its targets [Q]."""
 HEAD_SHARE = 0.5
 MID_SHARE = 0.8
 
@@ -137,77 +153,53 @@ def user_slices(history_lengths: np.ndarray) -> Masks:
     }
 
 
-def repeat_slices(ranking: Ranking, targets: Targets, holdout: Holdout) -> Parts:
-    """Return the targets in the user's history (`repeated`) and the others (`new`).
-
-    Only where repeats are kept; otherwise all targets are new.
-    """
-    seen = np.unique(pair_keys(*seen_pairs(holdout.history, holdout.users), targets.num_items))
-    listed = pair_keys(np.arange(targets.num_queries)[:, None], ranking.items, targets.num_items)
-    has_listed, has_target = contains(seen, listed), contains(seen, targets.keys)
-    new, repeated = (
-        np.bincount(targets.queries[mask], minlength=targets.num_queries)
-        for mask in (~has_target, has_target)
-    )
-    return {"new": (~has_listed, new), "repeated": (has_listed, repeated)}
-
-
-def values_inside(
-    ranking: Ranking,
-    inside: np.ndarray,
-    counts: NDArray[np.int64],
-    metrics: Sequence[UserMetric],
-    ks: Sequence[int],
-) -> UserValues:
-    """Return per-user metrics of a part of the targets, in lists over all items.
-
-    Args:
-        ranking: the lists.
-        inside: mask [Q, K] of the list positions with an item of the part.
-        counts: targets of each user in the part, [Q]. Values are of the users with any.
-        metrics: they are `by_target`.
-        ks: list lengths.
-    """
-    part = replace(ranking, hits=ranking.hits & inside, num_relevant=counts)
-    return user_values(part.take(counts > 0), metrics, ks)
+def repeat_slices(targets: Targets, holdout: Holdout) -> Masks:
+    """Return slices of the targets [T]: those in the user's history (`repeated`), and the others (`new`)."""
+    seen = pair_keys(*seen_pairs(holdout.history, holdout.users), targets.num_items)
+    is_repeated = np.isin(targets.keys, seen)
+    return {"new": ~is_repeated, "repeated": is_repeated}
 
 
 def by_slice(
-    ranking: Ranking,
+    rankings: Mapping[int, Ranking],
     targets: Targets,
     holdout: Holdout,
+    popularity: np.ndarray,
     values: UserValues,
     metrics: Sequence[UserMetric],
-    ks: Sequence[int],
 ) -> Slices:
     """Return means over slices of the catalogue, of the users and of the targets; empty slices are left out.
 
     Slices of the catalogue and of the targets have the metrics that are `by_target`.
+
+    Args:
+        rankings: the lists of each k.
+        targets: the relevant items of the holdout.
+        popularity: [N + 1] interactions of each item row.
+        values: the per-user `metrics` of all users.
     """
     countable = [metric for metric in metrics if metric.by_target]
 
-    def means(parts: Parts) -> dict[str, dict[str, float]]:
+    def sizes(part: NDArray[np.bool_]) -> dict[str, float]:
+        return {"num_users": int((targets.counts(part) > 0).sum()), "num_targets": int(part.sum())}
+
+    def means(parts: Masks) -> dict[str, dict[str, float]]:
         return {
-            name: mean_values(values_inside(ranking, inside, counts, countable, ks))
-            | _sizes(counts[counts > 0])
-            for name, (inside, counts) in parts.items()
-            if counts.any()
+            name: mean_values(part_values(rankings, targets, part, countable)) | sizes(part)
+            for name, part in parts.items()
+            if part.any()
         }
 
     slices = {
-        group: means({name: (mask[ranking.items], targets.counts(mask)) for name, mask in masks.items()})
-        for group, masks in item_slices(ranking.popularity).items()
+        group: means({name: mask[targets.items] for name, mask in masks.items()})
+        for group, masks in item_slices(popularity).items()
     }
     slices["user_activity"] = {
         name: mean_values({key: column[mask] for key, column in values.items()})
-        | _sizes(ranking.num_relevant[mask])
+        | sizes(mask[targets.queries])
         for name, mask in user_slices(holdout.history.counts()[holdout.users]).items()
         if mask.any()
     }
     if holdout.repeats:
-        slices["target_repeat"] = means(repeat_slices(ranking, targets, holdout))
+        slices["target_repeat"] = means(repeat_slices(targets, holdout))
     return slices
-
-
-def _sizes(num_relevant: np.ndarray) -> dict[str, float]:
-    return {"num_users": len(num_relevant), "num_targets": int(num_relevant.sum())}

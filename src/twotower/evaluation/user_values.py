@@ -1,7 +1,7 @@
 """Values of metrics by key, their means over users, and intervals."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 AT_K = re.compile(r"_at_(\d+)$")
 
 
-def metric_key(metric: Metric | type[Metric], k: int) -> str:
-    """Return the key of a metric at k: `recall_at_20`."""
-    return f"{metric.name}_at_{k}"
+def metric_key(metric: Metric | type[Metric], k: int | None) -> str:
+    """Return the key of a metric at k: `recall_at_20`; `auc` of a metric without k."""
+    return metric.name if k is None else f"{metric.name}_at_{k}"
 
 
 def metric_name(key: str) -> str:
@@ -33,22 +33,25 @@ def metric_k(key: str) -> str:
     return found[1] if found else ""
 
 
-def user_values(ranking: Ranking, metrics: Sequence[UserMetric], ks: Sequence[int]) -> UserValues:
-    """Return key -> values [Q] of every metric at every k."""
-    return {metric_key(metric, k): metric.per_user(ranking, k) for metric in metrics for k in ks}
+def user_values(rankings: Mapping[int, Ranking], metrics: Sequence[UserMetric]) -> UserValues:
+    """Return key -> values [Q] of every metric for the lists of each k."""
+    return {
+        metric_key(metric, k): metric.per_user(ranking, k)
+        for metric in metrics
+        for k, ranking in rankings.items()
+    }
 
 
-def list_hashes(items: np.ndarray, ks: Sequence[int]) -> NDArray[np.uint64]:
-    """Return a hash [Q] of the first k items of each user's list [Q, K], for all k together.
+def list_hashes(rankings: Mapping[int, Ranking]) -> NDArray[np.uint64]:
+    """Return a hash [Q] of the first k items of each user's list, for all k together.
 
     Equal lists have equal numbers; different lists almost never do. The number is a sum over k of polynomials
-    modulo 2^64, so the number for several k is the sum of the numbers for each k.
+    modulo 2^64.
     """
-    hashes, total = np.zeros((2, len(items)), dtype=np.uint64)
-    for place, column in enumerate(items.T[: max(ks)], start=1):
-        hashes = (hashes + column.astype(np.uint64)) * HASH_BASE
-        if place in ks:
-            total += hashes
+    total: NDArray[np.uint64] = np.zeros(1, dtype=np.uint64)
+    for k, ranking in rankings.items():
+        powers = HASH_BASE ** np.arange(k, 0, -1, dtype=np.uint64)
+        total = total + ranking.top_items(k).astype(np.uint64) @ powers
     return total
 
 
@@ -83,8 +86,7 @@ def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) ->
     if len(values) > LARGE:
         half = Z_95 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
         return np.stack([values.mean(axis=0) - half, values.mean(axis=0) + half], axis=1)
-    generator = np.random.default_rng(seed)
-    num_users = len(values)
+    generator, num_users = np.random.default_rng(seed), len(values)
     block = max(1, BLOCK_DRAWS // num_users)
     means = []
     for start in range(0, num_bootstrap, block):
@@ -111,12 +113,12 @@ def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> di
     Reference: Deng, Knoblich and Lu, Applying the Delta Method in Metric Analytics, KDD 2018, section 2.
     """
     intervals: dict[str, list[float]] = {}
-    if scored is None:
+    if scored is None or scored.num_users < 2:
         return intervals
     for metric in metrics:
         value = metric.value(scored)
         influence = None if value is None else metric.influence(scored)
-        if value is not None and influence is not None and len(influence) > 1:
+        if value is not None and influence is not None:
             half = Z_95 * np.sqrt((influence**2).sum() * len(influence) / (len(influence) - 1))
             intervals[metric.name] = [float(value - half), float(value + half)]
     return intervals

@@ -106,8 +106,9 @@ class GroundTruth:
         if not len(found_rows):
             return 1.0
         ordered = np.sort(found_rows[:, : self.k], axis=1)
-        is_first = np.diff(ordered, axis=1, prepend=-1) > 0
-        hits, (positions, columns) = 0, np.nonzero(is_first)
+        counted = np.diff(ordered, axis=1, prepend=-1) > 0
+        is_exact = counted & contains(self._exact_keys, self._keys(ordered))
+        hits, (positions, columns) = int(is_exact.sum()), np.nonzero(counted & ~is_exact)  # these may tie
         for start in range(0, len(positions), PAIRS_PER_BLOCK):
             users = positions[start : start + PAIRS_PER_BLOCK]
             rows = ordered[users, columns[start : start + PAIRS_PER_BLOCK]]
@@ -115,6 +116,16 @@ class GroundTruth:
             last, _ = self._scores(users, self.exact.rows[users, -1])
             hits += int((scores >= last - slack).sum())
         return hits / ordered.size
+
+    @cached_property
+    def _exact_keys(self) -> np.ndarray:
+        return np.sort(self._keys(self.exact.rows), axis=None)
+
+    def _keys(self, rows: np.ndarray) -> np.ndarray:
+        """Return an integer for each pair of query and row [Q, K]; rows above the catalogue share one."""
+        above = int(self.rows.max(initial=0)) + 1
+        keys: np.ndarray = np.arange(len(rows))[:, None] * (above + 1) + np.minimum(rows, above)
+        return keys
 
     @cached_property
     def _order(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from twotower.evaluation.baselines.run_baselines import (
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
-from twotower.evaluation.served_lists import evaluate_index
+from twotower.evaluation.indexing import evaluate_index
 from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
 from twotower.pipeline.stages import RunContext, has_held_out_items

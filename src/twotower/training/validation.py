@@ -8,10 +8,9 @@ import torch
 from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.evaluate_towers import scored_labels, unscored
+from twotower.evaluation.evaluate_towers import encode_catalogue, rank_all, scored_labels, unscored
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
-from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import label_values, metric_name
 from twotower.towers.two_tower import TwoTower
@@ -70,20 +69,14 @@ class Validation:
             items = encode_catalogue(model)
             if evaluator.label_metrics:
                 scored = scored_labels(model, items, holdout, temperature)
-            seen = evaluator.filters_seen(holdout)
-            positions = np.arange(len(holdout.users))
-            ranked = [
-                top_rows(model, items, holdout, chunk, evaluator.max_k, seen)
-                for chunk in np.split(positions, range(CHUNK, len(positions), CHUNK))
-            ]
-        users, top = torch.cat([each for each, _ in ranked]), np.concatenate([rows for _, rows in ranked])
+            users, top = rank_all(model, items, holdout, evaluator, "validation", CHUNK)
         if not (items.isfinite().all() and users.isfinite().all()):
             raise DivergenceError(
                 "optimizer.learning_rate: the training diverged, its embeddings are not finite; lower it, or "
                 "set trainer.gradient_clip_val"
             )
         means = evaluator.means(top, holdout, self.popularity, scored)
-        target_users = np.repeat(positions, np.diff(holdout.target_offsets))
+        target_users = np.repeat(np.arange(len(users)), np.diff(holdout.target_offsets))
         figures = health(users, items, top, (target_users, np.asarray(holdout.target_items)))
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()

@@ -140,7 +140,10 @@ def test_arrays_that_are_refused(bundle: Path, case: tuple[bytes, str]) -> None:
 
 @pytest.mark.parametrize(
     ("array", "why"),
-    [(np.zeros((59, 8), np.float32), "(60, 8), found float32 (59, 8)"), (np.array([{}]), "not a plain numpy array")],
+    [
+        (np.zeros((59, 8), np.float32), "(60, 8), found float32 (59, 8)"),
+        (np.array([{}]), "not a plain numpy array"),
+    ],
 )
 def test_embeddings_that_are_refused(bundle: Path, array: np.ndarray, why: str) -> None:
     np.save(bundle / layout.ITEM_EMBEDDINGS, array, allow_pickle=True)

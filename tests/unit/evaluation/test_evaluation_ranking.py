@@ -26,7 +26,8 @@ def test_targets_among_some_items() -> None:
     targets = holdout_targets(make_holdout([[1], [3, 2], [4]], [[], [], []]), 4)
     assert targets.queries.tolist() == [0, 1, 1, 2]
     assert targets.items.tolist() == [1, 2, 3, 4]
-    assert targets.counts(among=np.array([False, False, False, True, True])).tolist() == [0, 1, 1]
+    assert targets.counts().tolist() == [1, 2, 1]
+    assert targets.counts(targets.items > 2).tolist() == [0, 1, 1]
 
 
 def test_popularity_counts_rows() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from twotower.config.progress import Progress
 from twotower.data.interactions import Interactions
-from twotower.evaluation.predict import RANKED_AT_ONCE, encode_at, encode_catalogue
+from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_at, encode_catalogue
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.scoring.batch import Batch
