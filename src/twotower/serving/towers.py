@@ -54,8 +54,8 @@ def embed_users(
     """
     vectors, positions, times = map(torch.from_numpy, history[:3])
     events = None if history.events is None else torch.from_numpy(history.events)
-    batch = UserBatch.from_features(features, positions, times, torch.from_numpy(request_times), events)
     with torch.inference_mode():
+        batch = UserBatch.from_features(features, positions, times, torch.from_numpy(request_times), events)
         embeddings: Floats = model.encode_users(batch, vectors).float().numpy()
     return embeddings
 
