@@ -112,7 +112,8 @@ class GroundTruth:
         ordered = np.sort(found_rows, axis=1)
         counted = ordered >= 0
         counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
-        hits, (positions, columns) = 0, np.nonzero(counted)
+        is_exact = counted & contains(self._exact_keys, self._keys(ordered))
+        hits, (positions, columns) = int(is_exact.sum()), np.nonzero(counted & ~is_exact)  # these may tie
         for start in range(0, len(positions), PAIRS_PER_BLOCK):
             users = positions[start : start + PAIRS_PER_BLOCK]
             rows = ordered[users, columns[start : start + PAIRS_PER_BLOCK]]
@@ -120,6 +121,16 @@ class GroundTruth:
             last, _ = self._scores(users, self.exact.rows[users, -1])
             hits += int((scores >= last - slack).sum())
         return hits / found_rows.size
+
+    @cached_property
+    def _exact_keys(self) -> np.ndarray:
+        return np.sort(self._keys(self.exact.rows), axis=None)
+
+    def _keys(self, rows: np.ndarray) -> np.ndarray:
+        """Return an integer for each pair of query and row [Q, K]; rows above the catalogue share one."""
+        above = int(self.rows.max(initial=0)) + 1
+        keys: np.ndarray = np.arange(len(rows))[:, None] * (above + 1) + np.minimum(rows, above)
+        return keys
 
     @cached_property
     def _order(self) -> np.ndarray:
