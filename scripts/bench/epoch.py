@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -34,10 +34,6 @@ from twotower.training.batches import TrainBatches
 from twotower.training.fit import TrainContext, fit
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.trainer import TrainerChoice
-
-
-def no_index(*_: object) -> NoReturn:
-    raise AssertionError("a bench builds no index")
 
 
 class Examples(Dataset[tuple[int, Tensor, int]]):
@@ -93,7 +89,7 @@ def our_epoch(interactions: Interactions, negatives: str, size: int, precision: 
             interactions, objective, history=MeanPooling.Config(length=LENGTH, strict=False), seed=0
         )
         with tempfile.TemporaryDirectory() as folder:
-            context = TrainContext(choice, Path(folder), no_index)
+            context = TrainContext(choice, Path(folder))
             return fit(context, module, batches, "fit").seconds
 
     return epoch

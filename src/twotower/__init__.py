@@ -155,14 +155,16 @@ def compare(
     Raises:
         InputError: a path contains no run, or no run has this metric or name.
     """
-    from twotower.reports.compare.comparison import Options
     from twotower.reports.compare.comparison import compare as compare_runs
-    from twotower.reports.compare.run_frame import run_folders
 
-    named = [paths] if isinstance(paths, str | Path) else paths
-    folders, notes = run_folders(map(str, named))
-    options = Options(metric=metric, baseline=baseline, with_baselines=with_baselines, by=by, tests=tests)
-    comparison = compare_runs(folders, options, notes)
+    comparison = compare_runs(
+        [paths] if isinstance(paths, str | Path) else paths,
+        metric=metric,
+        baseline=baseline,
+        with_baselines=with_baselines,
+        by=by,
+        tests=tests,
+    )
     return comparison.table().set_index("name").infer_objects()
 
 

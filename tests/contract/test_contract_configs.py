@@ -11,10 +11,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from twotower.commands.command_keys import SWEEP_ONLY, settings_class
-from twotower.commands.compose import checked, compose
+from twotower.commands.compose import checked, compose, whole
 from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.overrides import validate_overrides
-from twotower.commands.show import whole
 from twotower.config.reading import read
 from twotower.config.spec import TARGET, locate
 from twotower.pipeline.run_config import RunConfig, checked_run

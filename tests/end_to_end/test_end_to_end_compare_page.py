@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from compare_runs import Users, write_run
 
-from twotower.reports.compare.comparison import Options, compare
+from twotower.reports.compare.comparison import compare
 from twotower.reports.compare.page import as_html
 
 NUM_TRIALS = 14
@@ -56,7 +56,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         typed = [f"{key}={value}" for key, value in varied(number).items()]
         write_run(run, users, values, changes=changes, result={"overrides": typed})
     runs = sorted(path.parent for path in folder.glob("*/*/config.yaml"))
-    (folder / "page.html").write_text(as_html(compare(runs, Options(tests=False))), encoding="utf-8")
+    (folder / "page.html").write_text(as_html(compare(runs, tests=False)), encoding="utf-8")
     return (folder / "page.html").as_uri()
 
 

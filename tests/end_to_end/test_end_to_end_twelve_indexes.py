@@ -16,7 +16,7 @@ from in_process import run_script
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.conf import CONF
-from twotower.reports.compare.comparison import Options, compare
+from twotower.reports.compare.comparison import compare
 
 TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
 OVERRIDES = [
@@ -67,7 +67,7 @@ def test_no_index_is_called_the_same_as_one_that_serves_other_lists(root: Path) 
         assert table["recall_at_20"].mean() == pytest.approx(result["metrics"]["test/recall_at_20"])
         lists[str(folder)] = table["list_hash"].tolist()
     for baseline in lists:
-        rows = compare(list(results(root)), Options(baseline=baseline)).rows
+        rows = compare(list(results(root)), baseline=baseline).rows
         for folder, verdict in zip(rows["folder"], rows["verdict"], strict=True):
             if folder != baseline:
                 assert (verdict == "the same in every user") == (lists[folder] == lists[baseline])

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from twotower.bundle.read import read_bundle
 from twotower.data.interactions import Interactions
-from twotower.training.callbacks.checkpointing import FINAL
-from twotower.training.checkpoints import read_checkpoint
+from twotower.training.checkpoints import FINAL, read_checkpoint
 from twotower.training.initialization.svd import Svd
 
 TINY = [

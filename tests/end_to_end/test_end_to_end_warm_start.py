@@ -20,8 +20,8 @@ from twotower.runs.run import Run
 from twotower.towers.user_batch import UserBatch
 from twotower.training import warm_start
 from twotower.training.order import Replay
-from twotower.training.parent import Parent, is_new_interaction, read_parent
 from twotower.training.parts import build_module
+from twotower.training.warm_start import Parent, is_new_interaction, read_parent
 
 DAY, BEGIN = 86_400, 1_600_000_000
 KIND = "{_target_: twotower.features.categorical.Categorical, column: kind, dim: 4}"
@@ -194,7 +194,7 @@ def begun(folder: Path, parent: Parent) -> Any:
     log = data.train_and_valid
     new = is_new_interaction(parent, data, log)
     replay = Replay(new, how.replay, np.zeros(0, bool))
-    module = build_module(config, data, log, 3, None, parent.model, replay.shares)
+    module = build_module(config, data, log, parent=parent.model, shares=replay.shares)
     warm_start.transfer_parent(parent, data, log, module)
     return module
 

@@ -3,9 +3,11 @@
 A comment in the command's YAML describes each key.
 """
 
+import functools
 from typing import Annotated, Any, Literal
 
 from annotated_types import Le, MinLen
+from pydantic import create_model
 
 from twotower.commands.conf import shape
 from twotower.config.component import Config
@@ -120,10 +122,15 @@ COMMANDS: dict[str, type[Config]] = {
 """Command or mode of `train` -> class of its plain keys."""
 
 
+@functools.cache
 def settings_class(config_name: str) -> type[Config]:
     """Return the class of all settings of a command; imports torch if the command has groups."""
-    if not shape(config_name)[0]:
+    groups, _ = shape(config_name)
+    if not groups:
         return COMMANDS[config_name]
-    from twotower.commands.command_settings import SETTINGS
+    from twotower.commands.command_settings import TrainSettings
 
-    return SETTINGS[config_name]
+    if config_name == "train":
+        return TrainSettings
+    fields: dict[str, Any] = {name: (TrainSettings.model_fields[name].annotation, ...) for name in groups}
+    return create_model("Settings", __base__=COMMANDS[config_name], **fields)

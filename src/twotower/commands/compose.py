@@ -31,6 +31,7 @@ from twotower.commands.run_settings import (
     OF_THE_COMMAND,
     check_trust,
     keys_from_run,
+    literal,
     quoted,
     store_run_settings,
 )
@@ -179,11 +180,9 @@ def checked_with_config(
     try:
         composed, unresolved = compose_resolvable(config_name, sound)
         settings = plain(composed)
-    except Mistakes as error:
-        raise_problems([*problems, *error.problems], NOTHING_DONE)
-        raise
     except InputError as error:
-        raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
+        own = error.problems if isinstance(error, Mistakes) else [Problem("overrides", str(error))]
+        raise_problems([*problems, *own], NOTHING_DONE)
         raise
     reported = {problem.key for problem in unresolved}
     from_run = keys_from_run(plain_file(config_name))
@@ -208,6 +207,26 @@ def checked_with_config(
         found = [*found, *config.between()]
     raise_problems(found, NOTHING_DONE)
     return settings, config
+
+
+def whole(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose for `--cfg job`: with the defaults of Python that no YAML sets; interpolations stay as typed.
+
+    Choices and keys with a wrong value get no defaults.
+
+    Raises:
+        InputError: the configuration cannot be composed, or its run cannot be read or is not trusted.
+    """
+    config, problems = compose_resolvable(config_name, overrides)
+    raise_problems([problem for problem in problems if problem.key == "run"], NOTHING_DONE)
+    values = plain(config)
+    if keys_from_run(plain_file(config_name)):
+        check_trust(values)
+    settings, _ = read(settings_class(config_name), values)
+    OmegaConf.set_struct(config, False)
+    # Merged twice, so that the order of keys and the interpolations are those of `config`.
+    found: Any = OmegaConf.merge(config, literal(settings.plain()), config)
+    return found  # type: ignore[no-any-return]
 
 
 def load_run_config(overrides: Sequence[str]) -> "RunConfig":

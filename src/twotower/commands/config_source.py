@@ -4,8 +4,6 @@ import ast
 import functools
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.machinery import PathFinder
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,47 +28,41 @@ def config_keys(target: str) -> tuple[str, ...] | None:
     """Return the keys of the `Config` of a class; None if the source files do not tell."""
     module, _, name = target.rpartition(".")
     try:
-        return _class_keys(module, f"{name}.Config")
-    except (ImportError, LookupError, OSError, SyntaxError, ValueError):
+        return _fields(module, f"{name}.Config")
+    except (LookupError, OSError, SyntaxError, ValueError):
         return None
 
 
 @functools.cache
-def _class_keys(module: str, path: str) -> tuple[str, ...]:
-    """Return the fields of `Class` or `Class.Config`, as a module names it, and of its bases."""
+def _fields(module: str, path: str) -> tuple[str, ...]:
+    """Return the fields of `Class` or `Class.Config`, under its name in a module, and of its bases."""
     if path == "Component.Config" or module.partition(".")[0] in LIBRARIES:
         return ()
+    name, dot, nested = path.partition(".")
     body = ast.parse(_source(module)).body
-    name, _, nested = path.partition(".")
     for node in body:
         if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                if name == (alias.asname or alias.name):
-                    return _class_keys(node.module, path.replace(name, alias.name, 1))
-    (outer,) = [each for each in body if isinstance(each, ast.ClassDef) and each.name == name]
-    inner = [each for each in outer.body if isinstance(each, ast.ClassDef) and each.name == nested]
-    is_inherited = nested and not inner
-    kind = (inner or [outer])[0]
-    keys: dict[str, None] = {}
-    for base in kind.bases:
-        text = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
-        if not (is_inherited and "." in text):  # else a class of a library, such as nn.Module
-            keys |= dict.fromkeys(_class_keys(module, f"{text}.{nested}" if is_inherited else text))
-    for each in kind.body if not is_inherited else ():
+            imported = {alias.asname or alias.name: alias.name for alias in node.names}
+            if name in imported:
+                return _fields(node.module, f"{imported[name]}{dot}{nested}")
+    (kind,) = [each for each in body if isinstance(each, ast.ClassDef) and each.name == name]
+    own = [each for each in kind.body if isinstance(each, ast.ClassDef) and each.name == nested]
+    kind = own[0] if own else kind
+    bases = [ast.unparse(base).partition("[")[0] for base in kind.bases]
+    if nested and not own:  # inherited; a base with a dot is a class of a library, such as nn.Module
+        bases = [f"{base}.{nested}" for base in bases if "." not in base]
+    fields = [field for base in bases for field in _fields(module, base)]
+    for each in kind.body if own or not nested else ():
         if isinstance(each, ast.AnnAssign) and "ClassVar" not in ast.unparse(each.annotation):
-            keys[ast.unparse(each.target)] = None
-    return tuple(keys)
+            fields.append(ast.unparse(each.target))
+    return tuple(dict.fromkeys(fields))
 
 
 def _source(module: str) -> str:
     """Return the text of a module, without importing its packages."""
-    places: Any = [*sys.path, str(Path.cwd())]
-    file = None
-    for name in accumulate(module.split("."), "{}.{}".format):
-        spec = PathFinder.find_spec(name, places)
-        if spec is None:
-            raise LookupError(module)
-        places, file = spec.submodule_search_locations, spec.origin  # None for a folder without __init__.py
+    stem = module.replace(".", "/")
+    files = [Path(folder, f"{stem}{end}") for folder in (*sys.path, ".") for end in (".py", "/__init__.py")]
+    file = next((file for file in files if file.is_file()), None)
     if file is None:
         raise LookupError(module)
-    return Path(file).read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8")

@@ -8,28 +8,26 @@ import pkgutil
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import MinLen
 
 from twotower.commands.main import COMMAND_NAMES
 from twotower.config.component import Component, Config
 from twotower.config.errors import InputError
 from twotower.config.spec import MAX_FLOAT, MAX_INT, TARGET, is_ours, locate
 
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 COMMENT = re.compile(r"^(\w+):.*?\s# ?(.+)$", re.MULTILINE)
 COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(COMMAND_NAMES)})\b"
 """Pattern of YAML comments that show a command instead of a description."""
-NOTHING: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """A key, its default as YAML writes it (or `required`), allowed values, and meaning (may be empty)."""
 
     name: str
@@ -38,24 +36,18 @@ class Key:
     meaning: str
 
 
-@dataclass(frozen=True)
-class Section:
-    """A choice, or a class that an entry of a choice may name.
-
-    Attributes:
-        title: how it is chosen.
-        text: description.
-        keys: its keys.
-        target: the class as a YAML names it; empty if it has none.
-    """
+class Section(NamedTuple):
+    """A choice, or a class that an entry of a choice may name: how it is chosen, and what it is."""
 
     title: str
     text: str
-    keys: list[Key] = field(default_factory=list)
+    keys: Sequence[Key] = ()
     target: str = ""
 
 
-def keys_of_class(kind: type[Config], given: Mapping[str, Any] = NOTHING, comments: str = "") -> list[Key]:
+def keys_of_class(
+    kind: type[Config], given: Mapping[str, Any] = types.MappingProxyType({}), comments: str = ""
+) -> list[Key]:
     """Return the keys of a class of settings.
 
     Args:
@@ -63,10 +55,10 @@ def keys_of_class(kind: type[Config], given: Mapping[str, Any] = NOTHING, commen
         given: values of a YAML, which are the defaults where it is chosen.
         comments: text of that YAML; comments describe keys that the class does not describe.
     """
-    meanings, keys = dict(COMMENT.findall(comments)), []
+    meanings, keys = dict(COMMENT.findall(comments)) | kind.documentation(), []
     for name, each in kind.model_fields.items():
         default = "required" if each.is_required() else shown(each.get_default(call_default_factory=True))
-        meaning = " ".join((each.description or "").split()) or meanings.get(name, "")
+        meaning = " ".join(meanings.get(name, "").split())
         takes = allowed_values(each.annotation, each.metadata)
         keys.append(Key(name, shown(given[name]) if name in given else default, takes, meaning))
     return keys
@@ -134,19 +126,15 @@ def allowed_values(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return f"name: {allowed_values(arguments[1])}"
     if inspect.isclass(annotation) and issubclass(annotation, Component.Config):
         return f"a choice, {annotation.owner.__name__}"
-    low = high = ""
-    for each in metadata:
-        match each:
-            case Ge():
-                low = f"≥ {each.ge:g}"  # type: ignore[str-format]
-            case Gt():
-                low = f"> {each.gt:g}"  # type: ignore[str-format]
-            case Le() if each.le not in (MAX_INT, MAX_FLOAT):
-                high = f"≤ {each.le:,}"  # type: ignore[str-format]
-            case Lt() if each.lt != 2**32:
-                high = f"< {each.lt:,}"  # type: ignore[str-format]
+    limits = [
+        (sign, getattr(each, name))
+        for each in metadata
+        for name, sign in SIGNS.items()
+        if hasattr(each, name)
+    ]
+    bounds = [f"{sign} {limit:,}" for sign, limit in limits if limit not in (MAX_INT, MAX_FLOAT, 2**32)]
     kind = KINDS.get(annotation, "values by name" if inspect.isclass(annotation) else "anything")
-    return f"{kind} {' and '.join(filter(None, [low, high]))}".rstrip()
+    return f"{kind} {' and '.join(bounds)}".rstrip()
 
 
 def shown(value: Any) -> str:

@@ -27,7 +27,7 @@ def main(name: str | None = None) -> None:
         name: of the command; None: the first word of the command line.
     """
     if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
-        from twotower.commands.complete import answer_shell
+        from twotower.commands.entry_points.completion import answer_shell
 
         answer_shell()
     words = sys.argv[1:]

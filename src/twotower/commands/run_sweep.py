@@ -18,9 +18,9 @@ from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
+from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.schedule import find_outdated, run_jobs, summarize_seeds, write_sweep
-from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep, SweepContext
 
 TASK = "twotower.pipeline.train_run.run_job"

@@ -171,11 +171,15 @@ class Interactions:
     def positions(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (index in `users` [B], position) of each interaction of these users, by ascending index."""
         starts = np.asarray(self.offsets[users])
-        counts = np.asarray(self.offsets[users + 1]) - starts
-        indices = np.repeat(np.arange(len(users), dtype=np.int64), counts)
-        first = np.cumsum(counts) - counts
-        positions: NDArray[np.int64] = np.arange(len(indices), dtype=np.int64) + (starts - first)[indices]
-        return indices, positions
+        return expand_ranges(starts, np.asarray(self.offsets[users + 1]) - starts)
+
+
+def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (index of the range, position) of each position of ranges [R], by ascending index."""
+    indices = np.repeat(np.arange(len(starts), dtype=np.int64), counts)
+    first = np.cumsum(counts) - counts
+    positions: NDArray[np.int64] = np.arange(len(indices), dtype=np.int64) + (starts - first)[indices]
+    return indices, positions
 
 
 def user_offsets(users: np.ndarray, num_users: int) -> NDArray[np.int64]:

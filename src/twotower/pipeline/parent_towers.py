@@ -1,6 +1,5 @@
 """The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,17 @@ from twotower.index.check import rehearse
 from twotower.pipeline.stages import RunContext
 from twotower.runs.result import Ancestry, Result, read_result
 from twotower.training.callbacks.curves import EpochCallback
+from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
-from twotower.training.parent import check_leakage, is_new_interaction, read_parent
 from twotower.training.train_towers import TrainedTowers
-from twotower.training.warm_start import count_growth, extend_towers, warm_start
+from twotower.training.warm_start import (
+    check_leakage,
+    count_growth,
+    extend_towers,
+    is_new_interaction,
+    read_parent,
+    warm_start,
+)
 
 
 def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) -> TrainContext:
@@ -51,14 +57,9 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
         fitted_on = f"the data of {how.run}"
         trained = TrainedTowers(
             model=extend_towers(config, dataset, parent),
-            valid=lambda _: None,
-            epochs=named.training.epochs or 0,
-            refit=named.training.refit,
-            seconds=0.0,
-            examples=0,
             temperature=named.training.temperature or 1.0,
-            curves={},
-            epoch_steps=0,
+            result=FitResult(epochs=named.training.epochs or 0),
+            refit=named.training.refit,
         )
         is_new = is_new_interaction(parent, dataset, dataset.test.history)
         growth = count_growth(parent, dataset, int(is_new.sum()))
@@ -67,7 +68,7 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
         parent=how.run,
         parent_fingerprint=named.fingerprint,
         generation=named.generation + bool(how.epochs),
-        **dataclasses.asdict(growth),
+        **growth,
         epochs=how.epochs or None,
         replay=how.replay if how.epochs else None,
     )

@@ -21,8 +21,13 @@ from twotower.files.lock import lock_folder
 from twotower.pipeline.live_export import TABLES, export_live, table_paths
 from twotower.pipeline.service_client import ServiceClient
 from twotower.pipeline.train_run import REBUILD_BUNDLE, rebuild_bundle, refuse_other_towers, warm_start
-from twotower.reports.compare.paired import NUM_RESAMPLES, sign_flip_p_values
-from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
+from twotower.reports.compare.paired import (
+    NUM_RESAMPLES,
+    UnpairedError,
+    read_column,
+    sign_flip_p_values,
+    user_difference,
+)
 from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import PER_USER

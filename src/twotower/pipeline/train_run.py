@@ -23,13 +23,12 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
 from twotower.runs import sections, trainings
-from twotower.runs.fingerprint import changed_keys, override_key
+from twotower.runs.fingerprint import override_key
 from twotower.runs.result import read_finished_result, read_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
-from twotower.training.callbacks.checkpointing import delete_progress
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
-from twotower.training.fit import FIT
+from twotower.training.checkpoints import FIT, delete_progress
 from twotower.training.train_towers import load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
@@ -98,7 +97,7 @@ def run_job(payload: Mapping[str, Any]) -> int:
     """
     folder, callback = Path(payload["folder"]), None
     if payload["trial"] is not None:
-        from twotower.sweeps.pruning import make_pruning_callback
+        from twotower.sweeps.search import make_pruning_callback
 
         callback = make_pruning_callback(payload["trial"])
     if (folder / CONFIG).is_file():
@@ -162,12 +161,13 @@ def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
 def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
     with open_run(run, config) as job:
         source, fitted_on = _find_equal_training(job), None
+        known = None if source is None else _read_equal_quality(job, source)
         origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
         try:
             if isinstance(config, WarmStartRunConfig):
                 trained, origin, fitted_on = continue_training(job, config.warm_start)
             elif source is not None:
-                trained = load_trained_towers(config, job.dataset, source)
+                trained = load_trained_towers(config, job.dataset, source, None if known else job.evaluator)
             else:
                 context = train_context(job, epoch_callback)
                 trained = train_towers(config, job.dataset, job.evaluator, context)
@@ -179,40 +179,32 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             report_result(job, sections.ended_result(run.partial_result, "pruned", run.seconds(), **record))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
-        _refuse_changed_files(job)
+        now = config.features.with_files(job.dataset)
+        if changed := sections.changed_data(run.partial_result.data, now):
+            raise InputError(f"{changed} changed during the run; run again")
         if not origin:
             fingerprint = run.partial_result.training_fingerprint
             trainings.remember(Path(config.output_root), fingerprint, run.folder)
         indexed = index_model(job, trained.model)
-        training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
-        training |= {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization}
+        fitted = trained.result
+        training = sections.training_record(run.settings, fitted.epochs, trained.refit, trained.temperature)
+        training |= {"epoch_steps": fitted.epoch_steps, "chosen": fitted.chosen, **trained.initialization}
         result: dict[str, Any] = {
             **origin,
             "training": training if fitted_on is None else training | {"fitted_on": fitted_on},
-            "curves": trained.curves,
+            "curves": fitted.curves,
             "timing": {
-                "train_seconds": round(trained.seconds, 3),
-                "examples_per_second": round(trained.examples / max(trained.seconds, 1e-9), 1),
+                "train_seconds": round(fitted.seconds, 3),
+                "examples_per_second": round(fitted.examples / max(fitted.seconds, 1e-9), 1),
             },
         }
-        known = None if source is None else _read_equal_quality(job, source)
-        exact = known or evaluate_on_test(
-            job, trained.model, trained.valid(job.evaluator), trained.temperature
-        )
+        exact = known or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed)
         if known is None:
             result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
         return finish(job, indexed, result)
-
-
-def _refuse_changed_files(job: RunContext) -> None:
-    """Raise InputError if the file of a feature changed during the run."""
-    now = job.config.features.with_files(job.dataset).feature_files
-    if now != job.dataset.feature_files:
-        changed = changed_keys(job.dataset.feature_files, now)
-        raise InputError(f"features.{changed}: its file changed during the run; run again")
 
 
 def _find_equal_training(job: RunContext) -> Path | None:

@@ -19,7 +19,7 @@ from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder, QueryPositions
 from twotower.towers.user_batch import UserBatch
-from twotower.training.order import Order, all_positions
+from twotower.training.order import Order, position_type
 
 if TYPE_CHECKING:
     from twotower.training.objectives.objective import Objective
@@ -50,9 +50,8 @@ class TrainBatches:
         with_impressions: bool = False,
     ) -> None:
         self.interactions = interactions
-        self.known_offsets, self.known_items = (
-            np.asarray(part) for part in (interactions.examples.offsets, interactions.examples.items)
-        )
+        self.known_offsets = np.asarray(interactions.examples.offsets)
+        self.known_items = np.asarray(interactions.examples.items)
         self.offsets = np.asarray(interactions.offsets)
         self.batch_size = objective.config.batch_size
         self.history_length = history.length
@@ -73,30 +72,21 @@ class TrainBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the rest of the current epoch; a thread gathers the next batch during a training step."""
-        epoch, position = divmod(self.number, len(self))
-        gather = self._epoch(epoch)
+        batches = self.epoch_batches(*divmod(self.number, len(self)))
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            following = thread.submit(gather, position, self.number)
-            while position < len(self):
-                batch = following.result()
-                position += 1
+            following = thread.submit(next, batches, None)
+            while (batch := following.result()) is not None:
                 self.number += 1  # before the yield, so that a checkpoint after this batch counts it
-                if position < len(self):
-                    following = thread.submit(gather, position, self.number)
+                following = thread.submit(next, batches, None)
                 yield batch
 
-    def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
-        """Return a function from the position of a batch in an epoch, and its number, to the batch."""
-        order, examples = self.order.epoch(epoch), self.examples
-
-        def gather(position: int, number: int) -> Batch:
+    def epoch_batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from the position `first`."""
+        order = self.order.epoch(epoch)
+        for position in range(first, len(self)):
             chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-            chosen = chosen[np.argsort(chosen >= examples.num_positives, kind="stable")]
-            ends = examples.history_end[chosen]
-            mask = history_mask(ends, self.offsets[examples.users[chosen]], self.history_length)
-            return self._gather(chosen, number, ends, mask)
-
-        return gather
+            chosen = chosen[np.argsort(chosen >= self.examples.num_positives, kind="stable")]
+            yield self._gather(chosen, epoch * len(self) + position)
 
     def num_history_items(self) -> int:
         """Return the maximum number of items in the histories of a batch."""
@@ -120,21 +110,23 @@ class TrainBatches:
         self,
         chosen: np.ndarray,
         number: int,
-        ends: np.ndarray,
-        mask: np.ndarray,
+        ends: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
         query_positions: QueryPositions | None = None,
     ) -> Batch:
         """Gather a batch.
 
         Args:
             chosen: [P + S] examples, positives first.
-            ends: [B] positions in the interactions at which the histories end.
-            mask: [B, L] which positions before each end are part of the history.
+            ends: [B] positions in the interactions at which the histories end; None: those of the examples.
+            mask: [B, L] which positions before each end are part of the history; None: all of the user.
             query_positions: see `UserBatch`.
         """
         examples = self.examples
         size = int((chosen < examples.num_positives).sum())
         users, items = examples.users[chosen], examples.items[chosen]
+        ends = examples.history_end[chosen] if ends is None else ends
+        mask = history_mask(ends, self.offsets[users], self.history_length) if mask is None else mask
         return Batch(
             UserBatch(
                 _int64(users),
@@ -196,13 +188,13 @@ def build_examples(interactions: Interactions, strict: bool, with_impressions: b
     """Build the examples.
 
     Args:
-        strict: the history of a positive has only strictly earlier items, as that of an impression always
-        has. with_impressions: impressions without a click are examples.
+        strict: the history of a positive has only strictly earlier items, as that of an impression always.
+        with_impressions: impressions without a click are examples.
     """
     users, impressions = interactions.user_rows(), interactions.impressions
     items, times = np.asarray(interactions.items), np.asarray(interactions.times)
     context = None if interactions.context is None else np.asarray(interactions.context)
-    ends = all_positions(len(interactions))
+    ends = np.arange(len(times), dtype=position_type(len(times)))
     if strict:  # the first position with the same user and time
         is_first = np.ones(len(times), dtype=bool)
         is_first[1:] = (times[1:] != times[:-1]) | (users[1:] != users[:-1])

@@ -1,22 +1,34 @@
-"""Atomic checkpoints with a checksum.
+"""Atomic checkpoints with a checksum, and the checkpoint that a phase writes when it ends.
 
 A checkpoint is the zip file of `torch.save`. The comment of the zip is the SHA-256 of all bytes before it, so
 `torch.load` reads the file as usual.
 """
 
+import dataclasses
 import hashlib
 import mmap
 import os
 import struct
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from twotower.config.errors import InputError
+from twotower.data.interactions import Interactions
 from twotower.files.atomic import write_atomically
+from twotower.training.module import RetrievalModule
 
+FIT, FIT_RANDOM, REFIT = "fit", "fit_random", "refit"
+"""Phases: the first; the first from `initialization=random`, for comparison; the second on train + valid."""
+LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
+TRAINED_ON = "trained_on"
+"""Key of `final.ckpt` for the training interactions, which a warm start must not be tested on."""
+NEW_ITEMS = "model.new_items."
+"""Prefix of weights that `fit_new_items` computes from the trained ones."""
 SUM_BYTES = 64
 NO_COMMENT, COMMENT = struct.pack("<H", 0), struct.pack("<H", SUM_BYTES)
 """Length field at the end of a zip file without a comment, and with a comment of `SUM_BYTES`."""
@@ -86,3 +98,73 @@ def _digest(file: BinaryIO, num_bytes: int) -> bytes:
     """Return the SHA-256 of the first bytes of a file, in hexadecimal."""
     with mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_READ) as content:
         return hashlib.sha256(content).hexdigest().encode("ascii")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The result of one phase.
+
+    Attributes:
+        epochs: number of epochs of the best (or last) weights.
+        seconds: training time, validation included, in this process.
+        examples: number of training examples in this process.
+        curves: key -> one value per epoch.
+        epoch_steps: optimizer steps per epoch; 0 if unknown.
+        chosen: settings that the interactions or the validation split determined, by key.
+        score: the monitored metric of the weights, negated if lower is better; None without validation.
+        improved: whether an epoch improved on the initial embeddings; True if these were not validated.
+    """
+
+    epochs: int
+    seconds: float = 0.0
+    examples: int = 0
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    epoch_steps: int = 0
+    chosen: dict[str, float | None] = field(default_factory=dict)
+    score: float | None = None
+    improved: bool = True
+
+
+def final_path(folder: Path, phase: str) -> Path:
+    """Return the path of the file that a phase writes when it ends."""
+    return folder / "checkpoints" / phase / FINAL
+
+
+def write_final(path: Path, module: RetrievalModule, interactions: Interactions, result: FitResult) -> None:
+    """Write the weights, the result and the training interactions of a phase, and delete its progress."""
+    columns = ("offsets", "items", "times")
+    final = {
+        "state_dict": module.state_dict(),
+        "fitted": dataclasses.asdict(result),
+        TRAINED_ON: {name: torch.tensor(np.asarray(getattr(interactions, name))) for name in columns},
+    }
+    write_checkpoint(path, final)
+    delete_progress(path.parent)
+
+
+def delete_progress(folder: Path) -> None:
+    """Delete the checkpoints that are needed only to resume a phase, after it has ended."""
+    for name in (BEST, LAST):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_final(folder: Path, phase: str) -> tuple[dict[str, Any], FitResult]:
+    """Read the final checkpoint of a phase and its result.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged or of another kind.
+    """
+    path = final_path(folder, phase)
+    checkpoint = read_checkpoint(path)
+    try:
+        return checkpoint, FitResult(**checkpoint["fitted"])
+    except (KeyError, TypeError) as error:
+        raise unusable(path, "not the final checkpoint of a phase") from error
+
+
+def load_final(module: RetrievalModule, checkpoint: dict[str, Any]) -> None:
+    """Load the weights of a final checkpoint, and fit the embedding of new items."""
+    trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
+    others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
+    module.load_state_dict(trained | others)
+    module.model.fit_new_items()

@@ -58,7 +58,6 @@ class RetrievalModule(pl.LightningModule):
         self.chosen: dict[str, float | None] = {}
         """Settings that the interactions or the validation split determined, by key."""
         self.draws = torch.Generator()
-        self.latest_loss = torch.zeros(())
 
     def initialize(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
         """Set the initial weights; the validation split, if any, selects among them."""
@@ -80,8 +79,7 @@ class RetrievalModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Minimize the loss of a batch."""
         loss = self.batch_loss(batch, remembers=True)
-        self.latest_loss = loss.detach()
-        self._log_step()
+        self._log_step(loss.detach())
         return loss
 
     def batch_loss(self, batch: Batch, remembers: bool = False) -> Tensor:
@@ -99,13 +97,13 @@ class RetrievalModule(pl.LightningModule):
         losses = [self.loss.batch_mean(logits) for logits in all_logits]
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _log_step(self) -> None:
+    def _log_step(self, loss: Tensor) -> None:
         """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""
         trainer = self.trainer
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its logger connector sets it
         if (trainer.global_step + 1) % every:
             return
-        figures = {"train/loss": float(self.latest_loss)}
+        figures = {"train/loss": float(loss)}
         if self.scorer.temperature is not None:
             figures["train/temperature"] = self.temperature
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]

@@ -4,10 +4,8 @@ Shapes: n interactions, m impressions without a click that are examples too.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 
@@ -102,8 +100,3 @@ class ReplayOrder(Order):
 def position_type(number: int) -> type[np.int32] | type[np.int64]:
     """Return the smallest integer type for positions below `number`."""
     return np.int32 if number < 2**31 else np.int64
-
-
-def all_positions(number: int) -> NDArray[Any]:
-    """Return 0, ..., number - 1 as int32 or int64."""
-    return np.arange(number, dtype=position_type(number))

@@ -16,7 +16,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
-from twotower.training.order import Order
+from twotower.training.order import Order, Replay
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 
@@ -26,12 +26,35 @@ BYTES_PER_HISTORY_ITEM = 56
 """An item of a history in a batch: row, time, mask and intermediate values."""
 
 
+def build_training(
+    config: TrainingConfig,
+    dataset: RetrievalDataset,
+    interactions: Interactions,
+    evaluator: Evaluator | None,
+    parent: TwoTower | None = None,
+    replay: Replay | None = None,
+) -> tuple[RetrievalModule, TrainBatches]:
+    """Build the module and the batches of a phase, with settings that the interactions determine.
+
+    Args:
+        evaluator: validates after each epoch; None for a training without validation.
+        parent: towers of a warm start, whose features are extended.
+        replay: of a warm start.
+    """
+    config, chosen = config.resolve(interactions)
+    batches = build_batches(config, interactions, Order if replay is None else replay.order)
+    shares = None if replay is None else replay.shares
+    module = build_module(config, dataset, interactions, len(batches), evaluator, parent, shares)
+    module.chosen |= chosen
+    return module, batches
+
+
 def build_module(
     config: TrainingConfig,
     dataset: RetrievalDataset,
     interactions: Interactions,
-    epoch_batches: int,
-    evaluator: Evaluator | None,
+    epoch_batches: int = 1,
+    evaluator: Evaluator | None = None,
     parent: TwoTower | None = None,
     shares: np.ndarray | None = None,
 ) -> RetrievalModule:
@@ -39,8 +62,7 @@ def build_module(
 
     Args:
         epoch_batches: batches per epoch; the learning-rate schedule spans `trainer.max_epochs`.
-        evaluator: validates after each epoch; None for a training without validation.
-        parent: towers of a warm start, whose features are extended.
+        shares: see `Objective.frequencies`.
 
     Raises:
         InputError: the towers need more memory than is available.
@@ -141,17 +163,13 @@ def fit_tables(
         if part.context is not None:
             context_rows.append(np.asarray(part.context))
     contexts = np.unique(np.concatenate(context_rows))
-    context_table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
-    features, paths = config.features, dataset.source_paths
-    sides = (
-        (features.user, dataset.user_table, np.flatnonzero(seen_users), "users"),
-        (features.item, dataset.item_table, np.flatnonzero(seen_items), "items"),
-        (features.context, context_table, contexts[contexts > 0], "interactions"),
-    )
+    rows = (np.flatnonzero(seen_users), np.flatnonzero(seen_items), contexts[contexts > 0])
     earlier = (None,) * 3 if parent is None else (parent.users, parent.items, parent.contexts)
     users, items, requests = (
-        fit_features(choices, table, rows, paths.get(name, name), config.tower_width, fitted)
-        for (choices, table, rows, name), fitted in zip(sides, earlier, strict=True)
+        fit_features(choices, table, train_rows, source_path, config.tower_width, fitted)
+        for (_, choices, table, source_path), train_rows, fitted in zip(
+            config.features.tables(dataset), rows, earlier, strict=True
+        )
     )
     return users, items, requests
 

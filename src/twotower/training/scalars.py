@@ -25,13 +25,12 @@ class Scalars(TensorBoardLogger):
     """Lightning's logger, writing to the folder of the run, without `hparams.yaml` and the `epoch` curve.
 
     Args:
-        phase: prefix of each key, as in `refit-train/loss`; empty for the first phase.
+        prefix: of each key, as in `refit-train/loss`; empty for the first phase.
     """
 
-    def __init__(self, folder: Path, phase: str, monitor: str) -> None:
+    def __init__(self, folder: Path, prefix: str, monitor: str) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
-        self._prefix = f"{phase}-" if phase else ""
-        self._monitor = monitor
+        self._prefix, self._monitor = prefix, monitor
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write scalars."""

@@ -1,11 +1,10 @@
 """Train towers in two phases: choose the epoch on the validation split, then refit on train + valid."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import RetrievalDataset
@@ -16,21 +15,20 @@ from twotower.files.atomic import write_text_atomically
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import TrialPruned
-from twotower.training.fit import (
+from twotower.training.checkpoints import (
     FIT,
     FIT_RANDOM,
     REFIT,
     FitResult,
-    TrainContext,
     final_path,
-    fit,
-    load_phase,
+    load_final,
     read_final,
 )
+from twotower.training.fit import TrainContext, fit
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
-from twotower.training.parts import build_batches, build_module
+from twotower.training.parts import build_module, build_training
 from twotower.training.sparse_tables import warn_of_large_tables
 from twotower.training.training_config import TrainingConfig
 
@@ -45,34 +43,23 @@ class TrainedTowers:
 
     Attributes:
         model: with the weights that are indexed and served.
-        valid: evaluates the best checkpoint of the first phase, which has not trained on the validation
-            split; returns None if no such checkpoint exists.
-        epochs: number of epochs of the best checkpoint.
-        refit: whether the weights are from the second phase.
-        seconds: of all phases.
-        examples: number of training examples of all phases.
         temperature: of the loss; a probability is sigmoid(score / temperature).
-        curves: of the first phase, key -> one value per epoch.
-        epoch_steps: of the first phase; see `FitResult`.
-        chosen: of the last phase; see `FitResult`.
+        result: of the first phase, with the time and the examples of all phases and what the last one chose.
+        refit: whether the weights are from the second phase.
+        valid: evaluation of the best checkpoint of the first phase, which has not trained on the validation
+            split; None if no such checkpoint exists, or without an evaluator.
         initialization: see `compared_initializations`.
     """
 
     model: TwoTower
-    valid: Callable[[Evaluator], Report | None]
-    epochs: int
-    refit: bool
-    seconds: float
-    examples: int
     temperature: float
-    curves: dict[str, list[float]]
-    epoch_steps: int
-    chosen: dict[str, float | None] = field(default_factory=dict)
+    result: FitResult
+    refit: bool
+    valid: Report | None = None
     initialization: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """A first phase that has ended, with its initialization."""
 
     initialization: Initialization
@@ -81,10 +68,7 @@ class Attempt:
 
 
 def train_towers(
-    config: TrainingConfig,
-    dataset: RetrievalDataset,
-    evaluator: Evaluator,
-    context: TrainContext,
+    config: TrainingConfig, dataset: RetrievalDataset, evaluator: Evaluator, context: TrainContext
 ) -> TrainedTowers:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings ask for it.
 
@@ -96,35 +80,26 @@ def train_towers(
     Raises:
         TrialPruned: the epoch callback stopped the training.
     """
+    check_same_data(context.folder, dataset.identity)
     initialization = config.initialization.build()
     module, batches = initial_state(config, dataset, initialization, dataset.train, evaluator)
     _warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
-    check_same_data(context.folder, dataset.identity)
-    attempt = Attempt(initialization, module, fit(context, module, batches, FIT, rehearses=True))
-
-    def train_from_random() -> Attempt:
-        random = Random.Config().build()
-        module, batches = initial_state(config, dataset, random, dataset.train, evaluator)
-        callback = context.epoch_callback
-        without_metric = None if callback is None else lambda epoch, _: callback(epoch, None)
-        random_context = replace(context, epoch_callback=without_metric)
-        return Attempt(random, module, fit(random_context, module, batches, FIT_RANDOM))
-
-    attempts = [attempt]
-    if not attempt.result.improved:
-        attempts += compare_with_random(attempt, train_from_random, config.trainer.monitor)
+    attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
+    context = replace(context, rehearse_index=None)
+    if not attempts[0].result.improved:
+        attempts += compare_with_random(config, dataset, evaluator, context, attempts[0].result)
     best = max(attempts, key=lambda each: each.result.score or 0.0)
-    module, phases = best.module, [best.result]
+    module, results = best.module, [best.result, *(each.result for each in attempts if each is not best)]
     valid = evaluate_valid(module, dataset, evaluator)
     if config.trainer.refit:
         interactions = dataset.train_and_valid
         module, batches = initial_state(config, dataset, best.initialization, interactions, None)
-        refit_context = replace(context, epoch_callback=None)
-        phases.append(fit(refit_context, module, batches, REFIT, best.result.epochs))
+        trainer = context.trainer.model_copy(update={"max_epochs": best.result.epochs})
+        context = replace(context, trainer=trainer, epoch_callback=None)
+        results.append(fit(context, module, batches, REFIT))
     compared = compared_initializations(context.folder, initialization.name)
-    others = [each.result for each in attempts if each is not best]
-    return trained_towers(module, phases, lambda _: valid, compared, others)
+    return trained_towers(module, results, config.trainer.refit, valid, compared)
 
 
 def initial_state(
@@ -135,91 +110,44 @@ def initial_state(
     evaluator: Evaluator | None,
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Return a module with its initial weights, and the batches to train it on."""
-    config, chosen = config.resolve(interactions)
-    batches = build_batches(config, interactions)
-    module = build_module(config, dataset, interactions, len(batches), evaluator)
-    module.chosen |= chosen
+    module, batches = build_training(config, dataset, interactions, evaluator)
     module.initialize(initialization, interactions, config.trainer.monitor)
     return module, batches
 
 
-def load_trained_towers(config: TrainingConfig, dataset: RetrievalDataset, folder: Path) -> TrainedTowers:
-    """Load the towers of a run whose phases have ended.
-
-    Args:
-        config: settings of the training, equal to those of the run.
-        folder: of the run; only read.
-    """
-    first = better_first_phase(folder)
-    phases = [first, REFIT] if config.trainer.refit else [first]
-    results = {name: read_final(folder, name)[1] for name in phases}
-
-    def load_module(name: str) -> RetrievalModule:
-        interactions = dataset.train_and_valid if name == REFIT else dataset.train
-        module = build_module(config.with_chosen(results[name].chosen), dataset, interactions, 1, None)
-        load_phase(module, folder, name)
-        return module
-
-    def valid(evaluator: Evaluator) -> Report:
-        return evaluate_valid(load_module(first), dataset, evaluator)
-
-    compared = compared_initializations(folder, config.initialization.build().name)
-    return trained_towers(load_module(phases[-1]), list(results.values()), valid, compared)
-
-
-def trained_towers(
-    module: RetrievalModule,
-    phases: Sequence[FitResult],
-    valid: Callable[[Evaluator], Report | None],
-    initialization: Mapping[str, Any] = MappingProxyType({}),
-    others: Sequence[FitResult] = (),
-) -> TrainedTowers:
-    """Combine the module of the last phase with the results of the phases; `others` only took time."""
-    first, every = phases[0], [*phases, *others]
-    return TrainedTowers(
-        model=module.model.eval(),
-        valid=valid,
-        epochs=first.epochs,
-        refit=len(phases) > 1,
-        seconds=sum(result.seconds for result in every),
-        examples=sum(result.examples for result in every),
-        temperature=module.temperature,
-        curves=first.curves,
-        epoch_steps=first.epoch_steps,
-        chosen=phases[-1].chosen,
-        initialization=initialization,
-    )
-
-
-def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
-    """Evaluate on the validation split."""
-    model = module.model.eval()
-    return evaluate_towers(model, dataset.valid, evaluator, dataset.train, module.temperature)
-
-
 def compare_with_random(
-    first: Attempt, train_from_random: Callable[[], Attempt], monitor: str
+    config: TrainingConfig,
+    dataset: RetrievalDataset,
+    evaluator: Evaluator,
+    context: TrainContext,
+    first: FitResult,
 ) -> list[Attempt]:
     """Train from random embeddings, too, and log which initialization is better; empty if that diverges.
+
+    The epoch callback is called without a metric: it may stop the training, but receives one curve only.
 
     Args:
         first: from the initialization of the settings; no epoch improved on its initial embeddings.
 
     Raises:
-        TrialPruned: the epoch callback stopped the second training; with the curves of `first`.
+        TrialPruned: the epoch callback stopped the second training; with the curves of the first.
     """
-    one, name = first.result, first.initialization.name
+    name, monitor = config.initialization.build().name, config.trainer.monitor
     LOG.info(
         "no epoch improved on the embeddings of initialization=%s: initialization=random is trained too", name
     )
+    random, callback = Random.Config().build(), context.epoch_callback
+    without_metric = None if callback is None else lambda epoch, _: callback(epoch, None)
+    context = replace(context, epoch_callback=without_metric)
     try:
-        second = train_from_random()
+        module, batches = initial_state(config, dataset, random, dataset.train, evaluator)
+        second = Attempt(random, module, fit(context, module, batches, FIT_RANDOM))
     except DivergenceError as error:
         LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
         return []
     except TrialPruned as pruned:
-        raise TrialPruned(one.epochs, one.curves) from pruned
-    before, after = one.score or 0.0, second.result.score or 0.0
+        raise TrialPruned(first.epochs, first.curves) from pruned
+    before, after = first.score or 0.0, second.result.score or 0.0
     scores = (
         f"{monitor} {abs(before):.4f} with initialization={name}, {abs(after):.4f} with initialization=random"
     )
@@ -234,6 +162,60 @@ def compare_with_random(
             *(name, scores),
         )
     return [second]
+
+
+def load_trained_towers(
+    config: TrainingConfig, dataset: RetrievalDataset, folder: Path, evaluator: Evaluator | None
+) -> TrainedTowers:
+    """Load the towers of a run whose phases have ended.
+
+    Args:
+        config: settings of the training, equal to those of the run.
+        folder: of the run; only read.
+        evaluator: evaluates on the validation split; None: no evaluation.
+    """
+
+    def load(phase: str, interactions: Interactions) -> tuple[RetrievalModule, FitResult]:
+        checkpoint, result = read_final(folder, phase)
+        module = build_module(config.with_chosen(result.chosen), dataset, interactions)
+        load_final(module, checkpoint)
+        return module, result
+
+    module, first = load(better_first_phase(folder), dataset.train)
+    valid = None if evaluator is None else evaluate_valid(module, dataset, evaluator)
+    results, refit = [first], config.trainer.refit
+    if refit:
+        module, second = load(REFIT, dataset.train_and_valid)
+        results.append(second)
+    compared = compared_initializations(folder, config.initialization.build().name)
+    return trained_towers(module, results, refit, valid, compared)
+
+
+def trained_towers(
+    module: RetrievalModule,
+    results: Sequence[FitResult],
+    refit: bool,
+    valid: Report | None,
+    initialization: Mapping[str, Any] | None = None,
+) -> TrainedTowers:
+    """Combine the module of the last phase with the results of all phases.
+
+    Args:
+        results: the selected first phase, then those that only took time, then the refit if there is one.
+    """
+    result = replace(
+        results[0],
+        seconds=sum(each.seconds for each in results),
+        examples=sum(each.examples for each in results),
+        chosen=results[-1 if refit else 0].chosen,
+    )
+    return TrainedTowers(module.model.eval(), module.temperature, result, refit, valid, initialization or {})
+
+
+def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
+    """Evaluate on the validation split."""
+    model = module.model.eval()
+    return evaluate_towers(model, dataset.valid, evaluator, dataset.train, module.temperature)
 
 
 def better_first_phase(folder: Path) -> str:
@@ -278,8 +260,5 @@ def check_same_data(folder: Path, fingerprint: str) -> None:
 def _warn_of_empty_histories(batches: TrainBatches) -> None:
     share = batches.share_without_history()
     if batches.history_length and share > MANY_EMPTY:
-        LOG.warning(
-            "%.0f %% of the training examples have no history; with coarse or equal timestamps set "
-            "history.strict=false",
-            100 * share,
-        )
+        remedy = "with coarse or equal timestamps set history.strict=false"
+        LOG.warning("%.0f %% of the training examples have no history; %s", 100 * share, remedy)

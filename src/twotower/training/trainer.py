@@ -47,6 +47,7 @@ class TrainerChoice(Component):
             """Return arguments of `pytorch_lightning.Trainer`."""
             precision = fastest_precision(self.accelerator) if self.precision == "auto" else self.precision
             return {
+                "max_epochs": self.max_epochs,
                 "precision": precision,
                 "gradient_clip_val": self.gradient_clip_val or None,
                 "accelerator": self.accelerator,

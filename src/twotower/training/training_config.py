@@ -32,21 +32,26 @@ class FeaturesConfig(Config):
     """Features of columns of the interactions (device, place, hour, ...), whose values each request states;
     inputs of the user tower."""
 
+    def tables(
+        self, dataset: RetrievalDataset
+    ) -> Iterator[tuple[str, dict[str, Feature.Config], pd.DataFrame, str]]:
+        """Yield each side (`user`, `item`, `context`) with its features, its table and the path of that."""
+        contexts = pd.DataFrame() if dataset.context_table is None else dataset.context_table
+        sides = (
+            ("user", self.user, dataset.user_table, "users"),
+            ("item", self.item, dataset.item_table, "items"),
+            ("context", self.context, contexts, "interactions"),
+        )
+        for side, choices, table, source in sides:
+            yield side, choices, table, dataset.source_paths.get(source, source)
+
     def with_files(self, dataset: RetrievalDataset) -> RetrievalDataset:
         """Return the data set with the digests of the files that these features read."""
-        contexts = pd.DataFrame() if dataset.context_table is None else dataset.context_table
-        tables = {
-            "user": (self.user, dataset.user_table, "users"),
-            "item": (self.item, dataset.item_table, "items"),
-            "context": (self.context, contexts, "interactions"),
-        }
         digests = {
             f"{side}.{name}": digest
-            for side, (choices, table, source_path) in tables.items()
+            for side, choices, table, source_path in self.tables(dataset)
             for name, digest in files_digests(
-                {name: choice.build(1) for name, choice in choices.items()},
-                table,
-                dataset.source_paths.get(source_path, source_path),
+                {name: choice.build(1) for name, choice in choices.items()}, table, source_path
             ).items()
         }
         return replace(dataset, feature_files=digests)
@@ -67,20 +72,16 @@ class TrainingConfig(TwoTowerConfig):
 
     def resolve(self, interactions: Interactions) -> tuple[Self, dict[str, float | None]]:
         """Return the settings with the values that the interactions determine, and these values by key."""
+        resolved = self.objective.resolve(interactions)
         chosen = {
-            f"objective.{key}": value
-            for key, value in self.objective.resolve(interactions)
-            if value != getattr(self.objective, key)
+            f"objective.{key}": value for key, value in resolved if value != getattr(self.objective, key)
         }
-        return self.with_chosen(chosen), chosen
+        return self.model_copy(update={"objective": resolved}), chosen
 
     def with_chosen(self, chosen: Mapping[str, float | None]) -> Self:
         """Return the settings with the values that `resolve` determined in an earlier process."""
-        values = {
-            key.removeprefix("objective."): value
-            for key, value in chosen.items()
-            if key.startswith("objective.")
-        }
+        prefix = "objective."
+        values = {key.removeprefix(prefix): chosen[key] for key in chosen if key.startswith(prefix)}
         return self.model_copy(update={"objective": self.objective.model_copy(update=values)})
 
     def block_names(self) -> dict[str, set[str]]:
@@ -91,10 +92,9 @@ class TrainingConfig(TwoTowerConfig):
 
     def sparse_keys(self) -> tuple[str, ...]:
         """Return the keys of the settings that give sparse gradients."""
-        sides = {"user": self.features.user, "item": self.features.item, "context": self.features.context}
         keys = [
             f"features.{side}.{name}"
-            for side, features in sides.items()
+            for side, features in self.features
             for name, feature in features.items()
             if feature.gives_sparse_gradients
         ]
@@ -111,11 +111,9 @@ class TrainingConfig(TwoTowerConfig):
         if not self.features.item:
             yield "features.item", "the item tower has no input; add a feature"
         blocks = self.history.block_dims(1).keys()
-        for side, features in (("user", self.features.user), ("context", self.features.context)):
-            for reserved in sorted(blocks & features.keys()):
-                yield (
-                    f"features.{side}.{reserved}",
-                    "this name is used by the history encoder; choose another",
-                )
+        for side in ("user", "context"):
+            for reserved in sorted(blocks & getattr(self.features, side).keys()):
+                key = f"features.{side}.{reserved}"
+                yield key, "this name is used by the history encoder; choose another"
         for name in sorted(self.features.user.keys() & self.features.context.keys()):
             yield f"features.context.{name}", "this name is used by a feature of users; choose another"

@@ -2,51 +2,94 @@
 
 import dataclasses
 import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.config.run_keys import WarmStart
-from twotower.data.dataset import RetrievalDataset
+from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
+from twotower.data.times import date
+from twotower.data.vocabulary import Vocabulary
 from twotower.evaluation.evaluator import Evaluator
 from twotower.towers.two_tower import TwoTower
-from twotower.training.fit import FIT, REFIT, TrainContext, fit
+from twotower.training.checkpoints import FIT, REFIT, TRAINED_ON, final_path, read_checkpoint
+from twotower.training.fit import TrainContext, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Replay
-from twotower.training.parent import (
-    Parent,
-    check_leakage,
-    earlier_event_rows,
-    earlier_rows,
-    is_new_interaction,
+from twotower.training.parts import build_training, fit_tables
+from twotower.training.train_towers import (
+    TrainedTowers,
+    better_first_phase,
+    check_same_data,
+    evaluate_valid,
+    trained_towers,
 )
-from twotower.training.parts import build_batches, build_module, fit_tables
-from twotower.training.train_towers import TrainedTowers, check_same_data, evaluate_valid, trained_towers
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
 BY_ITEM = ("trained_items", "history_table.weight")
 BY_EVENT = ("event_table.weight",)
 ITEM_BIAS, ENCODERS, NEW_ITEMS = "item_bias.", "_encoders.", "new_items."
+REMEDY = "train it again (twotower train rerun={}), or start from another run"
+LOSS = ("loss.", "scorer.")
+"""Prefixes of weights that the loss and its scorer learn, such as the temperature."""
 
 
-@dataclass(frozen=True)
-class Growth:
-    """Number of users, items and training interactions that the parent run did not have."""
+@dataclass(frozen=True, eq=False)
+class Parent:
+    """A run that trained towers.
 
-    new_users: int
-    new_items: int
-    new_interactions: int
+    Attributes:
+        folder: of the run.
+        model: its towers, in eval mode.
+        users: its vocabulary of users.
+        items: its vocabulary of items.
+        interactions: training data of its last phase, in its own rows.
+        loss: learned parameters of loss and scorer, such as a temperature.
+        events: its event types.
+    """
+
+    folder: Path
+    model: TwoTower
+    users: Vocabulary
+    items: Vocabulary
+    interactions: Interactions
+    loss: Mapping[str, Tensor]
+    events: Sequence[str] = ()
 
 
-def count_growth(parent: Parent, dataset: RetrievalDataset, num_new_interactions: int) -> Growth:
-    """Count new users and items."""
-    users, items = earlier_rows(dataset.users, parent.users), earlier_rows(dataset.items, parent.items)
-    return Growth(int((users == 0).sum()), int((items == 0).sum()), num_new_interactions)
+def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
+    """Read a run that trained its own towers.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    bundle = read_bundle(folder / "bundle", trusted)
+    # Not from the settings: a warm start has only the last phase.
+    phase = next(
+        (name for name in (REFIT, better_first_phase(folder)) if final_path(folder, name).is_file()), None
+    )
+    if phase is None:
+        raise InputError(f"{folder}: its checkpoints were deleted; {REMEDY.format(folder)}")
+    final = read_checkpoint(final_path(folder, phase))
+    interactions = Interactions(**{name: values.numpy() for name, values in final[TRAINED_ON].items()})
+    return Parent(
+        folder=folder,
+        model=bundle.model,
+        users=bundle.users,
+        items=bundle.items,
+        interactions=interactions,
+        loss={key: values for key, values in final["state_dict"].items() if key.startswith(LOSS)},
+        events=bundle.manifest.event_types,
+    )
 
 
 def warm_start(
@@ -56,7 +99,7 @@ def warm_start(
     parent: Parent,
     settings: WarmStart,
     context: TrainContext,
-) -> tuple[TrainedTowers, Growth]:
+) -> tuple[TrainedTowers, dict[str, int]]:
     """Train the towers of a parent run further.
 
     With `trainer.refit` on train + valid for all epochs; otherwise on train, and the best epoch on the
@@ -85,24 +128,19 @@ def warm_start(
     growth = count_growth(parent, dataset, int(is_new.sum()))
     check_same_data(context.folder, dataset.identity)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
-    config, chosen = config.model_copy(update={"optimizer": constant}).resolve(interactions)
-    batches = build_batches(config, interactions, replay.order)
+    config = config.model_copy(update={"optimizer": constant})
     valid_evaluator = None if refit else evaluator
-    module = build_module(
-        config, dataset, interactions, len(batches), valid_evaluator, parent.model, replay.shares
-    )
+    module, batches = build_training(config, dataset, interactions, valid_evaluator, parent.model, replay)
     transfer_parent(parent, dataset, interactions, module)
-    module.chosen |= chosen
     LOG.info(
         "warm start from %s: %d new users, %d new items, %d new interactions; %d examples per epoch",
-        *(parent.folder, growth.new_users, growth.new_items, growth.new_interactions, batches.order.size),
+        *(parent.folder, *growth.values(), batches.order.size),
     )
     trainer = context.trainer.model_copy(update={"max_epochs": settings.epochs})
     context = dataclasses.replace(context, trainer=trainer)
-    result = fit(context, module, batches, REFIT if refit else FIT, rehearses=True)
+    result = fit(context, module, batches, REFIT if refit else FIT)
     valid = None if refit else evaluate_valid(module, dataset, evaluator)
-    trained = trained_towers(module, [result], lambda _: valid)
-    return dataclasses.replace(trained, refit=refit), growth
+    return trained_towers(module, [result], refit, valid), growth
 
 
 def transfer_parent(
@@ -176,3 +214,73 @@ def rearrange(values: Tensor, earlier_positions: Tensor, new: Tensor) -> Tensor:
     is_known = earlier_positions >= 0
     rearranged[is_known] = values[earlier_positions[is_known]]
     return rearranged
+
+
+def count_growth(parent: Parent, dataset: RetrievalDataset, new_interactions: int) -> dict[str, int]:
+    """Count users, items and training interactions that the parent run did not have."""
+    users, items = earlier_rows(dataset.users, parent.users), earlier_rows(dataset.items, parent.items)
+    new = {"new_users": int((users == 0).sum()), "new_items": int((items == 0).sum())}
+    return new | {"new_interactions": new_interactions}
+
+
+def earlier_rows(now: Vocabulary, earlier: Vocabulary) -> np.ndarray:
+    """Return the row of each current id in the parent, int64 [n]; 0 = new."""
+    return earlier.rows(now.values).astype(np.int64)
+
+
+def earlier_event_rows(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
+    """Return the row of each current event type in the parent, int64 [E]; 0 = new."""
+    rows = {name: row for row, name in enumerate(parent.events, start=1)}
+    return np.array([rows.get(name, 0) for name in dataset.events], dtype=np.int64)
+
+
+def interactions_in(dataset: RetrievalDataset, parent: Parent) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return users, items and times of the parent's interactions in the rows of a data set; 0 = absent.
+
+    Raises:
+        InputError: the data contains no user or no item of the parent.
+    """
+    rows = []
+    for what, now, before in (
+        ("users", dataset.users, parent.users),
+        ("items", dataset.items, parent.items),
+    ):
+        rows.append(np.append(0, now.rows(before.values).astype(np.int64)))
+        if not rows[-1].any():
+            raise InputError(
+                f"data: none of the {len(before):,} {what} of {parent.folder} is in it; expected the "
+                "data of that run, grown"
+            )
+    trained = parent.interactions
+    return rows[0][trained.user_rows()], rows[1][trained.items], np.asarray(trained.times)
+
+
+def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
+    """Return whether each interaction is new to the parent, bool [n]; see `interactions_in`."""
+    columns = interactions.user_rows(), interactions.items, interactions.times
+    ours = pd.MultiIndex.from_arrays([np.asarray(column, dtype=np.int64) for column in columns])
+    is_new: np.ndarray = ~ours.isin(pd.MultiIndex.from_arrays(interactions_in(dataset, parent)))
+    return is_new
+
+
+def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
+    """Refuse a test or validation window with targets on which the parent was trained.
+
+    Raises:
+        InputError: the window has trained targets.
+    """
+    users, items, times = interactions_in(dataset, parent)
+    target_users = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
+    request_times = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)
+    request_times[holdout.users] = holdout.request_times
+    # Interactions before the request are no targets, though with repeats they may have the same item.
+    later = times >= request_times[users]
+    num_items = len(dataset.items) + 1
+    trained = users[later] * num_items + items[later]
+    leaked = int(np.isin(target_users * num_items + holdout.target_items, trained).sum())
+    if leaked:
+        raise InputError(
+            f"split: {leaked:,} of the {len(target_users):,} {window} targets are training data of "
+            f"{parent.folder} (up to {date(int(times.max()))}); use newer data, or a later {window} window "
+            "(split.test, split.valid)"
+        )

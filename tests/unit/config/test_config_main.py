@@ -11,7 +11,7 @@ from argcomplete.shell_integration import shellcode
 
 from twotower.commands import conf
 from twotower.commands import main as command
-from twotower.commands.complete import completions
+from twotower.commands.entry_points.completion import completions
 from twotower.commands.main import COMMAND_NAMES, main, overview
 
 COMMAND_FILES = {path.stem for path in (Path(command.__file__).parent / "entry_points").glob("*.py")} - {

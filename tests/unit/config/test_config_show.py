@@ -7,7 +7,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from twotower.commands import conf
-from twotower.commands.show import whole
+from twotower.commands.compose import whole
 from twotower.config.errors import InputError
 
 DATA = "data=synthetic"

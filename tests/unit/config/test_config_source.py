@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from twotower.commands.conf import CONF
-from twotower.commands.config_source import _class_keys, config_keys, unknown_keys
+from twotower.commands.config_source import _fields, config_keys, unknown_keys
 from twotower.config.problems import Problem
 from twotower.config.spec import TARGET, locate
 
@@ -39,7 +39,7 @@ def test_a_class_of_another_package_is_read_without_running_it(
         '        margin: float = 0.5\n        """The gap."""\n'
     )
     monkeypatch.chdir(tmp_path)
-    _class_keys.cache_clear()
+    _fields.cache_clear()
     if is_namespace:
         (package / "__init__.py").unlink()
     assert config_keys("theirs.shy.Shy") == (

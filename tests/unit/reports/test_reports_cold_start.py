@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 from run_maker import make_run
 
-from twotower.reports.compare.comparison import Options, compare
+from twotower.reports.compare.comparison import compare
 from twotower.reports.compare.figure_names import find_figure, heading
-from twotower.reports.compare.output_forms import as_csv, as_json, figure_columns, name_column
+from twotower.reports.compare.output_forms import as_csv, as_json, text_columns
 from twotower.reports.compare.run_frame import figures_in, read_runs
 from twotower.reports.console.console_tables import cold_start_table
 from twotower.runs.result import Result
@@ -56,28 +56,29 @@ def test_figures_have_one_key_each() -> None:
 )
 def test_damaged_parts_are_no_figures(tmp_path: Path, damaged: Any) -> None:
     folders = [write(tmp_path / "run", cold_start=damaged), write(tmp_path / "other", cold_start=[1])]
-    runs, _ = read_runs(folders)
+    runs = read_runs(folders)
     assert list(runs["state"]) == ["ok", "unreadable"]
     assert not any(key.startswith("cold_start/") for key in figures_in(runs))
-    known = figures_in(read_runs([write(tmp_path / "whole")])[0])
+    known = figures_in(read_runs([write(tmp_path / "whole")]))
     assert find_figure("model/cold/recall@20", "metric", known) == "cold_start/model/cold/recall_at_20"
     assert heading("cold_start/random/all/recall_at_20") == "random all recall@20"
 
 
 def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     runs = [write(tmp_path / "cold"), write(tmp_path / "plain", cold_start=None)]
-    report = compare(runs, Options(tests=False))
-    names, columns = name_column(report), figure_columns(report)
+    report = compare(runs, tests=False)
+    columns = [*text_columns(report).values()]
     at = [column.heading for column in columns].index("cold recall@20")
     named = ["cold", "warm", "all", "content cold", "random cold"]
     assert [column.heading for column in columns[at : at + 5]] == [f"{name} recall@20" for name in named]
-    shown = {name: [each.cells[row] for each in columns[at : at + 5]] for row, name in enumerate(names.cells)}
+    names = enumerate(columns[-1].cells)
+    shown = {name: [each.cells[row] for each in columns[at : at + 5]] for row, name in names}
     assert shown == {"cold": ["0.0600", "1.0600", "2.0600", "0.0400", "0.0200"], "plain": [""] * 5}
     assert "cold_start/content/cold/recall_at_20" in as_csv(report).splitlines()[0]
     by_name = {row["name"]: row["figures"] for row in json.loads(as_json(report))["rows"]}
     assert by_name["cold"]["cold_start/content/warm/recall_at_10"] == pytest.approx(1.02)
-    assert compare(runs[1:], Options(tests=False)).columns == ["valid/recall_at_20"]
-    asked = compare(runs, Options(metric="test/recall_at_10", tests=False))
+    assert compare(runs[1:], tests=False).columns == ["valid/recall_at_20"]
+    asked = compare(runs, metric="test/recall_at_10", tests=False)
     assert asked.columns[0] == "cold_start/model/cold/recall_at_10"
 
 

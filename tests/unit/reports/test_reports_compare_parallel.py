@@ -1,4 +1,4 @@
-from twotower.reports.compare.page_data import axis_label, setting_axis
+from twotower.reports.compare.page import axis_label, setting_axis
 
 
 def test_values_of_a_setting_are_sorted_and_at_equal_distances() -> None:

@@ -6,7 +6,7 @@ import pytest
 from run_maker import make_run
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.comparison import Options, compare
+from twotower.reports.compare.comparison import compare
 from twotower.reports.compare.figure_names import (
     find_figure,
     format_figure,
@@ -14,7 +14,7 @@ from twotower.reports.compare.figure_names import (
     per_user_column,
     validation_key,
 )
-from twotower.reports.compare.per_user import UnpairedError, read_column
+from twotower.reports.compare.paired import UnpairedError, read_column
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
 from twotower.runs.result import Result
 
@@ -67,7 +67,7 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
     ],
 )
 def test_the_state_of_a_run(tmp_path: Path, result: object, state: str, problem: str) -> None:
-    runs, _ = read_runs([make_run(tmp_path / "run", result)])
+    runs = read_runs([make_run(tmp_path / "run", result)])
     assert (runs["state"][0], runs["problem"][0]) == (state, problem)
 
 
@@ -75,7 +75,7 @@ def test_infinity_and_nan_are_texts(tmp_path: Path) -> None:
     run = make_run(
         tmp_path / "run", RESULT | {"metrics": {"test/a": 0.5, "test/b": float("nan")}}, limit=float("inf")
     )
-    found, _ = read_runs([run])
+    found = read_runs([run])
     assert set(figures_in(found)) == {"test/a", "test_exact/a", "index/bytes_per_item"}
     assert found["settings.limit"][0] == "inf"
 
@@ -97,7 +97,7 @@ def test_a_configuration_is_its_settings_without_seed_and_name(tmp_path: Path) -
         make_run(tmp_path / "3", None, seed=3, loss="a"),
         make_run(tmp_path / "4", result_of(0.125), seed=1, loss="b"),
     ]
-    found = compare(runs, Options(by="configuration", tests=False))
+    found = compare(runs, by="configuration", tests=False)
     assert list(found.rows["name"]) == ["1 (2 seeds)", "4"]
     assert list(found.rows["seeds"]) == [(1, 2), (1,)]
     assert list(found.rows["test/recall_at_20"]) == [0.5, 0.125]
@@ -114,7 +114,7 @@ def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
         make_run(tmp_path / "2", result_of(0.5), seed=2, index="IVF", embedding_dim=32, nlist=8),
         make_run(tmp_path / "3", result_of(0.5), seed=3, index="IVF", embedding_dim=64, nlist=9),
     ]
-    found = compare(runs, Options(tests=False))
+    found = compare(runs, tests=False)
     # What only changes the evaluation comes late; what only changes the console is left out.
     assert found.keys == ["embedding_dim", "nlist", "index", "metrics.x", "seed"]
     # A typed key is always shown; of the others, `nlist` determines `index`.
@@ -162,7 +162,7 @@ def test_runs_on_other_data_are_not_comparable(tmp_path: Path) -> None:
         make_run(tmp_path / "seen", result_of(0.25, seen=False), split={"test": 28}),
         make_run(tmp_path / "unknown", {"status": "ok", "metrics": result_of(0.5)["metrics"]}),
     ]
-    rows = compare(runs, Options(tests=False)).rows.set_index("name")
+    rows = compare(runs, tests=False).rows.set_index("name")
     assert rows.index[0] == "base"  # of the largest group
     assert rows["verdict"]["same"] == ""
     assert set(rows["verdict"][["content", "seen", "unknown"]]) == {"not comparable"}

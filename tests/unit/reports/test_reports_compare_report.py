@@ -14,10 +14,9 @@ from run_maker import make_run
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.command import KEYS, run_command, split_arguments
-from twotower.reports.compare.comparison import Comparison, Options, compare
+from twotower.reports.compare.comparison import Comparison, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
-from twotower.reports.compare.page import as_html
-from twotower.reports.compare.page_data import curves, page_data
+from twotower.reports.compare.page import as_html, curves, page_data
 
 KEY, FIRST = "test/recall_at_20", "first_place_at_20"
 LOW = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
@@ -45,9 +44,9 @@ def test_runs_record_which_direction_of_a_metric_is_better(
         write_run(tmp_path / name, values, valid=valid, loss=name, higher_is_better=known, column=FIRST)
         for name, values, valid, known in (("low", LOW, 0.5, recorded[0]), ("high", high, 0.25, recorded[1]))
     ]
-    low, best = (compare(runs, Options(metric=FIRST, baseline=name)) for name in ("high", "low"))
+    low, best = (compare(runs, metric=FIRST, baseline=name) for name in ("high", "low"))
     assert (verdicts(low)["low"], verdicts(best)["high"]) == expected
-    unnamed = compare(runs, Options(metric=FIRST))
+    unnamed = compare(runs, metric=FIRST)
     if expected == ("better", "worse"):
         assert list(verdicts(unnamed)) == ["high", "low"]
         assert unnamed.baseline_reason == "the best by valid first_place@20, not by the test split"
@@ -83,7 +82,7 @@ def test_a_difference_within_the_variation_over_seeds_is_marked(tmp_path: Path) 
     ]
     runs.append(write_run(tmp_path / "near", LOW, loss="near"))
     runs.append(write_run(tmp_path / "far", [value + 0.75 for value in LOW], loss="far"))
-    found = compare(runs, Options(baseline="x3"))
+    found = compare(runs, baseline="x3")
     assert found.noise == pytest.approx((0.125, 3))
     reasons = dict(zip(found.rows["name"], found.rows["reason"], strict=True))
     assert reasons["near"] == "within the variation over seeds: sd 0.1250 over 3 seeds"
@@ -100,7 +99,7 @@ def test_the_baseline_is_chosen_by_validation_and_the_right_way_round(tmp_path: 
     best = compare(runs)
     assert (best.baseline, best.rows["name"][0]) == (0, "b")
     assert best.baseline_reason == "the best by valid recall@20, not by the test split"
-    fastest = compare(runs, Options(metric="index/latency_ms_p50"))
+    fastest = compare(runs, metric="index/latency_ms_p50")
     assert fastest.rows["name"][fastest.baseline or 0] == "c"
     equal = compare([run("d", 0.5, 1.0, 0.9), run("e", 0.5, 1.0, 1.0)])
     assert verdicts(equal)["e"] == "the baseline"
@@ -152,7 +151,7 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
         tmp_path / "codes", low, loss="y", table={"test_exact/recall_at_20": high}, metrics=metrics
     )
     runs = [write_run(tmp_path / "exact", low, valid=0.75), codes]
-    served, exact = (compare(runs, Options(metric=metric)) for metric in (None, "test_exact/recall_at_20"))
+    served, exact = (compare(runs, metric=metric) for metric in (None, "test_exact/recall_at_20"))
     assert list(served.rows[KEY]) == [0.3125, 0.3125]
     assert list(verdicts(exact).items()) == [
         ("exact", "the baseline"),
@@ -161,12 +160,12 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
 
 
 def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
-    report = compare(runs, Options(metric="coverage_at_20"))
+    report = compare(runs, metric="coverage_at_20")
     assert report.num_tests == 0
     assert set(report.rows["reason"][report.rows["difference"].notna()]) == {
         "per_user.parquet has no column coverage_at_20; a figure of the whole catalogue has none"
     }
-    report = compare(runs, Options(metric="valid/recall_at_20"))
+    report = compare(runs, metric="valid/recall_at_20")
     assert "valid/recall_at_20 is no mean over users of the test split" in report.notes[0]
     assert report.rows["verdict"][1] == ""
 
@@ -291,7 +290,7 @@ def test_rows_are_sorted_by_validation_in_every_form(
     lines = capsys.readouterr().out.splitlines()
     assert next(line for line in lines if line.startswith("#")).split()[:4] == ["#", "built", "in", "loss"]
     assert any(line.split()[:2] == ["4", "ease"] for line in lines)
-    report = compare(made, Options(with_baselines=True, tests=False))
+    report = compare(made, with_baselines=True, tests=False)
     order = ["b", "c", "a", "ease"]
     assert list(report.rows["name"]) == order
     assert report.baseline == 0
@@ -314,14 +313,14 @@ def test_a_default_without_a_yaml_key_is_shown(tmp_path: Path) -> None:
     result["defaults"] = {"loss.power": 4.0, "loss.other": 7}
     (left_out / "result.json").write_text(json.dumps(result))
     (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 2.0\n")
-    report = compare([stated, left_out], Options(tests=False))
+    report = compare([stated, left_out], tests=False)
     assert report.keys == ["loss.power"]  # the other one is stated nowhere
     assert dict(zip(report.rows["name"], report.rows["settings.loss.power"], strict=True)) == {
         "a": 2.0,
         "b": 4.0,
     }
     (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 4.0\n")
-    assert compare([stated, left_out], Options(tests=False)).keys == []
+    assert compare([stated, left_out], tests=False).keys == []
 
 
 def jobs_of(folder: Path) -> list[Path]:

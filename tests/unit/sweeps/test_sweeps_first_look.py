@@ -17,8 +17,8 @@ from twotower.reports.console.console_tables import first_look_lines, recipes_ta
 from twotower.runs.result import Result, Status, Training, write_result
 from twotower.sweeps import first_look
 from twotower.sweeps.first_look import FirstLook, share_for
-from twotower.sweeps.pruning import make_pruning_callback
 from twotower.sweeps.schedule import run_jobs
+from twotower.sweeps.search import make_pruning_callback
 from twotower.sweeps.sweep import Job
 
 RECIPES = {"default": "", "wide": "embedding_dim=128", "flat": "loss=bpr x=1", "same": "embedding_dim=128"}

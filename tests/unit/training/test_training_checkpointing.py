@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from twotower.training.callbacks import checkpointing as room
-from twotower.training.callbacks.checkpointing import BEST, FINAL, LAST, Checkpointing, delete_progress
-from twotower.training.checkpoints import read_checkpoint
+from twotower.training.callbacks.checkpointing import Checkpointing
+from twotower.training.checkpoints import BEST, FINAL, LAST, delete_progress, read_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
 

@@ -18,7 +18,7 @@ from terminals import remaining_lines
 
 from twotower.reports.console.rich import Rich
 from twotower.training.callbacks import epoch_lines
-from twotower.training.callbacks.epoch_loss import EpochLoss
+from twotower.training.callbacks.curves import Curves
 
 METRIC, NUM_BATCHES = "valid/recall_at_20", 4
 
@@ -31,12 +31,12 @@ def train(monkeypatch: pytest.MonkeyPatch, name: str = "fit", num_epochs: int = 
     handler = console.handler()
     log.setLevel(logging.INFO)
     log.addHandler(handler)
-    loss: Any = EpochLoss()
+    curves: Any = Curves(METRIC)
     keep: Any = SimpleNamespace(best=None, epochs=0)
     at = SimpleNamespace(total_batch_idx=-1)
     trainer: Any = SimpleNamespace(current_epoch=0, callback_metrics={}, num_training_batches=NUM_BATCHES)
-    trainer.fit_loop = SimpleNamespace(epoch_loop=at)
-    lines: Any = epoch_lines.EpochLines(METRIC, num_epochs, name, loss, keep, console.draw)
+    trainer.fit_loop, trainer.max_epochs = SimpleNamespace(epoch_loop=at), num_epochs
+    lines: Any = epoch_lines.EpochLines(name, curves, keep, console.draw)
     lines.on_train_start(trainer, None)
     for epoch in range(epochs):
         trainer.current_epoch = epoch
@@ -44,13 +44,12 @@ def train(monkeypatch: pytest.MonkeyPatch, name: str = "fit", num_epochs: int = 
         for batch in range(NUM_BATCHES):
             at.total_batch_idx += 1
             now[0] += 1.0
-            loss.total, loss.num_examples = torch.tensor(6.25 * (batch + 1)), batch + 1
+            curves.total, curves.num_summed = torch.tensor(6.25 * (batch + 1)), batch + 1
             lines.on_train_batch_end(trainer, None, None, None, batch)
         if name == "fit":
             lines.on_validation_start(trainer, None)
             trainer.callback_metrics[METRIC] = torch.tensor(0.25 - epoch / 100)
             keep.best, keep.epochs = 0.25, 1
-        trainer.callback_metrics["train/epoch_loss"] = torch.tensor(6.25)
         lines.on_train_epoch_end(trainer, None)
     log.removeHandler(handler)
     handler.close()

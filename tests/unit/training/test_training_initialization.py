@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.ease import interaction_matrix
+from twotower.evaluation.baselines.baseline import interaction_matrix
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
@@ -83,13 +83,14 @@ def test_own_items_score_one_in_the_mean(count_power: float) -> None:
 
 
 def test_the_best_scale_may_lie_between_two() -> None:
-    assert best_score_scale([0.5, 1, 2, 4], [1, 3, 3, 1]) == pytest.approx(2**0.5)  # as far from 1 as from 2
-    assert best_score_scale([0.5, 1, 2, 4], [0, 3, 2, 1]) == pytest.approx(
-        2**0.25
-    )  # vertex of 3 - 2 (x - 1/4)^2
-    assert best_score_scale([0.5, 1, 2, 4], [4, 3, 2, 1]) == 0.5
-    assert best_score_scale([0.5, 1, 2, 4], [1, 2, 3, 4]) == 4
-    assert best_score_scale([0.5, 1, 2, 4], [2, 2, 2, 2]) == 1
+    def best(*scores: float) -> float:
+        return best_score_scale(dict(zip((0.5, 1, 2, 4), scores, strict=True)))
+
+    assert best(1, 3, 3, 1) == pytest.approx(2**0.5)  # as far from 1 as from 2
+    assert best(0, 3, 2, 1) == pytest.approx(2**0.25)  # vertex of 3 - 2 (x - 1/4)^2
+    assert best(4, 3, 2, 1) == 0.5
+    assert best(1, 2, 3, 4) == 4
+    assert best(2, 2, 2, 2) == 1
 
 
 def test_a_scale_is_selected_once_and_used_without_validation() -> None:
@@ -118,9 +119,9 @@ def test_a_scale_is_selected_once_and_used_without_validation() -> None:
     ],
 )
 def test_scales_are_extended_until_the_best_is_inside(best: float, tried: list[float]) -> None:
-    assert search_score_scales(lambda scale: -abs(np.log2(scale / best)))[0] == tried
-    _, scores = search_score_scales(lambda scale: -abs(np.log2(scale / best)))
-    assert scores == pytest.approx([-abs(np.log2(scale / best)) for scale in tried])
+    scores = search_score_scales(lambda scale: -abs(np.log2(scale / best)))
+    assert list(scores) == tried
+    assert list(scores.values()) == pytest.approx([-abs(np.log2(scale / best)) for scale in tried])
 
 
 def test_a_scale_at_the_edge_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,14 +18,14 @@ from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
 from twotower.towers.user_batch import UserBatch
-from twotower.training.parent import (
+from twotower.training.warm_start import (
     Parent,
     check_leakage,
     earlier_event_rows,
     earlier_rows,
     is_new_interaction,
+    transfer_towers,
 )
-from twotower.training.warm_start import transfer_towers
 
 Log = list[tuple[str, str, int]]
 TRAINED: Log = [("b", "x", 10), ("b", "y", 20), ("d", "y", 15)]

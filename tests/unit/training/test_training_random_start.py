@@ -1,30 +1,48 @@
 """If no epoch improves on the initial embeddings, the better of two trainings is used."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
-import torch
 
 from twotower.config.errors import DivergenceError
+from twotower.training import train_towers
 from twotower.training.callbacks.curves import TrialPruned
-from twotower.training.fit import FitResult
-from twotower.training.initialization.random import Random
+from twotower.training.checkpoints import FitResult
+from twotower.training.fit import TrainContext
 from twotower.training.initialization.svd import Svd
-from twotower.training.train_towers import Attempt, compare_with_random
+from twotower.training.trainer import TrainerChoice
 
 MONITOR = "valid/recall_at_20"
 
 
-def attempt(score: float, initialization: object = None) -> Attempt:
-    fitted = FitResult(3, 5.0, 70, {MONITOR: [0.1, score]}, score=score)
-    return Attempt(initialization or Svd.Config().build(), torch.nn.Module(), fitted)  # type: ignore[arg-type]
+def result(score: float) -> FitResult:
+    return FitResult(3, 5.0, 70, {MONITOR: [0.1, score]}, score=score)
 
 
-def test_the_other_training_is_returned_unless_it_diverges_or_is_pruned() -> None:
-    def fail(error: Exception) -> Attempt:
-        raise error
+def compare(monkeypatch: pytest.MonkeyPatch, outcome: FitResult | Exception) -> list[FitResult]:
+    """Compare with a training from random embeddings that ends with an outcome."""
 
-    first, second = attempt(0.25), attempt(0.3, Random.Config().build())
-    assert compare_with_random(first, lambda: second, MONITOR) == [second]
-    assert compare_with_random(first, lambda: fail(DivergenceError("it diverged")), MONITOR) == []
+    def fit(*_: Any) -> FitResult:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(train_towers, "initial_state", lambda *_: (None, None))
+    monkeypatch.setattr(train_towers, "fit", fit)
+    config: Any = SimpleNamespace(initialization=Svd.Config(), trainer=TrainerChoice.Config())
+    data: Any = SimpleNamespace(train=None)
+    context = TrainContext(config.trainer, Path())
+    attempts = train_towers.compare_with_random(config, data, data, context, result(0.25))
+    return [each.result for each in attempts]
+
+
+def test_the_other_training_is_returned_unless_it_diverges_or_is_pruned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert compare(monkeypatch, result(0.3)) == [result(0.3)]
+    assert compare(monkeypatch, DivergenceError("it diverged")) == []
     with pytest.raises(TrialPruned) as pruned:
-        compare_with_random(first, lambda: fail(TrialPruned(1, {MONITOR: [0.0]})), MONITOR)
+        compare(monkeypatch, TrialPruned(1, {MONITOR: [0.0]}))
     assert (pruned.value.epochs, pruned.value.curves) == (3, {MONITOR: [0.1, 0.25]})

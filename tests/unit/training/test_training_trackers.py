@@ -50,8 +50,8 @@ def told(tmp_path: Path) -> Told:
 def test_figures_of_phases_have_the_names_that_tensorboard_has(told: Told) -> None:
     with told:
         told.start({"loss": "Bce"})
-        for phase in ("", "refit"):
-            (logger,) = told.loggers(phase)
+        for prefix in ("", "refit-"):
+            (logger,) = told.loggers(prefix)
             logger.log_metrics({"train/loss": 0.5, "epoch": 3}, 7)
             logger.finalize("success")  # the trainer's: the run goes on
         told.log({"test/recall_at_5": 0.25})

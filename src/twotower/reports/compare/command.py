@@ -44,24 +44,19 @@ def run_command(arguments: Sequence[str], description: str) -> int:
     paths, values = split_arguments(arguments)
     outputs = {name: values[name] for name in FORMS if name in values}
     _check(outputs)
-    from twotower.reports.compare.comparison import Options, compare  # with pandas
-    from twotower.reports.compare.notes import summary
-    from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
+    from twotower.reports.compare.comparison import compare  # with pandas
+    from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown, show, summary
     from twotower.reports.compare.page import as_html
-    from twotower.reports.compare.run_frame import run_folders
-    from twotower.reports.compare.terminal import show
 
-    chosen: dict[str, Any] = {key: text for key, text in values.items() if key in Options.model_fields}
-    if "columns" in chosen:
-        chosen["columns"] = chosen["columns"].split(",")
+    options: dict[str, Any] = {key: text for key, text in values.items() if key not in (*FORMS, "debug")}
+    if "columns" in options:
+        options["columns"] = options["columns"].split(",")
     try:
-        options = Options(**chosen)
+        comparison = compare(paths, **options)
     except ValidationError as error:
         first = error.errors()[0]
         expected = first["msg"].removeprefix("Input should be ")
         raise InputError(f"{first['loc'][0]}={first['input']}: expected {expected}") from error
-    folders, notes = run_folders(paths)
-    comparison = compare(folders, options, notes)
     forms = dict(zip(FORMS, (as_html, as_csv, as_json, as_markdown), strict=True))
     to_stdout = [name for name, path in outputs.items() if path == STDOUT]
     if to_stdout:

@@ -1,13 +1,13 @@
 """The comparison of runs: one table with a row per run, verdicts against a baseline, and notes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import validate_call
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
@@ -16,33 +16,39 @@ from twotower.reports.compare.figure_names import (
     COLD_START_PARTS,
     DEFAULT,
     INDEX_COLUMNS,
-    default_metric,
     exact_key,
     find_figure,
     heading,
+    per_user_column,
     validation_key,
 )
-from twotower.reports.compare.notes import BASELINE, problem_notes, verdict_notes
 from twotower.reports.compare.run_frame import (
     GROUP,
     MEASURED,
     SETTING,
+    UNENDED,
     UNREADABLE,
     baseline_rows,
     configuration_rows,
     data_difference,
     figures_in,
-    largest_group,
     make_frame,
     read_runs,
     records,
+    run_folders,
     seed_noise,
     seed_spread,
 )
-from twotower.reports.compare.verdicts import DIFFERENCE_COLUMNS, NOT_COMPARABLE, compare_pairs
+from twotower.reports.compare.verdicts import (
+    BETTER,
+    DIFFERENCE_COLUMNS,
+    NOT_COMPARABLE,
+    NOT_TESTED,
+    WORSE,
+    add_verdicts,
+)
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
-from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import Result
+from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
 
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
@@ -52,6 +58,15 @@ EVALUATION_KEYS = {"metrics", "baselines"}
 
 MOST_IN_CONSOLE = 6
 
+ONE_SEED = (
+    "every configuration has one seed here, so better and worse hold for these runs; another seed may reverse"
+    " a small difference (twotower train seeds=5 measures by how much)"
+)
+NO_DIRECTION = (
+    "has no better direction in these runs (higher_is_better of result.json, from the metric's class): rows"
+    " are sorted from the highest on, and none is called better"
+)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -60,9 +75,8 @@ class Comparison:
     Attributes:
         rows: the table in its order: the best by validation first, then rows that are not comparable, then
             rows without figures. Columns as in `run_frame.read_runs`, then `seed_mean`, `seed_sd`,
-            `num_seeds` and `DIFFERENCE_COLUMNS`, the difference being row - baseline.
+            `num_seeds` and `DIFFERENCE_COLUMNS`.
         runs: one row per run, whatever the rows of the table stand for.
-        results: by folder.
         higher: whether higher values of the metric are better; None if it has no preferred direction.
         columns: more figures to show.
         keys: settings that differ, the most important first; `main_keys` are those to show first.
@@ -72,7 +86,6 @@ class Comparison:
 
     rows: pd.DataFrame
     runs: pd.DataFrame
-    results: Mapping[str, Result]
     metric: str
     higher: bool | None
     columns: list[str]
@@ -87,7 +100,7 @@ class Comparison:
 
     def table(self, figures: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the rows with the settings that differ, figures (None for all) and verdicts."""
-        chosen = figures_in(self.rows) if figures is None else list(figures)
+        chosen = figures_in(self.rows) if figures is None else figures
         chosen = [self.metric, *(key for key in chosen if key != self.metric)]
         identity = ["name", "kind", "folder", "state", "seeds", "note"]
         settings = [f"{SETTING}{key}" for key in self.keys]
@@ -100,221 +113,198 @@ class Comparison:
         return self.rows[is_measured & (self.rows["verdict"] != NOT_COMPARABLE)]
 
 
-class Options(BaseModel):
-    """What to compare, and how.
+@validate_call
+def compare(
+    paths: Sequence[str | Path],
+    *,
+    metric: str | None = None,
+    columns: Sequence[str] | None = None,
+    baseline: str | None = None,
+    with_baselines: bool = False,
+    by: Literal["run", "configuration"] = "run",
+    tests: bool = True,
+) -> Comparison:
+    """Read runs and compare them.
 
-    Attributes:
+    Args:
+        paths: runs, sweeps, folders above them, or globs.
         metric: figure to compare by; None for recall@20 on the test split.
         columns: more figures to show; None for validation, index and cold start.
         baseline: run or built-in baseline; None for the best run by validation.
         with_baselines: whether to add the built-in baselines as rows.
         by: a row per run, or per configuration with the mean over its seeds.
         tests: whether to test differences.
-    """
-
-    metric: str | None = None
-    columns: list[str] | None = None
-    baseline: str | None = None
-    with_baselines: bool = False
-    by: Literal["run", "configuration"] = "run"
-    tests: bool = True
-
-
-def compare(folders: Sequence[Path], options: Options | None = None, notes: Sequence[str] = ()) -> Comparison:
-    """Read runs and compare them; `notes` are shown with those of the comparison.
 
     Raises:
-        InputError: an unknown metric, column or baseline.
+        InputError: a path has no run, or the metric, a column or the baseline is unknown.
     """
-    options = options or Options()
-    runs, results = read_runs(folders)
+    folders, notes = run_folders(map(str, paths))
+    runs = read_runs(folders)
     figures = figures_in(runs)
-    metric = find_figure(options.metric, "metric", figures) if options.metric else default_metric(figures)
-    higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
-    typed = Counter(override_key(text) for result in results.values() for text in result.overrides)
-    keys = [key for key in _differing_keys(runs, typed) if key != "seed" or options.by == "run"]
-    rows, row_notes = configuration_rows(runs) if options.by == "configuration" else (runs, [])
-
-    position, reason, built_in = _choose_baseline(options.baseline, metric, higher, rows, runs, results)
-    candidates = [*records(rows), *records(built_in)]
-    shown = [*range(len(candidates) if options.with_baselines else len(rows))]
-    if position is not None and position not in shown:
-        shown.append(position)
-    order = _sort_order(candidates, shown, position, metric, higher)
-    rows = make_frame([candidates[at] for at in order])
-    baseline = None if position is None else order.index(position)
+    test_figures = [key for key in figures if key.startswith("test/") and DEFAULT not in figures]
+    metric = find_figure(metric, "metric", figures) if metric else [*test_figures, DEFAULT][0]
+    higher = higher_is_better(metric, (result.higher_is_better for result in runs["result"]))
+    by_configuration = by == "configuration"
+    keys, main_keys = _differing_settings(runs, by_configuration)
+    rows, row_notes = configuration_rows(runs) if by_configuration else (runs, [])
+    rows, position, reason = _with_baseline(rows, runs, baseline, with_baselines, metric, higher)
 
     spread = seed_spread(runs, metric)
+    is_trained = (rows["kind"] != "baseline") & rows["state"].isin(MEASURED)
+    row_spread = rows[GROUP].join(spread, on=GROUP).where(is_trained)
+    counts = row_spread["count"].astype("Int64").astype(object)
+    rows = rows.assign(seed_mean=row_spread["mean"], seed_sd=row_spread["std"])
+    rows["num_seeds"] = counts.where(counts.notna(), None)
     # Of the towers alone, so that one training under several indexes counts once.
     noise = seed_noise(seed_spread(runs, exact_key(metric)))
-    against = [at for at in rows.index[rows["state"].isin(MEASURED)] if at != baseline]
-    pairs = [] if baseline is None else [(at, baseline) for at in against]
-    differences = compare_pairs(rows, pairs, metric, higher, noise, options.tests)
-    rows = _with_spread(_with_differences(rows, differences.table, baseline), spread)
-    data = None if baseline is None else rows["data"][baseline]
-    num_repeated = sum(key[0] == data for key in spread.index)
+    rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests)
+    data = None if position is None else rows["data"][position]
+    num_repeated = int((spread.index.get_level_values("data") == data).sum())
     return Comparison(
         rows=rows,
         runs=runs,
-        results=results,
         metric=metric,
         higher=higher,
-        columns=_shown_figures(options.columns, figures, keys, metric),
+        columns=_shown_figures(columns, figures, keys, metric),
         keys=keys,
-        main_keys=_main_keys(runs, keys, typed),
-        baseline=baseline,
+        main_keys=main_keys,
+        baseline=position,
         baseline_reason=reason,
-        num_tests=differences.num_tests,
-        num_users=differences.num_users,
+        num_tests=num_tests,
+        num_users=num_users,
         noise=None if data is None else noise.get(data),
         notes=[
             *notes,
             *row_notes,
-            *verdict_notes(metric, higher, num_repeated, rows, options.tests, options.by == "configuration"),
-            *problem_notes(rows),
+            *_verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
+            *_problem_notes(rows),
         ],
     )
 
 
-def _differing_keys(runs: pd.DataFrame, typed: Mapping[str, int]) -> list[str]:
-    """Return the settings whose values differ between runs, the most important first.
+def _differing_settings(runs: pd.DataFrame, by_configuration: bool) -> tuple[list[str], list[str]]:
+    """Return the settings whose values differ between runs, the most important first; and the main ones.
 
     The order: what users typed most often, choices of a group, the rest by number of values, settings of the
-    evaluation, and the seed.
+    evaluation, and the seed. The main ones are those that users typed, and a few others. Of the others, a key
+    that an earlier key determines is left out: `index.nlist` determines `index`. Typed keys are always main
+    ones: each trial of a search has its own learning rate, which determines all other keys.
     """
-    settings = _readable_settings(runs)
-    num_values = {key: len(set(values)) for key, values in settings.items()}
-    groups = {key.rpartition(".")[0] for key in settings}
+    typed = Counter(override_key(text) for result in runs["result"] for text in result.overrides)
+    readable = runs[runs["configuration"] != ""]
+    columns = [column for column in map(str, runs) if column.startswith(SETTING)]
+    values = {column.removeprefix(SETTING): list(readable[column]) for column in columns}
+    num_values = {key: len(set(each)) for key, each in values.items()}
+    groups = {key.rpartition(".")[0] for key in values}
 
     def sort_key(key: str) -> tuple[bool, bool, int, bool, int, int]:
         is_evaluation = key.split(".")[0] in EVALUATION_KEYS
-        return (
-            key == "seed",
-            is_evaluation,
-            -typed[key],
-            key not in groups,
-            key.count("."),
-            -num_values[key],
-        )
+        is_choice = key in groups
+        return key == "seed", is_evaluation, -typed[key], not is_choice, key.count("."), -num_values[key]
 
-    different = [key for key in settings if key.split(".")[0] not in IGNORED and num_values[key] > 1]
-    return sorted(different, key=sort_key)
-
-
-def _main_keys(runs: pd.DataFrame, keys: Sequence[str], typed: Mapping[str, int]) -> list[str]:
-    """Return the settings to show first: those that users typed, and a few others.
-
-    Of the others, a key that an earlier key determines is left out: `index.nlist` determines `index`. Typed
-    keys are always shown: each trial of a search has its own learning rate, which determines all other keys.
-    """
-    settings = _readable_settings(runs)
-    chosen: list[str] = []
+    ignored = IGNORED | ({"seed"} if by_configuration else set())
+    keys = sorted(
+        (key for key in values if key.split(".")[0] not in ignored and num_values[key] > 1), key=sort_key
+    )
+    main: list[str] = []
     for key in keys:
         is_determined = any(
-            len(set(zip(settings[other], settings[key], strict=True))) == len(set(settings[other]))
-            for other in chosen
+            len(set(zip(values[other], values[key], strict=True))) == num_values[other] for other in main
         )
-        if key in typed or (len(chosen) < MOST_IN_CONSOLE and not is_determined):
-            chosen.append(key)
-    return chosen
+        if key in typed or (len(main) < MOST_IN_CONSOLE and not is_determined):
+            main.append(key)
+    return keys, main
 
 
-def _readable_settings(runs: pd.DataFrame) -> dict[str, list[Any]]:
-    """Return the values of each setting in the runs whose config.yaml could be read."""
-    readable = runs[runs["configuration"] != ""]
-    columns = [column for column in map(str, runs) if column.startswith(SETTING)]
-    return {column.removeprefix(SETTING): list(readable[column]) for column in columns}
-
-
-def _choose_baseline(
-    name: str | None,
-    metric: str,
-    higher: bool | None,
+def _with_baseline(
     rows: pd.DataFrame,
     runs: pd.DataFrame,
-    results: Mapping[str, Result],
-) -> tuple[int | None, str, pd.DataFrame]:
-    """Return the baseline's position, how it was chosen, and the built-in baselines of its data.
+    name: str | None,
+    with_baselines: bool,
+    metric: str,
+    higher: bool | None,
+) -> tuple[pd.DataFrame, int | None, str]:
+    """Return the sorted rows with built-in baselines, the position of the baseline, and how it was chosen.
 
-    Built-in baselines are counted after the rows. Without a name it is the best row on the validation split
-    among those on the data of most runs. Of rows that are equal there, such as one training under several
-    indexes, it is the one whose index has the highest recall. The test split never chooses: the best of many
-    test results is partly luck.
+    The best rows by validation come first; rows on other data and without figures come last.
+    """
+    ended = runs["data"][runs["state"].isin(MEASURED) & (runs["data"] != "")]
+    main_data = Counter(ended).most_common(1)[0][0] if len(ended) else None
+    rows = make_frame([*records(rows), *baseline_rows(runs)])
+    is_built_in = rows["kind"] == "baseline"
+    baseline: int | None
+    if name:
+        baseline, reason = _find_baseline(name, rows[~is_built_in | (rows["data"] == main_data)]), "named"
+    else:
+        baseline, reason = _best_by_validation(
+            rows[~is_built_in & (rows["data"] == main_data)], metric, higher
+        )
+    data = main_data if baseline is None else rows["data"][baseline]
+    rows = rows[~is_built_in | (rows.index == baseline) | ((rows["data"] == data) & with_baselines)]
+    base = None if baseline is None else dict(rows.loc[baseline])
+    keys = {
+        "is_unmeasured": ~rows["state"].isin(MEASURED),
+        "is_on_other_data": [bool(base and data_difference(row, base)) for row in records(rows)],
+        "validation": rows.get(validation_key(metric)),
+        "metric": rows.get(metric),
+        "name": rows["name"],
+    }
+    lowest_first = higher is False
+    order = (
+        pd.DataFrame(keys)
+        .sort_values([*keys], ascending=[True, True, lowest_first, lowest_first, True])
+        .index
+    )
+    return rows.loc[order].reset_index(drop=True), None if base is None else [*order].index(baseline), reason
+
+
+def _best_by_validation(rows: pd.DataFrame, metric: str, higher: bool | None) -> tuple[int | None, str]:
+    """Return the position of the best row on the validation split, and how it was chosen.
+
+    Of rows that are equal there, such as one training under several indexes, it is the one whose index has
+    the highest recall. The test split never chooses: the best of many test results is partly luck.
+    """
+    key = validation_key(metric)
+    rows = rows.reindex(columns=list(dict.fromkeys([metric, key, INDEX_RECALL]))).dropna(subset=[metric])
+    if rows.empty:
+        return None, ""
+    validated = rows.dropna(subset=[key]).fillna({INDEX_RECALL: 0})
+    why = ""
+    if validated.empty:
+        why = f"no run has {heading(key)} to choose by"
+    elif higher is None:
+        why = f"{heading(key)} has no better direction"
+    if why:
+        return int(rows.index[0]), f"the first; {why}, and baseline= names another"
+    best = validated.sort_values([key, INDEX_RECALL], ascending=[not higher, False]).index[0]
+    return int(best), f"the best by {heading(key)}{', not by the test split' if key != metric else ''}"
+
+
+def _find_baseline(name: str, rows: pd.DataFrame) -> int:
+    """Return the index of the row that `baseline=` names: a folder, a name, or a part of one name.
 
     Raises:
         InputError: nothing or several rows have this name, or the run has no figures.
     """
-    group = largest_group(runs)
-    built_in = baseline_rows(group, results)
-    if name:
-        position = _find_baseline(name, [*records(rows), *records(built_in)], len(rows))
-        if position < len(rows):
-            built_in = baseline_rows(runs[runs["data"] == rows["data"][position]], results)
-        return position, "named", built_in
-    measured = rows[rows["state"].isin(MEASURED) & rows["data"].isin(group["data"])]
-    key = validation_key(metric)
-    columns = list(dict.fromkeys([metric, key, INDEX_COLUMNS[0]]))
-    measured = measured.reindex(columns=columns).dropna(subset=[metric])
-    if measured.empty:
-        return None, "", built_in
-    validated = measured.dropna(subset=[key])
-    if validated.empty or higher is None:
-        why = (
-            f"no run has {heading(key)} to choose by"
-            if validated.empty
-            else f"{heading(key)} has no better direction"
-        )
-        return int(measured.index[0]), f"the first; {why}, and baseline= names another", built_in
-    recall = validated[INDEX_COLUMNS[0]].fillna(0)
-    best = max(validated.index, key=lambda at: (validated[key][at] * (1 if higher else -1), recall[at]))
-    test = ", not by the test split" if key != metric else ""
-    return int(best), f"the best by {heading(key)}{test}", built_in
-
-
-def _find_baseline(name: str, named: Sequence[Mapping[str, Any]], num_rows: int) -> int:
-    """Return the position of the row that `baseline=` names: a folder, a name, or a part of one name."""
+    names, is_built_in = rows["name"], rows["kind"] == "baseline"
     folder = Path(name).resolve() if Path(name).is_dir() else None
-    trained, built_in = range(num_rows), range(num_rows, len(named))
+    is_in_folder = rows["folders"].map(lambda folders: folder in [Path(each).resolve() for each in folders])
     matches = (
-        [at for at in trained if folder and folder in (Path(each).resolve() for each in named[at]["folders"])]
-        or [at for at in built_in if named[at]["name"] == name]
-        or [at for at in trained if named[at]["name"] == name]
-        or [at for at in trained if name in named[at]["name"]]
+        rows[~is_built_in & is_in_folder],
+        rows[is_built_in & (names == name)],
+        rows[~is_built_in & (names == name)],
+        rows[~is_built_in & names.str.contains(name, regex=False)],
     )
-    if len(matches) > 1:
-        names = ", ".join(named[at]["name"] for at in matches[:5]) + (", ..." if len(matches) > 5 else "")
-        raise InputError(f"baseline={name}: {len(matches)} runs have this in their name ({names}); name one")
-    if not matches:
-        suggestion = nearest(name, [row["name"] for row in named])
-        raise InputError(f"baseline={name}: no such run or baseline here; {suggestion}")
-    row = named[matches[0]]
-    if row["state"] not in MEASURED:
-        raise InputError(f"baseline={name}: this run has no metrics ({row['problem']}); name another")
-    return matches[0]
-
-
-def _sort_order(
-    candidates: Sequence[Mapping[str, Any]],
-    shown: Sequence[int],
-    baseline: int | None,
-    metric: str,
-    higher: bool | None,
-) -> list[int]:
-    """Return positions, the best by validation first; rows on other data and without figures come last."""
-    sign = 1 if higher is False else -1
-
-    def sort_key(at: int) -> tuple[Any, ...]:
-        row = candidates[at]
-        values = [row.get(key) for key in (validation_key(metric), metric)]
-        numbers = [None if value is None or pd.isna(value) else value for value in values]
-        return (
-            row["state"] not in MEASURED,
-            baseline is not None and data_difference(row, candidates[baseline]) != "",
-            [(value is None, sign * (value or 0.0)) for value in numbers],
-            row["name"],
-        )
-
-    return sorted(shown, key=sort_key)
+    found = next((each for each in matches if len(each)), rows[:0])
+    if len(found) > 1:
+        shown = ", ".join(found["name"][:5]) + (", ..." if len(found) > 5 else "")
+        raise InputError(f"baseline={name}: {len(found)} runs have this in their name ({shown}); name one")
+    if found.empty:
+        raise InputError(f"baseline={name}: no such run or baseline here; {nearest(name, names)}")
+    if found["state"].iloc[0] not in MEASURED:
+        problem = found["problem"].iloc[0]
+        raise InputError(f"baseline={name}: this run has no metrics ({problem}); name another")
+    return int(found.index[0])
 
 
 def _shown_figures(
@@ -325,33 +315,50 @@ def _shown_figures(
     index_differs = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
     k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
     more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)
-    chosen = [validation_key(metric), *more]
-    chosen += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
+    cold_start = (f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS)
+    chosen = [validation_key(metric), *more, *cold_start]
     return [key for key in chosen if key != metric and key in figures]
 
 
-def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | None) -> pd.DataFrame:
-    """Return the rows with their differences from the baseline; of a row without, its state or problem."""
-    columns = table.set_index("left")[[*DIFFERENCE_COLUMNS]].reindex(rows.index)
-    verdicts, reasons = [], []
-    for at, (state, problem) in enumerate(zip(rows["state"], rows["problem"], strict=True)):
-        verdict, reason = columns["verdict"][at], columns["reason"][at]
-        if at == baseline:
-            verdict, reason = BASELINE, problem
-        elif pd.isna(verdict):
-            verdict, reason = (UNREADABLE, problem) if state == UNREADABLE else (problem, "")
-        else:
-            reason = "; ".join(text for text in (reason, problem) if text)
-        verdicts.append(verdict)
-        reasons.append(reason)
-    return rows.join(columns.assign(verdict=verdicts, reason=reasons))
+def _verdict_notes(
+    rows: pd.DataFrame,
+    metric: str,
+    higher: bool | None,
+    num_repeated: int,
+    tests: bool,
+    by_configuration: bool,
+) -> Iterator[str]:
+    """Yield what the verdicts leave out; `num_repeated` configurations have several seeds."""
+    if tests and per_user_column(metric) is None:
+        yield f"{metric} is no mean over users of the test split, so differences in it are not tested"
+    if higher is None:
+        yield f"{metric} {NO_DIRECTION}"
+    if num_repeated and not by_configuration:
+        several = "1 configuration has" if num_repeated == 1 else f"{num_repeated} configurations have"
+        yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
+    elif not num_repeated and rows["verdict"].isin([BETTER, WORSE]).any():
+        yield ONE_SEED
 
 
-def _with_spread(rows: pd.DataFrame, spread: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with mean and standard deviation over the seeds of their configurations."""
-    row_spread = spread.reindex(pd.MultiIndex.from_frame(rows[GROUP])).reset_index(drop=True)
-    row_spread = row_spread.where((rows["kind"] != "baseline") & rows["state"].isin(MEASURED))
-    counts = [None if pd.isna(count) else int(count) for count in row_spread["count"]]
-    return rows.assign(
-        seed_mean=row_spread["mean"], seed_sd=row_spread["std"], num_seeds=pd.Series(counts, dtype=object)
-    )
+def _problem_notes(rows: pd.DataFrame) -> list[str]:
+    """Return why rows have no figures or are not tested, each reason once."""
+    against = {NOT_COMPARABLE: f"{NOT_COMPARABLE} with", NOT_TESTED: f"{NOT_TESTED} against"}
+    problems = []
+    for row in records(rows):
+        name = row["name"] if row["kind"] == "baseline" else row["folder"]
+        if row["state"] in (UNREADABLE, UNENDED):
+            problems.append((f"{row['reason'] or row['verdict']}; shown without figures", name))
+        elif row["verdict"] in against:
+            problems.append((f"{against[row['verdict']]} the baseline: {row['reason']}", name))
+    return each_once(problems)
+
+
+def each_once(named: Iterable[tuple[str, str]]) -> list[str]:
+    """Return each text once, after the first of its names and how many more there are."""
+    names: dict[str, list[str]] = {}
+    for text, name in named:
+        names.setdefault(text, []).append(name)
+    return [
+        f"{each[0]}{f' and {len(each) - 1} more' if len(each) > 1 else ''}: {text}"
+        for text, each in names.items()
+    ]

@@ -78,9 +78,3 @@ def find_figure(name: str, option: str, figures: Collection[str]) -> str:
     if not figures:
         raise InputError("none of these runs has ended with metrics, so there is nothing to compare by")
     raise InputError(f"{option}={name}: no run has this figure; {nearest(name, figures)}")
-
-
-def default_metric(figures: Collection[str]) -> str:
-    """Return recall@20 on the test split, or the first test metric if no run has it."""
-    test = [key for key in figures if key.startswith("test/")]
-    return DEFAULT if DEFAULT in figures or not test else test[0]

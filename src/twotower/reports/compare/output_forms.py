@@ -1,29 +1,45 @@
-"""The comparison as columns of text, and as CSV, JSON and Markdown."""
+"""The comparison as columns of text: on the console, as CSV, JSON and Markdown."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.align import Align
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
-from twotower.reports.compare.comparison import Comparison
+from twotower.reports.compare.comparison import Comparison, each_once
 from twotower.reports.compare.figure_names import format_figure, heading, validation_key
-from twotower.reports.compare.notes import summary
 from twotower.reports.compare.run_frame import (
     ABSENT,
     SETTING,
     UNREADABLE,
     figures_in,
+    is_figure,
     records,
     setting_text,
+    shared_folder,
 )
-from twotower.reports.compare.verdicts import NOT_COMPARABLE, NOT_TESTED
+from twotower.reports.compare.verdicts import BASELINE, BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, seed_reach
 from twotower.runs.folder_name import rounded, short_keys, short_words
 
-NUMBER, DIFFERENCE, INTERVAL, P_VALUE = "#", "difference", "95 % interval", "p"
-VERDICT, WHAT_DIFFERS, SPREAD = "verdict", "what differs", "mean ± sd (seeds)"
+NUMBER, BUILT_IN, NAME, WHAT_DIFFERS = "#", "built in", "name", "what differs"
+SPREAD, DIFFERENCE, INTERVAL = "mean ± sd (seeds)", "difference", "95 % interval"
+P_VALUE, VERDICT = "p", "verdict"
+WIDE, WIDEST = 400, 10**6
+"""Width without a terminal: a table in a file or a pipe is not cut."""
+LEAST_TEXT, MOST_VERDICT = 24, 76
+"""Least and greatest width of texts that wrap."""
+LONG_HEADING = 12
+STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
 
 
 @dataclass(frozen=True)
@@ -35,57 +51,74 @@ class TextColumn:
     is_text: bool = False
 
 
-def name_column(comparison: Comparison) -> TextColumn:
-    """Return the names of the rows."""
-    by_configuration = (comparison.rows["kind"] == "configuration").any()
-    return TextColumn("configuration" if by_configuration else "run", list(comparison.rows["name"]), True)
+def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextColumn]:
+    """Return the table as texts, in its order; `short` abbreviates settings as labels do.
+
+    Settings and figures have the names of their columns in `comparison.rows`.
+    """
+    rows, metric = comparison.rows, comparison.metric
+    columns = {NUMBER: TextColumn(NUMBER, [str(number) for number in range(1, len(rows) + 1)])}
+    is_built_in = rows["kind"] == "baseline"
+    if is_built_in.any():
+        columns[BUILT_IN] = TextColumn(BUILT_IN, list(rows["name"].where(is_built_in, "")), True)
+    columns |= setting_columns(comparison, comparison.main_keys, short)
+
+    figures = {
+        key: TextColumn(heading(key), [format_figure(key, value) for value in rows[key]])
+        for key in (*comparison.columns, metric)
+        if key in rows
+    }
+    columns |= {key: figures[key] for key in (validation_key(metric), metric) if key in figures}
+    if rows["seed_mean"].notna().any():
+        spread = zip(rows["seed_mean"], rows["seed_sd"], rows["num_seeds"], strict=True)
+        texts = [
+            f"{format_figure(metric, mean)} ± {format_figure(metric, sd)} ({count})" if count else ""
+            for mean, sd, count in spread
+        ]
+        columns[SPREAD] = TextColumn(SPREAD, texts)
+    columns |= {key: column for key, column in figures.items() if key not in columns}
+    low, high, difference = (
+        [format_figure(metric, value, sign=True) for value in rows[column]]
+        for column in ("low", "high", "difference")
+    )
+    columns[DIFFERENCE] = TextColumn(DIFFERENCE, difference)
+    if any(low):
+        intervals = [f"[{one}, {other}]" if one else "" for one, other in zip(low, high, strict=True)]
+        p_values = rows["corrected_p_value"]
+        texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
+        columns |= {INTERVAL: TextColumn(INTERVAL, intervals), P_VALUE: TextColumn(P_VALUE, texts)}
+    columns[VERDICT] = TextColumn(VERDICT, [verdict_text(*each) for each in verdict_pairs(rows)], True)
+    by_configuration = (rows["kind"] == "configuration").any()
+    columns[NAME] = TextColumn("configuration" if by_configuration else "run", list(rows["name"]), True)
+    return columns
 
 
-def number_column(comparison: Comparison) -> TextColumn:
-    """Return the number of each row, from 1."""
-    return TextColumn(NUMBER, [str(number) for number in range(1, len(comparison.rows) + 1)])
-
-
-def label_column(comparison: Comparison) -> TextColumn:
-    """Return the main settings of each row in short words; its name if it has none of them."""
-    return TextColumn(WHAT_DIFFERS, [_label(row, comparison) for row in records(comparison.rows)], True)
-
-
-def _label(row: Mapping[str, Any], comparison: Comparison) -> str:
-    values = {key: row.get(f"{SETTING}{key}") for key in comparison.main_keys}
-    known = [
-        f"{key}={setting_text(value).replace(', ', ',')}"
-        for key, value in values.items()
-        if value is not None
-    ]
-    words = short_words(known)
-    if row["kind"] == "baseline" or not words:
-        return str(row["name"])
-    return " ".join(words) + (f" ({len(row['folders'])} seeds)" if len(row["folders"]) > 1 else "")
-
-
-def baseline_columns(comparison: Comparison) -> list[TextColumn]:
-    """Return a column with the names of built-in baselines; nothing if the table has none."""
-    is_baseline = comparison.rows["kind"] == "baseline"
-    names = list(comparison.rows["name"].where(is_baseline, ""))
-    return [TextColumn("built in", names, True)] if is_baseline.any() else []
-
-
-def setting_columns(comparison: Comparison, keys: Sequence[str], short: bool = False) -> list[TextColumn]:
+def setting_columns(comparison: Comparison, keys: Sequence[str], short: bool) -> dict[str, TextColumn]:
     """Return a column per setting; short ones abbreviate headings and numbers as labels do."""
-    headings = short_keys(keys) if short else keys
-    columns = []
-    for key, title in zip(keys, headings, strict=True):
-        values = setting_texts(comparison.rows, key)
-        is_text = any(parse_number(cell) is None for cell in values if cell not in ("", ABSENT))
-        columns.append(TextColumn(title, [rounded(cell) for cell in values] if short else values, is_text))
+    columns = {}
+    for key, short_key in zip(keys, short_keys(keys), strict=True):
+        cells = setting_texts(comparison.rows, key)
+        is_text = any(parse_number(cell) is None for cell in cells if cell not in ("", ABSENT))
+        shown = (short_key, list(map(rounded, cells))) if short else (key, cells)
+        columns[f"{SETTING}{key}"] = TextColumn(*shown, is_text)
     return columns
 
 
 def setting_texts(rows: pd.DataFrame, key: str) -> list[str]:
     """Return a setting of each row as text; empty for a built-in baseline."""
-    pairs = zip(rows["kind"], rows[f"{SETTING}{key}"], strict=True)
-    return ["" if kind == "baseline" else setting_text(value) for kind, value in pairs]
+    return list(rows[f"{SETTING}{key}"].map(setting_text).where(rows["kind"] != "baseline", ""))
+
+
+def labels(comparison: Comparison) -> list[str]:
+    """Return the main settings of each row in short words; its name if it has none of them."""
+    texts = []
+    for row in records(comparison.rows):
+        values = {key: row[f"{SETTING}{key}"] for key in comparison.main_keys}
+        known = {key: setting_text(value) for key, value in values.items() if value is not None}
+        words = short_words([f"{key}={text.replace(', ', ',')}" for key, text in known.items()])
+        seeds = f" ({len(row['folders'])} seeds)" if len(row["folders"]) > 1 else ""
+        texts.append(" ".join(words) + seeds if words else row["name"])
+    return texts
 
 
 def parse_number(text: str) -> float | None:
@@ -96,42 +129,10 @@ def parse_number(text: str) -> float | None:
         return None
 
 
-def figure_columns(comparison: Comparison) -> list[TextColumn]:
-    """Return the figures, the validation metric first, then the difference and the verdict."""
-    rows, metric = comparison.rows, comparison.metric
-    by_key = {
-        key: TextColumn(heading(key), [format_figure(key, value) for value in rows[key]])
-        for key in (*comparison.columns, metric)
-        if key in rows
-    }
-    first = [by_key.pop(key) for key in (validation_key(metric), metric) if key in by_key]
-    if rows["seed_mean"].notna().any():
-        values = zip(rows["seed_mean"], rows["seed_sd"], rows["num_seeds"], strict=True)
-        cells = [
-            f"{format_figure(metric, mean)} ± {format_figure(metric, sd)} ({count})" if mean == mean else ""
-            for mean, sd, count in values
-        ]
-        first.append(TextColumn(SPREAD, cells))
-    low, high, difference = (
-        [format_figure(metric, value, sign=True) for value in rows[column]]
-        for column in ("low", "high", "difference")
-    )
-    tests = [TextColumn(DIFFERENCE, difference)]
-    if any(low):
-        intervals = [f"[{one}, {other}]" if one else "" for one, other in zip(low, high, strict=True)]
-        p_values = [
-            "" if value != value else "<.0001" if value < 0.0001 else f"{value:.4f}"
-            for value in rows["corrected_p_value"]
-        ]
-        tests += [TextColumn(INTERVAL, intervals), TextColumn(P_VALUE, p_values)]
-    verdicts = [verdict_text(*each) for each in verdict_pairs(rows)]
-    return [*first, *by_key.values(), *tests, TextColumn(VERDICT, verdicts, True)]
-
-
 def verdict_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """Return verdict and reason of each row; the reason of an unreadable run is in the notes."""
-    pairs = zip(rows["verdict"], rows["reason"], strict=True)
-    return [(verdict, "" if verdict == UNREADABLE else reason) for verdict, reason in pairs]
+    reasons = rows["reason"].where(rows["verdict"] != UNREADABLE, "")
+    return list(zip(rows["verdict"], reasons, strict=True))
 
 
 def verdict_text(verdict: str, reason: str) -> str:
@@ -140,10 +141,132 @@ def verdict_text(verdict: str, reason: str) -> str:
     return separator.join(filter(None, (verdict, reason)))
 
 
+def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
+    """Return the lines to read with the table: baseline, tests, seeds and notes."""
+    lines = []
+    rows, metric = comparison.rows, comparison.metric
+    if comparison.baseline is not None:
+        lines.append(f"baseline: {rows['name'][comparison.baseline]} ({comparison.baseline_reason})")
+    key = validation_key(metric)
+    if key in rows and rows[key].notna().any():
+        lines.append(f"rows: sorted by {heading(key)}")
+    if comparison.num_tests:
+        lines.append(
+            f"tests: {comparison.num_tests} over {comparison.num_users:,} users; p-values are corrected for "
+            "the number of tests (Holm), each interval is of its difference alone"
+        )
+    if comparison.noise is not None:
+        sd, num_seeds = comparison.noise
+        reach = format_figure(metric, seed_reach(sd))
+        lines.append(
+            f"seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds; two single runs may differ by "
+            f"{reach} because of the seed alone"
+        )
+    notes = [*comparison.notes, *(_user_notes(rows) if with_user_notes else ())]
+    return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def shared_note(rows: pd.DataFrame) -> str:
+    """Return the note that all these runs share, as those of one sweep do."""
+    notes = set(rows["note"][rows["kind"] != "baseline"])
+    return notes.pop() if len(notes) == 1 else ""
+
+
+def _user_notes(rows: pd.DataFrame) -> list[str]:
+    """Return the users' notes on their runs, each text once."""
+    if note := shared_note(rows):
+        return [f"on all these runs: {note}"]
+    named = [(note, name) for note, name in zip(rows["note"], rows["name"], strict=True) if note]
+    return each_once(named)
+
+
+def show(comparison: Comparison) -> None:
+    """Print the table and the notes."""
+    console = Console(highlight=False, markup=False)
+    has_width = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    if not has_width:
+        console.width = WIDE
+    lines = []
+    if not _print_table(console, comparison):
+        shared = shared_folder(comparison.runs["folder"])
+        shared = shared.relative_to(Path.cwd()) if shared.is_relative_to(Path.cwd()) else shared
+        numbered = enumerate(records(comparison.rows), start=1)
+        lines = [f"#{number} {row['name']}" for number, row in numbered if row["kind"] != "baseline"]
+        lines.insert(0, f"folders in {shared}:")
+    if hidden := [key for key in comparison.keys if key not in comparison.main_keys]:
+        named = ", ".join(hidden[:4]) + (", ..." if len(hidden) > 4 else "")
+        lines.append(
+            f"settings that differ but are not shown: {len(hidden)} ({named}); csv, json and html have all"
+        )
+    wrapper = textwrap.TextWrapper(
+        console.width if has_width else WIDEST,
+        subsequent_indent="  ",
+        break_long_words=False,  # a path stays whole, so that it can be copied
+        break_on_hyphens=False,
+    )
+    for line in [*lines, *summary(comparison)]:
+        console.print(wrapper.fill(line), soft_wrap=True)
+
+
+def _print_table(console: Console, comparison: Comparison) -> bool:
+    """Print the table without the columns that do not fit; return whether it has the names of the runs.
+
+    Left out are the names, then figures, the rightmost first. If that is not enough, the settings share one
+    column, which wraps. Files always have everything.
+    """
+    columns, metric = text_columns(comparison, short=True), comparison.metric
+    figures = [key for key in columns if is_figure(key) or key == SPREAD]
+    optional = [key for key in figures if key not in (metric, validation_key(metric))]
+    optional = [NAME, INTERVAL, P_VALUE, *reversed(optional)]
+    settings = [key for key in columns if key.startswith(SETTING)]
+    words = columns[NAME]
+    if settings:
+        words = TextColumn(WHAT_DIFFERS, labels(comparison), True)
+    rest = {key: columns[key] for key in columns if key not in (NUMBER, BUILT_IN, NAME, *settings)}
+    tables = [{NUMBER: columns[NUMBER], WHAT_DIFFERS: words, **rest}]
+    if settings:
+        tables.insert(0, columns)
+    for table in tables:
+        for num_dropped in range(len(optional) + 1):
+            shown = [column for key, column in table.items() if key not in optional[:num_dropped]]
+            fitted = _table(shown)
+            least = Measurement.get(console, console.options.update_width(WIDEST), fitted).minimum
+            if least <= console.width:
+                console.print(fitted)
+                return columns[NAME] in shown
+    Console(highlight=False, markup=False, width=least).print(fitted)
+    return columns[NAME] in shown
+
+
+def _table(columns: Sequence[TextColumn]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for column in columns:
+        longest = max(map(len, column.cells))
+        folded = column.heading
+        if len(folded) > max(longest, LONG_HEADING):
+            folded = folded.replace(" ", "\n").replace(".", ".\n")
+        longest = max(longest, *map(len, folded.split("\n")))
+        wraps = column.heading in (VERDICT, WHAT_DIFFERS)
+        table.add_column(
+            Align(Text(folded), "left" if column.is_text else "right", vertical="bottom"),
+            justify="left" if column.is_text else "right",
+            no_wrap=not wraps,
+            overflow="fold",
+            min_width=min(longest, LEAST_TEXT) if wraps else longest,
+            max_width=MOST_VERDICT if column.heading == VERDICT else None,
+        )
+    at = [column.heading for column in columns].index(VERDICT)
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        row = list(map(Text, cells))
+        row[at].style = next((style for word, style in STYLES.items() if cells[at].startswith(word)), "")
+        table.add_row(*row)
+    return table
+
+
 def as_csv(comparison: Comparison) -> str:
     """Return the rows as CSV with every setting that differs, numbers in full."""
     table = comparison.table(comparison.columns)
-    table = table.assign(seeds=[" ".join(map(str, seeds)) for seeds in table["seeds"]])
+    table["seeds"] = [" ".join(map(str, seeds)) for seeds in table["seeds"]]
     return table.map(_csv_cell).to_csv(index=False, lineterminator="\n")
 
 
@@ -155,28 +278,23 @@ def _csv_cell(value: Any) -> Any:
 
 def as_json(comparison: Comparison) -> str:
     """Return everything as JSON: rows with all their figures, tests and notes."""
-    known = figures_in(comparison.rows)
-    rows = comparison.table(comparison.columns).to_dict("records")
-    for row, whole in zip(rows, records(comparison.rows), strict=True):
-        row["figures"] = {key: whole[key] for key in known if not pd.isna(whole[key])}
-        row["folders"] = whole["folders"]
+    rows, baseline, noise = comparison.rows, comparison.baseline, comparison.noise
+    table = comparison.table(comparison.columns)
+    lines = records(table.astype(object).where(table.notna(), None))
+    for line, row in zip(lines, records(rows), strict=True):
+        line["figures"] = {key: row[key] for key in figures_in(rows) if row[key] == row[key]}
+        line["folders"] = row["folders"]
     content = {
         "metric": comparison.metric,
         "higher_is_better": comparison.higher,
-        "baseline": None if comparison.baseline is None else comparison.rows["name"][comparison.baseline],
+        "baseline": None if baseline is None else rows["name"][baseline],
         "baseline_chosen": comparison.baseline_reason,
         "num_tests": comparison.num_tests,
         "num_users": comparison.num_users,
-        "seed_sd": None if comparison.noise is None else comparison.noise[0],
+        "seed_sd": None if noise is None else noise[0],
         "settings": [f"{SETTING}{key}" for key in comparison.keys],
         "columns": comparison.columns,
-        "rows": [
-            {
-                key: None if isinstance(value, float) and value != value else value
-                for key, value in row.items()
-            }
-            for row in rows
-        ],
+        "rows": lines,
         "notes": comparison.notes,
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -184,9 +302,7 @@ def as_json(comparison: Comparison) -> str:
 
 def as_markdown(comparison: Comparison) -> str:
     """Return the table and the notes as Markdown."""
-    settings = setting_columns(comparison, comparison.main_keys)
-    columns = [*baseline_columns(comparison), *settings, *figure_columns(comparison)]
-    columns = [number_column(comparison), *columns, name_column(comparison)]
+    columns = text_columns(comparison).values()
     texts = [[each.heading, "---" if each.is_text else "---:", *each.cells] for each in columns]
     table = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in zip(*texts, strict=True))
     return table + "\n\n" + "\n".join(f"- {line}" for line in summary(comparison)) + "\n"

@@ -1,16 +1,14 @@
-"""Tests of mean differences, of many pairs at once: over users, and over seeds too.
-
-The random signs are the same for all pairs, so that any number of pairs costs one matrix product, unlike
-`scipy.stats.permutation_test`, which tests one pair.
+"""Per-user values of runs, and paired tests of mean differences: over users, and over seeds too.
 
 Shapes: Q users, C pairs. The bootstrap interval is `evaluation.user_values.bootstrap_interval`.
-
-Reference: Smucker, Allan and Carterette (2007), A comparison of statistical significance tests for
-information retrieval evaluation.
 """
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from twotower.runs.result import TEST_EXACT
 
 Floats = NDArray[np.float64]
 NUM_RESAMPLES = 2_000
@@ -24,22 +22,86 @@ BLOCK = 2**21
 TIE = 1e-9
 
 
+class UnpairedError(Exception):
+    """Per-user values cannot be compared; the message gives the reason."""
+
+
+def user_difference(one: np.ndarray, other: np.ndarray) -> str:
+    """Return how two sorted lists of users differ; empty if they are equal."""
+    if len(one) != len(other):
+        return f"other users ({len(one):,} against {len(other):,})"
+    if one.dtype.kind != other.dtype.kind or not np.array_equal(one, other):
+        return f"other users (also {len(one):,}, but not the same)"
+    return ""
+
+
+def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Read a metric's values of a per-user table.
+
+    A run with an exact index has no columns `test_exact/...`; its plain columns are read instead.
+
+    Args:
+        path: Parquet file.
+        column: metric, as `recall_at_20`.
+        baseline: which baseline to read; empty for a table of one run.
+
+    Returns:
+        Sorted users [Q] and their values [Q].
+
+    Raises:
+        UnpairedError: the file is absent or damaged, or does not have a number for every user.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    if not path.is_file():
+        raise UnpairedError(f"it has no {path.name}")
+    try:
+        with ParquetFile(path, page_checksum_verification=True) as file:
+            names = file.schema_arrow.names
+            if column not in names:
+                column = column.removeprefix(f"{TEST_EXACT}/")
+            columns = ["user_id", column, *(["baseline"] if baseline else [])]
+            if missing := [name for name in columns if name not in names]:
+                raise UnpairedError(
+                    f"{path.name} has no column {missing[0]}; a figure of the whole catalogue has none"
+                )
+            table = file.read(columns=columns, use_threads=False)
+            users, values, *baselines = (table[name].to_numpy() for name in columns)
+    except (ArrowException, OSError) as error:
+        raise UnpairedError(f"{path.name} is damaged ({' '.join(str(error).split())[:120]})") from error
+    if baseline:
+        chosen = baselines[0].astype(str) == baseline
+        users, values = users[chosen], values[chosen]
+    if not len(users):
+        raise UnpairedError(f"{path.name} has no user" + (f" of {baseline!r}" if baseline else ""))
+    if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
+        raise UnpairedError(f"{path.name}: {column} is not a number for every user")
+    users = users.astype(str) if users.dtype.kind == "O" else users
+    order = np.argsort(users, kind="stable")
+    users = users[order]
+    if (users[1:] == users[:-1]).any():
+        raise UnpairedError(f"{path.name} names a user twice")
+    return users, values[order].astype(np.float64)
+
+
 def sign_flip_p_values(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -> Floats:
     """Return the two-sided p-value of each pair's mean difference, [C], by flipping signs.
 
-    If two rows are equally good, a user's difference is as likely with the other sign. The p-value is the
-    share of sign vectors whose sum of differences is at least as far from 0 as the one observed. All sign
-    vectors are tried if at most 12 users differ. Otherwise 10,000 are drawn, and the observed one is counted
-    with them (the "+ 1"), so that p is never 0 and the test holds its level. Where no drawn vector reaches
-    the observed sum, p is at most 2 exp(-t^2 / 2) with t = sum / sqrt(sum of squares). Then the smaller of
-    the two is returned: the number of flips must not limit a correction for thousands of comparisons.
+    The p-value is the share of sign vectors whose sum of differences is at least as far from 0 as the one
+    observed. All sign vectors are tried if at most 12 users differ. Otherwise 10,000 are drawn, the same for
+    all pairs: any number of pairs costs one matrix product, unlike `scipy.stats.permutation_test`. The
+    observed one is counted with them, so that p is never 0. Where no drawn vector reaches the observed sum,
+    p is at most 2 exp(-t^2 / 2) with t = sum / sqrt(sum of squares): the number of flips must not limit a
+    correction for thousands of comparisons.
 
     Args:
         differences: [C, Q] differences of the same users.
         num_flips: sign vectors drawn; fewer where there are very many users.
 
-    References: Smucker et al. (2007), section 3.1; Phipson and Smyth (2010), Permutation p-values should
-    never be zero; Hoeffding (1963), Probability inequalities for sums of bounded random variables, theorem 2.
+    References: Smucker, Allan and Carterette (2007), A comparison of statistical significance tests for
+    information retrieval evaluation, section 3.1; Phipson and Smyth (2010), Permutation p-values should never
+    be zero; Hoeffding (1963), Probability inequalities for sums of bounded random variables, theorem 2.
     """
     num_users = differences.shape[1]
     num_flips = min(num_flips, max(FEWEST_FLIPS, MOST_SIGNS // max(1, num_users)))
@@ -74,9 +136,6 @@ def exact_sign_flip_p_value(differences: Floats) -> float:
 def holm(p_values: Floats) -> Floats:
     """Return p-values corrected for their number: at .05, the chance of any false finding is at most .05.
 
-    The smallest is multiplied by the number of comparisons, the next by one less, and so on; none is below
-    one that was smaller before, or above 1.
-
     Reference: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
     order = np.argsort(p_values, kind="stable")
@@ -89,10 +148,9 @@ def holm(p_values: Floats) -> Floats:
 def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, float]:
     """Return the 95 % interval (low, high) of the mean difference left - right, and its two-sided p-value.
 
-    The error has two crossed sources: the sample of users and the sample of seeds. Its square is the squared
-    error over users (of values averaged over seeds) plus the squared errors over each side's seeds (of values
-    averaged over users), minus the part that both contain. The interval is Student's, with degrees of freedom
-    weighted over the sources. Resampling would be too narrow for two or three seeds.
+    Users and seeds are two crossed samples: the squared error is that over users plus that over each side's
+    seeds, minus the part that both contain. The interval is Student's, with degrees of freedom weighted over
+    the sources. Resampling would be too narrow for two or three seeds.
 
     Args:
         left: [S, Q] values of one configuration, S seeds >= 2, Q users; S = 1 without a seed.

@@ -2,9 +2,8 @@
 
 import glob
 import math
-from collections import Counter
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ SETTING = "settings."
 
 IDENTITY = (
     *("name", "kind", "folder", "folders", "state", "problem", "seed", "seeds", "note"),
-    *("configuration", "data", "seen_filter"),
+    *("configuration", "data", "result"),
 )
 UNENDED, UNREADABLE = "unended", "unreadable"
 MEASURED = ("ok", "index_rejected")
@@ -71,36 +70,30 @@ def _matching(text: str) -> list[Path]:
     return [Path(match) for match in matches if Path(match).is_dir()]
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[pd.DataFrame, dict[str, Result]]:
-    """Read runs into a table, and return their results by folder.
+def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
+    """Read runs into a table with a row per run, in the order of `folders`.
 
     A damaged file raises nothing: the columns `state` and `problem` describe it.
 
     Returns:
-        The table has a row per run, in the order of `folders`. Columns: those of `IDENTITY`, then
-        `settings.<key>` (None where a run has no such setting), then figures such as `test/recall_at_20` and
-        `index/latency_ms_p50` (NaN where a run has none). `configuration` is equal for runs whose settings
-        differ in the seed alone; figures are comparable where `data` is equal and not empty.
+        Columns: those of `IDENTITY`, then `settings.<key>` (None where a run has no such setting), then
+        figures such as `test/recall_at_20` and `index/latency_ms_p50` (NaN where a run has none).
+        `configuration` is equal for runs whose settings differ in the seed alone; figures are comparable
+        where `data` is equal and not empty.
     """
-    rows, results = [], {}
-    depth = len(_shared_parts(folders))
-    for folder in folders:
-        row, results[str(folder)] = _read_run(folder)
-        rows.append({"name": "/".join(folder.resolve().parts[depth:]), **row})
+    shared = shared_folder(folders)
+    rows = [{"name": str(folder.resolve().relative_to(shared)), **_read_run(folder)} for folder in folders]
     stated = {column for row in rows for column in row if column.startswith(SETTING)}
     for row in rows:
-        if any(column.startswith(SETTING) for column in row):
-            for key, value in results[row["folder"]].defaults.items():
-                if f"{SETTING}{key}" in stated:
-                    row.setdefault(f"{SETTING}{key}", _finite(value))
-    return make_frame(rows), results
+        if stated & row.keys():
+            defaults = {f"{SETTING}{key}": _finite(value) for key, value in row["result"].defaults.items()}
+            row |= {column: value for column, value in defaults.items() if column in stated - row.keys()}
+    return make_frame(rows)
 
 
-def _read_run(folder: Path) -> tuple[dict[str, Any], Result]:
-    result = Result(status="failed")
-    settings: dict[str, Any] = {}
-    figures: dict[str, float] = {}
-    configuration = ""
+def _read_run(folder: Path) -> dict[str, Any]:
+    result, settings, configuration = Result(status="failed"), {}, ""
+    state, problem = UNENDED, "has not ended"
     try:
         loaded = load_yaml(folder / CONFIG)
         if not isinstance(loaded, dict):
@@ -108,46 +101,43 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], Result]:
         settings = {key: _finite(value) for key, value in flatten(loaded).items()}
         # Computed even if the run recorded it: code that counted other keys may have written the run.
         configuration = fingerprint({key: value for key, value in loaded.items() if key != "seed"}, "")
+        ended = read_result(folder)
+        if ended is not None and ended.finished and not ended.metrics:
+            raise InputError(f"{RESULT}: damaged (it has no metrics)")
+        if ended is not None:
+            result, state, problem = ended, ended.status, _problem(ended)
+    except InputError as error:
+        state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
     except (ValueError, TypeError) as error:
         state, problem = UNREADABLE, f"{CONFIG} is damaged: {error}"
-    else:
-        state, problem = UNENDED, "has not ended"
-        try:
-            ended = read_result(folder)
-            if ended is not None and ended.finished and not ended.metrics:
-                state, problem = UNREADABLE, f"{RESULT}: damaged (it has no metrics)"
-            elif ended is not None:
-                result, state, problem = ended, ended.status, _problem(ended)
-                figures = ended.figures() if ended.finished else {}
-        except InputError as error:
-            state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
     seed = settings.get("seed") if result.seed is None else result.seed
-    seed = seed if isinstance(seed, int) else None
-    note = settings.get("note", "")
-    seen_filter, data = result.data.audit.get("seen_filter"), result.data.fingerprint
+    note = settings.get("note")
+    data, seen_filter = result.data.fingerprint, result.data.audit.get("seen_filter")
     row = {
         "kind": "run",
         "folder": str(folder),
         "folders": (str(folder),),
         "state": state,
         "problem": problem,
-        "seed": seed,
-        "seeds": () if seed is None else (seed,),
+        "seed": seed if isinstance(seed, int) else None,
+        "seeds": (seed,) if isinstance(seed, int) else (),
         "note": note if isinstance(note, str) else "",
         "configuration": configuration,
         "data": "" if data is None else f"{data} {seen_filter}",
-        "seen_filter": seen_filter,
+        "result": result,
     }
-    return row | {f"{SETTING}{key}": value for key, value in settings.items()} | figures, result
+    figures = result.figures() if result.finished else {}
+    return row | {f"{SETTING}{key}": value for key, value in settings.items()} | figures
 
 
 def _problem(result: Result) -> str:
-    if result.status == "failed":
-        return f"failed: {' '.join((result.error or 'no reason is recorded').split())}"
-    if result.status == "pruned":
-        epochs = result.training.epochs
-        return "pruned" if epochs is None else f"pruned at epoch {epochs}"
-    return "index rejected" if result.status == "index_rejected" else ""
+    epochs = result.training.epochs
+    return {
+        "ok": "",
+        "index_rejected": "index rejected",
+        "pruned": "pruned" if epochs is None else f"pruned at epoch {epochs}",
+        "failed": f"failed: {' '.join((result.error or 'no reason is recorded').split())}",
+    }[result.status]
 
 
 def _finite(value: Any) -> Any:
@@ -161,8 +151,7 @@ def make_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     figures = [column for column in columns if is_figure(column)]
     words = [*IDENTITY, *(column for column in columns if column.startswith(SETTING))]
     objects = pd.DataFrame([[row.get(key) for key in words] for row in rows], columns=words, dtype=object)
-    numbers = pd.DataFrame([[row.get(key) for key in figures] for row in rows], columns=figures, dtype=float)
-    return pd.concat([objects, numbers], axis=1)
+    return objects.join(pd.DataFrame(rows, columns=figures, dtype=float))
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -189,15 +178,9 @@ def setting_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def shared_folder(folders: Sequence[Path]) -> Path:
-    """Return the deepest folder that contains all runs, relative to the working folder if it is below it."""
-    shared = Path(*_shared_parts(folders))
-    return shared.relative_to(Path.cwd()) if shared.is_relative_to(Path.cwd()) else shared
-
-
-def _shared_parts(folders: Sequence[Path]) -> list[str]:
-    levels = zip(*(folder.resolve().parts[:-1] for folder in folders), strict=False)
-    return [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]
+def shared_folder(folders: Iterable[Path | str]) -> Path:
+    """Return the deepest folder that contains all runs."""
+    return Path(os.path.commonpath([Path(folder).resolve().parent for folder in folders]))
 
 
 def data_difference(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -206,25 +189,17 @@ def data_difference(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
         return "a result does not record its data"
     if run["data"] == other["data"]:
         return ""
-    if run["seen_filter"] != other["seen_filter"]:
-        seen = f"seen_filter {run['seen_filter']} against {other['seen_filter']}"
-        return f"seen items are filtered in one and not in the other ({seen})"
-    texts = {
-        column.removeprefix(SETTING): (setting_text(run[column]), setting_text(other[column]))
-        for column in sorted(run, key=lambda column: None in (run[column], other[column]))
-        if column.startswith((f"{SETTING}split", f"{SETTING}data"))
-    }
+    left, right = (row["result"].data.audit.get("seen_filter") for row in (run, other))
+    if left != right:
+        return f"seen items are filtered in one and not in the other (seen_filter {left} against {right})"
     for part in ("split", "data"):
-        for key, (left, right) in texts.items():
-            if key.split(".")[0] == part and left != right:
-                return f"other {part}: {key} {left} against {right}"
+        columns = [column for column in run if column.split(".")[:2] == [SETTING[:-1], part]]
+        # Settings that both rows have come first.
+        for column in sorted(columns, key=lambda column: None in (run[column], other[column])):
+            texts = setting_text(run[column]), setting_text(other[column])
+            if texts[0] != texts[1]:
+                return f"other {part}: {column.removeprefix(SETTING)} {texts[0]} against {texts[1]}"
     return "other data: its content has changed"
-
-
-def largest_group(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with figures on the data that most of them were evaluated on; of equals, the first."""
-    ended = runs[runs["state"].isin(MEASURED) & (runs["data"] != "")]
-    return ended if ended.empty else ended[ended["data"] == Counter(ended["data"]).most_common(1)[0][0]]
 
 
 def configuration_rows(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -242,41 +217,38 @@ def configuration_rows(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         groups.setdefault(key, []).append(run)
     rows, notes = [], []
     for group in groups.values():
+        missing = [run for run in group if run["state"] not in MEASURED]
         members = list({run["seed"]: run for run in group if run["state"] in MEASURED}.values())
         row = (members or group)[0] | {"kind": "configuration"}
         if len(members) > 1:
-            name = without_seed(row["name"]) or row["name"]
-            seeds = tuple(run["seed"] for run in members if run["seed"] is not None)
-            row |= {"name": f"{name} ({len(members)} seeds)", "seeds": seeds}
-            row |= {"folders": tuple(run["folder"] for run in members)}
+            row["name"] = f"{without_seed(row['name']) or row['name']} ({len(members)} seeds)"
+            row["seeds"] = tuple(run["seed"] for run in members if run["seed"] is not None)
+            row["folders"] = tuple(run["folder"] for run in members)
             # A figure that one of them lacks has no mean.
             row |= {key: sum(run[key] for run in members) / len(members) for key in row if is_figure(key)}
         rows.append(row)
         if members:
-            missing = [run for run in group if run["state"] not in MEASURED]
             notes += [f"{run['name']}: {run['problem']}; not in the mean of {row['name']}" for run in missing]
-            if repeats := len(group) - len(missing) - len(members):
-                notes.append(
-                    f"{row['name']}: {repeats} more runs repeat a seed; the latest of each seed counts"
-                )
+        if members and (repeats := len(group) - len(missing) - len(members)):
+            notes.append(f"{row['name']}: {repeats} more runs repeat a seed; the latest of each seed counts")
     return make_frame(rows), notes
 
 
-def baseline_rows(runs: pd.DataFrame, results: Mapping[str, Result]) -> pd.DataFrame:
-    """Return a row for each built-in baseline that these runs, all on the same data, recorded.
+def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a row for each data set and built-in baseline, with the figures of the first run on this data.
 
-    All runs on the same data have the same baselines, so the row takes the first run's figures.
+    All runs on the same data have the same baselines.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for run in records(runs[runs["state"].isin(MEASURED)]):
-        for name, recorded in results[run["folder"]].baselines.items():
-            figures = {key: float(value) for key, value in recorded.items() if is_number(value)}
+        row = {column: run[column] for column in IDENTITY}
+        row |= {"kind": "baseline", "state": "ok", "problem": "", "seed": None, "seeds": (), "note": ""}
+        for name, recorded in run["result"].baselines.items():
+            figures = {key: value for key, value in recorded.items() if is_number(value)}
             # A baseline has no index, so its figures are those of exact search.
-            figures |= {exact_key(key): value for key, value in figures.items()}
-            row = {column: run[column] for column in IDENTITY} | {"name": name, "kind": "baseline"}
-            row |= {"state": "ok", "problem": "", "seed": None, "seeds": (), "note": ""}
-            rows.setdefault(name, row | figures)
-    return make_frame(list(rows.values()))
+            exact = {exact_key(key): value for key, value in figures.items()}
+            rows.setdefault((run["data"], name), {**row, "name": name, **figures, **exact})
+    return list(rows.values())
 
 
 def seed_spread(runs: pd.DataFrame, figure: str) -> pd.DataFrame:
@@ -284,8 +256,8 @@ def seed_spread(runs: pd.DataFrame, figure: str) -> pd.DataFrame:
 
     The index has the columns of `GROUP`.
     """
-    runs = runs if figure in runs else runs.assign(**{figure: math.nan})
-    last = runs.dropna(subset=[figure]).drop_duplicates([*GROUP, "seed"], keep="last")
+    measured = runs.reindex(columns=[*GROUP, "seed", figure]).dropna(subset=[figure])
+    last = measured.drop_duplicates([*GROUP, "seed"], keep="last")
     spread = last.groupby(GROUP, sort=False)[figure].agg(["mean", "std", "count"])
     return spread[spread["count"] > 1]
 

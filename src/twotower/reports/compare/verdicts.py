@@ -1,7 +1,6 @@
-"""Differences between rows of the table: paired tests, their correction, and the verdicts."""
+"""Differences between the rows of the table and a baseline: paired tests, their correction, verdicts."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +9,21 @@ import pandas as pd
 
 from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
 from twotower.reports.compare.figure_names import format_figure, per_user_column
-from twotower.reports.compare.paired import NUM_RESAMPLES, difference_over_seeds, holm, sign_flip_p_values
-from twotower.reports.compare.per_user import UnpairedError, read_column, user_difference
-from twotower.reports.compare.run_frame import data_difference, records
+from twotower.reports.compare.paired import (
+    NUM_RESAMPLES,
+    UnpairedError,
+    difference_over_seeds,
+    holm,
+    read_column,
+    sign_flip_p_values,
+    user_difference,
+)
+from twotower.reports.compare.run_frame import MEASURED, UNREADABLE, data_difference, records
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 ALPHA = 0.05
 TOLERANCE = 1e-6
+BASELINE = "the baseline"
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 HIGHER, LOWER = "higher", "lower"
 """Verdicts for a figure without a preferred direction."""
@@ -24,8 +31,8 @@ SAME = "the same in every user"
 SEED_ONLY, BY_SEED = "same configuration: seed only", "differs by seed"
 REPEAT, BY_REPEAT = "same configuration and seed", "differs, though repeated"
 NOT_COMPARABLE, NOT_TESTED, UNTESTED = "not comparable", "not tested", ""
-TEST_COLUMNS = ("low", "high", "p_value", "corrected_p_value")
-DIFFERENCE_COLUMNS = ("difference", *TEST_COLUMNS, "verdict", "reason")
+NUMBERS = ["difference", "low", "high", "p_value", "corrected_p_value"]
+DIFFERENCE_COLUMNS = [*NUMBERS, "verdict", "reason"]
 
 Row = Mapping[str, Any]
 
@@ -46,117 +53,109 @@ class UserValues(NamedTuple):
     content: tuple[bytes, ...]
 
 
-class Differences(NamedTuple):
-    """A row per pair with `left`, `right` and `DIFFERENCE_COLUMNS`, and the number of tests and users.
-
-    An interval is of its difference alone; `corrected_p_value` is corrected for the number of tests.
-    """
-
-    table: pd.DataFrame
-    num_tests: int
-    num_users: int
-
-
-def compare_pairs(
-    table: pd.DataFrame,
-    pairs: Sequence[tuple[int, int]],
+def add_verdicts(
+    rows: pd.DataFrame,
+    baseline: int | None,
     metric: str,
     higher_is_better: bool | None,
-    noise: Mapping[str, tuple[float, int]] | None = None,
-    tests: bool = True,
-) -> Differences:
-    """Return the differences left - right of pairs of rows, with paired tests over users.
+    noise: Mapping[str, tuple[float, int]],
+    tests: bool,
+) -> tuple[pd.DataFrame, int, int]:
+    """Return the rows with `DIFFERENCE_COLUMNS`, and the number of tests and users.
 
-    Rows with the same per-user values are one side of one test, however many names they have: the correction
-    for multiple tests counts each test once.
+    `difference` is row - baseline. An interval is of its difference alone; `corrected_p_value` is corrected
+    for the number of tests. Rows with the same per-user values are one test, however many names they have.
 
     Args:
-        table: see `run_frame.read_runs`.
-        pairs: positions of rows; all pairs have one row in common.
+        rows: see `run_frame.read_runs`.
+        baseline: position of its row.
         metric: a figure.
         higher_is_better: None if the metric has no preferred direction.
         noise: see `run_frame.seed_noise`.
         tests: whether to test; without, there are differences and no verdicts.
     """
-    rows = records(table)
+    table = records(rows)
     column = per_user_column(metric) if tests else None
-
-    @cache
-    def read(position: int) -> UserValues | UnpairedError:
-        try:
-            return _read_user_values(rows[position], column or "", metric)
-        except UnpairedError as error:
-            return error
-
+    values = np.array([row.get(metric, np.nan) for row in table], dtype=float)
+    difference = values - (np.nan if baseline is None else values[baseline])
+    base: Row = {} if baseline is None else table[baseline]
+    base_values = _read_user_values(base, column, metric) if base and column else ""
     lines: list[dict[str, Any]] = []
-    sides: dict[tuple[tuple[bytes, ...], ...], tuple[UserValues, UserValues]] = {}
-    for left, right in pairs:
-        difference = rows[left].get(metric, np.nan) - rows[right].get(metric, np.nan)
-        line: dict[str, Any] = {"left": left, "right": right, "difference": difference, "reason": ""}
-        lines.append(line)
-        if reason := data_difference(rows[left], rows[right]):
-            line |= {"difference": np.nan, "verdict": NOT_COMPARABLE, "reason": reason}
-        elif np.isnan(difference):
-            line |= {"verdict": NOT_TESTED, "reason": f"one of them has no {metric}"}
+    to_test: dict[int, UserValues] = {}
+    for at, row in enumerate(table):
+        verdict, reason = UNTESTED, ""
+        if at == baseline:
+            verdict, difference[at] = BASELINE, np.nan
+        elif row["state"] == UNREADABLE:
+            verdict = UNREADABLE
+        elif not base or row["state"] not in MEASURED:
+            verdict = row["problem"]
+        elif reason := data_difference(row, base):
+            verdict, difference[at] = NOT_COMPARABLE, np.nan
+        elif np.isnan(difference[at]):
+            verdict, reason = NOT_TESTED, f"one of them has no {metric}"
         elif column is None:
-            line["verdict"] = UNTESTED
-        elif isinstance(one := read(left), UnpairedError):
-            line |= {"verdict": NOT_TESTED, "reason": str(one)}
-        elif isinstance(other := read(right), UnpairedError):
-            line |= {"verdict": NOT_TESTED, "reason": f"{rows[right]['name']}: {other}"}
-        elif reason := user_difference(one.users, other.users):
-            line |= {"difference": np.nan, "verdict": NOT_COMPARABLE, "reason": reason}
-        elif len(one.users) < 2:
-            line |= {"verdict": NOT_TESTED, "reason": "only one user"}
-        elif one.content == other.content:
-            line["verdict"] = SAME
+            pass
+        elif isinstance(own := _read_user_values(row, column, metric), str):
+            verdict, reason = NOT_TESTED, own
+        elif isinstance(base_values, str):
+            verdict, reason = NOT_TESTED, f"{base['name']}: {base_values}"
+        elif reason := user_difference(own.users, base_values.users):
+            verdict, difference[at] = NOT_COMPARABLE, np.nan
+        elif len(own.users) < 2:
+            verdict, reason = NOT_TESTED, "only one user"
+        elif own.content == base_values.content:
+            verdict = SAME
         else:
-            line["test"] = one.content, other.content
-            sides[line["test"]] = one, other
-    tested = dict(zip(sides, _test(list(sides.values())), strict=True))
-    for line in lines:
-        if "test" in line:
-            test, both = tested[line["test"]], (rows[line["left"]], rows[line["right"]])
+            to_test[at] = own
+        lines.append({"difference": difference[at], "verdict": verdict, "reason": reason})
+    num_tests = num_users = 0
+    if to_test and isinstance(base_values, UserValues):
+        sides = {own.content: own for own in to_test.values()}
+        tested = dict(zip(sides, _test(list(sides.values()), base_values), strict=True))
+        num_tests, num_users = len(tested), len(base_values.users)
+        for at, own in to_test.items():
+            line, test = lines[at], tested[own.content]
             line |= test
-            line["verdict"] = _verdict(line, *both, higher_is_better)
+            line["verdict"] = _verdict(line, table[at], base, higher_is_better)
             if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER) and not test["with_seeds"]:
-                line["reason"] = _seed_warning(line["difference"], both, metric, noise or {})
-    frame = pd.DataFrame(lines, columns=["left", "right", *DIFFERENCE_COLUMNS])
-    frame = frame.astype(dict.fromkeys(["difference", *TEST_COLUMNS], float))
-    return Differences(frame, len(tested), max((len(one.users) for one, _ in sides.values()), default=0))
+                line["reason"] = _seed_warning(difference[at], (table[at], base), metric, noise)
+    for line, row in zip(lines, table, strict=True):
+        more = row["problem"] if row["problem"] != line["verdict"] else ""
+        line["reason"] = "; ".join(filter(None, (line["reason"], more)))
+    verdicts = pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS).astype(dict.fromkeys(NUMBERS, float))
+    return rows.join(verdicts), num_tests, num_users
 
 
-def _test(sides: Sequence[tuple[UserValues, UserValues]]) -> list[dict[str, Any]]:
-    """Test pairs over the same users, and correct for their number."""
-    tested: list[dict[str, Any]] = [{} for _ in sides]
-    over_users = []
-    for at, pair in enumerate(sides):
-        seeded = [side for side in pair if side.has_seed]
-        if seeded and all(len(side.values) > 1 for side in seeded):
-            low, high, p_value = difference_over_seeds(pair[0].values, pair[1].values)
-            tested[at] = {"low": low, "high": high, "p_value": p_value, "with_seeds": True}
-        else:
-            over_users.append(at)
-    if over_users:
-        pairs = (sides[at] for at in over_users)
-        differences = np.stack([one.values.mean(axis=0) - other.values.mean(axis=0) for one, other in pairs])
+def _test(sides: Sequence[UserValues], base: UserValues) -> list[dict[str, Any]]:
+    """Test rows against the baseline over the same users, and correct for the number of tests."""
+    over_seeds = [
+        any(one.has_seed for one in (side, base))
+        and all(len(one.values) > 1 for one in (side, base) if one.has_seed)
+        for side in sides
+    ]
+    tests = pd.DataFrame({"with_seeds": over_seeds})
+    columns = ["low", "high", "p_value"]
+    for at, side in enumerate(sides):
+        if over_seeds[at]:
+            tests.loc[at, columns] = difference_over_seeds(side.values, base.values)
+    if not all(over_seeds):
+        over_users = [side for side, seeded in zip(sides, over_seeds, strict=True) if not seeded]
+        base_mean = base.values.mean(axis=0)
+        differences = np.stack([side.values.mean(axis=0) - base_mean for side in over_users])
         intervals = bootstrap_interval(differences.T, NUM_RESAMPLES)
         p_values = sign_flip_p_values(differences)
-        for at, (low, high), p_value in zip(over_users, intervals.tolist(), p_values.tolist(), strict=True):
-            tested[at] = {"low": low, "high": high, "p_value": p_value, "with_seeds": False}
-    corrected = holm(np.array([each["p_value"] for each in tested]))
-    return [
-        each | {"corrected_p_value": value} for each, value in zip(tested, corrected.tolist(), strict=True)
-    ]
+        tests.loc[~tests["with_seeds"], columns] = np.column_stack([intervals, p_values])
+    tests["corrected_p_value"] = holm(tests["p_value"].to_numpy())
+    return records(tests)
 
 
-def _verdict(line: Row, left: Row, right: Row, higher_is_better: bool | None) -> str:
+def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> str:
     """Return the verdict on a tested difference."""
     is_shown = line["corrected_p_value"] <= ALPHA
-    is_trained = "baseline" not in (left["kind"], right["kind"])
-    if is_trained and left["configuration"] and left["configuration"] == right["configuration"]:
-        is_repeat = left["seed"] == right["seed"]
-        shown, not_shown = (BY_REPEAT, REPEAT) if is_repeat else (BY_SEED, SEED_ONLY)
+    is_trained = "baseline" not in (row["kind"], base["kind"])
+    if is_trained and row["configuration"] and row["configuration"] == base["configuration"]:
+        shown, not_shown = (BY_REPEAT, REPEAT) if row["seed"] == base["seed"] else (BY_SEED, SEED_ONLY)
         return shown if is_shown else not_shown
     if not is_shown:
         return NO_DIFFERENCE
@@ -177,27 +176,30 @@ def _seed_warning(
     return f"within the variation over seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds"
 
 
-def _read_user_values(row: Row, column: str, metric: str) -> UserValues:
-    """Read the values of one row. Raises UnpairedError: it has none, or its seeds have different users."""
-    lists = []
-    if row["kind"] == "baseline":
-        users, values = read_column(Path(row["folder"]) / PER_USER_BASELINES, column, row["name"])
-        stacked = values[None]
-    else:
-        hash_column = column.removesuffix(column.rpartition("/")[2]) + LIST_HASH
-        read = {folder: read_column(Path(folder) / PER_USER, column) for folder in row["folders"]}
-        users, _ = read[row["folder"]]
-        for folder, (more_users, _) in read.items():
-            if reason := user_difference(users, more_users):
-                raise UnpairedError(f"{folder}: {reason} than the configuration's first run")
-            lists.append(read_column(Path(folder) / PER_USER, hash_column)[1].tobytes())
-        stacked = np.stack([values for _, values in read.values()])
-    if abs(float(stacked.mean()) - row[metric]) > TOLERANCE:
-        raise UnpairedError(f"its per-user values do not average to its {metric}")
-    content = users.tobytes(), stacked.tobytes(), *lists
-    return UserValues(users, stacked, row["kind"] != "baseline", content)
-
-
 def seed_reach(sd: float) -> float:
     """Return two standard deviations of the difference of two single runs that differ in the seed alone."""
     return float(2 * (2 * sd**2) ** 0.5)
+
+
+def _read_user_values(row: Row, column: str, metric: str) -> UserValues | str:
+    """Read the values of one row; return the reason if it has none or its seeds have different users."""
+    is_baseline = row["kind"] == "baseline"
+    lists = []
+    try:
+        if is_baseline:
+            users, values = read_column(Path(row["folder"]) / PER_USER_BASELINES, column, row["name"])
+            stacked = values[None]
+        else:
+            hash_column = column.removesuffix(column.rpartition("/")[2]) + LIST_HASH
+            read = {folder: read_column(Path(folder) / PER_USER, column) for folder in row["folders"]}
+            users, _ = read[row["folder"]]
+            for folder, (more_users, _) in read.items():
+                if reason := user_difference(users, more_users):
+                    return f"{folder}: {reason} than the configuration's first run"
+                lists.append(read_column(Path(folder) / PER_USER, hash_column)[1].tobytes())
+            stacked = np.stack([values for _, values in read.values()])
+    except UnpairedError as error:
+        return str(error)
+    if abs(float(stacked.mean()) - row[metric]) > TOLERANCE:
+        return f"its per-user values do not average to its {metric}"
+    return UserValues(users, stacked, not is_baseline, (users.tobytes(), stacked.tobytes(), *lists))

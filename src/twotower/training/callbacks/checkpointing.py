@@ -11,22 +11,17 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from twotower.training.batches import TrainBatches
-from twotower.training.checkpoints import read_checkpoint, write_checkpoint
+from twotower.training.checkpoints import BEST, LAST, read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
 from twotower.training.validation import Mode
 
 LOG = logging.getLogger("twotower")
-LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 SHORT, SHARE = 1.0, 0.05
 """Checkpoints that take longer than `SHORT` seconds take at most this share of the training time."""
+STATE = ("score", "epochs", "stop", "saved_step")
+"""Attributes that are part of `last.ckpt`."""
 NO_IMPROVEMENT = "no epoch improved on the initial embeddings, with %s %.4f on the validation split"
-
-
-def delete_progress(folder: Path) -> None:
-    """Delete the checkpoints that are needed only to resume a phase, after it has ended."""
-    (folder / BEST).unlink(missing_ok=True)
-    (folder / LAST).unlink(missing_ok=True)
 
 
 class Checkpointing(Checkpoint):
@@ -40,6 +35,10 @@ class Checkpointing(Checkpoint):
     Args:
         settings: the monitored metric, and the steps between two checkpoints.
         mode: whether higher or lower values of the metric are better; None without validation.
+
+    Attributes:
+        score: the best value, negated if lower is better; None without validation.
+        epochs: number of epochs of the best weights, or of the last ones without validation.
     """
 
     def __init__(
@@ -49,17 +48,17 @@ class Checkpointing(Checkpoint):
         self.every_steps = settings.checkpoint_every_steps
         self.folder = folder
         self.batches = batches
-        self.sign = 1 if mode == "min" else -1
-        self.best: float | None = None
+        self.sign = -1 if mode == "min" else 1
+        self.score: float | None = None
         self.epochs = 0
         self.stop = False
         self.saved_step = 0
         self.next_save_at = 0.0
 
     @property
-    def score(self) -> float | None:
-        """The best value, negated if lower is better; None without validation."""
-        return None if self.best is None else -self.sign * self.best
+    def best(self) -> float | None:
+        """The best value of the metric; None without validation."""
+        return None if self.score is None else self.sign * self.score
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if the checkpoint is from an ended training; save validated initial embeddings as the best."""
@@ -67,8 +66,7 @@ class Checkpointing(Checkpoint):
         assert isinstance(pl_module, RetrievalModule)
         if pl_module.initial_score is not None and not trainer.global_step:
             # In float32, as Lightning stores the metrics that it is compared with.
-            initial = self._comparable(-self.sign * float(np.float32(pl_module.initial_score)))
-            self._save_best(pl_module, initial, 0)
+            self._save_best(pl_module, _without_nan(float(np.float32(pl_module.initial_score))), 0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,14 +81,14 @@ class Checkpointing(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write `best.ckpt` if the monitored metric has improved."""
-        value = self._comparable(float(trainer.callback_metrics[self.monitor]))
-        equals_initial = not self.epochs and value == self.best
-        if self.best is None or equals_initial or self.sign * value < self.sign * self.best:
-            self._save_best(pl_module, value, trainer.current_epoch + 1)
+        score = _without_nan(self.sign * float(trainer.callback_metrics[self.monitor]))
+        equals_initial = not self.epochs and score == self.score
+        if self.score is None or equals_initial or score > self.score:
+            self._save_best(pl_module, score, trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Write `last.ckpt` if it is due, and after the first and the last epoch."""
-        if self.best is None:
+        if self.score is None:
             self.epochs = trainer.current_epoch + 1
         self.stop = trainer.should_stop
         is_first, is_last = not self.saved_step, trainer.current_epoch + 1 == trainer.max_epochs
@@ -113,26 +111,17 @@ class Checkpointing(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from."""
-        return {
-            "best": self.best,
-            "epochs": self.epochs,
-            "stop": self.stop,
-            "saved_step": self.saved_step,
-            "batches": self.batches.state_dict(),
-        }
+        return {name: getattr(self, name) for name in STATE} | {"batches": self.batches.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a checkpoint."""
-        self.best, self.epochs = state_dict["best"], state_dict["epochs"]
-        self.stop, self.saved_step = state_dict["stop"], state_dict["saved_step"]
+        for name in STATE:
+            setattr(self, name, state_dict[name])
         self.batches.load_state_dict(state_dict["batches"])
 
-    def _save_best(self, module: pl.LightningModule, value: float, epochs: int) -> None:
-        self.best, self.epochs = value, epochs
+    def _save_best(self, module: pl.LightningModule, score: float, epochs: int) -> None:
+        self.score, self.epochs = score, epochs
         write_checkpoint(self.folder / BEST, {"state_dict": module.state_dict()})
-
-    def _comparable(self, value: float) -> float:
-        return self.sign * math.inf if math.isnan(value) else value
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         is_old = trainer.global_step - self.saved_step >= self.every_steps
@@ -147,3 +136,7 @@ class Checkpointing(Checkpoint):
         ended = time.monotonic()
         took = ended - began
         self.next_save_at = ended + took / SHARE if took > SHORT else 0.0
+
+
+def _without_nan(score: float) -> float:
+    return -math.inf if math.isnan(score) else score

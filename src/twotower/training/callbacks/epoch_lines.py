@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from twotower.config.progress import clock_text
 from twotower.training.callbacks.checkpointing import Checkpointing
-from twotower.training.callbacks.epoch_loss import EPOCH_LOSS, EpochLoss
+from twotower.training.callbacks.curves import Curves
 
 LOG = logging.getLogger("twotower")
 EVERY = 0.25
@@ -23,21 +23,19 @@ class EpochLines(pl.Callback):
     """Logs epoch, mean loss, monitored metric, best value, and the remaining time until the last epoch.
 
     Args:
-        epoch_loss: has the mean loss; must come before this callback.
+        name: of the phase.
+        curves: has the mean loss of the epoch; comes after this callback, because it resets that at the end.
         progress_callback: receives a line several times per epoch.
     """
 
     def __init__(
         self,
-        monitor: str,
-        num_epochs: int,
         name: str,
-        epoch_loss: EpochLoss,
+        curves: Curves,
         checkpointing: Checkpointing,
         progress_callback: ProgressCallback | None,
     ) -> None:
-        self.monitor, self.num_epochs, self.name = monitor, num_epochs, name
-        self.epoch_loss, self.checkpointing = epoch_loss, checkpointing
+        self.name, self.curves, self.checkpointing = name, curves, checkpointing
         self.progress_callback = progress_callback
         self.began = self.epoch_began = self.drawn = 0.0
         self.first = 0
@@ -64,16 +62,14 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Log the line of the epoch."""
-        keys = {"loss": EPOCH_LOSS, self.monitor.removeprefix("valid/"): self.monitor}
-        logged = trainer.callback_metrics
-        values = {name: float(logged[key]) for name, key in keys.items() if key in logged}
-        seconds, left = time.perf_counter() - self.epoch_began, self._seconds_left(trainer)
+        values = self._values(trainer)
+        seconds = time.perf_counter() - self.epoch_began
         fields = {
             "phase": self.name,
             "epoch": trainer.current_epoch + 1,
-            "num_epochs": self.num_epochs,
+            "num_epochs": trainer.max_epochs,
             "seconds": seconds,
-            "seconds_left": left,
+            "seconds_left": self._seconds_left(trainer),
             **values,
         }
         if self.checkpointing.best is not None:
@@ -83,13 +79,16 @@ class EpochLines(pl.Callback):
     def _show(self, trainer: pl.Trainer, activity: str) -> None:
         if self.progress_callback is None:
             return
-        name, value = self.monitor.removeprefix("valid/"), trainer.callback_metrics.get(self.monitor)
-        loss = self.epoch_loss.mean()
-        values = {} if loss is None else {"loss": loss}
-        values |= {} if value is None else {name: float(value)}
         width = shutil.get_terminal_size().columns - 1
-        self.progress_callback(self._line(trainer, activity, values)[:width])
+        self.progress_callback(self._line(trainer, activity, self._values(trainer))[:width])
         self.drawn = time.perf_counter()
+
+    def _values(self, trainer: pl.Trainer) -> dict[str, float]:
+        """Return the mean loss of the epoch and the latest value of the monitored metric, where known."""
+        monitor = self.curves.monitor
+        metric = trainer.callback_metrics.get(monitor)
+        values = {"loss": self.curves.epoch_loss(), monitor.removeprefix("valid/"): metric}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
     def _line(self, trainer: pl.Trainer, activity: str, values: dict[str, float], last: bool = False) -> str:
         texts = [f"{name.replace('_at_', '@')} {value:.4f}" for name, value in values.items()]
@@ -99,7 +98,7 @@ class EpochLines(pl.Callback):
         seconds = self._seconds_left(trainer)
         if seconds is not None and seconds >= 1:
             texts.append(f"{clock_text(seconds)} left")
-        return "  ".join([f"{self.name} epoch {trainer.current_epoch + 1}/{self.num_epochs}", *texts])
+        return "  ".join([f"{self.name} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", *texts])
 
     def _seconds_left(self, trainer: pl.Trainer) -> float | None:
         """Return the seconds to the end of the last epoch, at the speed of this process."""
@@ -107,7 +106,7 @@ class EpochLines(pl.Callback):
         if done <= self.first:
             return None
         pace = (time.perf_counter() - self.began) / (done - self.first)
-        return max(0.0, pace * (self.num_epochs * int(trainer.num_training_batches) - done))
+        return max(0.0, pace * ((trainer.max_epochs or 0) * int(trainer.num_training_batches) - done))
 
 
 def _num_batches_done(trainer: pl.Trainer) -> int:

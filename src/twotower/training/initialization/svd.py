@@ -1,7 +1,7 @@
 """Initial item embeddings from a truncated SVD, the closed form of a linear autoencoder."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.sparse
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.ease import interaction_matrix
+from twotower.evaluation.baselines.baseline import interaction_matrix
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
@@ -67,11 +67,8 @@ class Svd(Initialization):
 
     def chosen(self) -> dict[str, float]:
         """Return the scale if it was null and selected; see `Initialization.chosen`."""
-        return (
-            {}
-            if self.score_scale is None or self.config.score_scale is not None
-            else {"score_scale": self.score_scale}
-        )
+        is_chosen = self.score_scale is not None and self.config.score_scale is None
+        return {"score_scale": self.score_scale or DEFAULT_SCALE} if is_chosen else {}
 
     def set(
         self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
@@ -99,23 +96,22 @@ class Svd(Initialization):
                 set_tables(score_scale)
                 return validation_score()
 
-            scales, scores = search_score_scales(score)
-            self.score_scale = best_score_scale(scales, scores)
-            pairs = (f"{abs(value):.4f} at {scale:g}" for scale, value in zip(scales, scores, strict=True))
+            scores = search_score_scales(score)
+            lowest, *_, highest = scores
+            self.score_scale = best_score_scale(scores)
             LOG.info(
                 "initialization.score_scale=%.3g (validation score of the initial embeddings: %s)",
                 self.score_scale,
-                ", ".join(pairs),
+                ", ".join(f"{abs(value):.4f} at {scale:g}" for scale, value in scores.items()),
             )
-            if self.score_scale in (scales[0], scales[-1]):
-                LOG.warning(AT_THE_EDGE, self.score_scale, scales[0], scales[-1])
+            if self.score_scale in (lowest, highest):
+                LOG.warning(AT_THE_EDGE, self.score_scale, lowest, highest)
         set_tables(self.score_scale or DEFAULT_SCALE)
 
     def embeddings(self, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
         """Return initial item embeddings for a scale of 1, [N, dim]; zeros for items without interactions."""
-        matrix = interaction_matrix(interactions, np.arange(interactions.num_users + 1), num_items).astype(
-            np.float64
-        )
+        users = np.arange(interactions.num_users + 1)
+        matrix = interaction_matrix(interactions, users, num_items).astype(np.float64)
         rank = min(dim, min(matrix.shape) - 1)
         embeddings = np.zeros((num_items, dim), dtype=np.float32)
         if rank < 1:
@@ -123,9 +119,8 @@ class Svd(Initialization):
         values, vectors = truncated_svd(matrix, rank)
         shares = values**2 / (values**2 + self.config.regularization)
         counts = np.maximum(np.asarray(matrix.sum(axis=0)).ravel(), 1)
-        embeddings[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / counts[
-            :, None
-        ] ** self.config.count_power
+        divisors = counts[:, None] ** self.config.count_power
+        embeddings[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / divisors
         scale = mean_own_score(matrix, embeddings)
         return embeddings / np.sqrt(scale, dtype=np.float32) if scale > 0 else embeddings
 
@@ -150,43 +145,44 @@ def truncated_svd(matrix: scipy.sparse.csr_array, rank: int) -> tuple[Floats, Fl
     return values, (matrix.T @ vectors[:, -rank:] / scale).T
 
 
-def search_score_scales(score: Callable[[float], float]) -> tuple[list[float], list[float]]:
-    """Return scales in ascending order and their scores, with the best scale between two others.
+def search_score_scales(score: Callable[[float], float]) -> dict[float, float]:
+    """Return scale -> score in ascending order of the scales, with the best scale between two others.
 
     Starts with `SCALES`. While the best scale is the lowest or the highest, the next one beyond it is scored
     too, at most `MAX_EXTENSIONS` times.
     """
     scores = {scale: score(scale) for scale in SCALES}
     for _ in range(MAX_EXTENSIONS):
-        scales = sorted(scores)
-        best = best_position(scales, [scores[scale] for scale in scales])
-        if 0 < best < len(scales) - 1:
+        lowest, *_, highest = scores
+        best = best_scale(scores)
+        if lowest < best < highest:
             break
-        scale = scales[0] / 2 if best == 0 else scales[-1] * 2
-        scores[scale] = score(scale)
-    return sorted(scores), [scores[scale] for scale in sorted(scores)]
+        scale = lowest / 2 if best == lowest else highest * 2
+        scores = dict(sorted({**scores, scale: score(scale)}.items()))
+    return scores
 
 
-def best_position(scales: Sequence[float], scores: Sequence[float]) -> int:
-    """Return the position of the highest score; of equal scores that of the scale nearest to 1."""
-    return max(range(len(scales)), key=lambda position: (scores[position], -abs(np.log(scales[position]))))
+def best_scale(scores: Mapping[float, float]) -> float:
+    """Return the scale with the highest score; of equal scores that nearest to 1."""
+    return max(scores, key=lambda scale: (scores[scale], -abs(np.log(scale))))
 
 
-def best_score_scale(scales: Sequence[float], scores: Sequence[float]) -> float:
+def best_score_scale(scores: Mapping[float, float]) -> float:
     """Return the scale at the vertex of a parabola in log(scale) through the best scale and its neighbors.
 
     Args:
-        scales: ascending, with a constant ratio.
-        scores: of each scale. If the first or the last is highest, its scale is returned. Without an item
-            bias all scales have the same ranking; then the scale nearest to 1 is the best.
+        scores: of ascending scales with a constant ratio. If the first or the last is highest, its scale is
+            returned. Without an item bias all scales have the same ranking; then the scale nearest to 1 is
+            the best.
     """
-    best = best_position(scales, scores)
-    if not 0 < best < len(scales) - 1:
-        return scales[best]
-    before, here, after = scores[best - 1 : best + 2]
+    scales, best = list(scores), best_scale(scores)
+    if best in (scales[0], scales[-1]):
+        return best
+    position = scales.index(best)
+    before, here, after = (scores[scale] for scale in scales[position - 1 : position + 2])
     curvature = before + after - 2 * here
     offset = (before - after) / (2 * curvature) if curvature else 0.0
-    return float(scales[best] * (scales[1] / scales[0]) ** offset)
+    return float(best * (scales[1] / scales[0]) ** offset)
 
 
 def mean_own_score(matrix: scipy.sparse.csr_array, embeddings: NDArray[np.float32]) -> float:

@@ -67,11 +67,9 @@ class OptimizerChoice(Component, ABC):
             sparse: those among them whose gradients are sparse.
             fused: whether dense parameters may be stepped by a fused kernel.
         """
-        is_sparse = {id(parameter) for parameter in sparse}
-        dense: list[nn.Parameter] = []
-        tables: list[nn.Parameter] = []
-        for parameter in parameters:
-            (tables if id(parameter) in is_sparse else dense).append(parameter)
+        parameters, sparse_ids = list(parameters), {id(parameter) for parameter in sparse}
+        dense = [parameter for parameter in parameters if id(parameter) not in sparse_ids]
+        tables = [parameter for parameter in parameters if id(parameter) in sparse_ids]
         optimizers = [self.dense_optimizer(dense, fused)] if dense else []
         optimizers += [self.sparse_optimizer(tables)] if tables else []
         return optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)

@@ -76,9 +76,9 @@ class Tracker(Component, ABC):
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"tracker: {type(self).__name__} cannot open a run: {reason:.300}") from error
 
-    def loggers(self, phase: str) -> list[Logger]:
-        """Return the loggers of a phase for Lightning; `phase` is the prefix of each name."""
-        return [] if self.logger is None else [PhaseLogger(self, self.logger, phase)]
+    def loggers(self, prefix: str) -> list[Logger]:
+        """Return the loggers of a phase for Lightning; `prefix` is that of each name."""
+        return [] if self.logger is None else [PhaseLogger(self, self.logger, prefix)]
 
     def log(self, figures: Mapping[str, float], step: int | None = 0) -> None:
         """Log metrics by name."""
@@ -113,11 +113,9 @@ class Tracker(Component, ABC):
 class PhaseLogger(Logger):
     """Passes the metrics of one phase, except `epoch`, to a run that stays open."""
 
-    def __init__(self, tracker: Tracker, logger: Logger, phase: str) -> None:
+    def __init__(self, tracker: Tracker, logger: Logger, prefix: str) -> None:
         super().__init__()
-        self._tracker = tracker
-        self._logger = logger
-        self._prefix = f"{phase}-" if phase else ""
+        self._tracker, self._logger, self._prefix = tracker, logger, prefix
 
     @property
     def name(self) -> str | None:
