@@ -139,6 +139,10 @@ class Component:
 
     config: Config
 
+    def __init__(self, config: Any) -> None:
+        super().__init__()  # of torch's module, which some components are too
+        self.config = config
+
     def __init_subclass__(cls, **given: Any) -> None:
         """Create the `Config` of the class if it has none, and set its owner."""
         super().__init_subclass__(**given)

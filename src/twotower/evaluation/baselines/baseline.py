@@ -148,9 +148,6 @@ class Baseline(Component, ABC):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     @abstractmethod
     def fit(self, past: BaselineData) -> None:
         """Learn from the training interactions.
