@@ -13,19 +13,21 @@ Booleans = NDArray[np.bool_]
 
 
 def gather_history_vectors(
-    model: TwoTower, rows: Integers, embeddings: Callable[[Integers], Floats]
-) -> tuple[Floats, Booleans]:
-    """Return vectors [B, L, H] of history items by rows [B, L], 0 = padding, and the mask of items [B, L].
+    model: TwoTower, rows: Integers, tower_outputs: Callable[[Integers], Floats]
+) -> tuple[Floats, Integers]:
+    """Return the vectors [R, H] that `rows` [B, L] of history items refer to, and positions [B, L] in them.
 
-    A history encoder with its own table (`history.items: table`) reads only the items that were trained;
-    other encoders read the tower columns of the item embeddings, which `embeddings` returns for rows [n].
+    Row 0 of the vectors is zeros; position 0 is padding, or an item that the encoder does not know. A history
+    encoder with its own table (`history.items: table`) reads only the items that were trained; other encoders
+    read the outputs of the item tower, which `tower_outputs` returns for rows [n].
     """
-    mask: Booleans = rows > 0
-    vectors = np.zeros((*rows.shape, model.history.item_dim), dtype=np.float32)
     if model.history.config.reads_table:
         trained = model.trained_items.numpy()
-        mask &= trained[np.where(rows < len(trained), rows, 0)]  # rows of added items exceed the table
-        vectors[mask] = model.history_table.weight.detach().numpy()[rows[mask]]
-    elif mask.any():
-        vectors[mask] = model.layout.tower(embeddings(rows[mask]))
-    return vectors, mask
+        is_known = trained[np.where(rows < len(trained), rows, 0)]  # rows of added items exceed the table
+        return model.history_table.weight.detach().numpy(), np.where(is_known, rows, 0)
+    is_item = rows > 0
+    padding = np.zeros((1, model.history.item_dim), dtype=np.float32)
+    vectors = np.concatenate([padding, tower_outputs(rows[is_item])])
+    positions = np.zeros_like(rows)
+    positions[is_item] = np.arange(1, len(vectors))
+    return vectors, positions

@@ -193,8 +193,9 @@ def compare_towers(folder: Path, bundle: Bundle) -> tuple[int, int, float]:
     with torch.inference_mode():
         for batch in _user_batches(bundle):
             rows, events = batch.history_rows.numpy(), batch.history_events
-            vectors, mask = gather_history_vectors(model, rows, lambda some: bundle.item_embeddings[some - 1])
-            arrays = {HISTORY: vectors, MASK: mask, TIMES: batch.history_times.numpy() * mask}
+            vectors, positions = gather_history_vectors(model, rows, bundle.tower_outputs)
+            mask = positions > 0
+            arrays = {HISTORY: vectors[positions], MASK: mask, TIMES: batch.history_times.numpy() * mask}
             arrays |= {} if events is None else {EVENTS: events.numpy() * mask}
             arrays[REQUEST_TIME] = batch.request_times.numpy()
             features = model.with_request(batch.features or {}, batch.request_times)

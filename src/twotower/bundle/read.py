@@ -50,6 +50,10 @@ class Bundle:
     request_time: int
     """Default of requests, in unix seconds."""
 
+    def tower_outputs(self, rows: np.ndarray) -> np.ndarray:
+        """Return the outputs of the item tower, without the bias, for item rows [n] from 1."""
+        return self.model.layout.tower(self.item_embeddings[rows - 1])
+
 
 def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     """Verify every file of a bundle, then read it.

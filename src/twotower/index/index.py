@@ -88,7 +88,7 @@ class Index(Component, ABC):
     training_iterations: int | None = None
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.build_seconds = 0.0
         self._faiss_index: FaissIndex  # once `build` or `load` was called
         self._lock = ReadWriteLock()

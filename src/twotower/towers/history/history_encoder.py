@@ -116,8 +116,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
     """Whether `latest` is linear in the embeddings, so that a sum can be encoded term by term."""
 
     def __init__(self, config: Config, dim: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.dim = dim
 
     @property

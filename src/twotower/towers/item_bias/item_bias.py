@@ -69,8 +69,7 @@ class ItemBias(Component, nn.Module, ABC):
     config: Config
 
     def __init__(self, config: Config, num_items: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.num_items = num_items
 
     def initialize(

@@ -47,15 +47,12 @@ class Sequence(NextItem):
             data: Source.Config | None = None,
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
-        ) -> list[tuple[str, str]]:
+        ) -> Iterator[tuple[str, str]]:
             """Refuse an encoder that summarizes histories at the end only."""
-            problems = super().problems(data, history, negatives)
+            yield from super().problems(data, history, negatives)
             if history is not None and not history.gives_every_position:
-                text = (
-                    "needs a summary at every position of a history, and this encoder has one at the end only"
-                )
-                problems.append(("", f"{text}; use history=sasrec, or objective=next_item"))
-            return problems
+                text = "needs a summary at every position of a history, and this encoder has one at the end"
+                yield "", f"{text} only; use history=sasrec, or objective=next_item"
 
     config: Config
 
