@@ -98,7 +98,7 @@ def sample_for(feature: Feature) -> list[Any]:
 def fitted(spec: dict[str, Any]) -> tuple[Feature, list[Any]]:
     feature: Feature = built(spec)
     values = sample_for(feature)
-    feature.fit(pd.Series(values * 5, dtype=object), "sample")
+    feature.fit(pd.Series(values * 5, dtype=object))
     return feature, values
 
 
@@ -176,8 +176,8 @@ def test_it_grows_and_known_values_keep_their_rows(spec: dict[str, Any]) -> None
     values = sample_for(built(spec))
     feature, grown = built(spec), built(spec)
     for each in (feature, grown):
-        each.fit(pd.Series(values[:4] * 5, dtype=object), "sample")
-    grown.grow(pd.Series(values * 5, dtype=object), "sample")
+        each.fit(pd.Series(values[:4] * 5, dtype=object))
+    grown.fit(pd.Series(values * 5, dtype=object), grow=True)
     old, new = feature.encoder().eval(), grown.encoder().eval()
     with torch.no_grad():
         for name, parameter in new.named_parameters():
@@ -215,13 +215,13 @@ def test_values_beyond_train_are_unknown() -> None:
 def test_missing_values_are_unknown_unless_refused(spec: dict[str, Any]) -> None:
     feature: Feature = built(spec)
     values = pd.Series([*sample_for(feature), None], dtype=object)
-    feature.fit(values, "table.csv")
+    feature.fit(values)
     assert torch.equal(feature.encode(values)[6], feature.encode([np.nan])[0])
     if not isinstance(feature, TimeFeature):
         strict = built(spec | {"missing": "refuse"})
         message = rf"table\.csv: column '{feature.column}', row 7: .*missing: unknown"
         with pytest.raises(InputError, match=message):
-            strict.fit(values, "table.csv")
+            strict.check(values, "table.csv")
 
 
 @pytest.mark.parametrize("nothing", [None, np.nan, pd.NA], ids=str)

@@ -66,12 +66,14 @@ def check_tables(
         columns[TIMESTAMP] = row_positions(interactions.get(SPLIT), len(interactions), tables.ordered)
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
-        used, may_lack = tables, getattr(config, f"missing_{table}") == "unknown"
-        if ids is not None:
+        may_lack = getattr(config, f"missing_{table}") == "unknown"
+        if ids is None:
+            used = tables.column("interactions", key)
+        else:
             index = pd.Index(ids[table], name="id")  # replaces row numbers in messages
-            distinct = pd.DataFrame({key: pd.Series(ids[table], index=index)})
-            used = replace(tables, interactions=distinct, counted="ids in all")
-        frames[table], columns[key] = _checked_entities(used, table, errors, may_lack)
+            path, name = tables.source_path("interactions"), tables.file_columns.get(key, key)
+            used = SourceColumn(pd.Series(ids[table], index), path, name, counted="ids in all")
+        frames[table], columns[key] = _checked_entities(tables, table, used, errors, may_lack)
         errors.messages += needs(table, frames[table], tables.source_path(table)) if needs else ()
     if tables.context and needs:
         context = interactions[list(tables.context)]
@@ -133,46 +135,41 @@ def row_positions(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) 
 
 
 def _checked_entities(
-    tables: Tables, table: str, errors: ErrorCollector, may_lack: bool
+    tables: Tables, table: str, used: SourceColumn, errors: ErrorCollector, may_lack: bool
 ) -> tuple[pd.DataFrame, "pd.Series[Any] | None"]:
     """Return the table of users or items, without its key if that is wrong, and the ids of interactions."""
     frame, key = getattr(tables, table), ENTITIES[table]
-    is_given = len(frame.columns) > 0
-    columns: dict[str, pd.Series[Any]] = {}
-    for name in ("interactions", table) if is_given else ("interactions",):
+    columns = {"interactions": used}
+    if len(frame.columns):
+        columns[table] = tables.column(table, key)
+    ids: Mapping[str, pd.Series[Any]] = {}
+    for name, column in columns.items():
         with errors.collect():
-            columns[name] = checked_ids(tables.column(name, key), name in tables.from_csv)
-    columns = dict(unified_ids(columns, tables.from_csv))
-    used_ids = columns.get("interactions")
-    if not is_given:
-        return frame if used_ids is None else used_ids.drop_duplicates().to_frame(key), used_ids
+            ids = {**ids, name: checked_ids(column, name in tables.from_csv)}
+    ids = unified_ids(ids, tables.from_csv)
+    used_ids = ids.get("interactions")
     if table not in columns:
+        return frame if used_ids is None else used_ids.drop_duplicates().to_frame(key), used_ids
+    if table not in ids:
         return frame.drop(columns=key), used_ids
-    ids, entities = columns[table], tables.column(table, key)
+    frame, entities = frame.assign(**{key: ids[table]}), replace(columns[table], values=ids[table])
 
     def describe_duplicate(row: int) -> str:
-        first = entities.location(int((ids == ids.iloc[row]).to_numpy().argmax()))
-        return f"duplicate id {quoted(ids.iloc[row])}, first seen at {first}; keep one row an id"
+        first = entities.location(int((entities.values == entities.values.iloc[row]).to_numpy().argmax()))
+        return f"duplicate id {quoted(entities.values.iloc[row])}, first seen at {first}; keep one row an id"
 
     with errors.collect():
-        entities.refuse(ids.duplicated().to_numpy(), describe_duplicate)
-    frame = frame.assign(**{key: ids})
+        entities.refuse(entities.values.duplicated().to_numpy(), describe_duplicate)
     if used_ids is not None:
         with errors.collect():
-            _check_references(entities, ids, tables.column("interactions", key), used_ids, table, may_lack)
+            _check_references(entities, replace(used, values=used_ids), table, may_lack)
             return add_missing_rows(frame, key, used_ids), used_ids
     return frame, used_ids
 
 
-def _check_references(
-    entities: SourceColumn,
-    ids: "pd.Series[Any]",
-    used: SourceColumn,
-    used_ids: "pd.Series[Any]",
-    table: str,
-    may_lack: bool,
-) -> None:
+def _check_references(entities: SourceColumn, used: SourceColumn, table: str, may_lack: bool) -> None:
     """Refuse ids of interactions of another type than those of their table, or that are not in the table."""
+    ids, used_ids = entities.values, used.values
     used_kind, kind = ("whole numbers" if each.dtype == np.int64 else "text" for each in (used_ids, ids))
     used.refuse(
         np.arange(len(used_ids)) < int(len(ids) > 0 and used_kind != kind),  # reports the first row only

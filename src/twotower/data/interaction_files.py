@@ -1,11 +1,17 @@
-"""Long interactions in Parquet files, read in batches of ids and times."""
+"""Long interactions in Parquet files, read in batches and sorted by user on disk.
 
+Three passes: count the ids, write every interaction into the bucket of its user, sort each bucket.
+"""
+
+import itertools
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,20 +20,28 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data import blocks
+from twotower.data.interactions import Interactions
 from twotower.data.source_column import SourceColumn, checked_ids
 from twotower.data.table_reader import id_kind, is_parquet, plain_values, series, unreadable
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
+from twotower.data.vocabulary import Vocabulary
 
 MAX_ROWS_IN_MEMORY = 200_000
+MIN_MERGED = 2**20  # counts of ids that are merged at once
+TIME_BITS = 32  # times are below 2**32 seconds, and there are fewer rows
+RECORD = np.dtype([("key", np.int64), ("item", np.int32)])  # an interaction; the key is user, then time
 
 
-@dataclass(frozen=True, eq=False)
-class IdBatch:
-    """Ids of a batch, int64; or distinct texts, and the position of each row's text in them (`codes`)."""
+class IdBatch(NamedTuple):
+    """The distinct ids of a batch, int64 or text, and the position of the id of each row in them."""
 
-    values: np.ndarray
-    codes: NDArray[np.int32] | None = None
+    ids: np.ndarray
+    positions: NDArray[np.int32]
+
+    def rows(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
+        """Return the vocabulary row of each row."""
+        return vocabulary.rows(self.ids)[self.positions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +54,70 @@ class InteractionFiles:
     tables: Tables
     num_rows: int
 
-    def batches(self, names: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
+    def count_ids(self) -> dict[str, "pd.Series[Any]"]:
+        """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id."""
+        counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
+        for batch in self._batches(list(counts), "data: counting users and items"):
+            for key, parts in counts.items():
+                ids, positions = batch[key]
+                parts.append(pd.Series(np.bincount(positions, minlength=len(ids)), index=pd.Index(ids)))
+                if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
+                    parts[:] = [_merged(parts)]
+        return {key: _merged(parts) for key, parts in counts.items()}
+
+    def sort(
+        self, users: Vocabulary, items: Vocabulary, offsets: NDArray[np.int64], folder: Path
+    ) -> Interactions:
+        """Return the interactions by user, then time, written into a folder; equal times keep row order.
+
+        `offsets` are those of `Interactions`. A bucket holds whole users.
+        """
+        starts = np.array([0, *(rows.stop for rows in blocks.blocks_of_users(offsets))])
+        length = int(offsets[-1])
+        with tempfile.TemporaryFile(dir=folder.parent) as file:
+            bucket_of_user = np.searchsorted(starts, offsets[:-1], side="right") - 1
+            self._fill_buckets(file, starts[:-1].copy(), bucket_of_user.astype(np.uint16), users, items)
+            item_rows = blocks.ArrayWriter(np.int32, length, folder / "items.npy")
+            times = blocks.ArrayWriter(np.int64, length, folder / "times.npy")
+            file.seek(0)
+            with Progress("data: sorting interactions by time", length) as advance:
+                for start, end in itertools.pairwise(starts.tolist()):
+                    records = np.frombuffer(file.read(RECORD.itemsize * (end - start)), RECORD)
+                    records = records[np.argsort(records["key"], kind="stable")]
+                    item_rows.append(records["item"])
+                    times.append(records["key"] & (2**TIME_BITS - 1))
+                    advance(end)
+        return Interactions(offsets, item_rows.finish(), times.finish(), num_items=len(items))
+
+    def _fill_buckets(
+        self,
+        file: IO[bytes],
+        ends: NDArray[np.int64],
+        bucket_of_user: NDArray[np.uint16],
+        users: Vocabulary,
+        items: Vocabulary,
+    ) -> None:
+        """Write every interaction to the end of the bucket of its user, in row order."""
+        rows_before = 0
+        for batch in self._batches(list(self.columns), "data: sorting interactions by user"):
+            user_rows = batch[USER_ID].rows(users)
+            times = batch.get(TIMESTAMP)
+            if times is None:  # row positions replace times
+                times = np.arange(rows_before + 1, rows_before + len(user_rows) + 1)
+            rows_before += len(user_rows)
+            records = np.empty(len(user_rows), RECORD)
+            records["key"] = (user_rows.astype(np.int64) << TIME_BITS) | times
+            records["item"] = batch[ITEM_ID].rows(items)
+            buckets = bucket_of_user[user_rows]
+            records = records[np.argsort(buckets, kind="stable")]  # radix sort for 16 bits
+            counts = np.bincount(buckets, minlength=len(ends))
+            for bucket, part in enumerate(np.split(records, np.cumsum(counts)[:-1])):
+                if len(part):
+                    file.seek(int(ends[bucket]) * RECORD.itemsize)
+                    file.write(part.data)
+            ends += counts
+
+    def _batches(self, names: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
         """Yield batches of ids (`IdBatch`) and times (int64 seconds); raises InputError for a wrong row.
 
         `what` labels the progress line.
@@ -64,32 +141,36 @@ class InteractionFiles:
     def _values(self, path: Path, name: str, batch: pa.RecordBatch, before: int) -> IdBatch | np.ndarray:
         """Return checked ids or times of a batch that `before` rows of the file precede."""
         array = plain_values(pa.chunked_array([batch[self.columns[name]]]))
-        values = series(array)
-        column = SourceColumn(values, str(path), self.columns[name], counted="rows or more", before=before)
+        column = SourceColumn(
+            series(array), str(path), self.columns[name], counted="rows or more", before=before
+        )
         if name == TIMESTAMP:
             return checked_times(column, self.unit).to_numpy(dtype=np.int64)
-        if id_kind(array.type) == "whole numbers":
-            return IdBatch(checked_ids(column, is_csv=False).to_numpy())
         encoded = pc.dictionary_encode(array.combine_chunks(), null_encoding="encode")
-        distinct = encoded.dictionary.to_pandas()
+        distinct = series(pa.chunked_array([encoded.dictionary]))
         try:
-            checked_ids(replace(column, values=distinct), is_csv=False)
+            ids = checked_ids(replace(column, values=distinct), is_csv=False)
         except InputError:
-            checked_ids(column, is_csv=False)  # names the row
-        return IdBatch(distinct.to_numpy(dtype=object), encoded.indices.to_numpy())
+            ids = checked_ids(column, is_csv=False)  # names the row
+        return IdBatch(ids.to_numpy(), encoded.indices.to_numpy())
 
 
-def rows_to_stream(paths: Sequence[Path], columns: Mapping[str, str]) -> list[int] | None:
-    """Return the rows of each file, if they are long Parquet files of ids and times to read in batches."""
+def _merged(parts: list["pd.Series[Any]"]) -> "pd.Series[Any]":
+    counts: pd.Series[Any] = pd.concat(parts).groupby(level=0).sum()
+    return counts
+
+
+def rows_to_stream(paths: Sequence[Path], columns: Mapping[str, str]) -> int | None:
+    """Return the number of rows of long Parquet files of ids and times, else None: they fit into memory."""
     if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(path) for path in paths):
         return None
-    rows, kinds = [], set()
+    num_rows, kinds = 0, set()
     for path in paths:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            rows.append(file.metadata.num_rows)
+            num_rows += file.metadata.num_rows
         if not set(columns.values()) <= set(schema.names):  # an index that pandas has saved as a range
             return None
         kinds.add(tuple(id_kind(schema.field(columns[key]).type) for key in (USER_ID, ITEM_ID)))
     is_plain = len(kinds) == 1 and None not in kinds.pop()
-    return rows if is_plain and sum(rows) > MAX_ROWS_IN_MEMORY else None
+    return num_rows if is_plain and num_rows > MAX_ROWS_IN_MEMORY else None

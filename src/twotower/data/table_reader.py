@@ -5,7 +5,6 @@ Parquet is read with its Arrow types, because pandas metadata may be wrong and h
 
 import glob
 import gzip
-import itertools
 import re
 import warnings
 import zlib
@@ -162,10 +161,17 @@ def table_problems(
 def read_table(
     paths: Sequence[Path], columns: Sequence[str], separator: str, ids: Collection[str]
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-    """Read the files of a table as one, see `read_file`; also return the `file_starts` of `SourceColumn`."""
+    """Read the files of a table as one, see `read_file`.
+
+    Also return the `file_starts` of `SourceColumn`, [] for a single file.
+    """
     frames = [read_file(path, columns, separator, ids) for path in paths]
-    table = pd.concat(frames, ignore_index=is_parquet(paths[0])) if len(frames) > 1 else frames[0]
-    return table, file_starts(paths, [len(frame) for frame in frames])
+    if len(frames) == 1:
+        return frames[0], []
+    lengths = [len(frame) for frame in frames]
+    ends = np.cumsum(lengths).tolist()
+    starts = [(end - n, str(path)) for end, n, path in zip(ends, lengths, paths, strict=True) if n]
+    return pd.concat(frames, ignore_index=is_parquet(paths[0])), starts
 
 
 def read_file(path: Path, columns: Sequence[str], separator: str, ids: Collection[str]) -> pd.DataFrame:
@@ -188,13 +194,6 @@ def read_file(path: Path, columns: Sequence[str], separator: str, ids: Collectio
     return frame.assign(
         **{name: frame[name].mask(frame[name].isin([""] if name in ids else MISSING)) for name in columns}
     )
-
-
-def file_starts(paths: Sequence[Path], rows: Sequence[int]) -> list[tuple[int, str]]:
-    """Return the `file_starts` of `SourceColumn` from the rows of each file; [] for a single file."""
-    before = itertools.accumulate(rows, initial=0)
-    starts = [(start, str(path)) for start, number, path in zip(before, rows, paths, strict=False) if number]
-    return starts if len(paths) > 1 else []
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:

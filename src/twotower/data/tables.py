@@ -42,7 +42,7 @@ class Tables:
         ordered: whether rows without times are in that order.
         context: columns of `interactions` that describe the request.
         actions: of checked interactions.
-        file_starts: see `SourceColumn`, as `counted`.
+        file_starts: see `SourceColumn`.
     """
 
     interactions: pd.DataFrame
@@ -58,7 +58,6 @@ class Tables:
     context: Sequence[str] = ()
     actions: Actions = field(default_factory=Actions)
     file_starts: Sequence[tuple[int, str]] = ()
-    counted: str = "rows in all"
 
     def source_path(self, table: str) -> str:
         """Return the file of "interactions", "users" or "items"."""
@@ -67,9 +66,8 @@ class Tables:
     def column(self, table: str, key: str) -> SourceColumn:
         """Return a column of "interactions", "users" or "items"."""
         values, name = getattr(self, table)[key], self.file_columns.get(key, key)
-        if table != "interactions":
-            return SourceColumn(values, self.source_path(table), name)
-        return SourceColumn(values, self.source_path(table), name, self.file_starts, self.counted)
+        starts = self.file_starts if table == "interactions" else ()
+        return SourceColumn(values, self.source_path(table), name, starts)
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:

@@ -1,6 +1,7 @@
 """Numbers in quantile bins, for nonlinear effects."""
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from pydantic import Field
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from twotower.config.spec import Width
 from twotower.features.encoders import LookupEncoder
-from twotower.features.feature import BoolArray, EmbeddedFeature
+from twotower.features.feature import EmbeddedFeature
 from twotower.features.raw_values import as_finite_numbers
 
 
@@ -34,7 +35,7 @@ class Binned(EmbeddedFeature):
         """Return a new embedding table with one row per bin."""
         return LookupEncoder(len(self.state.edges) + 2, self.config.dim)
 
-    def _wrong(self, values: pd.Series) -> BoolArray:
+    def _wrong(self, values: pd.Series) -> npt.NDArray[np.bool_]:
         return np.isnan(as_finite_numbers(values))
 
     def _learn(self, values: pd.Series) -> State:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from twotower.config.spec import DropoutRate, PositiveInt
 from twotower.features.encoders import LookupEncoder
-from twotower.features.feature import BoolArray, EmbeddedFeature
+from twotower.features.feature import EmbeddedFeature
 from twotower.features.raw_values import ValueRows, is_value
 
 
@@ -41,8 +41,8 @@ class Categorical(EmbeddedFeature):
         config = self.config
         return LookupEncoder(len(self.state.values) + 1, config.dim, config.dropout, config.sparse)
 
-    def _wrong(self, values: pd.Series) -> BoolArray:
-        return np.array([not is_value(value) for value in values], dtype=np.bool_)
+    def _wrong(self, values: pd.Series) -> list[bool]:
+        return [not is_value(value) for value in values]
 
     def _learn(self, values: pd.Series) -> State:
         return self.State.fit(values.dropna(), self.config.min_count)

@@ -55,15 +55,15 @@ class Dense(Feature):
         """Return the vector of each value, None if it is missing."""
 
     @property
-    @abstractmethod
-    def _width(self) -> int:
-        """Width if no training value has a vector; 1 if it is unknown."""
+    def _default_length(self) -> int:
+        """Length if no training value has a vector."""
+        return 1
 
     def _learn(self, values: pd.Series) -> State:
         vectors = [vector for vector in self._vectors(values) if vector is not None]
         if not vectors or not self.config.standardize:
-            width = len(vectors[0]) if vectors else self._width
-            return self.State(mean=[0.0] * width, std=[1.0] * width)
+            length = len(vectors[0]) if vectors else self._default_length
+            return self.State(mean=[0.0] * length, std=[1.0] * length)
         matrix = np.stack(vectors).astype(np.float64)
         std = matrix.std(0)
         return self.State(mean=matrix.mean(0).tolist(), std=np.where(std > 0, std, 1.0).tolist())

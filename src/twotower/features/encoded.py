@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
 from twotower.data.download import cache_folder
 from twotower.features.dense import Dense, FloatMatrix
-from twotower.features.feature import BoolArray, FeaturePlace
-from twotower.features.pretrained.embedders import Embedder, open_embedder
-from twotower.features.pretrained.model_folder import model_digest, model_folder
+from twotower.features.feature import FeaturePlace
+from twotower.features.pretrained.embedders import Embedder, model_digest, model_folder, open_embedder
 from twotower.features.pretrained.vector_cache import cached_vectors
 
 
@@ -63,12 +61,8 @@ class Encoded(Dense):
             digest.update(hashlib.sha256(content or b"").digest())
         return digest.hexdigest()
 
-    def _wrong(self, values: pd.Series) -> BoolArray:
-        return np.array([self._content(value) is None for value in values], dtype=np.bool_)
-
-    @property
-    def _width(self) -> int:
-        return 1
+    def _wrong(self, values: pd.Series) -> list[bool]:
+        return [self._content(value) is None for value in values]
 
     def _learn(self, values: pd.Series) -> State:
         digest = self._model()[1] if any(map(self._content, values)) else ""

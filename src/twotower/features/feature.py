@@ -24,7 +24,6 @@ STATE = "state"
 Side = Literal["user", "item", "context"]
 TABLES = {"user": "users", "item": "items", "context": "context"}
 Values = pd.Series | Sequence[Any]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Feature(Component, ABC):
     state: State
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.state = self.State()
 
     @property
@@ -130,24 +129,18 @@ class Feature(Component, ABC):
         """Raise InputError if the feature cannot use a column; see `faults`."""
         ErrorCollector(source_path, self.faults(values, source_path)).raise_if_any()
 
-    def fit(self, values: pd.Series, source_path: str) -> None:
-        """Learn from the values [n] of training entities; raises InputError as `check` does."""
-        self.check(values, source_path)
-        self.state = self._learn(values)
-
-    def grow(self, values: pd.Series, source_path: str) -> None:
-        """Extend a fitted state by the values [n] of more training entities; raises InputError as `fit` does.
+    def fit(self, values: pd.Series, grow: bool = False) -> None:
+        """Learn from the checked values [n] of training entities; `grow` extends what was learned before.
 
         New values get rows at the end of the tables of the encoder; one that equals row 0 changes nothing.
         """
-        self.check(values, source_path)
-        self.state = self._grown(values)
+        self.state = self._grown(values) if grow else self._learn(values)
 
     def encode(self, values: Values) -> Tensor:
         """Encode values -> [n, width], table rows or float32; unknown values are row 0 or neutral."""
-        return self._encode(
-            values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
-        )
+        if not isinstance(values, pd.Series):
+            values = pd.Series(list(values), dtype=object)
+        return self._encode(values)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec and the state, from which `feature_from_json` builds the feature."""
@@ -158,15 +151,15 @@ class Feature(Component, ABC):
         return None
 
     @abstractmethod
-    def _wrong(self, values: pd.Series) -> BoolArray:
-        """Return which of these values are invalid, bool [n]; none is missing."""
+    def _wrong(self, values: pd.Series) -> npt.NDArray[np.bool_] | list[bool]:
+        """Return which of these values are invalid, [n]; none is missing."""
 
     @abstractmethod
     def _learn(self, values: pd.Series) -> State:
-        """Learn from checked training values."""
+        """Return the state of training values."""
 
     def _grown(self, values: pd.Series) -> State:
-        """Return the state extended by checked training values; by default unchanged."""
+        """Return the state extended by training values; by default unchanged."""
         return self.state
 
     @abstractmethod

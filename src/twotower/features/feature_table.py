@@ -58,8 +58,7 @@ class FeatureTable(nn.Module):
         encoded = {}
         for name, feature in _table_features(features).items():
             values = _column(table, name, feature, source_path)
-            learn = feature.grow if grow else feature.fit
-            learn(values.iloc[np.asarray(train_rows) - 1], source_path)
+            feature.fit(values.iloc[np.asarray(train_rows) - 1], grow)
             encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 

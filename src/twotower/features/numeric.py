@@ -3,11 +3,12 @@
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
 
-from twotower.features.feature import BoolArray, Feature
+from twotower.features.feature import Feature
 from twotower.features.raw_values import FloatArray, as_finite_numbers
 
 LARGEST = 10.0
@@ -39,7 +40,7 @@ class Numeric(Feature):
         """The expected value, for messages."""
         return "a finite number" + (" above -1 (for log1p)" if self.config.transform == "log1p" else "")
 
-    def _wrong(self, values: pd.Series) -> BoolArray:
+    def _wrong(self, values: pd.Series) -> npt.NDArray[np.bool_]:
         return np.isnan(self._transformed(values))
 
     def _learn(self, values: pd.Series) -> State:

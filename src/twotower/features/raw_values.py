@@ -11,9 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from twotower.features.feature import Feature
 
@@ -82,28 +80,3 @@ class ValueRows(Feature.State):
             return self.row_of.get(value, 0)
         except TypeError:  # not hashable
             return 0
-
-
-class BagRows(ValueRows):
-    """The known values of bags, such as the tags of an item."""
-
-    num_first: int | None = None
-    """Number of values of the first training, None for all; see `BagEncoder`."""
-
-    def grown(self, more: "BagRows") -> Self:
-        """Return these rows, then those of new values."""
-        first = len(self.values) if self.num_first is None else self.num_first
-        return type(self)(values=[*self.values, *self.new_values(more)], num_first=first)
-
-    def encode(self, bags: Iterable[Iterable[Any]], num_bags: int, width: int) -> Tensor:
-        """Return the distinct known rows of each bag, int32 [num_bags, width], 0 = padding.
-
-        Rows of the first training come first, so that truncation keeps them.
-        """
-        encoded = np.zeros((num_bags, width), dtype=np.int32)
-        num_first = len(self.values) if self.num_first is None else self.num_first
-        for position, bag in enumerate(bags):
-            rows = [row for row in dict.fromkeys(map(self.row, bag)) if row]
-            rows = sorted(rows, key=lambda row: row > num_first)[:width]
-            encoded[position, : len(rows)] = rows
-        return torch.from_numpy(encoded)

@@ -1,25 +1,21 @@
 """Titles and descriptions as hashed words and character n-grams."""
 
 import functools
-import itertools
 import re
 import zlib
-from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from twotower.config.spec import Length, PositiveInt
-from twotower.features.encoders import BagEncoder
-from twotower.features.feature import BoolArray, EmbeddedFeature
-from twotower.features.raw_values import BagRows
+from twotower.features.bag_feature import BagFeature
 
 WORD = re.compile(r"[^\W_]+")
 GRAM_SIZES = (3, 4, 5)
 
 
-class HashedText(EmbeddedFeature):
+class HashedText(BagFeature):
     """The mean of the embeddings of a text's words and character n-grams.
 
     Tokens of at least `min_count` training texts have an embedding. Others are dropped; a text without known
@@ -28,7 +24,7 @@ class HashedText(EmbeddedFeature):
     Reference: Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009.
     """
 
-    class Config(EmbeddedFeature.Config):
+    class Config(BagFeature.Config):
         """Settings of hashed text."""
 
         buckets: PositiveInt = 1_000_000
@@ -40,33 +36,19 @@ class HashedText(EmbeddedFeature):
         char_ngrams: bool = True
         """Whether to use character n-grams (3 to 5), which also represent unseen words."""
 
-    class State(BagRows):
-        """The known tokens (hashes) in row order."""
-
     config: Config
-    state: State
     expected = "text"
 
-    def encoder(self) -> BagEncoder:
-        """Return a new table of embeddings, averaged over tokens."""
-        return BagEncoder(len(self.state.values) + 1, self.config.dim, self.state.num_first)
+    def tokens(self, value: Any) -> list[int]:
+        """Return the hashes of a text's words, then of their n-grams."""
+        known = isinstance(value, str)
+        return hashed_tokens(value, self.config.buckets, self.config.char_ngrams) if known else []
 
-    def _wrong(self, values: pd.Series) -> BoolArray:
-        return np.array([not isinstance(value, str) for value in values], dtype=np.bool_)
-
-    def _learn(self, values: pd.Series) -> State:
-        return self.State.fit(itertools.chain.from_iterable(self._tokenize(values)), self.config.min_count)
-
-    def _grown(self, values: pd.Series) -> State:
-        return self.state.grown(self._learn(values))
+    def _wrong(self, values: pd.Series) -> list[bool]:
+        return [not isinstance(value, str) for value in values]
 
     def _encode(self, values: pd.Series) -> Tensor:
-        return self.state.encode(self._tokenize(values), len(values), self.config.max_tokens)
-
-    def _tokenize(self, values: pd.Series) -> Iterator[list[int]]:
-        for value in values:
-            known = isinstance(value, str)
-            yield hashed_tokens(value, self.config.buckets, self.config.char_ngrams) if known else []
+        return self.encode_bags(values, self.config.max_tokens)
 
 
 def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:

@@ -4,11 +4,12 @@ from abc import abstractmethod
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
 
-from twotower.features.feature import BoolArray, Feature
+from twotower.features.feature import Feature
 from twotower.features.raw_values import as_finite_numbers
 
 
@@ -35,7 +36,7 @@ class TimeFeature(Feature):
     def encode_times(self, times: Tensor) -> Tensor:
         """Encode request times [B], int64 unix seconds, 0 = unknown -> [B, width]."""
 
-    def _wrong(self, values: pd.Series) -> BoolArray:
+    def _wrong(self, values: pd.Series) -> npt.NDArray[np.bool_]:
         return np.isnan(as_finite_numbers(values))
 
     def _learn(self, values: pd.Series) -> Feature.State:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from twotower.config.errors import InputError
 from twotower.features.dense import Dense, FloatMatrix
-from twotower.features.feature import BoolArray, FeaturePlace
+from twotower.features.feature import FeaturePlace
 from twotower.files.atomic import file_sha256
 
 
@@ -69,13 +69,13 @@ class Vector(Dense):
         """Return the SHA-256 of the matrix file."""
         return None if self.config.path is None else file_sha256(Path(self.config.path))
 
-    def _wrong(self, values: pd.Series) -> BoolArray:
-        vectors = [self._vector(value) for value in values]
-        dim = next((len(vector) for vector in vectors if vector is not None), 0)
-        return np.array([vector is None or len(vector) != dim for vector in vectors], dtype=np.bool_)
+    def _wrong(self, values: pd.Series) -> list[bool]:
+        vectors = self._vectors(values)
+        length = next((len(vector) for vector in vectors if vector is not None), 0)
+        return [vector is None or len(vector) != length for vector in vectors]
 
     @property
-    def _width(self) -> int:
+    def _default_length(self) -> int:
         return 1 if self.config.path is None else self.config.matrix.shape[1]
 
     def _vectors(self, values: pd.Series) -> list[FloatMatrix | None]:

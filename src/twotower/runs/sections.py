@@ -8,6 +8,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.runs.fingerprint import (
     DATA_KEYS,
     DEFAULT_MONITOR,
+    changed_keys,
     configuration_fingerprint,
     fingerprint,
     training_settings,
@@ -20,7 +21,7 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
-from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Data, Result, Status
 
 if TYPE_CHECKING:  # they import torch
     from twotower.evaluation.baselines.run_baselines import BaselineReports
@@ -62,6 +63,15 @@ def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
         "feature_files": dict(dataset.feature_files),
         "audit": dict(dataset.audit) | {"seen_filter": seen_filter},
     }
+
+
+def changed_data(recorded: Data, dataset: RetrievalDataset) -> str | None:
+    """Return what has changed since a run recorded its data, in words; None if nothing has."""
+    if recorded.fingerprint != dataset.fingerprint:
+        return "the data or the split"
+    if recorded.feature_files != dataset.feature_files:
+        return f"the file of features.{changed_keys(recorded.feature_files, dataset.feature_files)}"
+    return None
 
 
 def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:

@@ -173,7 +173,7 @@ class Values(AttributeColumn):
 
     def _parts(self, value: Any) -> list[Any]:
         if self._tags is not None:
-            return list({part for part in self._tags.split(value) if is_value(part)})
+            return list({part for part in self._tags.tokens(value) if is_value(part)})
         return [] if as_label(value) is None else [value]
 
 

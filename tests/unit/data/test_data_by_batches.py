@@ -97,7 +97,7 @@ def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
     with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as cache:
         patched.setattr("twotower.data.interaction_files.MAX_ROWS_IN_MEMORY", longest)
         patched.setattr("twotower.data.blocks.BLOCK_ROWS", block_rows)
-        patched.setattr("twotower.data.load_source.MIN_MERGED", block_rows)
+        patched.setattr("twotower.data.interaction_files.MIN_MERGED", block_rows)
         patched.setattr("twotower.data.build_dataset.cache_key", lambda *_: "key")
         patched.setattr("os.fsync", lambda _: None)
         more = {f"{name}_column" for name in EXTRAS} | {"context_columns"}

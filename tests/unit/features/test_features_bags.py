@@ -67,7 +67,7 @@ def test_a_plan_made_without_gradients_serves_training() -> None:
 
 def test_tags_as_lists_sets_arrays_or_separated_text() -> None:
     feature = Tags(Tags.Config(column="genres", dim=2, separator="|", max_tags=3))
-    feature.fit(pd.Series(["b|a", ["c"], [], ""]), "items")
+    feature.fit(pd.Series(["b|a", ["c"], [], ""]))
     values = ["a|b", ("b", "b", "new"), {"c", "a"}, np.array(["a", "b", "c"], dtype=object), None, 3, [["a"]]]
     assert feature.encode(values).tolist() == [
         [1, 2, 0], [2, 0, 0], [1, 3, 0], [1, 2, 3], [0, 0, 0], [0, 0, 0], [0, 0, 0]
@@ -76,7 +76,7 @@ def test_tags_as_lists_sets_arrays_or_separated_text() -> None:
 
 def test_unknown_tags_do_not_take_the_place_of_known_ones() -> None:
     feature = Tags(Tags.Config(column="t", dim=2, max_tags=1, min_count=2))
-    feature.fit(pd.Series([["rare", "often", "often"], ["often"]]), "items")
+    feature.fit(pd.Series([["rare", "often", "often"], ["often"]]))
     assert feature.encode([["rare", "often"], "often", ["rare"]]).tolist() == [[1], [1], [0]]
 
 
@@ -91,7 +91,7 @@ def test_text_tokens_are_words_then_ngrams() -> None:
 
 def test_text_learns_tokens_of_several_train_texts() -> None:
     feature = HashedText(HashedText.Config(column="d", dim=4, char_ngrams=False, max_tokens=2))
-    feature.fit(pd.Series(["red mug", "red cup", "blue cup"]), "items")
+    feature.fit(pd.Series(["red mug", "red cup", "blue cup"]))
     assert len(feature.state.values) == 2
     red, cup = feature.encode(["red", "cup"])[:, 0].tolist()
     assert {red, cup} == {1, 2}
@@ -102,6 +102,6 @@ def test_text_learns_tokens_of_several_train_texts() -> None:
 
 def test_ngrams_know_the_kin_of_unseen_words() -> None:
     feature = HashedText(HashedText.Config(column="d", dim=4))
-    feature.fit(pd.Series(["candle", "candles"]), "items")
+    feature.fit(pd.Series(["candle", "candles"]))
     assert feature.encode(["candleholder"]).count_nonzero() > 0
     assert feature.encode(["mug"]).count_nonzero() == 0

@@ -31,7 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fitted(kind: type[Encoded], values: list[Any], **settings: Any) -> Encoded:
     feature = kind.Config(column="c", **settings).build(8)
     assert isinstance(feature, kind)
-    feature.fit(pd.Series(values, dtype=object), "items.csv")
+    feature.fit(pd.Series(values, dtype=object))
     return feature
 
 

@@ -20,9 +20,9 @@ def series(values: list[Any]) -> pd.Series:
 
 
 def grown(feature: Feature, first: list[Any], later: list[Any]) -> Feature:
-    feature.fit(series(first), "t")
+    feature.fit(series(first))
     again = feature_from_json(feature.to_json(), "x")  # as a bundle gives it
-    again.grow(series(later), "t")
+    again.fit(series(later), grow=True)
     return again
 
 
@@ -52,9 +52,9 @@ def test_scales_stay_as_learned(feature: Feature) -> None:
     later: list[Any] = [100.0, 200.0]
     if isinstance(feature, Vector):
         first, later = [[value] for value in first], [[value] for value in later]
-    feature.fit(series(first), "t")
+    feature.fit(series(first))
     before = feature.state
-    feature.grow(series(later), "t")
+    feature.fit(series(later), grow=True)
     assert feature.state == before
 
 
@@ -75,7 +75,7 @@ def test_a_later_tag_is_added_and_not_counted() -> None:
 def test_later_tokens_are_not_counted() -> None:
     config = HashedText.Config(column="x", dim=1, min_count=1, char_ngrams=False)
     first = HashedText(config)
-    first.fit(series(["red cup", "red lamp"]), "t")
+    first.fit(series(["red cup", "red lamp"]))
     feature = grown(HashedText(config), ["red cup", "red lamp"], ["red bag", "bag", "bag", "cup cup"])
     assert feature.state.values[:3] == first.state.values
     assert len(feature.state.values) == 4
@@ -88,7 +88,7 @@ def test_later_tokens_are_not_counted() -> None:
 
 def test_it_grows_again() -> None:
     feature = grown(Tags(Tags.Config(column="x", dim=1)), [["a"]], [["b"]])
-    feature.grow(series([["c", "b"]]), "t")
+    feature.fit(series([["c", "b"]]), grow=True)
     assert feature.state.values == ["a", "b", "c"]
     assert feature.state.num_first == 1
     few = grown(Tags(Tags.Config(column="x", dim=1, max_tags=2)), [["a", "b"]], [["c", "a"]])

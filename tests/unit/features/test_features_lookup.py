@@ -14,7 +14,7 @@ from twotower.features.raw_values import ValueRows
 
 def test_rows_follow_the_sorted_train_values() -> None:
     feature = Categorical(Categorical.Config(column="c", dim=4))
-    feature.fit(pd.Series(["b", "a", "b"]), "users")
+    feature.fit(pd.Series(["b", "a", "b"]))
     assert feature.encode(["a", "b", "c", None, float("nan"), ["a"], 3]).tolist() == [
         [1], [2], [0], [0], [0], [0], [0]
     ]  # fmt: skip
@@ -22,7 +22,7 @@ def test_rows_follow_the_sorted_train_values() -> None:
 
 def test_one_is_one_in_any_numeric_type_but_not_in_text() -> None:
     feature = Id(Id.Config(column="item_id", dim=4))
-    feature.fit(pd.Series([7, 1]), "items")
+    feature.fit(pd.Series([7, 1]))
     assert feature.encode([1, 1.0, np.int64(1), np.float32(7), "1"]).flatten().tolist() == [1, 1, 1, 2, 0]
     assert feature.encode(pd.Series([1.0, np.nan, 7.0])).flatten().tolist() == [1, 0, 2]
 
@@ -43,7 +43,7 @@ def test_id_dropout_reaches_the_unknown_row_in_training_only() -> None:
 
 def test_bins_are_quantiles_of_train() -> None:
     feature = Binned(Binned.Config(column="age", dim=2, num_bins=4))
-    feature.fit(pd.Series(range(1, 9)), "users")
+    feature.fit(pd.Series(range(1, 9)))
     assert feature.state.edges == pytest.approx([3, 5, 7])
     values = [1, 3, 5, 8, 1e9, -1e9, None, float("inf"), "x", "5"]
     assert feature.encode(values).flatten().tolist() == [1, 2, 3, 4, 4, 1, 0, 0, 0, 3]

@@ -18,7 +18,7 @@ HERE = FeaturePlace("user", "when")
 
 def test_numbers_are_standardized_with_train_moments() -> None:
     feature = Numeric(Numeric.Config(column="price"))
-    feature.fit(pd.Series([1.0, 3.0]), "items")
+    feature.fit(pd.Series([1.0, 3.0]))
     encoded = feature.encode([1, 2, "3", None, float("inf"), "x", 1e30, True])
     expected = [[-1, 0], [0, 0], [1, 0], [0, 1], [0, 1], [0, 1], [10, 0], [-1, 0]]
     assert encoded.tolist() == expected
@@ -26,14 +26,14 @@ def test_numbers_are_standardized_with_train_moments() -> None:
 
 def test_log1p_comes_first() -> None:
     feature = Numeric(Numeric.Config(column="price", transform="log1p"))
-    feature.fit(pd.Series([0.0, math.e**2 - 1]), "items")
+    feature.fit(pd.Series([0.0, math.e**2 - 1]))
     assert feature.state.mean == pytest.approx(1)
     assert feature.encode([math.e - 1, -3]).tolist() == [pytest.approx([0, 0], abs=1e-6), [0, 1]]
 
 
 def test_a_vector_is_projected_without_a_constant() -> None:
     feature = Vector(Vector.Config(column="v", dim=3))
-    feature.fit(pd.Series([[1.0, 2.0], [3.0, 2.0]]), "users")
+    feature.fit(pd.Series([[1.0, 2.0], [3.0, 2.0]]))
     again = feature_from_json(json.loads(json.dumps(feature.to_json())), "features.user.v")
     assert (again.output_dim, feature.output_dim, feature.length) == (3, 3, 2)
     assert feature.encode([[1, 2], [1, 2, 3], None]).tolist() == [[1, 2], [0, 0], [0, 0]]
@@ -47,11 +47,11 @@ def test_a_vector_is_projected_without_a_constant() -> None:
 def test_vectors_keep_their_values_or_are_standardized() -> None:
     values = pd.Series([[1.0, 2.0], np.array([3.0, 2.0])])
     plain = Vector(Vector.Config(column="v"))
-    plain.fit(values, "items")
+    plain.fit(values)
     assert plain.output_dim == 2
     assert plain.encode([[1, 2], [1, 2, 3], None, "x", [float("nan"), 1]]).tolist() == [[1, 2]] + [[0, 0]] * 4
     scaled = Vector(Vector.Config(column="v", standardize=True))
-    scaled.fit(values, "items")
+    scaled.fit(values)
     assert scaled.encode([(1, 2), (3, 5)]).tolist() == [[-1, 0], [1, 3]]
 
 
@@ -59,7 +59,7 @@ def test_vectors_come_from_a_file_by_row_number(tmp_path) -> None:
     path = tmp_path / "v.npy"
     np.save(path, np.arange(6, dtype=np.float16).reshape(3, 2))
     feature = Vector(Vector.Config(column="image_row", path=str(path)))
-    feature.fit(pd.Series([2, 0]), "items")
+    feature.fit(pd.Series([2, 0]))
     assert feature.encode([1, 1.0, 3, -1, 0.5, None, [7, 8]]).tolist() == [
         [2, 3], [2, 3], [0, 0], [0, 0], [0, 0], [0, 0], [7, 8]
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def test_a_file_that_is_no_matrix_is_refused(tmp_path, content) -> None:
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"v\.npy"):
-        Vector(Vector.Config(column="row", path=str(path))).fit(pd.Series([0]), "items")
+        Vector(Vector.Config(column="row", path=str(path))).fit(pd.Series([0]))
 
 
 def test_request_time_is_cyclical() -> None:
@@ -104,9 +104,9 @@ def test_request_time_without_harmonics_is_refused() -> None:
 
 def test_numbers_whose_squares_overflow() -> None:
     feature = Numeric(Numeric.Config(column="x"))
-    feature.fit(pd.Series([1e300, 3e300]), "items")
+    feature.fit(pd.Series([1e300, 3e300]))
     assert (feature.state.mean, feature.state.std) == pytest.approx((2e300, 1e300))
     assert feature.encode([1e300, 3e300, 0.0]).tolist() == [[-1, 0], [1, 0], [-2, 0]]
-    feature.fit(pd.Series([-1.7e308, 1.7e308]), "items")
+    feature.fit(pd.Series([-1.7e308, 1.7e308]))
     assert feature.encode([-1.7e308, 1.7e308]).tolist() == [[-1, 0], [1, 0]]
     assert json.loads(json.dumps(feature.to_json(), allow_nan=False))["state"]["mean"] == 0

@@ -153,25 +153,6 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
         FeatureTable.fit(wanted, items, TRAIN, "items.csv")
 
 
-class Told(Numeric):
-    """A kind of somebody else's that overrides what a feature learns by."""
-
-    def fit(self, values: pd.Series, source_path: str) -> None:
-        self.told = [("fit", source_path, values.tolist())]
-        super().fit(values, source_path)
-
-    def grow(self, values: pd.Series, source_path: str) -> None:
-        self.told.append(("grow", source_path, values.tolist()))
-        super().grow(values, source_path)
-
-
-def test_kinds_that_override_fit_and_grow_are_asked() -> None:
-    price = Told(Told.Config(column="price"))
-    FeatureTable.fit({"price": price}, ITEMS, TRAIN, "items.csv")
-    FeatureTable.fit({"price": price}, ITEMS, np.array([3]), "more.csv", grow=True)
-    assert price.told == [("fit", "items.csv", [3.0, 1.0]), ("grow", "more.csv", [100.0])]
-
-
 def test_rows_of_the_previous_step_are_gathered_again_only_if_they_changed(table: FeatureTable) -> None:
     rows, encoder = torch.tensor([1, 3, 4]), table.encoders()["title"]
     first = table.gather(rows)["title"]

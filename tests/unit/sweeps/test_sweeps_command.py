@@ -11,8 +11,7 @@ from twotower.commands.run_sweep import axes_of, exit_status_of, sweep_name
 from twotower.config.errors import InputError
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.space import Axis
-from twotower.sweeps.sweep import SweepContext
+from twotower.sweeps.sweep import Axis, SweepContext
 
 LOSS, DIM = Axis("loss", ("bce", "x")), Axis("embedding_dim", ("16", "32"))
 

@@ -1,10 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 from fake_search import request_of, result_of
 
 from twotower.runs.result import Result
-from twotower.sweeps.pruning import PrunerName, make_pruning_callback
 from twotower.sweeps.random_search import RandomSearch
+from twotower.sweeps.search import make_pruning_callback
 from twotower.sweeps.sweep import Job, Sweep
 
 
@@ -20,7 +21,7 @@ def train(plan: Sweep, job: Job, values: list[float], begin: int = 0) -> int:
     return len(values)
 
 
-def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4) -> Sweep:
+def plan_of(folder: Path, pruner: Any, num_trials: int = 4) -> Sweep:
     search = RandomSearch.Config(num_trials=num_trials, pruner=pruner, num_startup=2)
     return search.build(request_of(folder))
 

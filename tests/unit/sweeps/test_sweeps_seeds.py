@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.reports.console.findings import SeedSummary
+from twotower.reports.console.sweep_summary import SeedSummary
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.schedule import summarize_seeds
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from twotower.data.interaction_files import InteractionFiles, rows_to_stream
 from twotower.data.sources.source import Source
 from twotower.data.table_reader import (
     Separator,
-    file_starts,
     header,
     is_parquet,
     read_table,
@@ -200,11 +198,10 @@ class TableFiles(Source):
         paths, roles = self.config.table_paths(), self.config.roles()
         log = paths.pop("interactions")
         is_plain = self.config.ordered and not self.config.context_columns
-        rows = rows_to_stream(log, roles) if is_plain else None
-        if rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
+        num_rows = rows_to_stream(log, roles) if is_plain else None
+        if num_rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
             return None
-        tables = replace(self._tables(paths), file_starts=file_starts(log, rows))
-        return InteractionFiles(log, roles, self.config.timestamp_unit, tables, sum(rows))
+        return InteractionFiles(log, roles, self.config.timestamp_unit, self._tables(paths), num_rows)
 
     def _tables(self, paths: Mapping[str, Sequence[Path]]) -> Tables:
         """Read some of the tables; interactions are empty if they are not among them."""

@@ -1,17 +1,30 @@
 """Frozen models that embed texts and images: ONNX files and models of sentence-transformers."""
 
+import functools
+import hashlib
+import importlib
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.features.pretrained.model_folder import imported, read_settings
+from twotower.files.atomic import file_sha256
+from twotower.files.plain_values import read_json
 
 Floats = NDArray[np.float32]
+Embedder = Callable[[bytes], Floats | None]
+"""A frozen model: the content of a value -> its vector [W], None if it cannot be read.
+
+Each value is embedded alone, so that a vector does not depend on a batch.
+"""
+IGNORED = (".md", ".txt.gz", ".png", ".lock")
+"""Endings of files that do not affect vectors."""
 ONNX = ("model.onnx", "onnx/model.onnx")
 MAX_TOKENS = 512
 """Maximum length of a text if neither the tokenizer nor the model has one."""
@@ -20,11 +33,56 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of the colors of ImageNet, if the model does not have its own."""
 
 
-class Embedder(Protocol):
-    """A frozen model, which embeds each value alone, so that a vector does not depend on a batch."""
+def model_folder(model: str) -> Path:
+    """Return a folder, or that of a model on the hub, which is downloaded if necessary; raises InputError."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    hub = imported("huggingface_hub", "text")
+    for local in (True, False):
+        try:
+            return Path(hub.snapshot_download(model, local_files_only=local))
+        except Exception as error:  # the library's errors have no class in common
+            why = f"{type(error).__name__}: {error!s:.100}"
+    raise InputError(
+        f"there is no folder {model!r} and no model of that name ({why}); give the folder of a model"
+    )
 
-    def __call__(self, content: bytes) -> Floats | None:
-        """Return the vector [W] of a value, None if it cannot be read."""
+
+def model_digest(folder: Path) -> str:
+    """Return a SHA-256 of the names and contents of a model's files, without hidden and ignored files."""
+    paths = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(IGNORED)
+    )
+    names = tuple(name for name in paths if not any(part.startswith(".") for part in name.split("/")))
+    stats = tuple((folder / name).stat() for name in names)
+    return _digest(folder, names, tuple((each.st_size, each.st_mtime_ns) for each in stats))
+
+
+@functools.lru_cache(16)
+def _digest(folder: Path, names: tuple[str, ...], stamps: tuple[tuple[int, int], ...]) -> str:
+    lines = [f"{file_sha256(folder / name)} {name}" for name in names]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_settings(folder: Path, name: str) -> dict[str, Any]:
+    """Return the content of a JSON file of a model, {} if the file is missing."""
+    if not (folder / name).is_file():
+        return {}
+    settings = read_json(folder / name, "download the model again")
+    return settings if isinstance(settings, dict) else {}
+
+
+def imported(package: str, extra: str) -> ModuleType:
+    """Import an optional package; raises InputError with the extra that installs it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"this encoder needs {package}; pip install 'twotower[{extra}]' ({error})"
+        ) from error
 
 
 def open_embedder(folder: Path, is_image: bool) -> Embedder:
