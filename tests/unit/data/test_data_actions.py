@@ -244,7 +244,7 @@ def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
     assert dataset.audit["impressions_without_click"] == (bought & ~liked).sum()
     assert dataset.audit["history_only"] == (~bought).sum()
     assert dataset.audit["event_buy"] == bought.sum()
-    assert dataset.events == ("buy", "view")
+    assert dataset.events == ["buy", "view"]
     assert dataset.context_table is not None
     assert sorted(dataset.context_table["device"]) == ["phone", "web"]
     for holdout in (dataset.valid, dataset.test):
