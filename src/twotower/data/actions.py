@@ -1,6 +1,6 @@
 """The role, weight and event type of each interaction, and the context of its request."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -45,18 +45,17 @@ class Actions:
 
 
 def read_actions(
-    label: SourceColumn | None,
-    weight: SourceColumn | None,
-    event: SourceColumn | None,
+    columns: Iterable[SourceColumn | None],
     threshold: float | None,
     events: Mapping[str, Event.Config],
     errors: ErrorCollector,
 ) -> Actions:
-    """Read labels, weights and events by two settings of the source; mistakes are added to `errors`.
+    """Read `columns` of labels, weights and events by two settings; mistakes are added to `errors`.
 
     Events take precedence: rows of role `train`, `history` and `ignored` keep it and need no label. Other
     rows with a label below the threshold are negative.
     """
+    label, weight, event = columns
     if label is None and threshold is not None:
         errors.messages.append("data.label_threshold: the interactions have no label column; set it to null")
     if event is None and events:
