@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -38,9 +38,8 @@ class Worker:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_run_jobs, args=(theirs, task, log))
-        with _environment(environment):
-            self.process.start()
+        self.process = CONTEXT.Process(target=_run_jobs, args=(theirs, task, log, dict(environment)))
+        self.process.start()
         theirs.close()
 
     def run(self, payload: Payload) -> int:
@@ -118,8 +117,9 @@ def exit_status(answer: Answer, log: object) -> int:
     return answer
 
 
-def _run_jobs(connection: Connection, task: str, log: Path) -> None:
+def _run_jobs(connection: Connection, task: str, log: Path, environment: Mapping[str, str]) -> None:
     """Run jobs in the worker's process; their output, also from C++, goes to the log."""
+    os.environ.update(environment)  # OpenMP reads it when the task imports torch or Faiss
     os.setsid()  # Ctrl-C in the terminal reaches only the parent, which then stops the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
@@ -142,17 +142,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.killpg(0, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for processes that start now; OpenMP reads them when it is loaded."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
