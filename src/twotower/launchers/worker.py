@@ -58,7 +58,10 @@ class Worker:
             while (status := self.process.exitcode) is None:
                 time.sleep(0.01)
             self._signal(signal.SIGKILL)  # children that still run
-            raise JobError(f"{describe_exit(status)}; see {self.log}") from None
+            end = f"ended with exit status {status}"
+            if status < 0:
+                end = f"was killed by signal {-status}{GUESSES.get(-status, '')}"
+            raise JobError(f"the worker {end}; see {self.log}") from None
 
     def terminate(self) -> None:
         """Send SIGTERM to the process and its children; `close` waits."""
@@ -78,13 +81,6 @@ class Worker:
             except ProcessLookupError:  # it has just started and has no group of its own yet
                 if self.process.is_alive():
                     os.kill(self.process.pid or 0, number)
-
-
-def describe_exit(status: int) -> str:
-    """Describe the unexpected end of a worker."""
-    if status >= 0:
-        return f"the worker ended with exit status {status}"
-    return f"the worker was killed by signal {-status}{GUESSES.get(-status, '')}"
 
 
 def run_task(task: str, payload: Payload) -> Answer:
