@@ -28,8 +28,7 @@ from twotower.training.fit import TrainContext, fit
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
-from twotower.training.parts import build_module, build_training
-from twotower.training.sparse_tables import warn_of_large_tables
+from twotower.training.parts import build_module, build_training, warn_of_large_tables
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")

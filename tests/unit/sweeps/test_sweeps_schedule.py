@@ -17,7 +17,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import JobError
-from twotower.reports.console.findings import SeedSummary
+from twotower.reports.console.sweep_summary import SeedSummary
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import FORMAT_VERSION, Result, write_result
 from twotower.runs.sections import training_identity
