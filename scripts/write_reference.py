@@ -6,7 +6,7 @@ python scripts/write_reference.py
 from pathlib import Path
 
 from twotower.commands.conf import CONF
-from twotower.commands.reference import reference_page
+from twotower.commands.help import reference_page
 
 GUIDE = Path(__file__).parents[1] / "docs" / "reference.md"
 

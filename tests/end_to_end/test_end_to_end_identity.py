@@ -134,7 +134,7 @@ def test_a_feature_file_that_changes_is_never_taken_for_the_one_before(
     assert result("second").data.fingerprint == result("first").data.fingerprint  # still comparable
     assert result("second").data.feature_files != result("first").data.feature_files
 
-    with pytest.raises(InputError, match=r"features\.item\.v: its file has changed since these"):
+    with pytest.raises(InputError, match=r"file of features\.item\.v has changed since these"):
         reindex(Path("first"), {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}})
     capsys.readouterr()
     assert rerun(Path("first")) == 1
@@ -150,7 +150,7 @@ def test_a_feature_file_that_changes_during_a_run_fails_the_run(
 
     with monkeypatch.context() as patched:
         patched.setattr("twotower.pipeline.train_run.train_towers", overwritten)
-        with pytest.raises(InputError, match=r"features\.item\.v: its file changed during the run"):
+        with pytest.raises(InputError, match=r"file of features\.item\.v changed during the run"):
             train(RunConfig.composed(with_vectors), Path("run"))
     train(RunConfig.composed(with_vectors), Path("after"))
     found = read_result(Path("after"))

@@ -22,8 +22,8 @@ from twotower.pipeline.rerun import rerun
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train_run import resume, train
 from twotower.reports.console.rich import Rich
+from twotower.runs.baseline_comparison import suggestion, worse_than_baseline
 from twotower.runs.result import Result, read_result
-from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
 from twotower.serving.retriever import Retriever
 
 SMALL = [
@@ -154,7 +154,7 @@ def test_reindex_reuses_the_towers(run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not (folder / "checkpoints").exists()
     monkeypatch.setattr("twotower.data.sources.synthetic.FIRST_TIME", 10**9)  # same arguments, other content
     monkeypatch.setattr("twotower.data.build_dataset.code_fingerprint", lambda modules: "other code")
-    with pytest.raises(InputError, match="content or split has changed since"):
+    with pytest.raises(InputError, match="the data or the split has changed since"):
         reindex(run, index)
 
 

@@ -180,11 +180,9 @@ def checked_with_config(
     try:
         composed, unresolved = compose_resolvable(config_name, sound)
         settings = plain(composed)
-    except Mistakes as error:
-        raise_problems([*problems, *error.problems], NOTHING_DONE)
-        raise
     except InputError as error:
-        raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
+        own = error.problems if isinstance(error, Mistakes) else [Problem("overrides", str(error))]
+        raise_problems([*problems, *own], NOTHING_DONE)
         raise
     reported = {problem.key for problem in unresolved}
     from_run = keys_from_run(plain_file(config_name))

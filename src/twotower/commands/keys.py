@@ -55,10 +55,10 @@ def keys_of_class(
         given: values of a YAML, which are the defaults where it is chosen.
         comments: text of that YAML; comments describe keys that the class does not describe.
     """
-    meanings, keys = dict(COMMENT.findall(comments)), []
+    meanings, keys = dict(COMMENT.findall(comments)) | kind.documentation(), []
     for name, each in kind.model_fields.items():
         default = "required" if each.is_required() else shown(each.get_default(call_default_factory=True))
-        meaning = " ".join((each.description or "").split()) or meanings.get(name, "")
+        meaning = " ".join(meanings.get(name, "").split())
         takes = allowed_values(each.annotation, each.metadata)
         keys.append(Key(name, shown(given[name]) if name in given else default, takes, meaning))
     return keys

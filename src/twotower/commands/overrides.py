@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from twotower.commands.conf import LOCAL, choices, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.sweeps.space import Axis
+from twotower.sweeps.axis import Axis
 
 OPTIONAL = frozenset({"sweep", "experiment", "walkthrough"})
 """Groups that may have no choice."""

@@ -7,13 +7,17 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from twotower.commands import parent_run
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config, whole
 from twotower.commands.conf import EXPERIMENT, choices, shape
 from twotower.commands.help import choices_text, group_text, help_text
-from twotower.commands.latest import resolve_overrides
+from twotower.commands.named_runs import (
+    check_parent,
+    parent_mode,
+    quote_verbatim,
+    resolve_overrides,
+    task_from_parent,
+)
 from twotower.commands.overrides import is_swept, validate_overrides
-from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
@@ -25,7 +29,6 @@ FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE)
 
 FOLDER_KEYS = ("run", "bundle")
-VERBATIM = (*FOLDER_KEYS, "folder", "note")
 THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[Any, Sequence[str]], int]
@@ -73,12 +76,15 @@ def _answer(
     if not is_help:
         raise_problems(_hints(config_name, overrides, flags, modes), THE_COMMAND)
         overrides = resolve_overrides(overrides)
-    if config_name == "train" and (mode := parent_run.mode_of(overrides)):
-        overrides = parent_run.with_run(mode, overrides)
+    if config_name == "train" and (mode := parent_mode(overrides)):
+        begin = f"{mode}="
+        overrides = [
+            f"run={text.removeprefix(begin)}" if text.startswith(begin) else text for text in overrides
+        ]
         if not is_help:
-            parent_run.check(mode, overrides)
-        config_name, task, modes = mode, parent_run.task_of(mode), {}
-    overrides = [_verbatim(text) for text in overrides]
+            check_parent(mode, overrides)
+        config_name, task, modes = mode, task_from_parent(mode), {}
+    overrides = list(map(quote_verbatim, overrides))
     if is_help:
         groups = [text for text in overrides if "=" not in text]
         texts = [group_text(config_name, group, choices) for group in groups]
@@ -130,13 +136,6 @@ def _hints(
             yield Problem(word, f"for your own data, run: twotower init {word} --name NAME")
         else:
             yield Problem(word, f"a path needs its key; write {folder_key}={word}")
-
-
-def _verbatim(text: str) -> str:
-    """Quote the value of a run's folder or a note, because it may contain = and commas."""
-    key, _, value = text.partition("=")
-    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return f"{key}={quoted(value)}" if key in VERBATIM and value and not is_quoted else text
 
 
 def _only(

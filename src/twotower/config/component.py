@@ -1,6 +1,9 @@
 """Components that YAML chooses, and their settings."""
 
+import ast
 import inspect
+import itertools
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -23,14 +26,7 @@ class Config(BaseModel):
         owner: the component that these settings build.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        allow_inf_nan=False,
-        defer_build=True,
-        use_attribute_docstrings=True,
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
     owner: ClassVar[type["Component"]]
 
     @model_validator(mode="wrap")
@@ -44,6 +40,26 @@ class Config(BaseModel):
         if isinstance(values, Mapping) and "owner" in vars(cls) and inspect.isabstract(cls.owner):
             raise PydanticCustomError("choice", "expected a choice with a _target_")
         return handler(values)
+
+    @classmethod
+    def documentation(cls) -> dict[str, str]:
+        """Return the docstring below each field of the source, the inherited ones too.
+
+        `use_attribute_docstrings` would read every source at import, which takes longer than the rest of it.
+        """
+        found = {}
+        for kind in reversed(cls.__mro__):
+            if not issubclass(kind, Config) or "__annotations__" not in vars(kind):
+                continue
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+            assert isinstance(definition, ast.ClassDef)
+            for field, below in itertools.pairwise(definition.body):
+                match field, below:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                        value=ast.Constant(value=str(text))
+                    ):
+                        found[name] = inspect.cleandoc(text)
+        return found
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
@@ -122,6 +138,10 @@ class Component:
         """No settings."""
 
     config: Config
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()  # of torch's module, which some components are too
+        self.config = config
 
     def __init_subclass__(cls, **given: Any) -> None:
         """Create the `Config` of the class if it has none, and set its owner."""

@@ -32,7 +32,7 @@ class Stopped(BaseException):
     """
 
     def __init__(self, number: int, remedy: str) -> None:
-        super().__init__(_message(number, remedy))
+        super().__init__(f"{WORDS[number]}; {remedy}")
         self.status = BY_SIGNAL + number
 
 
@@ -51,13 +51,13 @@ def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
     stopped: list[Stopped] = []
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        _install(lambda number, frame: _exit(BY_SIGNAL + number, _message(number, remedy())))
+        _install(lambda number, frame: _exit(Stopped(number, remedy())))
         stopped.append(Stopped(number, remedy()))
         raise stopped[0]
 
     def unraisable(ignored: "sys.UnraisableHookArgs") -> None:
         if isinstance(ignored.exc_value, Stopped):  # raised in a destructor, whose errors Python drops
-            _exit(ignored.exc_value.status, str(ignored.exc_value))
+            _exit(ignored.exc_value)
         hook(ignored)
 
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
@@ -86,17 +86,13 @@ def _install(handler: Handler | signal.Handlers) -> dict[int, Handler | int | No
 
 
 def _exit_before_work(number: int, frame: FrameType | None) -> NoReturn:
-    _exit(BY_SIGNAL + number, _message(number, "no work had begun"))
+    _exit(Stopped(number, "no work had begun"))
 
 
-def _exit(status: int, message: str) -> NoReturn:
+def _exit(stopped: Stopped) -> NoReturn:
     with contextlib.suppress(OSError):
-        os.write(2, f"{message}\n".encode())
-    os._exit(status)
-
-
-def _message(number: int, remedy: str) -> str:
-    return f"{WORDS[number]}; {remedy}"
+        os.write(2, f"{stopped}\n".encode())
+    os._exit(stopped.status)
 
 
 def exit_status(call: Callable[[], int], debug: bool) -> int:

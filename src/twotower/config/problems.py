@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -83,10 +84,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 def listed(names: Iterable[str]) -> str:
     """Return legible names separated by commas; a long list is cut."""
     texts = [legible(name) for name in names]
-    number, length = 0, 0
-    while number < len(texts) and length + len(texts[number]) <= MAX_LIST:
-        length += len(texts[number]) + 2
-        number += 1
+    ends = itertools.accumulate(len(text) + len(", ") for text in texts)
+    number = sum(end - len(", ") <= MAX_LIST for end in ends)
     more = len(texts) - number
     return ", ".join(texts[:number]) + (f" and {more:,} more" if more else "")
 

@@ -62,15 +62,13 @@ def _valid_fields(
 def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Problem:
     *parents, last = where = [str(part) for part in details["loc"]] or [""]
     key, given = ".".join(where), details.get("input")
-    if _is_not_set(given):
+    if _is_not_set(given) or details["type"] == "missing":
         return Problem(key, "required, but not set")
     if details["type"] == "extra_forbidden":
         valid = _valid_keys(kind, values, parents)
         if not valid and parents:  # a key of an entry that does not exist
             return _unknown_choice(values, parents)
         return Problem(key, f"unknown key; {nearest(last, valid)}")
-    if details["type"] == "missing":
-        return Problem(key, "required, but not set")
     if details["type"] == "literal_error":
         valid = details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return Problem(key, f"unknown choice {given!r}; {nearest(str(given), valid)}")

@@ -7,7 +7,7 @@ variable.
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,11 @@ def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) ->
         path: path of the file, for the message.
         trusted_packages: names of packages, modules or classes.
     """
-    foreign = _foreign_targets(values, trusted_packages)
-    if foreign:
-        packages = ",".join(_packages(foreign))
-        named = ", ".join(f"{each!r:.100}" for each in dict.fromkeys(map(str, foreign)))
+    if foreign := _foreign_targets(values, trusted_packages):
+        named = ", ".join(f"{each!r:.100}" for each in dict.fromkeys(foreign))
         raise InputError(
             f"{path}: names {named:.500} as {TARGET}, and importing it would run code that a file chose; "
-            f"if you trust it, {SETTING}=[{packages:.200}]"
+            f"if you trust it, {SETTING}=[{','.join(_packages(foreign)):.200}]"
         )
 
 
@@ -62,14 +60,10 @@ def targets(values: Any) -> Iterator[Any]:
             waiting += value
 
 
-def _within(target: Any, name: str) -> bool:
-    return isinstance(target, str) and (target == name or target.startswith(f"{name}."))
+def _foreign_targets(values: Any, trusted_packages: Collection[str] = ()) -> list[str]:
+    trusted = tuple(f"{name}." for name in (OURS, *trusted_packages))
+    return [str(each) for each in targets(values) if not f"{each}.".startswith(trusted)]
 
 
-def _foreign_targets(values: Any, trusted_packages: Collection[str] = ()) -> list[Any]:
-    trusted = (OURS, *trusted_packages)
-    return [each for each in targets(values) if not any(_within(each, name) for name in trusted)]
-
-
-def _packages(names: list[Any]) -> list[str]:
-    return list(dict.fromkeys(str(each).partition(".")[0] for each in names))
+def _packages(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))

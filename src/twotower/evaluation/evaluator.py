@@ -122,7 +122,7 @@ class Evaluator(Component):
     config: Config
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.ks = sorted(set(config.ks))
         metrics = [kind.build() for kind in config.kinds.values()]
         self._user_metrics = [metric for metric in metrics if isinstance(metric, UserMetric)]

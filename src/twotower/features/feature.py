@@ -88,7 +88,7 @@ class Feature(Component, ABC):
     state: State
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        super().__init__(config)
         self.state = self.State()
 
     @property

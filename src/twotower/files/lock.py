@@ -39,18 +39,6 @@ def lock_folder(folder: Path, what: str, patience_seconds: float = 0.0) -> Itera
         lock.release()
 
 
-def is_locked(folder: Path, what: str) -> bool:
-    """Return whether a process, this one included, has locked a folder; writes nothing."""
-    path = folder / f".{what}.lock"
-    if not path.is_file():
-        return False
-    try:
-        with FileLock(path, timeout=0, thread_local=False):
-            return False
-    except Timeout:
-        return True
-
-
 def _owner(path: Path) -> str:
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))

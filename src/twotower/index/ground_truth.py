@@ -21,8 +21,10 @@ def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.nda
         raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
     if dim is not None and vectors.shape[1] != dim:
         raise InputError(f"{name}: dimension {vectors.shape[1]}, but the index has dimension {dim}")
-    with np.errstate(over="ignore"):  # infinite values are refused below
-        converted = np.ascontiguousarray(vectors, dtype=np.float32)
+    converted = np.ascontiguousarray(vectors)
+    if converted.dtype != np.float32:
+        with np.errstate(over="ignore"):  # infinite values are refused below
+            converted = converted.astype(np.float32)
     flat = converted.reshape(-1)
     if not math.isfinite(np.dot(flat, flat)):  # or values are large
         for position, column in np.argwhere(~np.isfinite(converted))[:1]:
@@ -53,8 +55,9 @@ def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
     """Return which values (any shape) are in an ascending array."""
     if not len(ordered):
         return np.zeros(values.shape, dtype=np.bool_)
-    positions = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-    return np.asarray(ordered[positions] == values)
+    positions = np.minimum(ordered.searchsorted(values), len(ordered) - 1)
+    is_found: NDArray[np.bool_] = ordered[positions] == values
+    return is_found
 
 
 TIE_TOLERANCE = 1e-6
@@ -103,20 +106,29 @@ class GroundTruth:
 
     def recall(self, found_rows: np.ndarray) -> float:
         """Return the tie-tolerant recall@k: a row counts once if its score reaches the k-th best."""
-        found_rows = found_rows[:, : self.k]
         if not len(found_rows):
             return 1.0
-        ordered = np.sort(found_rows, axis=1)
-        counted = ordered >= 0
-        counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
-        hits, (positions, columns) = 0, np.nonzero(counted)
+        ordered = np.sort(found_rows[:, : self.k], axis=1)
+        counted = np.diff(ordered, axis=1, prepend=-1) > 0
+        is_exact = counted & contains(self._exact_keys, self._keys(ordered))
+        hits, (positions, columns) = int(is_exact.sum()), np.nonzero(counted & ~is_exact)  # these may tie
         for start in range(0, len(positions), PAIRS_PER_BLOCK):
             users = positions[start : start + PAIRS_PER_BLOCK]
             rows = ordered[users, columns[start : start + PAIRS_PER_BLOCK]]
             scores, slack = self._scores(users, rows)
             last, _ = self._scores(users, self.exact.rows[users, -1])
             hits += int((scores >= last - slack).sum())
-        return hits / found_rows.size
+        return hits / ordered.size
+
+    @cached_property
+    def _exact_keys(self) -> np.ndarray:
+        return np.sort(self._keys(self.exact.rows), axis=None)
+
+    def _keys(self, rows: np.ndarray) -> np.ndarray:
+        """Return an integer for each pair of query and row [Q, K]; rows above the catalogue share one."""
+        above = int(self.rows.max(initial=0)) + 1
+        keys: np.ndarray = np.arange(len(rows))[:, None] * (above + 1) + np.minimum(rows, above)
+        return keys
 
     @cached_property
     def _order(self) -> np.ndarray:

@@ -51,7 +51,7 @@ class Launcher(Component, ABC):
     config: Config
 
     def __init__(self, config: Config, task: str, folder: Path) -> None:
-        self.config = config
+        super().__init__(config)
         self.task = task
         self.folder = folder.absolute()
         self.threads = ThreadPoolExecutor(MOST_JOBS, "job")

@@ -100,9 +100,6 @@ class Metric(Component, ABC):
     name: ClassVar[str]
     higher_is_better: ClassVar[bool | None] = None
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
 
 class UserMetric(Metric):
     """A metric at k with one value per user, as slices, intervals and paired tests require.

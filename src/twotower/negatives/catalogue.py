@@ -27,12 +27,11 @@ class Catalogue(NegativeSampler):
         ) -> Iterator[tuple[str, str]]:
             """Refuse a larger catalogue."""
             if num_items is not None and num_items > self.max_items:
-                yield (
-                    "",
-                    f"scores all {num_items:,} items at every step, more than max_items = "
-                    f"{self.max_items:,}; use negatives=mixed or negatives=uniform, or raise "
-                    "negatives.max_items",
+                message = (
+                    f"scores all {num_items:,} items at every step, more than max_items = {self.max_items:,};"
+                    " use negatives=mixed or negatives=uniform, or raise negatives.max_items"
                 )
+                yield "", message
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return all trained rows, each with one draw."""

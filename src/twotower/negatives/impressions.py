@@ -46,22 +46,17 @@ class Impressions(CompositeSampler):
         ) -> Iterator[tuple[str, str]]:
             """Refuse data without impressions and a loss that does not use them."""
             if data is not None and data.gives_negatives() is False:
-                yield (
-                    "",
-                    (
-                        "the data has no impressions without a click; set labels or events of "
-                        "the role negative (data.label_threshold, data.label_column, data.events) or "
-                        "use negatives=uniform"
-                    ),
+                message = (
+                    "the data has no impressions without a click; set labels or events of the role negative "
+                    "(data.label_threshold, data.label_column, data.events) or use negatives=uniform"
                 )
+                yield "", message
             if impressions_as == "nothing":
-                yield (
-                    "",
-                    (
-                        "the loss does not learn from impressions without a click; use loss=bce or "
-                        "loss=in_batch_softmax, or other negatives"
-                    ),
+                message = (
+                    "the loss does not learn from impressions without a click; use loss=bce or "
+                    "loss=in_batch_softmax, or other negatives"
                 )
+                yield "", message
             yield from super().problems(data, num_items, impressions_as)
 
     config: Config

@@ -111,8 +111,7 @@ class NegativeSampler(Component, nn.Module, ABC):
     trained_rows: Tensor
 
     def __init__(self, config: Config, frequencies: Tensor) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("trained_rows", frequencies.nonzero().flatten(), persistent=False)
         self.register_load_state_dict_pre_hook(_resize_buffers)  # type: ignore[no-untyped-call]
@@ -187,8 +186,3 @@ def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct rows, ascending, and the number of occurrences of each."""
     values, counts = rows.unique(return_counts=True)
     return values, counts
-
-
-def draw_uniformly(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw from rows with replacement; the generator is on the CPU, rows on any device."""
-    return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from twotower.negatives.sampler import Draws, NegativeSampler, distinct, draw_uniformly
+from twotower.negatives.sampler import Draws, NegativeSampler, distinct
 
 
 class Uniform(NegativeSampler):
@@ -23,7 +23,9 @@ class Uniform(NegativeSampler):
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw with replacement."""
-        return distinct(draw_uniformly(self.trained_rows, self.config.num_negatives, generator))
+        rows = self.trained_rows
+        drawn = torch.randint(len(rows), (self.config.num_negatives,), generator=generator)
+        return distinct(rows[drawn.to(rows.device)])
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return log(1 / trained items) for every row."""

@@ -31,11 +31,11 @@ from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.reports.console.console import Console, make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
-from twotower.runs.detectable_difference import measure_detectable_difference
-from twotower.runs.fingerprint import changed_keys, flatten
+from twotower.runs.baseline_comparison import measure_detectable_difference, suggestion, worse_than_baseline
+from twotower.runs.fingerprint import flatten
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import RESUME_HINT, Run
-from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
+from twotower.runs.run_files import CONFIG
 from twotower.serving.walkthrough import Step
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
@@ -75,7 +75,7 @@ def open_run(
     console = make_console(config.console)
     tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
     with run.record(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
-        board.start(run.settings, run.config_text(), run.overrides)
+        board.start(run.settings, (run.folder / CONFIG).read_text(encoding="utf-8"), run.overrides)
         tracker.start(flatten(run.settings))
         dataset = build_dataset(
             config.data.build(),
@@ -88,16 +88,9 @@ def open_run(
         run.partial_result = run.partial_result.update(
             **sections.identity(run.settings, dataset.identity, run.overrides)
         )
-        if before is not None and before.data.fingerprint != dataset.fingerprint:
+        if before is not None and (changed := sections.changed_data(before.data, dataset)):
             raise InputError(
-                "data: content or split has changed since these towers were trained, so their rows may "
-                "belong to other items; restore the data, or train again"
-            )
-        if before is not None and before.data.feature_files != dataset.feature_files:
-            changed = changed_keys(before.data.feature_files, dataset.feature_files)
-            raise InputError(
-                f"features.{changed}: its file has changed since these towers were trained; restore the "
-                "file, or train again"
+                f"{changed} has changed since these towers were trained; restore it, or train again"
             )
         if WARNING in dataset.audit:
             LOG.warning("%s", dataset.audit[WARNING])

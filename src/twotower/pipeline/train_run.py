@@ -23,7 +23,7 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
 from twotower.runs import sections, trainings
-from twotower.runs.fingerprint import changed_keys, override_key
+from twotower.runs.fingerprint import override_key
 from twotower.runs.result import read_finished_result, read_result
 from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
@@ -97,7 +97,7 @@ def run_job(payload: Mapping[str, Any]) -> int:
     """
     folder, callback = Path(payload["folder"]), None
     if payload["trial"] is not None:
-        from twotower.sweeps.pruning import make_pruning_callback
+        from twotower.sweeps.search import make_pruning_callback
 
         callback = make_pruning_callback(payload["trial"])
     if (folder / CONFIG).is_file():
@@ -179,7 +179,9 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             report_result(job, sections.ended_result(run.partial_result, "pruned", run.seconds(), **record))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
-        _refuse_changed_files(job)
+        now = config.features.with_files(job.dataset)
+        if changed := sections.changed_data(run.partial_result.data, now):
+            raise InputError(f"{changed} changed during the run; run again")
         if not origin:
             fingerprint = run.partial_result.training_fingerprint
             trainings.remember(Path(config.output_root), fingerprint, run.folder)
@@ -203,14 +205,6 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         if known is None:
             result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
         return finish(job, indexed, result)
-
-
-def _refuse_changed_files(job: RunContext) -> None:
-    """Raise InputError if the file of a feature changed during the run."""
-    now = job.config.features.with_files(job.dataset).feature_files
-    if now != job.dataset.feature_files:
-        changed = changed_keys(job.dataset.feature_files, now)
-        raise InputError(f"features.{changed}: its file changed during the run; run again")
 
 
 def _find_equal_training(job: RunContext) -> Path | None:

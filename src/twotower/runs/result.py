@@ -143,7 +143,7 @@ class Result(ResultPart):
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     detectable: dict[str, str | int | float | None] | None = None
-    """Smallest difference that the test users can detect; see `runs.detectable_difference`."""
+    """Smallest difference that the test users can detect; see `runs.baseline_comparison`."""
     cold_start: dict[str, Any] | None = None
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
@@ -327,9 +327,12 @@ def read_finished_result(folder: Path, key: str = "") -> Result:
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{folder}: ')}") from error
     if result is None or not result.finished:
-        pruned = result is not None and result.status == "pruned"
-        remedy = "name another run" if pruned else f"finish it with twotower train resume={folder}"
-        raise InputError(f"{name}: this run {describe_status(result)}; {remedy}")
+        state, remedy = "has not ended", f"finish it with twotower train resume={folder}"
+        if result is not None:
+            state = "failed"
+            if result.status == "pruned":
+                state, remedy = "was pruned", "name another run"
+        raise InputError(f"{name}: this run {state}; {remedy}")
     return result
 
 
@@ -345,13 +348,6 @@ def write_result(folder: Path, result: Result) -> None:
     """Write a run's `result.json` atomically."""
     content = {"format_version": FORMAT_VERSION} | result.plain()
     write_text_atomically(folder / RESULT, json.dumps(content, indent=2, allow_nan=False))
-
-
-def describe_status(result: Result | None) -> str:
-    """Return the status of a run as a predicate, such as "has not ended"."""
-    if result is None:
-        return "has not ended"
-    return {"failed": "failed", "pruned": "was pruned"}.get(result.status, f"is {result.status}")
 
 
 def best_key(key: str) -> str:

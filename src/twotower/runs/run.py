@@ -5,8 +5,10 @@ import datetime
 import logging
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,8 @@ class Run:
         self.partial_result = Result(status="failed")
         self.started = time.perf_counter()
         self.keep_after_input_error = True
-        self.warnings: list[str] = []
+        self.warning_records = BufferingHandler(sys.maxsize)
+        self.warning_records.setLevel(logging.WARNING)
 
     @classmethod
     def create(
@@ -105,9 +108,11 @@ class Run:
         overrides = read_yaml(folder / OVERRIDES, REMEDY) if (folder / OVERRIDES).is_file() else []
         return cls(folder, settings, overrides if isinstance(overrides, list) else [])
 
-    def config_text(self) -> str:
-        """Return the text of config.yaml."""
-        return (self.folder / CONFIG).read_text(encoding="utf-8")
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings of the run so far, in order."""
+        records = self.warning_records.buffer
+        return [record.getMessage() for record in records if record.exc_info is None]
 
     def refuse_if_ended(self) -> None:
         """Raise InputError if the run has ended."""
@@ -141,7 +146,7 @@ class Run:
                 self.refuse_if_ended()
                 clear_temporaries(self.folder)
                 self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))
-                with _logging_to(self.folder / TRAIN_LOG, screen, self.warnings):
+                with _logging_to(self.folder / TRAIN_LOG, screen, self.warning_records):
                     (self.folder / RESULT).unlink(missing_ok=True)  # of a failed attempt
                     try:
                         yield
@@ -175,27 +180,13 @@ class Run:
         return time.perf_counter() - self.started
 
 
-class _WarningCollector(logging.Handler):
-    def __init__(self, warnings: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self.warnings = warnings
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info is None:
-            self.warnings.append(record.getMessage())
-
-
 @contextlib.contextmanager
-def _logging_to(path: Path, screen: logging.Handler, warnings: list[str]) -> Iterator[None]:
-    """Log to a file and to the screen, and append the warnings to a list."""
+def _logging_to(path: Path, screen: logging.Handler, warnings: logging.Handler) -> Iterator[None]:
+    """Log to a file, to the screen and to a collector of warnings."""
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lightning = logging.getLogger("pytorch_lightning")
-    collector = _WarningCollector(warnings)
-    handlers: list[tuple[logging.Logger, logging.Handler]] = [
-        *((LOG, handler) for handler in (file, screen, collector)),
-        (lightning, file),
-    ]
+    handlers = [*((LOG, handler) for handler in (file, screen, warnings)), (lightning, file)]
     before = LOG.level, lightning.propagate, list(lightning.handlers)
     LOG.setLevel(logging.INFO)
     lightning.propagate, lightning.handlers = False, []

@@ -8,6 +8,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.runs.fingerprint import (
     DATA_KEYS,
     DEFAULT_MONITOR,
+    changed_keys,
     configuration_fingerprint,
     fingerprint,
     training_settings,
@@ -20,7 +21,7 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
-from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Data, Result, Status
 
 if TYPE_CHECKING:  # they import torch
     from twotower.evaluation.baselines.run_baselines import BaselineReports
@@ -64,6 +65,15 @@ def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
     }
 
 
+def changed_data(recorded: Data, dataset: RetrievalDataset) -> str | None:
+    """Return what has changed since a run recorded its data, in words; None if nothing has."""
+    if recorded.fingerprint != dataset.fingerprint:
+        return "the data or the split"
+    if recorded.feature_files != dataset.feature_files:
+        return f"the file of features.{changed_keys(recorded.feature_files, dataset.feature_files)}"
+    return None
+
+
 def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:
     """Return metrics, intervals and slices of the splits."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
@@ -82,20 +92,17 @@ def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:
     }
 
 
-def baselines_record(baselines: Mapping[str, "BaselineReports"]) -> dict[str, Any]:
+def baselines_record(valid: "BaselineReports", test: "BaselineReports") -> dict[str, Any]:
     """Return the baselines' metrics under the same keys as the towers', and which were skipped."""
     metrics: dict[str, dict[str, float]] = {}
-    for split, reports in baselines.items():
-        for name, report in reports.reports.items():
+    for split, baselines in (("valid", valid), (TEST, test)):
+        for name, report in baselines.reports.items():
             metrics.setdefault(name, {}).update(_prefixed(split, report.metrics))
+    repeats = {name: report.slices.get(TARGET_REPEAT) for name, report in test.reports.items()}
     return {
         "baselines": metrics,
-        "baselines_skipped": dict(baselines["test"].skipped),
-        "baseline_slices": {
-            name: report.slices[TARGET_REPEAT]
-            for name, report in baselines["test"].reports.items()
-            if TARGET_REPEAT in report.slices
-        },
+        "baselines_skipped": {**valid.skipped, **test.skipped},
+        "baseline_slices": {name: slices for name, slices in repeats.items() if slices is not None},
     }
 
 

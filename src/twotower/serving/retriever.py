@@ -289,8 +289,10 @@ class Retriever:
         excluded = items.latest(seen)
         if denied := listed(deny, "deny"):
             excluded = np.concatenate([excluded, items.rows(denied)])
-        excluded = np.unique(excluded)
-        return Choice(k, excluded[items.live(excluded)], allowed)
+        excluded = np.sort(excluded[items.live(excluded)])
+        is_first = np.ones(len(excluded), dtype=np.bool_)
+        is_first[1:] = excluded[1:] != excluded[:-1]
+        return Choice(k, excluded[is_first], allowed)  # np.unique takes three times as long
 
     def _check(self, request: Request) -> _ValidRequest | InputError:
         try:
@@ -312,7 +314,7 @@ class Retriever:
 
     def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
         """Return the history of the user followed by the session, and the time of the request."""
-        now = self.bundle.request_time
+        now = self.bundle.manifest.request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
         elif user is not None:

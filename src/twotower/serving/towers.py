@@ -1,6 +1,7 @@
 """Embeddings of requests and new items.
 
-Shapes: B users or items, L history positions, W width of a feature, D embedding, H history vector.
+Shapes: B users or items, L history positions, R history vectors, H their width, W width of a feature,
+D embedding.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.bundle.history_vectors import Booleans
+from twotower.bundle.read import Booleans
 from twotower.config.errors import InputError
 from twotower.serving.live_items import Floats, Rows
 from twotower.towers.two_tower import TwoTower
@@ -27,14 +28,14 @@ class HistoryInputs(NamedTuple):
     """Histories as a user tower reads them, right-aligned.
 
     Attributes:
-        vectors: [B, L, H], zeros where masked; see `gather_history_vectors`.
-        mask: [B, L] False = padding, or an item that the history encoder does not know.
+        vectors: [R, H]; see `gather_history_vectors`.
+        positions: [B, L] in the vectors, 0 = none.
         times: [B, L] unix seconds.
         events: codes of event types [B, L] from 1, 0 = unknown; None = all are unknown.
     """
 
     vectors: Floats
-    mask: Booleans
+    positions: Rows
     times: Rows
     events: Rows | None = None
 
@@ -51,15 +52,11 @@ def embed_users(
         history: the histories.
         request_times: [B] unix seconds, 0 = unknown.
     """
-    positions = np.flatnonzero(history.mask.any(0))
-    start = positions[0] if len(positions) else max(history.mask.shape[1] - 1, 0)  # all before it is padding
-    vectors, mask, times = (torch.from_numpy(each[:, start:]) for each in history[:3])
-    events = None if history.events is None else torch.from_numpy(history.events[:, start:])
+    vectors, positions, times = map(torch.from_numpy, history[:3])
+    events = None if history.events is None else torch.from_numpy(history.events)
     with torch.inference_mode():
-        table = torch.cat([vectors.new_zeros(1, vectors.shape[2]), vectors.flatten(0, 1)])
-        rows = torch.arange(1, len(table)).view_as(mask) * mask
-        batch = UserBatch.from_features(features, rows, times, torch.from_numpy(request_times), events)
-        embeddings: Floats = model.encode_users(batch, table).float().numpy()
+        batch = UserBatch.from_features(features, positions, times, torch.from_numpy(request_times), events)
+        embeddings: Floats = model.encode_users(batch, vectors).float().numpy()
     return embeddings
 
 

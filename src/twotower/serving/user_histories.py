@@ -3,15 +3,14 @@
 Shapes: B users, L history positions, n interactions of one user.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.bundle.history_vectors import gather_history_vectors
-from twotower.bundle.read import Bundle
-from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
+from twotower.bundle.read import Bundle, gather_history_vectors
+from twotower.serving.live_items import Floats, LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
 from twotower.serving.towers import HistoryInputs
 
@@ -78,6 +77,8 @@ class UserHistories:
         self._codes = None if history.events is None else np.asarray(history.events)
         self._is_positive = None if history.roles is None else history.is_positive
         self._items = items
+        layout = bundle.model.layout
+        self._tower_outputs: Callable[[Rows], Floats] = lambda rows: layout.tower(items.embeddings(rows))
         self._events: dict[UserId, UserHistory] = {}
         self.new_ids: dict[UserId, None] = {}
 
@@ -144,11 +145,13 @@ class UserHistories:
 
     def latest_time(self, user: KnownUser) -> int:
         """Return the time of a user's latest event, 0 if there is none."""
-        return int(self._events.get(user.key, NO_HISTORY).times.max(initial=0))
+        events = self._events.get(user.key)
+        return 0 if events is None else int(events.times[-1])
 
     def inputs(self, found: Sequence[UserHistory]) -> HistoryInputs:
-        """Return the latest items of each history as the user tower reads them."""
-        length = self._model.history.config.length
+        """Return the latest items of each history as the user tower reads them, without common padding."""
+        longest = max([1, *(len(each.rows) for each in found)])
+        length = min(self._model.history.config.length, longest)
         rows, times, codes = (np.zeros((len(found), length), dtype=np.int64) for _ in range(3))
         for position, each in enumerate(found):
             if number := min(length, len(each.rows)):
@@ -157,7 +160,7 @@ class UserHistories:
                 codes[position, -number:] = each.codes[-number:]
         by_table = self._model.history.config.reads_table
         rows = self._items.first(rows) if by_table else self._items.latest(rows)
-        return HistoryInputs(*gather_history_vectors(self._model, rows, self._items.embeddings), times, codes)
+        return HistoryInputs(*gather_history_vectors(self._model, rows, self._tower_outputs), times, codes)
 
     def _of_bundle(self, user_row: int) -> UserHistory:
         here = slice(self._offsets[user_row], self._offsets[user_row + 1])

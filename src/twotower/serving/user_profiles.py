@@ -49,7 +49,7 @@ class UserProfiles:
     def __init__(self, bundle: Bundle, histories: UserHistories, lock: ReadWriteLock) -> None:
         self._model, self._table = bundle.model, bundle.model.users
         self._histories, self._lock = histories, lock
-        self._request_time = bundle.request_time
+        self._request_time = bundle.manifest.request_time
         self._raw = Attributes(bundle.user_table.drop(columns=USER_ID), self._table, None)
         # A profile does not change features of the id.
         self._columns = {
@@ -130,17 +130,16 @@ class UserProfiles:
         """Return encoded features by name, each [B, W]: of the request, else the profile, else the bundle."""
         rows = np.array([0 if each.user is None else each.user.row for each in user_contexts], dtype=np.int64)
         gathered = self._table.gather(torch.from_numpy(rows))
+        profiles = [each.user and self._profiles.get(each.user.key) for each in user_contexts]
+        given = [position for position, each in enumerate(user_contexts) if each.given]
+        if not given and not any(profiles):
+            return gathered
         features = {name: values.clone() for name, values in gathered.items()}  # they can be views
-        for position, each in enumerate(user_contexts):
-            live = None if each.user is None else self._profiles.get(each.user.key)
-            if live is not None:
-                for name, values in live.encoded.items():
-                    features[name][position] = values[0]
-        positions = [position for position, each in enumerate(user_contexts) if each.given]
-        encoded = (
-            self._encoded([user_contexts[position].given for position in positions]) if positions else {}
-        )
-        for number, position in enumerate(positions):
+        for position, profile in enumerate(profiles):
+            for name, values in profile.encoded.items() if profile else ():
+                features[name][position] = values[0]
+        encoded = self._encoded([user_contexts[position].given for position in given]) if given else {}
+        for number, position in enumerate(given):
             for name, column in self._columns.items():
                 if column in user_contexts[position].given:
                     features[name][position] = encoded[name][number]

@@ -68,9 +68,6 @@ class Walkthrough(Component):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     def steps(
         self, retriever: "Retriever", curves: Mapping[str, Sequence[float]], users: pd.DataFrame
     ) -> Iterator[Step]:

@@ -13,12 +13,11 @@ from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
-from twotower.reports.console.findings import SeedSummary
-from twotower.runs.fingerprint import changed_keys
+from twotower.reports.console.sweep_summary import SeedSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result, read_result_or_failure, write_result
-from twotower.runs.sections import failed_result, training_identity
+from twotower.runs.sections import changed_data, failed_result, training_identity
 from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
 
 if TYPE_CHECKING:  # a sweep whose jobs are all new opens no data set
@@ -100,12 +99,7 @@ def find_outdated(jobs: Iterable[Job]) -> list[str]:
         if specs not in datasets:
             datasets[specs] = build_job_dataset(job.settings)
         dataset = datasets[specs]
-        changed = None
-        if result.data.fingerprint != dataset.fingerprint:
-            changed = "the data or the split"
-        elif result.data.feature_files != dataset.feature_files:
-            changed = f"the file of features.{changed_keys(result.data.feature_files, dataset.feature_files)}"
-        if changed is not None:
+        if changed := changed_data(result.data, dataset):
             raise InputError(
                 f"{job.folder.parent}: {changed} has changed since {job.name} was trained; give this sweep "
                 "another name=, or move that folder away"

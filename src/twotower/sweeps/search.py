@@ -1,12 +1,15 @@
-"""Base class of searches: number of trials, and the next trial."""
+"""Base class of searches: number of trials, the next trial, and pruning."""
 
 import dataclasses
 import functools
 import importlib.util
+import logging
 import sys
+import time
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,14 +19,13 @@ from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten
 from twotower.runs.folder_name import trial_name
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import Result, read_result_or_failure
-from twotower.sweeps.pruning import PrunerName
-from twotower.sweeps.space import Space
 from twotower.sweeps.sweep import Job, Sweep, SweepContext
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
+LOG = logging.getLogger("twotower")
 ATTEMPTS = 100
 """Proposals in a row until a search without a valid new one ends."""
 
@@ -39,7 +41,7 @@ class Search(Sweep):
 
         num_trials: PositiveInt = 40
         """Number of different configurations."""
-        pruner: PrunerName = "none"
+        pruner: Literal["median", "none"] = "none"
         """Pruner, which stops trainings early by the monitored metric."""
         seed: Seed = 0
         """Seed of the search; trainings use the root `seed`."""
@@ -54,14 +56,14 @@ class Search(Sweep):
             raise InputError(
                 "sweep: no key varies; give a key an interval, as in 'embedding_dim=int(interval(16, 128))'"
             )
-        self.space = Space(context.axes)
-        settings = context.jobs(self.space.corners(), "the corners of this search")[0].settings
         if importlib.util.find_spec("optuna") is None:
             raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'")
         from twotower.evaluation.evaluator import Evaluator
-        from twotower.sweeps.study import JOURNAL, JournalStudy
+        from twotower.sweeps.study import JOURNAL, JournalStudy, Space
         from twotower.training.trainer import TrainerChoice
 
+        self.space = Space(context.axes)
+        settings = context.jobs(self.space.corners(), "the corners of this search")[0].settings
         journal = context.folder.absolute() / JOURNAL
         directions = Evaluator.Config.model_validate(settings["metrics"]).higher_is_better()
         is_lower_better = higher_is_better(context.monitor, [directions]) is False
@@ -111,11 +113,11 @@ class Search(Sweep):
             job = self._job(trial)
             if trial.state.is_finished():
                 texts = trial.user_attrs["overrides"]
-                return self._job(self.study.add(name, trial.params, trial.distributions, texts), job)
+                return self._job(self.study.add(name, trial.params, self.space, texts), job)
             result = read_result_or_failure(job.folder)
             if result is None or result.status == "failed":
                 return job
-            self._end(trial, result)
+            self.ended(job, result)
         return None
 
     def _new(self) -> Job | None:
@@ -134,7 +136,7 @@ class Search(Sweep):
             except InputError as error:
                 refused_or_used[texts] = f"{' '.join(texts)}: {error}"
                 continue
-            return self._job(self.study.add(job.name, params, self.space.distributions(), texts), job)
+            return self._job(self.study.add(job.name, params, self.space, texts), job)
         message = (
             f"none of {ATTEMPTS} proposals in a row is a valid new configuration; check which values fit "
             "together, or lower sweep.num_trials"
@@ -154,7 +156,7 @@ class Search(Sweep):
         for attempt in range(ATTEMPTS):
             drawn = np.random.SeedSequence([self.config.seed, len(self.study.trials()), attempt])
             seed = int(drawn.generate_state(1)[0])
-            yield self.study.propose(functools.partial(self.sampler, seed), self.space.distributions())
+            yield self.study.propose(functools.partial(self.sampler, seed), self.space)
         if self.space.size() is not None:
             yield from self.space.every()
 
@@ -167,17 +169,53 @@ class Search(Sweep):
 
     def ended(self, job: Job, result: Result | None) -> None:
         """Record the end of a job in the study."""
-        self._end(self.study.latest()[job.name], result)
-
-    def _end(self, trial: "FrozenTrial", result: Result | None) -> None:
         status, value, error = "failed", None, "died without a result"
         if result is not None:
             status, error = result.status, result.error or ""
             value = result.figures().get(self.context.monitor) if result.finished else None
         if value is None and status != "pruned":
             error = error or f"its result has no number for {self.context.monitor}"
-        self.study.end(trial.number, status, value, error or None)
+        self.study.end(self.study.latest()[job.name].number, status, value, error or None)
 
     def summary(self) -> dict[str, Any]:
         """Return the trials, and the best one with its command."""
         return {"search": self.study.summary(self.context.monitor, self.context.fixed)}
+
+
+def make_pruning_callback(trial: Mapping[str, Any]) -> Callable[[int, float | None], bool]:
+    """Return a callback of the training: (epoch from 0, monitored metric) -> whether to stop.
+
+    It is also called after each step, without a metric. After a resume, an epoch may be reported twice. A
+    pruner stops from the second epoch on, and not before a quarter of `max_epochs`.
+
+    Args:
+        trial: `Job.trial`; `seconds` is a time limit from now on.
+
+    Reference: Golovin et al. 2017, "Google Vizier" (the median rule).
+    """
+    if "seconds" in trial:
+        end = time.monotonic() + trial["seconds"]
+        return lambda epoch, value: time.monotonic() > end
+    if trial["pruner"] == "none":
+        return lambda epoch, value: False
+    from optuna.pruners import MedianPruner
+
+    from twotower.sweeps.study import JournalStudy
+
+    shared = JournalStudy(Path(trial["journal"]), trial["direction"])
+    storage_id, epochs = shared.storage_id(trial["number"]), trial["max_epochs"]
+    first = min(epochs, max(2, epochs // 4))
+    pruner = MedianPruner(max(2, trial["num_startup"] // 2), n_warmup_steps=first)
+
+    def should_stop(epoch: int, value: float | None) -> bool:
+        if value is None:
+            return False
+        try:
+            shared.storage.set_trial_intermediate_value(storage_id, epoch + 1, value)
+            # Never after the last epoch: a stopped trial has no result.
+            return epoch + 1 < epochs and pruner.prune(shared.study, shared.storage.get_trial(storage_id))
+        except (OSError, ValueError) as error:  # the training continues
+            LOG.warning("the journal of the search cannot be read, so no trial is pruned: %s", error)
+            return False
+
+    return should_stop

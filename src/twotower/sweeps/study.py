@@ -1,6 +1,9 @@
-"""The Optuna study of a search: its journal file, its trials, and their summary. Imports Optuna."""
+"""The Optuna study of a search: space, journal file, trials, and their summary. Imports Optuna."""
 
 import contextlib
+import dataclasses
+import itertools
+import math
 import shlex
 import warnings
 from collections import Counter
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
@@ -17,11 +20,126 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from twotower.config.errors import InputError
+from twotower.config.problems import Problem, raise_problems
+from twotower.sweeps.axis import Axis
 
 Direction = Literal["maximize", "minimize"]
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 JOURNAL, STUDY = "study.journal", "search"
 JOB, OVERRIDES, STATUS, ERROR = "job", "overrides", "status", "error"
 """User attributes of a trial."""
+
+
+class Space:
+    """The space of a search.
+
+    Listed numbers are searched by rank, so that 64 lies between 32 and 128. Other choices have no order.
+
+    Args:
+        axes: varied keys; their order does not matter.
+
+    Raises:
+        InputError: an axis has no values to search.
+    """
+
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        problems = (Problem(axis.key, text) for axis in axes if (text := _problem(axis)))
+        raise_problems(problems, "the keys of this search")
+        self.axes = [_in_order(axis) for axis in sorted(axes, key=lambda axis: axis.key)]
+        self.distributions = {axis.key: _distribution(axis) for axis in self.axes}
+
+    def texts(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the overrides of a trial's parameters."""
+        return tuple(f"{axis.key}={_text(axis, params[axis.key])}" for axis in self.axes)
+
+    def corners(self) -> list[tuple[str, ...]]:
+        """Return corners: each choice or end of one axis, and the first and the last of all axes."""
+        ends = [
+            each.choices if isinstance(each, CategoricalDistribution) else (each.low, each.high)
+            for each in self.distributions.values()
+        ]
+        first, last = [each[0] for each in ends], [each[-1] for each in ends]
+        single = [[*first[:axis], end, *first[axis + 1 :]] for axis, each in enumerate(ends) for end in each]
+        params = (dict(zip(self.distributions, each, strict=True)) for each in [first, *single, last])
+        return list(dict.fromkeys(map(self.texts, params)))
+
+    def size(self) -> int | None:
+        """Return the number of different trials; None if it is infinite."""
+        return None if (values := self._values()) is None else math.prod(map(len, values))
+
+    def every(self) -> Iterator[dict[str, Any]]:
+        """Yield the parameters of every trial of a finite space."""
+        for combination in itertools.product(*self._values() or ()):
+            yield dict(zip(self.distributions, combination, strict=True))
+
+    def _values(self) -> list[Sequence[Any]] | None:
+        """Return all values of each key, None with an interval of floats."""
+        values: list[Sequence[Any]] = []
+        for each in self.distributions.values():
+            if isinstance(each, CategoricalDistribution):
+                values.append(each.choices)
+            elif isinstance(each, IntDistribution):
+                values.append(range(each.low, each.high + 1))
+            else:
+                return None
+        return values
+
+    def record(self) -> dict[str, str]:
+        """Return key -> text of the axis, for comparison with another space."""
+        kinds = {axis.key: "log " * axis.is_log + "int " * axis.is_int for axis in self.axes}
+        return {
+            axis.key: ",".join(axis.choices) or f"{kinds[axis.key]}interval{axis.ends()}"
+            for axis in self.axes
+        }
+
+
+def _problem(axis: Axis) -> str | None:
+    if axis.key == "seed":
+        return (
+            "a search over seeds finds a lucky seed; search with one, then repeat the best trial with seeds=5"
+        )
+    if axis.choices:
+        return None
+    if axis.low is None or axis.high is None or not (math.isfinite(axis.low) and math.isfinite(axis.high)):
+        return "expected values or an interval with two ends, as in interval(0.1, 0.9)"
+    if axis.low >= axis.high:
+        return f"the interval from {axis.low} to {axis.high} is empty; put the lower end first"
+    if axis.is_log and axis.low <= 0:
+        return f"a logarithmic scale cannot contain {axis.low}; start above 0"
+    return None
+
+
+def _are_numbers(axis: Axis) -> bool:
+    """Return whether all choices are finite numbers."""
+    try:
+        return all(math.isfinite(float(text)) for text in axis.choices)
+    except ValueError:
+        return False
+
+
+def _in_order(axis: Axis) -> Axis:
+    texts = dict.fromkeys(axis.choices)
+    return dataclasses.replace(axis, choices=tuple(sorted(texts, key=float) if _are_numbers(axis) else texts))
+
+
+def _distribution(axis: Axis) -> Distribution:
+    if axis.choices:
+        last = len(axis.choices) - 1
+        return IntDistribution(0, last) if _are_numbers(axis) else CategoricalDistribution(axis.choices)
+    low, high = axis.ends()
+    if axis.is_int:
+        return IntDistribution(int(low), int(high), log=axis.is_log)
+    return FloatDistribution(low, high, log=axis.is_log)
+
+
+def _text(axis: Axis, value: Any) -> str:
+    if axis.choices:
+        return axis.choices[int(value)] if _are_numbers(axis) else str(value)
+    if axis.is_int:
+        return str(value)
+    low, high = axis.ends()
+    rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which an integer key would accept
+    return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
 
 
 class JournalStudy:
@@ -84,30 +202,21 @@ class JournalStudy:
         """Return name of the job -> its latest trial; a retry of a failed trial is another trial."""
         return {trial.user_attrs[JOB]: trial for trial in self.trials()}
 
-    def add(
-        self, job: str, params: Mapping[str, Any], distributions: Mapping[str, Any], overrides: Sequence[str]
-    ) -> FrozenTrial:
+    def add(self, job: str, params: Mapping[str, Any], space: Space, overrides: Sequence[str]) -> FrozenTrial:
         """Add a running trial."""
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
-            distributions=dict(distributions),
+            distributions=dict(space.distributions),
             user_attrs={JOB: job, OVERRIDES: list(overrides)},
         )
         self.study.add_trial(trial)
         return self.latest()[job]
 
     def end(self, number: int, status: str, value: float | None, error: str | None) -> None:
-        """End a trial.
-
-        Args:
-            number: of the trial.
-            status: of the run.
-            value: of the monitored metric, if any.
-            error: of the run, if any.
-        """
-        self.storage.set_trial_user_attr(self.storage_id(number), STATUS, status)
-        self.storage.set_trial_user_attr(self.storage_id(number), ERROR, error)
+        """End a trial with the status, the monitored metric and the error of its run."""
+        for key, text in ((STATUS, status), (ERROR, error)):
+            self.storage.set_trial_user_attr(self.storage_id(number), key, text)
         failed = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
         self.study.tell(number, value, failed if value is None else TrialState.COMPLETE)
 
@@ -116,14 +225,12 @@ class JournalStudy:
         study_id = self.storage.get_study_id_from_name(STUDY)
         return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
-    def propose(
-        self, sampler: Callable[[], BaseSampler], distributions: Mapping[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def propose(self, sampler: Callable[[], BaseSampler], space: Space) -> dict[str, Any]:
         """Return the parameters of a new trial; drawn on a copy, so that no refused one is in the study."""
         with quiet():
             copy = optuna.create_study(direction=self.direction, sampler=sampler())
             copy.add_trials(self.trials())
-            return copy.ask(dict(distributions)).params
+            return copy.ask(dict(space.distributions)).params
 
     def summary(self, metric: str, fixed: Sequence[str]) -> dict[str, Any]:
         """Return all trials as plain values, and the best one with the command that trains it again.

@@ -18,7 +18,7 @@ from twotower.runs.folder_name import job_names
 from twotower.runs.result import Result
 from twotower.runs.run import Run
 from twotower.runs.run_files import CONFIG
-from twotower.sweeps.space import Axis
+from twotower.sweeps.axis import Axis
 
 if TYPE_CHECKING:
     from twotower.data.dataset import RetrievalDataset

@@ -50,8 +50,7 @@ class Tower(Component, nn.Module, ABC):
     config: Config
 
     def __init__(self, config: Config, block_dims: dict[str, int], embedding_dim: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.block_dims = dict(block_dims)
         self.embedding_dim = embedding_dim
 

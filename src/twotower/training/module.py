@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
@@ -15,7 +15,6 @@ from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.sparse_tables import sparse_parameters
 from twotower.training.validation import Validation
 
 FUSED_DEVICES = ("cpu", "cuda")
@@ -129,3 +128,17 @@ class RetrievalModule(pl.LightningModule):
         optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
         scheduler = self.optimizer_choice.scheduler(optimizer, self.num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def sparse_parameters(model: TwoTower) -> list[Tensor]:
+    """Return the parameters whose gradients are sparse."""
+    tables = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
+    ]
+    if model.history.config.gives_sparse_gradients:
+        tables.append(model.history_table.weight)
+    if model.item_bias.config.gives_sparse_gradients:
+        tables.append(model.item_bias.get_parameter("biases"))
+    return tables

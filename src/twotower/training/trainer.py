@@ -66,37 +66,32 @@ class TrainerChoice(Component):
             sparse: Sequence[str] = (),
         ) -> Iterator[tuple[str, str]]:
             """Yield an unusable monitor, and what the machine does not support."""
-            yield from _accelerator_problems(self.accelerator)
+            if self.accelerator not in ("auto", "cpu"):
+                import torch
+
+                cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+                if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}[self.accelerator]:
+                    yield "accelerator", f"this machine has no {self.accelerator}; use cpu or auto"
             if self.precision == "16-mixed" and self.accelerator == "cpu":
                 yield "precision", "16-mixed needs a GPU; on a CPU use auto, bf16-mixed or 32-true"
             if self.gradient_clip_val and sparse:
-                yield (
-                    "gradient_clip_val",
-                    f"torch cannot clip sparse gradients, which {sparse[0]}=true produces",
+                message = f"torch cannot clip sparse gradients, which {sparse[0]}=true produces"
+                yield "gradient_clip_val", message
+            if logged is None:
+                return
+            selecting = [key for key, higher in logged.items() if higher is not None]
+            if self.monitor not in logged:
+                yield "monitor", f"{self.monitor!r} is not logged; {nearest(self.monitor, selecting)}"
+                return
+            if logged[self.monitor] is None:
+                message = (
+                    f"{metric_name(self.monitor)} does not say whether higher or lower is better (its class "
+                    "has higher_is_better = None), so it cannot select an epoch; "
                 )
-            if logged is not None:
-                selecting = [key for key, higher in logged.items() if higher is not None]
-                if self.monitor not in logged:
-                    yield "monitor", f"{self.monitor!r} is not logged; {nearest(self.monitor, selecting)}"
-                elif logged[self.monitor] is None:
-                    yield (
-                        "monitor",
-                        (
-                            f"{metric_name(self.monitor)} does not say whether higher or lower is better "
-                            "(its class has higher_is_better = None), so it cannot select an epoch; "
-                            f"{nearest(self.monitor, selecting)}"
-                        ),
-                    )
-                has_labels = data is None or data.gives_negatives() is not False
-                if self.monitor in logged and not metric_k(self.monitor) and not has_labels:
-                    others = [key for key in selecting if metric_k(key)]
-                    yield (
-                        "monitor",
-                        (
-                            f"{self.monitor!r} needs labels, and the data has no impressions without a click;"
-                            f" {nearest(self.monitor, others)}"
-                        ),
-                    )
+                yield "monitor", message + nearest(self.monitor, selecting)
+            if not metric_k(self.monitor) and data is not None and data.gives_negatives() is False:
+                message = f"{self.monitor!r} needs labels, and the data has no impressions without a click; "
+                yield "monitor", message + nearest(self.monitor, [key for key in selecting if metric_k(key)])
 
 
 def fastest_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
@@ -106,20 +101,7 @@ def fastest_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
     if accelerator != "cpu" and torch.cuda.is_available():
         is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities: Mapping[str, Any] = getattr(
-            torch.cpu, "get_capabilities", dict
-        )()  # earlier releases of torch have none
+        # Earlier releases of torch have no capabilities.
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         is_fast = accelerator in ("auto", "cpu") and bool(capabilities.get("avx512_bf16"))
     return "bf16-mixed" if is_fast else "32-true"
-
-
-def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:
-    if accelerator in ("auto", "cpu"):
-        return []
-    import torch
-
-    available = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
-    available |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if available.get(accelerator, True):
-        return []
-    return [("accelerator", f"this machine has no {accelerator}; use cpu or auto")]

@@ -15,7 +15,6 @@ from twotower.features.feature_table import FeatureTable
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.towers.two_tower import TwoTower
-from twotower.training.parts import fit_features
 
 DATA = ("data=synthetic", "data.num_interactions=2000", "data.num_users=100", "data.num_items=120")
 
@@ -51,7 +50,8 @@ def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: Retr
 def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDataset) -> None:
     config = config_of()
     rows = np.arange(1, len(dataset.items) + 1)
-    items = fit_features(config.features.item, dataset.item_table, rows, "items", config.tower_width)
+    features = {name: choice.build(config.tower_width) for name, choice in config.features.item.items()}
+    items = FeatureTable.fit(features, dataset.item_table, rows, "items")
     users, trained = FeatureTable({}, {}, 100), torch.ones(len(rows) + 1, dtype=torch.bool)
     model = TwoTower(config, users, items, trained)
     assert config.new_items.reads(config.features.item) == set(model.new_items.content_encoders._modules)

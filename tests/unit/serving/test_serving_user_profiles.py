@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 
-from twotower.bundle.history_vectors import gather_history_vectors
+from twotower.bundle.read import gather_history_vectors
 from twotower.config.errors import InputError
 from twotower.serving import retriever as retriever_module
 from twotower.serving import user_profiles
@@ -89,12 +89,11 @@ def test_the_session_comes_after_what_is_stored_whatever_its_times(retriever, mo
     monkeypatch.setattr(retriever_module, "embed_users", lambda *given: seen.append(given) or embed(*given))
     moment = {"history": ["item-050", "item-051"], "history_times": [100_000_000, 100_000_001]}
     retriever.recommend("user-03", **moment)
-    ((_, _, (vectors, mask, times, _), now),) = seen
+    ((_, _, (vectors, positions, times, _), now),) = seen
     bundle = retriever.bundle
-    rows = np.array([[10, 11, 12, 50, 51]])
-    expected, _ = gather_history_vectors(bundle.model, rows, lambda some: bundle.item_embeddings[some - 1])
+    expected, _ = gather_history_vectors(bundle.model, np.array([[10, 11, 12, 50, 51]]), bundle.tower_outputs)
     np.testing.assert_array_equal(vectors, expected)
-    assert mask.all()
+    assert positions.tolist() == [[1, 2, 3, 4, 5]]
     last = NOW - 100_000 + 3 + 6 + 9 - 1
     assert times.tolist() == [[last - 2, last - 1, last, 100_000_000, 100_000_001]]
     assert now.tolist() == [NOW]

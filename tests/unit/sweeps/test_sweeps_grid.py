@@ -15,8 +15,7 @@ from twotower.config.problems import Mistakes, Problem
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.run import Run
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.space import Axis
-from twotower.sweeps.sweep import Job, SweepContext
+from twotower.sweeps.sweep import Axis, Job, SweepContext
 
 DIM, INDEX = "embedding_dim", "index"  # the first shapes the towers, the second does not
 Compose = Callable[[Sequence[str]], dict[str, Any]]

@@ -14,8 +14,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from twotower.commands.overrides import parse_axis
 from twotower.config.errors import InputError
+from twotower.sweeps.axis import Axis
 from twotower.sweeps.random_search import RandomSearch
-from twotower.sweeps.space import Axis, Space
+from twotower.sweeps.study import Space
 from twotower.sweeps.tpe import Tpe
 
 Params = Mapping[str, Any]
@@ -86,7 +87,7 @@ def test_an_invalid_space_is_refused(axis: Axis, words: str) -> None:
     ],
 )
 def test_axes_become_distributions(text: str, distribution: object) -> None:
-    assert Space([parse_axis("x", text)]).distributions() == {"x": distribution}
+    assert Space([parse_axis("x", text)]).distributions == {"x": distribution}
 
 
 def test_the_ends_of_an_interval_are_written_as_fractions() -> None:

@@ -50,8 +50,8 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     from argcomplete.completers import FilesCompleter
 
     from twotower.commands.conf import CONF
-    from twotower.commands.latest import KEYS as FOLDER_KEYS
     from twotower.commands.main import COMMAND_NAMES
+    from twotower.commands.named_runs import RUN_KEYS
 
     if not words:
         return [name for name in COMMAND_NAMES if name.startswith(begun)]
@@ -63,7 +63,7 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     if not equals:
         return sorted(f"{name}=" for name in keys if name.startswith(begun))
     names = [name for name in keys.get(key, ()) if name.startswith(value)]
-    return [f"{key}={name}" for name in names + (FilesCompleter()(value) if key in FOLDER_KEYS else [])]
+    return [f"{key}={name}" for name in names + (FilesCompleter()(value) if key in RUN_KEYS else [])]
 
 
 def _values_of_keys(command: str, typed: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
@@ -72,11 +72,11 @@ def _values_of_keys(command: str, typed: Mapping[str, str]) -> Iterator[tuple[st
 
     from twotower.commands.conf import choices, groups_of, keys_of
     from twotower.commands.config_source import config_keys
-    from twotower.commands.latest import KEYS as FOLDER_KEYS
+    from twotower.commands.named_runs import RUN_KEYS
     from twotower.config.spec import TARGET
     from twotower.runs.run_files import LATEST
 
-    yield from ((key, [LATEST] if key in FOLDER_KEYS else []) for key in keys_of(command))
+    yield from ((key, [LATEST] if key in RUN_KEYS else []) for key in keys_of(command))
     for group, default in groups_of(command).items():
         files = choices(group)
         yield group, sorted(files)

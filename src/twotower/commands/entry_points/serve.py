@@ -4,9 +4,8 @@
   twotower serve bundle=outputs/default/<time> port=9000 console=jsonl
   twotower serve bundle=outputs/default/<time> host=0.0.0.0 api_keys_file=keys.txt
 
-Exports the towers once if there is no export. Live items and events are kept in <run>/live.sqlite and are
-there again after any end of the process. SIGTERM finishes the requests in flight; before there are any, it
-ends the process at once.
+Live items and events are kept in <run>/live.sqlite and are there again after any end of the process. SIGTERM
+finishes the requests in flight; before there are any, it ends the process at once.
 """
 
 import os

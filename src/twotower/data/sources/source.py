@@ -71,9 +71,6 @@ class Source(Component, ABC):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     @abstractmethod
     def load(self) -> Tables:
         """Read all tables; raises InputError with file, column and row of mistakes."""

@@ -54,9 +54,6 @@ class Split(Component, ABC):
     by_order: ClassVar[bool] = False
     """Whether the order of a user's interactions determines the targets."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     @abstractmethod
     def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction, int8 [n]; all interactions are positive."""

@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import orjson
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -87,7 +86,7 @@ class TrustedHosts(TrustedHostMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for an allowed host."""
-        if scope["type"] == "http" and _is_address(Headers(scope=scope).get("host", "")):
+        if scope["type"] == "http" and _is_address(_first_host(scope)):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -129,10 +128,9 @@ class JsonBodies:
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Return the whole body. Raises HttpError: 413 too large, 415 not JSON, 400 incomplete."""
         headers = dict(scope["headers"])
-        too_large = HttpError(413, f"body: expected at most {self._max_bytes:,} bytes", "body", CLOSE)
         length = headers.get(b"content-length", b"0")
         if len(length) > 18 or (length.isdigit() and int(length) > self._max_bytes):
-            raise too_large
+            raise self._too_large()
         if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
             raise HttpError(415, "Content-Type: expected application/json", "Content-Type")
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -145,8 +143,11 @@ class JsonBodies:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self._max_bytes:
-                raise too_large
+                raise self._too_large()
         return body
+
+    def _too_large(self) -> HttpError:
+        return HttpError(413, f"body: expected at most {self._max_bytes:,} bytes", "body", CLOSE)
 
 
 def _parse(body: bytes) -> object:
@@ -168,6 +169,10 @@ def _replay(parsed: object, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
+
+
+def _first_host(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
 
 
 @functools.lru_cache(maxsize=100)

@@ -59,8 +59,7 @@ class NewItems(Component, nn.Module, ABC):
         layout: EmbeddingLayout,
         provides: frozenset[str],
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.layout = layout
         self.is_unit = "unit_vectors" in provides
         self.ids = [name for name, feature in items.features.items() if isinstance(feature, Id)]

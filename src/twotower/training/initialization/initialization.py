@@ -35,9 +35,6 @@ class Initialization(Component, ABC):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     @property
     def name(self) -> str:
         """Name of the choice: the name of its module."""

@@ -70,25 +70,15 @@ class NextBasket(Objective):
             data: Source.Config | None = None,
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
-        ) -> list[tuple[str, str]]:
+        ) -> Iterator[tuple[str, str]]:
             """Refuse data without times, and impressions as negatives."""
-            by_time = {
-                "recency_half_life_days": self.recency_half_life_days,
-                "horizon_days": self.horizon_days,
-            }
-            problems = [
-                problem
-                for key, value in by_time.items()
-                if value
-                for problem in needs_times(data, "use objective=next_item", key)
-            ]
+            for key in ("recency_half_life_days", "horizon_days"):
+                if getattr(self, key):
+                    yield from needs_times(data, "use objective=next_item", key)
             may_have_impressions = data is None or data.gives_negatives() is not False
             if negatives is not None and negatives.max_impressions() and may_have_impressions:
-                text = (
-                    "next_basket does not learn from impressions without a click; use objective=next_item, or"
-                )
-                problems.append(("", f"{text} negatives=catalogue"))
-            return problems
+                remedy = "use objective=next_item, or negatives=catalogue"
+                yield "", f"next_basket does not learn from impressions without a click; {remedy}"
 
     config: Config
 
@@ -221,10 +211,6 @@ def half_life_days(interactions: Interactions, ahead_days: float) -> float:
     interactions = interactions.positives
     items, times = np.asarray(interactions.items), np.asarray(interactions.times)
     counted = IntervalCounts.from_log(items, times, int(items.max(initial=1)))
-    days = (
-        SHARE
-        * Mixture.fit(counted, counted.knots_ahead(ahead_days)).half_life(counted)
-        * counted.interval_days
-    )
+    days = SHARE * Mixture.fit(counted, ahead_days).half_life(counted) * counted.interval_days
     LOG.info("objective.recency_half_life_days=%.3g, from the half-life of popularity", days)
     return days

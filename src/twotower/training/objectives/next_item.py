@@ -44,18 +44,12 @@ class NextItem(Objective):
             data: Source.Config | None = None,
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
-        ) -> list[tuple[str, str]]:
+        ) -> Iterator[tuple[str, str]]:
             """Refuse ages for data without times."""
-            by_age = {
-                "recency_half_life_days": self.recency_half_life_days,
-                "max_age_days": self.max_age_days,
-            }
-            return [
-                problem
-                for key, value in by_age.items()
-                if value is not None
-                for problem in needs_times(data, f"set objective.{key}=null, or use objective=next_item", key)
-            ]
+            for key in ("recency_half_life_days", "max_age_days"):
+                if getattr(self, key) is not None:
+                    remedy = f"set objective.{key}=null, or use objective=next_item"
+                    yield from needs_times(data, remedy, key)
 
     config: Config
 

@@ -48,9 +48,6 @@ class Objective(Component, ABC):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
     @abstractmethod
     def weights(self, interactions: Interactions) -> np.ndarray:
         """Return the weight of each interaction as an example, float32 [n]; 0 = none, 1 on average."""

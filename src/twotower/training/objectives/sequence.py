@@ -15,7 +15,7 @@ from twotower.data.interactions import Interactions, expand_ranges
 from twotower.data.sources.source import Source
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import HistoryEncoder, QueryPositions
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, history_mask
 from twotower.training.objectives.next_item import NextItem
 
@@ -47,15 +47,12 @@ class Sequence(NextItem):
             data: Source.Config | None = None,
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
-        ) -> list[tuple[str, str]]:
+        ) -> Iterator[tuple[str, str]]:
             """Refuse an encoder that summarizes histories at the end only."""
-            problems = super().problems(data, history, negatives)
+            yield from super().problems(data, history, negatives)
             if history is not None and not history.gives_every_position:
-                text = (
-                    "needs a summary at every position of a history, and this encoder has one at the end only"
-                )
-                problems.append(("", f"{text}; use history=sasrec, or objective=next_item"))
-            return problems
+                text = "needs a summary at every position of a history, and this encoder has one at the end"
+                yield "", f"{text} only; use history=sasrec, or objective=next_item"
 
     config: Config
 
@@ -154,5 +151,5 @@ class SequenceBatches(TrainBatches):
         np.maximum.at(request_times, to_history, examples.times[chosen])
         positions = (to_history + 1) * width - 1 - (ends[to_history] - examples.history_end[chosen])
         order = np.argsort(chosen >= examples.num_positives, kind="stable")
-        queries = QueryPositions(torch.from_numpy(positions[order]), torch.from_numpy(request_times))
-        return self._gather(chosen[order], number, ends, mask, queries)
+        queries, requests = torch.from_numpy(positions[order]), torch.from_numpy(request_times)
+        return self._gather(chosen[order], number, ends, mask, queries, requests)

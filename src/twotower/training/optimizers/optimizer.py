@@ -41,22 +41,18 @@ class OptimizerChoice(Component, ABC):
         def problems(self, sparse: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
             """Refuse sparse tables where the optimizer does not support sparse gradients."""
             if sparse and not self.takes_sparse:
-                decayed = getattr(self, "weight_decay", 0) != 0
-                remedy = "optimizer.weight_decay=0" if decayed else "optimizer=adam"
-                yield (
-                    "",
+                remedy = "optimizer.weight_decay=0" if getattr(self, "weight_decay", 0) else "optimizer=adam"
+                message = (
                     f"{self.owner.__name__} with these settings does not support sparse gradients, which "
-                    f"{sparse[0]}=true produces; set {remedy}, or {sparse[0]}=false",
+                    f"{sparse[0]}=true produces; set {remedy}, or {sparse[0]}=false"
                 )
+                yield "", message
 
         def build(self) -> "OptimizerChoice":
             """Build the choice; its `optimizer` builds the torch optimizer."""
             return self.make(OptimizerChoice)
 
     config: Config
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def optimizer(
         self, parameters: Iterable[nn.Parameter], sparse: Iterable[Tensor] = (), fused: bool = True

@@ -1,6 +1,6 @@
 """MLflow."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 
@@ -38,15 +38,12 @@ class MLflow(Tracker):
         )
         run_id = str(logger.run_id)  # creates the run
         write_text_atomically(path, run_id)
-        self._client(logger).update_run(run_id, status="RUNNING")
+        logger.experiment.update_run(run_id, status="RUNNING")
         return logger
 
     def close(self, logger: Logger, status: str) -> None:
         """Set the status of the run."""
-        client = self._client(logger)
-        client.set_tag(logger.version, "status", status)
-        client.set_terminated(logger.version, STATUS.get(status, "FAILED"))
-
-    def _client(self, logger: Logger) -> Any:
         assert isinstance(logger, MLFlowLogger)
-        return logger.experiment
+        run_id = str(logger.run_id)
+        logger.experiment.set_tag(run_id, "status", status)
+        logger.experiment.set_terminated(run_id, STATUS.get(status, "FAILED"))

@@ -44,7 +44,7 @@ class Tracker(Component, ABC):
     config: Config
 
     def __init__(self, config: Config, folder: Path) -> None:
-        self.config = config
+        super().__init__(config)
         self.folder = folder
         self.status = "failed"
         self.logger: Logger | None = None

@@ -1,16 +1,22 @@
-"""What training would take of memory is told before it is asked for; sizes by hand."""
+"""What training would take of memory and time is told before it is asked for; sizes by hand."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "towers"))
+from test_towers_two_tower import two_tower
+
 from twotower.config import memory
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
+from twotower.training import parts
 from twotower.training.parts import build_batches, check_weights
 from twotower.training.training_config import TrainingConfig
 
@@ -66,3 +72,24 @@ def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     large = SETTINGS | {"objective": SETTINGS["objective"] | {"batch_size": 1_000_000}}
     limit(monkeypatch, 5 * 10 * 56)
     assert len(build_batches(TrainingConfig.from_settings(large), log)) == 1
+
+
+def test_settings_that_would_make_large_tables_sparse_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dense = two_tower(items="table")  # 4 items and the unknown one, of which 3 are trained on; 3 countries
+    names = dict(parts.dense_tables(dense))
+    assert names == {
+        "features.user.country.sparse": 3,
+        "features.item.item_id.sparse": 4,
+        "history.sparse": 5,
+    }
+    parts.warn_of_large_tables(dense)
+    assert not caplog.messages
+    monkeypatch.setattr(parts, "LARGE_TABLE", 4)
+    parts.warn_of_large_tables(two_tower(items="table", sparse=True))
+    parts.warn_of_large_tables(dense)
+    assert [each.partition("; ")[2].partition(" updates")[0] for each in caplog.messages] == [
+        "features.item.item_id.sparse=true",
+        "features.item.item_id.sparse=true history.sparse=true",
+    ]

@@ -1,0 +1,103 @@
+"""Runs that a command line names: `latest`, and `train` from the towers of a run."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.commands.compose import compose
+from twotower.commands.run_settings import quoted
+from twotower.config.errors import InputError
+from twotower.config.run_keys import WARM_START
+from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import LATEST, require_run, resolve_latest
+
+REBUILD_BUNDLE = "rebuild_bundle"
+WITH_BUNDLE = ("run", "bundle", WARM_START, REBUILD_BUNDLE)
+"""Keys whose commands read the bundle of the run."""
+RUN_KEYS = (*WITH_BUNDLE, "resume", "rerun")
+"""Keys whose value is the folder of a run."""
+VERBATIM = ("run", "bundle", "folder", "note")
+
+
+def resolve_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return overrides with `latest` replaced by the folder of a run, which is printed.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    return [
+        f"{key}={_resolved(f'{key}=', value, key in WITH_BUNDLE)}" if key in RUN_KEYS else text
+        for text in overrides
+        for key, _, value in [text.partition("=")]
+    ]
+
+
+def resolve_paths(words: Sequence[str]) -> list[str]:
+    """Return words of `twotower compare` with `latest` replaced by the folder of a run."""
+    return [word if "=" in word or word.startswith("-") else _resolved("", word, False) for word in words]
+
+
+def _resolved(prefix: str, value: str, with_bundle: bool) -> str:
+    folder = value.strip("'\"")
+    if Path(folder).name != LATEST:
+        return value
+    try:
+        found = resolve_latest(folder, Path(compose("train")["output_root"]), with_bundle)
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from error
+    if found == folder:  # a folder of this name
+        return value
+    print(f"{prefix}{folder}: {found}", file=sys.stderr)
+    return found
+
+
+def quote_verbatim(text: str) -> str:
+    """Quote the value of a run's folder or a note, because it may contain = and commas."""
+    key, _, value = text.partition("=")
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return f"{key}={quoted(value)}" if key in VERBATIM and value and not is_quoted else text
+
+
+def parent_mode(overrides: Sequence[str]) -> str | None:
+    """Return the mode of `train` that starts from a run: `warm_start`, `rebuild_bundle` or None.
+
+    Raises:
+        InputError: a setting of a mode is typed without the mode.
+    """
+    for mode in (WARM_START, REBUILD_BUNDLE):
+        if any(text.startswith(f"{mode}=") for text in overrides):
+            return mode
+    for text in overrides:
+        if text.lstrip("+").startswith(f"{WARM_START}."):
+            raise InputError(f"{text}: a setting of {WARM_START}=RUN_FOLDER; name the run, too")
+    return None
+
+
+def check_parent(mode: str, overrides: Sequence[str]) -> None:
+    """Raise InputError if the parent run, under `run`, has not ended, or if overrides change its towers."""
+    folder, *others = [text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("run=")]
+    if others:
+        raise InputError(f"{mode}= is typed {len(others) + 1} times; name one run")
+    try:
+        require_run(Path(folder))
+    except InputError as error:
+        raise InputError(f"{mode}={error}") from error
+    from twotower.pipeline.train_run import refuse_other_towers  # with torch
+    from twotower.runs.result import read_finished_result
+
+    read_finished_result(Path(folder), mode)
+    refuse_other_towers(mode, overrides)
+
+
+def task_from_parent(mode: str) -> Callable[[dict[str, Any], Sequence[str]], int]:
+    """Return the task of a mode; see `run_command`."""
+
+    def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+        from twotower.pipeline.train_run import rebuild_bundle, warm_start
+
+        changes = {key: value for key, value in settings.items() if key not in ("run", "debug", TRUST)}
+        run = warm_start if mode == WARM_START else rebuild_bundle
+        return run(Path(settings["run"]), changes, overrides, settings[TRUST])
+
+    return task
