@@ -310,7 +310,7 @@ class Retriever:
 
     def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
         """Return the history of the user followed by the session, and the time of the request."""
-        now = self.bundle.request_time
+        now = self.bundle.manifest.request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
         elif user is not None:

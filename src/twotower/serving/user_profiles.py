@@ -41,7 +41,7 @@ class UserProfiles:
     def __init__(self, bundle: Bundle, histories: UserHistories, lock: ReadWriteLock) -> None:
         self._model, self._table = bundle.model, bundle.model.users
         self._histories, self._lock = histories, lock
-        self._request_time = bundle.request_time
+        self._request_time = bundle.manifest.request_time
         self._raw = Attributes(bundle.user_table.drop(columns=USER_ID), self._table, None)
         # A profile does not change features of the id.
         self._columns = {
