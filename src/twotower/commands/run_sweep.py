@@ -14,7 +14,7 @@ from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problem
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import make_console
-from twotower.reports.console.findings import Findings
+from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
@@ -80,8 +80,9 @@ def run_sweep(
         seeds = summarize_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
         found = sweep.summary()
         write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
-        findings = Findings(seeds, found.get("search", {}), found.get("first_look", {}))
-        console.sweep_ended(outcomes, time.perf_counter() - began, findings)
+        parts = seeds, found.get("search", {}), found.get("first_look", {})
+        seconds = time.perf_counter() - began
+        console.sweep_ended(SweepSummary(context.folder, context.monitor, outcomes, seconds, *parts))
     well = [each for each in outcomes if each.status in WELL]
     return exit_status_of(well if chosen.may_fail and well else outcomes)
 

@@ -13,7 +13,7 @@ from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import lock_folder
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
-from twotower.reports.console.findings import SeedSummary
+from twotower.reports.console.sweep_summary import SeedSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result, read_result_or_failure, write_result

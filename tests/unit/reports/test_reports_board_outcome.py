@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from twotower.reports.console.console_tables import sweep_table
+from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome, best_outcome, make_outcome, rank_outcomes
 from twotower.runs.result import Result, Status, Training
 
@@ -79,7 +80,9 @@ def test_the_lowest_is_the_best_if_lower_is_better() -> None:
     best = best_outcome(jobs, LOWER)
     assert best is not None
     assert best.name == "b"
-    assert sweep_table(jobs, LOWER).title == "3 jobs by valid first_place@20, lowest first"
+    assert (
+        sweep_table(SweepSummary(Path(), LOWER, jobs)).title == "3 jobs by valid first_place@20, lowest first"
+    )
 
 
 def test_outcomes_of_results() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console as Screen
 from twotower.config.errors import InputError
 from twotower.reports.console.console import Console, make_console
 from twotower.reports.console.rich import Rich
+from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 
@@ -79,7 +80,7 @@ def run_sweep(console: Console, folder: Path = SWEEP) -> None:
             if not each.skipped:
                 console.job_started(each.name)
             console.job_ended(each)
-        console.sweep_ended(OUTCOMES, 75.0)
+        console.sweep_ended(SweepSummary(folder, METRIC, OUTCOMES, 75.0))
 
 
 def row_of(text: str, job: str) -> list[str]:
@@ -136,7 +137,7 @@ def test_a_sweep_over_indexes_ends_with_a_pareto_set(
     for mode in ("rich", "quiet", "jsonl"):
         with make_console(mode) as console:
             console.sweep_started(SWEEP, 4, METRIC)
-            console.sweep_ended(INDEXES, 2.0)
+            console.sweep_ended(SweepSummary(SWEEP, METRIC, INDEXES, 2.0))
         text = capsys.readouterr().out
         if mode == "rich":
             table, _, pareto = text.partition("Pareto set: 2 of 4 indexes")
@@ -252,7 +253,7 @@ def test_quiet_is_one_line_and_failures_on_standard_error(capsys: pytest.Capture
     assert shown.out == f"best b  {METRIC} 0.3750  3 ok, 1 index_rejected, 1 pruned, 1 failed  {SWEEP}\n"
     assert shown.err.startswith("e failed: InputError: split")
     assert str(SWEEP / "e" / "train.log") in shown.err
-    console.sweep_ended([OUTCOMES[4]], 1.0)
+    console.sweep_ended(SweepSummary(SWEEP, METRIC, [OUTCOMES[4]], 1.0))
     assert capsys.readouterr().out == f"no best  1 failed  {SWEEP}\n"
 
 

@@ -11,8 +11,8 @@ from rich.console import Console as Screen
 
 from twotower.reports.console.console import make_console
 from twotower.reports.console.console_tables import remark
-from twotower.reports.console.findings import Findings, SeedSummary
 from twotower.reports.console.rich import Rich
+from twotower.reports.console.sweep_summary import SeedSummary, SweepSummary
 from twotower.runs.outcome import Outcome
 
 METRIC = "valid/recall_at_20"
@@ -34,29 +34,27 @@ def outcome(name: str, valid: float | None, status: str = "ok", **more: Any) -> 
 TRIALS = [outcome(name, valid) for name, valid in FIGURES.items()]
 
 
-def search(best: str | None) -> Findings:
+def search(best: str | None) -> dict[str, Any]:
     """What `sweep.json` says of the trials above."""
     rows = {job: {"job": job, "value": FIGURES[job], "overrides": OVERRIDES[job]} for job in FIGURES}
     found = best and rows[best] | {"command": f"twotower train {' '.join(OVERRIDES[best])}"}
-    return Findings(
-        (), {"metric": METRIC, "direction": "maximize", "best": found, "trials": list(rows.values())}
-    )
+    return {"metric": METRIC, "direction": "maximize", "best": found, "trials": list(rows.values())}
 
 
 ONE = search("trial_0001")
 
 
-def ended(mode: str, outcomes: list[Outcome], findings: Findings) -> None:
+def ended(mode: str, outcomes: list[Outcome], **findings: Any) -> None:
     with make_console(mode) as console:
         console.sweep_started(SWEEP, len(outcomes), METRIC)
-        console.sweep_ended(outcomes, 3.0, findings)
+        console.sweep_ended(SweepSummary(SWEEP, METRIC, outcomes, 3.0, **findings))
 
 
 def test_a_search_ends_with_trials_and_the_command_of_the_best(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     failed = [*TRIALS[:2], outcome("trial_0002", None, "failed", error="no")]
-    ended("rich", failed, ONE)
+    ended("rich", failed, search=ONE)
     lines = [re.sub(" {2,}", "  ", line) for line in capsys.readouterr().out.splitlines()]
     assert "trial_0001  lr.2 temp1.25  ok  0.5000  2.0" in lines
     assert "trial_0000  lr.0161 temp.535  ok  0.2500  2.0" in lines
@@ -73,20 +71,20 @@ def test_a_search_ends_with_trials_and_the_command_of_the_best(
 
 
 def test_programs_get_exact_settings_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    ended("quiet", TRIALS, ONE)
+    ended("quiet", TRIALS, search=ONE)
     assert capsys.readouterr().out.splitlines() == [
         "command  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
         f"best trial_0001  {METRIC} 0.5000  lr.2 temp1.25  3 ok  {SWEEP}",
     ]
-    ended("jsonl", TRIALS, ONE)
+    ended("jsonl", TRIALS, search=ONE)
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (event["best"], event["metric"], event["value"]) == ("trial_0001", METRIC, 0.5)
-    assert event["search"] == ONE.search
+    assert event["search"] == ONE
 
 
 def test_a_search_without_a_finished_trial(capsys: pytest.CaptureFixture[str]) -> None:
     for mode in ("rich", "quiet", "jsonl"):
-        ended(mode, [outcome("trial_0000", None, "failed", error="no")], search(None))
+        ended(mode, [outcome("trial_0000", None, "failed", error="no")], search=search(None))
     assert "no best  1 failed" in capsys.readouterr().out
 
 
@@ -102,42 +100,42 @@ def test_a_sweep_over_seeds_has_no_best_job(capsys: pytest.CaptureFixture[str]) 
         console.sweep_started(SWEEP, 3, METRIC)
         for each in SEEDS:
             console.job_ended(each)
-        console.sweep_ended(SEEDS, 3.0, Findings(MEANS))
+        console.sweep_ended(SweepSummary(SWEEP, METRIC, SEEDS, 3.0, MEANS))
     text = capsys.readouterr().out
     assert "best " not in text
     table = text.partition("3 seeds\n")[2].splitlines()
     assert [line.split()[0] for line in table[1:4]] == ["seed=9", "seed=10", "seed=11"]
     assert table[4].startswith("3 seeds     best_valid recall@20 0.2500 [0.2000, 0.3000]")
-    ended("quiet", SEEDS, Findings(MEANS))
+    ended("quiet", SEEDS, seeds=MEANS)
     assert capsys.readouterr().out == (
         f"mean  best_{METRIC} 0.2500 [0.2000, 0.3000]  test/recall_at_20 0.2400 [0.2000, 0.2800]"
         f"  3 ok  {SWEEP}\n"
     )
-    ended("jsonl", SEEDS, Findings(MEANS))
+    ended("jsonl", SEEDS, seeds=MEANS)
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     jobs = [outcome(f"loss={loss},seed={seed}", 0.5) for loss in "ab" for seed in (1, 2)]
-    ended("rich", jobs, Findings(MEANS))
+    ended("rich", jobs, seeds=MEANS)
     text = capsys.readouterr().out
     assert 0 < text.index("3 seeds     ") < text.index("best        loss=a,seed=1")
     assert event["best"] is None
     assert event["seeds"][1]["mean"] == 0.24
 
 
-def drawn(width: int, outcomes: list[Outcome], findings: Findings) -> list[str]:
+def drawn(width: int, outcomes: list[Outcome], **findings: Any) -> list[str]:
     console, file = Rich(), io.StringIO()
     console.screen = Screen(file=file, width=width, highlight=False, markup=False)
     console.sweep_started(SWEEP, 2, METRIC)
     file.truncate(file.seek(0))
-    console.sweep_ended(outcomes, 3.0, findings)
+    console.sweep_ended(SweepSummary(SWEEP, METRIC, outcomes, 3.0, **findings))
     return file.getvalue().splitlines()
 
 
 def test_on_a_narrow_screen_names_and_settings_are_folded_and_figures_whole() -> None:
     name = "user_tower.widths=[256,128],loss=in_batch_softmax,optimizer.learning_rate=0.02,history=mean"
-    lines = drawn(80, [outcome(name, 0.5)], Findings())
+    lines = drawn(80, [outcome(name, 0.5)])
     assert name in "".join(line.split("  ")[0] for line in lines[1:])
     assert sum("0.5000" in line for line in lines) == 2
-    lines = drawn(60, TRIALS, ONE)
+    lines = drawn(60, TRIALS, search=ONE)
     assert any(line.startswith("trial_0001") and "0.5000" in line for line in lines)
 
 

@@ -133,9 +133,8 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
     assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
     assert found["best"]["command"] == "twotower train embedding_dim=128"
     assert (found["best"]["on"], found["best"]["behind_baseline"]) == ("sample", False)
-    assert first_look_lines(found)[0].startswith(
-        "best        wide  valid recall@20 0.3000  on the sample alone"
-    )
+    best = "best        wide  valid recall@20 0.3000  on the sample alone"
+    assert any(line.startswith(best) for line in first_look_lines(found))
     assert recipes_table(found).row_count == 4
 
 

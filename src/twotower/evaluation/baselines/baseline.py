@@ -18,6 +18,7 @@ from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
+from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.item_content import item_content
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import FeatureTable
@@ -76,10 +77,26 @@ class BaselineData:
         """Unit vectors [N, V] of the items (`item_content`); None if items have ids only."""
 
         def compute() -> sparse.csr_array | None:
-            is_known = item_popularity(self.train, self.num_items)[1:] > 0
-            return None if self.items is None else item_content(self.items, is_known)
+            return None if self.items is None else item_content(self.items, self.popularity > 0)
 
         return self.once("content", compute)
+
+    @property
+    def popularity(self) -> NDArray[np.int64]:
+        """Training interactions of each item [N]."""
+        return self.once("popularity", lambda: item_popularity(self.train, self.num_items)[1:])
+
+    def recent_popularity(self, days: float) -> NDArray[np.int64]:
+        """Return the training interactions of each item [N] in the last `days` before now."""
+        train = self.train.positives
+        inside = (train.times >= self.now - days * SECONDS_A_DAY) & (train.times < self.now)
+        return np.bincount(train.items[inside], minlength=self.num_items + 1)[1:]
+
+    @property
+    def matrix(self) -> sparse.csr_array:
+        """The interaction matrix of all users, float32 [num_users + 1, N]."""
+        users = np.arange(self.train.num_users + 1)
+        return self.once("matrix", lambda: interaction_matrix(self.train, users, self.num_items))
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the result of `make`, cached by key; do not modify it."""
@@ -87,6 +104,17 @@ class BaselineData:
             self._made[key] = make()
         found: T = self._made[key]
         return found
+
+
+def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> sparse.csr_array:
+    """Return the items of each user as a matrix of ones, float32 [B, N]; item row r is in column r - 1."""
+    positions, rows = history.flat(users)
+    positions, rows = positions[rows > 0], rows[rows > 0]
+    ones = np.ones(len(rows), dtype=np.float32)
+    matrix = sparse.csr_array((ones, (positions, rows - 1)), shape=(len(users), num_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
 
 
 class Baseline(Component, ABC):

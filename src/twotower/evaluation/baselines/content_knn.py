@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.ease import interaction_matrix
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, interaction_matrix
 from twotower.evaluation.baselines.popularity_baseline import popular_last
-from twotower.evaluation.ranking import item_popularity
 
 
 class ContentKnn(Baseline):
@@ -33,7 +31,7 @@ class ContentKnn(Baseline):
     def fit(self, past: BaselineData) -> None:
         """Store the content."""
         assert past.content is not None
-        self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)
+        self.counts = past.popularity.astype(np.float32)
         self.content = past.content.astype(np.float32)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, interaction_matrix
 
 BLOCK_ITEMS = 1024
 BYTES = 4
@@ -58,7 +58,7 @@ class Ease(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights, or for the equivalent matrix of users."""
-        matrix = train_matrix(past)
+        matrix = past.matrix
         self.counts = matrix.sum(axis=0)
         regularization = self.config.regularization
         self.predict = past.once(("ease", regularization), lambda: solve(matrix, regularization, past.budget))
@@ -69,12 +69,6 @@ class Ease(Baseline):
         predicted = self.predict(matrix)
         predicted[np.diff(matrix.indptr) == 0] = self.counts
         return predicted
-
-
-def train_matrix(past: BaselineData) -> scipy.sparse.csr_array:
-    """Return the interaction matrix of all users, float32 [num_users + 1, N]."""
-    rows = np.arange(past.train.num_users + 1)
-    return past.once("train_matrix", lambda: interaction_matrix(past.train, rows, past.num_items))
 
 
 def solve(matrix: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
@@ -127,17 +121,6 @@ def item_weights(
     precision /= -np.diag(precision).copy()
     precision[diagonal] = 0.0
     return precision
-
-
-def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
-    """Return the items of each user as a matrix of ones, float32 [B, N]; item row r is in column r - 1."""
-    positions, rows = history.flat(users)
-    positions, rows = positions[rows > 0], rows[rows > 0]
-    ones = np.ones(len(rows), dtype=np.float32)
-    matrix = scipy.sparse.csr_array((ones, (positions, rows - 1)), shape=(len(users), num_items))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return matrix
 
 
 def gram_matrix(

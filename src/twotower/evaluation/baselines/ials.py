@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.ease import interaction_matrix, train_matrix
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, interaction_matrix
 
 LACKING = "it needs the library implicit"
 
@@ -46,7 +45,7 @@ class Ials(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Fit the factors."""
-        config, matrix = self.config, train_matrix(past)
+        config, matrix = self.config, past.matrix
         self.counts = matrix.sum(axis=0)
         self.model = import_module("implicit.cpu.als").AlternatingLeastSquares(
             factors=config.factors,

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData
-from twotower.evaluation.baselines.ease import gram_blocks, interaction_matrix, train_matrix
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, interaction_matrix
+from twotower.evaluation.baselines.ease import gram_blocks
 from twotower.evaluation.baselines.popularity_baseline import popular_last
 
 BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
@@ -43,14 +43,11 @@ class ItemKnn(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Compute similarities [N, N]; column i has those of item i to its neighbors."""
-        matrix = train_matrix(past)
+        matrix = past.matrix
         self.counts = np.asarray(matrix.sum(axis=0), dtype=np.float32)
-        lines = [
-            self._nearest(block, counts)
-            for block, counts in gram_blocks(
-                matrix, "item_knn", max(BLOCK_NUMBERS // past.num_items, 1), past.budget
-            )
-        ]
+        size = max(BLOCK_NUMBERS // past.num_items, 1)
+        blocks = gram_blocks(matrix, "item_knn", size, past.budget)
+        lines = [self._nearest(block, counts) for block, counts in blocks]
         self.similarities = scipy.sparse.csr_array(scipy.sparse.vstack(lines).T)
 
     def _nearest(self, block: slice, both: NDArray[np.float32]) -> scipy.sparse.csr_array:

@@ -8,8 +8,6 @@ from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
 from twotower.evaluation.baselines.baseline import BaselineData
 from twotower.evaluation.baselines.ease import Ease
-from twotower.evaluation.baselines.recent_popularity_baseline import recent_counts
-from twotower.evaluation.ranking import item_popularity
 
 
 class TrendEase(Ease):
@@ -40,8 +38,7 @@ class TrendEase(Ease):
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights and compute the trend of each item."""
         super().fit(past)
-        ever = item_popularity(past.train, past.num_items)[1:]
-        recent = recent_counts(past, self.config.days)
+        recent, ever = past.recent_popularity(self.config.days), past.popularity
         share = float(ever.sum()) / max(float(recent.sum()), 1.0)
         trend = (1 + recent * share) / (1 + ever) if recent.any() else np.ones(len(ever))
         self.trend = (trend**self.config.exponent).astype(np.float32)

@@ -10,20 +10,11 @@ from typing import Any, Self
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.figure_names import format_figure
-from twotower.reports.console.findings import NOTHING, Findings, count_endings, differ_in_seed_only
+from twotower.reports.console.sweep_summary import SweepSummary, differ_in_seed_only
 from twotower.runs.higher_is_better import INDEX_COSTS
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
-
-
-class ConsoleFormatter(logging.Formatter):
-    """Starts warnings and errors with their level, as in `warning: no epoch improved`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        text = super().format(record)
-        return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
 class Console:
@@ -43,17 +34,13 @@ class Console:
         self.close()
 
     def handler(self) -> logging.Handler:
-        """Return a handler of a run's log records; records with `for_file` are not shown."""
-        handler = self.make_handler()
-        handler.setFormatter(ConsoleFormatter())
-        handler.addFilter(lambda record: not getattr(record, "for_file", False))
-        return handler
+        """Return a handler that shows a run's log records, except those with `for_file`."""
+        return _ConsoleHandler(self)
 
-    def make_handler(self) -> logging.Handler:
-        """Return the handler, without its formatter and filter."""
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setLevel(logging.WARNING)
-        return handler
+    def log(self, record: logging.LogRecord, line: str) -> None:
+        """Show a log record; `line` is its text, after the level of a warning or an error."""
+        if record.levelno >= logging.WARNING:
+            print(line, file=sys.stderr)
 
     def say(self, text: str) -> None:
         """Show one line."""
@@ -80,11 +67,26 @@ class Console:
     def job_ended(self, outcome: Outcome) -> None:
         """Show how a job ended, also one that an earlier start of the sweep completed."""
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Show the results of a sweep and its findings."""
+    def sweep_ended(self, summary: SweepSummary) -> None:
+        """Show the results of a sweep."""
 
     def close(self) -> None:
         """Close the live view, if there is one; may be called twice."""
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, "for_file", False):
+            level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+            self.console.log(record, f"{level}{self.format(record)}")
+
+    def close(self) -> None:
+        self.console.close()
+        super().close()
 
 
 RESULT_KEYS = (
@@ -96,9 +98,13 @@ RESULT_KEYS = (
 class _JsonLines(Console):
     """One JSON object per event, with `time` and `event`; infinity and NaN are null."""
 
-    def make_handler(self) -> logging.Handler:
-        """Return a handler that emits `log` events, and `epoch` events for records with fields."""
-        return _LogEvents()
+    def log(self, record: logging.LogRecord, line: str) -> None:
+        """Emit an `epoch` event for a record with fields, else a `log` event."""
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, Mapping):
+            _emit("epoch", **fields)
+        else:
+            _emit("log", level=record.levelname.lower(), text=record.getMessage())
 
     def say(self, text: str) -> None:
         _emit("log", level="info", text=text)
@@ -125,35 +131,26 @@ class _JsonLines(Console):
     def job_ended(self, outcome: Outcome) -> None:
         _emit("job_ended", **vars(outcome))
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+    def sweep_ended(self, summary: SweepSummary) -> None:
         """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
 
         There is no best job if only the seed varies. If only the index
         varies, `pareto` has the Pareto front of metric, latency and bytes.
         """
-        best = findings.winner(outcomes, self.metric)
+        best = summary.best
         _emit(
             "sweep_ended",
-            seconds=seconds,
+            seconds=summary.seconds,
             metric=self.metric if best is None else best.metric,
             best=None if best is None else best.job,
             value=None if best is None else best.value,
-            pareto=[each.name for each in findings.indexes(outcomes, self.metric)] or None,
-            counts=count_endings(outcomes),
-            failed=[vars(outcome) for outcome in outcomes if outcome.status == "failed"],
-            seeds=[vars(each) for each in findings.seeds],
-            search=findings.search or None,
-            first_look=findings.look or None,
+            pareto=[each.name for each in summary.pareto] or None,
+            counts=summary.counts,
+            failed=[vars(outcome) for outcome in summary.outcomes if outcome.status == "failed"],
+            seeds=[vars(each) for each in summary.seeds],
+            search=summary.search or None,
+            first_look=summary.first_look or None,
         )
-
-
-class _LogEvents(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        fields = getattr(record, "fields", None)
-        if isinstance(fields, Mapping):
-            _emit("epoch", **fields)
-        else:
-            _emit("log", level=record.levelname.lower(), text=record.getMessage())
 
 
 def _emit(event: str, /, **fields: Any) -> None:
@@ -185,29 +182,27 @@ class _Quiet(Console):
             log = outcome.folder / TRAIN_LOG
             print(f"{outcome.name} failed: {outcome.error}; see {log}", file=sys.stderr)
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        indexes = findings.indexes(outcomes, self.metric)
-        best = findings.winner(outcomes, self.metric)
-        for each in indexes:
+    def sweep_ended(self, summary: SweepSummary) -> None:
+        for each in summary.pareto:
             figures = ((key, each.served(key)) for key in (self.metric, *INDEX_COSTS))
             print("  ".join(["pareto", each.name, *(f"{key} {format_figure(key, x)}" for key, x in figures)]))
-        if again := findings.look.get("best") or findings.best:
-            print(f"command  {again['command']}")
-        if indexes:
-            summary = f"Pareto set of {len(indexes)}"
-        elif differ_in_seed_only(outcomes):
+        if summary.command:
+            print(f"command  {summary.command}")
+        if summary.pareto:
+            found = f"Pareto set of {len(summary.pareto)}"
+        elif differ_in_seed_only(summary.outcomes):
             means = [
                 f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
-                for each in findings.seeds
+                for each in summary.seeds
             ]
-            summary = "  ".join(["mean", *means]) if means else "no mean"
-        elif best is None:
-            summary = "no best"
+            found = "  ".join(["mean", *means]) if means else "no mean"
+        elif (best := summary.best) is None:
+            found = "no best"
         else:
-            value = f"{best.metric} {format_figure(best.metric, best.value)}"
-            summary = f"best {best.job}  {value}  {findings.settings(best.job)}".rstrip()
-        counts = ", ".join(f"{count} {status}" for status, count in count_endings(outcomes).items())
-        print(f"{summary}  {counts or 'no jobs'}  {self.folder}")
+            settings = summary.settings(best.job)
+            found = f"best {best.job}  {best.metric} {best.value_text}  {settings}".rstrip()
+        counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
+        print(f"{found}  {counts or 'no jobs'}  {self.folder}")
 
 
 def make_console(mode: str) -> Console:

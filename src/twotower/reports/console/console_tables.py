@@ -5,12 +5,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from twotower.config.progress import duration_text
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
-from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only, rank_jobs
+from twotower.reports.console.sweep_summary import SweepSummary, differ_in_seed_only
 from twotower.runs.outcome import Outcome, lower_is_better
 from twotower.runs.result import COLD_START, TEST_EXACT, Result
 
@@ -29,11 +29,12 @@ def make_table(
     title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Iterable[str] = ()
 ) -> Table:
     """Return a table without lines; without headings, all columns are text."""
-    look: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "header_style": "bold"}
-    table = Table(title=title, box=None, pad_edge=False, show_header=bool(headings), **look)
-    for each in headings:
-        justify: Any = "left" if each in TEXTS else "right"
-        table.add_column(each, justify=justify, no_wrap=each in WHOLE, overflow="fold")
+    columns = [
+        Column(each, justify="left" if each in TEXTS else "right", no_wrap=each in WHOLE, overflow="fold")
+        for each in headings
+    ]
+    table = Table(*columns, title=title, box=None, pad_edge=False, show_header=bool(headings))
+    table.title_justify, table.title_style, table.header_style = "left", "bold", "bold"
     for cells, style in zip_longest(rows, styles, fillvalue=""):
         table.add_row(*cells, style=str(style))
     return table
@@ -122,54 +123,40 @@ def _differences(index: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
+def sweep_table(summary: SweepSummary) -> Table:
     """Return the jobs that did not fail, from best to worst."""
-    shown = [each for each in rank_jobs(outcomes, metric) if each.status != "failed"]
-    winner = findings.winner(shown, metric)
-    figures = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
+    jobs, metric, best = summary.jobs, summary.metric, summary.best
+    costs = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in jobs}) > 1]
     test = metric.replace("valid/", "test/")
-    columns: dict[str, Sequence[str]] = {
-        "status": [each.status for each in shown],
-        heading(metric): [format_figure(metric, each.served(metric)) for each in shown],
-        "test": [format_figure(test, each.figure(test)) for each in shown],
-        **{heading(key): [format_figure(key, each.figure(key)) for each in shown] for key in figures},
-        "seconds": ["before" if each.skipped else f"{each.seconds:.1f}" for each in shown],
+    settings = [summary.settings(each.name) for each in jobs]
+    columns: dict[str, list[str]] = {
+        "job": [each.name for each in jobs],
+        **({"settings": settings} if any(settings) else {}),
+        "status": [each.status for each in jobs],
+        heading(metric): [format_figure(metric, each.served(metric)) for each in jobs],
+        "test": [format_figure(test, each.figure(test)) for each in jobs],
+        **{heading(key): [format_figure(key, each.figure(key)) for each in jobs] for key in costs},
+        "seconds": ["before" if each.skipped else f"{each.seconds:.1f}" for each in jobs],
     }
-    order = ", lowest first" if lower_is_better(shown, metric) else ""
-    is_through = any(each.served(metric) != each.figure(metric) for each in shown)
-    title = f"{len(shown)} jobs by {heading(metric)}{' through the index' if is_through else ''}{order}"
-    if differ_in_seed_only(shown):
-        title = f"{len(shown)} seeds"
-    styles = ["bold" if winner and winner.job == each.name else _style(each) for each in shown]
-    names = [each.name for each in shown]
-    return _jobs_table("1 job" if len(shown) == 1 else title, names, columns, findings, styles)
+    if len(jobs) == 1:
+        title = "1 job"
+    elif differ_in_seed_only(jobs):
+        title = f"{len(jobs)} seeds"
+    else:
+        is_through = any(each.served(metric) != each.figure(metric) for each in jobs)
+        order = ", lowest first" if lower_is_better(jobs, metric) else ""
+        title = f"{len(jobs)} jobs by {heading(metric)}{' through the index' if is_through else ''}{order}"
+    colors = STATUS_STYLES | {"ok": ""}
+    styles = ["bold" if best and best.job == each.name else colors.get(each.status, "") for each in jobs]
+    return make_table(title, list(columns), zip(*columns.values(), strict=True), styles)
 
 
-def index_pareto_table(indexes: Sequence[Outcome], num_jobs: int, metric: str) -> Table:
+def index_pareto_table(summary: SweepSummary) -> Table:
     """Return the Pareto front of a sweep's indexes, with metric, latency and size."""
-    columns = {
-        heading(key): [format_figure(key, each.served(key)) for each in indexes]
-        for key in (metric, *INDEX_COLUMNS)
-    }
-    title = f"Pareto set: {len(indexes)} of {num_jobs} indexes, by {heading(metric)}, latency and bytes"
-    return _jobs_table(title, [each.name for each in indexes], columns, NOTHING)
-
-
-def _jobs_table(
-    title: str,
-    jobs: Sequence[str],
-    columns: Mapping[str, Sequence[str]],
-    findings: Findings,
-    styles: Iterable[str] = (),
-) -> Table:
-    """Return a row per job, with its settings if a search varies them."""
-    settings = [findings.settings(job) for job in jobs]
-    named = {"job": jobs, **({"settings": settings} if any(settings) else {}), **columns}
-    return make_table(title, list(named), zip(*named.values(), strict=True), styles)
-
-
-def _style(outcome: Outcome) -> str:
-    return "" if outcome.status == "ok" else STATUS_STYLES.get(outcome.status, "")
+    keys, num_jobs = (summary.metric, *INDEX_COLUMNS), len(summary.outcomes)
+    rows = [[each.name, *(format_figure(key, each.served(key)) for key in keys)] for each in summary.pareto]
+    title = f"Pareto set: {len(rows)} of {num_jobs} indexes, by {heading(summary.metric)}, latency and bytes"
+    return make_table(title, ["job", *map(heading, keys)], rows)
 
 
 def recipes_table(look: Mapping[str, Any]) -> Table:
@@ -194,12 +181,13 @@ def recipes_table(look: Mapping[str, Any]) -> Table:
 
 
 def first_look_lines(look: Mapping[str, Any]) -> list[str]:
-    """Return lines on the best recipe, with its command."""
+    """Return lines on the recipes that are left out, and on the best one, with its command."""
     best = look["best"]
+    lines = [f"left out    {name}: {reason}" for name, reason in look["left_out"].items()]
     if best is None:
-        return ["no recipe completed an epoch; increase sweep.minutes or decrease sweep.share"]
+        return [*lines, "no recipe completed an epoch; increase sweep.minutes or decrease sweep.share"]
     on = "all users" if best["on"] == "whole" else "the sample alone; no recipe was trained on all users"
-    lines = [f"best        {best['recipe']}  {heading(look['metric'])} {best['value']:.4f}  on {on}"]
+    lines += [f"best        {best['recipe']}  {heading(look['metric'])} {best['value']:.4f}  on {on}"]
     if best["behind_baseline"]:
         lines.append("warning: the best baseline is better on the validation split")
     note = "  (reuses its trained towers)" if best["on"] == "whole" and best["ended"] else ""

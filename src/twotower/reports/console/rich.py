@@ -22,10 +22,10 @@ from twotower.config.errors import InputError
 from twotower.config.progress import PROGRESS, duration_text
 from twotower.config.trust import foreign_packages
 from twotower.files.plain_values import read_yaml
-from twotower.reports.compare.figure_names import format_figure, heading
+from twotower.reports.compare.figure_names import heading
 from twotower.reports.console import console_tables
 from twotower.reports.console.console import Console
-from twotower.reports.console.findings import NOTHING, Findings, differ_in_seed_only
+from twotower.reports.console.sweep_summary import SweepSummary, differ_in_seed_only
 from twotower.runs.outcome import Outcome, best_outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import CONFIG, TRAIN_LOG
@@ -57,9 +57,11 @@ class Rich(Console):
             self.live = None
         self.began = 0.0
 
-    def make_handler(self) -> logging.Handler:
-        """Return a handler that prints plain lines."""
-        return _LogLines(self)
+    def log(self, record: logging.LogRecord, line: str) -> None:
+        """Print a line; on a terminal, the next one replaces that of `Progress`."""
+        is_over = getattr(record, PROGRESS, 1.0) == 1
+        show = self.say if is_over or not self.screen.is_terminal else self.draw
+        show(line)
 
     def draw(self, text: str) -> None:
         """Draw a line that the next one replaces; without a terminal, do nothing."""
@@ -143,35 +145,28 @@ class Rich(Console):
             parts.append(f"best so far {best.served(self.metric):.4f}  {best.name}")
         return "  ".join(parts)
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+    def sweep_ended(self, summary: SweepSummary) -> None:
         """Close the view; print the table, failures, means over seeds and the best job."""
         self.close()
-        if look := findings.look:
-            self.screen.print(console_tables.recipes_table(look))
-            for name, reason in look["left_out"].items():
-                self.say(f"left out    {name}: {reason}")
-            for line in console_tables.first_look_lines(look):
-                self.say(line)
-        else:
-            self.screen.print(console_tables.sweep_table(outcomes, self.metric, findings))
-        for outcome in outcomes:
+        best, look = summary.best, summary.first_look
+        self.screen.print(console_tables.recipes_table(look) if look else console_tables.sweep_table(summary))
+        lines = console_tables.first_look_lines(look) if look else []
+        for outcome in summary.outcomes:
             if outcome.status == "failed":
-                self.say(f"FAILED  {outcome.name}: {outcome.error}")
-                for text in filter(None, (findings.settings(outcome.name), str(outcome.folder / TRAIN_LOG))):
-                    self.say(f"        {text}")
-        for summary in findings.seeds:
-            self.say(str(summary))
-        best = findings.winner(outcomes, self.metric)
-        if indexes := findings.indexes(outcomes, self.metric):
-            self.screen.print(console_tables.index_pareto_table(indexes, len(outcomes), self.metric))
-        elif best is not None and not findings.look:
-            value = f"{heading(best.metric)} {format_figure(best.metric, best.value)}"
-            self.say(f"best        {best.job}  {value}")
-            for text in filter(None, (findings.settings(best.job), str(self.folder / best.job))):
-                self.say(f"            {text}")
-            if findings.best:
-                self.say(f"again       {findings.best['command']}")
-        self.say(f"took        {duration_text(seconds)}")
+                details = summary.settings(outcome.name), str(outcome.folder / TRAIN_LOG)
+                lines += [f"FAILED  {outcome.name}: {outcome.error}"]
+                lines += [f"        {text}" for text in details if text]
+        lines += map(str, summary.seeds)
+        if best is not None and not look:
+            details = summary.settings(best.job), str(self.folder / best.job)
+            lines += [f"best        {best.job}  {heading(best.metric)} {best.value_text}"]
+            lines += [f"            {text}" for text in details if text]
+            lines += [f"again       {summary.command}"] if summary.command else []
+        for line in lines:
+            self.say(line)
+        if summary.pareto:
+            self.screen.print(console_tables.index_pareto_table(summary))
+        self.say(f"took        {duration_text(summary.seconds)}")
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 
     def _say_next(self, runs: Path, logs: Path, run: Path | None) -> None:
@@ -181,26 +176,6 @@ class Rich(Console):
         if run is not None and (run / BUNDLE).is_dir():
             for line in _commands_of(run):
                 self.say(line)
-
-
-class _LogLines(logging.Handler):
-    """Prints records as lines; on a terminal, the next one replaces a record of `Progress`."""
-
-    def __init__(self, console: Rich) -> None:
-        super().__init__()
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print or draw a record."""
-        if getattr(record, PROGRESS, 1.0) < 1 and self.console.screen.is_terminal:
-            self.console.draw(self.format(record))
-        else:
-            self.console.say(self.format(record))
-
-    def close(self) -> None:
-        """Remove the line of progress."""
-        self.console.close()
-        super().close()
 
 
 def _commands_of(run: Path) -> Iterator[str]:

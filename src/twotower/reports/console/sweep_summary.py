@@ -1,0 +1,132 @@
+"""The end of a sweep: its best job, its jobs in order, its Pareto front of indexes, and means over seeds."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twotower.reports.compare.figure_names import format_figure, heading
+from twotower.reports.pareto import pareto_front, pareto_points
+from twotower.runs.folder_name import short_words
+from twotower.runs.outcome import Ending, Outcome, best_outcome, differ_in_index_only, rank_outcomes
+
+ENDINGS: tuple[Ending, ...] = ("ok", "index_rejected", "pruned", "failed", "interrupted")
+A_SEED = re.compile(r"seed=?(-?\d+)")
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """A metric over the seeds of one configuration.
+
+    Attributes:
+        configuration: varied overrides without the seed; empty if only the seed varies.
+        sd: standard deviation of the sample.
+        interval: 95 % interval of the mean, by Student's t.
+    """
+
+    configuration: str
+    metric: str
+    mean: float
+    sd: float
+    interval: tuple[float, float]
+    num_seeds: int
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.num_seeds} seeds     {heading(self.metric)} {self.mean:.4f} "
+            f"[{low:.4f}, {high:.4f}], sd {self.sd:.4f}  {self.configuration}".rstrip()
+        )
+
+
+class BestJob(NamedTuple):
+    """The best job of a sweep, the metric that it is best by, and its value."""
+
+    job: str
+    metric: str
+    value: float
+
+    @property
+    def value_text(self) -> str:
+        """Return the value as text."""
+        return format_figure(self.metric, self.value)
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """The end of a sweep.
+
+    Args:
+        folder: of the sweep.
+        metric: the monitored metric.
+        outcomes: of all jobs.
+        seconds: duration.
+        seeds: means over seeds.
+        search: the trials of a search and the best one with its command, as in `sweep.json`.
+        first_look: the recipes of a first look, as in `sweep.json`.
+    """
+
+    folder: Path
+    metric: str
+    outcomes: Sequence[Outcome]
+    seconds: float = 0.0
+    seeds: Sequence[SeedSummary] = ()
+    search: Mapping[str, Any] = field(default_factory=dict)
+    first_look: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def best(self) -> BestJob | None:
+        """The best job; None without one, or if only seed or index differ."""
+        if found := self.first_look or self.search:
+            best = found["best"]
+            return best and BestJob(best["job"], found["metric"], best["value"])
+        if differ_in_seed_only(self.outcomes) or differ_in_index_only(self.outcomes, self.metric):
+            return None
+        job = best_outcome(self.outcomes, self.metric)
+        value = None if job is None else job.served(self.metric)
+        return None if job is None or value is None else BestJob(job.name, self.metric, value)
+
+    @property
+    def command(self) -> str | None:
+        """The command that trains the best trial or recipe again."""
+        best = (self.first_look or self.search).get("best")
+        return best and str(best["command"])
+
+    @cached_property
+    def jobs(self) -> list[Outcome]:
+        """The jobs that did not fail, from best to worst; seeds in numeric order."""
+        jobs = [each for each in self.outcomes if each.status != "failed"]
+        if differ_in_seed_only(jobs):
+            return sorted(jobs, key=lambda each: int(each.name.removeprefix("seed").lstrip("=")))
+        return rank_outcomes(jobs, self.metric)
+
+    @cached_property
+    def pareto(self) -> list[Outcome]:
+        """The Pareto front of indexes, from best to worst; empty if the towers differ.
+
+        The criteria are the metric through the index, latency and bytes. Rejected indexes are left out.
+        """
+        if self.search or self.first_look or not differ_in_index_only(self.outcomes, self.metric):
+            return []
+        usable = [each for each in self.outcomes if each.status == "ok"]
+        names = {point.name for point in pareto_front(pareto_points(usable, self.metric)[1])}
+        return [each for each in rank_outcomes(usable, self.metric) if each.name in names]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of jobs by status."""
+        counts = Counter(outcome.status for outcome in self.outcomes)
+        return {status: counts[status] for status in ENDINGS if counts[status]}
+
+    def settings(self, job: str) -> str:
+        """Return the varied settings of a trial in short words; empty for a job of a grid."""
+        trials = {row["job"]: row["overrides"] for row in self.search.get("trials", ())}
+        return " ".join(short_words(trials.get(job, ())))
+
+
+def differ_in_seed_only(outcomes: Collection[Outcome]) -> bool:
+    """Return whether jobs differ in the seed only, so that the best is only the luckiest."""
+    return bool(outcomes) and all(A_SEED.fullmatch(outcome.name) for outcome in outcomes)
