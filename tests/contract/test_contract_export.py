@@ -128,6 +128,7 @@ def bundle_of(model: TwoTower, folder: Path, item_embeddings: np.ndarray) -> Any
         folder=folder,
         model=model,
         item_embeddings=item_embeddings,
+        tower_outputs=lambda rows: model.layout.tower(item_embeddings[rows - 1]),
         users=range(num_users),
         items=range(num_items),
         history=Interactions.from_rows(users, items, times, num_users),
