@@ -30,5 +30,4 @@ class PopularityBaseline(Baseline):
 
 def popular_last(scores: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return scores [B, N], with those that are not above 0 replaced by popularity [N], below all others."""
-    found: NDArray[np.float32] = np.where(scores > 0, scores, counts / (counts.max(initial=0) + 1) - 1)
-    return found
+    return np.where(scores > 0, scores, counts / (counts.max(initial=0) + 1) - 1)
