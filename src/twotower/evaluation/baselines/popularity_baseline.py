@@ -13,9 +13,7 @@ class PopularityBaseline(Baseline):
     class Config(Baseline.Config):
         """No settings."""
 
-        def suggestion(self) -> str:
-            """Return overrides with an item bias of popularity."""
-            return "item_bias=popularity"
+        suggestion = "item_bias=popularity"
 
     config: Config
 
