@@ -9,8 +9,7 @@ from twotower.losses.loss import Loss
 from twotower.negatives.sampler import Negatives
 from twotower.scoring.batch import Batch
 from twotower.scoring.logits import Logits
-from twotower.scoring.scorer import EncodedItems, Scorer
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.scorer import EncodedItems, Scorer, ScoringConfig
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 from twotower.towers.user_batch import UserBatch
 

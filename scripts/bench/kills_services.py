@@ -232,7 +232,7 @@ def _answer(live: LiveService, pipe: "connection.Connection[Any, Any]") -> None:
 
 def _change(live: LiveService, what: str, given: list[Any]) -> Change:
     if what == "put":
-        return ItemPut(given[0], {str(live.retriever.bundle.item_label): given[1]})
+        return ItemPut(given[0], {str(live.retriever.bundle.manifest.item_label): given[1]})
     return ItemRemoved(*given) if what == "remove" else EventAdded(*given)
 
 

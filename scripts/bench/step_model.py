@@ -17,8 +17,7 @@ from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
 from twotower.towers.history.mean_pooling import MeanPooling
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.next_item import NextItem

@@ -21,8 +21,7 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.time_feature import TimeFeature
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 
 GROUPS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
 LENGTHS = (4, 1, 2)
@@ -132,7 +131,7 @@ def bundle_of(model: TwoTower, folder: Path, item_embeddings: np.ndarray) -> Any
         users=range(num_users),
         items=range(num_items),
         history=Interactions.from_rows(users, items, times, num_users),
-        request_time=NOW,
+        manifest=SimpleNamespace(request_time=NOW),
     )
 
 

@@ -16,7 +16,7 @@ from variants import specs_of
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import Negatives, NegativeSampler
 from twotower.scoring.scorer import Scorer
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTowerConfig
 
 OF_TOWERS = {"unit_vectors", "no_item_bias"}
 N, P, D = 12, 6, 8

@@ -86,7 +86,7 @@ def everybody_has_everything_once(run: Path, store: Path, logs: Sequence[pd.Data
     retriever = Retriever.open(run / "bundle")
     with contextlib.closing(ChangeStore(store)) as kept:
         assert replay(kept.changes(), retriever) == []
-    before = logs[0][logs[0]["timestamp"] < retriever.bundle.request_time]
+    before = logs[0][logs[0]["timestamp"] < retriever.bundle.manifest.request_time]
     expected = pd.concat([before, *logs[1:]])
     assert len(retriever.bundle.history) > len(before)  # so some events are in both
     for user, theirs in expected.groupby("user_id")["item_id"]:

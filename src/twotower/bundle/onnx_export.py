@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from twotower.bundle.history_vectors import gather_history_vectors
 from twotower.bundle.layout import BUNDLE, EXPORTED, ITEM_TOWER, USER_TOWER
 from twotower.bundle.manifest import bundle_in
-from twotower.bundle.read import Bundle, read_bundle
+from twotower.bundle.read import Bundle, gather_history_vectors, read_bundle
 from twotower.config.errors import InputError
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.towers.two_tower import TwoTower
@@ -219,7 +218,7 @@ def compare_towers(folder: Path, bundle: Bundle) -> tuple[int, int, float]:
 def _user_batches(bundle: Bundle) -> Iterator[UserBatch]:
     """Yield known users, together and alone; then new users with and without padding in their histories."""
     model, rng = bundle.model, np.random.default_rng(SEED)
-    length, now = model.history.config.length, bundle.request_time
+    length, now = model.history.config.length, bundle.manifest.request_time
     num_events = model.event_table.num_embeddings if model.history.config.events else 1
 
     def user_batch(features: dict[str, Tensor], rows: np.ndarray, times: np.ndarray) -> UserBatch:

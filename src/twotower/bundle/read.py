@@ -1,9 +1,9 @@
 """Verify and read a bundle: towers, index and catalogue.
 
-Shapes: N users or items, W width of a feature, D embedding.
+Shapes: B users, N items, W width of a feature, L history length, H vectors of history items, D embedding.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,19 +11,29 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
 from twotower.bundle import layout
 from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
-from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
 from twotower.config.trust import check_targets
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.plain_values import read_yaml
+from twotower.features.feature import Feature, check_name, feature_from_json
+from twotower.features.feature_table import FeatureTable
+from twotower.features.time_feature import TimeFeature
+from twotower.files.plain_values import read_json, read_yaml
 from twotower.index.index import Index
-from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.towers.user_batch import UserBatch
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+PARTS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
+"""Settings that are read to build the towers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +54,8 @@ class Bundle:
     items: Vocabulary
     user_table: pd.DataFrame
     item_table: pd.DataFrame
-    item_label: str | None
     history: Interactions
     """Memory-mapped."""
-    request_time: int
-    """Default of requests, in unix seconds."""
 
     def tower_outputs(self, rows: np.ndarray) -> np.ndarray:
         """Return the outputs of the item tower, without the bias, for item rows [n] from 1."""
@@ -88,17 +95,69 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
         folder=folder,
         manifest=manifest,
         settings=settings,
-        model=read_towers(folder, manifest, settings, trusted_packages),
+        model=_read_towers(folder, manifest, settings, trusted_packages),
         index=_read_index(folder, manifest, trusted_packages),
         item_embeddings=item_embeddings,
         users=users,
         items=items,
         user_table=user_table,
         item_table=item_table,
-        item_label=manifest.item_label,
         history=history,
-        request_time=manifest.request_time,
     )
+
+
+def _read_towers(
+    folder: Path, manifest: Manifest, settings: Mapping[str, Any], trusted_packages: Collection[str]
+) -> TwoTower:
+    """Read the trained towers. Raises InputError if a file cannot be read or does not match the settings."""
+    config, features = folder / layout.CONFIG, folder / layout.FEATURES
+    with refusing(config, manifest):
+        parts: dict[str, Any] = {key: settings[key] for key in PARTS if key in settings}
+        check_targets(parts, config, trusted_packages)
+        chosen = TwoTowerConfig.from_settings(settings)
+    with refusing(features, manifest):
+        payload = read_json(features, "train again")
+        check_targets(payload, features, trusted_packages)
+        known = {side: _features(side, payload[side]) for side in ("user", "item", "context")}
+    with refusing(folder / layout.ENCODED, manifest):
+        encoded = load_file(folder / layout.ENCODED)
+        sizes = {"user": manifest.num_users, "item": manifest.num_items, "context": manifest.num_contexts}
+        tables = {side: _table(side, known[side], encoded, sizes[side]) for side in known}
+    with refusing(folder / layout.TOWERS, manifest):
+        trained = torch.zeros(manifest.num_items + 1, dtype=torch.bool)
+        users, items, contexts = tables.values()
+        model = TwoTower(chosen, users, items, trained, contexts, len(manifest.event_types))
+        model.load_state_dict(load_file(folder / layout.TOWERS))
+        for name, values in model.state_dict().items():
+            if values.is_floating_point() and not bool(values.isfinite().all()):
+                raise InputError(f"{name!r:.100} contains values that are not finite")
+    return model.eval().requires_grad_(False)
+
+
+def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
+    features = {}
+    for name, entry in payload.items():
+        feature = features[name] = feature_from_json(entry, f"{side}.{name}")
+        check_name(name, feature.config)
+        feature.encode([None])  # raises if the state is invalid
+    return features
+
+
+def _table(
+    side: str, features: dict[str, Feature], encoded: Mapping[str, Tensor], num_rows: int
+) -> FeatureTable:
+    values = {}
+    for name, feature in features.items():
+        if isinstance(feature, TimeFeature):
+            continue
+        key, unknown = f"{side}.{name}", feature.encode([None])
+        values[name] = found = encoded[key]
+        if (found.dtype, found.shape) != (unknown.dtype, (num_rows, unknown.shape[1])):
+            raise InputError(
+                f"{key}: expected {unknown.dtype} {(num_rows, unknown.shape[1])}, "
+                f"found {found.dtype} {tuple(found.shape)}"
+            )
+    return FeatureTable(features, values, num_rows)
 
 
 def _read_array(folder: Path, name: str, dtype: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -179,8 +238,9 @@ def _check_agreement(bundle: Bundle) -> None:
             _refuse(folder / name, f"{what}: expected {expected}, found {found!r:.80}")
     if not np.array_equal(index.rows, np.arange(1, num_items + 1)):
         _refuse(folder / layout.INDEX, f"its ids are not the rows 1..{num_items}")
-    if bundle.item_label is not None and bundle.item_label not in bundle.item_table:
-        _refuse(folder / layout.ITEMS, f"it has no column {bundle.item_label!r:.80}, the label of items")
+    label = bundle.manifest.item_label
+    if label is not None and label not in bundle.item_table:
+        _refuse(folder / layout.ITEMS, f"it has no column {label!r:.80}, the label of items")
 
 
 def _check_use(bundle: Bundle) -> None:
@@ -198,8 +258,8 @@ def _check_use(bundle: Bundle) -> None:
                 _check_finite(f"{side}.{name}", embedded, (2, table.output_dims[name]))
         _check_finite("items", model.encode_item_features(model.items.encode([{}])), (1, dim))
         rows, times = bundle.history.last(np.zeros(1, dtype=np.int64), model.history.config.length)
-        rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # so that the history is not empty
-        now = torch.full((1,), bundle.request_time)
+        rows[:, -1:], times[:, -1:] = 1, bundle.manifest.request_time  # so that the history is not empty
+        now = torch.full((1,), bundle.manifest.request_time)
         histories = torch.from_numpy(rows), torch.from_numpy(times)
         batch = UserBatch.from_features(model.users.encode([{}]), *histories, now)
         _check_finite("users", model.encode_users(batch), (1, dim))
@@ -212,3 +272,24 @@ def _check_finite(what: str, values: Tensor, shape: tuple[int, ...]) -> None:
 
 def _refuse(path: Path, problem: str) -> NoReturn:
     raise InputError(f"{path}: does not fit the other files: {problem}; {REMEDY}")
+
+
+def gather_history_vectors(
+    model: TwoTower, rows: Integers, tower_outputs: Callable[[Integers], Floats]
+) -> tuple[Floats, Integers]:
+    """Return the vectors [R, H] that `rows` [B, L] of history items refer to, and positions [B, L] in them.
+
+    Row 0 of the vectors is zeros; position 0 is padding, or an item that the encoder does not know. A history
+    encoder with its own table (`history.items: table`) reads only the items that were trained; other encoders
+    read the outputs of the item tower, which `tower_outputs` returns for rows [n].
+    """
+    if model.history.config.reads_table:
+        trained = model.trained_items.numpy()
+        is_known = trained[np.where(rows < len(trained), rows, 0)]  # rows of added items exceed the table
+        return model.history_table.weight.detach().numpy(), np.where(is_known, rows, 0)
+    is_item = rows > 0
+    padding = np.zeros((1, model.history.item_dim), dtype=np.float32)
+    vectors = np.concatenate([padding, tower_outputs(rows[is_item])])
+    positions = np.zeros_like(rows)
+    positions[is_item] = np.arange(1, len(vectors))
+    return vectors, positions

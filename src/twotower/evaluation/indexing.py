@@ -21,10 +21,9 @@ from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity, pair_keys
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.evaluation.user_values import mean_intervals, mean_values
-from twotower.index.check import IndexReport, check
+from twotower.index.check import IndexReport, OperatingPoint, check, tune
 from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains
 from twotower.index.index import Index
-from twotower.index.tune import OperatingPoint, tune
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")

@@ -1,5 +1,6 @@
 """An index chosen by the number of items."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from twotower.config.spec import PositiveInt
@@ -27,12 +28,13 @@ class Auto(Index):
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> list[tuple[str, str]]:
+        ) -> Iterator[tuple[str, str]]:
             """See `Index.Config.problems`; checks the chosen class."""
             if self.ivf_flat_from > self.ivf_pq_from:
                 below = f"{self.ivf_pq_from} is below ivf_flat_from {self.ivf_flat_from}"
-                return [("ivf_pq_from", f"{below}: thresholds must ascend")]
-            return self.for_size(num_items or 0).problems(embedding_dim, num_items)
+                yield "ivf_pq_from", f"{below}: thresholds must ascend"
+            else:
+                yield from self.for_size(num_items or 0).problems(embedding_dim, num_items)
 
         def for_size(self, num_items: int) -> Index.Config:
             """See `Index.Config.for_size`."""

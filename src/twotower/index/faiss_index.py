@@ -9,7 +9,6 @@ import functools
 import math
 import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import faiss
@@ -17,17 +16,6 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.index.ground_truth import SearchResult, contains
-
-
-def read_faiss(path: Path) -> Any:
-    """Read an index file. Raises InputError if it is missing or not complete."""
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such index file")
-    try:
-        return faiss.read_index(str(path))
-    except (RuntimeError, MemoryError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise InputError(f"{path}: is not a complete index file ({reason}); build the index again") from error
 
 
 def faiss_versions() -> dict[str, str | int]:

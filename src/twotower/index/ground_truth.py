@@ -106,12 +106,10 @@ class GroundTruth:
 
     def recall(self, found_rows: np.ndarray) -> float:
         """Return the tie-tolerant recall@k: a row counts once if its score reaches the k-th best."""
-        found_rows = found_rows[:, : self.k]
         if not len(found_rows):
             return 1.0
-        ordered = np.sort(found_rows, axis=1)
-        counted = ordered >= 0
-        counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+        ordered = np.sort(found_rows[:, : self.k], axis=1)
+        counted = np.diff(ordered, axis=1, prepend=-1) > 0
         is_exact = counted & contains(self._exact_keys, self._keys(ordered))
         hits, (positions, columns) = int(is_exact.sum()), np.nonzero(counted & ~is_exact)  # these may tie
         for start in range(0, len(positions), PAIRS_PER_BLOCK):
@@ -120,7 +118,7 @@ class GroundTruth:
             scores, slack = self._scores(users, rows)
             last, _ = self._scores(users, self.exact.rows[users, -1])
             hits += int((scores >= last - slack).sum())
-        return hits / found_rows.size
+        return hits / ordered.size
 
     @cached_property
     def _exact_keys(self) -> np.ndarray:

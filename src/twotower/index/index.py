@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -15,7 +15,7 @@ from faiss.contrib.factory_tools import reverse_index_factory
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
-from twotower.index.faiss_index import FaissIndex, read_faiss
+from twotower.index.faiss_index import FaissIndex
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors
 from twotower.index.read_write_lock import ReadWriteLock
 
@@ -54,12 +54,11 @@ class Index(Component, ABC):
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> list[tuple[str, str]]:
-            """Return settings that do not fit the sizes; see `Component.Config.problems`."""
-            if self.min_recall <= self.target_recall:
-                return []
-            above = f"{self.min_recall} is above target_recall {self.target_recall}: lower it, or aim higher"
-            return [("min_recall", above)]
+        ) -> Iterator[tuple[str, str]]:
+            """Yield settings that do not fit the sizes; see `Component.Config.problems`."""
+            if self.min_recall > self.target_recall:
+                above = f"{self.min_recall} is above target_recall {self.target_recall}"
+                yield "min_recall", f"{above}: lower it, or aim higher"
 
         def check_sizes(self, dim: int, num_items: int) -> None:
             """Raise InputError with all `problems`."""
@@ -176,7 +175,14 @@ class Index(Component, ABC):
 
         A damaged file can load with wrong content: verify its checksum first.
         """
-        loaded = FaissIndex(read_faiss(path))
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such index file")
+        try:
+            loaded = FaissIndex(faiss.read_index(str(path)))
+        except (RuntimeError, MemoryError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            message = f"{path}: is not a complete index file ({reason}); build the index again"
+            raise InputError(message) from error
         is_valid = type(loaded.inner) is self.faiss_type and self.fits(loaded.inner)
         if not is_valid or not loaded.find_rows(self.stored_rows):
             found = type(loaded.outer).__name__
@@ -228,11 +234,13 @@ class Index(Component, ABC):
     def metric(self) -> str:
         """`inner_product` if index and quantizer use it, else the part with another metric."""
         inner = self._faiss_index.inner
-        found = {"index": inner.metric_type}
-        if hasattr(inner, "quantizer"):
-            found["quantizer"] = inner.quantizer.metric_type
-        wrong = {part: metric for part, metric in found.items() if metric != faiss.METRIC_INNER_PRODUCT}
-        return ", ".join(f"{part} uses Faiss metric {wrong[part]}" for part in wrong) or "inner_product"
+        parts = {"index": inner} | ({"quantizer": inner.quantizer} if hasattr(inner, "quantizer") else {})
+        wrong = [
+            f"{name} uses Faiss metric {part.metric_type}"
+            for name, part in parts.items()
+            if part.metric_type != faiss.METRIC_INNER_PRODUCT
+        ]
+        return ", ".join(wrong) or "inner_product"
 
     @property
     def rows(self) -> np.ndarray:

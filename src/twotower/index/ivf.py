@@ -38,20 +38,17 @@ class IVF(Index):
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> list[tuple[str, str]]:
+        ) -> Iterator[tuple[str, str]]:
             """See `Index.Config.problems`."""
-            found = super().problems(embedding_dim, num_items)
+            yield from super().problems(embedding_dim, num_items)
             nlist = self.nlist
             if num_items is not None and nlist is not None and nlist > num_items:
                 advice = f"choose at most {num_items}, or null for about its square root"
-                message = f"{nlist} cells are more than the {num_items} vectors to index: {advice}"
-                found.append(("nlist", message))
+                yield "nlist", f"{nlist} cells are more than the {num_items} vectors to index: {advice}"
             if nlist is None and num_items:
                 nlist = automatic_nlist(num_items)
             if nlist is not None and self.nprobe is not None and self.nprobe > nlist:
-                message = f"{self.nprobe} is above the number of cells {nlist}: choose at most that"
-                found.append(("nprobe", message))
-            return found
+                yield "nprobe", f"{self.nprobe} is above the number of cells {nlist}: choose at most that"
 
         def for_size(self, num_items: int) -> Self:
             """See `Index.Config.for_size`; sets an automatic number of cells."""

@@ -1,5 +1,6 @@
 """Inverted file index with product quantization."""
 
+from collections.abc import Iterator
 from threading import Lock
 from typing import Annotated, Any
 
@@ -38,21 +39,20 @@ class IVFPQ(IVF):
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
-        ) -> list[tuple[str, str]]:
+        ) -> Iterator[tuple[str, str]]:
             """See `Index.Config.problems`."""
-            found = super().problems(embedding_dim, num_items)
+            yield from super().problems(embedding_dim, num_items)
             parts, dim = self.num_subquantizers, embedding_dim
             if dim is not None and dim % parts:
                 divisors = [number for number in range(1, dim + 1) if dim % number == 0]
                 near = sorted(sorted(divisors, key=lambda number: abs(number - parts))[:2])
                 choices = " or ".join(map(str, near))
                 message = f"{parts} does not divide the embedding dimension {dim}: choose {choices}"
-                found.append(("num_subquantizers", message))
+                yield "num_subquantizers", message
             if num_items is not None and 2**self.num_bits > num_items:
                 bits = f"at most {num_items.bit_length() - 1}" if num_items >= 2**4 else "index=flat_ip"
                 message = f"2**{self.num_bits} centroids a part are more than the {num_items} vectors"
-                found.append(("num_bits", f"{message} to train on: choose {bits}"))
-            return found
+                yield "num_bits", f"{message} to train on: choose {bits}"
 
         @property
         def min_items(self) -> int:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.scorer import ScoringConfig
 
 
 class CorrectedLogQ(SampledSoftmax):

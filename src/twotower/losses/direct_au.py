@@ -7,7 +7,7 @@ from twotower.config.spec import PositiveFloat
 from twotower.losses.loss import CosineLoss
 from twotower.negatives.sampler import ImpressionsAs
 from twotower.scoring.logits import Logits, relative
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.scorer import ScoringConfig
 
 
 class DirectAu(CosineLoss):

@@ -9,8 +9,8 @@ from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat
 from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.scoring.logits import Logits
-from twotower.scoring.scoring_config import ScoringConfig
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.scoring.scorer import ScoringConfig
+from twotower.towers.two_tower import TwoTowerConfig
 
 
 class Loss(Component, nn.Module, ABC):

@@ -10,8 +10,8 @@ from torch import Tensor
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import ImpressionsAs, NegativeSampler
 from twotower.scoring.logits import Logits
-from twotower.scoring.scoring_config import ScoringConfig
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.scoring.scorer import ScoringConfig
+from twotower.towers.two_tower import TwoTowerConfig
 
 
 class Matryoshka(Loss):

@@ -7,7 +7,7 @@ from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.sampled_softmax import SampledSoftmax
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.scorer import ScoringConfig
 
 
 class PowerSoftmax(SampledSoftmax):

@@ -8,7 +8,7 @@ from twotower.config.spec import PositiveFloat
 from twotower.losses.loss import TemperatureLoss
 from twotower.scoring.fused_softmax import cross_entropy, mean_cross_entropy
 from twotower.scoring.logits import Logits
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.scorer import ScoringConfig
 
 
 class SampledSoftmax(TemperatureLoss):

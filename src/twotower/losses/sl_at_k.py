@@ -9,7 +9,7 @@ from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.losses.loss import CosineLoss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.fused_softmax import cross_entropy
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTowerConfig
 
 
 class SlAtK(CosineLoss):

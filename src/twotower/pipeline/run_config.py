@@ -23,7 +23,7 @@ from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.tower import Tower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTowerConfig
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.trackers.tracker import Tracker

@@ -4,6 +4,7 @@ Shapes: B users, P positives, C negatives, H query negatives, D embedding, b row
 these, W columns.
 """
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,7 @@ import torch
 from torch import Tensor
 
 from twotower.scoring.link import inverse_slopes, raise_to_power
-from twotower.scoring.logits import ForwardGradients, Logits, product_dtype, relative, sum_dtype
-from twotower.scoring.masks import padded
+from twotower.scoring.logits import ForwardGradients, Logits, padded, product_dtype, relative, sum_dtype
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 
 BLOCK_BYTES = 1 << 23
@@ -47,7 +47,7 @@ def mean_cross_entropy(logits: Logits, block_bytes: int = BLOCK_BYTES) -> Tensor
     if logits.query_negatives is not None:
         logits = logits.by_positive()
     total: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
-        logits.users, shared.embeddings, logits.positive, logits.query_negatives, logits, block_bytes
+        logits, block_bytes, logits.users, shared.embeddings, logits.positive, logits.query_negatives
     )
     return total / relative(logits.weights).sum()
 
@@ -185,77 +185,46 @@ class PowerOperands(ExponentialOperands):
         super().add_gradients(rows, block.div_(self.slopes).to(self.columns.dtype), scale)
 
 
-class UserPositions:
-    """The positives of each block of users; values are unchanged if positive p is of user p.
-
-    Args:
-        positive_to_user: [P] ascending rows of users, or None.
-        num_users: B.
-        block_rows: b.
-    """
-
-    def __init__(self, positive_to_user: Tensor | None, num_users: int, block_rows: int) -> None:
-        self.positive_to_user, self.num_users, self.block_rows = positive_to_user, num_users, block_rows
-        self.edges: list[int] = []
-        if positive_to_user is not None:
-            bounds = torch.arange(0, num_users + block_rows, block_rows, device=positive_to_user.device)
-            self.edges = torch.searchsorted(positive_to_user, bounds).tolist()
-
-    def positives(self, rows: slice) -> slice:
-        """Return the positives of the users of a block."""
-        if self.positive_to_user is None:
-            return rows
-        block = rows.start // self.block_rows
-        return slice(self.edges[block], self.edges[block + 1])
-
-    def spread(self, values: Tensor, rows: slice) -> Tensor:
-        """Return for each positive [p] the value of its user, of values [b]."""
-        if self.positive_to_user is None:
-            return values
-        return values.index_select(0, self.positive_to_user[self.positives(rows)] - rows.start)
-
-    def sums(self, values: Tensor, rows: slice) -> Tensor:
-        """Return for each user [b] the sum over the values [p] of its positives."""
-        if self.positive_to_user is None:
-            return values
-        sums = values.new_zeros(min(rows.stop, self.num_users) - rows.start)
-        return sums.index_add_(0, self.positive_to_user[self.positives(rows)] - rows.start, values)
-
-
 class _Softmax(ForwardGradients):
     @staticmethod
     def forward(
         ctx: Any,
+        logits: Logits,
+        block_bytes: int,
         users: Tensor,
         negatives: Tensor,
         positive_logits: Tensor,
         query_logits: Tensor | None,
-        logits: Logits,
-        block_bytes: int,
     ) -> Tensor:
         positive, precision = positive_logits.to(sum_dtype(users)), product_dtype(users)
         block_rows = max(1, block_bytes // (padded(len(negatives)) * precision.itemsize))
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
         others = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))
+        to_user = logits.positive_to_user
+        if to_user is None:
+            to_user = torch.arange(len(users), device=users.device)
+        bounds = torch.arange(0, len(users) + block_rows, block_rows, device=users.device)
+        edges = torch.searchsorted(to_user, bounds).tolist()
         with torch.autocast(users.device.type, enabled=False):
             operands = _operands(logits, precision)
-            of_users = UserPositions(logits.positive_to_user, len(users), block_rows)
             log_sums = torch.empty_like(positive)
             blocks = logits.shared.false_negatives.blocks(len(users), operands.num_columns, block_rows)
-            for rows, masked in blocks:
+            for (rows, masked), (begin, end) in zip(blocks, itertools.pairwise(edges), strict=True):
                 block, log_scale = operands.exponentials(rows, masked)
-                own, log_scale = of_users.positives(rows), log_scale.expand(len(block))
-                of_others = of_users.spread(operands.sums(block).log_() + log_scale, rows)
-                torch.logaddexp(of_others, others[own], out=log_sums[own])
-                if any(ctx.needs_input_grad[:2]):
-                    log_factor = of_users.spread(log_scale, rows) - log_sums[own]
+                log_scale = log_scale.expand(len(block))
+                of_negatives = operands.sums(block).log_() + log_scale
+                own = slice(begin, end)  # the positives of these users
+                their_users = to_user[own] - rows.start
+                torch.logaddexp(of_negatives[their_users], others[own], out=log_sums[own])
+                if any(ctx.needs_input_grad):
+                    log_factor = log_scale[their_users] - log_sums[own]
                     factor = log_factor.clamp_(max=2 * SAFE).exp_()  # more: all negatives are masked
-                    operands.add_gradients(rows, block, of_users.sums(factor * weights[own], rows))
+                    scale = torch.zeros_like(of_negatives).index_add_(0, their_users, factor * weights[own])
+                    operands.add_gradients(rows, block, scale)
         d_positive = torch.expm1(positive - log_sums) * weights
         d_query = None if queries is None else (queries - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(operands.d_users, operands.d_negatives(), d_positive, d_query)
-        ctx.positions = (0, 1, 2, 3)
-        given = (users, negatives, positive_logits, positive if query_logits is None else query_logits)
-        ctx.dtypes = [each.dtype for each in given]
+        differentiated = users, negatives, positive_logits, query_logits
+        ctx.dtypes = [positive.dtype if each is None else each.dtype for each in differentiated]
         return ((log_sums - positive) * weights).sum()

@@ -1,24 +1,72 @@
 """The logits of a batch: losses are computed and differentiated block by block.
 
-Shapes: B users, P positives, C negatives, H query negatives of a positive, D embedding, b rows of a block.
+Shapes: B users, P positives, C negatives, H query negatives of a positive, M false negatives, D embedding, b
+rows of a block.
 """
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from twotower.scoring.link import link
-from twotower.scoring.masks import FalseNegatives, padded
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 
 PairLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(positive [b], negatives [b, C + H], multiplicity [C + H]) -> loss [b]; see `Loss.forward`."""
 
 BLOCK_ELEMENTS = 1 << 20  # 4 MiB of float32 logits: stays in cache on a CPU
+ALIGNED = 16
+"""Rows of logits are padded to a multiple of this, for aligned vector instructions."""
+
+
+def padded(num_negatives: int) -> int:
+    """Return the number of columns of a block of logits, at least one more than the negatives."""
+    return (num_negatives // ALIGNED + 1) * ALIGNED
+
+
+class FalseNegatives(NamedTuple):
+    """Pairs of a user and a negative that the user is known to have interacted with.
+
+    Attributes:
+        users: [M] ascending rows of users.
+        columns: [M] int32 positions among the negatives; -1 for other items.
+    """
+
+    users: Tensor
+    columns: Tensor
+
+    def select(self, users: Tensor) -> "FalseNegatives":
+        """Return the pairs of users [P], ascending rows that may repeat, numbered from 0."""
+        bounds = torch.arange(int(users[-1]) + 2, device=users.device, dtype=self.users.dtype)
+        edges = torch.searchsorted(self.users, bounds)
+        counts = (edges[1:] - edges[:-1])[users]
+        rows = torch.repeat_interleave(counts)
+        first = edges[:-1][users] - (counts.cumsum(0) - counts)
+        pairs = first[rows] + torch.arange(len(rows), device=users.device)
+        return FalseNegatives(rows.to(self.users.dtype), self.columns[pairs])
+
+    def blocks(self, num_users: int, num_columns: int, block_rows: int) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the users of each block of logits [b, num_columns], and the flat positions to mask in it.
+
+        The column -1 of an item that is no negative is the last column of the previous row, which is padding.
+        So pairs need not be selected first, which takes longer than masking them.
+        """
+        starts = range(0, num_users, block_rows)
+        bounds = torch.tensor([*starts, num_users], dtype=self.users.dtype, device=self.users.device)
+        edges: list[int] = torch.searchsorted(self.users, bounds).tolist()
+        most = max((end - begin for begin, end in itertools.pairwise(edges)), default=0)
+        rows = torch.empty(most, dtype=torch.int32, device=self.users.device)
+        masked = torch.empty(most, dtype=torch.int64, device=self.users.device)  # as index_fill_ takes it
+        for number, start in enumerate(starts):
+            pairs = slice(edges[number], edges[number + 1])
+            at = rows[: pairs.stop - pairs.start].copy_(self.users[pairs]).sub_(start)
+            torch.add(self.columns[pairs], at, alpha=num_columns, out=at)
+            yield slice(start, start + block_rows), masked[: len(at)].copy_(at)
 
 
 @dataclass(frozen=True)
@@ -94,15 +142,9 @@ class Logits:
             block_elements: logits of a block.
         """
         logits = self.by_positive()
+        operands = logits.users, logits.shared.embeddings, logits.positive, logits.query_negatives
         total: Tensor = _Blockwise.apply(  # type: ignore[no-untyped-call]
-            logits.users,
-            logits.shared.embeddings,
-            logits.positive,
-            logits.query_negatives,
-            logits,
-            loss,
-            block_elements,
-            *parameters,
+            logits, loss, block_elements, *operands, *parameters
         )
         # The division is last: small weights would underflow in half precision.
         return total / relative(self.weights).sum()
@@ -125,29 +167,30 @@ def sum_dtype(users: Tensor) -> torch.dtype:
 
 
 class ForwardGradients(torch.autograd.Function):
-    """A scalar function whose `forward` saves the gradients of the inputs at `ctx.positions`."""
+    """A scalar function whose `forward` saves the gradients of its last inputs, and their types."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the saved gradients."""
         (gradient,) = gradients
-        scaled: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
-        for position, saved, dtype in zip(ctx.positions, ctx.saved_tensors, ctx.dtypes, strict=True):
-            scaled[position] = None if saved is None else (saved * gradient).to(dtype)
-        return tuple(scaled)
+        scaled = [
+            None if saved is None else (saved * gradient).to(dtype)
+            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        ]
+        return (*[None] * (len(ctx.needs_input_grad) - len(scaled)), *scaled)
 
 
 class _Blockwise(ForwardGradients):
     @staticmethod
     def forward(
         ctx: Any,
+        logits: Logits,
+        loss: PairLoss,
+        block_elements: int,
         users: Tensor,
         shared_embeddings: Tensor,
         positive_logits: Tensor,
         query_logits: Tensor | None,
-        logits: Logits,
-        loss: PairLoss,
-        block_elements: int,
         *parameters: Tensor,
     ) -> Tensor:
         differentiates = any(ctx.needs_input_grad)
@@ -195,7 +238,6 @@ class _Blockwise(ForwardGradients):
                 for gathered, each in zip(d_parameters, gradients[len(inputs) :], strict=True):
                     gathered += each
         ctx.save_for_backward(d_users, d_negatives, d_positive, d_query, *d_parameters)
-        ctx.positions = (0, 1, 2, 3, *range(7, 7 + len(parameters)))
         differentiated = users, shared_embeddings, positive_logits, query_logits, *parameters
         ctx.dtypes = [accumulator if each is None else each.dtype for each in differentiated]
         return total

@@ -111,7 +111,7 @@ class Browser:
 
     @cached_property
     def _item_texts(self) -> tuple[pd.Series, pd.Series]:
-        label = self._bundle.item_label
+        label = self._bundle.manifest.item_label
         ids = pd.Series(self._bundle.items.values.astype(np.str_), dtype="str")
         labels = self._bundle.item_table[label].astype("str") if label else ids
         return ids.str.lower(), labels.fillna("").str.lower().reset_index(drop=True)

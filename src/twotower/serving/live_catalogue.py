@@ -55,7 +55,7 @@ class LiveCatalogue:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._label = bundle.item_label
+        self._label = bundle.manifest.item_label
         labels = None if self._label is None else bundle.item_table[self._label]
         self.items = LiveItems(bundle.items, labels, bundle.item_embeddings, bundle.model.layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.bundle.history_vectors import Booleans
+from twotower.bundle.read import Booleans
 from twotower.config.errors import InputError
 from twotower.serving.live_items import Floats, Rows
 from twotower.towers.two_tower import TwoTower

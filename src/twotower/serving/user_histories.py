@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.bundle.history_vectors import gather_history_vectors
-from twotower.bundle.read import Bundle
+from twotower.bundle.read import Bundle, gather_history_vectors
 from twotower.serving.live_items import Floats, LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
 from twotower.serving.towers import HistoryInputs

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from twotower.bundle.history_vectors import gather_history_vectors
-from twotower.bundle.read import Bundle, read_bundle
+from twotower.bundle.read import Bundle, gather_history_vectors, read_bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.part_files import write_in_parts
@@ -93,7 +92,7 @@ def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.nd
         length = min(bundle.model.history.config.length, max(1, int(num_interactions[rows].max())))
         items, times = bundle.history.last(rows, length)
         vectors, positions = gather_history_vectors(bundle.model, items, bundle.tower_outputs)
-        now = np.full(len(rows), bundle.request_time, dtype=np.int64)
+        now = np.full(len(rows), bundle.manifest.request_time, dtype=np.int64)
         history = HistoryInputs(vectors, positions, times, bundle.history.last_events(rows, length))
         found = embed_users(bundle.model, features, history, now)
         check_embeddings(found, "user", bundle.users.ids(rows).tolist())

@@ -1,4 +1,4 @@
-"""Two towers and the one score between them."""
+"""Two towers, their settings, and the one score between them."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,11 +7,47 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from twotower.config.component import Config
+from twotower.config.spec import Width
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
-from twotower.towers.history.history_encoder import EventEmbeddings, QueryPositions
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.new_items.by_tower import ByTower
+from twotower.towers.new_items.new_items import NewItems
+from twotower.towers.tower import Tower
 from twotower.towers.user_batch import UserBatch
+
+
+class TwoTowerConfig(Config):
+    """Width, history, towers, item bias and new items."""
+
+    embedding_dim: Width
+    """D, the width of an embedding, including the column of the item bias."""
+    history: HistoryEncoder.Config
+    user_tower: Tower.Config
+    item_tower: Tower.Config
+    item_bias: ItemBias.Config
+    new_items: NewItems.Config = ByTower.Config()
+    """Embedding of items without training interactions."""
+
+    @property
+    def tower_width(self) -> int:
+        """The width of the towers' output, without the column of the item bias."""
+        return self.embedding_dim - self.item_bias.width
+
+    def provides(self) -> frozenset[str]:
+        """Return the needs of losses (`Loss.Config.needs`) that these towers meet."""
+        return frozenset(need for need, remedy in self.remedies().items() if not remedy)
+
+    def remedies(self) -> dict[str, str]:
+        """Return need of a loss -> settings that meet it; empty if these towers meet it."""
+        towers = {"user_tower": self.user_tower, "item_tower": self.item_tower}
+        lacking = [tower.remedy(key) for key, tower in towers.items() if "unit_vectors" not in tower.provides]
+        return {
+            "unit_vectors": " and ".join(lacking),
+            "no_item_bias": "set item_bias=none" if self.item_bias.width else "",
+        }
 
 
 def score(users: Tensor, items: Tensor) -> Tensor:
@@ -142,10 +178,10 @@ class TwoTower(nn.Module):
         or outputs of the item tower.
         """
         # Users before items; another order of the dropout draws would change the metrics of a seed.
-        blocks = self._user_blocks(batch)
+        blocks, positions = self._feature_blocks(batch), batch.history_rows
         if history_vectors is None:
-            return self._user_embeddings(blocks, *self._history_table(batch.history_rows), batch)
-        return self._user_embeddings(blocks, history_vectors, batch.history_rows, batch)
+            history_vectors, positions = self._history_vectors(positions)
+        return self._user_embeddings(blocks, history_vectors, positions, batch)
 
     def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
         """Embed users [B, D], and items by rows [C] from 1, [C, D].
@@ -155,12 +191,12 @@ class TwoTower(nn.Module):
         """
         if not self.history.config.reads_towers:
             return self.encode_users(batch), self.encode_items(item_rows)
-        blocks = self._user_blocks(batch)
-        table, history_positions, positions = self._outputs_by_row(batch.history_rows, item_rows)
-        users = self._user_embeddings(blocks, table, history_positions, batch)
-        # Not table[...]: the gradient of `embedding` is deterministic, and twice as fast as index_select's.
-        chosen = nn.functional.embedding(positions, table)
-        return users, self.layout.for_ranking(self._layout.item_embeddings(chosen, self.item_bias(item_rows)))
+        blocks = self._feature_blocks(batch)
+        outputs, positions, chosen = self._outputs_by_row(batch.history_rows, item_rows)
+        users = self._user_embeddings(blocks, outputs, positions, batch)
+        # Not outputs[...]: the gradient of `embedding` is deterministic, and twice as fast as index_select's.
+        items = nn.functional.embedding(chosen, outputs)
+        return users, self.layout.for_ranking(self._layout.item_embeddings(items, self.item_bias(item_rows)))
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Add the features of the request times [B] and, where missing, those of the unknown context."""
@@ -170,7 +206,8 @@ class TwoTower(nn.Module):
             features = unknown | features | self.contexts.encode_times(request_times)
         return features
 
-    def _user_blocks(self, batch: UserBatch) -> dict[str, Tensor]:
+    def _feature_blocks(self, batch: UserBatch) -> dict[str, Tensor]:
+        """Return the blocks of the features of users and contexts."""
         features = batch.features
         if features is None:
             features = self.users.gather(batch.rows)
@@ -181,43 +218,43 @@ class TwoTower(nn.Module):
         return {name: encoder(features[name]) for name, encoder in encoders}
 
     def _user_embeddings(
-        self, blocks: dict[str, Tensor], table: Tensor, positions: Tensor, batch: UserBatch
+        self, blocks: dict[str, Tensor], history_vectors: Tensor, positions: Tensor, batch: UserBatch
     ) -> Tensor:
-        events = None
-        if self.history.config.events:
-            rows = torch.zeros_like(positions) if batch.history_events is None else batch.history_events
-            events = EventEmbeddings(self.event_table.weight, rows)
-        queries = batch.query_positions or QueryPositions(None, batch.request_times)
-        blocks = blocks | self.history.tower_blocks(table, positions, batch.history_times, events, queries)
-        return self._layout.user_embeddings(self.user_tower(blocks))
+        """Embed users from feature blocks, and histories with items at positions [W, L] of the vectors."""
+        events = self.event_table.weight if self.history.config.events else None
+        history = self.history.tower_blocks(history_vectors, replace(batch, history_rows=positions), events)
+        return self._layout.user_embeddings(self.user_tower(blocks | history))
 
-    def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return item embeddings [R, H] and the positions of history items in them, [B, L], 0 = none."""
+    def _history_vectors(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return item vectors [R, H] and the positions of history items in them, [W, L], 0 = none."""
         if not self.history.config.length:
             return self.trained_items.new_zeros((1, self.history.dim), dtype=torch.float32), rows
-        if self.history.config.reads_table:
-            # Live items, added after training, are beyond the table and unknown, like untrained items.
-            rows = torch.where(rows < len(self.trained_items), rows, 0)
-            rows = torch.where(self.trained_items[rows], rows, 0)
-            if self.training and self.history.config.sparse:
-                # Each row once and in order, with a sparse gradient; position 0 is row 0, which is zero.
-                distinct, positions = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(
-                    return_inverse=True
-                )
-                embeddings = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
-                return embeddings, positions[1:].view(rows.shape)
+        if self.history.config.reads_towers:
+            return self._outputs_by_row(rows)
+        # Live items, added after training, are beyond the table and unknown, like untrained items.
+        rows = torch.where(rows < len(self.trained_items), rows, 0)
+        rows = torch.where(self.trained_items[rows], rows, 0)
+        if not (self.training and self.history.config.sparse):
             return self.history_table.weight, rows
-        return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
+        # Each row once and in order, with a sparse gradient; position 0 is row 0, which is zero.
+        with_padding = torch.cat([rows.new_zeros(1), rows.flatten()])
+        distinct, positions = with_padding.unique(return_inverse=True)
+        vectors = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
+        return vectors, positions[1:].view(rows.shape)
 
-    def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return outputs of the item tower [R, H], row 0 zeros, and the positions of rows and `more` [C]."""
-        if self.items.num_rows <= rows.numel():  # the whole catalogue is cheaper than `unique`
-            distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
-            positions, more_positions = rows, more
+    def _outputs_by_row(self, history_rows: Tensor, *item_rows: Tensor) -> tuple[Tensor, ...]:
+        """Return outputs of the item tower [R, H], row 0 zeros, and the positions of all rows in them."""
+        every = [history_rows, *item_rows]
+        if self.items.num_rows <= history_rows.numel():  # the whole catalogue is cheaper than `unique`
+            distinct, positions = torch.arange(1, self.items.num_rows + 1, device=history_rows.device), every
         else:
-            distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
-            first, more_positions = (inverse + 1).split([rows.numel(), len(more)])
-            positions = torch.where(rows > 0, first.view(rows.shape), 0)
+            flat = torch.cat([rows.flatten() for rows in every])
+            distinct, inverse = flat.unique(return_inverse=True)
+            parts = (inverse + 1).split([rows.numel() for rows in every])
+            positions = [
+                torch.where(rows > 0, part.view(rows.shape), 0)
+                for rows, part in zip(every, parts, strict=True)
+            ]
         features = self.items.gather(distinct)
         output = self.new_items.replace_new(features, self._item_tower_output(features))
-        return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, more_positions
+        return torch.cat([output.new_zeros((1, output.shape[1])), output]), *positions

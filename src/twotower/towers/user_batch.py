@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import QueryPositions
-
 
 @dataclass(frozen=True)
 class UserBatch:
@@ -30,8 +28,11 @@ class UserBatch:
     """[B] rows of the context table, 0 = unknown; None: all are unknown."""
     history_events: Tensor | None = None
     """[W, L] event codes from 1, 0 = unknown; None: all are unknown."""
-    query_positions: QueryPositions | None = None
-    """The history position of each user; None: user b reads the end of history b."""
+    query_positions: Tensor | None = None
+    """[B] flat positions of the users among the W * L of the histories; None: user b reads the end of history
+    b."""
+    latest_requests: Tensor | None = None
+    """[W] unix seconds of the latest request of each history; None: history b has only that of user b."""
     features: dict[str, Tensor] | None = None
     """Name -> encoded features [B, width] of users and contexts; None: those of the rows."""
 
@@ -52,9 +53,7 @@ class UserBatch:
     def to(self, device: torch.device) -> "UserBatch":
         """Return the users on a device."""
         moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor | QueryPositions)
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         if self.features is not None:
             moved["features"] = {name: values.to(device) for name, values in self.features.items()}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import HistoryEncoder, QueryPositions
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
 from twotower.training.order import Order, position_type
 
@@ -112,7 +112,8 @@ class TrainBatches:
         number: int,
         ends: np.ndarray | None = None,
         mask: np.ndarray | None = None,
-        query_positions: QueryPositions | None = None,
+        query_positions: Tensor | None = None,
+        latest_requests: Tensor | None = None,
     ) -> Batch:
         """Gather a batch.
 
@@ -120,7 +121,7 @@ class TrainBatches:
             chosen: [P + S] examples, positives first.
             ends: [B] positions in the interactions at which the histories end; None: those of the examples.
             mask: [B, L] which positions before each end are part of the history; None: all of the user.
-            query_positions: see `UserBatch`.
+            query_positions: see `UserBatch`, with `latest_requests`.
         """
         examples = self.examples
         size = int((chosen < examples.num_positives).sum())
@@ -136,6 +137,7 @@ class TrainBatches:
                 None if examples.context is None else _int64(examples.context[chosen]),
                 None if self.events is None else _int32(self.events.before(ends, mask)),
                 query_positions,
+                latest_requests,
             ),
             _int64(items[:size]),
             torch.from_numpy(self.weights[chosen]),

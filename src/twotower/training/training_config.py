@@ -15,7 +15,7 @@ from twotower.features.feature import Feature
 from twotower.features.feature_table import files_digests
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTowerConfig
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.objectives.objective import Objective

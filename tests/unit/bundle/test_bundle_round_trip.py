@@ -42,7 +42,7 @@ def test_ids_tables_history_and_settings_come_back(tmp_path):
             getattr(bundle.history, name), getattr(tiny_bundle.history(), name), err_msg=name
         )
     assert bundle.settings == tiny_bundle.settings()
-    assert (bundle.item_label, bundle.request_time) == ("title", tiny_bundle.NOW)
+    assert (bundle.manifest.item_label, bundle.manifest.request_time) == ("title", tiny_bundle.NOW)
     assert not bundle.model.training
     assert bundle.index.kind == "ivf_flat"
     assert bundle.index.search_args == {"nprobe": 4}

@@ -25,8 +25,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
 NOW = 1_600_000_000

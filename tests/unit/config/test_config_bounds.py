@@ -15,39 +15,12 @@ from twotower.config.memory import memory_problem, usable_bytes
 from twotower.pipeline.run_config import checked_run
 
 Refusal = Callable[..., str]
-BEYOND: dict[str, tuple[str, str]] = {
-    "split.valid=1e300": ("split.valid", "less than or equal to 1000000, got 1e+300"),
-    "history.length=2147483648": ("history.length", "less than or equal to 10000, got 2147483648"),
-    "user_tower.widths=[64,100000]": ("user_tower.widths.1", "less than or equal to 4096"),
-    f"user_tower.widths=[{','.join(['8'] * 33)}]": ("user_tower.widths", "at most 32 items"),
-    "metrics.num_bootstrap=10000000": ("metrics.num_bootstrap", "less than or equal to 100000"),
-    "metrics.num_bootstrap=1": ("metrics.num_bootstrap", "expected 0 (no intervals) or at least 100"),
-    "seeds=10001": ("seeds", "less than or equal to 10000"),
-}
-
-
-@pytest.mark.parametrize("override", BEYOND, ids=lambda text: text[:40])
-def test_values_beyond_a_bound_are_refused(only_line: Refusal, override: str) -> None:
-    key, told = BEYOND[override]
-    line = only_line(override)
-    assert line.startswith(f"{key}: ")
-    assert told in line
 
 
 def test_bounds_are_inclusive() -> None:
-    settings = checked(
-        "train",
-        [
-            "data=synthetic",
-            *(
-                "embedding_dim=4096",
-                "history.length=10000",
-                "split.valid=1e6",
-                "optimizer.learning_rate=1e30",
-            ),
-            *("metrics.num_bootstrap=100000", "objective.batch_size=1000000", "seed=4294967295"),
-        ],
-    )
+    choices = "embedding_dim=4096 history.length=10000 split.valid=1e6 optimizer.learning_rate=1e30"
+    others = "metrics.num_bootstrap=100000 objective.batch_size=1000000 seed=4294967295"
+    settings = checked("train", ["data=synthetic", *choices.split(), *others.split()])
     assert settings["history"]["length"] == 10_000
 
 

@@ -24,8 +24,7 @@ from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags
 from twotower.features.vector import Vector
 from twotower.index.flat_ip import FlatIP
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 
 FLAT = FlatIP.Config()
 KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}

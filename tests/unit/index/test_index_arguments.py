@@ -7,13 +7,13 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.index.auto import Auto
+from twotower.index.check import search_grid
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf import automatic_nlist
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
 from twotower.index.ivf_sq import IVFSQ
-from twotower.index.tune import search_grid
 
 
 def vectors(count: int, dim: int = 16) -> np.ndarray:
@@ -27,31 +27,42 @@ def test_automatic_nlist(num_vectors: int, nlist: int) -> None:
     assert automatic_nlist(num_vectors) == nlist
 
 
-def test_problems_name_parameter_and_remedy() -> None:
+PROBLEMS: list[tuple[Index.Config, int | None, str, str]] = [
+    (
+        *(IVFPQ.Config(num_subquantizers=7), None, "num_subquantizers"),
+        "7 does not divide the embedding dimension 64: choose 4 or 8",
+    ),
+    (
+        *(IVFFlat.Config(nlist=5000), 3659, "nlist"),
+        "5000 cells are more than the 3659 vectors to index: choose at most 3659, or null for about its"
+        " square root",
+    ),
+    (
+        *(IVFPQ.Config(num_subquantizers=8, num_bits=8), 200, "num_bits"),
+        "2**8 centroids a part are more than the 200 vectors to train on: choose at most 7",
+    ),
+    (IVFSQ.Config(nprobe=61), 3659, "nprobe", "61 is above the number of cells 60: choose at most that"),
+    (
+        *(FlatIP.Config(target_recall=0.9, min_recall=0.95), None, "min_recall"),
+        "0.95 is above target_recall 0.9: lower it, or aim higher",
+    ),
+    (
+        *(Auto.Config(ivf_flat_from=10, ivf_pq_from=5), None, "ivf_pq_from"),
+        "5 is below ivf_flat_from 10: thresholds must ascend",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "num_items", "key", "message"), PROBLEMS)
+def test_problems_name_parameter_and_remedy(
+    config: Index.Config, num_items: int | None, key: str, message: str
+) -> None:
+    assert list(config.problems(embedding_dim=64, num_items=num_items)) == [(key, message)]
+
+
+def test_without_sizes_there_are_no_problems() -> None:
     for config in (IVFFlat.Config(nlist=4096), IVFPQ.Config(num_subquantizers=7), Auto.Config()):
-        assert config.problems() == []  # sizes are not known
-    assert IVFPQ.Config(num_subquantizers=7).problems(embedding_dim=64) == [
-        ("num_subquantizers", "7 does not divide the embedding dimension 64: choose 4 or 8")
-    ]
-    assert IVFFlat.Config(nlist=5000).problems(embedding_dim=64, num_items=3659) == [
-        (
-            "nlist",
-            "5000 cells are more than the 3659 vectors to index: choose at most 3659, or null for about its"
-            " square root",
-        )
-    ]
-    assert IVFPQ.Config(num_subquantizers=8, num_bits=8).problems(embedding_dim=64, num_items=200) == [
-        ("num_bits", "2**8 centroids a part are more than the 200 vectors to train on: choose at most 7")
-    ]
-    assert IVFSQ.Config(nprobe=61).problems(embedding_dim=64, num_items=3659) == [
-        ("nprobe", "61 is above the number of cells 60: choose at most that")
-    ]
-    assert FlatIP.Config(target_recall=0.9, min_recall=0.95).problems() == [
-        ("min_recall", "0.95 is above target_recall 0.9: lower it, or aim higher")
-    ]
-    assert Auto.Config(ivf_flat_from=10, ivf_pq_from=5).problems() == [
-        ("ivf_pq_from", "5 is below ivf_flat_from 10: thresholds must ascend")
-    ]
+        assert not list(config.problems())
 
 
 @pytest.mark.parametrize(("count", "kind"), [(29, FlatIP), (30, IVFFlat), (300, IVFPQ)])
@@ -59,9 +70,8 @@ def test_auto_chooses_by_size(count: int, kind: type[Index]) -> None:
     config = Auto.Config(ivf_flat_from=30, ivf_pq_from=300, target_recall=0.9).for_size(count)
     assert config.owner is kind
     assert (config.target_recall, config.min_recall) == (0.9, 0.8)
-    assert config.problems(embedding_dim=32, num_items=count) == Auto.Config(
-        ivf_flat_from=30, ivf_pq_from=300
-    ).problems(embedding_dim=32, num_items=count)
+    auto = Auto.Config(ivf_flat_from=30, ivf_pq_from=300)
+    assert list(config.problems(32, count)) == list(auto.problems(32, count))
 
 
 def test_an_automatic_number_of_cells_is_settled_by_size() -> None:

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.index.check import check, rehearse
+from twotower.index.check import OperatingPoint, check, choose_point, rehearse, tune
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.ivf_flat import IVFFlat
-from twotower.index.tune import OperatingPoint, choose_point, tune
 
 ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)

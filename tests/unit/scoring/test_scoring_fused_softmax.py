@@ -15,7 +15,7 @@ from torch.nn import functional
 from twotower.scoring import link
 from twotower.scoring.fused_softmax import SAFE, cross_entropy, mean_cross_entropy
 from twotower.scoring.logits import Logits
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.scorer import ScoringConfig
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 

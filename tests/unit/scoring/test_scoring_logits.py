@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scoring_cases import logits_of, negatives_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -13,9 +15,8 @@ from twotower.losses.bce import Bce
 from twotower.losses.loss import Loss
 from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.scoring.fused_softmax import BLOCK_BYTES, cross_entropy
-from twotower.scoring.logits import BLOCK_ELEMENTS, Logits
-from twotower.scoring.masks import FalseNegatives
-from twotower.scoring.scoring_config import ScoringConfig
+from twotower.scoring.logits import BLOCK_ELEMENTS, FalseNegatives, Logits
+from twotower.scoring.scorer import RowLookup, ScoringConfig
 
 P, C, D, H = 7, 5, 3, 2
 FORMULAS = {"softmax": cross_entropy, "bce": Bce(Bce.Config(negative_weight=0.8))}
@@ -157,3 +158,15 @@ def test_masks_are_repeated_for_each_positive_of_a_user() -> None:
     by_positive = masks.select(torch.tensor([0, 0, 1]))
     assert by_positive.users.tolist() == [0, 0, 1, 1, 2]
     assert by_positive.columns.tolist() == [4, 5, 4, 5, 6]
+
+
+NUM_ITEMS = 12
+ROW = st.integers(0, NUM_ITEMS)
+LOOKUP = RowLookup(NUM_ITEMS)
+"""One for all examples: it must forget the rows of a call."""
+
+
+@given(rows=st.lists(ROW, unique=True), wanted=st.lists(ROW, max_size=20))
+def test_each_row_has_its_position(rows: list[int], wanted: list[int]) -> None:
+    found = LOOKUP.positions(torch.tensor(rows, dtype=torch.int64), torch.tensor(wanted, dtype=torch.int32))
+    assert found.tolist() == [rows.index(row) if row in rows else -1 for row in wanted]

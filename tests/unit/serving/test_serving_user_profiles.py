@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 
-from twotower.bundle.history_vectors import gather_history_vectors
+from twotower.bundle.read import gather_history_vectors
 from twotower.config.errors import InputError
 from twotower.serving import retriever as retriever_module
 from twotower.serving import user_profiles

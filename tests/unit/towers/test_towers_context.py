@@ -15,8 +15,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.features.request_time import RequestTime
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.towers.user_batch import UserBatch
 
 LINEAR = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalize": "none"}

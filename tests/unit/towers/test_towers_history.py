@@ -8,6 +8,7 @@ from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.towers.history.no_history import NoHistory
 from twotower.towers.history.weighted_pooling import WeightedPooling
+from twotower.towers.user_batch import UserBatch
 
 EMBEDDINGS = torch.tensor([[[0.0], [2.0], [8.0]], [[1.0], [2.0], [6.0]]])  # the first user has two items
 MASK = torch.tensor([[False, True, True], [True, True, True]])
@@ -28,7 +29,9 @@ def test_weights_belong_to_ages() -> None:
 def test_blocks(last_item: bool) -> None:
     encoder = MeanPooling(MeanPooling.Config(length=3, last_item=last_item), 1)
     table = torch.tensor([[0.0], [2.0], [8.0], [1.0], [6.0]])
-    blocks = encoder.tower_blocks(table, torch.tensor([[0, 1, 2], [3, 1, 4]]), TIMES)
+    now = torch.tensor([200, 200])
+    batch = UserBatch(now, torch.tensor([[0, 1, 2], [3, 1, 4]]), TIMES, now)
+    blocks = encoder.tower_blocks(table, batch)
     assert {name: values.shape[1] for name, values in blocks.items()} == encoder.config.block_dims(1)
     assert blocks["history"].tolist() == [[5], [3]]
     assert ("last_item" in blocks) == last_item

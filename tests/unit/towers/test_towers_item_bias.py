@@ -13,8 +13,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.towers.item_bias.popularity import Popularity
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
-from twotower.towers.two_tower import TwoTower, score
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig, score
 from twotower.towers.user_batch import UserBatch
 
 DAY = 86_400
@@ -106,3 +105,40 @@ def test_an_item_that_was_only_shown_in_vain_is_not_new() -> None:
     found = bias.eval()(torch.arange(1, 5)).flatten().tolist()
     assert found[2] == pytest.approx(-math.log(2) / 2)  # log 1 less the mean of log 2, log 2, log 1, log 1
     assert found[3] == pytest.approx(found[0])  # the quantile of the others
+
+
+WARM = RecentPopularity.Config(new_item_quantile=0.5)
+
+
+def earlier() -> RecentPopularity:
+    """Items 1, 2, 3 with biases 3, 1, -2, of which 3 was never sold: a new one has the median 2."""
+    bias = RecentPopularity(WARM, 3).eval()
+    with torch.no_grad():
+        bias.biases.copy_(torch.tensor([3.0, 1.0, -2.0]))
+        bias.has_occurred.copy_(torch.tensor([True, True, False]))
+    return bias
+
+
+def sold(items: list[int]) -> Interactions:
+    return Interactions.from_rows(np.ones(len(items), int), np.array(items), np.arange(len(items)), 1)
+
+
+ROWS = torch.tensor([0, 1, 0, 2, 3])  # items 1 and 3 are new; 2, 4, 5 were 1, 2, 3
+
+
+def test_known_items_keep_their_bias_and_new_ones_start_as_new_ones() -> None:
+    bias = RecentPopularity(WARM, 5).eval()
+    log = sold([1, 2, 4, 5])
+    bias.initialize(log)
+    bias.warm_start(earlier(), ROWS, log)
+    assert bias.biases.tolist() == [2, 3, 2, 1, 2]  # 5 is sold now, for the first time
+    assert bias.has_occurred.tolist() == [True, True, False, True, True]
+    assert bias(torch.arange(1, 6))[:, 0].tolist() == [2, 3, 2, 1, 2]
+
+
+def test_where_nothing_is_trained_items_are_sold_that_were() -> None:
+    bias = RecentPopularity(WARM, 5).eval()
+    bias.warm_start(earlier(), ROWS, None)
+    assert bias.has_occurred.tolist() == [False, True, False, True, False]
+    assert bias(torch.arange(1, 6))[:, 0].tolist() == [2, 3, 2, 1, 2]
+    assert bias.biases[4].item() == pytest.approx(-2)  # as it was

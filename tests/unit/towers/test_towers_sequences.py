@@ -192,7 +192,8 @@ def test_hstu_asked_later_answers_differently_and_as_well_without_a_time() -> No
     early[:, -1], late[:, -1] = times[:, -2], times[:, -2] + 10**7
     answers = [encoder.latest(embeddings, mask, times_of(encoder, mask, each)) for each in (early, late)]
     assert not torch.isclose(*answers)[2:].all(1).any()  # what one item alone weighs is normed away
-    torch.testing.assert_close(encoder.latest(embeddings, mask, times[:, :-1] * mask), answers[0])
+    unknown = torch.cat([times[:, :-1] * mask, torch.zeros(B, 1, dtype=torch.int64)], 1)
+    torch.testing.assert_close(encoder.latest(embeddings, mask, unknown), answers[0])
     encoder = Hstu(Hstu.Config(length=L, time_bias=False), H).eval()
     assert encoder.latest(embeddings, mask, times_of(encoder, mask, times)).isfinite().all()
 

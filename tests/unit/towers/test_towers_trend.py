@@ -48,8 +48,8 @@ def test_what_comes_and_goes_is_told_by_short_half_lives_and_what_stays_by_long_
     rng = np.random.default_rng(0)
     stays = rng.integers(1, 6, 600)
     items, times = np.asarray(season().items), np.asarray(season().times)
-    fashion = Mixture.fit(IntervalCounts.from_log(items, times, 6), 10.0)
-    steady = Mixture.fit(IntervalCounts.from_log(stays, times, 6), 10.0)
+    fashion = Mixture.fit(IntervalCounts.from_log(items, times, 6), 3.0)
+    steady = Mixture.fit(IntervalCounts.from_log(stays, times, 6), 3.0)
     assert fashion.weights.sum() == pytest.approx(1)
     short = slice(4, 9)  # a 32nd of the span and less
     assert fashion.weights[short].sum() > 0.5 > 0.3 > steady.weights[short].sum()
@@ -57,7 +57,7 @@ def test_what_comes_and_goes_is_told_by_short_half_lives_and_what_stays_by_long_
 
 def test_weights_are_the_likeliest() -> None:
     counted = IntervalCounts.from_log(np.asarray(season().items), np.asarray(season().times), 6)
-    found = Mixture.fit(counted, 10.0)
+    found = Mixture.fit(counted, 10 * counted.interval_days)
     assert found.num_new < 1
 
     def likelihood(weights: np.ndarray) -> float:

@@ -13,8 +13,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import RequestTime
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.towers.user_batch import UserBatch
 
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [8]}
@@ -131,7 +130,7 @@ def test_the_tower_s_history_is_what_the_tower_says() -> None:
     model = two_tower(items="tower")
     expected = model.encode_items(torch.tensor([2, 4]))
     for history in ([[0, 2, 4]], [[0, 2, 4]] * 2):  # fewer than the items: looked up; more: all embedded
-        table, positions = model._history_table(torch.tensor(history))
+        table, positions = model._history_vectors(torch.tensor(history))
         torch.testing.assert_close(table[positions[0, 1:]], expected)
         assert positions[0, 0] == 0
 

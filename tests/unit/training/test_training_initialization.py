@@ -13,8 +13,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import interaction_matrix
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
-from twotower.towers.two_tower import TwoTower
-from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.training.initialization.initialization import item_tables
 from twotower.training.initialization.random import Random
 from twotower.training.initialization.svd import (

@@ -46,7 +46,7 @@ def examples_of(batch: Batch) -> list[tuple[int, int, int, tuple[tuple[int, int]
     width, found = users.history_rows.shape[1], []
     for p, item in enumerate(items):
         queries = users.query_positions
-        row, place = (p, width - 1) if queries is None else divmod(int(queries.positions[p]), width)
+        row, place = (p, width - 1) if queries is None else divmod(int(queries[p]), width)
         history = zip(users.history_times[row].tolist(), users.history_rows[row].tolist(), strict=True)
         seen = tuple(each for each in list(history)[: place + 1] if each[1])
         found.append((int(users.rows[p]), item, int(users.request_times[p]), seen))
@@ -121,9 +121,7 @@ def test_a_pooled_user_is_the_same_by_either_objective() -> None:
     for kind in (NextItem, Sequence):
         (batch,) = batches_of(kind, log, 9, 4, True)
         users = batch.users
-        blocks = encoder.tower_blocks(
-            table, users.history_rows, users.history_times, queries=users.query_positions
-        )
+        blocks = encoder.tower_blocks(table, users)
         order = np.lexsort((batch.positives, batch.users.rows))
         pooled.append(torch.cat(list(blocks.values()), 1)[order])
     torch.testing.assert_close(*pooled)

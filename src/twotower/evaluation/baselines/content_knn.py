@@ -19,7 +19,6 @@ class ContentKnn(Baseline):
         """No settings."""
 
         suggestion = "new_items=by_content new_items.boost=0.5"
-
         reads_content = True
 
     config: Config

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from twotower.towers.history.history_encoder import HistoryEncoder
 
@@ -32,31 +33,21 @@ class CausalEncoder(HistoryEncoder, ABC):
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Return the summary of the whole history; see `HistoryEncoder.latest`."""
         encoded = self.encode(*self._left_aligned(embeddings, mask, times))
-        counts = mask.sum(1)
-        last = (counts - 1).clamp(min=0)[:, None, None].expand(-1, 1, encoded.shape[2])
-        return encoded.gather(1, last)[:, 0] * (counts > 0)[:, None]
+        return _after(mask.sum(1, keepdim=True), encoded)[:, 0]
 
     def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Return the summary up to every position, [B, L, H]; see `HistoryEncoder`."""
         encoded = self.encode(*self._left_aligned(embeddings, mask, times))
-        if _is_full(mask):
-            return encoded
-        counts = mask.cumsum(1)
-        return _rows(encoded, (counts - 1).clamp(min=0)) * (counts > 0)[..., None]
+        return encoded if _is_full(mask) else _after(mask.cumsum(1), encoded)
 
     def _left_aligned(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        length = mask.shape[1]
-        if self.config.reads_request_times and times.shape[1] == length:  # the request time is unknown
-            times = torch.cat([times, times.amax(1, keepdim=True)], 1)
         if _is_full(mask):
             return embeddings, times
-        order = _items_first(mask)
+        order, length = _items_first(mask), mask.shape[1]
         moved = times[:, :length].gather(1, order)
         if self.config.reads_request_times:  # after the last item
             counts = mask.sum(1, keepdim=True)
-            moved = torch.cat([moved, torch.zeros_like(moved[:, :1])], 1)
-            is_request = torch.arange(length + 1, device=counts.device) == counts
-            moved = torch.where(is_request, times[:, length:], moved)
+            moved = functional.pad(moved, (0, 1)).scatter(1, counts, times[:, length:])
         return _rows(embeddings, order), moved
 
 
@@ -76,8 +67,14 @@ def _items_first(mask: Tensor) -> Tensor:
     return torch.zeros_like(targets).scatter(1, targets, positions)
 
 
+def _after(counts: Tensor, encoded: Tensor) -> Tensor:
+    """Return the summaries [B, l, H] of the first `counts` [B, l] items, zeros for none."""
+    return _rows(encoded, (counts - 1).clamp(min=0)) * (counts > 0)[..., None]
+
+
 def _rows(values: Tensor, positions: Tensor) -> Tensor:
-    """Return [B, L, H], from each of B the positions [B, L]."""
-    size, length, _ = values.shape
+    """Return [B, l, H], from each of values [B, L, H] the positions [B, l]."""
+    size, length, dim = values.shape
     starts = torch.arange(size, device=positions.device)[:, None] * length
-    return values.flatten(0, 1).index_select(0, (positions + starts).flatten()).view_as(values)
+    chosen = values.flatten(0, 1).index_select(0, (positions + starts).flatten())
+    return chosen.view(size, positions.shape[1], dim)

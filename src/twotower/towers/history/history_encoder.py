@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,27 +11,7 @@ from torch.nn import functional
 from twotower.config.component import Component
 from twotower.config.spec import DropoutRate, Length
 from twotower.data.sources.source import Source
-
-
-class EventEmbeddings(NamedTuple):
-    """Embeddings of event types [E + 1, H], row 0 zeros, and the event rows [B, L] of histories."""
-
-    table: Tensor
-    rows: Tensor
-
-
-class QueryPositions(NamedTuple):
-    """The history positions at which examples query, and the request times of the histories."""
-
-    positions: Tensor | None
-    """[P] flat positions among the B * L of histories that examples share; None: the last of each history."""
-    request_times: Tensor
-    """[B] int64 unix seconds, of the latest query of each history."""
-
-    def to(self, device: torch.device) -> "QueryPositions":
-        """Return the positions on a device."""
-        positions = None if self.positions is None else self.positions.to(device)
-        return QueryPositions(positions, self.request_times.to(device))
+from twotower.towers.user_batch import UserBatch
 
 
 class HistoryEncoder(Component, nn.Module, ABC):
@@ -131,8 +111,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             embeddings: [B, L, H], zeros where masked.
             mask: [B, L] bool, true at items.
-            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] with `Config.reads_request_times`,
-                if the time of the request is known.
+            times: [B, L] int64 unix seconds, 0 where masked; with `Config.reads_request_times` [B, L + 1],
+                with the time of the request at the end.
 
         Returns:
             [B, H]; zeros for an empty history.
@@ -144,61 +124,52 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             table: [R, H] item embeddings.
             positions: [B, L] rows of the table, 0 = padding.
-            times: [B, L] int64 unix seconds; ignored at padding.
+            times: see `latest`.
         """
-        embeddings, mask = _gather(table, positions, None), positions > 0
-        return self.latest(embeddings, mask, self._masked(times, mask))
-
-    def _masked(self, times: Tensor, mask: Tensor) -> Tensor:
-        length = mask.shape[1]
-        of_items = times[:, :length].masked_fill(~mask, 0)
-        return torch.cat([of_items, times[:, length:]], 1) if self.config.reads_request_times else of_items
+        mask = positions > 0
+        return self.latest(functional.embedding(positions, table) * mask[..., None], mask, times)
 
     def tower_blocks(
-        self,
-        table: Tensor,
-        positions: Tensor,
-        times: Tensor,
-        events: EventEmbeddings | None = None,
-        queries: QueryPositions | None = None,
+        self, table: Tensor, batch: UserBatch, event_table: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return the blocks of the user tower: `history` [B, H] and, with `last_item`, `last_item` [B, H].
 
-        `table`, `positions` and `times` are those of `pool`. With `queries.positions` the blocks are [P, H],
-        and each history is encoded once; without `queries` the request times are not known.
+        Args:
+            table: [R, H] item embeddings; `batch.history_rows` are rows of it.
+            batch: users; histories that users share are encoded once.
+            event_table: [E + 1, H] embeddings of event types, row 0 zeros; None: events are not read.
         """
+        positions, events = batch.history_rows, batch.history_events
         if self.training and self.config.dropout > 0:
             kept = torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             positions = positions * kept
-        if queries is not None and self.config.reads_request_times:
-            times = torch.cat([times, queries.request_times[:, None]], 1)
         mask = positions > 0
-        if queries is not None and queries.positions is not None:
-            embeddings = _gather(table, positions, events)
-            blocks = {"history": self(embeddings, mask, self._masked(times, mask))}
-            if self.config.last_item:
-                blocks["last_item"] = embeddings
-            chosen = queries.positions
-            return {name: block.flatten(0, 1).index_select(0, chosen) for name, block in blocks.items()}
-        if events is None:
-            blocks = {"history": self.pool(table, positions, times)}
+        times = batch.history_times.masked_fill(~mask, 0)
+        if self.config.reads_request_times:
+            requests = batch.request_times if batch.latest_requests is None else batch.latest_requests
+            times = torch.cat([times, requests[:, None]], 1)
+
+        def gather(last: int) -> Tensor:
+            """Return the embeddings of the last items [B, last, H], with those of their event types."""
+            embeddings = functional.embedding(positions[:, -last:], table)
+            if event_table is not None and events is not None:
+                of_events = functional.embedding(events[:, -last:], event_table, padding_idx=0)
+                embeddings = embeddings + of_events
+            return embeddings * mask[:, -last:, None]
+
+        if batch.query_positions is not None:
+            embeddings = gather(mask.shape[1])
+            every = {"history": self(embeddings, mask, times), "last_item": embeddings}
+            return {
+                name: every[name].flatten(0, 1).index_select(0, batch.query_positions)
+                for name in self.config.block_dims(self.dim)
+            }
+        if event_table is None or events is None:
+            history = self.pool(table, positions, times)
         elif self.is_linear:
             # Two rows of zeros: padding, and an item without an event type, which has a weight.
-            of_events = functional.pad(events.table[1:], (0, 0, 2, 0))
-            pooled = self.pool(table, positions, times)
-            blocks = {"history": pooled + self.pool(of_events, (events.rows + 1) * mask, times)}
+            of_events = functional.pad(event_table[1:], (0, 0, 2, 0))
+            history = self.pool(table, positions, times) + self.pool(of_events, (events + 1) * mask, times)
         else:
-            embeddings = _gather(table, positions, events)
-            blocks = {"history": self.latest(embeddings, mask, self._masked(times, mask))}
-        if self.config.last_item:
-            last = None if events is None else EventEmbeddings(events.table, events.rows[:, -1:])
-            blocks["last_item"] = _gather(table, positions[:, -1:], last)[:, 0]
-        return blocks
-
-
-def _gather(table: Tensor, positions: Tensor, events: EventEmbeddings | None) -> Tensor:
-    """Return the embeddings of items [B, l, H], with those of their event types; zeros at padding."""
-    embeddings = functional.embedding(positions, table)
-    if events is not None:
-        embeddings = embeddings + functional.embedding(events.rows, events.table, padding_idx=0)
-    return embeddings * (positions > 0)[..., None]
+            history = self.latest(gather(mask.shape[1]), mask, times)
+        return {"history": history} | ({"last_item": gather(1)[:, 0]} if self.config.last_item else {})

@@ -23,7 +23,7 @@ class Hstu(CausalEncoder):
 
     The bias of position i for position j is the sum of one parameter for i - j and one for the bucket of the
     time from j to the item after i; after the latest item, to the request. So the embedding depends on the
-    time of the request. An unknown request time is that of the last item.
+    time of the request.
 
     Reference: Zhai et al., Actions Speak Louder than Words, ICML 2024, section 3.2; buckets as in its code.
     """

@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, QueryPositions
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.user_batch import UserBatch
 
 
 class NoHistory(HistoryEncoder):
@@ -33,12 +34,7 @@ class NoHistory(HistoryEncoder):
         return embeddings.new_zeros((len(embeddings), 0))
 
     def tower_blocks(
-        self,
-        table: Tensor,
-        positions: Tensor,
-        times: Tensor,
-        events: EventEmbeddings | None = None,
-        queries: QueryPositions | None = None,
+        self, table: Tensor, batch: UserBatch, event_table: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return no block."""
         return {}

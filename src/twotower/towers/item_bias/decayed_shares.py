@@ -3,6 +3,7 @@
 Shapes: K time intervals, H half-lives, N items, n interactions, M predicted items.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,25 +51,15 @@ class IntervalCounts:
         """The length of an interval in days."""
         return float(self.knots[1] - self.knots[0]) / SECONDS_A_DAY
 
-    def knots_ahead(self, days: float) -> float:
-        """Convert days to intervals, at most a quarter of the log."""
-        return min(days / self.interval_days, self.counts.shape[0] / 4)
-
-    def items_in(self, interval: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Return the items (from 0) with interactions in an interval, each once, and their counts."""
-        row = slice(*self.counts.indptr[interval : interval + 2])  # slicing a sparse array is slower
-        return self.counts.indices[row], self.counts.data[row]
-
     def shares(self) -> Iterator[NDArray[np.float64]]:
         """Yield for each knot the decayed shares of the interactions before it, [H, N]."""
         decayed = np.zeros((len(self.half_lives), self.counts.shape[1]))
         decay = 0.5 ** (1 / self.half_lives)[:, None]
-        for interval in range(len(self.knots)):
+        for start, end in itertools.pairwise(self.counts.indptr):  # slicing a sparse array is slower
             yield decayed / np.maximum(decayed.sum(1, keepdims=True), 1e-12)
-            if interval < self.counts.shape[0]:
-                items, counts = self.items_in(interval)
-                decayed *= decay
-                decayed[:, items] += np.sqrt(decay) * counts
+            decayed *= decay
+            decayed[:, self.counts.indices[start:end]] += np.sqrt(decay) * self.counts.data[start:end]
+        yield decayed / np.maximum(decayed.sum(1, keepdims=True), 1e-12)
 
 
 @dataclass(frozen=True)
@@ -81,32 +72,28 @@ class Mixture:
     """Mean number of these items at a time."""
 
     @classmethod
-    def fit(cls, counted: IntervalCounts, ahead: float) -> "Mixture":
-        """Maximize the likelihood of interactions in `ahead` intervals after many knots, given earlier ones.
+    def fit(cls, counted: IntervalCounts, ahead_days: float) -> "Mixture":
+        """Maximize the likelihood of interactions in the days after many knots, given earlier ones.
 
-        Expectation maximization, which converges to the only maximum.
+        The days are at most a quarter of the log. Expectation maximization, which converges to the only
+        maximum.
 
         Reference: Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm,
         Journal of the Royal Statistical Society B, 1977, section 4.3 (finite mixtures).
         """
         number = counted.counts.shape[0]
+        ahead = max(1, round(min(ahead_days / counted.interval_days, number / 4)))
         chosen = set(np.linspace(number // 4, number - 1, min(SAMPLED_KNOTS, number)).astype(int).tolist())
-        likelihoods: list[NDArray[np.float64]] = [np.ones((0, len(counted.half_lives) + 1))]
-        multiplicities: list[NDArray[np.float64]] = [np.ones(0)]
-        num_new: list[int] = []
-        has_occurred = np.zeros(counted.counts.shape[1], dtype=np.bool_)
+        likelihoods, multiplicities, num_new = [], [], []
         for knot, shares in enumerate(counted.shares()):
-            if knot in chosen:
-                stop = min(number, knot + max(1, round(ahead)))
-                counts = np.asarray(counted.counts[knot:stop].sum(axis=0)).ravel()
-                items = np.flatnonzero(counts)
-                is_new = ~has_occurred[items]
-                num_new.append(int(is_new.sum()))
-                new_shares = is_new / max(1, num_new[-1])
-                likelihoods.append(np.column_stack([shares[:, items].T, new_shares]))
-                multiplicities.append(counts[items].astype(np.float64))
-            if knot < number:
-                has_occurred[counted.items_in(knot)[0]] = True
+            if knot not in chosen:
+                continue
+            counts = np.asarray(counted.counts[knot : knot + ahead].sum(axis=0)).ravel()
+            items = np.flatnonzero(counts)
+            is_new = shares[-1, items] == 0  # of the infinite half-life
+            num_new.append(int(is_new.sum()))
+            likelihoods.append(np.column_stack([shares[:, items].T, is_new / max(1, num_new[-1])]))
+            multiplicities.append(counts[items])
         # Initial weights prefer long half-lives; they remain if popularity does not change.
         lives = np.minimum(counted.half_lives, number)
         initial = np.append(lives, lives.min())

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -102,27 +101,17 @@ class ItemBias(Component, nn.Module, ABC):
         """Copy the values of known items from the item bias of a parent run, with the same settings.
 
         `rows` [N] are the earlier rows of items, 0 for a new item; `interactions` are the new training
-        interactions, None without training. Copies tensors as `earlier_positions`.
+        interactions, None without training. Tensors with one entry per item may have one more at position 0,
+        for the unknown item; all other tensors are copied.
         """
-        learned, own = before.state_dict(), self.state_dict()
-        for name, positions in self.earlier_positions(before, rows).items():
-            values, known = own[name].clone(), positions >= 0
-            values[known] = learned[name][positions[known]]
-            learned[name] = values
-        self.load_state_dict(learned)
-
-    def earlier_positions(self, before: "ItemBias", rows: Tensor) -> dict[str, Tensor]:
-        """Return name -> position of each entry in `before`, -1 = new, of tensors with one entry per item.
-
-        A tensor may have one more entry at position 0, for the unknown item.
-        """
-        with_unknown = torch.cat([rows.new_zeros(1), torch.where(rows > 0, rows, -1)])
-        positions = {(self.num_items, before.num_items): rows - 1}
-        positions[self.num_items + 1, before.num_items + 1] = with_unknown
-        learned = before.state_dict()
-        tensors = {name: values for name, values in self.state_dict().items() if values.ndim}
-        sizes = {name: (len(values), len(learned[name])) for name, values in tensors.items()}
-        return {name: positions[size] for name, size in sizes.items() if size in positions}
+        learned, known = before.state_dict(), rows > 0
+        for name, values in self.state_dict().items():
+            earlier, unknown = learned[name], len(values) - self.num_items if values.ndim else -1
+            if unknown in (0, 1) and len(earlier) == before.num_items + unknown:
+                values[:unknown] = earlier[:unknown]
+                values[unknown:][known] = earlier[unknown:][rows[known] - 1]
+            else:
+                values.copy_(earlier)
 
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Trend(ItemBias):
         items, times = np.asarray(interactions.items), np.asarray(interactions.times)
         counted = IntervalCounts.from_log(items, times, self.num_items)
         number = len(counted.knots) - 1
-        mixture = Mixture.fit(counted, counted.knots_ahead(self.config.ahead_days))
+        mixture = Mixture.fit(counted, self.config.ahead_days)
         log_odds = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
         for knot, shares in enumerate(counted.shares()):
             log_odds[knot, 1:] = mixture.log_odds(shares)

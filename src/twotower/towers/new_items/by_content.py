@@ -52,8 +52,8 @@ class ByContent(NewItems):
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
             """Return dense features, words, tags and categories, but no id; see `NewItems.Config.reads`."""
             kinds = {name: feature.owner for name, feature in features.items()}
-            content = {name: issubclass(kind, Dense | EmbeddedFeature) for name, kind in kinds.items()}
-            return {name for name, kind in kinds.items() if content[name] and not issubclass(kind, Id)}
+            content = {name for name, kind in kinds.items() if issubclass(kind, Dense | EmbeddedFeature)}
+            return {name for name in content if not issubclass(kinds[name], Id)}
 
         def problems(self, item_bias: ItemBias.Config | None = None) -> Iterator[tuple[str, str]]:
             """Refuse a boost without an item bias."""

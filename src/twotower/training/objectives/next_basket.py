@@ -211,10 +211,6 @@ def half_life_days(interactions: Interactions, ahead_days: float) -> float:
     interactions = interactions.positives
     items, times = np.asarray(interactions.items), np.asarray(interactions.times)
     counted = IntervalCounts.from_log(items, times, int(items.max(initial=1)))
-    days = (
-        SHARE
-        * Mixture.fit(counted, counted.knots_ahead(ahead_days)).half_life(counted)
-        * counted.interval_days
-    )
+    days = SHARE * Mixture.fit(counted, ahead_days).half_life(counted) * counted.interval_days
     LOG.info("objective.recency_half_life_days=%.3g, from the half-life of popularity", days)
     return days

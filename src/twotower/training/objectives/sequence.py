@@ -15,7 +15,7 @@ from twotower.data.interactions import Interactions, expand_ranges
 from twotower.data.sources.source import Source
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
-from twotower.towers.history.history_encoder import HistoryEncoder, QueryPositions
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, history_mask
 from twotower.training.objectives.next_item import NextItem
 
@@ -151,5 +151,5 @@ class SequenceBatches(TrainBatches):
         np.maximum.at(request_times, to_history, examples.times[chosen])
         positions = (to_history + 1) * width - 1 - (ends[to_history] - examples.history_end[chosen])
         order = np.argsort(chosen >= examples.num_positives, kind="stable")
-        queries = QueryPositions(torch.from_numpy(positions[order]), torch.from_numpy(request_times))
-        return self._gather(chosen[order], number, ends, mask, queries)
+        queries, requests = torch.from_numpy(positions[order]), torch.from_numpy(request_times)
+        return self._gather(chosen[order], number, ends, mask, queries, requests)

@@ -1,4 +1,4 @@
-"""Invalid files with a matching checksum are refused by name."""
+"""Damaged files are refused before anything reads them, and invalid ones with a matching checksum by name."""
 
 import json
 import re
@@ -7,8 +7,9 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny_bundle
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "bench"))
 from damaged_bundles import tried
 
 from twotower.bundle import layout
-from twotower.bundle.layout import MANIFEST
+from twotower.bundle.layout import FILES, MANIFEST
 from twotower.bundle.manifest import list_files, render
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
@@ -36,6 +37,18 @@ def seal(folder: Path, **values: Any) -> None:
     manifest = json.loads((folder / MANIFEST).read_text()) | values
     manifest["files"] = list_files(folder, manifest["files"])
     (folder / MANIFEST).write_text(render(manifest))
+
+
+def rewrite(folder: Path, **values: Any) -> None:
+    """Change a manifest and its own checksum."""
+    manifest = json.loads((folder / MANIFEST).read_text()) | values
+    (folder / MANIFEST).write_text(render(manifest))
+
+
+def refused(folder: Path, *parts: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_bundle(folder)
+    assert all(part in str(caught.value) for part in parts)
 
 
 def refusal(folder: Path, name: str) -> str:
@@ -123,6 +136,18 @@ def test_arrays_that_are_refused(bundle: Path, case: tuple[bytes, str]) -> None:
     content, why = case
     (bundle / layout.HISTORY_TIMES).write_bytes(content)
     assert why in refusal(bundle, layout.HISTORY_TIMES)
+
+
+@pytest.mark.parametrize(
+    ("array", "why"),
+    [
+        (np.zeros((59, 8), np.float32), "(60, 8), found float32 (59, 8)"),
+        (np.array([{}]), "not a plain numpy array"),
+    ],
+)
+def test_embeddings_that_are_refused(bundle: Path, array: np.ndarray, why: str) -> None:
+    np.save(bundle / layout.ITEM_EMBEDDINGS, array, allow_pickle=True)
+    assert why in refusal(bundle, layout.ITEM_EMBEDDINGS)
 
 
 TENSORS: dict[str, Change] = {
@@ -216,3 +241,77 @@ def test_forty_damages_do_no_harm(bundle: Path) -> None:
     assert violations == []
     assert counts["refused"] > 20
     assert sum(counts.values()) == 40
+
+
+@pytest.fixture
+def unread(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle of which no library may read anything."""
+
+    def forbidden(*given: Any, **named: Any) -> NoReturn:
+        raise AssertionError("read before it was verified")
+
+    load = "twotower.bundle.read.load_file"
+    for reader in ("faiss.read_index", "numpy.load", load, "pandas.read_parquet", "yaml.load"):
+        monkeypatch.setattr(reader, forbidden)
+    return bundle
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_damaged_or_missing_file_is_refused(unread: Path, name: str) -> None:
+    rng = np.random.default_rng(len(name))
+    content = (unread / name).read_bytes()
+    for position in [0, len(content) - 1, *rng.integers(0, len(content), 8)]:
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << int(rng.integers(0, 8))
+        (unread / name).write_bytes(flipped)
+        refused(unread, name)
+    for size in (0, len(content) // 2, len(content) - 1):
+        (unread / name).write_bytes(content[:size])
+        refused(unread, name)
+    (unread / name).unlink()
+    refused(unread, name)
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_what_is_not_listed_is_refused(unread: Path, make: Callable[[Path], None]) -> None:
+    make(unread / "model.pkl")
+    refused(unread, "model.pkl", "does not list")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000])
+def test_a_manifest_that_is_no_json_object_is_refused(unread: Path, text: str) -> None:
+    (unread / MANIFEST).write_text(text)
+    refused(unread, MANIFEST)
+
+
+@pytest.mark.parametrize("version", [4, "3", True])
+def test_another_format_version_is_refused(unread: Path, version: Any) -> None:
+    rewrite(unread, format_version=version)
+    refused(unread, MANIFEST, "format_version", "reads 3 only", "twotower train")
+
+
+@pytest.mark.parametrize("key", ["files", "index", "sha256"])
+def test_a_missing_key_is_refused(unread: Path, key: str) -> None:
+    manifest = json.loads((unread / MANIFEST).read_text())
+    del manifest[key]
+    (unread / MANIFEST).write_text(json.dumps(manifest))
+    refused(unread, MANIFEST, repr(key))
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "part"),
+    [
+        *((name, "0" * 64, "lists") for name in ("../towers.safetensors", "/etc/passwd", MANIFEST)),
+        *((layout.INDEX, entry, layout.INDEX) for entry in (None, 3, {})),
+    ],
+)
+def test_an_entry_of_no_file_of_a_bundle_is_refused(unread: Path, name: str, entry: Any, part: str) -> None:
+    files = json.loads((unread / MANIFEST).read_text())["files"]
+    rewrite(unread, files=files | {name: entry})
+    refused(unread, MANIFEST, part)
+
+
+def test_a_changed_number_in_the_manifest_is_refused(unread: Path) -> None:
+    text = (unread / MANIFEST).read_text()
+    (unread / MANIFEST).write_text(text.replace('"num_items": 60', '"num_items": 61'))
+    refused(unread, MANIFEST, "SHA-256")
