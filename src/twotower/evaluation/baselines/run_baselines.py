@@ -58,7 +58,7 @@ class ListCache:
         path = self._folder / f"{key}.npz"
         # No file, or a damaged one: a zip file has check sums.
         damaged = contextlib.suppress(OSError, ValueError, EOFError, BadZipFile)
-        with damaged, path.open("rb") as file, np.load(file) as stored:
+        with damaged, path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return np.asarray(stored["rows"], dtype=np.int64)
         began = time.monotonic()
         made = make()
