@@ -82,9 +82,23 @@ class Slurm(Launcher):
 
     def run(self, payload: Payload) -> int:
         """Submit a job and wait for its answer."""
+        import submitit
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
-        job = self._submit_job(payload)
+        config = self.config
+        executor = submitit.AutoExecutor(self.folder / ".submitit", cluster=config.cluster)
+        executor.update_parameters(
+            name="twotower",
+            timeout_min=config.timeout_min,
+            cpus_per_task=config.cpus_per_task,
+            mem_gb=config.mem_gb,
+            gpus_per_node=config.gpus,
+            slurm_partition=config.partition,
+            slurm_additional_parameters=dict(config.extra or {}),
+        )
+        with self.lock:
+            self.refuse_if_stopped()
+            job = executor.submit(Call(self.task, dict(payload), config.cpus_per_task, sys.path))
         while not job.done():
             if self.stopped.wait(POLL_SECONDS):
                 job.cancel(check=False)
@@ -98,21 +112,3 @@ class Slurm(Launcher):
             message = f"job {job.job_id} ended without an answer ({job.state}); see {job.paths.stderr}"
             raise JobError(message) from error
         return exit_status(answer, job.paths.stderr)
-
-    def _submit_job(self, payload: Payload) -> Any:
-        import submitit
-
-        config = self.config
-        executor = submitit.AutoExecutor(self.folder / ".submitit", cluster=config.cluster)
-        executor.update_parameters(
-            name="twotower",
-            timeout_min=config.timeout_min,
-            cpus_per_task=config.cpus_per_task,
-            mem_gb=config.mem_gb,
-            gpus_per_node=config.gpus,
-            slurm_additional_parameters=dict(config.extra or {}),
-            **({} if config.partition is None else {"slurm_partition": config.partition}),
-        )
-        with self.lock:
-            self.refuse_if_stopped()
-            return executor.submit(Call(self.task, dict(payload), config.cpus_per_task, sys.path))

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -38,9 +38,8 @@ class Worker:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_run_jobs, args=(theirs, task, log))
-        with _environment(environment):
-            self.process.start()
+        self.process = CONTEXT.Process(target=_run_jobs, args=(theirs, task, log, dict(environment)))
+        self.process.start()
         theirs.close()
 
     def run(self, payload: Payload) -> int:
@@ -59,7 +58,10 @@ class Worker:
             while (status := self.process.exitcode) is None:
                 time.sleep(0.01)
             self._signal(signal.SIGKILL)  # children that still run
-            raise JobError(f"{describe_exit(status)}; see {self.log}") from None
+            end = f"ended with exit status {status}"
+            if status < 0:
+                end = f"was killed by signal {-status}{GUESSES.get(-status, '')}"
+            raise JobError(f"the worker {end}; see {self.log}") from None
 
     def terminate(self) -> None:
         """Send SIGTERM to the process and its children; `close` waits."""
@@ -79,13 +81,6 @@ class Worker:
             except ProcessLookupError:  # it has just started and has no group of its own yet
                 if self.process.is_alive():
                     os.kill(self.process.pid or 0, number)
-
-
-def describe_exit(status: int) -> str:
-    """Describe the unexpected end of a worker."""
-    if status >= 0:
-        return f"the worker ended with exit status {status}"
-    return f"the worker was killed by signal {-status}{GUESSES.get(-status, '')}"
 
 
 def run_task(task: str, payload: Payload) -> Answer:
@@ -118,8 +113,9 @@ def exit_status(answer: Answer, log: object) -> int:
     return answer
 
 
-def _run_jobs(connection: Connection, task: str, log: Path) -> None:
+def _run_jobs(connection: Connection, task: str, log: Path, environment: Mapping[str, str]) -> None:
     """Run jobs in the worker's process; their output, also from C++, goes to the log."""
+    os.environ.update(environment)  # OpenMP reads it when the task imports torch or Faiss
     os.setsid()  # Ctrl-C in the terminal reaches only the parent, which then stops the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
@@ -142,17 +138,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.killpg(0, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for processes that start now; OpenMP reads them when it is loaded."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value

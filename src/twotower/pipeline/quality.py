@@ -1,6 +1,5 @@
 """Quality of towers: metrics on the splits, of the baselines, and for items held out of training."""
 
-import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,6 @@ from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
 from twotower.evaluation.indexing import evaluate_index
-from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
 from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
@@ -49,15 +47,37 @@ def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, tem
 
 
 def evaluate_baselines(job: RunContext, model: TwoTower) -> dict[str, Any]:
-    """Run the baselines, write their values of the test users, and return their part of the result."""
-    baselines = run_all_baselines(job, model.items)
-    of_baselines = [
-        _with_user_ids(report, job.dataset).assign(baseline=name)
-        for name, report in baselines["test"].reports.items()
+    """Run the baselines, write their values of the test users, and return their part of the result.
+
+    They are fitted on the interactions before each split. The validation split takes at most half of the
+    time; baselines that exceed it are skipped on both splits.
+    """
+    dataset, evaluator = job.dataset, job.evaluator
+    minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name
+    budget = Budget(60 * minutes)
+
+    def run_on(split: str, holdout: Holdout, interactions: Interactions, budget: Budget) -> BaselineReports:
+        now = request_time(holdout, interactions)
+        past = BaselineData(interactions, len(dataset.items), now, model.items, budget)
+        facts = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
+        lists = ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
+        return run_baselines(configs, past, holdout, evaluator, lists if job.config.cache else None)
+
+    valid = run_on("valid", dataset.valid, dataset.train, budget.half())
+    configs = {name: config for name, config in configs.items() if name not in valid.out_of_time}
+    test = run_on("test", dataset.test, dataset.train_and_valid, budget)
+    if late := [*valid.out_of_time, *test.out_of_time]:
+        LOG.warning(
+            "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
+            "('~baselines.%s')",
+            *(minutes, ", ".join(late), late[0]),
+        )
+    per_user = [
+        _with_user_ids(report, dataset).assign(baseline=name) for name, report in test.reports.items()
     ]
     none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
-    job.run.write_table(PER_USER_BASELINES, pd.concat(of_baselines or [none], ignore_index=True))
-    return sections.baselines_record(baselines)
+    job.run.write_table(PER_USER_BASELINES, pd.concat(per_user or [none], ignore_index=True))
+    return sections.baselines_record(valid, test)
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:
@@ -94,41 +114,6 @@ def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality
         per_user = pd.concat([_with_user_ids(served, dataset), by_exact_search], axis=1)
     job.run.write_table(PER_USER, per_user)
     return sections.through_index(exact.record, served)
-
-
-def run_all_baselines(job: RunContext, items: FeatureTable) -> dict[str, BaselineReports]:
-    """Run the baselines on both splits, fitted on the interactions before each split.
-
-    The validation split takes at most half of the time; baselines that exceed it are skipped on both splits.
-    """
-    dataset = job.dataset
-    minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name
-    budget = Budget(60 * minutes)
-
-    def run_on(name: str, holdout: Holdout, interactions: Interactions, budget: Budget) -> BaselineReports:
-        now = request_time(holdout, interactions)
-        past = BaselineData(interactions, len(dataset.items), now, items, budget)
-        return run_baselines(configs, past, holdout, job.evaluator, _list_cache(job, name))
-
-    valid = run_on("valid", dataset.valid, dataset.train, budget.half())
-    configs = {name: config for name, config in configs.items() if name not in valid.out_of_time}
-    test = run_on("test", dataset.test, dataset.train_and_valid, budget)
-    skipped = valid.skipped | test.skipped
-    if late := [*valid.out_of_time, *test.out_of_time]:
-        LOG.warning(
-            "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
-            "('~baselines.%s')",
-            *(minutes, ", ".join(late), late[0]),
-        )
-    return {"valid": valid, "test": dataclasses.replace(test, skipped=skipped)}
-
-
-def _list_cache(job: RunContext, split: str) -> ListCache | None:
-    """Return the cache of the baselines' lists on a split; None if `cache=false`."""
-    if not job.config.cache:
-        return None
-    facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
-    return ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
 
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:

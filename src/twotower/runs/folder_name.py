@@ -145,12 +145,8 @@ def _word(text: str, shown: str) -> str:
     if "." not in key and key != "rerun" and WORD.fullmatch(value):  # a choice of a group
         return value
     if NUMBERS.fullmatch(value) and not shown[-1:].isdigit():
-        return shown + _without_zero(value)
+        return shown + re.sub(r"^(-?)0\.", r"\1.", value)  # .05 for 0.05
     return f"{shown}={value}"
-
-
-def _without_zero(number: str) -> str:
-    return re.sub(r"^(-?)0\.", r"\1.", number)
 
 
 ROOM_FOR_FILES = 512

@@ -98,16 +98,15 @@ def _target_modules(values: Any) -> Iterator[str]:
 
 
 def _commit() -> dict[str, Any]:
-    git = functools.partial(subprocess.run, capture_output=True, text=True, timeout=10)
-    command = ["git", "-C", str(PACKAGE)]
+    git = functools.partial(
+        subprocess.check_output, cwd=PACKAGE, stderr=subprocess.DEVNULL, text=True, timeout=10
+    )
     try:
-        commit = git([*command, "rev-parse", "HEAD"])
-        status = git([*command, "status", "--porcelain", "--", "."])
-    except (OSError, subprocess.TimeoutExpired):
+        commit = git(["git", "rev-parse", "HEAD"])
+        status = git(["git", "status", "--porcelain", "--", "."])
+    except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
-    if commit.returncode or status.returncode:
-        return {"commit": None, "dirty": None}
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+    return {"commit": commit.strip(), "dirty": bool(status.strip())}
 
 
 def _processor() -> str:

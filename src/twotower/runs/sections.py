@@ -92,20 +92,17 @@ def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:
     }
 
 
-def baselines_record(baselines: Mapping[str, "BaselineReports"]) -> dict[str, Any]:
+def baselines_record(valid: "BaselineReports", test: "BaselineReports") -> dict[str, Any]:
     """Return the baselines' metrics under the same keys as the towers', and which were skipped."""
     metrics: dict[str, dict[str, float]] = {}
-    for split, reports in baselines.items():
-        for name, report in reports.reports.items():
+    for split, baselines in (("valid", valid), (TEST, test)):
+        for name, report in baselines.reports.items():
             metrics.setdefault(name, {}).update(_prefixed(split, report.metrics))
+    repeats = {name: report.slices.get(TARGET_REPEAT) for name, report in test.reports.items()}
     return {
         "baselines": metrics,
-        "baselines_skipped": dict(baselines["test"].skipped),
-        "baseline_slices": {
-            name: report.slices[TARGET_REPEAT]
-            for name, report in baselines["test"].reports.items()
-            if TARGET_REPEAT in report.slices
-        },
+        "baselines_skipped": {**valid.skipped, **test.skipped},
+        "baseline_slices": {name: slices for name, slices in repeats.items() if slices is not None},
     }
 
 

@@ -186,14 +186,13 @@ class FirstLook(Sweep):
 
         Stopped recipes count with their best epoch.
         """
-        values: dict[str, float] = {}
-        for recipe in self.recipes:
-            outcome = self.outcome(recipe, sample)
-            value = None if outcome is None else outcome.figure(self.context.monitor)
-            if value is not None and outcome is not None and outcome.status not in UNUSABLE:
-                values[recipe.name] = value
-        scored = (recipe for recipe in self.recipes if recipe.name in values)
-        return sorted(scored, key=lambda recipe: self._sign() * values[recipe.name])
+        scored = [
+            (self._sign() * value, recipe)
+            for recipe in self.recipes
+            if (outcome := self.outcome(recipe, sample)) is not None and outcome.status not in UNUSABLE
+            if (value := outcome.figure(self.context.monitor)) is not None
+        ]
+        return [recipe for _, recipe in sorted(scored, key=lambda each: each[0])]
 
     def outcome(self, recipe: Recipe, sample: bool) -> Outcome | None:
         """Return the outcome of a recipe's job, None if it did not run."""

@@ -180,9 +180,13 @@ def load_trained_towers(
         load_final(module, checkpoint)
         return module, result
 
-    module, first = load(better_first_phase(folder), dataset.train)
-    valid = None if evaluator is None else evaluate_valid(module, dataset, evaluator)
-    results, refit = [first], config.trainer.refit
+    first, refit, valid = better_first_phase(folder), config.trainer.refit, None
+    if refit and evaluator is None:  # only the result of the first phase is needed
+        results = [read_final(folder, first)[1]]
+    else:
+        module, result = load(first, dataset.train)
+        results = [result]
+        valid = None if evaluator is None else evaluate_valid(module, dataset, evaluator)
     if refit:
         module, second = load(REFIT, dataset.train_and_valid)
         results.append(second)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from twotower.commands.run_sweep import axes_of, exit_status_of, sweep_name
 from twotower.config.errors import InputError
 from twotower.runs.outcome import Outcome
+from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.sweep import Axis, SweepContext
+from twotower.sweeps.sweep import SweepContext
 
 LOSS, DIM = Axis("loss", ("bce", "x")), Axis("embedding_dim", ("16", "32"))
 

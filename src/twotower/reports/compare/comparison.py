@@ -124,19 +124,9 @@ def compare(
     by: Literal["run", "configuration"] = "run",
     tests: bool = True,
 ) -> Comparison:
-    """Read runs and compare them.
+    """Read runs and compare them; arguments and errors are those of `twotower.compare`.
 
-    Args:
-        paths: runs, sweeps, folders above them, or globs.
-        metric: figure to compare by; None for recall@20 on the test split.
-        columns: more figures to show; None for validation, index and cold start.
-        baseline: run or built-in baseline; None for the best run by validation.
-        with_baselines: whether to add the built-in baselines as rows.
-        by: a row per run, or per configuration with the mean over its seeds.
-        tests: whether to test differences.
-
-    Raises:
-        InputError: a path has no run, or the metric, a column or the baseline is unknown.
+    `columns` are more figures to show, by default validation, index and cold start.
     """
     folders, notes = run_folders(map(str, paths))
     runs = read_runs(folders)
@@ -242,20 +232,19 @@ def _with_baseline(
     data = main_data if baseline is None else rows["data"][baseline]
     rows = rows[~is_built_in | (rows.index == baseline) | ((rows["data"] == data) & with_baselines)]
     base = None if baseline is None else dict(rows.loc[baseline])
-    keys = {
-        "is_unmeasured": ~rows["state"].isin(MEASURED),
-        "is_on_other_data": [bool(base and data_difference(row, base)) for row in records(rows)],
-        "validation": rows.get(validation_key(metric)),
-        "metric": rows.get(metric),
-        "name": rows["name"],
-    }
-    lowest_first = higher is False
-    order = (
-        pd.DataFrame(keys)
-        .sort_values([*keys], ascending=[True, True, lowest_first, lowest_first, True])
-        .index
+    sort_by = pd.DataFrame(
+        {
+            "is_unmeasured": ~rows["state"].isin(MEASURED),
+            "is_on_other_data": [bool(base and data_difference(row, base)) for row in records(rows)],
+            "validation": rows.get(validation_key(metric)),
+            "metric": rows.get(metric),
+            "name": rows["name"],
+        }
     )
-    return rows.loc[order].reset_index(drop=True), None if base is None else [*order].index(baseline), reason
+    lowest_first = higher is False
+    ascending = [True, True, lowest_first, lowest_first, True]
+    order = list(sort_by.sort_values([*sort_by], ascending=ascending).index)
+    return rows.loc[order].reset_index(drop=True), None if baseline is None else order.index(baseline), reason
 
 
 def _best_by_validation(rows: pd.DataFrame, metric: str, higher: bool | None) -> tuple[int | None, str]:

@@ -3,7 +3,7 @@
 import json
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -31,9 +31,6 @@ from twotower.reports.compare.run_frame import (
 from twotower.reports.compare.verdicts import BASELINE, BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, seed_reach
 from twotower.runs.folder_name import rounded, short_keys, short_words
 
-NUMBER, BUILT_IN, NAME, WHAT_DIFFERS = "#", "built in", "name", "what differs"
-SPREAD, DIFFERENCE, INTERVAL = "mean ± sd (seeds)", "difference", "95 % interval"
-P_VALUE, VERDICT = "p", "verdict"
 WIDE, WIDEST = 400, 10**6
 """Width without a terminal: a table in a file or a pipe is not cut."""
 LEAST_TEXT, MOST_VERDICT = 24, 76
@@ -54,13 +51,14 @@ class TextColumn:
 def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextColumn]:
     """Return the table as texts, in its order; `short` abbreviates settings as labels do.
 
-    Settings and figures have the names of their columns in `comparison.rows`.
+    Keys: number, built_in, settings and figures as in `comparison.rows`, spread, difference, interval,
+    p_value, verdict, name.
     """
     rows, metric = comparison.rows, comparison.metric
-    columns = {NUMBER: TextColumn(NUMBER, [str(number) for number in range(1, len(rows) + 1)])}
+    columns = {"number": TextColumn("#", [str(number) for number in range(1, len(rows) + 1)])}
     is_built_in = rows["kind"] == "baseline"
     if is_built_in.any():
-        columns[BUILT_IN] = TextColumn(BUILT_IN, list(rows["name"].where(is_built_in, "")), True)
+        columns["built_in"] = TextColumn("built in", list(rows["name"].where(is_built_in, "")), True)
     columns |= setting_columns(comparison, comparison.main_keys, short)
 
     figures = {
@@ -75,21 +73,26 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
             f"{format_figure(metric, mean)} ± {format_figure(metric, sd)} ({count})" if count else ""
             for mean, sd, count in spread
         ]
-        columns[SPREAD] = TextColumn(SPREAD, texts)
+        columns["spread"] = TextColumn("mean ± sd (seeds)", texts)
     columns |= {key: column for key, column in figures.items() if key not in columns}
     low, high, difference = (
         [format_figure(metric, value, sign=True) for value in rows[column]]
         for column in ("low", "high", "difference")
     )
-    columns[DIFFERENCE] = TextColumn(DIFFERENCE, difference)
+    columns["difference"] = TextColumn("difference", difference)
     if any(low):
         intervals = [f"[{one}, {other}]" if one else "" for one, other in zip(low, high, strict=True)]
         p_values = rows["corrected_p_value"]
         texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
-        columns |= {INTERVAL: TextColumn(INTERVAL, intervals), P_VALUE: TextColumn(P_VALUE, texts)}
-    columns[VERDICT] = TextColumn(VERDICT, [verdict_text(*each) for each in verdict_pairs(rows)], True)
+        columns["interval"] = TextColumn("95 % interval", intervals)
+        columns["p_value"] = TextColumn("p", texts)
+    texts = [
+        (": " if pair[0] in (NOT_COMPARABLE, NOT_TESTED) else ", ").join(filter(None, pair))
+        for pair in verdict_pairs(rows)
+    ]
+    columns["verdict"] = TextColumn("verdict", texts, True)
     by_configuration = (rows["kind"] == "configuration").any()
-    columns[NAME] = TextColumn("configuration" if by_configuration else "run", list(rows["name"]), True)
+    columns["name"] = TextColumn("configuration" if by_configuration else "run", list(rows["name"]), True)
     return columns
 
 
@@ -135,12 +138,6 @@ def verdict_pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(rows["verdict"], reasons, strict=True))
 
 
-def verdict_text(verdict: str, reason: str) -> str:
-    """Return verdict and reason as one text."""
-    separator = ": " if verdict in (NOT_COMPARABLE, NOT_TESTED) else ", "
-    return separator.join(filter(None, (verdict, reason)))
-
-
 def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
     """Return the lines to read with the table: baseline, tests, seeds and notes."""
     lines = []
@@ -162,22 +159,19 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
             f"seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds; two single runs may differ by "
             f"{reach} because of the seed alone"
         )
-    notes = [*comparison.notes, *(_user_notes(rows) if with_user_notes else ())]
-    return [*lines, *(f"note: {note}" for note in notes)]
+    user_notes = []
+    if note := shared_note(rows):
+        user_notes = [f"on all these runs: {note}"]
+    elif with_user_notes:
+        noted = rows[rows["note"] != ""]
+        user_notes = each_once(zip(noted["note"], noted["name"], strict=True))
+    return [*lines, *(f"note: {note}" for note in [*comparison.notes, *user_notes])]
 
 
 def shared_note(rows: pd.DataFrame) -> str:
     """Return the note that all these runs share, as those of one sweep do."""
     notes = set(rows["note"][rows["kind"] != "baseline"])
     return notes.pop() if len(notes) == 1 else ""
-
-
-def _user_notes(rows: pd.DataFrame) -> list[str]:
-    """Return the users' notes on their runs, each text once."""
-    if note := shared_note(rows):
-        return [f"on all these runs: {note}"]
-    named = [(note, name) for note, name in zip(rows["note"], rows["name"], strict=True) if note]
-    return each_once(named)
 
 
 def show(comparison: Comparison) -> None:
@@ -215,48 +209,47 @@ def _print_table(console: Console, comparison: Comparison) -> bool:
     column, which wraps. Files always have everything.
     """
     columns, metric = text_columns(comparison, short=True), comparison.metric
-    figures = [key for key in columns if is_figure(key) or key == SPREAD]
+    figures = [key for key in columns if is_figure(key) or key == "spread"]
     optional = [key for key in figures if key not in (metric, validation_key(metric))]
-    optional = [NAME, INTERVAL, P_VALUE, *reversed(optional)]
+    optional = ["name", "interval", "p_value", *reversed(optional)]
     settings = [key for key in columns if key.startswith(SETTING)]
-    words = columns[NAME]
+    rest = {key: columns[key] for key in columns if key not in ("number", "built_in", "name", *settings)}
     if settings:
-        words = TextColumn(WHAT_DIFFERS, labels(comparison), True)
-    rest = {key: columns[key] for key in columns if key not in (NUMBER, BUILT_IN, NAME, *settings)}
-    tables = [{NUMBER: columns[NUMBER], WHAT_DIFFERS: words, **rest}]
-    if settings:
-        tables.insert(0, columns)
+        words = {"label": TextColumn("what differs", labels(comparison), True)}
+        tables = [columns, {"number": columns["number"], **words, **rest}]
+    else:
+        tables = [{"number": columns["number"], "run": columns["name"], **rest}]
     for table in tables:
         for num_dropped in range(len(optional) + 1):
-            shown = [column for key, column in table.items() if key not in optional[:num_dropped]]
+            shown = {key: column for key, column in table.items() if key not in optional[:num_dropped]}
             fitted = _table(shown)
             least = Measurement.get(console, console.options.update_width(WIDEST), fitted).minimum
             if least <= console.width:
                 console.print(fitted)
-                return columns[NAME] in shown
+                return columns["name"] in shown.values()
     Console(highlight=False, markup=False, width=least).print(fitted)
-    return columns[NAME] in shown
+    return columns["name"] in shown.values()
 
 
-def _table(columns: Sequence[TextColumn]) -> Table:
+def _table(columns: Mapping[str, TextColumn]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for column in columns:
+    for key, column in columns.items():
         longest = max(map(len, column.cells))
         folded = column.heading
         if len(folded) > max(longest, LONG_HEADING):
             folded = folded.replace(" ", "\n").replace(".", ".\n")
         longest = max(longest, *map(len, folded.split("\n")))
-        wraps = column.heading in (VERDICT, WHAT_DIFFERS)
+        wraps = key in ("verdict", "label")
         table.add_column(
             Align(Text(folded), "left" if column.is_text else "right", vertical="bottom"),
             justify="left" if column.is_text else "right",
             no_wrap=not wraps,
             overflow="fold",
             min_width=min(longest, LEAST_TEXT) if wraps else longest,
-            max_width=MOST_VERDICT if column.heading == VERDICT else None,
+            max_width=MOST_VERDICT if key == "verdict" else None,
         )
-    at = [column.heading for column in columns].index(VERDICT)
-    for cells in zip(*(column.cells for column in columns), strict=True):
+    at = list(columns).index("verdict")
+    for cells in zip(*(column.cells for column in columns.values()), strict=True):
         row = list(map(Text, cells))
         row[at].style = next((style for word, style in STYLES.items() if cells[at].startswith(word)), "")
         table.add_row(*row)

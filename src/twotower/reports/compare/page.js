@@ -6,6 +6,54 @@ const element = id => document.getElementById(id);
 const token = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 
+/* Texts of runs are added as text nodes, so that none is read as HTML. */
+function make(tag, attributes, ...content) {
+  const node = Object.assign(document.createElement(tag), attributes);
+  node.append(...content.flat());
+  return node;
+}
+const below = (className, ...text) => text[0] ? [make("br", {}), make("small", { className }, ...text)] : [];
+
+/* Long names may be broken after one of their parts. */
+function breakable(text, longWord = 20) {
+  const parts = text.split(new RegExp(`(\\S{${longWord},})`));  // every other part is a long word
+  const pieces = parts.flatMap((part, at) => at % 2 ? part.split(/(?<=[,/_]|\.(?=[a-z]))(?=\S)/) : [part]);
+  return pieces.filter(Boolean).flatMap((piece, at) => at ? [make("wbr", {}), piece] : [piece]);
+}
+
+/* The label of a row, and below it its name and the user's note. */
+function nameCell(row, number) {
+  const words = row.label.split(" ").flatMap(word => [make("span", { className: "word" }, word), " "]);
+  const content = row.name === row.label ? breakable(row.name) : [...words, ...below("folder", ...breakable(row.name))];
+  const text = make("span", { className: "text" }, content, below("own", row.note));
+  const box = () => make("input", { className: "pick", type: "checkbox", value: number, checked: row.ticked });
+  const label = () => make("label", {}, box(), make("span", { className: "swatch", ariaHidden: "true" }), text);
+  return make("th", { scope: "row", className: "name", title: row.has_box ? row.folder : row.name }, row.has_box ? label() : text);
+}
+
+function verdictCell(verdict, reason, p) {
+  const style = ["better", "worse"].includes(verdict) ? "verdict " + verdict : "verdict";
+  // A long state, such as the error of a failed run, would be a pill of several lines.
+  const shown = verdict && verdict.length <= 40 ? make("span", { className: style }, verdict) : verdict;
+  const more = reason ? [" ", make("span", { className: "reason" }, reason)] : [];
+  const isLong = [verdict, reason].filter(Boolean).join(", ").length > 40;
+  return make("td", { className: isLong ? "verdicts long" : "verdicts" }, shown, more, below("below", p));
+}
+
+function drawTable() {
+  const cell = (column, at) =>
+    column.style === "name" ? nameCell(data.rows[at], at + 1) :
+    column.reasons ? verdictCell(column.cells[at], column.reasons[at], column.below?.[at]) :
+    make("td", { className: column.style, title: column.titles?.[at] ?? "" }, column.cells[at], below("below", column.below?.[at]));
+  const heading = ({ heading, style, title }) =>
+    make("th", { scope: "col", className: style, title: title ?? "" }, make("button", { type: "button" }, breakable(heading, 12)));
+  const table = element("table");
+  table.tHead.append(make("tr", {}, data.columns.map(heading)));
+  table.tBodies[0].append(...data.rows.map((row, at) =>
+    make("tr", { className: row.baseline ? "baseline" : "" }, data.columns.map(column => cell(column, at)))));
+  element("summary").append(...data.summary.map(line => make("li", { className: line.startsWith("note:") ? "note" : "" }, breakable(line))));
+}
+
 function layout(extra) {
   const axis = { gridcolor: token("--grid"), linecolor: token("--line"), zeroline: false, automargin: true };
   const axisOf = (own, standoff) => ({ ...axis, ...own, title: { standoff, ...(own?.title || {}) } });
@@ -163,6 +211,7 @@ function sortBy(table, column, button) {
   body.append(...[...body.rows].sort(compare));
 }
 
+drawTable();
 furnish();
 for (const table of document.querySelectorAll("table.sortable")) {
   [...table.tHead.rows[0].cells].forEach((heading, column) => {

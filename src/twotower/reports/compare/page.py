@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from math import ceil
@@ -21,14 +21,6 @@ from twotower.reports.compare.figure_names import (
     validation_key,
 )
 from twotower.reports.compare.output_forms import (
-    DIFFERENCE,
-    INTERVAL,
-    NUMBER,
-    P_VALUE,
-    SPREAD,
-    VERDICT,
-    WHAT_DIFFERS,
-    TextColumn,
     labels,
     parse_number,
     setting_columns,
@@ -37,16 +29,12 @@ from twotower.reports.compare.output_forms import (
     summary,
     text_columns,
     verdict_pairs,
-    verdict_text,
 )
 from twotower.reports.compare.run_frame import MEASURED, is_figure, records
-from twotower.reports.compare.verdicts import BETTER, WORSE
 from twotower.reports.pareto import front
 from twotower.runs.result import is_number
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction is better"}
-LONGEST_PILL, LONG = 40, 40
-LONG_NAME, LONG_HEADING = 20, 12
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MOST_CURVES = 8
 MOST_PICKED = 8
@@ -55,7 +43,6 @@ COST_NAMES = {
     "latency": (COSTS[0], "latency of one query, ms (median)", " ms"),
     "bytes": (COSTS[1], "index bytes per item", " bytes"),
 }
-
 MOST_TICKS = 12
 """How many values of a setting have a tick."""
 LONGEST_LINE = 13
@@ -67,150 +54,91 @@ def as_html(comparison: Comparison) -> str:
     """Return the page, which loads nothing: table, learning curves, Pareto fronts, settings, slices."""
     from plotly.offline import get_plotlyjs
 
-    # Notes on single runs are in their rows.
-    lines = summary(comparison, with_user_notes=bool(shared_note(comparison.rows)))
+    page, css, js = (
+        (files("twotower.reports.compare") / f"page.{kind}").read_text(encoding="utf-8")
+        for kind in ("html", "css", "js")
+    )
     data = json.dumps(page_data(comparison), allow_nan=False)
-    return Template(_file("page.html")).substitute(
-        title=escape(f"Comparison of {len(comparison.runs)} runs"),
+    return Template(page).substitute(
+        title=f"Comparison of {len(comparison.runs)} runs",
         lead=escape(f"Compared by {comparison.metric}; {DIRECTIONS[comparison.higher]}."),
         metric=escape(heading(comparison.metric)),
-        summary="".join(
-            f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>"
-            for line in lines
-        ),
         num_settings=len(comparison.keys),
-        table=_run_table(comparison),
-        css=_file("page.css"),
-        js=_file("page.js"),
+        css=css,
+        js=js,
         plotly=get_plotlyjs(),
         data=data.replace("<", "\\u003c"),  # no text ends the script element
     )
 
 
-def _file(name: str) -> str:
-    return (files("twotower.reports.compare") / name).read_text(encoding="utf-8")
-
-
-def _run_table(comparison: Comparison) -> str:
-    """Return the runs as a table.
-
-    The verdict column stays in sight when the table is scrolled; in this order it does not cover its own
-    figures. An interval is written below its difference, a p-value below its verdict.
-    """
-    rows, metric = comparison.rows, comparison.metric
-    columns = text_columns(comparison)
-    other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
-    figures = [key for key in columns if is_figure(key) or key == SPREAD]
-    num_first = sum(key in figures for key in {validation_key(metric), metric, SPREAD})
-    nothing = [""] * len(rows)
-    intervals, p_values = (columns[key].cells if key in columns else nothing for key in (INTERVAL, P_VALUE))
-    title = f"{DIFFERENCE}, {INTERVAL.replace(' ', NO_BREAK)}" if INTERVAL in columns else DIFFERENCE
-    differences = (
-        f'<td class="number">{escape(difference)}{_below(interval)}</td>'
-        for difference, interval in zip(columns[DIFFERENCE].cells, intervals, strict=True)
-    )
-    verdicts = (
-        _verdict(*verdict, p_value) for verdict, p_value in zip(verdict_pairs(rows), p_values, strict=True)
-    )
-    cells = [
-        _text_column(columns[NUMBER]),
-        _column(WHAT_DIFFERS, _names(comparison), "name"),
-        *_settings(comparison, comparison.main_keys, "setting"),
-        *_settings(comparison, other_keys, "setting extra"),
-        *(_text_column(columns[key]) for key in figures[:num_first]),
-        _column(title, differences, "number"),
-        _column(VERDICT, verdicts, "verdicts"),
-        *(_text_column(columns[key]) for key in figures[num_first:]),
-    ]
-    head, *body = ("".join(each) for each in zip(*cells, strict=True))
-    styles = [' class="baseline"' if at == comparison.baseline else "" for at in range(len(rows))]
-    lines = "".join(f"<tr{style}>{row}</tr>" for style, row in zip(styles, body, strict=True))
-    table = f'<table class="sortable" id="table"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
-    return f'<div class="scroll" role="region" aria-label="Runs" tabindex="0">{table}</div>'
-
-
-def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[list[str]]:
-    """Yield a column per setting in short words; the titles of its cells have the full text."""
-    short, full = (setting_columns(comparison, keys, short) for short in (True, False))
-    for column, whole in zip(short.values(), full.values(), strict=True):
-        of = style if column.is_text else f"{style} number"
-        cells = (
-            f'<td class="{of}" title="{escape(title)}">{escape(text)}</td>'
-            for text, title in zip(column.cells, whole.cells, strict=True)
-        )
-        yield _column(column.heading, cells, of, whole.heading)
-
-
-def _text_column(column: TextColumn) -> list[str]:
-    style = "" if column.is_text else "number"
-    cells = (f'<td class="{style}">{escape(text)}</td>' for text in column.cells)
-    return _column(column.heading, cells, style)
-
-
-def _column(title: str, cells: Iterable[str], style: str, whole: str = "") -> list[str]:
-    """Return the `th` of the heading and a `td` per row."""
-    shown = f' title="{escape(whole)}"' if whole else ""
-    button = f'<button type="button">{_breakable(title, LONG_HEADING)}</button>'
-    return [f'<th scope="col" class="{style}"{shown}>{button}</th>', *cells]
-
-
-def _names(comparison: Comparison) -> Iterator[str]:
-    """Yield the label of each row, and below it its name and the user's note."""
-    ticked, shared = picked(comparison), shared_note(comparison.rows)
-    named = zip(records(comparison.rows), labels(comparison), strict=True)
-    for number, (row, label) in enumerate(named, start=1):
-        content = _breakable(row["name"])
-        if row["name"] != label:
-            content = " ".join(f'<span class="word">{escape(word)}</span>' for word in label.split())
-            content += f'<br><small class="folder">{_breakable(row["name"])}</small>'
-        if row["note"] not in ("", shared):
-            content += f'<br><small class="own">{escape(row["note"])}</small>'
-        title, text = row["name"], f'<span class="text">{content}</span>'
-        if row["state"] in MEASURED and row["kind"] != "baseline":
-            checked = " checked" if number in ticked else ""
-            box = f'<input class="pick" type="checkbox" value="{number}"{checked}>'
-            title = row["folder"]
-            text = f'<label>{box}<span class="swatch" aria-hidden="true"></span>{text}</label>'
-        yield f'<th scope="row" class="name" title="{escape(title)}">{text}</th>'
-
-
-def _verdict(verdict: str, reason: str, p_value: str) -> str:
-    style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
-    wide = " long" if len(verdict_text(verdict, reason)) > LONG else ""
-    more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
-    # A long state, such as the error of a failed run, would be a pill of several lines.
-    is_pill = 0 < len(verdict) <= LONGEST_PILL
-    shown = f'<span class="verdict{style}">{escape(verdict)}</span>' if is_pill else escape(verdict)
-    return f'<td class="verdicts{wide}">{shown}{more}{_below(f"p {p_value}" if p_value else "")}</td>'
-
-
-def _below(text: str) -> str:
-    return f'<br><small class="below">{escape(text)}</small>' if text else ""
-
-
-def _breakable(text: str, long_word: int = LONG_NAME) -> str:
-    """Return a text whose long names may be broken after one of their parts."""
-    parts = re.split(rf"(\S{{{long_word},}})", text)
-    # Every other part is a long word.
-    return "".join(
-        re.sub(r"([,/_]|\.(?=[a-z]))(?=\S)", r"\1<wbr>", escape(part)) if at % 2 else escape(part)
-        for at, part in enumerate(parts)
-    )
-
-
 def page_data(comparison: Comparison) -> dict[str, Any]:
-    """Return everything that the page's script reads."""
-    named = zip(comparison.rows["name"], labels(comparison), comparison.rows["verdict"], strict=True)
+    """Return everything that the page's script reads; plots name rows by their number, from 1."""
+    rows, ticked, shared = comparison.rows, picked(comparison), shared_note(comparison.rows)
+    named = zip(records(rows), labels(comparison), strict=True)
     return {
+        # Notes on single runs are in their rows.
+        "summary": summary(comparison, with_user_notes=False),
         "rows": [
-            {"name": name, "label": label, "baseline": at == comparison.baseline, "verdict": verdict}
-            for at, (name, label, verdict) in enumerate(named)
+            {
+                "name": row["name"],
+                "label": label,
+                "note": "" if row["note"] == shared else row["note"],
+                "folder": row["folder"],
+                "has_box": row["state"] in MEASURED and row["kind"] != "baseline",
+                "ticked": number in ticked,
+                "baseline": number - 1 == comparison.baseline,
+            }
+            for number, (row, label) in enumerate(named, start=1)
         ],
+        "columns": _table_columns(comparison),
         "curves": curves(comparison),
         "fronts": {name: _fronts(comparison, name) for name in COST_NAMES},
         "parallel": _parallel_axes(comparison),
         "slices": _slices(comparison),
     }
+
+
+def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the columns of the table; the cells of `what differs` are drawn from the rows.
+
+    The verdict column stays in sight when the table is scrolled; in this order it does not cover its own
+    figures. `below` is shown below a cell: an interval below its difference, a p-value below its verdict.
+    """
+    columns = text_columns(comparison)
+    shown: dict[str, dict[str, Any]] = {
+        key: {"heading": column.heading, "style": "" if column.is_text else "number", "cells": column.cells}
+        for key, column in columns.items()
+    }
+    if "interval" in columns:
+        title = f"difference, {columns['interval'].heading.replace(' ', NO_BREAK)}"
+        shown["difference"] |= {"heading": title, "below": columns["interval"].cells}
+        shown["verdict"]["below"] = [f"p {text}" if text else "" for text in columns["p_value"].cells]
+    verdicts, reasons = zip(*verdict_pairs(comparison.rows), strict=True)
+    shown["verdict"] |= {"style": "verdicts", "cells": verdicts, "reasons": reasons}
+    figures = [key for key in columns if is_figure(key) or key == "spread"]
+    first = {validation_key(comparison.metric), comparison.metric, "spread"}
+    num_first = len(first.intersection(figures))
+    other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
+    return [
+        shown["number"],
+        {"heading": "what differs", "style": "name"},
+        *_settings(comparison, comparison.main_keys, "setting"),
+        *_settings(comparison, other_keys, "setting extra"),
+        *(shown[key] for key in [*figures[:num_first], "difference", "verdict", *figures[num_first:]]),
+    ]
+
+
+def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[dict[str, Any]]:
+    """Yield a column per setting in short words; the titles of its cells have the full text."""
+    short, full = (setting_columns(comparison, keys, short) for short in (True, False))
+    for column, whole in zip(short.values(), full.values(), strict=True):
+        yield {
+            "heading": column.heading,
+            "title": whole.heading,
+            "style": style if column.is_text else f"{style} number",
+            "cells": column.cells,
+            "titles": whole.cells,
+        }
 
 
 def picked(comparison: Comparison) -> set[int]:
@@ -257,9 +185,7 @@ def _fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
         shown = rows.reindex(columns=[key, quality]).dropna().sort_values(key, kind="stable")
         points: list[dict[str, Any]] = [
             {"row": at + 1, "x": x, "y": y, "figures": f"{format_figure(key, x)}{unit}, {y:.4f}"}
-            for at, x, y in zip(
-                shown.index.tolist(), shown[key].tolist(), shown[quality].tolist(), strict=True
-            )
+            for at, x, y in shown.itertuples(name=None)
         ]
         if points:
             sign = 1 if quality == metric and comparison.higher is False else -1

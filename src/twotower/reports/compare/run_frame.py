@@ -21,10 +21,6 @@ from twotower.runs.run_files import CONFIG, RESULT, runs_below
 SETTING = "settings."
 """Prefix of the columns that hold settings; a column with a slash in its name holds a figure."""
 
-IDENTITY = (
-    *("name", "kind", "folder", "folders", "state", "problem", "seed", "seeds", "note"),
-    *("configuration", "data", "result"),
-)
 UNENDED, UNREADABLE = "unended", "unreadable"
 MEASURED = ("ok", "index_rejected")
 """States of runs that have figures."""
@@ -76,10 +72,10 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     A damaged file raises nothing: the columns `state` and `problem` describe it.
 
     Returns:
-        Columns: those of `IDENTITY`, then `settings.<key>` (None where a run has no such setting), then
-        figures such as `test/recall_at_20` and `index/latency_ms_p50` (NaN where a run has none).
-        `configuration` is equal for runs whose settings differ in the seed alone; figures are comparable
-        where `data` is equal and not empty.
+        Columns: name, kind, folder, folders, state, problem, seed, seeds, note, configuration, data, result,
+        then `settings.<key>` (None where a run has no such setting), then figures such as
+        `test/recall_at_20` (NaN where a run has none). `configuration` is equal for runs whose settings
+        differ in the seed alone; figures are comparable where `data` is equal and not empty.
     """
     shared = shared_folder(folders)
     rows = [{"name": str(folder.resolve().relative_to(shared)), **_read_run(folder)} for folder in folders]
@@ -148,10 +144,10 @@ def _finite(value: Any) -> Any:
 def make_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a table: settings keep their types, figures are floats; missing values are None and NaN."""
     columns = dict.fromkeys(column for row in rows for column in row)
-    figures = [column for column in columns if is_figure(column)]
-    words = [*IDENTITY, *(column for column in columns if column.startswith(SETTING))]
-    objects = pd.DataFrame([[row.get(key) for key in words] for row in rows], columns=words, dtype=object)
-    return objects.join(pd.DataFrame(rows, columns=figures, dtype=float))
+    figures = list(filter(is_figure, columns))
+    words = [column for column in columns if not is_figure(column)]
+    others = pd.DataFrame(rows, columns=words, dtype=object)
+    return others.where(others.notna(), None).join(pd.DataFrame(rows, columns=figures, dtype=float))
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -241,7 +237,8 @@ def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for run in records(runs[runs["state"].isin(MEASURED)]):
-        row = {column: run[column] for column in IDENTITY}
+        shared = ("folder", "folders", "configuration", "data", "result")
+        row = {column: run[column] for column in shared}
         row |= {"kind": "baseline", "state": "ok", "problem": "", "seed": None, "seeds": (), "note": ""}
         for name, recorded in run["result"].baselines.items():
             figures = {key: value for key, value in recorded.items() if is_number(value)}

@@ -65,14 +65,7 @@ def add_verdicts(
 
     `difference` is row - baseline. An interval is of its difference alone; `corrected_p_value` is corrected
     for the number of tests. Rows with the same per-user values are one test, however many names they have.
-
-    Args:
-        rows: see `run_frame.read_runs`.
-        baseline: position of its row.
-        metric: a figure.
-        higher_is_better: None if the metric has no preferred direction.
-        noise: see `run_frame.seed_noise`.
-        tests: whether to test; without, there are differences and no verdicts.
+    `baseline` is the position of its row, and `noise` that of `run_frame.seed_noise`.
     """
     table = records(rows)
     column = per_user_column(metric) if tests else None
