@@ -115,6 +115,8 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
         torch.nn.init.normal_(parameter, std=0.5)
     if told is not None:
         torch.nn.init.zeros_(model.event_table.weight.data[0])
+    if config.history.reads_table:
+        torch.nn.init.zeros_(model.history_table.weight.data[0])
     model.fit_new_items()
     return model.eval().requires_grad_(False)
 

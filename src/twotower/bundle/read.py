@@ -287,8 +287,8 @@ def gather_history_vectors(
         is_known = trained[np.where(rows < len(trained), rows, 0)]  # rows of added items exceed the table
         return model.history_table.weight.detach().numpy(), np.where(is_known, rows, 0)
     is_item = rows > 0
-    padding = np.zeros((1, model.history.item_dim), dtype=np.float32)
-    vectors = np.concatenate([padding, tower_outputs(rows[is_item])])
+    outputs = tower_outputs(rows[is_item])[:, : model.history.item_dim]
+    vectors = np.concatenate([np.zeros_like(outputs, shape=(1, outputs.shape[1])), outputs])
     positions = np.zeros_like(rows)
     positions[is_item] = np.arange(1, len(vectors))
     return vectors, positions
