@@ -1,8 +1,8 @@
 """The role, weight and event type of each interaction, and the context of its request."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,15 +13,9 @@ from twotower.config.problems import ErrorCollector, listed
 from twotower.config.spec import NonNegativeFloat
 from twotower.data.source_column import SourceColumn
 
-Role = Literal["positive", "train", "negative", "history", "ignored"]
-POSITIVE, NEGATIVE, HISTORY, IGNORED, TRAIN = range(5)
-ROLES: dict[Role, int] = {
-    "positive": POSITIVE,
-    "train": TRAIN,
-    "negative": NEGATIVE,
-    "history": HISTORY,
-    "ignored": IGNORED,
-}
+Role = Literal["positive", "negative", "history", "ignored", "train"]
+ROLES: dict[str, int] = {role: code for code, role in enumerate(get_args(Role))}
+POSITIVE, NEGATIVE, HISTORY, IGNORED, TRAIN = ROLES.values()
 LABELS = (0.0, 1.0)
 
 
@@ -51,18 +45,17 @@ class Actions:
 
 
 def read_actions(
-    label: SourceColumn | None,
-    weight: SourceColumn | None,
-    event: SourceColumn | None,
+    columns: Iterable[SourceColumn | None],
     threshold: float | None,
     events: Mapping[str, Event.Config],
     errors: ErrorCollector,
 ) -> Actions:
-    """Read labels, weights and events by two settings of the source; mistakes are added to `errors`.
+    """Read `columns` of labels, weights and events by two settings; mistakes are added to `errors`.
 
     Events take precedence: rows of role `train`, `history` and `ignored` keep it and need no label. Other
     rows with a label below the threshold are negative.
     """
+    label, weight, event = columns
     if label is None and threshold is not None:
         errors.messages.append("data.label_threshold: the interactions have no label column; set it to null")
     if event is None and events:
@@ -75,7 +68,7 @@ def read_actions(
         if any(each.weight != 1 for each in chosen):
             weights = np.array([1, *(each.weight for each in chosen)], dtype=np.float32)[codes]
     if label is not None:
-        numbers = _numbers(label.values)
+        numbers = label.numbers()
         roles = np.zeros(len(numbers), dtype=np.int8) if roles is None else roles
         has_label = (roles == POSITIVE) | (roles == NEGATIVE)
         expected = "0 or 1 (for other numbers set data.label_threshold)" if threshold is None else "a number"
@@ -86,7 +79,7 @@ def read_actions(
             )
         roles[has_label & ~(numbers >= (1 if threshold is None else threshold))] = NEGATIVE
     if weight is not None:
-        numbers = _numbers(weight.values)
+        numbers = weight.numbers()
         used = np.ones(len(numbers), dtype=np.bool_) if roles is None else roles != IGNORED
         wrong = used & ~((numbers >= 0) & (numbers <= np.finfo(np.float32).max))
         with errors.collect():
@@ -122,11 +115,6 @@ def _codes(
         return None, ()
     codes = pd.Categorical(text, categories=list(event_types)).codes + 1
     return np.asarray(codes, dtype=np.int16), event_types
-
-
-def _numbers(values: "pd.Series[Any]") -> NDArray[np.float64]:
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return np.asarray(numbers, dtype=np.float64)
 
 
 def distinct_contexts(

@@ -125,17 +125,17 @@ def _write_dataset(
         content["context"] = _write_table(contexts, path, tables.source_path("interactions"))
     optional = {"events": list(tables.actions.event_types), "repeats": cut.test.repeats}
     content |= {name: value for name, value in optional.items() if value}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    meta = {
+    fields = {
         "fingerprint": fingerprint_values(content),
         "audit": audit,
         "item_label": tables.item_label,
         "source_paths": {name: tables.source_path(name) for name in ("interactions", "users", "items")},
-        "histories": names,
         "has_times": tables.has_times,
         **optional,
-        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    meta = {"fields": fields, "histories": names, "files": digests}
     (folder / META).write_text(json.dumps(meta, indent=1))
 
 
@@ -150,7 +150,7 @@ def _open_dataset(folder: Path) -> RetrievalDataset | None:
     user_table = pd.read_parquet(folder / "users.parquet")
     item_table = pd.read_parquet(folder / "items.parquet")
     contexts = folder / "context.parquet"
-    names = meta["histories"]
+    names, fields = meta["histories"], meta["fields"]
     histories = {
         name: _open_history(folder / f"history_{name}", len(item_table))
         for name in {names[key] for key in ("train", "train_and_valid", "valid")}
@@ -160,7 +160,7 @@ def _open_dataset(folder: Path) -> RetrievalDataset | None:
         path = folder / name / LABELLED
         labelled = Labelled(**_open_arrays(path, LABELLED_ARRAYS)) if path.is_dir() else None
         arrays = _open_arrays(folder / name, TARGET_ARRAYS)
-        return Holdout(**arrays, history=history, labelled=labelled, repeats=meta["repeats"])
+        return Holdout(**arrays, history=history, labelled=labelled, repeats=fields["repeats"])
 
     def open_later(name: str) -> Interactions:
         if _read_meta(folder) != meta:
@@ -168,9 +168,9 @@ def _open_dataset(folder: Path) -> RetrievalDataset | None:
         return _open_history(folder / name, len(item_table))
 
     return RetrievalDataset(
+        **fields,
         user_table=user_table,
         item_table=item_table,
-        item_label=meta["item_label"],
         users=Vocabulary(user_table[USER_ID].to_numpy()),
         items=Vocabulary(item_table[ITEM_ID].to_numpy()),
         train=histories[names["train"]],
@@ -178,13 +178,7 @@ def _open_dataset(folder: Path) -> RetrievalDataset | None:
         valid=open_holdout("valid", histories[names["valid"]]),
         open_test=lambda: open_holdout("test", open_later(f"history_{names['test']}")),
         open_whole=lambda: open_later(WHOLE),
-        audit=meta["audit"],
-        fingerprint=meta["fingerprint"],
-        source_paths=meta["source_paths"],
-        has_times=meta["has_times"],
-        repeats=meta["repeats"],
         context_table=pd.read_parquet(contexts) if contexts.is_file() else None,
-        events=tuple(meta["events"]),
     )
 
 

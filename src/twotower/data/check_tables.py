@@ -11,20 +11,7 @@ from twotower.config.problems import ErrorCollector
 from twotower.data.actions import IGNORED, read_actions
 from twotower.data.source_column import SourceColumn, checked_ids, quoted, unified_ids
 from twotower.data.sources.source import Source
-from twotower.data.tables import (
-    ENTITIES,
-    EVENT,
-    ITEM_ID,
-    LABEL,
-    SPLIT,
-    SPLIT_NAMES,
-    TIMESTAMP,
-    USER_ID,
-    WEIGHT,
-    Needs,
-    Tables,
-    missing_columns,
-)
+from twotower.data.tables import ENTITIES, SPLIT, SPLIT_NAMES, TIMESTAMP, Needs, Tables, missing_columns
 from twotower.data.times import checked_times
 
 ORDER_SEED = 0
@@ -78,11 +65,7 @@ def check_tables(
     if tables.context and needs:
         context = interactions[list(tables.context)]
         errors.messages += needs("context", context, tables.source_path("interactions"))
-    label, weight, event = (
-        tables.column("interactions", name) if name in interactions else None
-        for name in (LABEL, WEIGHT, EVENT)
-    )
-    actions = read_actions(label, weight, event, config.label_threshold, config.events, errors)
+    actions = read_actions(tables.action_columns(), config.label_threshold, config.events, errors)
     errors.raise_if_any()
     if ids is None:
         frames["interactions"] = interactions.assign(**columns)
@@ -90,17 +73,15 @@ def check_tables(
 
 
 def _check_columns(tables: Tables, errors: ErrorCollector, is_streamed: bool) -> None:
-    required = {
-        "interactions": [USER_ID, ITEM_ID, *([TIMESTAMP] if tables.has_times else [])],
-        "users": [USER_ID],
-        "items": [ITEM_ID, *([tables.item_label] if tables.item_label is not None else [])],
-    }
-    if is_streamed:
-        del required["interactions"]
+    required = {table: [key] for table, key in ENTITIES.items() if len(getattr(tables, table).columns)}
+    if not is_streamed:
+        times = [TIMESTAMP] if tables.has_times else []
+        required = {"interactions": [*ENTITIES.values(), *times], **required}
+    if "items" in required and tables.item_label is not None:
+        required["items"].append(tables.item_label)
     for table, names in required.items():
-        columns = getattr(tables, table).columns
-        problem = missing_columns(columns, names) if table == "interactions" or len(columns) else None
-        errors.messages += [f"{tables.source_path(table)}: {problem}"] if problem else []
+        if problem := missing_columns(getattr(tables, table).columns, names):
+            errors.messages.append(f"{tables.source_path(table)}: {problem}")
     if len(tables.interactions) == 0 and not is_streamed:
         path = tables.source_path("interactions")
         errors.messages.append(f"{path}: holds no interactions; at least one is needed")

@@ -3,7 +3,7 @@
 Shapes: Q users with targets, T targets.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -107,7 +107,7 @@ class RetrievalDataset:
     has_times: bool = True
     repeats: bool = False
     context_table: pd.DataFrame | None = None
-    events: tuple[str, ...] = ()
+    events: Sequence[str] = ()
     open_whole: Callable[[], Interactions] | None = None
     feature_files: Mapping[str, str] = field(default_factory=dict)
 

@@ -102,9 +102,9 @@ class Interactions:
         if self.roles is None:
             return self
         trains = np.asarray(self.roles) == TRAIN
-        return self._where(
-            self.is_positive | (trains if self.weights is None else trains & (self.weights > 0))
-        )
+        if self.weights is not None:
+            trains &= self.weights > 0
+        return self._where(self.is_positive | trains)
 
     @property
     def example_weights(self) -> NDArray[np.float32] | None:
@@ -126,17 +126,14 @@ class Interactions:
         counts = np.zeros(self.num_users + 1, dtype=np.int64)
         for rows in blocks(len(self)):
             counts += np.bincount(self.user_rows(rows)[mask[rows]], minlength=len(counts))
-        offsets = offsets_from_counts(counts)
-        columns = {key: column for key in COLUMNS if (column := getattr(self, key)) is not None}
-        writers = {
-            key: ArrayWriter(column.dtype, int(offsets[-1]), folder / f"{key}.npy")
-            for key, column in columns.items()
-        }
-        for rows in blocks(len(self), *columns.values(), what=f"data: writing {folder.name}"):
-            for key, column in columns.items():
-                writers[key].append(column[rows][mask[rows]])
-        arrays: dict[str, Any] = {key: writer.finish() for key, writer in writers.items()}
-        return Interactions(offsets, **arrays, num_items=self.num_items)
+        arrays: dict[str, Any] = {}
+        for key in COLUMNS:
+            if (column := getattr(self, key)) is not None:
+                writer = ArrayWriter(column.dtype, int(counts.sum()), folder / f"{key}.npy")
+                for rows in blocks(len(self), column, what=f"data: writing {folder.name}/{key}"):
+                    writer.append(column[rows][mask[rows]])
+                arrays[key] = writer.finish()
+        return Interactions(offsets_from_counts(counts), **arrays, num_items=self.num_items)
 
     def _where(self, mask: NDArray[np.bool_]) -> "Interactions":
         """Return the interactions of a mask [n]; `roles` is None if all of them are positive."""

@@ -43,6 +43,11 @@ class SourceColumn:
             return f"row {position - start + 1}{file}"
         return f"{index.name} {quoted(index[position])}{file}"
 
+    def numbers(self) -> NDArray[np.float64]:
+        """Return the values as numbers; NaN for other values."""
+        numbers = pd.to_numeric(self.values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        return np.asarray(numbers, dtype=np.float64)
+
     def describe(self, position: int) -> str:
         """Return a value and its type for a message."""
         if bool(self.values.isna().iloc[position]):

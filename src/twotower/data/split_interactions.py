@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,45 +109,39 @@ def _holdout(
     number of interactions. `later` are parts that are unknown to the holdout, so that their items are not
     repeats.
     """
-    is_target = np.zeros(len(interactions), dtype=np.bool_)
     starts = np.full(interactions.num_users + 1, len(interactions), dtype=np.int64)
-    chunks: list[dict[str, NDArray[Any]]] = []
-    columns = {name: getattr(interactions, name) for name in ("items", "times", "context")}
-    columns = {name: column for name, column in columns.items() if column is not None}
-    for rows in blocks_of_users(interactions.offsets, *columns.values(), what="data: finding targets"):
+    num_targets, kept = 0, []
+    for rows in blocks_of_users(interactions.offsets, interactions.items, what="data: finding targets"):
         is_positive = True if interactions.roles is None else interactions.is_positive[rows]
         mask = is_in(parts[rows], targets) & is_positive
         if not mask.any():
             continue
-        is_target[rows] = mask
+        num_targets += int(mask.sum())
         users = interactions.user_rows(rows)
         users_with_target, first = np.unique(users[mask], return_index=True)
         starts[users_with_target] = rows.start + np.flatnonzero(mask)[first]
         considered = mask if repeats else ~is_in(parts[rows], later) & is_positive
         keys = users.astype(np.int64) * (interactions.num_items + 1) + interactions.items[rows]
-        new = mask & _first_of_key(keys, considered, mask)
-        chunks.append({"users": users[new], **{name: column[rows][new] for name, column in columns.items()}})
-    num_targets = int(is_target.sum())
-    if not any(len(each["users"]) for each in chunks):
+        kept.append(rows.start + np.flatnonzero(mask & _first_of_key(keys, considered, mask)))
+    positions = np.concatenate(kept)
+    if not len(positions):
         raise InputError(
             f"split={split.name}: all {num_targets:,} targets of the validation or test split repeat an item "
             "that their user already has, so there is nothing new to recommend; use another split or other "
             "data, or set data.repeats=keep"
         )
-    found = {name: np.concatenate([each[name] for each in chunks]) for name in chunks[0]}
-    of_positives = is_target if interactions.roles is None else is_target[interactions.is_positive]
-    request_times = split.request_times(interactions.positives, of_positives)
-    users, first = np.unique(found["users"], return_index=True)
+    target_users = np.searchsorted(interactions.offsets, positions, side="right") - 1
+    users, first = np.unique(target_users.astype(np.int32), return_index=True)
     holdout = AuditedHoldout(
-        users=users.astype(np.int32),
-        target_offsets=np.append(first, len(found["users"])).astype(np.int64),
-        target_items=found["items"],
-        request_times=request_times[users],
+        users=users,
+        target_offsets=np.append(first, len(positions)).astype(np.int64),
+        target_items=interactions.items[positions],
+        request_times=split.request_times(interactions, starts)[users],
         history=interactions,
-        target_times=found["times"],
-        num_repeats=num_targets - len(found["users"]),
+        target_times=interactions.times[positions],
+        num_repeats=num_targets - len(positions),
         repeats=repeats,
-        context=found["context"][first] if "context" in found else None,
+        context=None if interactions.context is None else interactions.context[positions[first]],
         labelled=None if interactions.roles is None else _labelled(interactions, is_in(parts, targets)),
     )
     return holdout, starts

@@ -1,7 +1,7 @@
 """The three tables that every source returns."""
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -13,6 +13,7 @@ from twotower.data.times import TimestampUnit
 
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
 LABEL, WEIGHT, EVENT = "label", "weight", "event"
+ROLES = (USER_ID, ITEM_ID, TIMESTAMP, SPLIT, LABEL, WEIGHT, EVENT)  # columns of interactions with a meaning
 SPLIT_NAMES = ("train", "valid", "test")
 ENTITIES = {"users": USER_ID, "items": ITEM_ID}  # table -> its key
 Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
@@ -68,6 +69,11 @@ class Tables:
         values, name = getattr(self, table)[key], self.file_columns.get(key, key)
         starts = self.file_starts if table == "interactions" else ()
         return SourceColumn(values, self.source_path(table), name, starts)
+
+    def action_columns(self) -> Iterator[SourceColumn | None]:
+        """Yield the labels, weights and events of the interactions, None if there are none."""
+        for name in (LABEL, WEIGHT, EVENT):
+            yield self.column("interactions", name) if name in self.interactions else None
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:

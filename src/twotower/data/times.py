@@ -34,7 +34,7 @@ def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]"
         expected = "a date or time in ISO 8601, like 2024-05-31 or 2024-05-31T12:00:00Z"
         hint = "for numbers set data.timestamp_unit=s or ms"
     else:
-        numbers = _numbers(column.values)
+        numbers = _numbers(column)
         wrong = np.zeros(len(numbers), dtype=np.bool_)
         if numbers.dtype == np.float64:
             wrong = ~((numbers == np.floor(numbers)) & (np.abs(numbers) < EXACT))
@@ -45,23 +45,20 @@ def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]"
         seconds = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
     else:
         seconds = numbers // (1 if unit == "s" else 1_000)
-    earliest = (
-        LATEST // 1_000 if unit == "ms" else EARLIEST
-    )  # seconds are no milliseconds of before 1970-02-17
+    earliest = LATEST // 1_000 if unit == "ms" else EARLIEST  # a lower value in ms is likely in seconds
     outside = (seconds < earliest) | (seconds >= LATEST)
     column.refuse(outside, lambda row: _out_of_range(int(seconds[row]), unit))
     return pd.Series(seconds.astype(np.int64), index=column.values.index)
 
 
-def _numbers(values: "pd.Series[Any]") -> np.ndarray:
+def _numbers(column: SourceColumn) -> np.ndarray:
     """Return a column of whole numbers as integers, any other as floats with NaN for other values."""
-    kind = values.dtype
+    values, kind = column.values, column.values.dtype
     if pd.api.types.is_integer_dtype(kind) and not values.isna().any():
         return values.to_numpy(dtype=np.uint64 if pd.api.types.is_unsigned_integer_dtype(kind) else np.int64)
     if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
         return np.full(len(values), np.nan)
-    numbers: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return numbers
+    return column.numbers()
 
 
 def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -5,7 +5,6 @@ Shapes: n rows from row 1.
 
 import math
 import threading
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -30,49 +29,18 @@ MAX_FACET_VALUES = 200
 Mask = NDArray[np.bool_]
 
 
-class AttributeColumn(ABC):
-    """The values of one column, by row."""
-
-    kind: str
-
-    def __init__(self, name: str, num_rows: int) -> None:
-        self.name, self.num_rows = name, num_rows
-
-    @abstractmethod
-    def extend(self, values: Sequence[Any]) -> None:
-        """Append the raw values of the next rows."""
-
-    @abstractmethod
-    def matches(self, condition: Any, num_rows: int) -> Mask:
-        """Return which rows meet a condition, [num_rows]. Raises InputError if the condition is invalid."""
-
-    @abstractmethod
-    def accepts(self, value: Any) -> bool:
-        """Return whether a raw value has the type of the column."""
-
-    @abstractmethod
-    def facet(self) -> dict[str, Any]:
-        """Return the values that conditions can name."""
-
-    def refuse(self, expected: str, found: Any) -> InputError:
-        """Return the error for an invalid condition on this column."""
-        return InputError(
-            f"where: column {self.name!r} holds {self.kind}: expected {expected}, got {found!r:.80}"
-        )
-
-
-class Numbers(AttributeColumn):
-    """Numbers: a condition is a number, a list of numbers, or inclusive bounds. Missing values meet none."""
+class Numbers:
+    """A column of numbers: a condition is a number, a list, or inclusive bounds. Missing values meet none."""
 
     kind = "number"
 
     def __init__(self, name: str, values: pd.Series) -> None:
-        super().__init__(name, len(values))
+        self.name, self.num_rows = name, len(values)
         self._values = as_numbers(values).astype(np.float64)
         self._truths = truths(values)
 
     def extend(self, values: Sequence[Any]) -> None:
-        """See `AttributeColumn.extend`."""
+        """Append the raw values of the next rows."""
         end = self.num_rows + len(values)
         if end > len(self._values):
             self._values = np.pad(self._values, (0, end + end // 4 - len(self._values)))
@@ -80,21 +48,21 @@ class Numbers(AttributeColumn):
         self.num_rows = end
 
     def matches(self, condition: Any, num_rows: int) -> Mask:
-        """See `AttributeColumn.matches`."""
+        """Return which rows meet a condition, [num_rows]. Raises InputError: the condition is invalid."""
         values = self._values[:num_rows]
         if not isinstance(condition, Mapping):
             return np.isin(values, np.array([self._number(each) for each in _several(condition)], np.float64))
         if not condition or set(condition) - {"min", "max"}:
-            raise self.refuse('{"min": number}, {"max": number} or both', dict(condition))
+            raise _refusal(self, '{"min": number}, {"max": number} or both', dict(condition))
         lowest = self._number(condition.get("min", -math.inf))
         highest = self._number(condition.get("max", math.inf))
         if lowest > highest:
-            raise self.refuse("a min that is not above the max", dict(condition))
+            raise _refusal(self, "a min that is not above the max", dict(condition))
         found: Mask = (values >= lowest) & (values <= highest)
         return found
 
     def accepts(self, value: Any) -> bool:
-        """See `AttributeColumn.accepts`."""
+        """Return whether a raw value has the type of the column."""
         return isinstance(value, int | float | np.number) and math.isfinite(value)
 
     def facet(self) -> dict[str, Any]:
@@ -112,18 +80,18 @@ class Numbers(AttributeColumn):
             number = math.nan
         if math.isnan(number) or (isinstance(value, bool | np.bool_) and not self._truths):
             what = "true, false" if self._truths else "a number"
-            raise self.refuse(f'{what}, a list of these, or {{"min": number, "max": number}}', value)
+            raise _refusal(self, f'{what}, a list of these, or {{"min": number, "max": number}}', value)
         return number
 
 
-class Values(AttributeColumn):
-    """Text, or tags (split by `tags`): a condition is a value or a list of values.
+class Values:
+    """A column of text, or of tags (split by `tags`): a condition is a value or a list of values.
 
     The rows of each value are stored, so that a condition reads only its own rows.
     """
 
     def __init__(self, name: str, values: pd.Series, tags: Tags | None) -> None:
-        super().__init__(name, len(values))
+        self.name, self.num_rows = name, len(values)
         self.kind = "text" if tags is None else "tags"
         self._tags = tags
         parts = values.astype(object).reset_index(drop=True)
@@ -137,19 +105,19 @@ class Values(AttributeColumn):
         self._added: dict[Any, list[int]] = {}
 
     def extend(self, values: Sequence[Any]) -> None:
-        """See `AttributeColumn.extend`."""
+        """See `Numbers.extend`."""
         for position, value in enumerate(values, start=self.num_rows):
             for part in self._parts(value):
                 self._added.setdefault(part, []).append(position)
         self.num_rows += len(values)
 
     def matches(self, condition: Any, num_rows: int) -> Mask:
-        """See `AttributeColumn.matches`."""
+        """See `Numbers.matches`."""
         found = np.zeros(num_rows, dtype=np.bool_)
         for value in _several(condition):
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not (isinstance(value, str) or (self._tags is not None and is_number)):
-                raise self.refuse("a text or a list of texts", value)
+                raise _refusal(self, "a text or a list of texts", value)
             code = self._codes.get(value)
             if code is not None:
                 start = self._ends[code - 1] if code else 0
@@ -158,7 +126,7 @@ class Values(AttributeColumn):
         return found
 
     def accepts(self, value: Any) -> bool:
-        """See `AttributeColumn.accepts`."""
+        """See `Numbers.accepts`."""
         is_list = self._tags is not None and isinstance(value, list | tuple)
         return isinstance(value, str) or (is_list and all(map(is_value, value)))
 
@@ -175,6 +143,15 @@ class Values(AttributeColumn):
         if self._tags is not None:
             return list({part for part in self._tags.tokens(value) if is_value(part)})
         return [] if as_label(value) is None else [value]
+
+
+AttributeColumn = Numbers | Values
+
+
+def _refusal(column: AttributeColumn, expected: str, found: Any) -> InputError:
+    return InputError(
+        f"where: column {column.name!r} holds {column.kind}: expected {expected}, got {found!r:.80}"
+    )
 
 
 def make_column(

@@ -34,15 +34,16 @@ from twotower.serving.requests import (
 )
 from twotower.serving.top_items import Choice, TopItems, most_similar, top_items
 from twotower.serving.towers import NOT_FINITE, are_valid, embed_users
-from twotower.serving.user_histories import NO_HISTORY, NO_ROWS, KnownUser, UserHistories, UserHistory
-from twotower.serving.user_profiles import UserContext, UserProfiles
+from twotower.serving.user_histories import INTERACTION, NO_HISTORY, KnownUser, UserHistories, UserHistory
+from twotower.serving.user_profiles import UserProfiles
 
 
 @dataclass(frozen=True, eq=False)
 class _ValidRequest:
-    """A checked request: time in unix seconds, context as the towers take it."""
+    """A checked request: time in unix seconds; features and context by column, as the towers take them."""
 
-    user_context: UserContext
+    user: KnownUser | None
+    features: Mapping[str, Any]
     context: Mapping[str, Any]
     history: UserHistory
     request_time: int
@@ -130,7 +131,7 @@ class Retriever:
     def history(self, user_id: UserId) -> list[ItemId]:
         """Return the item ids of a user's history, oldest first, including events. Raises UnknownUser."""
         with self._lock.reading():
-            return self._items.ids_of(self.users.interactions(self.users.find(user_id)).rows)
+            return self._items.ids_of(self.users.interactions(self.users.find(user_id))["row"])
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Moment]) -> list[Recommendation]:
         """Recommend items to a user of the bundle, or with events or a profile. Raises InputError."""
@@ -155,9 +156,10 @@ class Retriever:
         Scores can differ from those of single requests in the last digits, and with them the order of items.
         """
         with self._lock.reading():
-            return [
-                best if isinstance(best, InputError) else self._listed(best) for best in self._best(requests)
-            ]
+            checked = [self._check(request) for request in requests]
+            valid = [each for each in checked if isinstance(each, _ValidRequest)]
+            found = iter(self._top_items(valid) if valid else [])
+            return [each if isinstance(each, InputError) else next(found) for each in checked]
 
     def similar(
         self, item_id: ItemId, k: int = 10, where: Mapping[str, Any] = NOTHING
@@ -256,15 +258,9 @@ class Retriever:
         labels = map(self._items.label_of, rows.tolist())
         return list(map(Recommendation, self._items.ids_of(rows), scores.tolist(), labels))
 
-    def _best(self, requests: Sequence[Request]) -> list[TopItems | InputError]:
+    def _top_items(self, valid: Sequence[_ValidRequest]) -> list[list[Recommendation] | InputError]:
         """Return top items or an error for each request, with one pass of the user tower."""
-        checked = [self._check(request) for request in requests]
-        valid = [each for each in checked if isinstance(each, _ValidRequest)]
-        found = iter(self._top_items(valid) if valid else [])
-        return [each if isinstance(each, InputError) else next(found) for each in checked]
-
-    def _top_items(self, valid: Sequence[_ValidRequest]) -> list[TopItems | InputError]:
-        features = self.profiles.encoded([each.user_context for each in valid])
+        features = self.profiles.encoded([each.user for each in valid], [each.features for each in valid])
         if any(each.context for each in valid):
             features |= self.bundle.model.contexts.encode([dict(each.context) for each in valid])
         history = self.users.inputs([each.history for each in valid])
@@ -274,10 +270,10 @@ class Retriever:
         choices = [each.choice for each, fits in zip(valid, is_valid, strict=True) if fits]
         found = iter(top_items(self.catalogue.index, self.catalogue.items, queries[is_valid], choices))
         error = InputError(f"features: the embedding of this user {NOT_FINITE}")
-        return [next(found) if fits else error for fits in is_valid]
+        return [self._listed(next(found)) if fits else error for fits in is_valid]
 
     def _choice(
-        self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS
+        self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows | None = None
     ) -> Choice:
         """Return which items may be recommended; see `Request`. Raises InputError."""
         items = self._items
@@ -286,9 +282,9 @@ class Retriever:
         if where:
             meets = self.catalogue.attributes.matches(where, items.num_rows) & items.live_mask()
             allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
-        excluded = items.latest(seen)
-        if denied := listed(deny, "deny"):
-            excluded = np.concatenate([excluded, items.rows(denied)])
+        excluded = items.rows(listed(deny, "deny"))
+        if seen is not None:
+            excluded = np.concatenate([items.latest(seen), excluded])
         excluded = np.sort(excluded[items.live(excluded)])
         is_first = np.ones(len(excluded), dtype=np.bool_)
         is_first[1:] = excluded[1:] != excluded[:-1]
@@ -297,7 +293,7 @@ class Retriever:
     def _check(self, request: Request) -> _ValidRequest | InputError:
         try:
             user = None if request.user_id is None else self.users.find(request.user_id)
-            user_context = self.profiles.user_context(user, request.features)
+            features = self.profiles.checked(request.features)
             context = request.context
             if not isinstance(context, Mapping) or context:
                 context = named_features(self.bundle.model.contexts, context, USER_ID, part=CONTEXT)
@@ -306,11 +302,11 @@ class Retriever:
             exclude_seen = (
                 self.bundle.manifest.exclude_seen if request.exclude_seen is None else request.exclude_seen
             )
-            seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
+            seen = found["row"][found["is_positive"]] if exclude_seen else None
             choice = self._choice(request.k, request.allow, request.deny, request.where, seen)
         except InputError as error:
             return error
-        return _ValidRequest(user_context, context, found, now, choice)
+        return _ValidRequest(user, features, context, found, now, choice)
 
     def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
         """Return the history of the user followed by the session, and the time of the request."""
@@ -327,12 +323,9 @@ class Retriever:
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
             now = max([now, *given])  # like events
-        rows = known_rows(self.catalogue.items, session, "history", live=False)
-        later = UserHistory(
-            times=np.array(given, dtype=np.int64),
-            rows=rows,
-            codes=np.array([each.code for each in event_types], dtype=np.int64),
-            is_positive=np.array([each.role == "positive" for each in event_types], dtype=np.bool_),
-        )
-        kept = np.array([each.is_of_history for each in event_types], dtype=np.bool_)
-        return found.then(later[np.flatnonzero(kept)]), now
+        later = np.zeros(len(session), dtype=INTERACTION)
+        later["row"] = known_rows(self.catalogue.items, session, "history", live=False)
+        later["time"] = given
+        later["code"] = [each.code for each in event_types]
+        later["is_positive"] = [each.role == "positive" for each in event_types]
+        return np.concatenate([found, later[[each.is_of_history for each in event_types]]]), now

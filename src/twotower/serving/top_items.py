@@ -6,9 +6,9 @@ Shapes: Q requests, D embedding, n candidates, K results.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.index.ground_truth import SCAN_SHARE, contains
 from twotower.index.index import Index
@@ -52,18 +52,15 @@ def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence
     first = wanted
     if index.is_exact:
         first = np.minimum(wanted, [max(SMALLEST_SEARCH, FIRST_SEARCH * choice.k) for choice in choices])
-    found = _fetched(index, queries, first)
-    short = [
-        position
-        for position in np.flatnonzero(first < wanted).tolist()
-        if not _suffices(choices[position], *found[position])
-    ]
+    found = _fetched(index, queries, choices, first)
+    short = [each for each in np.flatnonzero(first < wanted).tolist() if not found[each].is_complete]
     if short:
-        for position, each in zip(short, _fetched(index, queries[short], wanted[short]), strict=True):
+        again = _fetched(index, queries[short], [choices[each] for each in short], wanted[short])
+        for position, each in zip(short, again, strict=True):
             found[position] = each
     return [
-        _best(items, query, choice, rows)
-        for query, choice, (rows, _) in zip(queries, choices, found, strict=True)
+        _best(items, query, choice, fetched.rows)
+        for query, choice, fetched in zip(queries, choices, found, strict=True)
     ]
 
 
@@ -86,35 +83,40 @@ def most_similar(items: LiveItems, row: int, query: Floats, choice: Choice) -> T
     return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)
 
 
-def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[TopItems]:
+class _Fetched(NamedTuple):
+    """The fetched rows that a request allows, and whether they include its top k of all items."""
+
+    rows: Rows
+    is_complete: bool
+
+
+def _fetched(index: Index, queries: Floats, choices: Sequence[Choice], wanted: Rows) -> list[_Fetched]:
     """Search the index, each query for its number of items; 0 = no search.
 
     Queries are grouped by that number within a factor of two, because one large k slows all queries down.
     """
-    found: list[TopItems] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))] * len(queries)
+    found = [_Fetched(np.zeros(0, dtype=np.int64), False)] * len(queries)
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
     for size in sorted(set(sizes[wanted > 0].tolist())):
         positions = np.flatnonzero((wanted > 0) & (sizes == size))
         result = index.search(queries[positions], int(wanted[positions].max()))
         for position, rows, scores in zip(positions.tolist(), result.rows, result.scores, strict=True):
-            found[position] = rows[: wanted[position]], scores[: wanted[position]]
+            number = wanted[position]
+            found[position] = _filtered(choices[position], rows[:number], scores[:number])
     return found
 
 
-def _suffices(choice: Choice, rows: Rows, scores: Floats) -> bool:
-    """Return whether k allowed items were fetched, and an item with a lower score than the k-th."""
-    (positions,) = _allowed(choice, rows).nonzero()
-    return len(positions) >= choice.k and bool(scores[positions[choice.k - 1]] > scores[-1])
+def _filtered(choice: Choice, rows: Rows, scores: Floats) -> _Fetched:
+    is_allowed = (rows > 0) & ~contains(choice.excluded, rows)
+    if choice.allowed is not None:
+        is_allowed &= contains(choice.allowed, rows)
+    (positions,) = is_allowed.nonzero()
+    # An item with a lower score than the k-th was fetched, so that no equal one is missing.
+    is_complete = len(positions) >= choice.k and bool(scores[positions[choice.k - 1]] > scores[-1])
+    return _Fetched(rows[positions], is_complete)
 
 
-def _allowed(choice: Choice, rows: Rows) -> NDArray[np.bool_]:
-    allowed = ~contains(choice.excluded, rows)
-    return allowed if choice.allowed is None else allowed & contains(choice.allowed, rows)
-
-
-def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> TopItems:
-    found = fetched[fetched > 0]
-    found = found[_allowed(choice, found)]
+def _best(items: LiveItems, query: Floats, choice: Choice, found: Rows) -> TopItems:
     if len(found) >= choice.k:
         return _first(found, items.scores(found, query), choice.k)
     candidates = _candidates(items, choice)

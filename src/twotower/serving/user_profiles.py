@@ -31,14 +31,6 @@ class PreparedUser:
     encoded: Mapping[str, Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class UserContext:
-    """The user of a request (None without an id) and the columns in the request, None = unknown."""
-
-    user: KnownUser | None
-    given: Mapping[str, Any]
-
-
 class UserProfiles:
     """Live profiles by user; a profile replaces all features of the bundle's row except the id.
 
@@ -118,32 +110,37 @@ class UserProfiles:
             "features": features,
         }
 
-    def user_context(self, user: KnownUser | None, features: Mapping[str, Any]) -> UserContext:
-        """Return the user of a request and its features. Raises InputError like `prepare`."""
+    def checked(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the columns of a request, None = unknown. Raises InputError like `prepare`."""
         if isinstance(features, Mapping) and not features:
-            return UserContext(user, NOTHING)
+            return NOTHING
         given = named_features(self._table, features, USER_ID)
         check_values(self._table, [given])
-        return UserContext(user, {column: given.get(column) for column in features})
+        return {column: given.get(column) for column in features}
 
-    def encoded(self, user_contexts: Sequence[UserContext]) -> dict[str, Tensor]:
-        """Return encoded features by name, each [B, W]: of the request, else the profile, else the bundle."""
-        rows = np.array([0 if each.user is None else each.user.row for each in user_contexts], dtype=np.int64)
+    def encoded(
+        self, users: Sequence[KnownUser | None], features: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Tensor]:
+        """Return encoded features by name, each [B, W]: of the request, else the profile, else the bundle.
+
+        `features` are the columns of each request; a request without an id has no user.
+        """
+        rows = np.array([0 if user is None else user.row for user in users], dtype=np.int64)
         gathered = self._table.gather(torch.from_numpy(rows))
-        profiles = [each.user and self._profiles.get(each.user.key) for each in user_contexts]
-        given = [position for position, each in enumerate(user_contexts) if each.given]
+        profiles = [user and self._profiles.get(user.key) for user in users]
+        given = [position for position, columns in enumerate(features) if columns]
         if not given and not any(profiles):
             return gathered
-        features = {name: values.clone() for name, values in gathered.items()}  # they can be views
+        found = {name: values.clone() for name, values in gathered.items()}  # they can be views
         for position, profile in enumerate(profiles):
             for name, values in profile.encoded.items() if profile else ():
-                features[name][position] = values[0]
-        encoded = self._encoded([user_contexts[position].given for position in given]) if given else {}
+                found[name][position] = values[0]
+        encoded = self._encoded([features[position] for position in given]) if given else {}
         for number, position in enumerate(given):
             for name, column in self._columns.items():
-                if column in user_contexts[position].given:
-                    features[name][position] = encoded[name][number]
-        return features
+                if column in features[position]:
+                    found[name][position] = encoded[name][number]
+        return found
 
     def _encoded(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         found = self._table.encode([dict(record) for record in records])

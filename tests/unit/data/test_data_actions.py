@@ -68,23 +68,11 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
 @pytest.mark.parametrize(
     ("columns", "config", "said"),
     [
-        (
-            {"label": [1, 3]},
-            settings(),
-            "column 'label', row 2: expected 0 or 1 (for other numbers set",
-        ),
+        ({"label": [1, 3]}, settings(), "column 'label', row 2: expected 0 or 1 (for other numbers set"),
         ({"label": [1, None]}, settings(), "column 'label', row 2: expected 0 or 1"),
-        (
-            {"label": ["good", 1]},
-            settings(label_threshold=1.0),
-            "row 1: expected a number, found",
-        ),
+        ({"label": ["good", 1]}, settings(label_threshold=1.0), "row 1: expected a number, found"),
         ({"label": [0, 0]}, settings(), "no interaction is positive"),
-        (
-            {"weight": [1, -1]},
-            settings(),
-            "column 'weight', row 2: expected a number, 0 or more, found -1",
-        ),
+        ({"weight": [1, -1]}, settings(), "column 'weight', row 2: expected a number, 0 or more, found -1"),
         (
             {"event": ["buy", "byu"]},
             settings(events=EVENTS),
@@ -95,11 +83,7 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
             settings(),
             "column 'event', row 2: expected an event type, found nothing",
         ),
-        (
-            {"weight": [1.0]},
-            settings(label_threshold=4.0),
-            "data.label_threshold: the interactions have no",
-        ),
+        ({"weight": [1.0]}, settings(label_threshold=4.0), "data.label_threshold: the interactions have no"),
         ({"weight": [1.0]}, settings(events=EVENTS), "data.events: the interactions have no event"),
     ],
 )
@@ -244,7 +228,7 @@ def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
     assert dataset.audit["impressions_without_click"] == (bought & ~liked).sum()
     assert dataset.audit["history_only"] == (~bought).sum()
     assert dataset.audit["event_buy"] == bought.sum()
-    assert dataset.events == ("buy", "view")
+    assert dataset.events == ["buy", "view"]
     assert dataset.context_table is not None
     assert sorted(dataset.context_table["device"]) == ["phone", "web"]
     for holdout in (dataset.valid, dataset.test):

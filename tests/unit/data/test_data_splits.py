@@ -109,12 +109,7 @@ def test_cold_items_are_in_no_log_and_no_history(log):
     windows = split_interactions(made, split)
     cold = set(np.flatnonzero(split._is_cold(made)).tolist())
     assert len(cold) == split.facts(made)["held_out_items"] == 3
-    for history in (
-        windows.train,
-        windows.train_and_valid,
-        windows.valid.history,
-        windows.test.history,
-    ):
+    for history in (windows.train, windows.train_and_valid, windows.valid.history, windows.test.history):
         assert not cold & set(history.items.tolist())
     plain = Temporal(Temporal.Config(test=5, valid=5)).assign(made)
     is_cold = np.isin(made.items, list(cold))

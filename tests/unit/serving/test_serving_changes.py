@@ -17,7 +17,7 @@ from twotower.serving.live.changes import (
     UserPut,
     replay,
 )
-from twotower.serving.live.writer import Writer
+from twotower.serving.live.live_service import Writer
 from twotower.serving.requests import UnknownItem, UnknownUser
 
 

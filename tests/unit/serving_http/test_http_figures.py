@@ -12,8 +12,8 @@ from app_clients import client_of
 from fake_live import FakeLive
 
 from twotower.config.errors import InputError
-from twotower.serving.http.ids import id_of
 from twotower.serving.http.metrics import MAX_LINES, AccessLog
+from twotower.serving.http.routes import id_of
 
 
 def test_metrics_count_by_route_and_status() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.data.vocabulary import Vocabulary
-from twotower.serving.http.ids import read_id
+from twotower.serving.http.routes import read_id
 from twotower.serving.live.live_service import LiveService
 
 Ask = Callable[[str, str, Any], httpx.Response]

@@ -39,8 +39,7 @@ class ItemLists(Source):
 
         def problems(self) -> list[tuple[str, str]]:
             """Require one file or two, which exist."""
-            problems, paths = list(super().problems()), self.paths()
-            given = {key: path for key, path in paths.items() if path is not None}
+            problems, given = list(super().problems()), self.paths()
             if set(given) not in ({"path"}, {"train_path", "test_path"}):
                 keys = f"data.{' and data.'.join(sorted(given))}" if given else "none of them"
                 problems.append(("path", f"name one file, or train_path and test_path; set is {keys}"))
@@ -61,15 +60,16 @@ class ItemLists(Source):
             """Return the id columns."""
             return {"users": {USER_ID}, "items": {ITEM_ID}}
 
-        def paths(self) -> dict[str, str | None]:
-            """Return the settings of paths."""
-            return {"path": self.path, "train_path": self.train_path, "test_path": self.test_path}
+        def paths(self) -> dict[str, str]:
+            """Return the paths that are set by their setting, that of training first."""
+            paths = {"path": self.path, "train_path": self.train_path, "test_path": self.test_path}
+            return {key: path for key, path in paths.items() if path is not None}
 
     config: Config
 
     def load(self) -> Tables:
         """Read the files, training interactions first; raises InputError with the first invalid line."""
-        paths = {key: Path(path) for key, path in self.config.paths().items() if path is not None}
+        paths = {key: Path(path) for key, path in self.config.paths().items()}
         frames = []
         for key, path in paths.items():
             frame = pd.DataFrame(self._rows(path), columns=["line", USER_ID, ITEM_ID], dtype="str")

@@ -120,30 +120,26 @@ class MovieLens(Source):
 
 def read_1m(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return ratings, users and movies of the `.dat` files of MovieLens 1M."""
-    people = _read_dat(users, ["user_id", "gender", "age", "occupation", "zip"])
+    people = _read(users, "\t", ["user_id", "gender", "age", "occupation", "zip"])
     people["occupation"] = [OCCUPATIONS[code] for code in people["occupation"].astype(int)]
-    films = _read_dat(movies, ["item_id", "title", "genres"])
+    films = _read(movies, "\t", ["item_id", "title", "genres"])
     films["genres"] = films["genres"].str.split("|")
-    return _read_dat(ratings, RATING_COLUMNS), people, _with_year(films)
+    return _read(ratings, "\t", RATING_COLUMNS), people, _with_year(films)
 
 
 def _read_100k(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    people = _read(users.read_bytes(), "|", ["user_id", "age", "gender", "occupation", "zip"])
-    films = _read(movies.read_bytes(), "|", ["item_id", "title", "released", "video", "url", *GENRES])
+    people = _read(users, "|", ["user_id", "age", "gender", "occupation", "zip"])
+    films = _read(movies, "|", ["item_id", "title", "released", "video", "url", *GENRES])
     flags, names = films[GENRES].to_numpy() == 1, np.array(GENRES, dtype=object)
     genres = pd.Series([list(names[row]) for row in flags], dtype=object)
     films = films[["item_id", "title"]].assign(genres=genres)
-    return _read(ratings.read_bytes(), "\t", RATING_COLUMNS), people, _with_year(films)
+    return _read(ratings, "\t", RATING_COLUMNS), people, _with_year(films)
 
 
-def _read_dat(path: Path, names: list[str]) -> pd.DataFrame:
-    # One-character separators have the fast parser; no file holds a tab.
-    return _read(path.read_bytes().replace(b"::", b"\t"), "\t", names)
-
-
-def _read(content: bytes, separator: str, names: list[str]) -> pd.DataFrame:
+def _read(path: Path, separator: str, names: list[str]) -> pd.DataFrame:
+    """Read a file; `::`, the separator of 1M, becomes a tab, because one character has the fast parser."""
     return pd.read_csv(
-        io.BytesIO(content),
+        io.BytesIO(path.read_bytes().replace(b"::", b"\t")),
         sep=separator,
         names=names,
         dtype={"zip": "str", "title": "str"},

@@ -20,32 +20,13 @@ from twotower.data.table_reader import (
     table_problems,
     typed,
 )
-from twotower.data.tables import (
-    ENTITIES,
-    EVENT,
-    ITEM_ID,
-    LABEL,
-    SPLIT,
-    TIMESTAMP,
-    USER_ID,
-    WEIGHT,
-    Tables,
-    missing_columns,
-)
+from twotower.data.tables import ENTITIES, ITEM_ID, ROLES, TIMESTAMP, USER_ID, Tables, missing_columns
 from twotower.data.times import TimestampUnit
 from twotower.files.atomic import file_sha256
 from twotower.files.plain_values import fingerprint_values
 
-ROLES = {
-    USER_ID: "user_column",
-    ITEM_ID: "item_column",
-    TIMESTAMP: "timestamp_column",
-    SPLIT: "split_column",
-    LABEL: "label_column",
-    WEIGHT: "weight_column",
-    EVENT: "event_column",
-}
-"""Name in `Tables` -> the setting that names the column of the interactions."""
+SETTINGS = {role: f"{role.removesuffix('_id')}_column" for role in ROLES}
+"""Name in `Tables` -> the setting that names the column of the interactions, such as `user_column`."""
 NOT_IN_FINGERPRINT = frozenset({"interactions_path", "users_path", "items_path"})
 
 
@@ -113,7 +94,7 @@ class TableFiles(Source):
             if not self.ordered and self.has_times():
                 message = "there are times; leave this out, or set data.timestamp_column=null"
                 problems.append(("ordered", message))
-            log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
+            log: dict[str, list[str] | None] = {SETTINGS[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
                 "interactions": log | {"context_columns": context},
                 "users": {"user_column": [self.user_column], "user_features": self.user_features},
@@ -172,7 +153,7 @@ class TableFiles(Source):
 
         def roles(self) -> dict[str, str]:
             """Return name in `Tables` -> column of the interactions."""
-            columns = {role: getattr(self, setting) for role, setting in ROLES.items()}
+            columns = {role: getattr(self, setting) for role, setting in SETTINGS.items()}
             return {role: column for role, column in columns.items() if column is not None}
 
         def features(self, table: str) -> list[str]:

@@ -84,17 +84,15 @@ class Split(Component, ABC):
     def remedy(self, interactions: Interactions) -> str:
         """Return the message if a part is empty: what the parts are and which settings to change."""
 
-    def request_times(self, interactions: Interactions, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return request times in unix seconds, [num_users + 1]; 0 for users without targets.
 
-        By default the time of the user's first target.
+        By default the time of the user's first target. `starts`: its position, int64 [num_users + 1]; without
+        targets the number of interactions.
         """
-        times = np.zeros(interactions.num_users + 1, dtype=np.int64)
-        for rows in blocks(len(interactions), interactions.times):
-            positions = rows.start + np.flatnonzero(targets[rows])[::-1]  # the earliest is written last
-            users = interactions.user_rows(rows)[positions - rows.start]
-            new = times[users] == 0  # no target in an earlier block
-            times[users[new]] = interactions.times[positions[new]]
+        has_target = starts < len(interactions)
+        times = np.zeros(len(starts), dtype=np.int64)
+        times[has_target] = interactions.times[starts[has_target]]
         return times
 
     def facts(self, interactions: Interactions) -> Audit:

@@ -61,12 +61,11 @@ class Temporal(Split):
         config = self.config
         return _start(interactions.times, config.test + config.valid), _start(interactions.times, config.test)
 
-    def request_times(self, interactions: Interactions, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the cutoff of the targets' window for every user row."""
-        valid_from, test_from = self.cutoffs(interactions)
-        rows_of = blocks(len(interactions), interactions.times)
-        is_test = all(bool((interactions.times[rows][targets[rows]] >= test_from).all()) for rows in rows_of)
-        return np.full(interactions.num_users + 1, test_from if is_test else valid_from, dtype=np.int64)
+        valid_from, test_from = self.cutoffs(interactions.positives)
+        is_test = (interactions.times[starts[starts < len(interactions)]] >= test_from).all()
+        return np.full(len(starts), test_from if is_test else valid_from, dtype=np.int64)
 
     def facts(self, interactions: Interactions) -> Audit:
         """Return the two cutoffs."""

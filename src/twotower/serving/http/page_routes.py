@@ -16,9 +16,8 @@ from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle
 from twotower.serving.browser import Browser, recommendation_entries
 from twotower.serving.http.api_keys import Keys
-from twotower.serving.http.ids import id_of
 from twotower.serving.http.models import read_query
-from twotower.serving.http.routes import respond
+from twotower.serving.http.routes import id_of, respond
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.live_items import ItemId
 from twotower.serving.requests import Request

@@ -1,8 +1,10 @@
 """The endpoints, in groups. Those of single items and users run in threads of the framework's pool."""
 
 import itertools
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -11,17 +13,18 @@ from starlette.responses import Response
 
 from twotower.bundle.notices import notices
 from twotower.config.errors import InputError
+from twotower.data.source_column import fits_64_bits
+from twotower.data.vocabulary import Vocabulary
 from twotower.serving.http import models
 from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.http_errors import HttpError, from_input, response, validated
-from twotower.serving.http.ids import id_of, read_id, with_ids_of
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.middleware import DirectEndpoints, version_header
 from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.live_service import LiveService
 from twotower.serving.live_items import ItemId, UserId
-from twotower.serving.requests import Request
+from twotower.serving.requests import Request, kind_of
 from twotower.serving.retriever import Retriever
 
 TAGS = {
@@ -62,6 +65,41 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def respond(version: str, **content: Any) -> Response:
     """Return an answer that names its version, in the body and in the header."""
     return response({"version": version, **content}, headers=version_header(version))
+
+
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""The only way to write an integer: 007 does not name the item 7."""
+
+
+def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
+    """Return the id in a path. Raises InputError: another type than the ids of the bundle."""
+    if vocabulary.is_text and not text.strip():
+        raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
+    key = read_id(text, vocabulary)
+    if isinstance(key, str) and not vocabulary.is_text:
+        raise InputError(f"{what}_id: {what} ids of this bundle are {kind_of(False)}, got {text!r:.80}")
+    return key
+
+
+def read_id(value: ItemId, vocabulary: Vocabulary) -> ItemId:
+    """Return an id of a body; text becomes the integer that it writes if the ids are integers."""
+    if not isinstance(value, str) or vocabulary.is_text or WHOLE.fullmatch(value) is None:
+        return value
+    number = int(value)
+    return number if fits_64_bits(number) else value
+
+
+def with_ids_of(retriever: Retriever, request: Request) -> Request:
+    """Return a request with the ids of a bundle; see `read_id`."""
+    users, items = retriever.bundle.users, retriever.bundle.items
+    read: dict[str, Any] = {}
+    if isinstance(request.user_id, str):
+        read["user_id"] = read_id(request.user_id, users)
+    if not items.is_text:
+        for name in ("history", "allow", "deny"):
+            if given := getattr(request, name):
+                read[name] = [read_id(each, items) for each in given]
+    return replace(request, **read) if read else request
 
 
 BATCH_SIZE = 64

@@ -7,12 +7,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.serving.live.change_store import STORE, ChangeStore
-from twotower.serving.live.changes import Change, Quarantined, replay
-from twotower.serving.live.writer import Writer
+from twotower.serving.live.change_store import STORE, ChangeStore, StoreFailed
+from twotower.serving.live.changes import (
+    Change,
+    EventAdded,
+    Quarantined,
+    UserForgotten,
+    UserPut,
+    check,
+    replay,
+)
 from twotower.serving.retriever import Retriever
 
 LOG = logging.getLogger("twotower")
@@ -24,6 +33,77 @@ RETRY_SECONDS, POLL_SECONDS = 60.0, 0.025
 
 class ReloadUnderWay(InputError):  # noqa: N818
     """Another bundle is being opened; one at a time."""
+
+
+@dataclass(eq=False)
+class Writer:
+    """Writes changes of many threads: checked and embedded, then committed, then applied to the retriever.
+
+    Changes that arrive during a commit share the next one: a commit waits for the disk, so ten callers that
+    share one wait as long as one caller. A change of an item or user that an earlier change in the queue
+    replaces is checked after that one was applied.
+
+    Attributes:
+        store: receives the changes.
+        catch_up: returns the current retriever, with all changes of other processes applied. Called within
+            the transaction, so no other process writes meanwhile.
+        lock: held by the thread that writes, or changes what `catch_up` returns.
+    """
+
+    store: ChangeStore
+    catch_up: Callable[[], Retriever]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _queue: list[tuple[Change, "Future[int]"]] = field(default_factory=list)
+
+    def write(self, change: Change) -> int:
+        """Make a change; when this returns, it is on disk and in effect.
+
+        Returns the number of changes, 0 for an event that the data ignore. Raises InputError (the retriever
+        refuses the change) or StoreFailed.
+        """
+        write = change, Future[int]()
+        self._queue.append(write)
+        with self.lock:
+            while write in self._queue:  # else the thread that wrote before included it
+                self._write_queue()
+        if not write[1].done():
+            raise StoreFailed("the thread that wrote this was stopped; the change may be stored or not")
+        return write[1].result()
+
+    def _write_queue(self) -> None:
+        writes, replaced = [], set()
+        for change, future in self._queue[:]:
+            if isinstance(change, UserPut | UserForgotten):
+                name = "user", change.user_id
+            else:
+                name = "item", change.item_id
+            if name not in replaced:
+                writes.append((change, future))
+                self._queue.remove((change, future))
+            if not isinstance(change, EventAdded):
+                replaced.add(name)
+        checked: list[tuple[Change, Future[int], Callable[[], object] | None]] = []
+        try:
+            with self.store.transaction():
+                retriever = self.catch_up()
+                for change, future in writes:
+                    try:
+                        checked.append((change, future, check(change, retriever)))
+                    except Exception as error:
+                        future.set_exception(error)
+                self.store.insert([change for change, _, apply in checked if apply is not None])
+        except Exception as error:
+            for _, future in writes:
+                if not future.done():  # each thread raises its own exception
+                    future.set_exception(StoreFailed(f"{error}"))
+            return
+        for _, future, apply in checked:
+            try:
+                if apply is not None:
+                    apply()
+                future.set_result(int(apply is not None))
+            except Exception as error:  # the change is on disk, and other writes continue
+                future.set_exception(error)
 
 
 class LiveService:
