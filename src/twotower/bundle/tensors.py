@@ -16,8 +16,7 @@ from twotower.bundle.manifest import Manifest, refusing
 from twotower.config.errors import InputError
 from twotower.config.trust import check_targets
 from twotower.features.feature import Feature, check_name, feature_from_json
-from twotower.features.feature_table import FeatureTable
-from twotower.features.time_feature import TimeFeature
+from twotower.features.feature_table import FeatureTable, table_features
 from twotower.files.plain_values import read_json
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -67,9 +66,7 @@ def _table(
     side: str, features: dict[str, Feature], encoded: Mapping[str, Tensor], num_rows: int
 ) -> FeatureTable:
     values = {}
-    for name, feature in features.items():
-        if isinstance(feature, TimeFeature):
-            continue
+    for name, feature in table_features(features).items():
         key, unknown = f"{side}.{name}", feature.encode([None])
         values[name] = found = encoded[key]
         if (found.dtype, found.shape) != (unknown.dtype, (num_rows, unknown.shape[1])):
