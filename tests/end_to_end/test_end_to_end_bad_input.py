@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -22,28 +23,15 @@ from twotower.pipeline.run_config import RunConfig
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200
 DAY = 86_400
-OWN_DATA = [
-    "data=table_files",
-    "features=table_files",
-    "data.interactions_path=log.csv",
-    "data.users_path=users.csv",
-    "data.items_path=items.csv",
-    "features.item.price={_target_:twotower.features.numeric.Numeric,column:price,missing:refuse}",
-    "split.test=20",
-    "split.valid=20",
-    "objective=next_item",
-    "objective.batch_size=128",
-    "embedding_dim=16",
-    "user_tower.widths=[16]",
-    "item_tower.widths=[16]",
-    "trainer=smoke",
-    "trainer.monitor=valid/recall_at_10",
-    "trainer.log_every_steps=1",
-    "trainer.progress_bar=false",
-    "index=flat_ip",
-    "metrics.ks=[5,10]",
-    "metrics.num_bootstrap=0",
-]
+OWN_DATA = shlex.split("""
+data=table_files features=table_files
+data.interactions_path=log.csv data.users_path=users.csv data.items_path=items.csv
+features.item.price={_target_:twotower.features.numeric.Numeric,column:price,missing:refuse}
+split.test=20 split.valid=20 objective=next_item objective.batch_size=128
+embedding_dim=16 user_tower.widths=[16] item_tower.widths=[16]
+trainer=smoke trainer.monitor=valid/recall_at_10 trainer.log_every_steps=1 trainer.progress_bar=false
+index=flat_ip metrics.ks=[5,10] metrics.num_bootstrap=0
+""")
 
 
 @dataclass(frozen=True)
@@ -178,17 +166,10 @@ def test_a_quoted_path_may_hold_anything(here: Path, command: Command) -> None:
 
 
 def test_several_mistakes_are_one_message(here: Path, command: Command) -> None:
-    left = command(
-        "train.py",
-        *OWN_DATA,
-        "index=ivf_pq",
-        "index.num_subquantizers=5",
-        "metrics.ks=[5]",
-        "data.items_path=no.csv",
-    )
-    assert_one_message(
-        left, "\n  index.num_subquantizers: ", "\n  trainer.monitor: ", "\n  data.items_path: "
-    )
+    wrong = "index=ivf_pq index.num_subquantizers=5 metrics.ks=[5] data.items_path=no.csv"
+    left = command("train.py", *OWN_DATA, *wrong.split())
+    for key in ("index.num_subquantizers", "trainer.monitor", "data.items_path"):
+        assert_one_message(left, f"\n  {key}: ")
     assert left.err.startswith("error: 3 mistakes in the configuration; nothing was read or written\n")
     assert runs(here) == []
 

@@ -220,14 +220,6 @@ def test_places_without_runs(outputs: Path, tmp_path: Path) -> None:
     assert "no run is in this folder" in compare(outputs, tmp_path / "empty", "tests=false").stdout
 
 
-def test_a_glob_and_folders_together_count_each_run_once(outputs: Path) -> None:
-    report = compared(
-        f"{outputs}/seeds/seed=[0-4]", outputs / "seeds" / "seed=4", outputs / "planted", "tests=false"
-    )
-    assert len(report["rows"]) == 6
-    assert {row["verdict"] for row in report["rows"]} == {"", "the baseline"}
-
-
 def test_every_form_of_file(outputs: Path, tmp_path: Path) -> None:
     files = {form: tmp_path / "new" / f"report.{form}" for form in ("html", "csv", "json", "markdown")}
     done = compare(outputs, *(f"{form}={path}" for form, path in files.items()))

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,40 +23,19 @@ from twotower.config.run_keys import RunKeys
 from twotower.runs.run import Run
 
 SCRIPTS = CONF.parent / "scripts"
-TINY = [
-    "data=synthetic",
-    "data.num_users=300",
-    "data.num_items=120",
-    "data.num_interactions=5000",
-    "trainer.max_epochs=1",
-    "trainer.refit=false",
-    "objective=next_item",
-    "objective.batch_size=512",
-    "metrics.num_bootstrap=0",
-    "baselines=all_time",
-]
+TINY = shlex.split("""
+data=synthetic data.num_users=300 data.num_items=120 data.num_interactions=5000
+trainer.max_epochs=1 trainer.refit=false objective=next_item objective.batch_size=512
+metrics.num_bootstrap=0 baselines=all_time
+""")
 GROUPS = {
-    "train": set(groups()),
-    "reindex": {"index"},
-    "evaluate": {"metrics", "baselines"},
-    "export": set(),
-    "serve": set(),
-    "recommend": set(),
-    "embed": set(),
-    "export_live": set(),
-    "nightly": set(),
+    **{"train": set(groups()), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},
+    **{command: set() for command in ("export", "serve", "recommend", "embed", "export_live", "nightly")},
 }
 KEYS = {
-    "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
-    "reindex": {"run", "console", "debug", "trusted_packages"},
-    "evaluate": {"run", "console", "debug", "trusted_packages"},
-    "export": {"run", "debug", "trusted_packages"},
-    **{
-        command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"}
-        | {"trusted_packages"}
-        for command in ("serve", "recommend", "embed", "export_live", "nightly")
-    },
-}
+    command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
+    for command in GROUPS
+} | {"train": set(RunKeys.model_fields) | SWEEP_ONLY - groups()}
 Command = Callable[..., str]
 
 # Runs a script and then says on standard error which libraries it took.

@@ -174,18 +174,18 @@ def _read_history(folder: Path, manifest: Manifest) -> Interactions:
     offsets = np.array(_read_array(folder, layout.HISTORY_OFFSETS, "int64", (manifest.num_users + 2,)))
     items = _read_array(folder, layout.HISTORY_ITEMS, "int32")
     times = _read_array(folder, layout.HISTORY_TIMES, "int64", items.shape)
-    events, roles = None, None
-    if layout.HISTORY_EVENTS in manifest.files:
-        events = _read_array(folder, layout.HISTORY_EVENTS, "int16", items.shape)
-    if layout.HISTORY_ROLES in manifest.files:
-        roles = _read_array(folder, layout.HISTORY_ROLES, "int8", items.shape)
+    events, roles = (
+        _read_array(folder, name, dtype, items.shape) if name in manifest.files else None
+        for name, dtype in ((layout.HISTORY_EVENTS, "int16"), (layout.HISTORY_ROLES, "int8"))
+    )
     if int(offsets[0]) != 0 or (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) != len(items):
         _refuse(folder / layout.HISTORY_OFFSETS, f"does not partition the {len(items)} history items")
-    if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
-        _refuse(folder / layout.HISTORY_ITEMS, f"contains rows outside 0..{manifest.num_items}")
-    most = len(manifest.event_types)
-    if events is not None and len(events) and (events.min() < 0 or events.max() > most):
-        _refuse(folder / layout.HISTORY_EVENTS, f"contains codes outside 0..{most}")
+    for name, numbers, most in (
+        (layout.HISTORY_ITEMS, items, manifest.num_items),
+        (layout.HISTORY_EVENTS, events, len(manifest.event_types)),
+    ):
+        if numbers is not None and len(numbers) and (numbers.min() < 0 or numbers.max() > most):
+            _refuse(folder / name, f"contains numbers outside 0..{most}")
     return Interactions(offsets, items, times, events=events, roles=roles)
 
 
@@ -211,8 +211,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     with refusing(folder / layout.MANIFEST, manifest):
         check_targets(entry.spec, folder / layout.MANIFEST, trusted_packages)
         config = Index.Config.from_spec(entry.spec, "index.spec")
-        if found := list(config.problems(manifest.embedding_dim, manifest.num_items)):
-            raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
+        config.check_sizes(manifest.embedding_dim, manifest.num_items)
         index = config.build()
     with refusing(folder / layout.INDEX, manifest):
         index.load(folder / layout.INDEX)

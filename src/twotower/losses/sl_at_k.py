@@ -46,11 +46,9 @@ class SlAtK(CosineLoss):
                 return
             num_draws = negatives.num_draws(batch_size)
             if num_draws is not None and num_draws < self.k:
-                yield (
-                    "k",
-                    f"is {self.k}, but {negatives.owner.__name__} draws only {num_draws} negatives a batch, "
-                    "so there is no k-th best; draw more, use negatives=catalogue, or lower k",
-                )
+                draws = f"{negatives.owner.__name__} draws only {num_draws} negatives a batch"
+                remedy = "draw more, use negatives=catalogue, or lower k"
+                yield "k", f"is {self.k}, but {draws}, so there is no k-th best; {remedy}"
 
     config: Config
 

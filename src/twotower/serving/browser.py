@@ -60,7 +60,7 @@ class Browser:
 
     def _user_entry(self, user_id: UserId) -> dict[str, Any]:
         history = self._histories.interactions(self._histories.find(user_id))
-        return {"user_id": str(user_id), "num_history": len(history.rows)}
+        return {"user_id": str(user_id), "num_history": len(history)}
 
     def user(self, user_id: UserId) -> dict[str, Any]:
         """Return features and history of a user, latest interaction first. Raises UnknownUser."""
@@ -74,7 +74,7 @@ class Browser:
             entries = [
                 {**self._item_entry(row), "time": time if time > last_position else None}
                 for row, time in zip(
-                    self._items.latest(latest.rows).tolist(), latest.times.tolist(), strict=True
+                    self._items.latest(latest["row"]).tolist(), latest["time"].tolist(), strict=True
                 )
             ]
             features = self.retriever.profiles.described(user)["features"]
@@ -82,7 +82,7 @@ class Browser:
             "user_id": str(user.key),
             "known": user.row > 0,
             "features": {name: value for name, value in features.items() if value is not None},
-            "num_history": len(history.rows),
+            "num_history": len(history),
             "history": entries[::-1],
         }
 
@@ -136,7 +136,7 @@ class Browser:
             rows = known_rows(self._items, [each.item_id for each in best], "items", live=False)
             history = known_rows(self._items, request.history, "history", live=False)
             if request.user_id is not None:
-                stored = self._histories.interactions(self._histories.find(request.user_id)).rows
+                stored = self._histories.interactions(self._histories.find(request.user_id))["row"]
                 history = np.concatenate([stored, history])
             latest = self._items.latest(history[::-1][:MAX_HISTORY]).tolist()
             nearest = self._nearest(rows, np.array(list(dict.fromkeys(latest)), dtype=np.int64))

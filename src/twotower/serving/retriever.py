@@ -34,7 +34,7 @@ from twotower.serving.requests import (
 )
 from twotower.serving.top_items import Choice, TopItems, most_similar, top_items
 from twotower.serving.towers import NOT_FINITE, are_valid, embed_users
-from twotower.serving.user_histories import NO_HISTORY, NO_ROWS, KnownUser, UserHistories, UserHistory
+from twotower.serving.user_histories import INTERACTION, NO_HISTORY, KnownUser, UserHistories, UserHistory
 from twotower.serving.user_profiles import UserProfiles
 
 
@@ -131,7 +131,7 @@ class Retriever:
     def history(self, user_id: UserId) -> list[ItemId]:
         """Return the item ids of a user's history, oldest first, including events. Raises UnknownUser."""
         with self._lock.reading():
-            return self._items.ids_of(self.users.interactions(self.users.find(user_id)).rows)
+            return self._items.ids_of(self.users.interactions(self.users.find(user_id))["row"])
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Moment]) -> list[Recommendation]:
         """Recommend items to a user of the bundle, or with events or a profile. Raises InputError."""
@@ -273,7 +273,7 @@ class Retriever:
         return [self._listed(next(found)) if fits else error for fits in is_valid]
 
     def _choice(
-        self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS
+        self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows | None = None
     ) -> Choice:
         """Return which items may be recommended; see `Request`. Raises InputError."""
         items = self._items
@@ -282,9 +282,9 @@ class Retriever:
         if where:
             meets = self.catalogue.attributes.matches(where, items.num_rows) & items.live_mask()
             allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
-        excluded = items.latest(seen)
-        if denied := listed(deny, "deny"):
-            excluded = np.concatenate([excluded, items.rows(denied)])
+        excluded = items.rows(listed(deny, "deny"))
+        if seen is not None:
+            excluded = np.concatenate([items.latest(seen), excluded])
         excluded = np.sort(excluded[items.live(excluded)])
         is_first = np.ones(len(excluded), dtype=np.bool_)
         is_first[1:] = excluded[1:] != excluded[:-1]
@@ -302,7 +302,7 @@ class Retriever:
             exclude_seen = (
                 self.bundle.manifest.exclude_seen if request.exclude_seen is None else request.exclude_seen
             )
-            seen = found.rows[found.is_positive] if exclude_seen else NO_ROWS
+            seen = found["row"][found["is_positive"]] if exclude_seen else None
             choice = self._choice(request.k, request.allow, request.deny, request.where, seen)
         except InputError as error:
             return error
@@ -323,12 +323,9 @@ class Retriever:
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
             now = max([now, *given])  # like events
-        rows = known_rows(self.catalogue.items, session, "history", live=False)
-        later = UserHistory(
-            times=np.array(given, dtype=np.int64),
-            rows=rows,
-            codes=np.array([each.code for each in event_types], dtype=np.int64),
-            is_positive=np.array([each.role == "positive" for each in event_types], dtype=np.bool_),
-        )
-        kept = np.array([each.is_of_history for each in event_types], dtype=np.bool_)
-        return found.then(later[np.flatnonzero(kept)]), now
+        later = np.zeros(len(session), dtype=INTERACTION)
+        later["row"] = known_rows(self.catalogue.items, session, "history", live=False)
+        later["time"] = given
+        later["code"] = [each.code for each in event_types]
+        later["is_positive"] = [each.role == "positive" for each in event_types]
+        return np.concatenate([found, later[[each.is_of_history for each in event_types]]]), now

@@ -14,39 +14,13 @@ from twotower.serving.live_items import Floats, LiveItems, Rows, UserId, as_id, 
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
 from twotower.serving.towers import HistoryInputs
 
-NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class UserHistory:
-    """Interactions of a user, oldest first, each [n].
-
-    Args:
-        times: unix seconds.
-        rows: item rows.
-        codes: event types, 0 = unknown.
-        is_positive: whether it is a positive interaction, which `exclude_seen` excludes.
-    """
-
-    times: Rows
-    rows: Rows
-    codes: Rows
-    is_positive: NDArray[np.bool_]
-
-    def then(self, later: "UserHistory") -> "UserHistory":
-        """Return these interactions followed by others."""
-        mine, others = vars(self), vars(later)
-        return UserHistory(**{name: np.concatenate([mine[name], others[name]]) for name in mine})
-
-    def __getitem__(self, positions: Rows | slice) -> "UserHistory":
-        return UserHistory(**{name: values[positions] for name, values in vars(self).items()})
-
-    def at(self, time: int) -> slice:
-        """Return the positions of interactions at a time."""
-        return slice(*(int(np.searchsorted(self.times, time, side)) for side in ("left", "right")))
-
-
-NO_HISTORY = UserHistory(NO_ROWS, NO_ROWS, NO_ROWS, np.zeros(0, dtype=np.bool_))
+INTERACTION = np.dtype(
+    [("time", np.int64), ("row", np.int64), ("code", np.int64), ("is_positive", np.bool_)], align=True
+)
+"""Unix seconds, item row, event type (0 = unknown), and whether `exclude_seen` excludes the item."""
+UserHistory = NDArray[np.void]
+"""The interactions of a user, oldest first, [n] of `INTERACTION`."""
+NO_HISTORY: UserHistory = np.zeros(0, dtype=INTERACTION)
 
 
 @dataclass(frozen=True)
@@ -127,44 +101,43 @@ class UserHistories:
         known = self._of_bundle(int(rows_of(self._users, [key])[0]))
         self.know(key)
         events = self._events.get(key, NO_HISTORY)
-        positions = events.at(time)
-        same = known[known.at(time)].then(events[positions])
-        same = same[(same.codes == code) | (code == 0)]
-        if self._items.first(np.array([row]))[0] in self._items.first(same.rows):
+        same = np.concatenate([known, events])
+        same = same[(same["time"] == time) & ((same["code"] == code) | (code == 0))]
+        if self._items.first(np.array([row]))[0] in self._items.first(same["row"]):
             return
-        new = UserHistory(*map(np.array, ([time], [row], [code], [is_positive])))
-        self._events[key] = events[: positions.stop].then(new).then(events[positions.stop :])
+        new = np.array([(time, row, code, is_positive)], dtype=INTERACTION)
+        self._events[key] = np.insert(events, events["time"].searchsorted(time, "right"), new)
 
     def interactions(self, user: KnownUser) -> UserHistory:
         """Return all interactions of a user."""
         found, events = self._of_bundle(user.row), self._events.get(user.key)
         if events is None:
             return found
-        found = found.then(events)
-        return found[np.argsort(found.times, kind="stable")]
+        found = np.concatenate([found, events])
+        return found[np.argsort(found["time"], kind="stable")]
 
     def latest_time(self, user: KnownUser) -> int:
         """Return the time of a user's latest event, 0 if there is none."""
         events = self._events.get(user.key)
-        return 0 if events is None else int(events.times[-1])
+        return 0 if events is None else int(events["time"][-1])
 
     def inputs(self, found: Sequence[UserHistory]) -> HistoryInputs:
         """Return the latest items of each history as the user tower reads them, without common padding."""
-        longest = max([1, *(len(each.rows) for each in found)])
-        length = min(self._model.history.config.length, longest)
-        rows, times, codes = (np.zeros((len(found), length), dtype=np.int64) for _ in range(3))
+        length = min(self._model.history.config.length, max([1, *map(len, found)]))
+        padded = np.zeros((len(found), length), dtype=INTERACTION)
         for position, each in enumerate(found):
-            if number := min(length, len(each.rows)):
-                rows[position, -number:] = each.rows[-number:]
-                times[position, -number:] = each.times[-number:]
-                codes[position, -number:] = each.codes[-number:]
+            if number := min(length, len(each)):
+                padded[position, -number:] = each[-number:]
         by_table = self._model.history.config.reads_table
-        rows = self._items.first(rows) if by_table else self._items.latest(rows)
-        return HistoryInputs(*gather_history_vectors(self._model, rows, self._tower_outputs), times, codes)
+        rows = (self._items.first if by_table else self._items.latest)(padded["row"])
+        vectors, positions = gather_history_vectors(self._model, rows, self._tower_outputs)
+        return HistoryInputs(vectors, positions, padded["time"], padded["code"])
 
     def _of_bundle(self, user_row: int) -> UserHistory:
-        here = slice(self._offsets[user_row], self._offsets[user_row + 1])
-        times, rows = (each[here].astype(np.int64, copy=False) for each in (self._times, self._rows))
-        codes = np.zeros_like(times) if self._codes is None else self._codes[here].astype(np.int64)
-        is_positive = np.ones(len(times), np.bool_) if self._is_positive is None else self._is_positive[here]
-        return UserHistory(times, rows, codes, is_positive)
+        start, stop = self._offsets[user_row : user_row + 2].tolist()
+        found = np.zeros(stop - start, dtype=INTERACTION)
+        found["time"], found["row"] = self._times[start:stop], self._rows[start:stop]
+        if self._codes is not None:
+            found["code"] = self._codes[start:stop]
+        found["is_positive"] = True if self._is_positive is None else self._is_positive[start:stop]
+        return found

@@ -16,6 +16,7 @@ from twotower.features.encoders import LookupEncoder
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
+from twotower.training.initialization.initialization import Initialization
 from twotower.training.module import RetrievalModule
 from twotower.training.order import Order, Replay
 from twotower.training.training_config import TrainingConfig
@@ -36,6 +37,7 @@ def build_training(
     dataset: RetrievalDataset,
     interactions: Interactions,
     evaluator: Evaluator | None,
+    initialization: Initialization | None = None,
     parent: TwoTower | None = None,
     replay: Replay | None = None,
 ) -> tuple[RetrievalModule, TrainBatches]:
@@ -43,6 +45,7 @@ def build_training(
 
     Args:
         evaluator: validates after each epoch; None for a training without validation.
+        initialization: sets the initial weights; None for a warm start.
         parent: towers of a warm start, whose features are extended.
         replay: of a warm start.
     """
@@ -51,6 +54,8 @@ def build_training(
     shares = None if replay is None else replay.shares
     module = build_module(config, dataset, interactions, len(batches), evaluator, parent, shares)
     module.chosen |= chosen
+    if initialization is not None:
+        module.initialize(initialization, interactions, config.trainer.monitor)
     return module, batches
 
 

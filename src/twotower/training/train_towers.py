@@ -81,7 +81,7 @@ def train_towers(
     """
     check_same_data(context.folder, dataset.identity)
     initialization = config.initialization.build()
-    module, batches = initial_state(config, dataset, initialization, dataset.train, evaluator)
+    module, batches = build_training(config, dataset, dataset.train, evaluator, initialization)
     _warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
     attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
@@ -92,26 +92,12 @@ def train_towers(
     module, results = best.module, [best.result, *(each.result for each in attempts if each is not best)]
     valid = evaluate_valid(module, dataset, evaluator)
     if config.trainer.refit:
-        interactions = dataset.train_and_valid
-        module, batches = initial_state(config, dataset, best.initialization, interactions, None)
+        module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
         trainer = context.trainer.model_copy(update={"max_epochs": best.result.epochs})
         context = replace(context, trainer=trainer, epoch_callback=None)
         results.append(fit(context, module, batches, REFIT))
     compared = compared_initializations(context.folder, initialization.name)
     return trained_towers(module, results, config.trainer.refit, valid, compared)
-
-
-def initial_state(
-    config: TrainingConfig,
-    dataset: RetrievalDataset,
-    initialization: Initialization,
-    interactions: Interactions,
-    evaluator: Evaluator | None,
-) -> tuple[RetrievalModule, TrainBatches]:
-    """Return a module with its initial weights, and the batches to train it on."""
-    module, batches = build_training(config, dataset, interactions, evaluator)
-    module.initialize(initialization, interactions, config.trainer.monitor)
-    return module, batches
 
 
 def compare_with_random(
@@ -139,7 +125,7 @@ def compare_with_random(
     without_metric = None if callback is None else lambda epoch, _: callback(epoch, None)
     context = replace(context, epoch_callback=without_metric)
     try:
-        module, batches = initial_state(config, dataset, random, dataset.train, evaluator)
+        module, batches = build_training(config, dataset, dataset.train, evaluator, random)
         second = Attempt(random, module, fit(context, module, batches, FIT_RANDOM))
     except DivergenceError as error:
         LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
@@ -224,7 +210,7 @@ def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator
 def better_first_phase(folder: Path) -> str:
     """Return the first phase with the better score: `FIT`, or `FIT_RANDOM` if that was trained and better."""
     scores = _first_phase_scores(folder)
-    return max(scores, key=lambda phase: scores[phase]) if scores else FIT
+    return max(scores, key=lambda phase: scores[phase], default=FIT)
 
 
 def compared_initializations(folder: Path, name: str) -> dict[str, Any]:

@@ -35,8 +35,6 @@ from twotower.training.train_towers import (
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
-BY_ITEM = ("trained_items", "history_table.weight")
-BY_EVENT = ("event_table.weight",)
 ITEM_BIAS, ENCODERS, NEW_ITEMS = "item_bias.", "_encoders.", "new_items."
 REMEDY = "train it again (twotower train rerun={}), or start from another run"
 LOSS = ("loss.", "scorer.")
@@ -130,7 +128,9 @@ def warm_start(
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
     config = config.model_copy(update={"optimizer": constant})
     valid_evaluator = None if refit else evaluator
-    module, batches = build_training(config, dataset, interactions, valid_evaluator, parent.model, replay)
+    module, batches = build_training(
+        config, dataset, interactions, valid_evaluator, parent=parent.model, replay=replay
+    )
     transfer_parent(parent, dataset, interactions, module)
     LOG.info(
         "warm start from %s: %d new users, %d new items, %d new interactions; %d examples per epoch",
@@ -181,7 +181,7 @@ def transfer_towers(
     item_rows = torch.from_numpy(earlier_rows(dataset.items, parent.items))
     event_rows = torch.from_numpy(earlier_event_rows(dataset, parent))
     learned, weights = parent.model.state_dict(), model.state_dict()
-    by_row = dict.fromkeys(BY_ITEM, item_rows) | dict.fromkeys(BY_EVENT, event_rows)
+    by_row = {"trained_items": item_rows, "history_table.weight": item_rows, "event_table.weight": event_rows}
     for name, values in weights.items():
         if name.startswith(ITEM_BIAS) or (name.startswith(NEW_ITEMS) and name not in learned):
             continue
@@ -189,10 +189,9 @@ def transfer_towers(
             raise InputError(f"{name}: the towers of the parent run have no such weights")
         earlier = learned[name]
         if name in by_row:  # the first entry is of the unknown item or event
-            earlier_positions = torch.cat(
-                [by_row[name].new_zeros(1), torch.where(by_row[name] > 0, by_row[name], -1)]
-            )
-            weights[name] = rearrange(earlier, earlier_positions, torch.zeros_like(earlier[0]))
+            moved = earlier[by_row[name]]
+            moved[by_row[name] == 0] = 0
+            weights[name] = torch.cat([earlier[:1], moved])
         elif earlier.shape == values.shape:
             weights[name] = earlier
         elif ENCODERS in name and len(values) > len(earlier):
@@ -206,14 +205,6 @@ def transfer_towers(
         weights["trained_items"][torch.from_numpy(np.unique(interactions.items).astype(np.int64))] = True
     model.load_state_dict(weights)
     model.item_bias.warm_start(parent.model.item_bias, item_rows, interactions)
-
-
-def rearrange(values: Tensor, earlier_positions: Tensor, new: Tensor) -> Tensor:
-    """Return values [n] by earlier position; entries without one (-1) are `new`."""
-    rearranged = new.expand(len(earlier_positions), *new.shape).clone()
-    is_known = earlier_positions >= 0
-    rearranged[is_known] = values[earlier_positions[is_known]]
-    return rearranged
 
 
 def count_growth(parent: Parent, dataset: RetrievalDataset, new_interactions: int) -> dict[str, int]:

@@ -71,7 +71,7 @@ def test_words_roles_and_histories_come_back(run):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (HISTORY_EVENTS, lambda events: events + 1, "codes outside 0..3"),
+        (HISTORY_EVENTS, lambda events: events + 1, "numbers outside 0..3"),
         (HISTORY_EVENTS, lambda events: events.astype(np.int64), "expected int16"),
         (HISTORY_ROLES, lambda roles: roles[1:], "expected int8"),
     ],

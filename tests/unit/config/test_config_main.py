@@ -1,22 +1,33 @@
-"""`twotower COMMAND`: the list of commands and their descriptions, what a shell may complete."""
+"""What `twotower` prints of commands, choices and keys: `--help`, `--info choices`, completion."""
 
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from argcomplete.shell_integration import shellcode
 
-from twotower.commands import conf
-from twotower.commands import main as command
+from twotower.commands import conf, entry_points
+from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.entry_points.completion import completions
+from twotower.commands.help import choices_text, group_text
+from twotower.commands.keys import allowed_values
 from twotower.commands.main import COMMAND_NAMES, main, overview
+from twotower.commands.run_settings import OF_THE_RUN
+from twotower.config.errors import InputError
+from twotower.config.spec import DropoutRate, NonNegativeInt, Width
 
-COMMAND_FILES = {path.stem for path in (Path(command.__file__).parent / "entry_points").glob("*.py")} - {
-    "__init__"
+COMMAND_FILES = {path.stem for path in Path(entry_points.__file__).parent.glob("[!_]*.py")}
+FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
+COMMANDS = {
+    "train": {path.parent.name for path in FILES},
+    "reindex": {"index"},
+    "evaluate": {"metrics", "baselines"},
 }
+NONE, OWN = "  (none by default)", "  (as the run had it by default)"
 
 
 def test_every_command_is_listed_with_a_description() -> None:
@@ -98,3 +109,94 @@ COMP_LINE='{line}' COMP_POINT={len(line)}
 _python_argcomplete twotower; printf '%s' "${{COMPREPLY[*]}}" """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "bce"
+
+
+def listed(command: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """Group -> choice -> its mark and its line."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for section in choices_text(command, choices).split("\n\n"):
+        heading, *lines = section.split("\n")
+        group = heading.removesuffix(NONE).removesuffix(OWN)
+        found[group] = {}
+        for line in lines:
+            name, _, words = line[3:].partition(" ")
+            found[group][name] = line[1], words.strip()
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_group_of_a_command_lists_every_choice(command: str) -> None:
+    found = listed(command)
+    assert found.keys() == COMMANDS[command]
+    for group, names in found.items():
+        assert list(names) == sorted(path.stem for path in FILES if path.parent.name == group)
+
+
+def test_every_choice_has_a_description() -> None:
+    for group, names in listed("train").items():
+        for name, (_, words) in names.items():
+            assert len(words.split()) >= 3, (group, name)
+            assert not any(text in words for text in ("cannot be used", "twotower train", "@package")), words
+
+
+def test_only_the_defaults_of_a_command_are_marked() -> None:
+    for command in COMMANDS:
+        defaults: dict[str, str] = {}
+        for entry in plain_file(command)["defaults"]:
+            defaults |= entry if isinstance(entry, dict) else {}
+        for group, names in listed(command).items():
+            default = defaults[group]
+            expected = defaults["data"] if default == "${data}" else default
+            marked = [name for name, (mark, _) in names.items() if mark == "*"]
+            assert marked == ([] if expected in (None, OF_THE_RUN) else [expected])
+            text = f"\n{choices_text(command, choices)}"
+            assert (f"\n{group}{NONE}\n" in text) == (expected is None)
+            assert (f"\n{group}{OWN}\n" in text) == (expected == OF_THE_RUN)
+
+
+def choice(tmp_path: Path, text: str) -> str:
+    """The line of a loss with this text."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    listing = choices_text("train", lambda group: {"mine": path} if group == "loss" else {})
+    return listing.split("\nloss\n")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# twotower train\n# What it is.\n_target_: twotower.losses.bce.Bce\n", "What it is."),
+        ("# @package _global_\n# twotower train\n# What it is.\nseed: 1\n", "What it is."),
+        ("# A sentence over\n# two lines. And another.\nseed: 1\n", "A sentence over two lines."),
+        ("# It takes 1.5 hours\nseed: 1 # not this\n", "It takes 1.5 hours."),
+        ("# @package _global_\n# twotower train\nseed: 1\n", ""),
+        ("", ""),
+        (
+            "_target_: twotower.metrics.recall.Recall\n",
+            "recall@k = hits in the first k / min(k, relevant).",
+        ),
+    ],
+)
+def test_a_choice_is_described_by_its_yaml_or_else_its_class(tmp_path: Path, text: str, line: str) -> None:
+    assert choice(tmp_path, text) == f"   mine  {line}".rstrip()
+
+
+def test_a_choice_with_a_missing_class_is_listed_as_such(tmp_path: Path) -> None:
+    shown = choice(tmp_path, "_target_: twotower.losses.no.No\n")
+    assert shown.startswith("   mine  cannot be used: _target_: there is no class 'twotower.losses.no.No'")
+
+
+def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
+    lines = group_text("train", "loss", choices).splitlines()
+    at = lines.index("loss=power_softmax  (the default)")
+    told = "  power=4.0                  number ≥ 1 and ≤ 64. p; 1, 2, 4 and 8 are the fastest."
+    assert told in lines[at : lines.index("", at)]
+    with pytest.raises(InputError, match="--help los: no group of this command; did you mean 'loss'"):
+        group_text("train", "los", choices)
+
+
+def test_types_of_keys_are_described_in_words() -> None:
+    assert allowed_values(Width) == "whole number > 0 and ≤ 4,096"
+    assert allowed_values(NonNegativeInt) == "whole number ≥ 0"
+    assert allowed_values(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"
+    assert allowed_values(dict[str, Literal["a", None]]) == "name: a, null"

@@ -1,6 +1,6 @@
 """Who wins: a choice, train.yaml, conf/local/default.yaml, an experiment, the command line: the last one.
 
-And the choices of the user's own in conf/local.
+And the choices of the user's own, and what is said of those that Hydra refuses in its words.
 """
 
 import shutil
@@ -20,6 +20,16 @@ from twotower.config.errors import InputError
 
 LOSSES = {path.stem for path in (CONF / "loss").glob("*.yaml")}
 GLOBAL = "# @package _global_\n"
+FILES = {
+    "defaults:\n  - override /loss: bce\n": "its first line must be # @package _global_",
+    "# A note.\n\nembedding_dim: 32\n": "its first line must be # @package _global_",
+    f"# Mine.\n{GLOBAL}seed: 3\n": "its first line must be # @package _global_",
+    f"{GLOBAL}defaults:\n  - override /loss: bcee\n": "Could not find 'loss/bcee'",
+    f"{GLOBAL}defaults:\n  - /loss: bce\n": "Multiple values for loss. To override a value use 'override",
+    f"{GLOBAL}defaults:\n  - override /los: bce\n": "Could not override 'los'. No match in the defaults list",
+    f"{GLOBAL}loss: bce\n": "loss: expected a choice with a _target_, got 'bce'",
+}
+SOUND = f"\n{GLOBAL}# Mine.\ndefaults:\n  - override /loss: bce\n  - override /negatives: uniform\nseed: 3\n"
 MINE = """# twotower train loss=mine
 # A loss of my own.
 _target_: twotower.losses.bce.Bce
@@ -185,3 +195,42 @@ def test_a_missing_folder_of_choices_is_reported(conf: Conf, monkeypatch: pytest
     monkeypatch.setenv("TWOTOWER_CONF", str(files.OTHERS[0]))
     with pytest.raises(InputError, match="TWOTOWER_CONF: there is no folder"):
         conf.of()
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(files, "OTHERS", (tmp_path / "conf",))
+    for group in ("experiment", "local", "sweep"):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+    return tmp_path / "conf"
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_a_message_names_the_file_and_the_fix(own: Path, text: str) -> None:
+    (own / "experiment" / "mine.yaml").write_text(text)
+    with pytest.raises(InputError) as refused:
+        checked("train", ["data=synthetic", "experiment=mine"])
+    assert FILES[text] in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "typed"), [("experiment/mine", ["experiment=mine"]), ("local/default", [])])
+def test_a_valid_file_is_read(own: Path, name: str, typed: list[str]) -> None:
+    (own / f"{name}.yaml").write_text(SOUND)
+    settings = checked("train", ["data=synthetic", *typed])
+    assert settings["seed"] == 3
+    assert settings["loss"]["_target_"] == "twotower.losses.bce.Bce"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("[32, 64]", "sweep.vary.embedding_dim: is a list; write `embedding_dim: 32,64`"),
+        ("32", "sweep.vary.embedding_dim: is one value; write several with commas"),
+    ],
+)
+def test_varied_settings_are_written_as_on_the_command_line(own: Path, values: str, told: str) -> None:
+    file = own / "sweep" / "mine.yaml"
+    file.write_text(f"_target_: twotower.sweeps.grid.Grid\nvary:\n  embedding_dim: {values}\n")
+    with pytest.raises(InputError) as refused:
+        checked("train", ["data=synthetic", "sweep=mine"])
+    assert told in str(refused.value)

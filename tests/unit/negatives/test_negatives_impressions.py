@@ -10,15 +10,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.sources.synthetic import Synthetic
 from twotower.negatives.impressions import Impressions
 from twotower.negatives.in_batch import InBatch
-from twotower.negatives.mixed import Mixed
 from twotower.negatives.uniform import Uniform
-
-
-def mixed(num_uniform: int) -> Mixed.Config:
-    """The batch's positives and uniform draws."""
-    uniform = Uniform.Config(num_negatives=num_uniform)
-    return Mixed.Config(parts={"in_batch": InBatch.Config(), "uniform": uniform})
-
 
 FREQUENCIES = torch.tensor([0.0, 0.5, 0.25, 0.25, 0.0])
 

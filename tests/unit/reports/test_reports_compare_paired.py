@@ -84,40 +84,39 @@ def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p_va
     assert (corrected <= np.minimum(1, p_values * len(p_values)) + 1e-12).all()
 
 
-def two_configurations(generator: np.random.Generator, num_seeds: int, sd: float) -> tuple[np.ndarray, ...]:
+def two_configurations(
+    generator: np.random.Generator, num_seeds: tuple[int, int], sd: float
+) -> tuple[np.ndarray, ...]:
     """Equally good configurations: users alike, seeds that shift a whole run, and noise of both."""
     users = generator.gamma(0.7, 0.2, 120)
     return tuple(
-        users + generator.normal(0, sd, (num_seeds, 1)) + generator.normal(0, 0.1, (num_seeds, 120))
-        for _ in range(2)
+        users + generator.normal(0, sd, (num, 1)) + generator.normal(0, 0.1, (num, 120))
+        if num
+        else users[None]
+        for num in num_seeds
     )
 
 
-@pytest.mark.parametrize(("num_seeds", "sd"), [(2, 0.02), (3, 0.02), (5, 0.02), (3, 0.0)])
-def test_intervals_over_seeds_cover_zero_for_equal_configurations(num_seeds: int, sd: float) -> None:
-    generator = np.random.default_rng(num_seeds)
-    found = [difference_over_seeds(*two_configurations(generator, num_seeds, sd)) for _ in range(600)]
+@pytest.mark.parametrize(
+    ("num_seeds", "sd"),
+    [((2, 2), 0.02), ((3, 3), 0.02), ((5, 5), 0.02), ((3, 3), 0.0), ((3, 0), 0.02)],  # 0: without a seed
+)
+def test_intervals_over_seeds_cover_zero_for_equal_configurations(
+    num_seeds: tuple[int, int], sd: float
+) -> None:
+    generator = np.random.default_rng(num_seeds[0])
+    pairs = [two_configurations(generator, num_seeds, sd) for _ in range(600)]
+    found = [difference_over_seeds(*pair) for pair in pairs]
     wrong = np.mean([not low <= 0 <= high for low, high, _ in found])
     # At most .05, and three standard errors of a share out of 600.
     assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 600)
     assert wrong == np.mean([p_value < 0.05 for _, _, p_value in found])
-
-
-def test_a_side_without_seeds_is_compared_over_the_seeds_of_the_other() -> None:
-    generator = np.random.default_rng(9)
-    wrong = []
-    for _ in range(600):
-        users = generator.gamma(0.7, 0.2, 120)
-        seeds = users + generator.normal(0, 0.02, (3, 1)) + generator.normal(0, 0.1, (3, 120))
-        low, high, _ = difference_over_seeds(seeds, users[None])
-        back = difference_over_seeds(users[None], seeds)
-        assert back[:2] == pytest.approx((-high, -low))
-        wrong.append(not low <= 0 <= high)
-    assert np.mean(wrong) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 600)
+    back = [difference_over_seeds(right, left)[:2] for left, right in pairs]
+    assert np.array(back) == pytest.approx(np.array([(-high, -low) for low, high, _ in found]))
 
 
 def test_differences_over_seeds_that_are_clear_or_constant() -> None:
-    left, right = two_configurations(np.random.default_rng(0), 5, 0.005)
+    left, right = two_configurations(np.random.default_rng(0), (5, 5), 0.005)
     low, high, p_value = difference_over_seeds(left + 0.05, right)
     assert high > 0.05 > low > 0
     assert p_value < 0.01

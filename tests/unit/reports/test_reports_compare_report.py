@@ -16,7 +16,7 @@ from twotower.config.errors import InputError
 from twotower.reports.compare.command import KEYS, run_command, split_arguments
 from twotower.reports.compare.comparison import Comparison, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
-from twotower.reports.compare.page import as_html, curves, page_data
+from twotower.reports.compare.page import as_html, axis_label, curves, page_data, setting_axis
 
 KEY, FIRST = "test/recall_at_20", "first_place_at_20"
 LOW = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
@@ -422,3 +422,22 @@ def test_a_folder_name_may_contain_an_equals_sign(tmp_path: Path, monkeypatch: p
 def test_unknown_arguments_have_suggestions(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         run_command(words, "")
+
+
+def test_values_of_a_setting_are_sorted_and_at_equal_distances() -> None:
+    axis = setting_axis("embedding_dim", ["64", "1024", "–", "32"])
+    assert axis is not None
+    assert axis["values"] == [1, 2, 3, 0]
+    assert axis["ticktext"] == ["32", "64", "1024", "–"]
+    assert setting_axis("embedding_dim", ["64", "64"]) is None
+    texts = [f"[{number}, 64]" for number in range(10, 35)]
+    many = setting_axis("user_tower.widths", [*texts, "inf"])
+    assert many is not None
+    assert sorted(many["values"]) == list(range(26))
+    assert many["ticktext"] == sorted([*texts, "inf"])[::3]
+
+
+def test_a_long_axis_name_is_broken_between_words() -> None:
+    assert axis_label("history.power") == "history.power"
+    lines = axis_label("objective.recency_half_life_days").split("<br>")
+    assert lines == ["objective.", "recency_half_", "life_days"]

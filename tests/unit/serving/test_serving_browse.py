@@ -1,8 +1,11 @@
-"""The search by prefix, histories, and the nearest items, by hand."""
+"""The search by prefix, histories, the nearest items, and repeats."""
+
+import json
 
 import pytest
 import tiny_bundle
 
+from twotower.bundle.manifest import render
 from twotower.bundle.read import read_bundle
 from twotower.serving.browser import MAX_HISTORY, Browser
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
@@ -76,3 +79,28 @@ def test_users_are_counted_with_those_of_events(browser):
     assert browser.facets()["num_users"] == len(browser.retriever.user_ids) == tiny_bundle.NUM_USERS + 2
     assert list(browser.retriever.users.new_ids) == ["late", "later"]
     assert [user["user_id"] for user in browser.users("late", 1)] == ["late"]
+
+
+def opened(folder, **changed):
+    tiny_bundle.write(folder)
+    path = folder / "manifest.json"
+    path.write_text(render(json.loads(path.read_text()) | changed))
+    return Retriever.open(folder)
+
+
+@pytest.mark.parametrize(("of_bundle", "default"), [({}, 57), ({"exclude_seen": False}, 60)])
+def test_seen_items_are_left_out_unless_the_data_keeps_repeats(tmp_path, of_bundle, default):
+    retriever = opened(tmp_path / "bundle", **of_bundle)
+
+    def asked(**rules):
+        return len(retriever.answer_one(Request("user-01", k=100, **rules)))
+
+    assert asked() == default
+    assert (asked(exclude_seen=True), asked(exclude_seen=False)) == (57, 60)
+
+
+def test_places_are_not_shown_as_times(tmp_path):
+    retriever = opened(tmp_path / "bundle", has_times=False)
+    retriever.add_event("user-01", "item-050", tiny_bundle.NOW + 9)
+    times = [each["time"] for each in Browser(retriever).user("user-01")["history"]]
+    assert times == [tiny_bundle.NOW + 9, None, None, None]

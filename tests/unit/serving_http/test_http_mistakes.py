@@ -1,7 +1,7 @@
-"""Mistakes, in one shape and few at a time; and how bodies are read."""
+"""Mistakes, in one shape and few at a time; how bodies are read, and their limit."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -168,3 +168,29 @@ def test_a_failure_of_ours_is_told_without_its_inside(asked: Ask) -> None:
     answer = asked("POST", "/recommend", json={"user_id": 666})
     assert answer.status_code == 500
     assert answer.json() == {"error": {"message": "the service failed; see its log", "key": None}}
+
+
+def test_a_body_is_refused_while_it_arrives(ask: Callable[..., Ask]) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 100
+            yield b" " * 100
+
+    asked = ask(max_body_bytes=1000)
+    answer = asked("POST", "/recommend", content=endless(), headers=JSON)
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+    assert sent <= 1200
+
+
+@pytest.mark.parametrize("path", ["/recommend", "/reload"])
+def test_the_length_of_a_body_is_limited(ask: Callable[..., Ask], path: str) -> None:
+    asked = ask(max_body_bytes=1000)
+    for length in ("1001", "9" * 40):
+        answer = asked("POST", path, content=b"{}", headers=JSON | {"Content-Length": length})
+        assert answer.status_code == 413
+    content = b'{"k":1}' if path == "/recommend" else b'{"bundle":"run-2"}'
+    assert asked("POST", path, content=content.ljust(1000), headers=JSON).status_code == 200
+    assert asked("POST", path, content=content.ljust(1001), headers=JSON).status_code == 413

@@ -41,13 +41,14 @@ def batches_of(
     length: int = 3,
     strict: bool = False,
     with_impressions: bool = False,
+    seed: int = 5,
     **more: Any,
 ) -> TrainBatches:
     return TrainBatches(
         history_of(log) if isinstance(log, list) else log,
         NextItem(NextItem.Config(batch_size=batch_size, **more)),
         history=MeanPooling.Config(length=length, strict=strict),
-        seed=5,
+        seed=seed,
         with_impressions=with_impressions,
     )
 
@@ -109,13 +110,8 @@ def test_epochs_differ_and_seeds_differ() -> None:
     batches = batches_of(TWO_USERS, batch_size=100)
     (first,), (second,) = list(batches), list(batches)
     assert not torch.equal(first.users.request_times, second.users.request_times)
-    other = TrainBatches(
-        history_of(TWO_USERS),
-        NextItem(NextItem.Config(batch_size=100)),
-        history=MeanPooling.Config(length=3, strict=False),
-        seed=6,
-    )
-    assert not torch.equal(next(iter(other)).users.request_times, first.users.request_times)
+    (other,) = batches_of(TWO_USERS, batch_size=100, seed=6)
+    assert not torch.equal(other.users.request_times, first.users.request_times)
 
 
 def test_the_order_of_equal_times_is_the_log_s() -> None:
@@ -150,9 +146,9 @@ def test_a_half_life_halves() -> None:
 
 
 def test_what_is_too_old_makes_no_example_but_stays_history() -> None:
-    objective = NextItem(NextItem.Config(batch_size=9, max_age_days=20))
+    objective = NextItem(NextItem.Config(max_age_days=20))
     assert objective.weights(FOUR_AGES) == pytest.approx([0, 1, 1, 1])  # 20 days is not older than 20 days
-    (batch,) = TrainBatches(FOUR_AGES, objective, history=MeanPooling.Config(length=1, strict=False), seed=0)
+    (batch,) = batches_of(FOUR_AGES, 9, length=1, max_age_days=20)
     histories = dict(zip(batch.users.request_times.tolist(), batch.users.history_rows.tolist(), strict=True))
     assert histories == {10 * DAY: [1], 20 * DAY: [0], 30 * DAY: [3]}
     assert batch.known_items.tolist().count(1) == 1
@@ -160,9 +156,7 @@ def test_what_is_too_old_makes_no_example_but_stays_history() -> None:
 
 
 def test_examples_too_old_to_weigh_anything_are_left_out() -> None:
-    log = history_of([[(0, 1), (100_000 * DAY, 2)]])
-    objective = NextItem(NextItem.Config(recency_half_life_days=1))
-    (batch,) = TrainBatches(log, objective, history=MeanPooling.Config(length=1, strict=False), seed=0)
+    (batch,) = batches_of([[(0, 1), (100_000 * DAY, 2)]], recency_half_life_days=1)
     assert batch.positives.tolist() == [2]
     assert batch.weights.isfinite().all()
 
@@ -173,38 +167,27 @@ def test_the_log_may_be_memory_mapped(tmp_path: Any) -> None:
     for name in ("offsets", "items", "times"):
         np.save(tmp_path / f"{name}.npy", getattr(log, name))
         mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
-    batches = TrainBatches(
-        Interactions(*mapped),
-        NextItem(NextItem.Config(batch_size=3)),
-        history=MeanPooling.Config(length=3, strict=True),
-        seed=5,
-    )
+    batches = batches_of(Interactions(*mapped), strict=True)
     assert_same(list(batches), list(batches_of(TWO_USERS, strict=True)))
 
 
 def test_drawn_by_recency() -> None:
     log: Log = [[(0, 1), (10 * DAY, 2)], [(10 * DAY, 3)]]  # the first is two half-lives old: 1 to 4 to 4
-    objective = NextItem(
-        NextItem.Config(batch_size=100, recency_half_life_days=5, recency="sample", epoch_examples=9_000)
-    )
-    batches = TrainBatches(
-        history_of(log), objective, history=MeanPooling.Config(length=2, strict=False), seed=1
-    )
+    recency: dict[str, Any] = {"recency_half_life_days": 5, "recency": "sample", "epoch_examples": 9_000}
+    batches = batches_of(log, batch_size=100, seed=1, **recency)
     assert len(batches) == 90
     drawn = list(batches)
     count = Counter(torch.cat([batch.positives for batch in drawn]).tolist())
     assert count.total() == 9_000
     assert [count[item] / 1_000 for item in (1, 2, 3)] == pytest.approx([1, 4, 4], abs=0.2)
     assert all((batch.weights == 1).all() for batch in drawn)
-    assert objective.frequencies(history_of(log), 3).tolist() == pytest.approx([0, 1 / 9, 4 / 9, 4 / 9])
+    frequencies = NextItem.Config(**recency).build().frequencies(history_of(log), 3)
+    assert frequencies.tolist() == pytest.approx([0, 1 / 9, 4 / 9, 4 / 9])
 
 
 def test_an_epoch_of_draws_is_the_effective_number_of_examples() -> None:
     log: Log = [[(0, 1), (10 * DAY, 2)], [(10 * DAY, 3)]]
-    objective = NextItem(NextItem.Config(batch_size=1, recency_half_life_days=5, recency="sample"))
-    batches = TrainBatches(
-        history_of(log), objective, history=MeanPooling.Config(length=2, strict=False), seed=1
-    )
+    batches = batches_of(log, batch_size=1, recency_half_life_days=5, recency="sample")
     assert len(batches) == round((0.25 + 1 + 1) ** 2 / (0.25**2 + 1 + 1))
 
 

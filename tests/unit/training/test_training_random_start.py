@@ -29,7 +29,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, outcome: FitResult | Exception) -> 
             raise outcome
         return outcome
 
-    monkeypatch.setattr(train_towers, "initial_state", lambda *_: (None, None))
+    monkeypatch.setattr(train_towers, "build_training", lambda *_: (None, None))
     monkeypatch.setattr(train_towers, "fit", fit)
     config: Any = SimpleNamespace(initialization=Svd.Config(), trainer=TrainerChoice.Config())
     data: Any = SimpleNamespace(train=None)

@@ -145,11 +145,11 @@ def compare(
     counts = row_spread["count"].astype("Int64").astype(object)
     rows = rows.assign(seed_mean=row_spread["mean"], seed_sd=row_spread["std"])
     rows["num_seeds"] = counts.where(counts.notna(), None)
+    on_same_data = runs[runs["data"] == (None if position is None else rows["data"][position])]
     # Of the towers alone, so that one training under several indexes counts once.
-    noise = seed_noise(seed_spread(runs, exact_key(metric)))
+    noise = seed_noise(seed_spread(on_same_data, exact_key(metric)))
     rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests)
-    data = None if position is None else rows["data"][position]
-    num_repeated = int((spread.index.get_level_values("data") == data).sum())
+    num_repeated = len(seed_spread(on_same_data, metric))
     return Comparison(
         rows=rows,
         runs=runs,
@@ -162,7 +162,7 @@ def compare(
         baseline_reason=reason,
         num_tests=num_tests,
         num_users=num_users,
-        noise=None if data is None else noise.get(data),
+        noise=noise,
         notes=[
             *notes,
             *row_notes,

@@ -273,9 +273,9 @@ def as_json(comparison: Comparison) -> str:
     """Return everything as JSON: rows with all their figures, tests and notes."""
     rows, baseline, noise = comparison.rows, comparison.baseline, comparison.noise
     table = comparison.table(comparison.columns)
-    lines = records(table.astype(object).where(table.notna(), None))
+    lines, figures = records(table.astype(object).where(table.notna(), None)), figures_in(rows)
     for line, row in zip(lines, records(rows), strict=True):
-        line["figures"] = {key: row[key] for key in figures_in(rows) if row[key] == row[key]}
+        line["figures"] = {key: row[key] for key in figures if row[key] == row[key]}
         line["folders"] = row["folders"]
     content = {
         "metric": comparison.metric,

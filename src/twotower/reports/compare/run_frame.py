@@ -259,18 +259,17 @@ def seed_spread(runs: pd.DataFrame, figure: str) -> pd.DataFrame:
     return spread[spread["count"] > 1]
 
 
-def seed_noise(spread: pd.DataFrame) -> dict[str, tuple[float, int]]:
-    """Pool the spreads of all configurations on the same data.
+def seed_noise(spread: pd.DataFrame) -> tuple[float, int] | None:
+    """Return the pooled standard deviation of one run over seeds, and how many seeds it is from.
 
     Equal spreads of equal means belong to one training that was indexed several times and count once.
 
-    Returns:
-        `data` -> standard deviation of one run over seeds, and how many seeds it is from.
+    Args:
+        spread: of configurations on the same data, see `seed_spread`.
     """
-    noise = {}
-    for data, group in spread.groupby(level="data", sort=False):
-        distinct = group.drop_duplicates()
-        freedom = distinct["count"] - 1
-        sd = math.sqrt(float((distinct["std"] ** 2 * freedom).sum() / freedom.sum()))
-        noise[str(data)] = sd, int(distinct["count"].sum())
-    return noise
+    if spread.empty:
+        return None
+    distinct = spread.drop_duplicates()
+    freedom = distinct["count"] - 1
+    variance = float((distinct["std"] ** 2 * freedom).sum() / freedom.sum())
+    return math.sqrt(variance), int(distinct["count"].sum())

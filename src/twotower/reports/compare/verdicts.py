@@ -58,7 +58,7 @@ def add_verdicts(
     baseline: int | None,
     metric: str,
     higher_is_better: bool | None,
-    noise: Mapping[str, tuple[float, int]],
+    noise: tuple[float, int] | None,
     tests: bool,
 ) -> tuple[pd.DataFrame, int, int]:
     """Return the rows with `DIFFERENCE_COLUMNS`, and the number of tests and users.
@@ -158,14 +158,14 @@ def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> s
 
 
 def _seed_warning(
-    difference: float, sides: tuple[Row, Row], metric: str, noise: Mapping[str, tuple[float, int]]
+    difference: float, sides: tuple[Row, Row], metric: str, noise: tuple[float, int] | None
 ) -> str:
     """Return a warning if other seeds alone could cause a difference of this size."""
-    sd, num_seeds = noise.get(sides[0]["data"], (0.0, 0))
     # A baseline has no seed; the variance of a mean over n seeds is 1 / n.
     share = sum(1 / len(side["folders"]) for side in sides if side["kind"] != "baseline")
-    if not num_seeds or abs(difference) > seed_reach(sd) * (share / 2) ** 0.5:
+    if noise is None or abs(difference) > seed_reach(noise[0]) * (share / 2) ** 0.5:
         return ""
+    sd, num_seeds = noise
     return f"within the variation over seeds: sd {format_figure(metric, sd)} over {num_seeds} seeds"
 
 

@@ -23,7 +23,7 @@ class Hstu(CausalEncoder):
 
     The bias of position i for position j is the sum of one parameter for i - j and one for the bucket of the
     time from j to the item after i; after the latest item, to the request. So the embedding depends on the
-    time of the request.
+    time of the request; an unknown one, 0, counts as that of the last item.
 
     Reference: Zhai et al., Actions Speak Louder than Words, ICML 2024, section 3.2; buckets as in its code.
     """

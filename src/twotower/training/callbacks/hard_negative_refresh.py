@@ -41,32 +41,27 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
         interactions: of training; items of a user are no negatives of this user.
     """
     sampler = module.negatives
-    trained = sampler.trained_rows
+    trained = sampler.trained_rows.cpu().numpy()
+    # Position of each item row among the trained items, from 1; 0 = not trained.
+    positions = np.zeros(sampler.num_items + 1, dtype=np.int64)
+    positions[trained] = np.arange(1, len(trained) + 1)
+    rows_by_position = np.concatenate([[0], trained])
     all_times, offsets = np.asarray(interactions.times), np.asarray(interactions.offsets)
-    with torch.autocast(module.device.type, enabled=False):
-        items = encode_catalogue(module.model)[trained - 1]
-        # Position of each item row among the trained items, from 1; 0 = not trained.
-        positions = np.zeros(sampler.num_items + 1, dtype=np.int64)
-        positions[trained.cpu().numpy()] = np.arange(1, len(trained) + 1)
-        rows_by_position = np.concatenate([[0], trained.cpu().numpy()])
-        everyone = np.flatnonzero(interactions.positives.counts())
-        with Progress("mining: ranking the catalogue for users", len(everyone)) as advance:
-            for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
-                vectors = encode_at(module.model, interactions, users, all_times[offsets[users + 1] - 1])
-                pair_users, rows = seen_pairs(interactions, users)
-                seen = pair_users, positions[rows]
-                ranked, scores = exact_top_k(vectors, items, sampler.config.num_ranked(), seen)
-                at_user, at_item = (
-                    torch.from_numpy(each).to(vectors.device) for each in (pair_users, positions[rows] - 1)
-                )
-                products = (vectors[at_user] * items[at_item]).sum(1).cpu().numpy()
-                counts = np.bincount(pair_users, minlength=len(users))
-                own = np.bincount(pair_users, products, len(users)) / counts
-                sampler.take(
-                    interactions.num_users,
-                    *(
-                        torch.from_numpy(each)
-                        for each in (users, rows_by_position[ranked], scores, own.astype(np.float32))
-                    ),
-                )
-                advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
+    everyone = np.flatnonzero(interactions.positives.counts())
+    with (
+        torch.autocast(module.device.type, enabled=False),
+        Progress("mining: ranking the catalogue for users", len(everyone)) as advance,
+    ):
+        items = encode_catalogue(module.model)[sampler.trained_rows - 1]
+        for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
+            vectors = encode_at(module.model, interactions, users, all_times[offsets[users + 1] - 1])
+            pair_users, rows = seen_pairs(interactions, users)
+            pairs = pair_users, positions[rows]
+            ranked, scores = exact_top_k(vectors, items, sampler.config.num_ranked(), pairs)
+            at_user, at_item = (torch.from_numpy(each).to(vectors.device) for each in pairs)
+            products = (vectors[at_user] * items[at_item - 1]).sum(1).cpu().numpy()
+            counts = np.bincount(pair_users, minlength=len(users))
+            own = np.bincount(pair_users, products, len(users)) / counts
+            columns = (users, rows_by_position[ranked], scores, own.astype(np.float32))
+            sampler.take(interactions.num_users, *map(torch.from_numpy, columns))
+            advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
