@@ -42,7 +42,7 @@ def scores(config: Baseline.Config, users: np.ndarray) -> np.ndarray:
 
 
 def test_scores_are_finite_and_the_same_each_time(config: Baseline.Config) -> None:
-    assert config.suggestion()
+    assert config.suggestion
     users = np.array([1, 5, NUM_USERS])
     first = scores(config, users)
     assert first.shape == (3, NUM_ITEMS)

@@ -120,7 +120,7 @@ def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) 
 
 
 def advice(name: str) -> str:
-    return RunConfig.from_settings(checked("train", SMALL)).baselines.by_name[name].suggestion()
+    return RunConfig.from_settings(checked("train", SMALL)).baselines.by_name[name].suggestion
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user, rank_all
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.ranking import item_popularity, without_seen
+from twotower.evaluation.ranking import item_popularity, pair_keys
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.evaluation.user_values import mean_intervals, mean_values
 from twotower.index.check import IndexReport, OperatingPoint, check, tune
-from twotower.index.ground_truth import SCAN_SHARE, GroundTruth
+from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 
@@ -140,11 +140,12 @@ def served_top(
         for group in _groups(np.where(is_scanned, 0, wanted), items.shape[1]):
             advance(num_done)
             num_done += len(group)
-            found = index.search(users[group].numpy(), int(wanted[group].max())).rows.copy()
+            found = np.maximum(index.search(users[group].numpy(), int(wanted[group].max())).rows, 0)
             found[np.arange(found.shape[1]) >= wanted[group][:, None]] = 0
-            candidates = without_seen(found, seen_by(group), num_items, found.shape[1])
-            top[group] = _best(candidates, items, users[group], k)
-            is_scanned[group] |= (candidates > 0).sum(axis=1) < k
+            keys = pair_keys(np.arange(len(group))[:, None], found, num_items)
+            found[contains(pair_keys(*seen_by(group), num_items), keys)] = 0
+            top[group] = _best(found, items, users[group], k)
+            is_scanned[group] |= (found > 0).sum(axis=1) < k
     scanned = np.flatnonzero(is_scanned)
     if len(scanned):
         top[scanned], _ = exact_top_k(users[scanned], items, k, seen_by(scanned))

@@ -1,6 +1,7 @@
 """Rankings of recommended rows against a holdout, and metrics by slices.
 
-Shapes: Q users of the holdout, T targets, N items, K length of the lists."""
+Shapes: Q users of the holdout, T targets, N items, K length of the lists.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,20 +86,6 @@ def seen_pairs(history: Interactions, users: np.ndarray) -> ExcludedPairs:
     positions, rows = history.positives.flat(users)
     known = rows > 0
     return positions[known].astype(np.int64), rows[known].astype(np.int64)
-
-
-def without_seen(rows: np.ndarray, exclude: ExcludedPairs, num_items: int, k: int) -> NDArray[np.int64]:
-    """Return the first k allowed items, int64 [Q, k], of longer lists as an approximate index gives them.
-
-    Item rows [Q, M] are best first, 0 or -1 = no item; M should exceed k by the items excluded.
-    """
-    listed = np.maximum(rows, 0).astype(np.int64)
-    queries = np.arange(len(listed), dtype=np.int64)[:, None]
-    dropped = contains(np.sort(pair_keys(*exclude, num_items)), pair_keys(queries, listed, num_items))
-    listed[dropped] = 0
-    order = np.argsort(listed == 0, axis=1, kind="stable")[:, :k]
-    kept = np.take_along_axis(listed, order, axis=1)
-    return np.pad(kept, ((0, 0), (0, k - kept.shape[1])))
 
 
 def pair_keys(queries: np.ndarray, rows: np.ndarray, num_items: int) -> NDArray[np.int64]:

@@ -22,5 +22,4 @@ class HitRate(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return 1.0 or 0.0 per user [Q]."""
-        values: NDArray[np.float64] = ranking.top_hits(k).max(axis=1).astype(np.float64)
-        return values
+        return (ranking.num_hits(k) > 0).astype(np.float64)

@@ -39,9 +39,9 @@ class Scored:
         weights: Iterable[float] | None = None,
     ) -> Self:
         """Build from lists; the default weight is 1."""
-        columns = np.array(list(users)), np.array(list(labels)) == 1, np.array(list(logits), dtype=np.float64)
-        own = np.ones(len(columns[0])) if weights is None else np.array(list(weights), dtype=np.float64)
-        return cls(columns[0].astype(np.int64), columns[1], columns[2], own)
+        rows = np.array(list(users), dtype=np.int64)
+        own = np.ones(len(rows)) if weights is None else np.array(list(weights), dtype=np.float64)
+        return cls(rows, np.array(list(labels)) == 1, np.array(list(logits), dtype=np.float64), own)
 
     @property
     def num_users(self) -> int:
@@ -51,8 +51,7 @@ class Scored:
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """The sigmoid of each logit [E]."""
-        probabilities: NDArray[np.float64] = np.exp(-np.logaddexp(0, -self.logits))
-        return probabilities
+        return np.exp(-np.logaddexp(0, -self.logits))
 
     def sum_by_user(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the sum of values [E] for each user, [U]."""
@@ -91,12 +90,10 @@ class RatioMetric(LabelMetric):
         return above / below if below > 0 else None
 
     def influence(self, scored: Scored) -> NDArray[np.float64]:
-        """Return (numerator - value * denominator) / sum of denominators of each user [U]: the linearized
-        ratio."""
+        """Return the linearized ratio of each user [U]: (numerator - value * denominator) / total."""
         above, below = self.parts(scored)
         total = below.sum()
-        influence: NDArray[np.float64] = (above - above.sum() / total * below) / total
-        return influence
+        return np.asarray((above - above.sum() / total * below) / total)
 
 
 def ordered_pairs(

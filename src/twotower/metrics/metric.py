@@ -40,13 +40,10 @@ class Ranking:
         popularity: Iterable[int],
     ) -> Self:
         """Build from lists and relevant items per user, and the popularity of rows 1, 2, ..."""
-        rows = np.array([list(row) for row in items], dtype=np.int32)
-        sets = [set(row) for row in relevant]
-        hits = np.array(
-            [[row in sets[q] for row in listed] for q, listed in enumerate(rows.tolist())], dtype=np.bool_
-        )
+        rows, sets = np.array([list(row) for row in items], dtype=np.int32), [set(row) for row in relevant]
+        hits = np.array([np.isin(row, list(wanted)) for row, wanted in zip(rows, sets, strict=True)])
+        num_relevant = np.array([len(wanted) for wanted in sets], dtype=np.int64)
         counts = np.array([0, *popularity], dtype=np.int64)
-        num_relevant = np.array([len(row) for row in sets], dtype=np.int64)
         return cls(rows, hits, num_relevant, len(counts) - 1, counts)
 
     @property
@@ -64,6 +61,10 @@ class Ranking:
         """Return the hits [Q, k] of the first k positions."""
         self._check(k)
         return self.hits[:, :k]
+
+    def num_hits(self, k: int) -> NDArray[np.int64]:
+        """Return the number of hits in the first k positions [Q]."""
+        return np.asarray(self.top_hits(k).sum(axis=1))
 
     def top_items(self, k: int) -> NDArray[np.integer]:
         """Return the item rows [Q, k] of the first k positions."""

@@ -25,5 +25,4 @@ class Ndcg(UserMetric):
         """Return NDCG@k per user [Q]."""
         discounts = 1.0 / np.log2(np.arange(2, k + 2))
         ideal = np.cumsum(discounts)[ranking.attainable(k) - 1]
-        values: NDArray[np.float64] = ranking.top_hits(k) @ discounts / ideal
-        return values
+        return ranking.top_hits(k) @ discounts / ideal

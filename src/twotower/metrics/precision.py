@@ -22,5 +22,4 @@ class Precision(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / k per user [Q]."""
-        values: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / k
-        return values
+        return ranking.num_hits(k) / k

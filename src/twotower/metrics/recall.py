@@ -23,5 +23,4 @@ class Recall(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / min(k, relevant) per user [Q]."""
-        values: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / ranking.attainable(k)
-        return values
+        return ranking.num_hits(k) / ranking.attainable(k)

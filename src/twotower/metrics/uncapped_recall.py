@@ -23,5 +23,4 @@ class UncappedRecall(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / relevant per user [Q]; 0 for a user without relevant items."""
-        values: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / np.maximum(ranking.num_relevant, 1)
-        return values
+        return ranking.num_hits(k) / np.maximum(ranking.num_relevant, 1)

@@ -186,7 +186,7 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     if (worse := worse_than_baseline(final)) is not None:
         name, warning = worse
         baseline = job.config.baselines.by_name.get(name)
-        advice = "" if baseline is None else baseline.suggestion()
+        advice = "" if baseline is None else baseline.suggestion
         LOG.warning("%s; try %s", warning, suggestion(advice, run.settings))
     if (detectable := measure_detectable_difference(run.folder, final)) is not None:
         final = final.update(detectable=asdict(detectable))

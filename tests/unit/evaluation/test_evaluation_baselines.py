@@ -196,10 +196,16 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
     assert made == [2.0]
     take(3.0), take(2.0, "other data")
     assert made == [2.0, 3.0, 2.0]
-    for path in tmp_path.iterdir():
-        path.write_bytes(path.read_bytes()[:-8] + bytes(8))
-    assert take(2.0) == [[3, 1, 0]]
-    assert made == [2.0, 3.0, 2.0, 2.0]
+    for damage in (
+        lambda content: content[:-8] + bytes(8),
+        lambda content: content[:40],
+        lambda content: b"",
+        lambda content: content.replace(np.int32([3]).tobytes(), np.int32([2]).tobytes()),
+    ):
+        for path in tmp_path.iterdir():
+            path.write_bytes(damage(path.read_bytes()))
+        assert take(2.0) == [[3, 1, 0]]
+    assert made == [2.0, 3.0, *[2.0] * 5]
 
 
 def test_a_baseline_of_another_package_is_asked_each_time(

@@ -8,7 +8,6 @@ from twotower.evaluation.ranking import (
     rank,
     seen_pairs,
     user_slices,
-    without_seen,
 )
 
 
@@ -38,14 +37,6 @@ def test_seen_pairs_follow_the_users_given() -> None:
     positions, rows = seen_pairs(make_history([[5, 2], [], [7]]), np.array([3, 2, 1]))
     assert positions.tolist() == [0, 2, 2]
     assert rows.tolist() == [7, 5, 2]
-
-
-def test_without_seen_keeps_the_order_of_the_rest() -> None:
-    longer = np.array([[4, 2, 3, 1], [1, -1, -1, -1], [2, 1, 4, 3]])
-    exclude = (np.array([0, 0, 1]), np.array([4, 3, 1]))
-    assert without_seen(longer, exclude, num_items=4, k=2).tolist() == [[2, 1], [0, 0], [2, 1]]
-    assert without_seen(longer, exclude, num_items=4, k=5)[0].tolist() == [2, 1, 0, 0, 0]
-    assert longer[0].tolist() == [4, 2, 3, 1]
 
 
 def rows(mask: np.ndarray) -> list[int]:

@@ -9,13 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_training_examples import DAY
+from test_training_examples import history_of as history_by_second
 
 from twotower.data.interactions import Interactions
 from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.order import Order, Replay
 
-DAY = 86_400
 EVENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 8)), max_size=9, unique_by=lambda e: e[1]).map(
     sorted
 )
@@ -24,11 +25,7 @@ LOGS = st.lists(EVENTS, min_size=1, max_size=6).filter(any)
 
 def history_of(log: list[list[tuple[int, int]]]) -> Interactions:
     """Of (day, item) by user."""
-    users = [user for user, events in enumerate(log, start=1) for _ in events]
-    times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    return Interactions.from_rows(
-        np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log)
-    )
+    return history_by_second([[(day * DAY, item) for day, item in events] for events in log])
 
 
 def batches_of(interactions: Interactions, build_order: Any = Order, **settings: Any) -> Any:

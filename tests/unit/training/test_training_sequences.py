@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_training_examples import DAY, NUM_ITEMS, history_of
 
 from twotower.data.interactions import Interactions
 from twotower.scoring.batch import Batch
@@ -15,19 +16,9 @@ from twotower.training.objectives.next_item import NextItem
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.sequence import Sequence
 
-DAY, NUM_ITEMS = 86_400, 8
 EVENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, NUM_ITEMS)), max_size=9).map(sorted)
 LOGS = st.lists(EVENTS, min_size=1, max_size=6).filter(any)
 SIZES = {"size": st.integers(1, 9), "length": st.integers(1, 12), "strict": st.booleans()}
-
-
-def history_of(log: list[list[tuple[int, int]]], shown: Interactions | None = None) -> Interactions:
-    users = [user for user, events in enumerate(log, start=1) for _ in events]
-    times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    made = Interactions.from_rows(
-        np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log)
-    )
-    return made if shown is None else Interactions(made.offsets, made.items, made.times, impressions=shown)
 
 
 def batches_of(
@@ -102,7 +93,7 @@ def test_an_epoch_repeats_and_goes_on_from_any_batch() -> None:
 
 def test_shown_negatives_look_at_what_came_before_them() -> None:
     shown = history_of([[(15, 6), (99, 7)], [(1, 8)]])
-    log = history_of([[(10, 1), (20, 2), (30, 3)], [(5, 4)]], shown)
+    log = history_of([[(10, 1), (20, 2), (30, 3)], [(5, 4)]], impressions=shown)
     found = {
         kind: batches_of(kind, log, 99, 3, False, with_impressions=True) for kind in (NextItem, Sequence)
     }

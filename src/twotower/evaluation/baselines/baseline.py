@@ -123,6 +123,9 @@ class Baseline(Component, ABC):
     class Config(Component.Config):
         """Settings of every baseline."""
 
+        suggestion: ClassVar[str] = "initialization=svd embedding_dim=128"
+        """Overrides to try if the towers are worse than this baseline on the validation split."""
+
         reads_content: ClassVar[bool] = False
         """Whether it reads item features; without any it is left out."""
 
@@ -133,10 +136,6 @@ class Baseline(Component, ABC):
         def applies_to(self, holdout: Holdout) -> bool:
             """Tell whether the baseline applies to a holdout; others are left out."""
             return True
-
-        def suggestion(self) -> str:
-            """Return overrides to try if the towers are worse than this baseline on the validation split."""
-            return "initialization=svd embedding_dim=128"
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`; `key` is that of this baseline, for messages."""

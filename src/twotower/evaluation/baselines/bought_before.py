@@ -20,13 +20,11 @@ class BoughtBefore(PopularityBaseline):
     class Config(PopularityBaseline.Config):
         """No settings."""
 
+        suggestion = "history=weighted_pooling initialization=svd"
+
         def applies_to(self, holdout: Holdout) -> bool:
             """Tell whether items of the history can be recommended."""
             return holdout.repeats
-
-        def suggestion(self) -> str:
-            """Return overrides that let the towers see repeated items."""
-            return "history=weighted_pooling initialization=svd"
 
     config: Config
 

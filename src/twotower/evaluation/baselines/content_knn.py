@@ -1,7 +1,5 @@
 """Content neighbors: items with features like those of the history."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +18,8 @@ class ContentKnn(Baseline):
     class Config(Baseline.Config):
         """No settings."""
 
-        reads_content: ClassVar[bool] = True
-
-        def suggestion(self) -> str:
-            """Return overrides that let the towers read item features."""
-            return "new_items=by_content new_items.boost=0.5"
+        suggestion = "new_items=by_content new_items.boost=0.5"
+        reads_content = True
 
     config: Config
 

@@ -39,6 +39,8 @@ class Ease(Baseline):
     class Config(Baseline.Config):
         """Settings of EASE."""
 
+        suggestion = "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
+
         regularization: PositiveFloat = 500
         """L2 penalty; 100 to 1000 is usual."""
         max_items: PositiveInt = 20_000
@@ -49,10 +51,6 @@ class Ease(Baseline):
             if num_items > self.max_items:
                 return f"{num_items} items are above max_items = {self.max_items}"
             return memory_problem(f"{num_items} x {num_items} weights", BYTES * num_items**2)
-
-        def suggestion(self) -> str:
-            """Return overrides that initialize the towers from item-to-item weights."""
-            return "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
 
     config: Config
 

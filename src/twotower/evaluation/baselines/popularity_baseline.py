@@ -13,9 +13,7 @@ class PopularityBaseline(Baseline):
     class Config(Baseline.Config):
         """No settings."""
 
-        def suggestion(self) -> str:
-            """Return overrides with an item bias of popularity."""
-            return "item_bias=popularity"
+        suggestion = "item_bias=popularity"
 
     config: Config
 
@@ -30,5 +28,4 @@ class PopularityBaseline(Baseline):
 
 def popular_last(scores: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return scores [B, N], with those that are not above 0 replaced by popularity [N], below all others."""
-    found: NDArray[np.float32] = np.where(scores > 0, scores, counts / (counts.max(initial=0) + 1) - 1)
-    return found
+    return np.where(scores > 0, scores, counts / (counts.max(initial=0) + 1) - 1)

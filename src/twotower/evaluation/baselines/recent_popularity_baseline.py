@@ -17,16 +17,14 @@ class RecentPopularityBaseline(PopularityBaseline):
     class Config(PopularityBaseline.Config):
         """Settings of the window."""
 
+        suggestion = "item_bias=trend optimizer.learning_rate=0.001"
+
         days: Days = 28
         """Length of the window that ends now."""
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times."""
             return needs_times(data, f"leave it out: '~{key}'")
-
-        def suggestion(self) -> str:
-            """Return overrides with an item bias of recent popularity."""
-            return "item_bias=trend optimizer.learning_rate=0.001"
 
     config: Config
 

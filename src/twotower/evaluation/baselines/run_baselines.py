@@ -1,12 +1,12 @@
 """Runs the baselines over a holdout, with the same evaluator as the model."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from twotower.files.code import OWN, code_fingerprint
 from twotower.files.plain_values import fingerprint_values
 
 MIN_SECONDS = 0.5  # lists that are computed faster are not stored
-DIGEST_LENGTH = 16
 OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out with '~baselines.{}'"
 
 
@@ -41,9 +40,8 @@ class BaselineReports:
 class ListCache:
     """Lists of baselines in a folder, keyed by everything that they depend on.
 
-    A file's name ends in a digest of its content; damaged files are computed again. Baselines of other
-    packages are not cached, because they may read other files. `key` has the other values that the lists
-    depend on: data, split, number of items per list.
+    Damaged files are computed again. Baselines of other packages are not cached, because they may read other
+    files. `key` has the other values that the lists depend on: data, split, number of items per list.
     """
 
     def __init__(self, folder: Path, key: tuple[str | int | bool, ...]) -> None:
@@ -57,24 +55,16 @@ class ListCache:
         code = code_fingerprint([kind.__module__, __name__])
         settings = config.model_dump(mode="json")
         key = fingerprint_values([kind.__module__, kind.__qualname__, settings, code, *self._key])
-        for path in self._folder.glob(f"{key}.*.npy"):
-            with contextlib.suppress(OSError, ValueError, EOFError):  # of a damaged file
-                rows: NDArray[np.int32] = np.load(path, allow_pickle=False)
-                if path.name.split(".")[1] == _digest(rows):
-                    return rows.astype(np.int64)
+        path = self._folder / f"{key}.npz"
+        # No file, or a damaged one: a zip file has check sums.
+        damaged = contextlib.suppress(OSError, ValueError, EOFError, BadZipFile)
+        with damaged, path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return np.asarray(stored["rows"], dtype=np.int64)
         began = time.monotonic()
         made = make()
         if time.monotonic() - began >= MIN_SECONDS:
-            small = made.astype(np.int32)
-            path = self._folder / f"{key}.{_digest(small)}.npy"
-            write_atomically(path, lambda temporary: np.save(temporary, small, allow_pickle=False))
+            write_atomically(path, lambda temporary: np.savez(temporary, rows=made.astype(np.int32)))
         return made
-
-
-def _digest(rows: NDArray[np.int32]) -> str:
-    return hashlib.sha256(repr((rows.shape, rows.dtype)).encode() + rows.tobytes()).hexdigest()[
-        :DIGEST_LENGTH
-    ]
 
 
 def run_baselines(

@@ -20,6 +20,8 @@ class TrendEase(Ease):
     class Config(Ease.Config):
         """Settings of the trend."""
 
+        suggestion = f"{Ease.Config.suggestion} item_bias=trend"
+
         days: Days = 28
         """Length of the window that ends now."""
         exponent: PositiveFloat = 0.75
@@ -28,10 +30,6 @@ class TrendEase(Ease):
         def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times."""
             return needs_times(data, f"leave it out: '~{key}'")
-
-        def suggestion(self) -> str:
-            """Return overrides with item-to-item weights and a trend."""
-            return f"{super().suggestion()} item_bias=trend"
 
     config: Config
 
