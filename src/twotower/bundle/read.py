@@ -22,8 +22,7 @@ from twotower.config.trust import check_targets
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.feature import Feature, check_name, feature_from_json
-from twotower.features.feature_table import FeatureTable
-from twotower.features.time_feature import TimeFeature
+from twotower.features.feature_table import FeatureTable, table_features
 from twotower.files.plain_values import read_json, read_yaml
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower, TwoTowerConfig
@@ -147,9 +146,7 @@ def _table(
     side: str, features: dict[str, Feature], encoded: Mapping[str, Tensor], num_rows: int
 ) -> FeatureTable:
     values = {}
-    for name, feature in features.items():
-        if isinstance(feature, TimeFeature):
-            continue
+    for name, feature in table_features(features).items():
         key, unknown = f"{side}.{name}", feature.encode([None])
         values[name] = found = encoded[key]
         if (found.dtype, found.shape) != (unknown.dtype, (num_rows, unknown.shape[1])):

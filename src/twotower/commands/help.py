@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from twotower.commands.command_keys import COMMANDS
+from twotower.commands.command_keys import COMMANDS, settings_class
 from twotower.commands.conf import CONF, groups_of, keys_of
 from twotower.commands.keys import (
     Key,
@@ -41,13 +41,7 @@ Choices = Callable[[str], Mapping[str, Path]]
 
 
 def help_text(config_name: str, about: str, choices: Choices) -> str:
-    """Return the command's description, then each group's choices and the plain keys.
-
-    Args:
-        config_name: the YAML in `conf/` that the command starts from.
-        about: what the command does.
-        choices: of a group.
-    """
+    """Return what the command does (`about`), then each group's choices and the plain keys."""
     lines = [about.strip(), "", "Groups (group=choice):"]
     for group, default in groups_of(config_name).items():
         names = ", ".join(sorted(choices(group)))
@@ -108,9 +102,7 @@ def choices_text(config_name: str, choices: Choices) -> str:
 
 def group_annotation(group: str) -> Any:
     """Return the type of a group in the settings of `twotower train`; imports torch."""
-    from twotower.commands.command_settings import TrainSettings
-
-    field = TrainSettings.model_fields.get(group)
+    field = settings_class("train").model_fields.get(group)
     return field.annotation if field else None
 
 

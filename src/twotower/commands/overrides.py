@@ -44,9 +44,8 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
         if (text.endswith(",") or ",," in text or "=," in text) and not {"[", "{"} & set(text):
             return Problem(text, "an empty choice between or after the commas; leave it out"), None
         key, equals, value = text.partition("=")
-        if (
-            equals and value and GRAMMAR.isdisjoint(value)
-        ):  # an accent or a semicolon: only the quotes are missing
+        # With an accent or a semicolon, only the quotes are missing.
+        if equals and value and GRAMMAR.isdisjoint(value):
             return _check_override(f'{key}="{value}"', sweep)
         remedy = quoting(text) if equals else "write key=value"
         return Problem(text, f"{first_line(error)}; {remedy}"), None

@@ -34,14 +34,22 @@ RECORD = np.dtype([("key", np.int64), ("item", np.int32)])  # an interaction; th
 
 
 class IdBatch(NamedTuple):
-    """The distinct ids of a batch, int64 or text, and the position of the id of each row in them."""
+    """Ids of a batch, int64; or distinct texts, and the position of the text of each row in them."""
 
     ids: np.ndarray
-    positions: NDArray[np.int32]
+    positions: NDArray[np.int32] | None = None
+
+    def counts(self) -> "pd.Series[Any]":
+        """Return the number of rows of each id."""
+        if self.positions is None:
+            ids, numbers = np.unique(self.ids, return_counts=True)
+            return pd.Series(numbers, index=ids)
+        return pd.Series(np.bincount(self.positions, minlength=len(self.ids)), index=self.ids)
 
     def rows(self, vocabulary: Vocabulary) -> NDArray[np.int32]:
         """Return the vocabulary row of each row."""
-        return vocabulary.rows(self.ids)[self.positions]
+        rows = vocabulary.rows(self.ids)
+        return rows if self.positions is None else rows[self.positions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +67,7 @@ class InteractionFiles:
         counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
         for batch in self._batches(list(counts), "data: counting users and items"):
             for key, parts in counts.items():
-                ids, positions = batch[key]
-                parts.append(pd.Series(np.bincount(positions, minlength=len(ids)), index=pd.Index(ids)))
+                parts.append(batch[key].counts())
                 if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
                     parts[:] = [_merged(parts)]
         return {key: _merged(parts) for key, parts in counts.items()}
@@ -83,7 +90,7 @@ class InteractionFiles:
             with Progress("data: sorting interactions by time", length) as advance:
                 for start, end in itertools.pairwise(starts.tolist()):
                     records = np.frombuffer(file.read(RECORD.itemsize * (end - start)), RECORD)
-                    records = records[np.argsort(records["key"], kind="stable")]
+                    records = records.take(np.argsort(records["key"], kind="stable"))
                     item_rows.append(records["item"])
                     times.append(records["key"] & (2**TIME_BITS - 1))
                     advance(end)
@@ -109,7 +116,7 @@ class InteractionFiles:
             records["key"] = (user_rows.astype(np.int64) << TIME_BITS) | times
             records["item"] = batch[ITEM_ID].rows(items)
             buckets = bucket_of_user[user_rows]
-            records = records[np.argsort(buckets, kind="stable")]  # radix sort for 16 bits
+            records = records.take(np.argsort(buckets, kind="stable"))  # radix sort for 16 bits
             counts = np.bincount(buckets, minlength=len(ends))
             for bucket, part in enumerate(np.split(records, np.cumsum(counts)[:-1])):
                 if len(part):
@@ -146,6 +153,8 @@ class InteractionFiles:
         )
         if name == TIMESTAMP:
             return checked_times(column, self.unit).to_numpy(dtype=np.int64)
+        if id_kind(array.type) == "whole numbers":
+            return IdBatch(checked_ids(column, is_csv=False).to_numpy())
         encoded = pc.dictionary_encode(array.combine_chunks(), null_encoding="encode")
         distinct = series(pa.chunked_array([encoded.dictionary]))
         try:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.blocks import blocks, blocks_of_users
+from twotower.data.blocks import blocks, blocks_of_users, take
 from twotower.data.dataset import Holdout, Labelled
 from twotower.data.interactions import Interactions
 from twotower.data.splits import split as part
@@ -135,10 +135,10 @@ def _holdout(
     holdout = AuditedHoldout(
         users=users,
         target_offsets=np.append(first, len(positions)).astype(np.int64),
-        target_items=interactions.items[positions],
+        target_items=take(interactions.items, positions),
         request_times=split.request_times(interactions, starts)[users],
         history=interactions,
-        target_times=interactions.times[positions],
+        target_times=take(interactions.times, positions),
         num_repeats=num_targets - len(positions),
         repeats=repeats,
         context=None if interactions.context is None else interactions.context[positions[first]],

@@ -101,18 +101,9 @@ def rank_all(
     what: str,
     chunk: int = RANKED_AT_ONCE,
 ) -> tuple[Tensor, NDArray[np.int64]]:
-    """Rank the catalogue for every user of a holdout.
+    """Rank the catalogue [N, D] for every user of a holdout: embeddings [Q, D] and item rows [Q, max_k].
 
-    Args:
-        model: the towers.
-        items: [N, D] the catalogue, as `encode_catalogue` gives it.
-        holdout: users and histories.
-        evaluator: its largest k, and whether items of the history are excluded.
-        what: name of the work in progress lines.
-        chunk: users that are embedded at once.
-
-    Returns:
-        Embeddings [Q, D] and item rows [Q, max_k].
+    `what` names the work in progress lines; `chunk` users are embedded at once.
     """
     found, filter_seen = [], evaluator.filters_seen(holdout)
     with Progress(f"{what}: ranking the catalogue for users", len(holdout.users)) as advance:

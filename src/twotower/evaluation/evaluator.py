@@ -159,8 +159,6 @@ class Evaluator(Component):
         """Return the report of lists.
 
         Args:
-            lists: of the holdout's users.
-            holdout: the split with the targets.
             popularity: [N + 1] interactions of each item row in the training data of the model
                 (`item_popularity`); an item without any is cold.
             scored: the holdout's labelled examples (`scored_labels`).

@@ -33,6 +33,7 @@ class FeatureTable(nn.Module):
     def __init__(self, features: dict[str, Feature], encoded: dict[str, Tensor], num_rows: int) -> None:
         super().__init__()
         self.features = features
+        self.table_features = table_features(features)
         self.num_rows = num_rows
         self.names = list(features)
         self.output_dims = {name: feature.output_dim for name, feature in features.items()}
@@ -56,7 +57,7 @@ class FeatureTable(nn.Module):
         """
         ErrorCollector(source_path, column_faults(features, table, source_path)).raise_if_any()
         encoded = {}
-        for name, feature in _table_features(features).items():
+        for name, feature in table_features(features).items():
             values = _column(table, name, feature, source_path)
             feature.fit(values.iloc[np.asarray(train_rows) - 1], grow)
             encoded[name] = feature.encode(values)
@@ -65,7 +66,7 @@ class FeatureTable(nn.Module):
     @property
     def columns(self) -> set[str]:
         """The raw columns of the features."""
-        return {feature.column for feature in _table_features(self.features).values()}
+        return {feature.column for feature in self.table_features.values()}
 
     def gather(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the encoded features of rows [...], each [..., W], without time features.
@@ -73,7 +74,7 @@ class FeatureTable(nn.Module):
         Consecutive rows give views, and in training the last result is reused if its rows are the same, so
         that an encoder can recognize a catalogue.
         """
-        encoded = {name: self.get_buffer(PREFIX + name) for name in _table_features(self.features)}
+        encoded = {name: self.get_buffer(PREFIX + name) for name in self.table_features}
         span = _consecutive(rows, self.num_rows)
         if span is not None:
             return {name: values[span] for name, values in encoded.items()}
@@ -99,7 +100,7 @@ class FeatureTable(nn.Module):
         """Encode new entities from raw values by column, each [B, W]; absent columns are missing values."""
         return {
             name: feature.encode([record.get(feature.column) for record in records])
-            for name, feature in _table_features(self.features).items()
+            for name, feature in self.table_features.items()
         }
 
     def encode_times(self, request_times: Tensor) -> dict[str, Tensor]:
@@ -119,7 +120,7 @@ class FeatureTable(nn.Module):
         return {name: feature.to_json() for name, feature in self.features.items()}
 
 
-def _table_features(features: Mapping[str, Feature]) -> dict[str, Feature]:
+def table_features(features: Mapping[str, Feature]) -> dict[str, Feature]:
     """Return the features that read a table: all but time features."""
     return {name: feature for name, feature in features.items() if not isinstance(feature, TimeFeature)}
 
@@ -127,7 +128,7 @@ def _table_features(features: Mapping[str, Feature]) -> dict[str, Feature]:
 def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, source_path: str) -> list[str]:
     """Return messages about the names, columns and values of features of a table, except a missing key."""
     errors = ErrorCollector(source_path)
-    for name, feature in _table_features(features).items():
+    for name, feature in table_features(features).items():
         with errors.collect():
             check_name(name, feature.config)
             if feature.column in table.columns or feature.column not in KEYS:
@@ -139,7 +140,7 @@ def files_digests(features: Mapping[str, Feature], table: pd.DataFrame, source_p
     """Return feature name -> SHA-256 of the files it reads, for features that read files."""
     digests = {
         name: feature.files_digest(_column(table, name, feature, source_path))
-        for name, feature in _table_features(features).items()
+        for name, feature in table_features(features).items()
     }
     return {name: digest for name, digest in digests.items() if digest is not None}
 

@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from twotower.files.plain_values import fingerprint_values
+
 OWN = __name__.partition(".")[0]
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -46,8 +48,7 @@ def code_digests(modules: Iterable[str], excluded: Collection[str] = ()) -> dict
 
 def code_fingerprint(modules: Iterable[str], excluded: Collection[str] = ()) -> str:
     """Return a SHA-256 over the result of `code_digests`."""
-    lines = [f"{name} {part}" for name, part in sorted(code_digests(modules, excluded).items())]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return fingerprint_values(code_digests(modules, excluded))
 
 
 def _top(name: str) -> str:

@@ -1,7 +1,5 @@
 """Names of run folders, built from the overrides, and checks of their paths."""
 
-import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.problems import Problem
+from twotower.files.plain_values import fingerprint_values
 from twotower.runs.fingerprint import override_key
 
 SHORT = {
@@ -64,7 +63,7 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _name_with_hash(texts: Sequence[str]) -> str:
-    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:NUM_DIGITS]
+    digest = fingerprint_values(list(texts))[:NUM_DIGITS]
     return f"{short_name(texts, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
 
 

@@ -1,7 +1,6 @@
 """Provenance of a run: code, libraries and machine."""
 
 import functools
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -83,10 +82,8 @@ def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> s
 @functools.cache
 def package_fingerprint() -> str:
     """Return a SHA-256 over the source files of this package."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {file_sha256(path)}\n".encode())
-    return digest.hexdigest()
+    files = PACKAGE.rglob("*.py")
+    return fingerprint_values({path.relative_to(PACKAGE).as_posix(): file_sha256(path) for path in files})
 
 
 def _target_modules(values: Any) -> Iterator[str]:

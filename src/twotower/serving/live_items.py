@@ -41,9 +41,6 @@ class LiveItems:
     again or changed gets a new row. Not thread-safe.
 
     Args:
-        vocabulary: ids of the bundle's items, rows 1 to N.
-        labels: names for people, [N]; None if items have no label.
-        embeddings: the indexed vectors, float32 [N, D].
         tower_dim: number of leading columns that are the tower's output, the rest is a bias; None means all.
 
     Attributes:

@@ -15,7 +15,6 @@ from twotower.data.actions import Role
 from twotower.data.source_column import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature_table import FeatureTable
-from twotower.features.time_feature import TimeFeature
 from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -197,9 +196,8 @@ def named_features(
 
 def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]], part: str = FEATURES) -> None:
     """Raise InputError for raw values of users, items or contexts that features cannot read."""
-    for feature in table.features.values():
-        values = [each[feature.column] for each in given if feature.column in each]
-        if values and not isinstance(feature, TimeFeature):
+    for feature in table.table_features.values():
+        if values := [each[feature.column] for each in given if feature.column in each]:
             feature.check(pd.Series(values, dtype=object), part)
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from twotower.bundle.read import Bundle
 from twotower.data.tables import USER_ID
-from twotower.features.time_feature import TimeFeature
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId, as_id
@@ -46,8 +45,8 @@ class UserProfiles:
         # A profile does not change features of the id.
         self._columns = {
             name: feature.column
-            for name, feature in self._table.features.items()
-            if not isinstance(feature, TimeFeature) and feature.column != USER_ID
+            for name, feature in self._table.table_features.items()
+            if feature.column != USER_ID
         }
         self._profiles: dict[UserId, PreparedUser] = {}
 

@@ -1,7 +1,5 @@
 """Base class of sweeps, and their jobs: runs in folders named by their varied settings."""
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pydantic import field_validator
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
+from twotower.files.plain_values import fingerprint_values
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten, training_settings
 from twotower.runs.folder_name import job_names
 from twotower.runs.result import Result
@@ -217,5 +216,4 @@ def build_job_dataset(settings: Mapping[str, Any]) -> "RetrievalDataset":
 
 def training_key(settings: Mapping[str, Any]) -> str:
     """Return a key that is equal for settings that can share one training on the same data."""
-    text = json.dumps(training_settings(settings), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return fingerprint_values(training_settings(settings))

@@ -5,7 +5,7 @@
 Also fish and tcsh.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 
@@ -47,40 +47,32 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
         words: earlier words, the command first.
         begun: the last word.
     """
+    import yaml
     from argcomplete.completers import FilesCompleter
 
-    from twotower.commands.conf import CONF
+    from twotower.commands.conf import CONF, choices, groups_of, keys_of
+    from twotower.commands.config_source import config_keys
     from twotower.commands.main import COMMAND_NAMES
     from twotower.commands.named_runs import RUN_KEYS
+    from twotower.config.spec import TARGET
+    from twotower.runs.run_files import LATEST
 
     if not words:
         return [name for name in COMMAND_NAMES if name.startswith(begun)]
     command = "train" if words[0] == "demo" else words[0]
     if not (CONF / f"{command}.yaml").is_file():
         return list(FilesCompleter()(begun))
-    keys = dict(_values_of_keys(command, dict(word.split("=", 1) for word in words if "=" in word)))
-    key, equals, value = begun.partition("=")
-    if not equals:
-        return sorted(f"{name}=" for name in keys if name.startswith(begun))
-    names = [name for name in keys.get(key, ()) if name.startswith(value)]
-    return [f"{key}={name}" for name in names + (FilesCompleter()(value) if key in RUN_KEYS else [])]
-
-
-def _values_of_keys(command: str, typed: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield groups with their choices, then keys of the command and of the chosen choices."""
-    import yaml
-
-    from twotower.commands.conf import choices, groups_of, keys_of
-    from twotower.commands.config_source import config_keys
-    from twotower.commands.named_runs import RUN_KEYS
-    from twotower.config.spec import TARGET
-    from twotower.runs.run_files import LATEST
-
-    yield from ((key, [LATEST] if key in RUN_KEYS else []) for key in keys_of(command))
+    typed = dict(word.split("=", 1) for word in words if "=" in word)
+    values: dict[str, list[str]] = {key: [LATEST] if key in RUN_KEYS else [] for key in keys_of(command)}
     for group, default in groups_of(command).items():
         files = choices(group)
-        yield group, sorted(files)
+        values[group] = sorted(files)
         if (path := files.get(typed.get(group, str(default)))) is not None:
             spec = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             keys = {*spec, *(config_keys(spec.get(TARGET, "")) or ())} - {TARGET}
-            yield from ((f"{group}.{key}", []) for key in keys)
+            values |= {f"{group}.{key}": [] for key in keys}
+    key, equals, value = begun.partition("=")
+    if not equals:
+        return sorted(f"{name}=" for name in values if name.startswith(begun))
+    names = [name for name in values.get(key, ()) if name.startswith(value)]
+    return [f"{key}={name}" for name in names + (FilesCompleter()(value) if key in RUN_KEYS else [])]

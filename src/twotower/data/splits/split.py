@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveFraction
-from twotower.data.blocks import blocks
+from twotower.data.blocks import blocks, take
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
@@ -92,7 +92,7 @@ class Split(Component, ABC):
         """
         has_target = starts < len(interactions)
         times = np.zeros(len(starts), dtype=np.int64)
-        times[has_target] = interactions.times[starts[has_target]]
+        times[has_target] = take(interactions.times, starts[has_target])
         return times
 
     def facts(self, interactions: Interactions) -> Audit:

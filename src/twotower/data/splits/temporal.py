@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.spec import Days
-from twotower.data.blocks import blocks, highest, lowest
+from twotower.data.blocks import blocks, highest, lowest, take
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
@@ -64,7 +64,7 @@ class Temporal(Split):
     def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the cutoff of the targets' window for every user row."""
         valid_from, test_from = self.cutoffs(interactions.positives)
-        is_test = (interactions.times[starts[starts < len(interactions)]] >= test_from).all()
+        is_test = (take(interactions.times, starts[starts < len(interactions)]) >= test_from).all()
         return np.full(len(starts), test_from if is_test else valid_from, dtype=np.int64)
 
     def facts(self, interactions: Interactions) -> Audit:

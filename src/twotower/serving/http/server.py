@@ -117,15 +117,10 @@ def serve(settings: Mapping[str, Any]) -> int:
     """Serve a bundle until SIGTERM or SIGINT, then finish requests in flight; or raise InputError."""
     config = ServiceConfig.from_settings(settings)
     keys = Keys.read(config.api_keys_file)
-    # The event loop waits at most this long for the thread that answers; large answers take longer than the
-    # default of 5 ms allows.
-    sys.setswitchinterval(SWITCH_SECONDS)
-    find = partial(find_bundle, allow_rejected_index=config.allow_rejected_index)
     with contextlib.ExitStack() as stack:
         bound = stack.enter_context(bind(config.host, config.port))
-        bundle = find(Path(config.bundle))
-        root, store = find_paths(bundle, config.bundles_root, config.store)
-        live = LiveService(root, bundle, store, find, config.trusted_packages)
+        bundle = find_bundle(Path(config.bundle), config.allow_rejected_index)
+        live = open_service(config, bundle, *find_paths(bundle, config.bundles_root, config.store))
         stack.callback(live.close)
         print_start(config, live, bool(keys))
         server = uvicorn.Server(
@@ -136,6 +131,17 @@ def serve(settings: Mapping[str, Any]) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[bound])
     return DONE
+
+
+def open_service(
+    config: ServiceConfig, bundle: Path, root: Path, store: Path | None, is_shared: bool = False
+) -> LiveService:
+    """Open a bundle and its live changes in this process; see `LiveService`."""
+    # The event loop waits at most this long for the thread that answers; large answers take longer than the
+    # default of 5 ms allows.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    find = partial(find_bundle, allow_rejected_index=config.allow_rejected_index)
+    return LiveService(root, bundle, store, find, config.trusted_packages, is_shared)
 
 
 def uvicorn_options(config: ServiceConfig) -> dict[str, Any]:

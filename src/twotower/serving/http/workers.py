@@ -4,11 +4,9 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from twotower.serving.http.api_keys import Keys
 from twotower.serving.http.metrics import MULTIPROCESS_FOLDER
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.change_store import STORE, ChangeStore, lock_store
-from twotower.serving.live.live_service import LiveService
 
 SETTINGS = "TWOTOWER_SERVE"
 """Environment variable of a worker: JSON of the settings, with the paths that all workers share."""
@@ -75,13 +72,11 @@ def create_worker_app() -> ASGIApp:
     import_from_working_folder()
     config = ServiceConfig.from_settings(orjson.loads(os.environ[SETTINGS]))
     keys = Keys.read(config.api_keys_file)
-    sys.setswitchinterval(server.SWITCH_SECONDS)
     assert config.bundles_root is not None
     root, bundle, store = map(Path, (config.bundles_root, config.bundle, str(config.store)))
     folder = Path(os.environ[MULTIPROCESS_FOLDER])
     try:
-        find = partial(server.find_bundle, allow_rejected_index=config.allow_rejected_index)
-        live = LiveService(root, bundle, store, find, config.trusted_packages, is_shared=True)
+        live = server.open_service(config, bundle, root, store, is_shared=True)
     except InputError as error:
         (folder / "failure").write_text(str(error), encoding="utf-8")
         raise SystemExit(STARTUP_FAILED) from error
