@@ -74,7 +74,7 @@ def open_run(
     """
     console = make_console(config.console)
     tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
-    with run.record(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
+    with run.record(console, remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, (run.folder / CONFIG).read_text(encoding="utf-8"), run.overrides)
         tracker.start(flatten(run.settings))
         dataset = build_dataset(

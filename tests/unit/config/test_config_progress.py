@@ -46,8 +46,8 @@ def test_progress_is_logged_for_long_work_only(
 def test_progress_on_a_terminal_takes_one_line(is_terminal: bool) -> None:
     console, file = Rich(), io.StringIO()
     console.screen = Screen(file=file, force_terminal=is_terminal, width=80)
-    log, handler, clock = logging.getLogger("twotower"), console.handler(), Clock()
-    log.addHandler(handler)
+    log, clock = logging.getLogger("twotower"), Clock()
+    log.addHandler(console)
     before = log.level
     log.setLevel(logging.INFO)
     try:
@@ -57,9 +57,9 @@ def test_progress_on_a_terminal_takes_one_line(is_terminal: bool) -> None:
         log.info("next")
         log.info("y: 1 of 2", extra={PROGRESS: 0.5})  # never ends
     finally:
-        log.removeHandler(handler)
-        handler.close()
-        handler.close()
+        log.removeHandler(console)
+        console.close()
+        console.close()
         log.setLevel(before)
     before_end = ["x: 1 of 2, about 6.0 s left"], ["y: 1 of 2"]
     lines = ["x: done in 6.0 s", "next"]

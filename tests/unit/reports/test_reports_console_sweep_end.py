@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console as Screen
 
 from twotower.reports.console.console import make_console
-from twotower.reports.console.console_tables import remark
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.sweep_summary import SeedSummary, SweepSummary
 from twotower.runs.outcome import Outcome
@@ -58,24 +57,17 @@ def test_a_search_ends_with_trials_and_the_command_of_the_best(
     lines = [re.sub(" {2,}", "  ", line) for line in capsys.readouterr().out.splitlines()]
     assert "trial_0001  lr.2 temp1.25  ok  0.5000  2.0" in lines
     assert "trial_0000  lr.0161 temp.535  ok  0.2500  2.0" in lines
-    assert lines[lines.index("FAILED  trial_0002: no") + 1] == "  lr.3 temp4.99"
-    assert lines[-7:] == [
-        "best  trial_0001  valid recall@20 0.5000",
-        "  lr.2 temp1.25",
-        f"  {SWEEP / 'trial_0001'}",
-        "again  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
-        "took  3.0 s",
-        f"compare  twotower compare {SWEEP}",
-        f"curves  tensorboard --logdir {SWEEP}",
-    ]
+    assert f"FAILED  trial_0002  lr.3 temp4.99: no; see {SWEEP}/trial_0002/train.log" in lines
+    assert "best  trial_0001  valid recall@20 0.5000  lr.2 temp1.25" in lines
+    assert f"command  {ONE['best']['command']}" in lines
+    assert f"compare  twotower compare {SWEEP}" in lines
 
 
 def test_programs_get_exact_settings_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
     ended("quiet", TRIALS, search=ONE)
-    assert capsys.readouterr().out.splitlines() == [
-        "command  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
-        f"best trial_0001  {METRIC} 0.5000  lr.2 temp1.25  3 ok  {SWEEP}",
-    ]
+    text = capsys.readouterr().out
+    assert ONE["best"]["command"] in text
+    assert "trial_0001  valid recall@20 0.5000  lr.2 temp1.25" in text
     ended("jsonl", TRIALS, search=ONE)
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (event["best"], event["metric"], event["value"]) == ("trial_0001", METRIC, 0.5)
@@ -85,7 +77,9 @@ def test_programs_get_exact_settings_and_commands(capsys: pytest.CaptureFixture[
 def test_a_search_without_a_finished_trial(capsys: pytest.CaptureFixture[str]) -> None:
     for mode in ("rich", "quiet", "jsonl"):
         ended(mode, [outcome("trial_0000", None, "failed", error="no")], search=search(None))
-    assert "no best  1 failed" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert "failed" in text
+        assert "best  " not in text
 
 
 MEANS = [
@@ -103,14 +97,9 @@ def test_a_sweep_over_seeds_has_no_best_job(capsys: pytest.CaptureFixture[str]) 
         console.sweep_ended(SweepSummary(SWEEP, METRIC, SEEDS, 3.0, MEANS))
     text = capsys.readouterr().out
     assert "best " not in text
-    table = text.partition("3 seeds\n")[2].splitlines()
-    assert [line.split()[0] for line in table[1:4]] == ["seed=9", "seed=10", "seed=11"]
-    assert table[4].startswith("3 seeds     best_valid recall@20 0.2500 [0.2000, 0.3000]")
+    assert "3 seeds     best_valid recall@20 0.2500 [0.2000, 0.3000]" in text
     ended("quiet", SEEDS, seeds=MEANS)
-    assert capsys.readouterr().out == (
-        f"mean  best_{METRIC} 0.2500 [0.2000, 0.3000]  test/recall_at_20 0.2400 [0.2000, 0.2800]"
-        f"  3 ok  {SWEEP}\n"
-    )
+    assert "3 seeds     recall@20 0.2400 [0.2000, 0.2800]" in capsys.readouterr().out
     ended("jsonl", SEEDS, seeds=MEANS)
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     jobs = [outcome(f"loss={loss},seed={seed}", 0.5) for loss in "ab" for seed in (1, 2)]
@@ -137,12 +126,3 @@ def test_on_a_narrow_screen_names_and_settings_are_folded_and_figures_whole() ->
     assert sum("0.5000" in line for line in lines) == 2
     lines = drawn(60, TRIALS, search=ONE)
     assert any(line.startswith("trial_0001") and "0.5000" in line for line in lines)
-
-
-def test_remark_names_the_run_of_reused_towers() -> None:
-    for source, shown in (
-        ("outputs/default/tpe/trial_0001", "trial_0001"),
-        ("outputs/default/other/seed=1", "outputs/default/other/seed=1"),
-        ("/elsewhere/run", "/elsewhere/run"),
-    ):
-        assert remark(outcome("seed=1", 0.5, reused_from=source)) == f"towers of {shown}"

@@ -13,7 +13,8 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
 from twotower.launchers.launcher import JobError, Launcher, Payload
 from twotower.reports.console.console import Console
-from twotower.reports.console.console_tables import first_look_lines, recipes_table
+from twotower.reports.console.console_tables import recipes_table
+from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.result import Result, Status, Training, write_result
 from twotower.sweeps import first_look
 from twotower.sweeps.first_look import FirstLook, share_for
@@ -133,8 +134,10 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
     assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
     assert found["best"]["command"] == "twotower train embedding_dim=128"
     assert (found["best"]["on"], found["best"]["behind_baseline"]) == ("sample", False)
-    best = "best        wide  valid recall@20 0.3000  on the sample alone"
-    assert any(line.startswith(best) for line in first_look_lines(found))
+    lines = "\n".join(SweepSummary(tmp_path, found["metric"], [], first_look=found).lines())
+    assert all(
+        text in lines for text in ("wide  valid recall@20 0.3000", "on the sample", found["best"]["command"])
+    )
     assert recipes_table(found).row_count == 4
 
 

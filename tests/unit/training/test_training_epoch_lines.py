@@ -28,9 +28,8 @@ def train(monkeypatch: pytest.MonkeyPatch, name: str = "fit", num_epochs: int = 
     now = [1000.0]
     monkeypatch.setattr(epoch_lines, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     console, log = Rich(), logging.getLogger("twotower")
-    handler = console.handler()
     log.setLevel(logging.INFO)
-    log.addHandler(handler)
+    log.addHandler(console)
     curves: Any = Curves(METRIC)
     keep: Any = SimpleNamespace(best=None, epochs=0)
     at = SimpleNamespace(total_batch_idx=-1)
@@ -51,8 +50,8 @@ def train(monkeypatch: pytest.MonkeyPatch, name: str = "fit", num_epochs: int = 
             trainer.callback_metrics[METRIC] = torch.tensor(0.25 - epoch / 100)
             keep.best, keep.epochs = 0.25, 1
         lines.on_train_epoch_end(trainer, None)
-    log.removeHandler(handler)
-    handler.close()
+    log.removeHandler(console)
+    console.close()
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])

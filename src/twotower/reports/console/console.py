@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.figure_names import format_figure
-from twotower.reports.console.sweep_summary import SweepSummary, differ_in_seed_only
-from twotower.runs.higher_is_better import INDEX_COSTS
+from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
 
 
-class Console:
-    """Shows the progress of runs and sweeps; used as a context, which closes a live view.
+class Console(logging.Handler):
+    """Shows the progress of runs and sweeps, and log records of runs except those with `for_file`.
+
+    It is used as a context, which closes a live view.
 
     This class shows warnings on standard error and nothing else: the console of a job within a sweep.
     Subclasses show more.
@@ -33,9 +33,11 @@ class Console:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def handler(self) -> logging.Handler:
-        """Return a handler that shows a run's log records, except those with `for_file`."""
-        return _ConsoleHandler(self)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a log record, unless it is for the file only."""
+        if not getattr(record, "for_file", False):
+            level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+            self.log(record, f"{level}{self.format(record)}")
 
     def log(self, record: logging.LogRecord, line: str) -> None:
         """Show a log record; `line` is its text, after the level of a warning or an error."""
@@ -69,24 +71,6 @@ class Console:
 
     def sweep_ended(self, summary: SweepSummary) -> None:
         """Show the results of a sweep."""
-
-    def close(self) -> None:
-        """Close the live view, if there is one; may be called twice."""
-
-
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not getattr(record, "for_file", False):
-            level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-            self.console.log(record, f"{level}{self.format(record)}")
-
-    def close(self) -> None:
-        self.console.close()
-        super().close()
 
 
 RESULT_KEYS = (
@@ -183,26 +167,7 @@ class _Quiet(Console):
             print(f"{outcome.name} failed: {outcome.error}; see {log}", file=sys.stderr)
 
     def sweep_ended(self, summary: SweepSummary) -> None:
-        for each in summary.pareto:
-            figures = ((key, each.served(key)) for key in (self.metric, *INDEX_COSTS))
-            print("  ".join(["pareto", each.name, *(f"{key} {format_figure(key, x)}" for key, x in figures)]))
-        if summary.command:
-            print(f"command  {summary.command}")
-        if summary.pareto:
-            found = f"Pareto set of {len(summary.pareto)}"
-        elif differ_in_seed_only(summary.outcomes):
-            means = [
-                f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
-                for each in summary.seeds
-            ]
-            found = "  ".join(["mean", *means]) if means else "no mean"
-        elif (best := summary.best) is None:
-            found = "no best"
-        else:
-            settings = summary.settings(best.job)
-            found = f"best {best.job}  {best.metric} {best.value_text}  {settings}".rstrip()
-        counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
-        print(f"{found}  {counts or 'no jobs'}  {self.folder}")
+        print(*summary.lines(), sep="\n")
 
 
 def make_console(mode: str) -> Console:

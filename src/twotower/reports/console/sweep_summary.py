@@ -1,19 +1,19 @@
-"""The end of a sweep: its best job, its jobs in order, its Pareto front of indexes, and means over seeds."""
+"""The end of a sweep: its best job, its Pareto front of indexes, means over seeds, and lines on them."""
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twotower.reports.compare.figure_names import format_figure, heading
+from twotower.config.progress import duration_text
+from twotower.reports.compare.figure_names import INDEX_COLUMNS, format_figure, heading
 from twotower.reports.pareto import pareto_front, pareto_points
 from twotower.runs.folder_name import short_words
-from twotower.runs.outcome import Ending, Outcome, best_outcome, differ_in_index_only, rank_outcomes
+from twotower.runs.outcome import Outcome, best_outcome, differ_in_index_only, rank_outcomes
 
-ENDINGS: tuple[Ending, ...] = ("ok", "index_rejected", "pruned", "failed", "interrupted")
 A_SEED = re.compile(r"seed=?(-?\d+)")
 
 
@@ -48,11 +48,6 @@ class BestJob(NamedTuple):
     job: str
     metric: str
     value: float
-
-    @property
-    def value_text(self) -> str:
-        """Return the value as text."""
-        return format_figure(self.metric, self.value)
 
 
 @dataclass(frozen=True)
@@ -89,20 +84,6 @@ class SweepSummary:
         value = None if job is None else job.served(self.metric)
         return None if job is None or value is None else BestJob(job.name, self.metric, value)
 
-    @property
-    def command(self) -> str | None:
-        """The command that trains the best trial or recipe again."""
-        best = (self.first_look or self.search).get("best")
-        return best and str(best["command"])
-
-    @cached_property
-    def jobs(self) -> list[Outcome]:
-        """The jobs that did not fail, from best to worst; seeds in numeric order."""
-        jobs = [each for each in self.outcomes if each.status != "failed"]
-        if differ_in_seed_only(jobs):
-            return sorted(jobs, key=lambda each: int(each.name.removeprefix("seed").lstrip("=")))
-        return rank_outcomes(jobs, self.metric)
-
     @cached_property
     def pareto(self) -> list[Outcome]:
         """The Pareto front of indexes, from best to worst; empty if the towers differ.
@@ -118,13 +99,39 @@ class SweepSummary:
     @property
     def counts(self) -> dict[str, int]:
         """The number of jobs by status."""
-        counts = Counter(outcome.status for outcome in self.outcomes)
-        return {status: counts[status] for status in ENDINGS if counts[status]}
+        return dict(Counter(outcome.status for outcome in self.outcomes))
 
     def settings(self, job: str) -> str:
         """Return the varied settings of a trial in short words; empty for a job of a grid."""
         trials = {row["job"]: row["overrides"] for row in self.search.get("trials", ())}
         return " ".join(short_words(trials.get(job, ())))
+
+    def lines(self) -> Iterator[str]:
+        """Yield Pareto front, means over seeds, the best job with its command, and the number of jobs."""
+        for each in self.pareto:
+            figures = (
+                f"{heading(key)} {format_figure(key, each.served(key))}"
+                for key in (self.metric, *INDEX_COLUMNS)
+            )
+            yield "  ".join([f"{'pareto':<10}", each.name, *figures])
+        yield from map(str, self.seeds)
+        found = self.first_look or self.search
+        for name, reason in found.get("left_out", {}).items():
+            yield f"left out    {name}: {reason}"
+        if self.best is not None:
+            job, metric, value = self.best
+            figure = f"{heading(metric)} {format_figure(metric, value)}"
+            yield f"best        {job}  {figure}  {self.settings(job)}".rstrip()
+        if best := found.get("best"):
+            if best.get("on") == "sample":
+                yield "warning: no recipe was trained on all users; this is the best one on the sample"
+            if best.get("behind_baseline"):
+                yield "warning: the best baseline is better on the validation split"
+            yield f"command     {best['command']}"
+        elif self.first_look:
+            yield "no recipe completed an epoch; increase sweep.minutes or decrease sweep.share"
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items()) or "no jobs"
+        yield f"sweep       {counts}  {duration_text(self.seconds)}  {self.folder}"
 
 
 def differ_in_seed_only(outcomes: Collection[Outcome]) -> bool:
