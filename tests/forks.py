@@ -188,5 +188,5 @@ def workers_are_forks() -> Iterator[None]:
         yield
         return
     context = SimpleNamespace(Process=ForkedWorker, Pipe=multiprocessing.Pipe)
-    with mock.patch("twotower.launchers.worker.CONTEXT", context):
+    with mock.patch("twotower.launchers.local.CONTEXT", context):
         yield

@@ -1,8 +1,10 @@
 """Base class of launchers, which run the jobs of a sweep."""
 
+import importlib
 import os
 import sys
 import threading
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.component import Component
-from twotower.config.problems import Problem, raise_problems
+from twotower.config.working_folder import import_from_working_folder
 
 Payload = Mapping[str, Any]
 """A job as JSON values: the argument of the task."""
+Answer = int | str
+"""The exit status of a task, or the error that it raised."""
 
 MOST_JOBS = 10_000
 """Most jobs at once; each has a thread, which starts on demand."""
@@ -85,12 +89,11 @@ class Launcher(Component, ABC):
             raise JobError(STOPPED)
 
     def __enter__(self) -> Self:
-        """Check the settings and connect.
+        """Connect.
 
         Raises:
-            InputError: see `Config.problems`, or the cluster does not answer.
+            InputError: the cluster does not answer.
         """
-        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems())
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -118,7 +121,48 @@ def threads_environment(num_threads: int) -> dict[str, str]:
     return dict.fromkeys(THREADS, str(num_threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def prepare_node(num_threads: int, import_path: list[str]) -> None:
-    """Set the threads and the import path of a process that a cluster started for a job."""
+def run_task(task: str, payload: Payload) -> Answer:
+    """Run a payload; an exception is printed with its traceback and returned as text.
+
+    Args:
+        task: dotted path of a function.
+        payload: its argument.
+    """
+    import_from_working_folder()
+    try:
+        module, _, name = task.rpartition(".")
+        return int(getattr(importlib.import_module(module), name)(payload))
+    except Exception as error:
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def run_task_on_node(task: str, payload: Payload, num_threads: int, import_path: list[str]) -> Answer:
+    """Run a payload in a process that a cluster started, with these threads and this import path."""
     os.environ.update(threads_environment(num_threads))
     sys.path += [path for path in import_path if path not in sys.path]
+    return run_task(task, payload)
+
+
+def exit_status(answer: Answer, log: object) -> int:
+    """Return the exit status of an answer.
+
+    Raises:
+        JobError: the task raised.
+    """
+    if isinstance(answer, str):
+        raise JobError(f"the task raised {answer}; see {log}")
+    return answer
+
+
+def redirect_output(log: Path) -> None:
+    """Append the output of this process, also from C++, to a file; its input is empty."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+        for file, descriptor in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - until the end
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115

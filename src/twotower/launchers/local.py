@@ -1,11 +1,31 @@
 """Jobs in worker processes on this machine, which share its cores."""
 
+import contextlib
+import multiprocessing
 import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from twotower.config.exits import Stopped
 from twotower.config.spec import Threads
-from twotower.launchers.launcher import Launcher, Payload, num_cores, threads_environment
-from twotower.launchers.worker import Worker
+from twotower.launchers.launcher import (
+    JobError,
+    Launcher,
+    Payload,
+    exit_status,
+    num_cores,
+    redirect_output,
+    run_task,
+    threads_environment,
+)
+
+CONTEXT = multiprocessing.get_context("spawn")
+POLL_SECONDS, GRACE_SECONDS = 0.5, 5.0
 
 
 class Local(Launcher):
@@ -65,6 +85,78 @@ class Local(Launcher):
         """Stop all workers and wait for their end."""
         super().stop()
         for worker in self.workers.values():
-            worker.terminate()
+            worker.signal(signal.SIGTERM)
         for worker in self.workers.values():
-            worker.close()
+            worker.join()
+
+
+class Worker:
+    """One process, which runs one job at a time. When it ends, its child processes are killed.
+
+    Args:
+        task: dotted path of the function that runs a payload.
+        log: file for the output of the jobs.
+        environment: variables added to those of this process.
+    """
+
+    def __init__(self, task: str, log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_run_jobs, args=(theirs, task, log, dict(environment)))
+        self.process.start()
+        theirs.close()
+
+    def run(self, payload: Payload) -> int:
+        """Run a job and return its exit status.
+
+        Raises:
+            JobError: the task raised, or the process died.
+        """
+        try:
+            self.connection.send(dict(payload))
+            while not self.connection.poll(POLL_SECONDS):
+                if not self.process.is_alive() and not self.connection.poll():
+                    raise EOFError
+            return exit_status(self.connection.recv(), self.log)
+        except (EOFError, OSError):
+            while (status := self.process.exitcode) is None:
+                time.sleep(0.01)
+            self.signal(signal.SIGKILL)  # children that still run
+            end = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+            memory = " (out of memory?)" if status == -signal.SIGKILL else ""
+            raise JobError(f"the worker {end}{memory}; see {self.log}") from None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and its children."""
+        with contextlib.suppress(ProcessLookupError):  # it has ended, or has no group yet
+            os.killpg(self.process.pid or 0, number)
+
+    def join(self) -> None:
+        """Wait for the end of the process; kill it after `GRACE_SECONDS`."""
+        self.process.join(GRACE_SECONDS)
+        self.signal(signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+
+
+def _run_jobs(connection: Connection, task: str, log: Path, environment: Mapping[str, str]) -> None:
+    """Run jobs in the worker's process."""
+    os.environ.update(environment)  # OpenMP reads it when the task imports torch or Faiss
+    os.setsid()  # Ctrl-C in the terminal reaches only the parent, which then stops the workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    redirect_output(log)
+    try:
+        while True:
+            payload = connection.recv()
+            print(f"==== {payload.get('folder', 'a job')}")
+            connection.send(run_task(task, payload))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)

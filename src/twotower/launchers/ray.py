@@ -1,34 +1,31 @@
 """Jobs as tasks of a Ray cluster."""
 
-import functools
 import importlib.util
 import itertools
 import logging
 import os
 import secrets
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeFloat, PositiveInt
-from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload, num_cores, prepare_node
-from twotower.launchers.worker import Worker
+from twotower.launchers.launcher import (
+    STOPPED,
+    Answer,
+    JobError,
+    Launcher,
+    Payload,
+    exit_status,
+    num_cores,
+    redirect_output,
+    run_task_on_node,
+)
 
-POLL_SECONDS, STOP_SECONDS, OBJECT_STORE_BYTES = 0.05, 30.0, 100 * 2**20
+STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Variables that turn off usage statistics and a deprecation warning of Ray."""
-
-
-@functools.cache  # Ray reads it once a process
-def _private_environment() -> dict[str, str]:
-    """Return variables with a random token, so that only this process can use a new cluster.
-
-    The cluster listens on the network. Without the variables Ray writes a token to the home folder.
-    """
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 class Ray(Launcher):
@@ -64,14 +61,13 @@ class Ray(Launcher):
             self.needs["GPU"] = config.num_gpus
         self.running: set[Any] = set()
         self.numbers = itertools.count()
-        self.before: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         """Join the cluster, or start one that only this process can use."""
-        super().__enter__()
-        self.before = dict(os.environ)
         address = self.config.address
-        for key, value in (QUIET | (_private_environment() if address is None else {})).items():
+        # A new cluster listens on the network: a random token keeps other users out.
+        token = {} if address else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        for key, value in (QUIET | token).items():
             os.environ.setdefault(key, value)
         import ray
 
@@ -80,10 +76,10 @@ class Ray(Launcher):
         try:
             ray.init(**arguments, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            self._leave()
+            ray.shutdown()
             raise InputError(f"launcher.address: no Ray cluster at {address!r} ({error})") from error
         if self._room() < 1:
-            self._leave()
+            ray.shutdown()
             raise InputError(f"launcher.num_cpus, num_gpus: a job needs {self.needs}, more than any node has")
         return self
 
@@ -108,21 +104,18 @@ class Ray(Launcher):
         log = self.folder / "workers" / f"ray-{next(self.numbers)}.log"
         num_cpus = self.config.num_cpus
         options = {"num_cpus": num_cpus, "num_gpus": self.config.num_gpus, "max_retries": 0}
-        remote: Any = ray.remote(**options)(_run_in_process)  # type: ignore[call-overload]
+        remote: Any = ray.remote(**options)(_run_on_node)  # type: ignore[call-overload]
         with self.lock:
             self.refuse_if_stopped()
-            reference = remote.remote(self.task, dict(payload), log, num_cpus, Path.cwd(), sys.path)
+            reference = remote.remote(log, Path.cwd(), self.task, dict(payload), num_cpus, sys.path)
             self.running.add(reference)
         try:
-            ended: int | str = ray.get(reference)
+            return exit_status(ray.get(reference), log)
         except ray.exceptions.RayError as error:
             first_line = str(error).strip().partition("\n")[0]
             raise JobError(f"{type(error).__name__}: {first_line or STOPPED}; see {log}") from error
         finally:
             self.running.discard(reference)
-        if isinstance(ended, str):
-            raise JobError(ended)
-        return ended
 
     def stop(self) -> None:
         """Cancel running tasks and wait for their end."""
@@ -130,7 +123,7 @@ class Ray(Launcher):
 
         super().stop()
         running = list(self.running)
-        for force in (False, True):  # without force, Ray's worker ends the job's process and its children
+        for force in (False, True):  # without force, a job can write its checkpoint
             for reference in running:
                 ray.cancel(reference, force=force)
             if running:
@@ -138,36 +131,14 @@ class Ray(Launcher):
 
     def __exit__(self, *error: object) -> None:
         """Stop running tasks, and the cluster if it was started here."""
-        super().__exit__(*error)
-        self._leave()
-
-    def _leave(self) -> None:
         import ray
 
+        super().__exit__(*error)
         ray.shutdown()
-        for key in (QUIET | _private_environment()).keys() - self.before.keys():
-            os.environ.pop(key, None)
 
 
-def _run_in_process(
-    task: str, payload: dict[str, Any], log: Path, num_threads: int, folder: Path, import_path: list[str]
-) -> int | str:
-    """Run a payload on a node in a separate process, so that the cause of its death is known.
-
-    Ray only reports that a worker died, and prints it over the console.
-
-    Returns:
-        The exit status, or a message on its death.
-    """
+def _run_on_node(log: Path, folder: Path, *arguments: Any) -> Answer:
+    """Run a task in a process of Ray, with its output in the log."""
     os.chdir(folder)
-    prepare_node(num_threads, import_path)
-    worker = Worker(task, log, {})
-    ended = ThreadPoolExecutor(1).submit(worker.run, payload)
-    try:
-        while not ended.done():
-            time.sleep(POLL_SECONDS)  # Ray can interrupt a sleep to cancel a task
-        return ended.result()
-    except JobError as error:
-        return str(error)
-    finally:
-        worker.close()
+    redirect_output(log)
+    return run_task_on_node(*arguments)

@@ -4,35 +4,34 @@ import importlib.util
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
-from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload, prepare_node
-from twotower.launchers.worker import Answer, exit_status, run_task
+from twotower.launchers.launcher import (
+    STOPPED,
+    Answer,
+    JobError,
+    Launcher,
+    Payload,
+    exit_status,
+    run_task_on_node,
+)
 
 POLL_SECONDS, STOP_SECONDS = 0.25, 120.0
 
 
-@dataclass(frozen=True)
-class Call:
-    """A picklable call for submitit: runs a payload on a node and returns its answer."""
+class ResumableTask:
+    """A task that submitit calls again after a preemption or the time limit, because runs resume."""
 
-    task: str
-    payload: dict[str, Any]
-    num_threads: int
-    import_path: list[str]
+    def __call__(self, *arguments: Any) -> Answer:
+        """Run the task on a node."""
+        return run_task_on_node(*arguments)
 
-    def __call__(self) -> Answer:
-        """Run the payload."""
-        prepare_node(self.num_threads, self.import_path)
-        return run_task(self.task, self.payload)
-
-    def checkpoint(self) -> Any:
-        """Return the call for a job that is queued again: the same, because runs resume."""
+    def checkpoint(self, *arguments: Any) -> Any:
+        """Return the same call, to be queued again."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
+        return DelayedSubmission(self, *arguments)
 
 
 class Slurm(Launcher):
@@ -98,7 +97,8 @@ class Slurm(Launcher):
         )
         with self.lock:
             self.refuse_if_stopped()
-            job = executor.submit(Call(self.task, dict(payload), config.cpus_per_task, sys.path))
+            arguments = self.task, dict(payload), config.cpus_per_task, sys.path
+            job = executor.submit(ResumableTask(), *arguments)
         while not job.done():
             if self.stopped.wait(POLL_SECONDS):
                 job.cancel(check=False)

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from launcher_tasks import is_alive
 
-from twotower.config.errors import InputError
 from twotower.launchers.launcher import JobError, Launcher
 from twotower.launchers.slurm import Slurm
 
@@ -64,8 +63,6 @@ def test_a_missing_extra_is_reported_before_any_job_runs(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (problem,) = launcher.config.problems()
     assert f"pip install 'twotower[{name}]'" in problem[1]
-    with pytest.raises(InputError, match=rf"'twotower\[{name}\]'"), launcher:
-        pass
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from twotower.config.errors import InputError
 from twotower.launchers.launcher import JobError
 from twotower.launchers.slurm import Slurm
 
@@ -34,10 +33,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_host_without_slurm_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    launcher = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path)
-    assert [key for key, _ in launcher.config.problems()] == ["cluster"]
-    with pytest.raises(InputError, match=r"launcher\.cluster: sbatch is not installed"), launcher:
-        pass
+    ((key, message),) = Slurm.Config().problems()
+    assert key == "cluster"
+    assert "sbatch is not installed" in message
     assert Slurm.Config(cluster="local").problems() == []
 
 
