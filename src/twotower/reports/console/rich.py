@@ -90,16 +90,17 @@ class Rich(Console):
         for table in console_tables.result_tables(result):
             self.say(table)
         self.say(f"run folder  {folder}")
-        self._say_next(folder.parent, Path(output_root))
         if (folder / BUNDLE).is_dir():
             for warning in bundle_warnings(read_manifest(folder / BUNDLE), folder):
                 self.say(f"note        {warning}")
-            if result.status == "ok":
-                self.say(f"serve       twotower serve bundle={shlex.quote(str(folder))}")
+        self._say_next(folder.parent, Path(output_root), folder if result.status == "ok" else None)
 
-    def _say_next(self, runs: Path, logs: Path) -> None:
+    def _say_next(self, runs: Path, logs: Path, served: Path | None) -> None:
+        """Print the next commands: compare runs, show curves, serve a bundle."""
         self.say(f"compare     twotower compare {shlex.quote(str(runs))}")
         self.say(f"curves      tensorboard --logdir {shlex.quote(str(logs))}")
+        if served is not None and (served / BUNDLE).is_dir():  # a pruned job has none
+            self.say(f"serve       twotower serve bundle={shlex.quote(str(served))}")
 
     def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
         """Print the number of jobs, and show the progress of the sweep."""
@@ -163,8 +164,5 @@ class Rich(Console):
                 self.say(f"FAILED      {name}: {each.error}; see {each.folder / TRAIN_LOG}")
         for line in summary.lines():
             self.say(line)
-        self._say_next(summary.folder, summary.folder)
-        if summary.best is not None:
-            self.say(
-                f"serve       twotower serve bundle={shlex.quote(str(summary.folder / summary.best.job))}"
-            )
+        best = None if summary.best is None else summary.folder / summary.best.job
+        self._say_next(summary.folder, summary.folder, best)
