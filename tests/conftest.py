@@ -33,6 +33,7 @@ gc.disable()  # while modules are loaded, which makes no garbage
 def pytest_collection_finish() -> None:
     """Keep what collecting has loaded out of every later search for garbage: it stays to the end."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     gc.enable()
 
 

@@ -32,7 +32,9 @@ SHORT = ["console=quiet", "trainer.max_epochs=1", "cache=false", "reuse=false"]
 WATCHED = """
 import functools, json, sys, time
 began = time.process_time()
-from twotower.commands import command_settings, run_command
+from twotower.commands import run_command
+from twotower.commands.command_keys import settings_class
+settings_class("train")
 from twotower.pipeline import quality, stages, train_run as train
 from twotower.training import train_towers
 imported = time.process_time()

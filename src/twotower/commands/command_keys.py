@@ -128,9 +128,16 @@ def settings_class(config_name: str) -> type[Config]:
     groups, _ = shape(config_name)
     if not groups:
         return COMMANDS[config_name]
-    from twotower.commands.command_settings import TrainSettings
+    from twotower.launchers.launcher import Launcher
+    from twotower.pipeline.run_config import RunConfig
+    from twotower.sweeps.sweep import Sweep
 
     if config_name == "train":
-        return TrainSettings
-    fields: dict[str, Any] = {name: (TrainSettings.model_fields[name].annotation, ...) for name in groups}
+        return create_model(
+            "TrainSettings",
+            __base__=(TrainKeys, RunConfig),
+            sweep=(Sweep.Config | None, None),
+            launcher=(Launcher.Config, ...),
+        )
+    fields: dict[str, Any] = {name: (RunConfig.model_fields[name].annotation, ...) for name in groups}
     return create_model("Settings", __base__=COMMANDS[config_name], **fields)

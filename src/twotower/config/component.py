@@ -26,7 +26,14 @@ class Config(BaseModel):
         owner: the component that these settings build.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        defer_build=True,
+        model_title_generator=lambda kind: kind.__qualname__.removesuffix(".Config"),
+    )
     owner: ClassVar[type["Component"]]
 
     @model_validator(mode="wrap")

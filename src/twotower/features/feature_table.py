@@ -3,7 +3,7 @@
 Shapes: B requested rows, W width of a feature.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -103,12 +103,12 @@ class FeatureTable(nn.Module):
             for name, feature in self.table_features.items()
         }
 
-    def encode_times(self, request_times: Tensor) -> dict[str, Tensor]:
-        """Encode request times [B], unix seconds, by each time feature -> each [B, W]."""
+    def encode_times(self, request_times: Tensor, names: Container[str]) -> dict[str, Tensor]:
+        """Encode request times [B], unix seconds, by each time feature among `names` -> each [B, W]."""
         return {
             name: feature.encode_times(request_times)
             for name, feature in self.features.items()
-            if isinstance(feature, TimeFeature)
+            if name in names and isinstance(feature, TimeFeature)
         }
 
     def encoders(self) -> nn.ModuleDict:

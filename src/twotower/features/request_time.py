@@ -15,7 +15,9 @@ from twotower.features.time_feature import TimeFeature
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
 WEEK_SECONDS = 7 * SECONDS_A_DAY
-Harmonics = Annotated[NonNegativeInt, Le(1000)]
+MAX_HARMONICS = 1000
+Harmonics = Annotated[NonNegativeInt, Le(MAX_HARMONICS)]
+NUMBERS = torch.arange(1, MAX_HARMONICS + 1)  # made once: it takes longer than the rest of encoding a request
 
 
 class RequestTime(TimeFeature):
@@ -58,6 +60,6 @@ class RequestTime(TimeFeature):
                 continue
             # Float32 cannot hold unix seconds, but it holds their remainder.
             phase = (times % seconds).to(torch.float32)[:, None] * (2 * torch.pi / seconds)
-            angles = phase * torch.arange(1, harmonics + 1, device=times.device)
+            angles = phase * NUMBERS[:harmonics].to(times.device)
             waves += [angles.sin(), angles.cos()]
         return torch.cat(waves, 1) * (times > 0)[:, None]

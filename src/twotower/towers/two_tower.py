@@ -1,5 +1,6 @@
 """Two towers, their settings, and the one score between them."""
 
+from collections.abc import Set
 from dataclasses import replace
 from typing import Any
 
@@ -167,9 +168,15 @@ class TwoTower(nn.Module):
         self.train(training)
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
-        blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
+        read = self._read_by(self.item_tower)
+        blocks = {name: self.item_encoders[name](features[name]) for name in features if name in read}
         output: Tensor = self.item_tower(blocks)
         return output
+
+    def _read_by(self, tower: Tower) -> Set[str]:
+        """Return the blocks that a tower needs: all in training, because encoders draw dropout in turn."""
+        names = tower.block_dims.keys()
+        return names if self.training else tower.config.reads(names)
 
     def encode_users(self, batch: UserBatch, history_vectors: Tensor | None = None) -> Tensor:
         """Embed users, [B, D].
@@ -199,11 +206,15 @@ class TwoTower(nn.Module):
         return users, self.layout.for_ranking(self._layout.item_embeddings(items, self.item_bias(item_rows)))
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
-        """Add the features of the request times [B] and, where missing, those of the unknown context."""
-        features = features | self.users.encode_times(request_times)
+        """Add the features of the request times [B] and, where missing, those of the unknown context.
+
+        Features of request times that the user tower does not read are left out.
+        """
+        read = self._read_by(self.user_tower)
+        features = features | self.users.encode_times(request_times, read)
         if self.contexts.names:
             unknown = self.contexts.gather(torch.zeros_like(request_times))
-            features = unknown | features | self.contexts.encode_times(request_times)
+            features = unknown | features | self.contexts.encode_times(request_times, read)
         return features
 
     def _feature_blocks(self, batch: UserBatch) -> dict[str, Tensor]:
@@ -214,8 +225,9 @@ class TwoTower(nn.Module):
             if batch.context_rows is not None:
                 features |= self.contexts.gather(batch.context_rows)
         features = self.with_request(features, batch.request_times)
+        read = self._read_by(self.user_tower)
         encoders = [*self.user_encoders.items(), *self.context_encoders.items()]
-        return {name: encoder(features[name]) for name, encoder in encoders}
+        return {name: encoder(features[name]) for name, encoder in encoders if name in read}
 
     def _user_embeddings(
         self, blocks: dict[str, Tensor], history_vectors: Tensor, positions: Tensor, batch: UserBatch

@@ -9,12 +9,12 @@ from typing import Literal
 
 import pytest
 from argcomplete.shell_integration import shellcode
+from pydantic import TypeAdapter
 
 from twotower.commands import conf, entry_points
 from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.entry_points.completion import completions
-from twotower.commands.help import choices_text, group_text
-from twotower.commands.keys import allowed_values
+from twotower.commands.help import allowed_values, choices_text, group_text
 from twotower.commands.main import COMMAND_NAMES, main, overview
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
@@ -196,7 +196,10 @@ def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
 
 
 def test_types_of_keys_are_described_in_words() -> None:
-    assert allowed_values(Width) == "whole number > 0 and ≤ 4,096"
-    assert allowed_values(NonNegativeInt) == "whole number ≥ 0"
-    assert allowed_values(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"
-    assert allowed_values(dict[str, Literal["a", None]]) == "name: a, null"
+    assert allowed_values(TypeAdapter(Width).json_schema()) == "whole number > 0 and ≤ 4,096"
+    assert allowed_values(TypeAdapter(NonNegativeInt).json_schema()) == "whole number ≥ 0"
+    assert (
+        allowed_values(TypeAdapter(list[DropoutRate] | None).json_schema())
+        == "list of [number ≥ 0 and < 1] or null"
+    )
+    assert allowed_values(TypeAdapter(dict[str, Literal["a", None]]).json_schema()) == "name: a, null"

@@ -74,7 +74,9 @@ def test_rows_beyond_the_table_are_an_error(table: FeatureTable, rows: list[int]
 
 
 def test_context_features_read_the_request_time(table: FeatureTable) -> None:
-    context = table.encode_times(torch.tensor([0, 31_556_952]))
+    times = torch.tensor([0, 31_556_952])
+    assert table.encode_times(times, names=["price"]) == {}
+    context = table.encode_times(times, names=["season", "price"])
     assert list(context) == ["season"]
     assert context["season"].tolist() == [[0, 0], [0, 1]]
     assert set(table.gather(torch.tensor([1]))) == {"id", "price", "title"}
