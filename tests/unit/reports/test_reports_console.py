@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from rich.console import Console as Screen
 
-from twotower.config.errors import InputError
 from twotower.reports.console.console import Console, make_console
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.sweep_summary import SweepSummary
@@ -315,11 +314,6 @@ def test_jsonl_is_valid_for_any_text(capsys: pytest.CaptureFixture[str]) -> None
     assert result["metrics"] == {"test/recall_at_20": None}
     assert "points" not in result["index"]
     assert result["index"]["bytes_per_item"] == 264.0
-
-
-def test_an_unknown_console_is_refused() -> None:
-    with pytest.raises(InputError, match="expected rich, quiet or jsonl, got 'loud'"):
-        make_console("loud")
 
 
 def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs(

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from twotower.config.errors import InputError
 from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
@@ -23,9 +22,6 @@ class Console(logging.Handler):
     This class shows warnings on standard error and nothing else: the console of a job within a sweep.
     Subclasses show more.
     """
-
-    folder = Path()
-    metric = ""
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +57,6 @@ class Console(logging.Handler):
 
     def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
         """Show that a sweep starts: its number of jobs and its metric."""
-        self.folder, self.metric = folder, metric
 
     def job_started(self, name: str) -> None:
         """Show that a job starts."""
@@ -106,7 +101,6 @@ class _JsonLines(Console):
         _emit("walkthrough", step=name, **fields)
 
     def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
-        super().sweep_started(folder, num_jobs, metric)
         _emit("sweep_started", folder=str(folder), metric=metric, num_jobs=num_jobs)
 
     def job_started(self, name: str) -> None:
@@ -125,7 +119,7 @@ class _JsonLines(Console):
         _emit(
             "sweep_ended",
             seconds=summary.seconds,
-            metric=self.metric if best is None else best.metric,
+            metric=summary.metric if best is None else best.metric,
             best=None if best is None else best.job,
             value=None if best is None else best.value,
             pareto=[each.name for each in summary.pareto] or None,
@@ -171,7 +165,7 @@ class _Quiet(Console):
 
 
 def make_console(mode: str) -> Console:
-    """Return the console of a mode. Raises InputError: unknown mode."""
+    """Return the console of a mode."""
     from twotower.reports.console.rich import Rich
 
     consoles: dict[str, type[Console]] = {
@@ -180,6 +174,4 @@ def make_console(mode: str) -> Console:
         "silent": Console,
         "rich": Rich,
     }
-    if mode not in consoles:
-        raise InputError(f"console: expected rich, quiet or jsonl, got {mode!r}")
     return consoles[mode]()

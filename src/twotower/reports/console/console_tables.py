@@ -63,18 +63,21 @@ def _quality_table(title: str, result: Result, keys: Sequence[str]) -> Table:
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
-    """Return recall on cold and warm items of the test split, a row per part, columns per model."""
+    """Return recall on cold and warm items of the test split, a row per part and model."""
     parts = list(recalls["num_users"])
     keys = list(recalls["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
-    cells = [(model, key) for model in COLD_START if model in recalls for key in keys]
     rows = [
-        [part.replace("_", " "), *(format_figure(key, recalls[model][part].get(key)) for model, key in cells)]
+        [
+            f"{part.replace('_', ' ')}: {name}",
+            *(format_figure(key, recalls[model][part].get(key)) for key in keys),
+        ]
         for part in parts
+        for model, name in COLD_START.items()
+        if model in recalls
     ]
-    headings = ["", *("\n".join([*COLD_START[model].split(), heading(key)]) for model, key in cells)]
-    title = f"cold start: {recalls['num_cold_items']:,} items that training never saw, added live"
-    return make_table(title, headings, rows)
+    title = f"cold start: {recalls['num_cold_items']:,} new items, added live"
+    return make_table(title, ["", *map(heading, keys)], rows)
 
 
 def _index_table(index: Mapping[str, Any]) -> Table:
@@ -134,9 +137,8 @@ def sweep_table(summary: SweepSummary) -> Table:
 def recipes_table(look: Mapping[str, Any]) -> Table:
     """Return a row per recipe of a first look, the best first, then the best baselines, by validation."""
     metric, best = look["metric"], look["best"] or {"recipe": None}
-    parts = {"whole": "all users"}
-    if look["share"] < 1:
-        parts = {"sample": f"{look['share']:.3g} of users", **parts}
+    parts = {"sample": f"{look['share']:.3g} of users"} if look["share"] < 1 else {}
+    parts |= {"whole": "all users"}
     rows = []
     for row in look["recipes"]:
         seconds = [row["seconds"][part] for part in parts]

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console as Screen
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from twotower.bundle.layout import BUNDLE
@@ -36,16 +37,15 @@ class Rich(Console):
         if not self.screen.is_terminal:
             self.screen.width = WIDTH_OF_FILES
         self.drawn: Live | None = None
-        self.progress = Progress()
-        self.tasks: dict[str, TaskID] = {}
-        """Name of a running job -> its line of the progress; that of the sweep has an empty name."""
+        self.progress = Progress(disable=True)
+        """Has the task of the sweep, then those of the running jobs."""
+        self.metric = ""
         self.outcomes: list[Outcome] = []
 
     def close(self) -> None:
         """Remove the line of progress or the progress of the sweep."""
         self._erase()
-        if self.tasks:
-            self.progress.stop()
+        self.progress.stop()
         super().close()
 
     def _erase(self) -> None:
@@ -69,8 +69,8 @@ class Rich(Console):
             self.drawn.start()
         self.drawn.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
-    def say(self, text: str) -> None:
-        """Print one line, in place of the line of progress."""
+    def say(self, text: str | Text | Table) -> None:
+        """Print a line or a table, in place of the line of progress."""
         self._erase()
         self.screen.print(text)
 
@@ -81,16 +81,14 @@ class Rich(Console):
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print the audit as a table."""
-        self._erase()
-        self.screen.print(console_tables.make_table("split audit", (), rows))
+        self.say(console_tables.make_table("split audit", (), rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print model and baselines on the test split, the index, and the folder."""
-        self._erase()
         if not result.metrics:
             self.say(f"{result.status}  {result.error or ''}".rstrip())
         for table in console_tables.result_tables(result):
-            self.screen.print(table)
+            self.say(table)
         self.say(f"run folder  {folder}")
         self._say_next(folder.parent, Path(output_root))
         if (folder / BUNDLE).is_dir():
@@ -105,7 +103,7 @@ class Rich(Console):
 
     def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
         """Print the number of jobs, and show the progress of the sweep."""
-        super().sweep_started(folder, num_jobs, metric)
+        self.metric = metric
         self.say(f"sweep {folder}: {num_jobs} jobs, watching {metric}")
         self.progress = Progress(
             BarColumn(20),
@@ -118,54 +116,55 @@ class Rich(Console):
             refresh_per_second=2,
             speed_estimate_period=float("inf"),
         )
-        self.tasks[""] = self.progress.add_task(f"0/{num_jobs} jobs", total=num_jobs)
-        self.progress.advance(self.tasks[""], 0)  # the speed counts from here
+        sweep = self.progress.add_task(f"0/{num_jobs} jobs", total=num_jobs)
+        self.progress.advance(sweep, 0)  # the speed counts from here
         self.progress.start()
 
     def job_started(self, name: str) -> None:
         """Show that the job runs."""
-        self.tasks[name] = self.progress.add_task(name, total=None)
+        self.progress.add_task(name, total=None)
         if not self.screen.is_terminal:
             self.say(f"started  {name}")
 
     def job_ended(self, outcome: Outcome) -> None:
         """Print one line with status, metric, duration and error, and update the progress."""
         self.outcomes.append(outcome)
-        sweep, num_jobs = self.tasks[""], self.progress.tasks[0].total
-        if outcome.skipped:  # the speed is that of the others
-            self.progress.reset(sweep, completed=len(self.outcomes))
-        self.progress.advance(sweep, not outcome.skipped)
-        if outcome.name in self.tasks:
-            self.progress.remove_task(self.tasks.pop(outcome.name))
-        count = f"{len(self.outcomes)}/{num_jobs} jobs"
-        value = outcome.served(self.metric)
-        left = self.progress.tasks[0].time_remaining
+        sweep, *running = self.progress.tasks
+        if outcome.skipped:  # it does not count for the speed
+            self.progress.reset(sweep.id, completed=len(self.outcomes))
+        self.progress.advance(sweep.id, not outcome.skipped)
+        for job in running:
+            if job.description == outcome.name:
+                self.progress.remove_task(job.id)
+        count, value = f"{len(self.outcomes)}/{sweep.total} jobs", outcome.served(self.metric)
         parts = [
             f"{count}  {outcome.status}  {outcome.name}",
             "" if value is None else f"{heading(self.metric)} {format_figure(self.metric, value)}",
             "done before" if outcome.skipped else duration_text(outcome.seconds),
             f"towers of {outcome.reused_from}" if outcome.reused_from else "",
-            f"about {duration_text(left)} left" if left else "",
+            f"about {duration_text(sweep.time_remaining)} left" if sweep.time_remaining else "",
             outcome.error or "",
         ]
         style = console_tables.STATUS_STYLES.get(outcome.status, "")
-        self.screen.print(Text("  ".join(filter(None, parts)), style=style))
+        self.say(Text("  ".join(filter(None, parts)), style))
         best = None if differ_in_seed_only(self.outcomes) else best_outcome(self.outcomes, self.metric)
         if best is not None:
             count += f"  best so far {format_figure(self.metric, best.served(self.metric))}  {best.name}"
-        self.progress.update(sweep, description=count)
+        self.progress.update(sweep.id, description=count)
 
     def sweep_ended(self, summary: SweepSummary) -> None:
         """Print the table, failures, means over seeds and the best job, and the next commands."""
         self.close()
         look = summary.first_look
-        self.screen.print(console_tables.recipes_table(look) if look else console_tables.sweep_table(summary))
+        self.say(console_tables.recipes_table(look) if look else console_tables.sweep_table(summary))
         for each in summary.outcomes:
             if each.status == "failed":
                 name = f"{each.name}  {summary.settings(each.name)}".rstrip()
                 self.say(f"FAILED      {name}: {each.error}; see {each.folder / TRAIN_LOG}")
         for line in summary.lines():
             self.say(line)
-        self._say_next(self.folder, self.folder)
+        self._say_next(summary.folder, summary.folder)
         if summary.best is not None:
-            self.say(f"serve       twotower serve bundle={shlex.quote(str(self.folder / summary.best.job))}")
+            self.say(
+                f"serve       twotower serve bundle={shlex.quote(str(summary.folder / summary.best.job))}"
+            )
