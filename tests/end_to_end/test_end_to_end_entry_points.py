@@ -68,8 +68,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("script", GROUPS)
 def test_help_names_groups_choices_keys_and_examples(command: Command, script: str) -> None:
     text = command(script, "--help")
-    joined = re.sub(r"\n {15}(?=\S)", " ", text)  # a long list goes on in the next line
-    lines = {line.split()[0]: line for line in joined.splitlines() if line.startswith("  ")}
+    joined = re.sub(r"\n {17}(?=\S)", " ", text)  # a long list goes on in the next line
+    lines = {re.split("[ =]", line[2:])[0]: line for line in joined.splitlines() if re.match(r"  \S", line)}
     for group in GROUPS[script]:
         for choice in (CONF / group).glob("*.yaml"):
             assert choice.stem in lines[group]

@@ -25,9 +25,15 @@ from twotower.config.problems import nearest
 from twotower.config.reading import NOT_SET
 from twotower.config.spec import MAX_FLOAT, MAX_INT, TARGET, is_ours, locate
 
-MARKERS = {NOT_SET: "required", OF_THE_RUN: "as the run had it", "None": "none"}
+MARKERS = {NOT_SET: "required", OF_THE_RUN: "as the run had it"}
 SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-TYPES = {"boolean": "true or false", "integer": "whole number", "number": "number", "string": "text"}
+TYPES = {
+    "boolean": "true or false",
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "object": "values by name",
+}
 COMMENT = re.compile(r"^(\w+):.*?\s# ?(.+)$", re.MULTILINE)
 COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(COMMAND_NAMES)})\b"
 """Pattern of YAML comments that show a command instead of a description."""
@@ -68,7 +74,7 @@ def help_text(config_name: str, about: str, choices: Choices) -> str:
     lines = [about.strip(), "", "Groups (group=choice):"]
     for group, default in groups_of(config_name).items():
         names = ", ".join(sorted(choices(group)))
-        lines += _wrapped(f"  {group:<14} {names}  [{_default(default)}]", 17)
+        lines += _wrapped(f"  {group:<14} {names}  [{_default(default) or 'none'}]", 17)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
     lines += _key_lines(_keys_of_command(config_name))
     refused = ", 5 the gate refused" if config_name == "nightly" else ""
@@ -117,7 +123,7 @@ def reference_page(choices: Choices) -> str:
     defaults = groups_of("train")
     lines = [INTRODUCTION, "## Groups", "", " · ".join(f"[{group}](#{group})" for group in defaults), ""]
     for group, default in defaults.items():
-        lines += [f"## {group}", "", f"Default: `{_default(default)}`.", ""]
+        lines += [f"## {group}", "", f"Default: `{_default(default) or 'none'}`.", ""]
         for section in sections(group, choices):
             lines += [f"### {section.title}", "", _escaped(section.text)]
             if section.config and issubclass(section.config, Component.Config):

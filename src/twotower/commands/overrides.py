@@ -117,8 +117,7 @@ def parse_axis(key: str, text: str) -> Axis:
     if isinstance(value, IntervalSweep):
         assert value.start is not None
         assert value.end is not None
-        is_int = isinstance(value.start, int) and isinstance(value.end, int)
-        return Axis(key, (), float(value.start), float(value.end), is_int, "log" in value.tags)
+        return Axis(key, (), (value.start, value.end), "log" in value.tags)
     values = tuple(_values(override))
     if not values or any(value in ("", "''", '""') for value in values):
         raise InputError(f"{key}: an empty choice in {text!r}; write values with commas between them")

@@ -18,7 +18,7 @@ from twotower.config.spec import PositiveInt, Seed
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, flatten
 from twotower.runs.folder_name import trial_name
 from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import Result, read_result_or_failure
+from twotower.runs.result import Result
 from twotower.sweeps.sweep import Job, Sweep, SweepContext
 
 if TYPE_CHECKING:
@@ -110,14 +110,9 @@ class Search(Sweep):
         for name, trial in self.study.latest().items():
             if name in self.started or self._is_done(trial):
                 continue
-            job = self._job(trial)
-            if trial.state.is_finished():
-                texts = trial.user_attrs["overrides"]
-                return self._job(self.study.add(name, trial.params, self.space, texts), job)
-            result = read_result_or_failure(job.folder)
-            if result is None or result.status == "failed":
-                return job
-            self.ended(job, result)
+            if trial.state.is_finished():  # a failed one; its retry is another trial
+                trial = self.study.add(name, trial.params, self.space, trial.user_attrs["overrides"])
+            return self._job(trial)
         return None
 
     def _new(self) -> Job | None:

@@ -86,9 +86,8 @@ class Space:
 
     def record(self) -> dict[str, str]:
         """Return key -> text of the axis, for comparison with another space."""
-        kinds = {axis.key: "log " * axis.is_log + "int " * axis.is_int for axis in self.axes}
         return {
-            axis.key: ",".join(axis.choices) or f"{kinds[axis.key]}interval{axis.ends()}"
+            axis.key: ",".join(axis.choices) or f"{'log ' * axis.is_log}interval{axis.interval}"
             for axis in self.axes
         }
 
@@ -100,12 +99,13 @@ def _problem(axis: Axis) -> str | None:
         )
     if axis.choices:
         return None
-    if axis.low is None or axis.high is None or not (math.isfinite(axis.low) and math.isfinite(axis.high)):
+    if axis.interval is None or not all(map(math.isfinite, axis.interval)):
         return "expected values or an interval with two ends, as in interval(0.1, 0.9)"
-    if axis.low >= axis.high:
-        return f"the interval from {axis.low} to {axis.high} is empty; put the lower end first"
-    if axis.is_log and axis.low <= 0:
-        return f"a logarithmic scale cannot contain {axis.low}; start above 0"
+    low, high = axis.interval
+    if low >= high:
+        return f"the interval from {low} to {high} is empty; put the lower end first"
+    if axis.is_log and low <= 0:
+        return f"a logarithmic scale cannot contain {low}; start above 0"
     return None
 
 
@@ -126,18 +126,20 @@ def _distribution(axis: Axis) -> Distribution:
     if axis.choices:
         last = len(axis.choices) - 1
         return IntDistribution(0, last) if _are_numbers(axis) else CategoricalDistribution(axis.choices)
-    low, high = axis.ends()
-    if axis.is_int:
-        return IntDistribution(int(low), int(high), log=axis.is_log)
+    assert axis.interval is not None
+    low, high = axis.interval
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=axis.is_log)
     return FloatDistribution(low, high, log=axis.is_log)
 
 
 def _text(axis: Axis, value: Any) -> str:
     if axis.choices:
         return axis.choices[int(value)] if _are_numbers(axis) else str(value)
-    if axis.is_int:
+    if isinstance(value, int):
         return str(value)
-    low, high = axis.ends()
+    assert axis.interval is not None
+    low, high = axis.interval
     rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which an integer key would accept
     return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
 
@@ -242,13 +244,8 @@ class JournalStudy:
             fixed: overrides of all jobs.
         """
         trials = sorted(self.latest().values(), key=lambda trial: str(trial.user_attrs[JOB]))
-        usable = [
-            trial
-            for trial in trials
-            if trial.state == TrialState.COMPLETE and trial.user_attrs[STATUS] != "index_rejected"
-        ]
-        rows = {
-            trial.number: {
+        rows = [
+            {
                 "job": trial.user_attrs[JOB],
                 "number": trial.number,
                 "state": trial.state.name.lower(),
@@ -257,17 +254,23 @@ class JournalStudy:
                 "error": trial.user_attrs.get(ERROR),
             }
             for trial in trials
-        }
+        ]
+        usable = [
+            row
+            for row, trial in zip(rows, trials, strict=True)
+            if row["value"] is not None and trial.user_attrs[STATUS] != "index_rejected"
+        ]
         choose = max if self.direction == "maximize" else min
-        best = choose(usable, key=lambda trial: trial.value or 0.0, default=None)
-        command = ["twotower", "train", *fixed, *(best.user_attrs[OVERRIDES] if best else ())]
+        best = choose(usable, key=lambda row: row["value"], default=None)
+        if best is not None:
+            best = best | {"command": shlex.join(["twotower", "train", *fixed, *best["overrides"]])}
         return {
             "metric": metric,
             "direction": self.direction,
-            "num_trials": len(trials),
-            "states": dict(Counter(trial.state.name.lower() for trial in trials)),
-            "best": best and rows[best.number] | {"command": shlex.join(command)},
-            "trials": list(rows.values()),
+            "num_trials": len(rows),
+            "states": dict(Counter(row["state"] for row in rows)),
+            "best": best,
+            "trials": rows,
         }
 
 

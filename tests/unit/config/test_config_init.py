@@ -156,6 +156,11 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--label: 'rating' holds 0 to 4: from which value on is an item positive? add --threshold NUMBER"],
     ),
+    "labels of -1 and 1": (
+        csv(log("user", "item", liked=ITEMS % 2 * 2 - 1, ts=SECONDS)),
+        [],
+        ["--label: 'liked' holds -1 to 1: from which value on is an item positive? add --threshold NUMBER"],
+    ),
     "dates of another kind": (
         csv(log("user", "item", datum="31.12.2020")),
         [],
@@ -271,7 +276,7 @@ def test_files_are_not_overwritten_by_default(here: Path, capsys: pytest.Capture
     assert "metrics.ks=[10,20]" in next_of(capsys.readouterr().out)  # of 39 items
     with pytest.raises(InputError, match=r"data/synthetic.yaml is a built-in choice"):
         answer(["log.csv", "--name", "synthetic"])
-    with pytest.raises(InputError, match="--name: required; add a name"):
+    with pytest.raises(InputError, match="arguments are required: --name; twotower init --help"):
         answer(["log.csv"])
 
 

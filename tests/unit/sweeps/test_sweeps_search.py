@@ -8,7 +8,7 @@ from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of
 
 from twotower.config.errors import InputError
 from twotower.runs.folder_name import trial_name
-from twotower.runs.result import Result, write_result
+from twotower.runs.result import Result
 from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.search import Search, make_pruning_callback
 from twotower.sweeps.sweep import Job
@@ -79,23 +79,13 @@ def test_a_restarted_search_proposes_the_same_trials(tmp_path: Path, kind: type[
     assert other[0].overrides != whole[0].overrides
 
 
-def test_a_trial_of_a_killed_process_is_run_again_unless_its_result_exists(tmp_path: Path) -> None:
+def test_trials_of_a_killed_process_are_run_again(tmp_path: Path) -> None:
     search = Tpe.Config(num_trials=2)
     first = plan_of(search, tmp_path)
-    job, other = first.next([]), first.next([])
-    assert job is not None
-    assert other is not None
-    write_result_of(other)
+    jobs = [first.next([]), first.next([])]
     plan = plan_of(search, tmp_path)
-    assert plan.next([]) == job
-    assert plan.next([job]) is None
-    plan.ended(job, result_of(job))
+    assert run(plan) == jobs
     assert found(plan)["states"] == {"complete": 2}
-
-
-def write_result_of(job: Job) -> None:
-    job.folder.mkdir(parents=True)
-    write_result(job.folder, result_of(job))
 
 
 def test_states_of_trials_follow_the_status_of_jobs(tmp_path: Path) -> None:

@@ -20,16 +20,16 @@ from twotower.sweeps.study import Space
 from twotower.sweeps.tpe import Tpe
 
 Params = Mapping[str, Any]
-RATES = Axis("optimizer.learning_rate", low=1e-4, high=1e-2, is_log=True)
+RATES = Axis("optimizer.learning_rate", interval=(1e-4, 1e-2), is_log=True)
 DIMS = Axis("embedding_dim", ("128", "32", "64"))
 LOSS = Axis("loss", ("in_batch_softmax", "bce"))
-LAYERS = Axis("layers", low=1, high=3, is_int=True)
+LAYERS = Axis("layers", interval=(1, 3))
 
 
 @given(st.floats(1e-6, 1e6), st.floats(0, 1), st.floats(1.0001, 1e3))
 def test_a_value_as_text_stays_in_its_interval(low: float, share: float, factor: float) -> None:
     high = low * factor
-    axis = Axis("x", low=low, high=high)
+    axis = Axis("x", interval=(low, high))
     value = min(low + share * (high - low), high)
     (text,) = Space([axis]).texts({"x": value})
     written = float(text.removeprefix("x="))
@@ -56,10 +56,10 @@ def test_a_space_without_real_intervals_is_finite() -> None:
 @pytest.mark.parametrize(
     ("axis", "words"),
     [
-        (Axis("x", low=1.0, high=0.5), "x: the interval from 1.0 to 0.5 is empty"),
-        (Axis("x", low=0.0, high=0.5, is_log=True), "x: a logarithmic scale cannot contain 0.0"),
-        (Axis("x", low=0.0), "x: expected values or an interval with two ends"),
-        (Axis("x", low=0.0, high=math.inf), "x: expected values or an interval with two ends"),
+        (Axis("x", interval=(1.0, 0.5)), "x: the interval from 1.0 to 0.5 is empty"),
+        (Axis("x", interval=(0.0, 0.5), is_log=True), "x: a logarithmic scale cannot contain 0.0"),
+        (Axis("x"), "x: expected values or an interval with two ends"),
+        (Axis("x", interval=(0.0, math.inf)), "x: expected values or an interval with two ends"),
         (Axis("seed", ("1", "2")), "seed: a search over seeds finds a lucky seed"),
     ],
 )

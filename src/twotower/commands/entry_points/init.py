@@ -18,17 +18,12 @@ from typing import NoReturn
 
 def answer(words: Sequence[str]) -> int:
     """Run `twotower init`; returns the exit status. Raises InputError: see `write_settings.init`."""
-    from twotower.config.errors import InputError
     from twotower.config.exits import DONE
 
     flags = vars(_parser().parse_args(words))
     from twotower.commands.init.write_settings import init
 
-    files, name, overwrite = (flags.pop(key) for key in ("files", "name", "overwrite"))
-    if name is None:
-        example = files[0].stem.partition(".")[0]
-        raise InputError(f"--name: required; add a name for the data, such as --name {example}")
-    init(files, name, flags, overwrite)
+    init(flags.pop("files"), flags.pop("name"), flags, flags.pop("overwrite"))
     return DONE
 
 
@@ -59,11 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser("twotower init", description=__doc__, formatter_class=layout, allow_abbrev=False)
     add = parser.add_argument
     add("files", nargs="+", type=Path, help="the log first; CSV or Parquet")
-    add("--name", help="name of the choices: data=NAME")
+    add("--name", required=True, help="name of the choices, such as shop: data=NAME")
     add("--user", help="column of users' ids, in the log and the file of users")
     add("--item", help="column of items' ids, likewise")
     add("--time", help="column of times; none: rows are in order")
-    add("--label", help="column of 1 and 0 (or -1), or of ratings; none: every row is positive")
+    add("--label", help="column of 1 and 0, or of ratings; none: every row is positive")
     add("--threshold", type=float, help="ratings from here on are positive")
     add("--event", help="column of event types; none: every row is positive")
     add("--events", type=_events, help="WORD=ROLE,...: positive, train, history, negative, ignored")

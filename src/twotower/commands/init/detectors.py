@@ -17,8 +17,7 @@ ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2}
 OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
 UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
 RATING = "label target rating ratings score stars overall grade bewertung note sterne"
-"""Names of labels that may hold any numbers; other labels are 0 and 1, or -1 and 1."""
-BINARY, SIGNED = frozenset({0, 1}), frozenset({-1, 0, 1})
+"""Names of labels that may hold any numbers; other labels have two values."""
 MAX_EVENT_TYPES, MAX_CONTEXTS, MAX_CATEGORIES = 30, 1000, 1000
 LEAST_KEY = 100_000
 """Distinct whole numbers from here on are keys, such as EANs."""
@@ -70,20 +69,16 @@ def _split(column: Column) -> str | None:
     return "it holds train, valid or test" if is_split else None
 
 
-def label_scale(column: Column) -> frozenset[int] | None:
-    """Return `BINARY` or `SIGNED` if the values are such labels, else None."""
-    if column.numbers is None or len(column.distinct) < 2:
-        return None
-    values = set(column.numbers.unique())
-    return next((scale for scale in (BINARY, SIGNED) if values <= scale), None)
+def is_binary(column: Column) -> bool:
+    """Return whether the values are 0 and 1."""
+    return column.numbers is not None and {*column.numbers.unique()} == {0, 1}
 
 
 def _label(column: Column) -> str | None:
-    if (scale := label_scale(column)) is not None:
-        values = "0 and 1" if scale is BINARY else "-1 and 1: 1 is positive, what is lower negative"
-        return f"it holds {values}"
-    fits = len(column.distinct) == 2 if column.numbers is None else column.has_word(RATING)
-    return "its name" if fits else None
+    if is_binary(column):
+        return "it holds 0 and 1"
+    is_rating = column.numbers is not None and column.has_word(RATING)
+    return "its name" if is_rating or len(column.distinct) == 2 else None
 
 
 def _event(column: Column) -> str | None:

@@ -3,15 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twotower.commands.init.detectors import (
-    BINARY,
-    CONTEXT,
-    OTHER_DATE,
-    ROLES,
-    SIGNED,
-    label_scale,
-    time_unit,
-)
+from twotower.commands.init.detectors import CONTEXT, OTHER_DATE, ROLES, is_binary, time_unit
 from twotower.commands.init.sample import Column, Sample
 from twotower.config.problems import Problem
 from twotower.data.actions import ROLES as EVENT_ROLES
@@ -117,17 +109,13 @@ class Roles:
                 self._ask("time", f"{each} holds no times that are read, such as {valid}; {remedy}")
 
     def _infer_threshold(self, column: Column) -> None:
-        """Set the threshold of a label: 1 for -1 and 1, that of the user for ratings."""
-        threshold, scale = self.flags.get("threshold"), label_scale(column)
+        """Set the threshold from the flag; ask for it if the label does not hold 0 and 1."""
         if column.numbers is None:
             remedy = "write 1 for positive and 0 for negative, or add --label none if every row is positive"
             self._ask("label", f"{column} holds no numbers; {remedy}")
-        elif threshold is not None or scale is SIGNED:
-            self.settings["label_threshold"] = (
-                1.0 if threshold is None else threshold,
-                "labels from here on are positive",
-            )
-        elif scale is None:
+        elif (threshold := self.flags.get("threshold")) is not None:
+            self.settings["label_threshold"] = threshold, "labels from here on are positive"
+        elif not is_binary(column):
             span = f"{column.name!r} holds {column.numbers.min():g} to {column.numbers.max():g}"
             remedy = "add --threshold NUMBER, or --label none if every row is positive"
             self._ask("label", f"{span}: from which value on is an item positive? {remedy}")
@@ -147,7 +135,7 @@ class Roles:
 
 
 def _reason_left_out(column: Column) -> str:
-    if label_scale(column) is BINARY:
+    if is_binary(column):
         return f"it holds 0 and 1; add --label {column.name} if 1 says that the user wanted the item"
     if column.has_word(ROLES["label"].words):
         return f"it is called a label, but holds {len(column.distinct)} different values, not 0 and 1"
