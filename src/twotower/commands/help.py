@@ -71,7 +71,8 @@ class Section(NamedTuple):
 
 def help_text(config_name: str, about: str, choices: Choices) -> str:
     """Return what the command does (`about`), then each group's choices and the plain keys."""
-    lines = [about.strip(), "", "Groups (group=choice):"]
+    lines = [about.strip()]
+    lines += ["", "Groups (group=choice):"] if groups_of(config_name) else []
     for group, default in groups_of(config_name).items():
         names = ", ".join(sorted(choices(group)))
         lines += _wrapped(f"  {group:<14} {names}  [{_default(default) or 'none'}]", 17)

@@ -99,10 +99,7 @@ class TensorBoardRun:
             self.outcome = "interrupted"
         elif kind is not None:
             self.outcome = "failed"
-        figures = [
-            Summary(value=[Summary.Value(tag=tag, simple_value=value)]) for tag, value in self.columns.items()
-        ]
-        self._write_session({"status": self.outcome}, *figures, _end(self.outcome))
+        self._end_session()
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
@@ -115,13 +112,15 @@ class TensorBoardRun:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the curves of towers that another run trained; the final figures follow at the end."""
+        """Write the final figures, and the curves of towers that another run trained."""
         monitor = result.training.monitor
         for step, figures in result.reused_curves():
             for key, value in figures.items():
                 for tag in curve_tags(key, monitor):
                     self.writer.add_scalar(tag, value, step)
         self.columns, self.outcome = final_metrics(result), result.status
+        self._end_session()
+        self.writer.flush()
 
     def index_curve(
         self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
@@ -137,6 +136,12 @@ class TensorBoardRun:
         step = max(1, len(vectors) // MAX_PROJECTED)
         names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
         self.writer.add_embedding(vectors[::step], names, tag="items")
+
+    def _end_session(self) -> None:
+        figures = [
+            Summary(value=[Summary.Value(tag=tag, simple_value=value)]) for tag, value in self.columns.items()
+        ]
+        self._write_session({"status": self.outcome}, *figures, _end(self.outcome))
 
     def _write_session(self, status: Mapping[str, str], *summaries: Summary) -> None:
         start = summary_v2.hparams_pb(

@@ -16,13 +16,15 @@ from twotower.bundle.layout import BUNDLE
 from twotower.bundle.manifest import read_manifest
 from twotower.bundle.notices import bundle_warnings
 from twotower.config.progress import PROGRESS, duration_text
+from twotower.config.trust import foreign_packages
+from twotower.files.plain_values import read_yaml
 from twotower.reports.compare.figure_names import format_figure, heading
 from twotower.reports.console import console_tables
 from twotower.reports.console.console import Console
 from twotower.reports.console.sweep_summary import SweepSummary, differ_in_seed_only
 from twotower.runs.outcome import Outcome, best_outcome
 from twotower.runs.result import Result
-from twotower.runs.run_files import TRAIN_LOG
+from twotower.runs.run_files import CONFIG, TRAIN_LOG
 
 WIDTH_OF_FILES = 240
 """Width of output to a file or a pipe."""
@@ -100,7 +102,11 @@ class Rich(Console):
         self.say(f"compare     twotower compare {shlex.quote(str(runs))}")
         self.say(f"curves      tensorboard --logdir {shlex.quote(str(logs))}")
         if served is not None and (served / BUNDLE).is_dir():  # a pruned job has none
-            self.say(f"serve       twotower serve bundle={shlex.quote(str(served))}")
+            command = f"twotower serve bundle={shlex.quote(str(served))}"
+            config = served / CONFIG
+            if config.exists() and (packages := foreign_packages(read_yaml(config, "restore the file"))):
+                command += f" trusted_packages=[{','.join(packages)}]"
+            self.say(f"serve       {command}")
 
     def sweep_started(self, folder: Path, num_jobs: int, metric: str) -> None:
         """Print the number of jobs, and show the progress of the sweep."""
