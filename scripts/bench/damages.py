@@ -38,6 +38,8 @@ TARGETS = (
     "Mlp",
 )
 HUGE = (2**20, 2**31 - 1, 2**32 - 1, 2**40, 2**62, 2**64 - 1)
+LARGE = 180_000_000
+"""Bytes of a column that a table is given, which compress to almost nothing."""
 BOMB = "\n".join(
     ["a0: &a0 [x,x,x,x,x,x,x,x,x]"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
 )
@@ -310,6 +312,7 @@ def _table(path: Path, rng: Rng) -> str:
     table = pd.read_parquet(path)
     key, name = str(table.columns[0]), rng.choice([*map(str, table.columns)])
     compression, place = "snappy", rng.randrange(14)
+    share = LARGE // max(1, len(table))
     if place == 0:
         table = table.iloc[:-1]
     elif place == 1:
@@ -331,11 +334,11 @@ def _table(path: Path, rng: Rng) -> str:
     elif place == 9:
         table[key] = ["x" * 5_000_000, *(f"y{number:09d}" for number in range(1, len(table)))]
     elif place == 10:
-        table["more"], compression = "x" * 1_500_000, "gzip"
+        table["more"], compression = "x" * share, "gzip"
     elif place == 11:
-        table["more"] = "x" * 1_500_000
+        table["more"] = "x" * share
     elif place == 12:
-        table["more"] = [[0] * 150_000] * len(table)
+        table["more"] = [[0] * (share // 10)] * len(table)
     else:
         table.index = table.index[::-1].astype(str)
     buffer = io.BytesIO()
