@@ -1,6 +1,7 @@
 """Texts of `--help`, `--help GROUP` and `--info choices`, and the page of the guide that lists every key."""
 
 import contextlib
+import functools
 import importlib
 import inspect
 import itertools
@@ -207,8 +208,8 @@ def _keys(
         given: values of a YAML, which are the defaults where it is chosen.
         comments: text of that YAML; comments describe keys that the class does not describe.
     """
-    meanings = dict(COMMENT.findall(comments)) | kind.documentation()
-    schema, keys = kind.model_json_schema(), []
+    documentation, schema = _documented(kind)
+    meanings, keys = dict(COMMENT.findall(comments)) | documentation, []
     for name, each in kind.model_fields.items():
         default = MARKERS[NOT_SET] if each.is_required() else each.get_default(call_default_factory=True)
         takes = allowed_values(schema["properties"][name], schema.get("$defs", {}))
@@ -216,6 +217,12 @@ def _keys(
             Key(name, _shown(given.get(name, default)), takes, " ".join(meanings.get(name, "").split()))
         )
     return keys
+
+
+@functools.cache
+def _documented(kind: type[Config]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the docstrings of a class's fields, and its JSON schema."""
+    return kind.documentation(), kind.model_json_schema()
 
 
 def _keys_of_command(command: str) -> list[Key]:
