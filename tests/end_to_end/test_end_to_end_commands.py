@@ -46,7 +46,7 @@ NOT_RUN = {
     r"pip install|^wandb|^git clone": "needs the network",
     r"^(scripts/|python (scripts/|-m cProfile)|source )": "belongs to a checkout",
     r"^PYTHONPATH=\S+ TWOTOWER_CONF=\S+ pytest": "belongs to a checkout",
-    r"^twotower demo": "trains on the whole log, and asks for items that the sample lacks",
+    r"^twotower demo": "trains on the whole log: scripts/demo runs it",
     r"movielens|ml_1m_hstu": "reads data that is downloaded",
     r"model: models/": "reads a pretrained model of the reader's own",
 }
