@@ -30,7 +30,6 @@ from twotower.towers.user_batch import UserBatch
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
 PARTS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
 """Settings that are read to build the towers."""
 

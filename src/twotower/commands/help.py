@@ -72,9 +72,10 @@ class Section(NamedTuple):
 
 def help_text(config_name: str, about: str, choices: Choices) -> str:
     """Return what the command does (`about`), then each group's choices and the plain keys."""
+    defaults = groups_of(config_name)
     lines = [about.strip()]
-    lines += ["", "Groups (group=choice):"] if groups_of(config_name) else []
-    for group, default in groups_of(config_name).items():
+    lines += ["", "Groups (group=choice):"] if defaults else []
+    for group, default in defaults.items():
         names = ", ".join(sorted(choices(group)))
         lines += _wrapped(f"  {group:<14} {names}  [{_default(default) or 'none'}]", 17)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]

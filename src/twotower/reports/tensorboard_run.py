@@ -99,7 +99,8 @@ class TensorBoardRun:
             self.outcome = "interrupted"
         elif kind is not None:
             self.outcome = "failed"
-        self._end_session()
+        if kind is not None or not self.columns:  # else `result` has ended the session
+            self._end_session()
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.bundle.read import Booleans
 from twotower.config.errors import InputError
 from twotower.serving.live_items import Floats, Rows
 from twotower.towers.two_tower import TwoTower
@@ -74,7 +74,7 @@ def check_embeddings(embeddings: Floats, name: str, keys: Sequence[object]) -> N
             raise InputError(f"features: the embedding of {name} {key!r:.80} {NOT_FINITE}")
 
 
-def are_valid(embeddings: Floats) -> Booleans:
+def are_valid(embeddings: Floats) -> NDArray[np.bool_]:
     """Return which embeddings [B, D] give finite scores, [B]; extreme feature values may not."""
-    valid: Booleans = np.abs(embeddings).max(axis=1, initial=0.0) < MAX_VALUE
+    valid: NDArray[np.bool_] = np.abs(embeddings).max(axis=1, initial=0.0) < MAX_VALUE
     return valid  # False for NaN

@@ -1,4 +1,4 @@
-"""What training would take of memory and time is told before it is asked for; sizes by hand."""
+"""Memory and parameters of a training are reported before it starts; expected sizes are computed by hand."""
 
 import sys
 from pathlib import Path
