@@ -40,7 +40,7 @@ OTHER_VALUES = {
     "trainer.checkpoint_every_steps": "trainer.checkpoint_every_steps=1",
     "trainer.progress_bar": "trainer.progress_bar=false",
     "index": "index=ivf_flat",
-    "metrics": "metrics=with_uncapped_recall metrics.ks=[20]",
+    "metrics": "metrics=published metrics.ks=[20]",
     "baselines": "baselines=standard",
 }
 """Key that no fingerprint of a training has -> another value of it, as typed."""
