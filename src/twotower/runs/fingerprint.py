@@ -68,7 +68,7 @@ def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     monitor = epoch_monitor(settings)
     shaping["trainer"] = {
         key: value for key, value in settings["trainer"].items() if key not in IRRELEVANT_TRAINER_KEYS
-    } | ({"monitor": monitor} if "monitor" in settings["trainer"] else {})
+    } | {"monitor": monitor}
     kinds = settings["metrics"]["kinds"].values()
     return shaping | {
         "monitored": [
