@@ -6,14 +6,16 @@ Shapes: Q users (queries), K length of the lists, N items of the catalogue.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.component import Component
 from twotower.data.interactions import Interactions, expand_ranges
-from twotower.metrics.metric_data import MetricData
+
+if TYPE_CHECKING:  # reports read metrics without pandas
+    from twotower.metrics.metric_data import MetricData
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Metric(Component, ABC):
     name: ClassVar[str]
     higher_is_better: ClassVar[bool | None] = None
 
-    def fit(self, data: MetricData) -> None:
+    def fit(self, data: "MetricData") -> None:
         """Read the data set before the first evaluation; by default nothing.
 
         Raises:
