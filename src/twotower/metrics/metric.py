@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.component import Component
-from twotower.data.interactions import Interactions, expand_ranges
 
-if TYPE_CHECKING:  # reports read metrics without pandas
+if TYPE_CHECKING:  # these import pandas, which reports of metrics do not need
+    from twotower.data.interactions import Interactions
     from twotower.metrics.metric_data import MetricData
 
 
@@ -40,7 +40,7 @@ class Ranking:
     num_items: int
     popularity: NDArray[np.int64]
     users: NDArray[np.integer]
-    history: Interactions
+    history: "Interactions"
 
     @classmethod
     def from_lists(
@@ -51,6 +51,8 @@ class Ranking:
         histories: Iterable[Iterable[int]] = (),
     ) -> Self:
         """Build from lists, relevant items and histories by user, and the popularity of rows 1, 2, ..."""
+        from twotower.data.interactions import Interactions
+
         rows, sets = np.array([list(row) for row in items], dtype=np.int32), [set(row) for row in relevant]
         hits = np.array([np.isin(row, list(wanted)) for row, wanted in zip(rows, sets, strict=True)])
         num_relevant = np.array([len(wanted) for wanted in sets], dtype=np.int64)
@@ -68,6 +70,8 @@ class Ranking:
 
     def take(self, queries: np.ndarray) -> Self:
         """Return the ranking of some users (boolean mask or positions)."""
+        from twotower.data.interactions import expand_ranges
+
         counts, ends = self.num_relevant[queries], np.cumsum(self.num_relevant)[queries]
         relevant = self.relevant[expand_ranges(ends - counts, counts)[1]]
         rows = {"items": self.items[queries], "hits": self.hits[queries], "users": self.users[queries]}
