@@ -1,6 +1,6 @@
-"""Does the mean of four validation windows pick a better recipe than one window? Three recipes on three sets.
+"""Does the mean of four validation windows pick a better recipe than one window? Three recipes on four sets.
 
-  python scripts/bench/windows.py                        an hour or two; the same command continues
+  python scripts/bench/windows.py                        two hours; the same command continues
   python scripts/bench/windows.py --sets online_retail --table     the table of finished runs alone
 
 Each recipe is trained on seven windows (`split=rolling`). For each of the last four test windows, the recipe
@@ -23,9 +23,10 @@ ROOT = OUTPUTS / "windows"
 NUM_WINDOWS, NUM_MEAN = 7, 4
 KIND = "recall_at_20"
 LENGTHS = {
+    "retail_users_20": ["split.test=28", "split.valid=28"],
+    "ml100k": ["split.unit=share", "split.test=0.06", "split.valid=0.06"],
+    "beauty_users_20": ["split.unit=share", "split.test=0.06", "split.valid=0.06"],
     "online_retail": ["split.test=28", "split.valid=28"],
-    "beauty": ["split.unit=share", "split.test=0.05", "split.valid=0.05"],
-    "ml1m_quarter_2": ["split.unit=share", "split.test=0.06", "split.valid=0.06"],
 }
 """Set -> its windows."""
 RECIPES = {
