@@ -48,7 +48,7 @@ FIGURES = ("index", "metrics", "baselines")
 NO_FIGURES = [key for key in OTHER_VALUES if key not in FIGURES]
 """Keys that change no figure; one job changes them all."""
 NOT_TRIED = {"reuse", "output_root", "walkthrough", "benchmark"}
-"""Without reuse, or under another root, there is nothing to reuse; a walkthrough and a benchmark need data of their own."""
+"""Without reuse, or under another root, there is nothing to reuse; the others need data of their own."""
 
 
 def measured(typed: list[str], root: Path) -> dict[str, Any]:
