@@ -144,6 +144,8 @@ class Result(ResultPart):
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     detectable: dict[str, str | int | float | None] | None = None
     """Smallest difference that the test users can detect; see `runs.baseline_comparison`."""
+    test_looks: dict[str, str | int | float | None] | None = None
+    """How many configurations looked at this test split; see `runs.test_ledger.SplitLooks`."""
     cold_start: dict[str, Any] | None = None
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
@@ -182,6 +184,11 @@ class Result(ResultPart):
     def finished(self) -> bool:
         """Whether the run completed, so that its metrics are final."""
         return self.status in ("ok", "index_rejected")
+
+    @property
+    def is_test_hidden(self) -> bool:
+        """Whether the run completed without looking at the test split (`test=hidden`)."""
+        return self.finished and not any(key.startswith(f"{TEST}/") for key in self.metrics)
 
     @property
     def generation(self) -> int:
