@@ -61,8 +61,8 @@ EVALUATION_KEYS = {"metrics", "baselines", "test"}
 MOST_IN_CONSOLE = 6
 
 TEST_HIDDEN = (
-    "test hidden, so validation ranks it; twotower evaluate run=RUN_FOLDER test=reveal looks at the test split"
-    " once"
+    "test hidden, so validation ranks it; twotower evaluate run=RUN_FOLDER test=reveal looks at the test"
+    " split once"
 )
 ONE_SEED = (
     "every configuration has one seed here, so better and worse hold for these runs; another seed may reverse"
