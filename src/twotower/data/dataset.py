@@ -75,22 +75,16 @@ class Holdout:
         return repeats
 
 
+TARGETS = frozenset({"users", "target_offsets", "target_items", "context", "labelled", "is_repeat"})
+"""Attributes of a holdout that `HiddenHoldout` refuses."""
+
+
 class HiddenHoldout(Holdout):
-    """A test split whose targets cannot be read, while a bundle still gets its histories and request times.
-
-    Raises:
-        InputError: on reading an attribute that tells the targets.
-    """
-
-    TARGETS = frozenset({"users", "target_offsets", "target_items", "context", "labelled", "is_repeat"})
+    """A test split whose histories and request times can be read, for a bundle; targets are an InputError."""
 
     def __getattribute__(self, name: str) -> Any:
-        """Return an attribute that tells no target."""
-        if name in HiddenHoldout.TARGETS:
-            raise InputError(
-                "test=hidden: the targets of the test split cannot be read; twotower evaluate run=... "
-                "test=reveal evaluates the run on them"
-            )
+        if name in TARGETS:
+            raise InputError("test=hidden: twotower evaluate run=... test=reveal reads the test targets")
         return super().__getattribute__(name)
 
 

@@ -39,7 +39,6 @@ from twotower.reports.compare.run_frame import (
     seed_noise,
     seed_spread,
 )
-from twotower.reports.compare.test_looks import look_notes
 from twotower.reports.compare.verdicts import (
     BETTER,
     DIFFERENCE_COLUMNS,
@@ -51,6 +50,7 @@ from twotower.reports.compare.verdicts import (
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
 from twotower.runs.result import VALID
+from twotower.runs.test_ledger import look_notes
 
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
@@ -155,6 +155,7 @@ def compare(
     noise = seed_noise(seed_spread(on_same_data, exact_key(metric)))
     rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests)
     num_repeated = len(seed_spread(on_same_data, metric))
+    ended = runs[runs["state"].isin(MEASURED)]
     return Comparison(
         rows=rows,
         runs=runs,
@@ -173,7 +174,7 @@ def compare(
             *row_notes,
             *_verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
             *_problem_notes(rows),
-            *look_notes(runs),
+            *look_notes(ended["folder"], ended["result"]),
         ],
     )
 
