@@ -131,13 +131,12 @@ def count_looks(looks: Sequence[Look], data: str, metric: str) -> SplitLooks:
 
     It is the expected maximum of as many standard normal variables, times the median standard error.
     """
-    here = [each for each in looks if each.data == data]
-    num_looks = len({(each.configuration, each.seed) for each in here})
-    configurations = len({each.configuration for each in here})
-    errors = [each.standard_error for each in here if each.metric == metric]
+    here = {(each.configuration, each.seed): each for each in looks if each.data == data}
+    configurations = len({configuration for configuration, _ in here})
+    errors = [each.standard_error for each in here.values() if each.metric == metric]
     known = [error for error in errors if error is not None]
     optimism = expected_maximum(configurations) * median(known) if known else None
-    return SplitLooks(configurations, num_looks, metric, optimism)
+    return SplitLooks(configurations, len(here), metric, optimism)
 
 
 def expected_maximum(count: int) -> float:
