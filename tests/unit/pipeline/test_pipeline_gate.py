@@ -93,5 +93,5 @@ def test_a_hidden_test_split_has_no_gate_unless_the_new_window_is_read(tmp_path)
     folder = run(tmp_path / "old", [1.0])
     (folder / "config.yaml").write_text(yaml_text({"test": "hidden"}))
     settings = {"nights": str(tmp_path), "changes": {}, "metric": None, "trusted_packages": []}
-    with pytest.raises(InputError, match="changes.test=read evaluates them there"):
+    with pytest.raises(InputError, match="test=read evaluates them there"):
         nightly(settings, SimpleNamespace(run=lambda: folder))
