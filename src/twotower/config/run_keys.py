@@ -33,6 +33,9 @@ class RunKeys(Config):
     """`hidden` computes nothing on the test split; `twotower evaluate run=... test=reveal` does it later."""
 
 
+MEAN_VALID = "mean_valid/"
+"""Prefix of the mean of a validation metric over the windows of `split=rolling`."""
+
 WARM_START = "warm_start"
 """Key of the `WarmStart` of a run that trains the towers of another run further."""
 
