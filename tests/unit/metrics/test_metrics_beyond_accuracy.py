@@ -132,7 +132,7 @@ def test_data_without_what_a_metric_reads(config: Any, message: str) -> None:
 
 
 def test_items_without_features_have_no_content() -> None:
-    with pytest.raises(InputError, match="by: the items have no features besides ids; use interactions"):
+    with pytest.raises(InputError, match="by: the items have no features besides ids; use embeddings"):
         Serendipity.Config().build().fit(MetricData(USERS, ITEMS, {}))
 
 
