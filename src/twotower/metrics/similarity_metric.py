@@ -15,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.metrics.metric import Ranking, UserMetric
 from twotower.metrics.metric_data import MetricData
 
-VALUES_AT_ONCE = 2**22
+USERS_AT_ONCE = 1024
 
 
 class SimilarityMetric(UserMetric):
@@ -42,7 +42,7 @@ class SimilarityMetric(UserMetric):
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return the value of each user [Q], in blocks of users, so that memory is bounded."""
-        size, users = max(1, VALUES_AT_ONCE // (self.vectors().shape[1] + k)), np.arange(len(ranking.items))
+        users, size = np.arange(len(ranking.items)), USERS_AT_ONCE
         parts = (ranking.take(users[start : start + size]) for start in range(0, len(users), size))
         return np.concatenate([np.zeros(0), *(self.block_values(part, k) for part in parts)])
 

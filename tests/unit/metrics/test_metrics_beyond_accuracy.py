@@ -56,7 +56,7 @@ def fitted(config: Any, vectors: Any = VECTORS) -> Any:
 def test_values_of_users(config: Any, k: int, expected: list[float], monkeypatch: Any) -> None:
     metric = fitted(config)
     np.testing.assert_allclose(metric.per_user(RANKING, k), expected, atol=1e-12)
-    monkeypatch.setattr(similarity_metric, "VALUES_AT_ONCE", 6)  # blocks of two users
+    monkeypatch.setattr(similarity_metric, "USERS_AT_ONCE", 2)
     np.testing.assert_allclose(metric.per_user(RANKING, k), expected, atol=1e-12)
 
 
