@@ -28,7 +28,16 @@ from twotower.reports.compare.run_frame import (
     setting_text,
     shared_folder,
 )
-from twotower.reports.compare.verdicts import BASELINE, BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, seed_reach
+from twotower.reports.compare.verdicts import (
+    BASELINE,
+    BETTER,
+    EQUIVALENT,
+    NO_DIFFERENCE,
+    NOT_COMPARABLE,
+    NOT_TESTED,
+    WORSE,
+    seed_reach,
+)
 from twotower.runs.folder_name import rounded, short_keys, short_words
 
 WIDE, WIDEST = 400, 10**6
@@ -36,7 +45,7 @@ WIDE, WIDEST = 400, 10**6
 LEAST_TEXT, MOST_VERDICT = 24, 76
 """Least and greatest width of texts that wrap."""
 LONG_HEADING = 12
-STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
+STYLES = {BETTER: "green", WORSE: "red", EQUIVALENT: "cyan", BASELINE: "bold"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
     """Return the table as texts, in its order; `short` abbreviates settings as labels do.
 
     Keys: number, built_in, settings and figures as in `comparison.rows`, spread, difference, interval,
-    p_value, verdict, name.
+    p_value, detectable, users_needed, verdict, name.
     """
     rows, metric = comparison.rows, comparison.metric
     columns = {"number": TextColumn("#", [str(number) for number in range(1, len(rows) + 1)])}
@@ -86,6 +95,11 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
         texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
         columns["interval"] = TextColumn("95 % interval", intervals)
         columns["p_value"] = TextColumn("p", texts)
+    detectable = [format_figure(metric, value) for value in rows["detectable_difference"]]
+    if any(detectable):
+        needed = [approximate(number) for number in rows["users_needed"]]
+        columns["detectable"] = TextColumn("detectable", detectable)
+        columns["users_needed"] = TextColumn("users needed", needed)
     texts = [
         (": " if pair[0] in (NOT_COMPARABLE, NOT_TESTED) else ", ").join(filter(None, pair))
         for pair in verdict_pairs(rows)
@@ -124,6 +138,11 @@ def labels(comparison: Comparison) -> list[str]:
     return texts
 
 
+def approximate(number: int | None) -> str:
+    """Return a number of users with two significant digits; empty for None."""
+    return "" if number is None else f"{float(f'{number:.2g}'):,.0f}"
+
+
 def parse_number(text: str) -> float | None:
     """Return the finite number that a text is, or None."""
     try:
@@ -151,6 +170,20 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
         lines.append(
             f"tests: {comparison.num_tests} over {comparison.num_users:,} users; p-values are corrected for "
             "the number of tests (Holm), each interval is of its difference alone"
+        )
+    if rows["detectable_difference"].notna().any():
+        low, high = (
+            format_figure(metric, rows["detectable_difference"].agg(each)) for each in ("min", "max")
+        )
+        size = low if low == high else f"{low} to {high} (detectable)"
+        lines.append(
+            f"{NO_DIFFERENCE}: with a power of 80 %, these tests show a true difference of {size}; with the "
+            "users needed, the difference observed"
+        )
+    if comparison.num_tests and comparison.min_effect is not None:
+        lines.append(
+            f"{EQUIVALENT}: two one-sided tests, corrected in the same way, show a difference inside "
+            f"±{comparison.min_effect:g} (min_effect)"
         )
     if comparison.noise is not None:
         sd, num_seeds = comparison.noise
@@ -211,7 +244,7 @@ def _print_table(console: Console, comparison: Comparison) -> bool:
     columns, metric = text_columns(comparison, short=True), comparison.metric
     figures = [key for key in columns if is_figure(key) or key == "spread"]
     optional = [key for key in figures if key not in (metric, validation_key(metric))]
-    optional = ["name", "interval", "p_value", *reversed(optional)]
+    optional = ["name", "interval", "p_value", "users_needed", "detectable", *reversed(optional)]
     settings = [key for key in columns if key.startswith(SETTING)]
     rest = {key: columns[key] for key in columns if key not in ("number", "built_in", "name", *settings)}
     if settings:
@@ -284,6 +317,7 @@ def as_json(comparison: Comparison) -> str:
         "baseline_chosen": comparison.baseline_reason,
         "num_tests": comparison.num_tests,
         "num_users": comparison.num_users,
+        "min_effect": comparison.min_effect,
         "seed_sd": None if noise is None else noise[0],
         "settings": [f"{SETTING}{key}" for key in comparison.keys],
         "columns": comparison.columns,

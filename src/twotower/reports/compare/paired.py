@@ -4,6 +4,7 @@ Shapes: Q users, C pairs. The bootstrap interval is `evaluation.user_values.boot
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,12 +146,43 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
-def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, float]:
-    """Return the 95 % interval (low, high) of the mean difference left - right, and its two-sided p-value.
+class SeedDifference(NamedTuple):
+    """The difference of two means over users and seeds.
+
+    Attributes:
+        mean: left - right.
+        error: its standard error.
+        freedom: Student's degrees of freedom.
+        user_share: share of the squared error that more users reduce.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    user_share: float
+
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval."""
+        from scipy.special import stdtrit
+
+        half = self.error * float(stdtrit(self.freedom, 0.975))
+        return self.mean - half, self.mean + half
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value."""
+        from scipy.special import stdtr
+
+        if self.error == 0:
+            return float(self.mean == 0)
+        return 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
+
+
+def difference_over_seeds(left: Floats, right: Floats) -> SeedDifference:
+    """Return the mean difference left - right and its error.
 
     Users and seeds are two crossed samples: the squared error is that over users plus that over each side's
-    seeds, minus the part that both contain. The interval is Student's, with degrees of freedom weighted over
-    the sources. Resampling would be too narrow for two or three seeds.
+    seeds, minus the part that both contain. Degrees of freedom are weighted over the sources. Resampling
+    would be too narrow for two or three seeds.
 
     Args:
         left: [S, Q] values of one configuration, S seeds >= 2, Q users; S = 1 without a seed.
@@ -159,8 +191,6 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     References: Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering; Satterthwaite
     (1946), An approximate distribution of estimates of variance components.
     """
-    from scipy.special import stdtr, stdtrit
-
     num_users = left.shape[1]
     differences = left.mean(axis=0) - right.mean(axis=0)
     delta = float(differences.mean())
@@ -175,9 +205,6 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     seeds = sum(term for term, _ in terms[1:])
     variance = max(terms[0][0] + seeds - both, terms[0][0], seeds)
     if variance <= 0:
-        return delta, delta, float(delta == 0)
+        return SeedDifference(delta, 0.0, 1.0, 1.0)
     freedom: float = variance**2 / sum(term**2 / degrees for term, degrees in terms if term > 0)
-    error = float(np.sqrt(variance))
-    half = error * float(stdtrit(freedom, 0.975))
-    p_value = 2 * float(stdtr(freedom, -abs(delta) / error))
-    return delta - half, delta + half, p_value
+    return SeedDifference(delta, float(np.sqrt(variance)), freedom, terms[0][0] / variance)

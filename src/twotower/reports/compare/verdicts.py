@@ -1,16 +1,25 @@
 """Differences between the rows of the table and a baseline: paired tests, their correction, verdicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from twotower.evaluation.power import (
+    ALPHA,
+    Floats,
+    cautious_errors,
+    detectable_differences,
+    detectable_errors,
+    equivalence_p_values,
+)
 from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
 from twotower.reports.compare.figure_names import format_figure, per_user_column
 from twotower.reports.compare.paired import (
     NUM_RESAMPLES,
+    SeedDifference,
     UnpairedError,
     difference_over_seeds,
     holm,
@@ -21,17 +30,19 @@ from twotower.reports.compare.paired import (
 from twotower.reports.compare.run_frame import MEASURED, UNREADABLE, data_difference, records
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
-ALPHA = 0.05
 TOLERANCE = 1e-6
 BASELINE = "the baseline"
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
+EQUIVALENT = "equivalent"
+"""No difference is shown, and two one-sided tests show that it is smaller than `min_effect`."""
 HIGHER, LOWER = "higher", "lower"
 """Verdicts for a figure without a preferred direction."""
 SAME = "the same in every user"
 SEED_ONLY, BY_SEED = "same configuration: seed only", "differs by seed"
 REPEAT, BY_REPEAT = "same configuration and seed", "differs, though repeated"
 NOT_COMPARABLE, NOT_TESTED, UNTESTED = "not comparable", "not tested", ""
-NUMBERS = ["difference", "low", "high", "p_value", "corrected_p_value"]
+POWER_COLUMNS = ["detectable_difference", "users_needed"]
+NUMBERS = ["difference", "low", "high", "p_value", "corrected_p_value", *POWER_COLUMNS, "equivalence_p_value"]
 DIFFERENCE_COLUMNS = [*NUMBERS, "verdict", "reason"]
 
 Row = Mapping[str, Any]
@@ -60,12 +71,15 @@ def add_verdicts(
     higher_is_better: bool | None,
     noise: tuple[float, int] | None,
     tests: bool,
+    min_effect: float | None = None,
 ) -> tuple[pd.DataFrame, int, int]:
     """Return the rows with `DIFFERENCE_COLUMNS`, and the number of tests and users.
 
     `difference` is row - baseline. An interval is of its difference alone; `corrected_p_value` is corrected
     for the number of tests. Rows with the same per-user values are one test, however many names they have.
-    `baseline` is the position of its row, and `noise` that of `run_frame.seed_noise`.
+    Rows with *no difference shown* have the difference that their test shows with a power of 80 %, and the
+    number of users that would show the observed one. `baseline` is the position of its row, and `noise` that
+    of `run_frame.seed_noise`.
     """
     table = records(rows)
     column = per_user_column(metric) if tests else None
@@ -105,42 +119,86 @@ def add_verdicts(
     num_tests = num_users = 0
     if to_test and isinstance(base_values, UserValues):
         sides = {own.content: own for own in to_test.values()}
-        tested = dict(zip(sides, _test(list(sides.values()), base_values), strict=True))
+        tested = dict(zip(sides, _test(list(sides.values()), base_values, min_effect), strict=True))
         num_tests, num_users = len(tested), len(base_values.users)
         for at, own in to_test.items():
             line, test = lines[at], tested[own.content]
             line |= test
             line["verdict"] = _verdict(line, table[at], base, higher_is_better)
-            if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER) and not test["with_seeds"]:
-                line["reason"] = _seed_warning(difference[at], (table[at], base), metric, noise)
+            if line["verdict"] != NO_DIFFERENCE:
+                line |= dict.fromkeys(POWER_COLUMNS, np.nan)
+            line["reason"] = "; ".join(_reasons(line, (table[at], base), metric, noise, min_effect))
     for line, row in zip(lines, table, strict=True):
         more = row["problem"] if row["problem"] != line["verdict"] else ""
         line["reason"] = "; ".join(filter(None, (line["reason"], more)))
     verdicts = pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS).astype(dict.fromkeys(NUMBERS, float))
+    verdicts["users_needed"] = whole_numbers(verdicts["users_needed"])
     return rows.join(verdicts), num_tests, num_users
 
 
-def _test(sides: Sequence[UserValues], base: UserValues) -> list[dict[str, Any]]:
+def whole_numbers(column: pd.Series) -> pd.Series:
+    """Return a column of integers and None, from floats and NaN."""
+    numbers = column.astype("Int64").astype(object)
+    return numbers.where(numbers.notna(), None)
+
+
+def _test(sides: Sequence[UserValues], base: UserValues, min_effect: float | None) -> list[dict[str, Any]]:
     """Test rows against the baseline over the same users, and correct for the number of tests."""
-    over_seeds = [
+    with_seeds = [
         any(one.has_seed for one in (side, base))
         and all(len(one.values) > 1 for one in (side, base) if one.has_seed)
         for side in sides
     ]
-    tests = pd.DataFrame({"with_seeds": over_seeds})
+    base_mean = base.values.mean(axis=0)
+    differences = np.stack([side.values.mean(axis=0) - base_mean for side in sides])
+    over_seeds = {
+        at: difference_over_seeds(sides[at].values, base.values)
+        for at, seeded in enumerate(with_seeds)
+        if seeded
+    }
+    tests = pd.DataFrame({"with_seeds": with_seeds})
     columns = ["low", "high", "p_value"]
-    for at, side in enumerate(sides):
-        if over_seeds[at]:
-            tests.loc[at, columns] = difference_over_seeds(side.values, base.values)
-    if not all(over_seeds):
-        over_users = [side for side, seeded in zip(sides, over_seeds, strict=True) if not seeded]
-        base_mean = base.values.mean(axis=0)
-        differences = np.stack([side.values.mean(axis=0) - base_mean for side in over_users])
-        intervals = bootstrap_interval(differences.T, NUM_RESAMPLES)
-        p_values = sign_flip_p_values(differences)
-        tests.loc[~tests["with_seeds"], columns] = np.column_stack([intervals, p_values])
+    for at, found in over_seeds.items():
+        tests.loc[at, columns] = (*found.interval(), found.p_value())
+    if len(over_seeds) < len(sides):
+        over_users = differences[~tests["with_seeds"]]
+        intervals = bootstrap_interval(over_users.T, NUM_RESAMPLES)
+        tests.loc[~tests["with_seeds"], columns] = np.column_stack(
+            [intervals, sign_flip_p_values(over_users)]
+        )
     tests["corrected_p_value"] = holm(tests["p_value"].to_numpy())
+    _add_power(tests, differences, over_seeds)
+    if min_effect is not None:
+        freedoms = np.full(len(sides), differences.shape[1] - 1.0)
+        errors = cautious_errors(differences)
+        for at, found in over_seeds.items():
+            errors[at], freedoms[at] = found.error, found.freedom
+        p_values = equivalence_p_values(differences.mean(axis=1), errors, freedoms, min_effect)
+        tests["equivalence_p_value"] = holm(p_values)
     return records(tests)
+
+
+def _add_power(tests: pd.DataFrame, differences: Floats, over_seeds: Mapping[int, SeedDifference]) -> None:
+    """Add detectable difference and users needed of the tests that show no difference, NaN where none is.
+
+    If k of m tests show a difference, Holm's method tests each of the others at .05 / (m - k).
+    """
+    hidden = np.flatnonzero(tests["corrected_p_value"] > ALPHA)
+    if not len(hidden):
+        return
+    level, num_users = ALPHA / len(hidden), differences.shape[1]
+    detectable, user_share = (
+        detectable_differences(differences[hidden], num_users, level),
+        np.ones(len(hidden)),
+    )
+    for place, at in enumerate(hidden.tolist()):
+        if found := over_seeds.get(at):
+            detectable[place] = detectable_errors(found.freedom, level) * found.error
+            user_share[place] = found.user_share
+    # Users reduce their share of the squared error; that of seeds remains.
+    room = differences[hidden].mean(axis=1) ** 2 - (1 - user_share) * detectable**2
+    needed = num_users * user_share * detectable**2 / np.where(room > 0, room, np.nan)
+    tests.loc[hidden, POWER_COLUMNS] = np.column_stack([detectable, np.ceil(needed)])
 
 
 def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> str:
@@ -151,10 +209,29 @@ def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> s
         shown, not_shown = (BY_REPEAT, REPEAT) if row["seed"] == base["seed"] else (BY_SEED, SEED_ONLY)
         return shown if is_shown else not_shown
     if not is_shown:
-        return NO_DIFFERENCE
+        return EQUIVALENT if _is_equivalent(line) else NO_DIFFERENCE
     if higher_is_better is None:
         return HIGHER if line["difference"] > 0 else LOWER
     return BETTER if (line["difference"] > 0) == higher_is_better else WORSE
+
+
+def _is_equivalent(line: Row) -> bool:
+    return bool(line.get("equivalence_p_value", np.nan) <= ALPHA)
+
+
+def _reasons(
+    line: Row, sides: tuple[Row, Row], metric: str, noise: tuple[float, int] | None, min_effect: float | None
+) -> Iterator[str]:
+    """Yield what to know of the verdict on a tested difference."""
+    if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER):
+        if _is_equivalent(line):
+            yield f"smaller than min_effect={min_effect:g}"
+        if not line["with_seeds"] and (warning := _seed_warning(line["difference"], sides, metric, noise)):
+            yield warning
+    elif line["verdict"] == NO_DIFFERENCE and np.isnan(line["detectable_difference"]):
+        yield "too few users differ to show any difference"
+    elif line["verdict"] == NO_DIFFERENCE and np.isnan(line["users_needed"]) and line["difference"]:
+        yield "no number of users shows this difference, but more seeds may"
 
 
 def _seed_warning(
