@@ -16,7 +16,7 @@ from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
-from twotower.pipeline import quality
+from twotower.pipeline import train_run
 from twotower.pipeline.reevaluate import reevaluate, reindex
 from twotower.pipeline.rerun import rerun
 from twotower.pipeline.run_config import RunConfig
@@ -212,7 +212,7 @@ def test_a_run_that_is_stopped_during_its_baselines_leaves_its_bundle(
 ) -> None:
     shutil.rmtree(unfinished / "bundle")
     with monkeypatch.context() as patch:
-        patch.setattr(quality, "run_baselines", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(train_run, "evaluate_baselines", lambda *_: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Stopped):
             resume(unfinished)
     assert not (unfinished / "result.json").exists()

@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import BaselineData, Budget
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
 from twotower.evaluation.baselines.run_baselines import (
     BaselineReports,
     ListCache,
@@ -21,6 +20,7 @@ from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
 from twotower.evaluation.indexing import evaluate_index
+from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
 from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
@@ -39,6 +39,14 @@ class Quality(NamedTuple):
     per_user: pd.DataFrame
 
 
+class ValidatedBaselines(NamedTuple):
+    """The baselines after the validation split: settings for the test split, reports, remaining seconds."""
+
+    configs: Mapping[str, Baseline.Config]
+    reports: BaselineReports
+    seconds_left: float
+
+
 def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
     """Evaluate towers by exact search on the test split; `valid` is the report on the validation split."""
     dataset = job.dataset
@@ -46,38 +54,59 @@ def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, tem
     return Quality(sections.quality_record(valid, test), _with_user_ids(test, dataset))
 
 
-def evaluate_baselines(job: RunContext, model: TwoTower) -> dict[str, Any]:
-    """Run the baselines, write their values of the test users, and return their part of the result.
+def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselines:
+    """Run the baselines on the validation split, fitted on the training split, in half of their time.
 
-    They are fitted on the interactions before each split. The validation split takes at most half of the
-    time; baselines that exceed it are skipped on both splits.
+    It needs no towers and reads nothing of the test split.
+
+    Args:
+        job: the run.
+        items: features of the catalogue.
     """
-    dataset, evaluator = job.dataset, job.evaluator
-    minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name
-    budget = Budget(60 * minutes)
+    configs = job.config.baselines.by_name
+    budget = Budget(60 * job.config.baselines.minutes)
+    half = budget.half()
+    reports = _run_on("valid", job, configs, items, half)
+    configs = {name: config for name, config in configs.items() if name not in reports.out_of_time}
+    return ValidatedBaselines(configs, reports, budget.left())
 
-    def run_on(split: str, holdout: Holdout, interactions: Interactions, budget: Budget) -> BaselineReports:
-        now = request_time(holdout, interactions)
-        past = BaselineData(interactions, len(dataset.items), now, model.items, budget)
-        facts = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
-        lists = ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
-        return run_baselines(configs, past, holdout, evaluator, lists if job.config.cache else None)
 
-    valid = run_on("valid", dataset.valid, dataset.train, budget.half())
-    configs = {name: config for name, config in configs.items() if name not in valid.out_of_time}
-    test = run_on("test", dataset.test, dataset.train_and_valid, budget)
-    if late := [*valid.out_of_time, *test.out_of_time]:
+def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBaselines) -> dict[str, Any]:
+    """Run the baselines on the test split, write their values per user, and return their part of the result.
+
+    They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
+    """
+    dataset = job.dataset
+    test = _run_on("test", job, valid.configs, items, Budget(valid.seconds_left))
+    if late := [*valid.reports.out_of_time, *test.out_of_time]:
         LOG.warning(
             "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
             "('~baselines.%s')",
-            *(minutes, ", ".join(late), late[0]),
+            *(job.config.baselines.minutes, ", ".join(late), late[0]),
         )
     per_user = [
         _with_user_ids(report, dataset).assign(baseline=name) for name, report in test.reports.items()
     ]
     none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
     job.run.write_table(PER_USER_BASELINES, pd.concat(per_user or [none], ignore_index=True))
-    return sections.baselines_record(valid, test)
+    return sections.baselines_record(valid.reports, test)
+
+
+def _run_on(
+    split: Literal["valid", "test"],
+    job: RunContext,
+    configs: Mapping[str, Baseline.Config],
+    items: FeatureTable,
+    budget: Budget,
+) -> BaselineReports:
+    """Run baselines on a split, fitted on the interactions before it."""
+    dataset, evaluator = job.dataset, job.evaluator
+    interactions = dataset.train if split == "valid" else dataset.train_and_valid
+    holdout: Holdout = getattr(dataset, split)
+    past = BaselineData(interactions, len(dataset.items), request_time(holdout, interactions), items, budget)
+    facts = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
+    lists = ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
+    return run_baselines(configs, past, holdout, evaluator, lists if job.config.cache else None)
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:

@@ -13,6 +13,7 @@ from twotower.pipeline.quality import (
     measure_cold_start,
     read_quality,
     through_index,
+    validate_baselines,
 )
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.stages import RunContext, finalize, finish, index_model, open_run, save_bundle
@@ -45,7 +46,8 @@ def reindex(
         result = before.plain(*sections.TOWER_SECTIONS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
-        result |= {} if stored else evaluate_baselines(job, model)
+        if stored is None:
+            result |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
         return finish(job, indexed, result)
 
 
@@ -62,7 +64,8 @@ def reevaluate(
         if not before.training.refit:
             valid = evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
         exact = evaluate_on_test(job, model, valid, temperature)
-        quality = through_index(job, model, bundle.index, exact) | evaluate_baselines(job, model)
+        quality = through_index(job, model, bundle.index, exact)
+        quality |= evaluate_baselines(job, model.items, validate_baselines(job, model.items))
         result = before.plain(*sections.TOWER_SECTIONS, "index")
         result |= sections.with_validation_figures(before, quality)
         result |= {"training_reused_from": str(source)}

@@ -14,11 +14,13 @@ from twotower.config.trust import targets
 from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
     Quality,
+    ValidatedBaselines,
     evaluate_baselines,
     evaluate_on_test,
     measure_cold_start,
     read_quality,
     through_index,
+    validate_baselines,
 )
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
@@ -29,6 +31,7 @@ from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
 from twotower.training.checkpoints import FIT, delete_progress
+from twotower.training.parts import check_weights, fit_tables
 from twotower.training.train_towers import load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
@@ -163,14 +166,18 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         source, fitted_on = _find_equal_training(job), None
         known = None if source is None else _read_equal_quality(job, source)
         origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
+        baselines: ValidatedBaselines | None = None
         try:
             if isinstance(config, WarmStartRunConfig):
                 trained, origin, fitted_on = continue_training(job, config.warm_start)
             elif source is not None:
                 trained = load_trained_towers(config, job.dataset, source, None if known else job.evaluator)
             else:
+                tables = fit_tables(config, job.dataset, job.dataset.train)
+                check_weights(config, *tables, len(job.dataset.events))
+                baselines = validate_baselines(job, tables[1])
                 context = train_context(job, epoch_callback)
-                trained = train_towers(config, job.dataset, job.evaluator, context)
+                trained = train_towers(config, job.dataset, job.evaluator, context, tables)
         except TrialPruned as pruned:
             record = {
                 "training": sections.training_record(run.settings, pruned.epochs, False),
@@ -202,8 +209,9 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed)
-        if known is None:
-            result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
+        if known is None:  # may take long: the bundle is written already
+            baselines = baselines or validate_baselines(job, trained.model.items)
+            result |= evaluate_baselines(job, trained.model.items, baselines)
         return finish(job, indexed, result)
 
 

@@ -23,6 +23,8 @@ from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 
 LOG = logging.getLogger("twotower")
+FeatureTables = tuple[FeatureTable, FeatureTable, FeatureTable]
+"""Features of users, items and contexts."""
 LARGE_TABLE = 300_000
 """Number of rows above which a warning is logged. With batches of 4,096 and a width of 64, a dense step takes
 10 times as long as a sparse one."""
@@ -40,6 +42,7 @@ def build_training(
     initialization: Initialization | None = None,
     parent: TwoTower | None = None,
     replay: Replay | None = None,
+    tables: FeatureTables | None = None,
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Build the module and the batches of a phase, with settings that the interactions determine.
 
@@ -48,11 +51,12 @@ def build_training(
         initialization: sets the initial weights; None for a warm start.
         parent: towers of a warm start, whose features are extended.
         replay: of a warm start.
+        tables: `fit_tables` of the interactions; None: computed.
     """
     config, chosen = config.resolve(interactions)
     batches = build_batches(config, interactions, Order if replay is None else replay.order)
     shares = None if replay is None else replay.shares
-    module = build_module(config, dataset, interactions, len(batches), evaluator, parent, shares)
+    module = build_module(config, dataset, interactions, len(batches), evaluator, parent, shares, tables)
     module.chosen |= chosen
     if initialization is not None:
         module.initialize(initialization, interactions, config.trainer.monitor)
@@ -67,19 +71,21 @@ def build_module(
     evaluator: Evaluator | None = None,
     parent: TwoTower | None = None,
     shares: np.ndarray | None = None,
+    tables: FeatureTables | None = None,
 ) -> RetrievalModule:
     """Build towers, sampler, loss and optimizer; `config.seed` decides all random draws.
 
     Args:
         epoch_batches: batches per epoch; the learning-rate schedule spans `trainer.max_epochs`.
         shares: see `Objective.frequencies`.
+        tables: see `build_training`.
 
     Raises:
         InputError: the towers need more memory than is available.
     """
     num_items = len(dataset.items)
     trained_items = np.bincount(interactions.items, minlength=num_items + 1) > 0
-    tables = fit_tables(config, dataset, interactions, parent)
+    tables = tables or fit_tables(config, dataset, interactions, parent)
     check_weights(config, *tables, len(dataset.events))
     users, items, contexts = tables
     torch.manual_seed(config.seed)
@@ -180,8 +186,8 @@ def fit_tables(
     config: TrainingConfig,
     dataset: RetrievalDataset,
     interactions: Interactions | None,
-    parent: TwoTower | None,
-) -> tuple[FeatureTable, FeatureTable, FeatureTable]:
+    parent: TwoTower | None = None,
+) -> FeatureTables:
     """Fit the features of users, items and contexts on the rows of training, and encode all rows.
 
     Args:

@@ -28,7 +28,7 @@ from twotower.training.fit import TrainContext, fit
 from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
-from twotower.training.parts import build_module, build_training, warn_of_large_tables
+from twotower.training.parts import FeatureTables, build_module, build_training, warn_of_large_tables
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -67,7 +67,11 @@ class Attempt(NamedTuple):
 
 
 def train_towers(
-    config: TrainingConfig, dataset: RetrievalDataset, evaluator: Evaluator, context: TrainContext
+    config: TrainingConfig,
+    dataset: RetrievalDataset,
+    evaluator: Evaluator,
+    context: TrainContext,
+    tables: FeatureTables | None = None,
 ) -> TrainedTowers:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings ask for it.
 
@@ -75,13 +79,14 @@ def train_towers(
 
     Args:
         context: settings, folder and callbacks; the epoch callback is called in the first phase only.
+        tables: features of the first phase (`fit_tables` of the training split); None: computed.
 
     Raises:
         TrialPruned: the epoch callback stopped the training.
     """
     check_same_data(context.folder, dataset.identity)
     initialization = config.initialization.build()
-    module, batches = build_training(config, dataset, dataset.train, evaluator, initialization)
+    module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     _warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
     attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
