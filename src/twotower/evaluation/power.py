@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit
 
 from twotower.evaluation.user_values import resampled_means
 
@@ -30,8 +31,6 @@ def detectable_differences(differences: Floats, num_users: int, alpha: float = A
     Reference: Efron and Tibshirani (1993), An introduction to the bootstrap, section 25.4 (power by
     resampling).
     """
-    from scipy.special import ndtri, stdtrit
-
     fewest = np.ceil(1 - np.log2(alpha))
     differing = (differences != 0).mean(axis=1) * num_users
     if num_users < fewest:
@@ -50,15 +49,13 @@ def detectable_differences(differences: Floats, num_users: int, alpha: float = A
     return np.where(differing < fewest, np.nan, quantile)
 
 
-def detectable_errors(freedom: float, alpha: float = ALPHA) -> float:
+def detectable_errors(freedom: Floats, alpha: float = ALPHA) -> Floats:
     """Return the standard errors that Student's test shows in 80 % of cases: 2.80 for many degrees."""
-    from scipy.special import nctdtrinc, stdtrit
-
-    return float(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 1 - alpha / 2)))
+    return np.asarray(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 1 - alpha / 2)), dtype=np.float64)
 
 
-def cautious_errors(differences: Floats) -> Floats:
-    """Return the standard error [C] of the mean of differences [C, Q] with two more users.
+def cautious_error(differences: Floats) -> float:
+    """Return the standard error of the mean of differences [Q] with two more users.
 
     The two have the largest possible differences of either sign (1, or the largest value if it is more):
     three equal users do not show that two models are equivalent, though their standard deviation is 0.
@@ -66,10 +63,9 @@ def cautious_errors(differences: Floats) -> Floats:
     Reference: Agresti and Coull (1998), Approximate is better than "exact" for interval estimation of
     binomial proportions (the added observations).
     """
-    largest = np.abs(differences).max(axis=1, keepdims=True, initial=1.0)
-    values = np.concatenate([differences, largest, -largest], axis=1)
-    errors: Floats = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
-    return errors
+    largest = np.abs(differences).max(initial=1.0)
+    values = np.append(differences, (largest, -largest))
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def equivalence_p_values(means: Floats, errors: Floats, freedoms: Floats, min_effect: float) -> Floats:
@@ -80,9 +76,5 @@ def equivalence_p_values(means: Floats, errors: Floats, freedoms: Floats, min_ef
     Reference: Schuirmann (1987), A comparison of the two one-sided tests procedure and the power approach for
     assessing the equivalence of average bioavailability.
     """
-    from scipy.special import stdtr
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = (np.abs(means) - min_effect) / errors  # 0 / 0 does not occur for a positive min_effect
-    p_values: Floats = stdtr(freedoms, distance)
-    return p_values
+    with np.errstate(divide="ignore"):
+        return np.asarray(stdtr(freedoms, (np.abs(means) - min_effect) / errors), dtype=np.float64)

@@ -94,6 +94,22 @@ class Ancestry(ResultPart):
     replay: float | None = None
 
 
+class Power(ResultPart):
+    """The smallest difference of a metric that a paired test over the users of a split can show.
+
+    It is shown with probability `level` at the two-sided `alpha`, and None if too few users differ. The
+    baselines `pair` have the assumed spread; `best_baseline` is the metric of the first on validation.
+    """
+
+    metric: str
+    num_users: int
+    difference: float | None
+    pair: list[str]
+    best_baseline: float
+    level: float
+    alpha: float
+
+
 class Result(ResultPart):
     """Result of a run: status, metrics, baselines, index, timing and provenance.
 
@@ -142,8 +158,8 @@ class Result(ResultPart):
     baselines_skipped: dict[str, str] = {}
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
-    detectable: dict[str, str | int | float | None] | None = None
-    """Smallest difference that the test users can detect; see `runs.baseline_comparison`."""
+    power: dict[str, Power] = {}
+    """Split -> the difference that it can show; empty without baselines or values per user."""
     cold_start: dict[str, Any] | None = None
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}

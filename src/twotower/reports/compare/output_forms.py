@@ -32,7 +32,6 @@ from twotower.reports.compare.verdicts import (
     BASELINE,
     BETTER,
     EQUIVALENT,
-    NO_DIFFERENCE,
     NOT_COMPARABLE,
     NOT_TESTED,
     WORSE,
@@ -95,9 +94,11 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
         texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
         columns["interval"] = TextColumn("95 % interval", intervals)
         columns["p_value"] = TextColumn("p", texts)
-    detectable = [format_figure(metric, value) for value in rows["detectable_difference"]]
-    if any(detectable):
-        needed = [approximate(number) for number in rows["users_needed"]]
+    if rows["detectable_difference"].notna().any():
+        detectable = [format_figure(metric, value) for value in rows["detectable_difference"]]
+        needed = [
+            "" if number is None else f"{float(f'{number:.2g}'):,.0f}" for number in rows["users_needed"]
+        ]
         columns["detectable"] = TextColumn("detectable", detectable)
         columns["users_needed"] = TextColumn("users needed", needed)
     texts = [
@@ -138,11 +139,6 @@ def labels(comparison: Comparison) -> list[str]:
     return texts
 
 
-def approximate(number: int | None) -> str:
-    """Return a number of users with two significant digits; empty for None."""
-    return "" if number is None else f"{float(f'{number:.2g}'):,.0f}"
-
-
 def parse_number(text: str) -> float | None:
     """Return the finite number that a text is, or None."""
     try:
@@ -171,20 +167,12 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
             f"tests: {comparison.num_tests} over {comparison.num_users:,} users; p-values are corrected for "
             "the number of tests (Holm), each interval is of its difference alone"
         )
-    if rows["detectable_difference"].notna().any():
-        low, high = (
-            format_figure(metric, rows["detectable_difference"].agg(each)) for each in ("min", "max")
-        )
-        size = low if low == high else f"{low} to {high} (detectable)"
-        lines.append(
-            f"{NO_DIFFERENCE}: with a power of 80 %, these tests show a true difference of {size}; with the "
-            "users needed, the difference observed"
-        )
+    if len(sizes := rows["detectable_difference"].dropna()):
+        shown = " to ".join(dict.fromkeys(format_figure(metric, each) for each in (sizes.min(), sizes.max())))
+        lines.append(f"power: true differences of {shown} are shown in 80 % of cases (detectable)")
     if comparison.num_tests and comparison.min_effect is not None:
-        lines.append(
-            f"{EQUIVALENT}: two one-sided tests, corrected in the same way, show a difference inside "
-            f"±{comparison.min_effect:g} (min_effect)"
-        )
+        inside = f"±{comparison.min_effect:g} (min_effect)"
+        lines.append(f"{EQUIVALENT}: two one-sided tests, also corrected, show a difference inside {inside}")
     if comparison.noise is not None:
         sd, num_seeds = comparison.noise
         reach = format_figure(metric, seed_reach(sd))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from math import ceil
@@ -21,7 +21,6 @@ from twotower.reports.compare.figure_names import (
     validation_key,
 )
 from twotower.reports.compare.output_forms import (
-    approximate,
     labels,
     parse_number,
     setting_columns,
@@ -113,30 +112,21 @@ def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
     if "interval" in columns:
         title = f"difference, {columns['interval'].heading.replace(' ', NO_BREAK)}"
         shown["difference"] |= {"heading": title, "below": columns["interval"].cells}
-        shown["verdict"]["below"] = list(map(_test_text, records(comparison.rows), columns["p_value"].cells))
+        shown["verdict"]["below"] = [f"p {text}" if text else "" for text in columns["p_value"].cells]
     verdicts, reasons = zip(*verdict_pairs(comparison.rows), strict=True)
     shown["verdict"] |= {"style": "verdicts", "cells": verdicts, "reasons": reasons}
     figures = [key for key in columns if is_figure(key) or key == "spread"]
     first = {validation_key(comparison.metric), comparison.metric, "spread"}
     num_first = len(first.intersection(figures))
+    tested = ("difference", "detectable", "users_needed", "verdict")
     other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
     return [
         shown["number"],
         {"heading": "what differs", "style": "name"},
         *_settings(comparison, comparison.main_keys, "setting"),
         *_settings(comparison, other_keys, "setting extra"),
-        *(shown[key] for key in [*figures[:num_first], "difference", "verdict", *figures[num_first:]]),
+        *(shown[key] for key in [*figures[:num_first], *tested, *figures[num_first:]] if key in shown),
     ]
-
-
-def _test_text(row: Mapping[str, Any], p_value: str) -> str:
-    """Return the p-value of a row's test and what the test can show, for below the verdict."""
-    texts = [f"p {p_value}" if p_value else ""]
-    if row["detectable_difference"] == row["detectable_difference"]:
-        texts.append(f"detectable {format_figure('', row['detectable_difference'])}")
-    if row["users_needed"] is not None:
-        texts.append(f"{approximate(row['users_needed'])} users needed")
-    return ", ".join(filter(None, texts))
 
 
 def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[dict[str, Any]]:

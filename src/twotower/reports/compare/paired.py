@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
+from twotower.evaluation.power import Floats, cautious_error
 from twotower.runs.result import TEST_EXACT
 
-Floats = NDArray[np.float64]
 NUM_RESAMPLES = 2_000
 NUM_FLIPS = 10_000
 FEWEST_FLIPS = 2_000
@@ -146,14 +146,10 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
-class SeedDifference(NamedTuple):
-    """The difference of two means over users and seeds.
+class MeanDifference(NamedTuple):
+    """A difference of two means with its standard error and degrees of freedom.
 
-    Attributes:
-        mean: left - right.
-        error: its standard error.
-        freedom: Student's degrees of freedom.
-        user_share: share of the squared error that more users reduce.
+    `user_share` is the share of the squared error that more users reduce; more seeds reduce the rest.
     """
 
     mean: float
@@ -161,24 +157,22 @@ class SeedDifference(NamedTuple):
     freedom: float
     user_share: float
 
-    def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval."""
-        from scipy.special import stdtrit
-
-        half = self.error * float(stdtrit(self.freedom, 0.975))
-        return self.mean - half, self.mean + half
-
-    def p_value(self) -> float:
-        """Return the two-sided p-value."""
-        from scipy.special import stdtr
-
+    def test(self) -> tuple[float, float, float]:
+        """Return Student's 95 % interval (low, high) and two-sided p-value."""
         if self.error == 0:
-            return float(self.mean == 0)
-        return 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
+            return self.mean, self.mean, float(self.mean == 0)
+        half = self.error * float(stdtrit(self.freedom, 0.975))
+        p_value = 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
+        return self.mean - half, self.mean + half, p_value
 
 
-def difference_over_seeds(left: Floats, right: Floats) -> SeedDifference:
-    """Return the mean difference left - right and its error.
+def difference_over_users(differences: Floats) -> MeanDifference:
+    """Return the mean of paired differences [Q] and its cautious error, see `cautious_error`."""
+    return MeanDifference(float(differences.mean()), cautious_error(differences), len(differences) - 1.0, 1.0)
+
+
+def difference_over_seeds(left: Floats, right: Floats) -> MeanDifference:
+    """Return the mean difference left - right over users and seeds.
 
     Users and seeds are two crossed samples: the squared error is that over users plus that over each side's
     seeds, minus the part that both contain. Degrees of freedom are weighted over the sources. Resampling
@@ -205,6 +199,6 @@ def difference_over_seeds(left: Floats, right: Floats) -> SeedDifference:
     seeds = sum(term for term, _ in terms[1:])
     variance = max(terms[0][0] + seeds - both, terms[0][0], seeds)
     if variance <= 0:
-        return SeedDifference(delta, 0.0, 1.0, 1.0)
+        return MeanDifference(delta, 0.0, 1.0, 1.0)
     freedom: float = variance**2 / sum(term**2 / degrees for term, degrees in terms if term > 0)
-    return SeedDifference(delta, float(np.sqrt(variance)), freedom, terms[0][0] / variance)
+    return MeanDifference(delta, float(np.sqrt(variance)), freedom, terms[0][0] / variance)

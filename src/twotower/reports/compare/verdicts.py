@@ -1,6 +1,6 @@
 """Differences between the rows of the table and a baseline: paired tests, their correction, verdicts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ import pandas as pd
 from twotower.evaluation.power import (
     ALPHA,
     Floats,
-    cautious_errors,
     detectable_differences,
     detectable_errors,
     equivalence_p_values,
@@ -19,9 +18,9 @@ from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
 from twotower.reports.compare.figure_names import format_figure, per_user_column
 from twotower.reports.compare.paired import (
     NUM_RESAMPLES,
-    SeedDifference,
     UnpairedError,
     difference_over_seeds,
+    difference_over_users,
     holm,
     read_column,
     sign_flip_p_values,
@@ -118,8 +117,8 @@ def add_verdicts(
         lines.append({"difference": difference[at], "verdict": verdict, "reason": reason})
     num_tests = num_users = 0
     if to_test and isinstance(base_values, UserValues):
-        sides = {own.content: own for own in to_test.values()}
-        tested = dict(zip(sides, _test(list(sides.values()), base_values, min_effect), strict=True))
+        distinct = {own.content: own for own in to_test.values()}
+        tested = dict(zip(distinct, _test(list(distinct.values()), base_values, min_effect), strict=True))
         num_tests, num_users = len(tested), len(base_values.users)
         for at, own in to_test.items():
             line, test = lines[at], tested[own.content]
@@ -127,7 +126,13 @@ def add_verdicts(
             line["verdict"] = _verdict(line, table[at], base, higher_is_better)
             if line["verdict"] != NO_DIFFERENCE:
                 line |= dict.fromkeys(POWER_COLUMNS, np.nan)
-            line["reason"] = "; ".join(_reasons(line, (table[at], base), metric, noise, min_effect))
+            if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER):
+                sides = table[at], base
+                warning = "" if test["with_seeds"] else _seed_warning(difference[at], sides, metric, noise)
+                small = "smaller than min_effect" if line["equivalence_p_value"] <= ALPHA else ""
+                line["reason"] = "; ".join(filter(None, (small, warning)))
+            elif line["verdict"] == EQUIVALENT:
+                line["reason"] = f"p {line['equivalence_p_value']:.4f} of two one-sided tests"
     for line, row in zip(lines, table, strict=True):
         more = row["problem"] if row["problem"] != line["verdict"] else ""
         line["reason"] = "; ".join(filter(None, (line["reason"], more)))
@@ -144,61 +149,51 @@ def whole_numbers(column: pd.Series) -> pd.Series:
 
 def _test(sides: Sequence[UserValues], base: UserValues, min_effect: float | None) -> list[dict[str, Any]]:
     """Test rows against the baseline over the same users, and correct for the number of tests."""
-    with_seeds = [
-        any(one.has_seed for one in (side, base))
-        and all(len(one.values) > 1 for one in (side, base) if one.has_seed)
-        for side in sides
-    ]
     base_mean = base.values.mean(axis=0)
     differences = np.stack([side.values.mean(axis=0) - base_mean for side in sides])
-    over_seeds = {
-        at: difference_over_seeds(sides[at].values, base.values)
-        for at, seeded in enumerate(with_seeds)
-        if seeded
-    }
-    tests = pd.DataFrame({"with_seeds": with_seeds})
+    over_seeds = np.array([_has_seeds(side, base) for side in sides])
+    found = [
+        difference_over_seeds(side.values, base.values) if seeded else difference_over_users(paired)
+        for side, paired, seeded in zip(sides, differences, over_seeds, strict=True)
+    ]
+    tests = pd.DataFrame(found).assign(with_seeds=over_seeds)
     columns = ["low", "high", "p_value"]
-    for at, found in over_seeds.items():
-        tests.loc[at, columns] = (*found.interval(), found.p_value())
-    if len(over_seeds) < len(sides):
-        over_users = differences[~tests["with_seeds"]]
+    for at in np.flatnonzero(over_seeds):
+        tests.loc[at, columns] = found[at].test()
+    if not all(over_seeds):
+        over_users = differences[~over_seeds]
         intervals = bootstrap_interval(over_users.T, NUM_RESAMPLES)
-        tests.loc[~tests["with_seeds"], columns] = np.column_stack(
-            [intervals, sign_flip_p_values(over_users)]
-        )
+        tests.loc[~over_seeds, columns] = np.column_stack([intervals, sign_flip_p_values(over_users)])
     tests["corrected_p_value"] = holm(tests["p_value"].to_numpy())
-    _add_power(tests, differences, over_seeds)
+    tests["equivalence_p_value"] = np.nan
     if min_effect is not None:
-        freedoms = np.full(len(sides), differences.shape[1] - 1.0)
-        errors = cautious_errors(differences)
-        for at, found in over_seeds.items():
-            errors[at], freedoms[at] = found.error, found.freedom
-        p_values = equivalence_p_values(differences.mean(axis=1), errors, freedoms, min_effect)
-        tests["equivalence_p_value"] = holm(p_values)
+        means, errors, freedoms = (tests[column].to_numpy() for column in ("mean", "error", "freedom"))
+        tests["equivalence_p_value"] = holm(equivalence_p_values(means, errors, freedoms, min_effect))
+    is_hidden = tests["corrected_p_value"].to_numpy() > ALPHA
+    if is_hidden.any():
+        tests.loc[is_hidden, POWER_COLUMNS] = _power(tests[is_hidden], differences[is_hidden])
     return records(tests)
 
 
-def _add_power(tests: pd.DataFrame, differences: Floats, over_seeds: Mapping[int, SeedDifference]) -> None:
-    """Add detectable difference and users needed of the tests that show no difference, NaN where none is.
+def _has_seeds(side: UserValues, base: UserValues) -> bool:
+    """Return whether each of the two that depends on a seed has several seeds, and one depends on it."""
+    num_seeds = [len(each.values) for each in (side, base) if each.has_seed]
+    return min(num_seeds, default=0) > 1
+
+
+def _power(tests: pd.DataFrame, differences: Floats) -> Floats:
+    """Return detectable difference and users needed [C, 2] of the C tests that show no difference.
 
     If k of m tests show a difference, Holm's method tests each of the others at .05 / (m - k).
     """
-    hidden = np.flatnonzero(tests["corrected_p_value"] > ALPHA)
-    if not len(hidden):
-        return
-    level, num_users = ALPHA / len(hidden), differences.shape[1]
-    detectable, user_share = (
-        detectable_differences(differences[hidden], num_users, level),
-        np.ones(len(hidden)),
-    )
-    for place, at in enumerate(hidden.tolist()):
-        if found := over_seeds.get(at):
-            detectable[place] = detectable_errors(found.freedom, level) * found.error
-            user_share[place] = found.user_share
+    level, num_users = ALPHA / len(tests), differences.shape[1]
+    over_seeds = detectable_errors(tests["freedom"].to_numpy(), level) * tests["error"]
+    over_users = detectable_differences(differences, num_users, level)
+    detectable = np.where(tests["with_seeds"], over_seeds, over_users)
     # Users reduce their share of the squared error; that of seeds remains.
-    room = differences[hidden].mean(axis=1) ** 2 - (1 - user_share) * detectable**2
-    needed = num_users * user_share * detectable**2 / np.where(room > 0, room, np.nan)
-    tests.loc[hidden, POWER_COLUMNS] = np.column_stack([detectable, np.ceil(needed)])
+    room = tests["mean"] ** 2 - (1 - tests["user_share"]) * detectable**2
+    needed = num_users * tests["user_share"] * detectable**2 / room.where(room > 0)
+    return np.column_stack([detectable, np.ceil(needed)])
 
 
 def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> str:
@@ -209,29 +204,10 @@ def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> s
         shown, not_shown = (BY_REPEAT, REPEAT) if row["seed"] == base["seed"] else (BY_SEED, SEED_ONLY)
         return shown if is_shown else not_shown
     if not is_shown:
-        return EQUIVALENT if _is_equivalent(line) else NO_DIFFERENCE
+        return EQUIVALENT if line["equivalence_p_value"] <= ALPHA else NO_DIFFERENCE
     if higher_is_better is None:
         return HIGHER if line["difference"] > 0 else LOWER
     return BETTER if (line["difference"] > 0) == higher_is_better else WORSE
-
-
-def _is_equivalent(line: Row) -> bool:
-    return bool(line.get("equivalence_p_value", np.nan) <= ALPHA)
-
-
-def _reasons(
-    line: Row, sides: tuple[Row, Row], metric: str, noise: tuple[float, int] | None, min_effect: float | None
-) -> Iterator[str]:
-    """Yield what to know of the verdict on a tested difference."""
-    if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER):
-        if _is_equivalent(line):
-            yield f"smaller than min_effect={min_effect:g}"
-        if not line["with_seeds"] and (warning := _seed_warning(line["difference"], sides, metric, noise)):
-            yield warning
-    elif line["verdict"] == NO_DIFFERENCE and np.isnan(line["detectable_difference"]):
-        yield "too few users differ to show any difference"
-    elif line["verdict"] == NO_DIFFERENCE and np.isnan(line["users_needed"]) and line["difference"]:
-        yield "no number of users shows this difference, but more seeds may"
 
 
 def _seed_warning(
