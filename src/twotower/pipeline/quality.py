@@ -26,7 +26,7 @@ from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
 from twotower.runs.baseline_comparison import measure_power, report_power
 from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import TEST_EXACT, VALID, Power, Result
+from twotower.runs.result import TEST_EXACT, Power, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 
@@ -76,7 +76,7 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
 
 def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, Power]:
     """Return and print the differences of the monitored metric that the splits can show."""
-    metric = job.config.trainer.monitor.removeprefix(VALID)
+    metric = job.config.trainer.monitor.rpartition("/")[2]
     tables = {name: report.per_user for name, report in reports.items()}
     values = {name: table[metric].to_numpy() for name, table in tables.items() if metric in table}
     num_users = {"valid": len(job.dataset.valid.users), "test": len(job.dataset.test.users)}

@@ -24,6 +24,7 @@ from twotower.data.tables import Needs
 from twotower.evaluation.baselines.run_baselines import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
+from twotower.evaluation.metric_inputs import metric_data
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
@@ -105,11 +106,12 @@ def open_run(
             # Without training, the metrics need not contain the monitored one.
             problems = config.between(num_items)
             raise_problems(each for each in problems if before is None or each.key != "trainer.monitor")
+        evaluator = config.metrics.build(metric_data(dataset, config.features.item))
         directions = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
         run.partial_result = run.partial_result.update(
             data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )
-        yield RunContext(run, config, board, tracker, console, dataset, config.metrics.build())
+        yield RunContext(run, config, board, tracker, console, dataset, evaluator)
 
 
 def make_column_check(features: FeaturesConfig) -> Needs:

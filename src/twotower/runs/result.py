@@ -161,6 +161,9 @@ class Result(ResultPart):
     power: dict[str, Power] = {}
     """Split -> the difference that it can show; empty without baselines or values per user."""
     cold_start: dict[str, Any] | None = None
+    windows: list[dict[str, Any]] = []
+    """An entry per window of split=rolling, the oldest first; see `runs.windows`."""
+    windows_summary: dict[str, Any] = {}
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
     versions: dict[str, str] = {}
@@ -221,6 +224,11 @@ class Result(ResultPart):
             for key, value in _items(values)
         }
 
+    def window_figures(self) -> dict[str, float | None]:
+        """Return `mean_` and `sd_` over windows of each metric, as `mean_valid/recall_at_20`."""
+        over_windows = self.windows_summary.get("metrics", {})
+        return {f"{part}_{key}": each[part] for part in ("mean", "sd") for key, each in over_windows.items()}
+
     def figures(self) -> dict[str, float]:
         """Return every finite number by key, such as `test/recall_at_20`, `index/latency_ms_p50`.
 
@@ -231,7 +239,7 @@ class Result(ResultPart):
             for key, value in self.metrics.items()
             if key.startswith(f"{TEST}/")
         }
-        values: dict[str, Any] = exact | self.metrics | self.cold_start_figures()
+        values: dict[str, Any] = exact | self.metrics | self.cold_start_figures() | self.window_figures()
         for group, part in (("index", self.index), ("timing", self.timing)):
             values |= {f"{group}/{key}": value for key, value in part.items()}
         return {key: float(value) for key, value in values.items() if is_number(value)}
@@ -277,6 +285,7 @@ class Result(ResultPart):
             **chosen,
             **test,
             **_at(k, self.cold_start_figures()),
+            **_at(k, self.window_figures()),
             **{f"index/{key}": self.index.get(key) for key in INDEX_FIGURES},
             **{f"{INDEX_DIFFERENCE}{key}": value for key, value in difference.items()},
             **{f"timing/{key}": value for key, value in self.timing.items()},

@@ -50,6 +50,7 @@ from twotower.reports.compare.verdicts import (
 )
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
+from twotower.runs.windows import agreement
 
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
@@ -172,6 +173,7 @@ def compare(
             *row_notes,
             *_verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
             *(["min_effect has no effect: no difference is tested"] if min_effect and not num_tests else []),
+            *_window_notes(runs, metric),
             *_problem_notes(rows),
         ],
     )
@@ -332,6 +334,31 @@ def _verdict_notes(
         yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
     elif not num_repeated and rows["verdict"].isin([BETTER, WORSE]).any():
         yield ONE_SEED
+
+
+def _window_notes(runs: pd.DataFrame, metric: str) -> Iterator[str]:
+    """Yield how well the windows of split=rolling agree on the ranking of the runs that share them."""
+    name = metric.rpartition("/")[2]
+    shared: dict[tuple[str, ...], list[dict[str, float | None]]] = {}
+    for result in runs["result"]:
+        if result.windows_summary:
+            windows = tuple(each["test_from"] for each in result.windows)
+            figures = {
+                f"{split} of window {each['window']}": each["metrics"].get(f"{split}/{name}")
+                for split in ("valid", "test")
+                for each in result.windows
+            }
+            shared.setdefault(windows, []).append(figures)
+    if len(shared) > 1 and metric.startswith(("mean_", "sd_")):
+        yield f"{metric} is not comparable between runs with other windows (split=rolling)"
+    for windows, table in shared.items():
+        splits = [pd.DataFrame(table).filter(like=split).T for split in ("valid", "test")]
+        taus = [None if len(table) < 2 else agreement(each) for each in splits]
+        if len(windows) > 1 and None not in taus:
+            yield (
+                f"Kendall's tau of the {len(table)} runs by {heading(name)} between {len(windows)} windows: "
+                f"{taus[0]:.2f} on valid, {taus[1]:.2f} on test (1: the same ranking, 0: no agreement)"
+            )
 
 
 def _problem_notes(rows: pd.DataFrame) -> list[str]:

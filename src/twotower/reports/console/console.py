@@ -71,6 +71,7 @@ class Console(logging.Handler):
 RESULT_KEYS = (
     *("status", "error", "overrides", "fingerprint", "seed", "training_reused_from", "metrics"),
     *("higher_is_better", "intervals", "baselines", "cold_start", "training", "timing", "index"),
+    *("windows", "windows_summary"),
 )
 
 
