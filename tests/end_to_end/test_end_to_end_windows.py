@@ -78,7 +78,7 @@ def test_a_run_of_windows_resumes_reuses_and_is_compared(
     assert result_in(again)["windows_summary"] == result["windows_summary"]
     compared = run_command("compare", str(folder), str(again), "metric=mean_test/recall_at_20", "json=-")
     table = json.loads(compared.stdout)
-    assert "Kendall's tau of the 2 runs by recall@20 between 3 windows" not in compared.stderr  # all are ties
+    assert "Kendall's tau" not in compared.stderr  # both runs have equal figures
     assert table["metric"] == "mean_test/recall_at_20"
 
 

@@ -17,6 +17,7 @@ from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
+from twotower.runs.benchmark import Benchmark, contract_problems
 from twotower.runs.folder_name import output_folder_problems
 from twotower.serving.walkthrough import Walkthrough
 from twotower.towers.history.history_encoder import HistoryEncoder
@@ -39,6 +40,7 @@ class RunConfig(RunKeys, TrainingConfig):
     index: Index.Config
     metrics: Evaluator.Config
     baselines: Baselines
+    benchmark: Benchmark | None = None
     walkthrough: Walkthrough.Config | None = None
     tracker: Tracker.Config | None = None
     _settings: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -94,6 +96,7 @@ class RunConfig(RunKeys, TrainingConfig):
         if num_items is None and data is not None:
             num_items = data.catalogue_size()
         columns = None if data is None else data.columns()
+        yield from contract_problems(self.settings)
         blocks = self.block_names() if history is not None and features is not None else {}
         is_sparse = history is not None and features is not None and item_bias is not None
         sparse = self.sparse_keys() if is_sparse else ()

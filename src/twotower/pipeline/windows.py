@@ -1,9 +1,8 @@
 """The older windows of a run with `split=rolling`: runs of their own in its folder."""
 
-import contextlib
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,7 @@ def train_older_windows(
         result = read_result_or_failure(folder)
         if result is None or not result.finished:
             LOG.info("window %d of %d", window, last)
-            overrides = [*run.overrides, f"split.window={window}"]
-            result = _run(job, folder, _settings(job, window), overrides, run_job)
+            result = _run(job, _payload(job, folder, window), run_job)
         entries.insert(0, window_entry(window, f"{WINDOWS}/{window}", result))
         if not result.finished:
             LOG.warning(
@@ -57,23 +55,28 @@ def train_older_windows(
     }
 
 
-def _run(
-    job: RunContext,
-    folder: Path,
-    settings: Mapping[str, Any],
-    overrides: Sequence[str],
-    run_job: Callable[[Mapping[str, Any]], int],
-) -> Result:
-    """Run or resume the job of a window; returns its result, a failed one if it raised an error."""
-    payload = {"folder": str(folder), "settings": settings, "overrides": overrides, "trial": None}
+def _run(job: RunContext, payload: Mapping[str, Any], run_job: Callable[[Mapping[str, Any]], int]) -> Result:
+    """Run or resume the job of a window; returns its result, a failed one if it raised an error.
+
+    It logs to the console of the run, but not to its files, and does not repeat its warnings.
+    """
+    folder, warnings = Path(payload["folder"]), job.run.warnings
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return record.getMessage() not in warnings
+
+    handlers, LOG.handlers = LOG.handlers, [job.console]
+    LOG.addFilter(is_new)
     try:
-        with _own_log(job):
-            run_job(payload)
+        run_job(payload)
     except Stopped as stopped:
         remedy = RESUME_HINT.format(shlex.quote(str(job.run.folder)))
         raise Stopped(stopped.status - BY_SIGNAL, remedy) from None
     except Exception as error:
         return read_result_or_failure(folder) or Result(status="failed", error=str(error))
+    finally:
+        LOG.removeFilter(is_new)
+        LOG.handlers = handlers
     for session in folder.glob(f"*{SESSION}"):  # HPARAMS would show the window as another run
         session.unlink()
     result = read_result_or_failure(folder)
@@ -81,38 +84,15 @@ def _run(
     return result
 
 
-def _settings(job: RunContext, window: int) -> dict[str, Any]:
-    """Return the settings of an older window, whose towers are not served: an exact index, no walkthrough."""
+def _payload(job: RunContext, folder: Path, window: int) -> dict[str, Any]:
+    """Return the job of an older window, whose towers are not served: an exact index, no walkthrough."""
     settings = job.run.settings
-    return settings | {
+    changes = {
         "split": settings["split"] | {"window": window},
         "trainer": settings["trainer"] | {"monitor": job.config.trainer.monitor},
         "index": FlatIP.Config().spec(),
         "walkthrough": None,
         "tracker": None,
-        "console": "silent",
     }
-
-
-@contextlib.contextmanager
-def _own_log(job: RunContext) -> Iterator[None]:
-    """Keep the records of another run out of the files of this one, and drop warnings that repeat its own.
-
-    The console of the other run shows its warnings, and that of this one the rest.
-    """
-
-    def is_new(record: logging.LogRecord) -> bool:
-        return record.levelno < logging.WARNING or record.getMessage() not in job.run.warnings
-
-    def is_no_warning(record: logging.LogRecord) -> bool:
-        return record.levelno < logging.WARNING
-
-    handlers, LOG.handlers = LOG.handlers, [job.console]
-    LOG.addFilter(is_new)
-    job.console.addFilter(is_no_warning)
-    try:
-        yield
-    finally:
-        job.console.removeFilter(is_no_warning)
-        LOG.removeFilter(is_new)
-        LOG.handlers = handlers
+    overrides = [*job.run.overrides, f"split.window={window}"]
+    return {"folder": str(folder), "settings": settings | changes, "overrides": overrides, "trial": None}

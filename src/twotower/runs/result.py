@@ -110,6 +110,19 @@ class Power(ResultPart):
     alpha: float
 
 
+class BenchmarkRecord(ResultPart):
+    """The benchmark of a run.
+
+    Attributes:
+        fingerprint: of the contract: files, split, metrics and candidates.
+        side_information: kind -> keys of the settings that read it; see `pipeline.side_information`.
+    """
+
+    name: str
+    fingerprint: str
+    side_information: dict[str, list[str]]
+
+
 class Result(ResultPart):
     """Result of a run: status, metrics, baselines, index, timing and provenance.
 
@@ -143,6 +156,7 @@ class Result(ResultPart):
     """Defaults of settings that the YAML does not state, by flat key."""
     provenance: Provenance = Provenance()
     data: Data = Data()
+    benchmark: BenchmarkRecord | None = None
     higher_is_better: dict[str, bool | None] = {}
     training: Training = Training()
     curves: dict[str, list[float]] = {}

@@ -11,9 +11,9 @@ from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
-from twotower.data.splits.split import TEST, TRAIN, VALID, Split
-from twotower.data.splits.temporal import IN_TIME, NEVER, Temporal
-from twotower.data.times import SECONDS_A_DAY, date
+from twotower.data.splits.split import Split
+from twotower.data.splits.temporal import NEVER, Temporal
+from twotower.data.times import date
 
 
 class Rolling(Temporal):
@@ -41,18 +41,12 @@ class Rolling(Temporal):
         """Length of a sliding history."""
 
         def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
-            """Check the window, the length of the history, and the sum of all lengths."""
+            """Check the window and the length of the history."""
             problems = list(super().problems(data))
             if self.window is not None and self.window > self.num_windows:
                 problems.append(("window", f"expected at most num_windows={self.num_windows}"))
             if self.history == "sliding" and self.history_length is None:
                 problems.append(("history_length", "history=sliding needs it, in the unit of the windows"))
-            if self.unit == "share" and not problems and sum(self.lengths(1)) >= 1:
-                problems.append(
-                    ("", "windows, gaps and history must be below 1 with unit=share, all together")
-                )
-            if self.unit == "interactions" and any(each % 1 for each in self.lengths(1)):
-                problems.append(("unit", "with unit=interactions, all lengths must be whole numbers"))
             return problems
 
         def unused(self) -> list[tuple[str, str]]:
@@ -97,33 +91,19 @@ class Rolling(Temporal):
     def edges(self, interactions: Interactions) -> list[int]:
         """See `Temporal.edges`."""
         window = self.config.window or self.config.num_windows
-        return self._edges or self._window_edges(np.sort(interactions.times), window)
+        return self._edges or self._window_edges(np.asarray(interactions.times), window)
 
     def _window_edges(self, times: NDArray[np.int64], window: int) -> list[int]:
-        """Return the edges of a window; `times` ascend."""
-        lengths = np.cumsum(self.config.lengths(window))
-        edges = [self._cutoff(times, float(length)) for length in lengths[::-1]]
-        return edges if self.config.history == "sliding" else [0, *edges[1:]]
-
-    def _cutoff(self, times: NDArray[np.int64], length: float) -> int:
-        """Return the first second of the last `length` of the log; 0 if it is longer than the log."""
-        if length == 0:
-            return NEVER
-        if self.config.unit == "days":
-            return max(int(times[-1]) + 1 - round(length * SECONDS_A_DAY), 0)
-        count = round(length * (len(times) if self.config.unit == "share" else 1))
-        return int(times[-max(count, 1)]) if count <= len(times) else 0
+        later, *lengths = np.cumsum(self.config.lengths(window)).tolist()
+        first, *edges = [self.cutoff(times, length) for length in reversed(lengths)]
+        first = first if self.config.history == "sliding" else 0
+        return [first, *edges, self.cutoff(times, later) if later else NEVER]
 
     def _fits(self, times: NDArray[np.int64], edges: list[int]) -> bool:
         """Return whether the history is complete, and train, valid and test have interactions."""
-        counts = np.diff(np.searchsorted(times, edges))[np.isin(IN_TIME[1:-1], (TRAIN, VALID, TEST))]
+        train, _, valid, _, test = np.diff(np.searchsorted(times, edges))
         is_complete = self.config.history == "expanding" or edges[0] >= times[0]
-        return is_complete and bool((counts > 0).all())
-
-    def cutoffs(self, interactions: Interactions) -> tuple[int, int]:
-        """Return the first second of the valid window and of the test window."""
-        _, _, valid_from, _, test_from, _ = self.edges(interactions)
-        return valid_from, test_from
+        return bool(is_complete and min(train, valid, test) > 0)
 
     def facts(self, interactions: Interactions) -> Audit:
         """Return the window, its cutoffs, and the begin of a sliding history."""

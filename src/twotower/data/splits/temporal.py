@@ -60,18 +60,24 @@ class Temporal(Split):
 
     def edges(self, interactions: Interactions) -> list[int]:
         """Return the first second of each part of `IN_TIME` after the first."""
-        valid_from, test_from = self.cutoffs(interactions)
+        test = self.config.test
+        valid_from, test_from = (
+            self.cutoff(interactions.times, length) for length in (test + self.config.valid, test)
+        )
         return [0, valid_from, valid_from, test_from, test_from, NEVER]
+
+    def cutoff(self, times: NDArray[np.int64], length: float) -> int:
+        """Return the first second of the last `length` of the log; 0 if the log is shorter."""
+        if self.config.unit == "days":
+            return max(highest(times) + 1 - round(length * SECONDS_A_DAY), 0)
+        count = max(round(length * (len(times) if self.config.unit == "share" else 1)), 1)
+        position = len(times) - count
+        return int(np.partition(times, position)[position]) if position >= 0 else 0
 
     def cutoffs(self, interactions: Interactions) -> tuple[int, int]:
         """Return the first second of the valid window and of the test window."""
-        if self.config.unit == "days":
-            end = highest(interactions.times) + 1
-            test_from = end - round(self.config.test * SECONDS_A_DAY)
-            return test_from - round(self.config.valid * SECONDS_A_DAY), test_from
-        unit = len(interactions) if self.config.unit == "share" else 1
-        counts = unit * (self.config.test + self.config.valid), unit * self.config.test
-        return _start(interactions.times, counts[0]), _start(interactions.times, counts[1])
+        _, _, valid_from, _, test_from, _ = self.edges(interactions)
+        return valid_from, test_from
 
     def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the cutoff of the targets' window for every user row."""
@@ -101,9 +107,3 @@ def parts_by_time(interactions: Interactions, edges: Sequence[int]) -> Parts:
     for rows in blocks(len(interactions), interactions.times):
         parts[rows] = IN_TIME[np.searchsorted(edges, interactions.times[rows], side="right")]
     return parts
-
-
-def _start(times: np.ndarray, number: float) -> int:
-    """Return the time at which the last `number` of the times begin."""
-    count = min(max(round(number), 1), len(times))
-    return int(np.partition(times, len(times) - count)[len(times) - count])

@@ -339,26 +339,22 @@ def _verdict_notes(
 def _window_notes(runs: pd.DataFrame, metric: str) -> Iterator[str]:
     """Yield how well the windows of split=rolling agree on the ranking of the runs that share them."""
     name = metric.rpartition("/")[2]
-    shared: dict[tuple[str, ...], list[dict[str, float | None]]] = {}
+    shared: dict[tuple[str, ...], list[list[dict[str, float]]]] = {}
     for result in runs["result"]:
         if result.windows_summary:
-            windows = tuple(each["test_from"] for each in result.windows)
-            figures = {
-                f"{split} of window {each['window']}": each["metrics"].get(f"{split}/{name}")
-                for split in ("valid", "test")
-                for each in result.windows
-            }
-            shared.setdefault(windows, []).append(figures)
+            begins = tuple(each["test_from"] for each in result.windows)
+            shared.setdefault(begins, []).append([each["metrics"] for each in result.windows])
     if len(shared) > 1 and metric.startswith(("mean_", "sd_")):
         yield f"{metric} is not comparable between runs with other windows (split=rolling)"
-    for windows, table in shared.items():
-        splits = [pd.DataFrame(table).filter(like=split).T for split in ("valid", "test")]
-        taus = [None if len(table) < 2 else agreement(each) for each in splits]
-        if len(windows) > 1 and None not in taus:
-            yield (
-                f"Kendall's tau of the {len(table)} runs by {heading(name)} between {len(windows)} windows: "
-                f"{taus[0]:.2f} on valid, {taus[1]:.2f} on test (1: the same ranking, 0: no agreement)"
-            )
+    for begins, table in shared.items():
+        for split in ("valid", "test"):
+            key = f"{split}/{name}"
+            tau = agreement(pd.DataFrame([[each.get(key) for each in run] for run in table], dtype=float).T)
+            if tau is not None:
+                yield (
+                    f"Kendall's tau of {len(table)} runs by {heading(key)} between {len(begins)} windows: "
+                    f"{tau:.2f} (1: the same ranking, 0: no agreement)"
+                )
 
 
 def _problem_notes(rows: pd.DataFrame) -> list[str]:

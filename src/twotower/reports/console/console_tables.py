@@ -167,8 +167,7 @@ def sweep_table(summary: SweepSummary) -> Table:
 def recipes_table(look: Mapping[str, Any]) -> Table:
     """Return a row per recipe of a first look, the best first, then the best baselines, by validation."""
     metric, best = look["metric"], look["best"] or {"recipe": None}
-    parts = {"sample": f"{look['share']:.3g} of users"} if look["share"] < 1 else {}
-    parts |= {"whole": "all users"}
+    parts = look["stages"]
     rows = []
     for row in look["recipes"]:
         seconds = [row["seconds"][part] for part in parts]
