@@ -26,7 +26,8 @@ from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
 from twotower.runs.baseline_comparison import measure_power, report_power
 from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import TEST_EXACT, Power, Result
+from twotower.runs.result import TEST_EXACT, Result
+from twotower.runs.result_parts import Power
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 

@@ -35,7 +35,8 @@ from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.baseline_comparison import suggestion, worse_than_baseline
 from twotower.runs.fingerprint import flatten
-from twotower.runs.result import BenchmarkRecord, Result, write_result
+from twotower.runs.result import Result, write_result
+from twotower.runs.result_parts import BenchmarkRecord
 from twotower.runs.run import RESUME_HINT, Run
 from twotower.runs.run_files import CONFIG
 from twotower.serving.walkthrough import Step

@@ -8,7 +8,8 @@ from typing import Any
 from twotower.evaluation.power import ALPHA, POWER, Floats, detectable_differences
 from twotower.runs.fingerprint import flatten
 from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import VALID, Power, Result
+from twotower.runs.result import VALID, Result
+from twotower.runs.result_parts import Power
 
 LOG = logging.getLogger("twotower")
 LARGEST_SHARE = 1 / 3

@@ -21,7 +21,8 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
-from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Data, Result, Status
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+from twotower.runs.result_parts import Data
 
 if TYPE_CHECKING:  # they import torch
     from twotower.evaluation.baselines.run_baselines import BaselineReports

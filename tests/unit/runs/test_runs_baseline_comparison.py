@@ -10,7 +10,8 @@ from twotower.runs.baseline_comparison import (
     suggestion,
     worse_than_baseline,
 )
-from twotower.runs.result import Result, Training
+from twotower.runs.result import Result
+from twotower.runs.result_parts import Training
 
 RECALL = "valid/recall_at_20"
 
