@@ -8,7 +8,6 @@ import logging
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -19,7 +18,8 @@ from twotower.config.errors import InputError
 from twotower.files.lock import lock_folder
 from twotower.runs.fingerprint import flatten
 from twotower.runs.higher_is_better import higher_is_better
-from twotower.runs.result import TEST, VALID, Result, ResultPart
+from twotower.runs.result import TEST, VALID, Result
+from twotower.runs.result_parts import ResultPart, SplitLooks
 from twotower.runs.run import Run
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
@@ -47,29 +47,6 @@ class Look(ResultPart):
     figures: dict[str, float]
     standard_error: float | None
     paired: bool
-
-
-@dataclass(frozen=True)
-class SplitLooks:
-    """The looks at one test split so far.
-
-    `looks` counts configurations with their seeds. `optimism` is None if users have no values of the metric.
-    """
-
-    configurations: int
-    looks: int
-    metric: str
-    optimism: float | None
-
-    @property
-    def consequence(self) -> str:
-        """The expected optimism in words; empty if it is unknown."""
-        if self.optimism is None:
-            return ""
-        metric = self.metric.removeprefix(f"{TEST}/").replace("_at_", "@")
-        return (
-            f"; the best of {self.configurations} is expected to be {self.optimism:.4f} too good in {metric}"
-        )
 
 
 def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
@@ -136,7 +113,7 @@ def count_looks(looks: Sequence[Look], data: str, metric: str) -> SplitLooks:
     errors = [each.standard_error for each in here.values() if each.metric == metric]
     known = [error for error in errors if error is not None]
     optimism = expected_maximum(configurations) * median(known) if known else None
-    return SplitLooks(configurations, len(here), metric, optimism)
+    return SplitLooks(configurations=configurations, looks=len(here), metric=metric, optimism=optimism)
 
 
 def expected_maximum(count: int) -> float:
