@@ -32,9 +32,8 @@ class IntraListDiversity(SimilarityMetric):
         """Return the mean distance of two items of the list per user [B]."""
         items = ranking.top_items(k)
         queries, positions = np.nonzero(items)
-        rows, lengths = items[queries, positions], (items > 0).sum(axis=1)
-        total, vectors = self.vector_sums(ranking, queries, rows), self.vectors()[rows - 1]
-        with_itself = np.bincount(queries, vectors.multiply(vectors).sum(axis=1), minlength=len(items))
+        total = self.vector_sums(ranking, queries, items[queries, positions])
+        cosines = total.multiply(total).sum(axis=1) - self.has_vector[items].sum(axis=1)  # with itself: 1
+        lengths = (items > 0).sum(axis=1)
         pairs = lengths * (lengths - 1)
-        cosines = total.multiply(total).sum(axis=1) - with_itself
         return np.where(pairs > 0, 1 - cosines / np.maximum(pairs, 1), 0.0)

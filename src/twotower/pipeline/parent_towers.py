@@ -9,7 +9,8 @@ from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.check import rehearse
 from twotower.pipeline.stages import RunContext
-from twotower.runs.result import Ancestry, Result, read_result
+from twotower.runs.result import Result, read_result
+from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
@@ -81,6 +82,17 @@ def _find_trainer(folder: Path) -> Path:
     result = _result(folder)
     source = result.training_reused_from or result.bundle_rebuilt_from
     return folder if source is None else _find_trainer(Path(source))
+
+
+def check_test_window(job: RunContext, folder: Path) -> None:
+    """Refuse to reveal a test split with targets on which the parent of a run's towers was trained."""
+    result = _result(folder)
+    if result.ancestry is not None:
+        trainer = _find_trainer(Path(result.ancestry.parent))
+        parent = read_parent(trainer, [*targets(job.run.settings)])
+        check_leakage(parent, job.dataset, job.dataset.test, "test")
+    elif result.training_reused_from is not None:
+        check_test_window(job, Path(result.training_reused_from))
 
 
 def _result(folder: Path) -> Result:

@@ -21,13 +21,17 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
-from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Data, Result, Status
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+from twotower.runs.result_parts import Data
 
 if TYPE_CHECKING:  # they import torch
     from twotower.evaluation.baselines.run_baselines import BaselineReports
     from twotower.evaluation.evaluator import Report
 
-QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
+QUALITY = (
+    *("metrics", "intervals", "slices", "evaluated"),
+    *("baselines", "baselines_skipped", "baseline_slices", "power"),
+)
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
 TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")
 """Keys that describe the towers and their quality, independent of the index."""
@@ -74,7 +78,7 @@ def changed_data(recorded: Data, dataset: RetrievalDataset) -> str | None:
     return None
 
 
-def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:
+def quality_record(valid: "Report | None", test: "Report | None") -> dict[str, Any]:
     """Return metrics, intervals and slices of the splits."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
     return {

@@ -95,15 +95,16 @@ def test_item_vectors_of_a_data_set() -> None:
     data = metric_data(
         make_dataset(), {"tags": Tags.Config(column="tags", dim=4, separator=" "), "own": ITEM_ID}
     )
-    by_users = data.vectors["interactions"]().toarray()
+    embeddings = data.vectors["embeddings"]()  # items of users {1, 2}, {1} and none
     half = np.sqrt(0.5)
-    np.testing.assert_allclose(by_users, [[0, half, half], [0, 1, 0], [0, 0, 0]], atol=1e-6)
+    expected = [[1, half, 0], [half, 1, 0], [0, 0, 0]]
+    np.testing.assert_allclose((embeddings @ embeddings.T).toarray(), expected, atol=1e-6)
     content = data.vectors["content"]()
     cosines = (content @ content.T).toarray()
     assert cosines[0, 2] == 0  # nothing in common
     assert 0 < cosines[0, 1] < 1
     assert data.vectors["content"]() is content  # computed once
-    assert metric_data(make_dataset(), {"own": ITEM_ID}).vectors.keys() == {"interactions"}
+    assert metric_data(make_dataset(), {"own": ITEM_ID}).vectors.keys() == {"embeddings"}
 
 
 def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:

@@ -56,7 +56,7 @@ def fitted(config: Any, vectors: Any = VECTORS) -> Any:
 def test_values_of_users(config: Any, k: int, expected: list[float], monkeypatch: Any) -> None:
     metric = fitted(config)
     np.testing.assert_allclose(metric.per_user(RANKING, k), expected, atol=1e-12)
-    monkeypatch.setattr(similarity_metric, "VALUES_AT_ONCE", 6)  # blocks of two users
+    monkeypatch.setattr(similarity_metric, "USERS_AT_ONCE", 2)
     np.testing.assert_allclose(metric.per_user(RANKING, k), expected, atol=1e-12)
 
 
@@ -132,7 +132,7 @@ def test_data_without_what_a_metric_reads(config: Any, message: str) -> None:
 
 
 def test_items_without_features_have_no_content() -> None:
-    with pytest.raises(InputError, match="by: the items have no features besides ids; use interactions"):
+    with pytest.raises(InputError, match="by: the items have no features besides ids; use embeddings"):
         Serendipity.Config().build().fit(MetricData(USERS, ITEMS, {}))
 
 

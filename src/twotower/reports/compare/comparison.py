@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import validate_call
+from pydantic import Field, validate_call
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
@@ -46,19 +46,26 @@ from twotower.reports.compare.verdicts import (
     NOT_TESTED,
     WORSE,
     add_verdicts,
+    whole_numbers,
 )
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
+from twotower.runs.result import VALID
+from twotower.runs.test_ledger import look_notes
 from twotower.runs.windows import agreement
 
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
 
-EVALUATION_KEYS = {"metrics", "baselines"}
+EVALUATION_KEYS = {"metrics", "baselines", "test"}
 """Root keys that change what is measured of a model, not the model."""
 
 MOST_IN_CONSOLE = 6
 
+TEST_HIDDEN = (
+    "test hidden, so validation ranks it; twotower evaluate run=RUN_FOLDER test=reveal looks at the test"
+    " split once"
+)
 ONE_SEED = (
     "every configuration has one seed here, so better and worse hold for these runs; another seed may reverse"
     " a small difference (twotower train seeds=5 measures by how much)"
@@ -83,6 +90,7 @@ class Comparison:
         keys: settings that differ, the most important first; `main_keys` are those to show first.
         baseline: position of its row, or None.
         noise: standard deviation over seeds on the baseline's data and the number of seeds; or None.
+        min_effect: smallest difference that matters; smaller ones can be equivalent. None if not given.
     """
 
     rows: pd.DataFrame
@@ -97,6 +105,7 @@ class Comparison:
     num_tests: int
     num_users: int
     noise: tuple[float, int] | None
+    min_effect: float | None
     notes: list[str]
 
     def table(self, figures: Sequence[str] | None = None) -> pd.DataFrame:
@@ -124,6 +133,7 @@ def compare(
     with_baselines: bool = False,
     by: Literal["run", "configuration"] = "run",
     tests: bool = True,
+    min_effect: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
 ) -> Comparison:
     """Read runs and compare them; arguments and errors are those of `twotower.compare`.
 
@@ -132,8 +142,7 @@ def compare(
     folders, notes = run_folders(map(str, paths))
     runs = read_runs(folders)
     figures = figures_in(runs)
-    test_figures = [key for key in figures if key.startswith("test/") and DEFAULT not in figures]
-    metric = find_figure(metric, "metric", figures) if metric else [*test_figures, DEFAULT][0]
+    metric = find_figure(metric, "metric", figures) if metric else _default_metric(figures)
     higher = higher_is_better(metric, (result.higher_is_better for result in runs["result"]))
     by_configuration = by == "configuration"
     keys, main_keys = _differing_settings(runs, by_configuration)
@@ -143,14 +152,14 @@ def compare(
     spread = seed_spread(runs, metric)
     is_trained = (rows["kind"] != "baseline") & rows["state"].isin(MEASURED)
     row_spread = rows[GROUP].join(spread, on=GROUP).where(is_trained)
-    counts = row_spread["count"].astype("Int64").astype(object)
-    rows = rows.assign(seed_mean=row_spread["mean"], seed_sd=row_spread["std"])
-    rows["num_seeds"] = counts.where(counts.notna(), None)
+    counts = whole_numbers(row_spread["count"])
+    rows = rows.assign(seed_mean=row_spread["mean"], seed_sd=row_spread["std"], num_seeds=counts)
     on_same_data = runs[runs["data"] == (None if position is None else rows["data"][position])]
     # Of the towers alone, so that one training under several indexes counts once.
     noise = seed_noise(seed_spread(on_same_data, exact_key(metric)))
-    rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests)
+    rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests, min_effect)
     num_repeated = len(seed_spread(on_same_data, metric))
+    ended = runs[runs["state"].isin(MEASURED)]
     return Comparison(
         rows=rows,
         runs=runs,
@@ -164,14 +173,24 @@ def compare(
         num_tests=num_tests,
         num_users=num_users,
         noise=noise,
+        min_effect=min_effect,
         notes=[
             *notes,
             *row_notes,
             *_verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
+            *(["min_effect has no effect: no difference is tested"] if min_effect and not num_tests else []),
             *_window_notes(runs, metric),
             *_problem_notes(rows),
+            *look_notes(ended["folder"], ended["result"]),
         ],
     )
+
+
+def _default_metric(figures: Sequence[str]) -> str:
+    """Return recall@20 or another metric of the test split; of the validation split if it is hidden."""
+    order = [DEFAULT, *(key for key in figures if key.startswith("test/"))]
+    order += [validation_key(DEFAULT), *(key for key in figures if key.startswith(VALID))]
+    return next((key for key in order if key in figures), DEFAULT)
 
 
 def _differing_settings(runs: pd.DataFrame, by_configuration: bool) -> tuple[list[str], list[str]]:
@@ -362,6 +381,8 @@ def _problem_notes(rows: pd.DataFrame) -> list[str]:
             problems.append((f"{row['reason'] or row['verdict']}; shown without figures", name))
         elif row["verdict"] in against:
             problems.append((f"{against[row['verdict']]} the baseline: {row['reason']}", name))
+        if row["kind"] != "baseline" and row["result"].is_test_hidden:
+            problems.append((TEST_HIDDEN, name))
     return each_once(problems)
 
 
