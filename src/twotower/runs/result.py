@@ -140,6 +140,9 @@ class Result(ResultPart):
     evaluated: dict[str, dict[str, int]] = {}
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
+    baselines_tuning: dict[str, dict[str, Any]] = {}
+    """Name -> `chosen` settings, `tried` settings with their values on the validation split, `seconds`, and
+    whether the tuning is `complete`."""
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     detectable: dict[str, str | int | float | None] | None = None

@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # they import torch
     from twotower.evaluation.baselines.run_baselines import BaselineReports
     from twotower.evaluation.evaluator import Report
 
-QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
+QUALITY = (
+    *("metrics", "intervals", "slices", "evaluated"),
+    *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices"),
+)
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
 TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")
 """Keys that describe the towers and their quality, independent of the index."""
