@@ -113,8 +113,10 @@ class TensorBoardRun:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the final figures, and the curves of towers that another run trained."""
+        """Write the final figures, tuned settings, and the curves of towers that another run trained."""
         monitor = result.training.monitor
+        if tuned := result.tuned_settings():
+            self.writer.add_text("baselines", f"tuned on validation: {tuned}")
         for step, figures in result.reused_curves():
             for key, value in figures.items():
                 for tag in curve_tags(key, monitor):

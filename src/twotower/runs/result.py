@@ -199,6 +199,13 @@ class Result(ResultPart):
         """Return this result with some values replaced and validated."""
         return Result(**(self.plain() | changes))
 
+    def tuned_settings(self) -> str:
+        """Return the settings that tuning chose for the baselines, as `ease regularization=160`."""
+        return ", ".join(
+            " ".join([name, *(f"{setting}={value:.3g}" for setting, value in tuning["chosen"].items())])
+            for name, tuning in self.baselines_tuning.items()
+        )
+
     def cold_start_figures(self) -> dict[str, float]:
         """Return recall on items held out of training by key, as `cold_start/model/cold/recall_at_20`."""
         return {

@@ -1,11 +1,11 @@
 """Runs the baselines over a holdout, with the same evaluator as the model."""
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -69,7 +69,7 @@ class ListCache:
     ) -> float | None:
         """Return the value of the only metric of an evaluator: the cached one, or the result of `make`."""
         kinds = evaluator.config.kinds.values()
-        metric = [evaluator.config.plain(), code_fingerprint([kind.owner.__module__ for kind in kinds])]
+        metric = evaluator.config.plain(), _code(*(kind.owner.__module__ for kind in kinds))
         path = self._path(config, ".json", *metric)
         if path is None:
             return make()
@@ -84,10 +84,15 @@ class ListCache:
         kind = config.owner
         if kind.__module__.partition(".")[0] != OWN:
             return None
-        code = code_fingerprint([kind.__module__, __name__])
+        code = _code(kind.__module__, __name__)
         settings = config.model_dump(mode="json")
         values = [kind.__module__, kind.__qualname__, settings, code, *self._key, *key]
         return self._folder / f"{fingerprint_values(values)}{suffix}"
+
+
+@functools.cache
+def _code(*modules: str) -> str:
+    return code_fingerprint(modules)
 
 
 def run_baselines(
@@ -113,7 +118,7 @@ def run_baselines(
         if reason := config.skip_reason(past.num_items):
             skipped[name] = reason
             continue
-        rank = partial(rank_by_baseline, name, config, evaluator, holdout, past)
+        rank = functools.partial(rank_by_baseline, name, config, evaluator, holdout, past)
         try:
             rows = rank() if cache is None or config.reads_content else cache.take(config, rank)
         except OutOfTime:

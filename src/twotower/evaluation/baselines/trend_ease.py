@@ -31,7 +31,7 @@ class TrendEase(Ease):
 
         def space(self, past: BaselineData) -> Mapping[str, Axis]:
             """Return those of EASE, windows from an hour to the whole log, and exponents."""
-            return {**super().space(past), "days": past.windows(), "exponent": Axis((0.25, 0.5, 1.0))}
+            return {**super().space(past), "days": past.windows(), "exponent": Axis((0.25, 0.5, 1.0, 1.5))}
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times."""

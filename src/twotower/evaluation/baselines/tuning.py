@@ -9,7 +9,7 @@ from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, OutOfTime
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget, OutOfTime
 from twotower.evaluation.baselines.run_baselines import (
     BaselineReports,
     ListCache,
@@ -116,7 +116,7 @@ class Tuner:
         Raises:
             InputError: a setting does not suit the data.
         """
-        defaults = self._run(configs)
+        defaults = run_baselines(configs, self.past, self.holdout, self.evaluator, self.cache)
         tuned, reports, record = dict(configs), dict(defaults.reports), {}
         earlier: list[Baseline.Config] = []
         for name, report in defaults.reports.items():
@@ -137,10 +137,11 @@ class Tuner:
                 search.choose(setting, axis)
         except OutOfTime:
             is_complete = False
-        if search.best != config:
-            again = self._run({name: search.best}).reports
-            is_complete &= name in again
-            config, report = (search.best, again[name]) if name in again else (config, report)
+        if search.best != config:  # without a limit: these settings have been fitted within the time
+            config, past = search.best, replace(self.past, budget=Budget())
+            report = run_baselines({name: config}, past, self.holdout, self.evaluator, self.cache).reports[
+                name
+            ]
         tried = [({each: getattr(one, each) for each in space}, value) for one, value in search.tried]
         record = {
             "chosen": {each: getattr(config, each) for each in space},
@@ -149,9 +150,6 @@ class Tuner:
             "complete": is_complete,
         }
         return config, report, record
-
-    def _run(self, configs: Mapping[str, Baseline.Config]) -> BaselineReports:
-        return run_baselines(configs, self.past, self.holdout, self.evaluator, self.cache)
 
     def _measure(self, name: str, config: Baseline.Config) -> float | None:
         evaluator = self.evaluator.only(self.metric)
