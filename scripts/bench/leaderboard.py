@@ -1,16 +1,20 @@
-"""Published rows beside ours: runs experiments over seeds, and tells what they came to.
+"""Published rows beside ours: trains recipes under the contracts of conf/benchmark, and prints the table.
 
-  python scripts/bench/leaderboard.py --experiments ml_1m_sasrec beauty --seeds 42 43 44     minutes to hours
-  python scripts/bench/leaderboard.py --table                        from the lines that are kept: no training
-  python scripts/bench/leaderboard.py --add RUN_FOLDER --as item_cold          takes a run that has ended
+  python scripts/bench/leaderboard.py                                the table, from the stored lines
+  python scripts/bench/leaderboard.py --plan                         the missing seeds, the cheapest row first
+  python scripts/bench/leaderboard.py --run                          trains them; a stopped training continues
+  python scripts/bench/leaderboard.py --run --recipes beauty         both splits of one recipe
+  python scripts/bench/leaderboard.py --run --typed trainer.max_epochs=1 --lines try.jsonl           a trial
+  python scripts/bench/leaderboard.py --add RUN_FOLDER               adds a run that has ended
 
-Each run adds a line to scripts/bench/results/leaderboard.jsonl; the same experiment, recipe and seed is not
-run again. What is claimed, and by whom, stands in the head comment of conf/experiment/NAME.yaml and nowhere
-else. Ours is the test split's figure of the epoch that validation chose. Data is read from
-`TWOTOWER_DATA_DIR`.
+Only runs of a benchmark are accepted, and only with the contract of today (conf/benchmark/NAME.yaml). A row
+needs three seeds. Each run adds a line to scripts/bench/results/leaderboard.jsonl. What is claimed, and by
+whom, stands in the head comment of conf/experiment/NAME.yaml and nowhere else. Ours is the test split's
+figure of the epoch that validation chose. Data is read from `TWOTOWER_DATA_DIR`.
 """
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -28,71 +32,94 @@ from safetensors import safe_open
 from scipy import stats
 
 from twotower.commands.command_keys import SWEEP_ONLY
-from twotower.commands.compose import checked
+from twotower.commands.compose import compose
 from twotower.commands.conf import choices
 from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
 from twotower.files.plain_values import fingerprint_values, load_yaml
-from twotower.runs.fingerprint import IRRELEVANT_KEYS
+from twotower.runs.benchmark import Benchmark
+from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS
 from twotower.runs.result import Result, read_result
-from twotower.runs.run_files import CONFIG
+from twotower.runs.run_files import CONFIG, RESULT
 
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "leaderboard.jsonl"
 Line = dict[str, Any]
-OF_THE_ROW = ("experiment", "recipe", "data", "seed")
+OF_THE_LINE = ("benchmark", "experiment", "recipe", "data", "seed")
 LEFT_OUT = "new_items."  # of the towers' weights: fitted in closed form after training
 TOLD = re.compile(r"(test|valid)/(uncapped_recall|recall|hit_rate|ndcg)_at_(10|20)")
-COLD = tuple(
-    f"cold_start/{whom}/recall_at_20" for whom in ("model/cold", "content/cold", "model/warm", "model/all")
-)
+SEEDS = (42, 43, 44)
+DEFAULT = "default"
+NOT_OF_THE_RECIPE = (AFTER_TRAINING - {"index"}) | SWEEP_ONLY | DATA_KEYS | {"seed"}
 
-TYPED = {
-    "ml_1m_sasrec": ["experiment=ml_1m_sasrec", "data.path={data}/ml-1m-sasrec/ml-1m.txt"],
-    "beauty": ["experiment=beauty", "data.path={data}/amazon-beauty-5core/Beauty.txt"],
-    "gowalla": [
-        "experiment=gowalla",
-        "data.train_path={data}/gowalla/train.txt",
-        "data.test_path={data}/gowalla/test.txt",
-    ],
-    "online_retail": ["data=online_retail"],
-    "item_cold": [
-        "data=movielens_1m",
-        "split=item_cold",
-        "split.unit=share",
-        "split.test=0.1",
-        "split.valid=0.1",
-    ],
-}
-"""What is typed for a row; of others `experiment=NAME`."""
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe on a benchmark.
+
+    Attributes:
+        benchmark: its contract.
+        experiment: the recipe; `default` is that of `twotower train`.
+        more: further overrides.
+        minutes: of a seed, until a line of the recipe tells.
+    """
+
+    benchmark: str
+    experiment: str = DEFAULT
+    more: tuple[str, ...] = ()
+    minutes: float = 1.0
+
+    def typed(self) -> list[str]:
+        """Return the overrides of the row."""
+        recipe = [] if self.experiment == DEFAULT else [f"experiment={self.experiment}"]
+        return [f"benchmark={self.benchmark}", *recipe, *self.more]
+
+
+ROWS = (
+    Row("ml_1m_loo", "ml_1m_sasrec"),
+    Row("ml_1m_temporal", "ml_1m_sasrec"),
+    Row("ml_1m_times_loo", "ml_1m_hstu"),
+    Row("ml_1m_temporal", "ml_1m_hstu"),
+    Row("beauty_loo", "beauty"),
+    Row("beauty_temporal", "beauty"),
+    Row("gowalla_ordered", "gowalla"),
+    Row("gowalla_unordered", "gowalla", ("objective.recency_half_life_share=null",)),
+    Row("online_retail_temporal"),
+    Row("online_retail_temporal", "online_retail_mlp"),
+)
+"""In the order of the table: below leave-one-out the same recipe under a global temporal split, and below the
+row that uses the order of items within a line the row that does not."""
 
 NAMES = {"HR": "hit_rate", "R": "uncapped_recall", "N": "ndcg"}
 """How claims call metrics -> how we do; others are in capitals what they are here."""
 PAIR = re.compile(r"\b([A-Z]+)@(\d+) (\.\d+)")
-CLAIM = re.compile(r"Claimed:? ([^(]+)\(([^;:)]+)")
+CLAIM = re.compile(r"Claimed(?: on (\w+))?:? ([^(]+)\(([^;:)]+)")
+OF_EXPERIMENT = re.compile(r"override /benchmark: (\w+)")
 USUAL = ("test/recall_at_20", "test/ndcg_at_20")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What somebody says to have reached, by our keys; who; and whether the test split chose."""
+    """A published result, by our keys; who; whether the test split chose; on which benchmark."""
 
     figures: Mapping[str, float]
     source: str
     on_test: bool
+    benchmark: str | None
 
 
-def claim_of(comment: str) -> Claim | None:
+def claim_of(text: str) -> Claim | None:
     """Read a claim off the head comment of an experiment; None where it makes none."""
-    text = " ".join(line.lstrip("# ") for line in comment.splitlines() if line.startswith("#"))
-    found = CLAIM.search(text)
+    comment = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    found, own = CLAIM.search(comment), OF_EXPERIMENT.search(text)
     if found is None:
         return None
     figures = {
         f"test/{NAMES.get(name, name.lower())}_at_{k}": float(value)
-        for name, k, value in PAIR.findall(found[1])
+        for name, k, value in PAIR.findall(found[2])
     }
-    return Claim(figures, found[2].strip(), "on test" in found[1])
+    benchmark = found[1] or (own[1] if own else None)
+    return Claim(figures, found[3].strip(), "on test" in found[2], benchmark)
 
 
 def claimed(experiment: str) -> Claim | None:
@@ -101,19 +128,32 @@ def claimed(experiment: str) -> Claim | None:
     return None if path is None else claim_of(path.read_text(encoding="utf-8"))
 
 
-def typed_for(experiment: str) -> list[str]:
-    """Return what scripts/train.py is told."""
-    folder = os.environ.get(DATA_VARIABLE, "data")
-    return [text.format(data=folder) for text in TYPED.get(experiment, [f"experiment={experiment}"])]
+@functools.cache
+def contract_of(benchmark: str) -> str | None:
+    """Return the fingerprint of a contract as its YAML is today; None if there is none."""
+    if benchmark not in choices("benchmark"):
+        return None
+    return Benchmark.from_spec(compose("train", [f"benchmark={benchmark}"])["benchmark"], "").fingerprint
 
 
-def run(experiment: str, seed: int, root: Path) -> Path:
-    """Train; returns the run's folder, beside those of its seed alone: others may be trained meanwhile."""
+def is_accepted(line: Line) -> bool:
+    """Return whether a line is of a run with the contract of today."""
+    return "contract" in line and line["contract"] == contract_of(line["benchmark"])
+
+
+def run(row: Row, recipe: str, seed: int, root: Path, typed: Sequence[str]) -> Path:
+    """Train, or continue a training that was stopped; returns the run's folder, of its row and seed alone."""
     root = root / f"seed{seed}"
-    place = [f"name={experiment}", f"output_root={root}", f"seed={seed}", "reuse=false", "console=quiet"]
-    known = set(root.glob(f"{experiment}/*/result.json"))
-    train(["train.py", *typed_for(experiment), *place])
-    (path,) = set(root.glob(f"{experiment}/*/result.json")) - known
+    name = f"{row.benchmark}-{row.experiment}"
+    for folder in root.glob(f"{name}/*"):
+        is_stopped = (folder / CONFIG).is_file() and not (folder / RESULT).is_file()
+        if is_stopped and recipe_of(dict(load_yaml(folder / CONFIG))) == recipe:
+            train(["train.py", f"resume={folder}"])
+            return folder
+    place = [f"name={name}", f"output_root={root}", f"seed={seed}", "reuse=false", "console=quiet"]
+    known = set(root.glob(f"{name}/*/{RESULT}"))
+    train(["train.py", *row.typed(), *typed, *place])
+    (path,) = set(root.glob(f"{name}/*/{RESULT}")) - known
     return path.parent
 
 
@@ -123,34 +163,40 @@ def train(words: Sequence[str]) -> None:
 
 
 def recipe_of(settings: Mapping[str, Any]) -> str:
-    """Return what is equal for the seeds of one recipe, wherever its data lies."""
-    apart = IRRELEVANT_KEYS | SWEEP_ONLY | {"seed", "data"}
-    return fingerprint_values({key: value for key, value in settings.items() if key not in apart})
+    """Return what is equal for the seeds of one recipe, whatever its data and its metrics."""
+    return fingerprint_values({key: value for key, value in settings.items() if key not in NOT_OF_THE_RECIPE})
 
 
-def line_of(folder: Path, experiment: str | None = None) -> Line:
-    """Return what is kept of a run that has ended well.
+def line_of(folder: Path) -> Line:
+    """Return what is stored of a run that has ended well.
 
     Raises:
-        InputError: it has not, or does not say which experiment it is of.
+        InputError: it has not, or it is of no benchmark.
     """
     result = read_result(folder)
     if result is None or not result.finished or not result.metrics:
         raise InputError(f"{folder}: no run that has ended with metrics")
     if result.training_reused_from is not None:
         raise InputError(f"{folder}: its towers are of {result.training_reused_from}; add that run")
+    if result.benchmark is None:
+        raise InputError(f"{folder}: has no contract; the leaderboard takes runs of benchmark=NAME")
+    if result.benchmark.fingerprint != contract_of(result.benchmark.name):
+        raise InputError(f"{folder}: its contract is not that of conf/benchmark/{result.benchmark.name}.yaml")
     named = [text.partition("=")[2] for text in result.overrides if text.startswith("experiment=")]
-    if experiment is None and not named:
-        raise InputError(f"{folder}: says no experiment=; name the row with --as")
     machine, code = result.provenance.machine, result.provenance.code
+    settings = dict(load_yaml(folder / CONFIG))
     return {
-        "experiment": experiment or named[-1],
+        "benchmark": result.benchmark.name,
+        "contract": result.benchmark.fingerprint,
+        "side_information": list(result.benchmark.side_information),
+        "experiment": named[-1] if named else DEFAULT,
         "seed": result.seed,
         "figures": {key: round(value, 5) for key, value in _told(result).items()},
         "monitor": result.training.monitor,
         "epochs": result.training.epochs,
         "train_minutes": round(result.timing["train_seconds"] / 60, 2),
         "minutes": round(result.timing["total_seconds"] / 60, 2),
+        "width": settings["embedding_dim"],
         "parameters": num_parameters(folder),
         "index_recall": round(result.index["recall_at_100"], 4),
         "machine": {key: machine.get(key) for key in ("cpu", "cores", "threads")},
@@ -158,14 +204,13 @@ def line_of(folder: Path, experiment: str | None = None) -> Line:
         "command": command_of(result.overrides),
         "fingerprint": result.fingerprint,
         "data": result.data.fingerprint,
-        "recipe": recipe_of(dict(load_yaml(folder / CONFIG))),
+        "recipe": recipe_of(settings),
     }
 
 
 def _told(result: Result) -> dict[str, float]:
     figures = result.figures()
-    wanted = [key for key in figures if TOLD.fullmatch(key)]
-    return {key: figures[key] for key in [*wanted, *COLD] if key in figures}
+    return {key: value for key, value in figures.items() if TOLD.fullmatch(key)}
 
 
 def num_parameters(folder: Path) -> int:
@@ -186,11 +231,11 @@ def command_of(overrides: Sequence[str]) -> str:
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines that are kept; of the same row, recipe, data and seed the latest."""
+    """Return the stored lines; of the same row, recipe, data and seed the latest."""
     if not path.is_file():
         return []
     lines = [json.loads(text) for text in path.read_text().splitlines() if text]
-    return list({tuple(line[key] for key in OF_THE_ROW): line for line in lines}.values())
+    return list({tuple(line.get(key) for key in OF_THE_LINE): line for line in lines}.values())
 
 
 def keep(line: Line, path: Path) -> None:
@@ -200,36 +245,81 @@ def keep(line: Line, path: Path) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def missing_seeds(
+    lines: Sequence[Line], typed: Sequence[str] = ()
+) -> list[tuple[Row, str, list[int], float]]:
+    """Return row, recipe, missing seeds and estimated minutes of a seed, the cheapest row first."""
+    found = []
+    for row in ROWS:
+        recipe = recipe_of(compose("train", [*row.typed(), *typed]))
+        known = {line["seed"] for line in lines if _is_of(line, row) and line["recipe"] == recipe}
+        of_recipe = [line["minutes"] for line in lines if line["experiment"] == row.experiment]
+        minutes = of_recipe[-1] if of_recipe else row.minutes
+        found.append((row, recipe, [seed for seed in SEEDS if seed not in known], minutes))
+    return sorted((each for each in found if each[2]), key=lambda each: each[3])
+
+
+def _is_of(line: Line, row: Row) -> bool:
+    return is_accepted(line) and (line["benchmark"], line["experiment"]) == (row.benchmark, row.experiment)
+
+
 def table_of(lines: Sequence[Line]) -> str:
-    """Return the table in Markdown, a row an experiment: of its recipes the latest, all seeds of it."""
-    head = ["row", "figures", "claimed", "ours", "seeds", "minutes", "parameters", "index recall", "machine"]
+    """Return the table in Markdown: a row for each recipe and benchmark, of its recipes the latest."""
+    head = ["benchmark", "recipe", "figures", "claimed", "ours", "seeds", "width", "parameters", "minutes"]
+    head += ["side information"]
     rows, notes = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"], []
-    for experiment in dict.fromkeys(line["experiment"] for line in lines):
-        of = [line for line in lines if line["experiment"] == experiment]
-        of = [line for line in of if (line["recipe"], line["data"]) == (of[-1]["recipe"], of[-1]["data"])]
-        claim = claimed(experiment)
-        rows.append(_row(experiment, of, claim))
-        source = f"claimed by {claim.source}; " if claim else ""
-        notes.append(f"- {experiment}: {source}`{of[-1]['command']}`")
+    accepted = [line for line in lines if is_accepted(line)]
+    order = {(row.benchmark, row.experiment): number for number, row in enumerate(ROWS)}
+    names = {(line["benchmark"], line["experiment"]) for line in accepted}
+    for name in sorted(names, key=lambda name: (order.get(name, len(order)), name)):
+        of = _latest([line for line in accepted if (line["benchmark"], line["experiment"]) == name])
+        rows.append(_row(of))
+        machine = f"{of[-1]['machine']['cores']} x {of[-1]['machine']['cpu']}"
+        recall = min(line["index_recall"] for line in of)
+        notes.append(f"- `{of[-1]['command']}`: recall of the index {recall:.3f}, {machine}")
     tail = "Ours: the test split at the epoch that validation chose, mean over seeds [95 % by Student's t]."
+    before = [line for line in lines if not is_accepted(line)]
+    for experiment in dict.fromkeys(line["experiment"] for line in before):
+        of = _latest([line for line in before if line["experiment"] == experiment])
+        keys, figures = _figures(of)
+        notes.append(f"- before the contracts of today: {experiment}, {len(of)} seeds, {keys} {figures}")
     return "\n".join([*rows, "", tail, "", *notes, ""])
 
 
-def _row(experiment: str, of: Sequence[Line], claim: Claim | None) -> str:
-    known, machine = of[-1]["figures"], of[-1]["machine"]
-    keys = [key for key in (claim.figures if claim else ()) if key in known]
-    keys = keys or [key for key in (*USUAL, *COLD) if key in known]
-    told = " / ".join(f"{claim.figures[key]:.4f}" for key in keys if key in claim.figures) if claim else "-"
+def _latest(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines of the recipe and the data of the last line."""
+    last = lines[-1]
+    return [line for line in lines if (line["recipe"], line["data"]) == (last["recipe"], last["data"])]
+
+
+def _figures(of: Sequence[Line]) -> tuple[str, str]:
+    """Return the names and the means of the figures of a row: those that are claimed of its recipe."""
+    line, claim = of[-1], claimed(of[-1]["experiment"])
+    keys = [key for key in (claim.figures if claim else ()) if key in line["figures"]]
+    keys = keys or [key for key in USUAL if key in line["figures"]]
+    names = (key.removeprefix("test/").replace("_at_", "@") for key in keys)
+    return " / ".join(names), " / ".join(interval_of([line["figures"][key] for line in of]) for key in keys)
+
+
+def _row(of: Sequence[Line]) -> str:
+    line, claim = of[-1], claimed(of[-1]["experiment"])
+    told = "-"
+    if claim and claim.benchmark == line["benchmark"]:
+        told = " / ".join(f"{value:.4f}" for value in claim.figures.values())
+        told = f"{told} ({claim.source}{', chosen on test' if claim.on_test else ''})"
+    is_ranked = len(of) >= len(SEEDS)
+    keys, ours = _figures(of)
     cells = [
-        experiment,
-        " / ".join(map(_short, keys)),
-        f"{told} (chosen on test)" if claim and claim.on_test else told,
-        " / ".join(interval_of([line["figures"][key] for line in of]) for key in keys),
-        str(len(of)),
+        line["benchmark"],
+        line["experiment"],
+        keys,
+        told,
+        ours if is_ranked else "-",
+        str(len(of)) if is_ranked else f"{len(of)} of {len(SEEDS)} seeds",
+        str(line["width"]),
+        f"{line['parameters']:,}",
         f"{fmean(line['minutes'] for line in of):.1f}",
-        f"{of[-1]['parameters']:,}",
-        f"{min(line['index_recall'] for line in of):.3f}",
-        f"{machine['cores']} x {machine['cpu']}",
+        ", ".join(kind.replace("_", " ") for kind in line["side_information"]) or "none",
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -242,34 +332,27 @@ def interval_of(values: Sequence[float]) -> str:
     return f"{fmean(values):.4f} [{fmean(values) - half:.4f}, {fmean(values) + half:.4f}]"
 
 
-def _short(key: str) -> str:
-    return key.removeprefix("test/").removeprefix("cold_start/").replace("_at_", "@").replace("/", " ")
-
-
 def main(words: Sequence[str] | None = None) -> None:
-    """Run, add and tell."""
+    """Run, add and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--experiments", nargs="+", default=[], help=f"{', '.join(TYPED)}, ...")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44])
+    parser.add_argument("--run", action="store_true", help="train the missing seeds, the cheapest row first")
+    parser.add_argument("--plan", action="store_true", help="print what --run would train")
+    parser.add_argument("--recipes", nargs="+", default=[], help="only these experiments")
+    parser.add_argument("--typed", nargs="+", default=[], help="further overrides, for a trial")
     parser.add_argument("--add", nargs="+", type=Path, default=[], help="folders of runs")
-    parser.add_argument("--as", dest="row", help="the row that they are of")
     parser.add_argument("--folder", type=Path, default=OUTPUTS / "leaderboard")
     parser.add_argument("--lines", type=Path, default=LINES, help="where the lines are")
-    parser.add_argument("--again", action="store_true", help="run what has been run")
-    parser.add_argument("--table", action="store_true")
     asked = parser.parse_args(words)
     for folder in asked.add:
-        keep(line_of(folder, asked.row), asked.lines)
-    for experiment in [] if asked.table else asked.experiments:
-        recipe = recipe_of(checked("train", typed_for(experiment)))
-        for seed in asked.seeds:
-            known = {(line["experiment"], line["recipe"], line["seed"]) for line in read(asked.lines)}
-            if asked.again or (experiment, recipe, seed) not in known:
-                keep(line_of(run(experiment, seed, asked.folder), experiment), asked.lines)
-    rows = [
-        each for each in read(asked.lines) if not asked.experiments or each["experiment"] in asked.experiments
-    ]
-    print(table_of(rows))
+        keep(line_of(folder), asked.lines)
+    plan = missing_seeds(read(asked.lines), asked.typed) if asked.run or asked.plan else []
+    plan = [each for each in plan if not asked.recipes or each[0].experiment in asked.recipes]
+    for row, recipe, seeds, minutes in plan:
+        print(f"{' '.join(row.typed())}: seeds {seeds}, about {minutes * len(seeds):.0f} minutes", flush=True)
+        for seed in seeds if asked.run else []:
+            keep(line_of(run(row, recipe, seed, asked.folder, asked.typed)), asked.lines)
+    if not asked.plan:
+        print(table_of(read(asked.lines)))
 
 
 if __name__ == "__main__":

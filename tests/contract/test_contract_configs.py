@@ -29,10 +29,15 @@ def named(path: Path) -> str:
 
 CLICKS = ["data=synthetic", "data.labels=clicks", "objective=next_item", "item_bias=popularity"]
 LINES = ["experiment=no_times", "data.path={lines}"]
+LISTS = ["data.train_path={lines}", "data.test_path={lines}"]
 BESIDE = {
     **{f"{group}/{name}": LINES for group in ("data", "features") for name in ("pairs", "item_lists")},
     **{f"experiment/{name}": ["data.path={lines}"] for name in ("beauty", "ml_1m_sasrec")},
-    "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
+    "experiment/gowalla": LISTS,
+    "benchmark/ml_1m_loo": LINES,
+    "benchmark/beauty_loo": LINES,
+    "benchmark/beauty_temporal": ["data.interactions_path={log}"],
+    **{f"benchmark/gowalla_{order}ordered": ["experiment=gowalla", *LISTS] for order in ("", "un")},
     "history/none": ["user_tower.residual=null", "user_tower.widths=[8]"],
     "walkthrough/founding_model": ["data=founding_model"],
     **{f"negatives/impressions{name}": CLICKS for name in ("", "_and_uniform", "_and_in_batch")},
@@ -66,8 +71,10 @@ def overrides_for(path: Path, files: list[str]) -> list[str]:
         overrides += [
             word for word in command.split() if word.startswith(("item_bias=", "user_tower", "item_tower"))
         ]
-    lines = Path(files[0].partition("=")[2]).with_name("lines.txt")
-    overrides += [each.format(lines=lines) for each in BESIDE.get(named(path), [])]
+    log = Path(files[0].partition("=")[2])
+    overrides += [
+        each.format(lines=log.with_name("lines.txt"), log=log) for each in BESIDE.get(named(path), [])
+    ]
     if overrides == ["split=given"]:
         overrides.append("data=table_files")
     return overrides + (files if any("table_files" in override for override in overrides) else [])
@@ -101,8 +108,9 @@ def test_every_choice_composes_and_is_checked(path: Path, files: list[str]) -> N
         pytest.importorskip(package)
     overrides = overrides_for(path, files)
     settings = checked("train", overrides)
-    assert set(settings) | {"sweep", "walkthrough"} == RunConfig.model_fields.keys() | SWEEP_ONLY
+    assert set(settings) | {"benchmark", "sweep", "walkthrough"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     checked_run({key: value for key, value in settings.items() if key not in SWEEP_ONLY})
+    assert path.parent.name != "benchmark" or settings["benchmark"]["name"] == path.stem
     assert (settings.get("sweep") is None) == (path.parent.name != "sweep")
     if path in FIRST_OF_GROUPS:
         assert_whole("train", overrides)
@@ -138,7 +146,7 @@ def required(command: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_composes_and_checks(command: str, tmp_path: Path) -> None:
     settings = checked(command, required(command, tmp_path))
-    assert set(settings) == set.union(*map(set, shape(command))) - {"sweep", "walkthrough"}
+    assert set(settings) == set.union(*map(set, shape(command))) - {"benchmark", "sweep", "walkthrough"}
 
 
 def test_targets_are_files_named_after_their_class() -> None:

@@ -11,18 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from variants import specs_of
 
 import twotower.metrics
 from twotower.commands.compose import checked
 from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.item_content import unit
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+from twotower.metrics.metric_data import MetricData
 from twotower.runs.higher_is_better import higher_is_better
 
+VECTORS = unit(sparse.csr_array(np.eye(4)[np.arange(12) % 4] + np.eye(4)[np.arange(12) % 3]))
+DATA = MetricData(pd.DataFrame(), pd.DataFrame(), {"content": lambda: VECTORS})
 GROUP = sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
 
 
@@ -32,7 +38,13 @@ def found_metrics() -> list[Metric]:
         for _, kind in inspect.getmembers(importlib.import_module(f"twotower.metrics.{module.name}")):
             if inspect.isclass(kind) and issubclass(kind, Metric) and not inspect.isabstract(kind):
                 metrics.append(kind)
-    return [kind.Config().build() for kind in dict.fromkeys(metrics) if kind is not Metric]
+    return [fitted(kind.Config()) for kind in dict.fromkeys(metrics) if kind is not Metric]
+
+
+def fitted(config: Metric.Config) -> Metric:
+    metric = config.build()
+    metric.fit(DATA)
+    return metric
 
 
 OURS = found_metrics()
@@ -40,11 +52,11 @@ THEIRS = [
     metric
     for choice in specs_of("metrics").values()
     for spec in choice["kinds"].values()
-    if type(metric := Metric.Config.model_validate(spec).build()) not in map(type, OURS)
+    if type(metric := fitted(Metric.Config.model_validate(spec))) not in map(type, OURS)
 ]
 METRICS = [*OURS, *THEIRS]
 USER_METRICS = [metric for metric in METRICS if isinstance(metric, UserMetric)]
-SHARES = [metric for metric in OURS if isinstance(metric, UserMetric) and metric.name != "novelty"]
+SHARES = [metric for metric in OURS if isinstance(metric, UserMetric) and metric.higher_is_better]
 LABEL_METRICS = [metric for metric in METRICS if isinstance(metric, LabelMetric)]
 CATALOGUE_METRICS = [metric for metric in METRICS if isinstance(metric, CatalogueMetric)]
 
@@ -82,12 +94,15 @@ def rankings(draw: st.DrawFn) -> Ranking:
         lists.append(listed + [0] * (places - len(listed)))
     relevant = [draw(st.sets(rows)) for _ in range(num_users)]
     popularity = draw(st.lists(st.integers(0, 50), min_size=num_items, max_size=num_items))
-    return Ranking.from_lists(lists, relevant, popularity)
+    histories = [draw(st.lists(rows, max_size=3)) for _ in range(num_users)]
+    return Ranking.from_lists(lists, relevant, popularity, histories)
 
 
 def test_the_package_was_searched() -> None:
     assert {metric.name for metric in METRICS} >= {
         *("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "novelty", "coverage", "gini"),
+        *("ips_recall", "ips_ndcg", "popularity_bias", "intra_list_diversity", "serendipity"),
+        *("exposure_gap", "user_gap"),
         *("auc", "gauc", "log_loss", "calibration"),
     }
     assert len({metric.name for metric in METRICS}) == len(METRICS)
@@ -100,9 +115,10 @@ def test_a_user_metric_is_finite_and_independent_of_other_users(
     metric: UserMetric, ranking: Ranking, seed: int
 ) -> None:
     """All items right are better than none; a metric of the items alone sees no difference."""
-    relevant = np.maximum(ranking.num_relevant, ranking.max_k)
-    none = replace(ranking, hits=np.zeros_like(ranking.hits), num_relevant=relevant)
-    every = replace(none, hits=ranking.items > 0)
+    relevant = [np.trim_zeros(row).tolist() for row in ranking.items]
+    every = Ranking.from_lists(ranking.items.tolist(), relevant, ranking.popularity[1:].tolist())
+    every = replace(every, hits=ranking.items > 0, history=ranking.history)
+    none = replace(every, hits=np.zeros_like(ranking.hits))
     for k in range(1, ranking.max_k + 1):
         values = metric.per_user(ranking, k)
         assert values.dtype == np.float64
@@ -125,6 +141,8 @@ def test_each_of_ours_says_which_way_is_better() -> None:
     said = {metric.name: metric.higher_is_better for metric in OURS}
     assert said == {
         **dict.fromkeys(("recall", "uncapped_recall", "ndcg", "mrr", "hit_rate", "precision", "map"), True),
+        **dict.fromkeys(("ips_recall", "ips_ndcg", "serendipity"), True),
+        **dict.fromkeys(("popularity_bias", "intra_list_diversity", "exposure_gap", "user_gap"), None),
         "coverage": True,
         "gini": False,
         "novelty": None,

@@ -12,7 +12,7 @@ from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY, Split, is_in
 
 SMALL = {"days": {"test": 4.0, "valid": 4.0}, "share": {"test": 0.3, "valid": 0.3}}
-SHARES = {"share": 0.4, "fold_in": 0.5}
+SHARES = {"share": 0.4, "fold_in": 0.5, "num_windows": 2}
 
 
 def cases() -> dict[str, Split.Config]:
@@ -46,7 +46,7 @@ def logs(draw):
 
 
 def test_there_are_splits() -> None:
-    assert {"given", "item_cold", "leave_one_out", "temporal", "user_holdout"} <= CASES.keys()
+    assert {"given", "item_cold", "leave_one_out", "rolling", "temporal", "user_holdout"} <= CASES.keys()
 
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())

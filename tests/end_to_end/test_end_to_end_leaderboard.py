@@ -1,34 +1,44 @@
 """scripts/bench/leaderboard.py on a tiny experiment: what is kept of a run, and the table made of that."""
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from in_process import run_script
 
+from twotower.commands import conf
 from twotower.commands.compose import compose
 from twotower.commands.conf import choices
 from twotower.config.errors import InputError
+from twotower.config.exits import USER_INPUT
 from twotower.data.download import DATA_VARIABLE
 from twotower.evaluation.user_values import metric_name
+from twotower.files.atomic import file_sha256
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 
 import leaderboard
 from leaderboard import command_of, read
 
-TINY = [
-    "data=synthetic",
-    "data.num_users=200",
-    "data.num_items=100",
-    "data.num_interactions=3000",
+TINY = (
     "trainer=smoke",
+    "initialization=random",
+    "embedding_dim=8",
     "metrics.num_bootstrap=0",
-    "metrics.ks=[10,20]",
+    "baselines=all_time",
     "index=flat_ip",
-]
+)
+BENCHMARK = """# @package _global_
+# twotower train benchmark=tiny
+defaults: [override /data: table_files, override /split: temporal_share, override /metrics: published]
+data: {{interactions_path: {log}}}
+benchmark: {{name: tiny, num_items: 100, files: [{digest}]}}
+"""
 
 
 def in_process(words: Sequence[str]) -> None:
@@ -36,38 +46,83 @@ def in_process(words: Sequence[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_seeds_are_run_once_kept_as_lines_and_told_without_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A log and the contract of a benchmark on it."""
+    rng, path = np.random.default_rng(0), tmp_path / "log.csv"
+    users, items = rng.integers(0, 200, 3_000), rng.permutation(np.arange(3_000) % 100)
+    frame = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": np.arange(1, 3_001) * 86_400})
+    frame.to_csv(path, index=False)
+    (tmp_path / "conf" / "benchmark").mkdir(parents=True)
+    text = BENCHMARK.format(log=path, digest=file_sha256(path))
+    (tmp_path / "conf" / "benchmark" / "tiny.yaml").write_text(text)
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
+    monkeypatch.setattr(leaderboard, "ROWS", (leaderboard.Row("tiny"),))
     monkeypatch.setattr(leaderboard, "train", in_process)
-    monkeypatch.setitem(leaderboard.TYPED, "tiny", TINY)
-    lines, place = (
-        tmp_path / "lines.jsonl",
-        ["--folder", str(tmp_path), "--lines", str(tmp_path / "lines.jsonl")],
-    )
-    for _ in range(2):  # the second time there is nothing to do
-        leaderboard.main(["--experiments", "tiny", "--seeds", "1", "2", *place])
+    leaderboard.contract_of.cache_clear()
+    return path
+
+
+def test_missing_seeds_are_trained_under_the_contract_and_three_make_a_row(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "lines.jsonl"
+    place = ["--folder", str(tmp_path), "--lines", str(lines)]
+    monkeypatch.setattr(leaderboard, "SEEDS", (1, 2))
+    leaderboard.main(["--run", "--typed", *TINY, *place])
+    monkeypatch.setattr(leaderboard, "SEEDS", (1, 2, 3))
+    leaderboard.main(["--plan", "--typed", *TINY, *place])
+    assert "benchmark=tiny: seeds [3], about" in capsys.readouterr().out
     first, second = read(lines)
-    assert len(lines.read_text().splitlines()) == 2
-    (folder,) = tmp_path.glob("seed1/tiny/*")
+    (folder,) = tmp_path.glob("seed1/tiny-default/*")
     result = json.loads((folder / "result.json").read_text())
     assert first["figures"]["test/recall_at_20"] == round(result["metrics"]["test/recall_at_20"], 5)
     assert (first["seed"], second["seed"], first["recipe"]) == (1, 2, second["recipe"])
-    assert first["fingerprint"] == result["fingerprint"]
-    assert first["command"] == " ".join(["twotower train", *TINY])
-    assert first["machine"]["cores"] == result["provenance"]["machine"]["cores"]
-    # 100 items and row 0 of 63 columns and more; what is fitted for new items is not among them
-    assert 101 * 63 < first["parameters"] < 101 * 63 + 6_000
-    capsys.readouterr()
-    leaderboard.main(["--table", "--lines", str(lines)])
+    assert (first["fingerprint"], first["contract"]) == (
+        result["fingerprint"],
+        result["benchmark"]["fingerprint"],
+    )
+    assert first["command"] == " ".join(["twotower train", "benchmark=tiny", *TINY])
+    # 100 items and row 0 of 7 columns, and more; what is fitted for new items is not among them
+    assert 101 * 7 < first["parameters"] < 101 * 8 + 2_000
+    assert first["side_information"] == ["order", "times"]
+
+    leaderboard.main(["--lines", str(lines)])
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| tiny"))
-    ours = [line["figures"]["test/recall_at_20"] for line in (first, second)]
-    assert leaderboard.interval_of(ours) in row
-    assert "| - |" in row  # nobody claims anything
-    with pytest.raises(InputError, match="says no experiment=; name the row with --as"):
+    assert row.startswith("| tiny | default | recall@20 / ndcg@20 | - | - | 2 of 3 seeds | 8 |")
+    leaderboard.keep({**first, "seed": 3}, lines)
+    leaderboard.keep({**first, "seed": 4, "contract": "of another day"}, lines)
+    leaderboard.main(["--lines", str(lines)])
+    out = capsys.readouterr().out
+    ours = [line["figures"]["test/recall_at_20"] for line in (first, second, first)]
+    assert f"| - | {leaderboard.interval_of(ours)} / " in out
+    assert "| 3 | 8 |" in out
+    assert "- before the contracts of today: default, 1 seeds" in out
+
+    (tmp_path / "stopped" / "seed3" / "tiny-default").mkdir(parents=True)
+    stopped = shutil.copytree(folder, tmp_path / "stopped" / "seed3" / "tiny-default" / "a")
+    (stopped / "result.json").unlink()
+    told = []
+    monkeypatch.setattr(leaderboard, "train", told.append)
+    row = leaderboard.ROWS[0]
+    assert leaderboard.run(row, first["recipe"], 3, tmp_path / "stopped", TINY) == stopped
+    assert told == [["train.py", f"resume={stopped}"]]
+
+    leaderboard.main(["--add", str(folder), "--lines", str(lines)])
+    contract = tmp_path / "conf" / "benchmark" / "tiny.yaml"
+    contract.write_text(contract.read_text().replace("num_items: 100", "num_items: 99"))
+    leaderboard.contract_of.cache_clear()
+    with pytest.raises(InputError, match=r"its contract is not that of conf/benchmark/tiny\.yaml"):
         leaderboard.main(["--add", str(folder), *place])
-    leaderboard.main(["--add", str(folder), "--as", "mine", *place])
-    assert [line["experiment"] for line in read(lines)] == ["tiny", "tiny", "mine"]
+
+
+def test_a_changed_byte_of_the_data_is_refused_before_training(tmp_path: Path, log: Path) -> None:
+    expected = file_sha256(log)
+    log.write_text(log.read_text() + "\n")
+    done = run_script("train", "benchmark=tiny", *TINY, f"output_root={tmp_path}")
+    assert done.returncode == USER_INPUT
+    assert f"its SHA-256 is {file_sha256(log)}, expected {expected}" in done.stderr
+    assert not list(tmp_path.glob("default/*"))
 
 
 def test_the_interval_of_a_mean_by_hand() -> None:
@@ -78,11 +133,14 @@ def test_the_interval_of_a_mean_by_hand() -> None:
 
 def test_a_claim_is_read_off_the_head_comment() -> None:
     found = leaderboard.claim_of(
-        "# @package _global_\n# A split: a model. Claimed: R@20 .1882, N@20\n"
+        "# @package _global_\n# A split: a model. Claimed on other: R@20 .1882, N@20\n"
         "# .1584, chosen on test (somebody/BSL, log of 2022: lr 1e-4).\nname: x"
     )
     assert found == leaderboard.Claim(
-        {"test/uncapped_recall_at_20": 0.1882, "test/ndcg_at_20": 0.1584}, "somebody/BSL, log of 2022", True
+        {"test/uncapped_recall_at_20": 0.1882, "test/ndcg_at_20": 0.1584},
+        "somebody/BSL, log of 2022",
+        True,
+        "other",
     )
     assert leaderboard.claim_of("# no words of that\n") is None
     of_ours = {path: path.read_text() for path in choices("experiment").values()}

@@ -17,6 +17,7 @@ from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY, settings_class
 from twotower.commands.conf import (
     EXPERIMENT,
     LOCAL,
+    choices,
     conf_state,
     groups,
     misplaced,
@@ -41,6 +42,7 @@ from twotower.config.problems import Mistakes, Problem, nearest, raise_problems
 from twotower.config.reading import read
 from twotower.config.trust import SETTING as TRUST
 from twotower.config.trust import VARIABLE, trusted_by_variable
+from twotower.runs.benchmark import contract_problems, fixed_settings
 from twotower.runs.fingerprint import override_key
 from twotower.runs.folder_name import output_folder_problems
 
@@ -74,6 +76,7 @@ def compose_resolvable(config_name: str, overrides: Iterable[str]) -> tuple[Dict
     root, problems = store_run_settings(plain_file(config_name), overrides)
     try:
         config = _composed(config_name, root, overrides)
+        _fix_benchmark(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error)) from error
     except YAMLError as error:  # of a file of the user's own
@@ -126,6 +129,16 @@ def _by_hydra(root: str, overrides: Sequence[str]) -> DictConfig:
     searchpath = [f"hydra.searchpath=[{rest}]"] if others else []
     with hydra.initialize_config_dir(str(first), version_base="1.3"):
         return hydra.compose(root, [*overrides, *searchpath])
+
+
+def _fix_benchmark(config: DictConfig) -> None:
+    """Replace the benchmark of composed settings by that of its YAML, with the settings that it fixes."""
+    if (name := OmegaConf.select(config, "benchmark.name")) is None:
+        return
+    no_defaults = [f"~{LOCAL.name}"] if "default" in choices(LOCAL.name) else []
+    alone = plain(_composed("train", OF_THE_COMMAND, [f"benchmark={name}", *no_defaults]))
+    contract = {**alone["benchmark"], "fixed": fixed_settings(alone)}
+    OmegaConf.update(config, "benchmark", literal(contract), merge=False, force_add=True)
 
 
 def _trust_by_variable(config: DictConfig) -> None:
@@ -196,6 +209,7 @@ def checked_with_config(
     early = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
     early += [*read(COMMANDS[config_name], typed)[1], *output_folder_problems(typed)]
     early += () if is_target_typed else unknown_keys(settings)
+    early += contract_problems(settings)
     raise_problems(
         [*problems, *unresolved, *(each for each in early if each.key not in reported)], NOTHING_DONE
     )

@@ -82,13 +82,13 @@ def misplaced() -> Iterator[Problem]:
 
 
 def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
-    """Yield the experiment and the defaults of a training if Hydra would ignore their keys.
+    """Yield the experiment, the benchmark and the defaults of a training if Hydra would ignore their keys.
 
     Args:
         overrides: valid overrides with one value each.
     """
     typed = {override_key(text): text.partition("=")[2] for text in overrides}
-    for group, default in ((EXPERIMENT, ""), (LOCAL.name, "default")):
+    for group, default in ((EXPERIMENT, ""), ("benchmark", ""), (LOCAL.name, "default")):
         path = choices(group).get(typed.get(group, default))
         text = path.read_text(encoding="utf-8") if path else ""
         if path and not HEADER.match(text):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from twotower.commands.command_keys import COMMANDS, settings_class
-from twotower.commands.conf import CONF, groups_of, keys_of
+from twotower.commands.conf import CONF, HEADER, groups_of, keys_of
 from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.component import Component, Config
@@ -179,6 +179,8 @@ def _choice(title: str, path: Path, annotation: Any) -> Section:
     text = path.read_text(encoding="utf-8")
     lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     comment = " ".join(line.lstrip("# ") for line in lines if not re.search(COMMAND, line))
+    if HEADER.match(text):  # it sets keys of several groups
+        return Section(title, comment)
     try:
         spec = yaml.safe_load(text) or {}
         target = spec.pop(TARGET, "")

@@ -11,7 +11,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.axis import Axis
 
-OPTIONAL = frozenset({"sweep", "experiment", "walkthrough"})
+OPTIONAL = frozenset({"sweep", "benchmark", "experiment", "walkthrough"})
 """Groups that may have no choice."""
 GRAMMAR = frozenset("[]{}(),=$'\"\\")
 """Characters with a meaning in Hydra's grammar of overrides."""
@@ -55,6 +55,10 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     if key.startswith("hydra"):
         message = "runs and sweeps are written to <output_root>/<name>/; see name, sweep, launcher"
         return Problem(key, message), None
+    if key.startswith("benchmark."):
+        return Problem(
+            key, "a benchmark cannot be changed; copy its YAML in conf/benchmark/ to another name"
+        ), None
     if override.is_delete() and key in groups() - OPTIONAL:
         message = "expected a choice with a _target_; this override removes it"
         return Problem(key, f"{message}; {nearest('', choices(key))}"), None

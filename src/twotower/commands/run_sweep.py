@@ -18,6 +18,7 @@ from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.fingerprint import DEFAULT_MONITOR, IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import best_key
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.schedule import find_outdated, run_jobs, summarize_seeds, write_sweep
@@ -76,8 +77,8 @@ def run_sweep(
         stack.enter_context(launcher)
         stack.enter_context(stoppable(remedy))  # again, because Ray replaces signal handlers
         outcomes = run_jobs(sweep, launcher, console)
-        metric = context.monitor.removeprefix("valid/")
-        seeds = summarize_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
+        tested = context.monitor.replace("valid/", "test/")
+        seeds = summarize_seeds(outcomes, [best_key(context.monitor), tested])
         found = sweep.summary()
         write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
         parts = seeds, found.get("search", {}), found.get("first_look", {})

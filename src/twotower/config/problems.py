@@ -57,12 +57,12 @@ class ErrorCollector:
         self.messages = list(messages)
 
     @contextlib.contextmanager
-    def collect(self) -> Iterator[None]:
-        """Add the message of an `InputError` in this block, and continue after the block."""
+    def collect(self, prefix: str = "") -> Iterator[None]:
+        """Add the message of an `InputError` in this block with a prefix, and continue after the block."""
         try:
             yield
         except InputError as error:
-            self.messages.append(str(error))
+            self.messages.append(f"{prefix}{error}")
 
     def raise_if_any(self) -> None:
         """Raise one `InputError` with all messages, if there are any; a single message is unchanged."""

@@ -31,6 +31,9 @@ class RunKeys(Config):
     """Reuse cached data sets and lists of slow baselines."""
 
 
+MEAN_VALID = "mean_valid/"
+"""Prefix of the mean of a validation metric over the windows of `split=rolling`."""
+
 WARM_START = "warm_start"
 """Key of the `WarmStart` of a run that trains the towers of another run further."""
 

@@ -16,7 +16,7 @@ from twotower.data.audit import audit
 from twotower.data.blocks import blocks, map_array
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
 from twotower.data.interactions import COLUMNS, Interactions
-from twotower.data.load_source import load_source
+from twotower.data.load_source import WHOLE, cut_source, load_source
 from twotower.data.sources.source import Source
 from twotower.data.split_interactions import SplitInteractions, split_interactions
 from twotower.data.splits.split import Split
@@ -33,7 +33,6 @@ HISTORY_ARRAYS = ("offsets", *COLUMNS)
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
 """Stored arrays of each type; an array that is None has no file."""
-WHOLE = "history_whole"  # not part of the fingerprint, because its parts are
 IMPRESSIONS, LABELLED = "impressions", "labelled"  # subfolders
 
 
@@ -59,6 +58,8 @@ def build_dataset(
         LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
         loaded = load_source(source, needs, temporary)
+        split = split.resolve(loaded.interactions.positives)
+        loaded = loaded if split.end is None else cut_source(loaded, split.end)
         cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", loaded.folder)
         figures = audit(loaded, cut, split)
         if source.fingerprint() != content:
@@ -106,7 +107,7 @@ def _write_dataset(
     holdouts = {"valid": cut.valid, "test": cut.test}
     histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-    _write_history(folder, WHOLE, cut.whole)
+    _write_history(folder, WHOLE, cut.whole)  # not part of the fingerprint, because its parts are
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():

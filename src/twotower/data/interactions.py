@@ -94,7 +94,7 @@ class Interactions:
     @cached_property
     def positives(self) -> "Interactions":
         """The positive interactions; self if all are."""
-        return self if self.roles is None else self._where(self.is_positive)
+        return self if self.roles is None else self.where(self.is_positive)
 
     @cached_property
     def examples(self) -> "Interactions":
@@ -104,7 +104,7 @@ class Interactions:
         trains = np.asarray(self.roles) == TRAIN
         if self.weights is not None:
             trains &= self.weights > 0
-        return self._where(self.is_positive | trains)
+        return self.where(self.is_positive | trains)
 
     @property
     def example_weights(self) -> NDArray[np.float32] | None:
@@ -119,10 +119,10 @@ class Interactions:
         With a folder the columns are written to it, block by block, and memory-mapped.
         """
         if folder is None:
-            selected = self._where(mask & ~self.is_impression)
+            selected = self.where(mask & ~self.is_impression)
             if not self.is_impression.any():
                 return selected
-            return replace(selected, impressions=replace(self._where(mask & self.is_impression), roles=None))
+            return replace(selected, impressions=replace(self.where(mask & self.is_impression), roles=None))
         counts = np.zeros(self.num_users + 1, dtype=np.int64)
         for rows in blocks(len(self)):
             counts += np.bincount(self.user_rows(rows)[mask[rows]], minlength=len(counts))
@@ -135,7 +135,7 @@ class Interactions:
                 arrays[key] = writer.finish()
         return Interactions(offsets_from_counts(counts), **arrays, num_items=self.num_items)
 
-    def _where(self, mask: NDArray[np.bool_]) -> "Interactions":
+    def where(self, mask: NDArray[np.bool_]) -> "Interactions":
         """Return the interactions of a mask [n]; `roles` is None if all of them are positive."""
         columns: dict[str, Any] = {
             key: None if (column := getattr(self, key)) is None else column[mask]

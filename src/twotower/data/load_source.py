@@ -1,5 +1,6 @@
 """A source as checked tables and interactions of integer rows, in memory or sorted on disk if it is long."""
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 
 from twotower.data.actions import distinct_contexts
 from twotower.data.check_tables import check_tables
-from twotower.data.interactions import Interactions, offsets_from_counts
+from twotower.data.interactions import Interactions, offsets_from_counts, user_offsets
 from twotower.data.sources.source import Source
 from twotower.data.tables import ENTITIES, ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Needs, Tables
 from twotower.data.vocabulary import Vocabulary
+
+WHOLE = "history_whole"
+"""Folder of long interactions that are sorted on disk, below that of their data set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +41,7 @@ def load_source(source: Source, needs: Needs | None, folder: Path) -> LoadedSour
         users, items = _vocabularies(tables)
         lengths = np.zeros(len(users) + 1, dtype=np.int64)
         lengths[users.rows(ids["users"])] = counts[USER_ID].to_numpy()
-        interactions = files.sort(users, items, offsets_from_counts(lengths), folder / "history_whole")
+        interactions = files.sort(users, items, offsets_from_counts(lengths), folder / WHOLE)
     else:
         given = source.load()
         tables = check_tables(given, needs, source.config)
@@ -51,6 +55,40 @@ def load_source(source: Source, needs: Needs | None, folder: Path) -> LoadedSour
     )
     tables = replace(tables, interactions=pd.DataFrame(), users=user_table, items=item_table)
     return LoadedSource(given, tables, interactions, contexts, None if files is None else folder)
+
+
+def cut_source(loaded: LoadedSource, end: int) -> LoadedSource:
+    """Return a source as it was before a second: without later interactions, users and items.
+
+    Users and items without any interaction stay. Long interactions are no longer on disk.
+    """
+    whole = loaded.interactions
+    early = whole.where(np.asarray(whole.times) < end)
+    users = _new_rows(whole.user_rows(), early.user_rows(), whole.num_users)
+    items = _new_rows(whole.items, early.items, whole.num_items)
+    user_table, item_table = (
+        table[rows[1:] > 0].reset_index(drop=True)
+        for table, rows in ((loaded.tables.users, users), (loaded.tables.items, items))
+    )
+    interactions = replace(
+        early,
+        offsets=user_offsets(users[early.user_rows()], len(user_table)),
+        items=items[early.items],
+        num_items=len(item_table),
+    )
+    tables = replace(loaded.tables, users=user_table, items=item_table)
+    if loaded.folder is not None:
+        shutil.rmtree(loaded.folder / WHOLE)
+    return replace(loaded, given=tables, tables=tables, interactions=interactions)
+
+
+def _new_rows(rows: NDArray[np.int32], early: NDArray[np.int32], number: int) -> NDArray[np.int32]:
+    """Return the new row of each row up to a number; 0 for rows that occur, but not early."""
+    is_kept = np.ones(number + 1, dtype=np.bool_)
+    is_kept[rows] = False
+    is_kept[early] = True
+    is_kept[0] = False
+    return np.where(is_kept, np.cumsum(is_kept), 0).astype(np.int32)
 
 
 def _vocabularies(tables: Tables) -> tuple[Vocabulary, Vocabulary]:

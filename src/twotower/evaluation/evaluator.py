@@ -11,6 +11,7 @@ from pydantic import field_validator, model_validator
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
+from twotower.config.problems import ErrorCollector
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
 from twotower.evaluation.ranking import Targets, by_slice, holdout_targets, rank, seen_pairs
@@ -30,6 +31,7 @@ from twotower.evaluation.user_values import (
 )
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+from twotower.metrics.metric_data import MetricData
 
 MIN_BOOTSTRAP = 100
 """Minimum number of bootstrap resamples: with fewer, the 2.5 % quantile is the minimum."""
@@ -117,16 +119,26 @@ class Evaluator(Component):
                 above = f"{max(self.ks)} is above the {num_items} items of the catalogue"
                 yield "ks", f"{above}; use k <= {num_items}"
 
-        def build(self) -> "Evaluator":
-            """Build the evaluator."""
-            return self.make(Evaluator)
+        def build(self, data: MetricData | None = None) -> "Evaluator":
+            """Build the evaluator; some metrics read `data`.
+
+            Raises:
+                InputError: the data lacks what a metric reads.
+            """
+            return self.make(Evaluator, data)
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, data: MetricData | None = None) -> None:
         super().__init__(config)
         self.ks = sorted(set(config.ks))
         metrics = [kind.build() for kind in config.kinds.values()]
+        errors = ErrorCollector("the metrics")
+        for name, metric in zip(config.kinds, metrics, strict=True):
+            with errors.collect(f"metrics.kinds.{name}."):
+                if data is not None:
+                    metric.fit(data)
+        errors.raise_if_any()
         self._user_metrics = [metric for metric in metrics if isinstance(metric, UserMetric)]
         self._catalogue_metrics = [metric for metric in metrics if isinstance(metric, CatalogueMetric)]
         self.label_metrics = [metric for metric in metrics if isinstance(metric, LabelMetric)]
@@ -174,13 +186,14 @@ class Evaluator(Component):
         targets, rankings = self._rank(lists, holdout, popularity)
         values = user_values(rankings, self._user_metrics)
         by_label = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
+        metrics = [*self._user_metrics, *self._catalogue_metrics]
         return Report(
             metrics=self._means(rankings, values, scored),
             per_user=pd.DataFrame(
                 {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(rankings)}
             ),
             intervals=mean_intervals(values, self.config.num_bootstrap) | by_label,
-            slices=by_slice(rankings, targets, holdout, popularity, values, self._user_metrics),
+            slices=by_slice(rankings, targets, holdout, popularity, values, metrics),
             num_users=len(holdout.users),
             num_targets=len(targets.keys),
             num_labelled=0 if scored is None else len(scored.labels),

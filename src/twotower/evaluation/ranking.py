@@ -12,18 +12,25 @@ from numpy.typing import NDArray
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.top_k import ExcludedPairs
-from twotower.evaluation.user_values import UserValues, mean_values, user_values
+from twotower.evaluation.user_values import UserValues, mean_values, metric_key, user_values
 from twotower.index.ground_truth import contains
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+from twotower.metrics.metric_data import Masks, item_slices, user_slices
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The T distinct relevant items of Q users: `keys` int64 [T] are ascending `pair_keys`."""
+    """The T distinct relevant items of Q users of a holdout: `keys` int64 [T] are ascending `pair_keys`."""
 
     keys: NDArray[np.int64]
-    num_queries: int
     num_items: int
+    users: np.ndarray
+    history: Interactions
+
+    @property
+    def num_queries(self) -> int:
+        """Return Q."""
+        return len(self.users)
 
     @property
     def queries(self) -> NDArray[np.int64]:
@@ -44,14 +51,15 @@ def holdout_targets(holdout: Holdout, num_items: int) -> Targets:
     """Return the relevant items of a holdout, each once per user."""
     queries = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
     keys = np.unique(pair_keys(queries, np.asarray(holdout.target_items), num_items))
-    return Targets(keys, len(holdout.users), num_items)
+    return Targets(keys, num_items, holdout.users, holdout.history)
 
 
 def rank(top_rows: np.ndarray, targets: Targets, popularity: np.ndarray) -> Ranking:
     """Return the ranking of recommended rows [Q, K] (0 or -1 = no item) against the targets."""
     items = np.maximum(top_rows, 0)
     keys = pair_keys(np.arange(targets.num_queries)[:, None], items, targets.num_items)
-    return Ranking(items, contains(targets.keys, keys), targets.counts(), targets.num_items, popularity)
+    relevant, past = (targets.counts(), targets.items), (targets.users, targets.history)
+    return Ranking(items, contains(targets.keys, keys), *relevant, targets.num_items, popularity, *past)
 
 
 def part_values(
@@ -67,7 +75,8 @@ def part_values(
         keys = pair_keys(queries, ranking.items[queries, positions], targets.num_items)
         hits = np.zeros_like(ranking.hits)
         hits[queries, positions] = part[np.searchsorted(targets.keys, keys)]
-        ranked[k] = replace(ranking, hits=hits, num_relevant=counts).take(counts > 0)
+        changed = replace(ranking, hits=hits, num_relevant=counts, relevant=targets.items[part])
+        ranked[k] = changed.take(counts > 0)
     return user_values(ranked, metrics)
 
 
@@ -94,50 +103,7 @@ def pair_keys(queries: np.ndarray, rows: np.ndarray, num_items: int) -> NDArray[
     return keys
 
 
-Masks = dict[str, NDArray[np.bool_]]
 Slices = dict[str, dict[str, dict[str, float]]]
-HEAD_SHARE = 0.5
-MID_SHARE = 0.8
-
-
-def item_slices(popularity: np.ndarray) -> dict[str, Masks]:
-    """Return slices of the catalogue as masks over item rows [N + 1] (row 0 in none).
-
-    `item_popularity`: items in order of train interactions; head = the fewest items that hold 50 % of all
-    train interactions, mid = those that hold the next 30 %, tail = the rest, with items without interactions.
-    `item_cold`: cold = no train interaction, warm = any.
-    """
-    counts = popularity[1:]
-    order = np.argsort(-counts, kind="stable")
-    before = np.empty(len(counts), dtype=np.int64)
-    before[order] = np.cumsum(counts[order]) - counts[order]
-    total = counts.sum()
-    head = (before < HEAD_SHARE * total) & (counts > 0)
-    mid = (before < MID_SHARE * total) & (counts > 0) & ~head
-    slices = {
-        "item_popularity": {"head": head, "mid": mid, "tail": ~head & ~mid},
-        "item_cold": {"cold": counts == 0, "warm": counts > 0},
-    }
-    return {
-        group: {name: np.concatenate([[False], mask]) for name, mask in masks.items()}
-        for group, masks in slices.items()
-    }
-
-
-def user_slices(history_lengths: np.ndarray) -> Masks:
-    """Return slices of the evaluated users by their activity, as masks [Q].
-
-    cold = empty history; the others in thirds by the length of their history: low up to the first tercile,
-    mid up to the second, high above. Users of one length stay together, so that thirds may be uneven.
-    """
-    warm = history_lengths > 0
-    low, high = np.quantile(history_lengths[warm], [1 / 3, 2 / 3]) if warm.any() else (0.0, 0.0)
-    return {
-        "cold": ~warm,
-        "low": warm & (history_lengths <= low),
-        "mid": (history_lengths > low) & (history_lengths <= high),
-        "high": history_lengths > max(high, 0),
-    }
 
 
 def repeat_slices(targets: Targets, holdout: Holdout) -> Masks:
@@ -153,11 +119,12 @@ def by_slice(
     holdout: Holdout,
     popularity: np.ndarray,
     values: UserValues,
-    metrics: Sequence[UserMetric],
+    metrics: Sequence[Metric],
 ) -> Slices:
     """Return means over slices of the catalogue, of the users and of the targets; empty slices are left out.
 
-    Slices of the catalogue and of the targets have the metrics that are `by_target`.
+    Slices of the catalogue and of the targets have the metrics that are `by_target`. Metrics of groups add
+    the values of each group (`CatalogueMetric.by_group`).
 
     Args:
         rankings: the lists of each k.
@@ -165,7 +132,7 @@ def by_slice(
         popularity: [N + 1] interactions of each item row.
         values: the per-user `metrics` of all users.
     """
-    countable = [metric for metric in metrics if metric.by_target]
+    countable = [metric for metric in metrics if isinstance(metric, UserMetric) and metric.by_target]
 
     def sizes(part: NDArray[np.bool_]) -> dict[str, float]:
         return {"num_users": int((targets.counts(part) > 0).sum()), "num_targets": int(part.sum())}
@@ -189,4 +156,9 @@ def by_slice(
     }
     if holdout.repeats:
         slices["target_repeat"] = means(repeat_slices(targets, holdout))
+    for metric in (metric for metric in metrics if isinstance(metric, CatalogueMetric)):
+        for k, ranking in rankings.items():
+            for group, found in metric.by_group(ranking, k).items():
+                for name, value in found.items():
+                    slices.setdefault(group, {}).setdefault(name, {})[metric_key(metric, k)] = value
     return slices

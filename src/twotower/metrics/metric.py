@@ -6,12 +6,16 @@ Shapes: Q users (queries), K length of the lists, N items of the catalogue.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.component import Component
+
+if TYPE_CHECKING:  # these import pandas, which reports of metrics do not need
+    from twotower.data.interactions import Interactions
+    from twotower.metrics.metric_data import MetricData
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,21 @@ class Ranking:
         items: int [Q, K] item rows, best first; 0 = no item.
         hits: bool [Q, K], whether the item is relevant for the user.
         num_relevant: int64 [Q] relevant items per user.
+        relevant: int64 [sum of num_relevant], the relevant items of each user in turn.
         num_items: N, the size of the catalogue.
         popularity: int64 [N + 1] train interactions per item row.
+        users: int [Q], user rows.
+        history: interactions of all users that precede the lists.
     """
 
     items: NDArray[np.integer]
     hits: NDArray[np.bool_]
     num_relevant: NDArray[np.int64]
+    relevant: NDArray[np.int64]
     num_items: int
     popularity: NDArray[np.int64]
+    users: NDArray[np.integer]
+    history: "Interactions"
 
     @classmethod
     def from_lists(
@@ -38,13 +48,20 @@ class Ranking:
         items: Iterable[Iterable[int]],
         relevant: Iterable[Iterable[int]],
         popularity: Iterable[int],
+        histories: Iterable[Iterable[int]] = (),
     ) -> Self:
-        """Build from lists and relevant items per user, and the popularity of rows 1, 2, ..."""
+        """Build from lists, relevant items and histories by user, and the popularity of rows 1, 2, ..."""
+        from twotower.data.interactions import Interactions
+
         rows, sets = np.array([list(row) for row in items], dtype=np.int32), [set(row) for row in relevant]
         hits = np.array([np.isin(row, list(wanted)) for row, wanted in zip(rows, sets, strict=True)])
         num_relevant = np.array([len(wanted) for wanted in sets], dtype=np.int64)
         counts = np.array([0, *popularity], dtype=np.int64)
-        return cls(rows, hits, num_relevant, len(counts) - 1, counts)
+        flat = np.array([row for wanted in sets for row in sorted(wanted)], dtype=np.int64)
+        past, users = [list(row) for row in histories] or [[]] * len(rows), np.arange(1, len(rows) + 1)
+        events = np.array([row for listed in past for row in listed], dtype=np.int32)
+        history = Interactions(np.cumsum([0, 0, *map(len, past)]), events, np.arange(len(events)))
+        return cls(rows, hits, num_relevant, flat, len(counts) - 1, counts, users, history)
 
     @property
     def max_k(self) -> int:
@@ -53,9 +70,12 @@ class Ranking:
 
     def take(self, queries: np.ndarray) -> Self:
         """Return the ranking of some users (boolean mask or positions)."""
-        return replace(
-            self, items=self.items[queries], hits=self.hits[queries], num_relevant=self.num_relevant[queries]
-        )
+        from twotower.data.interactions import expand_ranges
+
+        counts, ends = self.num_relevant[queries], np.cumsum(self.num_relevant)[queries]
+        relevant = self.relevant[expand_ranges(ends - counts, counts)[1]]
+        rows = {"items": self.items[queries], "hits": self.hits[queries], "users": self.users[queries]}
+        return replace(self, num_relevant=counts, relevant=relevant, **rows)
 
     def top_hits(self, k: int) -> NDArray[np.bool_]:
         """Return the hits [Q, k] of the first k positions."""
@@ -101,6 +121,13 @@ class Metric(Component, ABC):
     name: ClassVar[str]
     higher_is_better: ClassVar[bool | None] = None
 
+    def fit(self, data: "MetricData") -> None:
+        """Read the data set before the first evaluation; by default nothing.
+
+        Raises:
+            InputError: the data lacks what the metric reads; begins with the name of the setting.
+        """
+
 
 class UserMetric(Metric):
     """A metric at k with one value per user, as slices, intervals and paired tests require.
@@ -123,3 +150,7 @@ class CatalogueMetric(Metric):
     @abstractmethod
     def value(self, ranking: Ranking, k: int) -> float:
         """Return the value over all users; finite without users or recommended items."""
+
+    def by_group(self, ranking: Ranking, k: int) -> dict[str, dict[str, float]]:
+        """Return the value of each group, as slice group -> group -> value, for `slices` of the result."""
+        return {}

@@ -1,13 +1,13 @@
 """All settings of a run, typed, and their validation."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from pydantic import PrivateAttr
 
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.reading import read
-from twotower.config.run_keys import WARM_START, RunKeys, WarmStartKey
+from twotower.config.run_keys import MEAN_VALID, WARM_START, RunKeys, WarmStartKey
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baseline, Baselines
@@ -17,6 +17,7 @@ from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
+from twotower.runs.benchmark import Benchmark, contract_problems
 from twotower.runs.folder_name import output_folder_problems
 from twotower.serving.walkthrough import Walkthrough
 from twotower.towers.history.history_encoder import HistoryEncoder
@@ -39,6 +40,7 @@ class RunConfig(RunKeys, TrainingConfig):
     index: Index.Config
     metrics: Evaluator.Config
     baselines: Baselines
+    benchmark: Benchmark | None = None
     walkthrough: Walkthrough.Config | None = None
     tracker: Tracker.Config | None = None
     _settings: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -88,13 +90,13 @@ class RunConfig(RunKeys, TrainingConfig):
         negatives: NegativeSampler.Config | None = getattr(self, "negatives", None)
         loss: Loss.Config | None = getattr(self, "loss", None)
         objective: Objective.Config | None = getattr(self, "objective", None)
-        metrics: Evaluator.Config | None = getattr(self, "metrics", None)
         embedding_dim: int | None = getattr(self, "embedding_dim", None)
         features: FeaturesConfig | None = getattr(self, "features", None)
         towers = self if all(hasattr(self, name) for name in TwoTowerConfig.model_fields) else None
         if num_items is None and data is not None:
             num_items = data.catalogue_size()
         columns = None if data is None else data.columns()
+        yield from contract_problems(self.settings)
         blocks = self.block_names() if history is not None and features is not None else {}
         is_sparse = history is not None and features is not None and item_bias is not None
         sparse = self.sparse_keys() if is_sparse else ()
@@ -129,7 +131,7 @@ class RunConfig(RunKeys, TrainingConfig):
                 case OptimizerChoice.Config():
                     problems = choice.problems(sparse)
                 case TrainerChoice.Config():
-                    problems = choice.problems(data, None if metrics is None else _logged(metrics), sparse)
+                    problems = choice.problems(data, self._monitored(), sparse)
                 case Index.Config():
                     problems = choice.problems(embedding_dim, num_items)
                 case Evaluator.Config():
@@ -142,6 +144,23 @@ class RunConfig(RunKeys, TrainingConfig):
                     problems = choice.problems()
             for field, message in problems:
                 yield Problem(f"{key}.{field}" if field else key, message)
+
+    def _monitored(self) -> dict[str, bool | None] | None:
+        """Return the metrics that `trainer.monitor` may name; None if the metrics are not known."""
+        metrics: Evaluator.Config | None = getattr(self, "metrics", None)
+        split: Split.Config | None = getattr(self, "split", None)
+        if metrics is None:
+            return None
+        prefixes = ["valid/", MEAN_VALID] if split is not None and split.windows() else ["valid/"]
+        ways = metrics.higher_is_better()
+        return {f"{prefix}{key}": ways[metric_name(key)] for prefix in prefixes for key in metrics.keys()}  # noqa: SIM118
+
+    def with_epoch_monitor(self) -> Self:
+        """Return these settings with the metric that chooses the epoch in `trainer.monitor`."""
+        trainer = self.trainer.model_copy(
+            update={"monitor": self.trainer.monitor.replace(MEAN_VALID, "valid/")}
+        )
+        return self.model_copy(update={"trainer": trainer})
 
 
 class WarmStartRunConfig(RunConfig, WarmStartKey):
@@ -169,8 +188,3 @@ def checked_run(
     between = [problem for problem in config.between() if problem.key not in unused]
     raise_problems([*found, *output_folder_problems(settings), *between], what)
     return config.with_origin(settings, overrides)
-
-
-def _logged(metrics: Evaluator.Config) -> dict[str, bool | None]:
-    ways = metrics.higher_is_better()
-    return {f"valid/{key}": ways[metric_name(key)] for key in metrics.keys()}  # noqa: SIM118

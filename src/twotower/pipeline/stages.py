@@ -24,16 +24,18 @@ from twotower.data.tables import Needs
 from twotower.evaluation.baselines.run_baselines import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
+from twotower.evaluation.metric_inputs import metric_data
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
+from twotower.pipeline.side_information import side_information
 from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.reports.console.console import Console, make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
 from twotower.runs.baseline_comparison import measure_detectable_difference, suggestion, worse_than_baseline
 from twotower.runs.fingerprint import flatten
-from twotower.runs.result import Result, write_result
+from twotower.runs.result import BenchmarkRecord, Result, write_result
 from twotower.runs.run import RESUME_HINT, Run
 from twotower.runs.run_files import CONFIG
 from twotower.serving.walkthrough import Step
@@ -77,8 +79,11 @@ def open_run(
     with run.record(console, remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, (run.folder / CONFIG).read_text(encoding="utf-8"), run.overrides)
         tracker.start(flatten(run.settings))
+        source, benchmark = config.data.build(), config.benchmark
+        if benchmark is not None:
+            benchmark.check_files(source.files())
         dataset = build_dataset(
-            config.data.build(),
+            source,
             config.split.build(),
             Path(config.output_root) / ".cache",
             rebuild=not config.cache,
@@ -96,6 +101,14 @@ def open_run(
             LOG.warning("%s", dataset.audit[WARNING])
         for warning in unused_setting_warnings(config, dataset) if before is None else ():
             LOG.warning("%s", warning)
+        if benchmark is not None:
+            benchmark.check_catalogue(len(dataset.items))
+            record = BenchmarkRecord(
+                name=benchmark.name,
+                fingerprint=benchmark.fingerprint,
+                side_information=side_information(config),
+            )
+            run.partial_result = run.partial_result.update(benchmark=record)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
@@ -105,11 +118,12 @@ def open_run(
             # Without training, the metrics need not contain the monitored one.
             problems = config.between(num_items)
             raise_problems(each for each in problems if before is None or each.key != "trainer.monitor")
+        evaluator = config.metrics.build(metric_data(dataset, config.features.item))
         directions = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
         run.partial_result = run.partial_result.update(
             data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )
-        yield RunContext(run, config, board, tracker, console, dataset, config.metrics.build())
+        yield RunContext(run, config, board, tracker, console, dataset, evaluator)
 
 
 def make_column_check(features: FeaturesConfig) -> Needs:

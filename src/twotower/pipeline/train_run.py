@@ -24,6 +24,7 @@ from twotower.pipeline.quality import (
 )
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig, checked_run
 from twotower.pipeline.stages import RunContext, finish, index_model, open_run, report_result, save_bundle
+from twotower.pipeline.windows import train_older_windows
 from twotower.runs import sections, trainings
 from twotower.runs.fingerprint import override_key
 from twotower.runs.result import read_finished_result, read_result
@@ -162,6 +163,7 @@ def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
 
 
 def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
+    config = config.with_epoch_monitor()
     with open_run(run, config) as job:
         source, fitted_on = _find_equal_training(job), None
         known = None if source is None else _read_equal_quality(job, source)
@@ -212,6 +214,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         if known is None:  # may take long: the bundle is written already
             baselines = baselines or validate_baselines(job, trained.model.items)
             result |= evaluate_baselines(job, trained.model.items, baselines)
+        result |= train_older_windows(job, result, run_job)
         return finish(job, indexed, result)
 
 

@@ -15,7 +15,7 @@ from twotower.evaluation.user_values import metric_k
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
 from twotower.reports.pareto import pareto_points
 from twotower.reports.plots import pareto, recall_versus_latency, to_png
-from twotower.runs.fingerprint import DEFAULT_MONITOR
+from twotower.runs.fingerprint import DEFAULT_MONITOR, epoch_monitor
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
 from twotower.training.scalars import curve_tags
@@ -29,7 +29,7 @@ def _layout(settings: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
     TensorBoard merges the charts of all runs; equal ones become one.
     """
     trainer = settings.get("trainer", {})
-    monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
+    monitor = epoch_monitor({"trainer": trainer})
     k = metric_k(monitor) or metric_k(DEFAULT_MONITOR)
     valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
     chosen = {monitor.removeprefix("valid/").replace("_at_", "@"): [monitor]}
@@ -65,6 +65,8 @@ STATUS = {
 """TensorBoard has no status for interrupted and pruned runs and shows them as unknown."""
 
 MAX_PROJECTED, RGBA = 2_000, 4
+WINDOWS = "7 windows"
+"""Group of curves over windows, after those of the training; see `curve_tags`."""
 SWEEP_SUFFIX = ".sweep"
 SESSION = ".session"
 """Suffix of the event file with the hyper-parameters, the final figures and the status of the run."""
@@ -113,7 +115,7 @@ class TensorBoardRun:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the final figures, tuned settings, and the curves of towers that another run trained."""
+        """Write final figures, tuned settings, curves of towers of another run, and metrics by window."""
         monitor = result.training.monitor
         if tuned := result.tuned_settings():
             self.writer.add_text("baselines", f"tuned on validation: {tuned}")
@@ -121,6 +123,10 @@ class TensorBoardRun:
             for key, value in figures.items():
                 for tag in curve_tags(key, monitor):
                     self.writer.add_scalar(tag, value, step)
+        shown = (monitor, monitor.replace("valid/", "test/"))
+        for entry in result.windows:
+            for key in (key for key in shown if key in entry["metrics"]):
+                self.writer.add_scalar(f"{WINDOWS}/{key}", entry["metrics"][key], entry["window"])
         self.columns, self.outcome = final_metrics(result), result.status
         self._end_session()
         self.writer.flush()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twotower.config.errors import InputError
+from twotower.config.run_keys import MEAN_VALID
 from twotower.config.spec import TARGET, locate, locate_class
 from twotower.files.plain_values import fingerprint_values
 
@@ -28,7 +29,7 @@ IRRELEVANT_KEYS = {
 }
 """Root keys that change where a run is stored or what it prints, not what it computes."""
 
-AFTER_TRAINING = IRRELEVANT_KEYS | {"index", "baselines", "metrics"}
+AFTER_TRAINING = IRRELEVANT_KEYS | {"index", "baselines", "metrics", "benchmark"}
 """Root keys that do not change the towers, except for the metric that chooses the epoch.
 
 `new_items` is not among them: validation scores new items as served, so it can change the best epoch.
@@ -64,11 +65,11 @@ def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     from twotower.metrics.metric import Metric
 
     shaping = {key: value for key, value in settings.items() if key not in AFTER_TRAINING}
+    monitor = epoch_monitor(settings)
     shaping["trainer"] = {
         key: value for key, value in settings["trainer"].items() if key not in IRRELEVANT_TRAINER_KEYS
-    }
+    } | {"monitor": monitor}
     kinds = settings["metrics"]["kinds"].values()
-    monitor = settings["trainer"].get("monitor", DEFAULT_MONITOR)
     return shaping | {
         "monitored": [
             spec
@@ -77,6 +78,12 @@ def training_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "filter_seen": settings["metrics"].get("filter_seen", True),
     }
+
+
+def epoch_monitor(settings: Mapping[str, Any]) -> str:
+    """Return the metric that chooses the epoch: `trainer.monitor`, or that of which it is the mean."""
+    monitor: str = settings["trainer"].get("monitor", DEFAULT_MONITOR)
+    return monitor.replace(MEAN_VALID, "valid/")
 
 
 def override_key(override: str) -> str:

@@ -94,6 +94,19 @@ class Ancestry(ResultPart):
     replay: float | None = None
 
 
+class BenchmarkRecord(ResultPart):
+    """The benchmark of a run.
+
+    Attributes:
+        fingerprint: of the contract: files, split, metrics and candidates.
+        side_information: kind -> keys of the settings that read it; see `pipeline.side_information`.
+    """
+
+    name: str
+    fingerprint: str
+    side_information: dict[str, list[str]]
+
+
 class Result(ResultPart):
     """Result of a run: status, metrics, baselines, index, timing and provenance.
 
@@ -127,6 +140,7 @@ class Result(ResultPart):
     """Defaults of settings that the YAML does not state, by flat key."""
     provenance: Provenance = Provenance()
     data: Data = Data()
+    benchmark: BenchmarkRecord | None = None
     higher_is_better: dict[str, bool | None] = {}
     training: Training = Training()
     curves: dict[str, list[float]] = {}
@@ -148,6 +162,9 @@ class Result(ResultPart):
     detectable: dict[str, str | int | float | None] | None = None
     """Smallest difference that the test users can detect; see `runs.baseline_comparison`."""
     cold_start: dict[str, Any] | None = None
+    windows: list[dict[str, Any]] = []
+    """An entry per window of split=rolling, the oldest first; see `runs.windows`."""
+    windows_summary: dict[str, Any] = {}
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
     versions: dict[str, str] = {}
@@ -215,6 +232,11 @@ class Result(ResultPart):
             for key, value in _items(values)
         }
 
+    def window_figures(self) -> dict[str, float | None]:
+        """Return `mean_` and `sd_` over windows of each metric, as `mean_valid/recall_at_20`."""
+        over_windows = self.windows_summary.get("metrics", {})
+        return {f"{part}_{key}": each[part] for part in ("mean", "sd") for key, each in over_windows.items()}
+
     def figures(self) -> dict[str, float]:
         """Return every finite number by key, such as `test/recall_at_20`, `index/latency_ms_p50`.
 
@@ -225,7 +247,7 @@ class Result(ResultPart):
             for key, value in self.metrics.items()
             if key.startswith(f"{TEST}/")
         }
-        values: dict[str, Any] = exact | self.metrics | self.cold_start_figures()
+        values: dict[str, Any] = exact | self.metrics | self.cold_start_figures() | self.window_figures()
         for group, part in (("index", self.index), ("timing", self.timing)):
             values |= {f"{group}/{key}": value for key, value in part.items()}
         return {key: float(value) for key, value in values.items() if is_number(value)}
@@ -271,6 +293,7 @@ class Result(ResultPart):
             **chosen,
             **test,
             **_at(k, self.cold_start_figures()),
+            **_at(k, self.window_figures()),
             **{f"index/{key}": self.index.get(key) for key in INDEX_FIGURES},
             **{f"{INDEX_DIFFERENCE}{key}": value for key, value in difference.items()},
             **{f"timing/{key}": value for key, value in self.timing.items()},

@@ -182,11 +182,12 @@ class Run:
 
 @contextlib.contextmanager
 def _logging_to(path: Path, screen: logging.Handler, warnings: logging.Handler) -> Iterator[None]:
-    """Log to a file, to the screen and to a collector of warnings."""
+    """Log to a file, to a collector of warnings, and to the screen, unless a run around this one does."""
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lightning = logging.getLogger("pytorch_lightning")
-    handlers = [*((LOG, handler) for handler in (file, screen, warnings)), (lightning, file)]
+    shown = [] if LOG.handlers else [screen]
+    handlers = [*((LOG, handler) for handler in (file, *shown, warnings)), (lightning, file)]
     before = LOG.level, lightning.propagate, list(lightning.handlers)
     LOG.setLevel(logging.INFO)
     lightning.propagate, lightning.handlers = False, []

@@ -7,9 +7,9 @@ from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
 from twotower.runs.fingerprint import (
     DATA_KEYS,
-    DEFAULT_MONITOR,
     changed_keys,
     configuration_fingerprint,
+    epoch_monitor,
     fingerprint,
     training_settings,
     unstated_defaults,
@@ -168,7 +168,7 @@ def training_record(
         "refit": refit,
         "fitted_on": "train + valid, for the epochs that were best on valid" if refit else "train",
         "objective": {key: value for key, value in settings["objective"].items() if key != TARGET},
-        "monitor": settings["trainer"].get("monitor", DEFAULT_MONITOR),
+        "monitor": epoch_monitor(settings),
     }
 
 

@@ -1,10 +1,10 @@
-"""First look: recipes on a sample of users, then the best ones on all users, within a time limit."""
+"""First look: recipes on a sample of users, the best ones on all users and windows, within a time limit."""
 
 import dataclasses
 import math
 import shlex
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -12,10 +12,12 @@ from pydantic import StringConstraints
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
+from twotower.config.run_keys import MEAN_VALID
 from twotower.config.spec import PositiveFloat, PositiveFraction, PositiveInt
+from twotower.data.splits.split import Split
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
-from twotower.runs.result import Result, read_result_or_failure
+from twotower.runs.result import VALID, Result, read_result_or_failure
 from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
 
 if TYPE_CHECKING:
@@ -27,28 +29,26 @@ MAX_SAMPLE_SHARE = 0.5
 """Larger samples save too little time, so all recipes run on all users."""
 SAMPLE_TIME_SHARE = 0.5
 """Share of the time limit for the recipes on the sample."""
-ON_SAMPLE = "sample-"
+SAMPLE, WHOLE, WINDOWS = "sample", "whole", "windows"
+"""Stages: on a sample of the users; on all users; on all windows, if `trainer.monitor` is their mean."""
 UNUSABLE = "failed", "index_rejected"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Named overrides and their jobs; without a sample job if all users are used."""
+    """Named overrides, and the job of each stage."""
 
     name: str
     texts: tuple[str, ...]
-    whole: Job
-    sample: Job | None
-
-    @property
-    def jobs(self) -> list[Job]:
-        """Return the jobs, that of the sample first."""
-        return [job for job in (self.sample, self.whole) if job is not None]
+    jobs: Mapping[str, Job]
 
 
 class FirstLook(Sweep):
     """Trains each recipe on a sample of the users, then the best ones on all users; ranked by validation.
+
+    With `split=rolling trainer.monitor=mean_valid/...`, these jobs have the newest window alone, and the best
+    recipes are then ranked by the mean over all windows.
 
     On the sample, the final fit on train and validation is skipped. The recipes share half of the time limit
     equally, with the time that earlier ones left. A recipe is stopped after its share, and its best epoch
@@ -64,7 +64,7 @@ class FirstLook(Sweep):
         minutes: PositiveFloat = 20
         """Time limit; the summary takes a little longer."""
         num_whole: PositiveInt = 3
-        """Number of best recipes that run on all users."""
+        """Number of best recipes that run on all users, and on all windows."""
         share: PositiveFraction | None = None
         """Share of users in the sample. None: enough for 2,000 validation users and 200,000 interactions;
         all users if that is more than half."""
@@ -80,9 +80,16 @@ class FirstLook(Sweep):
                 f"sweep: a first look compares recipes and cannot vary {context.axes[0].key}; add a "
                 "recipe with '+sweep.recipes.mine=\"KEY=VALUE KEY=VALUE\"'"
             )
-        dataset = build_job_dataset(context.compose(context.fixed))
+        settings = context.compose(context.fixed)
+        dataset = build_job_dataset(settings)
         self.num_users = len(dataset.users)
         self.share = config.share or share_for(dataset)
+        self.on_window: list[str] = []
+        self.metric = context.monitor.replace(MEAN_VALID, VALID)
+        if self.metric != context.monitor:
+            self.num_windows = len(Split.Config.model_validate(settings["split"]).windows())
+            self.on_window = [f"split.window={self.num_windows}", f"trainer.monitor={self.metric}"]
+        self.stages = [*([SAMPLE] if self.share < 1 else []), WHOLE, *([WINDOWS] if self.on_window else [])]
         self.left_out: dict[str, str] = {}
         self.recipes = list(self._recipes())
         if not self.recipes:
@@ -90,19 +97,22 @@ class FirstLook(Sweep):
             raise InputError(f"sweep.recipes: no recipe fits: {left_out or 'name one'}")
         self.outcomes: dict[str, Outcome] = {}
         repeated = {"failed"} if context.retry_failed else set()
-        for job in (job for recipe in self.recipes for job in recipe.jobs):
+        for job in (job for recipe in self.recipes for job in recipe.jobs.values()):
             result = read_result_or_failure(job.folder)
             if result is not None and result.status not in repeated:
                 self.ended(job, result)
         self.before = list(self.outcomes)
-        self.waiting = [recipe.jobs[0] for recipe in self.recipes if recipe.jobs[0].name not in self.before]
-        self.whole: list[Recipe] | None = None if self.share < 1 else []
+        self.waiting: dict[str, list[Recipe]] = {}
         self.began: float | None = None
 
     def _recipes(self) -> Iterator[Recipe]:
         """Compose and check the recipes; invalid and duplicate ones go to `left_out` with the reason."""
         composed: list[Recipe] = []
-        more = [f"split.user_share={self.share}", "trainer.refit=false"]
+        more = {
+            SAMPLE: [*self.on_window, f"split.user_share={self.share}", "trainer.refit=false"],
+            WHOLE: self.on_window,
+            WINDOWS: [],
+        }
         for name, text in self.config.recipes.items():
             texts = tuple(text.split())
             if storage_keys := {override_key(each).partition(".")[0] for each in texts} & IRRELEVANT_KEYS:
@@ -111,16 +121,22 @@ class FirstLook(Sweep):
                 )
             try:
                 texts = self._without_unknown_keys(texts)
-                whole = self.context.job(texts, name)
-                sample = self.context.job([*texts, *more], f"{ON_SAMPLE}{name}") if self.share < 1 else None
+                jobs = {
+                    stage: self.context.job(
+                        [*texts, *more[stage]], name if stage == WHOLE else f"{stage}-{name}"
+                    )
+                    for stage in self.stages
+                }
             except InputError as error:
                 self.left_out[name] = _reason(error)
                 continue
-            twin = next((each for each in composed if each.whole.settings == whole.settings), None)
+            twin = next(
+                (each for each in composed if each.jobs[WHOLE].settings == jobs[WHOLE].settings), None
+            )
             if twin is not None:
                 self.left_out[name] = f"equals {twin.name}"
                 continue
-            composed.append(Recipe(name, texts, whole, sample))
+            composed.append(Recipe(name, texts, jobs))
             yield composed[-1]
 
     def _without_unknown_keys(self, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -138,18 +154,20 @@ class FirstLook(Sweep):
         users = f"all {self.num_users:,} users"
         if self.share < 1:
             users = f"{self.share:.3g} of {self.num_users:,} users, then the best on all"
+        if self.on_window:
+            users += f", then on {self.num_windows} windows"
         lines = [f"first look: {len(self.recipes)} recipes on {users}; {self.config.minutes:g} minutes"]
         return [*lines, *(f"left out    {name}: {why}" for name, why in self.left_out.items())]
 
     def done_before(self) -> list[Job]:
         """Return the jobs that finished in an earlier process."""
-        return [job for recipe in self.recipes for job in recipe.jobs if job.name in self.before]
+        return [job for recipe in self.recipes for job in recipe.jobs.values() if job.name in self.before]
 
     @property
     def num_jobs(self) -> int:
         """Number of jobs if the time suffices."""
         number = len(self.recipes)
-        return number if self.share == 1 else number + min(number, self.config.num_whole)
+        return number + (len(self.stages) - 1) * min(number, self.config.num_whole)
 
     def is_over(self) -> bool:
         """Return whether the time limit has passed."""
@@ -161,115 +179,132 @@ class FirstLook(Sweep):
         return self.began + share * self.config.minutes * 60 - time.monotonic()
 
     def next(self, running: Collection[Job]) -> Job | None:
-        """Return the next job on the sample; after all of these, one of the best recipes on all users."""
+        """Return the next job of a stage; after all of these, one of its best recipes in the next stage."""
         if self.began is None:
             self.began = time.monotonic()
         if self.is_over():
             return None
-        if self.waiting:
-            left = self._left(1.0 if self.share == 1 else SAMPLE_TIME_SHARE) / len(self.waiting)
-            return dataclasses.replace(self.waiting.pop(0), trial={"seconds": max(left, 0.0)})
-        if any(job.name.startswith(ON_SAMPLE) for job in running):
-            return None
-        if self.whole is None:
-            best = self.ranked(sample=True)[: self.config.num_whole]
-            self.whole = [recipe for recipe in best if recipe.whole.name not in self.outcomes]
-        return self.whole.pop(0).whole if self.whole else None
+        ranked = self.recipes
+        for stage in self.stages:
+            recipes = self.waiting.setdefault(
+                stage, [recipe for recipe in ranked if recipe.jobs[stage].name not in self.before]
+            )
+            if recipes and stage == self.stages[0]:
+                left = self._left(SAMPLE_TIME_SHARE if self.stages[1:] else 1.0) / len(recipes)
+                return dataclasses.replace(recipes.pop(0).jobs[stage], trial={"seconds": max(left, 0.0)})
+            if recipes:
+                return recipes.pop(0).jobs[stage]
+            if {recipe.jobs[stage].name for recipe in self.recipes} & {job.name for job in running}:
+                return None
+            ranked = self.ranked(stage)[: self.config.num_whole]
+        return None
 
     def ended(self, job: Job, result: Result | None) -> None:
         """Store the outcome of a job."""
         seconds = 0.0 if result is None else result.timing.get("total_seconds", 0.0)
         self.outcomes[job.name] = make_outcome(job.name, job.folder, result, seconds, False)
 
-    def ranked(self, sample: bool) -> list[Recipe]:
-        """Return the recipes with a validation metric, on the sample or on all users, best first.
+    def monitor(self, stage: str) -> str:
+        """Return the metric that ranks the recipes of a stage."""
+        return self.context.monitor if stage == WINDOWS else self.metric
+
+    def ranked(self, stage: str) -> list[Recipe]:
+        """Return the recipes with a validation metric in a stage, best first.
 
         Stopped recipes count with their best epoch.
         """
         scored = [
             (self._sign() * value, recipe)
             for recipe in self.recipes
-            if (outcome := self.outcome(recipe, sample)) is not None and outcome.status not in UNUSABLE
-            if (value := outcome.figure(self.context.monitor)) is not None
+            if (outcome := self.outcome(recipe, stage)) is not None and outcome.status not in UNUSABLE
+            if (value := outcome.figure(self.monitor(stage))) is not None
         ]
         return [recipe for _, recipe in sorted(scored, key=lambda each: each[0])]
 
-    def outcome(self, recipe: Recipe, sample: bool) -> Outcome | None:
-        """Return the outcome of a recipe's job, None if it did not run."""
-        job = recipe.sample if sample else recipe.whole
-        return None if job is None else self.outcomes.get(job.name)
+    def outcome(self, recipe: Recipe, stage: str) -> Outcome | None:
+        """Return the outcome of a recipe's job in a stage, None if it did not run."""
+        return self.outcomes.get(recipe.jobs[stage].name) if stage in recipe.jobs else None
 
-    def best(self) -> tuple[Recipe, bool] | None:
-        """Return the best recipe, and whether it is the best on all users; None without any metric.
+    def best(self) -> tuple[Recipe, str] | None:
+        """Return the best recipe and the last stage that confirms it; None without any metric.
 
-        The best recipe on the sample remains the best unless it ran on all users too and another recipe was
+        The best recipe of a stage remains the best unless it ran in the next stage too and another recipe was
         better there.
         """
-        whole = self.ranked(sample=False)
-        for recipe in self.ranked(sample=True):
-            outcome = self.outcome(recipe, sample=False)
-            if recipe not in whole and not (outcome and outcome.status in UNUSABLE):
-                return recipe, False
-            if recipe in whole:
-                break
-        return (whole[0], True) if whole else None
+        best: tuple[Recipe, str] | None = None
+        for stage, following in zip(self.stages, [*self.stages[1:], ""], strict=True):
+            ranked = self.ranked(stage)
+            if best is not None and best[0] not in ranked:
+                return best
+            outcomes = {recipe.name: self.outcome(recipe, following) for recipe in ranked}
+            usable = [each for each in ranked if _status(outcomes[each.name]) not in UNUSABLE]
+            best = (usable[0], stage) if usable else None
+        return best
 
     def summary(self) -> dict[str, Any]:
         """Return the table of recipes, and the best recipe with its command."""
-        best, on_all = self.best() or (None, False)
-        part = "whole" if on_all else "sample"
-        baselines = {each: self._baselines(each == "sample") for each in ("sample", "whole")}
+        best, last = self.best() or (None, self.stages[0])
+        baselines = {stage: self._baselines(stage) for stage in self.stages}
         choose = min if self._sign() > 0 else max
         leaders = {
-            each: choose(values, key=values.__getitem__, default=None) for each, values in baselines.items()
+            stage: choose(values, key=values.__getitem__, default=None) for stage, values in baselines.items()
         }
         names = dict.fromkeys(name for name in leaders.values() if name is not None)
-        ranked = [*filter(None, [best]), *self.ranked(sample=False), *self.ranked(sample=True), *self.recipes]
+        deepest_first = [recipe for stage in reversed(self.stages) for recipe in self.ranked(stage)]
+        ranked = [*filter(None, [best]), *deepest_first, *self.recipes]
+        words = {SAMPLE: f"{self.share:.3g} of users", WHOLE: "all users"}
+        words |= {WINDOWS: f"{self.num_windows} windows"} if self.on_window else {}
         found = {
-            "metric": self.context.monitor,
+            "metric": self.monitor(last),
             "num_users": self.num_users,
             "share": self.share,
+            "stages": {stage: words[stage] for stage in self.stages},
             "recipes": [self._row(recipe) for recipe in {each.name: each for each in ranked}.values()],
             "left_out": self.left_out,
             "baselines": {name: {each: baselines[each].get(name) for each in baselines} for name in names},
-            "best": best and self._best(best, part, baselines[part].get(leaders[part] or "")),
+            "best": best and self._best(best, last, baselines[last].get(leaders[last] or "")),
         }
         return {"first_look": found}
 
     def _sign(self) -> int:
         """Return 1 if lower values of the monitored metric are better, else -1."""
-        return 1 if lower_is_better(self.outcomes.values(), self.context.monitor) else -1
+        return 1 if lower_is_better(self.outcomes.values(), self.metric) else -1
 
     def _row(self, recipe: Recipe) -> dict[str, Any]:
-        outcomes = {"sample": self.outcome(recipe, True), "whole": self.outcome(recipe, False)}
+        outcomes = {stage: self.outcome(recipe, stage) for stage in self.stages}
+        ran = [outcome for outcome in outcomes.values() if outcome is not None]
+        note = _note(ran[-1] if ran else None)
+        if self.on_window and outcomes[WINDOWS] is None and outcomes[WHOLE] is not None:
+            is_finalist = recipe in self.ranked(WHOLE)[: self.config.num_whole]
+            note = note or ("on one window only: the time limit was reached" if is_finalist else "")
         return {
             "recipe": recipe.name,
             "sets": " ".join(recipe.texts),
-            **{part: each and each.figure(self.context.monitor) for part, each in outcomes.items()},
-            "seconds": {part: each and (round(each.seconds, 1) or None) for part, each in outcomes.items()},
-            "note": _note(outcomes["whole"] or outcomes["sample"]),
+            **{stage: each and each.figure(self.monitor(stage)) for stage, each in outcomes.items()},
+            "seconds": {stage: each and (round(each.seconds, 1) or None) for stage, each in outcomes.items()},
+            "note": note,
         }
 
-    def _baselines(self, sample: bool) -> dict[str, float]:
+    def _baselines(self, stage: str) -> dict[str, float]:
         """Return the validation metric of each baseline, equal in all jobs on the same users."""
         values: dict[str, float] = {}
-        for recipe in self.recipes:
-            outcome = self.outcome(recipe, sample)
+        for recipe in self.recipes if stage != WINDOWS else ():
+            outcome = self.outcome(recipe, stage)
             result = read_result_or_failure(outcome.folder) if outcome and outcome.finished else None
             for name, figures in {} if result is None else result.baselines.items():
-                if self.context.monitor in figures:
-                    values.setdefault(name, figures[self.context.monitor])
+                if self.metric in figures:
+                    values.setdefault(name, figures[self.metric])
         return values
 
-    def _best(self, best: Recipe, part: str, leader: float | None) -> dict[str, Any]:
-        outcome = self.outcome(best, part == "sample")
+    def _best(self, best: Recipe, stage: str, leader: float | None) -> dict[str, Any]:
+        outcome = self.outcome(best, stage)
         assert outcome is not None
-        value = outcome.figure(self.context.monitor)
+        value = outcome.figure(self.monitor(stage))
         assert value is not None
         return {
             "recipe": best.name,
             "job": outcome.name,
-            "on": part,
+            "on": stage,
             "value": value,
             "ended": outcome.finished,
             "behind_baseline": leader is not None and self._sign() * value > self._sign() * leader,
@@ -291,6 +326,10 @@ def _reason(error: InputError) -> str:
     if isinstance(error, Mistakes):
         return "; ".join(f"{each.key}: {each.message}" for each in error.problems)
     return " ".join(str(error).split())
+
+
+def _status(outcome: Outcome | None) -> str:
+    return "" if outcome is None else outcome.status
 
 
 def _note(outcome: Outcome | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from twotower.config.component import Component
 from twotower.config.problems import nearest
+from twotower.config.run_keys import MEAN_VALID
 from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
 from twotower.data.sources.source import Source
 from twotower.evaluation.user_values import metric_k, metric_name
@@ -24,7 +25,9 @@ class TrainerChoice(Component):
         patience_steps: NonNegativeInt = 0
         """Minimum patience in optimizer steps, for small data sets with few steps per epoch."""
         monitor: str = "valid/recall_at_20"
-        """Metric that selects the best checkpoint; its class defines `higher_is_better`."""
+        """Metric that selects the best checkpoint; its class defines `higher_is_better`. With split=rolling,
+        `mean_valid/...` is the mean over the windows, by which sweeps choose; each window selects its
+        checkpoint by its own `valid/...`."""
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
         """`bf16-mixed` also runs on CPUs, `16-mixed` on GPUs only. `auto` is `bf16-mixed` if the machine
         multiplies bfloat16 fast, else `32-true`."""
@@ -80,6 +83,10 @@ class TrainerChoice(Component):
             if logged is None:
                 return
             selecting = [key for key, higher in logged.items() if higher is not None]
+            if self.monitor not in logged and self.monitor.startswith(MEAN_VALID):
+                own = self.monitor.replace(MEAN_VALID, "valid/")
+                yield "monitor", f"{self.monitor} needs split=rolling with split.window=null; or use {own}"
+                return
             if self.monitor not in logged:
                 yield "monitor", f"{self.monitor!r} is not logged; {nearest(self.monitor, selecting)}"
                 return

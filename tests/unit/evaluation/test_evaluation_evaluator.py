@@ -1,11 +1,17 @@
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from evaluation_logs import make_holdout
+from evaluation_logs import make_history, make_holdout
 from pydantic import ValidationError
 
+from twotower.config.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.metric_inputs import metric_data
+from twotower.features.id import Id
+from twotower.features.tags import Tags
 
 KINDS: dict[str, dict[str, Any]] = {
     "recall": {"_target_": "twotower.metrics.recall.Recall"},
@@ -72,3 +78,46 @@ def test_seen_filter_is_a_setting() -> None:
 def test_empty_or_double_choices_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"at least 1 item|'recall' is listed twice"):
         make(**arguments)
+
+
+def make_dataset() -> Any:
+    """Three items of two features; users 1 and 2 have items 1 and 2 in training, item 3 is new."""
+    items = pd.DataFrame({"item_id": ["a", "b", "c"], "tags": ["x", "x y", "y"]})
+    train = make_history([[1, 2], [1]])
+    users = pd.DataFrame({"user_id": [5, 6], "sex": ["f", "m"]})
+    return SimpleNamespace(items=items, item_table=items, user_table=users, train=train, source_paths={})
+
+
+ITEM_ID = Id.Config(column="item_id", dim=2)
+
+
+def test_item_vectors_of_a_data_set() -> None:
+    data = metric_data(
+        make_dataset(), {"tags": Tags.Config(column="tags", dim=4, separator=" "), "own": ITEM_ID}
+    )
+    embeddings = data.vectors["embeddings"]()  # items of users {1, 2}, {1} and none
+    half = np.sqrt(0.5)
+    expected = [[1, half, 0], [half, 1, 0], [0, 0, 0]]
+    np.testing.assert_allclose((embeddings @ embeddings.T).toarray(), expected, atol=1e-6)
+    content = data.vectors["content"]()
+    cosines = (content @ content.T).toarray()
+    assert cosines[0, 2] == 0  # nothing in common
+    assert 0 < cosines[0, 1] < 1
+    assert data.vectors["content"]() is content  # computed once
+    assert metric_data(make_dataset(), {"own": ITEM_ID}).vectors.keys() == {"embeddings"}
+
+
+def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
+    gap = {"_target_": "twotower.metrics.user_gap.UserGap", "min_users": 1}
+    config = Evaluator.Config(ks=[1], kinds={"gap": gap | {"by": "sex"}}, num_bootstrap=0)
+    holdout, lists = make_holdout(targets=[[2], [3]], histories=[[1], []]), np.array([[2], [1]])
+    report = config.build(metric_data(make_dataset(), {})).evaluate(lists, holdout, POPULARITY)
+    assert report.metrics == {"user_gap_at_1": 1.0}
+    assert report.slices["user_sex"] == {"f": {"user_gap_at_1": 1.0}, "m": {"user_gap_at_1": 0.0}}
+    similar = {"_target_": "twotower.metrics.serendipity.Serendipity"}
+    kinds = {"gap": gap | {"by": "sexe"}, "similar": similar}
+    wrong = Evaluator.Config(ks=[1], kinds=kinds, num_bootstrap=0)
+    with pytest.raises(InputError) as caught:
+        wrong.build(metric_data(make_dataset(), {"own": ITEM_ID}))
+    assert "metrics.kinds.gap.by: there is no column 'sexe'; did you mean 'sex'?" in str(caught.value)
+    assert "metrics.kinds.similar.by: the items have no features besides ids" in str(caught.value)

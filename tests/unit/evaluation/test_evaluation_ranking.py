@@ -4,11 +4,10 @@ from evaluation_logs import make_history, make_holdout
 from twotower.evaluation.ranking import (
     holdout_targets,
     item_popularity,
-    item_slices,
     rank,
     seen_pairs,
-    user_slices,
 )
+from twotower.metrics.metric_data import item_slices, user_slices
 
 
 def test_hits_and_counts_by_hand() -> None:

@@ -1,5 +1,6 @@
 """A first look: which recipes on whom, in which order, what is best; stopped when its time is over."""
 
+import dataclasses
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from twotower.sweeps.schedule import run_jobs
 from twotower.sweeps.search import make_pruning_callback
 from twotower.sweeps.sweep import Job
 
+ROLLING = {"_target_": "twotower.data.splits.rolling.Rolling", "num_windows": 3}
 RECIPES = {"default": "", "wide": "embedding_dim=128", "flat": "loss=bpr x=1", "same": "embedding_dim=128"}
 
 
@@ -31,17 +33,20 @@ def data_of(asked: int, interactions: int) -> Any:
     )
 
 
-def look_of(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int = 20_000, **config: Any) -> FirstLook:
+def look_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int = 20_000, monitor: str = MONITOR, **config: Any
+) -> FirstLook:
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         if "bad=1" in overrides:
             raise InputError("data:\n  there are no times")
         if "history=sasrec" in overrides and "~history.power" not in overrides:
             raise Mistakes("", [Problem("history.power", "unknown key; none are valid here")])
-        return settings_of([text for text in overrides if "=" in text])
+        return settings_of([text for text in overrides if "=" in text]) | {"split": ROLLING}
 
     monkeypatch.setattr(first_look, "build_job_dataset", lambda settings: data_of(asked, 10_000_000))
     made = FirstLook.Config(recipes=RECIPES | config.pop("recipes", {}), **config)
-    found = made.build(request_of(folder, {}, compose))
+    context = request_of(folder, {}, compose)
+    found = made.build(dataclasses.replace(context, monitor=monitor))
     assert isinstance(found, FirstLook)
     return found
 
@@ -114,13 +119,13 @@ def test_the_best_recipe_of_the_sample_is_replaced_only_on_all_users(
     assert look.best() is None
     sampled(look, default=result_of(0.1), wide=result_of(0.3), flat=result_of(0.2))
     by_name = {recipe.name: recipe for recipe in look.recipes}
-    look.ended(by_name["flat"].whole, result_of(0.25))
-    look.ended(by_name["wide"].whole, None)  # stopped: what the sample said of it stands
-    assert look.best() == (by_name["wide"], False)
-    look.ended(by_name["wide"].whole, result_of(0.22))
-    assert look.best() == (by_name["flat"], True)
-    look.ended(by_name["flat"].whole, result_of(0.25, "index_rejected"))
-    assert look.best() == (by_name["wide"], True)
+    look.ended(by_name["flat"].jobs["whole"], result_of(0.25))
+    look.ended(by_name["wide"].jobs["whole"], None)  # stopped: what the sample said of it stands
+    assert look.best() == (by_name["wide"], "sample")
+    look.ended(by_name["wide"].jobs["whole"], result_of(0.22))
+    assert look.best() == (by_name["flat"], "whole")
+    look.ended(by_name["flat"].jobs["whole"], result_of(0.25, "index_rejected"))
+    assert look.best() == (by_name["wide"], "whole")
 
 
 def test_the_summary_has_the_figures_the_baseline_and_the_command(
@@ -138,6 +143,37 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
     assert all(
         text in lines for text in ("wide  valid recall@20 0.3000", "on the sample", found["best"]["command"])
     )
+    assert recipes_table(found).row_count == 4
+
+
+def test_the_best_recipes_run_on_all_windows_and_their_mean_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean = "mean_valid/recall_at_20"
+    look = look_of(tmp_path, monkeypatch, monitor=mean, num_whole=2)
+    newest = ("split.window=3", f"trainer.monitor={MONITOR}")
+    sampled(look, default=result_of(0.1), wide=result_of(0.3), flat=result_of(0.2))
+    for name, value in (("wide", 0.3), ("flat", 0.25)):
+        job = look.next([])
+        assert job is not None
+        assert (job.name, job.overrides[-2:]) == (name, newest)
+        look.ended(job, result_of(value))
+    for name, value in (("wide", 0.1), ("flat", 0.2)):
+        job = look.next([])
+        assert job is not None
+        assert (job.name, newest[0] in job.overrides) == (f"windows-{name}", False)
+        result = result_of(value)
+        summary = {"metrics": {MONITOR: {"mean": value, "sd": 0.1}}}
+        before = look.summary()["first_look"]
+        assert before["recipes"][1]["note"] == "on one window only: the time limit was reached"
+        look.ended(job, result.update(windows_summary=summary))
+    assert look.next([]) is None
+    found = look.summary()["first_look"]
+    assert found["stages"] == {"sample": "0.1 of users", "whole": "all users", "windows": "3 windows"}
+    assert [(row["recipe"], row["windows"]) for row in found["recipes"]] == [
+        *[("flat", 0.2), ("wide", 0.1), ("default", None)]
+    ]
+    assert (found["best"]["recipe"], found["best"]["on"], found["metric"]) == ("flat", "windows", mean)
     assert recipes_table(found).row_count == 4
 
 

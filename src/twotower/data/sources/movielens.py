@@ -113,6 +113,10 @@ class MovieLens(Source):
             interactions.reset_index(drop=True), users, rated.reset_index(drop=True), names, "title"
         )
 
+    def files(self) -> list[Path]:
+        """Return the published files."""
+        return list(fetch(ARCHIVES[self.config.variant]).values())
+
     def fingerprint(self) -> str:
         """Return a SHA-256 over the settings and the published files, which `load` verifies."""
         return fingerprint_values([self.config.spec(), dict(ARCHIVES[self.config.variant].files)])

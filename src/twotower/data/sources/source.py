@@ -92,9 +92,12 @@ class Source(Component, ABC):
         return fingerprint_values([self.config.spec(), [file_sha256(path) for path in self.files()]])
 
 
+NEEDS_TIMES = "needs times, which this data does not have"
+
+
 def needs_times(data: Source.Config | None, remedy: str, field: str = "") -> list[tuple[str, str]]:
     """Return the problem of a field that needs times, if the data has none; `data` None: not known."""
     if data is None or data.has_times():
         return []
     all_choices = "experiment=no_times makes all such choices"
-    return [(field, f"needs times, which this data does not have; {remedy} ({all_choices})")]
+    return [(field, f"{NEEDS_TIMES}; {remedy} ({all_choices})")]

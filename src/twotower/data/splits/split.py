@@ -1,7 +1,7 @@
 """Base class of splits: assigns a part to each interaction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -44,6 +44,10 @@ class Split(Component, ABC):
             """See `Component.Config.problems`; `data` are settings of the source, None if not known."""
             return ()
 
+        def windows(self) -> Sequence[int]:
+            """Return the windows in time on which a run trains one after another, the oldest first."""
+            return ()
+
         def build(self) -> "Split":
             """Build the split."""
             return self.make(Split)
@@ -51,8 +55,18 @@ class Split(Component, ABC):
     config: Config
     name: str
     """Name of its choice in `conf/split/`."""
+    end: int | None = None
+    """The first second that is not part of the data, see `resolve`; None: all times are."""
     by_order: ClassVar[bool] = False
     """Whether the order of a user's interactions determines the targets."""
+
+    def resolve(self, interactions: Interactions) -> "Split":
+        """Return the split with the values that depend on the whole log, before it is cut at `end`.
+
+        Args:
+            interactions: the positives of the log.
+        """
+        return self
 
     @abstractmethod
     def assign(self, interactions: Interactions) -> Parts:

@@ -1,17 +1,22 @@
 """A split in time: earlier interactions train, later ones are targets."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config.spec import Days
+from twotower.config.spec import PositiveFloat
 from twotower.data.blocks import blocks, highest, lowest, take
 from twotower.data.dataset import Audit
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
-from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
+from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
+
+IN_TIME = np.array([NONE, TRAIN, NONE, VALID, NONE, TEST, NONE], dtype=np.int8)
+"""Parts in the order of time: too old, train, gap, valid, gap, test, too late."""
+NEVER = int(np.iinfo(np.int64).max)
 
 
 class Temporal(Split):
@@ -24,12 +29,13 @@ class Temporal(Split):
     class Config(Split.Config):
         """Settings of the two windows."""
 
-        test: Days = 28.0
+        test: PositiveFloat = 28.0
         """Length of the test window; it ends with the last interaction."""
-        valid: Days = 28.0
+        valid: PositiveFloat = 28.0
         """Length of the valid window before it."""
-        unit: Literal["days", "share"] = "days"
-        """`days`, or `share` of all interactions (equal times at a cutoff go to the later window)."""
+        unit: Literal["days", "share", "interactions"] = "days"
+        """`days`, a `share` of all interactions, or a number of `interactions`; equal times at a cutoff go to
+        the later window."""
 
         def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times, and windows that leave training interactions."""
@@ -46,20 +52,32 @@ class Temporal(Split):
 
     def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction by its time."""
-        return _by_time(interactions, *self.cutoffs(interactions))
+        return parts_by_time(interactions, self.edges(interactions))
 
     def spread(self, interactions: Interactions, parts: Parts) -> Parts:
         """Return the part of every interaction by its time."""
-        return _by_time(interactions, *self.cutoffs(interactions.positives))
+        return parts_by_time(interactions, self.edges(interactions.positives))
+
+    def edges(self, interactions: Interactions) -> list[int]:
+        """Return the first second of each part of `IN_TIME` after the first."""
+        test = self.config.test
+        valid_from, test_from = (
+            self.cutoff(interactions.times, length) for length in (test + self.config.valid, test)
+        )
+        return [0, valid_from, valid_from, test_from, test_from, NEVER]
+
+    def cutoff(self, times: NDArray[np.int64], length: float) -> int:
+        """Return the first second of the last `length` of the log; 0 if the log is shorter."""
+        if self.config.unit == "days":
+            return max(highest(times) + 1 - round(length * SECONDS_A_DAY), 0)
+        count = max(round(length * (len(times) if self.config.unit == "share" else 1)), 1)
+        position = len(times) - count
+        return int(np.partition(times, position)[position]) if position >= 0 else 0
 
     def cutoffs(self, interactions: Interactions) -> tuple[int, int]:
         """Return the first second of the valid window and of the test window."""
-        if self.config.unit == "days":
-            end = highest(interactions.times) + 1
-            test_from = end - round(self.config.test * SECONDS_A_DAY)
-            return test_from - round(self.config.valid * SECONDS_A_DAY), test_from
-        config = self.config
-        return _start(interactions.times, config.test + config.valid), _start(interactions.times, config.test)
+        _, _, valid_from, _, test_from, _ = self.edges(interactions)
+        return valid_from, test_from
 
     def request_times(self, interactions: Interactions, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the cutoff of the targets' window for every user row."""
@@ -83,16 +101,9 @@ class Temporal(Split):
         )
 
 
-def _by_time(interactions: Interactions, valid_from: int, test_from: int) -> Parts:
-    parts = np.full(len(interactions), TRAIN, dtype=np.int8)
+def parts_by_time(interactions: Interactions, edges: Sequence[int]) -> Parts:
+    """Return the part of each interaction, int8 [n]; see `Temporal.edges`."""
+    parts = np.empty(len(interactions), dtype=np.int8)
     for rows in blocks(len(interactions), interactions.times):
-        times, some = interactions.times[rows], parts[rows]
-        some[times >= valid_from] = VALID
-        some[times >= test_from] = TEST
+        parts[rows] = IN_TIME[np.searchsorted(edges, interactions.times[rows], side="right")]
     return parts
-
-
-def _start(times: np.ndarray, share: float) -> int:
-    """Return the time at which the last `share` of the times begins."""
-    count = min(max(round(len(times) * share), 1), len(times))
-    return int(np.partition(times, len(times) - count)[len(times) - count])

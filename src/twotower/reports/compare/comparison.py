@@ -49,6 +49,7 @@ from twotower.reports.compare.verdicts import (
 )
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
+from twotower.runs.windows import agreement
 
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
@@ -167,6 +168,7 @@ def compare(
             *notes,
             *row_notes,
             *_verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
+            *_window_notes(runs, metric),
             *_problem_notes(rows),
         ],
     )
@@ -327,6 +329,27 @@ def _verdict_notes(
         yield f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
     elif not num_repeated and rows["verdict"].isin([BETTER, WORSE]).any():
         yield ONE_SEED
+
+
+def _window_notes(runs: pd.DataFrame, metric: str) -> Iterator[str]:
+    """Yield how well the windows of split=rolling agree on the ranking of the runs that share them."""
+    name = metric.rpartition("/")[2]
+    shared: dict[tuple[str, ...], list[list[dict[str, float]]]] = {}
+    for result in runs["result"]:
+        if result.windows_summary:
+            begins = tuple(each["test_from"] for each in result.windows)
+            shared.setdefault(begins, []).append([each["metrics"] for each in result.windows])
+    if len(shared) > 1 and metric.startswith(("mean_", "sd_")):
+        yield f"{metric} is not comparable between runs with other windows (split=rolling)"
+    for begins, table in shared.items():
+        for split in ("valid", "test"):
+            key = f"{split}/{name}"
+            tau = agreement(pd.DataFrame([[each.get(key) for each in run] for run in table], dtype=float).T)
+            if tau is not None:
+                yield (
+                    f"Kendall's tau of {len(table)} runs by {heading(key)} between {len(begins)} windows: "
+                    f"{tau:.2f} (1: the same ranking, 0: no agreement)"
+                )
 
 
 def _problem_notes(rows: pd.DataFrame) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
+from twotower.config.run_keys import MEAN_VALID
 from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_RECALL
 from twotower.runs.result import TEST_EXACT
 
@@ -32,6 +33,8 @@ def validation_key(key: str) -> str:
     if key.startswith(COLD_START):  # measured on the test split
         return f"valid/{key.rpartition('/')[2]}"
     split, _, name = key.partition("/")
+    if split in ("mean_test", "sd_test", "sd_valid"):
+        return f"{MEAN_VALID}{name}"
     return f"valid/{name}" if split in ("test", TEST_EXACT) else key
 
 
@@ -50,7 +53,7 @@ def heading(key: str) -> str:
         .removeprefix(f"{COLD_START}model/")
         .removeprefix(COLD_START)
     )
-    return short.replace("_at_", "@").replace("/", " ")
+    return short.replace("_at_", "@").replace("/", " ").replace("mean_", "mean ")
 
 
 def format_figure(key: str, value: float | None, sign: bool = False) -> str:

@@ -94,7 +94,9 @@ def _read_run(folder: Path) -> dict[str, Any]:
         loaded = load_yaml(folder / CONFIG)
         if not isinstance(loaded, dict):
             raise ValueError("it holds no mapping of settings")
-        settings = {key: _finite(value) for key, value in flatten(loaded).items()}
+        benchmark = loaded.get("benchmark")
+        name = {"benchmark": benchmark.get("name")} if isinstance(benchmark, dict) else {}
+        settings = {key: _finite(value) for key, value in flatten(loaded | name).items()}
         # Computed even if the run recorded it: code that counted other keys may have written the run.
         configuration = fingerprint({key: value for key, value in loaded.items() if key != "seed"}, "")
         ended = read_result(folder)

@@ -9,8 +9,10 @@ from rich.table import Column, Table
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.compare.figure_names import INDEX_COLUMNS, exact_key, format_figure, heading
 from twotower.reports.console.sweep_summary import SweepSummary
+from twotower.runs.fingerprint import DEFAULT_MONITOR
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import lower_is_better, rank_outcomes
-from twotower.runs.result import COLD_START, TEST_EXACT, Result
+from twotower.runs.result import COLD_START, TEST, TEST_EXACT, VALID, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20")
 STATUS_STYLES = {"index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
@@ -34,7 +36,7 @@ def make_table(
 
 
 def result_tables(result: Result) -> Iterator[Table]:
-    """Yield the tables of a run: test metrics next to the baselines, labels, cold start, index."""
+    """Yield the tables of a run: test metrics next to the baselines, labels, cold start, windows, index."""
     tested = [key for key in result.metrics if key.startswith("test/")]
     shown = [f"test/{name}" for name in COLUMNS if f"test/{name}" in tested] or tested[: len(COLUMNS)]
     if tested:
@@ -44,6 +46,8 @@ def result_tables(result: Result) -> Iterator[Table]:
         yield _quality_table(title, result, [key for key in tested if not metric_k(key)])
     if result.cold_start:
         yield cold_start_table(result.cold_start)
+    if result.windows:
+        yield _windows_table(result)
     if result.index:
         yield _index_table(result.index)
 
@@ -81,6 +85,32 @@ def cold_start_table(recalls: Mapping[str, Any]) -> Table:
     ]
     title = f"cold start: {recalls['num_cold_items']:,} new items, added live"
     return make_table(title, ["", *map(heading, keys)], rows)
+
+
+def _windows_table(result: Result) -> Table:
+    """Return a row per window with its metrics and its best baseline, then mean, spread and Kendall's tau."""
+    kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
+    keys = [f"{VALID}{kind}", f"{TEST}/{kind}"]
+    choose = min if higher_is_better(keys[0], [result.higher_is_better]) is False else max
+    rows = []
+    for entry in result.windows:
+        tuned = {name: each[keys[0]] for name, each in entry["baselines"].items() if keys[0] in each}
+        best = choose(tuned, key=tuned.__getitem__, default="")
+        figures = [
+            format_figure(key, values.get(key))
+            for values in (entry["metrics"], entry["baselines"].get(best, {}))
+            for key in keys
+        ]
+        days = [str(entry.get(key, ""))[:10] for key in ("valid_from", "test_from")]
+        rows.append([str(entry["window"]), *days, *figures, entry.get("error", best)])
+    metrics = result.windows_summary.get("metrics", {})
+    for part in ("mean", "sd") if metrics else ():
+        rows.append([part, "", "", *(format_figure(key, metrics.get(key, {}).get(part)) for key in keys)])
+    if taus := result.windows_summary.get("kendall_tau"):
+        agreements = ["" if taus[split] is None else f"{taus[split]:.2f}" for split in ("valid", "test")]
+        rows.append(["Kendall's tau", "", "", *agreements])
+    headings = ["window", "valid from", "test from", "valid", "test", "of baseline", "test", ""]
+    return make_table(f"windows by {heading(kind)}", headings, rows)
 
 
 def _index_table(index: Mapping[str, Any]) -> Table:
@@ -140,8 +170,7 @@ def sweep_table(summary: SweepSummary) -> Table:
 def recipes_table(look: Mapping[str, Any]) -> Table:
     """Return a row per recipe of a first look, the best first, then the best baselines, by validation."""
     metric, best = look["metric"], look["best"] or {"recipe": None}
-    parts = {"sample": f"{look['share']:.3g} of users"} if look["share"] < 1 else {}
-    parts |= {"whole": "all users"}
+    parts = look["stages"]
     rows = []
     for row in look["recipes"]:
         seconds = [row["seconds"][part] for part in parts]

@@ -125,6 +125,8 @@ class SweepSummary:
         if best := found.get("best"):
             if best.get("on") == "sample":
                 yield "warning: no recipe was trained on all users; this is the best one on the sample"
+            elif "windows" in found.get("stages", ()) and best["on"] != "windows":
+                yield "warning: no recipe was trained on all windows; this is the best one on the newest"
             if best.get("behind_baseline"):
                 yield "warning: the best baseline is better on the validation split"
             yield f"command     {best['command']}"

@@ -1,0 +1,113 @@
+"""Several temporal splits of one log, each as if the log ended with its test window."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config.errors import InputError
+from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt
+from twotower.data.dataset import Audit
+from twotower.data.interactions import Interactions
+from twotower.data.sources.source import Source
+from twotower.data.splits.split import Split
+from twotower.data.splits.temporal import NEVER, Temporal
+from twotower.data.times import date
+
+
+class Rolling(Temporal):
+    """`Temporal` at several times; the test window of the newest ends with the last interaction.
+
+    Interactions after its test window, and users and items that occur only then, are not part of the data of
+    a window. Its valid window is the test window of the one before, if `step`, `test` and `valid` are equal.
+    """
+
+    class Config(Temporal.Config):
+        """Settings of the windows; lengths are in `unit`."""
+
+        num_windows: PositiveInt = 4
+        """Number of windows."""
+        window: PositiveInt | None = None
+        """This window alone, 1 is the oldest; null: the newest, and the older ones in `windows/`."""
+        step: PositiveFloat | None = None
+        """From one window to the next; null: `test`, so that test windows do not overlap."""
+        gap: NonNegativeFloat = 0.0
+        """Before the valid and the test window, as if models were trained on older data; its interactions
+        are dropped."""
+        history: Literal["expanding", "sliding"] = "expanding"
+        """`expanding`: all earlier interactions train; `sliding`: those of the last `history_length`."""
+        history_length: PositiveFloat | None = None
+        """Length of a sliding history."""
+
+        def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
+            """Check the window and the length of the history."""
+            problems = list(super().problems(data))
+            if self.window is not None and self.window > self.num_windows:
+                problems.append(("window", f"expected at most num_windows={self.num_windows}"))
+            if self.history == "sliding" and self.history_length is None:
+                problems.append(("history_length", "history=sliding needs it, in the unit of the windows"))
+            return problems
+
+        def unused(self) -> list[tuple[str, str]]:
+            """Report the length of a history that does not slide."""
+            is_unused = self.history == "expanding" and self.history_length is not None
+            return [("history_length", "history=sliding uses it")] if is_unused else []
+
+        def windows(self) -> Sequence[int]:
+            """Return all windows, unless one is chosen."""
+            return range(1, self.num_windows + 1) if self.window is None else ()
+
+        def lengths(self, window: int) -> list[float]:
+            """Return the lengths of the parts after training, from the last one back, and of the history."""
+            later = (self.num_windows - window) * (self.step or self.test)
+            history = self.history_length or 0.0 if self.history == "sliding" else 0.0
+            return [later, self.test, self.gap, self.valid, self.gap, history]
+
+    config: Config
+    name = "rolling"
+
+    def __init__(self, config: Config, edges: list[int] | None = None) -> None:
+        super().__init__(config)
+        self._edges = edges
+        if edges is not None and edges[-1] != NEVER:
+            self.end = edges[-1]
+
+    def resolve(self, interactions: Interactions) -> Split:
+        """Return the split with its cutoffs in unix seconds; raises InputError if some windows do not fit."""
+        times = np.sort(interactions.times)
+        edges = [self._window_edges(times, window) for window in range(1, self.config.num_windows + 1)]
+        fits = [self._fits(times, each) for each in edges]
+        if not all(fits):
+            num_fitting = fits[::-1].index(False)
+            raise InputError(
+                f"split=rolling: only {num_fitting} of {self.config.num_windows} windows fit into the log, "
+                f"from {date(int(times[0]))} to {date(int(times[-1]))} with {len(times):,} interactions: "
+                f"each needs some in train, valid and test; set split.num_windows={max(num_fitting, 1)}, or "
+                "lower split.test, split.valid, split.step, split.gap or split.history_length"
+            )
+        return Rolling(self.config, edges[(self.config.window or self.config.num_windows) - 1])
+
+    def edges(self, interactions: Interactions) -> list[int]:
+        """See `Temporal.edges`."""
+        window = self.config.window or self.config.num_windows
+        return self._edges or self._window_edges(np.asarray(interactions.times), window)
+
+    def _window_edges(self, times: NDArray[np.int64], window: int) -> list[int]:
+        later, *lengths = np.cumsum(self.config.lengths(window)).tolist()
+        first, *edges = [self.cutoff(times, length) for length in reversed(lengths)]
+        first = first if self.config.history == "sliding" else 0
+        return [first, *edges, self.cutoff(times, later) if later else NEVER]
+
+    def _fits(self, times: NDArray[np.int64], edges: list[int]) -> bool:
+        """Return whether the history is complete, and train, valid and test have interactions."""
+        train, _, valid, _, test = np.diff(np.searchsorted(times, edges))
+        is_complete = self.config.history == "expanding" or edges[0] >= times[0]
+        return bool(is_complete and min(train, valid, test) > 0)
+
+    def facts(self, interactions: Interactions) -> Audit:
+        """Return the window, its cutoffs, and the begin of a sliding history."""
+        window = self.config.window or self.config.num_windows
+        begin = self.edges(interactions)[0]
+        history = {"history_from": date(begin)} if begin else {}
+        return {"window": f"{window} of {self.config.num_windows}", **history, **super().facts(interactions)}

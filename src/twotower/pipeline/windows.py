@@ -1,0 +1,98 @@
+"""The older windows of a run with `split=rolling`: runs of their own in its folder."""
+
+import logging
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twotower.config.exits import BY_SIGNAL, Stopped
+from twotower.index.flat_ip import FlatIP
+from twotower.pipeline.run_config import WarmStartRunConfig
+from twotower.pipeline.stages import RunContext
+from twotower.reports.tensorboard_run import SESSION
+from twotower.runs.result import Result, read_result_or_failure
+from twotower.runs.run import RESUME_HINT
+from twotower.runs.windows import summarize_windows, window_entry
+
+LOG = logging.getLogger("twotower")
+WINDOWS = "windows"
+
+
+def train_older_windows(
+    job: RunContext, newest: Mapping[str, Any], run_job: Callable[[Mapping[str, Any]], int]
+) -> dict[str, Any]:
+    """Train the older windows, the latest first; return the parts `windows` and `windows_summary`.
+
+    A window that has finished is not trained again. One that fails is recorded, and there is no summary.
+
+    Args:
+        job: the run of the newest window.
+        newest: its part of the result so far.
+        run_job: runs or resumes a job, see `train_run.run_job`.
+    """
+    *older, last = job.config.split.windows() or (0,)
+    if not last or isinstance(job.config, WarmStartRunConfig):
+        return {}
+    run = job.run
+    timing = {"total_seconds": round(run.seconds(), 3)}
+    so_far = run.partial_result.update(**{**newest, "status": "ok", "timing": timing})
+    entries = [window_entry(last, ".", so_far)]
+    for window in reversed(older):
+        folder = run.folder / WINDOWS / str(window)
+        result = read_result_or_failure(folder)
+        if result is None or not result.finished:
+            LOG.info("window %d of %d", window, last)
+            result = _run(job, _payload(job, folder, window), run_job)
+        entries.insert(0, window_entry(window, f"{WINDOWS}/{window}", result))
+        if not result.finished:
+            LOG.warning(
+                "window %d of %d failed, so there is no mean over windows: %s", window, last, result.error
+            )
+    return {
+        "windows": entries,
+        "windows_summary": summarize_windows(entries, job.config.trainer.monitor.rpartition("/")[2]),
+    }
+
+
+def _run(job: RunContext, payload: Mapping[str, Any], run_job: Callable[[Mapping[str, Any]], int]) -> Result:
+    """Run or resume the job of a window; returns its result, a failed one if it raised an error.
+
+    It logs to the console of the run, but not to its files, and does not repeat its warnings.
+    """
+    folder, warnings = Path(payload["folder"]), job.run.warnings
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return record.getMessage() not in warnings
+
+    handlers, LOG.handlers = LOG.handlers, [job.console]
+    LOG.addFilter(is_new)
+    try:
+        run_job(payload)
+    except Stopped as stopped:
+        remedy = RESUME_HINT.format(shlex.quote(str(job.run.folder)))
+        raise Stopped(stopped.status - BY_SIGNAL, remedy) from None
+    except Exception as error:
+        return read_result_or_failure(folder) or Result(status="failed", error=str(error))
+    finally:
+        LOG.removeFilter(is_new)
+        LOG.handlers = handlers
+    for session in folder.glob(f"*{SESSION}"):  # HPARAMS would show the window as another run
+        session.unlink()
+    result = read_result_or_failure(folder)
+    assert result is not None
+    return result
+
+
+def _payload(job: RunContext, folder: Path, window: int) -> dict[str, Any]:
+    """Return the job of an older window, whose towers are not served: an exact index, no walkthrough."""
+    settings = job.run.settings
+    changes = {
+        "split": settings["split"] | {"window": window},
+        "trainer": settings["trainer"] | {"monitor": job.config.trainer.monitor},
+        "index": FlatIP.Config().spec(),
+        "walkthrough": None,
+        "tracker": None,
+    }
+    overrides = [*job.run.overrides, f"split.window={window}"]
+    return {"folder": str(folder), "settings": settings | changes, "overrides": overrides, "trial": None}
