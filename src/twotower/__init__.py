@@ -135,6 +135,7 @@ def compare(
     with_baselines: bool = False,
     by: Literal["run", "configuration"] = "run",
     tests: bool = True,
+    min_effect: float | None = None,
 ) -> "pd.DataFrame":
     """Compare runs, as `twotower compare` does.
 
@@ -145,12 +146,15 @@ def compare(
         with_baselines: whether to add the built-in baselines as rows.
         by: a row per run, or per configuration with the means over its seeds.
         tests: whether to test differences, from the values of each user.
+        min_effect: smallest difference of the metric that matters; smaller ones can be equivalent.
 
     Returns:
         A row per run by name, the best on the validation split first. Columns: `kind`, `folder`, `state`,
         `seeds`, `note`; `settings.<key>` for settings that differ; figures such as `test/recall_at_20` and
         `index/latency_ms_p50`; mean and deviation over seeds; `difference` from the baseline with its 95 %
-        interval (`low`, `high`), `p_value`, `corrected_p_value` (Holm), `verdict` and `reason`.
+        interval (`low`, `high`), `p_value`, `corrected_p_value` (Holm); where no difference is shown,
+        `detectable_difference` (with a power of 80 %) and `users_needed` (to show the one observed);
+        `equivalence_p_value` (Holm), `verdict` and `reason`.
 
     Raises:
         InputError: a path contains no run, or no run has this metric or name.
@@ -164,6 +168,7 @@ def compare(
         with_baselines=with_baselines,
         by=by,
         tests=tests,
+        min_effect=min_effect,
     )
     return comparison.table().set_index("name").infer_objects()
 

@@ -127,7 +127,10 @@ def test_two_configurations_with_seeds_of_their_own(tmp_path: Path, users: Users
             changes = {"seed": seed, "embedding_dim": width}
             write_run(tmp_path / f"{width}" / f"{seed}", users, values, changes=changes)
     rows = rows_of(compared(tmp_path, "by=configuration", "baseline=64"))
-    assert rows["65/0 (3 seeds)"]["verdict"] == "no difference shown"
+    equal = rows["65/0 (3 seeds)"]
+    assert equal["verdict"] == "no difference shown"
+    # More than the half interval, which is t(.975) standard errors; .84 more of them give a power of 80 %.
+    assert equal["detectable_difference"] > 1.2 * (equal["high"] - equal["low"]) / 2
     assert rows["128/0 (3 seeds)"]["verdict"] == "better"
     assert rows["128/0 (3 seeds)"]["low"] > 0
 

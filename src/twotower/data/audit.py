@@ -30,13 +30,10 @@ LABELS = {
     "equal_timestamp_rate": "equal-timestamp rate",
     "future_leak_rate": "future-leak rate",
     "seen_filter": "seen-filter",
-    "detectable_difference": "detectable difference, at most",
 }
 """Audit key -> label on the console, if it is not the key in words."""
 WARNING = "warning"
 """Key of the audit that is not part of the table."""
-NUM_ERRORS = 2.8
-"""Standard errors: a two-sided test at 5 % detects a difference of 1.96 + 0.84 of them in 80 % of cases."""
 MIN_STEPS = 3
 """Minimum number of changes of item of a user whose rows are tested."""
 MIN_EVIDENCE = math.log(1e12)
@@ -74,7 +71,6 @@ def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
         "test_interactions": len(test.target_times),
         "valid_users": len(valid.users),
         "test_users": len(test.users),
-        "detectable_difference": largest_detectable_difference(len(test.users)),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
         "cold_items": int((~is_trained[np.unique(test.target_items)]).sum()),
         "repeat_targets": valid.num_repeats + test.num_repeats,
@@ -190,14 +186,6 @@ def _warning_of_ties(cut: SplitInteractions, source_path: str) -> str | None:
                 f"predicted{ids}; use split=temporal, or a column of finer times"
             )
     return None
-
-
-def largest_detectable_difference(num_users: int) -> float:
-    """Return a bound on the difference of a metric between 0 and 1 that a paired test of users detects.
-
-    The standard deviation of differences between -1 and 1 is at most 1.
-    """
-    return min(1.0, NUM_ERRORS / math.sqrt(max(num_users, 1)))
 
 
 def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:

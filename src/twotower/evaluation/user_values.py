@@ -77,26 +77,36 @@ def mean_intervals(values: UserValues, num_bootstrap: int) -> dict[str, list[flo
 def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) -> NDArray[np.float64]:
     """Return the 95 % percentile intervals [M, 2] of the means over users of values [Q, M].
 
-    Each resample draws users with replacement, for all columns together. Above 200,000 users, the interval is
-    the mean +- 1.96 standard errors. A resample is the number of times each user was drawn (multinomial
-    weights), so that a block of resamples is one matrix product.
+    Above 200,000 users, the interval is the mean +- 1.96 standard errors.
 
     Reference: Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3.
     """
     if len(values) > LARGE:
         half = Z_95 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
         return np.stack([values.mean(axis=0) - half, values.mean(axis=0) + half], axis=1)
+    means = resampled_means(values, len(values), num_bootstrap, seed)
+    bounds: NDArray[np.float64] = np.quantile(means, [0.025, 0.975], axis=0).T
+    return bounds
+
+
+def resampled_means(
+    values: np.ndarray, num_drawn: int, num_resamples: int, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the means [num_resamples, M] over users who are drawn with replacement from values [Q, M].
+
+    Each resample has `num_drawn` users, the same for all columns. It is the number of times each user was
+    drawn (multinomial weights), so that a block of resamples is one matrix product.
+    """
     generator, num_users = np.random.default_rng(seed), len(values)
-    block = max(1, BLOCK_DRAWS // num_users)
+    block = max(1, BLOCK_DRAWS // max(num_users, num_drawn))
     means = []
-    for start in range(0, num_bootstrap, block):
-        size = min(block, num_bootstrap - start)
-        drawn = generator.integers(num_users, size=(size, num_users), dtype=np.int32)
+    for start in range(0, num_resamples, block):
+        size = min(block, num_resamples - start)
+        drawn = generator.integers(num_users, size=(size, num_drawn), dtype=np.int32)
         drawn += np.arange(size, dtype=np.int32)[:, None] * num_users
         weights = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(size, num_users)
-        means.append(weights @ values / num_users)
-    bounds: NDArray[np.float64] = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0).T
-    return bounds
+        means.append(weights @ values / num_drawn)
+    return np.concatenate(means)
 
 
 def label_values(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[str, float]:

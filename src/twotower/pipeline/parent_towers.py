@@ -9,7 +9,8 @@ from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.check import rehearse
 from twotower.pipeline.stages import RunContext
-from twotower.runs.result import Ancestry, Result, read_result
+from twotower.runs.result import Result, read_result
+from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext

@@ -25,7 +25,10 @@ from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
 from twotower.pipeline.stages import RunContext, has_held_out_items
 from twotower.runs import sections
+from twotower.runs.baseline_comparison import measure_power, report_power
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import TEST_EXACT, Result
+from twotower.runs.result_parts import Power
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 
@@ -48,12 +51,14 @@ class ValidatedBaselines(NamedTuple):
         reports: on the validation split.
         tuning: record of the tuning for the result.
         seconds_left: for the test split.
+        power: differences that the splits can show.
     """
 
     configs: Mapping[str, Baseline.Config]
     reports: BaselineReports
     tuning: Mapping[str, Any]
     seconds_left: float
+    power: Mapping[str, Power]
 
 
 def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
@@ -84,7 +89,19 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
         tuned = Tuner(past, valid, evaluator, metric, lists).tune(baselines.by_name)
         tuned.log(metric, baselines.minutes)
     configs = {name: each for name, each in tuned.configs.items() if name not in tuned.reports.out_of_time}
-    return ValidatedBaselines(configs, tuned.reports, tuned.record, budget.left())
+    power = _measure_power(job, tuned.reports.reports)
+    return ValidatedBaselines(configs, tuned.reports, tuned.record, budget.left(), power)
+
+
+def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, Power]:
+    """Return and print the differences of the monitored metric that the splits can show."""
+    metric = job.config.trainer.monitor.rpartition("/")[2]
+    tables = {name: report.per_user for name, report in reports.items()}
+    values = {name: table[metric].to_numpy() for name, table in tables.items() if metric in table}
+    num_users = {"valid": len(job.dataset.valid.users), "test": len(job.dataset.test.users)}
+    higher = higher_is_better(metric, [job.run.partial_result.higher_is_better])
+    report_power(power := measure_power(metric, values, num_users, higher))
+    return power
 
 
 def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBaselines) -> dict[str, Any]:
@@ -106,7 +123,10 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
     ]
     none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
     job.run.write_table(PER_USER_BASELINES, pd.concat(per_user or [none], ignore_index=True))
-    return sections.baselines_record(valid.reports, test) | {"baselines_tuning": dict(valid.tuning)}
+    return sections.baselines_record(valid.reports, test) | {
+        "baselines_tuning": dict(valid.tuning),
+        "power": valid.power,
+    }
 
 
 def _baseline_data(
@@ -142,6 +162,7 @@ def read_quality(job: RunContext, source: Path, before: Result) -> Quality | Non
         LOG.warning("%s is damaged (%s); its metrics are computed again", source / PER_USER, error)
         return None
     job.run.copy_table(source, PER_USER_BASELINES)
+    report_power(before.power)
     names = map(str, per_user.columns)
     exact = {name: name.removeprefix(EXACT_PREFIX) for name in names if name.startswith(EXACT_PREFIX)}
     per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,10 @@ from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.reports.console.console import Console, make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
-from twotower.runs.baseline_comparison import measure_detectable_difference, suggestion, worse_than_baseline
+from twotower.runs.baseline_comparison import suggestion, worse_than_baseline
 from twotower.runs.fingerprint import flatten
-from twotower.runs.result import BenchmarkRecord, Result, write_result
+from twotower.runs.result import Result, write_result
+from twotower.runs.result_parts import BenchmarkRecord
 from twotower.runs.run import RESUME_HINT, Run
 from twotower.runs.run_files import CONFIG
 from twotower.serving.walkthrough import Step
@@ -202,14 +203,6 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
         baseline = job.config.baselines.by_name.get(name)
         advice = "" if baseline is None else baseline.suggestion
         LOG.warning("%s; try %s", warning, suggestion(advice, run.settings))
-    if (detectable := measure_detectable_difference(run.folder, final)) is not None:
-        final = final.update(detectable=asdict(detectable))
-        if detectable.is_too_large:
-            what = "metric of the best baseline" if detectable.baseline else "metric"
-            remedy = "make the test split larger (split.test, split.share) before comparing models on it"
-            LOG.warning("%s, more than a third of the %s: %s", detectable, what, remedy)
-        else:
-            LOG.info("%s", detectable)
     report_result(job, final)
     return DONE if ok else INDEX_REJECTED
 

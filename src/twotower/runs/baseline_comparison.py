@@ -1,21 +1,19 @@
 """The towers of a run against its baselines: whether one is better, and which differences users can show."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from math import isfinite
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from twotower.data.audit import NUM_ERRORS
+from twotower.evaluation.power import ALPHA, POWER, Floats, detectable_differences
 from twotower.runs.fingerprint import flatten
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
-from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
+from twotower.runs.result_parts import Power
 
+LOG = logging.getLogger("twotower")
 LARGEST_SHARE = 1 / 3
-"""A split is too small if its detectable difference is above this share of the best baseline's metric."""
+"""A split is too small if the difference it can show is above this share of the best baseline's metric."""
 FIRST_LOOK = "sweep=first_look, which compares recipes of other kinds"
 
 
@@ -57,75 +55,49 @@ def suggestion(overrides: str, settings: Mapping[str, Any]) -> str:
     return ", or ".join(filter(None, [FIRST_LOOK, " ".join(untried)]))
 
 
-@dataclass(frozen=True)
-class DetectableDifference:
-    """The smallest difference that the test users can detect.
+def measure_power(
+    metric: str, values: Mapping[str, Floats], num_users: Mapping[str, int], higher: bool | None
+) -> dict[str, Power]:
+    """Return what each split can show of a metric, by the paired differences of the two best baselines.
 
-    Attributes:
-        metric: as `recall_at_20`.
-        num_users: of the test split.
-        difference: see `detectable_difference`, of the towers and the baseline.
-        baseline: the best on the test split; None if no baseline ran.
-        figure: the metric of the baseline, or of the towers if no baseline ran.
-    """
-
-    metric: str
-    num_users: int
-    difference: float
-    baseline: str | None
-    figure: float
-
-    @property
-    def is_too_large(self) -> bool:
-        """Whether the difference is more than a third of the metric."""
-        return self.difference > LARGEST_SHARE * abs(self.figure)
-
-    def __str__(self) -> str:
-        metric = self.metric.replace("_at_", "@")
-        of = f"the paired difference from {self.baseline}, at" if self.baseline else "the towers' value,"
-        return (
-            f"{self.num_users:,} test users can detect differences of {self.difference:.4f} or more "
-            f"in {metric} ({NUM_ERRORS:g} standard errors of {of} {self.figure:.4f})"
-        )
-
-
-def measure_detectable_difference(folder: Path, result: Result) -> DetectableDifference | None:
-    """Return the smallest difference in the monitored metric that the test users can detect.
-
-    None if the metric has no values per user (label metrics).
+    A single baseline is compared with its mean. Without baselines the result is empty.
 
     Args:
-        folder: of the run, with the values per user of towers and baselines.
-        result: of the run.
+        metric: as `recall_at_20`.
+        values: by baseline, [Q] of the validation users. The test split has as many differences as it has
+            users, drawn from these, because its targets are not known before the final evaluation.
+        num_users: by split.
+        higher: whether higher values are better; None counts as True.
     """
-    metric = result.training.monitor.removeprefix(VALID)
-    tables = [folder / PER_USER, folder / PER_USER_BASELINES]
-    if not all(map(Path.is_file, tables)):
-        return None
-    towers, baselines = map(pd.read_parquet, tables)
-    if metric not in towers or towers.empty:
-        return None
-    ours = towers.set_index("user_id")[metric]
-    if metric not in baselines or baselines.empty:
-        difference = detectable_difference((ours - ours.mean()).to_numpy())
-        return DetectableDifference(metric, len(ours), difference, None, float(ours.mean()))
-    means = baselines.groupby("baseline")[metric].mean()
-    lower = higher_is_better(metric, [result.higher_is_better]) is False
-    best = str(means.idxmin() if lower else means.idxmax())
-    theirs = baselines[baselines["baseline"] == best].set_index("user_id")[metric].reindex(ours.index)
-    difference = detectable_difference((ours - theirs).to_numpy())
-    return DetectableDifference(metric, len(ours), difference, best, float(means[best]))
+    means = {name: float(each.mean()) for name, each in values.items()}
+    pair = sorted(means, key=lambda name: means[name], reverse=higher is not False)[:2]
+    power = {}
+    for split, number in num_users.items() if pair else ():
+        other = values[pair[1]] if len(pair) > 1 else means[pair[0]]
+        difference = float(detectable_differences((values[pair[0]] - other)[None], number)[0])
+        power[split] = Power(
+            metric=metric,
+            num_users=number,
+            difference=difference if isfinite(difference) else None,
+            pair=pair,
+            best_baseline=means[pair[0]],
+            level=POWER,
+            alpha=ALPHA,
+        )
+    return power
 
 
-def detectable_difference(differences: np.ndarray) -> float:
-    """Return 2.8 standard errors of the mean of paired differences, one a user, [Q].
-
-    Two users are added whose differences are the largest possible of either sign (1, or the largest of the
-    values if that is more): three equal values show nothing, though their standard deviation is 0.
-
-    Reference: Agresti and Coull, Approximate is better than "exact" for interval estimation of binomial
-    proportions, The American Statistician 1998 (the added observations).
-    """
-    largest = max(1.0, float(np.abs(differences).max(initial=0)))
-    values = np.append(differences, (-largest, largest))
-    return float(NUM_ERRORS * values.std() / np.sqrt(len(values)))
+def report_power(power: Mapping[str, Power]) -> None:
+    """Log what each split can show: a warning if it is more than a third of the best baseline's metric."""
+    for split, found in power.items():
+        name = "validation" if split == "valid" else split
+        size = "no difference" if found.difference is None else f"a difference of {found.difference:.4f}"
+        text = (
+            f"{found.num_users:,} {name} users can show {size} in {found.metric.replace('_at_', '@')} with "
+            f"{found.level:.0%} power (test at {found.alpha:.0%}, spread of {' against '.join(found.pair)})"
+        )
+        if found.difference is None or found.difference > LARGEST_SHARE * abs(found.best_baseline):
+            remedy = f"make the split larger (split.{split}, split.share) before comparing models on it"
+            LOG.warning("%s; the best baseline has %.4f: %s", text, found.best_baseline, remedy)
+        else:
+            LOG.info("%s", text)

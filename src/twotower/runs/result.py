@@ -6,13 +6,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import metric_k, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json, read_yaml
 from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
+from twotower.runs.result_parts import (
+    Ancestry,
+    BenchmarkRecord,
+    Data,
+    Power,
+    Provenance,
+    ResultPart,
+    Training,
+)
 from twotower.runs.run_files import CONFIG, RESULT, require_run
 
 FORMAT_VERSION = 2
@@ -26,88 +35,7 @@ COLD_START = {"model": "two towers", "content": "content neighbors", "random": "
 """Models that are evaluated on cold items, and their names in tables."""
 
 
-class ResultPart(BaseModel):
-    """A part of a result; unknown keys are kept."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
-
-
-class Provenance(ResultPart):
-    """Code and machine of a run."""
-
-    code: dict[str, Any] = {}
-    machine: dict[str, Any] = {}
-
-
-class Data(ResultPart):
-    """Sizes of the data, and the audit of its split."""
-
-    fingerprint: str | None = None
-    """Of content and split; None if the run failed before the data was loaded."""
-    feature_files: dict[str, str] = {}
-    """`side.feature` -> SHA-256 of the files that the feature reads."""
-    users: int | None = None
-    items: int | None = None
-    interactions: int | None = None
-    audit: dict[str, Any] = {}
-
-
-class Training(ResultPart):
-    """How the towers were trained.
-
-    Attributes:
-        monitor: the metric that chose the epoch; empty if unknown.
-        temperature: of the loss at the end of training; a probability is sigmoid(score / temperature).
-        chosen: settings that the log or the validation split determined, by key.
-    """
-
-    epochs: int | None = None
-    refit: bool = False
-    fitted_on: str | None = None
-    objective: dict[str, Any] = {}
-    monitor: str = ""
-    temperature: float | None = None
-    epoch_steps: int | None = None
-    chosen: dict[str, float | None] = {}
-    initialization: str | None = None
-    """The better of two initializations on the validation split; None if only one was trained."""
-    initialization_scores: dict[str, float] = {}
-    """The validation score of each initialization that was trained."""
-
-
-class Ancestry(ResultPart):
-    """The run that this one started from.
-
-    Attributes:
-        how: `warm_start` (its towers were trained further) or `rebuild_bundle` (its towers are unchanged).
-        generation: number of trainings so far.
-    """
-
-    how: Literal["warm_start", "rebuild_bundle"]
-    parent: str
-    parent_fingerprint: str
-    generation: int
-    new_users: int = 0
-    new_items: int = 0
-    new_interactions: int = 0
-    epochs: int | None = None
-    replay: float | None = None
-
-
-class BenchmarkRecord(ResultPart):
-    """The benchmark of a run.
-
-    Attributes:
-        fingerprint: of the contract: files, split, metrics and candidates.
-        side_information: kind -> keys of the settings that read it; see `pipeline.side_information`.
-    """
-
-    name: str
-    fingerprint: str
-    side_information: dict[str, list[str]]
-
-
-class Result(ResultPart):
+class Result(BaseModel):
     """Result of a run: status, metrics, baselines, index, timing and provenance.
 
     Keys that `result.json` lacks, as that of a failed run, have their defaults. The names of metrics are
@@ -127,6 +55,8 @@ class Result(ResultPart):
         timing: seconds and examples per second.
         rerun_of: the run that this one repeats; `reproduced` is the outcome.
     """
+
+    model_config = ResultPart.model_config
 
     status: Status
     error: str | None = None
@@ -159,8 +89,8 @@ class Result(ResultPart):
     whether the tuning is `complete`."""
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
-    detectable: dict[str, str | int | float | None] | None = None
-    """Smallest difference that the test users can detect; see `runs.baseline_comparison`."""
+    power: dict[str, Power] = {}
+    """Split -> the difference that it can show; empty without baselines or values per user."""
     cold_start: dict[str, Any] | None = None
     windows: list[dict[str, Any]] = []
     """An entry per window of split=rolling, the oldest first; see `runs.windows`."""

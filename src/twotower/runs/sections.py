@@ -21,7 +21,8 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
-from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Data, Result, Status
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+from twotower.runs.result_parts import Data
 
 if TYPE_CHECKING:  # they import torch
     from twotower.evaluation.baselines.run_baselines import BaselineReports
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # they import torch
 
 QUALITY = (
     *("metrics", "intervals", "slices", "evaluated"),
-    *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices"),
+    *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices", "power"),
 )
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
 TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")

@@ -75,7 +75,6 @@ def test_by_hand(tmp_path):
         "test_interactions": 2,
         "valid_users": 1,
         "test_users": 2,
-        "detectable_difference": 1.0,
         "cold_users": 1,
         "cold_items": 1,
         "repeat_targets": 1,

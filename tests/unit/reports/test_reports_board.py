@@ -15,7 +15,8 @@ import pytest
 
 from twotower.reports.tensorboard_run import TensorBoardRun, draw_sweep
 from twotower.runs.outcome import Outcome, make_outcome
-from twotower.runs.result import Result, Training
+from twotower.runs.result import Result
+from twotower.runs.result_parts import Training
 from twotower.training.scalars import Scalars
 
 SWEEP = "default/by_index"

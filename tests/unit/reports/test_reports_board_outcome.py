@@ -6,7 +6,8 @@ from pathlib import Path
 from twotower.reports.console.console_tables import sweep_table
 from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome, best_outcome, make_outcome, rank_outcomes
-from twotower.runs.result import Result, Status, Training
+from twotower.runs.result import Result, Status
+from twotower.runs.result_parts import Training
 
 METRIC = "valid/recall_at_20"
 RESULT = Result(

@@ -106,20 +106,20 @@ def test_intervals_over_seeds_cover_zero_for_equal_configurations(
 ) -> None:
     generator = np.random.default_rng(num_seeds[0])
     pairs = [two_configurations(generator, num_seeds, sd) for _ in range(600)]
-    found = [difference_over_seeds(*pair) for pair in pairs]
+    found = [difference_over_seeds(*pair).test() for pair in pairs]
     wrong = np.mean([not low <= 0 <= high for low, high, _ in found])
     # At most .05, and three standard errors of a share out of 600.
     assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 600)
     assert wrong == np.mean([p_value < 0.05 for _, _, p_value in found])
-    back = [difference_over_seeds(right, left)[:2] for left, right in pairs]
+    back = [difference_over_seeds(right, left).test()[:2] for left, right in pairs]
     assert np.array(back) == pytest.approx(np.array([(-high, -low) for low, high, _ in found]))
 
 
 def test_differences_over_seeds_that_are_clear_or_constant() -> None:
     left, right = two_configurations(np.random.default_rng(0), (5, 5), 0.005)
-    low, high, p_value = difference_over_seeds(left + 0.05, right)
+    low, high, p_value = difference_over_seeds(left + 0.05, right).test()
     assert high > 0.05 > low > 0
     assert p_value < 0.01
     one = np.tile(np.array([0.25, 0.5]), (2, 1))
-    assert difference_over_seeds(one + 0.25, one) == (0.25, 0.25, 0.0)
-    assert difference_over_seeds(one, one) == (0.0, 0.0, 1.0)
+    assert difference_over_seeds(one + 0.25, one).test() == (0.25, 0.25, 0.0)
+    assert difference_over_seeds(one, one).test() == (0.0, 0.0, 1.0)

@@ -159,6 +159,40 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
     ]
 
 
+def test_power_and_equivalence_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """400 users who differ by 1/8 to either side: the standard error is 1/160, 2.8 of them are .0175."""
+    low = np.tile(LOW, 50)
+    noise = np.tile([0.125, -0.125], 200)
+    runs = [write_run(tmp_path / "base", low, valid=0.75)]
+    runs += [
+        write_run(tmp_path / name, low + noise + more, loss=name)
+        for name, more in (("near", 0.005), ("far", 0.1))
+    ]
+    table = compare(runs).rows.set_index("name")
+    assert table.loc["near", "verdict"] == "no difference shown"
+    # `far` is shown, so Holm tests `near` at .05.
+    assert table.loc["near", "detectable_difference"] == pytest.approx(0.0175, rel=0.02)
+    assert table.loc["near", "users_needed"] == pytest.approx(400 * 3.5**2, rel=0.04)
+    assert np.isnan(table.loc["far", "detectable_difference"])
+    assert table.loc["far", "users_needed"] is None
+    lines = as_markdown(compare(runs))
+    assert "| detectable | users needed |" in lines
+    assert "| 4,800 | no difference shown |" in lines
+
+    # The error with two more users, who differ by 1 and -1, is .00716: p is .018, and .036 of two tests.
+    small = compare(runs, min_effect=0.02).rows.set_index("name")
+    assert dict(small["verdict"]) == {"base": "the baseline", "near": "equivalent", "far": "better"}
+    assert small.loc["near", "equivalence_p_value"] == pytest.approx(0.037, abs=0.002)
+    assert small.loc["far", "equivalence_p_value"] == 1
+    large = compare(runs, min_effect=0.2).rows.set_index("name")
+    assert (large.loc["far", "verdict"], large.loc["far", "reason"]) == ("better", "smaller than min_effect")
+    assert (
+        compare(runs, min_effect=0.01).rows.set_index("name").loc["near", "verdict"] == "no difference shown"
+    )
+    assert run_command([*map(str, runs), "min_effect=0.02", "tests=false"], "") == 0
+    assert "min_effect has no effect: no difference is tested" in capsys.readouterr().out
+
+
 def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
     report = compare(runs, metric="coverage_at_20")
     assert report.num_tests == 0
@@ -415,6 +449,7 @@ def test_a_folder_name_may_contain_an_equals_sign(tmp_path: Path, monkeypatch: p
         (["outputs", "metrik=x"], "metrik: unknown key; did you mean 'metric'?"),
         (["outputs", "seed=*"], "(a path: ./seed=*)"),
         (["outputs", "tests=perhaps"], "tests=perhaps: expected a valid boolean"),
+        (["outputs", "min_effect=0"], "min_effect=0: expected greater than 0"),
         (["outputs", "by=seed"], "by=seed: expected 'run' or 'configuration'"),
         (["tests=false"], "name a run, a sweep, a folder above them"),
     ],

@@ -7,7 +7,8 @@ import yaml
 
 from twotower.commands.conf import CONF
 from twotower.reports.hparams import ALWAYS, SOME_HAVE, final_metrics, hyperparameters, trial_id
-from twotower.runs.result import Result, Training
+from twotower.runs.result import Result
+from twotower.runs.result_parts import Training
 
 SETTINGS: dict[str, Any] = {
     "data": {"_target_": "twotower.data.sources.synthetic.Synthetic", "num_users": 300},

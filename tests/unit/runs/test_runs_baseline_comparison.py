@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from twotower.data.audit import largest_detectable_difference
 from twotower.runs.baseline_comparison import (
     FIRST_LOOK,
-    detectable_difference,
+    measure_power,
+    report_power,
     suggestion,
     worse_than_baseline,
 )
-from twotower.runs.result import Result, Training
+from twotower.runs.result import Result
+from twotower.runs.result_parts import Training
 
 RECALL = "valid/recall_at_20"
 
@@ -64,17 +65,29 @@ def test_suggestions_omit_current_settings() -> None:
     )
 
 
-def test_2_8_standard_errors_of_differences_with_two_more_users() -> None:
-    """Three zeros with -1 and 1: variance 2 / 5, standard error sqrt(2 / 25)."""
-    assert detectable_difference(np.zeros(3)) == pytest.approx(2.8 * (2 / 25) ** 0.5)
-    many = np.tile([0.1, -0.1], 50_000)
-    assert detectable_difference(many) == pytest.approx(2.8 * 0.1 / 100_000**0.5, rel=1e-2)
-    ranks = np.array([10.0, -10.0])  # no metric between 0 and 1
-    assert detectable_difference(ranks) == pytest.approx(2.8 * 10 / 2)
-
-
-def test_the_bound_before_any_model_exists() -> None:
-    assert largest_detectable_difference(784) == pytest.approx(0.1)
-    assert largest_detectable_difference(3) == 1
-    differences = np.random.default_rng(0).choice([-1.0, 1.0], 784)
-    assert detectable_difference(differences) <= largest_detectable_difference(784) + 1e-9
+def test_power_is_of_the_two_best_baselines(caplog: pytest.LogCaptureFixture) -> None:
+    """Differences of variance .01: 2.8 standard errors of the mean are .28 / sqrt(users)."""
+    best = np.full(400, 0.5)
+    values = {"low": np.zeros(400), "second": best - np.tile([0.2, 0.0], 200), "best": best}
+    found = measure_power("recall_at_20", values, {"valid": 400, "test": 100}, True)
+    sizes = {split: each.difference for split, each in found.items()}
+    assert sizes == pytest.approx({"valid": 0.014, "test": 0.028}, rel=0.03)
+    assert found["test"].pair == ["best", "second"]
+    assert found["test"].best_baseline == 0.5
+    lowest = measure_power("gini_at_20", values, {"test": 100}, False)["test"]
+    assert lowest.pair == ["low", "second"]
+    single = measure_power("recall_at_20", {"second": values["second"]}, {"test": 400}, True)["test"]
+    assert (single.pair, single.difference) == (["second"], pytest.approx(0.014, rel=0.03))
+    assert measure_power("recall_at_20", {}, {"test": 100}, True) == {}
+    few = measure_power("recall_at_20", values, {"test": 40, "valid": 3}, True)
+    assert few["valid"].difference is None
+    with caplog.at_level("INFO", "twotower"):
+        report_power(found | {"test": few["test"]})
+        report_power(few)
+    levels = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert levels[0][0] == "INFO"
+    assert levels[0][1].startswith("400 validation users can show a difference of 0.0138")
+    assert levels[0][1].endswith("in recall@20 with 80% power (test at 5%, spread of best against second)")
+    assert [level for level, _ in levels[1:]] == ["INFO", "INFO", "WARNING"]
+    assert "3 validation users can show no difference" in levels[3][1]
+    assert levels[3][1].endswith("(split.valid, split.share) before comparing models on it")

@@ -16,7 +16,8 @@ from twotower.launchers.launcher import JobError, Launcher, Payload
 from twotower.reports.console.console import Console
 from twotower.reports.console.console_tables import recipes_table
 from twotower.reports.console.sweep_summary import SweepSummary
-from twotower.runs.result import Result, Status, Training, write_result
+from twotower.runs.result import Result, Status, write_result
+from twotower.runs.result_parts import Training
 from twotower.sweeps import first_look
 from twotower.sweeps.first_look import FirstLook, share_for
 from twotower.sweeps.schedule import run_jobs

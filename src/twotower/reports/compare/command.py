@@ -24,6 +24,7 @@ KEYS = {
     "with_baselines": "true shows the built-in baselines as rows",
     "by": "a row per run, or per configuration for all its seeds [run]",
     "tests": "false shows differences only: quicker with many runs",
+    "min_effect": "smallest difference that matters, as 0.01: smaller ones can be equivalent [none]",
     "html": "file for one self-contained page with plots",
     "csv": "file; - for standard output, also in the next two",
     "json": "file",

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import validate_call
+from pydantic import Field, validate_call
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
@@ -46,6 +46,7 @@ from twotower.reports.compare.verdicts import (
     NOT_TESTED,
     WORSE,
     add_verdicts,
+    whole_numbers,
 )
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
@@ -83,6 +84,7 @@ class Comparison:
         keys: settings that differ, the most important first; `main_keys` are those to show first.
         baseline: position of its row, or None.
         noise: standard deviation over seeds on the baseline's data and the number of seeds; or None.
+        min_effect: smallest difference that matters; smaller ones can be equivalent. None if not given.
     """
 
     rows: pd.DataFrame
@@ -97,6 +99,7 @@ class Comparison:
     num_tests: int
     num_users: int
     noise: tuple[float, int] | None
+    min_effect: float | None
     notes: list[str]
 
     def table(self, figures: Sequence[str] | None = None) -> pd.DataFrame:
@@ -124,6 +127,7 @@ def compare(
     with_baselines: bool = False,
     by: Literal["run", "configuration"] = "run",
     tests: bool = True,
+    min_effect: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
 ) -> Comparison:
     """Read runs and compare them; arguments and errors are those of `twotower.compare`.
 
@@ -143,13 +147,12 @@ def compare(
     spread = seed_spread(runs, metric)
     is_trained = (rows["kind"] != "baseline") & rows["state"].isin(MEASURED)
     row_spread = rows[GROUP].join(spread, on=GROUP).where(is_trained)
-    counts = row_spread["count"].astype("Int64").astype(object)
-    rows = rows.assign(seed_mean=row_spread["mean"], seed_sd=row_spread["std"])
-    rows["num_seeds"] = counts.where(counts.notna(), None)
+    counts = whole_numbers(row_spread["count"])
+    rows = rows.assign(seed_mean=row_spread["mean"], seed_sd=row_spread["std"], num_seeds=counts)
     on_same_data = runs[runs["data"] == (None if position is None else rows["data"][position])]
     # Of the towers alone, so that one training under several indexes counts once.
     noise = seed_noise(seed_spread(on_same_data, exact_key(metric)))
-    rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests)
+    rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests, min_effect)
     num_repeated = len(seed_spread(on_same_data, metric))
     return Comparison(
         rows=rows,
@@ -164,10 +167,12 @@ def compare(
         num_tests=num_tests,
         num_users=num_users,
         noise=noise,
+        min_effect=min_effect,
         notes=[
             *notes,
             *row_notes,
             *_verdict_notes(rows, metric, higher, num_repeated, tests, by_configuration),
+            *(["min_effect has no effect: no difference is tested"] if min_effect and not num_tests else []),
             *_window_notes(runs, metric),
             *_problem_notes(rows),
         ],

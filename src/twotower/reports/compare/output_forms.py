@@ -28,7 +28,15 @@ from twotower.reports.compare.run_frame import (
     setting_text,
     shared_folder,
 )
-from twotower.reports.compare.verdicts import BASELINE, BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, seed_reach
+from twotower.reports.compare.verdicts import (
+    BASELINE,
+    BETTER,
+    EQUIVALENT,
+    NOT_COMPARABLE,
+    NOT_TESTED,
+    WORSE,
+    seed_reach,
+)
 from twotower.runs.folder_name import rounded, short_keys, short_words
 
 WIDE, WIDEST = 400, 10**6
@@ -36,7 +44,7 @@ WIDE, WIDEST = 400, 10**6
 LEAST_TEXT, MOST_VERDICT = 24, 76
 """Least and greatest width of texts that wrap."""
 LONG_HEADING = 12
-STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
+STYLES = {BETTER: "green", WORSE: "red", EQUIVALENT: "cyan", BASELINE: "bold"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
     """Return the table as texts, in its order; `short` abbreviates settings as labels do.
 
     Keys: number, built_in, settings and figures as in `comparison.rows`, spread, difference, interval,
-    p_value, verdict, name.
+    p_value, detectable, users_needed, verdict, name.
     """
     rows, metric = comparison.rows, comparison.metric
     columns = {"number": TextColumn("#", [str(number) for number in range(1, len(rows) + 1)])}
@@ -86,6 +94,13 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
         texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
         columns["interval"] = TextColumn("95 % interval", intervals)
         columns["p_value"] = TextColumn("p", texts)
+    if rows["detectable_difference"].notna().any():
+        detectable = [format_figure(metric, value) for value in rows["detectable_difference"]]
+        needed = [
+            "" if number is None else f"{float(f'{number:.2g}'):,.0f}" for number in rows["users_needed"]
+        ]
+        columns["detectable"] = TextColumn("detectable", detectable)
+        columns["users_needed"] = TextColumn("users needed", needed)
     texts = [
         (": " if pair[0] in (NOT_COMPARABLE, NOT_TESTED) else ", ").join(filter(None, pair))
         for pair in verdict_pairs(rows)
@@ -152,6 +167,12 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
             f"tests: {comparison.num_tests} over {comparison.num_users:,} users; p-values are corrected for "
             "the number of tests (Holm), each interval is of its difference alone"
         )
+    if len(sizes := rows["detectable_difference"].dropna()):
+        shown = " to ".join(dict.fromkeys(format_figure(metric, each) for each in (sizes.min(), sizes.max())))
+        lines.append(f"power: true differences of {shown} are shown in 80 % of cases (detectable)")
+    if comparison.num_tests and comparison.min_effect is not None:
+        inside = f"±{comparison.min_effect:g} (min_effect)"
+        lines.append(f"{EQUIVALENT}: two one-sided tests, also corrected, show a difference inside {inside}")
     if comparison.noise is not None:
         sd, num_seeds = comparison.noise
         reach = format_figure(metric, seed_reach(sd))
@@ -211,7 +232,7 @@ def _print_table(console: Console, comparison: Comparison) -> bool:
     columns, metric = text_columns(comparison, short=True), comparison.metric
     figures = [key for key in columns if is_figure(key) or key == "spread"]
     optional = [key for key in figures if key not in (metric, validation_key(metric))]
-    optional = ["name", "interval", "p_value", *reversed(optional)]
+    optional = ["name", "interval", "p_value", "users_needed", "detectable", *reversed(optional)]
     settings = [key for key in columns if key.startswith(SETTING)]
     rest = {key: columns[key] for key in columns if key not in ("number", "built_in", "name", *settings)}
     if settings:
@@ -284,6 +305,7 @@ def as_json(comparison: Comparison) -> str:
         "baseline_chosen": comparison.baseline_reason,
         "num_tests": comparison.num_tests,
         "num_users": comparison.num_users,
+        "min_effect": comparison.min_effect,
         "seed_sd": None if noise is None else noise[0],
         "settings": [f"{SETTING}{key}" for key in comparison.keys],
         "columns": comparison.columns,

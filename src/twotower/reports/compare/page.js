@@ -32,7 +32,7 @@ function nameCell(row, number) {
 }
 
 function verdictCell(verdict, reason, p) {
-  const style = ["better", "worse"].includes(verdict) ? "verdict " + verdict : "verdict";
+  const style = ["better", "worse", "equivalent"].includes(verdict) ? "verdict " + verdict : "verdict";
   // A long state, such as the error of a failed run, would be a pill of several lines.
   const shown = verdict && verdict.length <= 40 ? make("span", { className: style }, verdict) : verdict;
   const more = reason ? [" ", make("span", { className: "reason" }, reason)] : [];

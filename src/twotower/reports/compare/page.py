@@ -118,13 +118,14 @@ def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
     figures = [key for key in columns if is_figure(key) or key == "spread"]
     first = {validation_key(comparison.metric), comparison.metric, "spread"}
     num_first = len(first.intersection(figures))
+    tested = ("difference", "detectable", "users_needed", "verdict")
     other_keys = [key for key in comparison.keys if key not in comparison.main_keys]
     return [
         shown["number"],
         {"heading": "what differs", "style": "name"},
         *_settings(comparison, comparison.main_keys, "setting"),
         *_settings(comparison, other_keys, "setting extra"),
-        *(shown[key] for key in [*figures[:num_first], "difference", "verdict", *figures[num_first:]]),
+        *(shown[key] for key in [*figures[:num_first], *tested, *figures[num_first:]] if key in shown),
     ]
 
 

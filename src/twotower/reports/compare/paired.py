@@ -4,13 +4,14 @@ Shapes: Q users, C pairs. The bootstrap interval is `evaluation.user_values.boot
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
+from twotower.evaluation.power import Floats, cautious_error
 from twotower.runs.result import TEST_EXACT
 
-Floats = NDArray[np.float64]
 NUM_RESAMPLES = 2_000
 NUM_FLIPS = 10_000
 FEWEST_FLIPS = 2_000
@@ -145,12 +146,37 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
-def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, float]:
-    """Return the 95 % interval (low, high) of the mean difference left - right, and its two-sided p-value.
+class MeanDifference(NamedTuple):
+    """A difference of two means with its standard error and degrees of freedom.
+
+    `user_share` is the share of the squared error that more users reduce; more seeds reduce the rest.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    user_share: float
+
+    def test(self) -> tuple[float, float, float]:
+        """Return Student's 95 % interval (low, high) and two-sided p-value."""
+        if self.error == 0:
+            return self.mean, self.mean, float(self.mean == 0)
+        half = self.error * float(stdtrit(self.freedom, 0.975))
+        p_value = 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error))
+        return self.mean - half, self.mean + half, p_value
+
+
+def difference_over_users(differences: Floats) -> MeanDifference:
+    """Return the mean of paired differences [Q] and its cautious error, see `cautious_error`."""
+    return MeanDifference(float(differences.mean()), cautious_error(differences), len(differences) - 1.0, 1.0)
+
+
+def difference_over_seeds(left: Floats, right: Floats) -> MeanDifference:
+    """Return the mean difference left - right over users and seeds.
 
     Users and seeds are two crossed samples: the squared error is that over users plus that over each side's
-    seeds, minus the part that both contain. The interval is Student's, with degrees of freedom weighted over
-    the sources. Resampling would be too narrow for two or three seeds.
+    seeds, minus the part that both contain. Degrees of freedom are weighted over the sources. Resampling
+    would be too narrow for two or three seeds.
 
     Args:
         left: [S, Q] values of one configuration, S seeds >= 2, Q users; S = 1 without a seed.
@@ -159,8 +185,6 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     References: Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering; Satterthwaite
     (1946), An approximate distribution of estimates of variance components.
     """
-    from scipy.special import stdtr, stdtrit
-
     num_users = left.shape[1]
     differences = left.mean(axis=0) - right.mean(axis=0)
     delta = float(differences.mean())
@@ -175,9 +199,6 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     seeds = sum(term for term, _ in terms[1:])
     variance = max(terms[0][0] + seeds - both, terms[0][0], seeds)
     if variance <= 0:
-        return delta, delta, float(delta == 0)
+        return MeanDifference(delta, 0.0, 1.0, 1.0)
     freedom: float = variance**2 / sum(term**2 / degrees for term, degrees in terms if term > 0)
-    error = float(np.sqrt(variance))
-    half = error * float(stdtrit(freedom, 0.975))
-    p_value = 2 * float(stdtr(freedom, -abs(delta) / error))
-    return delta - half, delta + half, p_value
+    return MeanDifference(delta, float(np.sqrt(variance)), freedom, terms[0][0] / variance)

@@ -7,12 +7,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from twotower.evaluation.power import (
+    ALPHA,
+    Floats,
+    detectable_differences,
+    detectable_errors,
+    equivalence_p_values,
+)
 from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
 from twotower.reports.compare.figure_names import format_figure, per_user_column
 from twotower.reports.compare.paired import (
     NUM_RESAMPLES,
     UnpairedError,
     difference_over_seeds,
+    difference_over_users,
     holm,
     read_column,
     sign_flip_p_values,
@@ -21,17 +29,19 @@ from twotower.reports.compare.paired import (
 from twotower.reports.compare.run_frame import MEASURED, UNREADABLE, data_difference, records
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
-ALPHA = 0.05
 TOLERANCE = 1e-6
 BASELINE = "the baseline"
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
+EQUIVALENT = "equivalent"
+"""No difference is shown, and two one-sided tests show that it is smaller than `min_effect`."""
 HIGHER, LOWER = "higher", "lower"
 """Verdicts for a figure without a preferred direction."""
 SAME = "the same in every user"
 SEED_ONLY, BY_SEED = "same configuration: seed only", "differs by seed"
 REPEAT, BY_REPEAT = "same configuration and seed", "differs, though repeated"
 NOT_COMPARABLE, NOT_TESTED, UNTESTED = "not comparable", "not tested", ""
-NUMBERS = ["difference", "low", "high", "p_value", "corrected_p_value"]
+POWER_COLUMNS = ["detectable_difference", "users_needed"]
+NUMBERS = ["difference", "low", "high", "p_value", "corrected_p_value", *POWER_COLUMNS, "equivalence_p_value"]
 DIFFERENCE_COLUMNS = [*NUMBERS, "verdict", "reason"]
 
 Row = Mapping[str, Any]
@@ -60,12 +70,15 @@ def add_verdicts(
     higher_is_better: bool | None,
     noise: tuple[float, int] | None,
     tests: bool,
+    min_effect: float | None = None,
 ) -> tuple[pd.DataFrame, int, int]:
     """Return the rows with `DIFFERENCE_COLUMNS`, and the number of tests and users.
 
     `difference` is row - baseline. An interval is of its difference alone; `corrected_p_value` is corrected
     for the number of tests. Rows with the same per-user values are one test, however many names they have.
-    `baseline` is the position of its row, and `noise` that of `run_frame.seed_noise`.
+    Rows with *no difference shown* have the difference that their test shows with a power of 80 %, and the
+    number of users that would show the observed one. `baseline` is the position of its row, and `noise` that
+    of `run_frame.seed_noise`.
     """
     table = records(rows)
     column = per_user_column(metric) if tests else None
@@ -104,43 +117,83 @@ def add_verdicts(
         lines.append({"difference": difference[at], "verdict": verdict, "reason": reason})
     num_tests = num_users = 0
     if to_test and isinstance(base_values, UserValues):
-        sides = {own.content: own for own in to_test.values()}
-        tested = dict(zip(sides, _test(list(sides.values()), base_values), strict=True))
+        distinct = {own.content: own for own in to_test.values()}
+        tested = dict(zip(distinct, _test(list(distinct.values()), base_values, min_effect), strict=True))
         num_tests, num_users = len(tested), len(base_values.users)
         for at, own in to_test.items():
             line, test = lines[at], tested[own.content]
             line |= test
             line["verdict"] = _verdict(line, table[at], base, higher_is_better)
-            if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER) and not test["with_seeds"]:
-                line["reason"] = _seed_warning(difference[at], (table[at], base), metric, noise)
+            if line["verdict"] != NO_DIFFERENCE:
+                line |= dict.fromkeys(POWER_COLUMNS, np.nan)
+            if line["verdict"] in (BETTER, WORSE, HIGHER, LOWER):
+                sides = table[at], base
+                warning = "" if test["with_seeds"] else _seed_warning(difference[at], sides, metric, noise)
+                small = "smaller than min_effect" if line["equivalence_p_value"] <= ALPHA else ""
+                line["reason"] = "; ".join(filter(None, (small, warning)))
+            elif line["verdict"] == EQUIVALENT:
+                line["reason"] = f"p {line['equivalence_p_value']:.4f} of two one-sided tests"
     for line, row in zip(lines, table, strict=True):
         more = row["problem"] if row["problem"] != line["verdict"] else ""
         line["reason"] = "; ".join(filter(None, (line["reason"], more)))
     verdicts = pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS).astype(dict.fromkeys(NUMBERS, float))
+    verdicts["users_needed"] = whole_numbers(verdicts["users_needed"])
     return rows.join(verdicts), num_tests, num_users
 
 
-def _test(sides: Sequence[UserValues], base: UserValues) -> list[dict[str, Any]]:
+def whole_numbers(column: pd.Series) -> pd.Series:
+    """Return a column of integers and None, from floats and NaN."""
+    numbers = column.astype("Int64").astype(object)
+    return numbers.where(numbers.notna(), None)
+
+
+def _test(sides: Sequence[UserValues], base: UserValues, min_effect: float | None) -> list[dict[str, Any]]:
     """Test rows against the baseline over the same users, and correct for the number of tests."""
-    over_seeds = [
-        any(one.has_seed for one in (side, base))
-        and all(len(one.values) > 1 for one in (side, base) if one.has_seed)
-        for side in sides
+    base_mean = base.values.mean(axis=0)
+    differences = np.stack([side.values.mean(axis=0) - base_mean for side in sides])
+    over_seeds = np.array([_has_seeds(side, base) for side in sides])
+    found = [
+        difference_over_seeds(side.values, base.values) if seeded else difference_over_users(paired)
+        for side, paired, seeded in zip(sides, differences, over_seeds, strict=True)
     ]
-    tests = pd.DataFrame({"with_seeds": over_seeds})
+    tests = pd.DataFrame(found).assign(with_seeds=over_seeds)
     columns = ["low", "high", "p_value"]
-    for at, side in enumerate(sides):
-        if over_seeds[at]:
-            tests.loc[at, columns] = difference_over_seeds(side.values, base.values)
+    for at in np.flatnonzero(over_seeds):
+        tests.loc[at, columns] = found[at].test()
     if not all(over_seeds):
-        over_users = [side for side, seeded in zip(sides, over_seeds, strict=True) if not seeded]
-        base_mean = base.values.mean(axis=0)
-        differences = np.stack([side.values.mean(axis=0) - base_mean for side in over_users])
-        intervals = bootstrap_interval(differences.T, NUM_RESAMPLES)
-        p_values = sign_flip_p_values(differences)
-        tests.loc[~tests["with_seeds"], columns] = np.column_stack([intervals, p_values])
+        over_users = differences[~over_seeds]
+        intervals = bootstrap_interval(over_users.T, NUM_RESAMPLES)
+        tests.loc[~over_seeds, columns] = np.column_stack([intervals, sign_flip_p_values(over_users)])
     tests["corrected_p_value"] = holm(tests["p_value"].to_numpy())
+    tests["equivalence_p_value"] = np.nan
+    if min_effect is not None:
+        means, errors, freedoms = (tests[column].to_numpy() for column in ("mean", "error", "freedom"))
+        tests["equivalence_p_value"] = holm(equivalence_p_values(means, errors, freedoms, min_effect))
+    is_hidden = tests["corrected_p_value"].to_numpy() > ALPHA
+    if is_hidden.any():
+        tests.loc[is_hidden, POWER_COLUMNS] = _power(tests[is_hidden], differences[is_hidden])
     return records(tests)
+
+
+def _has_seeds(side: UserValues, base: UserValues) -> bool:
+    """Return whether each of the two that depends on a seed has several seeds, and one depends on it."""
+    num_seeds = [len(each.values) for each in (side, base) if each.has_seed]
+    return min(num_seeds, default=0) > 1
+
+
+def _power(tests: pd.DataFrame, differences: Floats) -> Floats:
+    """Return detectable difference and users needed [C, 2] of the C tests that show no difference.
+
+    If k of m tests show a difference, Holm's method tests each of the others at .05 / (m - k).
+    """
+    level, num_users = ALPHA / len(tests), differences.shape[1]
+    over_seeds = detectable_errors(tests["freedom"].to_numpy(), level) * tests["error"]
+    over_users = detectable_differences(differences, num_users, level)
+    detectable = np.where(tests["with_seeds"], over_seeds, over_users)
+    # Users reduce their share of the squared error; that of seeds remains.
+    room = tests["mean"] ** 2 - (1 - tests["user_share"]) * detectable**2
+    needed = num_users * tests["user_share"] * detectable**2 / room.where(room > 0)
+    return np.column_stack([detectable, np.ceil(needed)])
 
 
 def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> str:
@@ -151,7 +204,7 @@ def _verdict(line: Row, row: Row, base: Row, higher_is_better: bool | None) -> s
         shown, not_shown = (BY_REPEAT, REPEAT) if row["seed"] == base["seed"] else (BY_SEED, SEED_ONLY)
         return shown if is_shown else not_shown
     if not is_shown:
-        return NO_DIFFERENCE
+        return EQUIVALENT if line["equivalence_p_value"] <= ALPHA else NO_DIFFERENCE
     if higher_is_better is None:
         return HIGHER if line["difference"] > 0 else LOWER
     return BETTER if (line["difference"] > 0) == higher_is_better else WORSE

@@ -1,0 +1,102 @@
+"""The parts of `result.json` that have their own fields."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ResultPart(BaseModel):
+    """A part of a result; unknown keys are kept."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+
+class Provenance(ResultPart):
+    """Code and machine of a run."""
+
+    code: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+
+
+class Data(ResultPart):
+    """Sizes of the data, and the audit of its split."""
+
+    fingerprint: str | None = None
+    """Of content and split; None if the run failed before the data was loaded."""
+    feature_files: dict[str, str] = {}
+    """`side.feature` -> SHA-256 of the files that the feature reads."""
+    users: int | None = None
+    items: int | None = None
+    interactions: int | None = None
+    audit: dict[str, Any] = {}
+
+
+class Training(ResultPart):
+    """How the towers were trained.
+
+    Attributes:
+        monitor: the metric that chose the epoch; empty if unknown.
+        temperature: of the loss at the end of training; a probability is sigmoid(score / temperature).
+        chosen: settings that the log or the validation split determined, by key.
+    """
+
+    epochs: int | None = None
+    refit: bool = False
+    fitted_on: str | None = None
+    objective: dict[str, Any] = {}
+    monitor: str = ""
+    temperature: float | None = None
+    epoch_steps: int | None = None
+    chosen: dict[str, float | None] = {}
+    initialization: str | None = None
+    """The better of two initializations on the validation split; None if only one was trained."""
+    initialization_scores: dict[str, float] = {}
+    """The validation score of each initialization that was trained."""
+
+
+class Ancestry(ResultPart):
+    """The run that this one started from.
+
+    Attributes:
+        how: `warm_start` (its towers were trained further) or `rebuild_bundle` (its towers are unchanged).
+        generation: number of trainings so far.
+    """
+
+    how: Literal["warm_start", "rebuild_bundle"]
+    parent: str
+    parent_fingerprint: str
+    generation: int
+    new_users: int = 0
+    new_items: int = 0
+    new_interactions: int = 0
+    epochs: int | None = None
+    replay: float | None = None
+
+
+class Power(ResultPart):
+    """The smallest difference of a metric that a paired test over the users of a split can show.
+
+    It is shown with probability `level` at the two-sided `alpha`, and None if too few users differ. The
+    baselines `pair` have the assumed spread; `best_baseline` is the metric of the first on validation.
+    """
+
+    metric: str
+    num_users: int
+    difference: float | None
+    pair: list[str]
+    best_baseline: float
+    level: float
+    alpha: float
+
+
+class BenchmarkRecord(ResultPart):
+    """The benchmark of a run.
+
+    Attributes:
+        fingerprint: of the contract: files, split, metrics and candidates.
+        side_information: kind -> keys of the settings that read it; see `pipeline.side_information`.
+    """
+
+    name: str
+    fingerprint: str
+    side_information: dict[str, list[str]]
