@@ -36,10 +36,10 @@ EXACT_PREFIX = f"{TEST_EXACT}/"
 
 
 class Quality(NamedTuple):
-    """Quality by exact search: parts of the result, and the values of each test user."""
+    """Quality by exact search: parts of the result, and the values of each test user (None if hidden)."""
 
     record: Mapping[str, Any]
-    per_user: pd.DataFrame
+    per_user: pd.DataFrame | None
 
 
 class ValidatedBaselines(NamedTuple):
@@ -52,9 +52,11 @@ class ValidatedBaselines(NamedTuple):
 
 
 def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
-    """Evaluate towers by exact search on the test split; `valid` is the report on the validation split."""
-    dataset = job.dataset
-    test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
+    """Evaluate towers by exact search on the test split, unless it is hidden; `valid`: on validation."""
+    dataset, holdout = job.dataset, job.look_at_test()
+    if holdout is None:
+        return Quality(sections.quality_record(valid, None), None)
+    test = evaluate_towers(model, holdout, job.evaluator, dataset.train_and_valid, temperature)
     return Quality(sections.quality_record(valid, test), _with_user_ids(test, dataset))
 
 
@@ -80,7 +82,7 @@ def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, 
     metric = job.config.trainer.monitor.rpartition("/")[2]
     tables = {name: report.per_user for name, report in reports.items()}
     values = {name: table[metric].to_numpy() for name, table in tables.items() if metric in table}
-    num_users = {"valid": len(job.dataset.valid.users), "test": len(job.dataset.test.users)}
+    num_users = {"valid": len(job.dataset.valid.users), "test": len(job.dataset.test.request_times)}
     higher = higher_is_better(metric, [job.run.partial_result.higher_is_better])
     report_power(power := measure_power(metric, values, num_users, higher))
     return power
@@ -91,14 +93,17 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
 
     They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
     """
-    dataset = job.dataset
-    test = _run_on("test", job, valid.configs, items, Budget(valid.seconds_left))
+    dataset, test = job.dataset, BaselineReports({}, {})
+    if not job.config.is_test_hidden:
+        test = _run_on("test", job, valid.configs, items, Budget(valid.seconds_left))
     if late := [*valid.reports.out_of_time, *test.out_of_time]:
         LOG.warning(
             "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
             "('~baselines.%s')",
             *(job.config.baselines.minutes, ", ".join(late), late[0]),
         )
+    if job.config.is_test_hidden:
+        return sections.baselines_record(valid.reports, test) | {"power": valid.power}
     per_user = [
         _with_user_ids(report, dataset).assign(baseline=name) for name, report in test.reports.items()
     ]
@@ -152,9 +157,11 @@ def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality
     index serves the lists of exact search, so it is not searched.
     """
     per_user, served = exact.per_user, None
-    if not index.is_exact:
+    if per_user is None:  # the test split is hidden
+        return dict(exact.record)
+    if not index.is_exact and (holdout := job.look_at_test()) is not None:
         dataset = job.dataset
-        served = evaluate_index(model, index, dataset.test, job.evaluator, dataset.train_and_valid)
+        served = evaluate_index(model, index, holdout, job.evaluator, dataset.train_and_valid)
         by_exact_search = per_user.drop(columns="user_id").add_prefix(EXACT_PREFIX)
         per_user = pd.concat([_with_user_ids(served, dataset), by_exact_search], axis=1)
     job.run.write_table(PER_USER, per_user)
@@ -162,8 +169,8 @@ def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality
 
 
 def measure_cold_start(job: RunContext, model: TwoTower) -> dict[str, Any]:
-    """Return the part `cold_start` of the result; empty if the split holds no items out."""
-    if not has_held_out_items(job.dataset):
+    """Return the part `cold_start` of the result; empty if the split holds no items out or is hidden."""
+    if job.config.is_test_hidden or not has_held_out_items(job.dataset):
         return {}
     return {"cold_start": cold_start(model, job.config.index, job.dataset, job.evaluator)}
 

@@ -69,6 +69,7 @@ def machine() -> dict[str, Any]:
 def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
     """Return a SHA-256 over the evaluation: its settings and its code."""
     evaluation = {key: settings[key] for key in ("metrics", "baselines", "new_items")}
+    evaluation["test"] = settings.get("test")
     code = code_fingerprint([*EVALUATION, *_target_modules(evaluation)])
     return fingerprint_values([evaluation, code])
 

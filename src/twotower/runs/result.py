@@ -20,6 +20,7 @@ from twotower.runs.result_parts import (
     Power,
     Provenance,
     ResultPart,
+    SplitLooks,
     Training,
 )
 from twotower.runs.run_files import CONFIG, RESULT, require_run
@@ -88,6 +89,7 @@ class Result(BaseModel):
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     power: dict[str, Power] = {}
     """Split -> the difference that it can show; empty without baselines or values per user."""
+    test_looks: SplitLooks | None = None
     cold_start: dict[str, Any] | None = None
     windows: list[dict[str, Any]] = []
     """An entry per window of split=rolling, the oldest first; see `runs.windows`."""
@@ -129,6 +131,11 @@ class Result(BaseModel):
     def finished(self) -> bool:
         """Whether the run completed, so that its metrics are final."""
         return self.status in ("ok", "index_rejected")
+
+    @property
+    def is_test_hidden(self) -> bool:
+        """Whether the run completed without looking at the test split (`test=hidden`)."""
+        return self.finished and not any(key.startswith(f"{TEST}/") for key in self.metrics)
 
     @property
     def generation(self) -> int:

@@ -78,7 +78,7 @@ def changed_data(recorded: Data, dataset: RetrievalDataset) -> str | None:
     return None
 
 
-def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:
+def quality_record(valid: "Report | None", test: "Report | None") -> dict[str, Any]:
     """Return metrics, intervals and slices of the splits."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
     return {
