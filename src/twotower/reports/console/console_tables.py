@@ -65,7 +65,10 @@ def _quality_table(title: str, result: Result, keys: Sequence[str]) -> Table:
     for name, values in others.items():
         if not values.keys().isdisjoint(keys):
             rows.append([name, *(format_figure(key, values.get(key)) for key in keys)])
-    return make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"))
+    table = make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"))
+    if tuned := result.tuned_settings():
+        table.caption, table.caption_justify = f"tuned on validation: {tuned}", "left"
+    return table
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
