@@ -42,9 +42,10 @@ OTHER_VALUES = {
     "index": "index=ivf_flat",
     "metrics": "metrics=published metrics.ks=[20]",
     "baselines": "baselines=standard",
+    "test": "test=hidden",
 }
 """Key that no fingerprint of a training has -> another value of it, as typed."""
-FIGURES = ("index", "metrics", "baselines")
+FIGURES = ("index", "metrics", "baselines", "test")
 NO_FIGURES = [key for key in OTHER_VALUES if key not in FIGURES]
 """Keys that change no figure; one job changes them all."""
 NOT_TRIED = {"reuse", "output_root", "walkthrough", "benchmark"}
@@ -65,7 +66,7 @@ def measured(typed: list[str], root: Path) -> dict[str, Any]:
         "reused": "training_reused_from" in result,
         "metrics": result["metrics"],
         "baselines": result["baselines"],
-        "cold_start": result["cold_start"],
+        "cold_start": result.get("cold_start"),
         "epochs": result["training"]["epochs"],
         "monitored": result["curves"]["valid/recall_at_20"],
         "index_recall": [point["recall"] for point in result["index"]["points"]],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,7 @@ def refused(*arguments: str) -> str:
 def test_what_cannot_be_gone_on_from_is_refused(
     weeks: tuple[Path, Path, list[str], list[str]], tmp_path: Path
 ) -> None:
-    _, first, second, _ = weeks
+    place, first, second, _ = weeks
     assert f"warm_start={tmp_path}: not a run" in refused(f"warm_start={tmp_path}")
     assert "a setting of warm_start=RUN_FOLDER" in refused("warm_start.epochs=3")
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower.widths=[8]")
@@ -270,6 +271,13 @@ def test_what_cannot_be_gone_on_from_is_refused(
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")
     assert "test targets" in said
     assert "up to 2020-" in said
+    # The targets of a hidden split are compared with the training data when they are revealed.
+    hidden = shutil.copytree(first, place / "hidden")
+    config = (hidden / "config.yaml").read_text()
+    (hidden / "config.yaml").write_text(config.replace("test: read", "test: hidden"))
+    rebuilt, _ = train(place, f"rebuild_bundle={hidden}", *second, "split.test=20")
+    done = run_script("evaluate", f"run={rebuilt}", "test=reveal")
+    assert (done.returncode, "test targets are training data" in done.stderr) == (2, True)
     assert "was trained on all" in refused(f"warm_start={first}")
     assert "warm_start.replay: expected less than or equal to 1, got 3" in refused(
         f"warm_start={first}", "warm_start.replay=3"

@@ -44,6 +44,12 @@ class DerivedRunKeys(RunFolderKeys):
     console: ConsoleMode
 
 
+class EvaluateKeys(DerivedRunKeys):
+    """Plain keys of `twotower evaluate`."""
+
+    test: Literal["reveal"] | None
+
+
 class WarmStartKeys(DerivedRunKeys, WarmStartKey):
     """Plain keys of `warm_start=RUN`."""
 
@@ -111,7 +117,7 @@ COMMANDS: dict[str, type[Config]] = {
     "warm_start": WarmStartKeys,
     "rebuild_bundle": DerivedRunKeys,
     "reindex": DerivedRunKeys,
-    "evaluate": DerivedRunKeys,
+    "evaluate": EvaluateKeys,
     "export": RunFolderKeys,
     "serve": ServiceConfig,
     "recommend": RecommendKeys,

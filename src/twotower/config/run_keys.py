@@ -29,6 +29,8 @@ class RunKeys(Config):
     """Reuse towers of a run with the same data, settings and code."""
     cache: bool = True
     """Reuse cached data sets and lists of slow baselines."""
+    test: Literal["read", "hidden"] = "read"
+    """`hidden` computes nothing on the test split; `twotower evaluate run=... test=reveal` does it later."""
 
 
 MEAN_VALID = "mean_valid/"

@@ -4,13 +4,15 @@ Shapes: Q users with targets, T targets.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.config.errors import InputError
 from twotower.data.blocks import blocks_of_users
 from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
@@ -73,6 +75,19 @@ class Holdout:
         return repeats
 
 
+TARGETS = frozenset({"users", "target_offsets", "target_items", "context", "labelled", "is_repeat"})
+"""Attributes of a holdout that `HiddenHoldout` refuses."""
+
+
+class HiddenHoldout(Holdout):
+    """A test split whose histories and request times can be read, for a bundle; targets are an InputError."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in TARGETS:
+            raise InputError("test=hidden: twotower evaluate run=... test=reveal reads the test targets")
+        return super().__getattribute__(name)
+
+
 @dataclass(frozen=True, eq=False)
 class RetrievalDataset:
     """A split data set.
@@ -127,6 +142,10 @@ class RetrievalDataset:
             return list(ids)
         labels = self.item_table[self.item_label]
         return list(labels.astype("str").where(labels.notna().to_numpy(), ids))
+
+    def with_hidden_test(self) -> "RetrievalDataset":
+        """Return this data set with a test split whose targets cannot be read."""
+        return replace(self, open_test=lambda: HiddenHoldout(**vars(self.open_test())))
 
     @cached_property
     def test(self) -> Holdout:

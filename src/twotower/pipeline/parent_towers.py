@@ -84,6 +84,17 @@ def _find_trainer(folder: Path) -> Path:
     return folder if source is None else _find_trainer(Path(source))
 
 
+def check_test_window(job: RunContext, folder: Path) -> None:
+    """Refuse to reveal a test split with targets on which the parent of a run's towers was trained."""
+    result = _result(folder)
+    if result.ancestry is not None:
+        trainer = _find_trainer(Path(result.ancestry.parent))
+        parent = read_parent(trainer, [*targets(job.run.settings)])
+        check_leakage(parent, job.dataset, job.dataset.test, "test")
+    elif result.training_reused_from is not None:
+        check_test_window(job, Path(result.training_reused_from))
+
+
 def _result(folder: Path) -> Result:
     result = read_result(folder)
     if result is None:

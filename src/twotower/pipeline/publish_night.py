@@ -32,7 +32,7 @@ from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import PER_USER
 
-EVALUATION_KEYS = ("data", "split", "metrics", "console")
+EVALUATION_KEYS = ("data", "split", "metrics", "console", "test")
 """Changed settings that also apply to the evaluation of the served towers."""
 STOPPED = "the service is unchanged; the next night starts from the run that it serves then"
 TEST = "test/"
@@ -63,7 +63,13 @@ def nightly(
         served = service.run()
         report(f"served     {served}")
         old = Run.open(served, trusted)
-        _read_metric(served, metric)  # a wrong metric is an error before the training
+        if (changes.get("test") or old.settings.get("test")) == "hidden":
+            raise InputError(
+                f"{served}: test=hidden, but the gate compares towers on the newest test window; "
+                "changes.test=read evaluates them there, and the test split of that run stays hidden"
+            )
+        if not read_finished_result(served).is_test_hidden:
+            _read_metric(served, metric)  # a wrong metric is an error before the training
         refuse_other_towers("changes", [f"{key}=" for key in changes])
         changed = {key: _merge(old.settings.get(key), value) for key, value in changes.items()}
         out = run_folder(nights)

@@ -7,6 +7,7 @@ from typing import Any
 
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.evaluation.evaluate_towers import evaluate_towers
+from twotower.pipeline.parent_towers import check_test_window
 from twotower.pipeline.quality import (
     evaluate_baselines,
     evaluate_on_test,
@@ -56,9 +57,11 @@ def reevaluate(
 ) -> int:
     """Evaluate the towers of a run again, in a new folder without a bundle; see `reindex`.
 
-    `changes` has other `metrics` or `baselines`.
+    `changes` has other `metrics` or `baselines`, and `test: read` to reveal a hidden test split.
     """
     with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
+        if before.is_test_hidden and not job.config.is_test_hidden:
+            check_test_window(job, source)
         # A refit trains on the validation split, so its metrics are those of the first phase.
         model, valid, dataset = bundle.model, None, job.dataset
         if not before.training.refit:

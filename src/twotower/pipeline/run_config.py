@@ -80,6 +80,11 @@ class RunConfig(RunKeys, TrainingConfig):
         """Overrides as typed."""
         return self._overrides
 
+    @property
+    def is_test_hidden(self) -> bool:
+        """Whether nothing may be computed on the test split."""
+        return self.test == "hidden"
+
     def between(self, num_items: int | None = None) -> Iterator[Problem]:
         """Yield the problems between choices; fields that could not be read count as unknown.
 

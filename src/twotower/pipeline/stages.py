@@ -19,7 +19,7 @@ from twotower.config.run_keys import WarmStartKey
 from twotower.config.trust import targets
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
-from twotower.data.dataset import RetrievalDataset
+from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.tables import Needs
 from twotower.evaluation.baselines.run_baselines import request_time
 from twotower.evaluation.evaluator import Evaluator
@@ -32,7 +32,7 @@ from twotower.pipeline.side_information import side_information
 from twotower.pipeline.unused_settings import unused_setting_warnings
 from twotower.reports.console.console import Console, make_console
 from twotower.reports.tensorboard_run import TensorBoardRun
-from twotower.runs import sections
+from twotower.runs import sections, test_ledger
 from twotower.runs.baseline_comparison import suggestion, worse_than_baseline
 from twotower.runs.fingerprint import flatten
 from twotower.runs.result import Result, write_result
@@ -59,6 +59,13 @@ class RunContext:
     console: Console
     dataset: RetrievalDataset
     evaluator: Evaluator
+
+    def look_at_test(self) -> Holdout | None:
+        """Return the test split and note that the run looked at its targets; None with `test=hidden`."""
+        if self.config.is_test_hidden:
+            return None
+        self.run.looked_at_test = True
+        return self.dataset.test
 
 
 @contextlib.contextmanager
@@ -91,6 +98,7 @@ def open_run(
             needs=make_column_check(config.features),
         )
         dataset = config.features.with_files(dataset)
+        dataset = dataset.with_hidden_test() if config.is_test_hidden else dataset
         run.partial_result = run.partial_result.update(
             **sections.identity(run.settings, dataset.identity, run.overrides)
         )
@@ -203,6 +211,10 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
         baseline = job.config.baselines.by_name.get(name)
         advice = "" if baseline is None else baseline.suggestion
         LOG.warning("%s; try %s", warning, suggestion(advice, run.settings))
+    if job.config.is_test_hidden:
+        LOG.info("test split: hidden; %s looks at it", test_ledger.reveal_command(run.folder, final))
+    elif (looks := test_ledger.add_look(Path(job.config.output_root), run, final)) is not None:
+        final = final.update(test_looks=looks)
     report_result(job, final)
     return DONE if ok else INDEX_REJECTED
 

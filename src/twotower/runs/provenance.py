@@ -29,7 +29,7 @@ DISTRIBUTIONS = (
 )
 TRAINING = "twotower.training.train_towers"
 """Module that trains. Its imports and the classes that the settings name are part of the fingerprint."""
-EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.run_baselines"))
+EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.tuning"))
 """Modules that evaluate towers and baselines. Their imports are part of the fingerprint too."""
 EXCLUDED_FROM_TRAINING = ("twotower.index",)
 """Training builds indexes, but they do not change the towers."""
@@ -69,6 +69,7 @@ def machine() -> dict[str, Any]:
 def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
     """Return a SHA-256 over the evaluation: its settings and its code."""
     evaluation = {key: settings[key] for key in ("metrics", "baselines", "new_items")}
+    evaluation["test"] = settings.get("test")
     code = code_fingerprint([*EVALUATION, *_target_modules(evaluation)])
     return fingerprint_values([evaluation, code])
 

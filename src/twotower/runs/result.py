@@ -20,6 +20,7 @@ from twotower.runs.result_parts import (
     Power,
     Provenance,
     ResultPart,
+    SplitLooks,
     Training,
 )
 from twotower.runs.run_files import CONFIG, RESULT, require_run
@@ -84,10 +85,14 @@ class Result(BaseModel):
     evaluated: dict[str, dict[str, int]] = {}
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
+    baselines_tuning: dict[str, dict[str, Any]] = {}
+    """Name -> `chosen` settings, `tried` settings with their values on the validation split, `seconds`, and
+    whether the tuning is `complete`."""
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     power: dict[str, Power] = {}
     """Split -> the difference that it can show; empty without baselines or values per user."""
+    test_looks: SplitLooks | None = None
     cold_start: dict[str, Any] | None = None
     windows: list[dict[str, Any]] = []
     """An entry per window of split=rolling, the oldest first; see `runs.windows`."""
@@ -131,6 +136,11 @@ class Result(BaseModel):
         return self.status in ("ok", "index_rejected")
 
     @property
+    def is_test_hidden(self) -> bool:
+        """Whether the run completed without looking at the test split (`test=hidden`)."""
+        return self.finished and not any(key.startswith(f"{TEST}/") for key in self.metrics)
+
+    @property
     def generation(self) -> int:
         """Number of trainings of these towers so far."""
         return self.ancestry.generation if self.ancestry else 1
@@ -142,6 +152,13 @@ class Result(BaseModel):
     def update(self, **changes: Any) -> "Result":
         """Return this result with some values replaced and validated."""
         return Result(**(self.plain() | changes))
+
+    def tuned_settings(self) -> str:
+        """Return the settings that tuning chose for the baselines, as `ease regularization=160`."""
+        return ", ".join(
+            " ".join([name, *(f"{setting}={value:.3g}" for setting, value in tuning["chosen"].items())])
+            for name, tuning in self.baselines_tuning.items()
+        )
 
     def cold_start_figures(self) -> dict[str, float]:
         """Return recall on items held out of training by key, as `cold_start/model/cold/recall_at_20`."""

@@ -100,3 +100,25 @@ class BenchmarkRecord(ResultPart):
     name: str
     fingerprint: str
     side_information: dict[str, list[str]]
+
+
+class SplitLooks(ResultPart):
+    """The looks at one test split so far; see `runs.test_ledger`.
+
+    `looks` counts configurations with their seeds. `optimism` is None if users have no values of the metric.
+    """
+
+    configurations: int
+    looks: int
+    metric: str
+    optimism: float | None
+
+    @property
+    def consequence(self) -> str:
+        """The expected optimism in words; empty if it is unknown."""
+        if self.optimism is None:
+            return ""
+        metric = self.metric.removeprefix("test/").replace("_at_", "@")
+        return (
+            f"; the best of {self.configurations} is expected to be {self.optimism:.4f} too good in {metric}"
+        )

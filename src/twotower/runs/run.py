@@ -53,6 +53,7 @@ class Run:
         self.partial_result = Result(status="failed")
         self.started = time.perf_counter()
         self.keep_after_input_error = True
+        self.looked_at_test = False
         self.warning_records = BufferingHandler(sys.maxsize)
         self.warning_records.setLevel(logging.WARNING)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # they import torch
 
 QUALITY = (
     *("metrics", "intervals", "slices", "evaluated"),
-    *("baselines", "baselines_skipped", "baseline_slices", "power"),
+    *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices", "power"),
 )
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
 TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")
@@ -78,7 +78,7 @@ def changed_data(recorded: Data, dataset: RetrievalDataset) -> str | None:
     return None
 
 
-def quality_record(valid: "Report | None", test: "Report") -> dict[str, Any]:
+def quality_record(valid: "Report | None", test: "Report | None") -> dict[str, Any]:
     """Return metrics, intervals and slices of the splits."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
     return {

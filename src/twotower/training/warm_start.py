@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.config.run_keys import WarmStart
-from twotower.data.dataset import Holdout, RetrievalDataset
+from twotower.data.dataset import HiddenHoldout, Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.times import date
 from twotower.data.vocabulary import Vocabulary
@@ -257,9 +257,13 @@ def is_new_interaction(parent: Parent, dataset: RetrievalDataset, interactions: 
 def check_leakage(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, window: str) -> None:
     """Refuse a test or validation window with targets on which the parent was trained.
 
+    A hidden window is checked when it is revealed.
+
     Raises:
         InputError: the window has trained targets.
     """
+    if isinstance(holdout, HiddenHoldout):
+        return
     users, items, times = interactions_in(dataset, parent)
     target_users = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
     request_times = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)

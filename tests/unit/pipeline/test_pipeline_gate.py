@@ -1,11 +1,13 @@
 """The gate by hand: the paired test over the same users, what it lets pass and what it refuses."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
 from twotower.files.plain_values import yaml_text
-from twotower.pipeline.publish_night import evaluate_gate
+from twotower.pipeline.publish_night import evaluate_gate, nightly
 from twotower.runs.result import Result, write_result
 
 WAYS = {"coverage": True, "recall": True, "rank": False, "novelty": None}
@@ -85,3 +87,11 @@ def test_incomparable_runs_are_refused(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             evaluate_gate(old, run(tmp_path / name, [1.0, 2.0], **other), metric)
+
+
+def test_a_hidden_test_split_has_no_gate_unless_the_new_window_is_read(tmp_path):
+    folder = run(tmp_path / "old", [1.0])
+    (folder / "config.yaml").write_text(yaml_text({"test": "hidden"}))
+    settings = {"nights": str(tmp_path), "changes": {}, "metric": None, "trusted_packages": []}
+    with pytest.raises(InputError, match="test=read evaluates them there"):
+        nightly(settings, SimpleNamespace(run=lambda: folder))

@@ -41,7 +41,7 @@ SHAPE_TOWERS = {
     "embedding_dim",
     "seed",
 }
-SHAPE_FIGURES = {"index", "metrics", "baselines", "benchmark"}
+SHAPE_FIGURES = {"index", "metrics", "baselines", "benchmark", "test"}
 SHAPE_NOTHING = {
     "name",
     "note",

@@ -2,6 +2,7 @@
 
   twotower evaluate run=outputs/default/<time>
   twotower evaluate run=outputs/default/<time> metrics.ks=[5,10] metrics.filter_seen=false
+  twotower evaluate run=outputs/default/<time> test=reveal     the test split of a run with test=hidden
 
 The new folder holds config.yaml, result.json (with training_reused_from), what TensorBoard reads and the
 users' values, per_user.parquet.
@@ -17,4 +18,5 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.pipeline.reevaluate import reevaluate
 
     changes = {key: settings[key] for key in ("metrics", "baselines", "console")}
+    changes |= {"test": "read"} if settings["test"] == "reveal" else {}
     return reevaluate(Path(settings["run"]), changes, overrides, settings["trusted_packages"])

@@ -50,16 +50,22 @@ from twotower.reports.compare.verdicts import (
 )
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
+from twotower.runs.result import VALID
+from twotower.runs.test_ledger import look_notes
 from twotower.runs.windows import agreement
 
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
 
-EVALUATION_KEYS = {"metrics", "baselines"}
+EVALUATION_KEYS = {"metrics", "baselines", "test"}
 """Root keys that change what is measured of a model, not the model."""
 
 MOST_IN_CONSOLE = 6
 
+TEST_HIDDEN = (
+    "test hidden, so validation ranks it; twotower evaluate run=RUN_FOLDER test=reveal looks at the test"
+    " split once"
+)
 ONE_SEED = (
     "every configuration has one seed here, so better and worse hold for these runs; another seed may reverse"
     " a small difference (twotower train seeds=5 measures by how much)"
@@ -136,8 +142,7 @@ def compare(
     folders, notes = run_folders(map(str, paths))
     runs = read_runs(folders)
     figures = figures_in(runs)
-    test_figures = [key for key in figures if key.startswith("test/") and DEFAULT not in figures]
-    metric = find_figure(metric, "metric", figures) if metric else [*test_figures, DEFAULT][0]
+    metric = find_figure(metric, "metric", figures) if metric else _default_metric(figures)
     higher = higher_is_better(metric, (result.higher_is_better for result in runs["result"]))
     by_configuration = by == "configuration"
     keys, main_keys = _differing_settings(runs, by_configuration)
@@ -154,6 +159,7 @@ def compare(
     noise = seed_noise(seed_spread(on_same_data, exact_key(metric)))
     rows, num_tests, num_users = add_verdicts(rows, position, metric, higher, noise, tests, min_effect)
     num_repeated = len(seed_spread(on_same_data, metric))
+    ended = runs[runs["state"].isin(MEASURED)]
     return Comparison(
         rows=rows,
         runs=runs,
@@ -175,8 +181,16 @@ def compare(
             *(["min_effect has no effect: no difference is tested"] if min_effect and not num_tests else []),
             *_window_notes(runs, metric),
             *_problem_notes(rows),
+            *look_notes(ended["folder"], ended["result"]),
         ],
     )
+
+
+def _default_metric(figures: Sequence[str]) -> str:
+    """Return recall@20 or another metric of the test split; of the validation split if it is hidden."""
+    order = [DEFAULT, *(key for key in figures if key.startswith("test/"))]
+    order += [validation_key(DEFAULT), *(key for key in figures if key.startswith(VALID))]
+    return next((key for key in order if key in figures), DEFAULT)
 
 
 def _differing_settings(runs: pd.DataFrame, by_configuration: bool) -> tuple[list[str], list[str]]:
@@ -367,6 +381,8 @@ def _problem_notes(rows: pd.DataFrame) -> list[str]:
             problems.append((f"{row['reason'] or row['verdict']}; shown without figures", name))
         elif row["verdict"] in against:
             problems.append((f"{against[row['verdict']]} the baseline: {row['reason']}", name))
+        if row["kind"] != "baseline" and row["result"].is_test_hidden:
+            problems.append((TEST_HIDDEN, name))
     return each_once(problems)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome
-from twotower.runs.result import Result
+from twotower.runs.result import BEST_VALID, Result
 from twotower.runs.run_files import TRAIN_LOG
 
 
@@ -70,8 +70,8 @@ class Console(logging.Handler):
 
 RESULT_KEYS = (
     *("status", "error", "overrides", "fingerprint", "seed", "training_reused_from", "metrics"),
-    *("higher_is_better", "intervals", "baselines", "cold_start", "training", "timing", "index"),
-    *("windows", "windows_summary"),
+    *("higher_is_better", "intervals", "baselines", "baselines_tuning", "cold_start", "training"),
+    *("timing", "index", "windows", "windows_summary", "test_looks"),
 )
 
 
@@ -152,6 +152,7 @@ class _Quiet(Console):
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         figures = result.final_figures()
         main = [key for key in SHOWN if key in figures] or [key for key in figures if key[:5] == "test/"][:2]
+        main = main or [key for key in figures if key.startswith(BEST_VALID)]
         print("  ".join([result.status, *(f"{key} {figures[key]:.4f}" for key in main), str(folder)]))
         if result.error:
             print(f"{folder}: {result.error}", file=sys.stderr)

@@ -37,13 +37,15 @@ def make_table(
 
 def result_tables(result: Result) -> Iterator[Table]:
     """Yield the tables of a run: test metrics next to the baselines, labels, cold start, windows, index."""
-    tested = [key for key in result.metrics if key.startswith("test/")]
-    shown = [f"test/{name}" for name in COLUMNS if f"test/{name}" in tested] or tested[: len(COLUMNS)]
-    if tested:
-        yield _quality_table("test split", result, shown)
+    split = "valid" if result.is_test_hidden else "test"
+    keys = [key for key in result.metrics if key.startswith(f"{split}/")]
+    shown = [f"{split}/{name}" for name in COLUMNS if f"{split}/{name}" in keys] or keys[: len(COLUMNS)]
+    if keys:
+        title = "validation split (the test split is hidden)" if result.is_test_hidden else "test split"
+        yield _quality_table(title, result, shown)
     if labelled := result.evaluated.get("test", {}).get("labelled"):
         title = f"labels: {labelled:,} examples of the test split"
-        yield _quality_table(title, result, [key for key in tested if not metric_k(key)])
+        yield _quality_table(title, result, [key for key in keys if not metric_k(key)])
     if result.cold_start:
         yield cold_start_table(result.cold_start)
     if result.windows:
@@ -63,7 +65,10 @@ def _quality_table(title: str, result: Result, keys: Sequence[str]) -> Table:
     for name, values in others.items():
         if not values.keys().isdisjoint(keys):
             rows.append([name, *(format_figure(key, values.get(key)) for key in keys)])
-    return make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"))
+    table = make_table(title, ["", *map(heading, keys)], rows, ("bold", "dim"))
+    if tuned := result.tuned_settings():
+        table.caption, table.caption_justify = f"tuned on validation: {tuned}", "left"
+    return table
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
@@ -148,7 +153,11 @@ def sweep_table(summary: SweepSummary) -> Table:
         **({"settings": settings} if any(settings) else {}),
         "status": [each.status for each in jobs],
         heading(metric): [format_figure(metric, each.served(metric)) for each in jobs],
-        "test": [format_figure(test, each.figure(test)) for each in jobs],
+        **(
+            {}
+            if summary.is_test_hidden
+            else {"test": [format_figure(test, each.figure(test)) for each in jobs]}
+        ),
         **{
             heading(key): [format_figure(key, each.figure(key)) for each in jobs]
             for key in INDEX_COLUMNS

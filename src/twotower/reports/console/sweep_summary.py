@@ -1,6 +1,7 @@
 """The end of a sweep: its best job, its Pareto front of indexes, means over seeds, and lines on them."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from twotower.reports.compare.figure_names import INDEX_COLUMNS, format_figure, 
 from twotower.reports.pareto import pareto_front, pareto_points
 from twotower.runs.folder_name import short_words
 from twotower.runs.outcome import Outcome, best_outcome, differ_in_index_only, rank_outcomes
+from twotower.runs.result import TEST
 
 A_SEED = re.compile(r"seed=?(-?\d+)")
 
@@ -97,6 +99,12 @@ class SweepSummary:
         return [each for each in rank_outcomes(usable, self.metric) if each.name in names]
 
     @property
+    def is_test_hidden(self) -> bool:
+        """Whether no job looked at the test split."""
+        figures = [key for each in self.outcomes for key in each.figures if each.finished]
+        return bool(figures) and not any(key.startswith(f"{TEST}/") for key in figures)
+
+    @property
     def counts(self) -> dict[str, int]:
         """The number of jobs by status."""
         return dict(Counter(outcome.status for outcome in self.outcomes))
@@ -107,7 +115,10 @@ class SweepSummary:
         return " ".join(short_words(trials.get(job, ())))
 
     def lines(self) -> Iterator[str]:
-        """Yield Pareto front, means over seeds, the best job with its command, and the number of jobs."""
+        """Yield Pareto front, means over seeds, the best job with its command, and the number of jobs.
+
+        If the test split is hidden, the last line is the command that reveals it for the best job.
+        """
         for each in self.pareto:
             figures = (
                 f"{heading(key)} {format_figure(key, each.served(key))}"
@@ -134,6 +145,9 @@ class SweepSummary:
             yield "no recipe completed an epoch; increase sweep.minutes or decrease sweep.share"
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items()) or "no jobs"
         yield f"sweep       {counts}  {duration_text(self.seconds)}  {self.folder}"
+        if self.is_test_hidden and self.best is not None and (best or {}).get("on") != "sample":
+            run = shlex.quote(str(self.folder / self.best.job))
+            yield f"test hidden twotower evaluate run={run} test=reveal"
 
 
 def differ_in_seed_only(outcomes: Collection[Outcome]) -> bool:
