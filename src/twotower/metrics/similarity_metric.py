@@ -28,6 +28,7 @@ class SimilarityMetric(UserMetric):
     class Config(UserMetric.Config):
         """The space."""
 
+        reads_content = True
         by: Literal["content", "embeddings"] = "content"
         """Vectors of items: `content` = their features except ids, with equal weights; `embeddings` = the
         first 64 singular vectors of the training interactions, which need no features."""

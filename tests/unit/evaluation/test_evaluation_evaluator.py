@@ -115,6 +115,8 @@ def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
     holdout, lists = make_holdout(targets=[[2], [3]], histories=[[1], []]), np.array([[2], [1]])
     report = config.build(metric_data(make_dataset(), {})).evaluate(lists, holdout, POPULARITY)
     assert report.metrics == {"user_gap_at_1": 1.0}
+    alone = config.build(metric_data(make_dataset(), {})).only("user_gap_at_1")
+    assert alone.means(lists, holdout, POPULARITY) == report.metrics
     assert report.slices["user_sex"] == {"f": {"user_gap_at_1": 1.0}, "m": {"user_gap_at_1": 0.0}}
     exposure = {"_target_": "twotower.metrics.exposure_gap.ExposureGap", "by": "price"}
     kinds = {"gap": gap | {"by": "sexe"}, "exposure": exposure}
