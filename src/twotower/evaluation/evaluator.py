@@ -131,6 +131,7 @@ class Evaluator(Component):
 
     def __init__(self, config: Config, data: MetricData | None = None) -> None:
         super().__init__(config)
+        self._data = data
         self.ks = sorted(set(config.ks))
         metrics = [kind.build() for kind in config.kinds.values()]
         errors = ErrorCollector("the metrics")
@@ -152,7 +153,7 @@ class Evaluator(Component):
         """Return an evaluator of one metric of ranked lists, such as `recall_at_20`."""
         name = metric_name(key)
         kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
-        return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build()
+        return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build(self._data)
 
     def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
         """Return the excluded items of each user, None if the seen filter is off."""
