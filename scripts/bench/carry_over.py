@@ -28,6 +28,8 @@ from record import OUTPUTS, machine
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "carry_over.jsonl"
 SPLITS, METRICS = ("test", "valid"), ("recall_at_20", "ndcg_at_20")
+BASELINES_ONLY = ("trainer=smoke", "trainer.refit=false", "initialization=random", "embedding_dim=8")
+"""Towers that take seconds and do not count."""
 FAST = ("metrics.ks=[10,20]", "metrics.num_bootstrap=0", "console=quiet")
 Line = dict[str, Any]
 
@@ -40,23 +42,26 @@ class Recipe:
         overrides: of the default.
         split: another one than the set's own.
         features: whether the columns of the sets are read.
+        baselines_only: whether the towers do not count.
     """
 
     overrides: tuple[str, ...] = ()
     split: str | None = None
     features: bool = False
+    baselines_only: bool = False
 
     def name(self) -> str:
         """Return what a table is headed with."""
         split = [f"split={self.split}"] if self.split else []
-        return " ".join(["default", *split, *(["with features"] if self.features else []), *self.overrides])
+        what = "baselines" if self.baselines_only else "default"
+        return " ".join([what, *split, *(["with features"] if self.features else []), *self.overrides])
 
     def typed(self, folder: Path) -> list[str]:
         """Return what scripts/train.py is told of a set."""
         typed = typed_for(folder, self.features)
         if self.split:
             typed = [*(each for each in typed if not each.startswith("split.")), f"split={self.split}"]
-        return [*typed, *FAST, *self.overrides]
+        return [*typed, *FAST, *(BASELINES_ONLY if self.baselines_only else ()), *self.overrides]
 
 
 def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
@@ -78,6 +83,8 @@ def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
         "evaluated": {split: result["evaluated"][split]["users"] for split in SPLITS},
         "metrics": _of_keys(result["metrics"], keys),
         "baselines": {each: _of_keys(found, keys) for each, found in result["baselines"].items()},
+        "tuned": {name: each["chosen"] for name, each in result.get("baselines_tuning", {}).items()},
+        "tuning_seconds": sum(each["seconds"] for each in result.get("baselines_tuning", {}).values()),
         "epochs": result["training"]["epochs"],
         "train_minutes": round(result["timing"]["train_seconds"] / 60, 2),
         "minutes": round(wall / 60, 2),
@@ -145,6 +152,35 @@ def beside_the_best(lines: Sequence[Line]) -> str:
     return "\n".join(rows)
 
 
+def against_tuned(lines: Sequence[Line]) -> str:
+    """Return recall@20 of the best fixed and tuned baselines, and of the towers of `default` over both."""
+    rows = [
+        "| set | "
+        + " | ".join(f"{split}: fixed | tuned | x fixed | x tuned" for split in SPLITS[::-1])
+        + " |"
+    ]
+    rows.append("|---|" + "---|---|---:|---:|" * len(SPLITS))
+    ratios: dict[str, list[tuple[float, float]]] = {split: [] for split in SPLITS}
+    for of in by_set(lines):
+        towers = [line for line in of if line["recipe"] == "default"]
+        tuned = [line for line in of if line["recipe"] == "baselines"]
+        if not towers or not tuned:
+            continue
+        cells = [of[0]["set"]]
+        for split in SPLITS[::-1]:
+            figure = mean(each["metrics"][f"{split}/{METRICS[0]}"] for each in towers)
+            best = [best_baseline(each, split, METRICS[0]) for each in (towers[0], tuned[0])]
+            ratios[split].append((figure / best[0][1], figure / best[1][1]))
+            cells += [f"`{name}` {value:.4f}" for name, value in best]
+            cells += [f"{ratio:.2f}" for ratio in ratios[split][-1]]
+        rows.append("| " + " | ".join(cells) + " |")
+    for split in SPLITS[::-1]:
+        for what, found in zip(("fixed", "tuned"), zip(*ratios[split], strict=True), strict=False):
+            ahead = f"{split}, {what}: ahead on {sum(each >= 1 for each in found)} of {len(found)}"
+            rows.append(f"\n{ahead}, x best {mean(found):.3f} in the mean, {min(found):.3f} at worst")
+    return "\n".join(rows)
+
+
 def _table(lines: Sequence[Line], split: str) -> str:
     names = list(dict.fromkeys(name for line in lines for name in line["baselines"]))
     head = ["set", "users", "items", "interactions", "asked", "seeds", "model", *names, "x best", "minutes"]
@@ -197,10 +233,13 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, default=LINES, help="where the lines are")
     parser.add_argument("--make", action="store_true")
     parser.add_argument("--again", action="store_true", help="run what has been run")
+    parser.add_argument(
+        "--baselines-only", action="store_true", help="run towers of seconds, which do not count"
+    )
     parser.add_argument("--table", action="store_true")
     arguments, overrides = parser.parse_known_args()
     names = chosen(arguments.sets)
-    recipe = Recipe(tuple(overrides), arguments.split, arguments.features)
+    recipe = Recipe(tuple(overrides), arguments.split, arguments.features, arguments.baselines_only)
     if arguments.make:
         for name in names:
             print((make(name, arguments.folder) / "manifest.json").read_text(), end="", flush=True)
@@ -215,7 +254,8 @@ def main() -> None:
                 file.write(json.dumps(run(name, recipe, seed, arguments.folder)) + "\n")
             print(tables_of([line for line in read(arguments.lines) if line["recipe"] == recipe.name()]))
     if arguments.table:
-        print(tables_of([line for line in read(arguments.lines) if line["set"] in names]))
+        lines = [line for line in read(arguments.lines) if line["set"] in names]
+        print(tables_of(lines), "### tuned baselines", against_tuned(lines), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -54,3 +54,10 @@ def test_scores_are_finite_and_the_same_each_time(config: Baseline.Config) -> No
 def test_scores_of_a_user_do_not_depend_on_the_others(config: Baseline.Config) -> None:
     together = scores(config, np.array([2, 7, 9]))
     np.testing.assert_allclose(scores(config, np.array([7]))[0], together[1], rtol=1e-4, atol=1e-6)
+
+
+def test_the_values_that_tuning_tries_are_valid(config: Baseline.Config) -> None:
+    past = BaselineData(LOG, NUM_ITEMS, now=91 * DAY)
+    for name, axis in config.space(past).items():
+        for value in (getattr(config, name), *axis.values):
+            type(config).model_validate({**config.model_dump(), name: value})

@@ -20,7 +20,7 @@ from twotower.pipeline.run_config import RunConfig, checked_run
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 COMMANDS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
-MAX_LINES, MAX_DEPTH = 27, 3
+MAX_LINES, MAX_DEPTH = 28, 3
 
 
 def named(path: Path) -> str:

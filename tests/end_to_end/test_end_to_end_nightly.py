@@ -36,6 +36,7 @@ SETTINGS = [
     "trainer.refit=true",
     "metrics.num_bootstrap=0",
     "baselines=all_time",
+    "baselines.tune=false",
     "console=quiet",
 ]
 NEW_ITEM, NEW_USER = 900, 901

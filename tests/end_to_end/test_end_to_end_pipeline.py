@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -48,6 +49,7 @@ TINY = [
     "metrics.ks=[10,20]",
     "initialization=random",
     "baselines=all_time",
+    "baselines.tune=false",
     "index=flat_ip",
 ]
 
@@ -195,6 +197,30 @@ def test_evaluating_again_keeps_validation_figures_and_names_baselines_without_t
     assert set(again["baselines_skipped"]) == set(first["baselines"])
     said = "baselines that did not fit into baselines.minutes=1e-09: popularity, recent_popularity, ease"
     assert said in (folder / "train.log").read_text()
+
+
+def test_the_settings_that_tuning_chose_are_those_of_the_test_split(run: Path) -> None:
+    first = result_of(run)
+    tuned = first["baselines_tuning"]
+    assert set(tuned) == {"recent_popularity", "ease", "trend_ease", "item_knn"}
+    for name, each in tuned.items():
+        best = max(each["tried"], key=lambda tried: tried["value"] or 0.0)
+        assert first["baselines"][name]["valid/recall_at_20"] == best["value"]
+        assert each["complete"]
+    chosen = [
+        f"baselines.{name}.{setting}={value!r}"
+        for name, each in tuned.items()
+        for setting, value in each["chosen"].items()
+    ]
+    asked = checked("train", [*SMALL, "baselines=fixed", *chosen])
+    before = set(run.parent.iterdir())
+    assert reevaluate(run, {"baselines": asked["baselines"]}) == 0
+    _, again = derived(run, before)
+    assert (again["baselines"], again["baselines_tuning"]) == (first["baselines"], {})
+    log = (run / "train.log").read_text()
+    assert re.search(
+        r"baselines: tuned 4 of 6 on validation in \d+\.\d s \(\d\d settings by recall@20\)", log
+    )
 
 
 def test_a_failed_run_says_so(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ TINY = [
     "metrics.num_bootstrap=0",
     "metrics.ks=[10,20]",
     "baselines=all_time",
+    "baselines.tune=false",
     "name=t",
 ]
 

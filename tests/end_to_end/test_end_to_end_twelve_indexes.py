@@ -27,6 +27,7 @@ OVERRIDES = [
     "trainer=smoke",
     "trainer.refit=false",
     "baselines=all_time",
+    "baselines.tune=false",
     "metrics.num_bootstrap=0",
     "console=quiet",
     "name=t",

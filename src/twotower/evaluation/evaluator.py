@@ -24,7 +24,9 @@ from twotower.evaluation.user_values import (
     list_hashes,
     mean_intervals,
     mean_values,
+    metric_k,
     metric_key,
+    metric_name,
     user_values,
 )
 from twotower.metrics.label_metric import LabelMetric, Scored
@@ -129,6 +131,7 @@ class Evaluator(Component):
 
     def __init__(self, config: Config, data: MetricData | None = None) -> None:
         super().__init__(config)
+        self._data = data
         self.ks = sorted(set(config.ks))
         metrics = [kind.build() for kind in config.kinds.values()]
         errors = ErrorCollector("the metrics")
@@ -145,6 +148,12 @@ class Evaluator(Component):
     def max_k(self) -> int:
         """The largest k, the required length of lists."""
         return self.ks[-1]
+
+    def only(self, key: str) -> "Evaluator":
+        """Return an evaluator of one metric of ranked lists, such as `recall_at_20`."""
+        name = metric_name(key)
+        kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
+        return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build(self._data)
 
     def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
         """Return the excluded items of each user, None if the seen filter is off."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from twotower.data.dataset import Holdout, RetrievalDataset
+from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
 from twotower.evaluation.baselines.run_baselines import (
     BaselineReports,
@@ -16,6 +16,7 @@ from twotower.evaluation.baselines.run_baselines import (
     request_time,
     run_baselines,
 )
+from twotower.evaluation.baselines.tuning import TunedBaselines, Tuner, tuning_metric
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -43,10 +44,19 @@ class Quality(NamedTuple):
 
 
 class ValidatedBaselines(NamedTuple):
-    """The baselines after the validation split: settings for the test split, reports, seconds left, power."""
+    """The baselines after the validation split.
+
+    Attributes:
+        configs: chosen settings of the baselines to run on the test split.
+        reports: on the validation split.
+        tuning: record of the tuning for the result.
+        seconds_left: for the test split.
+        power: differences that the splits can show.
+    """
 
     configs: Mapping[str, Baseline.Config]
     reports: BaselineReports
+    tuning: Mapping[str, Any]
     seconds_left: float
     power: Mapping[str, Power]
 
@@ -61,7 +71,7 @@ def evaluate_on_test(job: RunContext, model: TwoTower, valid: Report | None, tem
 
 
 def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselines:
-    """Run the baselines on the validation split, fitted on the training split, in half of their time.
+    """Tune the baselines and run them on the validation split, fitted on train, in half of their time.
 
     It needs no towers and reads nothing of the test split.
 
@@ -69,12 +79,20 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
         job: the run.
         items: features of the catalogue.
     """
-    configs = job.config.baselines.by_name
-    budget = Budget(60 * job.config.baselines.minutes)
-    half = budget.half()
-    reports = _run_on("valid", job, configs, items, half)
-    configs = {name: config for name, config in configs.items() if name not in reports.out_of_time}
-    return ValidatedBaselines(configs, reports, budget.left(), _measure_power(job, reports.reports))
+    baselines, evaluator, valid = job.config.baselines, job.evaluator, job.dataset.valid
+    budget = Budget(60 * baselines.minutes)
+    metric = tuning_metric(job.config.trainer.monitor, evaluator.config) if baselines.tune else None
+    past, lists = _baseline_data("valid", job, items, budget.half(), is_tuning=metric is not None)
+    if metric is None:
+        tuned = TunedBaselines(
+            baselines.by_name, run_baselines(baselines.by_name, past, valid, evaluator, lists)
+        )
+    else:
+        tuned = Tuner(past, valid, evaluator, metric, lists).tune(baselines.by_name)
+        tuned.log(metric, baselines.minutes)
+    configs = {name: each for name, each in tuned.configs.items() if name not in tuned.reports.out_of_time}
+    power = _measure_power(job, tuned.reports.reports)
+    return ValidatedBaselines(configs, tuned.reports, tuned.record, budget.left(), power)
 
 
 def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, Power]:
@@ -93,40 +111,45 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
 
     They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
     """
-    dataset, test = job.dataset, BaselineReports({}, {})
+    dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {})
     if not job.config.is_test_hidden:
-        test = _run_on("test", job, valid.configs, items, Budget(valid.seconds_left))
+        past, lists = _baseline_data("test", job, items, Budget(valid.seconds_left))
+        test = run_baselines(valid.configs, past, dataset.test, job.evaluator, lists)
     if late := [*valid.reports.out_of_time, *test.out_of_time]:
         LOG.warning(
             "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
             "('~baselines.%s')",
-            *(job.config.baselines.minutes, ", ".join(late), late[0]),
+            *(minutes, ", ".join(late), late[0]),
         )
+    record = sections.baselines_record(valid.reports, test)
+    record |= {"baselines_tuning": dict(valid.tuning), "power": valid.power}
     if job.config.is_test_hidden:
-        return sections.baselines_record(valid.reports, test) | {"power": valid.power}
+        return record
     per_user = [
         _with_user_ids(report, dataset).assign(baseline=name) for name, report in test.reports.items()
     ]
     none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
     job.run.write_table(PER_USER_BASELINES, pd.concat(per_user or [none], ignore_index=True))
-    return sections.baselines_record(valid.reports, test) | {"power": valid.power}
+    return record
 
 
-def _run_on(
+def _baseline_data(
     split: Literal["valid", "test"],
     job: RunContext,
-    configs: Mapping[str, Baseline.Config],
     items: FeatureTable,
     budget: Budget,
-) -> BaselineReports:
-    """Run baselines on a split, fitted on the interactions before it."""
+    is_tuning: bool = False,
+) -> tuple[BaselineData, ListCache | None]:
+    """Return the input of fits on the interactions before a split, and the cache of lists."""
     dataset, evaluator = job.dataset, job.evaluator
-    interactions = dataset.train if split == "valid" else dataset.train_and_valid
-    holdout: Holdout = getattr(dataset, split)
-    past = BaselineData(interactions, len(dataset.items), request_time(holdout, interactions), items, budget)
+    train, holdout = (
+        (dataset.train, dataset.valid) if split == "valid" else (dataset.train_and_valid, dataset.test)
+    )
+    now = request_time(holdout, train)
+    past = BaselineData(train, len(dataset.items), now, items, budget, is_tuning)
     facts = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
     lists = ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
-    return run_baselines(configs, past, holdout, evaluator, lists if job.config.cache else None)
+    return past, lists if job.config.cache else None
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:

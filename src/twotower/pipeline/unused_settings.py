@@ -77,5 +77,6 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
             f"history.last_item: no effect, because user_tower reads only {', '.join(sorted(read))}; "
             "user_tower.widths=[128] reads it"
         )
-    if not config.baselines.by_name and "minutes" in config.baselines.model_fields_set:
-        yield "baselines.minutes: no effect; baselines=standard adds baselines"
+    if not config.baselines.by_name:
+        for field in sorted(config.baselines.model_fields_set & {"minutes", "tune"}):
+            yield f"baselines.{field}: no effect; baselines=standard adds baselines"

@@ -115,8 +115,10 @@ class TensorBoardRun:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the final figures, curves of towers that another run trained, and metrics by window."""
+        """Write final figures, tuned settings, curves of towers of another run, and metrics by window."""
         monitor = result.training.monitor
+        if tuned := result.tuned_settings():
+            self.writer.add_text("baselines", f"tuned on validation: {tuned}")
         for step, figures in result.reused_curves():
             for key, value in figures.items():
                 for tag in curve_tags(key, monitor):

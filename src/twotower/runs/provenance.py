@@ -29,7 +29,7 @@ DISTRIBUTIONS = (
 )
 TRAINING = "twotower.training.train_towers"
 """Module that trains. Its imports and the classes that the settings name are part of the fingerprint."""
-EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.run_baselines"))
+EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluate_towers", "baselines.tuning"))
 """Modules that evaluate towers and baselines. Their imports are part of the fingerprint too."""
 EXCLUDED_FROM_TRAINING = ("twotower.index",)
 """Training builds indexes, but they do not change the towers."""

@@ -85,6 +85,9 @@ class Result(BaseModel):
     evaluated: dict[str, dict[str, int]] = {}
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
+    baselines_tuning: dict[str, dict[str, Any]] = {}
+    """Name -> `chosen` settings, `tried` settings with their values on the validation split, `seconds`, and
+    whether the tuning is `complete`."""
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` test targets -> metrics; only if repeats are kept."""
     power: dict[str, Power] = {}
@@ -149,6 +152,13 @@ class Result(BaseModel):
     def update(self, **changes: Any) -> "Result":
         """Return this result with some values replaced and validated."""
         return Result(**(self.plain() | changes))
+
+    def tuned_settings(self) -> str:
+        """Return the settings that tuning chose for the baselines, as `ease regularization=160`."""
+        return ", ".join(
+            " ".join([name, *(f"{setting}={value:.3g}" for setting, value in tuning["chosen"].items())])
+            for name, tuning in self.baselines_tuning.items()
+        )
 
     def cold_start_figures(self) -> dict[str, float]:
         """Return recall on items held out of training by key, as `cold_start/model/cold/recall_at_20`."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # they import torch
 
 QUALITY = (
     *("metrics", "intervals", "slices", "evaluated"),
-    *("baselines", "baselines_skipped", "baseline_slices", "power"),
+    *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices", "power"),
 )
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
 TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")

@@ -21,7 +21,7 @@ loss.temprature=0.1
 ++loss.temprature=1
     loss.temprature: unknown key ... 'temperature'?
 +model=x
-    model: unknown key ... valid: baselines, cache, console
+    model: unknown key ... valid: baselines, benchmark, cache, console
 loss=bce loss.log_q_correction=true
     loss.log_q_correction: unknown key
 seed=abc

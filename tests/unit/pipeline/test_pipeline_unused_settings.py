@@ -78,7 +78,8 @@ def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDat
         ("user_tower.residual=segment", "history"),
         (
             "baselines=all_time ~baselines.popularity ~baselines.bought_before ~baselines.ease "
-            "~baselines.item_knn ~baselines.content_knn baselines.minutes=3",
+            "~baselines.item_knn ~baselines.content_knn baselines.minutes=3 "
+            "baselines.tune=true",
             "baselines.minutes",
         ),
     ],

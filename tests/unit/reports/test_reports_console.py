@@ -48,6 +48,10 @@ RESULT = Result(
         "metrics": {"valid/recall_at_20": 0.3, "test/recall_at_20": 0.25, "test/ndcg_at_20": 0.125},
         "intervals": {"test/recall_at_20": [0.2, 0.3]},
         "baselines": {"popularity": {"test/recall_at_20": 0.2}},
+        "baselines_tuning": {
+            "ease": {"chosen": {"regularization": 160.0}},
+            "trend": {"chosen": {"days": 1 / 24}},
+        },
         "index": INDEX,
         "timing": {"total_seconds": 4.0},
         "slices": {"test": {}},
@@ -189,6 +193,7 @@ def test_rich_result_has_model_baselines_index_and_next_commands(
         "95 % interval ± 0.0500",
         "by exact search 0.2600 0.1300",
         "popularity 0.2000",
+        "tuned on validation: ease regularization=160, trend days=0.0417",
         "kind ivf_flat (IVF8,Flat), searching nprobe 4",
         "metrics recall@20 -0.0010 [-0.0020, +0.0005] against exact search",
     ):

@@ -3,9 +3,9 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,21 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import FeatureTable
 
 T = TypeVar("T")
+WINDOWS = (1 / 24, 3 / 24, 8 / 24, 1.0, 3.0, 7.0, 14.0, 28.0, 90.0, 365.0, 1_000.0, 3_650.0)
+"""Lengths of recent windows that tuning tries, in days."""
+
+
+class Axis(NamedTuple):
+    """The values of a setting that tuning tries, in addition to its default.
+
+    Attributes:
+        values: allowed values of the setting.
+        one_peak: whether a value further from the default is tried only if the one before it was better.
+            False: all values are tried.
+    """
+
+    values: Sequence[float]
+    one_peak: bool = True
 
 
 class OutOfTime(Exception):  # noqa: N818  # ends a baseline without an error
@@ -63,6 +78,7 @@ class BaselineData:
         now: unix seconds of the requests.
         items: features of the catalogue, for `content`.
         budget: time for the baselines; `fit` calls its `check` between blocks of long work.
+        is_tuning: whether several settings are fitted, so that a baseline keeps what they share.
     """
 
     train: Interactions
@@ -70,6 +86,7 @@ class BaselineData:
     now: int
     items: FeatureTable | None = None
     budget: Budget = field(default_factory=Budget)
+    is_tuning: bool = False
     _made: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
@@ -98,12 +115,26 @@ class BaselineData:
         users = np.arange(self.train.num_users + 1)
         return self.once("matrix", lambda: interaction_matrix(self.train, users, self.num_items))
 
+    def windows(self) -> Axis:
+        """Return lengths of recent windows in days, up to the first one that contains all interactions."""
+        span = (self.now - int(self.train.positives.times.min(initial=self.now))) / SECONDS_A_DAY
+        return Axis(WINDOWS[: 1 + sum(days < span for days in WINDOWS)], one_peak=False)
+
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the result of `make`, cached by key; do not modify it."""
         if key not in self._made:
             self._made[key] = make()
         found: T = self._made[key]
         return found
+
+    def recent(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the result of `make`, cached by key for the last two keys of a kind."""
+        made = self.once(kind, dict[Hashable, T])
+        if key not in made:
+            for oldest in list(made)[: len(made) - 1]:
+                del made[oldest]
+            made[key] = make()
+        return made[key]
 
 
 def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> sparse.csr_array:
@@ -132,6 +163,10 @@ class Baseline(Component, ABC):
         def skip_reason(self, num_items: int) -> str | None:
             """Return why the baseline cannot run on a catalogue of this size, None if it can."""
             return None
+
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return the settings that tuning chooses on the validation split, in order; none by default."""
+            return {}
 
         def applies_to(self, holdout: Holdout) -> bool:
             """Tell whether the baseline applies to a holdout; others are left out."""
@@ -162,13 +197,15 @@ class Baseline(Component, ABC):
 
 
 class Baselines(component.Config):
-    """The baselines of a run by name, and their time limit."""
+    """The baselines of a run by name, their time limit, and whether they are tuned."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Baseline.Config]
 
     minutes: PositiveFloat = 10
     """Time limit of all baselines of a run; baselines that exceed it are skipped and named in the result."""
+    tune: bool = True
+    """Choose settings that are not set here or by an override on the validation split."""
 
     @property
     def by_name(self) -> Mapping[str, Baseline.Config]:

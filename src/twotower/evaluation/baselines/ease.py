@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,17 @@ from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget, interaction_matrix
+from twotower.evaluation.baselines.baseline import (
+    Axis,
+    Baseline,
+    BaselineData,
+    Budget,
+    interaction_matrix,
+)
 
 BLOCK_ITEMS = 1024
 BYTES = 4
+TUNING_MATRICES = 3  # co-occurrences, and the weights of two penalties
 LONG_TO_INVERT = 6_000  # rows
 SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
 LOG = logging.getLogger("twotower")
@@ -46,6 +53,14 @@ class Ease(Baseline):
         max_items: PositiveInt = 20_000
         """Largest catalogue it is run on."""
 
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return penalties, if there is memory for the matrices of several."""
+            num_items = past.num_items
+            if reason := memory_problem("the matrices of its tuning", TUNING_MATRICES * BYTES * num_items**2):
+                LOG.info("baseline ease: regularization is not tuned: %s", reason)
+                return {}
+            return {"regularization": Axis((50.0, 160.0, 1600.0, 5000.0))}
+
         def skip_reason(self, num_items: int) -> str | None:
             """See `Baseline.Config.skip_reason`."""
             if num_items > self.max_items:
@@ -59,7 +74,7 @@ class Ease(Baseline):
         matrix = past.matrix
         self.counts = matrix.sum(axis=0)
         regularization = self.config.regularization
-        self.predict = past.once(("ease", regularization), lambda: solve(matrix, regularization, past.budget))
+        self.predict = past.recent("ease", regularization, lambda: solve(past, regularization))
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
@@ -69,13 +84,30 @@ class Ease(Baseline):
         return predicted
 
 
-def solve(matrix: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
+def solve(past: BaselineData, regularization: float) -> Predictor:
     """Return EASE's scores as a function of histories, from the smaller Gram matrix of X [U, N]."""
-    users = matrix[np.diff(matrix.indptr) > 0]
+    users = past.matrix[np.diff(past.matrix.indptr) > 0]
     if 2 * users.shape[0] <= users.shape[1]:
-        return solve_by_users(users, regularization, budget)
-    weights = item_weights(matrix, regularization, budget)
+        return solve_by_users(users, regularization, past.budget)
+    past.budget.check(seconds_to_invert(past.num_items, np.float32))
+    shared = shared_gram(past)
+    gram = gram_matrix(past.matrix, np.float32, past.budget) if shared is None else shared.copy()
+    weights = item_weights(gram, regularization)
     return lambda histories: histories @ weights
+
+
+def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
+    """Return the number of users with both items [N, N], computed once for all settings of a tuning.
+
+    None without tuning, or if there is no memory for it.
+    """
+
+    def compute() -> NDArray[np.float32] | None:
+        if memory_problem("", TUNING_MATRICES * BYTES * past.num_items**2):
+            return None
+        return gram_matrix(past.matrix, np.float32, past.budget)
+
+    return past.once("gram", compute) if past.is_tuning else None
 
 
 def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
@@ -107,12 +139,8 @@ def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget:
     return predict
 
 
-def item_weights(
-    matrix: scipy.sparse.csr_array, regularization: float, budget: Budget
-) -> NDArray[np.float32]:
-    """Return B, float32 [N, N]."""
-    budget.check(seconds_to_invert(matrix.shape[1], np.float32))
-    gram = gram_matrix(matrix, np.float32, budget)
+def item_weights(gram: NDArray[np.float32], regularization: float) -> NDArray[np.float32]:
+    """Return B, float32 [N, N], in place of X'X."""
     diagonal = np.diag_indices(len(gram))
     gram[diagonal] += regularization
     precision = invert_symmetric(gram)

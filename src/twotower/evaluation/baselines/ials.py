@@ -1,5 +1,6 @@
 """Matrix factorization of implicit feedback, by the library `implicit`."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, interaction_matrix
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, interaction_matrix
 
 LACKING = "it needs the library implicit"
 
@@ -36,6 +37,14 @@ class Ials(Baseline):
         """Number of alternating iterations."""
         seed: Seed = 0
         """Seed of the initial factors."""
+
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return penalties, weights and numbers of factors."""
+            return {
+                "regularization": Axis((3.0, 10.0, 100.0, 300.0)),
+                "alpha": Axis((1.0, 3.0, 30.0, 100.0)),
+                "factors": Axis((32, 128, 256)),
+            }
 
         def skip_reason(self, num_items: int) -> str | None:
             """See `Baseline.Config.skip_reason`."""

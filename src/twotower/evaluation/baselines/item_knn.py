@@ -1,13 +1,15 @@
 """Item neighbors by co-occurrence."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, interaction_matrix
-from twotower.evaluation.baselines.ease import gram_blocks
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, interaction_matrix
+from twotower.evaluation.baselines.ease import gram_blocks, shared_gram
 from twotower.evaluation.baselines.popularity_baseline import popular_last
 
 BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
@@ -34,6 +36,10 @@ class ItemKnn(Baseline):
         max_items: PositiveInt = 50_000
         """Largest catalogue it is run on."""
 
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return numbers of neighbors and shrinkages."""
+            return {"neighbors": Axis((20, 50, 200, 500)), "shrinkage": Axis((0.0, 10.0, 200.0, 1000.0))}
+
         def skip_reason(self, num_items: int) -> str | None:
             """See `Baseline.Config.skip_reason`."""
             too_many = f"{num_items} items are above max_items = {self.max_items}"
@@ -46,7 +52,12 @@ class ItemKnn(Baseline):
         matrix = past.matrix
         self.counts = np.asarray(matrix.sum(axis=0), dtype=np.float32)
         size = max(BLOCK_NUMBERS // past.num_items, 1)
-        blocks = gram_blocks(matrix, "item_knn", size, past.budget)
+        gram = shared_gram(past)
+        if gram is None:
+            blocks = gram_blocks(matrix, "item_knn", size, past.budget)
+        else:
+            parts = np.split(np.arange(past.num_items), range(size, past.num_items, size))
+            blocks = ((slice(part[0], part[-1] + 1), gram[part]) for part in parts)
         lines = [self._nearest(block, counts) for block, counts in blocks]
         self.similarities = scipy.sparse.csr_array(scipy.sparse.vstack(lines).T)
 

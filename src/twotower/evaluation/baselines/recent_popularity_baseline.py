@@ -1,10 +1,12 @@
 """Recent popularity: most interactions in the last days."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from twotower.config.spec import Days
 from twotower.data.sources.source import Source, needs_times
-from twotower.evaluation.baselines.baseline import BaselineData
+from twotower.evaluation.baselines.baseline import Axis, BaselineData
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 
 
@@ -21,6 +23,10 @@ class RecentPopularityBaseline(PopularityBaseline):
 
         days: Days = 28
         """Length of the window that ends now."""
+
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return windows from an hour to the whole log."""
+            return {"days": past.windows()}
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times."""

@@ -1,11 +1,13 @@
 """Runs the baselines over a holdout, with the same evaluator as the model."""
 
 import contextlib
+import functools
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,7 +22,7 @@ from twotower.evaluation.baselines.baseline import Baseline, BaselineData, OutOf
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_by
-from twotower.files.atomic import write_atomically
+from twotower.files.atomic import write_atomically, write_text_atomically
 from twotower.files.code import OWN, code_fingerprint
 from twotower.files.plain_values import fingerprint_values
 
@@ -49,13 +51,9 @@ class ListCache:
 
     def take(self, config: Baseline.Config, make: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
         """Return the lists [Q, K] of item rows of a baseline: the cached ones, or the result of `make`."""
-        kind = config.owner
-        if kind.__module__.partition(".")[0] != OWN:
+        path = self._path(config, ".npz")
+        if path is None:
             return make()
-        code = code_fingerprint([kind.__module__, __name__])
-        settings = config.model_dump(mode="json")
-        key = fingerprint_values([kind.__module__, kind.__qualname__, settings, code, *self._key])
-        path = self._folder / f"{key}.npz"
         # No file, or a damaged one: a zip file has check sums.
         damaged = contextlib.suppress(OSError, ValueError, EOFError, BadZipFile)
         with damaged, path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -65,6 +63,36 @@ class ListCache:
         if time.monotonic() - began >= MIN_SECONDS:
             write_atomically(path, lambda temporary: np.savez(temporary, rows=made.astype(np.int32)))
         return made
+
+    def take_value(
+        self, config: Baseline.Config, evaluator: Evaluator, make: Callable[[], float | None]
+    ) -> float | None:
+        """Return the value of the only metric of an evaluator: the cached one, or the result of `make`."""
+        kinds = evaluator.config.kinds.values()
+        metric = evaluator.config.plain(), _code(*(kind.owner.__module__ for kind in kinds))
+        path = self._path(config, ".json", *metric)
+        if path is None:
+            return make()
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return None if (value := json.loads(path.read_text())["value"]) is None else float(value)
+        made = make()
+        write_text_atomically(path, json.dumps({"value": made}))
+        return made
+
+    def _path(self, config: Baseline.Config, suffix: str, *key: Any) -> Path | None:
+        """Return the file of a baseline; None if it is of another package."""
+        kind = config.owner
+        if kind.__module__.partition(".")[0] != OWN:
+            return None
+        code = _code(kind.__module__, __name__)
+        settings = config.model_dump(mode="json")
+        values = [kind.__module__, kind.__qualname__, settings, code, *self._key, *key]
+        return self._folder / f"{fingerprint_values(values)}{suffix}"
+
+
+@functools.cache
+def _code(*modules: str) -> str:
+    return code_fingerprint(modules)
 
 
 def run_baselines(
@@ -90,7 +118,7 @@ def run_baselines(
         if reason := config.skip_reason(past.num_items):
             skipped[name] = reason
             continue
-        rank = partial(_rank, name, config, evaluator, holdout, past)
+        rank = functools.partial(rank_by_baseline, name, config, evaluator, holdout, past)
         try:
             rows = rank() if cache is None or config.reads_content else cache.take(config, rank)
         except OutOfTime:
@@ -107,7 +135,7 @@ def request_time(holdout: Holdout, train: Interactions) -> int:
     return int(last) if first == last else int(train.times.max(initial=0)) + 1
 
 
-def _rank(
+def rank_by_baseline(
     name: str, config: Baseline.Config, evaluator: Evaluator, holdout: Holdout, past: BaselineData
 ) -> NDArray[np.int64]:
     """Fit a baseline and return the item rows [Q, K] of its lists."""

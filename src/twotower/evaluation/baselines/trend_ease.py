@@ -1,12 +1,14 @@
 """EASE with a trend: items that gain popularity score higher."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.spec import Days, PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
-from twotower.evaluation.baselines.baseline import BaselineData
+from twotower.evaluation.baselines.baseline import Axis, BaselineData
 from twotower.evaluation.baselines.ease import Ease
 
 
@@ -26,6 +28,10 @@ class TrendEase(Ease):
         """Length of the window that ends now."""
         exponent: PositiveFloat = 0.75
         """Exponent of the trend; 1 = full effect."""
+
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return those of EASE, windows from an hour to the whole log, and exponents."""
+            return {**super().space(past), "days": past.windows(), "exponent": Axis((0.25, 0.5, 1.0, 1.5))}
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
             """Require times."""

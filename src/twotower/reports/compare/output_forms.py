@@ -90,7 +90,8 @@ def text_columns(comparison: Comparison, short: bool = False) -> dict[str, TextC
     columns["difference"] = TextColumn("difference", difference)
     if any(low):
         intervals = [f"[{one}, {other}]" if one else "" for one, other in zip(low, high, strict=True)]
-        p_values = rows["corrected_p_value"]
+        is_equivalent = rows["verdict"] == EQUIVALENT
+        p_values = rows["corrected_p_value"].mask(is_equivalent, rows["equivalence_p_value"])
         texts = ["" if p != p else "<.0001" if p < 0.0001 else f"{p:.4f}" for p in p_values]
         columns["interval"] = TextColumn("95 % interval", intervals)
         columns["p_value"] = TextColumn("p", texts)
@@ -169,10 +170,14 @@ def summary(comparison: Comparison, with_user_notes: bool = True) -> list[str]:
         )
     if len(sizes := rows["detectable_difference"].dropna()):
         shown = " to ".join(dict.fromkeys(format_figure(metric, each) for each in (sizes.min(), sizes.max())))
-        lines.append(f"power: true differences of {shown} are shown in 80 % of cases (detectable)")
+        lines.append(
+            f"power: 80 % for true differences of {shown} (detectable); users needed: for the observed"
+        )
     if comparison.num_tests and comparison.min_effect is not None:
         inside = f"±{comparison.min_effect:g} (min_effect)"
-        lines.append(f"{EQUIVALENT}: two one-sided tests, also corrected, show a difference inside {inside}")
+        lines.append(
+            f"{EQUIVALENT}: two one-sided tests, whose p is shown, find the difference inside {inside}"
+        )
     if comparison.noise is not None:
         sd, num_seeds = comparison.noise
         reach = format_figure(metric, seed_reach(sd))

@@ -235,7 +235,7 @@ def configuration_rows(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a row for each data set and built-in baseline, with the figures of the first run on this data.
 
-    All runs on the same data have the same baselines.
+    Runs on the same data have the same baselines unless their settings or their tuning differ.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for run in records(runs[runs["state"].isin(MEASURED)]):

@@ -131,8 +131,6 @@ def add_verdicts(
                 warning = "" if test["with_seeds"] else _seed_warning(difference[at], sides, metric, noise)
                 small = "smaller than min_effect" if line["equivalence_p_value"] <= ALPHA else ""
                 line["reason"] = "; ".join(filter(None, (small, warning)))
-            elif line["verdict"] == EQUIVALENT:
-                line["reason"] = f"p {line['equivalence_p_value']:.4f} of two one-sided tests"
     for line, row in zip(lines, table, strict=True):
         more = row["problem"] if row["problem"] != line["verdict"] else ""
         line["reason"] = "; ".join(filter(None, (line["reason"], more)))

@@ -70,8 +70,8 @@ class Console(logging.Handler):
 
 RESULT_KEYS = (
     *("status", "error", "overrides", "fingerprint", "seed", "training_reused_from", "metrics"),
-    *("higher_is_better", "intervals", "baselines", "cold_start", "training", "timing", "index"),
-    *("windows", "windows_summary", "test_looks"),
+    *("higher_is_better", "intervals", "baselines", "baselines_tuning", "cold_start", "training"),
+    *("timing", "index", "windows", "windows_summary", "test_looks"),
 )
 
 
