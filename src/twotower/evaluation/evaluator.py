@@ -1,5 +1,6 @@
 """Evaluation over the whole catalogue: metrics at several k, slices and intervals."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -150,9 +151,14 @@ class Evaluator(Component):
 
     def only(self, key: str) -> "Evaluator":
         """Return an evaluator of one metric of ranked lists, such as `recall_at_20`."""
-        name = metric_name(key)
+        name, one = metric_name(key), copy.copy(self)
         kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
-        return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build()
+        one.config = self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]})
+        one.ks = one.config.ks
+        one._user_metrics = [metric for metric in self._user_metrics if metric.name == name]
+        one._catalogue_metrics = [metric for metric in self._catalogue_metrics if metric.name == name]
+        one.label_metrics = []
+        return one
 
     def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
         """Return the excluded items of each user, None if the seen filter is off."""

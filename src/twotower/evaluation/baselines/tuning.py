@@ -139,9 +139,8 @@ class Tuner:
             is_complete = False
         if search.best != config:  # without a limit: these settings have been fitted within the time
             config, past = search.best, replace(self.past, budget=Budget())
-            report = run_baselines({name: config}, past, self.holdout, self.evaluator, self.cache).reports[
-                name
-            ]
+            chosen = run_baselines({name: config}, past, self.holdout, self.evaluator, self.cache)
+            report = chosen.reports[name]
         tried = [({each: getattr(one, each) for each in space}, value) for one, value in search.tried]
         record = {
             "chosen": {each: getattr(config, each) for each in space},
@@ -172,8 +171,8 @@ def free_settings(
 ) -> dict[str, Axis]:
     """Return the settings to choose: those that are not set explicitly.
 
-    A setting that an earlier baseline of a base class has, too, has one more value to try: that of this
-    baseline, whose fit is shared.
+    A setting that an earlier baseline of a base class has, too, has only that value to try, because the two
+    share the fit.
     """
     space = dict(config.space(past))
     for base in earlier:
