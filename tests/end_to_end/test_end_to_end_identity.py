@@ -59,7 +59,9 @@ def test_towers_and_data_are_those_of_the_code_and_the_content_of_today(tmp_path
     first, _ = run()
     assert "training_reused_from" not in first
     [folder] = [
-        path for path in (outputs / ".cache").iterdir() if path.name not in {"trainings", "baselines"}
+        path
+        for path in (outputs / ".cache").iterdir()
+        if path.is_dir() and path.name not in {"trainings", "baselines"}
     ]
 
     # A new file, a comment, and a bit of the stored data set that has turned.

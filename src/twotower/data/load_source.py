@@ -62,24 +62,20 @@ def cut_source(loaded: LoadedSource, end: int) -> LoadedSource:
 
     Users and items without any interaction stay. Long interactions are no longer on disk.
     """
-    whole = loaded.interactions
+    whole, tables = loaded.interactions, loaded.tables
     early = whole.where(np.asarray(whole.times) < end)
     users = _new_rows(whole.user_rows(), early.user_rows(), whole.num_users)
     items = _new_rows(whole.items, early.items, whole.num_items)
-    user_table, item_table = (
+    kept_users, kept_items = (
         table[rows[1:] > 0].reset_index(drop=True)
-        for table, rows in ((loaded.tables.users, users), (loaded.tables.items, items))
+        for table, rows in ((tables.users, users), (tables.items, items))
     )
-    interactions = replace(
-        early,
-        offsets=user_offsets(users[early.user_rows()], len(user_table)),
-        items=items[early.items],
-        num_items=len(item_table),
-    )
-    tables = replace(loaded.tables, users=user_table, items=item_table)
+    tables = replace(tables, users=kept_users, items=kept_items)
+    offsets = user_offsets(users[early.user_rows()], len(kept_users))
+    early = replace(early, offsets=offsets, items=items[early.items], num_items=len(kept_items))
     if loaded.folder is not None:
         shutil.rmtree(loaded.folder / WHOLE)
-    return replace(loaded, given=tables, tables=tables, interactions=interactions)
+    return replace(loaded, given=tables, tables=tables, interactions=early)
 
 
 def _new_rows(rows: NDArray[np.int32], early: NDArray[np.int32], number: int) -> NDArray[np.int32]:

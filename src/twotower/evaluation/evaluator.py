@@ -1,6 +1,5 @@
 """Evaluation over the whole catalogue: metrics at several k, slices and intervals."""
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -132,6 +131,7 @@ class Evaluator(Component):
 
     def __init__(self, config: Config, data: MetricData | None = None) -> None:
         super().__init__(config)
+        self._data = data
         self.ks = sorted(set(config.ks))
         metrics = [kind.build() for kind in config.kinds.values()]
         errors = ErrorCollector("the metrics")
@@ -151,14 +151,9 @@ class Evaluator(Component):
 
     def only(self, key: str) -> "Evaluator":
         """Return an evaluator of one metric of ranked lists, such as `recall_at_20`."""
-        name, one = metric_name(key), copy.copy(self)
+        name = metric_name(key)
         kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
-        one.config = self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]})
-        one.ks = one.config.ks
-        one._user_metrics = [metric for metric in self._user_metrics if metric.name == name]
-        one._catalogue_metrics = [metric for metric in self._catalogue_metrics if metric.name == name]
-        one.label_metrics = []
-        return one
+        return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build(self._data)
 
     def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
         """Return the excluded items of each user, None if the seen filter is off."""

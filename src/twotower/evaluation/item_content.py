@@ -3,13 +3,21 @@
 Shapes: N items, V components of the content, W words of a feature.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from twotower.features.dense import Dense
+from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
+
+
+def has_content(features: Mapping[str, Feature.Config]) -> bool:
+    """Return whether items have other features than ids."""
+    return any(not issubclass(feature.owner, Id) for feature in features.values())
 
 
 def item_content(items: FeatureTable, is_trained: NDArray[np.bool_]) -> sparse.csr_array | None:

@@ -12,7 +12,6 @@ from twotower.evaluation.baselines.baseline import interaction_matrix
 from twotower.evaluation.item_content import item_content, unit
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
-from twotower.features.id import Id
 from twotower.metrics.metric_data import MetricData
 
 EMBEDDING_DIM = 64
@@ -22,8 +21,8 @@ def metric_data(dataset: RetrievalDataset, features: Mapping[str, Feature.Config
     """Return the tables of a data set, and item vectors: content and embeddings.
 
     Both are those of the training split, also for the test split, and are computed when a metric reads them.
-    Content (`item_content`) is missing if all item features are ids. Embeddings are the first singular
-    vectors of the matrix of items of length 1 and users, so that items of the same users are alike.
+    Content is that of `item_content`. Embeddings are the first singular vectors of the matrix of items of
+    length 1 and users, so that items of the same users are alike.
     """
     train, num_items = dataset.train.positives, len(dataset.items)
 
@@ -44,7 +43,5 @@ def metric_data(dataset: RetrievalDataset, features: Mapping[str, Feature.Config
         _, _, users_vectors = svds(matrix, k=min(EMBEDDING_DIM, size - 1), v0=np.ones(size))
         return unit(sparse.csr_array(matrix @ users_vectors.T))  # exactly 0 for items without users
 
-    vectors = {"embeddings": embeddings}
-    if any(not issubclass(choice.owner, Id) for choice in features.values()):
-        vectors["content"] = content
+    vectors = {"content": content, "embeddings": embeddings}
     return MetricData(dataset.user_table, dataset.item_table, vectors)

@@ -8,8 +8,9 @@ from twotower.evaluation.user_values import resampled_means
 
 Floats = NDArray[np.float64]
 ALPHA, POWER = 0.05, 0.8
-NUM_RESAMPLES = 10_000
-LARGE = 10_000
+MOST_DRAWS = 10**7
+MOST_RESAMPLES = 10_000
+LARGE = 5_000
 """Number of users above which the normal approximation agrees with resampling."""
 
 
@@ -39,7 +40,8 @@ def detectable_differences(differences: Floats, num_users: int, alpha: float = A
     if num_users > LARGE:
         quantile = (ndtri(1 - alpha / 2) + ndtri(POWER)) * centered.std(axis=1) / np.sqrt(num_users)
     else:
-        means = resampled_means(np.concatenate([centered, centered**2]).T, num_users, NUM_RESAMPLES)
+        num_resamples = min(MOST_RESAMPLES, MOST_DRAWS // num_users)
+        means = resampled_means(np.concatenate([centered, centered**2]).T, num_users, num_resamples)
         mean, square = np.split(means, 2, axis=1)
         with np.errstate(invalid="ignore"):  # users who are all equal: NaN
             mean *= centered.std(axis=1) / np.sqrt(num_users) / mean.std(axis=0)  # less noise of resampling

@@ -4,6 +4,7 @@ Shapes: Q users, B users of a block, N items, V components of the vectors.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from twotower.config.errors import InputError
 from twotower.metrics.metric import Ranking, UserMetric
 from twotower.metrics.metric_data import MetricData
 
@@ -28,16 +28,20 @@ class SimilarityMetric(UserMetric):
     class Config(UserMetric.Config):
         """The space."""
 
+        reads_content = True
         by: Literal["content", "embeddings"] = "content"
         """Vectors of items: `content` = their features except ids, with equal weights; `embeddings` = the
         first 64 singular vectors of the training interactions, which need no features."""
+
+        def problems(self, has_content: bool | None = None) -> Iterator[tuple[str, str]]:
+            """Refuse content of items without features."""
+            if self.by == "content" and has_content is False:
+                yield "by", "the items have no features besides ids; use embeddings"
 
     config: Config
 
     def fit(self, data: MetricData) -> None:
         """Choose the vectors; they are computed by their first use."""
-        if self.config.by not in data.vectors:
-            raise InputError("by: the items have no features besides ids; use embeddings")
         self.vectors = data.vectors[self.config.by]
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:

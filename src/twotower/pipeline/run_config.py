@@ -12,10 +12,12 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baseline, Baselines
 from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.item_content import has_content
 from twotower.evaluation.user_values import metric_name
 from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
+from twotower.metrics.similarity_metric import SimilarityMetric
 from twotower.negatives.sampler import NegativeSampler
 from twotower.runs.benchmark import Benchmark, contract_problems
 from twotower.runs.folder_name import output_folder_problems
@@ -141,6 +143,8 @@ class RunConfig(RunKeys, TrainingConfig):
                     problems = choice.problems(embedding_dim, num_items)
                 case Evaluator.Config():
                     problems = choice.problems(num_items)
+                case SimilarityMetric.Config():
+                    problems = choice.problems(None if features is None else has_content(features.item))
                 case Baseline.Config():
                     problems = choice.problems(key, data)
                 case Walkthrough.Config():

@@ -25,11 +25,7 @@ def train_older_windows(
     """Train the older windows, the latest first; return the parts `windows` and `windows_summary`.
 
     A window that has finished is not trained again. One that fails is recorded, and there is no summary.
-
-    Args:
-        job: the run of the newest window.
-        newest: its part of the result so far.
-        run_job: runs or resumes a job, see `train_run.run_job`.
+    `newest` is the result of the newest window so far; `run_job` is that of `train_run`.
     """
     *older, last = job.config.split.windows() or (0,)
     if not last or isinstance(job.config, WarmStartRunConfig):
@@ -46,13 +42,9 @@ def train_older_windows(
             result = _run(job, _payload(job, folder, window), run_job)
         entries.insert(0, window_entry(window, f"{WINDOWS}/{window}", result))
         if not result.finished:
-            LOG.warning(
-                "window %d of %d failed, so there is no mean over windows: %s", window, last, result.error
-            )
-    return {
-        "windows": entries,
-        "windows_summary": summarize_windows(entries, job.config.trainer.monitor.rpartition("/")[2]),
-    }
+            LOG.warning("window %d of %d failed, so there is no mean: %s", window, last, result.error)
+    kind = job.config.trainer.monitor.rpartition("/")[2]
+    return {"windows": entries, "windows_summary": summarize_windows(entries, kind)}
 
 
 def _run(job: RunContext, payload: Mapping[str, Any], run_job: Callable[[Mapping[str, Any]], int]) -> Result:

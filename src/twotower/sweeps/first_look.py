@@ -84,12 +84,15 @@ class FirstLook(Sweep):
         dataset = build_job_dataset(settings)
         self.num_users = len(dataset.users)
         self.share = config.share or share_for(dataset)
-        self.on_window: list[str] = []
         self.metric = context.monitor.replace(MEAN_VALID, VALID)
+        self.monitors = {SAMPLE: self.metric, WHOLE: self.metric, WINDOWS: context.monitor}
+        self.stages = {SAMPLE: f"{self.share:.3g} of users"} if self.share < 1 else {}
+        self.stages[WHOLE] = "all users"
+        self.on_window: list[str] = []
         if self.metric != context.monitor:
-            self.num_windows = len(Split.Config.model_validate(settings["split"]).windows())
-            self.on_window = [f"split.window={self.num_windows}", f"trainer.monitor={self.metric}"]
-        self.stages = [*([SAMPLE] if self.share < 1 else []), WHOLE, *([WINDOWS] if self.on_window else [])]
+            number = len(Split.Config.model_validate(settings["split"]).windows())
+            self.stages[WINDOWS] = f"{number} windows"
+            self.on_window = [f"split.window={number}", f"trainer.monitor={self.metric}"]
         self.left_out: dict[str, str] = {}
         self.recipes = list(self._recipes())
         if not self.recipes:
@@ -150,14 +153,11 @@ class FirstLook(Sweep):
         return texts
 
     def notes(self) -> list[str]:
-        """Return lines on the users and on recipes that are left out."""
-        users = f"all {self.num_users:,} users"
-        if self.share < 1:
-            users = f"{self.share:.3g} of {self.num_users:,} users, then the best on all"
-        if self.on_window:
-            users += f", then on {self.num_windows} windows"
-        lines = [f"first look: {len(self.recipes)} recipes on {users}; {self.config.minutes:g} minutes"]
-        return [*lines, *(f"left out    {name}: {why}" for name, why in self.left_out.items())]
+        """Return lines on the stages and on recipes that are left out."""
+        stages = ", then the best on ".join(self.stages.values())
+        about = f"{self.num_users:,} users, {self.config.minutes:g} minutes"
+        first = f"first look: {len(self.recipes)} recipes on {stages} ({about})"
+        return [first, *(f"left out    {name}: {why}" for name, why in self.left_out.items())]
 
     def done_before(self) -> list[Job]:
         """Return the jobs that finished in an earlier process."""
@@ -189,8 +189,8 @@ class FirstLook(Sweep):
             recipes = self.waiting.setdefault(
                 stage, [recipe for recipe in ranked if recipe.jobs[stage].name not in self.before]
             )
-            if recipes and stage == self.stages[0]:
-                left = self._left(SAMPLE_TIME_SHARE if self.stages[1:] else 1.0) / len(recipes)
+            if recipes and ranked is self.recipes:  # the first stage
+                left = self._left(SAMPLE_TIME_SHARE if len(self.stages) > 1 else 1.0) / len(recipes)
                 return dataclasses.replace(recipes.pop(0).jobs[stage], trial={"seconds": max(left, 0.0)})
             if recipes:
                 return recipes.pop(0).jobs[stage]
@@ -204,10 +204,6 @@ class FirstLook(Sweep):
         seconds = 0.0 if result is None else result.timing.get("total_seconds", 0.0)
         self.outcomes[job.name] = make_outcome(job.name, job.folder, result, seconds, False)
 
-    def monitor(self, stage: str) -> str:
-        """Return the metric that ranks the recipes of a stage."""
-        return self.context.monitor if stage == WINDOWS else self.metric
-
     def ranked(self, stage: str) -> list[Recipe]:
         """Return the recipes with a validation metric in a stage, best first.
 
@@ -217,7 +213,7 @@ class FirstLook(Sweep):
             (self._sign() * value, recipe)
             for recipe in self.recipes
             if (outcome := self.outcome(recipe, stage)) is not None and outcome.status not in UNUSABLE
-            if (value := outcome.figure(self.monitor(stage))) is not None
+            if (value := outcome.figure(self.monitors[stage])) is not None
         ]
         return [recipe for _, recipe in sorted(scored, key=lambda each: each[0])]
 
@@ -232,33 +228,31 @@ class FirstLook(Sweep):
         better there.
         """
         best: tuple[Recipe, str] | None = None
-        for stage, following in zip(self.stages, [*self.stages[1:], ""], strict=True):
+        for stage, following in zip(self.stages, [*self.stages, ""][1:], strict=True):
             ranked = self.ranked(stage)
             if best is not None and best[0] not in ranked:
                 return best
-            outcomes = {recipe.name: self.outcome(recipe, following) for recipe in ranked}
-            usable = [each for each in ranked if _status(outcomes[each.name]) not in UNUSABLE]
-            best = (usable[0], stage) if usable else None
+            later = ((recipe, self.outcome(recipe, following)) for recipe in ranked)
+            usable = (recipe for recipe, outcome in later if not (outcome and outcome.status in UNUSABLE))
+            best = next(((recipe, stage) for recipe in usable), None)
         return best
 
     def summary(self) -> dict[str, Any]:
         """Return the table of recipes, and the best recipe with its command."""
-        best, last = self.best() or (None, self.stages[0])
+        best, last = self.best() or (None, WHOLE)
         baselines = {stage: self._baselines(stage) for stage in self.stages}
         choose = min if self._sign() > 0 else max
         leaders = {
             stage: choose(values, key=values.__getitem__, default=None) for stage, values in baselines.items()
         }
         names = dict.fromkeys(name for name in leaders.values() if name is not None)
-        deepest_first = [recipe for stage in reversed(self.stages) for recipe in self.ranked(stage)]
-        ranked = [*filter(None, [best]), *deepest_first, *self.recipes]
-        words = {SAMPLE: f"{self.share:.3g} of users", WHOLE: "all users"}
-        words |= {WINDOWS: f"{self.num_windows} windows"} if self.on_window else {}
+        last_first = [recipe for stage in reversed(self.stages) for recipe in self.ranked(stage)]
+        ranked = [*filter(None, [best]), *last_first, *self.recipes]
         found = {
-            "metric": self.monitor(last),
+            "metric": self.monitors[last],
             "num_users": self.num_users,
             "share": self.share,
-            "stages": {stage: words[stage] for stage in self.stages},
+            "stages": self.stages,
             "recipes": [self._row(recipe) for recipe in {each.name: each for each in ranked}.values()],
             "left_out": self.left_out,
             "baselines": {name: {each: baselines[each].get(name) for each in baselines} for name in names},
@@ -272,15 +266,13 @@ class FirstLook(Sweep):
 
     def _row(self, recipe: Recipe) -> dict[str, Any]:
         outcomes = {stage: self.outcome(recipe, stage) for stage in self.stages}
-        ran = [outcome for outcome in outcomes.values() if outcome is not None]
-        note = _note(ran[-1] if ran else None)
-        if self.on_window and outcomes[WINDOWS] is None and outcomes[WHOLE] is not None:
-            is_finalist = recipe in self.ranked(WHOLE)[: self.config.num_whole]
-            note = note or ("on one window only: the time limit was reached" if is_finalist else "")
+        note = _note(next(filter(None, reversed(outcomes.values())), None))
+        if WINDOWS in outcomes and outcomes[WHOLE] and not outcomes[WINDOWS]:
+            note = note or "on the newest window only"
         return {
             "recipe": recipe.name,
             "sets": " ".join(recipe.texts),
-            **{stage: each and each.figure(self.monitor(stage)) for stage, each in outcomes.items()},
+            **{stage: each and each.figure(self.monitors[stage]) for stage, each in outcomes.items()},
             "seconds": {stage: each and (round(each.seconds, 1) or None) for stage, each in outcomes.items()},
             "note": note,
         }
@@ -299,7 +291,7 @@ class FirstLook(Sweep):
     def _best(self, best: Recipe, stage: str, leader: float | None) -> dict[str, Any]:
         outcome = self.outcome(best, stage)
         assert outcome is not None
-        value = outcome.figure(self.monitor(stage))
+        value = outcome.figure(self.monitors[stage])
         assert value is not None
         return {
             "recipe": best.name,
@@ -326,10 +318,6 @@ def _reason(error: InputError) -> str:
     if isinstance(error, Mistakes):
         return "; ".join(f"{each.key}: {each.message}" for each in error.problems)
     return " ".join(str(error).split())
-
-
-def _status(outcome: Outcome | None) -> str:
-    return "" if outcome is None else outcome.status
 
 
 def _note(outcome: Outcome | None) -> str:

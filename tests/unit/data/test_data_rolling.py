@@ -39,9 +39,9 @@ DAYS = {"valid": 1, "test": 2, "num_windows": 3}
         (2, {"step": 1}, "ttttttvee-"),
         (3, {"gap": 1}, "ttttt-v-ee"),
         (1, {"gap": 1}, "t-v-ee----"),
-        (2, {"history": "sliding", "history_length": 3, "num_windows": 2}, "----tttvee"),
-        (1, {"history": "sliding", "history_length": 3, "num_windows": 2}, "--tttvee--"),
-        (2, {"gap": 1, "step": 1, "history": "sliding", "history_length": 2}, "--tt-v-ee-"),
+        (2, {"history_length": 3, "num_windows": 2}, "----tttvee"),
+        (1, {"history_length": 3, "num_windows": 2}, "--tttvee--"),
+        (2, {"gap": 1, "step": 1, "history_length": 2}, "--tt-v-ee-"),
         (2, {"unit": "interactions"}, "tttttvee--"),
         (1, {"unit": "interactions", "gap": 1}, "t-v-ee----"),
         (2, {"unit": "share", "test": 0.2, "valid": 0.1}, "tttttvee--"),
@@ -66,7 +66,7 @@ def test_a_log_that_is_too_short_says_how_many_windows_fit(log):
     for settings, number in (
         (DAYS | {"num_windows": 5}, 4),  # of 9 days, 4 windows of 2 days and 1 day of valid leave 1 to train
         (DAYS | {"num_windows": 9, "step": 1}, 7),
-        (DAYS | {"num_windows": 4, "history": "sliding", "history_length": 3}, 2),
+        (DAYS | {"num_windows": 4, "history_length": 3}, 2),
         (DAYS | {"num_windows": 4, "unit": "interactions", "gap": 1}, 3),
         (DAYS | {"valid": 10}, 0),
     ):
@@ -83,9 +83,7 @@ def test_settings_that_contradict_one_another_are_named():
 
     assert problems() == []
     assert problems(window=5) == ["window"]
-    assert problems(history="sliding") == ["history_length"]
     assert problems(unit="share", test=0.5, valid=0.5) == [""]
-    assert [key for key, _ in Rolling.Config(history_length=3.0).unused()] == ["history_length"]
     assert list(Rolling.Config(num_windows=3).windows()) == [1, 2, 3]
     assert list(Rolling.Config(num_windows=3, window=3).windows()) == []
 

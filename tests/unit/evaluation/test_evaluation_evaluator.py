@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from twotower.config.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.item_content import has_content
 from twotower.evaluation.metric_inputs import metric_data
 from twotower.features.id import Id
 from twotower.features.tags import Tags
@@ -104,7 +105,8 @@ def test_item_vectors_of_a_data_set() -> None:
     assert cosines[0, 2] == 0  # nothing in common
     assert 0 < cosines[0, 1] < 1
     assert data.vectors["content"]() is content  # computed once
-    assert metric_data(make_dataset(), {"own": ITEM_ID}).vectors.keys() == {"embeddings"}
+    assert has_content({"own": ITEM_ID, "tags": Tags.Config(column="tags", dim=4)})
+    assert not has_content({"own": ITEM_ID})
 
 
 def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
@@ -113,11 +115,13 @@ def test_groups_are_slices_and_what_the_data_lacks_is_refused() -> None:
     holdout, lists = make_holdout(targets=[[2], [3]], histories=[[1], []]), np.array([[2], [1]])
     report = config.build(metric_data(make_dataset(), {})).evaluate(lists, holdout, POPULARITY)
     assert report.metrics == {"user_gap_at_1": 1.0}
+    alone = config.build(metric_data(make_dataset(), {})).only("user_gap_at_1")
+    assert alone.means(lists, holdout, POPULARITY) == report.metrics
     assert report.slices["user_sex"] == {"f": {"user_gap_at_1": 1.0}, "m": {"user_gap_at_1": 0.0}}
-    similar = {"_target_": "twotower.metrics.serendipity.Serendipity"}
-    kinds = {"gap": gap | {"by": "sexe"}, "similar": similar}
+    exposure = {"_target_": "twotower.metrics.exposure_gap.ExposureGap", "by": "price"}
+    kinds = {"gap": gap | {"by": "sexe"}, "exposure": exposure}
     wrong = Evaluator.Config(ks=[1], kinds=kinds, num_bootstrap=0)
     with pytest.raises(InputError) as caught:
         wrong.build(metric_data(make_dataset(), {"own": ITEM_ID}))
     assert "metrics.kinds.gap.by: there is no column 'sexe'; did you mean 'sex'?" in str(caught.value)
-    assert "metrics.kinds.similar.by: the items have no features besides ids" in str(caught.value)
+    assert "metrics.kinds.exposure.by: there is no column 'price'" in str(caught.value)

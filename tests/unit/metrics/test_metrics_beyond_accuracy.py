@@ -132,8 +132,10 @@ def test_data_without_what_a_metric_reads(config: Any, message: str) -> None:
 
 
 def test_items_without_features_have_no_content() -> None:
-    with pytest.raises(InputError, match="by: the items have no features besides ids; use embeddings"):
-        Serendipity.Config().build().fit(MetricData(USERS, ITEMS, {}))
+    expected = [("by", "the items have no features besides ids; use embeddings")]
+    assert list(Serendipity.Config().problems(has_content=False)) == expected
+    assert not list(Serendipity.Config(by="embeddings").problems(has_content=False))
+    assert not list(Serendipity.Config().problems(has_content=True))
 
 
 def test_a_column_of_many_values_makes_no_groups() -> None:

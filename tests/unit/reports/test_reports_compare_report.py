@@ -13,6 +13,7 @@ import yaml
 from run_maker import make_run
 
 from twotower.config.errors import InputError
+from twotower.evaluation.power import detectable_differences
 from twotower.reports.compare.command import KEYS, run_command, split_arguments
 from twotower.reports.compare.comparison import Comparison, compare
 from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
@@ -173,6 +174,8 @@ def test_power_and_equivalence_by_hand(tmp_path: Path, capsys: pytest.CaptureFix
     # `far` is shown, so Holm tests `near` at .05.
     assert table.loc["near", "detectable_difference"] == pytest.approx(0.0175, rel=0.02)
     assert table.loc["near", "users_needed"] == pytest.approx(400 * 3.5**2, rel=0.04)
+    needed = table.loc["near", "users_needed"]
+    assert detectable_differences((noise + 0.005)[None], needed)[0] == pytest.approx(0.005, rel=0.02)
     assert np.isnan(table.loc["far", "detectable_difference"])
     assert table.loc["far", "users_needed"] is None
     lines = as_markdown(compare(runs))

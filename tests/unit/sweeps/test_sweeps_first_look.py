@@ -90,7 +90,10 @@ def test_recipes_run_on_the_sample_and_the_best_on_all_users(
 ) -> None:
     look = look_of(tmp_path, monkeypatch, num_whole=2, recipes={"odd": "bad=1"})
     assert look.left_out == {"same": "equals wide", "odd": "data: there are no times"}
-    assert look.notes()[0] == "first look: 3 recipes on 0.1 of 9 users, then the best on all; 20 minutes"
+    assert (
+        look.notes()[0]
+        == "first look: 3 recipes on 0.1 of users, then the best on all users (9 users, 20 minutes)"
+    )
     assert look.num_jobs == 5
     first = look.next([])
     assert first is not None
@@ -166,7 +169,7 @@ def test_the_best_recipes_run_on_all_windows_and_their_mean_decides(
         result = result_of(value)
         summary = {"metrics": {MONITOR: {"mean": value, "sd": 0.1}}}
         before = look.summary()["first_look"]
-        assert before["recipes"][1]["note"] == "on one window only: the time limit was reached"
+        assert before["recipes"][1]["note"] == "on the newest window only"
         look.ended(job, result.update(windows_summary=summary))
     assert look.next([]) is None
     found = look.summary()["first_look"]

@@ -1,7 +1,6 @@
 """Several temporal splits of one log, each as if the log ended with its test window."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,34 +34,18 @@ class Rolling(Temporal):
         gap: NonNegativeFloat = 0.0
         """Before the valid and the test window, as if models were trained on older data; its interactions
         are dropped."""
-        history: Literal["expanding", "sliding"] = "expanding"
-        """`expanding`: all earlier interactions train; `sliding`: those of the last `history_length`."""
         history_length: PositiveFloat | None = None
-        """Length of a sliding history."""
+        """Training interactions are those of this length before the windows; null: all earlier ones."""
 
         def problems(self, data: Source.Config | None = None) -> list[tuple[str, str]]:
-            """Check the window and the length of the history."""
-            problems = list(super().problems(data))
-            if self.window is not None and self.window > self.num_windows:
-                problems.append(("window", f"expected at most num_windows={self.num_windows}"))
-            if self.history == "sliding" and self.history_length is None:
-                problems.append(("history_length", "history=sliding needs it, in the unit of the windows"))
-            return problems
-
-        def unused(self) -> list[tuple[str, str]]:
-            """Report the length of a history that does not slide."""
-            is_unused = self.history == "expanding" and self.history_length is not None
-            return [("history_length", "history=sliding uses it")] if is_unused else []
+            """Require that the window exists."""
+            is_missing = self.window is not None and self.window > self.num_windows
+            missing = [("window", f"expected at most num_windows={self.num_windows}")] if is_missing else []
+            return [*super().problems(data), *missing]
 
         def windows(self) -> Sequence[int]:
             """Return all windows, unless one is chosen."""
             return range(1, self.num_windows + 1) if self.window is None else ()
-
-        def lengths(self, window: int) -> list[float]:
-            """Return the lengths of the parts after training, from the last one back, and of the history."""
-            later = (self.num_windows - window) * (self.step or self.test)
-            history = self.history_length or 0.0 if self.history == "sliding" else 0.0
-            return [later, self.test, self.gap, self.valid, self.gap, history]
 
     config: Config
     name = "rolling"
@@ -94,20 +77,20 @@ class Rolling(Temporal):
         return self._edges or self._window_edges(np.asarray(interactions.times), window)
 
     def _window_edges(self, times: NDArray[np.int64], window: int) -> list[int]:
-        later, *lengths = np.cumsum(self.config.lengths(window)).tolist()
-        first, *edges = [self.cutoff(times, length) for length in reversed(lengths)]
-        first = first if self.config.history == "sliding" else 0
-        return [first, *edges, self.cutoff(times, later) if later else NEVER]
+        config = self.config
+        later = (config.num_windows - window) * (config.step or config.test)
+        lengths = [later, config.test, config.gap, config.valid, config.gap, config.history_length or 0.0]
+        from_end = np.cumsum(lengths).tolist()
+        first, *edges = [self.cutoff(times, length) for length in reversed(from_end[1:])]
+        return [first if config.history_length else 0, *edges, self.cutoff(times, later) if later else NEVER]
 
     def _fits(self, times: NDArray[np.int64], edges: list[int]) -> bool:
         """Return whether the history is complete, and train, valid and test have interactions."""
         train, _, valid, _, test = np.diff(np.searchsorted(times, edges))
-        is_complete = self.config.history == "expanding" or edges[0] >= times[0]
+        is_complete = self.config.history_length is None or edges[0] >= times[0]
         return bool(is_complete and min(train, valid, test) > 0)
 
     def facts(self, interactions: Interactions) -> Audit:
-        """Return the window, its cutoffs, and the begin of a sliding history."""
+        """Return the window and its cutoffs."""
         window = self.config.window or self.config.num_windows
-        begin = self.edges(interactions)[0]
-        history = {"history_from": date(begin)} if begin else {}
-        return {"window": f"{window} of {self.config.num_windows}", **history, **super().facts(interactions)}
+        return {"window": f"{window} of {self.config.num_windows}", **super().facts(interactions)}

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from twotower.config.errors import InputError
@@ -161,7 +161,10 @@ class Tuner:
             popularity = item_popularity(self.past.train, self.past.num_items)
             return evaluator.means(rows, self.holdout, popularity)[self.metric]
 
-        if self.cache is None or config.reads_content:
+        reads_content = config.reads_content or any(
+            metric.reads_content for metric in evaluator.config.kinds.values()
+        )
+        if self.cache is None or reads_content:
             return compute()
         return self.cache.take_value(config, evaluator, compute)
 

@@ -96,15 +96,12 @@ def _windows_table(result: Result) -> Table:
     choose = min if higher_is_better(keys[0], [result.higher_is_better]) is False else max
     rows = []
     for entry in result.windows:
-        tuned = {name: each[keys[0]] for name, each in entry["baselines"].items() if keys[0] in each}
-        best = choose(tuned, key=tuned.__getitem__, default="")
-        figures = [
-            format_figure(key, values.get(key))
-            for values in (entry["metrics"], entry["baselines"].get(best, {}))
-            for key in keys
-        ]
-        days = [str(entry.get(key, ""))[:10] for key in ("valid_from", "test_from")]
-        rows.append([str(entry["window"]), *days, *figures, entry.get("error", best)])
+        validated = {name: each[keys[0]] for name, each in entry["baselines"].items() if keys[0] in each}
+        best = choose(validated, key=validated.__getitem__, default="")
+        models = entry["metrics"], entry["baselines"].get(best, {})
+        figures = [format_figure(key, values.get(key)) for values in models for key in keys]
+        days = [str(entry[key] or "")[:10] for key in ("valid_from", "test_from")]
+        rows.append([str(entry["window"]), *days, *figures, entry["error"] or best])
     metrics = result.windows_summary.get("metrics", {})
     for part in ("mean", "sd") if metrics else ():
         rows.append([part, "", "", *(format_figure(key, metrics.get(key, {}).get(part)) for key in keys)])
