@@ -151,7 +151,7 @@ class Tuner:
         return config, report, record
 
     def _measure(self, name: str, config: Baseline.Config) -> float | None:
-        evaluator = self.evaluator.only(self.metric)
+        evaluator = self._only_metric
 
         def compute() -> float | None:
             try:
@@ -167,6 +167,10 @@ class Tuner:
         if self.cache is None or reads_content:
             return compute()
         return self.cache.take_value(config, evaluator, compute)
+
+    @cached_property
+    def _only_metric(self) -> Evaluator:
+        return self.evaluator.only(self.metric)
 
 
 def free_settings(
