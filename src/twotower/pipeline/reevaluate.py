@@ -1,6 +1,7 @@
 """New runs over the trained towers of a finished run: another index, or other metrics."""
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from twotower.runs import sections
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
 
+LOG = logging.getLogger("twotower")
 RESTART_HINT = "run the same command again to start over; {} may be deleted"
 
 
@@ -62,6 +64,8 @@ def reevaluate(
     with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
         if before.is_test_hidden and not job.config.is_test_hidden:
             check_test_window(job, source)
+        elif "test" in changes:
+            LOG.warning("test=reveal: no effect, because %s does not hide its test split", source)
         # A refit trains on the validation split, so its metrics are those of the first phase.
         model, valid, dataset = bundle.model, None, job.dataset
         if not before.training.refit:

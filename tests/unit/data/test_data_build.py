@@ -86,6 +86,16 @@ def test_by_hand(tmp_path):
     }
 
 
+def test_a_hidden_test_split_gives_histories_and_no_targets(tmp_path):
+    dataset = build_dataset(Given(BY_HAND), Temporal(Temporal.Config(test=15, valid=10)), tmp_path)
+    hidden = dataset.with_hidden_test()
+    assert hidden.fingerprint == dataset.fingerprint
+    assert hidden.test.history.items.tolist() == dataset.test.history.items.tolist()
+    for name in ("users", "target_offsets", "target_items", "context", "labelled", "is_repeat"):
+        with pytest.raises(InputError, match="test=reveal reads the test targets"):
+            getattr(hidden.test, name)
+
+
 def test_future_leaks_are_counted(tmp_path):
     log = [(10, item, time) for item, time in (("a", 1), ("b", 2), ("c", 3))]
     log += [(20, item, time) for item, time in (("a", 11), ("b", 12), ("c", 13))]
