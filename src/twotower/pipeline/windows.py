@@ -85,6 +85,7 @@ def _payload(job: RunContext, folder: Path, window: int) -> dict[str, Any]:
         "index": FlatIP.Config().spec(),
         "walkthrough": None,
         "tracker": None,
+        "console": "silent",
     }
     overrides = [*job.run.overrides, f"split.window={window}"]
     return {"folder": str(folder), "settings": settings | changes, "overrides": overrides, "trial": None}

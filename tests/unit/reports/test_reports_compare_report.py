@@ -130,6 +130,35 @@ def runs(tmp_path: Path) -> list[Path]:
     ]
 
 
+def test_runs_of_windows_have_means_and_agreement(tmp_path: Path) -> None:
+    def windows(*figures: float, summary: bool = True) -> dict[str, Any]:
+        entries = [
+            {"window": number, "test_from": f"day {number}", "metrics": {f"valid/{name}": 1.0, KEY: figure}}
+            for number, figure in enumerate(figures, 1)
+        ]
+        mean = {"metrics": {KEY: {"mean": float(np.mean(figures)), "sd": 0.1}}} if summary else {}
+        return {"windows": entries, "windows_summary": mean}
+
+    name = KEY.removeprefix("test/")
+    runs = [
+        write_run(tmp_path / "a", LOW, loss="a", **windows(0.1, 0.3)),
+        write_run(tmp_path / "b", LOW, loss="b", **windows(0.2, 0.5)),
+        write_run(tmp_path / "c", LOW, loss="c", **windows(0.3, 0.4)),
+        write_run(tmp_path / "d", LOW, loss="d", **windows(0.9, 0.9, summary=False)),  # one has failed
+    ]
+    report = compare(runs, metric=f"mean_{KEY}")
+    assert dict(zip(report.rows["name"], report.rows[f"mean_{KEY}"], strict=True)) == pytest.approx(
+        {"a": 0.2, "b": 0.35, "c": 0.35, "d": np.nan}, nan_ok=True
+    )
+    assert any(
+        "Kendall's tau of 3 runs by recall@20 between 2 windows: 0.33 (1:" in note for note in report.notes
+    )
+    other = write_run(tmp_path / "e", LOW, loss="e", **windows(0.1))
+    assert f"mean_{KEY} is not comparable between runs with other windows (split=rolling)" in (
+        compare([*runs, other], metric=f"mean_{KEY}").notes
+    )
+
+
 def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     report = compare(runs)
     assert list(report.rows["name"]) == ["b", "a", "c"]

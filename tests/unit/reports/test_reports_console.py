@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console as Screen
 
 from twotower.reports.console.console import Console, make_console
+from twotower.reports.console.console_tables import result_tables
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome
@@ -330,3 +331,27 @@ def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs
     make_console("jsonl").step("index", ["an index of 3 items"], {"items": 3})
     event = json.loads(capsys.readouterr().out)
     assert (event["event"], event["step"], event["items"]) == ("walkthrough", "index", 3)
+
+
+def test_windows_are_rows_next_to_the_baseline_that_is_best_on_valid() -> None:
+    def entry(window: int, valid: float, **more: Any) -> dict[str, Any]:
+        figures = {"valid/recall_at_20": valid, "test/recall_at_20": valid + 0.1}
+        baselines = {"ease": {**figures, "valid/recall_at_20": 0.25}, "popularity": figures}
+        dates = {"valid_from": "2020-01-01 00:00:00", "test_from": "2020-01-29 00:00:00", "error": None}
+        return {"window": window, "metrics": figures, "baselines": baselines, **dates} | more
+
+    failed = entry(1, 0.0, metrics={}, baselines={}, valid_from=None, error="it diverged")
+    windows = [entry(2, 0.5), entry(3, 0.125)]
+    taus = {"kendall_tau": {"valid": 1.0, "test": None}}
+    means = {"metrics": {"valid/recall_at_20": {"mean": 0.3125, "sd": None}}}
+    known = {"higher_is_better": {"recall": True}}
+    (done,) = result_tables(Result(status="ok", windows=windows, windows_summary=means | taus, **known))
+    cells = [list(column.cells) for column in done.columns]
+    assert cells[0] == ["2", "3", "mean", "sd", "Kendall's tau"]
+    assert cells[1][:2] == ["2020-01-01"] * 2
+    assert cells[3] == ["0.5000", "0.1250", "0.3125", "", "1.00"]
+    assert cells[5][:2] == ["0.5000", "0.2500"]
+    assert cells[7][:2] == ["popularity", "ease"]
+    (broken,) = result_tables(Result(status="ok", windows=[failed, *windows]))
+    first = [next(iter(column.cells)) for column in broken.columns]
+    assert first == ["1", "", "2020-01-29", *[""] * 4, "it diverged"]
