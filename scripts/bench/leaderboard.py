@@ -278,7 +278,8 @@ def table_of(lines: Sequence[Line]) -> str:
         recall = min(line["index_recall"] for line in of)
         notes.append(f"- `{of[-1]['command']}`: recall of the index {recall:.3f}, {machine}")
     tail = "Ours: the test split at the epoch that validation chose, mean over seeds [95 % by Student's t]."
-    before = [line for line in lines if not is_accepted(line)]
+    ranked = {line["experiment"] for line in accepted}
+    before = [line for line in lines if line["experiment"] not in ranked]
     for experiment in dict.fromkeys(line["experiment"] for line in before):
         of = _latest([line for line in before if line["experiment"] == experiment])
         keys, figures = _figures(of)

@@ -91,13 +91,13 @@ def test_missing_seeds_are_trained_under_the_contract_and_three_make_a_row(
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| tiny"))
     assert row.startswith("| tiny | default | recall@20 / ndcg@20 | - | - | 2 of 3 seeds | 8 |")
     leaderboard.keep({**first, "seed": 3}, lines)
-    leaderboard.keep({**first, "seed": 4, "contract": "of another day"}, lines)
+    leaderboard.keep({**first, "seed": 4, "experiment": "old", "contract": "of another day"}, lines)
     leaderboard.main(["--lines", str(lines)])
     out = capsys.readouterr().out
     ours = [line["figures"]["test/recall_at_20"] for line in (first, second, first)]
     assert f"| - | {leaderboard.interval_of(ours)} / " in out
     assert "| 3 | 8 |" in out
-    assert "- before the contracts of today: default, 1 seeds" in out
+    assert "- before the contracts of today: old, 1 seeds" in out
 
     (tmp_path / "stopped" / "seed3" / "tiny-default").mkdir(parents=True)
     stopped = shutil.copytree(folder, tmp_path / "stopped" / "seed3" / "tiny-default" / "a")

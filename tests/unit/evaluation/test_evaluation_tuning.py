@@ -58,7 +58,7 @@ def test_all_values_of_a_setting_are_tried_where_it_may_have_several_peaks(
     assert len(search.tried) == len(values)
 
 
-def test_settings_that_are_set_are_kept_and_those_of_a_tuned_base_class_are_tried_first() -> None:
+def test_settings_that_are_set_are_kept_and_those_of_an_earlier_base_class_are_tried() -> None:
     assert free_settings(RecentPopularityBaseline.Config(days=3), [], PAST) == {}
     assert [*free_settings(ItemKnn.Config(neighbors=10), [], PAST)] == ["shrinkage"]
     space = free_settings(TrendEase.Config(), [ItemKnn.Config(), Ease.Config(regularization=160)], PAST)

@@ -208,3 +208,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1")
     with pytest.raises(UnpairedError, match=r"per_user\.parquet is damaged"):
         read_column(path, "recall")
+
+
+def test_a_benchmark_is_one_setting(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", RESULT, benchmark={"name": "mine", "fixed": {"data": {"a": 1}}})
+    found = read_runs([run])
+    assert [key for key in found if key.startswith("settings.benchmark")] == ["settings.benchmark"]
+    assert found["settings.benchmark"][0] == "mine"

@@ -127,11 +127,11 @@ class BaselineData:
         found: T = self._made[key]
         return found
 
-    def recent(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the result of `make`, cached by key for the last two keys of a kind."""
+    def recent(self, kind: Hashable, key: Hashable, make: Callable[[], T], number: int = 1) -> T:
+        """Return the result of `make`, cached by key for the latest `number` keys of a kind."""
         made = self.once(kind, dict[Hashable, T])
         if key not in made:
-            for oldest in list(made)[: len(made) - 1]:
+            for oldest in list(made)[: len(made) - number + 1]:
                 del made[oldest]
             made[key] = make()
         return made[key]

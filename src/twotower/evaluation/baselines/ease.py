@@ -25,7 +25,8 @@ from twotower.evaluation.baselines.baseline import (
 
 BLOCK_ITEMS = 1024
 BYTES = 4
-TUNING_MATRICES = 3  # co-occurrences, and the weights of two penalties
+KEPT_PENALTIES = 3  # so that `trend_ease` reads the weights of the chosen penalty
+TUNING_MATRICES = KEPT_PENALTIES + 1  # weights and co-occurrences
 LONG_TO_INVERT = 6_000  # rows
 SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
 LOG = logging.getLogger("twotower")
@@ -74,7 +75,9 @@ class Ease(Baseline):
         matrix = past.matrix
         self.counts = matrix.sum(axis=0)
         regularization = self.config.regularization
-        self.predict = past.recent("ease", regularization, lambda: solve(past, regularization))
+        self.predict = past.recent(
+            "ease", regularization, lambda: solve(past, regularization), KEPT_PENALTIES
+        )
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""

@@ -11,6 +11,8 @@ from twotower.data.sources.source import Source, needs_times
 from twotower.evaluation.baselines.baseline import Axis, BaselineData
 from twotower.evaluation.baselines.ease import Ease
 
+MAX_KEPT_SCORES = 2**26  # 256 MiB
+
 
 class TrendEase(Ease):
     """Score = that of EASE times trend^exponent, trend = (1 + r) / (1 + n).
@@ -42,11 +44,22 @@ class TrendEase(Ease):
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights and compute the trend of each item."""
         super().fit(past)
+        self.past = past
         recent, ever = past.recent_popularity(self.config.days), past.popularity
         share = float(ever.sum()) / max(float(recent.sum()), 1.0)
         trend = (1 + recent * share) / (1 + ever) if recent.any() else np.ones(len(ever))
         self.trend = (trend**self.config.exponent).astype(np.float32)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
-        """Return the predicted scores of histories, times the trend."""
-        return super().scores(history, users) * self.trend
+        """Return the predicted scores of histories, times the trend.
+
+        Tuning keeps those without the trend, if they are few.
+        """
+
+        def compute() -> NDArray[np.float32]:
+            return super(TrendEase, self).scores(history, users)
+
+        if not self.past.is_tuning or history.num_users * len(self.trend) > MAX_KEPT_SCORES:
+            return compute() * self.trend
+        kind = "ease_scores", users.tobytes()
+        return self.past.recent(kind, self.config.regularization, compute) * self.trend

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from twotower.config.errors import InputError
@@ -139,9 +139,8 @@ class Tuner:
             is_complete = False
         if search.best != config:  # without a limit: these settings have been fitted within the time
             config, past = search.best, replace(self.past, budget=Budget())
-            report = run_baselines({name: config}, past, self.holdout, self.evaluator, self.cache).reports[
-                name
-            ]
+            chosen = run_baselines({name: config}, past, self.holdout, self.evaluator, self.cache)
+            report = chosen.reports[name]
         tried = [({each: getattr(one, each) for each in space}, value) for one, value in search.tried]
         record = {
             "chosen": {each: getattr(config, each) for each in space},
@@ -152,7 +151,7 @@ class Tuner:
         return config, report, record
 
     def _measure(self, name: str, config: Baseline.Config) -> float | None:
-        evaluator = self.evaluator.only(self.metric)
+        evaluator = self._only_metric
 
         def compute() -> float | None:
             try:
@@ -169,14 +168,18 @@ class Tuner:
             return compute()
         return self.cache.take_value(config, evaluator, compute)
 
+    @cached_property
+    def _only_metric(self) -> Evaluator:
+        return self.evaluator.only(self.metric)
+
 
 def free_settings(
     config: Baseline.Config, earlier: Iterable[Baseline.Config], past: BaselineData
 ) -> dict[str, Axis]:
     """Return the settings to choose: those that are not set explicitly.
 
-    A setting that an earlier baseline of a base class has, too, has one more value to try: that of this
-    baseline, whose fit is shared.
+    A setting that an earlier baseline of a base class has, too, has only that value to try, because the two
+    share the fit.
     """
     space = dict(config.space(past))
     for base in earlier:
