@@ -101,7 +101,8 @@ def _of_keys(figures: Mapping[str, float], keys: Iterable[str]) -> dict[str, flo
 
 def best_baseline(line: Line, split: str, metric: str) -> tuple[str, float]:
     """Return the baseline that is best on a split, and its figure."""
-    found = {name: figures[f"{split}/{metric}"] for name, figures in line["baselines"].items()}
+    key = f"{split}/{metric}"
+    found = {name: figures[key] for name, figures in line["baselines"].items() if key in figures}
     best = max(found, key=found.__getitem__)
     return best, found[best]
 
