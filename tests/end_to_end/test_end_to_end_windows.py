@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from in_process import run_command
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from twotower.config.exits import Stopped
 from twotower.pipeline import train_run
@@ -68,6 +69,11 @@ def test_a_run_of_windows_resumes_reuses_and_is_compared(
     assert result["windows_summary"]["metrics"]["valid/recall_at_20"]["mean"] == pytest.approx(
         sum(values) / 3
     )
+    events = EventAccumulator(str(folder)).Reload()
+    curve = events.Scalars("7 windows/valid/recall_at_20")
+    assert [(each.step, each.value) for each in curve] == [
+        (n, pytest.approx(v)) for n, v in enumerate(values, 1)
+    ]
     alone = train(tmp_path, "split.window=2", "reuse=false")[-1]["folder"]
     assert curves(folder / "windows" / "2") == curves(alone)
     assert result["data"]["audit"]["future_leak_rate"] == 0

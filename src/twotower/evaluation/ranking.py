@@ -69,15 +69,15 @@ def part_values(
 
     The lists of each k are over all items.
     """
-    counts, ranked = targets.counts(part), {}
-    for k, ranking in rankings.items():
+    counts, parts = targets.counts(part), {}
+    for ranking in {id(each): each for each in rankings.values()}.values():  # often one for all k
         queries, positions = np.nonzero(ranking.hits)
         keys = pair_keys(queries, ranking.items[queries, positions], targets.num_items)
         hits = np.zeros_like(ranking.hits)
         hits[queries, positions] = part[np.searchsorted(targets.keys, keys)]
         changed = replace(ranking, hits=hits, num_relevant=counts, relevant=targets.items[part])
-        ranked[k] = changed.take(counts > 0)
-    return user_values(ranked, metrics)
+        parts[id(ranking)] = changed.take(counts > 0)
+    return user_values({k: parts[id(ranking)] for k, ranking in rankings.items()}, metrics)
 
 
 def item_popularity(train: Interactions, num_items: int) -> NDArray[np.int64]:

@@ -57,6 +57,7 @@ def _run(job: RunContext, payload: Mapping[str, Any], run_job: Callable[[Mapping
     def is_new(record: logging.LogRecord) -> bool:
         return record.getMessage() not in warnings
 
+    error = "it wrote no result"
     handlers, LOG.handlers = LOG.handlers, [job.console]
     LOG.addFilter(is_new)
     try:
@@ -64,16 +65,14 @@ def _run(job: RunContext, payload: Mapping[str, Any], run_job: Callable[[Mapping
     except Stopped as stopped:
         remedy = RESUME_HINT.format(shlex.quote(str(job.run.folder)))
         raise Stopped(stopped.status - BY_SIGNAL, remedy) from None
-    except Exception as error:
-        return read_result_or_failure(folder) or Result(status="failed", error=str(error))
+    except Exception as failure:
+        error = str(failure)
     finally:
         LOG.removeFilter(is_new)
         LOG.handlers = handlers
     for session in folder.glob(f"*{SESSION}"):  # HPARAMS would show the window as another run
         session.unlink()
-    result = read_result_or_failure(folder)
-    assert result is not None
-    return result
+    return read_result_or_failure(folder) or Result(status="failed", error=error)
 
 
 def _payload(job: RunContext, folder: Path, window: int) -> dict[str, Any]:

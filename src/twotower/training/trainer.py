@@ -83,12 +83,11 @@ class TrainerChoice(Component):
             if logged is None:
                 return
             selecting = [key for key, higher in logged.items() if higher is not None]
-            if self.monitor not in logged and self.monitor.startswith(MEAN_VALID):
-                own = self.monitor.replace(MEAN_VALID, "valid/")
-                yield "monitor", f"{self.monitor} needs split=rolling with split.window=null; or use {own}"
-                return
             if self.monitor not in logged:
-                yield "monitor", f"{self.monitor!r} is not logged; {nearest(self.monitor, selecting)}"
+                remedy = nearest(self.monitor, selecting)
+                if self.monitor.startswith(MEAN_VALID):
+                    remedy = f"a mean needs split=rolling with split.window=null; {remedy}"
+                yield "monitor", f"{self.monitor!r} is not logged; {remedy}"
                 return
             if logged[self.monitor] is None:
                 message = (

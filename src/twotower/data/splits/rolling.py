@@ -53,8 +53,7 @@ class Rolling(Temporal):
     def __init__(self, config: Config, edges: list[int] | None = None) -> None:
         super().__init__(config)
         self._edges = edges
-        if edges is not None and edges[-1] != NEVER:
-            self.end = edges[-1]
+        self.end = edges[-1] if edges and edges[-1] != NEVER else None
 
     def resolve(self, interactions: Interactions) -> Split:
         """Return the split with its cutoffs in unix seconds; raises InputError if some windows do not fit."""
