@@ -106,7 +106,7 @@ def test_cfg_job_prints_the_whole_configuration(
     config = yaml.safe_load(command(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() == KEYS[script] | GROUPS[script]
     assert config["debug"] is True
-    for group in GROUPS[script] - {"features", "baselines", "sweep", "walkthrough"}:
+    for group in GROUPS[script] - {"benchmark", "features", "baselines", "sweep", "walkthrough"}:
         assert config[group]["_target_"].startswith("twotower.")
     assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
 

@@ -67,7 +67,9 @@ def test_each_job_adds_a_look_and_a_repetition_none(root: Path) -> None:
     looks = result_of(job)["test_looks"]
     assert (looks["configurations"], looks["looks"], looks["metric"]) == (2, 2, "test/recall_at_20")
     assert looks["optimism"] > 0
-    assert "configurations looked at it (2 looks); the best of 2 is expected" in command("compare", job)
+    assert "configurations looked at it (2 looks); the best of 2 is expected" in " ".join(
+        command("compare", job).split()
+    )
     command("reindex", f"run={job}", "index=ivf_sq")  # other lists, so a look of their own
     command("train", f"rerun={job}")  # the same look
     found = read_looks(root / LEDGER)

@@ -71,7 +71,7 @@ loss
 metrics.ks=[10
     metrics.ks=[10: metrics.ks
 split.valid=1e300
-    split.valid: less than or equal to 1000000, got 1e+300
+    split.valid: less than or equal to 1000000000000000000000000000000, got 1e+300
 history.length=2147483648
     history.length: less than or equal to 10000, got 2147483648
 user_tower.widths=[64,100000]
