@@ -72,8 +72,9 @@ def test_each_job_adds_a_look_and_a_repetition_none(root: Path) -> None:
     )
     command("reindex", f"run={job}", "index=ivf_sq")  # other lists, so a look of their own
     command("train", f"rerun={job}")  # the same look
+    command("evaluate", f"run={job}", "metrics.ks=[10,20,50]")  # of the same configuration, by other metrics
     found = read_looks(root / LEDGER)
-    assert (len(found), count_looks(found, found[0].data, found[0].metric).looks) == (4, 3)
+    assert (len(found), count_looks(found, found[0].data, found[0].metric).looks) == (5, 3)
 
 
 def test_a_hidden_test_split_is_in_no_file_until_it_is_revealed(root: Path) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from twotower.config.errors import InputError
 from twotower.files.lock import lock_folder
-from twotower.runs.fingerprint import flatten
+from twotower.runs.fingerprint import configuration_fingerprint, flatten
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import TEST, VALID, Result
 from twotower.runs.result_parts import ResultPart, SplitLooks
@@ -25,6 +25,8 @@ from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 LOG = logging.getLogger("twotower")
 LEDGER = "test_ledger.jsonl"
+MEASUREMENT = {"metrics", "baselines", "benchmark", "test"}
+"""Root keys that change what is measured of a configuration, not the configuration."""
 PATIENCE_SECONDS = 60.0
 """Time to wait for other processes that append."""
 
@@ -72,7 +74,7 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
         )
         return None
     found = count_looks(looks, data, metric)
-    others = {each.configuration for each in looks if each.data == data} - {result.configuration}
+    others = {each.configuration for each in looks if each.data == data} - {_configuration(run, result)}
     if others:
         words = len(others), "s" * (len(others) > 1), found.consequence
         LOG.info("test split: %d configuration%s looked at it before%s", *words)
@@ -159,6 +161,12 @@ def reveal_command(folder: Path, result: Result) -> str:
     return f"twotower evaluate run={shlex.quote(str(run))} test=reveal"
 
 
+def _configuration(run: Run, result: Result) -> str:
+    """Return the fingerprint of a configuration, however it is measured: other metrics are the same one."""
+    settings = {key: value for key, value in run.settings.items() if key not in MEASUREMENT}
+    return configuration_fingerprint(settings, f"{result.data.fingerprint}{result.data.feature_files}")
+
+
 def _make_look(root: Path, run: Run, result: Result, metric: str) -> Look:
     higher = higher_is_better(metric, [result.higher_is_better])
     error, is_paired = standard_error(run.folder, metric.removeprefix(f"{TEST}/"), higher)
@@ -167,7 +175,7 @@ def _make_look(root: Path, run: Run, result: Result, metric: str) -> Look:
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "data": result.data.fingerprint,
         **{"source": settings["data"], "split": settings["split"]},
-        **{"configuration": result.configuration, "seed": result.seed},
+        **{"configuration": _configuration(run, result), "seed": result.seed},
         "run": os.path.relpath(run.folder, root),
         "metric": metric,
         "figures": {key: value for key, value in figures.items() if key.startswith(TEST)},
