@@ -39,10 +39,9 @@ def write_values(folder: Path, towers: Any, **baselines: Any) -> Path:
     return folder
 
 
-def result_of(configuration: str = "a", seed: int = 1, data: str = "split 1") -> Result:
+def result_of(seed: int = 1, data: str = "split 1") -> Result:
     return Result(
         status="ok",
-        configuration=configuration,
         seed=seed,
         data=Data(fingerprint=data),
         training=Training(monitor=f"valid/{RECALL}"),
@@ -51,12 +50,12 @@ def result_of(configuration: str = "a", seed: int = 1, data: str = "split 1") ->
     )
 
 
-def look(root: Path, name: str, looked: bool = True, **values: Any) -> Any:
-    """Let a run end in `root`; return what it says of its test split."""
+def look(root: Path, name: str, looked: bool = True, loss: str = "a", ks: int = 20, **values: Any) -> Any:
+    """Let a run with settings end in `root`; return what it says of its test split."""
     folder = root / "default" / name
     if not folder.exists():
         write_values(folder, [0.0, 1.0, 1.0, 0.0], popularity=[0.0, 1.0, 0.0, 0.0])
-    run = Run(folder, SETTINGS)
+    run = Run(folder, {**SETTINGS, "loss": loss, "metrics": {"ks": [ks]}})
     run.looked_at_test = looked
     return add_look(root, run, result_of(**values))
 
@@ -77,9 +76,10 @@ def test_looks_are_configurations_with_their_seeds_on_one_split(
     look(tmp_path, "first")  # killed after its look, and resumed
     assert len(read_looks(tmp_path / LEDGER)) == 1
     look(tmp_path, "rerun")
+    look(tmp_path, "evaluate", ks=10)  # other metrics of the same configuration
     look(tmp_path, "other seed", seed=2)
-    look(tmp_path, "elsewhere", data="split 2", configuration="c")
-    found = look(tmp_path, "other", configuration="b")
+    look(tmp_path, "elsewhere", data="split 2", loss="c")
+    found = look(tmp_path, "other", loss="b")
     # Differences from popularity: 0, 0, 1, 0, of variance 1/4; the standard error of one side is sqrt(1/32).
     assert (found.configurations, found.looks) == (2, 3)
     assert found.optimism == pytest.approx(0.5642 / 32**0.5, abs=1e-5)
@@ -95,7 +95,7 @@ def test_looks_are_configurations_with_their_seeds_on_one_split(
         True,
     )
     assert entry.figures == {f"test/{RECALL}": 0.5}
-    (note,) = look_notes([str(tmp_path / "default" / "first")] * 2, [result_of(), result_of("b")])
+    (note,) = look_notes([str(tmp_path / "default" / "first")] * 2, [result_of(), result_of(seed=2)])
     assert note == (
         "test split split 1 (Source, Temporal): 2 configurations looked at it (3 looks); the best of 2 is "
         "expected to be 0.0997 too good in recall@20"
@@ -107,9 +107,9 @@ def test_a_torn_line_costs_no_other_line(tmp_path: Path, caplog: pytest.LogCaptu
     path = tmp_path / LEDGER
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:40])
-    assert look(tmp_path, "other", configuration="b").configurations == 2
+    assert look(tmp_path, "other", loss="b").configurations == 2
     assert path.read_bytes().startswith(whole + whole[:40] + b"\n")
-    assert [each.configuration for each in read_looks(path)] == ["a", "b"]
+    assert [each.run for each in read_looks(path)] == ["default/first", "default/other"]
     assert f"{path}: line 2 is damaged and is not counted; delete the line" in caplog.messages
 
 
@@ -126,7 +126,7 @@ def test_an_unusable_ledger_is_a_warning(
 def test_processes_append_at_the_same_time(tmp_path: Path) -> None:
     def work(name: str) -> None:
         for number in range(15):
-            look(tmp_path, name, configuration=f"{name}{number}")
+            look(tmp_path, name, loss=f"{name}{number}")
 
     forks = [Fork(lambda name=name: work(name), tmp_path / f"{name}.txt") for name in "ab"]
     assert [fork.wait() for fork in forks] == [0, 0], (tmp_path / "a.txt").read_text()
