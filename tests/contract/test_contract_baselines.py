@@ -60,4 +60,5 @@ def test_the_values_that_tuning_tries_are_valid(config: Baseline.Config) -> None
     past = BaselineData(LOG, NUM_ITEMS, now=91 * DAY)
     for name, axis in config.space(past).items():
         for value in (getattr(config, name), *axis.values):
-            type(config).model_validate({**config.model_dump(), name: value})
+            tried = type(config).model_validate({**config.model_dump(), name: value})
+            assert getattr(tried, name) == value

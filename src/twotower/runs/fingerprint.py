@@ -29,7 +29,10 @@ IRRELEVANT_KEYS = {
 }
 """Root keys that change where a run is stored or what it prints, not what it computes."""
 
-AFTER_TRAINING = IRRELEVANT_KEYS | {"index", "baselines", "metrics", "benchmark", "test"}
+EVALUATION_KEYS = {"metrics", "baselines", "benchmark", "test"}
+"""Root keys that change what is measured of a model, not the model."""
+
+AFTER_TRAINING = IRRELEVANT_KEYS | EVALUATION_KEYS | {"index"}
 """Root keys that do not change the towers, except for the metric that chooses the epoch.
 
 `new_items` is not among them: validation scores new items as served, so it can change the best epoch.

@@ -16,7 +16,7 @@ import pandas as pd
 
 from twotower.config.errors import InputError
 from twotower.files.lock import lock_folder
-from twotower.runs.fingerprint import configuration_fingerprint, flatten
+from twotower.runs.fingerprint import EVALUATION_KEYS, configuration_fingerprint, flatten
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import TEST, VALID, Result
 from twotower.runs.result_parts import ResultPart, SplitLooks
@@ -25,8 +25,6 @@ from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 LOG = logging.getLogger("twotower")
 LEDGER = "test_ledger.jsonl"
-MEASUREMENT = {"metrics", "baselines", "benchmark", "test"}
-"""Root keys that change what is measured of a configuration, not the configuration."""
 PATIENCE_SECONDS = 60.0
 """Time to wait for other processes that append."""
 
@@ -163,7 +161,7 @@ def reveal_command(folder: Path, result: Result) -> str:
 
 def _configuration(run: Run, result: Result) -> str:
     """Return the fingerprint of a configuration, however it is measured: other metrics are the same one."""
-    settings = {key: value for key, value in run.settings.items() if key not in MEASUREMENT}
+    settings = {key: value for key, value in run.settings.items() if key not in EVALUATION_KEYS}
     return configuration_fingerprint(settings, f"{result.data.fingerprint}{result.data.feature_files}")
 
 

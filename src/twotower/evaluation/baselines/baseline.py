@@ -99,9 +99,14 @@ class BaselineData:
         return self.once("content", compute)
 
     @property
+    def row_popularity(self) -> NDArray[np.int64]:
+        """Training interactions of each item row [N + 1]; row 0 is no item."""
+        return self.once("popularity", lambda: item_popularity(self.train, self.num_items))
+
+    @property
     def popularity(self) -> NDArray[np.int64]:
         """Training interactions of each item [N]."""
-        return self.once("popularity", lambda: item_popularity(self.train, self.num_items)[1:])
+        return self.row_popularity[1:]
 
     def recent_popularity(self, days: float) -> NDArray[np.int64]:
         """Return the training interactions of each item [N] in the last `days` before now."""

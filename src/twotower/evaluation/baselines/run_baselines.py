@@ -20,7 +20,6 @@ from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData, OutOfTime
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_by
 from twotower.files.atomic import write_atomically, write_text_atomically
 from twotower.files.code import OWN, code_fingerprint
@@ -109,7 +108,6 @@ def run_baselines(
     Raises:
         InputError: a setting does not suit the data.
     """
-    popularity = item_popularity(past.train, past.num_items)
     reports: dict[str, Report] = {}
     skipped, out_of_time = {}, []
     for name, config in configs.items():
@@ -125,7 +123,7 @@ def run_baselines(
             skipped[name] = OUT_OF_TIME.format(name)
             out_of_time.append(name)
             continue
-        reports[name] = evaluator.evaluate(rows, holdout, popularity)
+        reports[name] = evaluator.evaluate(rows, holdout, past.row_popularity)
     return BaselineReports(reports, skipped, tuple(out_of_time))
 
 

@@ -17,7 +17,6 @@ from twotower.evaluation.baselines.run_baselines import (
     run_baselines,
 )
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import metric_k, metric_name
 
 LOG = logging.getLogger("twotower")
@@ -158,8 +157,7 @@ class Tuner:
                 rows = rank_by_baseline(name, config, evaluator, self.holdout, self.past)
             except InputError:
                 return None
-            popularity = item_popularity(self.past.train, self.past.num_items)
-            return evaluator.means(rows, self.holdout, popularity)[self.metric]
+            return evaluator.means(rows, self.holdout, self.past.row_popularity)[self.metric]
 
         reads_content = config.reads_content or any(
             metric.reads_content for metric in evaluator.config.kinds.values()

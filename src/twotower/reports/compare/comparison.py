@@ -48,7 +48,7 @@ from twotower.reports.compare.verdicts import (
     add_verdicts,
     whole_numbers,
 )
-from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
+from twotower.runs.fingerprint import EVALUATION_KEYS, IRRELEVANT_KEYS, override_key
 from twotower.runs.higher_is_better import INDEX_RECALL, higher_is_better
 from twotower.runs.result import VALID
 from twotower.runs.test_ledger import look_notes
@@ -56,9 +56,6 @@ from twotower.runs.windows import agreement
 
 IGNORED = IRRELEVANT_KEYS | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or printed."""
-
-EVALUATION_KEYS = {"metrics", "baselines", "test"}
-"""Root keys that change what is measured of a model, not the model."""
 
 MOST_IN_CONSOLE = 6
 
@@ -209,7 +206,7 @@ def _differing_settings(runs: pd.DataFrame, by_configuration: bool) -> tuple[lis
     groups = {key.rpartition(".")[0] for key in values}
 
     def sort_key(key: str) -> tuple[bool, bool, int, bool, int, int]:
-        is_evaluation = key.split(".")[0] in EVALUATION_KEYS
+        is_evaluation = key.split(".")[0] in EVALUATION_KEYS - {"benchmark"}
         is_choice = key in groups
         return key == "seed", is_evaluation, -typed[key], not is_choice, key.count("."), -num_values[key]
 
