@@ -40,7 +40,7 @@ SMALL = [
     "metrics.num_bootstrap=100",
     "metrics.ks=[10,20]",
     "index=flat_ip",
-    "~baselines.ease",
+    *("baselines=all_time", "~baselines.ease", "baselines.tune=false"),
     "console=quiet",
     "reuse=false",
     "trainer.progress_bar=false",

@@ -9,6 +9,7 @@ import forks
 import numpy as np
 import pytest
 from in_process import run_script
+from quick import QUICK
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.command_keys import SWEEP_ONLY
@@ -38,6 +39,7 @@ SMALL = [
     "index=flat_ip",
     "reuse=false",
     "console=quiet",
+    *QUICK,
 ]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from in_process import run_script
+from quick import QUICK
 
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.data.build_dataset import build_dataset
@@ -53,7 +54,7 @@ def log_of(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the real command, and its export."""
+    """A run of the real command."""
     folder = tmp_path_factory.mktemp("context")
     log_of(folder)
     roles = {"buy": "positive", "view": "history", "skip": "negative", "ping": "ignored"}
@@ -75,14 +76,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "split=leave_one_out",
         "metrics.ks=[5]",
         "trainer=smoke",
-        "initialization=random",
+        *QUICK,
         "trainer.monitor=valid/recall_at_5",
         f"output_root={folder}/outputs",
     )
     assert trained.returncode == 0, trained.stderr
     (bundle,) = folder.glob("outputs/**/bundle")
-    exported = run_script("export", f"run={bundle.parent}")
-    assert exported.returncode == 0, exported.stderr
     return bundle.parent
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from forks import SCRIPTS, start
+from quick import QUICK
 
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
@@ -31,6 +32,7 @@ class Mine(Synthetic):
 TYPED = [
     "trainer=smoke",
     "trainer.refit=false",
+    *QUICK,
     "metrics.num_bootstrap=0",
     "console=jsonl",
     "data=synthetic",
@@ -97,8 +99,8 @@ def with_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     np.save("v.npy", np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32))
     typed = [
         *("data=table_files", "data.interactions_path=log.csv", "data.items_path=items.csv"),
-        *("features=item_id", "split=leave_one_out", "trainer=smoke", "initialization=random"),
-        *("baselines=all_time", "item_tower.widths=[8]", "console=silent", "index=flat_ip"),
+        *("features=item_id", "split=leave_one_out", "trainer=smoke", *QUICK),
+        *("item_tower.widths=[8]", "console=silent", "index=flat_ip"),
         *("metrics.ks=[5]", "trainer.monitor=valid/recall_at_5", "metrics.num_bootstrap=0"),
     ]
     settings = checked("train", typed)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from in_process import run_script
+from quick import POPULARITY_ONLY
 
 DATA = (
     "data=synthetic",
@@ -26,7 +27,7 @@ DATA = (
     "embedding_dim=16",
     "history.length=20",
     "index=flat_ip",
-    "~baselines.ease",
+    *POPULARITY_ONLY,
     "reuse=false",
 )
 LABELS = {"auc", "gauc", "log_loss", "calibration"}

@@ -4,14 +4,18 @@ import json
 from pathlib import Path
 
 from in_process import run_script
+from quick import QUICK
 
 TYPED = [
     "data=synthetic",
+    "data.num_users=600",
+    "data.num_items=300",
+    "data.num_interactions=12000",
     "trainer=smoke",
     "trainer.refit=false",
     "metrics.num_bootstrap=0",
     "embedding_dim=16",
-    "initialization=random",
+    *QUICK,
 ]
 
 

@@ -13,6 +13,7 @@ import httpx
 import pandas as pd
 import pytest
 from in_process import run_script
+from quick import POPULARITY_ONLY
 
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
@@ -35,8 +36,7 @@ SETTINGS = [
     "optimizer.learning_rate=0.001",
     "trainer.refit=true",
     "metrics.num_bootstrap=0",
-    "baselines=all_time",
-    "baselines.tune=false",
+    *POPULARITY_ONLY,
     "console=quiet",
 ]
 NEW_ITEM, NEW_USER = 900, 901

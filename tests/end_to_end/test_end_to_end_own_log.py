@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from in_process import run_script
+from quick import POPULARITY_ONLY
 
 from twotower.bundle.read import read_bundle
 from twotower.data.actions import POSITIVE
@@ -62,6 +63,7 @@ def test_views_train_and_purchases_are_the_test(tmp_path: Path) -> None:
         "data.events={buy: {}, view: {role: train, weight: 0.2}}",
         "split=leave_one_out",
         "objective=next_item",
+        *POPULARITY_ONLY,
         "metrics.ks=[5]",
         "trainer.monitor=valid/recall_at_5",
     )

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from in_process import run_script
+from quick import QUICK
 
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
@@ -47,9 +48,7 @@ TINY = [
     "data.num_interactions=1200",
     "objective.epoch_requests=512",
     "metrics.ks=[10,20]",
-    "initialization=random",
-    "baselines=all_time",
-    "baselines.tune=false",
+    *QUICK,
     "index=flat_ip",
 ]
 

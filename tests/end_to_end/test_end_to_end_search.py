@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from forks import SCRIPTS, start
 from in_process import run_script
+from quick import QUICK
 
 TINY = [
     "data=synthetic",
@@ -22,8 +23,7 @@ TINY = [
     "trainer.checkpoint_every_steps=5",
     "metrics.num_bootstrap=0",
     "metrics.ks=[10,20]",
-    "baselines=all_time",
-    "baselines.tune=false",
+    *QUICK,
     "name=t",
 ]
 
@@ -31,7 +31,6 @@ TINY = [
 WITH_BAD_TRIALS = [
     "objective=recent_interactions",
     "objective.epoch_examples=3072",
-    "initialization=random",
     "item_bias=recent_popularity",
     "history.dropout=0.0",
     "user_tower.widths=[128]",
@@ -60,7 +59,7 @@ def results(root: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None:
     arguments = ("sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet")
-    arguments += ("initialization=random", "trainer.max_epochs=2")
+    arguments += ("trainer.max_epochs=2",)
     process = start(SCRIPTS / "train.py", *TINY, f"output_root={tmp_path}", *arguments, out=tmp_path / "out")
     until = time.monotonic() + 900
     while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/[lf]*.ckpt")):

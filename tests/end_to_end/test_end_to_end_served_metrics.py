@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from in_process import run_script
+from quick import POPULARITY_ONLY
 
 from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
@@ -24,7 +25,7 @@ TINY = [
     "trainer=smoke",
     "metrics.num_bootstrap=200",
     "metrics.ks=[5,20]",
-    *(f"~baselines.{name}" for name in ("ease", "trend_ease", "item_knn", "content_knn")),
+    *POPULARITY_ONLY,
     "console=quiet",
     "name=t",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from in_process import run_script
+from quick import QUICK
 from strangers import hnsw
 from strangers.cosine_contrastive import CosineContrastive
 
@@ -32,6 +33,7 @@ TINY = [
     "objective.epoch_requests=1024",
     "metrics.num_bootstrap=0",
     "metrics.ks=[10,20]",
+    *QUICK,
     "console=quiet",
 ]
 MONITOR = "valid/first_place_at_20"
@@ -58,7 +60,6 @@ def test_a_loss_that_runs_away_ends_the_training_and_says_so(tmp_path: Path, ref
         "item_tower.widths=[]",
         "history.dropout=0.0",
         "item_bias=popularity",
-        "initialization=random",
         "optimizer.learning_rate=0.1",
         f"trainer.refit={refit}",
     )
@@ -97,7 +98,6 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
         "sweep.num_trials=2",
         "trainer.max_epochs=3",
         "trainer.refit=false",
-        "initialization=random",
     )
     own = ("metrics.kinds.first={_target_:strangers.first_place.FirstPlace}", f"trainer.monitor={MONITOR}")
     done = run_script("train", *TINY, *search, *own, f"output_root={tmp_path}", "name=t")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from forks import SCRIPTS, Fork, start
 from in_process import run_script
+from quick import QUICK
 
 from twotower.bundle.read import read_bundle
 
@@ -22,6 +23,7 @@ TINY = [
     "data.num_interactions=5000",
     "objective.batch_size=256",
     "objective.epoch_requests=1024",
+    *QUICK,
     "trainer.max_epochs=2",
     "trainer.checkpoint_every_steps=5",
     "metrics.num_bootstrap=100",

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from google.protobuf import text_format
+from quick import QUICK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util import tensor_util
@@ -30,6 +31,7 @@ TINY = [
     "trainer.refit=false",
     "trainer.progress_bar=false",
     "metrics.num_bootstrap=0",
+    *QUICK,
     "index=ivf_flat",
     "index.min_recall=0.01",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from in_process import run_command
+from quick import QUICK
 
 from twotower.runs.test_ledger import LEDGER, count_looks, read_looks
 
@@ -21,8 +22,7 @@ TINY = [
     "trainer.progress_bar=false",
     "metrics.num_bootstrap=0",
     "metrics.ks=[10,20]",
-    "initialization=random",
-    "baselines=all_time",
+    *QUICK,
     "index=flat_ip",
     "console=quiet",
 ]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from quick import QUICK
 
 from twotower.bundle.manifest import render
 from twotower.commands import conf
@@ -47,7 +48,7 @@ class OtherTower(Mlp):
 TINY = (
     *("data=synthetic", "data.num_users=200", "data.num_items=120", "data.num_interactions=3000"),
     *("trainer.max_epochs=1", "trainer.refit=false", "metrics.num_bootstrap=0", "objective=next_item"),
-    *("embedding_dim=16", "index=flat_ip", "console=quiet"),
+    *("embedding_dim=16", "index=flat_ip", "console=quiet", *QUICK),
     *(f"loss._target_={PACKAGE}.OtherLoss", f"user_tower._target_={PACKAGE}.OtherTower"),
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from in_process import run_script
+from quick import QUICK
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.conf import CONF
@@ -26,8 +27,7 @@ OVERRIDES = [
     "data.num_interactions=6000",
     "trainer=smoke",
     "trainer.refit=false",
-    "baselines=all_time",
-    "baselines.tune=false",
+    *QUICK,
     "metrics.num_bootstrap=0",
     "console=quiet",
     "name=t",

@@ -10,6 +10,7 @@ import pytest
 import torch
 from in_process import run_script
 from numpy.typing import NDArray
+from quick import POPULARITY_ONLY
 
 from twotower.bundle.read import read_bundle
 from twotower.data.interactions import Interactions
@@ -25,6 +26,7 @@ TINY = [
     "trainer.max_epochs=2",
     "metrics.num_bootstrap=0",
     "metrics.ks=[10,20]",
+    *POPULARITY_ONLY,
     "console=quiet",
     "reuse=false",
     "name=t",

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from in_process import run_script
+from quick import QUICK
 
 from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle, read_bundle
@@ -45,7 +46,7 @@ FIRST = [
     "split.test=7",
     "split.valid=7",
     "trainer.max_epochs=2",
-    "initialization=random",
+    *QUICK,
     "objective=next_item",
     "objective.batch_size=256",
     "item_bias=recent_popularity",

@@ -16,7 +16,7 @@ from twotower.pipeline import train_run
 TINY = [
     *("data=synthetic", "data.num_users=200", "data.num_items=60", "data.num_interactions=3000"),
     *("trainer=smoke", "initialization=random", "metrics.num_bootstrap=0", "metrics.ks=[20]"),
-    *("baselines=all_time", "split=rolling", "split.num_windows=3", "console=jsonl"),
+    *("baselines=all_time", "baselines.tune=false", "split=rolling", "split.num_windows=3", "console=jsonl"),
 ]
 MEAN = "mean_valid/recall_at_20"
 

@@ -1,0 +1,12 @@
+"""Overrides that make a training cheap where a test is about something else."""
+
+POPULARITY_ONLY = (
+    "baselines=all_time",
+    "~baselines.ease",
+    "~baselines.item_knn",
+    "~baselines.content_knn",
+    "baselines.tune=false",
+)
+"""One baseline, and nothing tuned."""
+QUICK = ("initialization=random", *POPULARITY_ONLY)
+"""Small trainings do not improve on an SVD, and a second one then starts from random embeddings."""
