@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY, settings_class
@@ -100,22 +101,41 @@ def compose_resolvable(config_name: str, overrides: Iterable[str]) -> tuple[Dict
 def _composed(config_name: str, root: str, overrides: Sequence[str]) -> DictConfig:
     """Compose with Hydra, which takes a tenth of a second for each selection of choices.
 
-    A selection is composed once while no YAML changes. Values (`++key=value`) are set afterwards, as Hydra
-    sets them.
+    A selection is composed once while no YAML changes. Values (`++key=value`) are set afterwards, and keys
+    (`~key`) deleted, as Hydra does.
     """
     selectors = groups() | {EXPERIMENT, LOCAL.name}
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     selected = tuple(str(each.input_line) for each in parsed if each.key_or_group in selectors)
-    values = [each for each in parsed if each.key_or_group not in selectors]
-    if root != OF_THE_COMMAND or any(not each.is_force_add() or each.package for each in values):
+    changes = [each for each in parsed if each.key_or_group not in selectors]
+    if root != OF_THE_COMMAND or not all(map(_is_change, changes)):
         return _by_hydra(root, overrides)
     config = copy.deepcopy(_selection(config_name, selected, conf_state()))
     try:
-        for each in values:
-            OmegaConf.update(config, each.key_or_group, each.value(), merge=True, force_add=True)
+        for each in changes:
+            if each.is_delete():
+                _delete(config, each.key_or_group)
+            else:
+                OmegaConf.update(config, each.key_or_group, each.value(), merge=True, force_add=True)
     except OmegaConfBaseException:
         return _by_hydra(root, overrides)  # its error names the override
     return config
+
+
+def _is_change(override: Override) -> bool:
+    """Return whether an override is `++key=value` or `~key`."""
+    is_deleted = override.is_delete() and override.value() is None
+    return not override.package and (override.is_force_add() or is_deleted)
+
+
+def _delete(config: DictConfig, key: str) -> None:
+    """Delete a key; raises an error of OmegaConf if it does not exist."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig) or node.get(name) is None:
+        raise ConfigKeyError(key)
+    with open_dict(node):
+        del node[name]
 
 
 @functools.lru_cache(maxsize=64)
