@@ -51,6 +51,12 @@ FEATURES = {f"f{place}": spec for place, spec in enumerate(distinct(features_of_
 SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.RequestTime"}}
 
 
+def one_block(history: Spec) -> Spec:
+    """Return a history encoder of one block: the graph of a second one is the same."""
+    has_blocks = hasattr(HistoryEncoder.Config.model_validate(history), "blocks")
+    return history | ({"blocks": 1} if has_blocks else {})
+
+
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     """Name the variants of a model -> its settings and features, so that `-k variant` selects the model.
 
@@ -71,7 +77,7 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     found = {}
     for names, length in zip(rows, cycle(LENGTHS), strict=False):
         settings = {group: groups[group][name] for group, name in names.items()}
-        settings["history"] = settings["history"] | {"length": length}
+        settings["history"] = one_block(settings["history"]) | {"length": length}
         found["-".join(names.values())] = (settings, SHORT)
     first = {group: groups[group][name] for group, name in rows[0].items()}
     first |= {"user_tower": PLAIN, "item_tower": PLAIN}
