@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch or Faiss loads
@@ -10,6 +11,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch or Faiss loa
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# Else each process compiles all tests anew, and each command that a test starts all of twotower.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Started in the background (nohup, a script's &) the suite ignores SIGINT, and so would every process that a
 # test starts in order to interrupt it.
