@@ -37,7 +37,7 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(
     r"^[^\n`]*`([\w/]+\.(?:csv|py|yaml))`[^\n]*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
-IS_LONG = re.compile(r"\b(minutes?|hours?)\b")
+IS_LONG = re.compile(r"\b(minutes?|hours?|times as long|trainings)\b")
 """In the comment of a command: too long to be run here at its size."""
 
 NOT_RUN = {
@@ -117,7 +117,9 @@ def sizes(words: list[str], is_long: bool) -> list[str]:
     """Return the settings that `docs/index.md` says the tests add to a training."""
     text = (GUIDE / "index.md").read_text(encoding="utf-8")
     lines = re.findall(r"^tests add(?: to (\S+))?: (.*)$", text, re.MULTILINE)
-    return [size for to, line in lines if (to in words if to else is_long) for size in shlex.split(line)]
+    found = [size for to, line in lines if (to in words if to else is_long) for size in shlex.split(line)]
+    typed = {word.partition("=")[0] for word in words}
+    return [size for size in found if size.partition("=")[0] not in typed]
 
 
 def write_files_of_the_reader(page: Path, folder: Path) -> None:
