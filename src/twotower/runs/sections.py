@@ -33,7 +33,7 @@ QUALITY = (
     *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices", "power"),
 )
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
-TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")
+TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing", "windows", "windows_summary")
 """Keys that describe the towers and their quality, independent of the index."""
 
 
