@@ -10,13 +10,13 @@ import pandas as pd
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
-from twotower.evaluation.baselines.run_baselines import (
+from twotower.evaluation.baselines.baseline_runner import (
+    BaselineCache,
     BaselineReports,
-    ListCache,
+    BaselineRunner,
     request_time,
-    run_baselines,
 )
-from twotower.evaluation.baselines.tuning import TunedBaselines, Tuner, tuning_metric
+from twotower.evaluation.baselines.tuning import TunedBaselines, tune, tuning_metric
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -79,16 +79,13 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
         job: the run.
         items: features of the catalogue.
     """
-    baselines, evaluator, valid = job.config.baselines, job.evaluator, job.dataset.valid
-    budget = Budget(60 * baselines.minutes)
-    metric = tuning_metric(job.config.trainer.monitor, evaluator.config) if baselines.tune else None
-    past, lists = _baseline_data("valid", job, items, budget.half(), is_tuning=metric is not None)
+    baselines, budget = job.config.baselines, Budget(60 * job.config.baselines.minutes)
+    metric = tuning_metric(job.config.trainer.monitor, job.evaluator.config) if baselines.tune else None
+    runner = _baseline_runner("valid", job, items, budget.half(), is_tuning=metric is not None)
     if metric is None:
-        tuned = TunedBaselines(
-            baselines.by_name, run_baselines(baselines.by_name, past, valid, evaluator, lists)
-        )
+        tuned = TunedBaselines(baselines.by_name, runner.run(baselines.by_name))
     else:
-        tuned = Tuner(past, valid, evaluator, metric, lists).tune(baselines.by_name)
+        tuned = tune(runner, baselines.by_name, metric)
         tuned.log(metric, baselines.minutes)
     configs = {name: each for name, each in tuned.configs.items() if name not in tuned.reports.out_of_time}
     power = _measure_power(job, tuned.reports.reports)
@@ -113,8 +110,7 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
     """
     dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {})
     if not job.config.is_test_hidden:
-        past, lists = _baseline_data("test", job, items, Budget(valid.seconds_left))
-        test = run_baselines(valid.configs, past, dataset.test, job.evaluator, lists)
+        test = _baseline_runner("test", job, items, Budget(valid.seconds_left)).run(valid.configs)
     if late := [*valid.reports.out_of_time, *test.out_of_time]:
         LOG.warning(
             "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
@@ -133,23 +129,23 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
     return record
 
 
-def _baseline_data(
+def _baseline_runner(
     split: Literal["valid", "test"],
     job: RunContext,
     items: FeatureTable,
     budget: Budget,
     is_tuning: bool = False,
-) -> tuple[BaselineData, ListCache | None]:
-    """Return the input of fits on the interactions before a split, and the cache of lists."""
+) -> BaselineRunner:
+    """Return the runner of baselines that are fitted on the interactions before a split."""
     dataset, evaluator = job.dataset, job.evaluator
     train, holdout = (
         (dataset.train, dataset.valid) if split == "valid" else (dataset.train_and_valid, dataset.test)
     )
     now = request_time(holdout, train)
     past = BaselineData(train, len(dataset.items), now, items, budget, is_tuning)
-    facts = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
-    lists = ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
-    return past, lists if job.config.cache else None
+    key = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
+    cache = BaselineCache(Path(job.config.output_root) / ".cache" / "baselines", key)
+    return BaselineRunner(past, holdout, evaluator, cache if job.config.cache else None)
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:

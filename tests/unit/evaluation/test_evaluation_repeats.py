@@ -7,9 +7,9 @@ import pytest
 from evaluation_logs import make_history, make_holdout
 
 from twotower.evaluation.baselines.baseline import BaselineData
+from twotower.evaluation.baselines.baseline_runner import BaselineRunner
 from twotower.evaluation.baselines.bought_before import BoughtBefore
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
-from twotower.evaluation.baselines.run_baselines import run_baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
 
@@ -63,7 +63,9 @@ def test_bought_before_is_run_where_repeats_are_kept() -> None:
 
     def run(repeats: bool) -> dict[str, float]:
         data = replace(holdout, repeats=repeats)
-        found = run_baselines(configs, BaselineData(make_history([[3, 3, 4]]), 4, now=9), data, EVALUATOR)
+        found = BaselineRunner(BaselineData(make_history([[3, 3, 4]]), 4, now=9), data, EVALUATOR).run(
+            configs
+        )
         assert found.skipped == {}
         return {name: report.metrics["recall_at_2"] for name, report in found.reports.items()}
 

@@ -1,21 +1,17 @@
 """Tunes the settings of baselines on the validation split."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
+
 from twotower.config.errors import InputError
-from twotower.data.dataset import Holdout
 from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget, OutOfTime
-from twotower.evaluation.baselines.run_baselines import (
-    BaselineReports,
-    ListCache,
-    rank_by_baseline,
-    run_baselines,
-)
+from twotower.evaluation.baselines.baseline_runner import BaselineReports, BaselineRunner
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.user_values import metric_k, metric_name
 
@@ -91,84 +87,73 @@ class Search:
         return True
 
 
-@dataclass(frozen=True)
-class Tuner:
-    """Chooses settings of baselines by a metric on the validation split, in the remaining time.
+def tune(runner: BaselineRunner, configs: Mapping[str, Baseline.Config], metric: str) -> TunedBaselines:
+    """Run all baselines with their defaults, then tune one after the other in the remaining time.
 
     Args:
-        past: input of the fits, with `is_tuning`; its budget is the time limit.
-        holdout: the validation split.
-        evaluator: of the reports.
-        metric: that chooses; see `tuning_metric`.
-        cache: of lists and metrics.
+        runner: on the validation split; its budget is the time limit.
+        configs: of the baselines by name.
+        metric: that chooses settings; see `tuning_metric`.
+
+    Raises:
+        InputError: a setting does not suit the data.
     """
+    defaults = runner.run(configs)
+    tuned, reports, record = dict(configs), dict(defaults.reports), {}
+    earlier: list[Baseline.Config] = []
+    for name, report in defaults.reports.items():
+        if space := free_settings(configs[name], earlier, runner.past):
+            began = time.monotonic()
+            search, is_complete = search_settings(runner, name, configs[name], report, metric, space)
+            if search.best != configs[name]:  # no limit: these settings have been fitted within the time
+                unlimited = replace(runner, past=replace(runner.past, budget=Budget()))
+                tuned[name] = search.best
+                reports[name] = unlimited.run({name: search.best}).reports[name]
+            record[name] = {
+                "chosen": {each: getattr(search.best, each) for each in space},
+                "tried": [
+                    {"settings": {each: getattr(config, each) for each in space}, "value": value}
+                    for config, value in search.tried
+                ],
+                "seconds": round(time.monotonic() - began, 3),
+                "complete": is_complete,
+            }
+        earlier.append(tuned[name])
+    return TunedBaselines(tuned, replace(defaults, reports=reports), record)
 
-    past: BaselineData
-    holdout: Holdout
-    evaluator: Evaluator
-    metric: str
-    cache: ListCache | None = None
 
-    def tune(self, configs: Mapping[str, Baseline.Config]) -> TunedBaselines:
-        """Run all baselines with their defaults, then tune one after the other.
+def search_settings(
+    runner: BaselineRunner,
+    name: str,
+    config: Baseline.Config,
+    report: Report,
+    metric: str,
+    space: Mapping[str, Axis],
+) -> tuple[Search, bool]:
+    """Search the settings of one baseline from its report, and return whether all were tried."""
+    alone = replace(runner, evaluator=runner.evaluator.only(metric))
 
-        Raises:
-            InputError: a setting does not suit the data.
-        """
-        defaults = run_baselines(configs, self.past, self.holdout, self.evaluator, self.cache)
-        tuned, reports, record = dict(configs), dict(defaults.reports), {}
-        earlier: list[Baseline.Config] = []
-        for name, report in defaults.reports.items():
-            if space := free_settings(configs[name], earlier, self.past):
-                tuned[name], reports[name], record[name] = self._tune(name, configs[name], report, space)
-            earlier.append(tuned[name])
-        return TunedBaselines(tuned, replace(defaults, reports=reports), record)
-
-    def _tune(
-        self, name: str, config: Baseline.Config, report: Report, space: Mapping[str, Axis]
-    ) -> tuple[Baseline.Config, Report, dict[str, Any]]:
-        """Return the chosen settings of a baseline, their report and the record of the search."""
-        began, is_complete = time.monotonic(), True
-        higher = self.evaluator.config.higher_is_better()[metric_name(self.metric)] is not False
-        search = Search(config, report.metrics[self.metric], higher, partial(self._measure, name))
-        try:
-            for setting, axis in space.items():
-                search.choose(setting, axis)
-        except OutOfTime:
-            is_complete = False
-        if search.best != config:  # without a limit: these settings have been fitted within the time
-            config, past = search.best, replace(self.past, budget=Budget())
-            chosen = run_baselines({name: config}, past, self.holdout, self.evaluator, self.cache)
-            report = chosen.reports[name]
-        tried = [({each: getattr(one, each) for each in space}, value) for one, value in search.tried]
-        record = {
-            "chosen": {each: getattr(config, each) for each in space},
-            "tried": [{"settings": settings, "value": value} for settings, value in tried],
-            "seconds": round(time.monotonic() - began, 3),
-            "complete": is_complete,
-        }
-        return config, report, record
-
-    def _measure(self, name: str, config: Baseline.Config) -> float | None:
-        evaluator = self._only_metric
-
-        def compute() -> float | None:
+    def measure(config: Baseline.Config) -> float | None:
+        def compute() -> np.ndarray:
             try:
-                rows = rank_by_baseline(name, config, evaluator, self.holdout, self.past)
-            except InputError:
-                return None
-            return evaluator.means(rows, self.holdout, self.past.row_popularity)[self.metric]
+                rows = alone.rank(name, config)
+            except InputError:  # the settings do not suit the data
+                return np.array(np.nan)
+            means = alone.evaluator.means(rows, runner.holdout, runner.past.row_popularity)
+            return np.array(means[metric])
 
-        reads_content = config.reads_content or any(
-            metric.reads_content for metric in evaluator.config.kinds.values()
-        )
-        if self.cache is None or reads_content:
-            return compute()
-        return self.cache.take_value(config, evaluator, compute)
+        cache = runner.cache
+        value = float(cache.take(config, compute, alone.evaluator.config) if cache else compute())
+        return None if math.isnan(value) else value
 
-    @cached_property
-    def _only_metric(self) -> Evaluator:
-        return self.evaluator.only(self.metric)
+    higher = runner.evaluator.config.higher_is_better()[metric_name(metric)] is not False
+    search = Search(config, report.metrics[metric], higher, measure)
+    try:
+        for setting, axis in space.items():
+            search.choose(setting, axis)
+    except OutOfTime:
+        return search, False
+    return search, True
 
 
 def free_settings(
