@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
+from twotower.evaluation.baselines.baseline import BaselineData, Budget
 from twotower.evaluation.baselines.baseline_runner import (
     BaselineCache,
     BaselineReports,
     BaselineRunner,
     request_time,
 )
-from twotower.evaluation.baselines.tuning import TunedBaselines, tune, tuning_metric
+from twotower.evaluation.baselines.tuning import log_tuning, tune, tuning_metric
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -47,16 +47,12 @@ class ValidatedBaselines(NamedTuple):
     """The baselines after the validation split.
 
     Attributes:
-        configs: chosen settings of the baselines to run on the test split.
-        reports: on the validation split.
-        tuning: record of the tuning for the result.
+        baselines: with the chosen settings.
         seconds_left: for the test split.
         power: differences that the splits can show.
     """
 
-    configs: Mapping[str, Baseline.Config]
-    reports: BaselineReports
-    tuning: Mapping[str, Any]
+    baselines: BaselineReports
     seconds_left: float
     power: Mapping[str, Power]
 
@@ -83,13 +79,11 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
     metric = tuning_metric(job.config.trainer.monitor, job.evaluator.config) if baselines.tune else None
     runner = _baseline_runner("valid", job, items, budget.half(), is_tuning=metric is not None)
     if metric is None:
-        tuned = TunedBaselines(baselines.by_name, runner.run(baselines.by_name))
+        reports = runner.run(baselines.by_name)
     else:
-        tuned = tune(runner, baselines.by_name, metric)
-        tuned.log(metric, baselines.minutes)
-    configs = {name: each for name, each in tuned.configs.items() if name not in tuned.reports.out_of_time}
-    power = _measure_power(job, tuned.reports.reports)
-    return ValidatedBaselines(configs, tuned.reports, tuned.record, budget.left(), power)
+        reports = tune(runner, baselines.by_name, metric)
+        log_tuning(reports, metric, baselines.minutes)
+    return ValidatedBaselines(reports, budget.left(), _measure_power(job, reports.reports))
 
 
 def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, Power]:
@@ -108,17 +102,19 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
 
     They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
     """
-    dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {})
+    dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {}, {})
+    before = valid.baselines
     if not job.config.is_test_hidden:
-        test = _baseline_runner("test", job, items, Budget(valid.seconds_left)).run(valid.configs)
-    if late := [*valid.reports.out_of_time, *test.out_of_time]:
+        configs = {name: each for name, each in before.configs.items() if name not in before.out_of_time}
+        test = _baseline_runner("test", job, items, Budget(valid.seconds_left)).run(configs)
+    if late := [*before.out_of_time, *test.out_of_time]:
         LOG.warning(
             "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
             "('~baselines.%s')",
             *(minutes, ", ".join(late), late[0]),
         )
-    record = sections.baselines_record(valid.reports, test)
-    record |= {"baselines_tuning": dict(valid.tuning), "power": valid.power}
+    record = sections.baselines_record(before, test)
+    record |= {"baselines_tuning": dict(before.tuning), "power": valid.power}
     if job.config.is_test_hidden:
         return record
     per_user = [

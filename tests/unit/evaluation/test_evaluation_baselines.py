@@ -142,7 +142,7 @@ def test_a_baseline_is_ended_between_blocks_once_the_time_is_over(monkeypatch: p
     found = BaselineRunner(past, holdout, EVALUATOR).run(configs)
     assert Slow.blocks == [1, 2]  # users, one a block: the third does not begin
     assert list(found.reports) == ["first"]
-    assert found.out_of_time == ("slow", "last")
+    assert found.out_of_time == ["slow", "last"]
     assert found.skipped["slow"].startswith("did not fit into baselines.minutes")
 
 

@@ -22,7 +22,7 @@ from twotower.evaluation.baselines.ials import Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
 from twotower.evaluation.baselines.trend_ease import TrendEase
-from twotower.evaluation.baselines.tuning import Search, free_settings, tune, tuning_metric
+from twotower.evaluation.baselines.tuning import Search, free_settings, log_tuning, tune, tuning_metric
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.auc import Auc
 from twotower.metrics.ndcg import Ndcg
@@ -107,13 +107,13 @@ def test_the_window_of_recent_popularity_is_an_hour_where_items_live_for_an_hour
     configs = {"recent": RecentPopularityBaseline.Config(), "typed": RecentPopularityBaseline.Config(days=14)}
     tuned = tune(BaselineRunner(past, holdout, EVALUATOR), configs, "recall_at_10")
     assert tuned.configs["recent"].days == 1 / 24
-    assert tuned.record["recent"]["chosen"] == {"days": 1 / 24}
-    assert tuned.record["recent"]["complete"]
-    assert "typed" not in tuned.record
-    recalls = {name: report.metrics["recall_at_10"] for name, report in tuned.reports.reports.items()}
+    assert tuned.tuning["recent"]["chosen"] == {"days": 1 / 24}
+    assert tuned.tuning["recent"]["complete"]
+    assert "typed" not in tuned.tuning
+    recalls = {name: report.metrics["recall_at_10"] for name, report in tuned.reports.items()}
     assert recalls["recent"] > 0.9
     assert recalls["typed"] < 0.1
-    tried = {each["settings"]["days"]: each["value"] for each in tuned.record["recent"]["tried"]}
+    tried = {each["settings"]["days"]: each["value"] for each in tuned.tuning["recent"]["tried"]}
     assert [*tried] == [28, 14, 7, 3, 1, 1 / 3, 1 / 8, 1 / 24]
     assert tried[28] == recalls["typed"]
 
@@ -164,19 +164,19 @@ def test_the_factorization_is_tuned_by_penalty_then_weight_then_factors(
     holdout = make_holdout([[128]], [[1]])
     runner = BaselineRunner(BaselineData(holdout.history, 300, now=9, is_tuning=True), holdout, EVALUATOR)
     tuned = tune(runner, {"ials": Ials.Config(), "typed": Ials.Config(factors=8)}, "recall_at_5")
-    settings = tuned.record["ials"]["tried"][0]["settings"]
+    settings = tuned.tuning["ials"]["tried"][0]["settings"]
     assert settings == {"regularization": 30, "alpha": 10, "factors": 64}
     tried = [
         {key: value for key, value in each["settings"].items() if value != settings[key]}
-        for each in tuned.record["ials"]["tried"][1:]
+        for each in tuned.tuning["ials"]["tried"][1:]
     ]
     assert tried == [  # the nearest value on either side is not better, and of factors 128 is
         *({"regularization": 100}, {"regularization": 10}, {"alpha": 30}, {"alpha": 3}),
         *({"factors": 128}, {"factors": 256}),
     ]
-    assert tuned.record["ials"]["chosen"] == {"regularization": 30, "alpha": 10, "factors": 128}
-    assert tuned.reports.reports["ials"].metrics["recall_at_5"] == 1
-    assert {*tuned.record["typed"]["chosen"]} == {"regularization", "alpha"}
+    assert tuned.tuning["ials"]["chosen"] == {"regularization": 30, "alpha": 10, "factors": 128}
+    assert tuned.reports["ials"].metrics["recall_at_5"] == 1
+    assert {*tuned.tuning["typed"]["chosen"]} == {"regularization", "alpha"}
     assert {each["factors"] for each in FakeFactors.fitted} == {64, 128, 256, 8}
 
 
@@ -196,15 +196,15 @@ def test_a_tuning_that_runs_out_of_time_keeps_the_best_so_far(
     monkeypatch.setattr(BaselineRunner, "rank", slow_rank)
     configs = {"recent": RecentPopularityBaseline.Config(), "item_knn": ItemKnn.Config()}
     tuned = tune(BaselineRunner(past, holdout, EVALUATOR), configs, "recall_at_10")
-    record = tuned.record["recent"]
+    record = tuned.tuning["recent"]
     assert [each["settings"]["days"] for each in record["tried"]] == [28, 14, 7, 3]
-    assert (record["complete"], tuned.record["item_knn"]["complete"]) == (False, False)
+    assert (record["complete"], tuned.tuning["item_knn"]["complete"]) == (False, False)
     assert (
         record["chosen"]["days"] == max(record["tried"], key=lambda each: each["value"])["settings"]["days"]
     )
     assert tuned.configs["item_knn"] == configs["item_knn"]
-    assert {*tuned.reports.reports} == {*configs}
-    tuned.log("recall_at_10", minutes=10)
+    assert {*tuned.reports} == {*configs}
+    log_tuning(tuned, "recall_at_10", minutes=10)
     assert "baselines.minutes=10 ended the tuning of recent, item_knn" in caplog.text
 
 
@@ -226,7 +226,7 @@ def test_cached_settings_are_not_fitted_again(tmp_path: Path, monkeypatch: pytes
     def tried(key: str, metric: str = "recall_at_10") -> list[dict[str, Any]]:
         past, cache = replace(log, _made={}), BaselineCache(tmp_path, (key,))
         tuned = tune(BaselineRunner(past, holdout, EVALUATOR, cache), {"knn": ItemKnn.Config()}, metric)
-        return list(tuned.record["knn"]["tried"])
+        return list(tuned.tuning["knn"]["tried"])
 
     first = tried("data")
     number = len(fitted)

@@ -3,9 +3,10 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,11 +30,21 @@ OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out w
 
 @dataclass(frozen=True)
 class BaselineReports:
-    """Reports of the baselines of a split by name, reasons of skipped ones, and those out of time."""
+    """Reports of baselines on a split.
 
-    reports: dict[str, Report]
-    skipped: dict[str, str]
-    out_of_time: tuple[str, ...] = ()
+    Attributes:
+        configs: settings by name, also of skipped baselines.
+        reports: by name.
+        skipped: name -> reason.
+        out_of_time: names of those that are skipped for lack of time.
+        tuning: name -> chosen settings, tried settings with their values, seconds, whether all were tried.
+    """
+
+    configs: Mapping[str, Baseline.Config]
+    reports: Mapping[str, Report]
+    skipped: Mapping[str, str]
+    out_of_time: Sequence[str] = ()
+    tuning: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,15 +116,20 @@ class BaselineRunner:
             if reason := config.skip_reason(self.past.num_items):
                 skipped[name] = reason
                 continue
-            rank = functools.partial(self.rank, name, config)
             try:
-                rows = rank() if self.cache is None else self.cache.take(config, rank)
+                rows = self.cached(config, functools.partial(self.rank, name, config))
             except OutOfTime:
                 skipped[name] = OUT_OF_TIME.format(name)
                 out_of_time.append(name)
                 continue
             reports[name] = self.evaluator.evaluate(rows, self.holdout, self.past.row_popularity)
-        return BaselineReports(reports, skipped, tuple(out_of_time))
+        return BaselineReports(configs, reports, skipped, out_of_time)
+
+    def cached(
+        self, config: Baseline.Config, make: Callable[[], np.ndarray], metrics: Evaluator.Config | None = None
+    ) -> np.ndarray:
+        """Return `make()` through the cache; see `BaselineCache.take`."""
+        return make() if self.cache is None else self.cache.take(config, make, metrics)
 
     def rank(self, name: str, config: Baseline.Config) -> NDArray[np.int32]:
         """Fit a baseline and return the item rows [Q, K] of its lists."""
