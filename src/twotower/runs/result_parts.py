@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from twotower.data.dataset import data_identity
+
 
 class ResultPart(BaseModel):
     """A part of a result; unknown keys are kept."""
@@ -29,6 +31,11 @@ class Data(ResultPart):
     items: int | None = None
     interactions: int | None = None
     audit: dict[str, Any] = {}
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of the data that a model reads, as `RetrievalDataset.identity`."""
+        return data_identity(str(self.fingerprint), self.feature_files)
 
 
 class Training(ResultPart):
