@@ -4,8 +4,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from twotower.data.dataset import data_identity
-
 
 class ResultPart(BaseModel):
     """A part of a result; unknown keys are kept."""
@@ -35,6 +33,8 @@ class Data(ResultPart):
     @property
     def identity(self) -> str:
         """Fingerprint of the data that a model reads, as `RetrievalDataset.identity`."""
+        from twotower.data.dataset import data_identity  # imports pandas
+
         return data_identity(str(self.fingerprint), self.feature_files)
 
 
