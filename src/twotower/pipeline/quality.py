@@ -93,12 +93,13 @@ def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, 
     values = {name: table[metric].to_numpy() for name, table in tables.items() if metric in table}
     num_users = {"valid": len(job.dataset.valid.users), "test": len(job.dataset.test.request_times)}
     higher = higher_is_better(metric, [job.run.partial_result.higher_is_better])
-    report_power(power := measure_power(metric, values, num_users, higher))
+    power = measure_power(metric, values, num_users, higher)
+    report_power(power, metric, bool(reports))
     return power
 
 
 def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBaselines) -> dict[str, Any]:
-    """Run the baselines on the test split, write their values per user, and return their part of the result.
+    """Run the baselines on the test split, store their values per user, and return their part of the result.
 
     They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
     """
@@ -120,8 +121,8 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
     per_user = [
         _with_user_ids(report, dataset).assign(baseline=name) for name, report in test.reports.items()
     ]
-    none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
-    job.run.write_table(PER_USER_BASELINES, pd.concat(per_user or [none], ignore_index=True))
+    none = job.tables[PER_USER].head(0).assign(baseline="")
+    job.tables[PER_USER_BASELINES] = pd.concat(per_user or [none], ignore_index=True)
     return record
 
 
@@ -158,7 +159,7 @@ def read_quality(job: RunContext, source: Path, before: Result) -> Quality | Non
         LOG.warning("%s is damaged (%s); its metrics are computed again", source / PER_USER, error)
         return None
     job.run.copy_table(source, PER_USER_BASELINES)
-    report_power(before.power)
+    report_power(before.power, job.config.trainer.monitor.rpartition("/")[2], bool(before.baselines))
     names = map(str, per_user.columns)
     exact = {name: name.removeprefix(EXACT_PREFIX) for name in names if name.startswith(EXACT_PREFIX)}
     per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)
@@ -166,7 +167,7 @@ def read_quality(job: RunContext, source: Path, before: Result) -> Quality | Non
 
 
 def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
-    """Return the quality with the test metrics of the lists that an index serves, and write values per user.
+    """Return the quality with the test metrics of the lists that an index serves; values per user are stored.
 
     If the index is not exact, columns with the prefix `test_exact/` have the values of exact search. An exact
     index serves the lists of exact search, so it is not searched.
@@ -179,7 +180,7 @@ def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality
         served = evaluate_index(model, index, holdout, job.evaluator, dataset.train_and_valid)
         by_exact_search = per_user.drop(columns="user_id").add_prefix(EXACT_PREFIX)
         per_user = pd.concat([_with_user_ids(served, dataset), by_exact_search], axis=1)
-    job.run.write_table(PER_USER, per_user)
+    job.tables[PER_USER] = per_user
     return sections.through_index(exact.record, served)
 
 

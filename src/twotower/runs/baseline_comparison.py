@@ -9,7 +9,7 @@ import numpy as np
 
 from twotower.evaluation.power import ALPHA, POWER, detectable_differences, fewest_differing
 from twotower.metrics.metric import Floats
-from twotower.runs.fingerprint import flatten
+from twotower.runs.fingerprint import DEFAULT_MONITOR, flatten
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
 from twotower.runs.result_parts import Power
@@ -93,8 +93,16 @@ def measure_power(
     return power
 
 
-def report_power(power: Mapping[str, Power]) -> None:
-    """Log what each split can show: a warning if it is more than a third of the best baseline's metric."""
+def report_power(power: Mapping[str, Power], metric: str, has_baselines: bool) -> None:
+    """Log what each split can show: a warning if it is more than a third of the best baseline's metric.
+
+    If it is unknown, the reason and a remedy are logged.
+    """
+    if not has_baselines:
+        LOG.info("power: unknown without baselines; baselines=standard adds them")
+    elif not power:
+        reason = f"{metric.replace('_at_', '@')} has no value per user"
+        LOG.info("power: unknown, because %s; trainer.monitor=%s has one", reason, DEFAULT_MONITOR)
     for split, found in power.items():
         name = "validation" if split == "valid" else split
         size = "no difference" if found.difference is None else f"a difference of {found.difference:.4f}"
