@@ -38,7 +38,7 @@ from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
 from twotower.files.plain_values import fingerprint_values, load_yaml
 from twotower.runs.benchmark import Benchmark
-from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS
+from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS, fingerprint
 from twotower.runs.result import Result, read_result
 from twotower.runs.run_files import CONFIG, RESULT
 
@@ -178,13 +178,23 @@ def line_of(folder: Path) -> Line:
         raise InputError(f"{folder}: no run that has ended with metrics")
     if result.training_reused_from is not None:
         raise InputError(f"{folder}: its towers are of {result.training_reused_from}; add that run")
+    if result.ancestry is not None:
+        raise InputError(
+            f"{folder}: trains the towers of {result.ancestry.parent} further; train from scratch"
+        )
+    if result.seed not in SEEDS:
+        raise InputError(
+            f"{folder}: seed {result.seed}; the leaderboard takes {SEEDS}, so that none is chosen"
+        )
+    settings = dict(load_yaml(folder / CONFIG))
+    if fingerprint(settings, result.data.identity) != result.fingerprint:
+        raise InputError(f"{folder / CONFIG}: is not that of the run; restore it from the bundle")
     if result.benchmark is None:
         raise InputError(f"{folder}: has no contract; the leaderboard takes runs of benchmark=NAME")
     if result.benchmark.fingerprint != contract_of(result.benchmark.name):
         raise InputError(f"{folder}: its contract is not that of conf/benchmark/{result.benchmark.name}.yaml")
     named = [text.partition("=")[2] for text in result.overrides if text.startswith("experiment=")]
     machine, code = result.provenance.machine, result.provenance.code
-    settings = dict(load_yaml(folder / CONFIG))
     return {
         "benchmark": result.benchmark.name,
         "contract": result.benchmark.fingerprint,

@@ -109,6 +109,18 @@ def test_missing_seeds_are_trained_under_the_contract_and_three_make_a_row(
     assert told == [["train.py", f"resume={stopped}"]]
 
     leaderboard.main(["--add", str(folder), "--lines", str(lines)])
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("embedding_dim: 8", "embedding_dim: 4"))
+    with pytest.raises(InputError, match=r"config\.yaml: is not that of the run"):
+        leaderboard.line_of(folder)
+    (folder / "config.yaml").write_text(text)
+    result = json.loads((folder / "result.json").read_text())
+    ancestry = {"how": "warm_start", "parent": "before", "parent_fingerprint": "", "generation": 2}
+    for change, message in (({"seed": 7}, "seed 7; the leaderboard"), ({"ancestry": ancestry}, "of before")):
+        (folder / "result.json").write_text(json.dumps(result | change))
+        with pytest.raises(InputError, match=message):
+            leaderboard.line_of(folder)
+    (folder / "result.json").write_text(json.dumps(result))
     contract = tmp_path / "conf" / "benchmark" / "tiny.yaml"
     contract.write_text(contract.read_text().replace("num_items: 100", "num_items: 99"))
     leaderboard.contract_of.cache_clear()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.bundle.read import Bundle, read_bundle
+from twotower.config.errors import InputError
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.pipeline.parent_towers import check_test_window
 from twotower.pipeline.quality import (
@@ -20,8 +21,10 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.stages import RunContext, finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
+from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
+from twotower.runs.run_files import CONFIG
 from twotower.runs.windows import entries_from
 
 LOG = logging.getLogger("twotower")
@@ -97,6 +100,12 @@ def _open_derived_run(
     # Nothing is trained, so the metrics need not contain the monitored one.
     config = checked_run(settings, [*run.overrides, *new], what, unused=["trainer.monitor"])
     bundle = read_bundle(source / "bundle", trusted)
+    kept = [
+        {key: value for key, value in each.items() if key not in IRRELEVANT_KEYS | DATA_KEYS}
+        for each in (bundle.settings, run.settings)
+    ]
+    if edited := changed_keys(*kept):
+        raise InputError(f"{source / CONFIG}: {edited} changed after the run; restore the file of its bundle")
     folder = run_folder(source.parent, new)
     derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
     temperature = before.training.temperature

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.tables import Needs
-from twotower.evaluation.baselines.run_baselines import request_time
+from twotower.evaluation.baselines.baseline_runner import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.metric_inputs import metric_data
@@ -59,6 +59,8 @@ class RunContext:
     console: Console
     dataset: RetrievalDataset
     evaluator: Evaluator
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Values per user by file; written when the ledger counts the look, not before."""
 
     def look_at_test(self) -> Holdout | None:
         """Return the test split and note that the run looked at its targets; None with `test=hidden`."""
@@ -203,6 +205,8 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
 def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     run, ok = job.run, result["index"]["ok"]
+    for name, table in job.tables.items():
+        run.write_table(name, table)
     final = sections.ended_result(
         run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result
     )

@@ -30,6 +30,13 @@ class Data(ResultPart):
     interactions: int | None = None
     audit: dict[str, Any] = {}
 
+    @property
+    def identity(self) -> str:
+        """Fingerprint of the data that a model reads, as `RetrievalDataset.identity`."""
+        from twotower.data.dataset import data_identity  # imports pandas
+
+        return data_identity(str(self.fingerprint), self.feature_files)
+
 
 class Training(ResultPart):
     """How the towers were trained.

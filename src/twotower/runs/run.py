@@ -25,6 +25,7 @@ from twotower.runs.folder_name import short_name
 from twotower.runs.result import Result, read_result_or_failure, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, require_run
 from twotower.runs.sections import failed_result
+from twotower.runs.trainings import CHECKPOINTS
 
 LOG = logging.getLogger("twotower")
 REMEDY = "repair it, or delete the run"
@@ -71,8 +72,7 @@ class Run:
             folder: of the run.
             settings: composed.
             overrides: as typed.
-            keep_after_input_error: whether to keep the folder if an InputError is raised before the data is
-                loaded.
+            keep_after_input_error: whether to keep the folder if an InputError is raised before the training.
 
         Raises:
             InputError: the folder already holds a run.
@@ -160,7 +160,7 @@ class Run:
                         write_result(self.folder, failed_result(reason, self.partial_result))
                         raise
         except InputError:
-            if not self.keep_after_input_error and self.partial_result.data.fingerprint is None:
+            if not self.keep_after_input_error and not (self.folder / CHECKPOINTS).exists():
                 shutil.rmtree(self.folder, ignore_errors=True)
                 with contextlib.suppress(OSError):  # it contains other runs
                     self.folder.parent.rmdir()

@@ -25,7 +25,7 @@ from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
 from twotower.runs.result_parts import Data
 
 if TYPE_CHECKING:  # they import torch
-    from twotower.evaluation.baselines.run_baselines import BaselineReports
+    from twotower.evaluation.baselines.baseline_runner import BaselineReports
     from twotower.evaluation.evaluator import Report
 
 QUALITY = (
