@@ -207,9 +207,8 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     run, ok = job.run, result["index"]["ok"]
     for name, table in job.tables.items():
         run.write_table(name, table)
-    final = sections.ended_result(
-        run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result
-    )
+    timing = result.get("timing", {}) | {"total_seconds": round(run.seconds(), 3)}
+    final = run.partial_result.ended("ok" if ok else "index_rejected", **{**result, "timing": timing})
     if (worse := worse_than_baseline(final)) is not None:
         name, warning = worse
         baseline = job.config.baselines.by_name.get(name)

@@ -185,7 +185,8 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
                 "training": sections.training_record(run.settings, pruned.epochs, False),
                 "curves": dict(pruned.curves),
             }
-            report_result(job, sections.ended_result(run.partial_result, "pruned", run.seconds(), **record))
+            timing = {"total_seconds": round(run.seconds(), 3)}
+            report_result(job, run.partial_result.ended("pruned", **record, timing=timing))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
         now = config.features.with_files(job.dataset)

@@ -13,6 +13,7 @@ from twotower.evaluation.user_values import metric_k, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json, read_yaml
 from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
+from twotower.runs.provenance import peak_rss_bytes, versions
 from twotower.runs.result_parts import (
     Ancestry,
     BenchmarkRecord,
@@ -152,6 +153,10 @@ class Result(BaseModel):
     def update(self, **changes: Any) -> "Result":
         """Return this result with some values replaced and validated."""
         return Result(**(self.plain() | changes))
+
+    def ended(self, status: Status, **parts: Any) -> "Result":
+        """Return this result with more of its parts, as that of a run that ends now, in this process."""
+        return self.update(status=status, **parts, versions=versions(), peak_rss_bytes=peak_rss_bytes())
 
     def tuned_settings(self) -> str:
         """Return the settings that tuning chose for the baselines, as `ease regularization=160`."""
