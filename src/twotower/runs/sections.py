@@ -162,4 +162,3 @@ def training_record(
 
 def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{split}/{key}": value for key, value in values.items()}
-

@@ -41,13 +41,8 @@ def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray
 
     A run with an exact index has no columns `test_exact/...`; its plain columns are read instead.
 
-    Args:
-        path: Parquet file.
-        column: metric, as `recall_at_20`.
-        baseline: which baseline to read; empty for a table of one run.
-
     Returns:
-        Sorted users [Q] and their values [Q].
+        Sorted users [Q] and their values [Q]; of one `baseline` if the table has several.
 
     Raises:
         UnpairedError: the file is absent or damaged, or does not have a number for every user.
