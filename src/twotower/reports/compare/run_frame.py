@@ -228,7 +228,7 @@ def configuration_rows(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row for each data set and built-in baseline, with the figures of the first run on this data."""
+    """Return a row for each data set and built-in baseline, with the figures of the first run on it."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for run in records(runs[runs["state"].isin(MEASURED)]):
         shared = ("folder", "folders", "configuration", "data", "result")
