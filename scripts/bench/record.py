@@ -86,7 +86,7 @@ def pairs(
 
 def markdown(table: "pd.DataFrame") -> str:
     """Return a table of texts in Markdown."""
-    rows = [list(table), ["---"] * len(table.columns), *table.values.tolist()]
+    rows: list[list[Any]] = [list(table), ["---"] * len(table.columns), *table.values.tolist()]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 

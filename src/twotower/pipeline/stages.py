@@ -76,10 +76,8 @@ def open_run(
 ) -> Iterator[RunContext]:
     """Lock a run's folder, load and split its data, print the audit, and check what depends on the data.
 
-    Args:
-        run: the run; its result gets settings and data.
-        before: result of the run whose towers are used; None if towers are trained.
-        remedy: see `Run.record`.
+    `before` is the result of the run whose towers are used; None if towers are trained. `remedy`: see
+    `Run.record`.
 
     Raises:
         InputError: the data differs from that of `before`, or the settings do not fit the data.

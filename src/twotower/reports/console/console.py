@@ -111,11 +111,6 @@ class _JsonLines(Console):
         _emit("job_ended", **vars(outcome))
 
     def sweep_ended(self, summary: SweepSummary) -> None:
-        """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
-
-        There is no best job if only the seed varies. If only the index
-        varies, `pareto` has the Pareto front of metric, latency and bytes.
-        """
         best = summary.best
         _emit(
             "sweep_ended",

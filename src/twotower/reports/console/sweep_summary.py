@@ -30,6 +30,7 @@ class SeedSummary:
     """
 
     configuration: str
+    """Varied overrides without the seed; empty if only the seed varies."""
     metric: str
     mean: float
     sd: float
