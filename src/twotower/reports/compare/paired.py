@@ -37,15 +37,10 @@ def user_difference(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Read a metric's values of a per-user table.
+    """Return the sorted users [Q] of a per-user table and their values [Q], those of a `baseline` if given.
 
-    A run with an exact index has no columns `test_exact/...`; its plain columns are read instead.
-
-    Returns:
-        Sorted users [Q] and their values [Q]; of one `baseline` if the table has several.
-
-    Raises:
-        UnpairedError: the file is absent or damaged, or does not have a number for every user.
+    A run with an exact index has no columns `test_exact/...`; its plain columns are read instead. Raises
+    UnpairedError if the file is absent or damaged, or does not have a number for every user.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
