@@ -17,10 +17,8 @@ from twotower.runs.run_files import TRAIN_LOG
 class Console(logging.Handler):
     """Shows the progress of runs and sweeps, and log records of runs except those with `for_file`.
 
-    It is used as a context, which closes a live view.
-
-    This class shows warnings on standard error and nothing else: the console of a job within a sweep.
-    Subclasses show more.
+    This class shows warnings on standard error and nothing else: the console of a job within a sweep. As a
+    context, it closes a live view.
     """
 
     def __enter__(self) -> Self:
