@@ -12,7 +12,7 @@ from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout, Labelled
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.ranking import item_popularity, seen_pairs
+from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.metrics.label_metric import Scored
 from twotower.towers.two_tower import TwoTower
@@ -105,11 +105,11 @@ def rank_all(
 
     `what` names the work in progress lines; `chunk` users are embedded at once.
     """
-    found, filter_seen = [], evaluator.filters_seen(holdout)
+    found = []
     with Progress(f"{what}: ranking the catalogue for users", len(holdout.users)) as advance:
         for positions in user_chunks(holdout, chunk):
             users = encode_holdout(model, holdout, positions)
-            exclude = seen_pairs(holdout.history, holdout.users[positions]) if filter_seen else None
+            exclude = evaluator.excluded(holdout, positions)
             found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))
             advance(int(positions.max(initial=-1)) + 1)
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])

@@ -14,7 +14,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.ranking import Targets, by_slice, holdout_targets, rank, seen_pairs
+from twotower.evaluation.ranking import by_slice, rank, seen_pairs
 from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
@@ -155,24 +155,22 @@ class Evaluator(Component):
         kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
         return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build(self._data)
 
-    def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
-        """Return the excluded items of each user, None if the seen filter is off."""
-        return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
-
-    def filters_seen(self, holdout: Holdout) -> bool:
-        """Return whether items of the history are excluded; they are not if repeats are kept."""
-        return self.config.filter_seen and not holdout.repeats
+    def excluded(self, holdout: Holdout, positions: np.ndarray | slice = slice(None)) -> ExcludedPairs | None:
+        """Return the excluded items of users at positions of a holdout: those of the history, or None."""
+        if holdout.repeats or not self.config.filter_seen:
+            return None
+        return seen_pairs(holdout.history, holdout.users[positions])
 
     def means(
         self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> dict[str, float]:
         """Return `Report.metrics` alone: no slices, no intervals. For validation during training."""
-        _, rankings = self._rank(lists, holdout, popularity)
+        rankings = self._rank(lists, holdout, popularity)
         return self._means(rankings, user_values(rankings, self._user_metrics), scored)
 
     def values(self, lists: Lists, holdout: Holdout, popularity: np.ndarray) -> UserValues:
         """Return the columns of metrics of `Report.per_user` alone."""
-        return user_values(self._rank(lists, holdout, popularity)[1], self._user_metrics)
+        return user_values(self._rank(lists, holdout, popularity), self._user_metrics)
 
     def evaluate(
         self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
@@ -184,7 +182,7 @@ class Evaluator(Component):
                 (`item_popularity`); an item without any is cold.
             scored: the holdout's labelled examples (`scored_labels`).
         """
-        targets, rankings = self._rank(lists, holdout, popularity)
+        rankings = self._rank(lists, holdout, popularity)
         values = user_values(rankings, self._user_metrics)
         by_label = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         metrics = [*self._user_metrics, *self._catalogue_metrics]
@@ -194,19 +192,16 @@ class Evaluator(Component):
                 {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(rankings)}
             ),
             intervals=mean_intervals(values, self.config.num_bootstrap) | by_label,
-            slices=by_slice(rankings, targets, holdout, popularity, values, metrics),
+            slices=by_slice(rankings, values, metrics, holdout.repeats),
             num_users=len(holdout.users),
-            num_targets=len(targets.keys),
+            num_targets=len(rankings[self.max_k].relevant),
             num_labelled=0 if scored is None else len(scored.labels),
         )
 
-    def _rank(
-        self, lists: Lists, holdout: Holdout, popularity: np.ndarray
-    ) -> tuple[Targets, dict[int, Ranking]]:
-        targets = holdout_targets(holdout, len(popularity) - 1)
+    def _rank(self, lists: Lists, holdout: Holdout, popularity: np.ndarray) -> dict[int, Ranking]:
         if isinstance(lists, np.ndarray):
-            return targets, dict.fromkeys(self.ks, rank(lists, targets, popularity))
-        return targets, {k: rank(top, targets, popularity) for k, top in lists.items()}
+            return dict.fromkeys(self.ks, rank(lists, holdout, popularity))
+        return {k: rank(top, holdout, popularity) for k, top in lists.items()}
 
     def _means(
         self, rankings: Mapping[int, Ranking], values: UserValues, scored: Scored | None

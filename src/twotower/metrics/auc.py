@@ -1,9 +1,9 @@
 """AUC: the probability that a positive scores above a negative."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.metrics.label_metric import LabelMetric, Scored, ordered_pairs
+from twotower.metrics.metric import Floats
 
 
 class Auc(LabelMetric):
@@ -28,7 +28,7 @@ class Auc(LabelMetric):
         total = (scored.weights * others)[scored.labels].sum()
         return float((scored.weights * ordered)[scored.labels].sum() / total) if total > 0 else None
 
-    def influence(self, scored: Scored) -> NDArray[np.float64]:
+    def influence(self, scored: Scored) -> Floats:
         """Return the difference of each user's pairs from the mean, [U]."""
         ordered, others = _over_all(scored)
         value = self.value(scored)
@@ -37,5 +37,5 @@ class Auc(LabelMetric):
         return scored.sum_by_user(scored.weights * (ordered / others - value) / of_label)
 
 
-def _over_all(scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _over_all(scored: Scored) -> tuple[Floats, Floats]:
     return ordered_pairs(np.zeros_like(scored.users), scored.labels, scored.logits, scored.weights)

@@ -1,9 +1,8 @@
 """Average precision: the precision at every hit, averaged; its mean over users is MAP."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class AveragePrecision(UserMetric):
@@ -22,9 +21,8 @@ class AveragePrecision(UserMetric):
     name = "map"
     higher_is_better = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return average precision@k per user [Q]."""
         hits = ranking.top_hits(k)
         precisions = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-        averaged: NDArray[np.float64] = (precisions * hits).sum(axis=1) / ranking.attainable(k)
-        return averaged
+        return np.asarray((precisions * hits).sum(axis=1) / ranking.attainable(k))

@@ -1,9 +1,7 @@
 """Calibration: expected clicks per observed click."""
 
-import numpy as np
-from numpy.typing import NDArray
-
 from twotower.metrics.label_metric import RatioMetric, Scored
+from twotower.metrics.metric import Floats
 
 
 class Calibration(RatioMetric):
@@ -23,7 +21,7 @@ class Calibration(RatioMetric):
     name = "calibration"
     higher_is_better = None
 
-    def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return each user's expected and observed clicks."""
         expected = scored.sum_by_user(scored.weights * scored.probabilities)
         return expected, scored.sum_by_user(scored.weights * scored.labels)

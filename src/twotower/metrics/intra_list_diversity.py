@@ -1,9 +1,8 @@
 """Intra-list diversity: how different the recommended items are from each other."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking
+from twotower.metrics.metric import Floats, Ranking
 from twotower.metrics.similarity_metric import SimilarityMetric
 
 
@@ -28,7 +27,7 @@ class IntraListDiversity(SimilarityMetric):
     name = "intra_list_diversity"
     higher_is_better = None
 
-    def block_values(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def block_values(self, ranking: Ranking, k: int) -> Floats:
         """Return the mean distance of two items of the list per user [B]."""
         items = ranking.top_items(k)
         queries, positions = np.nonzero(items)

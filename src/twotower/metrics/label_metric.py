@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.metrics.metric import Metric
+from twotower.metrics.metric import Floats, Metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class Scored:
 
     users: NDArray[np.int64]
     labels: NDArray[np.bool_]
-    logits: NDArray[np.float64]
-    weights: NDArray[np.float64]
+    logits: Floats
+    weights: Floats
 
     @classmethod
     def from_lists(
@@ -49,11 +49,11 @@ class Scored:
         return int(self.users.max(initial=-1)) + 1
 
     @property
-    def probabilities(self) -> NDArray[np.float64]:
+    def probabilities(self) -> Floats:
         """The sigmoid of each logit [E]."""
         return np.exp(-np.logaddexp(0, -self.logits))
 
-    def sum_by_user(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+    def sum_by_user(self, values: NDArray[np.floating]) -> Floats:
         """Return the sum of values [E] for each user, [U]."""
         return np.bincount(self.users, weights=values, minlength=self.num_users).astype(np.float64)
 
@@ -69,7 +69,7 @@ class LabelMetric(Metric):
     def value(self, scored: Scored) -> float | None:
         """Return the value, None if it is not defined, such as an AUC without negatives."""
 
-    def influence(self, scored: Scored) -> NDArray[np.float64] | None:
+    def influence(self, scored: Scored) -> Floats | None:
         """Return the influence of each user on the value, [U], with sum 0; None if unknown.
 
         Intervals are computed from it: users are sampled, not examples, since those of a user are correlated.
@@ -81,7 +81,7 @@ class RatioMetric(LabelMetric):
     """A metric of labels that is a ratio of sums over users."""
 
     @abstractmethod
-    def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return each user's part of the numerator and of the denominator, [U] and [U]."""
 
     def value(self, scored: Scored) -> float | None:
@@ -89,7 +89,7 @@ class RatioMetric(LabelMetric):
         above, below = (float(part.sum()) for part in self.parts(scored))
         return above / below if below > 0 else None
 
-    def influence(self, scored: Scored) -> NDArray[np.float64]:
+    def influence(self, scored: Scored) -> Floats:
         """Return the linearized ratio of each user [U]: (numerator - value * denominator) / total."""
         above, below = self.parts(scored)
         total = below.sum()
@@ -97,8 +97,8 @@ class RatioMetric(LabelMetric):
 
 
 def ordered_pairs(
-    groups: NDArray[np.int64], labels: NDArray[np.bool_], logits: NDArray[np.float64], weights: np.ndarray
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    groups: NDArray[np.int64], labels: NDArray[np.bool_], logits: Floats, weights: np.ndarray
+) -> tuple[Floats, Floats]:
     """Compare each example with the examples of the other label in its group (from 0); ties count half.
 
     Returns:

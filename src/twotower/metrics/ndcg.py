@@ -1,9 +1,8 @@
 """NDCG: hits, discounted by the logarithm of their rank."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Ndcg(UserMetric):
@@ -21,7 +20,7 @@ class Ndcg(UserMetric):
     name = "ndcg"
     higher_is_better = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return NDCG@k per user [Q]."""
         discounts = 1.0 / np.log2(np.arange(2, k + 2))
         ideal = np.cumsum(discounts)[ranking.attainable(k) - 1]

@@ -1,9 +1,8 @@
 """Novelty: the mean self-information of the recommended items."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Novelty(UserMetric):
@@ -24,12 +23,10 @@ class Novelty(UserMetric):
     name = "novelty"
     higher_is_better = None
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return the mean self-information of the recommended items per user [Q], in bits."""
         counts = ranking.popularity[1:]
         bits = np.zeros(ranking.num_items + 1)
         bits[1:] = np.log2(counts.sum() + ranking.num_items) - np.log2(counts + 1)
         items = ranking.top_items(k)
-        lengths = np.maximum((items > 0).sum(axis=1), 1)
-        values: NDArray[np.float64] = bits[items].sum(axis=1) / lengths
-        return values
+        return np.asarray(bits[items].sum(axis=1) / np.maximum((items > 0).sum(axis=1), 1))

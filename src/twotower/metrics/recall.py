@@ -1,9 +1,6 @@
 """Recall: the share of the relevant items in the list."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Recall(UserMetric):
@@ -21,6 +18,6 @@ class Recall(UserMetric):
     higher_is_better = True
     by_target = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return hits / min(k, relevant) per user [Q]."""
         return ranking.num_hits(k) / ranking.attainable(k)

@@ -1,9 +1,8 @@
 """Serendipity: hits that differ from what the user already knows."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking
+from twotower.metrics.metric import Floats, Ranking
 from twotower.metrics.similarity_metric import SimilarityMetric
 
 
@@ -29,7 +28,7 @@ class Serendipity(SimilarityMetric):
     name = "serendipity"
     higher_is_better = True
 
-    def block_values(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def block_values(self, ranking: Ranking, k: int) -> Floats:
         """Return the summed distances of the hits from the history per user [B], over the attainable hits."""
         queries, positions = np.nonzero(ranking.top_hits(k))
         hits = self.vector_sums(ranking, queries, ranking.items[queries, positions])

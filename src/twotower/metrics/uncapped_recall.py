@@ -1,9 +1,8 @@
 """Recall as many benchmarks define it, without a cap by the length of the list."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class UncappedRecall(UserMetric):
@@ -21,6 +20,6 @@ class UncappedRecall(UserMetric):
     higher_is_better = True
     by_target = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
-        """Return hits / relevant per user [Q]; 0 for a user without relevant items."""
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
+        """Return hits / relevant per user [Q]."""
         return ranking.num_hits(k) / np.maximum(ranking.num_relevant, 1)

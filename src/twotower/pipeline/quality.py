@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
-from twotower.evaluation.baselines.run_baselines import (
+from twotower.evaluation.baselines.baseline import BaselineData, Budget
+from twotower.evaluation.baselines.baseline_runner import (
+    BaselineCache,
     BaselineReports,
-    ListCache,
+    BaselineRunner,
     request_time,
-    run_baselines,
 )
-from twotower.evaluation.baselines.tuning import TunedBaselines, Tuner, tuning_metric
+from twotower.evaluation.baselines.tuning import log_tuning, tune, tuning_metric
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -47,16 +47,12 @@ class ValidatedBaselines(NamedTuple):
     """The baselines after the validation split.
 
     Attributes:
-        configs: chosen settings of the baselines to run on the test split.
-        reports: on the validation split.
-        tuning: record of the tuning for the result.
+        baselines: with the chosen settings.
         seconds_left: for the test split.
         power: differences that the splits can show.
     """
 
-    configs: Mapping[str, Baseline.Config]
-    reports: BaselineReports
-    tuning: Mapping[str, Any]
+    baselines: BaselineReports
     seconds_left: float
     power: Mapping[str, Power]
 
@@ -75,20 +71,15 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
 
     It needs no towers and reads nothing of the test split.
     """
-    baselines, evaluator, valid = job.config.baselines, job.evaluator, job.dataset.valid
-    budget = Budget(60 * baselines.minutes)
-    metric = tuning_metric(job.config.trainer.monitor, evaluator.config) if baselines.tune else None
-    past, lists = _baseline_data("valid", job, items, budget.half(), is_tuning=metric is not None)
+    baselines, budget = job.config.baselines, Budget(60 * job.config.baselines.minutes)
+    metric = tuning_metric(job.config.trainer.monitor, job.evaluator.config) if baselines.tune else None
+    runner = _baseline_runner("valid", job, items, budget.half(), is_tuning=metric is not None)
     if metric is None:
-        tuned = TunedBaselines(
-            baselines.by_name, run_baselines(baselines.by_name, past, valid, evaluator, lists)
-        )
+        reports = runner.run(baselines.by_name)
     else:
-        tuned = Tuner(past, valid, evaluator, metric, lists).tune(baselines.by_name)
-        tuned.log(metric, baselines.minutes)
-    configs = {name: each for name, each in tuned.configs.items() if name not in tuned.reports.out_of_time}
-    power = _measure_power(job, tuned.reports.reports)
-    return ValidatedBaselines(configs, tuned.reports, tuned.record, budget.left(), power)
+        reports = tune(runner, baselines.by_name, metric)
+        log_tuning(reports, metric, baselines.minutes)
+    return ValidatedBaselines(reports, budget.left(), _measure_power(job, reports.reports))
 
 
 def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, Power]:
@@ -108,18 +99,19 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
 
     They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
     """
-    dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {})
+    dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {}, {})
+    before = valid.baselines
     if not job.config.is_test_hidden:
-        past, lists = _baseline_data("test", job, items, Budget(valid.seconds_left))
-        test = run_baselines(valid.configs, past, dataset.test, job.evaluator, lists)
-    if late := [*valid.reports.out_of_time, *test.out_of_time]:
+        configs = {name: each for name, each in before.configs.items() if name not in before.out_of_time}
+        test = _baseline_runner("test", job, items, Budget(valid.seconds_left)).run(configs)
+    if late := [*before.out_of_time, *test.out_of_time]:
         LOG.warning(
             "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
             "('~baselines.%s')",
             *(minutes, ", ".join(late), late[0]),
         )
-    record = sections.baselines_record(valid.reports, test)
-    record |= {"baselines_tuning": dict(valid.tuning), "power": valid.power}
+    record = sections.baselines_record(before, test)
+    record |= {"baselines_tuning": dict(before.tuning), "power": valid.power}
     if job.config.is_test_hidden:
         return record
     per_user = [
@@ -130,23 +122,23 @@ def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBas
     return record
 
 
-def _baseline_data(
+def _baseline_runner(
     split: Literal["valid", "test"],
     job: RunContext,
     items: FeatureTable,
     budget: Budget,
     is_tuning: bool = False,
-) -> tuple[BaselineData, ListCache | None]:
-    """Return the input of fits on the interactions before a split, and the cache of lists."""
+) -> BaselineRunner:
+    """Return the runner of baselines that are fitted on the interactions before a split."""
     dataset, evaluator = job.dataset, job.evaluator
     train, holdout = (
         (dataset.train, dataset.valid) if split == "valid" else (dataset.train_and_valid, dataset.test)
     )
     now = request_time(holdout, train)
     past = BaselineData(train, len(dataset.items), now, items, budget, is_tuning)
-    facts = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
-    lists = ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
-    return past, lists if job.config.cache else None
+    key = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
+    cache = BaselineCache(Path(job.config.output_root) / ".cache" / "baselines", key)
+    return BaselineRunner(past, holdout, evaluator, cache if job.config.cache else None)
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:

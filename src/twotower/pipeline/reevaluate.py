@@ -25,6 +25,7 @@ from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import CONFIG
+from twotower.runs.windows import entries_from
 
 LOG = logging.getLogger("twotower")
 RESTART_HINT = "run the same command again to start over; {} may be deleted"
@@ -102,5 +103,7 @@ def _open_derived_run(
     derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
+    if before.windows:  # their figures stay those of the source
+        before = before.update(windows=entries_from(folder, before.windows, source))
     with open_run(derived, config, before, RESTART_HINT) as job:
         yield job, before, bundle, temperature

@@ -21,7 +21,7 @@ from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.tables import Needs
-from twotower.evaluation.baselines.run_baselines import request_time
+from twotower.evaluation.baselines.baseline_runner import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.metric_inputs import metric_data

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from twotower.evaluation.power import ALPHA, POWER, Floats, detectable_differences
+import numpy as np
+
+from twotower.evaluation.power import ALPHA, POWER, detectable_differences, fewest_differing
+from twotower.metrics.metric import Floats
 from twotower.runs.fingerprint import DEFAULT_MONITOR, flatten
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
@@ -51,11 +54,14 @@ def measure_power(
 ) -> dict[str, Power]:
     """Return what each split can show of a metric, by the paired differences of the two best baselines.
 
-    A single baseline is compared with its mean. The test split has as many differences as it has users, drawn
-    from those of the validation users: its targets are not known before the final evaluation.
+    Baselines with nearly the same lists as the best one are left out: they differ in too few users for a
+    test. A single baseline is compared with its mean. The test split has as many differences as it has users,
+    drawn from those of the validation users: its targets are not known before the final evaluation.
     """
     means = {name: float(each.mean()) for name, each in values.items()}
-    pair = sorted(means, key=lambda name: means[name], reverse=higher is not False)[:2]
+    ranked = sorted(means, key=lambda name: means[name], reverse=higher is not False)
+    differing = {name: np.count_nonzero(values[name] != values[ranked[0]]) for name in ranked}
+    pair = [*ranked[:1], *[name for name in ranked if differing[name] >= fewest_differing()][:1]]
     power = {}
     for split, number in num_users.items() if pair else ():
         other = values[pair[1]] if len(pair) > 1 else means[pair[0]]

@@ -19,7 +19,7 @@ from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result
 from twotower.runs.result_parts import Data
 
 if TYPE_CHECKING:  # they import torch
-    from twotower.evaluation.baselines.run_baselines import BaselineReports
+    from twotower.evaluation.baselines.baseline_runner import BaselineReports
     from twotower.evaluation.evaluator import Report
 
 QUALITY = (
@@ -27,7 +27,7 @@ QUALITY = (
     *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices", "power"),
 )
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
-TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")
+TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing", "windows", "windows_summary")
 """Keys that describe the towers and their quality, independent of the index."""
 
 

@@ -74,6 +74,14 @@ def test_power_is_of_the_two_best_baselines(caplog: pytest.LogCaptureFixture) ->
     assert sizes == pytest.approx({"valid": 0.014, "test": 0.028}, rel=0.03)
     assert found["test"].pair == ["best", "second"]
     assert found["test"].best_baseline == 0.5
+    twin = best.copy()
+    twin[:5] -= 0.1  # five users are too few for a test
+    assert measure_power("recall_at_20", values | {"twin": twin}, {"test": 100}, True) == {
+        "test": found["test"]
+    }
+    assert measure_power("recall_at_20", {"best": best, "twin": best}, {"test": 100}, True)["test"].pair == [
+        "best"
+    ]
     lowest = measure_power("gini_at_20", values, {"test": 100}, False)["test"]
     assert lowest.pair == ["low", "second"]
     single = measure_power("recall_at_20", {"second": values["second"]}, {"test": 400}, True)["test"]

@@ -87,16 +87,15 @@ class BaselineData:
     items: FeatureTable | None = None
     budget: Budget = field(default_factory=Budget)
     is_tuning: bool = False
-    _made: dict[Hashable, Any] = field(default_factory=dict)
+    _made: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
 
     @property
     def content(self) -> sparse.csr_array | None:
         """Unit vectors [N, V] of the items (`item_content`); None if items have ids only."""
-
-        def compute() -> sparse.csr_array | None:
-            return None if self.items is None else item_content(self.items, self.popularity > 0)
-
-        return self.once("content", compute)
+        items = self.items
+        return self.once(
+            "content", lambda: None if items is None else item_content(items, self.popularity > 0)
+        )
 
     @property
     def row_popularity(self) -> NDArray[np.int64]:
@@ -125,19 +124,12 @@ class BaselineData:
         span = (self.now - int(self.train.positives.times.min(initial=self.now))) / SECONDS_A_DAY
         return Axis(WINDOWS[: 1 + sum(days < span for days in WINDOWS)], one_peak=False)
 
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the result of `make`, cached by key; do not modify it."""
-        if key not in self._made:
-            self._made[key] = make()
-        found: T = self._made[key]
-        return found
-
-    def recent(self, kind: Hashable, key: Hashable, make: Callable[[], T], number: int = 1) -> T:
-        """Return the result of `make`, cached by key for the latest `number` keys of a kind."""
-        made = self.once(kind, dict[Hashable, T])
+    def once(self, kind: Hashable, make: Callable[[], T], key: Hashable = None, keep: int = 1) -> T:
+        """Return the result of `make`, cached for the latest `keep` keys of a kind; do not modify it."""
+        made: dict[Hashable, T] = self._made.setdefault(kind, {})
         if key not in made:
-            for oldest in list(made)[: len(made) - number + 1]:
-                del made[oldest]
+            while len(made) >= keep:
+                del made[next(iter(made))]
             made[key] = make()
         return made[key]
 

@@ -26,7 +26,6 @@ from twotower.evaluation.baselines.baseline import (
 BLOCK_ITEMS = 1024
 BYTES = 4
 KEPT_PENALTIES = 3  # so that `trend_ease` reads the weights of the chosen penalty
-TUNING_MATRICES = KEPT_PENALTIES + 1  # weights and co-occurrences
 LONG_TO_INVERT = 6_000  # rows
 SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
 LOG = logging.getLogger("twotower")
@@ -56,8 +55,7 @@ class Ease(Baseline):
 
         def space(self, past: BaselineData) -> Mapping[str, Axis]:
             """Return penalties, if there is memory for the matrices of several."""
-            num_items = past.num_items
-            if reason := memory_problem("the matrices of its tuning", TUNING_MATRICES * BYTES * num_items**2):
+            if reason := tuning_memory_problem(past.num_items):
                 LOG.info("baseline ease: regularization is not tuned: %s", reason)
                 return {}
             return {"regularization": Axis((50.0, 160.0, 1600.0, 5000.0))}
@@ -72,12 +70,8 @@ class Ease(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights, or for the equivalent matrix of users."""
-        matrix = past.matrix
-        self.counts = matrix.sum(axis=0)
-        regularization = self.config.regularization
-        self.predict = past.recent(
-            "ease", regularization, lambda: solve(past, regularization), KEPT_PENALTIES
-        )
+        self.counts, penalty = past.matrix.sum(axis=0), self.config.regularization
+        self.predict = past.once("ease", lambda: solve(past, penalty), penalty, KEPT_PENALTIES)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
@@ -99,6 +93,11 @@ def solve(past: BaselineData, regularization: float) -> Predictor:
     return lambda histories: histories @ weights
 
 
+def tuning_memory_problem(num_items: int) -> str | None:
+    """Return why the matrices of several penalties do not fit into memory, None if they do."""
+    return memory_problem("the matrices of its tuning", (KEPT_PENALTIES + 1) * BYTES * num_items**2)
+
+
 def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
     """Return the number of users with both items [N, N], computed once for all settings of a tuning.
 
@@ -106,7 +105,7 @@ def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
     """
 
     def compute() -> NDArray[np.float32] | None:
-        if memory_problem("", TUNING_MATRICES * BYTES * past.num_items**2):
+        if tuning_memory_problem(past.num_items):
             return None
         return gram_matrix(past.matrix, np.float32, past.budget)
 

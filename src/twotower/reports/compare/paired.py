@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from twotower.evaluation.power import Floats, cautious_error
+from twotower.evaluation.power import cautious_error
+from twotower.metrics.metric import Floats
 from twotower.runs.result import TEST_EXACT
 
 NUM_RESAMPLES = 2_000

@@ -9,12 +9,12 @@ import pandas as pd
 
 from twotower.evaluation.power import (
     ALPHA,
-    Floats,
     detectable_differences,
     detectable_errors,
     equivalence_p_values,
 )
 from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
+from twotower.metrics.metric import Floats
 from twotower.reports.compare.figure_names import format_figure, per_user_column
 from twotower.reports.compare.paired import (
     NUM_RESAMPLES,
