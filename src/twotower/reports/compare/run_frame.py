@@ -100,6 +100,8 @@ def _read_run(folder: Path) -> dict[str, Any]:
             raise InputError(f"{RESULT}: damaged (it has no metrics)")
         if ended is not None:
             result, state, problem = ended, ended.status, _problem(ended)
+            if ended.finished and ended.fingerprint not in ("", fingerprint(loaded, ended.data.identity)):
+                problem = "; ".join(filter(None, [problem, f"its {CONFIG} was edited after the run"]))
     except InputError as error:
         state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
     except (ValueError, TypeError) as error:
