@@ -26,7 +26,7 @@ SCORED_AT_ONCE, ENCODED_AT_ONCE = 2**16, 2**10
 def evaluate_towers(
     model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, temperature: float
 ) -> Report:
-    """Evaluate towers by exact search; popularity is counted in the training `interactions`."""
+    """Evaluate towers by exact search; `interactions` are those of the training, for popularity."""
     items = encode_catalogue(model)
     _, top = rank_all(model, items, holdout, evaluator, "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None
@@ -101,7 +101,7 @@ def rank_all(
     what: str,
     chunk: int = RANKED_AT_ONCE,
 ) -> tuple[Tensor, NDArray[np.int64]]:
-    """Rank the catalogue [N, D] for every user of a holdout: embeddings [Q, D] and item rows [Q, max_k].
+    """Return the embeddings [Q, D] of the users of a holdout and their best items of [N, D], rows [Q, max_k].
 
     `what` names the work in progress lines; `chunk` users are embedded at once.
     """
@@ -116,13 +116,9 @@ def rank_all(
 
 
 def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:
-    """Score the labelled examples of a holdout, each at its own time and in its own context.
+    """Score the labelled examples of a holdout with the catalogue [N, D]; None if it has no labels.
 
-    Users have the history of the holdout and are embedded once for each time and context. A probability is
-    the sigmoid of score / temperature of the loss. None if the holdout has no labels.
-
-    Args:
-        items: [N, D] the catalogue, as `encode_catalogue` gives it.
+    Users are embedded once for each time and context of their examples, with the history of the holdout.
     """
     examples = holdout.labelled
     if examples is None:

@@ -11,8 +11,7 @@ from twotower.metrics.metric import Floats
 ALPHA, POWER = 0.05, 0.8
 MOST_DRAWS = 10**7
 MOST_RESAMPLES = 10_000
-LARGE = 5_000
-"""Number of users above which the normal approximation agrees with resampling."""
+LARGE = 5_000  # users: with more, the normal approximation agrees with resampling
 
 
 def fewest_differing(alpha: float = ALPHA) -> int:
