@@ -76,11 +76,10 @@ def _standardize(numbers: np.ndarray, is_trained: NDArray[np.bool_]) -> sparse.c
 
 
 def metric_data(dataset: RetrievalDataset, features: Mapping[str, Feature.Config]) -> MetricData:
-    """Return the tables of a data set, and item vectors: content and embeddings.
+    """Return the tables of a data set, and item vectors, which are computed when a metric reads them.
 
-    Both are those of the training split, also for the test split, and are computed when a metric reads them.
-    Content is that of `item_content`. Embeddings are the first singular vectors of the matrix of items of
-    length 1 and users, so that items of the same users are alike.
+    Both spaces are those of the training split, also for the test split: `item_content`, and the first
+    singular vectors of the matrix of items of length 1 and users, so that items of the same users are alike.
     """
     train, num_items = dataset.train.positives, len(dataset.items)
 

@@ -113,9 +113,7 @@ def label_values(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[
 
 
 def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[str, list[float]]:
-    """Return name -> [low, high], the 95 % interval of each metric with an influence function.
-
-    It is the value +- 1.96 standard errors of the mean influence of a user.
+    """Return name -> [low, high]: the value +- 1.96 standard errors of the mean influence of a user.
 
     Reference: Deng, Knoblich and Lu, Applying the Delta Method in Metric Analytics, KDD 2018, section 2.
     """
@@ -123,9 +121,8 @@ def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> di
     if scored is None or scored.num_users < 2:
         return intervals
     for metric in metrics:
-        value = metric.value(scored)
-        influence = None if value is None else metric.influence(scored)
-        if value is not None and influence is not None:
+        if (value := metric.value(scored)) is not None:
+            influence = metric.influence(scored)
             half = Z_95 * np.sqrt((influence**2).sum() * len(influence) / (len(influence) - 1))
             intervals[metric.name] = [float(value - half), float(value + half)]
     return intervals

@@ -15,12 +15,7 @@ from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import (
-    Axis,
-    Baseline,
-    BaselineData,
-    Budget,
-)
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget
 from twotower.evaluation.ranking import interaction_matrix
 
 BLOCK_ITEMS = 1024

@@ -20,8 +20,7 @@ class ItemKnn(Baseline):
     """Score of an item = the sum of its similarities to those of the history that are its neighbors.
 
     The similarity of i and j is c_ij / (sqrt(c_i c_j) + shrinkage), where c is the number of users with an
-    item or with both: a cosine, lower if there are few users. Other items follow by popularity. It needs N^2
-    operations and 12 N x `neighbors` bytes.
+    item or with both. Other items follow by popularity. It needs N^2 operations and 12 N x `neighbors` bytes.
 
     Reference: Deshpande and Karypis, Item-based top-N recommendation algorithms, TOIS 2004, section 4; the
     shrinkage is that of Bell and Koren, ICDM 2007, section 3.
