@@ -70,10 +70,6 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
     """Tune the baselines and run them on the validation split, fitted on train, in half of their time.
 
     It needs no towers and reads nothing of the test split.
-
-    Args:
-        job: the run.
-        items: features of the catalogue.
     """
     baselines, budget = job.config.baselines, Budget(60 * job.config.baselines.minutes)
     metric = tuning_metric(job.config.trainer.monitor, job.evaluator.config) if baselines.tune else None
@@ -146,10 +142,7 @@ def _baseline_runner(
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:
-    """Read the quality of the same towers from another run, and copy the baselines' values per user.
-
-    Returns None if that run has no tables, or a table is damaged.
-    """
+    """Read the quality of these towers and the baselines' values per user from another run, if possible."""
     tables = [source / PER_USER, source / PER_USER_BASELINES]
     if not all(map(Path.is_file, tables)):
         return None

@@ -25,6 +25,7 @@ from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import CONFIG
+from twotower.runs.windows import entries_from
 
 LOG = logging.getLogger("twotower")
 RESTART_HINT = "run the same command again to start over; {} may be deleted"
@@ -33,14 +34,7 @@ RESTART_HINT = "run the same command again to start over; {} may be deleted"
 def reindex(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
 ) -> int:
-    """Build another index over the towers of a run, in a new folder next to it; returns the exit status.
-
-    Args:
-        source: folder of the run that trained the towers.
-        changes: the new `index`.
-        overrides: overrides of the command line.
-        trusted: packages whose classes the files of the run may name.
-    """
+    """Build another index over the towers of a run, in a new folder next to it; returns the exit status."""
     with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
         model = bundle.model
         indexed = index_model(job, model)
@@ -109,5 +103,7 @@ def _open_derived_run(
     derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
+    if before.windows:  # their figures stay those of the source
+        before = before.update(windows=entries_from(folder, before.windows, source))
     with open_run(derived, config, before, RESTART_HINT) as job:
         yield job, before, bundle, temperature

@@ -76,10 +76,8 @@ def open_run(
 ) -> Iterator[RunContext]:
     """Lock a run's folder, load and split its data, print the audit, and check what depends on the data.
 
-    Args:
-        run: the run; its result gets settings and data.
-        before: result of the run whose towers are used; None if towers are trained.
-        remedy: see `Run.record`.
+    `before` is the result of the run whose towers are used; None if towers are trained. `remedy`: see
+    `Run.record`.
 
     Raises:
         InputError: the data differs from that of `before`, or the settings do not fit the data.
@@ -207,9 +205,8 @@ def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     run, ok = job.run, result["index"]["ok"]
     for name, table in job.tables.items():
         run.write_table(name, table)
-    final = sections.ended_result(
-        run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result
-    )
+    timing = result.get("timing", {}) | {"total_seconds": round(run.seconds(), 3)}
+    final = run.partial_result.ended("ok" if ok else "index_rejected", **{**result, "timing": timing})
     if (worse := worse_than_baseline(final)) is not None:
         name, warning = worse
         baseline = job.config.baselines.by_name.get(name)

@@ -18,6 +18,7 @@ from twotower.data.splits.split import Split
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
 from twotower.runs.result import VALID, Result, read_result_or_failure
+from twotower.runs.windows import baseline_means
 from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
 
 if TYPE_CHECKING:
@@ -278,14 +279,15 @@ class FirstLook(Sweep):
         }
 
     def _baselines(self, stage: str) -> dict[str, float]:
-        """Return the validation metric of each baseline, equal in all jobs on the same users."""
+        """Return the validation metric of each baseline, equal in all jobs on the same users and windows."""
         values: dict[str, float] = {}
-        for recipe in self.recipes if stage != WINDOWS else ():
+        for recipe in self.recipes:
             outcome = self.outcome(recipe, stage)
             result = read_result_or_failure(outcome.folder) if outcome and outcome.finished else None
-            for name, figures in {} if result is None else result.baselines.items():
-                if self.metric in figures:
-                    values.setdefault(name, figures[self.metric])
+            if result is None:
+                continue
+            windows = [{"metrics": {}, "baselines": result.baselines}] if stage != WINDOWS else result.windows
+            values = baseline_means(windows, self.metric) | values
         return values
 
     def _best(self, best: Recipe, stage: str, leader: float | None) -> dict[str, Any]:
