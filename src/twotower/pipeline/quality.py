@@ -137,8 +137,8 @@ def _baseline_runner(
     now = request_time(holdout, train)
     past = BaselineData(train, len(dataset.items), now, items, budget, is_tuning)
     key = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
-    cache = BaselineCache(Path(job.config.output_root) / ".cache" / "baselines", key)
-    return BaselineRunner(past, holdout, evaluator, cache if job.config.cache else None)
+    folder = Path(job.config.output_root) / ".cache" / "baselines" if job.config.cache else None
+    return BaselineRunner(past, holdout, evaluator, BaselineCache(folder, key))
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:

@@ -23,7 +23,7 @@ from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.evaluation.baselines.baseline_runner import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
-from twotower.evaluation.metric_inputs import metric_data
+from twotower.evaluation.item_content import metric_data
 from twotower.evaluation.ranking import item_popularity
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.side_information import side_information
