@@ -30,10 +30,8 @@ from twotower.towers.two_tower import TwoTower
 
 Score = Callable[[slice], torch.Tensor]
 """Slice of users -> their scores of every item, float32 [B, N]."""
-
 RECALL = Recall(Recall.Config())
-ALONE = "_alone"
-"""Suffix of parts with lists over their own items only."""
+ALONE = "_alone"  # suffix of parts with lists over their own items only
 
 
 def cold_start(
@@ -42,13 +40,11 @@ def cold_start(
     """Return recall on cold, warm and all items of the test split, of towers, content and random lists.
 
     Cold items have no interaction before the test split. The lists are over the whole catalogue; those of
-    `cold_alone` and `warm_alone` are over these items only. Each part averages over the users with a target
-    in it; parts without a target are left out.
+    `cold_alone` and `warm_alone` are over these items only. Parts without a target are left out.
 
     Returns:
-        `model`, `content` (nearest neighbors by content; absent if items have ids only) and
-        `random` (expected), each part -> values such as `recall_at_20`; `intervals` of the first two;
-        `num_cold_items`, and `num_users` and `num_targets` by part.
+        `model`, `content` (absent if items have ids only) and `random` (expected), each part -> values such
+        as `recall_at_20`; `intervals` of the first two; `num_cold_items`, `num_users`, `num_targets`.
     """
     holdout, k, num_bootstrap = dataset.test, evaluator.max_k, evaluator.config.num_bootstrap
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
@@ -105,10 +101,7 @@ def cold_start(
 
 
 def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
-    """Return the scorer of items by cosine similarity to the mean of a user's items.
-
-    Users without a history get no recommendations.
-    """
+    """Return the scorer of items by cosine to the mean of a user's items; without a history all are -inf."""
 
     def score(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
@@ -125,11 +118,7 @@ def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
 def live_index(
     model: TwoTower, config: Index.Config, dataset: RetrievalDataset, cold: NDArray[np.int64]
 ) -> tuple[Index, NDArray[np.float32]]:
-    """Build and tune an index without the cold items, then add these as a service adds new items.
-
-    Returns:
-        The index and its vectors [N, D].
-    """
+    """Return an index, tuned without cold items, which are then added as by a service, and its vectors."""
     vectors: NDArray[np.float32] = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
     index, _ = tuned_index(config, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))

@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-UNIFORMITY_VECTORS = 1024
-"""Largest number of vectors for `uniformity`: half a million pairs."""
+UNIFORMITY_VECTORS = 1024  # half a million pairs
 
 
 def effective_rank(vectors: Tensor) -> float:
@@ -80,7 +79,9 @@ def health(
 ) -> dict[str, float]:
     """Return diagnostics of the embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
 
-    `top_rows` are recommended item rows [Q, K], `pairs` user positions and item rows of positives.
+    Args:
+        top_rows: recommended item rows [Q, K].
+        pairs: user positions and item rows of positives.
     """
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)

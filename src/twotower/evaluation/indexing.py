@@ -52,11 +52,10 @@ def index_catalogue(
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
-    The queries are users of the holdout: one half chooses the search arguments, the other half measures. The
-    report has the metrics of the lists that a service returns minus those of exact search.
+    One half of the users of the holdout chooses the search arguments, the other half measures. The report has
+    the metrics of the lists that a service returns minus those of exact search.
 
     Args:
-        popularity: [N + 1] interactions of each item row.
         truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
     """
     items = encode_catalogue(model)
@@ -103,7 +102,7 @@ def evaluate_index(
 ) -> Report:
     """Evaluate the lists of a service over an index, with one request of k items for each k.
 
-    Metrics of labels are left out: they do not depend on the index. Popularity is counted in `interactions`.
+    Metrics of labels are left out: they do not depend on the index.
     """
     items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
     popularity, excluded = item_popularity(interactions, len(items)), evaluator.excluded(holdout)

@@ -11,8 +11,7 @@ from twotower.metrics.metric import Floats
 ALPHA, POWER = 0.05, 0.8
 MOST_DRAWS = 10**7
 MOST_RESAMPLES = 10_000
-LARGE = 5_000
-"""Number of users above which the normal approximation agrees with resampling."""
+LARGE = 5_000  # users: with more, the normal approximation agrees with resampling
 
 
 def fewest_differing(alpha: float = ALPHA) -> int:
@@ -24,11 +23,9 @@ def detectable_differences(differences: Floats, num_users: int, alpha: float = A
     """Return the smallest difference [C] of two means that a paired test shows in 80 % of cases.
 
     The users of a simulated test are drawn with replacement from the centered differences, and every user
-    gains the same. A gain of some users that keeps the sizes of differences has the same error of the mean,
-    so nearly the same power (`scripts/bench/power.py`). Student's test rejects a resample with mean m and
-    error s if the gain is above t s - m: the result is the 80 % quantile of t s - m, over gains and losses.
-    The sign-flip test of `compare` agrees with it. The result is NaN if fewer than `fewest_differing` users
-    differ.
+    gains the same. Student's test rejects a resample with mean m and error s if the gain is above t s - m:
+    the result is the 80 % quantile of t s - m, over gains and losses. The sign-flip test of `compare` agrees
+    with it. The result is NaN if fewer than `fewest_differing` users differ.
 
     Args:
         differences: [C, Q] values of the same users.

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
@@ -58,6 +59,17 @@ def item_popularity(train: Interactions, num_items: int) -> NDArray[np.int64]:
     counts = np.bincount(train.positives.items, minlength=num_items + 1)
     counts[0] = 0
     return counts
+
+
+def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> sparse.csr_array:
+    """Return the items of each user as a matrix of ones, float32 [B, N]; item row r is in column r - 1."""
+    positions, rows = history.flat(users)
+    positions, rows = positions[rows > 0], rows[rows > 0]
+    ones = np.ones(len(rows), dtype=np.float32)
+    matrix = sparse.csr_array((ones, (positions, rows - 1)), shape=(len(users), num_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
 
 
 def seen_pairs(history: Interactions, users: np.ndarray) -> ExcludedPairs:

@@ -9,8 +9,8 @@ from twotower.metrics.metric import Floats
 class Auc(LabelMetric):
     """auc = the share of all pairs of a 1 and a 0, of any users, in which the 1 scores higher.
 
-    A tie counts half (mid-ranks); a pair counts the product of its weights. .5 is the value of
-    random scores. Undefined without both labels. Its interval treats the examples of a user as one cluster.
+    A tie counts half; a pair counts the product of its weights. Random scores have .5. Undefined without both
+    labels.
 
     Reference: Obuchowski, Nonparametric Analysis of Clustered ROC Curve Data, Biometrics 1997, section 2.
 

@@ -7,9 +7,8 @@ from twotower.metrics.metric import Floats
 class Calibration(RatioMetric):
     """calibration = sum of p / number of 1s, p = sigma(score / temperature): expected over observed clicks.
 
-    1 is calibrated, above 1 probabilities are too high. No direction is better, so it selects no epoch. It
-    reads scores as probabilities, which only a loss of labels (`bce`) trains; sampled negatives in addition
-    to the labels lower them.
+    1 is calibrated, above 1 probabilities are too high; no direction is better. It reads scores as
+    probabilities, which only a loss of labels (`bce`) trains; additional sampled negatives lower them.
 
     Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, ADKDD 2014, section 2.
 

@@ -69,12 +69,12 @@ class LabelMetric(Metric):
     def value(self, scored: Scored) -> float | None:
         """Return the value, None if it is not defined, such as an AUC without negatives."""
 
-    def influence(self, scored: Scored) -> Floats | None:
-        """Return the influence of each user on the value, [U], with sum 0; None if unknown.
+    @abstractmethod
+    def influence(self, scored: Scored) -> Floats:
+        """Return the influence of each user on the defined value, [U], with sum 0, for its interval.
 
-        Intervals are computed from it: users are sampled, not examples, since those of a user are correlated.
+        Users are sampled, not examples, since those of a user are correlated.
         """
-        return None
 
 
 class RatioMetric(LabelMetric):

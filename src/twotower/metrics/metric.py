@@ -114,12 +114,10 @@ class Ranking:
 class Metric(Component, ABC):
     """A metric. Its values are finite, and the value of a user does not depend on other users.
 
-    Values may be outside of [0, 1]. More hits never make a value worse, as `higher_is_better` defines it.
-
     Attributes:
         name: prefix of its keys, as in `recall_at_20` or `auc`.
-        higher_is_better: direction of better values; None: no direction, as for metrics that do not depend on
-            hits. A metric without a direction is shown but selects no epoch and no run.
+        higher_is_better: direction of better values, in which more hits never lead away; None: no direction.
+            Such a metric is shown but selects no epoch and no run.
     """
 
     class Config(Component.Config):
@@ -155,8 +153,7 @@ class UserMetric(Metric):
 
     @abstractmethod
     def per_user(self, ranking: Ranking, k: int) -> Floats:
-        """Return the value of each user, float64 [Q]; finite for users without recommended or relevant
-        items."""
+        """Return the value of each user [Q], finite also without recommended or relevant items."""
 
 
 class CatalogueMetric(Metric):

@@ -8,9 +8,8 @@ from twotower.metrics.metric import Floats, Ranking, UserMetric
 class Novelty(UserMetric):
     """novelty@k = mean over the items in the first k of -log2 p(item), in bits.
 
-    p(item) = (train interactions of the item + 1) / (train interactions + N), add-one smoothed. It is
-    log2(N) if all items are equally popular. It does not depend on hits, so it has no better direction. A
-    user with an empty list has the value 0.
+    p(item) = (train interactions of the item + 1) / (train interactions + N). It is log2(N) if all items are
+    equally popular. It does not depend on hits, so it has no better direction. 0 for an empty list.
 
     Reference: Vargas and Castells (2011), Rank and relevance in novelty and diversity metrics for
     recommender systems, section 4.1 (free discovery).

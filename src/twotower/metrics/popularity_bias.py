@@ -9,8 +9,8 @@ class PopularityBias(UserMetric):
     """popularity_bias@k = log2(mean popularity of the first k / mean popularity of the history).
 
     1: the recommended items are twice as popular as the user's own, 0: as popular, -1: half as popular.
-    Popularity is train interactions + 1. It does not depend on hits, so it has no better direction. A user
-    without a history or with an empty list has the value 0.
+    Popularity is train interactions + 1. It does not depend on hits, so it has no better direction. 0 without
+    a history or for an empty list.
 
     Reference: Abdollahpouri et al., The Connection Between Popularity Bias, Calibration, and Fairness in
     Recommendation, RecSys 2020 (popularity lift is 2^value - 1; theirs is a ratio of means over users).

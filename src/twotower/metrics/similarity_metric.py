@@ -21,8 +21,7 @@ USERS_AT_ONCE = 1024
 class SimilarityMetric(UserMetric):
     """A metric of cosines of items, in a space that is the same for towers and baselines; call `fit` first.
 
-    The embeddings of towers are no such space, because baselines have none. An item without a vector has the
-    cosine 0 with all others.
+    An item without a vector has the cosine 0 with all others.
     """
 
     class Config(UserMetric.Config):

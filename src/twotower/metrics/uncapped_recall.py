@@ -8,8 +8,8 @@ from twotower.metrics.metric import Floats, Ranking, UserMetric
 class UncappedRecall(UserMetric):
     """uncapped_recall@k = hits in the first k / relevant.
 
-    For comparison with published figures (LightGCN's split of Gowalla). A perfect list has a value below
-    1 if a user has more than k relevant items; `Recall` divides by min(k, relevant).
+    For comparison with published figures. A perfect list has a value below 1 if a user has more than k
+    relevant items.
 
     >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> round(float(UncappedRecall.Config().build().per_user(ranking, k=2)[0]), 4)

@@ -70,10 +70,6 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
     """Tune the baselines and run them on the validation split, fitted on train, in half of their time.
 
     It needs no towers and reads nothing of the test split.
-
-    Args:
-        job: the run.
-        items: features of the catalogue.
     """
     baselines, budget = job.config.baselines, Budget(60 * job.config.baselines.minutes)
     metric = tuning_metric(job.config.trainer.monitor, job.evaluator.config) if baselines.tune else None
@@ -141,15 +137,12 @@ def _baseline_runner(
     now = request_time(holdout, train)
     past = BaselineData(train, len(dataset.items), now, items, budget, is_tuning)
     key = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
-    cache = BaselineCache(Path(job.config.output_root) / ".cache" / "baselines", key)
-    return BaselineRunner(past, holdout, evaluator, cache if job.config.cache else None)
+    folder = Path(job.config.output_root) / ".cache" / "baselines" if job.config.cache else None
+    return BaselineRunner(past, holdout, evaluator, BaselineCache(folder, key))
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:
-    """Read the quality of the same towers from another run, and copy the baselines' values per user.
-
-    Returns None if that run has no tables, or a table is damaged.
-    """
+    """Read the quality of these towers and the baselines' values per user from another run, if possible."""
     tables = [source / PER_USER, source / PER_USER_BASELINES]
     if not all(map(Path.is_file, tables)):
         return None

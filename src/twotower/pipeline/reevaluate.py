@@ -34,14 +34,7 @@ RESTART_HINT = "run the same command again to start over; {} may be deleted"
 def reindex(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
 ) -> int:
-    """Build another index over the towers of a run, in a new folder next to it; returns the exit status.
-
-    Args:
-        source: folder of the run that trained the towers.
-        changes: the new `index`.
-        overrides: overrides of the command line.
-        trusted: packages whose classes the files of the run may name.
-    """
+    """Build another index over the towers of a run, in a new folder next to it; returns the exit status."""
     with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
         model = bundle.model
         indexed = index_model(job, model)

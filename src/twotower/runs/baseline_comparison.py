@@ -21,11 +21,7 @@ FIRST_LOOK = "sweep=first_look, which compares recipes of other kinds"
 
 
 def worse_than_baseline(result: Result) -> tuple[str, str] | None:
-    """Return the best baseline on the validation split and a warning if it is better than the towers.
-
-    None otherwise, and if the baselines have no value of the metric (label metrics) or the towers were not
-    validated.
-    """
+    """Return the best baseline on the validation split and a warning, if it is better than the towers."""
     key = result.training.monitor
     value = result.metrics.get(key)
     baselines = {name: values[key] for name, values in result.baselines.items() if key in values}
@@ -43,12 +39,7 @@ def worse_than_baseline(result: Result) -> tuple[str, str] | None:
 
 
 def suggestion(overrides: str, settings: Mapping[str, Any]) -> str:
-    """Return what to try: a first look at other recipes, then the overrides that are not set yet.
-
-    Args:
-        overrides: overrides that may help, separated by spaces.
-        settings: of the run.
-    """
+    """Return what to try: a first look at other recipes, then those of the overrides that are not set yet."""
     current = flatten(settings)
 
     def is_set(key: str, value: str) -> bool:
@@ -64,14 +55,8 @@ def measure_power(
     """Return what each split can show of a metric, by the paired differences of the two best baselines.
 
     Baselines with nearly the same lists as the best one are left out: they differ in too few users for a
-    test. A single baseline is compared with its mean. Without baselines the result is empty.
-
-    Args:
-        metric: as `recall_at_20`.
-        values: by baseline, [Q] of the validation users. The test split has as many differences as it has
-            users, drawn from these, because its targets are not known before the final evaluation.
-        num_users: by split.
-        higher: whether higher values are better; None counts as True.
+    test. A single baseline is compared with its mean. The test split has as many differences as it has users,
+    drawn from those of the validation users: its targets are not known before the final evaluation.
     """
     means = {name: float(each.mean()) for name, each in values.items()}
     ranked = sorted(means, key=lambda name: means[name], reverse=higher is not False)

@@ -62,12 +62,7 @@ class Training(ResultPart):
 
 
 class Ancestry(ResultPart):
-    """The run that this one started from.
-
-    Attributes:
-        how: `warm_start` (its towers were trained further) or `rebuild_bundle` (its towers are unchanged).
-        generation: number of trainings so far.
-    """
+    """The run that this one started from: `how` it uses its towers, and the number of trainings so far."""
 
     how: Literal["warm_start", "rebuild_bundle"]
     parent: str

@@ -56,11 +56,6 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
 
     A run that was killed after its look and is resumed adds no second line. The ledger is in the output root;
     that of a run outside, as one that was moved, is the nearest one above it, or next to it.
-
-    Args:
-        root: the output root.
-        run: the run.
-        result: its result.
     """
     root, folder = root.resolve(), run.folder.resolve()
     path = root / LEDGER
@@ -151,12 +146,8 @@ def standard_error(folder: Path, metric: str, higher: bool | None) -> tuple[floa
 
     Configurations are measured on the same users, so what users have in common does not change their order. A
     paired difference has the errors of two, so that of one is its standard error / sqrt(2). The other one is
-    the best baseline. Without baselines, it is the standard error of the mean, an upper bound.
-
-    Args:
-        folder: of the run, with the values per user.
-        metric: a column, such as `recall_at_20`. Without it, there is no standard error.
-        higher: whether higher values are better.
+    the best baseline. Without baselines, it is the standard error of the mean, an upper bound. It is None if
+    users have no values of the metric.
     """
     towers, baselines = (pd.read_parquet(folder / name) for name in (PER_USER, PER_USER_BASELINES))
     if metric not in towers or len(towers) < 2:

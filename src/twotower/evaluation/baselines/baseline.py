@@ -20,7 +20,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.item_content import item_content
-from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.ranking import interaction_matrix, item_popularity
 from twotower.features.feature_table import FeatureTable
 
 T = TypeVar("T")
@@ -31,10 +31,7 @@ WINDOWS = (1 / 24, 3 / 24, 8 / 24, 1.0, 3.0, 7.0, 14.0, 28.0, 90.0, 365.0, 1_000
 class Axis(NamedTuple):
     """The values of a setting that tuning tries, in addition to its default.
 
-    Attributes:
-        values: allowed values of the setting.
-        one_peak: whether a value further from the default is tried only if the one before it was better.
-            False: all values are tried.
+    With `one_peak`, a value further from the default is tried only if the one before it was better.
     """
 
     values: Sequence[float]
@@ -46,10 +43,7 @@ class OutOfTime(Exception):  # noqa: N818  # ends a baseline without an error
 
 
 class Budget:
-    """A time limit that starts with its creation.
-
-    A baseline calls `check` between blocks of its work, and before a step that nothing can interrupt.
-    """
+    """A time limit that starts with its creation."""
 
     def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._end = clock, clock() + seconds
@@ -63,7 +57,7 @@ class Budget:
         return Budget(self.left() / 2, self._clock)
 
     def check(self, seconds: float = 0.0) -> None:
-        """Raise `OutOfTime` if fewer than these seconds remain."""
+        """Raise `OutOfTime` if fewer than these seconds remain; call it between blocks of long work."""
         if self.left() < seconds:
             raise OutOfTime
 
@@ -77,7 +71,7 @@ class BaselineData:
         num_items: N, the catalogue.
         now: unix seconds of the requests.
         items: features of the catalogue, for `content`.
-        budget: time for the baselines; `fit` calls its `check` between blocks of long work.
+        budget: time for the baselines.
         is_tuning: whether several settings are fitted, so that a baseline keeps what they share.
     """
 
@@ -99,7 +93,7 @@ class BaselineData:
 
     @property
     def row_popularity(self) -> NDArray[np.int64]:
-        """Training interactions of each item row [N + 1]; row 0 is no item."""
+        """Training interactions of each item row [N + 1]."""
         return self.once("popularity", lambda: item_popularity(self.train, self.num_items))
 
     @property
@@ -134,17 +128,6 @@ class BaselineData:
         return made[key]
 
 
-def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> sparse.csr_array:
-    """Return the items of each user as a matrix of ones, float32 [B, N]; item row r is in column r - 1."""
-    positions, rows = history.flat(users)
-    positions, rows = positions[rows > 0], rows[rows > 0]
-    ones = np.ones(len(rows), dtype=np.float32)
-    matrix = sparse.csr_array((ones, (positions, rows - 1)), shape=(len(users), num_items))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return matrix
-
-
 class Baseline(Component, ABC):
     """A recommender without gradient training."""
 
@@ -161,13 +144,13 @@ class Baseline(Component, ABC):
             """Return why the baseline cannot run on a catalogue of this size, None if it can."""
             return None
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
-            """Return the settings that tuning chooses on the validation split, in order; none by default."""
-            return {}
-
         def applies_to(self, holdout: Holdout) -> bool:
-            """Tell whether the baseline applies to a holdout; others are left out."""
+            """Return whether the baseline applies to a holdout; others are left out."""
             return True
+
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return the settings that tuning chooses on the validation split, in order."""
+            return {}
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`; `key` is that of this baseline, for messages."""

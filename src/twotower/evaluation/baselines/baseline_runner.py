@@ -54,12 +54,12 @@ class BaselineCache:
     Baselines of other packages and those that read content are not cached, because they may read other files.
 
     Args:
-        folder: of the files; damaged ones are computed again.
+        folder: of the files, of which damaged ones are computed again; None: nothing is cached.
         key: the values that all lists depend on: data, split, number of items per list.
     """
 
-    folder: Path
-    key: tuple[str | int | bool, ...]
+    folder: Path | None = None
+    key: tuple[str | int | bool, ...] = ()
 
     def take(
         self, config: Baseline.Config, make: Callable[[], np.ndarray], metrics: Evaluator.Config | None = None
@@ -67,7 +67,8 @@ class BaselineCache:
         """Return the cached result of `make`, which depends on a baseline and perhaps on metrics."""
         choices = [config, *(metrics.kinds.values() if metrics else ())]
         modules = tuple(choice.owner.__module__ for choice in choices)
-        if not modules[0].startswith(f"{OWN}.") or any(choice.reads_content for choice in choices):
+        is_foreign = not modules[0].startswith(f"{OWN}.")
+        if self.folder is None or is_foreign or any(choice.reads_content for choice in choices):
             return make()
         values = [config.spec(), metrics and metrics.plain(), _code(*modules, __name__), *self.key]
         path = self.folder / f"{fingerprint_values(values)}.npz"
@@ -94,13 +95,13 @@ class BaselineRunner:
         past: input of the fits.
         holdout: whose users are recommended to.
         evaluator: of the lists.
-        cache: of lists and metrics; None: nothing is cached.
+        cache: of lists and metrics.
     """
 
     past: BaselineData
     holdout: Holdout
     evaluator: Evaluator
-    cache: BaselineCache | None = None
+    cache: BaselineCache = BaselineCache()
 
     def run(self, configs: Mapping[str, Baseline.Config]) -> BaselineReports:
         """Run each baseline.
@@ -117,19 +118,13 @@ class BaselineRunner:
                 skipped[name] = reason
                 continue
             try:
-                rows = self.cached(config, functools.partial(self.rank, name, config))
+                rows = self.cache.take(config, functools.partial(self.rank, name, config))
             except OutOfTime:
                 skipped[name] = OUT_OF_TIME.format(name)
                 out_of_time.append(name)
                 continue
             reports[name] = self.evaluator.evaluate(rows, self.holdout, self.past.row_popularity)
         return BaselineReports(configs, reports, skipped, out_of_time)
-
-    def cached(
-        self, config: Baseline.Config, make: Callable[[], np.ndarray], metrics: Evaluator.Config | None = None
-    ) -> np.ndarray:
-        """Return `make()` through the cache; see `BaselineCache.take`."""
-        return make() if self.cache is None else self.cache.take(config, make, metrics)
 
     def rank(self, name: str, config: Baseline.Config) -> NDArray[np.int32]:
         """Fit a baseline and return the item rows [Q, K] of its lists."""

@@ -15,13 +15,8 @@ from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import (
-    Axis,
-    Baseline,
-    BaselineData,
-    Budget,
-    interaction_matrix,
-)
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget
+from twotower.evaluation.ranking import interaction_matrix
 
 BLOCK_ITEMS = 1024
 BYTES = 4
@@ -36,9 +31,8 @@ Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
 class Ease(Baseline):
     """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularization I)^-1.
 
-    Users without a history get popularity. It needs 4 N^2 bytes and N^3 operations, which `max_items` limits.
-    If there are at most half as many users as items, the same scores are computed from a matrix of users,
-    with U^2 numbers and U^3 operations.
+    Users without a history get popularity. It needs 4 N^2 bytes and N^3 operations, which `max_items` limits,
+    or U^2 numbers and U^3 operations if there are at most half as many users as items.
 
     Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
@@ -115,8 +109,7 @@ def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
 def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
     """Return EASE's scores without its weights [N, N]; the inverse is in double precision.
 
-    With K = (X X' + r I)^-1 it is r P = I - X' K X (Woodbury), so that a history h [1, N] has the scores
-    h B = h - (h - h X' K X) / diag(r P).
+    With K = (X X' + r I)^-1, r P = I - X' K X (Woodbury), so that h B = h - (h - h X' K X) / diag(r P).
     """
     budget.check(seconds_to_invert(users.shape[0], np.float64))
     gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
@@ -154,21 +147,21 @@ def item_weights(gram: NDArray[np.float32], regularization: float) -> NDArray[np
 def gram_matrix(
     matrix: scipy.sparse.csr_array, dtype: type[np.floating[Any]], budget: Budget
 ) -> NDArray[Any]:
-    """Return the number of users with both items, [N, N].
-
-    It is computed in blocks, because the whole sparse product would be larger than the dense result.
-    """
-    num_items = matrix.shape[1]
-    gram = np.empty((num_items, num_items), dtype=dtype)
+    """Return the number of users with both items, [N, N]; a sparse product would be larger."""
+    gram = np.empty((matrix.shape[1], matrix.shape[1]), dtype=dtype)
     for block, counts in gram_blocks(matrix, "ease", BLOCK_ITEMS, budget):
         gram[block] = counts
     return gram
 
 
 def gram_blocks(
-    matrix: scipy.sparse.csr_array, baseline: str, size: int, budget: Budget
+    matrix: scipy.sparse.csr_array,
+    baseline: str,
+    size: int,
+    budget: Budget,
+    gram: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield blocks of `size` items and the number of users with both items, [size, N]."""
+    """Yield blocks of `size` items and the number of users with both items, [size, N], of `gram` if given."""
     num_items = matrix.shape[1]
     columns = matrix.tocsc()
     with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as advance:
@@ -176,7 +169,7 @@ def gram_blocks(
             advance(start)
             budget.check()
             block = slice(start, min(start + size, num_items))
-            yield block, (columns[:, block].T @ matrix).toarray()
+            yield block, (columns[:, block].T @ matrix).toarray() if gram is None else gram[block]
 
 
 def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
@@ -193,7 +186,7 @@ def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
 def invert_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the inverse of a positive definite matrix [N, N] in place; raises InputError if it is not.
 
-    By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
+    By Cholesky factor: a third of the work of a general inverse.
     """
     lapack: Any = scipy.linalg.lapack  # its types differ between releases of scipy
     wide = matrix.dtype == np.float64

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, interaction_matrix
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData
+from twotower.evaluation.ranking import interaction_matrix
 
 LACKING = "it needs the library implicit"
 

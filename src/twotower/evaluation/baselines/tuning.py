@@ -111,7 +111,7 @@ def measure_settings(runner: BaselineRunner, metric: str, name: str, config: Bas
             return np.array(np.nan)
         return np.array(runner.evaluator.means(rows, runner.holdout, runner.past.row_popularity)[metric])
 
-    value = float(runner.cached(config, compute, runner.evaluator.config))
+    value = float(runner.cache.take(config, compute, runner.evaluator.config))
     return None if math.isnan(value) else value
 
 

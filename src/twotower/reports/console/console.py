@@ -18,10 +18,8 @@ from twotower.runs.run_files import TRAIN_LOG
 class Console(logging.Handler):
     """Shows the progress of runs and sweeps, and log records of runs except those with `for_file`.
 
-    It is used as a context, which closes a live view.
-
-    This class shows warnings on standard error and nothing else: the console of a job within a sweep.
-    Subclasses show more.
+    This class shows warnings on standard error and nothing else: the console of a job within a sweep. As a
+    context, it closes a live view.
     """
 
     def __enter__(self) -> Self:
@@ -112,11 +110,6 @@ class _JsonLines(Console):
         _emit("job_ended", **vars(outcome))
 
     def sweep_ended(self, summary: SweepSummary) -> None:
-        """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
-
-        There is no best job if only the seed varies. If only the index
-        varies, `pareto` has the Pareto front of metric, latency and bytes.
-        """
         best = summary.best
         _emit(
             "sweep_ended",
