@@ -20,13 +20,11 @@ from twotower.config.trust import targets
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.tables import Needs
 from twotower.evaluation.baselines.baseline_runner import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.item_content import metric_data
 from twotower.evaluation.ranking import item_popularity
-from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.side_information import side_information
 from twotower.pipeline.unused_settings import unused_setting_warnings
@@ -43,7 +41,6 @@ from twotower.serving.walkthrough import Step
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
 from twotower.training.trackers.tracker import Tracker
-from twotower.training.training_config import FeaturesConfig
 
 LOG = logging.getLogger("twotower")
 
@@ -95,7 +92,7 @@ def open_run(
             config.split.build(),
             Path(config.output_root) / ".cache",
             rebuild=not config.cache,
-            needs=make_column_check(config.features),
+            needs=config.features.column_problems,
         )
         dataset = config.features.with_files(dataset)
         dataset = dataset.with_hidden_test() if config.is_test_hidden else dataset
@@ -133,16 +130,6 @@ def open_run(
             data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )
         yield RunContext(run, config, board, tracker, console, dataset, evaluator)
-
-
-def make_column_check(features: FeaturesConfig) -> Needs:
-    """Return a function that checks the columns of a table for the features."""
-
-    def needs(table: str, frame: pd.DataFrame, source_path: str) -> list[str]:
-        choices = {"users": features.user, "items": features.item, "context": features.context}[table]
-        return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, source_path)
-
-    return needs
 
 
 def has_held_out_items(dataset: RetrievalDataset) -> bool:

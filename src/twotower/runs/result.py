@@ -238,7 +238,7 @@ def open_result(folder: Path) -> Result:
     require_run(folder)
     result = read_result(folder)
     if result is None:
-        raise InputError(f"{folder}: this run has not ended; twotower train resume={folder} continues it")
+        raise InputError(f"{folder}: this run has not ended; finish it with twotower train resume={folder}")
     return result.model_copy(update={"folder": folder})
 
 
@@ -271,17 +271,13 @@ def read_finished_result(folder: Path, key: str = "") -> Result:
     """Read the result of a finished run; messages begin with the `key` of the command line that named it."""
     name = f"{key}={folder}" if key else str(folder)
     try:
-        require_run(folder)
-        result = read_result(folder)
+        result = open_result(folder)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{folder}: ')}") from error
-    if result is None or not result.finished:
-        state, remedy = "has not ended", f"finish it with twotower train resume={folder}"
-        if result is not None:
-            state = "failed"
-            if result.status == "pruned":
-                state, remedy = "was pruned", "name another run"
-        raise InputError(f"{name}: this run {state}; {remedy}")
+    if result.status == "pruned":
+        raise InputError(f"{name}: this run was pruned; name another run")
+    if not result.finished:
+        raise InputError(f"{name}: this run failed; finish it with twotower train resume={folder}")
     return result
 
 

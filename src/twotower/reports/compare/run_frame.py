@@ -16,7 +16,7 @@ from twotower.reports.compare.figure_names import exact_key
 from twotower.runs.fingerprint import fingerprint, flatten
 from twotower.runs.folder_name import without_seed
 from twotower.runs.result import Result, is_number, read_result
-from twotower.runs.run_files import CONFIG, RESULT, runs_below
+from twotower.runs.run_files import CONFIG, RESULT, require_run, runs_below
 
 SETTING = "settings."
 """Prefix of the columns that hold settings; a column with a slash in its name holds a figure."""
@@ -51,8 +51,8 @@ def _matching(text: str) -> list[Path]:
         folder = path if path.is_dir() else path.parent
         if path.is_file() and not (folder / CONFIG).is_file():
             raise InputError(f"{path}: a file, not a run; name a folder that holds runs")
-        if (folder / MANIFEST).is_file() and (folder / CONFIG).is_file():
-            raise InputError(f"{path}: a bundle, not a run; name its parent folder, {folder.parent}")
+        if (folder / MANIFEST).is_file():
+            require_run(folder)
         return [folder]
     # `Path.glob` refuses absolute patterns.
     matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
@@ -100,6 +100,8 @@ def _read_run(folder: Path) -> dict[str, Any]:
             raise InputError(f"{RESULT}: damaged (it has no metrics)")
         if ended is not None:
             result, state, problem = ended, ended.status, _problem(ended)
+            if ended.finished and ended.fingerprint not in ("", fingerprint(loaded, ended.data.identity)):
+                problem = "; ".join(filter(None, [problem, f"its {CONFIG} was edited after the run"]))
     except InputError as error:
         state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
     except (ValueError, TypeError) as error:
