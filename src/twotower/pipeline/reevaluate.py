@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import CONFIG
-from twotower.runs.windows import entries_from
 
 LOG = logging.getLogger("twotower")
 RESTART_HINT = "run the same command again to start over; {} may be deleted"
@@ -103,7 +103,9 @@ def _open_derived_run(
     derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
-    if before.windows:  # their figures stay those of the source
-        before = before.update(windows=entries_from(folder, before.windows, source))
+    if before.windows:  # their figures and folders stay those of the source
+        places = [os.path.relpath(source / each["folder"], folder) for each in before.windows]
+        entries = zip(before.windows, places, strict=True)
+        before = before.update(windows=[each | {"folder": place} for each, place in entries])
     with open_run(derived, config, before, RESTART_HINT) as job:
         yield job, before, bundle, temperature

@@ -1,9 +1,7 @@
 """Windows of a run with `split=rolling`: the entry of each in `result.json`, and their summary."""
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,13 +29,6 @@ def window_entry(window: int, folder: str, result: Result) -> dict[str, Any]:
         "metrics": by_exact_search(quality)["metrics"],
         "baselines": result.baselines,
     }
-
-
-def entries_from(
-    folder: Path, entries: Sequence[Mapping[str, Any]], source: Path
-) -> Sequence[Mapping[str, Any]]:
-    """Return the entries of the windows of a run, with their folders relative to another folder."""
-    return [dict(each) | {"folder": os.path.relpath(source / each["folder"], folder)} for each in entries]
 
 
 def by_model(entries: Sequence[Mapping[str, Any]], key: str) -> pd.DataFrame:

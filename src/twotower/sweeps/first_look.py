@@ -248,10 +248,8 @@ class FirstLook(Sweep):
         best, last = self.best() or (None, WHOLE)
         baselines = {stage: self._baselines(stage) for stage in self.stages}
         choose = min if self._sign() > 0 else max
-        leaders = {
-            stage: choose(values, key=values.__getitem__, default=None) for stage, values in baselines.items()
-        }
-        names = dict.fromkeys(name for name in leaders.values() if name is not None)
+        leaders = {stage: choose(each, key=each.__getitem__, default="") for stage, each in baselines.items()}
+        names = dict.fromkeys(filter(None, leaders.values()))
         last_first = [recipe for stage in reversed(self.stages) for recipe in self.ranked(stage)]
         ranked = [*filter(None, [best]), *last_first, *self.recipes]
         found = {
@@ -262,7 +260,7 @@ class FirstLook(Sweep):
             "recipes": [self._row(recipe) for recipe in {each.name: each for each in ranked}.values()],
             "left_out": self.left_out,
             "baselines": {name: {each: baselines[each].get(name) for each in baselines} for name in names},
-            "best": best and self._best(best, last, baselines[last].get(leaders[last] or "")),
+            "best": best and self._best(best, last, baselines[last].get(leaders[last])),
         }
         return {"first_look": found}
 
