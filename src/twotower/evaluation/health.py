@@ -77,11 +77,9 @@ def top_1_share(top_rows: np.ndarray) -> float:
 def health(
     users: Tensor, items: Tensor, top_rows: np.ndarray, pairs: tuple[NDArray[np.integer], NDArray[np.integer]]
 ) -> dict[str, float]:
-    """Return diagnostics of the embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
+    """Return diagnostics of embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
 
-    Args:
-        top_rows: recommended item rows [Q, K].
-        pairs: user positions and item rows of positives.
+    `top_rows` are recommended item rows [Q, K], `pairs` user positions and item rows of positives.
     """
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, expand_ranges
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user, rank_all
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity, pair_keys
@@ -123,16 +123,15 @@ def served_top(
     none = np.zeros(0, dtype=np.int64)
     num_items, num_users = len(items), len(users)
     owners, rows = np.unique(np.stack(excluded or (none, none)), axis=1)
-    ends = np.cumsum(np.bincount(owners, minlength=num_users))
-    wanted = np.diff(ends, prepend=0) + min(k, num_items)
+    counts = np.bincount(owners, minlength=num_users)
+    starts, wanted = np.cumsum(counts) - counts, counts + min(k, num_items)
     top = np.zeros((num_users, k), dtype=np.int64)
     is_scanned = (wanted >= SCAN_SHARE * num_items) | index.is_exact
 
     def seen_by(group: NDArray[np.int64]) -> ExcludedPairs:
         """Return the excluded items of a group, by position in the group."""
-        sizes = wanted[group] - min(k, num_items)
-        firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)
-        return np.repeat(np.arange(len(group)), sizes), rows[firsts + np.arange(sizes.sum())]
+        positions, places = expand_ranges(starts[group], counts[group])
+        return positions, rows[places]
 
     with Progress("index: recommending to users", num_users) as advance:
         num_done = 0

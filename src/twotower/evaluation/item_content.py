@@ -30,11 +30,10 @@ def has_content(features: Mapping[str, Feature.Config]) -> bool:
 def item_content(items: FeatureTable, is_trained: NDArray[np.bool_]) -> sparse.csr_array | None:
     """Return the content of the catalogue as unit vectors [N, V], None if items have ids only.
 
-    The content consists of the features of the item tower, except ids. Words, tags and categories become
-    TF-IDF values, each counted once per item. These and vectors are scaled to length 1 per feature, so that
-    all features have the same weight. Numbers are standardized, and used only if there are no other features,
-    because they would dominate words. Document counts, means and deviations are computed over the items that
-    are marked in `is_trained` [N].
+    Words, tags and categories become TF-IDF values, counted once per item. These and vectors are scaled to
+    length 1 per feature, so that all features have the same weight. Numbers are standardized, and used only
+    if there are no other features, because they would dominate words. Document counts, means and deviations
+    are computed over the items that are marked in `is_trained` [N].
     """
     bags, numbers = [], []
     for name, encoded in items.all_rows().items():

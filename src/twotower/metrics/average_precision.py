@@ -9,7 +9,7 @@ class AveragePrecision(UserMetric):
     """MAP@k = (sum over the hits in the first k of the precision at their position) / min(k, relevant).
 
     With this denominator a perfect list has the value 1. Some libraries divide by the number of hits, which
-    doubles typical values. A user without relevant items has the value 0.
+    doubles typical values.
 
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
 

@@ -17,8 +17,7 @@ class IpsRecall(UserMetric):
 
     Popular items are observed more often, also as targets, so plain recall rewards models that rank them
     first. The propensity is the assumed probability to observe an interaction. The best list has the
-    min(k, relevant) rarest relevant items, so equal propensities give recall. A user without relevant items
-    has the value 0.
+    min(k, relevant) rarest relevant items, so equal propensities give recall.
 
     References: Saito et al., Unbiased Recommender Learning from Missing-Not-At-Random Implicit Feedback, WSDM
     2020 (the propensity); Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random

@@ -4,7 +4,6 @@ Shapes: E examples: positives (label 1) and impressions without a click (label 0
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,16 +31,11 @@ class Scored:
 
     @classmethod
     def from_lists(
-        cls,
-        users: Iterable[int],
-        labels: Iterable[int],
-        logits: Iterable[float],
-        weights: Iterable[float] | None = None,
+        cls, users: list[int], labels: list[int], logits: list[float], weights: list[float] | None = None
     ) -> Self:
         """Build from lists; the default weight is 1."""
-        rows = np.array(list(users), dtype=np.int64)
-        own = np.ones(len(rows)) if weights is None else np.array(list(weights), dtype=np.float64)
-        return cls(rows, np.array(list(labels)) == 1, np.array(list(logits), dtype=np.float64), own)
+        numbers = (np.array(each, dtype=np.float64) for each in (logits, weights or [1] * len(users)))
+        return cls(np.array(users, dtype=np.int64), np.array(labels) == 1, *numbers)
 
     @property
     def num_users(self) -> int:

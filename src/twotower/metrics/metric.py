@@ -89,6 +89,11 @@ class Ranking:
         rows = {"items": self.items[queries], "hits": self.hits[queries], "users": self.users[queries]}
         return replace(self, num_relevant=counts, relevant=relevant, **rows)
 
+    def top_items(self, k: int) -> NDArray[np.integer]:
+        """Return the item rows [Q, k] of the first k positions."""
+        self._check(k)
+        return self.items[:, :k]
+
     def top_hits(self, k: int) -> NDArray[np.bool_]:
         """Return the hits [Q, k] of the first k positions."""
         self._check(k)
@@ -97,11 +102,6 @@ class Ranking:
     def num_hits(self, k: int) -> NDArray[np.int64]:
         """Return the number of hits in the first k positions [Q]."""
         return np.asarray(self.top_hits(k).sum(axis=1))
-
-    def top_items(self, k: int) -> NDArray[np.integer]:
-        """Return the item rows [Q, k] of the first k positions."""
-        self._check(k)
-        return self.items[:, :k]
 
     def attainable(self, k: int) -> NDArray[np.int64]:
         """Return the maximum number of hits, min(k, relevant items) [Q]; at least 1, as a divisor."""
@@ -144,6 +144,8 @@ class Metric(Component, ABC):
 
 class UserMetric(Metric):
     """A metric at k with one value per user, as slices, intervals and paired tests require.
+
+    A user without relevant items has the value 0, unless the metric does not depend on hits.
 
     Attributes:
         by_target: whether it is defined for a subset of the targets, as in item slices.

@@ -8,7 +8,7 @@ from twotower.metrics.metric import Floats, Ranking, UserMetric
 class Ndcg(UserMetric):
     """NDCG@k = DCG@k / ideal DCG@k, DCG@k = sum of 1 / log2(position + 1) over the hits in the first k.
 
-    The ideal list puts min(k, relevant) hits first. A user without relevant items has the value 0.
+    The ideal list puts min(k, relevant) hits first.
 
     Reference: Järvelin and Kekäläinen (2002), Cumulated gain-based evaluation of IR techniques.
 

@@ -6,8 +6,7 @@ from twotower.metrics.metric import Floats, Ranking, UserMetric
 class Recall(UserMetric):
     """recall@k = hits in the first k / min(k, relevant).
 
-    With this denominator a perfect list has the value 1 at every k. If every user has at most k relevant
-    items, it is the plain recall (`UncappedRecall`). A user without relevant items has the value 0.
+    With this denominator a perfect list has the value 1 at every k; see also `UncappedRecall`.
 
     >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> Recall.Config().build().per_user(ranking, k=2).tolist()

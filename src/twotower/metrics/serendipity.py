@@ -10,8 +10,7 @@ class Serendipity(SimilarityMetric):
     """serendipity@k = sum of the distances of the hits in the first k / min(k, relevant).
 
     The distance of an item is 1 - its mean cosine to the items of the user's history: recall in which an
-    expected hit counts little. A user without a history expects nothing, so that the value is recall. A user
-    without relevant items has the value 0.
+    expected hit counts little. A user without a history expects nothing, so that the value is recall.
 
     Reference: Kaminskas and Bridge, Diversity, Serendipity, Novelty, and Coverage, ACM TiiS 2017
     (content-based surprise; here the mean distance, not the smallest).

@@ -75,7 +75,6 @@ class SharedNegatives:
         embeddings: [C, D].
         correction: [C] addends of the logits: minus log q, or zeros.
         log_multiplicity: [C] log of the number of draws.
-        false_negatives: pairs to mask.
         prior: log prior odds of the negatives at the request times.
     """
 
@@ -95,7 +94,6 @@ class Logits:
         weights: [P] of the examples; only their ratios matter.
         users: [B, D] user embeddings, divided by the temperature.
         positives: [P, D] item embeddings of the positives.
-        shared: the negatives of all users.
         query_negatives: [P, H] logits of negatives of one positive each, -inf where there is none.
         positive_to_user: [P] ascending rows of users; None where positive p is of user p.
         power: of the link function; None: scores are logits.

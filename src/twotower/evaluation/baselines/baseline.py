@@ -17,7 +17,7 @@ from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source
+from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.item_content import item_content
 from twotower.evaluation.ranking import interaction_matrix, item_popularity
@@ -71,7 +71,6 @@ class BaselineData:
         num_items: N, the catalogue.
         now: unix seconds of the requests.
         items: features of the catalogue, for `content`.
-        budget: time for the baselines.
         is_tuning: whether several settings are fitted, so that a baseline keeps what they share.
     """
 
@@ -140,6 +139,9 @@ class Baseline(Component, ABC):
         reads_content: ClassVar[bool] = False
         """Whether it reads item features; without any it is left out."""
 
+        reads_times: ClassVar[bool] = False
+        """Whether it reads the times of interactions; data without times is refused."""
+
         def skip_reason(self, num_items: int) -> str | None:
             """Return why the baseline cannot run on a catalogue of this size, None if it can."""
             return None
@@ -154,7 +156,7 @@ class Baseline(Component, ABC):
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`; `key` is that of this baseline, for messages."""
-            return ()
+            return needs_times(data, f"leave it out: '~{key}'") if self.reads_times else ()
 
         def build(self) -> "Baseline":
             """Build the baseline; call `fit` next."""

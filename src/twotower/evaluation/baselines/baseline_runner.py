@@ -30,14 +30,9 @@ OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out w
 
 @dataclass(frozen=True)
 class BaselineReports:
-    """Reports of baselines on a split.
+    """Reports of baselines on a split by name, the settings of all, and the reasons of skipped ones.
 
-    Attributes:
-        configs: settings by name, also of skipped baselines.
-        reports: by name.
-        skipped: name -> reason.
-        out_of_time: names of those that are skipped for lack of time.
-        tuning: name -> chosen settings, tried settings with their values, seconds, whether all were tried.
+    `tuning` has the chosen settings, the tried ones with their values, seconds, and whether all were tried.
     """
 
     configs: Mapping[str, Baseline.Config]
@@ -89,14 +84,7 @@ def _code(*modules: str) -> str:
 
 @dataclass(frozen=True)
 class BaselineRunner:
-    """Fits baselines and evaluates their lists on a holdout.
-
-    Args:
-        past: input of the fits.
-        holdout: whose users are recommended to.
-        evaluator: of the lists.
-        cache: of lists and metrics.
-    """
+    """Fits baselines on the past and evaluates their lists for the users of a holdout."""
 
     past: BaselineData
     holdout: Holdout
@@ -104,11 +92,7 @@ class BaselineRunner:
     cache: BaselineCache = BaselineCache()
 
     def run(self, configs: Mapping[str, Baseline.Config]) -> BaselineReports:
-        """Run each baseline.
-
-        Raises:
-            InputError: a setting does not suit the data.
-        """
+        """Run each baseline; raises InputError if a setting does not suit the data."""
         reports: dict[str, Report] = {}
         skipped, out_of_time = {}, []
         for name, config in configs.items():

@@ -21,14 +21,7 @@ Measure = Callable[[Baseline.Config], float | None]
 
 
 class Search:
-    """The search for the best settings of one baseline, one setting after the other.
-
-    Args:
-        config: settings to start from.
-        value: their metric.
-        higher: whether higher values are better.
-        measure: measures other settings.
-    """
+    """The search for the best settings of one baseline, from settings with a known metric."""
 
     def __init__(self, config: Baseline.Config, value: float, higher: bool, measure: Measure) -> None:
         self.best, self.value = config, value
@@ -73,9 +66,6 @@ def tune(runner: BaselineRunner, configs: Mapping[str, Baseline.Config], metric:
         runner: on the validation split; its budget is the time limit.
         configs: of the baselines by name.
         metric: that chooses settings; see `tuning_metric`.
-
-    Raises:
-        InputError: a setting does not suit the data.
     """
     defaults, by_metric = runner.run(configs), replace(runner, evaluator=runner.evaluator.only(metric))
     higher = runner.evaluator.config.higher_is_better()[metric_name(metric)] is not False
