@@ -137,6 +137,21 @@ def test_a_changed_byte_of_the_data_is_refused_before_training(tmp_path: Path, l
     assert not list(tmp_path.glob("default/*"))
 
 
+def test_the_temporal_benchmark_on_the_bundled_log(tmp_path: Path) -> None:
+    words = ("benchmark=online_retail_temporal", *TINY, "baselines=none", "objective.epoch_requests=1000")
+    done = run_script("train", *words, "new_items=by_tower", f"output_root={tmp_path}", "console=quiet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*/*/result.json")
+    result = json.loads(path.read_text())
+    assert result["benchmark"]["name"] == "online_retail_temporal"
+    assert result["benchmark"]["fingerprint"] == leaderboard.contract_of("online_retail_temporal")
+    audit = result["data"]["audit"]
+    assert result["data"]["items"] == 3_659
+    assert (audit["valid_from"][:10], audit["test_from"][:10]) == ("2011-10-14", "2011-11-11")
+    assert 0.02 < result["metrics"]["test/recall_at_20"] < 0.2
+    assert result["evaluated"]["test"] == {"users": 1_445, "targets": 31_805}
+
+
 def test_the_interval_of_a_mean_by_hand() -> None:
     # sd .01, t(.975, 2) = 4.3027, so half the interval is 4.3027 x .01 / 3^1/2 = .0248
     assert leaderboard.interval_of([0.30, 0.31, 0.32]) == "0.3100 [0.2852, 0.3348]"

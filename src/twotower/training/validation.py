@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
@@ -49,7 +51,7 @@ class Validation:
         """Return a metric of towers before training, negated if lower is better."""
         training = model.training
         with torch.no_grad():
-            value = self.metrics(model.eval(), temperature)[monitor]
+            value = self._rank(model.eval(), temperature)[0][monitor]
         model.train(training)
         return value if self.mode(monitor) == "max" else -value
 
@@ -62,6 +64,16 @@ class Validation:
         Raises:
             DivergenceError: an embedding is not finite.
         """
+        means, users, items, top = self._rank(model, temperature)
+        holdout = self.holdout
+        target_users = np.repeat(np.arange(len(users)), np.diff(holdout.target_offsets))
+        figures = health(users, items, top, (target_users, np.asarray(holdout.target_items)))
+        return means | {f"health/{key}": value for key, value in figures.items()}
+
+    def _rank(
+        self, model: TwoTower, temperature: float
+    ) -> tuple[dict[str, float], Tensor, Tensor, NDArray[np.int64]]:
+        """Return the metrics, the embeddings of users [Q, D] and items [N, D], and the lists [Q, K]."""
         holdout, evaluator, scored = self.holdout, self.evaluator, None
         with torch.autocast(model.trained_items.device.type, enabled=False):
             if (self.popularity[1:] == 0).any():  # some item is new
@@ -76,8 +88,4 @@ class Validation:
                 "set trainer.gradient_clip_val"
             )
         means = evaluator.means(top, holdout, self.popularity, scored)
-        target_users = np.repeat(np.arange(len(users)), np.diff(holdout.target_offsets))
-        figures = health(users, items, top, (target_users, np.asarray(holdout.target_items)))
-        return {f"valid/{key}": value for key, value in means.items()} | {
-            f"health/{key}": value for key, value in figures.items()
-        }
+        return {f"valid/{key}": value for key, value in means.items()}, users, items, top
