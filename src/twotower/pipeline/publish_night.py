@@ -32,7 +32,7 @@ from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import PER_USER
 
-EVALUATION_KEYS = ("data", "split", "metrics", "console", "test")
+ALSO_SERVED = ("data", "split", "metrics", "console", "test")
 """Changed settings that also apply to the evaluation of the served towers."""
 STOPPED = "the service is unchanged; the next night starts from the run that it serves then"
 TEST = "test/"
@@ -69,7 +69,7 @@ def nightly(
         report(f"exported   {counts.message(out)}")
         changed["data"] = {**changed.get("data", old.settings["data"]), **table_paths(out)}
         changed["console"] = settings["console"]
-        evaluation = {key: changed[key] for key in EVALUATION_KEYS if key in changed}
+        evaluation = {key: changed[key] for key in ALSO_SERVED if key in changed}
         rebuilt = run_folder(served.parent, [REBUILD_BUNDLE])
         _refuse_rejected(rebuild_bundle(served, evaluation, (), trusted, rebuilt), rebuilt)
         report(f"rebuilt    {rebuilt}: the served towers on tonight's data")

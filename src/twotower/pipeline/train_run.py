@@ -141,14 +141,14 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
     config = config.with_epoch_monitor()
     with open_run(run, config) as job:
         source, fitted_on = _find_equal_training(job), None
-        known = None if source is None else _read_equal_quality(job, source)
+        equal = None if source is None else _read_equal_quality(job, source)
         origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
         baselines: ValidatedBaselines | None = None
         try:
             if isinstance(config, WarmStartRunConfig):
                 trained, origin, fitted_on = continue_training(job, config.warm_start)
             elif source is not None:
-                trained = load_trained_towers(config, job.dataset, source, None if known else job.evaluator)
+                trained = load_trained_towers(config, job.dataset, source, None if equal else job.evaluator)
             else:
                 tables = fit_tables(config, job.dataset, job.dataset.train)
                 check_weights(config, *tables, len(job.dataset.events))
@@ -183,11 +183,11 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
                 "examples_per_second": round(fitted.examples / max(fitted.seconds, 1e-9), 1),
             },
         }
-        exact = known or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
+        exact = equal or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed)
-        if known is None:  # may take long: the bundle is written already
+        if equal is None:  # may take long: the bundle is written already
             baselines = baselines or validate_baselines(job, trained.model.items)
             result |= evaluate_baselines(job, trained.model.items, baselines)
         result |= train_older_windows(job, result, run_job)

@@ -43,7 +43,7 @@ class Look(ResultPart):
     source: str
     split: str
     configuration: str
-    seed: int
+    seed: int | None
     run: str
     metric: str
     figures: dict[str, float]
@@ -177,20 +177,19 @@ def _make_look(root: Path, run: Run, result: Result, metric: str) -> Look:
     higher = higher_is_better(metric, [result.higher_is_better])
     error, is_paired = standard_error(run.folder, metric.removeprefix(f"{TEST}/"), higher)
     settings, figures = flatten(run.settings), result.final_figures()
-    values = {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "data": result.data.fingerprint,
-        "source": settings["data"],
-        "split": settings["split"],
-        "configuration": _configuration(run, result),
-        "seed": result.seed,
-        "run": os.path.relpath(run.folder.resolve(), root),
-        "metric": metric,
-        "figures": {key: value for key, value in figures.items() if key.startswith(TEST)},
-        "standard_error": error,
-        "paired": is_paired,
-    }
-    return Look.model_validate(values)
+    return Look(
+        time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        data=str(result.data.fingerprint),
+        source=str(settings["data"]),
+        split=str(settings["split"]),
+        configuration=_configuration(run, result),
+        seed=result.seed,
+        run=os.path.relpath(run.folder.resolve(), root),
+        metric=metric,
+        figures={key: value for key, value in figures.items() if key.startswith(TEST)},
+        standard_error=error,
+        paired=is_paired,
+    )
 
 
 def _append(path: Path, look: Look) -> None:
