@@ -16,14 +16,15 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import pandas as pd
 from held_out import chosen, make, typed_for
-from record import OUTPUTS, machine
+from record import OUTPUTS, machine, markdown
 
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "carry_over.jsonl"
@@ -99,58 +100,45 @@ def _of_keys(figures: Mapping[str, float], keys: Iterable[str]) -> dict[str, flo
     return {key: round(figures[key], 5) for key in keys if key in figures}
 
 
-def best_baseline(line: Line, split: str, metric: str) -> tuple[str, float]:
-    """Return the baseline that is best on a split, and its figure."""
-    key = f"{split}/{metric}"
-    found = {name: figures[key] for name, figures in line["baselines"].items() if key in figures}
-    best = max(found, key=found.__getitem__)
-    return best, found[best]
+def against_best(lines: Sequence[Line], split: str, baselines: Sequence[Line]) -> pd.DataFrame:
+    """Return by set: recall@20 of some runs, mean over seeds, over that of the best of the baselines.
+
+    The columns are `figure`, `baseline` (its name with its figure) and `ratio`.
+    """
+    key, rows = f"{split}/{METRICS[0]}", {}
+    of_set = {line["set"]: line["baselines"] for line in reversed(baselines)}
+    for name in dict.fromkeys(line["set"] for line in lines):
+        figure = mean(line["metrics"][key] for line in lines if line["set"] == name)
+        found = {each: figures[key] for each, figures in of_set[name].items() if key in figures}
+        best = max(found, key=found.__getitem__)
+        told = f"`{best}` {found[best]:.4f}"
+        rows[name] = {"figure": figure, "baseline": told, "ratio": figure / max(found[best], 1e-9)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def times_the_best(lines: Sequence[Line], split: str, metric: str) -> float:
-    """Return the mean figure of a set's runs over that of its best baseline."""
-    figure: float = mean(each["metrics"][f"{split}/{metric}"] for each in lines)
-    return figure / max(best_baseline(lines[0], split, metric)[1], 1e-9)
-
-
-def by_set(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """Yield the runs of each set."""
-    for data in dict.fromkeys(line["set"] for line in lines):
-        yield [line for line in lines if line["set"] == data]
-
-
-def tables_of(lines: Sequence[Line]) -> str:
-    """Return a table in Markdown for each recipe and split: a set a row, means over the seeds."""
-    found = []
-    for recipe in dict.fromkeys(line["recipe"] for line in lines):
-        of = [line for line in lines if line["recipe"] == recipe]
-        found.append(f"### {recipe}\n\n{beside_the_best(of)}\n")
-        for split in SPLITS:
-            found.append(f"### {recipe}: {split}\n\n{_table(of, split)}")
-    return "\n".join(found)
+def summary_of(title: str, ratios: pd.Series) -> str:
+    """Return a line on the ratios of all sets."""
+    ahead = f"{title}: ahead on {(ratios >= 1).sum()} of {len(ratios)}"
+    return f"\n{ahead}, x best {ratios.mean():.3f} in the mean, {ratios.min():.3f} at worst"
 
 
 def beside_the_best(lines: Sequence[Line]) -> str:
-    """Return one table of a recipe: recall@20, means over seeds, beside the best baseline of each split."""
-    head = ["set", "users", "items", "seeds", "minutes"]
+    """Return the table of a recipe: recall@20, means over seeds, beside the best baseline of each split."""
+    runs = pd.DataFrame(lines).groupby("set", sort=False)
+    first = runs.first()
+    table = pd.DataFrame({"set": first.index}, index=first.index)
+    table[["users", "items"]] = first[["users", "items"]].map("{:,}".format)
+    table["seeds"], table["minutes"] = runs.size(), runs["train_minutes"].mean().map("{:.1f}".format)
+    notes = []
     for split in SPLITS[::-1]:
-        head += [split, "best baseline", "x best"]
-    rows = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * 5 + "---|---:|---:|---|---:|"]
-    ratios: dict[str, list[float]] = {split: [] for split in SPLITS}
-    for of in by_set(lines):
-        cells = [of[0]["set"], f"{of[0]['users']:,}", f"{of[0]['items']:,}", str(len(of))]
-        cells.append(f"{mean(each['train_minutes'] for each in of):.1f}")
-        for split in SPLITS[::-1]:
-            figure = mean(each["metrics"][f"{split}/{METRICS[0]}"] for each in of)
-            name, best = best_baseline(of[0], split, METRICS[0])
-            ratios[split].append(times_the_best(of, split, METRICS[0]))
-            cells += [f"{figure:.4f}", f"`{name}` {best:.4f}", f"{ratios[split][-1]:.2f}"]
-        rows.append("| " + " | ".join(cells) + " |")
-    for split in SPLITS[::-1]:
-        found = ratios[split]
-        ahead = f"{split}: ahead on {sum(each >= 1 for each in found)} of {len(found)}"
-        rows.append(f"\n{ahead}, x best {mean(found):.3f} in the mean, {min(found):.3f} at worst")
-    return "\n".join(rows)
+        found = against_best(lines, split, lines)
+        table[split], table[f"{split}: best baseline"] = (
+            found["figure"].map("{:.4f}".format),
+            found["baseline"],
+        )
+        table[f"{split}: x best"] = found["ratio"].map("{:.2f}".format)
+        notes.append(summary_of(split, found["ratio"]))
+    return "\n".join([markdown(table), *notes])
 
 
 def against_tuned(lines: Sequence[Line]) -> str:
@@ -158,73 +146,41 @@ def against_tuned(lines: Sequence[Line]) -> str:
 
     Below: the mean over sets of tuned over fixed, for each baseline.
     """
-    head = [
-        "set",
-        *(f"{split}: {what}" for split in SPLITS[::-1] for what in ("fixed", "tuned", "x fixed", "x tuned")),
-    ]
-    rows = ["| " + " | ".join(head) + " |", "|---|" + "---|---|---:|---:|" * len(SPLITS)]
-    ratios: dict[str, list[tuple[float, float]]] = {split: [] for split in SPLITS}
-    gains: dict[tuple[str, str], list[float]] = {}
-    for of in by_set(lines):
-        towers = [line for line in of if line["recipe"] == "default"]
-        tuned = [line for line in of if line["recipe"] == "baselines"]
-        if not towers or not tuned:
-            continue
-        cells, sides = [of[0]["set"]], (towers[0], tuned[0])
-        for split in SPLITS[::-1]:
-            key = f"{split}/{METRICS[0]}"
-            figure = mean(each["metrics"][key] for each in towers)
-            best = [best_baseline(each, split, METRICS[0]) for each in sides]
-            ratios[split].append((figure / best[0][1], figure / best[1][1]))
-            cells += [f"`{name}` {value:.4f}" for name, value in best]
-            cells += [f"{ratio:.2f}" for ratio in ratios[split][-1]]
-            for name in sorted({*tuned[0]["tuned"]}):
-                fixed, found = (each["baselines"][name][key] for each in sides)
-                gains.setdefault((name, split), []).append(found / max(fixed, 1e-9))
-        rows.append("| " + " | ".join(cells) + " |")
+    fixed, tuned = (
+        [line for line in lines if line["recipe"] == recipe] for recipe in ("default", "baselines")
+    )
+    sets = {line["set"]: line for line in tuned}
+    fixed = [line for line in fixed if line["set"] in sets]
+    if not fixed:
+        return "no set has been run with fixed and with tuned baselines"
+    first: dict[str, Line] = {}
+    for line in fixed:
+        first.setdefault(line["set"], line)
+    table, notes, gains = pd.DataFrame({"set": [*first]}, index=[*first]), [], []
     for split in SPLITS[::-1]:
-        for what, ratio in zip(("fixed", "tuned"), zip(*ratios[split], strict=True), strict=False):
-            ahead = f"{split}, {what}: ahead on {sum(each >= 1 for each in ratio)} of {len(ratio)}"
-            rows.append(f"\n{ahead}, x best {mean(ratio):.3f} in the mean, {min(ratio):.3f} at worst")
-    for (name, split), gain in gains.items():
-        better, worse = (sum(sign * (each - 1) > 1e-9 for each in gain) for sign in (1, -1))
-        rows.append(
-            f"\n{name}, {split}: tuned / fixed {mean(gain):.3f}, better on {better} sets, worse on {worse}"
-        )
-    return "\n".join(rows)
+        for what, baselines in (("fixed", fixed), ("tuned", tuned)):
+            found = against_best(fixed, split, baselines)
+            table[f"{split}: {what}"] = found["baseline"]
+            table[f"{split}: x {what}"] = found["ratio"].map("{:.2f}".format)
+            notes.append(summary_of(f"{split}, {what}", found["ratio"]))
+        key = f"{split}/{METRICS[0]}"
+        for name in sorted({each for line in tuned for each in line["tuned"]}):
+            gain = [
+                sets[data]["baselines"][name][key] / max(line["baselines"][name][key], 1e-9)
+                for data, line in first.items()
+                if name in sets[data]["tuned"]
+            ]
+            better, worse = (sum(sign * (each - 1) > 1e-9 for each in gain) for sign in (1, -1))
+            ratio = f"tuned / fixed {mean(gain):.3f}"
+            gains.append(f"\n{name}, {split}: {ratio}, better on {better} sets, worse on {worse}")
+    return "\n".join([markdown(table), *notes, *gains])
 
 
-def _table(lines: Sequence[Line], split: str) -> str:
-    names = list(dict.fromkeys(name for line in lines for name in line["baselines"]))
-    head = ["set", "users", "items", "interactions", "asked", "seeds", "model", *names, "x best", "minutes"]
-    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    shares: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for of in by_set(lines):
-        ratios = [times_the_best(of, split, metric) for metric in METRICS]
-        for metric, ratio in zip(METRICS, ratios, strict=True):
-            shares[metric].append(ratio)
-        counts = [f"{of[0][key]:,}" for key in ("users", "items", "interactions")]
-        figures = [[each["metrics"] for each in of]]
-        figures += [[each["baselines"].get(name, {}) for each in of] for name in names]
-        cells = [of[0]["set"], *counts, f"{of[0]['evaluated'][split]:,}", str(len(of))]
-        cells += [_cell(each, split) for each in figures]
-        cells += [
-            " / ".join(f"{ratio:.2f}" for ratio in ratios),
-            f"{mean(each['minutes'] for each in of):.1f}",
-        ]
-        rows.append("| " + " | ".join(cells) + " |")
-    behind = [sum(ratio < 1 for ratio in each) for each in shares.values()]
-    means = " / ".join(f"{mean(each):.3f}" for each in shares.values())
-    rows.append(f"\nrecall@20 / ndcg@20; {len(shares[METRICS[0]])} sets: mean of x best {means}; ")
-    rows[-1] += f"behind the best baseline on {behind[0]} / {behind[1]}\n"
-    return "\n".join(rows)
-
-
-def _cell(figures: Sequence[Mapping[str, float]], split: str) -> str:
-    if not all(figures):
-        return "-"
-    means = (mean(each[f"{split}/{metric}"] for each in figures) for metric in METRICS)
-    return " / ".join(f"{value:.4f}" for value in means)
+def tables_of(lines: Sequence[Line]) -> str:
+    """Return the table of each recipe in Markdown."""
+    recipes = dict.fromkeys(line["recipe"] for line in lines)
+    of = {recipe: [line for line in lines if line["recipe"] == recipe] for recipe in recipes}
+    return "\n".join(f"### {recipe}\n\n{beside_the_best(each)}\n" for recipe, each in of.items())
 
 
 def read(path: Path) -> list[Line]:

@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from record import OUTPUTS
+import pandas as pd
+from record import OUTPUTS, markdown
 from safetensors import safe_open
 from scipy import stats
 
@@ -38,8 +39,8 @@ from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
 from twotower.files.plain_values import fingerprint_values, load_yaml
 from twotower.runs.benchmark import Benchmark
-from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS
-from twotower.runs.result import Result, read_result
+from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS, fingerprint
+from twotower.runs.result import read_result
 from twotower.runs.run_files import CONFIG, RESULT
 
 HERE = Path(__file__).parents[2]
@@ -55,19 +56,14 @@ NOT_OF_THE_RECIPE = (AFTER_TRAINING - {"index"}) | SWEEP_ONLY | DATA_KEYS | {"se
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe on a benchmark.
-
-    Attributes:
-        benchmark: its contract.
-        experiment: the recipe; `default` is that of `twotower train`.
-        more: further overrides.
-        minutes: of a seed, until a line of the recipe tells.
-    """
+    """A recipe on a benchmark; `default` is that of `twotower train`."""
 
     benchmark: str
     experiment: str = DEFAULT
     more: tuple[str, ...] = ()
+    """Further overrides."""
     minutes: float = 1.0
+    """Minutes of a seed, until a line of the recipe has them."""
 
     def typed(self) -> list[str]:
         """Return the overrides of the row."""
@@ -178,20 +174,30 @@ def line_of(folder: Path) -> Line:
         raise InputError(f"{folder}: no run that has ended with metrics")
     if result.training_reused_from is not None:
         raise InputError(f"{folder}: its towers are of {result.training_reused_from}; add that run")
+    if result.ancestry is not None:
+        raise InputError(
+            f"{folder}: trains the towers of {result.ancestry.parent} further; train from scratch"
+        )
+    if result.seed not in SEEDS:
+        raise InputError(
+            f"{folder}: seed {result.seed}; the leaderboard takes {SEEDS}, so that none is chosen"
+        )
+    settings = dict(load_yaml(folder / CONFIG))
+    if fingerprint(settings, result.data.identity) != result.fingerprint:
+        raise InputError(f"{folder / CONFIG}: is not that of the run; restore it from the bundle")
     if result.benchmark is None:
         raise InputError(f"{folder}: has no contract; the leaderboard takes runs of benchmark=NAME")
     if result.benchmark.fingerprint != contract_of(result.benchmark.name):
         raise InputError(f"{folder}: its contract is not that of conf/benchmark/{result.benchmark.name}.yaml")
     named = [text.partition("=")[2] for text in result.overrides if text.startswith("experiment=")]
     machine, code = result.provenance.machine, result.provenance.code
-    settings = dict(load_yaml(folder / CONFIG))
     return {
         "benchmark": result.benchmark.name,
         "contract": result.benchmark.fingerprint,
         "side_information": list(result.benchmark.side_information),
         "experiment": named[-1] if named else DEFAULT,
         "seed": result.seed,
-        "figures": {key: round(value, 5) for key, value in _told(result).items()},
+        "figures": {key: round(value, 5) for key, value in result.figures().items() if TOLD.fullmatch(key)},
         "monitor": result.training.monitor,
         "epochs": result.training.epochs,
         "train_minutes": round(result.timing["train_seconds"] / 60, 2),
@@ -206,11 +212,6 @@ def line_of(folder: Path) -> Line:
         "data": result.data.fingerprint,
         "recipe": recipe_of(settings),
     }
-
-
-def _told(result: Result) -> dict[str, float]:
-    figures = result.figures()
-    return {key: value for key, value in figures.items() if TOLD.fullmatch(key)}
 
 
 def num_parameters(folder: Path) -> int:
@@ -265,9 +266,7 @@ def _is_of(line: Line, row: Row) -> bool:
 
 def table_of(lines: Sequence[Line]) -> str:
     """Return the table in Markdown: a row for each recipe and benchmark, of its recipes the latest."""
-    head = ["benchmark", "recipe", "figures", "claimed", "ours", "seeds", "width", "parameters", "minutes"]
-    head += ["side information"]
-    rows, notes = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"], []
+    rows, notes = [], []
     accepted = [line for line in lines if is_accepted(line)]
     order = {(row.benchmark, row.experiment): number for number, row in enumerate(ROWS)}
     names = {(line["benchmark"], line["experiment"]) for line in accepted}
@@ -284,7 +283,7 @@ def table_of(lines: Sequence[Line]) -> str:
         of = _latest([line for line in before if line["experiment"] == experiment])
         keys, figures = _figures(of)
         notes.append(f"- before the contracts of today: {experiment}, {len(of)} seeds, {keys} {figures}")
-    return "\n".join([*rows, "", tail, "", *notes, ""])
+    return "\n".join([markdown(pd.DataFrame(rows)), "", tail, "", *notes, ""])
 
 
 def _latest(lines: Sequence[Line]) -> list[Line]:
@@ -302,27 +301,26 @@ def _figures(of: Sequence[Line]) -> tuple[str, str]:
     return " / ".join(names), " / ".join(interval_of([line["figures"][key] for line in of]) for key in keys)
 
 
-def _row(of: Sequence[Line]) -> str:
+def _row(of: Sequence[Line]) -> dict[str, str]:
     line, claim = of[-1], claimed(of[-1]["experiment"])
     told = "-"
     if claim and claim.benchmark == line["benchmark"]:
         told = " / ".join(f"{value:.4f}" for value in claim.figures.values())
         told = f"{told} ({claim.source}{', chosen on test' if claim.on_test else ''})"
-    is_ranked = len(of) >= len(SEEDS)
+    is_ranked = {each["seed"] for each in of} >= set(SEEDS)
     keys, ours = _figures(of)
-    cells = [
-        line["benchmark"],
-        line["experiment"],
-        keys,
-        told,
-        ours if is_ranked else "-",
-        str(len(of)) if is_ranked else f"{len(of)} of {len(SEEDS)} seeds",
-        str(line["width"]),
-        f"{line['parameters']:,}",
-        f"{fmean(line['minutes'] for line in of):.1f}",
-        ", ".join(kind.replace("_", " ") for kind in line["side_information"]) or "none",
-    ]
-    return "| " + " | ".join(cells) + " |"
+    return {
+        "benchmark": line["benchmark"],
+        "recipe": line["experiment"],
+        "figures": keys,
+        "claimed": told,
+        "ours": ours if is_ranked else "-",
+        "seeds": str(len(of)) if is_ranked else f"{len(of)} of {len(SEEDS)} seeds",
+        "width": str(line["width"]),
+        "parameters": f"{line['parameters']:,}",
+        "minutes": f"{fmean(line['minutes'] for line in of):.1f}",
+        "side information": ", ".join(kind.replace("_", " ") for kind in line["side_information"]) or "none",
+    }
 
 
 def interval_of(values: Sequence[float]) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from twotower.evaluation.power import ALPHA, Floats, detectable_differences
+from twotower.evaluation.power import ALPHA, detectable_differences
+from twotower.metrics.metric import Floats
 from twotower.reports.compare.paired import sign_flip_p_values
 from twotower.runs.result import open_result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES

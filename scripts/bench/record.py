@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twotower.files.atomic import write_text_atomically
+
+if TYPE_CHECKING:  # the benchmarks of memory and start-up do not load it
+    import pandas as pd
 
 OUTPUTS = Path(__file__).parents[2] / "outputs" / "bench"
 
@@ -79,6 +82,12 @@ def pairs(
         max(ratios),
         os.getloadavg()[0],
     )
+
+
+def markdown(table: "pd.DataFrame") -> str:
+    """Return a table of texts in Markdown."""
+    rows: list[list[Any]] = [list(table), ["---"] * len(table.columns), *table.values.tolist()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
 def machine() -> dict[str, Any]:

@@ -27,7 +27,11 @@ CASES = {
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
 def config(request: pytest.FixtureRequest) -> Baseline.Config:
-    config = Baseline.Config.model_validate(request.param)
+    return Baseline.Config.model_validate(request.param)
+
+
+@pytest.fixture
+def installed(config: Baseline.Config) -> Baseline.Config:
     if reason := config.skip_reason(NUM_ITEMS):
         pytest.skip(reason)
     return config
@@ -41,24 +45,26 @@ def scores(config: Baseline.Config, users: np.ndarray) -> np.ndarray:
     return baseline.scores(LOG, users)
 
 
-def test_scores_are_finite_and_the_same_each_time(config: Baseline.Config) -> None:
-    assert config.suggestion
+def test_scores_are_finite_and_the_same_each_time(installed: Baseline.Config) -> None:
+    assert installed.suggestion
     users = np.array([1, 5, NUM_USERS])
-    first = scores(config, users)
+    first = scores(installed, users)
     assert first.shape == (3, NUM_ITEMS)
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
-    np.testing.assert_allclose(first, scores(config, users), rtol=1e-5)
+    np.testing.assert_allclose(first, scores(installed, users), rtol=1e-5)
 
 
-def test_scores_of_a_user_do_not_depend_on_the_others(config: Baseline.Config) -> None:
-    together = scores(config, np.array([2, 7, 9]))
-    np.testing.assert_allclose(scores(config, np.array([7]))[0], together[1], rtol=1e-4, atol=1e-6)
+def test_scores_of_a_user_do_not_depend_on_the_others(installed: Baseline.Config) -> None:
+    together = scores(installed, np.array([2, 7, 9]))
+    np.testing.assert_allclose(scores(installed, np.array([7]))[0], together[1], rtol=1e-4, atol=1e-6)
 
 
 def test_the_values_that_tuning_tries_are_valid(config: Baseline.Config) -> None:
+    """Also of a baseline whose library is not installed."""
     past = BaselineData(LOG, NUM_ITEMS, now=91 * DAY)
     for name, axis in config.space(past).items():
+        assert len({*axis.values}) == len(axis.values)
         for value in (getattr(config, name), *axis.values):
             tried = type(config).model_validate({**config.model_dump(), name: value})
             assert getattr(tried, name) == value

@@ -109,6 +109,18 @@ def test_missing_seeds_are_trained_under_the_contract_and_three_make_a_row(
     assert told == [["train.py", f"resume={stopped}"]]
 
     leaderboard.main(["--add", str(folder), "--lines", str(lines)])
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("embedding_dim: 8", "embedding_dim: 4"))
+    with pytest.raises(InputError, match=r"config\.yaml: is not that of the run"):
+        leaderboard.line_of(folder)
+    (folder / "config.yaml").write_text(text)
+    result = json.loads((folder / "result.json").read_text())
+    ancestry = {"how": "warm_start", "parent": "before", "parent_fingerprint": "", "generation": 2}
+    for change, message in (({"seed": 7}, "seed 7; the leaderboard"), ({"ancestry": ancestry}, "of before")):
+        (folder / "result.json").write_text(json.dumps(result | change))
+        with pytest.raises(InputError, match=message):
+            leaderboard.line_of(folder)
+    (folder / "result.json").write_text(json.dumps(result))
     contract = tmp_path / "conf" / "benchmark" / "tiny.yaml"
     contract.write_text(contract.read_text().replace("num_items: 100", "num_items: 99"))
     leaderboard.contract_of.cache_clear()
@@ -123,6 +135,21 @@ def test_a_changed_byte_of_the_data_is_refused_before_training(tmp_path: Path, l
     assert done.returncode == USER_INPUT
     assert f"its SHA-256 is {file_sha256(log)}, expected {expected}" in done.stderr
     assert not list(tmp_path.glob("default/*"))
+
+
+def test_the_temporal_benchmark_on_the_bundled_log(tmp_path: Path) -> None:
+    words = ("benchmark=online_retail_temporal", *TINY, "baselines=none", "objective.epoch_requests=1000")
+    done = run_script("train", *words, "new_items=by_tower", f"output_root={tmp_path}", "console=quiet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*/*/result.json")
+    result = json.loads(path.read_text())
+    assert result["benchmark"]["name"] == "online_retail_temporal"
+    assert result["benchmark"]["fingerprint"] == leaderboard.contract_of("online_retail_temporal")
+    audit = result["data"]["audit"]
+    assert result["data"]["items"] == 3_659
+    assert (audit["valid_from"][:10], audit["test_from"][:10]) == ("2011-10-14", "2011-11-11")
+    assert 0.02 < result["metrics"]["test/recall_at_20"] < 0.2
+    assert result["evaluated"]["test"] == {"users": 1_445, "targets": 31_805}
 
 
 def test_the_interval_of_a_mean_by_hand() -> None:

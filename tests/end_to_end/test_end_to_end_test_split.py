@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,33 @@ def test_each_job_adds_a_look_and_a_repetition_none(root: Path) -> None:
     command("evaluate", f"run={job}", "metrics.ks=[10,20,50]")  # of the same configuration, by other metrics
     found = read_looks(root / LEDGER)
     assert (len(found), count_looks(found, found[0].data, found[0].metric).looks) == (5, 3)
+
+
+def test_test_values_reach_the_disk_with_their_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = read_looks(root / LEDGER)
+    with monkeypatch.context() as patch:
+        patch.setattr("twotower.pipeline.train_run.evaluate_baselines", lambda *_: 1 / 0)
+        done = run_command("train", *TINY, f"output_root={root}", "name=killed", "embedding_dim=12")
+    (killed,) = (root / "killed").iterdir()
+    assert done.returncode == 1
+    assert read_looks(root / LEDGER) == looks
+    assert not list(killed.glob("per_user*"))
+    assert all(b"test/" not in path.read_bytes() for path in killed.rglob("*") if path.is_file())
+
+
+def test_looks_of_a_moved_output_root_and_of_edited_settings(root: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(root, tmp_path / "moved")
+    job = next((moved / "read").glob("*-sweep")) / "dim8"
+    looks = read_looks(root / LEDGER)
+    command("evaluate", f"run={job}", "metrics.ks=[10,20,40]")
+    assert read_looks(root / LEDGER) == looks
+    assert len(read_looks(moved / LEDGER)) == len(looks) + 1
+    # A look would be that of another configuration.
+    config = (job / "config.yaml").read_text()
+    (job / "config.yaml").write_text(config.replace("embedding_dim: 8", "embedding_dim: 4"))
+    done = run_command("evaluate", f"run={job}")
+    assert "embedding_dim changed after the run; restore the file of its bundle" in done.stderr
+    assert done.returncode == 2
 
 
 def test_a_hidden_test_split_is_in_no_file_until_it_is_revealed(root: Path) -> None:

@@ -269,9 +269,11 @@ def test_what_cannot_be_gone_on_from_is_refused(
     said = refused(f"warm_start={first}", "embedding_dim=4", "history.length=3", "user_tower.widths=[8]")
     assert "3 mistakes in the overrides of warm_start=" in said
     assert "history.length: defines the towers" in said
+    runs = set(first.parent.iterdir())
     said = refused(f"rebuild_bundle={first}", *second, "split.test=20")
     assert "test targets" in said
     assert "up to 2020-" in said
+    assert set(first.parent.iterdir()) == runs  # no empty folder stays
     # The targets of a hidden split are compared with the training data when they are revealed.
     hidden = shutil.copytree(first, place / "hidden")
     config = (hidden / "config.yaml").read_text()

@@ -78,6 +78,16 @@ def test_a_run_of_windows_resumes_reuses_and_is_compared(
     assert curves(folder / "windows" / "2") == curves(alone)
     assert result["data"]["audit"]["future_leak_rate"] == 0
 
+    for words in (("reindex", "index=flat_ip"), ("evaluate", "metrics.ks=[10,20]")):
+        before = set(folder.parent.iterdir())
+        assert run_command(words[0], f"run={folder}", words[1]).returncode == 0
+        (derived,) = set(folder.parent.iterdir()) - before
+        carried = result_in(derived)
+        assert carried["windows_summary"] == result["windows_summary"]
+        places = [(derived / each["folder"]).resolve() for each in carried["windows"]]
+        assert places == [folder / "windows" / "1", folder / "windows" / "2", folder]
+        assert carried["windows"][0]["metrics"] == result["windows"][0]["metrics"]
+
     again = Path(train(tmp_path, f"trainer.monitor={MEAN}")[-1]["folder"])
     for window in (".", "windows/1", "windows/2"):
         assert result_in(again / window)["training_reused_from"] is not None

@@ -132,8 +132,7 @@ class RetrievalDataset:
 
         Runs with equal fingerprints are comparable; only those with equal identities can share a training.
         """
-        files = dict(self.feature_files)
-        return fingerprint_values([self.fingerprint, files]) if files else self.fingerprint
+        return data_identity(self.fingerprint, self.feature_files)
 
     def item_names(self) -> list[str]:
         """Return the label of each item, or its id without a label; row r is at position r - 1."""
@@ -151,3 +150,8 @@ class RetrievalDataset:
     def test(self) -> Holdout:
         """The test targets, predicted from `train_and_valid`; opened on first use."""
         return self.open_test()
+
+
+def data_identity(fingerprint: str, feature_files: Mapping[str, str]) -> str:
+    """Return the fingerprint of data with the files that features read, see `RetrievalDataset.identity`."""
+    return fingerprint_values([fingerprint, dict(feature_files)]) if feature_files else fingerprint

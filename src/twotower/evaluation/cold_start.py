@@ -20,19 +20,18 @@ from twotower.evaluation.evaluate_towers import CHUNK, encode_catalogue, encode_
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import served_top, tuned_index
 from twotower.evaluation.item_content import item_content
-from twotower.evaluation.ranking import holdout_targets, item_popularity, part_values, rank
+from twotower.evaluation.ranking import item_popularity, num_targets, part_values, rank
 from twotower.evaluation.top_k import ExcludedPairs, top_k_by
 from twotower.evaluation.user_values import UserValues, mean_intervals, mean_values, metric_key
 from twotower.index.index import Index
+from twotower.metrics.metric import Ranking
 from twotower.metrics.recall import Recall
 from twotower.towers.two_tower import TwoTower
 
 Score = Callable[[slice], torch.Tensor]
 """Slice of users -> their scores of every item, float32 [B, N]."""
-
 RECALL = Recall(Recall.Config())
-ALONE = "_alone"
-"""Suffix of parts with lists over their own items only."""
+ALONE = "_alone"  # suffix of parts with lists over their own items only
 
 
 def cold_start(
@@ -41,22 +40,23 @@ def cold_start(
     """Return recall on cold, warm and all items of the test split, of towers, content and random lists.
 
     Cold items have no interaction before the test split. The lists are over the whole catalogue; those of
-    `cold_alone` and `warm_alone` are over these items only. Each part averages over the users with a target
-    in it; parts without a target are left out.
+    `cold_alone` and `warm_alone` are over these items only. Parts without a target are left out.
 
     Returns:
-        `model`, `content` (nearest neighbors by content; absent if items have ids only) and
-        `random` (expected), each part -> values such as `recall_at_20`; `intervals` of the first two;
-        `num_cold_items`, and `num_users` and `num_targets` by part.
+        `model`, `content` (absent if items have ids only) and `random` (expected), each part -> values such
+        as `recall_at_20`; `intervals` of the first two; `num_cold_items`, `num_users`, `num_targets`.
     """
     holdout, k, num_bootstrap = dataset.test, evaluator.max_k, evaluator.config.num_bootstrap
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
-    targets, excluded = holdout_targets(holdout, len(dataset.items)), evaluator.excluded(holdout)
+    excluded = evaluator.excluded(holdout)
     every = np.arange(len(popularity)) > 0
     cold, warm = every & (popularity == 0), popularity > 0
     masks = {"cold": cold, "warm": warm, "all": every, f"cold{ALONE}": cold, f"warm{ALONE}": warm}
-    parts = {name: part for name, mask in masks.items() if (part := mask[targets.items]).any()}
-    candidates = {name: masks[name] if name.endswith(ALONE) else every for name in parts}
+    users = torch.from_numpy(encode_every_user(model, holdout))
+    index, vectors = live_index(model, config, dataset, np.flatnonzero(cold))
+    items = torch.from_numpy(vectors)
+    whole = rank(served_top(index, items, users, k, excluded), holdout, popularity)
+    parts = {name: part for name, mask in masks.items() if (part := mask[whole.relevant]).any()}
 
     def best(score: Score, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the items with the best scores among those of a mask [N + 1], rows [Q, k]."""
@@ -67,29 +67,26 @@ def cold_start(
 
         return top_k_by(masked_score, len(holdout.users), len(others), k, excluded)[0]
 
-    def recalls(score: Score, whole: NDArray[np.int64]) -> dict[str, UserValues]:
-        """Return the values of each part; `whole` are the lists [Q, k] over the catalogue."""
+    def recalls(score: Score, whole: Ranking) -> dict[str, UserValues]:
+        """Return the values of each part; `whole` are the lists over the catalogue."""
         values = {}
         for name, part in parts.items():
-            top = best(score, masks[name]) if name.endswith(ALONE) else whole
-            rankings = dict.fromkeys(evaluator.ks, rank(top, targets, popularity))
-            values[name] = part_values(rankings, targets, part, [RECALL])
+            is_alone = name.endswith(ALONE)
+            ranking = rank(best(score, masks[name]), holdout, popularity) if is_alone else whole
+            values[name] = part_values(dict.fromkeys(evaluator.ks, ranking), part, [RECALL])
         return values
 
-    users = torch.from_numpy(encode_every_user(model, holdout))
-    index, vectors = live_index(model, config, dataset, np.flatnonzero(cold))
-    items = torch.from_numpy(vectors)
-    whole = served_top(index, items, users, k, excluded)
     values = {"model": recalls(lambda queries: users[queries] @ items.T, whole)}
     content = item_content(model.items, ~cold[1:])
     if content is not None:
         score = content_scorer(content, holdout)
-        values["content"] = recalls(score, best(score, every))
-    counts = {name: targets.counts(part) for name, part in parts.items()}
-    values["random"] = {
-        name: expected_recalls(count_unseen(mask, len(holdout.users), excluded), counts[name], evaluator.ks)
-        for name, mask in candidates.items()
-    }
+        values["content"] = recalls(score, rank(best(score, every), holdout, popularity))
+    counts = {name: num_targets(whole, part) for name, part in parts.items()}
+    values["random"] = {}
+    for name, each in counts.items():
+        candidates = masks[name] if name.endswith(ALONE) else every
+        unseen = count_unseen(candidates, len(holdout.users), excluded)
+        values["random"][name] = expected_recalls(unseen, each, evaluator.ks)
     return {
         **{who: {part: mean_values(of) for part, of in found.items()} for who, found in values.items()},
         "intervals": {
@@ -104,10 +101,7 @@ def cold_start(
 
 
 def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
-    """Return the scorer of items by cosine similarity to the mean of a user's items.
-
-    Users without a history get no recommendations.
-    """
+    """Return the scorer of items by cosine to the mean of a user's items; without a history all are -inf."""
 
     def score(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
@@ -124,11 +118,7 @@ def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
 def live_index(
     model: TwoTower, config: Index.Config, dataset: RetrievalDataset, cold: NDArray[np.int64]
 ) -> tuple[Index, NDArray[np.float32]]:
-    """Build and tune an index without the cold items, then add these as a service adds new items.
-
-    Returns:
-        The index and its vectors [N, D].
-    """
+    """Return an index, tuned without cold items, which are then added as by a service, and its vectors."""
     vectors: NDArray[np.float32] = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
     index, _ = tuned_index(config, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))

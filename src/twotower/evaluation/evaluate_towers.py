@@ -3,16 +3,18 @@
 Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labelled examples.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.config.progress import Progress
-from twotower.data.dataset import Holdout, Labelled
+from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.ranking import item_popularity, seen_pairs
+from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.metrics.label_metric import Scored
 from twotower.towers.two_tower import TwoTower
@@ -26,7 +28,7 @@ SCORED_AT_ONCE, ENCODED_AT_ONCE = 2**16, 2**10
 def evaluate_towers(
     model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, temperature: float
 ) -> Report:
-    """Evaluate towers by exact search; popularity is counted in the training `interactions`."""
+    """Evaluate towers by exact search; `interactions` are those of the training, for popularity."""
     items = encode_catalogue(model)
     _, top = rank_all(model, items, holdout, evaluator, "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None
@@ -101,31 +103,27 @@ def rank_all(
     what: str,
     chunk: int = RANKED_AT_ONCE,
 ) -> tuple[Tensor, NDArray[np.int64]]:
-    """Rank the catalogue [N, D] for every user of a holdout: embeddings [Q, D] and item rows [Q, max_k].
+    """Return the embeddings [Q, D] of the users of a holdout and their best items of [N, D], rows [Q, max_k].
 
     `what` names the work in progress lines; `chunk` users are embedded at once.
     """
-    found, filter_seen = [], evaluator.filters_seen(holdout)
+    found = []
     with Progress(f"{what}: ranking the catalogue for users", len(holdout.users)) as advance:
         for positions in user_chunks(holdout, chunk):
             users = encode_holdout(model, holdout, positions)
-            exclude = seen_pairs(holdout.history, holdout.users[positions]) if filter_seen else None
+            exclude = evaluator.excluded(holdout, positions)
             found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))
             advance(int(positions.max(initial=-1)) + 1)
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])
 
 
 def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:
-    """Score the labelled examples of a holdout, each at its own time and in its own context.
+    """Score the labelled examples of a holdout with the catalogue [N, D]; None if it has no labels.
 
-    Users have the history of the holdout and are embedded once for each time and context. A probability is
-    the sigmoid of score / temperature of the loss. None if the holdout has no labels.
-
-    Args:
-        items: [N, D] the catalogue, as `encode_catalogue` gives it.
+    Users are embedded once for each time and context of their examples, with the history of the holdout.
     """
-    examples = holdout.labelled
-    if examples is None:
+    examples, scored = holdout.labelled, unscored(holdout)
+    if examples is None or scored is None:
         return None
     users, times = np.asarray(examples.users, dtype=np.int64), np.asarray(examples.times, dtype=np.int64)
     asked = [users, times, *([] if examples.context is None else [np.asarray(examples.context, np.int64)])]
@@ -137,16 +135,16 @@ def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature:
         (embeddings[user] * items[item]).sum(1).cpu().numpy()
         for user, item in (part.to(items.device) for part in pairs.split(SCORED_AT_ONCE, dim=1))
     ]
-    return _scored(examples, np.concatenate(scores).astype(np.float64) / temperature)
+    return replace(scored, logits=np.concatenate(scores).astype(np.float64) / temperature)
 
 
 def unscored(holdout: Holdout) -> Scored | None:
     """Return the labelled examples of a holdout as if all had the same score."""
-    examples = holdout.labelled
-    return None if examples is None else _scored(examples, np.zeros(len(examples.labels)))
-
-
-def _scored(examples: Labelled, logits: np.ndarray) -> Scored:
-    weights = np.ones(len(logits)) if examples.weights is None else np.asarray(examples.weights, np.float64)
-    numbers = np.unique(np.asarray(examples.users), return_inverse=True)[1]
-    return Scored(numbers.astype(np.int64), np.asarray(examples.labels, dtype=np.bool_), logits, weights)
+    if (examples := holdout.labelled) is None:
+        return None
+    labels, numbers = (
+        np.asarray(examples.labels, dtype=np.bool_),
+        np.unique(examples.users, return_inverse=True),
+    )
+    weights = np.ones(len(labels)) if examples.weights is None else np.asarray(examples.weights, np.float64)
+    return Scored(numbers[1].astype(np.int64), labels, np.zeros(len(labels)), weights)

@@ -1,5 +1,6 @@
 """Evaluation over the whole catalogue: metrics at several k, slices and intervals."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -14,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector
 from twotower.config.spec import NonNegativeInt, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.ranking import Targets, by_slice, holdout_targets, rank, seen_pairs
+from twotower.evaluation.ranking import by_slice, rank, seen_pairs
 from twotower.evaluation.top_k import ExcludedPairs
 from twotower.evaluation.user_values import (
     LIST_HASH,
@@ -33,8 +34,7 @@ from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 from twotower.metrics.metric_data import MetricData
 
-MIN_BOOTSTRAP = 100
-"""Minimum number of bootstrap resamples: with fewer, the 2.5 % quantile is the minimum."""
+MIN_BOOTSTRAP = 100  # resamples: with fewer, the 2.5 % quantile is the minimum
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,10 @@ class Report:
     """The quality of one set of lists on one holdout.
 
     Args:
-        metrics: key such as `recall_at_20` -> mean over users, or the value over the catalogue; `auc` -> the
-            value over all labelled examples, if there are any.
-        per_user: one row per evaluated user: `user` (row), a column for each per-user key, and `list_hash`,
-            a number that is equal for equal lists.
-        intervals: per-user key -> [low, high], the 95 % bootstrap interval; also of metrics of labels.
-        slices: group -> slice -> keys plus `num_users` and `num_targets`; empty slices are left out.
+        metrics: key such as `recall_at_20` -> mean over users, or the value over the catalogue or the labels.
+        per_user: one row per user: `user` (row), a column for each per-user key, and `list_hash`.
+        intervals: key of a metric of users or labels -> [low, high], 95 %.
+        slices: group -> slice -> keys plus `num_users` and `num_targets`; see `by_slice`.
     """
 
     metrics: dict[str, float]
@@ -60,15 +58,15 @@ class Report:
 
 
 Lists = np.ndarray | Mapping[int, np.ndarray]
-"""Item rows [Q, K >= max_k] of the holdout's users, best first, 0 or -1 = no item; or k -> rows [Q, K >= k],
-if the lists differ by k, as those of a service do."""
+"""Item rows [Q, K >= max_k], best first, 0 or -1 = no item; or k -> rows, if the lists differ by k, as those
+of a service do."""
 
 
 class Evaluator(Component):
     """Evaluates top lists against a holdout."""
 
     class Config(Component.Config):
-        """Settings of the evaluation."""
+        """Metrics, lists and intervals."""
 
         ks: Annotated[list[PositiveInt], MinLen(1)]
         """List lengths to report, as in `[10, 20]`."""
@@ -91,9 +89,9 @@ class Evaluator(Component):
 
         @model_validator(mode="after")
         def _check_names(self) -> Self:
-            names = [kind.name for kind in self._metrics()]
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise InputError(f"kinds: {twice[0]!r} is listed twice; keep one of them")
+            name, number = Counter(kind.name for kind in self._metrics()).most_common(1)[0]
+            if number > 1:
+                raise InputError(f"kinds: {name!r} is listed twice; keep one of them")
             return self
 
         def _metrics(self) -> list[type[Metric]]:
@@ -120,11 +118,7 @@ class Evaluator(Component):
                 yield "ks", f"{above}; use k <= {num_items}"
 
         def build(self, data: MetricData | None = None) -> "Evaluator":
-            """Build the evaluator; some metrics read `data`.
-
-            Raises:
-                InputError: the data lacks what a metric reads.
-            """
+            """Build the evaluator; raises InputError if the data lacks what a metric reads."""
             return self.make(Evaluator, data)
 
     config: Config
@@ -133,16 +127,16 @@ class Evaluator(Component):
         super().__init__(config)
         self._data = data
         self.ks = sorted(set(config.ks))
-        metrics = [kind.build() for kind in config.kinds.values()]
+        metrics = {name: kind.build() for name, kind in config.kinds.items()}
         errors = ErrorCollector("the metrics")
-        for name, metric in zip(config.kinds, metrics, strict=True):
+        for name, metric in metrics.items():
             with errors.collect(f"metrics.kinds.{name}."):
                 if data is not None:
                     metric.fit(data)
         errors.raise_if_any()
-        self._user_metrics = [metric for metric in metrics if isinstance(metric, UserMetric)]
-        self._catalogue_metrics = [metric for metric in metrics if isinstance(metric, CatalogueMetric)]
-        self.label_metrics = [metric for metric in metrics if isinstance(metric, LabelMetric)]
+        self._user_metrics = [each for each in metrics.values() if isinstance(each, UserMetric)]
+        self._catalogue_metrics = [each for each in metrics.values() if isinstance(each, CatalogueMetric)]
+        self.label_metrics = [each for each in metrics.values() if isinstance(each, LabelMetric)]
 
     @property
     def max_k(self) -> int:
@@ -155,24 +149,22 @@ class Evaluator(Component):
         kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
         return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build(self._data)
 
-    def excluded(self, holdout: Holdout) -> ExcludedPairs | None:
-        """Return the excluded items of each user, None if the seen filter is off."""
-        return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
-
-    def filters_seen(self, holdout: Holdout) -> bool:
-        """Return whether items of the history are excluded; they are not if repeats are kept."""
-        return self.config.filter_seen and not holdout.repeats
+    def excluded(self, holdout: Holdout, positions: np.ndarray | slice = slice(None)) -> ExcludedPairs | None:
+        """Return the excluded items of users at positions of a holdout: those of the history, or None."""
+        if holdout.repeats or not self.config.filter_seen:
+            return None
+        return seen_pairs(holdout.history, holdout.users[positions])
 
     def means(
         self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> dict[str, float]:
         """Return `Report.metrics` alone: no slices, no intervals. For validation during training."""
-        _, rankings = self._rank(lists, holdout, popularity)
+        rankings = self._rank(lists, holdout, popularity)
         return self._means(rankings, user_values(rankings, self._user_metrics), scored)
 
     def values(self, lists: Lists, holdout: Holdout, popularity: np.ndarray) -> UserValues:
         """Return the columns of metrics of `Report.per_user` alone."""
-        return user_values(self._rank(lists, holdout, popularity)[1], self._user_metrics)
+        return user_values(self._rank(lists, holdout, popularity), self._user_metrics)
 
     def evaluate(
         self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
@@ -184,7 +176,7 @@ class Evaluator(Component):
                 (`item_popularity`); an item without any is cold.
             scored: the holdout's labelled examples (`scored_labels`).
         """
-        targets, rankings = self._rank(lists, holdout, popularity)
+        rankings = self._rank(lists, holdout, popularity)
         values = user_values(rankings, self._user_metrics)
         by_label = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         metrics = [*self._user_metrics, *self._catalogue_metrics]
@@ -194,19 +186,16 @@ class Evaluator(Component):
                 {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(rankings)}
             ),
             intervals=mean_intervals(values, self.config.num_bootstrap) | by_label,
-            slices=by_slice(rankings, targets, holdout, popularity, values, metrics),
+            slices=by_slice(rankings, values, metrics, holdout.repeats),
             num_users=len(holdout.users),
-            num_targets=len(targets.keys),
+            num_targets=len(rankings[self.max_k].relevant),
             num_labelled=0 if scored is None else len(scored.labels),
         )
 
-    def _rank(
-        self, lists: Lists, holdout: Holdout, popularity: np.ndarray
-    ) -> tuple[Targets, dict[int, Ranking]]:
-        targets = holdout_targets(holdout, len(popularity) - 1)
+    def _rank(self, lists: Lists, holdout: Holdout, popularity: np.ndarray) -> dict[int, Ranking]:
         if isinstance(lists, np.ndarray):
-            return targets, dict.fromkeys(self.ks, rank(lists, targets, popularity))
-        return targets, {k: rank(top, targets, popularity) for k, top in lists.items()}
+            return dict.fromkeys(self.ks, rank(lists, holdout, popularity))
+        return {k: rank(top, holdout, popularity) for k, top in lists.items()}
 
     def _means(
         self, rankings: Mapping[int, Ranking], values: UserValues, scored: Scored | None

@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-UNIFORMITY_VECTORS = 1024
-"""Largest number of vectors for `uniformity`: half a million pairs."""
+UNIFORMITY_VECTORS = 1024  # half a million pairs
 
 
 def effective_rank(vectors: Tensor) -> float:
@@ -78,7 +77,7 @@ def top_1_share(top_rows: np.ndarray) -> float:
 def health(
     users: Tensor, items: Tensor, top_rows: np.ndarray, pairs: tuple[NDArray[np.integer], NDArray[np.integer]]
 ) -> dict[str, float]:
-    """Return diagnostics of the embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
+    """Return diagnostics of embeddings of users [Q, D] and items [N, D], such as `user_effective_rank`.
 
     `top_rows` are recommended item rows [Q, K], `pairs` user positions and item rows of positives.
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import Interactions, expand_ranges
 from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user, rank_all
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity, pair_keys
@@ -52,11 +52,10 @@ def index_catalogue(
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
-    The queries are users of the holdout: one half chooses the search arguments, the other half measures. The
-    report has the metrics of the lists that a service returns minus those of exact search.
+    One half of the users of the holdout chooses the search arguments, the other half measures. The report has
+    the metrics of the lists that a service returns minus those of exact search.
 
     Args:
-        popularity: [N + 1] interactions of each item row.
         truncations: functions that shorten embeddings (Matryoshka); an index of each is built for the report.
     """
     items = encode_catalogue(model)
@@ -103,7 +102,7 @@ def evaluate_index(
 ) -> Report:
     """Evaluate the lists of a service over an index, with one request of k items for each k.
 
-    Metrics of labels are left out: they do not depend on the index. Popularity is counted in `interactions`.
+    Metrics of labels are left out: they do not depend on the index.
     """
     items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
     popularity, excluded = item_popularity(interactions, len(items)), evaluator.excluded(holdout)
@@ -124,16 +123,15 @@ def served_top(
     none = np.zeros(0, dtype=np.int64)
     num_items, num_users = len(items), len(users)
     owners, rows = np.unique(np.stack(excluded or (none, none)), axis=1)
-    ends = np.cumsum(np.bincount(owners, minlength=num_users))
-    wanted = np.diff(ends, prepend=0) + min(k, num_items)
+    counts = np.bincount(owners, minlength=num_users)
+    starts, wanted = np.cumsum(counts) - counts, counts + min(k, num_items)
     top = np.zeros((num_users, k), dtype=np.int64)
     is_scanned = (wanted >= SCAN_SHARE * num_items) | index.is_exact
 
     def seen_by(group: NDArray[np.int64]) -> ExcludedPairs:
         """Return the excluded items of a group, by position in the group."""
-        sizes = wanted[group] - min(k, num_items)
-        firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)
-        return np.repeat(np.arange(len(group)), sizes), rows[firsts + np.arange(sizes.sum())]
+        positions, places = expand_ranges(starts[group], counts[group])
+        return positions, rows[places]
 
     with Progress("index: recommending to users", num_users) as advance:
         num_done = 0

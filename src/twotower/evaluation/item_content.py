@@ -1,18 +1,25 @@
-"""Item features as vectors.
+"""Vectors of items: the content of their features, and embeddings by their users.
 
-Shapes: N items, V components of the content, W words of a feature.
+Shapes: N items, V components of the vectors, W words of a feature.
 """
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse.linalg import svds
 
+from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.ranking import interaction_matrix
 from twotower.features.dense import Dense
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
+from twotower.metrics.metric_data import MetricData
+
+EMBEDDING_DIM = 64
 
 
 def has_content(features: Mapping[str, Feature.Config]) -> bool:
@@ -23,11 +30,10 @@ def has_content(features: Mapping[str, Feature.Config]) -> bool:
 def item_content(items: FeatureTable, is_trained: NDArray[np.bool_]) -> sparse.csr_array | None:
     """Return the content of the catalogue as unit vectors [N, V], None if items have ids only.
 
-    The content consists of the features of the item tower, except ids. Words, tags and categories become
-    TF-IDF values, each counted once per item. These and vectors are scaled to length 1 per feature, so that
-    all features have the same weight. Numbers are standardized, and used only if there are no other features,
-    because they would dominate words. Document counts, means and deviations are computed over the items that
-    are marked in `is_trained` [N].
+    Words, tags and categories become TF-IDF values, counted once per item. These and vectors are scaled to
+    length 1 per feature, so that all features have the same weight. Numbers are standardized, and used only
+    if there are no other features, because they would dominate words. Document counts, means and deviations
+    are computed over the items that are marked in `is_trained` [N].
     """
     bags, numbers = [], []
     for name, encoded in items.all_rows().items():
@@ -66,3 +72,32 @@ def _standardize(numbers: np.ndarray, is_trained: NDArray[np.bool_]) -> sparse.c
     deviation = wide[is_trained].std(axis=0)
     scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1.0), 0.0)
     return sparse.csr_array((wide - wide[is_trained].mean(axis=0)) * scale)
+
+
+def metric_data(dataset: RetrievalDataset, features: Mapping[str, Feature.Config]) -> MetricData:
+    """Return the tables of a data set, and item vectors, which are computed when a metric reads them.
+
+    Both spaces are those of the training split, also for the test split: `item_content`, and the first
+    singular vectors of the matrix of items of length 1 and users, so that items of the same users are alike.
+    """
+    train, num_items = dataset.train.positives, len(dataset.items)
+
+    @functools.cache
+    def content() -> sparse.csr_array:
+        is_trained = np.bincount(train.items, minlength=num_items + 1)[1:] > 0
+        built = {name: choice.build(1) for name, choice in features.items()}
+        rows, source = np.flatnonzero(is_trained) + 1, dataset.source_paths.get("items", "items")
+        vectors = item_content(FeatureTable.fit(built, dataset.item_table, rows, source), is_trained)
+        assert vectors is not None
+        return vectors
+
+    @functools.cache
+    def embeddings() -> sparse.csr_array:
+        users = np.arange(train.num_users + 1)
+        matrix = unit(sparse.csr_array(interaction_matrix(train, users, num_items).T))
+        size = min(matrix.shape)
+        _, _, users_vectors = svds(matrix, k=min(EMBEDDING_DIM, size - 1), v0=np.ones(size))
+        return unit(sparse.csr_array(matrix @ users_vectors.T))  # exactly 0 for items without users
+
+    vectors = {"content": content, "embeddings": embeddings}
+    return MetricData(dataset.user_table, dataset.item_table, vectors)

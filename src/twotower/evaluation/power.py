@@ -1,28 +1,31 @@
 """Power of paired tests over users: the difference they can show, and equivalence. C pairs, Q users."""
 
+import math
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit
 
 from twotower.evaluation.user_values import resampled_means
+from twotower.metrics.metric import Floats
 
-Floats = NDArray[np.float64]
 ALPHA, POWER = 0.05, 0.8
 MOST_DRAWS = 10**7
 MOST_RESAMPLES = 10_000
-LARGE = 5_000
-"""Number of users above which the normal approximation agrees with resampling."""
+LARGE = 5_000  # users: with more, the normal approximation agrees with resampling
+
+
+def fewest_differing(alpha: float = ALPHA) -> int:
+    """Return the number of users who must differ for a sign-flip test to reject at all."""
+    return math.ceil(1 - math.log2(alpha))
 
 
 def detectable_differences(differences: Floats, num_users: int, alpha: float = ALPHA) -> Floats:
     """Return the smallest difference [C] of two means that a paired test shows in 80 % of cases.
 
     The users of a simulated test are drawn with replacement from the centered differences, and every user
-    gains the same. A gain of some users that keeps the sizes of differences has the same error of the mean,
-    so nearly the same power (`scripts/bench/power.py`). Student's test rejects a resample with mean m and
-    error s if the gain is above t s - m: the result is the 80 % quantile of t s - m, over gains and losses.
-    The sign-flip test of `compare` agrees with it, but cannot reject if fewer than 1 + log2(1 / alpha) users
-    differ: the result is NaN then.
+    gains the same. Student's test rejects a resample with mean m and error s if the gain is above t s - m:
+    the result is the 80 % quantile of t s - m, over gains and losses. The sign-flip test of `compare` agrees
+    with it. The result is NaN if fewer than `fewest_differing` users differ.
 
     Args:
         differences: [C, Q] values of the same users.
@@ -32,7 +35,7 @@ def detectable_differences(differences: Floats, num_users: int, alpha: float = A
     Reference: Efron and Tibshirani (1993), An introduction to the bootstrap, section 25.4 (power by
     resampling).
     """
-    fewest = np.ceil(1 - np.log2(alpha))
+    fewest = fewest_differing(alpha)
     differing = (differences != 0).mean(axis=1) * num_users
     if num_users < fewest:
         return np.full(len(differences), np.nan)

@@ -73,10 +73,9 @@ def block_size(num_items: int) -> int:
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k <= N highest scores [B, k] and their columns [B, k]; equal scores by column.
 
-    The k best items are in the k groups of consecutive items with the highest maxima. Searching the maxima
-    and then these groups is faster than `torch.topk` over all scores. `topk` promises no order of equal
-    scores: those within the result are sorted by column. Users for whom the first item outside the result
-    has the same score as the last one inside are sorted in full.
+    The k best items are in the k groups of consecutive items with the highest maxima; this search is faster
+    than `torch.topk` over all scores. `topk` promises no order of equal scores: those within the result are
+    sorted by column, and users with equal scores on both sides of its end are sorted in full.
     """
     num_items = scores.shape[1]
     size = GROUP_ITEMS if num_items >= MIN_GROUPS_PER_RESULT * k * GROUP_ITEMS else 1

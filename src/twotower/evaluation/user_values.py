@@ -11,8 +11,7 @@ from twotower.metrics.metric import Metric, Ranking, UserMetric
 
 UserValues = dict[str, NDArray[np.float64]]
 
-LIST_HASH = "list_hash"
-"""Column of per-user values with a hash of the list; equal lists have equal hashes."""
+LIST_HASH = "list_hash"  # column of per-user values; see `list_hashes`
 HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 AT_K = re.compile(r"_at_(\d+)$")
 
@@ -23,7 +22,7 @@ def metric_key(metric: Metric | type[Metric], k: int | None) -> str:
 
 
 def metric_name(key: str) -> str:
-    """Return the metric name of a key: `recall` of `valid/recall_at_20`, `auc` of `auc`."""
+    """Return the metric name of a key: `recall` of `valid/recall_at_20`."""
     return AT_K.sub("", key.rpartition("/")[2])
 
 
@@ -45,8 +44,7 @@ def user_values(rankings: Mapping[int, Ranking], metrics: Sequence[UserMetric]) 
 def list_hashes(rankings: Mapping[int, Ranking]) -> NDArray[np.uint64]:
     """Return a hash [Q] of the first k items of each user's list, for all k together.
 
-    Equal lists have equal numbers; different lists almost never do. The number is a sum over k of polynomials
-    modulo 2^64.
+    Equal lists have equal hashes; different lists almost never do.
     """
     total: NDArray[np.uint64] = np.zeros(1, dtype=np.uint64)
     for k, ranking in rankings.items():
@@ -60,8 +58,7 @@ def mean_values(values: UserValues) -> dict[str, float]:
     return {key: float(column.mean()) for key, column in values.items()}
 
 
-LARGE = 200_000
-"""Number of users above which the normal interval agrees with percentiles of resampled means."""
+LARGE = 200_000  # users: with more, the normal interval agrees with percentiles of resampled means
 BLOCK_DRAWS = 2**20
 Z_95 = 1.959963984540054
 
@@ -116,9 +113,7 @@ def label_values(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[
 
 
 def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> dict[str, list[float]]:
-    """Return name -> [low, high], the 95 % interval of each metric with an influence function.
-
-    It is the value +- 1.96 standard errors of the mean influence of a user.
+    """Return name -> [low, high]: the value +- 1.96 standard errors of the mean influence of a user.
 
     Reference: Deng, Knoblich and Lu, Applying the Delta Method in Metric Analytics, KDD 2018, section 2.
     """
@@ -126,9 +121,8 @@ def label_intervals(metrics: Sequence[LabelMetric], scored: Scored | None) -> di
     if scored is None or scored.num_users < 2:
         return intervals
     for metric in metrics:
-        value = metric.value(scored)
-        influence = None if value is None else metric.influence(scored)
-        if value is not None and influence is not None:
+        if (value := metric.value(scored)) is not None:
+            influence = metric.influence(scored)
             half = Z_95 * np.sqrt((influence**2).sum() * len(influence) / (len(influence) - 1))
             intervals[metric.name] = [float(value - half), float(value + half)]
     return intervals

@@ -1,16 +1,16 @@
 """AUC: the probability that a positive scores above a negative."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.metrics.label_metric import LabelMetric, Scored, ordered_pairs
+from twotower.metrics.metric import Floats
 
 
 class Auc(LabelMetric):
     """auc = the share of all pairs of a 1 and a 0, of any users, in which the 1 scores higher.
 
-    A tie counts half (mid-ranks); a pair counts the product of its weights. .5 is the value of
-    random scores. Undefined without both labels. Its interval treats the examples of a user as one cluster.
+    A tie counts half; a pair counts the product of its weights. Random scores have .5. Undefined without both
+    labels.
 
     Reference: Obuchowski, Nonparametric Analysis of Clustered ROC Curve Data, Biometrics 1997, section 2.
 
@@ -28,7 +28,7 @@ class Auc(LabelMetric):
         total = (scored.weights * others)[scored.labels].sum()
         return float((scored.weights * ordered)[scored.labels].sum() / total) if total > 0 else None
 
-    def influence(self, scored: Scored) -> NDArray[np.float64]:
+    def influence(self, scored: Scored) -> Floats:
         """Return the difference of each user's pairs from the mean, [U]."""
         ordered, others = _over_all(scored)
         value = self.value(scored)
@@ -37,5 +37,5 @@ class Auc(LabelMetric):
         return scored.sum_by_user(scored.weights * (ordered / others - value) / of_label)
 
 
-def _over_all(scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _over_all(scored: Scored) -> tuple[Floats, Floats]:
     return ordered_pairs(np.zeros_like(scored.users), scored.labels, scored.logits, scored.weights)

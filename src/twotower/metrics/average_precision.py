@@ -1,16 +1,15 @@
 """Average precision: the precision at every hit, averaged; its mean over users is MAP."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class AveragePrecision(UserMetric):
     """MAP@k = (sum over the hits in the first k of the precision at their position) / min(k, relevant).
 
     With this denominator a perfect list has the value 1. Some libraries divide by the number of hits, which
-    doubles typical values. A user without relevant items has the value 0.
+    doubles typical values.
 
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
 
@@ -22,9 +21,8 @@ class AveragePrecision(UserMetric):
     name = "map"
     higher_is_better = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return average precision@k per user [Q]."""
         hits = ranking.top_hits(k)
         precisions = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-        averaged: NDArray[np.float64] = (precisions * hits).sum(axis=1) / ranking.attainable(k)
-        return averaged
+        return np.asarray((precisions * hits).sum(axis=1) / ranking.attainable(k))

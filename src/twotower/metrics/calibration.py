@@ -1,17 +1,14 @@
 """Calibration: expected clicks per observed click."""
 
-import numpy as np
-from numpy.typing import NDArray
-
 from twotower.metrics.label_metric import RatioMetric, Scored
+from twotower.metrics.metric import Floats
 
 
 class Calibration(RatioMetric):
     """calibration = sum of p / number of 1s, p = sigma(score / temperature): expected over observed clicks.
 
-    1 is calibrated, above 1 probabilities are too high. No direction is better, so it selects no epoch. It
-    reads scores as probabilities, which only a loss of labels (`bce`) trains; sampled negatives in addition
-    to the labels lower them.
+    1 is calibrated, above 1 probabilities are too high; no direction is better. It reads scores as
+    probabilities, which only a loss of labels (`bce`) trains; additional sampled negatives lower them.
 
     Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, ADKDD 2014, section 2.
 
@@ -23,7 +20,7 @@ class Calibration(RatioMetric):
     name = "calibration"
     higher_is_better = None
 
-    def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return each user's expected and observed clicks."""
         expected = scored.sum_by_user(scored.weights * scored.probabilities)
         return expected, scored.sum_by_user(scored.weights * scored.labels)

@@ -12,9 +12,8 @@ class ExposureGap(CatalogueMetric):
     """exposure_gap@k = half the sum over groups of |share of the first k of all users - share of training|.
 
     It is the share of all recommended positions that would have to change groups for an exposure in
-    proportion to the training interactions. The slices of the result have the difference of each group: above
-    0 it is shown more often than it was used. It does not depend on hits, so it has no better direction. 0
-    without recommended items.
+    proportion to the training interactions. The slices of the result have the difference of each group. It
+    does not depend on hits, so it has no better direction. 0 without recommended items.
 
     >>> ranking = Ranking.from_lists([[1, 2], [1, 3]], relevant=[{1}, {1}], popularity=[5, 3, 1, 1])
     >>> metric = ExposureGap.Config().build()
@@ -50,9 +49,9 @@ class ExposureGap(CatalogueMetric):
         """Return the share of exposure minus the share of training interactions of each group."""
         by = f"item_{self.config.by}"
         groups = item_slices(ranking.popularity)[by] if self.config.by == POPULARITY else self._groups
-        exposure = np.bincount(ranking.top_items(k).ravel(), minlength=ranking.num_items + 1)[1:]
-        used = ranking.popularity[1:]
+        used, items = ranking.popularity, ranking.top_items(k)
+        exposure = np.bincount(items[items > 0], minlength=len(used))
         if not exposure.sum() or not used.sum():
             return {by: dict.fromkeys(groups, 0.0)}
         gaps = exposure / exposure.sum() - used / used.sum()
-        return {by: {name: float(gaps[mask[1:]].sum()) for name, mask in groups.items()}}
+        return {by: {name: float(gaps[mask].sum()) for name, mask in groups.items()}}

@@ -1,9 +1,9 @@
 """GAUC: the AUC of each user's own examples, averaged."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.metrics.label_metric import RatioMetric, Scored, ordered_pairs
+from twotower.metrics.metric import Floats
 
 
 class Gauc(RatioMetric):
@@ -22,7 +22,7 @@ class Gauc(RatioMetric):
     name = "gauc"
     higher_is_better = True
 
-    def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return n_u auc_u and n_u, both 0 for a user without both labels."""
         ordered, others = ordered_pairs(scored.users, scored.labels, scored.logits, scored.weights)
         pairs = scored.sum_by_user(scored.weights * others * scored.labels)

@@ -1,9 +1,8 @@
 """Hit rate: whether the list has a relevant item."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class HitRate(UserMetric):
@@ -20,6 +19,6 @@ class HitRate(UserMetric):
     higher_is_better = True
     by_target = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return 1.0 or 0.0 per user [Q]."""
         return (ranking.num_hits(k) > 0).astype(np.float64)

@@ -1,20 +1,18 @@
 """Intra-list diversity: how different the recommended items are from each other."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking
+from twotower.metrics.metric import Floats, Ranking
 from twotower.metrics.similarity_metric import SimilarityMetric
 
 
 class IntraListDiversity(SimilarityMetric):
     """intra_list_diversity@k = 1 - mean cosine of all pairs of items in the first k.
 
-    0: all items are alike; 1: no two items have anything in common. It does not depend on hits, so it has no
-    better direction: random lists are diverse. A list of fewer than two items has the value 0.
+    0: all items are alike, as in a list of one; 1: no two items have anything in common. It does not depend
+    on hits, so it has no better direction: random lists are diverse.
 
-    Reference: Ziegler et al., Improving recommendation lists through topic diversification, WWW 2005 (the
-    complement of their intra-list similarity).
+    Reference: Ziegler et al., Improving recommendation lists through topic diversification, WWW 2005.
 
     >>> from twotower.metrics.metric_data import MetricData
     >>> from scipy.sparse import csr_array
@@ -28,7 +26,7 @@ class IntraListDiversity(SimilarityMetric):
     name = "intra_list_diversity"
     higher_is_better = None
 
-    def block_values(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def block_values(self, ranking: Ranking, k: int) -> Floats:
         """Return the mean distance of two items of the list per user [B]."""
         items = ranking.top_items(k)
         queries, positions = np.nonzero(items)

@@ -1,9 +1,9 @@
 """NDCG with inverse propensities."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.metrics.ips_recall import IpsRecall
+from twotower.metrics.metric import Floats
 
 
 class IpsNdcg(IpsRecall):
@@ -20,6 +20,6 @@ class IpsNdcg(IpsRecall):
 
     name = "ips_ndcg"
 
-    def discounts(self, k: int) -> NDArray[np.float64]:
+    def discounts(self, k: int) -> Floats:
         """Return 1 / log2(position + 1) [k]."""
         return 1.0 / np.log2(np.arange(2, k + 2))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFraction
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 IQR_FENCE = 1.5
 
@@ -17,8 +17,7 @@ class IpsRecall(UserMetric):
 
     Popular items are observed more often, also as targets, so plain recall rewards models that rank them
     first. The propensity is the assumed probability to observe an interaction. The best list has the
-    min(k, relevant) rarest relevant items, so equal propensities give recall. A user without relevant items
-    has the value 0.
+    min(k, relevant) rarest relevant items, so equal propensities give recall.
 
     References: Saito et al., Unbiased Recommender Learning from Missing-Not-At-Random Implicit Feedback, WSDM
     2020 (the propensity); Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random
@@ -53,12 +52,11 @@ class IpsRecall(UserMetric):
     name = "ips_recall"
     higher_is_better = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return the corrected metric of each user [Q]."""
         weights, discounts = self.weights(ranking.popularity), self.discounts(k)
         gained = (weights[ranking.top_items(k)] * ranking.top_hits(k)) @ discounts
-        counts, own = ranking.num_relevant, weights[ranking.relevant]
-        queries = np.repeat(np.arange(len(counts)), counts)
+        counts, own, queries = ranking.num_relevant, weights[ranking.relevant], ranking.relevant_queries
         if self.config.normalize == "relevant":
             own = np.ones(len(own))
         elif self.config.normalize == "ideal":
@@ -68,11 +66,11 @@ class IpsRecall(UserMetric):
         possible = np.bincount(queries, own, minlength=len(counts))
         return np.asarray(gained / np.where(possible > 0, possible, 1.0))
 
-    def discounts(self, k: int) -> NDArray[np.float64]:
+    def discounts(self, k: int) -> Floats:
         """Return the value of a hit at each position [k]."""
         return np.ones(k)
 
-    def weights(self, popularity: NDArray[np.int64]) -> NDArray[np.float64]:
+    def weights(self, popularity: NDArray[np.int64]) -> Floats:
         """Return 1 / propensity of each item row [N + 1]."""
         observed = popularity[popularity > 0] if popularity.any() else np.ones(1)
         if self.config.propensity == "iqr":

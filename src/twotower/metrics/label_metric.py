@@ -4,14 +4,13 @@ Shapes: E examples: positives (label 1) and impressions without a click (label 0
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.metrics.metric import Metric
+from twotower.metrics.metric import Floats, Metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,21 +26,16 @@ class Scored:
 
     users: NDArray[np.int64]
     labels: NDArray[np.bool_]
-    logits: NDArray[np.float64]
-    weights: NDArray[np.float64]
+    logits: Floats
+    weights: Floats
 
     @classmethod
     def from_lists(
-        cls,
-        users: Iterable[int],
-        labels: Iterable[int],
-        logits: Iterable[float],
-        weights: Iterable[float] | None = None,
+        cls, users: list[int], labels: list[int], logits: list[float], weights: list[float] | None = None
     ) -> Self:
         """Build from lists; the default weight is 1."""
-        rows = np.array(list(users), dtype=np.int64)
-        own = np.ones(len(rows)) if weights is None else np.array(list(weights), dtype=np.float64)
-        return cls(rows, np.array(list(labels)) == 1, np.array(list(logits), dtype=np.float64), own)
+        numbers = (np.array(each, dtype=np.float64) for each in (logits, weights or [1] * len(users)))
+        return cls(np.array(users, dtype=np.int64), np.array(labels) == 1, *numbers)
 
     @property
     def num_users(self) -> int:
@@ -49,11 +43,11 @@ class Scored:
         return int(self.users.max(initial=-1)) + 1
 
     @property
-    def probabilities(self) -> NDArray[np.float64]:
+    def probabilities(self) -> Floats:
         """The sigmoid of each logit [E]."""
         return np.exp(-np.logaddexp(0, -self.logits))
 
-    def sum_by_user(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+    def sum_by_user(self, values: NDArray[np.floating]) -> Floats:
         """Return the sum of values [E] for each user, [U]."""
         return np.bincount(self.users, weights=values, minlength=self.num_users).astype(np.float64)
 
@@ -69,19 +63,19 @@ class LabelMetric(Metric):
     def value(self, scored: Scored) -> float | None:
         """Return the value, None if it is not defined, such as an AUC without negatives."""
 
-    def influence(self, scored: Scored) -> NDArray[np.float64] | None:
-        """Return the influence of each user on the value, [U], with sum 0; None if unknown.
+    @abstractmethod
+    def influence(self, scored: Scored) -> Floats:
+        """Return the influence of each user on the defined value, [U], with sum 0, for its interval.
 
-        Intervals are computed from it: users are sampled, not examples, since those of a user are correlated.
+        Users are sampled, not examples, since those of a user are correlated.
         """
-        return None
 
 
 class RatioMetric(LabelMetric):
     """A metric of labels that is a ratio of sums over users."""
 
     @abstractmethod
-    def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return each user's part of the numerator and of the denominator, [U] and [U]."""
 
     def value(self, scored: Scored) -> float | None:
@@ -89,7 +83,7 @@ class RatioMetric(LabelMetric):
         above, below = (float(part.sum()) for part in self.parts(scored))
         return above / below if below > 0 else None
 
-    def influence(self, scored: Scored) -> NDArray[np.float64]:
+    def influence(self, scored: Scored) -> Floats:
         """Return the linearized ratio of each user [U]: (numerator - value * denominator) / total."""
         above, below = self.parts(scored)
         total = below.sum()
@@ -97,8 +91,8 @@ class RatioMetric(LabelMetric):
 
 
 def ordered_pairs(
-    groups: NDArray[np.int64], labels: NDArray[np.bool_], logits: NDArray[np.float64], weights: np.ndarray
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    groups: NDArray[np.int64], labels: NDArray[np.bool_], logits: Floats, weights: np.ndarray
+) -> tuple[Floats, Floats]:
     """Compare each example with the examples of the other label in its group (from 0); ties count half.
 
     Returns:

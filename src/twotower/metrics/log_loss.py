@@ -1,9 +1,9 @@
 """Log loss: the mean negative log probability of the labels."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.metrics.label_metric import RatioMetric, Scored
+from twotower.metrics.metric import Floats
 
 
 class LogLoss(RatioMetric):
@@ -20,7 +20,7 @@ class LogLoss(RatioMetric):
     name = "log_loss"
     higher_is_better = False
 
-    def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def parts(self, scored: Scored) -> tuple[Floats, Floats]:
         """Return each user's weighted losses and weights."""
         losses = np.logaddexp(0, np.where(scored.labels, -scored.logits, scored.logits))
         return scored.sum_by_user(scored.weights * losses), scored.sum_by_user(scored.weights)

@@ -6,6 +6,8 @@ Shapes: Q users (queries), K length of the lists, N items of the catalogue.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -17,6 +19,8 @@ if TYPE_CHECKING:  # these import pandas, which reports of metrics do not need
     from twotower.data.interactions import Interactions
     from twotower.metrics.metric_data import MetricData
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -27,7 +31,6 @@ class Ranking:
         hits: bool [Q, K], whether the item is relevant for the user.
         num_relevant: int64 [Q] relevant items per user.
         relevant: int64 [sum of num_relevant], the relevant items of each user in turn.
-        num_items: N, the size of the catalogue.
         popularity: int64 [N + 1] train interactions per item row.
         users: int [Q], user rows.
         history: interactions of all users that precede the lists.
@@ -37,7 +40,6 @@ class Ranking:
     hits: NDArray[np.bool_]
     num_relevant: NDArray[np.int64]
     relevant: NDArray[np.int64]
-    num_items: int
     popularity: NDArray[np.int64]
     users: NDArray[np.integer]
     history: "Interactions"
@@ -53,20 +55,30 @@ class Ranking:
         """Build from lists, relevant items and histories by user, and the popularity of rows 1, 2, ..."""
         from twotower.data.interactions import Interactions
 
-        rows, sets = np.array([list(row) for row in items], dtype=np.int32), [set(row) for row in relevant]
-        hits = np.array([np.isin(row, list(wanted)) for row, wanted in zip(rows, sets, strict=True)])
-        num_relevant = np.array([len(wanted) for wanted in sets], dtype=np.int64)
-        counts = np.array([0, *popularity], dtype=np.int64)
-        flat = np.array([row for wanted in sets for row in sorted(wanted)], dtype=np.int64)
-        past, users = [list(row) for row in histories] or [[]] * len(rows), np.arange(1, len(rows) + 1)
-        events = np.array([row for listed in past for row in listed], dtype=np.int32)
+        rows = np.array([list(row) for row in items], dtype=np.int32)
+        wanted = [sorted(set(row)) for row in relevant]
+        hits = np.array([np.isin(row, own) for row, own in zip(rows, wanted, strict=True)])
+        num_relevant, flat = np.array([*map(len, wanted)]), np.array([*chain(*wanted)], dtype=np.int64)
+        counts, users = np.array([0, *popularity], dtype=np.int64), np.arange(1, len(rows) + 1)
+        past = [list(row) for row in histories] or [[]] * len(rows)
+        events = np.array([*chain(*past)], dtype=np.int32)
         history = Interactions(np.cumsum([0, 0, *map(len, past)]), events, np.arange(len(events)))
-        return cls(rows, hits, num_relevant, flat, len(counts) - 1, counts, users, history)
+        return cls(rows, hits, num_relevant, flat, counts, users, history)
+
+    @property
+    def num_items(self) -> int:
+        """N, the size of the catalogue."""
+        return len(self.popularity) - 1
 
     @property
     def max_k(self) -> int:
-        """Return K, the largest possible k."""
+        """K, the largest possible k."""
         return int(self.items.shape[1])
+
+    @cached_property
+    def relevant_queries(self) -> NDArray[np.int64]:
+        """The user position of each relevant item, [sum of num_relevant]."""
+        return np.repeat(np.arange(len(self.num_relevant)), self.num_relevant)
 
     def take(self, queries: np.ndarray) -> Self:
         """Return the ranking of some users (boolean mask or positions)."""
@@ -77,6 +89,11 @@ class Ranking:
         rows = {"items": self.items[queries], "hits": self.hits[queries], "users": self.users[queries]}
         return replace(self, num_relevant=counts, relevant=relevant, **rows)
 
+    def top_items(self, k: int) -> NDArray[np.integer]:
+        """Return the item rows [Q, k] of the first k positions."""
+        self._check(k)
+        return self.items[:, :k]
+
     def top_hits(self, k: int) -> NDArray[np.bool_]:
         """Return the hits [Q, k] of the first k positions."""
         self._check(k)
@@ -85,11 +102,6 @@ class Ranking:
     def num_hits(self, k: int) -> NDArray[np.int64]:
         """Return the number of hits in the first k positions [Q]."""
         return np.asarray(self.top_hits(k).sum(axis=1))
-
-    def top_items(self, k: int) -> NDArray[np.integer]:
-        """Return the item rows [Q, k] of the first k positions."""
-        self._check(k)
-        return self.items[:, :k]
 
     def attainable(self, k: int) -> NDArray[np.int64]:
         """Return the maximum number of hits, min(k, relevant items) [Q]; at least 1, as a divisor."""
@@ -102,12 +114,10 @@ class Ranking:
 class Metric(Component, ABC):
     """A metric. Its values are finite, and the value of a user does not depend on other users.
 
-    Values may be outside of [0, 1]. More hits never make a value worse, as `higher_is_better` defines it.
-
     Attributes:
         name: prefix of its keys, as in `recall_at_20` or `auc`.
-        higher_is_better: direction of better values; None: no direction, as for metrics that do not depend on
-            hits. A metric without a direction is shown but selects no epoch and no run.
+        higher_is_better: direction of better values, in which more hits never lead away; None: no direction.
+            Such a metric is shown but selects no epoch and no run.
     """
 
     class Config(Component.Config):
@@ -135,6 +145,8 @@ class Metric(Component, ABC):
 class UserMetric(Metric):
     """A metric at k with one value per user, as slices, intervals and paired tests require.
 
+    A user without relevant items has the value 0, unless the metric does not depend on hits.
+
     Attributes:
         by_target: whether it is defined for a subset of the targets, as in item slices.
     """
@@ -142,9 +154,8 @@ class UserMetric(Metric):
     by_target: ClassVar[bool] = False
 
     @abstractmethod
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
-        """Return the value of each user, float64 [Q]; finite for users without recommended or relevant
-        items."""
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
+        """Return the value of each user [Q], finite also without recommended or relevant items."""
 
 
 class CatalogueMetric(Metric):

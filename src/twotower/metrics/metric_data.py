@@ -55,32 +55,26 @@ def column_groups(table: pd.DataFrame, column: str) -> Masks:
 def item_slices(popularity: np.ndarray) -> dict[str, Masks]:
     """Return slices of the catalogue as masks over item rows [N + 1] (row 0 in none).
 
-    `item_popularity`: items in order of train interactions; head = the fewest items that hold 50 % of all
-    train interactions, mid = those that hold the next 30 %, tail = the rest, with items without interactions.
-    `item_cold`: cold = no train interaction, warm = any.
+    `item_popularity`: head = the fewest items that hold 50 % of all train interactions, mid = those that hold
+    the next 30 %, tail = the rest. `item_cold`: cold = no train interaction, warm = any.
     """
-    counts = popularity[1:]
-    order = np.argsort(-counts, kind="stable")
-    before = np.empty(len(counts), dtype=np.int64)
-    before[order] = np.cumsum(counts[order]) - counts[order]
-    total = counts.sum()
-    head = (before < HEAD_SHARE * total) & (counts > 0)
-    mid = (before < MID_SHARE * total) & (counts > 0) & ~head
-    slices = {
-        "item_popularity": {"head": head, "mid": mid, "tail": ~head & ~mid},
-        "item_cold": {"cold": counts == 0, "warm": counts > 0},
-    }
+    order = np.argsort(-popularity, kind="stable")
+    before = np.empty(len(popularity), dtype=np.int64)
+    before[order] = np.cumsum(popularity[order]) - popularity[order]
+    is_item, warm, total = np.arange(len(popularity)) > 0, popularity > 0, popularity.sum()
+    head = warm & (before < HEAD_SHARE * total)
+    mid = warm & (before < MID_SHARE * total) & ~head
     return {
-        group: {name: np.concatenate([[False], mask]) for name, mask in masks.items()}
-        for group, masks in slices.items()
+        "item_popularity": {"head": head, "mid": mid, "tail": is_item & ~head & ~mid},
+        "item_cold": {"cold": is_item & ~warm, "warm": warm},
     }
 
 
 def user_slices(history_lengths: np.ndarray) -> Masks:
     """Return slices of the evaluated users by their activity, as masks [Q].
 
-    cold = empty history; the others in thirds by the length of their history: low up to the first tercile,
-    mid up to the second, high above. Users of one length stay together, so that thirds may be uneven.
+    cold = empty history; the others by the terciles of the lengths of their histories: low, mid and high.
+    Users of one length stay together, so that thirds may be uneven.
     """
     warm = history_lengths > 0
     low, high = np.quantile(history_lengths[warm], [1 / 3, 2 / 3]) if warm.any() else (0.0, 0.0)

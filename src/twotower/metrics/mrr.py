@@ -1,9 +1,8 @@
 """MRR: the reciprocal rank of the first hit."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Mrr(UserMetric):
@@ -17,7 +16,7 @@ class Mrr(UserMetric):
     name = "mrr"
     higher_is_better = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return the reciprocal rank of the first hit per user [Q]."""
         hits = ranking.top_hits(k)
         return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)

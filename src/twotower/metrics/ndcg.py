@@ -1,15 +1,14 @@
 """NDCG: hits, discounted by the logarithm of their rank."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Ndcg(UserMetric):
     """NDCG@k = DCG@k / ideal DCG@k, DCG@k = sum of 1 / log2(position + 1) over the hits in the first k.
 
-    The ideal list puts min(k, relevant) hits first. A user without relevant items has the value 0.
+    The ideal list puts min(k, relevant) hits first.
 
     Reference: Järvelin and Kekäläinen (2002), Cumulated gain-based evaluation of IR techniques.
 
@@ -21,7 +20,7 @@ class Ndcg(UserMetric):
     name = "ndcg"
     higher_is_better = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return NDCG@k per user [Q]."""
         discounts = 1.0 / np.log2(np.arange(2, k + 2))
         ideal = np.cumsum(discounts)[ranking.attainable(k) - 1]

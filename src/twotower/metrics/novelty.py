@@ -1,17 +1,15 @@
 """Novelty: the mean self-information of the recommended items."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Novelty(UserMetric):
     """novelty@k = mean over the items in the first k of -log2 p(item), in bits.
 
-    p(item) = (train interactions of the item + 1) / (train interactions + N), add-one smoothed. It is
-    log2(N) if all items are equally popular. It does not depend on hits, so it has no better direction. A
-    user with an empty list has the value 0.
+    p(item) = (train interactions of the item + 1) / (train interactions + N). It is log2(N) if all items are
+    equally popular. It does not depend on hits, so it has no better direction. 0 for an empty list.
 
     Reference: Vargas and Castells (2011), Rank and relevance in novelty and diversity metrics for
     recommender systems, section 4.1 (free discovery).
@@ -24,12 +22,10 @@ class Novelty(UserMetric):
     name = "novelty"
     higher_is_better = None
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return the mean self-information of the recommended items per user [Q], in bits."""
         counts = ranking.popularity[1:]
         bits = np.zeros(ranking.num_items + 1)
         bits[1:] = np.log2(counts.sum() + ranking.num_items) - np.log2(counts + 1)
         items = ranking.top_items(k)
-        lengths = np.maximum((items > 0).sum(axis=1), 1)
-        values: NDArray[np.float64] = bits[items].sum(axis=1) / lengths
-        return values
+        return np.asarray(bits[items].sum(axis=1) / np.maximum((items > 0).sum(axis=1), 1))

@@ -1,17 +1,16 @@
 """Popularity bias: recommended items against the items of the user's own history."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class PopularityBias(UserMetric):
     """popularity_bias@k = log2(mean popularity of the first k / mean popularity of the history).
 
     1: the recommended items are twice as popular as the user's own, 0: as popular, -1: half as popular.
-    Popularity is train interactions + 1. It does not depend on hits, so it has no better direction. A user
-    without a history or with an empty list has the value 0.
+    Popularity is train interactions + 1. It does not depend on hits, so it has no better direction. 0 without
+    a history or for an empty list.
 
     Reference: Abdollahpouri et al., The Connection Between Popularity Bias, Calibration, and Fairness in
     Recommendation, RecSys 2020 (popularity lift is 2^value - 1; theirs is a ratio of means over users).
@@ -24,17 +23,16 @@ class PopularityBias(UserMetric):
     name = "popularity_bias"
     higher_is_better = None
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return the logarithm of the ratio per user [Q]."""
         num_users, items = len(ranking.items), ranking.top_items(k)
         popularity = np.append(0.0, ranking.popularity[1:] + 1.0)
 
-        def mean(queries: np.ndarray, rows: np.ndarray) -> NDArray[np.float64]:
+        def mean(queries: np.ndarray, rows: np.ndarray) -> Floats:
             counts = np.bincount(queries, rows > 0, minlength=num_users)
             return np.bincount(queries, popularity[rows], minlength=num_users) / np.maximum(counts, 1)
 
         listed = mean(np.repeat(np.arange(num_users), k), items.ravel())
         own = mean(*ranking.history.positives.flat(ranking.users))
         is_defined = (listed > 0) & (own > 0)
-        values: NDArray[np.float64] = np.log2(np.where(is_defined, listed, 1) / np.where(is_defined, own, 1))
-        return values
+        return np.asarray(np.log2(np.where(is_defined, listed, 1) / np.where(is_defined, own, 1)))

@@ -1,9 +1,6 @@
 """Precision: the share of the list that is relevant."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Precision(UserMetric):
@@ -20,6 +17,6 @@ class Precision(UserMetric):
     name = "precision"
     higher_is_better = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return hits / k per user [Q]."""
         return ranking.num_hits(k) / k

@@ -1,16 +1,12 @@
 """Recall: the share of the relevant items in the list."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class Recall(UserMetric):
     """recall@k = hits in the first k / min(k, relevant).
 
-    With this denominator a perfect list has the value 1 at every k. If every user has at most k relevant
-    items, it is the plain recall (`UncappedRecall`). A user without relevant items has the value 0.
+    With this denominator a perfect list has the value 1 at every k; see also `UncappedRecall`.
 
     >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> Recall.Config().build().per_user(ranking, k=2).tolist()
@@ -21,6 +17,6 @@ class Recall(UserMetric):
     higher_is_better = True
     by_target = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return hits / min(k, relevant) per user [Q]."""
         return ranking.num_hits(k) / ranking.attainable(k)

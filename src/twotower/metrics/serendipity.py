@@ -1,9 +1,8 @@
 """Serendipity: hits that differ from what the user already knows."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking
+from twotower.metrics.metric import Floats, Ranking
 from twotower.metrics.similarity_metric import SimilarityMetric
 
 
@@ -11,8 +10,7 @@ class Serendipity(SimilarityMetric):
     """serendipity@k = sum of the distances of the hits in the first k / min(k, relevant).
 
     The distance of an item is 1 - its mean cosine to the items of the user's history: recall in which an
-    expected hit counts little. A user without a history expects nothing, so that the value is recall. A user
-    without relevant items has the value 0.
+    expected hit counts little. A user without a history expects nothing, so that the value is recall.
 
     Reference: Kaminskas and Bridge, Diversity, Serendipity, Novelty, and Coverage, ACM TiiS 2017
     (content-based surprise; here the mean distance, not the smallest).
@@ -29,7 +27,7 @@ class Serendipity(SimilarityMetric):
     name = "serendipity"
     higher_is_better = True
 
-    def block_values(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def block_values(self, ranking: Ranking, k: int) -> Floats:
         """Return the summed distances of the hits from the history per user [B], over the attainable hits."""
         queries, positions = np.nonzero(ranking.top_hits(k))
         hits = self.vector_sums(ranking, queries, ranking.items[queries, positions])

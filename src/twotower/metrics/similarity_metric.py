@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 from twotower.metrics.metric_data import MetricData
 
 USERS_AT_ONCE = 1024
@@ -21,8 +21,7 @@ USERS_AT_ONCE = 1024
 class SimilarityMetric(UserMetric):
     """A metric of cosines of items, in a space that is the same for towers and baselines; call `fit` first.
 
-    The embeddings of towers are no such space, because baselines have none. An item without a vector has the
-    cosine 0 with all others.
+    An item without a vector has the cosine 0 with all others.
     """
 
     class Config(UserMetric.Config):
@@ -44,7 +43,7 @@ class SimilarityMetric(UserMetric):
         """Choose the vectors; they are computed by their first use."""
         self.vectors = data.vectors[self.config.by]
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
         """Return the value of each user [Q], in blocks of users, so that memory is bounded."""
         users, size = np.arange(len(ranking.items)), USERS_AT_ONCE
         parts = (ranking.take(users[start : start + size]) for start in range(0, len(users), size))
@@ -56,7 +55,7 @@ class SimilarityMetric(UserMetric):
         return np.append(False, abs(self.vectors()).sum(axis=1) > 0)
 
     @abstractmethod
-    def block_values(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+    def block_values(self, ranking: Ranking, k: int) -> Floats:
         """Return the value of each user of a block [B]."""
 
     def vector_sums(self, ranking: Ranking, queries: np.ndarray, rows: np.ndarray) -> sparse.csr_array:

@@ -1,16 +1,15 @@
 """Recall as many benchmarks define it, without a cap by the length of the list."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.metrics.metric import Ranking, UserMetric
+from twotower.metrics.metric import Floats, Ranking, UserMetric
 
 
 class UncappedRecall(UserMetric):
     """uncapped_recall@k = hits in the first k / relevant.
 
-    For comparison with published figures (LightGCN's split of Gowalla). A perfect list has a value below
-    1 if a user has more than k relevant items; `Recall` divides by min(k, relevant).
+    For comparison with published figures. A perfect list has a value below 1 if a user has more than k
+    relevant items.
 
     >>> ranking = Ranking.from_lists([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> round(float(UncappedRecall.Config().build().per_user(ranking, k=2)[0]), 4)
@@ -21,6 +20,6 @@ class UncappedRecall(UserMetric):
     higher_is_better = True
     by_target = True
 
-    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
-        """Return hits / relevant per user [Q]; 0 for a user without relevant items."""
+    def per_user(self, ranking: Ranking, k: int) -> Floats:
+        """Return hits / relevant per user [Q]."""
         return ranking.num_hits(k) / np.maximum(ranking.num_relevant, 1)

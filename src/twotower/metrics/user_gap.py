@@ -14,8 +14,8 @@ class UserGap(CatalogueMetric):
     """user_gap@k = the largest minus the smallest mean of a metric over groups of users.
 
     The slices of the result have the mean of each group. Groups with fewer than `min_users` evaluated users
-    are left out, because their means differ by chance. 0 for fewer than two groups. A gap is also small if
-    all groups are served badly, so it has no better direction.
+    are left out, because their means differ by chance. A gap is also small if all groups are served badly, so
+    it has no better direction.
 
     >>> ranking = Ranking.from_lists([[1], [2]], [{1}, {1}], popularity=[1, 1], histories=[[2], []])
     >>> UserGap.Config(min_users=1).build().value(ranking, k=1)  # recall 1 with a history, 0 without

@@ -72,14 +72,9 @@ def export_live(
 ) -> ExportCounts:
     """Copy the log and the tables of a run into a new folder, with the live changes of a store.
 
-    Events with the user, item and second of an existing row are skipped, so exports may overlap. The store is
-    unchanged.
-
-    Args:
-        settings: settings of the run; `data` states the format of the files.
-        store: store of a service, which may be running.
-        out: the new folder, for interactions, and users and items if the run has them.
-        paths: files that replace those of the run, by "interactions", "users" and "items".
+    Events with the user, item and second of an existing row are skipped, so exports may overlap. The store,
+    that of a service which may be running, is unchanged. `paths` has files that replace those of the run, by
+    "interactions", "users" and "items".
 
     Raises:
         InputError: a store or file is missing, `out` exists, or a value does not fit its column.
@@ -154,11 +149,7 @@ def _read_log_config(settings: Mapping[str, Any], paths: Mapping[str, str]) -> F
 
 
 def _default_values(events: Sequence[EventAdded], config: Files) -> dict[str, Any]:
-    """Return column of the log -> its value in rows of live events: a positive interaction of weight 1.
-
-    Raises:
-        InputError: the log has a column of splits, or the events do not fit its column of event types.
-    """
+    """Return column of the log -> its value in rows of live events: a positive interaction of weight 1."""
     roles, threshold = config.roles(), config.label_threshold
     if SPLIT in roles:
         raise InputError(
@@ -239,9 +230,6 @@ def _update_table(
 
     A put replaces the whole user or item: columns that it lacks become empty. Columns that training does not
     read keep their values.
-
-    Raises:
-        InputError: a put has a column that training does not read, or a value does not fit its column.
     """
     path = config.paths()[table]
     key = config.item_column if table == "items" else config.user_column

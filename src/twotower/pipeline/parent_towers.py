@@ -4,12 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twotower.config.errors import InputError
 from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.check import rehearse
 from twotower.pipeline.stages import RunContext
-from twotower.runs.result import Result, read_result
+from twotower.runs.result import open_result
 from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
 from twotower.training.checkpoints import FitResult
@@ -45,7 +44,7 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
         The towers, the entries of `result.json` on their origin, and the training data in words.
     """
     folder = Path(how.run)
-    named, config, dataset = _result(folder), job.config, job.dataset
+    named, config, dataset = open_result(folder), job.config, job.dataset
     parent = read_parent(_find_trainer(folder), [*targets(job.run.settings)])
     if how.epochs:
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, train_context(job))
@@ -79,24 +78,17 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
 
 def _find_trainer(folder: Path) -> Path:
     """Return the run that trained the towers of a run: itself, or the run whose towers it reuses."""
-    result = _result(folder)
+    result = open_result(folder)
     source = result.training_reused_from or result.bundle_rebuilt_from
     return folder if source is None else _find_trainer(Path(source))
 
 
 def check_test_window(job: RunContext, folder: Path) -> None:
     """Refuse to reveal a test split with targets on which the parent of a run's towers was trained."""
-    result = _result(folder)
+    result = open_result(folder)
     if result.ancestry is not None:
         trainer = _find_trainer(Path(result.ancestry.parent))
         parent = read_parent(trainer, [*targets(job.run.settings)])
         check_leakage(parent, job.dataset, job.dataset.test, "test")
     elif result.training_reused_from is not None:
         check_test_window(job, Path(result.training_reused_from))
-
-
-def _result(folder: Path) -> Result:
-    result = read_result(folder)
-    if result is None:
-        raise InputError(f"{folder}: this run, whose towers are needed, is missing or not finished")
-    return result

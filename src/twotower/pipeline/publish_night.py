@@ -32,7 +32,7 @@ from twotower.runs.result import read_finished_result
 from twotower.runs.run import Run, run_folder
 from twotower.runs.run_files import PER_USER
 
-EVALUATION_KEYS = ("data", "split", "metrics", "console", "test")
+ALSO_SERVED = ("data", "split", "metrics", "console", "test")
 """Changed settings that also apply to the evaluation of the served towers."""
 STOPPED = "the service is unchanged; the next night starts from the run that it serves then"
 TEST = "test/"
@@ -46,16 +46,7 @@ def nightly(
     The served towers get a bundle on tonight's data too (`rebuild_bundle`). Both runs are then evaluated on
     the same users, targets and catalogue: the newest test window, on which neither was trained. If the new
     towers are refused or a step fails, the service is unchanged. The next night starts from the served run,
-    and live changes stay in the store.
-
-    Args:
-        settings: of `twotower nightly`, see `conf/nightly.yaml`.
-        service: client of the running service.
-        report: called with one line per step.
-
-    Raises:
-        InputError: the service cannot be reached, or `export_live`, `rebuild_bundle` or `warm_start` refuses
-            its input.
+    and live changes stay in the store. The settings are those of `conf/nightly.yaml`.
     """
     nights, changes, metric = Path(settings["nights"]), settings["changes"], settings["metric"]
     trusted = settings["trusted_packages"]
@@ -78,7 +69,7 @@ def nightly(
         report(f"exported   {counts.message(out)}")
         changed["data"] = {**changed.get("data", old.settings["data"]), **table_paths(out)}
         changed["console"] = settings["console"]
-        evaluation = {key: changed[key] for key in EVALUATION_KEYS if key in changed}
+        evaluation = {key: changed[key] for key in ALSO_SERVED if key in changed}
         rebuilt = run_folder(served.parent, [REBUILD_BUNDLE])
         _refuse_rejected(rebuild_bundle(served, evaluation, (), trusted, rebuilt), rebuilt)
         report(f"rebuilt    {rebuilt}: the served towers on tonight's data")
@@ -142,11 +133,8 @@ class GateResult:
 def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) -> GateResult:
     """Compare the run of the served towers and that of the new ones by the users of the test window.
 
-    The new towers are refused if their mean is worse and p is below alpha. The default metric is the one
-    that the training monitors.
-
-    Raises:
-        InputError: a run is not finished, the runs have different data, or lack values of the metric.
+    The new towers are refused if their mean is worse and p is below alpha. The default metric is the one that
+    the training monitors.
 
     Reference: Smucker et al. 2007, "A comparison of statistical significance tests for information retrieval
     evaluation".
@@ -169,11 +157,7 @@ def evaluate_gate(old: Path, new: Path, metric: str | None = None, alpha: float 
 
 
 def _read_metric(run: Path, metric: str | None) -> tuple[str, bool, np.ndarray, np.ndarray]:
-    """Return the metric, by default the monitored one, whether higher is better, its users and values.
-
-    Raises:
-        InputError: the run has no per-user values of the metric, or the metric has no preferred direction.
-    """
+    """Return the metric, by default the monitored one, whether higher is better, its users and values."""
     result = read_finished_result(run)
     if metric is None:
         metric = str(Run.open(run, None).settings["trainer"]["monitor"]).rpartition("/")[2]

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, Budget
-from twotower.evaluation.baselines.run_baselines import (
+from twotower.evaluation.baselines.baseline import BaselineData, Budget
+from twotower.evaluation.baselines.baseline_runner import (
+    BaselineCache,
     BaselineReports,
-    ListCache,
+    BaselineRunner,
     request_time,
-    run_baselines,
 )
-from twotower.evaluation.baselines.tuning import TunedBaselines, Tuner, tuning_metric
+from twotower.evaluation.baselines.tuning import log_tuning, tune, tuning_metric
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -47,16 +47,12 @@ class ValidatedBaselines(NamedTuple):
     """The baselines after the validation split.
 
     Attributes:
-        configs: chosen settings of the baselines to run on the test split.
-        reports: on the validation split.
-        tuning: record of the tuning for the result.
+        baselines: with the chosen settings.
         seconds_left: for the test split.
         power: differences that the splits can show.
     """
 
-    configs: Mapping[str, Baseline.Config]
-    reports: BaselineReports
-    tuning: Mapping[str, Any]
+    baselines: BaselineReports
     seconds_left: float
     power: Mapping[str, Power]
 
@@ -74,25 +70,16 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
     """Tune the baselines and run them on the validation split, fitted on train, in half of their time.
 
     It needs no towers and reads nothing of the test split.
-
-    Args:
-        job: the run.
-        items: features of the catalogue.
     """
-    baselines, evaluator, valid = job.config.baselines, job.evaluator, job.dataset.valid
-    budget = Budget(60 * baselines.minutes)
-    metric = tuning_metric(job.config.trainer.monitor, evaluator.config) if baselines.tune else None
-    past, lists = _baseline_data("valid", job, items, budget.half(), is_tuning=metric is not None)
+    baselines, budget = job.config.baselines, Budget(60 * job.config.baselines.minutes)
+    metric = tuning_metric(job.config.trainer.monitor, job.evaluator.config) if baselines.tune else None
+    runner = _baseline_runner("valid", job, items, budget.half(), is_tuning=metric is not None)
     if metric is None:
-        tuned = TunedBaselines(
-            baselines.by_name, run_baselines(baselines.by_name, past, valid, evaluator, lists)
-        )
+        reports = runner.run(baselines.by_name)
     else:
-        tuned = Tuner(past, valid, evaluator, metric, lists).tune(baselines.by_name)
-        tuned.log(metric, baselines.minutes)
-    configs = {name: each for name, each in tuned.configs.items() if name not in tuned.reports.out_of_time}
-    power = _measure_power(job, tuned.reports.reports)
-    return ValidatedBaselines(configs, tuned.reports, tuned.record, budget.left(), power)
+        reports = tune(runner, baselines.by_name, metric)
+        log_tuning(reports, metric, baselines.minutes)
+    return ValidatedBaselines(reports, budget.left(), _measure_power(job, reports.reports))
 
 
 def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, Power]:
@@ -102,61 +89,60 @@ def _measure_power(job: RunContext, reports: Mapping[str, Report]) -> dict[str, 
     values = {name: table[metric].to_numpy() for name, table in tables.items() if metric in table}
     num_users = {"valid": len(job.dataset.valid.users), "test": len(job.dataset.test.request_times)}
     higher = higher_is_better(metric, [job.run.partial_result.higher_is_better])
-    report_power(power := measure_power(metric, values, num_users, higher))
+    power = measure_power(metric, values, num_users, higher)
+    report_power(power, metric, bool(reports))
     return power
 
 
 def evaluate_baselines(job: RunContext, items: FeatureTable, valid: ValidatedBaselines) -> dict[str, Any]:
-    """Run the baselines on the test split, write their values per user, and return their part of the result.
+    """Run the baselines on the test split, store their values per user, and return their part of the result.
 
     They are fitted on train and validation. Those that exceeded the time on the validation split are skipped.
     """
-    dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {})
+    dataset, minutes, test = job.dataset, job.config.baselines.minutes, BaselineReports({}, {}, {})
+    before = valid.baselines
     if not job.config.is_test_hidden:
-        past, lists = _baseline_data("test", job, items, Budget(valid.seconds_left))
-        test = run_baselines(valid.configs, past, dataset.test, job.evaluator, lists)
-    if late := [*valid.reports.out_of_time, *test.out_of_time]:
+        configs = {name: each for name, each in before.configs.items() if name not in before.out_of_time}
+        test = _baseline_runner("test", job, items, Budget(valid.seconds_left)).run(configs)
+    if late := [*before.out_of_time, *test.out_of_time]:
         LOG.warning(
             "baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
             "('~baselines.%s')",
             *(minutes, ", ".join(late), late[0]),
         )
-    record = sections.baselines_record(valid.reports, test)
-    record |= {"baselines_tuning": dict(valid.tuning), "power": valid.power}
+    record = sections.baselines_record(before, test)
+    record |= {"baselines_tuning": dict(before.tuning), "power": valid.power}
     if job.config.is_test_hidden:
         return record
     per_user = [
         _with_user_ids(report, dataset).assign(baseline=name) for name, report in test.reports.items()
     ]
-    none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
-    job.run.write_table(PER_USER_BASELINES, pd.concat(per_user or [none], ignore_index=True))
+    none = job.tables[PER_USER].head(0).assign(baseline="")
+    job.tables[PER_USER_BASELINES] = pd.concat(per_user or [none], ignore_index=True)
     return record
 
 
-def _baseline_data(
+def _baseline_runner(
     split: Literal["valid", "test"],
     job: RunContext,
     items: FeatureTable,
     budget: Budget,
     is_tuning: bool = False,
-) -> tuple[BaselineData, ListCache | None]:
-    """Return the input of fits on the interactions before a split, and the cache of lists."""
+) -> BaselineRunner:
+    """Return the runner of baselines that are fitted on the interactions before a split."""
     dataset, evaluator = job.dataset, job.evaluator
     train, holdout = (
         (dataset.train, dataset.valid) if split == "valid" else (dataset.train_and_valid, dataset.test)
     )
     now = request_time(holdout, train)
     past = BaselineData(train, len(dataset.items), now, items, budget, is_tuning)
-    facts = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
-    lists = ListCache(Path(job.config.output_root) / ".cache" / "baselines", facts)
-    return past, lists if job.config.cache else None
+    key = (dataset.fingerprint, split, evaluator.max_k, evaluator.config.filter_seen)
+    folder = Path(job.config.output_root) / ".cache" / "baselines" if job.config.cache else None
+    return BaselineRunner(past, holdout, evaluator, BaselineCache(folder, key))
 
 
 def read_quality(job: RunContext, source: Path, before: Result) -> Quality | None:
-    """Read the quality of the same towers from another run, and copy the baselines' values per user.
-
-    Returns None if that run has no tables, or a table is damaged.
-    """
+    """Read the quality of these towers and the baselines' values per user from another run, if possible."""
     tables = [source / PER_USER, source / PER_USER_BASELINES]
     if not all(map(Path.is_file, tables)):
         return None
@@ -166,7 +152,7 @@ def read_quality(job: RunContext, source: Path, before: Result) -> Quality | Non
         LOG.warning("%s is damaged (%s); its metrics are computed again", source / PER_USER, error)
         return None
     job.run.copy_table(source, PER_USER_BASELINES)
-    report_power(before.power)
+    report_power(before.power, job.config.trainer.monitor.rpartition("/")[2], bool(before.baselines))
     names = map(str, per_user.columns)
     exact = {name: name.removeprefix(EXACT_PREFIX) for name in names if name.startswith(EXACT_PREFIX)}
     per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)
@@ -174,7 +160,7 @@ def read_quality(job: RunContext, source: Path, before: Result) -> Quality | Non
 
 
 def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
-    """Return the quality with the test metrics of the lists that an index serves, and write values per user.
+    """Return the quality with the test metrics of the lists that an index serves; values per user are stored.
 
     If the index is not exact, columns with the prefix `test_exact/` have the values of exact search. An exact
     index serves the lists of exact search, so it is not searched.
@@ -187,7 +173,7 @@ def through_index(job: RunContext, model: TwoTower, index: Index, exact: Quality
         served = evaluate_index(model, index, holdout, job.evaluator, dataset.train_and_valid)
         by_exact_search = per_user.drop(columns="user_id").add_prefix(EXACT_PREFIX)
         per_user = pd.concat([_with_user_ids(served, dataset), by_exact_search], axis=1)
-    job.run.write_table(PER_USER, per_user)
+    job.tables[PER_USER] = per_user
     return sections.through_index(exact.record, served)
 
 

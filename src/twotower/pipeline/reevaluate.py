@@ -2,11 +2,13 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.bundle.read import Bundle, read_bundle
+from twotower.config.errors import InputError
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.pipeline.parent_towers import check_test_window
 from twotower.pipeline.quality import (
@@ -20,8 +22,10 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import checked_run
 from twotower.pipeline.stages import RunContext, finalize, finish, index_model, open_run, save_bundle
 from twotower.runs import sections
+from twotower.runs.fingerprint import DATA_KEYS, IRRELEVANT_KEYS, changed_keys
 from twotower.runs.result import Result, read_finished_result
 from twotower.runs.run import Run, run_folder
+from twotower.runs.run_files import CONFIG
 
 LOG = logging.getLogger("twotower")
 RESTART_HINT = "run the same command again to start over; {} may be deleted"
@@ -30,14 +34,7 @@ RESTART_HINT = "run the same command again to start over; {} may be deleted"
 def reindex(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
 ) -> int:
-    """Build another index over the towers of a run, in a new folder next to it; returns the exit status.
-
-    Args:
-        source: folder of the run that trained the towers.
-        changes: the new `index`.
-        overrides: overrides of the command line.
-        trusted: packages whose classes the files of the run may name.
-    """
+    """Build another index over the towers of a run, in a new folder next to it; returns the exit status."""
     with _open_derived_run(source, changes, overrides, trusted) as (job, before, bundle, temperature):
         model = bundle.model
         indexed = index_model(job, model)
@@ -96,9 +93,19 @@ def _open_derived_run(
     # Nothing is trained, so the metrics need not contain the monitored one.
     config = checked_run(settings, [*run.overrides, *new], what, unused=["trainer.monitor"])
     bundle = read_bundle(source / "bundle", trusted)
+    kept = [
+        {key: value for key, value in each.items() if key not in IRRELEVANT_KEYS | DATA_KEYS}
+        for each in (bundle.settings, run.settings)
+    ]
+    if edited := changed_keys(*kept):
+        raise InputError(f"{source / CONFIG}: {edited} changed after the run; restore the file of its bundle")
     folder = run_folder(source.parent, new)
     derived = Run.create(folder, settings, config.overrides, keep_after_input_error=False)
     temperature = before.training.temperature
     assert temperature is not None  # every finished run has one
+    if before.windows:  # their figures and folders stay those of the source
+        places = [os.path.relpath(source / each["folder"], folder) for each in before.windows]
+        entries = zip(before.windows, places, strict=True)
+        before = before.update(windows=[each | {"folder": place} for each, place in entries])
     with open_run(derived, config, before, RESTART_HINT) as job:
         yield job, before, bundle, temperature

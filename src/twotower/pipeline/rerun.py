@@ -19,16 +19,7 @@ EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_embeddings.npy")
 
 
 def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | None = None) -> int:
-    """Train a run again from its settings, in a new folder, and compare the two; returns the exit status.
-
-    Args:
-        source: folder of the run.
-        trusted_packages: packages whose classes the settings may name.
-        console: console mode; None selects that of the run.
-
-    Raises:
-        InputError: the run is not finished, or its settings are no longer valid.
-    """
+    """Train a run again from its settings, in a new folder, and compare the two; returns the exit status."""
     old = Run.open(source, trusted_packages)
     before = read_finished_result(source, "rerun")
     settings = old.settings | {"reuse": False} | ({} if console is None else {"console": console})

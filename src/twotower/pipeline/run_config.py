@@ -50,15 +50,7 @@ class RunConfig(RunKeys, TrainingConfig):
 
     @classmethod
     def composed(cls, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "RunConfig":
-        """Read the typed settings of a run from valid plain values.
-
-        Args:
-            settings: plain values.
-            overrides: as typed.
-
-        Raises:
-            InputError: names the first wrong key.
-        """
+        """Read the typed settings of a run from valid plain values. Raises InputError for a wrong key."""
         kind = WarmStartRunConfig if WARM_START in settings else RunConfig
         return kind.from_settings(settings).with_origin(settings, overrides)
 
@@ -88,8 +80,7 @@ class RunConfig(RunKeys, TrainingConfig):
     def between(self, num_items: int | None = None) -> Iterator[Problem]:
         """Yield the problems between choices; fields that could not be read count as unknown.
 
-        Args:
-            num_items: size of the catalogue; None before the data is read.
+        The size of the catalogue is None before the data is read.
         """
         data: Source.Config | None = getattr(self, "data", None)
         history: HistoryEncoder.Config | None = getattr(self, "history", None)
@@ -182,16 +173,9 @@ def checked_run(
     what: str = "the configuration",
     unused: Collection[str] = (),
 ) -> RunConfig:
-    """Read and validate the settings of a run.
+    """Read and validate settings of a run. Raises InputError with all mistakes; `what` names the settings.
 
-    Args:
-        settings: plain values.
-        overrides: as typed.
-        what: name of the settings, for the message.
-        unused: keys that the job does not read, so that their conflicts with other choices do not matter.
-
-    Raises:
-        InputError: lists all mistakes.
+    Conflicts of the keys in `unused` with other choices do not matter, because the job does not read them.
     """
     config, found = read(WarmStartRunConfig if WARM_START in settings else RunConfig, settings)
     between = [problem for problem in config.between() if problem.key not in unused]

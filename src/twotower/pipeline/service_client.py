@@ -14,12 +14,9 @@ ANSWER_SECONDS, SWITCH_SECONDS = 30, 600
 
 
 class ServiceClient:
-    """A running service and the folder of the runs that it can serve.
+    """A running service and the folder of the runs that it can serve, the `bundles_root` of the service.
 
-    Args:
-        url: address of the service.
-        bundles: folder of runs, the `bundles_root` of the service.
-        api_keys_file: the key file of the service, whose first `write` key is used; "" if it has none.
+    The first `write` key of the service's key file is used, if it has one.
     """
 
     def __init__(self, url: str, bundles: Path, api_keys_file: str = "") -> None:

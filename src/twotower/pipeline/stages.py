@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,11 @@ from twotower.config.trust import targets
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.tables import Needs
-from twotower.evaluation.baselines.run_baselines import request_time
+from twotower.evaluation.baselines.baseline_runner import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
-from twotower.evaluation.metric_inputs import metric_data
+from twotower.evaluation.item_content import metric_data
 from twotower.evaluation.ranking import item_popularity
-from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.side_information import side_information
 from twotower.pipeline.unused_settings import unused_setting_warnings
@@ -43,7 +41,6 @@ from twotower.serving.walkthrough import Step
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
 from twotower.training.trackers.tracker import Tracker
-from twotower.training.training_config import FeaturesConfig
 
 LOG = logging.getLogger("twotower")
 
@@ -59,6 +56,8 @@ class RunContext:
     console: Console
     dataset: RetrievalDataset
     evaluator: Evaluator
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Values per user by file; written when the ledger counts the look, not before."""
 
     def look_at_test(self) -> Holdout | None:
         """Return the test split and note that the run looked at its targets; None with `test=hidden`."""
@@ -74,10 +73,8 @@ def open_run(
 ) -> Iterator[RunContext]:
     """Lock a run's folder, load and split its data, print the audit, and check what depends on the data.
 
-    Args:
-        run: the run; its result gets settings and data.
-        before: result of the run whose towers are used; None if towers are trained.
-        remedy: see `Run.record`.
+    `before` is the result of the run whose towers are used; None if towers are trained. `remedy`: see
+    `Run.record`.
 
     Raises:
         InputError: the data differs from that of `before`, or the settings do not fit the data.
@@ -95,7 +92,7 @@ def open_run(
             config.split.build(),
             Path(config.output_root) / ".cache",
             rebuild=not config.cache,
-            needs=make_column_check(config.features),
+            needs=config.features.column_problems,
         )
         dataset = config.features.with_files(dataset)
         dataset = dataset.with_hidden_test() if config.is_test_hidden else dataset
@@ -133,16 +130,6 @@ def open_run(
             data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )
         yield RunContext(run, config, board, tracker, console, dataset, evaluator)
-
-
-def make_column_check(features: FeaturesConfig) -> Needs:
-    """Return a function that checks the columns of a table for the features."""
-
-    def needs(table: str, frame: pd.DataFrame, source_path: str) -> list[str]:
-        choices = {"users": features.user, "items": features.item, "context": features.context}[table]
-        return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, source_path)
-
-    return needs
 
 
 def has_held_out_items(dataset: RetrievalDataset) -> bool:
@@ -203,9 +190,10 @@ def finish(job: RunContext, indexed: Indexed, result: Mapping[str, Any]) -> int:
 def finalize(job: RunContext, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     run, ok = job.run, result["index"]["ok"]
-    final = sections.ended_result(
-        run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result
-    )
+    for name, table in job.tables.items():
+        run.write_table(name, table)
+    timing = result.get("timing", {}) | {"total_seconds": round(run.seconds(), 3)}
+    final = run.partial_result.ended("ok" if ok else "index_rejected", **{**result, "timing": timing})
     if (worse := worse_than_baseline(final)) is not None:
         name, warning = worse
         baseline = job.config.baselines.by_name.get(name)

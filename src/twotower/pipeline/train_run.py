@@ -49,11 +49,7 @@ def train(
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
 
-    Args:
-        config: settings of the run.
-        folder: folder of the run; it does not exist yet.
-        epoch_callback: receives the monitored metric after each epoch, and may stop the run.
-        keep_after_input_error: see `Run.create`.
+    `epoch_callback` receives the monitored metric after each epoch, and may stop the run.
     """
     with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
         run = Run.create(folder, config.settings, config.overrides, keep_after_input_error)
@@ -72,17 +68,7 @@ def resume(
     trusted: Collection[str] = (),
     console: str | None = None,
 ) -> int:
-    """Continue an interrupted run, to bit-identical results; returns the exit status.
-
-    Args:
-        folder: folder of the run.
-        epoch_callback: see `train`.
-        trusted: packages whose classes the settings of the run may name.
-        console: replaces the console of the run.
-
-    Raises:
-        InputError: the folder holds no run, or the run has ended.
-    """
+    """Continue an interrupted run, to bit-identical results; returns the exit status."""
     with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
@@ -94,10 +80,8 @@ def resume(
 def run_job(payload: Mapping[str, Any]) -> int:
     """Run a job of a sweep, or resume it if its folder exists; returns the exit status.
 
-    The outcome is in `result.json` of its folder, unless the folder cannot be opened.
-
-    Args:
-        payload: `folder`, `settings`, `overrides` and `trial`, as `Job.payload` makes them.
+    The payload is that of `Job.payload`. The outcome is in `result.json` of its folder, unless the folder
+    cannot be opened.
     """
     folder, callback = Path(payload["folder"]), None
     if payload["trial"] is not None:
@@ -118,12 +102,7 @@ def warm_start(
 ) -> int:
     """Train the towers of a run further, in a new folder next to it; returns the exit status.
 
-    Args:
-        source: folder of the run.
-        changes: changed settings, with those of a `WarmStart`; without epochs, nothing is trained.
-        overrides: overrides of the command line.
-        trusted: packages whose classes the files of the run may name.
-        folder: the new folder; by default it is named by the overrides.
+    `changes` has changed settings with those of a `WarmStart`; without epochs, nothing is trained.
     """
     mode = WARM_START if changes[WARM_START]["epochs"] else REBUILD_BUNDLE
     before = read_finished_result(source, mode)
@@ -149,11 +128,7 @@ def rebuild_bundle(
 
 
 def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
-    """Refuse overrides that would change the architecture of the towers.
-
-    Raises:
-        InputError: lists the keys.
-    """
+    """Raise InputError with the overrides that would change the architecture of the towers."""
     keys = dict.fromkeys(override_key(text) for text in overrides)
     message = f"defines the towers, which {mode}= takes from the run; leave it out, or train from scratch"
     raise_problems(
@@ -166,14 +141,14 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
     config = config.with_epoch_monitor()
     with open_run(run, config) as job:
         source, fitted_on = _find_equal_training(job), None
-        known = None if source is None else _read_equal_quality(job, source)
+        equal = None if source is None else _read_equal_quality(job, source)
         origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
         baselines: ValidatedBaselines | None = None
         try:
             if isinstance(config, WarmStartRunConfig):
                 trained, origin, fitted_on = continue_training(job, config.warm_start)
             elif source is not None:
-                trained = load_trained_towers(config, job.dataset, source, None if known else job.evaluator)
+                trained = load_trained_towers(config, job.dataset, source, None if equal else job.evaluator)
             else:
                 tables = fit_tables(config, job.dataset, job.dataset.train)
                 check_weights(config, *tables, len(job.dataset.events))
@@ -185,7 +160,8 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
                 "training": sections.training_record(run.settings, pruned.epochs, False),
                 "curves": dict(pruned.curves),
             }
-            report_result(job, sections.ended_result(run.partial_result, "pruned", run.seconds(), **record))
+            timing = {"total_seconds": round(run.seconds(), 3)}
+            report_result(job, run.partial_result.ended("pruned", **record, timing=timing))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
         now = config.features.with_files(job.dataset)
@@ -207,11 +183,11 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
                 "examples_per_second": round(fitted.examples / max(fitted.seconds, 1e-9), 1),
             },
         }
-        exact = known or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
+        exact = equal or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed)
-        if known is None:  # may take long: the bundle is written already
+        if equal is None:  # may take long: the bundle is written already
             baselines = baselines or validate_baselines(job, trained.model.items)
             result |= evaluate_baselines(job, trained.model.items, baselines)
         result |= train_older_windows(job, result, run_job)

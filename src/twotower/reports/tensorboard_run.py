@@ -1,5 +1,6 @@
 """What a run and a sweep write for TensorBoard in addition to the curves."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ class TensorBoardRun:
 
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
         """Write a labelled sample of item embeddings for the projector."""
-        step = max(1, len(vectors) // MAX_PROJECTED)
+        step = max(1, math.ceil(len(vectors) / MAX_PROJECTED))
         names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
         self.writer.add_embedding(vectors[::step], names, tag="items")
 

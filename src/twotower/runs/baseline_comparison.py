@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from twotower.evaluation.power import ALPHA, POWER, Floats, detectable_differences
-from twotower.runs.fingerprint import flatten
+import numpy as np
+
+from twotower.evaluation.power import ALPHA, POWER, detectable_differences, fewest_differing
+from twotower.metrics.metric import Floats
+from twotower.runs.fingerprint import DEFAULT_MONITOR, flatten
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
 from twotower.runs.result_parts import Power
@@ -18,11 +21,7 @@ FIRST_LOOK = "sweep=first_look, which compares recipes of other kinds"
 
 
 def worse_than_baseline(result: Result) -> tuple[str, str] | None:
-    """Return the best baseline on the validation split and a warning if it is better than the towers.
-
-    None otherwise, and if the baselines have no value of the metric (label metrics) or the towers were not
-    validated.
-    """
+    """Return the best baseline on the validation split and a warning, if it is better than the towers."""
     key = result.training.monitor
     value = result.metrics.get(key)
     baselines = {name: values[key] for name, values in result.baselines.items() if key in values}
@@ -40,12 +39,7 @@ def worse_than_baseline(result: Result) -> tuple[str, str] | None:
 
 
 def suggestion(overrides: str, settings: Mapping[str, Any]) -> str:
-    """Return what to try: a first look at other recipes, then the overrides that are not set yet.
-
-    Args:
-        overrides: overrides that may help, separated by spaces.
-        settings: of the run.
-    """
+    """Return what to try: a first look at other recipes, then those of the overrides that are not set yet."""
     current = flatten(settings)
 
     def is_set(key: str, value: str) -> bool:
@@ -60,17 +54,14 @@ def measure_power(
 ) -> dict[str, Power]:
     """Return what each split can show of a metric, by the paired differences of the two best baselines.
 
-    A single baseline is compared with its mean. Without baselines the result is empty.
-
-    Args:
-        metric: as `recall_at_20`.
-        values: by baseline, [Q] of the validation users. The test split has as many differences as it has
-            users, drawn from these, because its targets are not known before the final evaluation.
-        num_users: by split.
-        higher: whether higher values are better; None counts as True.
+    Baselines with nearly the same lists as the best one are left out: they differ in too few users for a
+    test. A single baseline is compared with its mean. The test split has as many differences as it has users,
+    drawn from those of the validation users: its targets are not known before the final evaluation.
     """
     means = {name: float(each.mean()) for name, each in values.items()}
-    pair = sorted(means, key=lambda name: means[name], reverse=higher is not False)[:2]
+    ranked = sorted(means, key=lambda name: means[name], reverse=higher is not False)
+    differing = {name: np.count_nonzero(values[name] != values[ranked[0]]) for name in ranked}
+    pair = [*ranked[:1], *[name for name in ranked if differing[name] >= fewest_differing()][:1]]
     power = {}
     for split, number in num_users.items() if pair else ():
         other = values[pair[1]] if len(pair) > 1 else means[pair[0]]
@@ -87,8 +78,16 @@ def measure_power(
     return power
 
 
-def report_power(power: Mapping[str, Power]) -> None:
-    """Log what each split can show: a warning if it is more than a third of the best baseline's metric."""
+def report_power(power: Mapping[str, Power], metric: str, has_baselines: bool) -> None:
+    """Log what each split can show: a warning if it is more than a third of the best baseline's metric.
+
+    If it is unknown, the reason and a remedy are logged.
+    """
+    if not has_baselines:
+        LOG.info("power: unknown without baselines; baselines=standard adds them")
+    elif not power:
+        reason = f"{metric.replace('_at_', '@')} has no value per user"
+        LOG.info("power: unknown, because %s; trainer.monitor=%s has one", reason, DEFAULT_MONITOR)
     for split, found in power.items():
         name = "validation" if split == "valid" else split
         size = "no difference" if found.difference is None else f"a difference of {found.difference:.4f}"

@@ -42,11 +42,14 @@ class Benchmark(Config):
 
     def check_files(self, paths: Iterable[Path]) -> None:
         """Raise InputError if the files of the data are not those of the benchmark, byte for byte."""
-        found = {path: file_sha256(path) for path in paths}
+        found = list(paths)
         if len(found) != len(self.files):
-            raise InputError(f"data: benchmark={self.name} has {len(self.files)} files, found {len(found)}")
-        for (path, digest), expected in zip(found.items(), self.files, strict=True):
-            if digest != expected:
+            names = ", ".join(map(str, found)) or "none"
+            raise InputError(
+                f"data: benchmark={self.name} has {len(self.files)} files, found {len(found)} ({names})"
+            )
+        for path, expected in zip(found, self.files, strict=True):
+            if (digest := file_sha256(path)) != expected:
                 raise InputError(
                     f"{path}: is not the file of benchmark={self.name}: its SHA-256 is {digest}, "
                     f"expected {expected}"

@@ -41,11 +41,7 @@ AFTER_TRAINING = IRRELEVANT_KEYS | EVALUATION_KEYS | {"index"}
 DATA_KEYS = frozenset({"data", "split"})
 """Root keys that only shape the data set; the fingerprint of its content replaces them."""
 
-IRRELEVANT_TRAINER_KEYS = {
-    "log_every_steps",
-    "checkpoint_every_steps",
-    "progress_bar",
-}
+IRRELEVANT_TRAINER_KEYS = {"log_every_steps", "checkpoint_every_steps", "progress_bar"}
 
 
 def fingerprint(settings: Mapping[str, Any], data_fingerprint: str) -> str:

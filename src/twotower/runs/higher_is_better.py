@@ -34,10 +34,8 @@ FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | 
 def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = ()) -> bool | None:
     """Return whether higher values of a figure are better; None if it has no direction or it is unknown.
 
-    Args:
-        key: of the figure, such as `test/recall_at_20`.
-        recorded: metric name -> direction, as runs recorded it; if runs contradict one another, the direction
-            is unknown.
+    `recorded` has the direction of each metric by name, as runs recorded it. If runs contradict one another,
+    it is unknown.
     """
     if key in FIGURES:
         return FIGURES[key]

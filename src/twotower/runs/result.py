@@ -13,6 +13,7 @@ from twotower.evaluation.user_values import metric_k, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json, read_yaml
 from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
+from twotower.runs.provenance import peak_rss_bytes, versions
 from twotower.runs.result_parts import (
     Ancestry,
     BenchmarkRecord,
@@ -41,20 +42,9 @@ class Result(BaseModel):
 
     Keys that `result.json` lacks, as that of a failed run, have their defaults. The names of metrics are
     `valid/<metric>_at_<k>`, `test/...` (lists that the index serves) and `test_exact/...` (exact search);
-    label metrics have no k.
-
-    Attributes:
-        status: `ok`, `index_rejected`, `pruned` or `failed`; `error` is the reason.
-        fingerprint: equal for runs with equal settings and data; `configuration` ignores the seed,
-            `training_fingerprint` is equal for runs that can share towers, `evaluation_fingerprint` for runs
-            that are measured in the same way.
-        metrics: name -> value; `intervals` has the 95 % intervals.
-        slices: split -> group -> slice -> metric -> value.
-        curves: name -> value per epoch.
-        baselines: name -> metrics, with the same names; `baselines_skipped` has the reasons.
-        index: report of the index: recall, latency, size, checks.
-        timing: seconds and examples per second.
-        rerun_of: the run that this one repeats; `reproduced` is the outcome.
+    label metrics have no k. Runs with equal `fingerprint` have equal settings and data, those with equal
+    `configuration` except for the seed; with equal `training_fingerprint` they can share towers, with equal
+    `evaluation_fingerprint` they are measured in the same way.
     """
 
     model_config = ResultPart.model_config
@@ -82,6 +72,7 @@ class Result(BaseModel):
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     slices: dict[str, dict[str, dict[str, dict[str, int | float | None]]]] = {}
+    """Split -> group -> slice -> metric -> value."""
     evaluated: dict[str, dict[str, int]] = {}
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
@@ -152,6 +143,10 @@ class Result(BaseModel):
     def update(self, **changes: Any) -> "Result":
         """Return this result with some values replaced and validated."""
         return Result(**(self.plain() | changes))
+
+    def ended(self, status: Status, **parts: Any) -> "Result":
+        """Return this result with more of its parts, as that of a run that ends now, in this process."""
+        return self.update(status=status, **parts, versions=versions(), peak_rss_bytes=peak_rss_bytes())
 
     def tuned_settings(self) -> str:
         """Return the settings that tuning chose for the baselines, as `ease regularization=160`."""
@@ -239,24 +234,16 @@ class Result(BaseModel):
 
 
 def open_result(folder: Path) -> Result:
-    """Read the result of a run that has ended, with its folder.
-
-    Raises:
-        InputError: the folder holds no run, or the run has not ended.
-    """
+    """Read the result of a run that has ended, with its folder. Raises InputError for any other folder."""
     require_run(folder)
     result = read_result(folder)
     if result is None:
-        raise InputError(f"{folder}: this run has not ended; twotower train resume={folder} continues it")
+        raise InputError(f"{folder}: this run has not ended; finish it with twotower train resume={folder}")
     return result.model_copy(update={"folder": folder})
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read a run's `result.json`; None if the run has not ended.
-
-    Raises:
-        InputError: the file is damaged, or another version of twotower wrote it.
-    """
+    """Read a run's `result.json`; None if the run has not ended. Raises InputError for an unusable file."""
     path = folder / RESULT
     if not path.is_file():
         return None
@@ -281,28 +268,16 @@ def read_result(folder: Path) -> Result | None:
 
 
 def read_finished_result(folder: Path, key: str = "") -> Result:
-    """Read the result of a finished run.
-
-    Args:
-        folder: of the run.
-        key: of the command line, which named the folder; error messages begin with it.
-
-    Raises:
-        InputError: the folder holds no finished run, or its `result.json` is damaged.
-    """
+    """Read the result of a finished run; messages begin with the `key` of the command line that named it."""
     name = f"{key}={folder}" if key else str(folder)
     try:
-        require_run(folder)
-        result = read_result(folder)
+        result = open_result(folder)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{folder}: ')}") from error
-    if result is None or not result.finished:
-        state, remedy = "has not ended", f"finish it with twotower train resume={folder}"
-        if result is not None:
-            state = "failed"
-            if result.status == "pruned":
-                state, remedy = "was pruned", "name another run"
-        raise InputError(f"{name}: this run {state}; {remedy}")
+    if result.status == "pruned":
+        raise InputError(f"{name}: this run was pruned; name another run")
+    if not result.finished:
+        raise InputError(f"{name}: this run failed; finish it with twotower train resume={folder}")
     return result
 
 

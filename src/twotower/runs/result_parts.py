@@ -30,6 +30,13 @@ class Data(ResultPart):
     interactions: int | None = None
     audit: dict[str, Any] = {}
 
+    @property
+    def identity(self) -> str:
+        """Fingerprint of the data that a model reads, as `RetrievalDataset.identity`."""
+        from twotower.data.dataset import data_identity  # imports pandas
+
+        return data_identity(str(self.fingerprint), self.feature_files)
+
 
 class Training(ResultPart):
     """How the towers were trained.
@@ -55,12 +62,7 @@ class Training(ResultPart):
 
 
 class Ancestry(ResultPart):
-    """The run that this one started from.
-
-    Attributes:
-        how: `warm_start` (its towers were trained further) or `rebuild_bundle` (its towers are unchanged).
-        generation: number of trainings so far.
-    """
+    """The run that this one started from: `how` it uses its towers, and the number of trainings so far."""
 
     how: Literal["warm_start", "rebuild_bundle"]
     parent: str

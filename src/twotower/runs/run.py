@@ -24,7 +24,7 @@ from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.folder_name import short_name
 from twotower.runs.result import Result, read_result_or_failure, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, require_run
-from twotower.runs.sections import failed_result
+from twotower.runs.trainings import CHECKPOINTS
 
 LOG = logging.getLogger("twotower")
 REMEDY = "repair it, or delete the run"
@@ -65,17 +65,9 @@ class Run:
         overrides: Sequence[str] = (),
         keep_after_input_error: bool = True,
     ) -> "Run":
-        """Create the folder of a new run and write its settings.
+        """Create the folder of a new run and write its settings. Raises InputError if it holds a run.
 
-        Args:
-            folder: of the run.
-            settings: composed.
-            overrides: as typed.
-            keep_after_input_error: whether to keep the folder if an InputError is raised before the data is
-                loaded.
-
-        Raises:
-            InputError: the folder already holds a run.
+        `keep_after_input_error`: whether the folder stays if an InputError is raised before the training.
         """
         if (folder / CONFIG).exists():
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
@@ -90,14 +82,8 @@ class Run:
     def open(cls, folder: Path, trusted_packages: Collection[str] | None = ()) -> "Run":
         """Open an existing run.
 
-        Args:
-            folder: of the run.
-            trusted_packages: packages, besides `twotower`, whose classes its settings may name; None if
-                nothing is built from the settings.
-
-        Raises:
-            InputError: the folder holds no run (a bundle, for instance), or its settings are damaged or
-                name a class of a package that is not trusted.
+        Raises InputError if the folder holds no run (a bundle, for instance), its settings are damaged, or
+        they name a class outside `twotower` and `trusted_packages`. None trusts all: nothing is built.
         """
         require_run(folder)
         path = folder / CONFIG
@@ -128,13 +114,8 @@ class Run:
         """Lock the folder, log to `train.log`, and log lines of `twotower` to the screen.
 
         If the body raises, a `result.json` with the status `failed` is written and the error propagates.
-
-        Args:
-            screen: handler of the console.
-            remedy: message after SIGTERM or Ctrl-C, with `{}` for the folder.
-
-        Raises:
-            InputError: another process uses this run, or the run has ended.
+        Raises InputError if another process uses this run, or the run has ended. `remedy` is the message
+        after SIGTERM or Ctrl-C, with `{}` for the folder.
         """
 
         def stop_message() -> str:
@@ -157,10 +138,10 @@ class Run:
                     except Exception as error:
                         LOG.exception("the run failed", extra={"for_file": True})
                         reason = f"{type(error).__name__}: {error}"
-                        write_result(self.folder, failed_result(reason, self.partial_result))
+                        write_result(self.folder, self.partial_result.ended("failed", error=reason))
                         raise
         except InputError:
-            if not self.keep_after_input_error and self.partial_result.data.fingerprint is None:
+            if not self.keep_after_input_error and not (self.folder / CHECKPOINTS).exists():
                 shutil.rmtree(self.folder, ignore_errors=True)
                 with contextlib.suppress(OSError):  # it contains other runs
                     self.folder.parent.rmdir()

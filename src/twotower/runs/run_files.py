@@ -41,14 +41,7 @@ def resolve_latest(text: str, root: Path, with_bundle: bool) -> str:
     """Return the folder of the run that `latest` names; any other text is returned unchanged.
 
     `latest` is the run below the root that started last, `outputs/shop/latest` that below `outputs/shop`.
-
-    Args:
-        text: as typed: `latest`, a folder followed by `/latest`, or the folder of a run.
-        root: where runs are stored.
-        with_bundle: whether only runs with a bundle are considered.
-
-    Raises:
-        InputError: there is no such run.
+    `with_bundle`: only runs with a bundle are considered.
     """
     path = Path(text)
     if path.name != LATEST or path.exists():

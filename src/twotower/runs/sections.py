@@ -14,18 +14,12 @@ from twotower.runs.fingerprint import (
     training_settings,
     unstated_defaults,
 )
-from twotower.runs.provenance import (
-    evaluation_fingerprint,
-    peak_rss_bytes,
-    provenance,
-    training_fingerprint,
-    versions,
-)
-from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+from twotower.runs.provenance import evaluation_fingerprint, provenance, training_fingerprint
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result
 from twotower.runs.result_parts import Data
 
 if TYPE_CHECKING:  # they import torch
-    from twotower.evaluation.baselines.run_baselines import BaselineReports
+    from twotower.evaluation.baselines.baseline_runner import BaselineReports
     from twotower.evaluation.evaluator import Report
 
 QUALITY = (
@@ -33,7 +27,7 @@ QUALITY = (
     *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices", "power"),
 )
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""
-TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing")
+TOWER_SECTIONS = (*QUALITY, "training", "curves", "timing", "windows", "windows_summary")
 """Keys that describe the towers and their quality, independent of the index."""
 
 
@@ -79,21 +73,17 @@ def changed_data(recorded: Data, dataset: RetrievalDataset) -> str | None:
 
 
 def quality_record(valid: "Report | None", test: "Report | None") -> dict[str, Any]:
-    """Return metrics, intervals and slices of the splits."""
-    reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
-    return {
-        "metrics": _joined({split: report.metrics for split, report in reports.items()}),
-        "intervals": _joined({split: report.intervals for split, report in reports.items()}),
-        "slices": {split: report.slices for split, report in reports.items()},
-        "evaluated": {
-            split: {
-                "users": report.num_users,
-                "targets": report.num_targets,
-                **({"labelled": report.num_labelled} if report.num_labelled else {}),
-            }
-            for split, report in reports.items()
-        },
-    }
+    """Return metrics, intervals, slices and sizes of the splits."""
+    record: dict[str, Any] = {"metrics": {}, "intervals": {}, "slices": {}, "evaluated": {}}
+    for split, report in (("valid", valid), (TEST, test)):
+        if report is not None:
+            record["metrics"] |= _prefixed(split, report.metrics)
+            record["intervals"] |= _prefixed(split, report.intervals)
+            record["slices"][split] = report.slices
+            sizes = {"users": report.num_users, "targets": report.num_targets}
+            labelled = {"labelled": report.num_labelled} if report.num_labelled else {}
+            record["evaluated"][split] = sizes | labelled
+    return record
 
 
 def baselines_record(valid: "BaselineReports", test: "BaselineReports") -> dict[str, Any]:
@@ -113,11 +103,8 @@ def baselines_record(valid: "BaselineReports", test: "BaselineReports") -> dict[
 def through_index(quality: Mapping[str, Any], served: "Report | None") -> dict[str, Any]:
     """Return the quality of towers with the test metrics of the lists that their index serves.
 
-    The results of exact search move to `test_exact`; for an exact index, only its metrics do.
-
-    Args:
-        quality: by exact search.
-        served: report on the lists of the index; None if the index is exact.
+    Those by exact search, in `quality`, move to `test_exact`. An exact index has no report `served`: it
+    serves the same lists, and only the metrics are repeated.
     """
     by_index: dict[str, dict[str, Any]] = {"metrics": {}}
     if served is not None:
@@ -173,24 +160,5 @@ def training_record(
     }
 
 
-def ended_result(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
-    """Return the result of a run that ends now."""
-    timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
-    return known.update(status=status, **more, timing=timing, **_process())
-
-
-def failed_result(error: str, known: Result) -> Result:
-    """Return the result of a run that failed."""
-    return known.update(status="failed", error=error, **_process())
-
-
-def _process() -> dict[str, Any]:
-    return {"versions": versions(), "peak_rss_bytes": peak_rss_bytes()}
-
-
 def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{split}/{key}": value for key, value in values.items()}
-
-
-def _joined(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {key: value for split, values in splits.items() for key, value in _prefixed(split, values).items()}

@@ -32,8 +32,10 @@ PATIENCE_SECONDS = 60.0
 class Look(ResultPart):
     """One line of the ledger.
 
-    `data` is the fingerprint of content and split, `run` the folder relative to that of the ledger, `paired`
-    False if the standard error is only an upper bound.
+    Attributes:
+        data: fingerprint of content and split.
+        run: folder of the run, relative to that of the ledger.
+        paired: False if the standard error is only an upper bound.
     """
 
     time: str
@@ -41,7 +43,7 @@ class Look(ResultPart):
     source: str
     split: str
     configuration: str
-    seed: int
+    seed: int | None
     run: str
     metric: str
     figures: dict[str, float]
@@ -52,15 +54,19 @@ class Look(ResultPart):
 def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
     """Append the look of a run that looked at its test split; log and return the looks at this split so far.
 
-    A run that was killed after its look and is resumed adds no second line. None if the ledger is unusable.
+    A run that was killed after its look and is resumed adds no second line. The ledger is in the output root;
+    that of a run outside, as one that was moved, is the nearest one above it, or next to it.
     """
-    path, data = root / LEDGER, str(result.data.fingerprint)
-    metric = result.training.monitor.replace(VALID, f"{TEST}/", 1)
+    root, folder = root.resolve(), run.folder.resolve()
+    path = root / LEDGER
+    if root not in folder.parents:
+        path = find_ledger(folder) or folder.parent / LEDGER
+    data, metric = str(result.data.fingerprint), result.training.monitor.replace(VALID, f"{TEST}/", 1)
     try:
-        with lock_folder(root / ".cache", "test_ledger", PATIENCE_SECONDS):
+        with lock_folder(path.parent / ".cache", "test_ledger", PATIENCE_SECONDS):
             looks = read_looks(path)
             if run.looked_at_test:
-                look = _make_look(root, run, result, metric)
+                look = _make_look(path.parent, run, result, metric)
                 if not any(each == look.model_copy(update={"time": each.time}) for each in looks):
                     _append(path, look)
                     looks.append(look)
@@ -74,9 +80,16 @@ def add_look(root: Path, run: Run, result: Result) -> SplitLooks | None:
     found = count_looks(looks, data, metric)
     others = {each.configuration for each in looks if each.data == data} - {_configuration(run, result)}
     if others:
-        words = len(others), "s" * (len(others) > 1), found.consequence
-        LOG.info("test split: %d configuration%s looked at it before%s", *words)
+        plural = "s" * (len(others) > 1)
+        LOG.info(
+            "test split: %d configuration%s looked at it before%s", len(others), plural, found.consequence
+        )
     return found
+
+
+def find_ledger(folder: Path) -> Path | None:
+    """Return the nearest ledger above a folder."""
+    return next(filter(Path.is_file, (parent / LEDGER for parent in folder.resolve().parents)), None)
 
 
 def read_looks(path: Path) -> list[Look]:
@@ -92,8 +105,7 @@ def read_looks(path: Path) -> list[Look]:
 
 def look_notes(folders: Iterable[str], results: Iterable[Result]) -> Iterator[str]:
     """Yield a note for each test split of ended runs that several configurations looked at."""
-    ledgers = ((parent / LEDGER for parent in Path(folder).resolve().parents) for folder in folders)
-    paths = [next(filter(Path.is_file, above), None) for above in ledgers]
+    paths = (find_ledger(Path(folder)) for folder in folders)
     for path, data in dict.fromkeys(zip(paths, (each.data.fingerprint for each in results), strict=True)):
         looks = [each for each in read_looks(path) if each.data == data] if path else []
         found = count_looks(looks, looks[0].data, looks[-1].metric) if looks else None
@@ -134,12 +146,8 @@ def standard_error(folder: Path, metric: str, higher: bool | None) -> tuple[floa
 
     Configurations are measured on the same users, so what users have in common does not change their order. A
     paired difference has the errors of two, so that of one is its standard error / sqrt(2). The other one is
-    the best baseline. Without baselines, it is the standard error of the mean, an upper bound.
-
-    Args:
-        folder: of the run, with the values per user.
-        metric: a column, such as `recall_at_20`. Without it, there is no standard error.
-        higher: whether higher values are better.
+    the best baseline. Without baselines, it is the standard error of the mean, an upper bound. It is None if
+    users have no values of the metric.
     """
     towers, baselines = (pd.read_parquet(folder / name) for name in (PER_USER, PER_USER_BASELINES))
     if metric not in towers or len(towers) < 2:
@@ -169,17 +177,19 @@ def _make_look(root: Path, run: Run, result: Result, metric: str) -> Look:
     higher = higher_is_better(metric, [result.higher_is_better])
     error, is_paired = standard_error(run.folder, metric.removeprefix(f"{TEST}/"), higher)
     settings, figures = flatten(run.settings), result.final_figures()
-    values = {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "data": result.data.fingerprint,
-        **{"source": settings["data"], "split": settings["split"]},
-        **{"configuration": _configuration(run, result), "seed": result.seed},
-        "run": os.path.relpath(run.folder, root),
-        "metric": metric,
-        "figures": {key: value for key, value in figures.items() if key.startswith(TEST)},
-        **{"standard_error": error, "paired": is_paired},
-    }
-    return Look.model_validate(values)
+    return Look(
+        time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        data=str(result.data.fingerprint),
+        source=str(settings["data"]),
+        split=str(settings["split"]),
+        configuration=_configuration(run, result),
+        seed=result.seed,
+        run=os.path.relpath(run.folder.resolve(), root),
+        metric=metric,
+        figures={key: value for key, value in figures.items() if key.startswith(TEST)},
+        standard_error=error,
+        paired=is_paired,
+    )
 
 
 def _append(path: Path, look: Look) -> None:

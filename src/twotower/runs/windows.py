@@ -31,6 +31,21 @@ def window_entry(window: int, folder: str, result: Result) -> dict[str, Any]:
     }
 
 
+def by_model(entries: Sequence[Mapping[str, Any]], key: str) -> pd.DataFrame:
+    """Return a metric of the towers and of the baselines, a row per window and a column per model."""
+    rows = [
+        {name: values.get(key) for name, values in {TOWERS: each["metrics"], **each["baselines"]}.items()}
+        for each in entries
+    ]
+    return pd.DataFrame(rows, dtype=float)
+
+
+def baseline_means(entries: Sequence[Mapping[str, Any]], key: str) -> dict[str, float]:
+    """Return the mean over windows of each baseline that has this metric in all windows."""
+    means = by_model(entries, key).dropna(axis="columns").mean()
+    return {str(name): float(value) for name, value in means.items() if name != TOWERS}
+
+
 def summarize_windows(entries: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
     """Return mean and spread of each metric over the windows, and how stable the ranking of models is.
 
@@ -45,25 +60,14 @@ def summarize_windows(entries: Sequence[Mapping[str, Any]], kind: str) -> dict[s
         return {}
     by_window = pd.DataFrame([entry["metrics"] for entry in entries]).dropna(axis="columns")
     statistics = by_window.agg(["mean", "std", "min", "max"]).rename(index={"std": "sd"}).astype(object)
-    metrics = statistics.where(statistics.notna(), None).to_dict()
-    valid, test = (
-        pd.DataFrame(
-            [
-                {
-                    name: each.get(key)
-                    for name, each in {TOWERS: entry["metrics"], **entry["baselines"]}.items()
-                }
-                for entry in entries
-            ],
-            dtype=float,
-        )
-        for key in (f"{VALID}{kind}", f"{TEST}/{kind}")
-    )
+    valid, test = by_model(entries, f"{VALID}{kind}"), by_model(entries, f"{TEST}/{kind}")
     within = [agreement(pd.DataFrame([valid.loc[window], test.loc[window]])) for window in valid.index]
     known = [tau for tau in within if tau is not None]
     both = float(np.mean(known)) if known else None
-    taus = {"valid": agreement(valid), "test": agreement(test), "valid_and_test": both}
-    return {"metrics": metrics, "kendall_tau": taus}
+    return {
+        "metrics": statistics.where(statistics.notna(), None).to_dict(),
+        "kendall_tau": {"valid": agreement(valid), "test": agreement(test), "valid_and_test": both},
+    }
 
 
 def agreement(values: pd.DataFrame) -> float | None:

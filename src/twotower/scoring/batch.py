@@ -15,8 +15,7 @@ class Batch:
     """Users, their positives, and the items to mask as negatives.
 
     Shapes: P positives, S impressions without a click behind them, B histories (P + S, unless examples share
-    them), L history positions, K known items. Rows of histories and known items are int32,
-    which is faster.
+    them), L history positions, K known items.
 
     Attributes:
         users: [P + S] users, with histories [B, L]; with `positive_to_user`, users [B].
@@ -43,9 +42,6 @@ class Batch:
         """Return the batch on a device; Lightning calls it."""
         if self.positives.device == device:
             return self
-        moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor | UserBatch)
-        }
+        values = vars(self).items()
+        moved: Any = {name: each.to(device) for name, each in values if isinstance(each, Tensor | UserBatch)}
         return dataclasses.replace(self, **moved)

@@ -16,11 +16,9 @@ from twotower.scoring.link import inverse_slopes, raise_to_power
 from twotower.scoring.logits import ForwardGradients, Logits, padded, product_dtype, relative, sum_dtype
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 
-BLOCK_BYTES = 1 << 23
-"""Size of a block of logits."""
+BLOCK_BYTES = 1 << 23  # of logits
 LOG2_E = math.log2(math.e)
-SAFE = 40.0
-"""Logits up to this need no maximum subtracted: e^40 = 2e17, its inverse and their sums fit float32."""
+SAFE = 40.0  # logits up to this need no maximum subtracted: e^40 = 2e17, its inverse and sums fit float32
 
 
 def cross_entropy(positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
@@ -32,12 +30,10 @@ def cross_entropy(positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> 
 def mean_cross_entropy(logits: Logits, block_bytes: int = BLOCK_BYTES) -> Tensor:
     """Compute `logits.mean(cross_entropy)`, to rounding, in a fraction of the time.
 
-    The logits of a user with several positives are computed once: they share the sum over the negatives.
-
-    The exponential is the only pass over the whole matrix besides the three products. Corrections and
+    The logits of a user with several positives are computed once. The exponential (of base 2, which is the
+    faster one) is the only pass over the whole matrix besides the three products: corrections and
     multiplicity are factors of the negatives; the division by the sum, and the weights, are factors of the
-    users. The maximum is subtracted only if the norms of the embeddings require it. Base 2 is used because
-    torch's exp2 is faster than exp.
+    users. The maximum is subtracted only if the norms of the embeddings require it.
     """
     users, shared = logits.users, logits.shared
     precision, bias = product_dtype(users), shared.correction + shared.log_multiplicity
@@ -71,12 +67,8 @@ def _operands(logits: Logits, precision: torch.dtype) -> "ExponentialOperands":
 class ExponentialOperands:
     """Users and negatives in the type of the products, for exponential odds.
 
-    Negatives are the columns of [D, W]; columns after C are zeros.
-
-    Args:
-        logits: of the batch.
-        precision: type of the products.
-        is_safe: exponentials cannot overflow, so that no maximum is subtracted.
+    Negatives are the columns of [D, W], zeros after C. With `is_safe`, exponentials cannot overflow, and no
+    maximum is subtracted.
     """
 
     def __init__(self, logits: Logits, precision: torch.dtype, is_safe: bool) -> None:

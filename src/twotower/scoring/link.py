@@ -10,15 +10,11 @@ import math
 import torch
 from torch import Tensor
 
-ROUNDING = 0.125
-"""Width of the rounded corner at y = 0. Recall does not depend on it between .03 and .5."""
+ROUNDING = 0.125  # width of the rounded corner at y = 0; recall does not depend on it between .03 and .5
 
 
 def link(scores: Tensor, power: float | None) -> Tensor:
-    """Return the log odds of scores, of any shape, without cancellation.
-
-    Without a power odds are exponentials, and scores their own log.
-    """
+    """Return the log odds of scores, of any shape; without a power these are the scores."""
     if power is None:
         return scores
     root = math.sqrt(ROUNDING)

@@ -20,8 +20,7 @@ PairLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(positive [b], negatives [b, C + H], multiplicity [C + H]) -> loss [b]; see `Loss.forward`."""
 
 BLOCK_ELEMENTS = 1 << 20  # 4 MiB of float32 logits: stays in cache on a CPU
-ALIGNED = 16
-"""Rows of logits are padded to a multiple of this, for aligned vector instructions."""
+ALIGNED = 16  # rows of logits are padded to a multiple of this, for aligned vector instructions
 
 
 def padded(num_negatives: int) -> int:
@@ -53,8 +52,7 @@ class FalseNegatives(NamedTuple):
     def blocks(self, num_users: int, num_columns: int, block_rows: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield the users of each block of logits [b, num_columns], and the flat positions to mask in it.
 
-        The column -1 of an item that is no negative is the last column of the previous row, which is padding.
-        So pairs need not be selected first, which takes longer than masking them.
+        The column -1 of an item that is no negative is the last one of the previous row, which is padding.
         """
         starts = range(0, num_users, block_rows)
         bounds = torch.tensor([*starts, num_users], dtype=self.users.dtype, device=self.users.device)
@@ -77,8 +75,7 @@ class SharedNegatives:
         embeddings: [C, D].
         correction: [C] addends of the logits: minus log q, or zeros.
         log_multiplicity: [C] log of the number of draws.
-        false_negatives: pairs to mask.
-        prior: log prior odds of the negatives at the request times; None: none.
+        prior: log prior odds of the negatives at the request times.
     """
 
     embeddings: Tensor
@@ -97,7 +94,6 @@ class Logits:
         weights: [P] of the examples; only their ratios matter.
         users: [B, D] user embeddings, divided by the temperature.
         positives: [P, D] item embeddings of the positives.
-        shared: the negatives of all users.
         query_negatives: [P, H] logits of negatives of one positive each, -inf where there is none.
         positive_to_user: [P] ascending rows of users; None where positive p is of user p.
         power: of the link function; None: scores are logits.
@@ -131,15 +127,10 @@ class Logits:
     def mean(
         self, loss: PairLoss, parameters: Iterable[Tensor] = (), block_elements: int = BLOCK_ELEMENTS
     ) -> Tensor:
-        """Compute the weighted mean of a loss over the positives.
+        """Compute the weighted mean over the positives of a loss with parameters that need a gradient.
 
-        Memory is bounded by a few blocks of logits: autograd differentiates one block before the next one is
-        computed. Under autocast the matrix products run in its precision, everything else in float32.
-
-        Args:
-            loss: of the rows of a block.
-            parameters: parameters of `loss` that need a gradient.
-            block_elements: logits of a block.
+        Memory is bounded by a few blocks of `block_elements` logits: autograd differentiates one before the
+        next one is computed. Under autocast only the matrix products run in its precision.
         """
         logits = self.by_positive()
         operands = logits.users, logits.shared.embeddings, logits.positive, logits.query_negatives

@@ -19,8 +19,7 @@ from twotower.scoring.link import link
 from twotower.scoring.logits import FalseNegatives, Logits, SharedNegatives
 from twotower.towers.item_bias.item_bias import ItemBias
 
-LOWEST, HIGHEST = 0.01, 10.0
-"""Bounds of a learned temperature."""
+LOWEST, HIGHEST = 0.01, 10.0  # of a learned temperature
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,9 @@ def truncate(embeddings: Tensor, width: int, normalize: bool) -> Tensor:
 
 
 class Temperature(nn.Module):
-    """Divides embeddings, and so their scores, by a temperature.
+    """Divides embeddings, and so their scores, by a temperature, or a learned one with an initial value.
 
-    Args:
-        initial: the temperature, or the initial value of a learned one.
-        learned: train the logarithm. It is clamped to [0.01, 10], extended to `initial`: an unbounded
-            temperature can run to 0.
+    The logarithm is trained. It is clamped to [0.01, 10], extended to `initial`, as it can run to 0.
     """
 
     def __init__(self, initial: float, learned: bool) -> None:
@@ -87,11 +83,7 @@ class Temperature(nn.Module):
 
 
 class RowLookup(nn.Module):
-    """Finds rows in a list of distinct rows by a table of all items.
-
-    Args:
-        num_items: rows are 0 to this.
-    """
+    """Finds rows from 0 to `num_items` in a list of distinct rows by a table of all items."""
 
     table: Tensor
 
@@ -126,11 +118,7 @@ class EncodedItems(NamedTuple):
 
 
 class Scorer(nn.Module):
-    """Computes logits: dot product, temperature, link, prior odds, log-q correction, masks.
-
-    Args:
-        config: settings that the loss declares.
-    """
+    """Computes logits: dot product, temperature, link, prior odds, log-q correction, masks."""
 
     def __init__(self, config: ScoringConfig, num_items: int) -> None:
         super().__init__()

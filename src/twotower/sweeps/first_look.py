@@ -4,9 +4,9 @@ import dataclasses
 import math
 import shlex
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import StringConstraints
 
@@ -18,6 +18,7 @@ from twotower.data.splits.split import Split
 from twotower.runs.fingerprint import IRRELEVANT_KEYS, override_key
 from twotower.runs.outcome import Outcome, lower_is_better, make_outcome
 from twotower.runs.result import VALID, Result, read_result_or_failure
+from twotower.runs.windows import baseline_means, window_entry
 from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ SAMPLE, WHOLE, WINDOWS = "sample", "whole", "windows"
 """Stages: on a sample of the users; on all users; on all windows, if `trainer.monitor` is their mean."""
 UNUSABLE = "failed", "index_rejected"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]
+
+
+class Stage(NamedTuple):
+    """A stage in words, the metric that ranks its jobs, and their overrides."""
+
+    words: str
+    monitor: str
+    overrides: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -85,37 +94,37 @@ class FirstLook(Sweep):
         self.num_users = len(dataset.users)
         self.share = config.share or share_for(dataset)
         self.metric = context.monitor.replace(MEAN_VALID, VALID)
-        self.monitors = {SAMPLE: self.metric, WHOLE: self.metric, WINDOWS: context.monitor}
-        self.stages = {SAMPLE: f"{self.share:.3g} of users"} if self.share < 1 else {}
-        self.stages[WHOLE] = "all users"
-        self.on_window: list[str] = []
-        if self.metric != context.monitor:
-            number = len(Split.Config.model_validate(settings["split"]).windows())
-            self.stages[WINDOWS] = f"{number} windows"
-            self.on_window = [f"split.window={number}", f"trainer.monitor={self.metric}"]
+        self.stages = self._stages(len(Split.Config.model_validate(settings["split"]).windows()))
         self.left_out: dict[str, str] = {}
         self.recipes = list(self._recipes())
         if not self.recipes:
             left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
             raise InputError(f"sweep.recipes: no recipe fits: {left_out or 'name one'}")
         self.outcomes: dict[str, Outcome] = {}
-        repeated = {"failed"} if context.retry_failed else set()
         for job in (job for recipe in self.recipes for job in recipe.jobs.values()):
             result = read_result_or_failure(job.folder)
-            if result is not None and result.status not in repeated:
+            if result is not None and not (context.retry_failed and result.status == "failed"):
                 self.ended(job, result)
-        self.before = list(self.outcomes)
-        self.waiting: dict[str, list[Recipe]] = {}
+        self.started = set(self.outcomes)
+        """Names of the jobs that have started, or ended in an earlier process."""
         self.began: float | None = None
+
+    def _stages(self, num_windows: int) -> dict[str, Stage]:
+        """Return the stages; only the last one has all windows, if the monitored metric is their mean."""
+        stages, newest = {}, []
+        if self.metric != self.context.monitor:
+            newest = [f"split.window={num_windows}", f"trainer.monitor={self.metric}"]
+        if self.share < 1:
+            on_sample = [*newest, f"split.user_share={self.share}", "trainer.refit=false"]
+            stages[SAMPLE] = Stage(f"{self.share:.3g} of users", self.metric, on_sample)
+        stages[WHOLE] = Stage("all users", self.metric, newest)
+        if newest:
+            stages[WINDOWS] = Stage(f"{num_windows} windows", self.context.monitor, [])
+        return stages
 
     def _recipes(self) -> Iterator[Recipe]:
         """Compose and check the recipes; invalid and duplicate ones go to `left_out` with the reason."""
         composed: list[Recipe] = []
-        more = {
-            SAMPLE: [*self.on_window, f"split.user_share={self.share}", "trainer.refit=false"],
-            WHOLE: self.on_window,
-            WINDOWS: [],
-        }
         for name, text in self.config.recipes.items():
             texts = tuple(text.split())
             if storage_keys := {override_key(each).partition(".")[0] for each in texts} & IRRELEVANT_KEYS:
@@ -125,19 +134,17 @@ class FirstLook(Sweep):
             try:
                 texts = self._without_unknown_keys(texts)
                 jobs = {
-                    stage: self.context.job(
-                        [*texts, *more[stage]], name if stage == WHOLE else f"{stage}-{name}"
+                    key: self.context.job(
+                        [*texts, *stage.overrides], name if key == WHOLE else f"{key}-{name}"
                     )
-                    for stage in self.stages
+                    for key, stage in self.stages.items()
                 }
             except InputError as error:
                 self.left_out[name] = _reason(error)
                 continue
-            twin = next(
-                (each for each in composed if each.jobs[WHOLE].settings == jobs[WHOLE].settings), None
-            )
-            if twin is not None:
-                self.left_out[name] = f"equals {twin.name}"
+            settings = jobs[WHOLE].settings
+            if twin := next((each.name for each in composed if each.jobs[WHOLE].settings == settings), None):
+                self.left_out[name] = f"equals {twin}"
                 continue
             composed.append(Recipe(name, texts, jobs))
             yield composed[-1]
@@ -154,14 +161,14 @@ class FirstLook(Sweep):
 
     def notes(self) -> list[str]:
         """Return lines on the stages and on recipes that are left out."""
-        stages = ", then the best on ".join(self.stages.values())
+        stages = ", then the best on ".join(stage.words for stage in self.stages.values())
         about = f"{self.num_users:,} users, {self.config.minutes:g} minutes"
         first = f"first look: {len(self.recipes)} recipes on {stages} ({about})"
         return [first, *(f"left out    {name}: {why}" for name, why in self.left_out.items())]
 
     def done_before(self) -> list[Job]:
         """Return the jobs that finished in an earlier process."""
-        return [job for recipe in self.recipes for job in recipe.jobs.values() if job.name in self.before]
+        return [job for recipe in self.recipes for job in recipe.jobs.values() if job.name in self.started]
 
     @property
     def num_jobs(self) -> int:
@@ -171,32 +178,31 @@ class FirstLook(Sweep):
 
     def is_over(self) -> bool:
         """Return whether the time limit has passed."""
-        return self.began is not None and self._left() <= 0
+        return self._left() <= 0
 
     def _left(self, share: float = 1.0) -> float:
-        """Return the remaining seconds of a share of the time limit."""
-        assert self.began is not None
-        return self.began + share * self.config.minutes * 60 - time.monotonic()
+        """Return the remaining seconds of a share of the time limit, which starts with the first job."""
+        now = time.monotonic()
+        return (self.began or now) + share * self.config.minutes * 60 - now
 
     def next(self, running: Collection[Job]) -> Job | None:
         """Return the next job of a stage; after all of these, one of its best recipes in the next stage."""
-        if self.began is None:
-            self.began = time.monotonic()
+        self.began = self.began or time.monotonic()
         if self.is_over():
             return None
-        ranked = self.recipes
+        recipes = self.recipes
         for stage in self.stages:
-            recipes = self.waiting.setdefault(
-                stage, [recipe for recipe in ranked if recipe.jobs[stage].name not in self.before]
-            )
-            if recipes and ranked is self.recipes:  # the first stage
-                left = self._left(SAMPLE_TIME_SHARE if len(self.stages) > 1 else 1.0) / len(recipes)
-                return dataclasses.replace(recipes.pop(0).jobs[stage], trial={"seconds": max(left, 0.0)})
-            if recipes:
-                return recipes.pop(0).jobs[stage]
-            if {recipe.jobs[stage].name for recipe in self.recipes} & {job.name for job in running}:
+            jobs = [recipe.jobs[stage] for recipe in recipes]
+            waiting = [job for job in jobs if job.name not in self.started]
+            if waiting:
+                self.started.add(waiting[0].name)
+                if recipes is not self.recipes:
+                    return waiting[0]
+                left = self._left(SAMPLE_TIME_SHARE if len(self.stages) > 1 else 1.0) / len(waiting)
+                return dataclasses.replace(waiting[0], trial={"seconds": max(left, 0.0)})
+            if not {job.name for job in jobs}.isdisjoint(job.name for job in running):
                 return None
-            ranked = self.ranked(stage)[: self.config.num_whole]
+            recipes = self.ranked(stage)[: self.config.num_whole]
         return None
 
     def ended(self, job: Job, result: Result | None) -> None:
@@ -213,7 +219,7 @@ class FirstLook(Sweep):
             (self._sign() * value, recipe)
             for recipe in self.recipes
             if (outcome := self.outcome(recipe, stage)) is not None and outcome.status not in UNUSABLE
-            if (value := outcome.figure(self.monitors[stage])) is not None
+            if (value := outcome.figure(self.stages[stage].monitor)) is not None
         ]
         return [recipe for _, recipe in sorted(scored, key=lambda each: each[0])]
 
@@ -242,21 +248,19 @@ class FirstLook(Sweep):
         best, last = self.best() or (None, WHOLE)
         baselines = {stage: self._baselines(stage) for stage in self.stages}
         choose = min if self._sign() > 0 else max
-        leaders = {
-            stage: choose(values, key=values.__getitem__, default=None) for stage, values in baselines.items()
-        }
-        names = dict.fromkeys(name for name in leaders.values() if name is not None)
+        leaders = {stage: choose(each, key=each.__getitem__, default="") for stage, each in baselines.items()}
+        names = dict.fromkeys(filter(None, leaders.values()))
         last_first = [recipe for stage in reversed(self.stages) for recipe in self.ranked(stage)]
         ranked = [*filter(None, [best]), *last_first, *self.recipes]
         found = {
-            "metric": self.monitors[last],
+            "metric": self.stages[last].monitor,
             "num_users": self.num_users,
             "share": self.share,
-            "stages": self.stages,
+            "stages": {name: stage.words for name, stage in self.stages.items()},
             "recipes": [self._row(recipe) for recipe in {each.name: each for each in ranked}.values()],
             "left_out": self.left_out,
             "baselines": {name: {each: baselines[each].get(name) for each in baselines} for name in names},
-            "best": best and self._best(best, last, baselines[last].get(leaders[last] or "")),
+            "best": best and self._best(best, last, baselines[last].get(leaders[last])),
         }
         return {"first_look": found}
 
@@ -272,26 +276,25 @@ class FirstLook(Sweep):
         return {
             "recipe": recipe.name,
             "sets": " ".join(recipe.texts),
-            **{stage: each and each.figure(self.monitors[stage]) for stage, each in outcomes.items()},
+            **{stage: each and each.figure(self.stages[stage].monitor) for stage, each in outcomes.items()},
             "seconds": {stage: each and (round(each.seconds, 1) or None) for stage, each in outcomes.items()},
             "note": note,
         }
 
     def _baselines(self, stage: str) -> dict[str, float]:
-        """Return the validation metric of each baseline, equal in all jobs on the same users."""
-        values: dict[str, float] = {}
-        for recipe in self.recipes if stage != WINDOWS else ():
-            outcome = self.outcome(recipe, stage)
-            result = read_result_or_failure(outcome.folder) if outcome and outcome.finished else None
-            for name, figures in {} if result is None else result.baselines.items():
-                if self.metric in figures:
-                    values.setdefault(name, figures[self.metric])
-        return values
+        """Return the validation metric of each baseline, equal in all jobs on the same users and windows."""
+        outcomes = (self.outcome(recipe, stage) for recipe in self.recipes)
+        folders = [outcome.folder for outcome in outcomes if outcome is not None and outcome.finished]
+        result = read_result_or_failure(folders[0]) if folders else None
+        if result is None:
+            return {}
+        entries = result.windows if stage == WINDOWS else [window_entry(1, ".", result)]
+        return baseline_means(entries, self.metric)
 
     def _best(self, best: Recipe, stage: str, leader: float | None) -> dict[str, Any]:
         outcome = self.outcome(best, stage)
         assert outcome is not None
-        value = outcome.figure(self.monitors[stage])
+        value = outcome.figure(self.stages[stage].monitor)
         assert value is not None
         return {
             "recipe": best.name,

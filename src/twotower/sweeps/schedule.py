@@ -17,7 +17,7 @@ from twotower.reports.console.sweep_summary import SeedSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome, make_outcome
 from twotower.runs.result import Result, read_result_or_failure, write_result
-from twotower.runs.sections import changed_data, failed_result, training_identity
+from twotower.runs.sections import changed_data, training_identity
 from twotower.sweeps.sweep import Job, Sweep, SweepContext, build_job_dataset
 
 if TYPE_CHECKING:  # a sweep whose jobs are all new opens no data set
@@ -74,7 +74,7 @@ def settle(job: Job, ended: "Future[int]") -> Result | None:
     try:
         with lock_folder(job.folder, "run"):
             partial = failed.update(seed=job.settings["seed"], overrides=list(job.overrides))
-            write_result(job.folder, failed_result(reason, partial))
+            write_result(job.folder, partial.ended("failed", error=reason))
     except InputError:  # another process runs this job and writes its result
         return failed
     return read_result_or_failure(job.folder)

@@ -12,7 +12,7 @@ from twotower.config.spec import Seed
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.features.feature import Feature
-from twotower.features.feature_table import files_digests
+from twotower.features.feature_table import column_faults, files_digests
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.two_tower import TwoTowerConfig
@@ -55,6 +55,11 @@ class FeaturesConfig(Config):
             ).items()
         }
         return replace(dataset, feature_files=digests)
+
+    def column_problems(self, table: str, frame: pd.DataFrame, source_path: str) -> list[str]:
+        """Return what the columns of a table lack for the features that read it."""
+        choices = {"users": self.user, "items": self.item, "context": self.context}[table]
+        return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, source_path)
 
 
 class TrainingConfig(TwoTowerConfig):

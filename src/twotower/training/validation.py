@@ -49,11 +49,11 @@ class Validation:
         """Return a metric of towers before training, negated if lower is better."""
         training = model.training
         with torch.no_grad():
-            value = self.metrics(model.eval(), temperature)[monitor]
+            value = self.metrics(model.eval(), temperature, with_health=False)[monitor]
         model.train(training)
         return value if self.mode(monitor) == "max" else -value
 
-    def metrics(self, model: TwoTower, temperature: float) -> dict[str, float]:
+    def metrics(self, model: TwoTower, temperature: float, with_health: bool = True) -> dict[str, float]:
         """Return the metrics `valid/...` and the figures `health/...` of towers in eval mode.
 
         New items are embedded as in the bundle, so that curves and final metrics are comparable. It ranks in
@@ -76,8 +76,9 @@ class Validation:
                 "set trainer.gradient_clip_val"
             )
         means = evaluator.means(top, holdout, self.popularity, scored)
-        target_users = np.repeat(np.arange(len(users)), np.diff(holdout.target_offsets))
-        figures = health(users, items, top, (target_users, np.asarray(holdout.target_items)))
-        return {f"valid/{key}": value for key, value in means.items()} | {
-            f"health/{key}": value for key, value in figures.items()
-        }
+        figures = {f"valid/{key}": value for key, value in means.items()}
+        if with_health:
+            target_users = np.repeat(np.arange(len(users)), np.diff(holdout.target_offsets))
+            pairs = target_users, np.asarray(holdout.target_items)
+            figures |= {f"health/{key}": value for key, value in health(users, items, top, pairs).items()}
+        return figures

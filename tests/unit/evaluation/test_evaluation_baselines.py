@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
-from twotower.evaluation.baselines import ease
-from twotower.evaluation.baselines import run_baselines as list_cache
+from twotower.evaluation.baselines import baseline_runner, ease
 from twotower.evaluation.baselines.baseline import BaselineData, Budget, OutOfTime
+from twotower.evaluation.baselines.baseline_runner import BaselineCache, BaselineRunner, request_time
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
-from twotower.evaluation.baselines.run_baselines import request_time, run_baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
 
@@ -92,16 +91,16 @@ def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch
 
 def test_run_reports_and_skips() -> None:
     holdout = make_holdout(targets=[[3], [2]], histories=[[1, 2], [1]])
-    found = run_baselines(CONFIGS, BaselineData(holdout.history, 4, now=9), holdout, EVALUATOR)
+    found = BaselineRunner(BaselineData(holdout.history, 4, now=9), holdout, EVALUATOR).run(CONFIGS)
     assert found.skipped == {"ease": "4 items are above max_items = 3"}
     # popularity 2 1 0 0; seen items filtered: user 1 is shown 3 4, user 2 is shown 2 3
     assert found.reports["popularity"].metrics == {"recall_at_1": 1.0, "recall_at_2": 1.0}
     past = BaselineData(holdout.history, 3, now=9)
-    assert run_baselines(CONFIGS, past, holdout, EVALUATOR).skipped == {}
+    assert BaselineRunner(past, holdout, EVALUATOR).run(CONFIGS).skipped == {}
     train = make_history([[1, 2], [3]])  # who has 1 has 2, too
     configs = {"ease": Ease.Config(regularization=1e-30)}
     with pytest.raises(InputError, match=r"^baselines\.ease\.regularization: too small for these data"):
-        run_baselines(configs, BaselineData(train, 3, now=9), make_holdout([[3]], [[1]]), EVALUATOR)
+        BaselineRunner(BaselineData(train, 3, now=9), make_holdout([[3]], [[1]]), EVALUATOR).run(configs)
 
 
 class Stopwatch:
@@ -140,10 +139,10 @@ def test_a_baseline_is_ended_between_blocks_once_the_time_is_over(monkeypatch: p
         "last": PopularityBaseline.Config(),
     }
     past = BaselineData(holdout.history, 4, now=9, budget=Budget(100, Slow.clock))
-    found = run_baselines(configs, past, holdout, EVALUATOR)
+    found = BaselineRunner(past, holdout, EVALUATOR).run(configs)
     assert Slow.blocks == [1, 2]  # users, one a block: the third does not begin
     assert list(found.reports) == ["first"]
-    assert found.out_of_time == ("slow", "last")
+    assert found.out_of_time == ["slow", "last"]
     assert found.skipped["slow"].startswith("did not fit into baselines.minutes")
 
 
@@ -186,7 +185,7 @@ def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:
 def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(list_cache, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(baseline_runner, "MIN_SECONDS", 0.0)
     made: list[float] = []
 
     def take(regularization: float, data: str = "data") -> list[list[int]]:
@@ -196,7 +195,7 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
             made.append(regularization)
             return np.array([[3, 1, 0]])
 
-        return list_cache.ListCache(tmp_path, (data, 100)).take(config, make).tolist()
+        return BaselineCache(tmp_path, (data, 100)).take(config, make).tolist()
 
     assert take(2.0) == take(2.0) == [[3, 1, 0]]
     assert made == [2.0]
@@ -217,9 +216,9 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
 def test_a_baseline_of_another_package_is_asked_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(list_cache, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(baseline_runner, "MIN_SECONDS", 0.0)
     for row in (3, 1):
-        lists = list_cache.ListCache(tmp_path, ())
+        lists = BaselineCache(tmp_path, ())
         assert lists.take(Slow.Config(), lambda: np.array([[row]])).tolist() == [[row]]  # noqa: B023
 
 

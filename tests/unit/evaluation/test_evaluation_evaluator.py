@@ -9,8 +9,7 @@ from pydantic import ValidationError
 
 from twotower.config.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.item_content import has_content
-from twotower.evaluation.metric_inputs import metric_data
+from twotower.evaluation.item_content import has_content, metric_data
 from twotower.features.id import Id
 from twotower.features.tags import Tags
 

@@ -10,11 +10,11 @@ from scipy import sparse
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import item_knn
 from twotower.evaluation.baselines.baseline import BaselineData
+from twotower.evaluation.baselines.baseline_runner import BaselineRunner
 from twotower.evaluation.baselines.content_knn import ContentKnn
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.ials import LACKING, Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
-from twotower.evaluation.baselines.run_baselines import run_baselines
 from twotower.evaluation.baselines.trend_ease import TrendEase
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
@@ -91,7 +91,7 @@ def test_content_neighbors_are_like_the_mean_of_the_history() -> None:
 def test_neighbors_are_left_out_without_content_or_on_large_catalogues() -> None:
     holdout = make_holdout(targets=[[2]], histories=[[1]])
     configs = {"content_knn": ContentKnn.Config(), "item_knn": ItemKnn.Config(max_items=1)}
-    found = run_baselines(configs, BaselineData(holdout.history, 2, now=9), holdout, EVALUATOR)
+    found = BaselineRunner(BaselineData(holdout.history, 2, now=9), holdout, EVALUATOR).run(configs)
     assert found.reports == {}
     assert found.skipped == {"item_knn": "2 items are above max_items = 1"}
 
@@ -101,12 +101,15 @@ def test_factors_find_groups_and_repeat_to_the_bit() -> None:
         assert reason.startswith(LACKING)
         pytest.skip(reason)
     train = make_history([[1, 2], [2, 3], [1, 3], [4, 5], [5, 6], [4, 6]])
-    found = []
+    found, baseline = [], Ials.Config(factors=2, regularization=0.1, alpha=7).build()
     for _ in range(2):
-        baseline = Ials.Config(factors=2, regularization=0.1).build()
         baseline.fit(BaselineData(train, 6, now=9))
         found.append(baseline.scores(make_history([[1], [6], []]), np.array([1, 2, 3])))
     np.testing.assert_array_equal(*found)
     assert found[0][0, :3].min() > found[0][0, 3:].max()
     assert found[0][1, 3:].min() > found[0][1, :3].max()
     assert found[0][2].tolist() == [2, 2, 2, 2, 2, 2]
+    items = baseline.model.item_factors.astype(np.float64)  # type: ignore[attr-defined]
+    confidence = np.diag([7.0, 1, 1, 1, 1, 1])  # of a user with item 1
+    user = np.linalg.solve(items.T @ confidence @ items + 0.1 * np.eye(2), 7 * items[0])
+    np.testing.assert_allclose(found[0][0], items @ user, atol=1e-5)

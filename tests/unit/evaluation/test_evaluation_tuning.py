@@ -1,6 +1,10 @@
+import contextlib
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,14 +14,15 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
-from twotower.evaluation.baselines import tuning
+from twotower.evaluation.baselines import baseline_runner, ials
 from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget
+from twotower.evaluation.baselines.baseline_runner import BaselineCache, BaselineRunner
 from twotower.evaluation.baselines.ease import Ease
+from twotower.evaluation.baselines.ials import Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
-from twotower.evaluation.baselines.run_baselines import ListCache, rank_by_baseline
 from twotower.evaluation.baselines.trend_ease import TrendEase
-from twotower.evaluation.baselines.tuning import Search, Tuner, free_settings, tuning_metric
+from twotower.evaluation.baselines.tuning import Search, free_settings, log_tuning, tune, tuning_metric
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.auc import Auc
 from twotower.metrics.ndcg import Ndcg
@@ -100,15 +105,15 @@ def hourly_log() -> tuple[BaselineData, Holdout]:
 def test_the_window_of_recent_popularity_is_an_hour_where_items_live_for_an_hour() -> None:
     past, holdout = hourly_log()
     configs = {"recent": RecentPopularityBaseline.Config(), "typed": RecentPopularityBaseline.Config(days=14)}
-    tuned = Tuner(past, holdout, EVALUATOR, "recall_at_10").tune(configs)
+    tuned = tune(BaselineRunner(past, holdout, EVALUATOR), configs, "recall_at_10")
     assert tuned.configs["recent"].days == 1 / 24
-    assert tuned.record["recent"]["chosen"] == {"days": 1 / 24}
-    assert tuned.record["recent"]["complete"]
-    assert "typed" not in tuned.record
-    recalls = {name: report.metrics["recall_at_10"] for name, report in tuned.reports.reports.items()}
+    assert tuned.tuning["recent"]["chosen"] == {"days": 1 / 24}
+    assert tuned.tuning["recent"]["complete"]
+    assert "typed" not in tuned.tuning
+    recalls = {name: report.metrics["recall_at_10"] for name, report in tuned.reports.items()}
     assert recalls["recent"] > 0.9
     assert recalls["typed"] < 0.1
-    tried = {each["settings"]["days"]: each["value"] for each in tuned.record["recent"]["tried"]}
+    tried = {each["settings"]["days"]: each["value"] for each in tuned.tuning["recent"]["tried"]}
     assert [*tried] == [28, 14, 7, 3, 1, 1 / 3, 1 / 8, 1 / 24]
     assert tried[28] == recalls["typed"]
 
@@ -123,34 +128,83 @@ def test_fits_of_a_tuning_give_the_lists_of_fits_without_one() -> None:
         TrendEase.Config(days=1),
     ]
     for config in configs:
-        rows = [rank_by_baseline("any", config, EVALUATOR, holdout, each) for each in (past, alone)]
+        rows = [BaselineRunner(each, holdout, EVALUATOR).rank("any", config) for each in (past, alone)]
         np.testing.assert_array_equal(*rows)
+
+
+class FakeFactors:
+    """The library's factorization: recommends the item that it got as the number of factors."""
+
+    def __init__(self, factors: int, **settings: Any) -> None:
+        assert {*settings} == {"regularization", "alpha", "iterations", "random_state"}
+        self.settings = {"factors": factors, **settings}
+        self.fitted.append(self.settings)
+
+    fitted: ClassVar[list[dict[str, Any]]] = []
+
+    def fit(self, matrix: Any, show_progress: bool, callback: Callable[..., None]) -> None:
+        callback(0, 0.0)
+        self.item_factors = np.eye(matrix.shape[1], dtype=np.float32)
+
+    def recalculate_user(self, users: np.ndarray, matrix: Any) -> np.ndarray:
+        items = self.item_factors[[self.settings["factors"] - 1] * len(users)]
+        return items if self.settings["alpha"] <= 10 else -items
+
+
+def test_the_factorization_is_tuned_by_penalty_then_weight_then_factors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the library `implicit`: 128 factors recommend the only target, large weights reverse scores."""
+    modules = {
+        "implicit.cpu.als": SimpleNamespace(AlternatingLeastSquares=FakeFactors),
+        "threadpoolctl": SimpleNamespace(threadpool_limits=lambda *_: contextlib.nullcontext()),
+    }
+    monkeypatch.setattr(ials, "import_module", modules.__getitem__)
+    monkeypatch.setattr(ials, "find_spec", lambda _: True)
+    holdout = make_holdout([[128]], [[1]])
+    runner = BaselineRunner(BaselineData(holdout.history, 300, now=9, is_tuning=True), holdout, EVALUATOR)
+    tuned = tune(runner, {"ials": Ials.Config(), "typed": Ials.Config(factors=8)}, "recall_at_5")
+    settings = tuned.tuning["ials"]["tried"][0]["settings"]
+    assert settings == {"regularization": 30, "alpha": 10, "factors": 64}
+    tried = [
+        {key: value for key, value in each["settings"].items() if value != settings[key]}
+        for each in tuned.tuning["ials"]["tried"][1:]
+    ]
+    assert tried == [  # the nearest value on either side is not better, and of factors 128 is
+        *({"regularization": 100}, {"regularization": 10}, {"alpha": 30}, {"alpha": 3}),
+        *({"factors": 128}, {"factors": 256}),
+    ]
+    assert tuned.tuning["ials"]["chosen"] == {"regularization": 30, "alpha": 10, "factors": 128}
+    assert tuned.reports["ials"].metrics["recall_at_5"] == 1
+    assert {*tuned.tuning["typed"]["chosen"]} == {"regularization", "alpha"}
+    assert {each["factors"] for each in FakeFactors.fitted} == {64, 128, 256, 8}
 
 
 def test_a_tuning_that_runs_out_of_time_keeps_the_best_so_far(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 0.0
+    seconds = itertools.count(-30, 30)  # two defaults are free, each further fit takes 30 seconds
+    now, rank = 0.0, BaselineRunner.rank
 
-    def rank(*arguments: Any) -> np.ndarray:
+    def slow_rank(*arguments: Any) -> np.ndarray:
         nonlocal now
-        now += 30
-        return rank_by_baseline(*arguments)
+        now = max(0, next(seconds))
+        return rank(*arguments)
 
     log, holdout = hourly_log()
     past = replace(log, budget=Budget(100, lambda: now))
-    monkeypatch.setattr(tuning, "rank_by_baseline", rank)
+    monkeypatch.setattr(BaselineRunner, "rank", slow_rank)
     configs = {"recent": RecentPopularityBaseline.Config(), "item_knn": ItemKnn.Config()}
-    tuned = Tuner(past, holdout, EVALUATOR, "recall_at_10").tune(configs)
-    record = tuned.record["recent"]
+    tuned = tune(BaselineRunner(past, holdout, EVALUATOR), configs, "recall_at_10")
+    record = tuned.tuning["recent"]
     assert [each["settings"]["days"] for each in record["tried"]] == [28, 14, 7, 3]
-    assert (record["complete"], tuned.record["item_knn"]["complete"]) == (False, False)
+    assert (record["complete"], tuned.tuning["item_knn"]["complete"]) == (False, False)
     assert (
         record["chosen"]["days"] == max(record["tried"], key=lambda each: each["value"])["settings"]["days"]
     )
     assert tuned.configs["item_knn"] == configs["item_knn"]
-    assert {*tuned.reports.reports} == {*configs}
-    tuned.log("recall_at_10", minutes=10)
+    assert {*tuned.reports} == {*configs}
+    log_tuning(tuned, "recall_at_10", minutes=10)
     assert "baselines.minutes=10 ended the tuning of recent, item_knn" in caplog.text
 
 
@@ -158,28 +212,29 @@ def test_cached_settings_are_not_fitted_again(tmp_path: Path, monkeypatch: pytes
     log, holdout = hourly_log()
     fitted: list[Baseline.Config] = []
 
-    def rank(name: str, config: Baseline.Config, *rest: Any) -> np.ndarray:
+    rank = BaselineRunner.rank
+
+    def counted_rank(runner: BaselineRunner, name: str, config: Baseline.Config) -> np.ndarray:
         fitted.append(config)
         if config == ItemKnn.Config(neighbors=50):
             raise InputError("neighbors: do not suit the data")
-        return rank_by_baseline(name, config, *rest)
+        return rank(runner, name, config)
 
-    monkeypatch.setattr(tuning, "rank_by_baseline", rank)
+    monkeypatch.setattr(BaselineRunner, "rank", counted_rank)
+    monkeypatch.setattr(baseline_runner, "MIN_SECONDS", 0.0)
 
-    def tune(key: str, metric: str = "recall_at_10") -> list[dict[str, Any]]:
-        past = replace(log, _made={})
-        record = Tuner(past, holdout, EVALUATOR, metric, ListCache(tmp_path, (key,))).tune(
-            {"knn": ItemKnn.Config()}
-        )
-        return list(record.record["knn"]["tried"])
+    def tried(key: str, metric: str = "recall_at_10") -> list[dict[str, Any]]:
+        past, cache = replace(log, _made={}), BaselineCache(tmp_path, (key,))
+        tuned = tune(BaselineRunner(past, holdout, EVALUATOR, cache), {"knn": ItemKnn.Config()}, metric)
+        return list(tuned.tuning["knn"]["tried"])
 
-    first = tune("data")
+    first = tried("data")
     number = len(fitted)
-    assert len(first) == number + 1  # the default is measured by its report
-    assert tune("data") == first
+    assert len(first) in (number, number - 1)  # the lists of the chosen settings are a fit, too
+    assert tried("data") == first
     assert len(fitted) == number
-    tune("other data"), tune("data", "recall_at_5")
+    tried("other data"), tried("data", "recall_at_5")
     assert len(fitted) > 2 * number
-    for path in tmp_path.glob("*.json"):
-        path.write_text("{}")
-    assert tune("data") == first
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"{}")
+    assert tried("data") == first

@@ -16,6 +16,7 @@ from twotower.reports.compare.figure_names import (
 )
 from twotower.reports.compare.paired import UnpairedError, read_column
 from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
+from twotower.runs.fingerprint import fingerprint
 from twotower.runs.result import Result
 
 RESULT: dict[str, Any] = {
@@ -41,6 +42,14 @@ def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_fold
     (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match="a file, not a run"):
         run_folders([str(tmp_path / "notes.txt")])
+
+
+def test_settings_that_were_edited_after_the_run_are_named(tmp_path: Path) -> None:
+    recorded = {"fingerprint": fingerprint({"seed": 1, "dim": 8}, "d"), "data": {"fingerprint": "d"}}
+    run = make_run(tmp_path / "run", RESULT | recorded, dim=8)
+    assert read_runs([run])["problem"][0] == ""
+    (run / "config.yaml").write_text("{seed: 1, dim: 4}")
+    assert read_runs([run])["problem"][0] == "its config.yaml was edited after the run"
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,16 @@ def test_quiet_is_one_line_and_failures_on_standard_error(capsys: pytest.Capture
         "index/latency_ms_p50 0.0500  outputs/default/x\n",
         "",
     )
+    at_10 = RESULT.update(
+        training={"monitor": "valid/mrr_at_10"},
+        metrics={"valid/mrr_at_10": 0.5, "test/mrr_at_10": 0.375, "test/ndcg_at_10": 0.25} | RESULT.metrics,
+    )
+    for result, figures in (
+        (at_10, "test/mrr_at_10 0.3750  test/ndcg_at_10 0.2500"),
+        (RESULT.update(metrics={METRIC: 0.3}), "best_valid/recall_at_20 0.3000"),  # the test split is hidden
+    ):
+        console.result(result, Path("outputs/default/x"), "outputs")
+        assert capsys.readouterr().out.startswith(f"ok  {figures}  index/recall_at_100 0.9800")
     run_sweep(console)
     shown = capsys.readouterr()
     best, end = shown.out.splitlines()

@@ -74,6 +74,14 @@ def test_power_is_of_the_two_best_baselines(caplog: pytest.LogCaptureFixture) ->
     assert sizes == pytest.approx({"valid": 0.014, "test": 0.028}, rel=0.03)
     assert found["test"].pair == ["best", "second"]
     assert found["test"].best_baseline == 0.5
+    twin = best.copy()
+    twin[:5] -= 0.1  # five users are too few for a test
+    assert measure_power("recall_at_20", values | {"twin": twin}, {"test": 100}, True) == {
+        "test": found["test"]
+    }
+    assert measure_power("recall_at_20", {"best": best, "twin": best}, {"test": 100}, True)["test"].pair == [
+        "best"
+    ]
     lowest = measure_power("gini_at_20", values, {"test": 100}, False)["test"]
     assert lowest.pair == ["low", "second"]
     single = measure_power("recall_at_20", {"second": values["second"]}, {"test": 400}, True)["test"]
@@ -82,8 +90,8 @@ def test_power_is_of_the_two_best_baselines(caplog: pytest.LogCaptureFixture) ->
     few = measure_power("recall_at_20", values, {"test": 40, "valid": 3}, True)
     assert few["valid"].difference is None
     with caplog.at_level("INFO", "twotower"):
-        report_power(found | {"test": few["test"]})
-        report_power(few)
+        report_power(found | {"test": few["test"]}, "recall_at_20", True)
+        report_power(few, "recall_at_20", True)
     levels = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert levels[0][0] == "INFO"
     assert levels[0][1].startswith("400 validation users can show a difference of 0.0138")
@@ -91,3 +99,13 @@ def test_power_is_of_the_two_best_baselines(caplog: pytest.LogCaptureFixture) ->
     assert [level for level, _ in levels[1:]] == ["INFO", "INFO", "WARNING"]
     assert "3 validation users can show no difference" in levels[3][1]
     assert levels[3][1].endswith("(split.valid, split.share) before comparing models on it")
+
+
+def test_unknown_power_names_the_reason_and_a_remedy(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "twotower"):
+        report_power({}, "recall_at_20", False)
+        report_power({}, "auc", True)
+    assert caplog.messages == [
+        "power: unknown without baselines; baselines=standard adds them",
+        "power: unknown, because auc has no value per user; trainer.monitor=valid/recall_at_20 has one",
+    ]

@@ -10,6 +10,7 @@ from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes
 from twotower.data.sources.online_retail import OnlineRetail
+from twotower.data.sources.source import Source
 from twotower.runs.benchmark import Benchmark
 
 NAME = "online_retail_temporal"
@@ -94,5 +95,12 @@ def test_the_files_are_compared_byte_for_byte_and_the_items_counted(tmp_path: Pa
         contract.check_files([files[0], changed, files[2]])
     with pytest.raises(InputError, match="has 3 files, found 2"):
         contract.check_files(files[:2])
+    # A folder or a pattern of files counts like a file.
+    config = {"_target_": "twotower.data.sources.table_files.TableFiles", "interactions_path": str(changed)}
+    for more in (tmp_path, tmp_path / "*.csv.gz"):
+        with pytest.raises(InputError, match=r"has 3 files, found 2 \(.*users.csv.gz, .*users.csv.gz\)"):
+            contract.check_files(
+                Source.Config.from_spec(config | {"items_path": str(more)}, "data").build().files()
+            )
     with pytest.raises(InputError, match="ranks 3659 items, found 3658"):
         contract.check_catalogue(3_658)

@@ -66,7 +66,7 @@ def test_the_training_fingerprint_covers_the_code_that_trains() -> None:
 
 
 def test_the_evaluation_fingerprint_covers_baselines() -> None:
-    assert {"twotower.evaluation.baselines.run_baselines", "twotower.evaluation.ranking"} <= code_digests(
+    assert {"twotower.evaluation.baselines.baseline_runner", "twotower.evaluation.ranking"} <= code_digests(
         EVALUATION
     ).keys()
 

@@ -168,9 +168,16 @@ def test_the_best_recipes_run_on_all_windows_and_their_mean_decides(
         assert (job.name, newest[0] in job.overrides) == (f"windows-{name}", False)
         result = result_of(value)
         summary = {"metrics": {MONITOR: {"mean": value, "sd": 0.1}}}
+        windows = [
+            {"metrics": {MONITOR: value}, "baselines": {"ease": {MONITOR: each}, "popularity": {}}}
+            for each in (0.25, 0.125, 0.375)
+        ]
         before = look.summary()["first_look"]
         assert before["recipes"][1]["note"] == "on the newest window only"
-        look.ended(job, result.update(windows_summary=summary))
+        job.folder.mkdir()
+        result = result.update(windows_summary=summary, windows=windows)
+        write_result(job.folder, result)
+        look.ended(job, result)
     assert look.next([]) is None
     found = look.summary()["first_look"]
     assert found["stages"] == {"sample": "0.1 of users", "whole": "all users", "windows": "3 windows"}
@@ -178,6 +185,8 @@ def test_the_best_recipes_run_on_all_windows_and_their_mean_decides(
         *[("flat", 0.2), ("wide", 0.1), ("default", None)]
     ]
     assert (found["best"]["recipe"], found["best"]["on"], found["metric"]) == ("flat", "windows", mean)
+    assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None, "windows": 0.25}}
+    assert found["best"]["behind_baseline"]
     assert recipes_table(found).row_count == 4
 
 

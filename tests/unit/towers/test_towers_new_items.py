@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from scipy import sparse
 
@@ -16,6 +17,7 @@ from twotower.features.vector import Vector
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.item_bias.no_bias import NoBias
 from twotower.towers.item_bias.popularity import Popularity
+from twotower.towers.new_items import by_content
 from twotower.towers.new_items.by_content import ByContent
 from twotower.towers.new_items.by_tower import ByTower
 from twotower.towers.new_items.new_items import NewItems
@@ -89,6 +91,26 @@ def test_a_predicted_log_is_raised_to_the_mean_of_what_it_is_the_log_of() -> Non
         new_items.fit(table.gather(torch.tensor([1, 1, 1])), embeddings, scale)
         found = new_items(table.gather(torch.tensor([3])), torch.zeros(1, 3))
         assert math.isclose(found[0, 2].item(), scale * (math.log(16) / 3 + math.log(2)), rel_tol=1e-5)
+
+
+def test_the_correction_of_the_bias_is_computed_again_for_other_biases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(
+        by_content, "cross_validated", lambda *args: calls.append(1) or cross_validated(*args)
+    )
+    table = table_of()
+    new_items = fitted(table)
+    means = [new_items.mean.clone()]
+    for embeddings in (KNOWN, KNOWN + torch.tensor([1.0, 0.0, 0.0]), KNOWN * 2):
+        new_items.fit(table.gather(torch.tensor([1, 2])), embeddings)
+        means.append(new_items.mean.clone())
+    assert len(calls) == 2  # the last embeddings have other biases
+    assert torch.equal(means[0], means[1])
+    alone = ByContent.Config(boost=0).build(table, table.encoders(), LAYOUT, frozenset()).eval()
+    alone.fit(table.gather(torch.tensor([1, 2])), KNOWN * 2)
+    assert torch.equal(alone.mean, means[-1])
 
 
 def test_a_new_item_is_drawn_to_those_of_its_content() -> None:

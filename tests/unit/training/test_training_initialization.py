@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import interaction_matrix
+from twotower.evaluation.ranking import interaction_matrix
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower, TwoTowerConfig

@@ -1,12 +1,14 @@
 """How much a moment counts by its age, and the half-life that a log decides."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from twotower.data.interactions import Interactions, ages_within_user, newer_share_within_user
 from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
+from twotower.towers.item_bias.trend import Trend
 from twotower.training.objectives.next_basket import SHARE, NextBasket, half_life_days
 from twotower.training.objectives.next_item import NextItem
 
@@ -74,3 +76,15 @@ def test_a_log_of_one_moment_has_one_age() -> None:
 def test_where_nothing_is_taken_twice_all_moments_count_alike() -> None:
     auto = NextBasket.Config(recency_half_life_days="auto")
     assert auto.resolve(log_of([1, 1, 2], [1, 2, 3], [0, 9, 400])).recency_half_life_days is None
+
+
+def test_the_objective_and_the_item_bias_share_one_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[float] = []
+    fit = Mixture.fit
+    monkeypatch.setattr(Mixture, "fit", lambda counted, days: fits.append(days) or fit(counted, days))
+    log = replace(year(True), num_items=12)
+    NextBasket.Config(recency_half_life_days="auto").resolve(log)
+    Trend.Config().build(12).initialize(log)
+    assert fits == [28]
+    Trend.Config().build(12).initialize(replace(log))  # of other interactions
+    assert fits == [28, 28]

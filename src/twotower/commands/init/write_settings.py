@@ -180,8 +180,7 @@ def _choose_split(settings: Settings, roles: Roles, kinds: Kinds) -> tuple[str, 
 
 def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
     """Build the data set that the training will open, and check the columns that its features read."""
-    from twotower.pipeline.stages import make_column_check  # imports torch
-    from twotower.training.training_config import FeaturesConfig
+    from twotower.training.training_config import FeaturesConfig  # imports torch
 
     settings = compose("train", [f"split={split}"])
     features = {
@@ -192,7 +191,7 @@ def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
         Source.Config.from_spec({key: value for key, (value, _) in data.items()}, "data").build(),
         Split.Config.from_spec(settings["split"], "split").build(),
         Path(settings["output_root"]) / ".cache",
-        needs=make_column_check(FeaturesConfig.model_validate(features)),
+        needs=FeaturesConfig.model_validate(features).column_problems,
     ).audit
 
 

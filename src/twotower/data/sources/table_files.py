@@ -207,6 +207,10 @@ class TableFiles(Source):
             file_starts=starts.get("interactions", ()),
         )
 
+    def files(self) -> list[Path]:
+        """Return the files of all tables."""
+        return [path for paths in self.config.table_paths().values() for path in paths]
+
     def fingerprint(self) -> str:
         """Return a SHA-256 of the settings and the content of the files, without their paths."""
         settings = {key: value for key, value in self.config.spec().items() if key not in NOT_IN_FINGERPRINT}

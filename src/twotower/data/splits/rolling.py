@@ -52,6 +52,7 @@ class Rolling(Temporal):
 
     def __init__(self, config: Config, edges: list[int] | None = None) -> None:
         super().__init__(config)
+        self.window = config.window or config.num_windows
         self._edges = edges
         self.end = edges[-1] if edges and edges[-1] != NEVER else None
 
@@ -68,12 +69,11 @@ class Rolling(Temporal):
                 f"each needs some in train, valid and test; set split.num_windows={max(num_fitting, 1)}, or "
                 "lower split.test, split.valid, split.step, split.gap or split.history_length"
             )
-        return Rolling(self.config, edges[(self.config.window or self.config.num_windows) - 1])
+        return Rolling(self.config, edges[self.window - 1])
 
     def edges(self, interactions: Interactions) -> list[int]:
         """See `Temporal.edges`."""
-        window = self.config.window or self.config.num_windows
-        return self._edges or self._window_edges(np.asarray(interactions.times), window)
+        return self._edges or self._window_edges(np.asarray(interactions.times), self.window)
 
     def _window_edges(self, times: NDArray[np.int64], window: int) -> list[int]:
         config = self.config
@@ -91,5 +91,4 @@ class Rolling(Temporal):
 
     def facts(self, interactions: Interactions) -> Audit:
         """Return the window and its cutoffs."""
-        window = self.config.window or self.config.num_windows
-        return {"window": f"{window} of {self.config.num_windows}", **super().facts(interactions)}
+        return {"window": f"{self.window} of {self.config.num_windows}", **super().facts(interactions)}

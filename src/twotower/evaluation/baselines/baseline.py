@@ -17,10 +17,10 @@ from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source
+from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.item_content import item_content
-from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.ranking import interaction_matrix, item_popularity
 from twotower.features.feature_table import FeatureTable
 
 T = TypeVar("T")
@@ -31,10 +31,7 @@ WINDOWS = (1 / 24, 3 / 24, 8 / 24, 1.0, 3.0, 7.0, 14.0, 28.0, 90.0, 365.0, 1_000
 class Axis(NamedTuple):
     """The values of a setting that tuning tries, in addition to its default.
 
-    Attributes:
-        values: allowed values of the setting.
-        one_peak: whether a value further from the default is tried only if the one before it was better.
-            False: all values are tried.
+    With `one_peak`, a value further from the default is tried only if the one before it was better.
     """
 
     values: Sequence[float]
@@ -46,10 +43,7 @@ class OutOfTime(Exception):  # noqa: N818  # ends a baseline without an error
 
 
 class Budget:
-    """A time limit that starts with its creation.
-
-    A baseline calls `check` between blocks of its work, and before a step that nothing can interrupt.
-    """
+    """A time limit that starts with its creation."""
 
     def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._end = clock, clock() + seconds
@@ -63,7 +57,7 @@ class Budget:
         return Budget(self.left() / 2, self._clock)
 
     def check(self, seconds: float = 0.0) -> None:
-        """Raise `OutOfTime` if fewer than these seconds remain."""
+        """Raise `OutOfTime` if fewer than these seconds remain; call it between blocks of long work."""
         if self.left() < seconds:
             raise OutOfTime
 
@@ -77,7 +71,6 @@ class BaselineData:
         num_items: N, the catalogue.
         now: unix seconds of the requests.
         items: features of the catalogue, for `content`.
-        budget: time for the baselines; `fit` calls its `check` between blocks of long work.
         is_tuning: whether several settings are fitted, so that a baseline keeps what they share.
     """
 
@@ -87,20 +80,19 @@ class BaselineData:
     items: FeatureTable | None = None
     budget: Budget = field(default_factory=Budget)
     is_tuning: bool = False
-    _made: dict[Hashable, Any] = field(default_factory=dict)
+    _made: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
 
     @property
     def content(self) -> sparse.csr_array | None:
         """Unit vectors [N, V] of the items (`item_content`); None if items have ids only."""
-
-        def compute() -> sparse.csr_array | None:
-            return None if self.items is None else item_content(self.items, self.popularity > 0)
-
-        return self.once("content", compute)
+        items = self.items
+        return self.once(
+            "content", lambda: None if items is None else item_content(items, self.popularity > 0)
+        )
 
     @property
     def row_popularity(self) -> NDArray[np.int64]:
-        """Training interactions of each item row [N + 1]; row 0 is no item."""
+        """Training interactions of each item row [N + 1]."""
         return self.once("popularity", lambda: item_popularity(self.train, self.num_items))
 
     @property
@@ -125,32 +117,14 @@ class BaselineData:
         span = (self.now - int(self.train.positives.times.min(initial=self.now))) / SECONDS_A_DAY
         return Axis(WINDOWS[: 1 + sum(days < span for days in WINDOWS)], one_peak=False)
 
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the result of `make`, cached by key; do not modify it."""
-        if key not in self._made:
-            self._made[key] = make()
-        found: T = self._made[key]
-        return found
-
-    def recent(self, kind: Hashable, key: Hashable, make: Callable[[], T], number: int = 1) -> T:
-        """Return the result of `make`, cached by key for the latest `number` keys of a kind."""
-        made = self.once(kind, dict[Hashable, T])
+    def once(self, kind: Hashable, make: Callable[[], T], key: Hashable = None, keep: int = 1) -> T:
+        """Return the result of `make`, cached for the latest `keep` keys of a kind; do not modify it."""
+        made: dict[Hashable, T] = self._made.setdefault(kind, {})
         if key not in made:
-            for oldest in list(made)[: len(made) - number + 1]:
-                del made[oldest]
+            while len(made) >= keep:
+                del made[next(iter(made))]
             made[key] = make()
         return made[key]
-
-
-def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> sparse.csr_array:
-    """Return the items of each user as a matrix of ones, float32 [B, N]; item row r is in column r - 1."""
-    positions, rows = history.flat(users)
-    positions, rows = positions[rows > 0], rows[rows > 0]
-    ones = np.ones(len(rows), dtype=np.float32)
-    matrix = sparse.csr_array((ones, (positions, rows - 1)), shape=(len(users), num_items))
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return matrix
 
 
 class Baseline(Component, ABC):
@@ -165,21 +139,24 @@ class Baseline(Component, ABC):
         reads_content: ClassVar[bool] = False
         """Whether it reads item features; without any it is left out."""
 
+        reads_times: ClassVar[bool] = False
+        """Whether it reads the times of interactions; data without times is refused."""
+
         def skip_reason(self, num_items: int) -> str | None:
             """Return why the baseline cannot run on a catalogue of this size, None if it can."""
             return None
 
-        def space(self, past: BaselineData) -> Mapping[str, Axis]:
-            """Return the settings that tuning chooses on the validation split, in order; none by default."""
-            return {}
-
         def applies_to(self, holdout: Holdout) -> bool:
-            """Tell whether the baseline applies to a holdout; others are left out."""
+            """Return whether the baseline applies to a holdout; others are left out."""
             return True
+
+        def space(self, past: BaselineData) -> Mapping[str, Axis]:
+            """Return the settings that tuning chooses on the validation split, in order."""
+            return {}
 
         def problems(self, key: str = "", data: Source.Config | None = None) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`; `key` is that of this baseline, for messages."""
-            return ()
+            return needs_times(data, f"leave it out: '~{key}'") if self.reads_times else ()
 
         def build(self) -> "Baseline":
             """Build the baseline; call `fit` next."""

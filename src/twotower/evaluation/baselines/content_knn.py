@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, BaselineData, interaction_matrix
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.baselines.popularity_baseline import popular_last
+from twotower.evaluation.ranking import interaction_matrix
 
 
 class ContentKnn(Baseline):

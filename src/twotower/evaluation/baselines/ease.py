@@ -15,18 +15,12 @@ from twotower.config.memory import memory_problem
 from twotower.config.progress import Progress, duration_text
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import (
-    Axis,
-    Baseline,
-    BaselineData,
-    Budget,
-    interaction_matrix,
-)
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget
+from twotower.evaluation.ranking import interaction_matrix
 
 BLOCK_ITEMS = 1024
 BYTES = 4
 KEPT_PENALTIES = 3  # so that `trend_ease` reads the weights of the chosen penalty
-TUNING_MATRICES = KEPT_PENALTIES + 1  # weights and co-occurrences
 LONG_TO_INVERT = 6_000  # rows
 SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
 LOG = logging.getLogger("twotower")
@@ -37,9 +31,8 @@ Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
 class Ease(Baseline):
     """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularization I)^-1.
 
-    Users without a history get popularity. It needs 4 N^2 bytes and N^3 operations, which `max_items` limits.
-    If there are at most half as many users as items, the same scores are computed from a matrix of users,
-    with U^2 numbers and U^3 operations.
+    Users without a history get popularity. It needs 4 N^2 bytes and N^3 operations, which `max_items` limits,
+    or U^2 numbers and U^3 operations if there are at most half as many users as items.
 
     Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
@@ -56,8 +49,7 @@ class Ease(Baseline):
 
         def space(self, past: BaselineData) -> Mapping[str, Axis]:
             """Return penalties, if there is memory for the matrices of several."""
-            num_items = past.num_items
-            if reason := memory_problem("the matrices of its tuning", TUNING_MATRICES * BYTES * num_items**2):
+            if reason := tuning_memory_problem(past.num_items):
                 LOG.info("baseline ease: regularization is not tuned: %s", reason)
                 return {}
             return {"regularization": Axis((50.0, 160.0, 1600.0, 5000.0))}
@@ -72,12 +64,8 @@ class Ease(Baseline):
 
     def fit(self, past: BaselineData) -> None:
         """Solve for the item weights, or for the equivalent matrix of users."""
-        matrix = past.matrix
-        self.counts = matrix.sum(axis=0)
-        regularization = self.config.regularization
-        self.predict = past.recent(
-            "ease", regularization, lambda: solve(past, regularization), KEPT_PENALTIES
-        )
+        self.counts, penalty = past.matrix.sum(axis=0), self.config.regularization
+        self.predict = past.once("ease", lambda: solve(past, penalty), penalty, KEPT_PENALTIES)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the predicted scores of histories."""
@@ -99,6 +87,11 @@ def solve(past: BaselineData, regularization: float) -> Predictor:
     return lambda histories: histories @ weights
 
 
+def tuning_memory_problem(num_items: int) -> str | None:
+    """Return why the matrices of several penalties do not fit into memory, None if they do."""
+    return memory_problem("the matrices of its tuning", (KEPT_PENALTIES + 1) * BYTES * num_items**2)
+
+
 def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
     """Return the number of users with both items [N, N], computed once for all settings of a tuning.
 
@@ -106,7 +99,7 @@ def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
     """
 
     def compute() -> NDArray[np.float32] | None:
-        if memory_problem("", TUNING_MATRICES * BYTES * past.num_items**2):
+        if tuning_memory_problem(past.num_items):
             return None
         return gram_matrix(past.matrix, np.float32, past.budget)
 
@@ -116,8 +109,7 @@ def shared_gram(past: BaselineData) -> NDArray[np.float32] | None:
 def solve_by_users(users: scipy.sparse.csr_array, regularization: float, budget: Budget) -> Predictor:
     """Return EASE's scores without its weights [N, N]; the inverse is in double precision.
 
-    With K = (X X' + r I)^-1 it is r P = I - X' K X (Woodbury), so that a history h [1, N] has the scores
-    h B = h - (h - h X' K X) / diag(r P).
+    With K = (X X' + r I)^-1, r P = I - X' K X (Woodbury), so that h B = h - (h - h X' K X) / diag(r P).
     """
     budget.check(seconds_to_invert(users.shape[0], np.float64))
     gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
@@ -155,21 +147,21 @@ def item_weights(gram: NDArray[np.float32], regularization: float) -> NDArray[np
 def gram_matrix(
     matrix: scipy.sparse.csr_array, dtype: type[np.floating[Any]], budget: Budget
 ) -> NDArray[Any]:
-    """Return the number of users with both items, [N, N].
-
-    It is computed in blocks, because the whole sparse product would be larger than the dense result.
-    """
-    num_items = matrix.shape[1]
-    gram = np.empty((num_items, num_items), dtype=dtype)
+    """Return the number of users with both items, [N, N]; a sparse product would be larger."""
+    gram = np.empty((matrix.shape[1], matrix.shape[1]), dtype=dtype)
     for block, counts in gram_blocks(matrix, "ease", BLOCK_ITEMS, budget):
         gram[block] = counts
     return gram
 
 
 def gram_blocks(
-    matrix: scipy.sparse.csr_array, baseline: str, size: int, budget: Budget
+    matrix: scipy.sparse.csr_array,
+    baseline: str,
+    size: int,
+    budget: Budget,
+    gram: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield blocks of `size` items and the number of users with both items, [size, N]."""
+    """Yield blocks of `size` items and the number of users with both items, [size, N], of `gram` if given."""
     num_items = matrix.shape[1]
     columns = matrix.tocsc()
     with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as advance:
@@ -177,7 +169,7 @@ def gram_blocks(
             advance(start)
             budget.check()
             block = slice(start, min(start + size, num_items))
-            yield block, (columns[:, block].T @ matrix).toarray()
+            yield block, (columns[:, block].T @ matrix).toarray() if gram is None else gram[block]
 
 
 def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
@@ -194,7 +186,7 @@ def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
 def invert_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the inverse of a positive definite matrix [N, N] in place; raises InputError if it is not.
 
-    By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
+    By Cholesky factor: a third of the work of a general inverse.
     """
     lapack: Any = scipy.linalg.lapack  # its types differ between releases of scipy
     wide = matrix.dtype == np.float64

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, interaction_matrix
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData
+from twotower.evaluation.ranking import interaction_matrix
 
 LACKING = "it needs the library implicit"
 
@@ -21,7 +22,7 @@ class Ials(Baseline):
     Users without a history get popularity. It needs 4 x `factors` bytes per user and item.
 
     Reference: Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008,
-    section 4, with 1 + `alpha` as the confidence of an interaction.
+    section 4, with `alpha` as the confidence of an interaction; that of all other pairs is 1.
     """
 
     class Config(Baseline.Config):
@@ -32,7 +33,7 @@ class Ials(Baseline):
         regularization: NonNegativeFloat = 30
         """L2 penalty."""
         alpha: PositiveFloat = 10
-        """Additional weight of interactions relative to missing ones."""
+        """Weight of interactions; that of missing ones is 1."""
         iterations: PositiveInt = 15
         """Number of alternating iterations."""
         seed: Seed = 0

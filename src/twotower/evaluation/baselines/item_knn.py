@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, interaction_matrix
+from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData
 from twotower.evaluation.baselines.ease import gram_blocks, shared_gram
 from twotower.evaluation.baselines.popularity_baseline import popular_last
+from twotower.evaluation.ranking import interaction_matrix
 
 BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
 
@@ -19,8 +20,7 @@ class ItemKnn(Baseline):
     """Score of an item = the sum of its similarities to those of the history that are its neighbors.
 
     The similarity of i and j is c_ij / (sqrt(c_i c_j) + shrinkage), where c is the number of users with an
-    item or with both: a cosine, lower if there are few users. Other items follow by popularity. It needs N^2
-    operations and 12 N x `neighbors` bytes.
+    item or with both. Other items follow by popularity. It needs N^2 operations and 12 N x `neighbors` bytes.
 
     Reference: Deshpande and Karypis, Item-based top-N recommendation algorithms, TOIS 2004, section 4; the
     shrinkage is that of Bell and Koren, ICDM 2007, section 3.
@@ -52,12 +52,7 @@ class ItemKnn(Baseline):
         matrix = past.matrix
         self.counts = np.asarray(matrix.sum(axis=0), dtype=np.float32)
         size = max(BLOCK_NUMBERS // past.num_items, 1)
-        gram = shared_gram(past)
-        if gram is None:
-            blocks = gram_blocks(matrix, "item_knn", size, past.budget)
-        else:
-            parts = np.split(np.arange(past.num_items), range(size, past.num_items, size))
-            blocks = ((slice(part[0], part[-1] + 1), gram[part]) for part in parts)
+        blocks = gram_blocks(matrix, "item_knn", size, past.budget, shared_gram(past))
         lines = [self._nearest(block, counts) for block, counts in blocks]
         self.similarities = scipy.sparse.csr_array(scipy.sparse.vstack(lines).T)
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from twotower.config.spec import Days
-from twotower.data.sources.source import Source, needs_times
 from twotower.evaluation.baselines.baseline import Axis, BaselineData
 from twotower.evaluation.baselines.popularity_baseline import PopularityBaseline
 
@@ -20,6 +19,7 @@ class RecentPopularityBaseline(PopularityBaseline):
         """Settings of the window."""
 
         suggestion = "item_bias=trend optimizer.learning_rate=0.001"
+        reads_times = True
 
         days: Days = 28
         """Length of the window that ends now."""
@@ -27,10 +27,6 @@ class RecentPopularityBaseline(PopularityBaseline):
         def space(self, past: BaselineData) -> Mapping[str, Axis]:
             """Return windows from an hour to the whole log."""
             return {"days": past.windows()}
-
-        def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
-            """Require times."""
-            return needs_times(data, f"leave it out: '~{key}'")
 
     config: Config
 

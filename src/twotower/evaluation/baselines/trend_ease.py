@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import Days, PositiveFloat
 from twotower.data.interactions import Interactions
-from twotower.data.sources.source import Source, needs_times
 from twotower.evaluation.baselines.baseline import Axis, BaselineData
 from twotower.evaluation.baselines.ease import Ease
 
@@ -25,6 +24,7 @@ class TrendEase(Ease):
         """Settings of the trend."""
 
         suggestion = f"{Ease.Config.suggestion} item_bias=trend"
+        reads_times = True
 
         days: Days = 28
         """Length of the window that ends now."""
@@ -34,10 +34,6 @@ class TrendEase(Ease):
         def space(self, past: BaselineData) -> Mapping[str, Axis]:
             """Return those of EASE, windows from an hour to the whole log, and exponents."""
             return {**super().space(past), "days": past.windows(), "exponent": Axis((0.25, 0.5, 1.0, 1.5))}
-
-        def problems(self, key: str = "", data: Source.Config | None = None) -> list[tuple[str, str]]:
-            """Require times."""
-            return needs_times(data, f"leave it out: '~{key}'")
 
     config: Config
 
@@ -51,15 +47,13 @@ class TrendEase(Ease):
         self.trend = (trend**self.config.exponent).astype(np.float32)
 
     def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
-        """Return the predicted scores of histories, times the trend.
-
-        Tuning keeps those without the trend, if they are few.
-        """
+        """Return the predicted scores of histories, times the trend."""
 
         def compute() -> NDArray[np.float32]:
             return super(TrendEase, self).scores(history, users)
 
+        # Tuning keeps the scores without the trend, if they are few.
         if not self.past.is_tuning or history.num_users * len(self.trend) > MAX_KEPT_SCORES:
             return compute() * self.trend
         kind = "ease_scores", users.tobytes()
-        return self.past.recent(kind, self.config.regularization, compute) * self.trend
+        return self.past.once(kind, compute, self.config.regularization) * self.trend

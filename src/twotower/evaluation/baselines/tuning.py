@@ -1,22 +1,18 @@
 """Tunes the settings of baselines on the validation split."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.data.dataset import Holdout
 from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget, OutOfTime
-from twotower.evaluation.baselines.run_baselines import (
-    BaselineReports,
-    ListCache,
-    rank_by_baseline,
-    run_baselines,
-)
-from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.baselines.baseline_runner import BaselineReports, BaselineRunner
+from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import metric_k, metric_name
 
 LOG = logging.getLogger("twotower")
@@ -24,50 +20,22 @@ Measure = Callable[[Baseline.Config], float | None]
 """Settings -> their metric; None if they do not suit the data."""
 
 
-@dataclass(frozen=True)
-class TunedBaselines:
-    """Baselines with the chosen settings.
-
-    Attributes:
-        configs: of all baselines by name.
-        reports: on the validation split, with these settings.
-        record: name -> chosen settings, tried settings with their values, seconds, whether all were tried.
-    """
-
-    configs: Mapping[str, Baseline.Config]
-    reports: BaselineReports
-    record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def log(self, metric: str, minutes: float) -> None:
-        """Log the cost of the tuning, and the baselines whose tuning did not fit into the time."""
-        number = sum(len(each["tried"]) for each in self.record.values())
-        seconds = sum(each["seconds"] for each in self.record.values())
-        LOG.info(
-            "baselines: tuned %d of %d on validation in %.1f s (%d settings by %s)",
-            *(len(self.record), len(self.reports.reports), seconds, number, metric.replace("_at_", "@")),
-        )
-        if late := [name for name, each in self.record.items() if not each["complete"]]:
-            LOG.warning(
-                "baselines.minutes=%g ended the tuning of %s: the best settings so far are used; raise it or "
-                "choose baselines=fixed",
-                *(minutes, ", ".join(late)),
-            )
-
-
 class Search:
-    """The search for the best settings of one baseline, one setting after the other.
-
-    Args:
-        config: settings to start from.
-        value: their metric.
-        higher: whether higher values are better.
-        measure: measures other settings.
-    """
+    """The search for the best settings of one baseline, from settings with a known metric."""
 
     def __init__(self, config: Baseline.Config, value: float, higher: bool, measure: Measure) -> None:
         self.best, self.value = config, value
         self.tried: list[tuple[Baseline.Config, float | None]] = [(config, value)]
         self._sign, self._measure = 1 if higher else -1, measure
+
+    def run(self, space: Mapping[str, Axis]) -> bool:
+        """Choose the value of each setting; returns whether the time sufficed."""
+        try:
+            for name, axis in space.items():
+                self.choose(name, axis)
+        except OutOfTime:
+            return False
+        return True
 
     def choose(self, name: str, axis: Axis) -> None:
         """Choose the value of a setting, the nearest first; an equal metric is not better."""
@@ -91,84 +59,66 @@ class Search:
         return True
 
 
-@dataclass(frozen=True)
-class Tuner:
-    """Chooses settings of baselines by a metric on the validation split, in the remaining time.
+def tune(runner: BaselineRunner, configs: Mapping[str, Baseline.Config], metric: str) -> BaselineReports:
+    """Run all baselines with their defaults, then tune one after the other in the remaining time.
 
     Args:
-        past: input of the fits, with `is_tuning`; its budget is the time limit.
-        holdout: the validation split.
-        evaluator: of the reports.
-        metric: that chooses; see `tuning_metric`.
-        cache: of lists and metrics.
+        runner: on the validation split; its budget is the time limit.
+        configs: of the baselines by name.
+        metric: that chooses settings; see `tuning_metric`.
     """
+    defaults, by_metric = runner.run(configs), replace(runner, evaluator=runner.evaluator.only(metric))
+    higher = runner.evaluator.config.higher_is_better()[metric_name(metric)] is not False
+    tuned, reports, record = dict(configs), dict(defaults.reports), {}
+    earlier: list[Baseline.Config] = []
+    for name, report in defaults.reports.items():
+        if space := free_settings(configs[name], earlier, runner.past):
+            began, measure = time.monotonic(), partial(measure_settings, by_metric, metric, name)
+            search = Search(configs[name], report.metrics[metric], higher, measure)
+            is_complete = search.run(space)
+            if search.best != configs[name]:  # no limit: these settings have been fitted within the time
+                unlimited = replace(runner, past=replace(runner.past, budget=Budget()))
+                tuned[name] = search.best
+                reports[name] = unlimited.run({name: search.best}).reports[name]
+            tried = [({each: getattr(one, each) for each in space}, value) for one, value in search.tried]
+            record[name] = {
+                "chosen": {each: getattr(search.best, each) for each in space},
+                "tried": [{"settings": settings, "value": value} for settings, value in tried],
+                "seconds": round(time.monotonic() - began, 3),
+                "complete": is_complete,
+            }
+        earlier.append(tuned[name])
+    return replace(defaults, configs=tuned, reports=reports, tuning=record)
 
-    past: BaselineData
-    holdout: Holdout
-    evaluator: Evaluator
-    metric: str
-    cache: ListCache | None = None
 
-    def tune(self, configs: Mapping[str, Baseline.Config]) -> TunedBaselines:
-        """Run all baselines with their defaults, then tune one after the other.
+def measure_settings(runner: BaselineRunner, metric: str, name: str, config: Baseline.Config) -> float | None:
+    """Return the metric of a baseline with some settings; None if they do not suit the data."""
 
-        Raises:
-            InputError: a setting does not suit the data.
-        """
-        defaults = run_baselines(configs, self.past, self.holdout, self.evaluator, self.cache)
-        tuned, reports, record = dict(configs), dict(defaults.reports), {}
-        earlier: list[Baseline.Config] = []
-        for name, report in defaults.reports.items():
-            if space := free_settings(configs[name], earlier, self.past):
-                tuned[name], reports[name], record[name] = self._tune(name, configs[name], report, space)
-            earlier.append(tuned[name])
-        return TunedBaselines(tuned, replace(defaults, reports=reports), record)
-
-    def _tune(
-        self, name: str, config: Baseline.Config, report: Report, space: Mapping[str, Axis]
-    ) -> tuple[Baseline.Config, Report, dict[str, Any]]:
-        """Return the chosen settings of a baseline, their report and the record of the search."""
-        began, is_complete = time.monotonic(), True
-        higher = self.evaluator.config.higher_is_better()[metric_name(self.metric)] is not False
-        search = Search(config, report.metrics[self.metric], higher, partial(self._measure, name))
+    def compute() -> np.ndarray:
         try:
-            for setting, axis in space.items():
-                search.choose(setting, axis)
-        except OutOfTime:
-            is_complete = False
-        if search.best != config:  # without a limit: these settings have been fitted within the time
-            config, past = search.best, replace(self.past, budget=Budget())
-            chosen = run_baselines({name: config}, past, self.holdout, self.evaluator, self.cache)
-            report = chosen.reports[name]
-        tried = [({each: getattr(one, each) for each in space}, value) for one, value in search.tried]
-        record = {
-            "chosen": {each: getattr(config, each) for each in space},
-            "tried": [{"settings": settings, "value": value} for settings, value in tried],
-            "seconds": round(time.monotonic() - began, 3),
-            "complete": is_complete,
-        }
-        return config, report, record
+            rows = runner.rank(name, config)
+        except InputError:
+            return np.array(np.nan)
+        return np.array(runner.evaluator.means(rows, runner.holdout, runner.past.row_popularity)[metric])
 
-    def _measure(self, name: str, config: Baseline.Config) -> float | None:
-        evaluator = self._only_metric
+    value = float(runner.cache.take(config, compute, runner.evaluator.config))
+    return None if math.isnan(value) else value
 
-        def compute() -> float | None:
-            try:
-                rows = rank_by_baseline(name, config, evaluator, self.holdout, self.past)
-            except InputError:
-                return None
-            return evaluator.means(rows, self.holdout, self.past.row_popularity)[self.metric]
 
-        reads_content = config.reads_content or any(
-            metric.reads_content for metric in evaluator.config.kinds.values()
+def log_tuning(reports: BaselineReports, metric: str, minutes: float) -> None:
+    """Log the cost of a tuning, and the baselines whose tuning did not fit into the time."""
+    records = reports.tuning.values()
+    LOG.info(
+        "baselines: tuned %d of %d on validation in %.1f s (%d settings by %s)",
+        *(len(records), len(reports.reports), sum(each["seconds"] for each in records)),
+        *(sum(len(each["tried"]) for each in records), metric.replace("_at_", "@")),
+    )
+    if late := [name for name, each in reports.tuning.items() if not each["complete"]]:
+        LOG.warning(
+            "baselines.minutes=%g ended the tuning of %s: the best settings so far are used; raise it or "
+            "choose baselines=fixed",
+            *(minutes, ", ".join(late)),
         )
-        if self.cache is None or reads_content:
-            return compute()
-        return self.cache.take_value(config, evaluator, compute)
-
-    @cached_property
-    def _only_metric(self) -> Evaluator:
-        return self.evaluator.only(self.metric)
 
 
 def free_settings(

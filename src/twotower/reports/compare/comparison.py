@@ -75,33 +75,27 @@ NO_DIRECTION = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs and what distinguishes them, as every form of output shows them.
-
-    Attributes:
-        rows: the table in its order: the best by validation first, then rows that are not comparable, then
-            rows without figures. Columns as in `run_frame.read_runs`, then `seed_mean`, `seed_sd`,
-            `num_seeds` and `DIFFERENCE_COLUMNS`.
-        runs: one row per run, whatever the rows of the table stand for.
-        higher: whether higher values of the metric are better; None if it has no preferred direction.
-        columns: more figures to show.
-        keys: settings that differ, the most important first; `main_keys` are those to show first.
-        baseline: position of its row, or None.
-        noise: standard deviation over seeds on the baseline's data and the number of seeds; or None.
-        min_effect: smallest difference that matters; smaller ones can be equivalent. None if not given.
-    """
+    """Runs and what distinguishes them, as every form of output shows them."""
 
     rows: pd.DataFrame
+    """The table in its order: the best by validation first, then rows that are not comparable, then rows
+    without figures. Columns of `run_frame.read_runs`, seed_mean, seed_sd, num_seeds, `DIFFERENCE_COLUMNS`."""
     runs: pd.DataFrame
+    """One row per run, whatever the rows of the table stand for."""
     metric: str
     higher: bool | None
+    """Whether higher values of the metric are better; None if it has no preferred direction."""
     columns: list[str]
+    """More figures to show."""
     keys: list[str]
+    """Settings that differ, the most important first."""
     main_keys: list[str]
     baseline: int | None
     baseline_reason: str
     num_tests: int
     num_users: int
     noise: tuple[float, int] | None
+    """Standard deviation over seeds on the baseline's data, and the number of seeds."""
     min_effect: float | None
     notes: list[str]
 
@@ -132,10 +126,7 @@ def compare(
     tests: bool = True,
     min_effect: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
 ) -> Comparison:
-    """Read runs and compare them; arguments and errors are those of `twotower.compare`.
-
-    `columns` are more figures to show, by default validation, index and cold start.
-    """
+    """Read runs and compare them; arguments and errors are those of `twotower.compare`."""
     folders, notes = run_folders(map(str, paths))
     runs = read_runs(folders)
     figures = figures_in(runs)
@@ -194,9 +185,8 @@ def _differing_settings(runs: pd.DataFrame, by_configuration: bool) -> tuple[lis
     """Return the settings whose values differ between runs, the most important first; and the main ones.
 
     The order: what users typed most often, choices of a group, the rest by number of values, settings of the
-    evaluation, and the seed. The main ones are those that users typed, and a few others. Of the others, a key
-    that an earlier key determines is left out: `index.nlist` determines `index`. Typed keys are always main
-    ones: each trial of a search has its own learning rate, which determines all other keys.
+    evaluation, and the seed. The main ones are those that users typed, and a few others that no earlier key
+    determines: `index.nlist` determines `index`.
     """
     typed = Counter(override_key(text) for result in runs["result"] for text in result.overrides)
     readable = runs[runs["configuration"] != ""]
@@ -232,10 +222,7 @@ def _with_baseline(
     metric: str,
     higher: bool | None,
 ) -> tuple[pd.DataFrame, int | None, str]:
-    """Return the sorted rows with built-in baselines, the position of the baseline, and how it was chosen.
-
-    The best rows by validation come first; rows on other data and without figures come last.
-    """
+    """Return the sorted rows with built-in baselines, the position of the baseline, and how it was chosen."""
     ended = runs["data"][runs["state"].isin(MEASURED) & (runs["data"] != "")]
     main_data = Counter(ended).most_common(1)[0][0] if len(ended) else None
     rows = make_frame([*records(rows), *baseline_rows(runs)])
@@ -288,11 +275,7 @@ def _best_by_validation(rows: pd.DataFrame, metric: str, higher: bool | None) ->
 
 
 def _find_baseline(name: str, rows: pd.DataFrame) -> int:
-    """Return the index of the row that `baseline=` names: a folder, a name, or a part of one name.
-
-    Raises:
-        InputError: nothing or several rows have this name, or the run has no figures.
-    """
+    """Return the index of the row that `baseline=` names: a folder, a name, or a part of one name."""
     names, is_built_in = rows["name"], rows["kind"] == "baseline"
     folder = Path(name).resolve() if Path(name).is_dir() else None
     is_in_folder = rows["folders"].map(lambda folders: folder in [Path(each).resolve() for each in folders])

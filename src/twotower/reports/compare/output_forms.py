@@ -231,8 +231,7 @@ def show(comparison: Comparison) -> None:
 def _print_table(console: Console, comparison: Comparison) -> bool:
     """Print the table without the columns that do not fit; return whether it has the names of the runs.
 
-    Left out are the names, then figures, the rightmost first. If that is not enough, the settings share one
-    column, which wraps. Files always have everything.
+    Left out are the names, then figures, the rightmost first; then settings share one column, which wraps.
     """
     columns, metric = text_columns(comparison, short=True), comparison.metric
     figures = [key for key in columns if is_figure(key) or key == "spread"]

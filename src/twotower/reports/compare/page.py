@@ -101,8 +101,8 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
 def _table_columns(comparison: Comparison) -> list[dict[str, Any]]:
     """Return the columns of the table; the cells of `what differs` are drawn from the rows.
 
-    The verdict column stays in sight when the table is scrolled; in this order it does not cover its own
-    figures. `below` is shown below a cell: an interval below its difference, a p-value below its verdict.
+    The verdict stays in sight when the table is scrolled; in this order it does not cover its own figures.
+    `below` is shown below a cell.
     """
     columns = text_columns(comparison)
     shown: dict[str, dict[str, Any]] = {

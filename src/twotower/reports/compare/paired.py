@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from twotower.evaluation.power import Floats, cautious_error
+from twotower.evaluation.power import cautious_error
+from twotower.metrics.metric import Floats
 from twotower.runs.result import TEST_EXACT
 
 NUM_RESAMPLES = 2_000
@@ -37,20 +38,10 @@ def user_difference(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Read a metric's values of a per-user table.
+    """Return the sorted users [Q] of a per-user table and their values [Q], those of a `baseline` if given.
 
-    A run with an exact index has no columns `test_exact/...`; its plain columns are read instead.
-
-    Args:
-        path: Parquet file.
-        column: metric, as `recall_at_20`.
-        baseline: which baseline to read; empty for a table of one run.
-
-    Returns:
-        Sorted users [Q] and their values [Q].
-
-    Raises:
-        UnpairedError: the file is absent or damaged, or does not have a number for every user.
+    A run with an exact index has no columns `test_exact/...`; its plain columns are read instead. Raises
+    UnpairedError if the file is absent or damaged, or does not have a number for every user.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -87,18 +78,14 @@ def read_column(path: Path, column: str, baseline: str = "") -> tuple[np.ndarray
 
 
 def sign_flip_p_values(differences: Floats, num_flips: int = NUM_FLIPS, seed: int = 0) -> Floats:
-    """Return the two-sided p-value of each pair's mean difference, [C], by flipping signs.
+    """Return the p-values [C] of the mean differences of C pairs over Q users, two-sided, by flipping signs.
 
     The p-value is the share of sign vectors whose sum of differences is at least as far from 0 as the one
-    observed. All sign vectors are tried if at most 12 users differ. Otherwise 10,000 are drawn, the same for
-    all pairs: any number of pairs costs one matrix product, unlike `scipy.stats.permutation_test`. The
-    observed one is counted with them, so that p is never 0. Where no drawn vector reaches the observed sum,
-    p is at most 2 exp(-t^2 / 2) with t = sum / sqrt(sum of squares): the number of flips must not limit a
-    correction for thousands of comparisons.
-
-    Args:
-        differences: [C, Q] differences of the same users.
-        num_flips: sign vectors drawn; fewer where there are very many users.
+    observed. All sign vectors are tried if at most 12 users differ. Otherwise 10,000 are drawn (fewer for
+    very many users), the same for all pairs: any number of pairs costs one matrix product, unlike
+    `scipy.stats.permutation_test`. The observed one is counted with them, so that p is never 0. Where no
+    drawn vector reaches the observed sum, p is at most 2 exp(-t^2 / 2) with t = sum / sqrt(sum of squares):
+    the number of flips must not limit a correction for thousands of comparisons.
 
     References: Smucker, Allan and Carterette (2007), A comparison of statistical significance tests for
     information retrieval evaluation, section 3.1; Phipson and Smyth (2010), Permutation p-values should never
@@ -172,15 +159,11 @@ def difference_over_users(differences: Floats) -> MeanDifference:
 
 
 def difference_over_seeds(left: Floats, right: Floats) -> MeanDifference:
-    """Return the mean difference left - right over users and seeds.
+    """Return the mean of left [S, Q] - right [S', Q] over users and seeds; one side at least has several.
 
     Users and seeds are two crossed samples: the squared error is that over users plus that over each side's
     seeds, minus the part that both contain. Degrees of freedom are weighted over the sources. Resampling
     would be too narrow for two or three seeds.
-
-    Args:
-        left: [S, Q] values of one configuration, S seeds >= 2, Q users; S = 1 without a seed.
-        right: [S', Q] values of the other for the same users; one side at least has seeds.
 
     References: Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering; Satterthwaite
     (1946), An approximate distribution of estimates of variance components.

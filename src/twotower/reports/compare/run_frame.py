@@ -16,7 +16,7 @@ from twotower.reports.compare.figure_names import exact_key
 from twotower.runs.fingerprint import fingerprint, flatten
 from twotower.runs.folder_name import without_seed
 from twotower.runs.result import Result, is_number, read_result
-from twotower.runs.run_files import CONFIG, RESULT, runs_below
+from twotower.runs.run_files import CONFIG, RESULT, require_run, runs_below
 
 SETTING = "settings."
 """Prefix of the columns that hold settings; a column with a slash in its name holds a figure."""
@@ -32,11 +32,7 @@ ABSENT = "–"
 
 
 def run_folders(paths: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Return the folders of all runs at or below these paths or globs, and notes on paths without a run.
-
-    Raises:
-        InputError: a path does not exist, a path is a bundle, or no path has a run.
-    """
+    """Return the folders of all runs at or below these paths or globs, and notes on paths without a run."""
     by_text = {text: [folder for path in _matching(text) for folder in runs_below(path)] for text in paths}
     notes = [f"{text}: no run is in this folder or below it" for text, below in by_text.items() if not below]
     folders = {folder.resolve(): folder for below in reversed(by_text.values()) for folder in below}
@@ -55,8 +51,8 @@ def _matching(text: str) -> list[Path]:
         folder = path if path.is_dir() else path.parent
         if path.is_file() and not (folder / CONFIG).is_file():
             raise InputError(f"{path}: a file, not a run; name a folder that holds runs")
-        if (folder / MANIFEST).is_file() and (folder / CONFIG).is_file():
-            raise InputError(f"{path}: a bundle, not a run; name its parent folder, {folder.parent}")
+        if (folder / MANIFEST).is_file():
+            require_run(folder)
         return [folder]
     # `Path.glob` refuses absolute patterns.
     matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []  # noqa: PTH207
@@ -69,13 +65,8 @@ def _matching(text: str) -> list[Path]:
 def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     """Read runs into a table with a row per run, in the order of `folders`.
 
-    A damaged file raises nothing: the columns `state` and `problem` describe it.
-
-    Returns:
-        Columns: name, kind, folder, folders, state, problem, seed, seeds, note, configuration, data, result,
-        then `settings.<key>` (None where a run has no such setting), then figures such as
-        `test/recall_at_20` (NaN where a run has none). `configuration` is equal for runs whose settings
-        differ in the seed alone; figures are comparable where `data` is equal and not empty.
+    The columns are those of `_read_run` with a name, then `settings.<key>` (None where a run has no such
+    setting), then figures such as `test/recall_at_20` (NaN where a run has none).
     """
     shared = shared_folder(folders)
     rows = [{"name": str(folder.resolve().relative_to(shared)), **_read_run(folder)} for folder in folders]
@@ -88,6 +79,11 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
+    """Read a run into a row. A damaged file raises nothing: `state` and `problem` describe it.
+
+    `configuration` is equal for runs whose settings differ in the seed alone; figures are comparable where
+    `data` is equal and not empty.
+    """
     result, settings, configuration = Result(status="failed"), {}, ""
     state, problem = UNENDED, "has not ended"
     try:
@@ -104,6 +100,8 @@ def _read_run(folder: Path) -> dict[str, Any]:
             raise InputError(f"{RESULT}: damaged (it has no metrics)")
         if ended is not None:
             result, state, problem = ended, ended.status, _problem(ended)
+            if ended.finished and ended.fingerprint not in ("", fingerprint(loaded, ended.data.identity)):
+                problem = "; ".join(filter(None, [problem, f"its {CONFIG} was edited after the run"]))
     except InputError as error:
         state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
     except (ValueError, TypeError) as error:
@@ -203,9 +201,8 @@ def data_difference(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 def configuration_rows(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return a row per configuration with the means of its runs that ended, and notes on the other runs.
 
-    A configuration without a run that ended is a row of its first run. Of two runs with the same seed the
-    later one counts. Runs on different data are different configurations; a run that has not ended does not
-    record its data and joins the first configuration with its settings.
+    Runs on different data are different configurations; a run that has not ended does not record its data and
+    joins the first configuration with its settings.
     """
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run in sorted(records(runs), key=lambda run: run["state"] not in MEASURED):
@@ -233,10 +230,7 @@ def configuration_rows(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row for each data set and built-in baseline, with the figures of the first run on this data.
-
-    Runs on the same data have the same baselines unless their settings or their tuning differ.
-    """
+    """Return a row for each data set and built-in baseline, with the figures of the first run on it."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for run in records(runs[runs["state"].isin(MEASURED)]):
         shared = ("folder", "folders", "configuration", "data", "result")
@@ -251,10 +245,7 @@ def baseline_rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def seed_spread(runs: pd.DataFrame, figure: str) -> pd.DataFrame:
-    """Return mean, std and count of a figure over the seeds of each configuration with at least two.
-
-    The index has the columns of `GROUP`.
-    """
+    """Return mean, std and count of a figure over the seeds of each `GROUP` with at least two."""
     measured = runs.reindex(columns=[*GROUP, "seed", figure]).dropna(subset=[figure])
     last = measured.drop_duplicates([*GROUP, "seed"], keep="last")
     spread = last.groupby(GROUP, sort=False)[figure].agg(["mean", "std", "count"])
@@ -265,9 +256,7 @@ def seed_noise(spread: pd.DataFrame) -> tuple[float, int] | None:
     """Return the pooled standard deviation of one run over seeds, and how many seeds it is from.
 
     Equal spreads of equal means belong to one training that was indexed several times and count once.
-
-    Args:
-        spread: of configurations on the same data, see `seed_spread`.
+    `spread` is that of configurations on the same data, see `seed_spread`.
     """
     if spread.empty:
         return None

@@ -9,12 +9,12 @@ import pandas as pd
 
 from twotower.evaluation.power import (
     ALPHA,
-    Floats,
     detectable_differences,
     detectable_errors,
     equivalence_p_values,
 )
 from twotower.evaluation.user_values import LIST_HASH, bootstrap_interval
+from twotower.metrics.metric import Floats
 from twotower.reports.compare.figure_names import format_figure, per_user_column
 from twotower.reports.compare.paired import (
     NUM_RESAMPLES,
@@ -48,19 +48,14 @@ Row = Mapping[str, Any]
 
 
 class UserValues(NamedTuple):
-    """Values of one row by sorted user.
-
-    Attributes:
-        users: [Q].
-        values: [S, Q], a line per seed.
-        has_seed: False for a baseline, which no seed changes.
-        content: equal for rows that serve the same lists.
-    """
+    """Values [S, Q] of one row, a line per seed, for sorted users [Q]."""
 
     users: np.ndarray
     values: np.ndarray
     has_seed: bool
+    """False for a baseline, which no seed changes."""
     content: tuple[bytes, ...]
+    """Equal for rows that serve the same lists."""
 
 
 def add_verdicts(
@@ -74,11 +69,8 @@ def add_verdicts(
 ) -> tuple[pd.DataFrame, int, int]:
     """Return the rows with `DIFFERENCE_COLUMNS`, and the number of tests and users.
 
-    `difference` is row - baseline. An interval is of its difference alone; `corrected_p_value` is corrected
-    for the number of tests. Rows with the same per-user values are one test, however many names they have.
-    Rows with *no difference shown* have the difference that their test shows with a power of 80 %, and the
-    number of users that would show the observed one. `baseline` is the position of its row, and `noise` that
-    of `run_frame.seed_noise`.
+    `difference` is row - baseline. Rows with the same per-user values are one test, however many names they
+    have. `baseline` is the position of its row, and `noise` that of `run_frame.seed_noise`.
     """
     table = records(rows)
     column = per_user_column(metric) if tests else None

@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from twotower.evaluation.user_values import metric_k
 from twotower.reports.console.sweep_summary import SweepSummary
 from twotower.runs.outcome import Outcome
-from twotower.runs.result import BEST_VALID, Result
+from twotower.runs.result import BEST_VALID, TEST, VALID, Result
 from twotower.runs.run_files import TRAIN_LOG
 
 
 class Console(logging.Handler):
     """Shows the progress of runs and sweeps, and log records of runs except those with `for_file`.
 
-    It is used as a context, which closes a live view.
-
-    This class shows warnings on standard error and nothing else: the console of a job within a sweep.
-    Subclasses show more.
+    This class shows warnings on standard error and nothing else: the console of a job within a sweep. As a
+    context, it closes a live view.
     """
 
     def __enter__(self) -> Self:
@@ -111,11 +110,6 @@ class _JsonLines(Console):
         _emit("job_ended", **vars(outcome))
 
     def sweep_ended(self, summary: SweepSummary) -> None:
-        """Emit the best job, counts by status, failures, means over seeds, and findings of a search.
-
-        There is no best job if only the seed varies. If only the index
-        varies, `pareto` has the Pareto front of metric, latency and bytes.
-        """
         best = summary.best
         _emit(
             "sweep_ended",
@@ -143,16 +137,19 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
+INDEX_SHOWN = ("index/recall_at_100", "index/latency_ms_p50")
 
 
 class _Quiet(Console):
     """A few last lines with status, figures and folder."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        figures = result.final_figures()
-        main = [key for key in SHOWN if key in figures] or [key for key in figures if key[:5] == "test/"][:2]
-        main = main or [key for key in figures if key.startswith(BEST_VALID)]
+        figures, monitor = result.final_figures(), result.training.monitor.removeprefix(VALID)
+        k = metric_k(monitor)
+        test = dict.fromkeys(f"{TEST}/{name}" for name in (monitor, f"recall_at_{k}", f"ndcg_at_{k}"))
+        best = [key for key in figures if key.startswith(BEST_VALID)]  # of a hidden test, or a pruned run
+        main = [key for key in test if key in figures] or best
+        main += [key for key in INDEX_SHOWN if key in figures]
         print("  ".join([result.status, *(f"{key} {figures[key]:.4f}" for key in main), str(folder)]))
         if result.error:
             print(f"{folder}: {result.error}", file=sys.stderr)

@@ -144,24 +144,17 @@ def sweep_table(summary: SweepSummary) -> Table:
     metric, best = summary.metric, summary.best
     jobs = rank_outcomes((each for each in summary.outcomes if each.status != "failed"), metric)
     test = metric.replace("valid/", "test/")
-    settings = [summary.settings(each.name) for each in jobs]
-    columns: dict[str, list[str]] = {
-        "job": [each.name for each in jobs],
-        **({"settings": settings} if any(settings) else {}),
-        "status": [each.status for each in jobs],
-        heading(metric): [format_figure(metric, each.served(metric)) for each in jobs],
-        **(
-            {}
-            if summary.is_test_hidden
-            else {"test": [format_figure(test, each.figure(test)) for each in jobs]}
-        ),
-        **{
-            heading(key): [format_figure(key, each.figure(key)) for each in jobs]
-            for key in INDEX_COLUMNS
-            if len({each.figure(key) for each in jobs}) > 1
-        },
-        "seconds": ["before" if each.skipped else f"{each.seconds:.1f}" for each in jobs],
-    }
+    columns: dict[str, list[str]] = {"job": [each.name for each in jobs]}
+    if any(settings := [summary.settings(each.name) for each in jobs]):
+        columns["settings"] = settings
+    columns["status"] = [each.status for each in jobs]
+    columns[heading(metric)] = [format_figure(metric, each.served(metric)) for each in jobs]
+    if not summary.is_test_hidden:
+        columns["test"] = [format_figure(test, each.figure(test)) for each in jobs]
+    for key in INDEX_COLUMNS:
+        if len({each.figure(key) for each in jobs}) > 1:
+            columns[heading(key)] = [format_figure(key, each.figure(key)) for each in jobs]
+    columns["seconds"] = ["before" if each.skipped else f"{each.seconds:.1f}" for each in jobs]
     order = ", lowest first" if lower_is_better(jobs, metric) else ""
     title = f"{len(jobs)} jobs by {heading(metric)}{order}"
     styles = [

@@ -21,15 +21,10 @@ A_SEED = re.compile(r"seed=?(-?\d+)")
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """A metric over the seeds of one configuration.
-
-    Attributes:
-        configuration: varied overrides without the seed; empty if only the seed varies.
-        sd: standard deviation of the sample.
-        interval: 95 % interval of the mean, by Student's t.
-    """
+    """A metric over the seeds of one configuration, with Student's 95 % interval of the mean."""
 
     configuration: str
+    """Varied overrides without the seed; empty if only the seed varies."""
     metric: str
     mean: float
     sd: float
@@ -54,17 +49,7 @@ class BestJob(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """The end of a sweep.
-
-    Args:
-        folder: of the sweep.
-        metric: the monitored metric.
-        outcomes: of all jobs.
-        seconds: duration.
-        seeds: means over seeds.
-        search: the trials of a search and the best one with its command, as in `sweep.json`.
-        first_look: the recipes of a first look, as in `sweep.json`.
-    """
+    """The end of a sweep; `search` and `first_look` are those of `sweep.json`."""
 
     folder: Path
     metric: str

@@ -3,6 +3,7 @@
 Shapes: K time intervals, H half-lives, N items, n interactions, M predicted items.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 
 MAX_KNOTS, MAX_VALUES = 400, 1 << 24
@@ -122,3 +124,16 @@ class Mixture:
     def share_of_new_item(self, number: int) -> float:
         """Return the share of one of `number` items without earlier interactions."""
         return float(max(self.weights[-1], 1e-6) / max(1.0, self.num_new, number))
+
+
+@functools.lru_cache(maxsize=1)
+def fit_mixture(
+    interactions: Interactions, num_items: int, ahead_days: float
+) -> tuple[IntervalCounts, Mixture]:
+    """Count the positives in intervals and fit the mixture to them; see `Mixture.fit`.
+
+    Cached, because the objective and the item bias of a training both read it, and the fit takes a second.
+    """
+    positives = interactions.positives
+    counted = IntervalCounts.from_log(np.asarray(positives.items), np.asarray(positives.times), num_items)
+    return counted, Mixture.fit(counted, ahead_days)

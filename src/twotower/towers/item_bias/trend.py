@@ -7,7 +7,7 @@ from torch import Tensor
 from twotower.config.spec import Days
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
-from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
+from twotower.towers.item_bias.decayed_shares import fit_mixture
 from twotower.towers.item_bias.item_bias import ItemBias, LogPriorOdds
 
 
@@ -62,11 +62,8 @@ class Trend(ItemBias):
         self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
     ) -> None:
         """Fit the mixture and compute the log odds at each knot; see `ItemBias.initialize`."""
-        interactions = interactions.positives
-        items, times = np.asarray(interactions.items), np.asarray(interactions.times)
-        counted = IntervalCounts.from_log(items, times, self.num_items)
+        counted, mixture = fit_mixture(interactions, self.num_items, self.config.ahead_days)
         number = len(counted.knots) - 1
-        mixture = Mixture.fit(counted, self.config.ahead_days)
         log_odds = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
         for knot, shares in enumerate(counted.shares()):
             log_odds[knot, 1:] = mixture.log_odds(shares)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,6 +87,7 @@ class ByContent(NewItems):
             elif isinstance(encoder, LookupEncoder) and name not in self.ids:
                 parts[name] = BagContent(encoder.table.num_embeddings, width)
         self.content_encoders = nn.ModuleDict(parts)
+        self._correction: tuple[int, float] | None = None
 
     def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
         """Solve for the weights, if items have content; see `NewItems.fit`."""
@@ -102,13 +104,21 @@ class ByContent(NewItems):
         mean = targets.mean(axis=0)
         weights = ridge(content, targets - mean, self.config.penalty)
         if self.layout.bias_width:
-            logs = targets[:, -1:] / bias_scale
-            mean[-1] += bias_scale * log_mean_ratio(logs, cross_validated(content, logs, self.config.penalty))
+            mean[-1] += bias_scale * self._mean_correction(content, targets[:, -1:] / bias_scale)
         self.mean.copy_(torch.from_numpy(mean))
         self.is_fitted.fill_(True)
         ends = np.cumsum([block.shape[1] for block in blocks])
         for (_, part), own in zip(self._parts(), np.split(weights, ends[:-1]), strict=True):
             part.weight.copy_(torch.from_numpy(own))
+
+    def _mean_correction(self, content: sparse.csr_array, logs: NDArray[np.float64]) -> float:
+        """Return `log_mean_ratio` of the biases, stored because those of a trend stay during a training."""
+        arrays = (content.indptr, content.indices, content.data, logs)
+        fitted_to = hash(tuple(each.tobytes() for each in arrays))
+        if self._correction is None or self._correction[0] != fitted_to:
+            predicted = cross_validated(content, logs, self.config.penalty)
+            self._correction = fitted_to, log_mean_ratio(logs, predicted)
+        return self._correction[1]
 
     def replace_new(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """See `NewItems.replace_new`; no change before `fit`."""

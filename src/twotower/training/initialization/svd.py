@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import interaction_matrix
+from twotower.evaluation.ranking import interaction_matrix
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 

@@ -21,7 +21,7 @@ from twotower.data.times import SECONDS_A_DAY
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.item_bias.decayed_shares import IntervalCounts, Mixture
+from twotower.towers.item_bias.decayed_shares import fit_mixture
 from twotower.training.batches import TrainBatches
 from twotower.training.objectives.objective import Objective, halved
 
@@ -208,9 +208,8 @@ def half_life_days(interactions: Interactions, ahead_days: float) -> float:
     Args:
         ahead_days: how far ahead the mixture predicts.
     """
-    interactions = interactions.positives
-    items, times = np.asarray(interactions.items), np.asarray(interactions.times)
-    counted = IntervalCounts.from_log(items, times, int(items.max(initial=1)))
-    days = SHARE * Mixture.fit(counted, ahead_days).half_life(counted) * counted.interval_days
+    num_items = interactions.num_items or int(interactions.items.max(initial=1))
+    counted, mixture = fit_mixture(interactions, num_items, ahead_days)
+    days = SHARE * mixture.half_life(counted) * counted.interval_days
     LOG.info("objective.recency_half_life_days=%.3g, from the half-life of popularity", days)
     return days
