@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import uvicorn
@@ -25,8 +25,6 @@ from twotower.serving.live.change_store import STORE, ChangeStore, lock_store
 
 SETTINGS = "TWOTOWER_SERVE"
 """Environment variable of a worker: JSON of the settings, with the paths that all workers share."""
-STARTUP_FAILED = 3
-"""Exit status of a worker that cannot start; uvicorn then stops all."""
 HEALTHCHECK_SECONDS = 60
 
 
@@ -79,15 +77,29 @@ def create_worker_app() -> ASGIApp:
         live = server.open_service(config, bundle, root, store, is_shared=True)
     except InputError as error:
         (folder / "failure").write_text(str(error), encoding="utf-8")
-        raise SystemExit(STARTUP_FAILED) from error
+        _stop_service()
     with contextlib.suppress(FileExistsError):
         (folder / "started").touch(exist_ok=False)  # by the first worker only
         server.print_start(config, live, bool(keys))
     return server.create_app(live, config, keys, server.gc_freeze)
 
 
-def _stop_with_parent() -> None:
+def _stop_service() -> NoReturn:
+    """Tell uvicorn to stop all workers, and wait until it stops this one.
+
+    If this worker exits by itself, uvicorn may wait `HEALTHCHECK_SECONDS` for its answer.
+    """
+    os.kill(_parent().pid, signal.SIGTERM)
+    while True:
+        signal.pause()
+
+
+def _parent() -> Any:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
+    return parent
+
+
+def _stop_with_parent() -> None:
+    _parent().join()
     os.kill(os.getpid(), signal.SIGTERM)
