@@ -103,6 +103,7 @@ def test_a_split_that_is_too_small_to_tell_models_apart_is_a_warning(tmp_path: P
     assert found["test"]["difference"] is None  # three users are too few for any difference
     assert {split: each["num_users"] for split, each in found.items()} == {"valid": 40, "test": num_tested}
     values = {name: each["valid/recall_at_100"] for name, each in result["baselines"].items()}
-    assert found["test"]["pair"] == sorted(values, key=lambda name: -values[name])[:2]
+    best, other = found["test"]["pair"]  # those that differ from the best in too few users are left out
+    assert max(values.values()) == values[best] >= values[other]
     said = f"{num_tested} test users can show no difference in recall@100"
     assert f"WARNING twotower: {said}" in (folder / "train.log").read_text()

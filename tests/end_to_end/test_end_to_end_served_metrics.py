@@ -12,7 +12,6 @@ from quick import POPULARITY_ONLY
 
 from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.stages import make_column_check
 from twotower.runs.run import Run
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
@@ -96,7 +95,7 @@ def test_the_difference_on_validation_users_is_served_less_exact_with_its_interv
 def test_a_service_returns_the_lists_that_were_measured(root: Path, index: str) -> None:
     folder = run_of(root / "exact_first", index)
     config = RunConfig.from_settings(Run.open(folder, None).settings)
-    needs = make_column_check(config.features)
+    needs = config.features.column_problems
     dataset = build_dataset(config.data.build(), config.split.build(), root / "cache", needs=needs)
     retriever, test = Retriever.open(folder / "bundle"), dataset.test
     ids = dataset.users.ids(test.users)
