@@ -3,9 +3,12 @@
 import shutil
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from forks import workers_are_forks
+
+from twotower.reports import plots
 
 WAIT = 120_000
 """Milliseconds for anything to appear, and for what is expected of it to come true."""
@@ -15,6 +18,19 @@ WAIT = 120_000
 def forked_workers() -> Iterator[None]:
     """Workers that begin anew are what tests of launchers start, and commands in processes of their own."""
     with workers_are_forks():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_picture() -> Iterator[None]:
+    """Trainings draw a picture for TensorBoard in a tenth of their time: draw the first of a file alone."""
+    drawn: list[Any] = []
+
+    def to_png(figure: Any) -> Any:
+        drawn[:] = drawn or [plots.to_png(figure)]
+        return drawn[0]
+
+    with mock.patch("twotower.reports.tensorboard_run.to_png", to_png):
         yield
 
 

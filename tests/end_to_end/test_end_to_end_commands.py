@@ -113,11 +113,16 @@ def guide_pages() -> list[Path]:
 README, PAGES = ROOT / "README.md", guide_pages()
 
 
-def sizes(words: list[str], is_long: bool) -> list[str]:
+OF_A_RUN = ("resume=", "rerun=", "rebuild_bundle=", "warm_start=")
+
+
+def sizes(words: list[str]) -> list[str]:
     """Return the settings that `docs/index.md` says the tests add to a training."""
+    if words[1] != "train" or any(word.startswith(("-", *OF_A_RUN)) and word != "-m" for word in words):
+        return []
     text = (GUIDE / "index.md").read_text(encoding="utf-8")
     lines = re.findall(r"^tests add(?: to (\S+))?: (.*)$", text, re.MULTILINE)
-    found = [size for to, line in lines if (to in words if to else is_long) for size in shlex.split(line)]
+    found = [size for to, line in lines if (not to or to in words) for size in shlex.split(line)]
     typed = {word.partition("=")[0] for word in words}
     return [size for size in found if size.partition("=")[0] not in typed]
 
@@ -259,7 +264,7 @@ def run_page(
             words = typed(command, before, folder)
             before = words
             began = time.process_time()
-            more = sizes(words, command.is_long) if words[1] == "train" and "--cfg" not in words else []
+            more = sizes(words)
             with two_jobs() if command.is_long else contextlib.nullcontext():
                 done = run_command(*words[1:], *more)
             seconds = time.process_time() - began

@@ -14,7 +14,7 @@ import twotower as tt
 from twotower.commands import conf
 
 GUIDE = Path(__file__).parents[2] / "docs"
-SMALL = ("data.num_users=300", "data.num_items=300", "data.num_interactions=9000")
+SMALL = ("data.num_users=100", "data.num_items=200", "data.num_interactions=4000")
 """As the tests of the commands of the guide add to data=synthetic."""
 NAMED = re.compile(
     r"^[^\n`]*`([\w/]+\.(?:csv|py|yaml))`[^\n]*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
