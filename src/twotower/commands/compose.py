@@ -167,8 +167,9 @@ def _plain_choice(config_name: str, text: str) -> DictConfig | None:
     if path is None or group in keys_of(config_name) or groups_of(config_name)[group] is None:
         return None
     values = OmegaConf.load(path)
-    is_plain = isinstance(values, DictConfig) and "defaults" not in values
-    return values if is_plain and not _has_package(path) else None
+    if not isinstance(values, DictConfig) or "defaults" in values or _has_package(path):
+        return None
+    return values
 
 
 def _is_plain_data(text: str) -> bool:
