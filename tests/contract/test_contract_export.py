@@ -24,7 +24,7 @@ from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 
 GROUPS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
-LENGTHS = (4, 1, 2)
+LENGTHS = (1, 2, 4)
 NOW, D, NUM_EVENTS = 1_600_000_000, 9, 3
 PLAIN = {TARGET: "twotower.towers.mlp.Mlp", "widths": [7]}
 OWN_ID = {TARGET: "twotower.features.id.Id", "column": "item_id", "dim": 8}
@@ -60,7 +60,7 @@ def one_block(history: Spec) -> Spec:
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     """Name the variants of a model -> its settings and features, so that `-k variant` selects the model.
 
-    One model has every feature, context features, and events in its histories. The others have few features;
+    The first has every feature, context features, and events in its histories. The others have few features;
     they are as many as a group has choices.
     """
     groups = {group: choices(group) for group in GROUPS}
@@ -75,14 +75,14 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
         {group: list(specs)[place % len(specs)] for group, specs in groups.items()} for place in range(most)
     ]
     found = {}
-    for names, length in zip(rows, cycle(LENGTHS), strict=False):
+    for names, length in zip(rows[1:], cycle(LENGTHS), strict=False):
         settings = {group: groups[group][name] for group, name in names.items()}
         settings["history"] = one_block(settings["history"]) | {"length": length}
         found["-".join(names.values())] = (settings, SHORT)
     first = {group: groups[group][name] for group, name in rows[0].items()}
     first |= {"user_tower": PLAIN, "item_tower": PLAIN}
-    every = first | {"history": first["history"] | {"length": 3, "events": True}}
-    found["every-feature"] = (every, FEATURES)
+    every = first | {"history": one_block(first["history"]) | {"length": 3, "events": True}}
+    found[f"every-feature-{'-'.join(rows[0].values())}"] = (every, FEATURES)
     return found | {none: (first | {"history": without_history}, SHORT)}
 
 

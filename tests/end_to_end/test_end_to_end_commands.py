@@ -69,7 +69,7 @@ class Command:
 
     Attributes:
         text: without its comment.
-        is_long: its comment names minutes or hours.
+        is_long: its comment names minutes or hours, or it is a warm start.
         status: what the page shows it to end with.
     """
 
@@ -92,7 +92,8 @@ def commands(page: Path) -> list[Command]:
             if line.startswith("$ "):
                 text, _, comment = re.sub(r"\s+# ", "\0", line[2:], count=1).partition("\0")
                 status = USER_INPUT if after.startswith("error:") else DONE
-                found.append(Command(text.strip(), bool(IS_LONG.search(comment)), status))
+                is_long = bool(IS_LONG.search(comment)) or "warm_start=" in text
+                found.append(Command(text.strip(), is_long, status))
     return found
 
 

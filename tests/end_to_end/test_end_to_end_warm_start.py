@@ -182,7 +182,7 @@ def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]])
     assert "test/recall_at_20" in result["metrics"]
     assert not any(key.startswith("valid/") for key in result["metrics"])  # its towers have seen that window
     # What is gone on from is the run that trained the towers.
-    _, again = train(place, f"warm_start={folder}", *second, "warm_start.epochs=1")
+    _, again = train(place, f"warm_start={folder}", *second, "warm_start.epochs=1", "warm_start.replay=0.2")
     assert again["ancestry"]["generation"] == 2
     assert again["ancestry"]["new_items"] == ancestry["new_items"]
 
