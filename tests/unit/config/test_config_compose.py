@@ -7,14 +7,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from twotower.commands import conf
-from twotower.commands.compose import _by_hydra, checked, compose, plain, whole
+from twotower.commands.compose import checked, compose, whole
 from twotower.commands.conf import CONF
 from twotower.commands.overrides import validate_overrides
-from twotower.commands.run_settings import OF_THE_COMMAND
 from twotower.config.errors import InputError
 
 DATA = "data=synthetic"
-PLAIN = ("history", "index", "item_bias", "loss", "negatives", "objective", "optimizer", "split", "trainer")
 
 
 def test_composed_settings_are_plain_values() -> None:
@@ -52,16 +50,6 @@ def test_values_are_set_as_hydra_sets_them() -> None:
     assert [text[:2] for text in sound[1:]] == ["++"] * 4
     assert compose("train", sound) == compose("train", typed)
     assert compose("train", ["loss=bce"])["embedding_dim"] == 64
-
-
-@pytest.mark.parametrize("more", [[], ["data=synthetic"]], ids=["alone", "with data"])
-def test_plain_choices_are_put_in_as_hydra_composes_them(more: list[str]) -> None:
-    last = {group: sorted((CONF / group).glob("*.yaml"))[-1].stem for group in PLAIN}
-    typed = [*more, *(f"{group}={name}" for group, name in last.items())]
-    composed = compose("train", typed)
-    by_hydra = _by_hydra(OF_THE_COMMAND, typed)
-    assert composed == plain(by_hydra) | {"trusted_packages": composed["trusted_packages"]}
-    assert list(composed) == list(plain(by_hydra))
 
 
 def test_keys_that_only_python_has_a_default_for_can_be_set() -> None:
