@@ -24,7 +24,7 @@ from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 
 GROUPS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
-LENGTHS = (1, 2, 4)
+LENGTHS = (4, 1, 2)
 NOW, D, NUM_EVENTS = 1_600_000_000, 9, 3
 PLAIN = {TARGET: "twotower.towers.mlp.Mlp", "widths": [7]}
 OWN_ID = {TARGET: "twotower.features.id.Id", "column": "item_id", "dim": 8}

@@ -2,8 +2,10 @@
 
 from typing import Annotated
 
+import torch
 from annotated_types import Le
 from torch import Tensor, nn
+from torch.nn import functional
 
 from twotower.config.spec import DropoutRate, PositiveInt
 from twotower.towers.dropout import Dropout
@@ -34,7 +36,9 @@ class Gru(CausalEncoder):
 
     def encode(self, items: Tensor, times: Tensor) -> Tensor:
         """Run the layers; see `CausalEncoder.encode`."""
-        states = items
+        length, states = items.shape[1], items
+        if torch.compiler.is_compiling():  # a traced graph has a fixed number of steps
+            states = functional.pad(states, (0, 0, 0, self.config.length - length))
         for layer in self.layers:
             states, _ = layer(self.dropout(states))
-        return states
+        return states[:, :length]
