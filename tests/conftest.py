@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-# Else each process compiles all tests anew, and each command that a test starts all of twotower.
+# Stored bytecode saves seconds in each test process, and in each command that a test starts.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

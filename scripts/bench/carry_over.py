@@ -132,10 +132,8 @@ def beside_the_best(lines: Sequence[Line]) -> str:
     notes = []
     for split in SPLITS[::-1]:
         found = against_best(lines, split, lines)
-        table[split], table[f"{split}: best baseline"] = (
-            found["figure"].map("{:.4f}".format),
-            found["baseline"],
-        )
+        table[split] = found["figure"].map("{:.4f}".format)
+        table[f"{split}: best baseline"] = found["baseline"]
         table[f"{split}: x best"] = found["ratio"].map("{:.2f}".format)
         notes.append(summary_of(split, found["ratio"]))
     return "\n".join([markdown(table), *notes])

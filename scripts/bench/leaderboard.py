@@ -39,7 +39,7 @@ from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
 from twotower.files.plain_values import fingerprint_values, load_yaml
 from twotower.runs.benchmark import Benchmark
-from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS, fingerprint
+from twotower.runs.fingerprint import AFTER_TRAINING, DATA_KEYS, IRRELEVANT_KEYS
 from twotower.runs.result import read_result
 from twotower.runs.run_files import CONFIG, RESULT
 
@@ -183,7 +183,7 @@ def line_of(folder: Path) -> Line:
             f"{folder}: seed {result.seed}; the leaderboard takes {SEEDS}, so that none is chosen"
         )
     settings = dict(load_yaml(folder / CONFIG))
-    if fingerprint(settings, result.data.identity) != result.fingerprint:
+    if not result.is_of(settings):
         raise InputError(f"{folder / CONFIG}: is not that of the run; restore it from the bundle")
     if result.benchmark is None:
         raise InputError(f"{folder}: has no contract; the leaderboard takes runs of benchmark=NAME")

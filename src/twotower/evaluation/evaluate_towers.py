@@ -142,9 +142,7 @@ def unscored(holdout: Holdout) -> Scored | None:
     """Return the labelled examples of a holdout as if all had the same score."""
     if (examples := holdout.labelled) is None:
         return None
-    labels, numbers = (
-        np.asarray(examples.labels, dtype=np.bool_),
-        np.unique(examples.users, return_inverse=True),
-    )
+    labels = np.asarray(examples.labels, dtype=np.bool_)
+    _, users = np.unique(examples.users, return_inverse=True)
     weights = np.ones(len(labels)) if examples.weights is None else np.asarray(examples.weights, np.float64)
-    return Scored(numbers[1].astype(np.int64), labels, np.zeros(len(labels)), weights)
+    return Scored(users.astype(np.int64), labels, np.zeros(len(labels)), weights)

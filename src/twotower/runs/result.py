@@ -12,6 +12,7 @@ from twotower.config.errors import InputError
 from twotower.evaluation.user_values import metric_k, metric_name
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json, read_yaml
+from twotower.runs.fingerprint import fingerprint as fingerprint_of
 from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
 from twotower.runs.provenance import peak_rss_bytes, versions
 from twotower.runs.result_parts import (
@@ -143,6 +144,10 @@ class Result(BaseModel):
     def update(self, **changes: Any) -> "Result":
         """Return this result with some values replaced and validated."""
         return Result(**(self.plain() | changes))
+
+    def is_of(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether settings are those of this run, and were not edited after it."""
+        return self.fingerprint == fingerprint_of(settings, self.data.identity)
 
     def ended(self, status: Status, **parts: Any) -> "Result":
         """Return this result with more of its parts, as that of a run that ends now, in this process."""

@@ -170,7 +170,7 @@ def reveal_command(folder: Path, result: Result) -> str:
 def _configuration(run: Run, result: Result) -> str:
     """Return the fingerprint of a configuration, however it is measured: other metrics are the same one."""
     settings = {key: value for key, value in run.settings.items() if key not in EVALUATION_KEYS}
-    return configuration_fingerprint(settings, f"{result.data.fingerprint}{result.data.feature_files}")
+    return configuration_fingerprint(settings, result.data.identity)
 
 
 def _make_look(root: Path, run: Run, result: Result, metric: str) -> Look:

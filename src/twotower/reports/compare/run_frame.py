@@ -13,7 +13,7 @@ from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
 from twotower.files.plain_values import load_yaml
 from twotower.reports.compare.figure_names import exact_key
-from twotower.runs.fingerprint import fingerprint, flatten
+from twotower.runs.fingerprint import configuration_fingerprint, flatten
 from twotower.runs.folder_name import without_seed
 from twotower.runs.result import Result, is_number, read_result
 from twotower.runs.run_files import CONFIG, RESULT, require_run, runs_below
@@ -94,13 +94,13 @@ def _read_run(folder: Path) -> dict[str, Any]:
         name = {"benchmark": benchmark.get("name")} if isinstance(benchmark, dict) else {}
         settings = {key: _finite(value) for key, value in flatten(loaded | name).items()}
         # Computed even if the run recorded it: code that counted other keys may have written the run.
-        configuration = fingerprint({key: value for key, value in loaded.items() if key != "seed"}, "")
+        configuration = configuration_fingerprint(loaded, "")
         ended = read_result(folder)
         if ended is not None and ended.finished and not ended.metrics:
             raise InputError(f"{RESULT}: damaged (it has no metrics)")
         if ended is not None:
             result, state, problem = ended, ended.status, _problem(ended)
-            if ended.finished and ended.fingerprint not in ("", fingerprint(loaded, ended.data.identity)):
+            if ended.finished and ended.fingerprint and not ended.is_of(loaded):
                 problem = "; ".join(filter(None, [problem, f"its {CONFIG} was edited after the run"]))
     except InputError as error:
         state, problem = UNREADABLE, str(error).removeprefix(f"{folder}/").partition(";")[0]
