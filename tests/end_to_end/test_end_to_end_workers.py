@@ -1,5 +1,6 @@
 """Several processes for one bundle: writes through any, reads from all, and any of them killed."""
 
+import json
 import os
 import re
 import shutil
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from forks import free_port
+from forks import ForkedWorker, free_port
 from in_process import run_command
 from test_end_to_end_serve import Service, runs, service
 
+from twotower.serving.http.metrics import MULTIPROCESS_FOLDER
+from twotower.serving.http.workers import SETTINGS, create_worker_app
 from twotower.serving.live.change_store import read_changes
 from twotower.serving.live.changes import ItemPut
 
@@ -106,15 +109,40 @@ def test_no_worker_outlives_the_service(runs: tuple[Path, Path]) -> None:
         once(lambda: not any(Path(f"/proc/{each}").exists() for each in left))
 
 
-def test_a_worker_that_cannot_start_ends_the_service_with_its_message(
-    runs: tuple[Path, Path], tmp_path: Path
-) -> None:
+@pytest.fixture
+def damaged(runs: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A run whose bundle no worker can load."""
     damaged = shutil.copytree(runs[0], tmp_path / "damaged")
     vectors = damaged / "bundle" / "item_embeddings.npy"
     vectors.write_bytes(vectors.read_bytes()[:-1] + b"x")
+    return damaged
+
+
+def test_a_worker_that_cannot_start_ends_the_service_with_its_message(damaged: Path) -> None:
     ended = run_command("serve", f"bundle={damaged}", "workers=2", f"port={free_port()}")
     assert ended.returncode == 2
     assert "item_embeddings.npy: damaged" in ended.stderr
+
+
+def test_a_worker_that_cannot_start_ends_though_nobody_stops_it(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where uvicorn stopped it while it was importing, and will not do so again."""
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    settings = {
+        "bundle": f"{damaged}/bundle",
+        "bundles_root": str(tmp_path),
+        "store": f"{tmp_path}/live.sqlite",
+    }
+    monkeypatch.setenv(SETTINGS, json.dumps(settings))
+    monkeypatch.setenv(MULTIPROCESS_FOLDER, str(tmp_path))
+    worker = ForkedWorker(target=create_worker_app)
+    worker.start()
+    worker.join(600)
+    assert worker.exitcode == 1
+    assert asked == [signal.SIGTERM]
+    assert "item_embeddings.npy: damaged" in (tmp_path / "failure").read_text()
 
 
 def test_a_mistake_is_reported_once() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ from twotower.serving.live.change_store import STORE, ChangeStore, lock_store
 SETTINGS = "TWOTOWER_SERVE"
 """Environment variable of a worker: JSON of the settings, with the paths that all workers share."""
 HEALTHCHECK_SECONDS = 60
+STOP_SECONDS = 2
 
 
 def serve_by_workers(settings: Mapping[str, Any]) -> int:
@@ -85,13 +87,14 @@ def create_worker_app() -> ASGIApp:
 
 
 def _stop_service() -> NoReturn:
-    """Tell uvicorn to stop all workers, and wait until it stops this one.
+    """Tell uvicorn to stop all workers; exit when it has had time to stop this one.
 
-    If this worker exits by itself, uvicorn may wait `HEALTHCHECK_SECONDS` for its answer.
+    A worker that exits at once may leave uvicorn waiting `HEALTHCHECK_SECONDS` for its answer. A worker that
+    only waits may wait forever: uvicorn sends SIGTERM once, perhaps while this worker was still importing.
     """
     os.kill(_parent().pid, signal.SIGTERM)
-    while True:
-        signal.pause()
+    time.sleep(STOP_SECONDS)
+    os._exit(1)
 
 
 def _parent() -> Any:
