@@ -166,6 +166,11 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--time: 'datum' ('31.12.2020') holds no times that are read, such as seconds", "2024-05-31"],
     ),
+    "times of an unknown name": (
+        csv(log("user", "item", t_dat=ISO.str[:10])),
+        [],
+        ["--time: 't_dat' (", "holds times, but its name does not say which; add --time t_dat if"],
+    ),
     "microseconds": (
         csv(log("user", "item", time=SECONDS * 10**6)),
         [],
@@ -527,12 +532,14 @@ def test_of_several_columns_the_clear_one_is_taken(case: str, here: Path) -> Non
 
 def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log, seconds = drawn("user", "item", 60)
+    log["item"] = log["item"] // 3 * 3 + log["user"] % 3
     rng = np.random.default_rng(4)
     log = log.assign(
         ts=seconds,
         country=rng.integers(1, 9, NUM_ROWS),
         mood=rng.integers(1, 9, NUM_ROWS),
         page=log["item"] % 11,
+        region=log["user"] % 3,  # and users of a region take items of their own
         price=log["item"] % 13 + (rng.random(NUM_ROWS) < 0.02),
         rated_type=3,
         action=rng.integers(1, 4, NUM_ROWS),
@@ -540,12 +547,12 @@ def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.Captur
     users = pd.DataFrame({"user": range(1, NUM_USERS + 1), "country": np.arange(NUM_USERS) % 3 + 1})
     init({"log.csv": log, "users.csv": users})
     printed = capsys.readouterr().out
-    assert checked("train", ["data=own"])["data"]["context_columns"] == ["country"]
+    assert checked("train", ["data=own"])["data"]["context_columns"] == ["country", "region"]
     features = yaml.safe_load(yaml_of("features"))
     assert list(features["user"]) == ["country"]
-    assert list(features["context"]) == ["country_"]  # names of user features and context differ
+    assert list(features["context"]) == ["country_", "region"]  # names of user features and context differ
     assert "  offered  as context, mood: Categorical   (codes: only 8 whole numbers in 400 rows)" in printed
-    assert "if requests know them: --context country,mood\n" in printed
+    assert "if requests know them: --context country,region,mood\n" in printed
     for name in ("page", "price"):
         assert f"column {name!r} is left out: rows of an item share its value" in printed
     assert "column 'rated_type' is left out: it holds nothing but '3'" in printed
@@ -553,7 +560,7 @@ def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.Captur
         "column 'action' is left out: it is called an event type; if it is one, add --event action" in printed
     )
     offered = yaml.safe_load(yaml_of("features").replace("#  mood", "  mood"))
-    assert list(offered["context"]) == ["country_", "mood"]
+    assert list(offered["context"]) == ["country_", "region", "mood"]
     init({}, "log.csv", "users.csv", "--overwrite", "--context", "mood")
     assert list(yaml.safe_load(yaml_of("features"))["context"]) == ["mood"]
 

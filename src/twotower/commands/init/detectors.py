@@ -18,7 +18,7 @@ OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
 UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
 RATING = "label target rating ratings score stars overall grade bewertung note sterne"
 """Names of labels that may hold any numbers; other labels have two values."""
-LABEL = f"clicked click liked like purchased bought y reward feedback {RATING}"
+LABEL = f"clicked click clk liked like purchased bought y reward feedback {RATING}"
 EVENT = "event action behavior behaviour interaction ereignis aktion vorgang 行为"
 INTERACTION = "click event interaction view action purchase order transaction log user"
 """Words before the name of any column of a log: `click_timestamp`."""
@@ -192,7 +192,7 @@ def _called(column: Column) -> tuple[str, str]:
     codes, quantities = {*CODES.split(), *ID_WORDS}, {*QUANTITIES.split()}
     for word in reversed(column.parts):
         if word in codes or word in quantities:
-            return "quantity" if word in quantities else "code", word
+            return ("quantity", word) if word in quantities else ("code", word)
     return "", ""
 
 

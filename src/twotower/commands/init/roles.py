@@ -35,8 +35,8 @@ EVENTS_COMMENT = (
 
 
 NUM_SHARED, MAX_SPREAD = 20, 0.2
-"""A column is an attribute of items if its values differ within items at most this share as often as in the
-log; from this number of rows on that items share."""
+"""Minimum number of rows that show whether a key determines a column, and the maximum spread of the values
+within a key, as a share of their spread in the log."""
 
 
 class Roles:
@@ -126,7 +126,10 @@ class Roles:
         if is_settled or any(problem.key == "--time" for problem in self.questions):
             return
         for each in [column] if column else self._free():
-            if each is column or each.has_word(ROLES["time"].words) or each.matches(OTHER_DATE):
+            if column is None and not each.is_key and time_unit(each):
+                remedy = f"add --time {each.name} if they are those of the rows, or --time none"
+                self._ask("time", f"{each} holds times, but its name does not say which; {remedy}")
+            elif each is column or each.has_word(ROLES["time"].words) or each.matches(OTHER_DATE):
                 valid = "seconds or milliseconds since 1970, 2024-05-31 or 2024-05-31T12:00:00"
                 remedy = "write them so, or add --time none if rows are in order"
                 self._ask("time", f"{each} holds no times that are read, such as {valid}; {remedy}")
@@ -164,7 +167,8 @@ class Roles:
         if column.numbers is not None and is_called_event(column):
             example = ",".join(f"{value}=positive" for value in column.distinct[:3])
             return f"it is called an event type; if it is one, add --event {name} --events {example},..."
-        if column.is_key and not column.has_word(f"{CONTEXT.words} {CODES}"):
+        is_key = column.is_key or column.ends_with("session")
+        if is_key and not column.has_word(f"{CONTEXT.words} {CODES}"):
             return "its name is that of a key, which the next request does not have"
         if time_unit(column):
             return "it holds times, which are no context"
@@ -178,14 +182,18 @@ class Roles:
         return ""
 
     def _describes_items(self, column: Column) -> bool:
-        """Return whether the item determines the value, which no request knows, by items of several users."""
+        """Return whether the item alone determines the value, so that no request knows it before the item."""
         if column.has_lists or not {"user", "item"} <= self.columns.keys():
             return False
         columns = {"user": self.columns["user"], "item": self.columns["item"], "value": column}
         rows = pd.DataFrame({name: each.values for name, each in columns.items()}).dropna().drop_duplicates()
-        rows = rows[rows.duplicated("item", keep=False)]
-        if len(rows) < NUM_SHARED:
-            return False
-        most = rows.groupby(["item", "value"]).size().groupby("item").max().sum()
-        rest = len(rows) - rows["value"].value_counts().iloc[0]
-        return bool(len(rows) - most <= MAX_SPREAD * rest)
+        spread = 1 - rows["value"].value_counts(normalize=True).iloc[0]
+
+        def determines(key: str) -> bool:
+            shared = rows[rows.duplicated(key, keep=False)]
+            most = shared.groupby([key, "value"]).size().groupby(key).max().sum()
+            return len(shared) >= NUM_SHARED and len(shared) - most <= MAX_SPREAD * rare * len(shared) / len(
+                rows
+            )
+
+        return determines("item") and not determines("user")
