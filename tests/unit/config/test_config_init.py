@@ -542,6 +542,7 @@ def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.Captur
         region=log["user"] % 3,  # and users of a region take items of their own
         price=log["item"] % 13 + (rng.random(NUM_ROWS) < 0.02),
         rated_type=3,
+        nothing="",
         action=rng.integers(1, 4, NUM_ROWS),
     )
     users = pd.DataFrame({"user": range(1, NUM_USERS + 1), "country": np.arange(NUM_USERS) % 3 + 1})
@@ -555,6 +556,7 @@ def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.Captur
     assert "if requests know them: --context country,region,mood\n" in printed
     for name in ("page", "price"):
         assert f"column {name!r} is left out: rows of an item share its value" in printed
+    assert "column 'nothing' is left out: it is empty" in printed
     assert "column 'rated_type' is left out: it holds nothing but '3'" in printed
     assert (
         "column 'action' is left out: it is called an event type; if it is one, add --event action" in printed

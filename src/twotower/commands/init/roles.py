@@ -162,6 +162,8 @@ class Roles:
     def _reason_left_out(self, column: Column) -> str:
         """Return why a column without a role is no context; empty if a request may know it."""
         name, number = column.name, len(column.distinct)
+        if column.values.empty:
+            return "it is empty"
         if number == 1:
             return f"it holds nothing but {column.distinct[0]!r:.40}"
         if column.numbers is not None and is_called_event(column):
@@ -187,13 +189,13 @@ class Roles:
             return False
         columns = {"user": self.columns["user"], "item": self.columns["item"], "value": column}
         rows = pd.DataFrame({name: each.values for name, each in columns.items()}).dropna().drop_duplicates()
+        if len(rows) < NUM_SHARED:
+            return False
         spread = 1 - rows["value"].value_counts(normalize=True).iloc[0]
 
         def determines(key: str) -> bool:
             shared = rows[rows.duplicated(key, keep=False)]
             most = shared.groupby([key, "value"]).size().groupby(key).max().sum()
-            return len(shared) >= NUM_SHARED and len(shared) - most <= MAX_SPREAD * rare * len(shared) / len(
-                rows
-            )
+            return len(shared) >= NUM_SHARED and bool(1 - most / len(shared) <= MAX_SPREAD * spread)
 
         return determines("item") and not determines("user")
