@@ -98,8 +98,9 @@ def train_towers(
     valid = evaluate_valid(module, dataset, evaluator)
     if config.trainer.refit:
         module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
-        trainer = context.trainer.model_copy(update={"max_epochs": best.result.epochs})
-        context = replace(context, trainer=trainer, epoch_callback=None)
+        rates = best.result.rate_epochs
+        trainer = context.trainer.model_copy(update={"max_epochs": sum(rates)})
+        context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
         results.append(fit(context, module, batches, REFIT))
     compared = compared_initializations(context.folder, initialization.name)
     return trained_towers(module, results, config.trainer.refit, valid, compared)
