@@ -16,7 +16,7 @@ from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
 from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
-from twotower.training.callbacks.plateau import Plateau, RateEpochs
+from twotower.training.callbacks.plateau import Plateau, RateEpochs, last_rate
 from twotower.training.checkpoints import (
     FIT,
     LAST,
@@ -161,6 +161,9 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
     score, initial = checkpointing.score, module.initial_score
+    rate_epochs = list(context.rate_epochs) if plateau is None else plateau.rate_epochs
+    if len(rate_epochs) > 1:
+        module.chosen |= {"optimizer.learning_rate": last_rate(module.optimizer_choice, rate_epochs)}
     result = FitResult(
         epochs=checkpointing.epochs,
         seconds=curves.seconds,
@@ -169,7 +172,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
         chosen=module.chosen,
         score=score,
-        rate_epochs=list(context.rate_epochs) if plateau is None else plateau.rate_epochs,
+        rate_epochs=rate_epochs,
         # Lightning stores metrics as float32.
         improved=score is None or initial is None or score > float(np.float32(initial)),
     )

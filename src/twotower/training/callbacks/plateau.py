@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.checkpoints import BEST, read_checkpoint
+from twotower.training.optimizers.optimizer import OptimizerChoice
 
 LOG = logging.getLogger("twotower")
 FACTOR = 1 / 3
@@ -58,7 +59,7 @@ class Plateau(EarlyStopping):
         self.ended, self.num_before = self.rate_epochs, trainer.current_epoch + 1
         self.best_score, self.wait_count, self.stopped_epoch = self.first
         LOG.info(
-            "no improvement for %d epochs: back to the weights of epoch %d, with a learning rate of %.3g",
+            "no improvement (patience %d): back to the weights of epoch %d, learning rate %.3g",
             *(self.patience, self.checkpointing.epochs, FACTOR * trainer.optimizers[0].param_groups[0]["lr"]),
         )
         best = read_checkpoint(self.checkpointing.folder / BEST, pl_module.device)
@@ -96,6 +97,12 @@ class RateEpochs(pl.Callback):
         """Reduce the learning rate after the last epoch of each."""
         for _ in range(self.ends.count(trainer.current_epoch + 1)):
             reduce_learning_rate(trainer, self.initial)
+
+
+def last_rate(choice: OptimizerChoice, rate_epochs: Sequence[int]) -> float:
+    """Return the learning rate of the last epoch of the best weights, the first rate without epochs."""
+    number = max((number for number, epochs in enumerate(rate_epochs) if epochs), default=0)
+    return choice.config.learning_rate * FACTOR**number
 
 
 def initial_state(trainer: pl.Trainer) -> dict[str, Any]:
