@@ -148,8 +148,8 @@ def compare_with_random(
         )
     else:
         LOG.warning(
-            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
-            "lower optimizer.learning_rate, or more trainer.patience",
+            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try "
+            "optimizer.schedule=plateau, which lowers the learning rate, or more trainer.patience",
             *(name, scores),
         )
     return [second]
