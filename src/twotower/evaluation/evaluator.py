@@ -77,6 +77,8 @@ class Evaluator(Component):
         filter_seen: bool = True
         """Whether items of the history are excluded from recommendations; without effect with
         `data.repeats=keep`."""
+        importance_repeats: Annotated[NonNegativeInt, Le(1000)] = 5
+        """Permutations of each feature on validation users, for its importance; 0 = not measured."""
 
         @field_validator("num_bootstrap")
         @classmethod
@@ -144,10 +146,11 @@ class Evaluator(Component):
         return self.ks[-1]
 
     def only(self, key: str) -> "Evaluator":
-        """Return an evaluator of one metric of ranked lists, such as `recall_at_20`."""
+        """Return an evaluator of one metric of ranked lists, such as `recall_at_20`, without intervals."""
         name = metric_name(key)
         kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
-        return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build(self._data)
+        update = {"kinds": kinds, "ks": [int(metric_k(key))], "num_bootstrap": 0}
+        return self.config.model_copy(update=update).build(self._data)
 
     def excluded(self, holdout: Holdout, positions: np.ndarray | slice = slice(None)) -> ExcludedPairs | None:
         """Return the excluded items of users at positions of a holdout: those of the history, or None."""
