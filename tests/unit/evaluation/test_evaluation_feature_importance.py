@@ -74,7 +74,7 @@ def set_weights(tower: Any, **blocks: torch.Tensor) -> None:
 
 
 def by_taste() -> tuple[TwoTower, Holdout]:
-    """Towers whose score is 1 if the tastes are equal, plus a little noise; all items of a taste are targets."""
+    """Towers whose score is 1 for equal tastes, plus a little noise; all items of a taste are targets."""
     random = np.random.default_rng(1)
     user_tastes = random.integers(0, TASTES, NUM_USERS)
     item_tastes = np.repeat(np.arange(TASTES), EACH)

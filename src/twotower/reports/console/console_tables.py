@@ -84,10 +84,7 @@ def importance_table(importance: FeatureImportance) -> Table:
         drops = importance.drops[name]
         note = " (new items only)" if name in importance.only_for_new_items else ""
         rows.append([f"{name}{note}", *(_drop(drops[part]) for part in parts)])
-    title = (
-        f"features: drop of {heading(metric)} on validation with permuted values "
-        f"(mean ± sd of {importance.repeats})"
-    )
+    title = f"features: drop of {heading(metric)} on validation if permuted, ± sd of {importance.repeats}"
     table = make_table(title, ["", *(part.replace("_", " ") for part in parts)], rows, ("dim", "bold"))
     if importance.constant:
         one_value = ", ".join(importance.constant)
