@@ -36,8 +36,8 @@ def result_of(root: Path, name: str, *overrides: str) -> dict[str, Any]:
 
 
 def test_it_changes_nothing_else_and_is_reused_with_the_towers(tmp_path: Path) -> None:
-    on = result_of(tmp_path, "on")
     off = result_of(tmp_path, "off", "metrics.importance_repeats=0", "reuse=false")
+    on = result_of(tmp_path, "on", "reuse=false")
     assert on["metrics"] == off["metrics"]
     assert on["curves"] == off["curves"]
     assert "feature_importance" not in off
