@@ -113,6 +113,18 @@ class Evaluator(Component):
             """Return metric name -> whether higher values are better; None: no preferred direction."""
             return {kind.name: kind.higher_is_better for kind in self._metrics()}
 
+        def list_metric(self, monitor: str) -> str | None:
+            """Return the metric of ranked lists that is nearest to the monitored one: itself if it is one.
+
+            Otherwise recall, NDCG or the first other metric with a better direction, at the smallest k; None
+            if there is none.
+            """
+            ways = self.higher_is_better()
+            keys = [key for key in self.keys() if metric_k(key) and ways[metric_name(key)] is not None]
+            wanted = monitor.rpartition("/")[2], "recall", "ndcg"
+            order = {key: [name not in (key, metric_name(key)) for name in wanted] for key in keys}
+            return min(keys, key=order.__getitem__, default=None)
+
         def problems(self, num_items: int | None = None) -> Iterator[tuple[str, str]]:
             """Refuse lists longer than the catalogue."""
             if num_items is not None and max(self.ks) > num_items:

@@ -17,7 +17,6 @@ from torch import Tensor
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions, expand_ranges
-from twotower.evaluation.baselines.tuning import tuning_metric
 from twotower.evaluation.evaluate_towers import encode_catalogue, user_batch, user_chunks
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
@@ -81,7 +80,7 @@ def feature_importance(
 
     Reference: Breiman, Random Forests, Machine Learning 45, 2001, section 10.
     """
-    repeats, metric = evaluator.config.importance_repeats, tuning_metric(monitor, evaluator.config)
+    repeats, metric = evaluator.config.importance_repeats, evaluator.config.list_metric(monitor)
     if not repeats or metric is None:
         return {}
     began, popularity = time.monotonic(), item_popularity(interactions, len(model.trained_items) - 1)
