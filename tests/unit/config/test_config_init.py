@@ -469,6 +469,7 @@ KINDS = {
     "brand_count": ("Numeric", "a quantity: 'count' in its name"),
     "num_brands": ("Numeric", "a quantity: 'num' in its name"),
     "pricePaid": ("Numeric", "a quantity: 'paid' in its name"),
+    "n": ("Numeric", "a quantity: 'n' in its name"),
     "year": ("Numeric", "a quantity: 'year' in its name"),
     "duration": ("Numeric", "a quantity: 'duration' in its name"),
     "points": ("Numeric", "numbers"),
