@@ -100,7 +100,7 @@ def _fetched(index: Index, queries: Floats, choices: Sequence[Choice], wanted: R
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
     for size in sorted(set(sizes[wanted > 0].tolist())):
         positions = np.flatnonzero((wanted > 0) & (sizes == size))
-        result = index.search(queries[positions].reshape(-1, index.dim), int(wanted[positions].max()))
+        result = index.search(queries[positions].reshape(-1, queries.shape[-1]), int(wanted[positions].max()))
         every = (each.reshape(len(positions), -1, each.shape[1]) for each in (result.rows, result.scores))
         for position, rows, scores in zip(positions.tolist(), *every, strict=True):
             number = wanted[position]
