@@ -1,15 +1,18 @@
 """A log of the user's own through the real commands: events that only train, small splits, orders."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from in_process import run_script
-from quick import POPULARITY_ONLY
+import pytest
+from in_process import run_command, run_script
+from quick import POPULARITY_ONLY, QUICK
 
 from twotower.bundle.read import read_bundle
+from twotower.commands import conf
 from twotower.data.actions import POSITIVE
 
 SMALL = (
@@ -107,3 +110,45 @@ def test_a_split_that_is_too_small_to_tell_models_apart_is_a_warning(tmp_path: P
     assert max(values.values()) == values[best] >= values[other]
     said = f"{num_tested} test users can show no difference in recall@100"
     assert f"WARNING twotower: {said}" in (folder / "train.log").read_text()
+
+
+def news_clicks() -> pd.DataFrame:
+    """Clicks of 40 users on the 30 articles of their region; each row has a session, a device and a place."""
+    rng = np.random.default_rng(1)
+    users, sessions = np.repeat(np.arange(40), 15), np.repeat(np.arange(200), 3)
+    seconds = 1_600_000_000 + rng.permutation(200)[sessions] * 3600 + np.tile(np.arange(3) * 60, 200)
+    taken = [user % 2 * 30 + rng.permutation(30)[:15] for user in range(40)]
+    return pd.DataFrame(
+        {
+            "user_id": users,
+            "session_id": 1_600_000_000_000_000 + sessions,
+            "session_start": (seconds - 60) * 1000,
+            "session_size": 3,
+            "click_article_id": np.concatenate(taken),
+            "click_timestamp": seconds * 1000,
+            "click_environment": np.where(sessions % 50, 4, 2),
+            "click_deviceGroup": sessions % 3 + 1,
+            "click_os": sessions % 7,
+            "click_country": np.where(sessions % 10, 1, 11),
+            "click_region": users % 2 + 1,
+            "click_referrer_type": sessions % 5 + 1,
+        }
+    )
+
+
+def test_init_and_training_on_clicks_of_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked; the command that is printed trains, and the towers read the context."""
+    monkeypatch.chdir(tmp_path)
+    news_clicks().to_csv("clicks.csv", index=False)
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
+    done = run_command("init", "clicks.csv", "--name", "news")
+    assert done.returncode == 0, done.stderr
+    _, *words = shlex.split(done.stdout.splitlines()[-1].removeprefix("next: "))
+    small = ("trainer=smoke", "embedding_dim=8", "user_tower.widths=[8]", *QUICK)
+    done = run_command(*words, *small)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("outputs/news/*/result.json")
+    assert "no effect" not in (path.parent / "train.log").read_text()
+    context = read_bundle(path.parent / "bundle").model.contexts.features
+    assert context["click_region"].state.values == [1, 2]
+    assert len(context) == 6

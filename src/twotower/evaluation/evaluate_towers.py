@@ -66,7 +66,19 @@ def encode_at(
     """Embed users [b] with a history, at the times and in the contexts [b] of requests, float32 [b, D]."""
     training = model.training
     model.eval()
-    device = model.trained_items.device
+    embeddings = model.encode_users(user_batch(model, history, users, request_times, context))
+    model.train(training)
+    return embeddings.float()
+
+
+def user_batch(
+    model: TwoTower,
+    history: Interactions,
+    users: np.ndarray,
+    request_times: np.ndarray,
+    context: np.ndarray | None = None,
+) -> UserBatch:
+    """Return the inputs of users [b] on the device of the towers; see `encode_at`."""
     users = np.asarray(users, dtype=np.int64)
     rows, times = history.last(users, model.history.config.length)
     events = history.last_events(users, model.history.config.length)
@@ -78,9 +90,7 @@ def encode_at(
         None if context is None else torch.from_numpy(np.asarray(context, dtype=np.int64)),
         None if events is None else torch.from_numpy(events),
     )
-    embeddings = model.encode_users(batch.to(device))
-    model.train(training)
-    return embeddings.float()
+    return batch.to(model.trained_items.device)
 
 
 def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:

@@ -77,6 +77,8 @@ class Evaluator(Component):
         filter_seen: bool = True
         """Whether items of the history are excluded from recommendations; without effect with
         `data.repeats=keep`."""
+        importance_repeats: Annotated[NonNegativeInt, Le(1000)] = 5
+        """Permutations of each feature on validation users, for its importance; 0 = not measured."""
 
         @field_validator("num_bootstrap")
         @classmethod
@@ -111,6 +113,18 @@ class Evaluator(Component):
             """Return metric name -> whether higher values are better; None: no preferred direction."""
             return {kind.name: kind.higher_is_better for kind in self._metrics()}
 
+        def list_metric(self, monitor: str) -> str | None:
+            """Return the metric of ranked lists that is nearest to the monitored one: itself if it is one.
+
+            Otherwise recall, NDCG or the first other metric with a better direction, at the smallest k; None
+            if there is none.
+            """
+            ways = self.higher_is_better()
+            keys = [key for key in self.keys() if metric_k(key) and ways[metric_name(key)] is not None]
+            wanted = monitor.rpartition("/")[2], "recall", "ndcg"
+            order = {key: [name not in (key, metric_name(key)) for name in wanted] for key in keys}
+            return min(keys, key=order.__getitem__, default=None)
+
         def problems(self, num_items: int | None = None) -> Iterator[tuple[str, str]]:
             """Refuse lists longer than the catalogue."""
             if num_items is not None and max(self.ks) > num_items:
@@ -144,10 +158,11 @@ class Evaluator(Component):
         return self.ks[-1]
 
     def only(self, key: str) -> "Evaluator":
-        """Return an evaluator of one metric of ranked lists, such as `recall_at_20`."""
+        """Return an evaluator of one metric of ranked lists, such as `recall_at_20`, without intervals."""
         name = metric_name(key)
         kinds = {label: kind for label, kind in self.config.kinds.items() if kind.build().name == name}
-        return self.config.model_copy(update={"kinds": kinds, "ks": [int(metric_k(key))]}).build(self._data)
+        update = {"kinds": kinds, "ks": [int(metric_k(key))], "num_bootstrap": 0}
+        return self.config.model_copy(update=update).build(self._data)
 
     def excluded(self, holdout: Holdout, positions: np.ndarray | slice = slice(None)) -> ExcludedPairs | None:
         """Return the excluded items of users at positions of a holdout: those of the history, or None."""

@@ -3,7 +3,8 @@
 Shapes: B requested rows, W width of a feature.
 """
 
-from collections.abc import Container, Mapping
+import contextlib
+from collections.abc import Container, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -95,6 +96,16 @@ class FeatureTable(nn.Module):
         """Return the encoded features of all rows but the unknown one, each [num_rows, W]."""
         device = next(iter(self.buffers()), torch.empty(0)).device
         return self.gather(torch.arange(1, self.num_rows + 1, device=device))
+
+    @contextlib.contextmanager
+    def permuted(self, name: str, sources: Tensor) -> Iterator[None]:
+        """Give each row r, as long as the context lasts, the value of a feature at row `sources[r]`."""
+        encoded = self.get_buffer(PREFIX + name)
+        setattr(self, PREFIX + name, encoded[sources])
+        try:
+            yield
+        finally:
+            setattr(self, PREFIX + name, encoded)
 
     def encode(self, records: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Encode new entities from raw values by column, each [B, W]; absent columns are missing values."""

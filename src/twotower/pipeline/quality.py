@@ -16,7 +16,7 @@ from twotower.evaluation.baselines.baseline_runner import (
     BaselineRunner,
     request_time,
 )
-from twotower.evaluation.baselines.tuning import log_tuning, tune, tuning_metric
+from twotower.evaluation.baselines.tuning import log_tuning, tune
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Report
@@ -72,7 +72,7 @@ def validate_baselines(job: RunContext, items: FeatureTable) -> ValidatedBaselin
     It needs no towers and reads nothing of the test split.
     """
     baselines, budget = job.config.baselines, Budget(60 * job.config.baselines.minutes)
-    metric = tuning_metric(job.config.trainer.monitor, job.evaluator.config) if baselines.tune else None
+    metric = job.evaluator.config.list_metric(job.config.trainer.monitor) if baselines.tune else None
     runner = _baseline_runner("valid", job, items, budget.half(), is_tuning=metric is not None)
     if metric is None:
         reports = runner.run(baselines.by_name)

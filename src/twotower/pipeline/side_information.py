@@ -17,15 +17,7 @@ def side_information(config: RunConfig) -> dict[str, list[str]]:
     `user_features`, `item_features` and `context`, other than ids. Features that no tower reads do not count,
     nor do the split and the baselines.
     """
-    blocks = config.block_names()
-    in_user = config.user_tower.reads(blocks["user_tower"])
-    in_item = config.item_tower.reads(blocks["item_tower"]) | config.new_items.reads(config.features.item)
-    read = {
-        f"features.{side}.{name}": feature
-        for side, names in (("user", in_user), ("item", in_item), ("context", in_user))
-        for name, feature in getattr(config.features, side).items()
-        if name in names
-    }
+    read, in_user = config.read_features(), config.user_tower.reads(config.block_names()["user_tower"])
     history = ["history"] if config.history.block_dims(1).keys() & in_user else []
     order = list(history)
     if isinstance(config.objective, NextItem.Config) and config.objective.recency_half_life_share:

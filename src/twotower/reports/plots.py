@@ -7,9 +7,10 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from twotower.reports.pareto import Point, front
+from twotower.runs.result_parts import FeatureImportance
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
 TEXT_SIZE, LABEL_SIZE = 13, 12
@@ -86,6 +87,29 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
     panels[0].set_ylabel(objective, color=GREY, size=TEXT_SIZE)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, **LEGEND)
     figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
+    return figure
+
+
+def feature_importance(importance: FeatureImportance) -> Figure:
+    """Draw the drop of the metric by feature, the largest first: a panel for all users and each other part.
+
+    A bar ends at the mean over permutations; its line has the length of two standard deviations.
+    """
+    names, parts = importance.ranked()[::-1], list(importance.values)
+    figure, panels = _figure(3 + 2.6 * len(parts), 1.6 + 0.4 * len(names), len(parts))
+    for axes, part in zip(panels, parts, strict=True):
+        drops = [importance.drops[name][part] for name in names]
+        means, spreads = ([float(value or 0.0) for value in column] for column in zip(*drops, strict=True))
+        axes.barh(range(len(names)), means, xerr=spreads, color=BLUE, ecolor=ORANGE, height=0.6)
+        axes.axvline(0, color=GREY, lw=1)
+        axes.set_yticks(range(len(names)), names if part == parts[0] else [])
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        title = (
+            f"{part.replace('_', ' ')}: {importance.values[part]:.4f}\n{importance.num_users[part]:,} users"
+        )
+        axes.set_title(title, color=GREY, size=LABEL_SIZE)
+    metric = importance.metric.replace("_at_", "@")
+    figure.supxlabel(f"drop of {metric} with permuted values", color=GREY, size=TEXT_SIZE)
     return figure
 
 

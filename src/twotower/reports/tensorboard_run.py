@@ -15,7 +15,7 @@ from torch.utils.tensorboard import FileWriter, SummaryWriter
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
 from twotower.reports.pareto import pareto_points
-from twotower.reports.plots import pareto, recall_versus_latency, to_png
+from twotower.reports.plots import feature_importance, pareto, recall_versus_latency, to_png
 from twotower.runs.fingerprint import DEFAULT_MONITOR, epoch_monitor
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
@@ -116,8 +116,11 @@ class TensorBoardRun:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write final figures, tuned settings, curves of towers of another run, and metrics by window."""
+        """Write final figures, tuned settings, importance of features, curves of towers of another run, and
+        metrics by window."""
         monitor = result.training.monitor
+        if result.feature_importance:
+            self._draw("features/importance", feature_importance(result.feature_importance))
         if tuned := result.tuned_settings():
             self.writer.add_text("baselines", f"tuned on validation: {tuned}")
         for step, figures in result.reused_curves():
@@ -137,15 +140,17 @@ class TensorBoardRun:
     ) -> None:
         """Draw recall against latency for each setting of the search arguments."""
         if points:
-            figure = recall_versus_latency(points, target_recall, chosen)
-            assert self.writer.file_writer is not None
-            self.writer.file_writer.add_summary(_image("index/recall_versus_latency", figure))
+            self._draw("index/recall_versus_latency", recall_versus_latency(points, target_recall, chosen))
 
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
         """Write a labelled sample of item embeddings for the projector."""
         step = max(1, math.ceil(len(vectors) / MAX_PROJECTED))
         names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
         self.writer.add_embedding(vectors[::step], names, tag="items")
+
+    def _draw(self, tag: str, figure: Figure) -> None:
+        assert self.writer.file_writer is not None
+        self.writer.file_writer.add_summary(_image(tag, figure))
 
     def _end_session(self) -> None:
         figures = [

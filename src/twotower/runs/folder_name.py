@@ -34,6 +34,9 @@ MAX_NAME = 30
 MAX_LABEL = 26
 """Maximum number of characters of the name of a trial, and of a job in HPARAMS before its fingerprint."""
 
+UNCHANGED = "unchanged"
+"""Name of a job without an override of its own."""
+
 NUM_DIGITS = 8
 UNSAFE = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
@@ -49,14 +52,18 @@ def folder_name(texts: Sequence[str]) -> str:
     It has the overrides in short words, and a hash if not all fit or a path cannot contain one of them.
     """
     name = ",".join(_words(texts))
-    if len(name) > MAX_NAME or UNSAFE.search("".join(texts)) or HASH.search(name):
+    if (
+        len(name) > MAX_NAME
+        or UNSAFE.search("".join(text.removeprefix("~") for text in texts))
+        or HASH.search(name)
+    ):
         return _name_with_hash(texts)
     return name
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
     """Return folder names of the jobs of a sweep, with a hash if two jobs have the same short words."""
-    names = {tuple(texts): folder_name(texts) for texts in jobs}
+    names = {tuple(texts): folder_name(texts) or UNCHANGED for texts in jobs}
     num_jobs = Counter(names.values())
     unique = {texts: name if num_jobs[name] == 1 else _name_with_hash(texts) for texts, name in names.items()}
     return [unique[tuple(texts)] for texts in jobs]

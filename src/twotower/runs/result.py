@@ -19,6 +19,7 @@ from twotower.runs.result_parts import (
     Ancestry,
     BenchmarkRecord,
     Data,
+    FeatureImportance,
     Power,
     Provenance,
     ResultPart,
@@ -75,6 +76,8 @@ class Result(BaseModel):
     slices: dict[str, dict[str, dict[str, dict[str, int | float | None]]]] = {}
     """Split -> group -> slice -> metric -> value."""
     evaluated: dict[str, dict[str, int]] = {}
+    feature_importance: FeatureImportance | None = None
+    """None if the towers read nothing besides ids and the history."""
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
     baselines_tuning: dict[str, dict[str, Any]] = {}

@@ -91,6 +91,40 @@ class Power(ResultPart):
     alpha: float
 
 
+class FeatureImportance(ResultPart):
+    """The drop of a validation metric when the values of a feature are permuted.
+
+    The parts are `all` users, users with `no_history` and with a `short_history` (the lowest third), and
+    targets that are `new_items` or `rare_items` (outside of the first 80 % of interactions).
+
+    Attributes:
+        metric: as `recall_at_20`.
+        repeats: number of permutations of each feature.
+        num_users: part -> number of users.
+        values: part -> the metric without a permutation.
+        drops: `user.NAME`, `context.NAME`, `item.NAME` or `history` -> part -> mean and standard deviation
+            over permutations; positive if the feature helps.
+        only_for_new_items: features that change only the embeddings of new items.
+        constant: features with one value, which are not measured.
+    """
+
+    metric: str
+    repeats: int
+    num_users: dict[str, int]
+    values: dict[str, float]
+    drops: dict[str, dict[str, list[float | None]]]
+    only_for_new_items: list[str] = []
+    constant: list[str] = []
+    seconds: float | None = None
+
+    def ranked(self) -> list[str]:
+        """Return the features by their drop for all users; those for new items only come last."""
+        return sorted(
+            self.drops,
+            key=lambda name: (name in self.only_for_new_items, -(self.drops[name]["all"][0] or 0.0)),
+        )
+
+
 class BenchmarkRecord(ResultPart):
     """The benchmark of a run.
 

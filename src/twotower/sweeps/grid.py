@@ -41,7 +41,7 @@ class Grid(Sweep):
                     f"{axis.key}: a grid takes no interval; list values, or search with sweep=tpe or "
                     "sweep=random"
                 )
-        cases = [tuple(case.split()) for case in self.config.cases or ()] or [()]
+        cases = self.cases() or [()]
         names = {override_key(text) for case in cases for text in case}
         if both := names & {override_key(text) for text in self.context.fixed}:
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
@@ -54,6 +54,10 @@ class Grid(Sweep):
         if combinations == [()]:
             raise InputError("sweep: no key varies; give a key several values, as in embedding_dim=32,64")
         return combinations
+
+    def cases(self) -> list[tuple[str, ...]]:
+        """Return the overrides of each case."""
+        return [tuple(case.split()) for case in self.config.cases or ()]
 
     def done_before(self) -> list[Job]:
         """Return the jobs that are finished."""

@@ -199,11 +199,19 @@ class TwoTower(nn.Module):
         `history_vectors` [R, H], row 0 zeros, are what `batch.history_rows` refer to; None: the history table
         or outputs of the item tower.
         """
+        return self.embed_user_blocks(self.user_blocks(batch, history_vectors))
+
+    def user_blocks(self, batch: UserBatch, history_vectors: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the inputs of the user tower by name, each [B, width]; see `encode_users`."""
         # Users before items; another order of the dropout draws would change the metrics of a seed.
         blocks, positions = self._feature_blocks(batch), batch.history_rows
         if history_vectors is None:
             history_vectors, positions = self._history_vectors(positions)
-        return self._user_embeddings(blocks, history_vectors, positions, batch)
+        return blocks | self._history_blocks(history_vectors, positions, batch)
+
+    def embed_user_blocks(self, blocks: dict[str, Tensor]) -> Tensor:
+        """Embed users from the inputs of the user tower, [B, D]."""
+        return self._layout.user_embeddings(self.user_tower(blocks))
 
     def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:
         """Embed users [B, D], and items by rows [C] from 1, [C, D].
@@ -215,7 +223,7 @@ class TwoTower(nn.Module):
             return self.encode_users(batch), self.encode_items(item_rows)
         blocks = self._feature_blocks(batch)
         outputs, positions, chosen = self._outputs_by_row(batch.history_rows, item_rows)
-        users = self._user_embeddings(blocks, outputs, positions, batch)
+        users = self.embed_user_blocks(blocks | self._history_blocks(outputs, positions, batch))
         # Not outputs[...]: the gradient of `embedding` is deterministic, and twice as fast as index_select's.
         items = nn.functional.embedding(chosen, outputs)
         return users, self.layout.for_ranking(self._layout.item_embeddings(items, self.item_bias(item_rows)))
@@ -244,19 +252,11 @@ class TwoTower(nn.Module):
         encoders = [*self.user_encoders.items(), *self.context_encoders.items()]
         return {name: encoder(features[name]) for name, encoder in encoders if name in read}
 
-    def _user_embeddings(
-        self, blocks: dict[str, Tensor], history_vectors: Tensor, positions: Tensor, batch: UserBatch
-    ) -> Tensor:
-        """Embed users from feature blocks, and histories with items at positions [W, L] of the vectors."""
+    def _history_blocks(self, vectors: Tensor, positions: Tensor, batch: UserBatch) -> dict[str, Tensor]:
+        """Return the blocks of histories with items at positions [W, L] of the vectors."""
         events = self.event_table.weight if self.history.config.events else None
-        has_interests = self.user_tower.config.num_interests > 1
-        history = self.history.tower_blocks(
-            history_vectors,
-            replace(batch, history_rows=positions),
-            events,
-            self.user_tower.item_weights if has_interests else None,
-        )
-        return self._layout.user_embeddings(self.user_tower(blocks | history))
+        weights = self.user_tower.item_weights if self.user_tower.config.num_interests > 1 else None
+        return self.history.tower_blocks(vectors, replace(batch, history_rows=positions), events, weights)
 
     def _history_vectors(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Return item vectors [R, H] and the positions of history items in them, [W, L], 0 = none."""

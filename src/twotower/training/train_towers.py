@@ -11,6 +11,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.feature_importance import feature_importance
 from twotower.files.atomic import write_text_atomically
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
@@ -48,6 +49,7 @@ class TrainedTowers:
         valid: evaluation of the best checkpoint of the first phase, which has not trained on the validation
             split; None if no such checkpoint exists, or without an evaluator.
         initialization: see `compared_initializations`.
+        importance: of the features for the towers of `valid`, see `feature_importance`.
     """
 
     model: TwoTower
@@ -56,6 +58,7 @@ class TrainedTowers:
     refit: bool
     valid: Report | None = None
     initialization: Mapping[str, Any] = field(default_factory=dict)
+    importance: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Attempt(NamedTuple):
@@ -96,13 +99,16 @@ def train_towers(
     best = max(attempts, key=lambda each: each.result.score or 0.0)
     module, results = best.module, [best.result, *(each.result for each in attempts if each is not best)]
     valid = evaluate_valid(module, dataset, evaluator)
+    importance = importance_on_valid(config, module, dataset, evaluator)
     if config.trainer.refit:
         module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
-        trainer = context.trainer.model_copy(update={"max_epochs": best.result.epochs})
-        context = replace(context, trainer=trainer, epoch_callback=None)
+        rates = best.result.rate_epochs
+        trainer = context.trainer.model_copy(update={"max_epochs": sum(rates)})
+        context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
         results.append(fit(context, module, batches, REFIT))
     compared = compared_initializations(context.folder, initialization.name)
-    return trained_towers(module, results, config.trainer.refit, valid, compared)
+    trained = trained_towers(module, results, config.trainer.refit, valid, compared)
+    return replace(trained, importance=importance)
 
 
 def compare_with_random(
@@ -147,8 +153,8 @@ def compare_with_random(
         )
     else:
         LOG.warning(
-            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
-            "lower optimizer.learning_rate, or more trainer.patience",
+            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try "
+            "optimizer.schedule=plateau, which lowers the learning rate, or more trainer.patience",
             *(name, scores),
         )
     return [second]
@@ -172,17 +178,21 @@ def load_trained_towers(
         return module, result
 
     first, refit, valid = better_first_phase(folder), config.trainer.refit, None
+    importance: Mapping[str, Any] = {}
     if refit and evaluator is None:  # only the result of the first phase is needed
         results = [read_final(folder, first)[1]]
     else:
         module, result = load(first, dataset.train)
         results = [result]
-        valid = None if evaluator is None else evaluate_valid(module, dataset, evaluator)
+        if evaluator is not None:
+            valid = evaluate_valid(module, dataset, evaluator)
+            importance = importance_on_valid(config, module, dataset, evaluator)
     if refit:
         module, second = load(REFIT, dataset.train_and_valid)
         results.append(second)
     compared = compared_initializations(folder, config.initialization.build().name)
-    return trained_towers(module, results, refit, valid, compared)
+    trained = trained_towers(module, results, refit, valid, compared)
+    return replace(trained, importance=importance)
 
 
 def trained_towers(
@@ -210,6 +220,14 @@ def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator
     """Evaluate on the validation split."""
     model = module.model.eval()
     return evaluate_towers(model, dataset.valid, evaluator, dataset.train, module.temperature)
+
+
+def importance_on_valid(
+    config: TrainingConfig, module: RetrievalModule, dataset: RetrievalDataset, evaluator: Evaluator
+) -> dict[str, Any]:
+    """Return the importance of the features on the validation split."""
+    model, monitor = module.model.eval(), config.trainer.monitor
+    return feature_importance(model, dataset.valid, evaluator, dataset.train, monitor)
 
 
 def better_first_phase(folder: Path) -> str:

@@ -95,6 +95,18 @@ class TrainingConfig(TwoTowerConfig):
         user_blocks = {*self.features.user, *self.features.context, *history}
         return {"user_tower": user_blocks, "item_tower": set(self.features.item)}
 
+    def read_features(self) -> dict[str, Feature.Config]:
+        """Return key -> feature, as `features.user.country`, of those that the towers or new items read."""
+        blocks = self.block_names()
+        in_user = self.user_tower.reads(blocks["user_tower"])
+        in_item = self.item_tower.reads(blocks["item_tower"]) | self.new_items.reads(self.features.item)
+        return {
+            f"features.{side}.{name}": feature
+            for side, names in (("user", in_user), ("item", in_item), ("context", in_user))
+            for name, feature in getattr(self.features, side).items()
+            if name in names
+        }
+
     def sparse_keys(self) -> tuple[str, ...]:
         """Return the keys of the settings that give sparse gradients."""
         keys = [

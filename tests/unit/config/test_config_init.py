@@ -166,6 +166,11 @@ ASKED: dict[str, tuple[bytes, list[str], list[str]]] = {
         [],
         ["--time: 'datum' ('31.12.2020') holds no times that are read, such as seconds", "2024-05-31"],
     ),
+    "times of an unknown name": (
+        csv(log("user", "item", t_dat=ISO.str[:10])),
+        [],
+        ["--time: 't_dat' (", "holds times, but its name does not say which; add --time t_dat if"],
+    ),
     "microseconds": (
         csv(log("user", "item", time=SECONDS * 10**6)),
         [],
@@ -235,8 +240,9 @@ def test_kinds_of_features(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "warning: column 'EAN' of item is left out: a key of its own" in printed
 
 
-def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:
-    log("user", "item", ts=pd.to_datetime(SECONDS, unit="s")).to_parquet(here / "log.parquet")
+def test_lists_and_tags_of_parquet_and_csv(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"ts": pd.to_datetime(SECONDS, unit="s"), "seen": [[1, 2], [3]] * 200, "ua": [{"os": 1}] * 400}
+    log("user", "item", **columns).to_parquet(here / "log.parquet")
     pd.DataFrame(
         {
             "item": range(1, 40),
@@ -250,6 +256,9 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:
         here / "users.parquet"
     )
     answer(["log.parquet", "users.parquet", "items.parquet", "--name", "shop"])
+    printed = capsys.readouterr().out
+    assert "  offered  as context, seen: Tags   (lists of values)" in printed
+    assert "warning: column 'ua' is left out: " in printed
     assert features_of(here) == {
         "user": {"age": "Numeric age", "plan": "Categorical plan"},
         "item": {
@@ -310,23 +319,24 @@ def drawn(user: str, item: str, days: int, seed: int = 0) -> tuple[pd.DataFrame,
 
 
 def news() -> Log:
-    """Clicks on news: six columns begin with `click_` beside the article and the time."""
+    """Clicks on news: names begin with `click_`; environment and device have two values, as labels have."""
     frame, seconds = drawn("user_id", "click_article_id", 17)
     rng = np.random.default_rng(1)
     codes = {
-        "click_environment": [1, 2, 4],
-        "click_deviceGroup": [1, 3, 4, 5],
+        "click_environment": [2, 4],
+        "click_deviceGroup": [1, 3],
         "click_os": [2, 5, 12, 13, 17, 19, 20],
-        "click_country": [1, 2, 6, 8, 9, 10, 11],
+        "click_country": [0, 1],
         "click_region": list(range(1, 29)),
         "click_referrer_type": list(range(1, 8)),
     }
     frame = frame.assign(
         session_id=seconds * 1000 + 7,
+        session_start=seconds * 1000,
+        session_size=rng.integers(2, 60, NUM_ROWS),
         click_timestamp=seconds * 1000,
         **{name: rng.choice(values, NUM_ROWS) for name, values in codes.items()},
     )
-    context = ["click_deviceGroup", "click_os", "click_country", "click_region"]
     return Log(
         {"clicks.csv": frame},
         data={
@@ -334,10 +344,14 @@ def news() -> Log:
             "timestamp_column": "click_timestamp",
             "timestamp_unit": "ms",
             "label_column": None,
-            "context_columns": context,
+            "event_column": None,
+            "context_columns": list(codes),
         },
-        features=dict.fromkeys(context, "Categorical"),
-        warned=["column 'click_environment' is left out: it is called a label, but holds 3 different values"],
+        features=dict.fromkeys(codes, "Categorical"),
+        warned=[
+            "column 'session_id' is left out: its name is that of a key",
+            "column 'session_start' is left out: it holds times",
+        ],
     )
 
 
@@ -442,6 +456,120 @@ def test_init_on_a_log(name: str, here: Path, capsys: pytest.CaptureFixture[str]
         assert any(text in line for line in warnings)
     for text in log.written:
         assert text in yaml_of("data")
+
+
+KINDS = {
+    "os": ("Categorical", "7 codes: 'os' in its name"),
+    "deviceGroup": ("Categorical", "'group' in its name"),
+    "cat2": ("Categorical", "'cat' in its name"),
+    "age_group": ("Categorical", "'group' in its name"),
+    "anything": ("Categorical", "only 7 whole numbers in 600 rows"),
+    "flag": ("Categorical", "only 2 whole numbers in 600 rows"),
+    "zip": ("", "a key of its own for almost every row: 500 in 600 rows"),
+    "brand_count": ("Numeric", "a quantity: 'count' in its name"),
+    "num_brands": ("Numeric", "a quantity: 'num' in its name"),
+    "pricePaid": ("Numeric", "a quantity: 'paid' in its name"),
+    "n": ("Numeric", "a quantity: 'n' in its name"),
+    "year": ("Numeric", "a quantity: 'year' in its name"),
+    "duration": ("Numeric", "a quantity: 'duration' in its name"),
+    "points": ("Numeric", "numbers"),
+}
+"""Column of whole numbers -> its kind, and the reason that is printed."""
+
+
+def test_codes_and_quantities(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, seconds = drawn("user", "item", 60)
+    row = np.arange(1, 601)
+    values = dict.fromkeys(KINDS, row % 7) | {"flag": row % 2, "zip": row % 500, "points": row % 60}
+    init({"log.csv": log.assign(ts=seconds), "items.csv": pd.DataFrame({"item": row, **values})})
+    lines = capsys.readouterr().out.splitlines()
+    for name, (kind, reason) in KINDS.items():
+        said = (
+            f"  feature  of item, {name}: {kind}" if kind else f"warning: column {name!r} of item is left out"
+        )
+        assert any(line.startswith(said) and reason in line for line in lines), name
+    targets = {
+        spec["column"]: spec["_target_"].rpartition(".")[2]
+        for spec in yaml.safe_load(yaml_of("features"))["item"].values()
+    }
+    assert targets == {"item_id": "Id"} | {name: kind for name, (kind, _) in KINDS.items() if kind}
+
+
+EVEN = RNG.integers(0, 2, NUM_ROWS)
+WORDS = np.array(["phone", "desktop"])[EVEN]
+CLEAR: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a click among names that begin with it": (
+        {"is_click": EVEN, "click_os": EVEN + 1, "click_wifi": EVEN},
+        "label_column",
+        "is_click",
+    ),
+    "two values, and no name of a label": (
+        {"click_os": EVEN + 1, "reward_group": EVEN},
+        "label_column",
+        "None",
+    ),
+    "the item, not its category": ({"item_category_id": EVEN + 5}, "item_column", "item"),
+    "the time of the click": (
+        {"click_time": SECONDS + 5, "session_time": SECONDS, "upload_date": SECONDS - 9},
+        "timestamp_column",
+        "click_time",
+    ),
+    "types of devices are no events": (
+        {"device_type": WORDS, "referrer_type": WORDS},
+        "event_column",
+        "None",
+    ),
+    "types of actions are": (
+        {"device_type": WORDS, "action_type": np.array(["view", "buy"])[EVEN]},
+        "event_column",
+        "action_type",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLEAR)
+def test_of_several_columns_the_clear_one_is_taken(case: str, here: Path) -> None:
+    columns, key, expected = CLEAR[case]
+    time = {} if "click_time" in columns else {"ts": SECONDS}
+    init({"log.csv": pd.DataFrame({"user": USERS, "item": ITEMS, **time, **columns})})
+    assert str(checked("train", ["data=own"])["data"].get(key)) == expected
+
+
+def test_context_is_active_offered_or_left_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, seconds = drawn("user", "item", 60)
+    log["item"] = log["item"] // 3 * 3 + log["user"] % 3
+    rng = np.random.default_rng(4)
+    log = log.assign(
+        ts=seconds,
+        country=rng.integers(1, 9, NUM_ROWS),
+        mood=rng.integers(1, 9, NUM_ROWS),
+        page=log["item"] % 11,
+        region=log["user"] % 3,  # and users of a region take items of their own
+        price=log["item"] % 13 + (rng.random(NUM_ROWS) < 0.02),
+        rated_type=3,
+        nothing="",
+        action=rng.integers(1, 4, NUM_ROWS),
+    )
+    users = pd.DataFrame({"user": range(1, NUM_USERS + 1), "country": np.arange(NUM_USERS) % 3 + 1})
+    init({"log.csv": log, "users.csv": users})
+    printed = capsys.readouterr().out
+    assert checked("train", ["data=own"])["data"]["context_columns"] == ["country", "region"]
+    features = yaml.safe_load(yaml_of("features"))
+    assert list(features["user"]) == ["country"]
+    assert list(features["context"]) == ["country_", "region"]  # names of user features and context differ
+    assert "  offered  as context, mood: Categorical   (codes: only 8 whole numbers in 400 rows)" in printed
+    assert "if requests know them: --context country,region,mood\n" in printed
+    for name in ("page", "price"):
+        assert f"column {name!r} is left out: rows of an item share its value" in printed
+    assert "column 'nothing' is left out: it is empty" in printed
+    assert "column 'rated_type' is left out: it holds nothing but '3'" in printed
+    assert (
+        "column 'action' is left out: it is called an event type; if it is one, add --event action" in printed
+    )
+    offered = yaml.safe_load(yaml_of("features").replace("#  mood", "  mood"))
+    assert list(offered["context"]) == ["country_", "region", "mood"]
+    init({}, "log.csv", "users.csv", "--overwrite", "--context", "mood")
+    assert list(yaml.safe_load(yaml_of("features"))["context"]) == ["mood"]
 
 
 def test_nothing_is_written_if_a_column_is_refused(here: Path) -> None:

@@ -22,7 +22,7 @@ from twotower.evaluation.baselines.ials import Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
 from twotower.evaluation.baselines.recent_popularity_baseline import RecentPopularityBaseline
 from twotower.evaluation.baselines.trend_ease import TrendEase
-from twotower.evaluation.baselines.tuning import Search, free_settings, log_tuning, tune, tuning_metric
+from twotower.evaluation.baselines.tuning import Search, free_settings, log_tuning, tune
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.auc import Auc
 from twotower.metrics.ndcg import Ndcg
@@ -86,7 +86,7 @@ def test_the_monitored_metric_chooses_if_baselines_have_it(
     monitor: str, kinds: dict[str, type], metric: str | None
 ) -> None:
     config = Evaluator.Config(ks=[10, 5], kinds={name: kind.Config() for name, kind in kinds.items()})
-    assert tuning_metric(monitor, config) == metric
+    assert config.list_metric(monitor) == metric
 
 
 def hourly_log() -> tuple[BaselineData, Holdout]:

@@ -66,7 +66,6 @@ def test_a_name_is_the_overrides_in_short_words(texts: list[str], name: str) -> 
             "temp.5,dim32,seed1",
         ),
         (["data.path=/data/log.csv"], "path=-data-log.csv"),
-        (["~baselines.ease"], "no_ease"),
         (["name=a b"], "name=a-b"),
         (["a.b=" + "1" * 120], "b" + "1" * 20),
         (["name=" + "x" * 120, "seed=3"], "xxxxxxxxxxxxxxx,seed3"),
@@ -86,6 +85,14 @@ def test_jobs_with_equal_words_have_a_hash() -> None:
     assert second.startswith("dropout.2-")
     assert first != second
     assert others == ["bce", "bce"]
+
+
+def test_a_removal_and_a_job_without_overrides_have_names() -> None:
+    assert job_names([(), ["~baselines.ease"], ["~features.item.price", "seed=1"]]) == [
+        "unchanged",
+        "no_ease",
+        "no_price,seed1",
+    ]
 
 
 def test_a_trial_is_named_by_its_number_and_whole_words() -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from twotower.commands.init.sample import Column
+from twotower.commands.init.sample import ID_WORDS, Column
 from twotower.data.times import LATEST, YEAR
 
 ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
@@ -18,15 +18,33 @@ OTHER_DATE = r"\d{1,4}[./]\d{1,2}[./]\d{1,4}.*"
 UNITS = {"s": "seconds since 1970", "ms": "milliseconds since 1970", "iso": "dates in ISO 8601"}
 RATING = "label target rating ratings score stars overall grade bewertung note sterne"
 """Names of labels that may hold any numbers; other labels have two values."""
+LABEL = f"clicked click clk liked like purchased bought y reward feedback {RATING}"
+EVENT = "event action behavior behaviour interaction ereignis aktion vorgang 行为"
+INTERACTION = "click event interaction view action purchase order transaction log user"
+"""Words before the name of any column of a log: `click_timestamp`."""
 MAX_EVENT_TYPES, MAX_CONTEXTS, MAX_CATEGORIES = 30, 1000, 1000
 LEAST_KEY = 100_000
 """Distinct whole numbers from here on are keys, such as EANs."""
 LEAST_REPEATS = 2
 """Minimum mean number of rows per value of a category."""
-CODE_WORDS = """country region city state zip plz postcode os browser device platform channel environment
-    referrer manufacturer brand vendor supplier category class department genre group segment type kind
-    status gender sex language currency job occupation land stadt hersteller marke
-    kategorie gruppe sprache geschlecht"""
+MAX_FEW, LEAST_ROWS = 32, 20
+"""Whole numbers whose name says nothing are codes if they have few values, with many rows each on average."""
+CODES = """country region city state province county district zip plz postal postcode location os browser
+    device platform app channel environment referrer referer source medium campaign network carrier site
+    domain page tab scene manufacturer brand vendor supplier seller merchant shop store publisher author
+    artist creator director studio category cat subcategory class subclass department aisle genre group
+    cluster segment bucket onehot type kind form tier plan role method mode status gender sex race language
+    lang locale currency job occupation profession education color colour material series hour weekday month
+    land stadt hersteller marke kategorie gruppe warengruppe sprache geschlecht farbe beruf
+    品牌 类别 类目 性别 城市 地区 职业"""
+QUANTITIES = """n price cost paid amount amt discount budget revenue income salary sales age year years count
+    counts cnt total sum avg average mean median size length len duration seconds secs minutes mins hours days
+    distance width height depth weight quantity qty volume rating ratings score stars rank votes views likes
+    plays clicks followers rate ratio share percent pct words pages popularity temperature preis alter jahr
+    anzahl menge länge dauer gewicht größe breite höhe bewertung 价格 年龄 数量 评分"""
+"""Words of names of codes and of quantities; the last in a name decides: `age_group`, `brand_count`."""
+COUNTED = "n num number no count cnt total sum avg average mean median max min"
+"""Words before what is counted."""
 DISPLAY_WORDS = "title titel name label bezeichnung headline produktname 标题"
 MARKS = "|;,/"
 UNREADABLE = {
@@ -75,6 +93,8 @@ def is_binary(column: Column) -> bool:
 
 
 def _label(column: Column) -> str | None:
+    if not column.ends_with(LABEL):
+        return None
     if is_binary(column):
         return "it holds 0 and 1"
     is_rating = column.numbers is not None and column.has_word(RATING)
@@ -83,7 +103,13 @@ def _label(column: Column) -> str | None:
 
 def _event(column: Column) -> str | None:
     is_event = column.numbers is None and 1 < len(column.distinct) <= MAX_EVENT_TYPES
-    return "its name, and it holds few words" if is_event else None
+    return "its name, and it holds few words" if is_event and is_called_event(column) else None
+
+
+def is_called_event(column: Column) -> bool:
+    """Return whether a name is that of event types: `type` or `action_type`, but not `device_type`."""
+    has_only = not column.num_other_words(f"{EVENT} type name {INTERACTION}")
+    return column.parts == ["type"] or (has_only and column.has_word(EVENT))
 
 
 def _context(column: Column) -> str | None:
@@ -111,20 +137,15 @@ ROLES = {
         _time,
     ),
     "split": Role("split_column", "split fold set part", _split),
-    "label": Role(
-        "label_column", f"clicked click liked like purchased bought y reward feedback {RATING}", _label
-    ),
-    "event": Role(
-        "event_column",
-        "event action behavior behaviour type interaction ereignis aktion vorgang 行为",
-        _event,
-    ),
+    "label": Role("label_column", LABEL, _label),
+    "event": Role("event_column", f"{EVENT} type", _event),
 }
 """Role of one column -> how it is recognized, in the order of inference."""
 CONTEXT = Role(
     "context_columns",
-    """device platform channel os browser page country region store hour weekday gerät geraet
-    kanal land filiale stunde""",
+    """device platform channel os browser app environment referrer referer page site domain tab scene slot
+    placement screen network carrier campaign medium country region province city store hour weekday language
+    locale gerät geraet kanal land stadt filiale stunde wochentag sprache 设备 渠道 城市 地区""",
     _context,
 )
 
@@ -164,25 +185,44 @@ def _lists(column: Column) -> Kind | None:
     return Kind("lists of values", "tags.Tags", {"dim": 16})
 
 
+def _called(column: Column) -> tuple[str, str]:
+    """Return whether a name says code, quantity or neither (""), and the word that says so."""
+    if len(column.parts) > 1 and column.parts[0] in COUNTED.split():
+        return "quantity", column.parts[0]
+    codes, quantities = {*CODES.split(), *ID_WORDS}, {*QUANTITIES.split()}
+    for word in reversed(column.parts):
+        if word in codes or word in quantities:
+            return ("quantity", word) if word in quantities else ("code", word)
+    return "", ""
+
+
 def _whole_numbers(column: Column) -> Kind | None:
     """Return categories, or no kind for keys; None for quantities."""
     numbers, number = column.numbers, len(column.distinct)
     if numbers is None or (numbers != np.floor(numbers)).any():
         return None
-    is_code = column.is_key or column.has_word(CODE_WORDS)
-    is_rare = len(numbers) < LEAST_REPEATS * number and (column.is_key or number > MAX_CATEGORIES)
-    is_id = number == len(numbers) > 20 and float(numbers.min()) >= LEAST_KEY
-    if is_rare if is_code else is_id:
-        return Kind("a key of its own for almost every row")
-    return _categories(number, f"{number} codes") if is_code or number == 2 else None
+    called, word = _called(column)
+    if called == "quantity":
+        return None
+    is_rare = len(numbers) < LEAST_REPEATS * number and (column.is_key or number > LEAST_ROWS)
+    is_id = number == len(numbers) > LEAST_ROWS and float(numbers.min()) >= LEAST_KEY
+    if is_rare if called else is_id:
+        return Kind(f"a key of its own for almost every row: {number:,} in {len(numbers):,} rows")
+    if called:
+        return _categories(number, f"{number:,} codes: {word!r} in its name")
+    if number == 2 or number <= min(MAX_FEW, len(numbers) / LEAST_ROWS):
+        return _categories(number, f"codes: only {number} whole numbers in {len(numbers):,} rows")
+    return None
 
 
 def _numbers(column: Column) -> Kind | None:
     if (numbers := column.numbers) is None:
         return None
+    called, word = _called(column)
+    reason = f"a quantity: {word!r} in its name" if called == "quantity" else "numbers"
     if numbers.min() >= 0 and numbers.max() > 20 * max(float(numbers.median()), 1e-9):
-        return Kind("numbers that span magnitudes", "numeric.Numeric", {"transform": "log1p"})
-    return Kind("numbers", "numeric.Numeric")
+        return Kind(f"{reason}; they span magnitudes", "numeric.Numeric", {"transform": "log1p"})
+    return Kind(reason, "numeric.Numeric")
 
 
 def _unreadable_text(column: Column) -> Kind | None:

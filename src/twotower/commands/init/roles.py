@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twotower.commands.init.detectors import CONTEXT, OTHER_DATE, ROLES, is_binary, time_unit
+import pandas as pd
+
+from twotower.commands.init.detectors import (
+    CODES,
+    CONTEXT,
+    INTERACTION,
+    OTHER_DATE,
+    ROLES,
+    is_binary,
+    is_called_event,
+    time_unit,
+)
 from twotower.commands.init.sample import Column, Sample
 from twotower.config.problems import Problem
 from twotower.data.actions import ROLES as EVENT_ROLES
@@ -23,6 +34,11 @@ EVENTS_COMMENT = (
 )
 
 
+NUM_SHARED, MAX_SPREAD = 20, 0.2
+"""Minimum number of rows that show whether a key determines a column, and the maximum spread of the values
+within a key, as a share of their spread in the log."""
+
+
 class Roles:
     """The roles of the columns of a log.
 
@@ -34,6 +50,7 @@ class Roles:
         columns: role -> column.
         settings: key of the YAML of the data -> value, and the reason, which may be empty.
         context: names of the columns of the request's context.
+        offered: names of other columns that a request may know.
         left_out: name of a column without a role -> reason.
         questions: flags that the user must add.
     """
@@ -52,12 +69,16 @@ class Roles:
             self._infer_threshold(self.columns["label"])
         if "event" in self.columns:
             self._infer_events(self.columns["event"])
+        self.left_out = {
+            column.name: why for column in self._free() if (why := self._reason_left_out(column))
+        }
         if (context := flags.get("context")) is None:
-            free = self._free(CONTEXT.words)
+            free = [each for each in self._free(CONTEXT.words) if each.name not in self.left_out]
             context = [column.name for column in free if CONTEXT.test(column)]
         self.context = [name for name in context if self._exists("context", name)]
-        others = [column for column in self._free() if column.name not in self.context]
-        self.left_out = {column.name: _reason_left_out(column) for column in others}
+        self.left_out = {name: why for name, why in self.left_out.items() if name not in self.context}
+        taken = {*self.context, *self.left_out}
+        self.offered = [column.name for column in self._free() if column.name not in taken]
 
     def _free(self, words: str = "") -> list[Column]:
         """Return columns without a role, with one of several words in the name."""
@@ -79,7 +100,9 @@ class Roles:
         if (name := self.flags.get(role)) is not None:
             return self.log.columns[name] if self._exists(role, name) else None
         found = [column for column in self._free(ROLES[role].words) if ROLES[role].test(column)]
-        if role in ("user", "item"):
+        others = [column.num_other_words(f"{ROLES[role].words} {INTERACTION}") for column in found]
+        found = [column for column, number in zip(found, others, strict=True) if number == min(others)]
+        if role in ("user", "item"):  # `item_id` rather than `item_category_id`, and rather than `item`
             keys = [column for column in found if column.is_key]
             found = keys if len(keys) == 1 else found
             if not found:
@@ -103,7 +126,10 @@ class Roles:
         if is_settled or any(problem.key == "--time" for problem in self.questions):
             return
         for each in [column] if column else self._free():
-            if each is column or each.has_word(ROLES["time"].words) or each.matches(OTHER_DATE):
+            if column is None and not each.is_key and time_unit(each):
+                remedy = f"add --time {each.name} if they are those of the rows, or --time none"
+                self._ask("time", f"{each} holds times, but its name does not say which; {remedy}")
+            elif each is column or each.has_word(ROLES["time"].words) or each.matches(OTHER_DATE):
                 valid = "seconds or milliseconds since 1970, 2024-05-31 or 2024-05-31T12:00:00"
                 remedy = "write them so, or add --time none if rows are in order"
                 self._ask("time", f"{each} holds no times that are read, such as {valid}; {remedy}")
@@ -133,10 +159,43 @@ class Roles:
             self._ask("events", f"{question} add --events {example}")
         self.settings["events"] = {word: {"role": role} for word, role in roles.items()}, EVENTS_COMMENT
 
+    def _reason_left_out(self, column: Column) -> str:
+        """Return why a column without a role is no context; empty if a request may know it."""
+        name, number = column.name, len(column.distinct)
+        if column.values.empty:
+            return "it is empty"
+        if number == 1:
+            return f"it holds nothing but {column.distinct[0]!r:.40}"
+        if column.numbers is not None and is_called_event(column):
+            example = ",".join(f"{value}=positive" for value in column.distinct[:3])
+            return f"it is called an event type; if it is one, add --event {name} --events {example},..."
+        is_key = column.is_key or column.ends_with("session")
+        if is_key and not column.has_word(f"{CONTEXT.words} {CODES}"):
+            return "its name is that of a key, which the next request does not have"
+        if time_unit(column):
+            return "it holds times, which are no context"
+        if is_binary(column) and not column.has_word(CONTEXT.words):
+            remedy = f"add --label {name} if 1 says that the user wanted the item"
+            return f"it holds 0 and 1; {remedy}, or --context {name} if a request knows it"
+        if column.ends_with(ROLES["label"].words):
+            return f"it is called a label, but holds {number} different values, not 0 and 1"
+        if self._describes_items(column):
+            return "rows of an item share its value, which no request knows: put it into a file of items"
+        return ""
 
-def _reason_left_out(column: Column) -> str:
-    if is_binary(column):
-        return f"it holds 0 and 1; add --label {column.name} if 1 says that the user wanted the item"
-    if column.has_word(ROLES["label"].words):
-        return f"it is called a label, but holds {len(column.distinct)} different values, not 0 and 1"
-    return "its name suggests no role"
+    def _describes_items(self, column: Column) -> bool:
+        """Return whether the item alone determines the value, so that no request knows it before the item."""
+        if column.has_lists or not {"user", "item"} <= self.columns.keys():
+            return False
+        keys = {key: self.columns[key].values for key in ("user", "item")}
+        rows = pd.DataFrame({**keys, "value": column.values.astype("str")}).dropna().drop_duplicates()
+        if len(rows) < NUM_SHARED:
+            return False
+        spread = 1 - rows["value"].value_counts(normalize=True).iloc[0]
+
+        def determines(key: str) -> bool:
+            shared = rows[rows.duplicated(key, keep=False)]
+            most = shared.groupby([key, "value"]).size().groupby(key).max().sum()
+            return len(shared) >= NUM_SHARED and bool(1 - most / len(shared) <= MAX_SPREAD * spread)
+
+        return determines("item") and not determines("user")

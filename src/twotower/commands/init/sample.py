@@ -30,6 +30,10 @@ NUM_ROWS = 20_000
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
 ID_WORDS = {"id", "ids", "uid", "nr", "no", "num", "nummer", "number", "key", "code", "sku", "isbn", "asin"}
+NO_KEYS = {"paid", "valid", "grid", "android", "hybrid", "solid", "casino", "piano", "turkey", "monkey"}
+"""Words that only look like those of keys."""
+FILLERS = {"flag", "value", "val", "bool", "column", "col"}
+"""Words at the end of a name that say nothing."""
 COUNT = re.compile(r"(?i:num|number|no)(_of|Of)?(_|(?=[A-Z]))\w")
 
 
@@ -41,7 +45,8 @@ class Column:
         values: the values that are not missing.
 
     Attributes:
-        words: words of the name; endings of keys are separate words: `UserID` -> user, id.
+        parts: words of the name in order, without digits; endings of keys are words: `userid` -> user, id.
+        words: these words, and those that were divided.
         is_key: whether the name is that of a key: `item_nr`, but not the count `num_items`.
         has_lists: whether the values are lists.
         distinct: the distinct values as text, the most frequent first; empty for lists.
@@ -50,10 +55,10 @@ class Column:
 
     def __init__(self, name: str, values: "pd.Series[Any]") -> None:
         self.name, self.values = name, values
-        parts = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-zäöüß0-9])(?=[A-ZÄÖÜ])", " ", name).casefold())
-        endings = [(part, word) for part in parts for word in ID_WORDS if part.endswith(word)]
-        split = [(part[: -len(word)], word) for part, word in endings if len(part) > len(word) + 1]
-        self.words = {*parts, *itertools.chain(*split)}
+        spaced = re.sub(r"(?<=[a-zäöüß0-9])(?=[A-ZÄÖÜ])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", name)
+        whole = re.findall(r"[^\W\d_]+", spaced.casefold())
+        self.parts = [word for part in whole for word in _divided(part)]
+        self.words = {*whole, *self.parts}
         self.is_key = bool(self.words & ID_WORDS) and not COUNT.match(name)
         self.is_text = not values.empty and all(isinstance(value, str) for value in values)
         self.has_lists = not values.empty and isinstance(values.iloc[0], list | np.ndarray)
@@ -65,6 +70,14 @@ class Column:
         """Return whether the name has one of several words."""
         return not self.words.isdisjoint(words.split())
 
+    def ends_with(self, words: str) -> bool:
+        """Return whether the last word of the name is one of several: `is_click`, not `click_os`."""
+        return next((part for part in reversed(self.parts) if part not in FILLERS), "") in words.split()
+
+    def num_other_words(self, words: str) -> int:
+        """Return the number of words of the name that are neither among several nor of a key."""
+        return len({*self.parts} - ID_WORDS - FILLERS - {*words.split()})
+
     def matches(self, pattern: str) -> bool:
         """Return whether all values match a pattern as text."""
         return len(self.values) > 0 and bool(self.values.astype("str").str.fullmatch(pattern).all())
@@ -72,6 +85,15 @@ class Column:
     def __str__(self) -> str:
         shown = [repr(value) for value in self.distinct[:3]] or ["nothing" if self.values.empty else "lists"]
         return f"{self.name!r} ({', '.join(shown):.60})"
+
+
+def _divided(part: str) -> list[str]:
+    """Return a word and its ending of a key: `userid` -> user, id."""
+    endings = [word for word in ID_WORDS if part.endswith(word) and len(part) > len(word) + 1]
+    if not endings or part in NO_KEYS:
+        return [part]
+    ending = max(endings, key=len)
+    return [part.removesuffix(ending), ending]
 
 
 @dataclass(frozen=True)

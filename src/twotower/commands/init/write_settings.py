@@ -34,7 +34,7 @@ MANY_REPEATS = 0.2
 Settings = Mapping[str, tuple[Any, str]]
 """Key -> value, and the reason, which may be empty."""
 Kinds = Mapping[str, Mapping[str, Kind]]
-""""user", "item", "context" -> column -> its kind."""
+""""user", "item", "context" -> column -> its kind; "offered": of columns that a request may know."""
 
 
 def init(files: Sequence[Path], name: str, flags: Mapping[str, Any], overwrite: bool) -> None:
@@ -119,7 +119,7 @@ def _tables(files: Sequence[Path], roles: Roles) -> dict[str, Sample]:
 
 
 def _infer_kinds(tables: Mapping[str, Sample], roles: Roles, without: Sequence[str]) -> Kinds:
-    """Return the kind of each column of users, items and context."""
+    """Return the kind of each column of users, items, context, and of those offered as context."""
     names = {name for sample in tables.values() for name in sample.columns}
     wrong = [name for name in without if name not in names]
     raise_problems(Problem("--without", f"no column {name!r}; {nearest(name, names)}") for name in wrong)
@@ -129,7 +129,8 @@ def _infer_kinds(tables: Mapping[str, Sample], roles: Roles, without: Sequence[s
         for group, table in (("user", "users"), ("item", "items"))
         if table in tables
     }
-    columns["context"] = [roles.log.columns[name] for name in roles.context]
+    for group, columns_of_log in (("context", roles.context), ("offered", roles.offered)):
+        columns[group] = [roles.log.columns[name] for name in columns_of_log]
     return {
         group: {each.name: Kind(SET_BY_FLAG) if each.name in without else infer_kind(each) for each in found}
         for group, found in columns.items()
@@ -144,7 +145,7 @@ def _data_settings(tables: Mapping[str, Sample], roles: Roles, kinds: Kinds) -> 
             settings[f"{table}_path"] = str(tables[table].path), ""
     settings |= roles.settings
     if context := [column for column in roles.context if kinds["context"][column].target]:
-        settings["context_columns"] = context, "what a request is made in; a request may leave it out"
+        settings["context_columns"] = context, "what a request is made in; remove what requests do not know"
     for name in kinds.get("item", ()):
         column = tables["items"].columns[name]
         if column.is_text and column.has_word(DISPLAY_WORDS) and not column.is_key:
@@ -186,6 +187,7 @@ def _audit(data: Settings, split: str, kinds: Kinds) -> Audit:
     features = {
         group: {name: spec for name, (spec, _) in specs.items()}
         for group, specs in _feature_settings(kinds).items()
+        if group != "offered"
     }
     return build_dataset(
         Source.Config.from_spec({key: value for key, (value, _) in data.items()}, "data").build(),
@@ -236,12 +238,18 @@ def _data_lines(settings: Settings, split: str, hint: str) -> Iterator[str]:
 
 
 def _feature_lines(kinds: Kinds) -> Iterator[str]:
-    """Yield the lines of the YAML of the features."""
+    """Yield the lines of the YAML of the features; context that is only offered is a comment."""
+    groups = _feature_settings(kinds)
+    offered = groups.pop("offered", {})
     yield "# Written by twotower init: items have an id and the features below, users a history and theirs."
-    for group, features in _feature_settings(kinds).items():
+    for group, features in groups.items():
         if features or group == "user":
             yield f"{group}:" if features else f"{group}: {{}}"
             yield from _setting_lines(features, "  ")
+    if offered:
+        yield "# Does a request know one of these columns? Uncomment it, and add it to data.context_columns:"
+        yield from () if groups["context"] else ("#context:",)
+        yield from (f"#{line}" for line in _setting_lines(offered, "  "))
 
 
 def _setting_lines(settings: Settings, indent: str = "") -> Iterator[str]:
@@ -259,15 +267,16 @@ def _text(value: Any) -> str:
 
 
 def _feature_settings(kinds: Kinds) -> dict[str, dict[str, tuple[dict[str, Any], str]]]:
-    """Return group ("user", "item", "context") -> name of a feature -> its settings, and the reason."""
+    """Return group, as in `Kinds`, -> name of a feature -> its settings, and the reason."""
     groups: dict[str, dict[str, tuple[dict[str, Any], str]]] = {"user": {}, "item": {}}
     groups["item"]["item_id"] = {TARGET: "twotower.features.id.Id", "column": "item_id"}, ""
     for group, columns in kinds.items():
         features = groups.setdefault(group, {})
         for column, kind in columns.items():
             if kind.target:
+                taken = set(features).union(*groups.values() if group in ("context", "offered") else ())
                 spec = {TARGET: f"twotower.features.{kind.target}", "column": column, **kind.settings}
-                features[_feature_name(column, {"item_id", "user_id", *features})] = spec, kind.reason
+                features[_feature_name(column, {"item_id", "user_id", *taken})] = spec, kind.reason
     return groups
 
 
@@ -294,8 +303,15 @@ def _column_lines(roles: Roles, kinds: Kinds) -> Iterator[str]:
     warnings = [f"column {column!r} is left out: {why}" for column, why in roles.left_out.items()]
     for group, columns in kinds.items():
         for name, kind in columns.items():
-            if kind.target:
-                yield f"  feature  of {group}, {name}: {kind.target.rpartition('.')[2]}   ({kind.reason})"
+            what = f"{kind.target.rpartition('.')[2]}   ({kind.reason})"
+            if not kind.target:
+                table = f" of {group}" * (group != "offered")
+                warnings.append(f"column {name!r}{table} is left out: {kind.reason}")
+            elif group == "offered":
+                yield f"  offered  as context, {name}: {what}"
             else:
-                warnings.append(f"column {name!r} of {group} is left out: {kind.reason}")
+                yield f"  feature  of {group}, {name}: {what}"
+    if offered := [name for name, kind in kinds["offered"].items() if kind.target]:
+        context = ",".join([*roles.context, *offered])
+        yield f"hint: offered columns are comments in the YAML; if requests know them: --context {context}"
     yield from (f"warning: {text}" for text in warnings)

@@ -12,8 +12,7 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.evaluation.baselines.baseline import Axis, Baseline, BaselineData, Budget, OutOfTime
 from twotower.evaluation.baselines.baseline_runner import BaselineReports, BaselineRunner
-from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.user_values import metric_k, metric_name
+from twotower.evaluation.user_values import metric_name
 
 LOG = logging.getLogger("twotower")
 Measure = Callable[[Baseline.Config], float | None]
@@ -65,7 +64,7 @@ def tune(runner: BaselineRunner, configs: Mapping[str, Baseline.Config], metric:
     Args:
         runner: on the validation split; its budget is the time limit.
         configs: of the baselines by name.
-        metric: that chooses settings; see `tuning_metric`.
+        metric: that chooses settings; see `Evaluator.Config.list_metric`.
     """
     defaults, by_metric = runner.run(configs), replace(runner, evaluator=runner.evaluator.only(metric))
     higher = runner.evaluator.config.higher_is_better()[metric_name(metric)] is not False
@@ -134,16 +133,3 @@ def free_settings(
         if isinstance(config, type(base)):
             space |= {name: Axis((getattr(base, name),)) for name in space if hasattr(base, name)}
     return {name: axis for name, axis in space.items() if name not in config.model_fields_set}
-
-
-def tuning_metric(monitor: str, evaluator: Evaluator.Config) -> str | None:
-    """Return the metric that chooses settings: the monitored one if it is a reported metric of ranked lists.
-
-    Otherwise recall, NDCG or the first other metric with a better direction, at the smallest k; None if there
-    is none.
-    """
-    ways = evaluator.higher_is_better()
-    keys = [key for key in evaluator.keys() if metric_k(key) and ways[metric_name(key)] is not None]  # noqa: SIM118
-    wanted = monitor.rpartition("/")[2], "recall", "ndcg"
-    order = {key: [name not in (key, metric_name(key)) for name in wanted] for key in keys}
-    return min(keys, key=order.__getitem__, default=None)

@@ -13,6 +13,7 @@ from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import lower_is_better, rank_outcomes
 from twotower.runs.result import COLD_START, TEST, TEST_EXACT, VALID, Result
+from twotower.runs.result_parts import FeatureImportance
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20")
 STATUS_STYLES = {"index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
@@ -36,7 +37,8 @@ def make_table(
 
 
 def result_tables(result: Result) -> Iterator[Table]:
-    """Yield the tables of a run: test metrics next to the baselines, labels, cold start, windows, index."""
+    """Yield the tables of a run: test metrics next to the baselines, labels, features, cold start, windows
+    and index."""
     split = "valid" if result.is_test_hidden else "test"
     keys = [key for key in result.metrics if key.startswith(f"{split}/")]
     shown = [f"{split}/{name}" for name in COLUMNS if f"{split}/{name}" in keys] or keys[: len(COLUMNS)]
@@ -46,6 +48,8 @@ def result_tables(result: Result) -> Iterator[Table]:
     if labelled := result.evaluated.get("test", {}).get("labelled"):
         title = f"labels: {labelled:,} examples of the test split"
         yield _quality_table(title, result, [key for key in keys if not metric_k(key)])
+    if result.feature_importance:
+        yield importance_table(result.feature_importance)
     if result.cold_start:
         yield cold_start_table(result.cold_start)
     if result.windows:
@@ -69,6 +73,28 @@ def _quality_table(title: str, result: Result, keys: Sequence[str]) -> Table:
     if tuned := result.tuned_settings():
         table.caption, table.caption_justify = f"tuned on validation: {tuned}", "left"
     return table
+
+
+def importance_table(importance: FeatureImportance) -> Table:
+    """Return a row per feature with the drop of the metric in each part, the largest drop first."""
+    parts, metric = list(importance.values), importance.metric
+    users = [f"{importance.num_users[part]:,}" for part in parts]
+    rows = [["users", *users], [heading(metric), *(f"{importance.values[part]:.4f}" for part in parts)]]
+    for name in importance.ranked():
+        drops = importance.drops[name]
+        note = " (new items only)" if name in importance.only_for_new_items else ""
+        rows.append([f"{name}{note}", *(_drop(drops[part]) for part in parts)])
+    title = f"features: drop of {heading(metric)} on validation if permuted, ± sd of {importance.repeats}"
+    table = make_table(title, ["", *(part.replace("_", " ") for part in parts)], rows, ("dim", "bold"))
+    if importance.constant:
+        one_value = ", ".join(importance.constant)
+        table.caption, table.caption_justify = f"not measured, because it has one value: {one_value}", "left"
+    return table
+
+
+def _drop(value: Sequence[float | None]) -> str:
+    mean, sd = value
+    return f"{mean:+.4f}" if sd is None else f"{mean:+.4f} ± {sd:.4f}"
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:
