@@ -126,6 +126,65 @@ def some_of(key: str, share: float) -> Callable[[Tables], Tables]:
     return cut
 
 
+def most_popular(number: int) -> Callable[[Tables], Tables]:
+    """Keep the items with the most interactions."""
+
+    def cut(tables: Tables) -> Tables:
+        popular = tables.interactions[ITEM_ID].value_counts().index[:number]
+        return _of_log(tables, tables.interactions[ITEM_ID].isin(popular))
+
+    return cut
+
+
+def short_users(length: int, number: int) -> Callable[[Tables], Tables]:
+    """Make a user of every `length` successive interactions of a user; keep some of them, drawn evenly."""
+
+    def cut(tables: Tables) -> Tables:
+        log = tables.interactions.sort_values("timestamp", kind="stable", ignore_index=True)
+        parts = log.groupby(USER_ID).cumcount() // length
+        log, users = _split_ids(log, tables.users, USER_ID, parts)
+        log = log[log.groupby(USER_ID)[USER_ID].transform("size") == length]
+        drawn = np.random.default_rng(SEED).permutation(log[USER_ID].unique())[:number]
+        return _of_log(replace(tables, interactions=log, users=users), log[USER_ID].isin(drawn))
+
+    return cut
+
+
+def short_lives(days: float) -> Callable[[Tables], Tables]:
+    """Replace each item by another one with equal features every so many days, as news on one subject."""
+
+    def cut(tables: Tables) -> Tables:
+        log = tables.interactions.reset_index(drop=True)
+        begins = np.random.default_rng(SEED).random(len(tables.items)) * days
+        first = log[ITEM_ID].map(dict(zip(tables.items[ITEM_ID], begins, strict=True)))
+        lives = ((log["timestamp"] / 86_400 + first) // days).astype(int)
+        log, items = _split_ids(log, tables.items, ITEM_ID, lives)
+        return replace(tables, interactions=log, items=items)
+
+    return cut
+
+
+def in_turn(*cuts: Callable[[Tables], Tables]) -> Callable[[Tables], Tables]:
+    """Apply several cuts, one after the other."""
+
+    def cut(tables: Tables) -> Tables:
+        for each in cuts:
+            tables = each(tables)
+        return tables
+
+    return cut
+
+
+def _split_ids(
+    log: pd.DataFrame, table: pd.DataFrame, key: str, parts: "pd.Series[int]"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the log and a table with new ids: one per old id and part."""
+    old = log[key]
+    log = log.assign(**{key: old.astype(str) + "-" + parts.astype(str)})
+    new = pd.DataFrame({"old": old, key: log[key]}).drop_duplicates()
+    return log, new.merge(table.rename(columns={key: "old"}), on="old").drop(columns="old")
+
+
 def _of_log(tables: Tables, keep: "pd.Series[bool]") -> Tables:
     """Keep some interactions, and the users and items of these."""
     log = tables.interactions[keep].reset_index(drop=True)
@@ -151,6 +210,10 @@ STRANGERS = {
     **{f"ml1m_users_{share}": ML_1M.cut(some_of(USER_ID, share / 100)) for share in (5, 20, 50)},
     **{f"ml1m_items_{share}": ML_1M.cut(some_of(ITEM_ID, share / 100)) for share in (5, 20, 50)},
     "ml100k": ML_100K.cut(whole),
+    # Strong features and few interactions; subjects that are news for days; users with two interactions each.
+    "retail_few": RETAIL.cut(short_users(3, 6_000)),
+    "ml1m_news": ML_1M.cut(in_turn(between("2000-05-01", "2001-01-01"), most_popular(300), short_lives(3))),
+    "ml1m_pairs": ML_1M.cut(short_users(2, 300_000)),
     "beauty": BEAUTY.cut(whole),
     "beauty_users_20": BEAUTY.cut(some_of(USER_ID, 0.2)),
     **{

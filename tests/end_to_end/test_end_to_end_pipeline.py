@@ -285,3 +285,16 @@ def test_what_is_fitted_again_takes_the_epochs_that_were_best_and_no_more(tmp_pa
     assert result_of(folder)["training"]["epochs"] == 1
     lines = (folder / "train.log").read_text().splitlines()
     assert sum("fit epoch" in line for line in lines) == 2 + 1, lines
+
+
+def test_a_reduced_learning_rate_is_part_of_the_result_and_of_the_refit(tmp_path: Path) -> None:
+    folder = tmp_path / "default" / "plateau"
+    patience = ["trainer.patience=1", "trainer.patience_steps=0"]
+    rates = ["optimizer.learning_rate=1e-12", "optimizer.schedule=plateau", "optimizer.max_reductions=1"]
+    patience.append("trainer.max_epochs=10")
+    assert train(RunConfig.composed(settings_of(tmp_path, *TINY, *patience, *rates)), folder) == 0
+    training = result_of(folder)["training"]
+    assert (training["epochs"], training["chosen"]["optimizer.learning_rate"]) == (1, 1e-12)
+    lines = (folder / "train.log").read_text().splitlines()
+    assert sum("fit epoch" in line for line in lines) == 2 + 2 + 1, lines  # two epochs at each rate, then one
+    assert any("back to the weights of epoch 1, learning rate 3.33e-13" in line for line in lines)

@@ -113,6 +113,7 @@ class FitResult:
         chosen: settings that the interactions or the validation split determined, by key.
         score: the monitored metric of the weights, negated if lower is better; None without validation.
         improved: whether an epoch improved on the initial embeddings; True if these were not validated.
+        rate_epochs: number of epochs of the weights at each learning rate; empty without validation.
     """
 
     epochs: int
@@ -123,6 +124,7 @@ class FitResult:
     chosen: dict[str, float | None] = field(default_factory=dict)
     score: float | None = None
     improved: bool = True
+    rate_epochs: list[int] = field(default_factory=list)
 
 
 def final_path(folder: Path, phase: str) -> Path:

@@ -3,13 +3,12 @@
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping
 
 from twotower.config.errors import InputError
 from twotower.training.batches import TrainBatches
@@ -17,6 +16,7 @@ from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
 from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
+from twotower.training.callbacks.plateau import Plateau, RateEpochs, last_rate
 from twotower.training.checkpoints import (
     FIT,
     LAST,
@@ -51,6 +51,7 @@ class TrainContext:
         epoch_callback: receives the monitored metric after each epoch and may stop the training.
         progress_callback: displays the progress of an epoch.
         tracker: receives the metrics that TensorBoard receives.
+        rate_epochs: of a phase without validation: number of epochs at each learning rate; see `Plateau`.
     """
 
     trainer: TrainerChoice.Config
@@ -59,6 +60,7 @@ class TrainContext:
     epoch_callback: EpochCallback | None = None
     progress_callback: ProgressCallback | None = None
     tracker: Tracker | None = None
+    rate_epochs: Sequence[int] = ()
 
 
 class Rehearsal(pl.Callback):
@@ -122,9 +124,13 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     checkpointing = Checkpointing(settings, final.parent, batches, mode)
     progress = context.progress_callback if settings.progress_bar else None
     callbacks = [checkpointing, EpochLines(name, curves, checkpointing, progress), curves]
+    plateau = None
     if mode is not None:
         patience = settings.patience_epochs(len(batches))
-        callbacks.append(EarlyStopping(settings.monitor, mode=mode, patience=patience))
+        plateau = Plateau(checkpointing, mode, patience, module.optimizer_choice.config.rate_reductions)
+        callbacks.append(plateau)
+    elif context.rate_epochs:
+        callbacks.append(RateEpochs(context.rate_epochs))
     if module.negatives.config.refreshed_every():
         callbacks.append(HardNegativeRefresh(batches))
     if context.rehearse_index is not None:
@@ -155,6 +161,9 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
     score, initial = checkpointing.score, module.initial_score
+    rate_epochs = list(context.rate_epochs) if plateau is None else plateau.rate_epochs
+    if len(rate_epochs) > 1:
+        module.chosen |= {"optimizer.learning_rate": last_rate(module.optimizer_choice, rate_epochs)}
     result = FitResult(
         epochs=checkpointing.epochs,
         seconds=curves.seconds,
@@ -163,6 +172,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
         chosen=module.chosen,
         score=score,
+        rate_epochs=rate_epochs,
         # Lightning stores metrics as float32.
         improved=score is None or initial is None or score > float(np.float32(initial)),
     )

@@ -102,8 +102,9 @@ def train_towers(
     importance = importance_on_valid(config, module, dataset, evaluator)
     if config.trainer.refit:
         module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
-        trainer = context.trainer.model_copy(update={"max_epochs": best.result.epochs})
-        context = replace(context, trainer=trainer, epoch_callback=None)
+        rates = best.result.rate_epochs
+        trainer = context.trainer.model_copy(update={"max_epochs": sum(rates)})
+        context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
         results.append(fit(context, module, batches, REFIT))
     compared = compared_initializations(context.folder, initialization.name)
     trained = trained_towers(module, results, config.trainer.refit, valid, compared)
@@ -152,8 +153,8 @@ def compare_with_random(
         )
     else:
         LOG.warning(
-            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
-            "lower optimizer.learning_rate, or more trainer.patience",
+            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try "
+            "optimizer.schedule=plateau, which lowers the learning rate, or more trainer.patience",
             *(name, scores),
         )
     return [second]

@@ -240,8 +240,9 @@ def test_kinds_of_features(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "warning: column 'EAN' of item is left out: a key of its own" in printed
 
 
-def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:
-    log("user", "item", ts=pd.to_datetime(SECONDS, unit="s")).to_parquet(here / "log.parquet")
+def test_lists_and_tags_of_parquet_and_csv(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"ts": pd.to_datetime(SECONDS, unit="s"), "seen": [[1, 2], [3]] * 200, "ua": [{"os": 1}] * 400}
+    log("user", "item", **columns).to_parquet(here / "log.parquet")
     pd.DataFrame(
         {
             "item": range(1, 40),
@@ -255,6 +256,9 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:
         here / "users.parquet"
     )
     answer(["log.parquet", "users.parquet", "items.parquet", "--name", "shop"])
+    printed = capsys.readouterr().out
+    assert "  offered  as context, seen: Tags   (lists of values)" in printed
+    assert "warning: column 'ua' is left out: " in printed
     assert features_of(here) == {
         "user": {"age": "Numeric age", "plan": "Categorical plan"},
         "item": {
@@ -465,6 +469,7 @@ KINDS = {
     "brand_count": ("Numeric", "a quantity: 'count' in its name"),
     "num_brands": ("Numeric", "a quantity: 'num' in its name"),
     "pricePaid": ("Numeric", "a quantity: 'paid' in its name"),
+    "n": ("Numeric", "a quantity: 'n' in its name"),
     "year": ("Numeric", "a quantity: 'year' in its name"),
     "duration": ("Numeric", "a quantity: 'duration' in its name"),
     "points": ("Numeric", "numbers"),

@@ -37,7 +37,7 @@ CODES = """country region city state province county district zip plz postal pos
     lang locale currency job occupation profession education color colour material series hour weekday month
     land stadt hersteller marke kategorie gruppe warengruppe sprache geschlecht farbe beruf
     品牌 类别 类目 性别 城市 地区 职业"""
-QUANTITIES = """price cost paid amount amt discount budget revenue income salary sales age year years count
+QUANTITIES = """n price cost paid amount amt discount budget revenue income salary sales age year years count
     counts cnt total sum avg average mean median size length len duration seconds secs minutes mins hours days
     distance width height depth weight quantity qty volume rating ratings score stars rank votes views likes
     plays clicks followers rate ratio share percent pct words pages popularity temperature preis alter jahr

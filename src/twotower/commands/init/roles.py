@@ -187,8 +187,8 @@ class Roles:
         """Return whether the item alone determines the value, so that no request knows it before the item."""
         if column.has_lists or not {"user", "item"} <= self.columns.keys():
             return False
-        columns = {"user": self.columns["user"], "item": self.columns["item"], "value": column}
-        rows = pd.DataFrame({name: each.values for name, each in columns.items()}).dropna().drop_duplicates()
+        keys = {key: self.columns[key].values for key in ("user", "item")}
+        rows = pd.DataFrame({**keys, "value": column.values.astype("str")}).dropna().drop_duplicates()
         if len(rows) < NUM_SHARED:
             return False
         spread = 1 - rows["value"].value_counts(normalize=True).iloc[0]

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from twotower.config.component import Component
-from twotower.config.spec import PositiveFloat, ProperFraction
+from twotower.config.spec import PositiveFloat, PositiveInt, ProperFraction
 
 
 class OptimizerChoice(Component, ABC):
@@ -22,11 +22,19 @@ class OptimizerChoice(Component, ABC):
 
         learning_rate: PositiveFloat = 1e-3
         """The highest of the schedule."""
-        schedule: Literal["constant", "one_cycle", "cosine"] = "one_cycle"
-        """`constant`; `one_cycle` (cosine rise over the warm-up share, cosine fall to zero); `cosine` (fall
-        alone)."""
+        schedule: Literal["constant", "plateau", "one_cycle", "cosine"] = "one_cycle"
+        """`constant`; `plateau` (a third of the learning rate, from the best weights so far, when
+        `trainer.monitor` has not improved for `trainer.patience` epochs); `one_cycle` (cosine rise over the
+        warm-up share, cosine fall to zero); `cosine` (fall alone)."""
+        max_reductions: PositiveInt = 2
+        """How often `plateau` reduces the learning rate before the training stops."""
         warmup_share: ProperFraction = 0.3
         """Share of all steps that `one_cycle` rises for."""
+
+        @property
+        def rate_reductions(self) -> int:
+            """How often the learning rate is reduced before the training stops; 0 unless `plateau`."""
+            return self.max_reductions if self.schedule == "plateau" else 0
 
         @property
         def takes_sparse(self) -> bool:
@@ -37,6 +45,8 @@ class OptimizerChoice(Component, ABC):
             """Yield the warm-up of a schedule without one; see `Config.unused`."""
             if "warmup_share" in self.model_fields_set and self.schedule != "one_cycle":
                 yield "warmup_share", "only optimizer.schedule=one_cycle has a warm-up"
+            if "max_reductions" in self.model_fields_set and self.schedule != "plateau":
+                yield "max_reductions", "only optimizer.schedule=plateau reduces the learning rate"
 
         def problems(self, sparse: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
             """Refuse sparse tables where the optimizer does not support sparse gradients."""
@@ -84,7 +94,7 @@ class OptimizerChoice(Component, ABC):
 
     def factor(self, step: int, num_steps: int) -> float:
         """Return the factor of the learning rate at a step."""
-        if self.config.schedule == "constant":
+        if self.config.schedule in ("constant", "plateau"):
             return 1.0
         rise = self.config.warmup_share * num_steps if self.config.schedule == "one_cycle" else 0.0
         if step < rise:
