@@ -18,7 +18,7 @@ from twotower.negatives.sampler import Negatives, NegativeSampler
 from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTowerConfig
 
-OF_TOWERS = {"unit_vectors", "no_item_bias"}
+OF_TOWERS = {"unit_vectors", "no_item_bias", "one_interest"}
 N, P, D = 12, 6, 8
 ALL = torch.arange(1, N + 1)
 

@@ -26,7 +26,7 @@ from twotower.evaluation.user_values import UserValues, mean_intervals, mean_val
 from twotower.index.index import Index
 from twotower.metrics.metric import Ranking
 from twotower.metrics.recall import Recall
-from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower import TwoTower, score
 
 Score = Callable[[slice], torch.Tensor]
 """Slice of users -> their scores of every item, float32 [B, N]."""
@@ -58,29 +58,29 @@ def cold_start(
     whole = rank(served_top(index, items, users, k, excluded), holdout, popularity)
     parts = {name: part for name, mask in masks.items() if (part := mask[whole.relevant]).any()}
 
-    def best(score: Score, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def best(scorer: Score, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the items with the best scores among those of a mask [N + 1], rows [Q, k]."""
         others = torch.from_numpy(~mask[1:])
 
         def masked_score(queries: slice) -> torch.Tensor:
-            return score(queries).masked_fill_(others, -torch.inf)
+            return scorer(queries).masked_fill_(others, -torch.inf)
 
         return top_k_by(masked_score, len(holdout.users), len(others), k, excluded)[0]
 
-    def recalls(score: Score, whole: Ranking) -> dict[str, UserValues]:
+    def recalls(scorer: Score, whole: Ranking) -> dict[str, UserValues]:
         """Return the values of each part; `whole` are the lists over the catalogue."""
         values = {}
         for name, part in parts.items():
             is_alone = name.endswith(ALONE)
-            ranking = rank(best(score, masks[name]), holdout, popularity) if is_alone else whole
+            ranking = rank(best(scorer, masks[name]), holdout, popularity) if is_alone else whole
             values[name] = part_values(dict.fromkeys(evaluator.ks, ranking), part, [RECALL])
         return values
 
-    values = {"model": recalls(lambda queries: users[queries] @ items.T, whole)}
+    values = {"model": recalls(lambda queries: score(users[queries], items), whole)}
     content = item_content(model.items, ~cold[1:])
     if content is not None:
-        score = content_scorer(content, holdout)
-        values["content"] = recalls(score, rank(best(score, every), holdout, popularity))
+        by_content = content_scorer(content, holdout)
+        values["content"] = recalls(by_content, rank(best(by_content, every), holdout, popularity))
     counts = {name: num_targets(whole, part) for name, part in parts.items()}
     values["random"] = {}
     for name, each in counts.items():
@@ -103,7 +103,7 @@ def cold_start(
 def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
     """Return the scorer of items by cosine to the mean of a user's items; without a history all are -inf."""
 
-    def score(queries: slice) -> torch.Tensor:
+    def cosines(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
         positions, rows = holdout.history.flat(users)
         ones, shape = np.ones(len(rows), dtype=np.float32), (len(users), content.shape[0])
@@ -112,7 +112,7 @@ def content_scorer(content: sparse.csr_array, holdout: Holdout) -> Score:
         scores[holdout.history.counts()[users] == 0] = -np.inf
         return torch.from_numpy(scores.astype(np.float32))
 
-    return score
+    return cosines
 
 
 def live_index(

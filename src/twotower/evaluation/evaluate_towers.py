@@ -1,6 +1,7 @@
 """Evaluation of towers: embeddings of items and users, lists by exact search, scores of labelled examples.
 
-Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labelled examples.
+Shapes: N items, D embedding, Q users of a holdout, b users of a chunk, E labelled examples. Embeddings of
+users with K interests are [Q, K, D].
 """
 
 from dataclasses import replace
@@ -17,7 +18,7 @@ from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.metrics.label_metric import Scored
-from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower import TwoTower, pair_scores
 from twotower.towers.user_batch import UserBatch
 
 CHUNK, RANKED_AT_ONCE = 8192, 4096  # users or items
@@ -142,7 +143,7 @@ def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature:
     embeddings = torch.cat([encode_at(model, holdout.history, *chunk.T) for chunk in chunks])
     pairs = torch.from_numpy(np.stack([inverse.reshape(-1), np.asarray(examples.items, np.int64) - 1]))
     scores = [
-        (embeddings[user] * items[item]).sum(1).cpu().numpy()
+        pair_scores(embeddings[user], items[item]).cpu().numpy()
         for user, item in (part.to(items.device) for part in pairs.split(SCORED_AT_ONCE, dim=1))
     ]
     return replace(scored, logits=np.concatenate(scores).astype(np.float64) / temperature)

@@ -1,6 +1,7 @@
 """Build, tune and check an index of trained towers, and the lists that a service returns with it.
 
-Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding.
+Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding. Users with K interests are
+[Q, K, D]; each interest is a query of the index.
 """
 
 import dataclasses
@@ -63,9 +64,10 @@ def index_catalogue(
     exact, excluded = evaluator.values(exact_top, holdout, popularity), evaluator.excluded(holdout)
 
     def build(items: Tensor, users: Tensor, is_whole: bool) -> Indexed:
-        vectors, queries = items.numpy(), users.numpy()
+        vectors, dim = items.numpy(), items.shape[1]
         rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
-        tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
+        tuning, checking = (half.numpy().reshape(-1, dim) for half in (users[::2], users[1::2]))
+        checking = checking[:MAX_QUERIES]
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
         index, points = tuned_index(config, vectors, rows, tuning)
         report = check(index, vectors, rows, checking, RECALL_K, points=points)
@@ -117,8 +119,8 @@ def served_top(
 
     Like `serving.top_items`, it fetches k items and as many more as are excluded from the index, and orders
     them by exact scores. All items are scored if that is a large share of the catalogue, if the searched
-    cells have fewer than k items, or if the index is exact (the result is the same). The item of row r stands
-    at r - 1 of `items` [N, D].
+    cells have fewer than k items, or if the index is exact (the result is the same). Each interest of a user
+    fetches that many. The item of row r stands at r - 1 of `items` [N, D].
     """
     none = np.zeros(0, dtype=np.int64)
     num_items, num_users = len(items), len(users)
@@ -135,11 +137,10 @@ def served_top(
 
     with Progress("index: recommending to users", num_users) as advance:
         num_done = 0
-        for group in _groups(np.where(is_scanned, 0, wanted), items.shape[1]):
+        for group in _groups(np.where(is_scanned, 0, wanted), users.shape[1:].numel()):
             advance(num_done)
             num_done += len(group)
-            found = np.maximum(index.search(users[group].numpy(), int(wanted[group].max())).rows, 0)
-            found[np.arange(found.shape[1]) >= wanted[group][:, None]] = 0
+            found = _fetch(index, users[group], wanted[group])
             keys = pair_keys(np.arange(len(group))[:, None], found, num_items)
             found[contains(pair_keys(*seen_by(group), num_items), keys)] = 0
             top[group] = _best(found, items, users[group], k)
@@ -148,6 +149,17 @@ def served_top(
     if len(scanned):
         top[scanned], _ = exact_top_k(users[scanned], items, k, seen_by(scanned))
     return top
+
+
+def _fetch(index: Index, users: Tensor, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct rows [b, M] that the index finds, `wanted` [b] for each interest; 0 for none."""
+    queries = users.numpy().reshape(-1, users.shape[-1])
+    found: NDArray[np.int64] = np.maximum(index.search(queries, int(wanted.max())).rows, 0)
+    found[np.arange(found.shape[1]) >= wanted.repeat(len(queries) // len(users))[:, None]] = 0
+    if len(queries) > len(users):
+        found = np.sort(found.reshape(len(users), -1), axis=1)
+        found[:, 1:][found[:, 1:] == found[:, :-1]] = 0
+    return found
 
 
 def _groups(sizes: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
@@ -161,7 +173,11 @@ def _groups(sizes: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
 def _best(candidates: NDArray[np.int64], items: Tensor, users: Tensor, k: int) -> NDArray[np.int64]:
     """Return the k best candidates [b, M] of users [b, D] by exact scores, equal ones lower row first."""
     rows = torch.from_numpy(np.sort(candidates, axis=1))
-    scores = torch.einsum("bmd,bd->bm", items[(rows - 1).clamp(min=0)], users)
+    vectors = items[(rows - 1).clamp(min=0)]
+    if users.dim() == 3:
+        scores = torch.einsum("bmd,bkd->bkm", vectors, users).amax(1)
+    else:
+        scores = torch.einsum("bmd,bd->bm", vectors, users)
     order = scores.masked_fill_(rows == 0, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :k]
     best = rows.gather(1, order).numpy()
     return np.pad(best, ((0, 0), (0, k - best.shape[1])))

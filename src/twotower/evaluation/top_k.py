@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.towers.two_tower import score
+
 ExcludedPairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """(position of the user, item row) of each excluded item; positions ascend."""
 
@@ -20,7 +22,7 @@ GROUP_ITEMS, MIN_GROUPS_PER_RESULT = 32, 3
 def exact_top_k(
     user_vectors: Tensor, item_embeddings: Tensor, k: int, exclude: ExcludedPairs | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the k items with the highest dot product of users [Q, D] and items [N, D], in float32.
+    """Return the k items with the highest score of users [Q, D] (or [Q, K, D]) and items [N, D], in float32.
 
     Returns:
         Item rows [Q, k], best first, equal scores by row, 0 if no item is left; scores [Q, k], -inf of row 0.
@@ -29,16 +31,16 @@ def exact_top_k(
     num_items = len(items)
     buffer = items.new_empty(min(len(users), block_size(num_items)), num_items)
 
-    def score(block: slice) -> Tensor:
+    def block_scores(block: slice) -> Tensor:
         # The first write to new memory takes as long as the product, so it is reused.
-        return torch.mm(users[block], items.T, out=buffer[: block.stop - block.start])
+        return score(users[block], items, out=buffer[: block.stop - block.start])
 
-    return top_k_by(score, len(users), num_items, k, exclude)
+    return top_k_by(block_scores, len(users), num_items, k, exclude)
 
 
 @torch.inference_mode()
 def top_k_by(
-    score: Callable[[slice], Tensor],
+    block_scores: Callable[[slice], Tensor],
     num_users: int,
     num_items: int,
     k: int,
@@ -46,14 +48,14 @@ def top_k_by(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the result of `exact_top_k` for any scorer.
 
-    `score` returns the scores [B, N] of a slice of at most `block_size` users; they are modified.
+    `block_scores` returns the scores [B, N] of a slice of at most `block_size` users; they are modified.
     """
     rows = np.zeros((num_users, k), dtype=np.int64)
     scores = np.full((num_users, k), -np.inf, dtype=np.float32)
     size, width = block_size(num_items), min(k, num_items)
     for start in range(0, num_users, size):
         block = slice(start, min(start + size, num_users))
-        found = score(block).float()
+        found = block_scores(block).float()
         if exclude is not None:
             first, last = np.searchsorted(exclude[0], [block.start, block.stop])
             users, items = exclude[0][first:last] - block.start, exclude[1][first:last] - 1

@@ -16,7 +16,7 @@ class DirectAu(CosineLoss):
     It uses no negatives. Both terms are logged for every training as `health/alignment` and
     `health/uniformity`.
 
-    Needs: unit vectors and no item bias.
+    Needs: unit vectors, no item bias and one interest.
     Prefer it if many negatives are false. Memory is P x P numbers.
     Reference: Wang et al., Towards Representation Alignment and Uniformity in Collaborative Filtering, KDD
     2022, section 4.
@@ -27,6 +27,11 @@ class DirectAu(CosineLoss):
 
         uniformity_weight: PositiveFloat = 1.0
         """w (gamma in the paper, .2 to 10)."""
+
+        @property
+        def needs(self) -> frozenset[str]:
+            """`unit_vectors`, `no_item_bias` and `one_interest`: uniformity is of one vector per user."""
+            return super().needs | {"one_interest"}
 
         @property
         def impressions(self) -> ImpressionsAs:

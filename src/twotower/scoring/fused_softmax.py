@@ -36,6 +36,8 @@ def mean_cross_entropy(logits: Logits, block_bytes: int = BLOCK_BYTES) -> Tensor
     users. The maximum is subtracted only if the norms of the embeddings require it.
     """
     users, shared = logits.users, logits.shared
+    if users.dim() == 3:  # the best score of several interests
+        return logits.mean(cross_entropy)
     precision, bias = product_dtype(users), shared.correction + shared.log_multiplicity
     spread = float(bias.max() - bias.min()) if len(bias) else math.inf
     if precision == torch.float16 or not spread <= SAFE:  # exponentials might overflow

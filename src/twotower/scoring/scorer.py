@@ -18,6 +18,7 @@ from twotower.scoring.batch import Batch
 from twotower.scoring.link import link
 from twotower.scoring.logits import FalseNegatives, Logits, SharedNegatives
 from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.two_tower import pair_scores
 
 LOWEST, HIGHEST = 0.01, 10.0  # of a learned temperature
 
@@ -165,7 +166,7 @@ class Scorer(nn.Module):
         """Return the logits of a batch: of whole embeddings, then of each truncation.
 
         Args:
-            users: [B, D] embeddings of the users of the positives, then of the impressions.
+            users: [B, D] (or [B, K, D]) embeddings of the users of the positives, then of the impressions.
             items: [R, D] embeddings of `encoded.rows`.
         """
         size, fresh, to_user = len(batch.positives), negatives.num_encoded, batch.positive_to_user
@@ -201,7 +202,7 @@ class Scorer(nn.Module):
             of_positives = users if to_user is None else users.index_select(0, to_user)
             query = None
             if negatives.query_rows is not None:
-                query = queries.view(*negatives.query_rows.shape, users.shape[1])
+                query = queries.view(*negatives.query_rows.shape, users.shape[-1])
                 query = self._pairs(of_positives[:, None], query) + query_addend
             labelled = None
             if len(impressions):
@@ -220,13 +221,13 @@ class Scorer(nn.Module):
 
         whole = users, shared, positives, impressions, queries
         return [logits(*whole)] + [
-            logits(*map(truncate, whole)) for truncate in self.config.truncations(users.shape[1])
+            logits(*map(truncate, whole)) for truncate in self.config.truncations(users.shape[-1])
         ]
 
     def _pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Return the linked scores of pairs, [..., D] x [..., D] -> [...], summed in float32 at least."""
+        """Return the linked scores of pairs; see `pair_scores`. They are summed in float32 at least."""
         precision = torch.promote_types(users.dtype, torch.float32)
-        return link((users * items).sum(-1, dtype=precision), self.config.power)
+        return link(pair_scores(users, items, precision), self.config.power)
 
     def _corrections(self, negatives: Negatives) -> tuple[Tensor, Tensor, Tensor]:
         """Return the addends of logits of positives [P], negatives [C] and query negatives [P, H]."""

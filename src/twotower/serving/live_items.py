@@ -141,7 +141,10 @@ class LiveItems:
         return embeddings
 
     def scores(self, rows: Rows | None, query: Floats) -> Floats:
-        """Return the scores of a query [D] for rows; None means all rows."""
+        """Return the scores of a query [D], or the best of queries [K, D], for rows; None means all rows."""
+        if query.ndim == 2:
+            best: Floats = np.maximum.reduce([self.scores(rows, interest) for interest in query])
+            return best
         if rows is not None:
             some: Floats = self.embeddings(rows) @ query
             return some

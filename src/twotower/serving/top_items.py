@@ -1,6 +1,6 @@
 """The top k of the items that each request allows; fewer only if fewer are allowed.
 
-Shapes: Q requests, D embedding, n candidates, K results.
+Shapes: Q requests, I interests of a user, D embedding, n candidates, K results.
 """
 
 import math
@@ -42,8 +42,9 @@ class Choice:
 
 
 def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[TopItems]:
-    """Find for queries, float32 [Q, D], the best rows, [K], and their scores, [K], best first.
+    """Find for queries, float32 [Q, D] or [Q, I, D], the best rows, [K], and their scores, [K], best first.
 
+    Each interest of a request is a query of the index; an item has the best of its scores.
     The index returns as many more items as are excluded or not allowed; an exact index is first asked for
     fewer. If that is too many, or the searched cells have too few items, all candidates are scored. Scores
     are exact for any index; equal ones are in the order of rows.
@@ -99,20 +100,36 @@ def _fetched(index: Index, queries: Floats, choices: Sequence[Choice], wanted: R
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
     for size in sorted(set(sizes[wanted > 0].tolist())):
         positions = np.flatnonzero((wanted > 0) & (sizes == size))
-        result = index.search(queries[positions], int(wanted[positions].max()))
-        for position, rows, scores in zip(positions.tolist(), result.rows, result.scores, strict=True):
+        result = index.search(queries[positions].reshape(-1, queries.shape[-1]), int(wanted[positions].max()))
+        every = (each.reshape(len(positions), -1, each.shape[1]) for each in (result.rows, result.scores))
+        for position, rows, scores in zip(positions.tolist(), *every, strict=True):
             number = wanted[position]
-            found[position] = _filtered(choices[position], rows[:number], scores[:number])
+            merged = _merged(rows[:, :number], scores[:, :number])
+            found[position] = _filtered(choices[position], *merged)
     return found
 
 
-def _filtered(choice: Choice, rows: Rows, scores: Floats) -> _Fetched:
+def _merged(rows: Rows, scores: Floats) -> tuple[Rows, Floats, float]:
+    """Return the distinct rows of interests [I, n], best first, their best scores, and that of other rows.
+
+    No other row has a higher score than the last one of some interest.
+    """
+    if len(rows) == 1:
+        return rows[0], scores[0], float(scores[0, -1])
+    order = np.lexsort((-scores.ravel(), rows.ravel()))
+    distinct, first = np.unique(rows.ravel()[order], return_index=True)
+    best = scores.ravel()[order][first]
+    by_score = np.argsort(-best, kind="stable")
+    return distinct[by_score], best[by_score], float(scores[:, -1].max())
+
+
+def _filtered(choice: Choice, rows: Rows, scores: Floats, largest_other: float) -> _Fetched:
     is_allowed = (rows > 0) & ~contains(choice.excluded, rows)
     if choice.allowed is not None:
         is_allowed &= contains(choice.allowed, rows)
     (positions,) = is_allowed.nonzero()
-    # An item with a lower score than the k-th was fetched, so that no equal one is missing.
-    is_complete = len(positions) >= choice.k and bool(scores[positions[choice.k - 1]] > scores[-1])
+    # The k-th has a higher score than the last one that was fetched, so that no equal one is missing.
+    is_complete = len(positions) >= choice.k and bool(scores[positions[choice.k - 1]] > largest_other)
     return _Fetched(rows[positions], is_complete)
 
 

@@ -36,7 +36,8 @@ def write_vectors(
     """Write the ids and embeddings of all users or items of a bundle. Returns one line of text.
 
     The score of a user and an item is the dot product of their vectors, which includes the item bias. Users
-    are embedded at the request time of the bundle; items have the vectors of the index.
+    with several interests have a column `vectors`; the score is the highest of the dot products. Users are
+    embedded at the request time of the bundle; items have the vectors of the index.
 
     Args:
         bundle: folder of the bundle.
@@ -52,31 +53,37 @@ def write_vectors(
     ids = (found.users if side == "users" else found.items).values
     if not len(ids):
         raise InputError(f"{bundle}: there are no {side} in this bundle")
+    num_interests = found.model.user_tower.config.num_interests if side == "users" else 1
     dim = found.manifest.embedding_dim
     if context and side == "items":
         raise InputError("context: applies to side=users only; leave it out")
     vectors = (
         _user_vectors(found, context) if side == "users" else lambda rows: found.item_embeddings[rows - 1]
     )
-    size = max(1, PART_VALUES // dim)
+    size = max(1, PART_VALUES // (dim * num_interests))
     id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
-    lists_kind = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
+    kinds = [pa.list_(pa.field("element", pa.float32(), nullable=False), dim)]
+    if num_interests > 1:
+        kinds.append(pa.list_(pa.field("element", kinds[0], nullable=False), num_interests))
+    column = "vector" if num_interests == 1 else "vectors"
     schema = pa.schema(
-        [pa.field(KEYS[side], id_kind, nullable=False), pa.field("vector", lists_kind, nullable=False)]
+        [pa.field(KEYS[side], id_kind, nullable=False), pa.field(column, kinds[-1], nullable=False)]
     )
 
     def part(number: int) -> pa.Table:
         rows = np.arange(number * size, min((number + 1) * size, len(ids))) + 1
-        flat = pa.array(vectors(rows).reshape(-1))
-        lists = pa.FixedSizeListArray.from_arrays(flat, type=lists_kind)
-        return pa.table([pa.array(ids[rows - 1].tolist(), id_kind), lists], schema=schema)
+        values = pa.array(vectors(rows).reshape(-1))
+        for kind in kinds:
+            values = pa.FixedSizeListArray.from_arrays(values, type=kind)
+        return pa.table([pa.array(ids[rows - 1].tolist(), id_kind), values], schema=schema)
 
     plan = {"command": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
     plan |= {"context": dict(context)} if context else {}
     num_rows = write_in_parts(out, plan, -(-len(ids) // size), part)
     if num_rows != len(ids):
         raise RuntimeError(f"{out}: {num_rows:,} rows of {len(ids):,} {side}")
-    return f"ok  {num_rows:,} {side}, vectors of {dim} numbers  {out}"
+    each = "" if num_interests == 1 else f"{num_interests} "
+    return f"ok  {num_rows:,} {side}, {each}vectors of {dim} numbers  {out}"
 
 
 def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.ndarray], Floats]:

@@ -23,12 +23,12 @@ class EmbeddingLayout:
     """The column of an item with bias 0, if biases multiply embeddings (`ItemBias.neutral_bias`); else 0."""
 
     def user_embeddings(self, output: Tensor) -> Tensor:
-        """Return user embeddings [B, D] from outputs of the user tower."""
-        return self.item_embeddings(output, torch.ones_like(output[:, : self.bias_width]))
+        """Return user embeddings [B, D] (or [B, K, D]) from outputs of the user tower."""
+        return self.item_embeddings(output, torch.ones_like(output[..., : self.bias_width]))
 
     def item_embeddings(self, output: Tensor, bias: Tensor) -> Tensor:
         """Return item embeddings [B, D] from outputs of the item tower and biases [B, bias_width]."""
-        return torch.cat([output, bias.to(output.dtype)], 1) if self.bias_width else output
+        return torch.cat([output, bias.to(output.dtype)], -1) if self.bias_width else output
 
     def for_ranking(self, embeddings: Tensor) -> Tensor:
         """Convert item embeddings [B, D] with the bias as an addend to item embeddings for ranking."""

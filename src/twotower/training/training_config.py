@@ -132,5 +132,13 @@ class TrainingConfig(TwoTowerConfig):
             for reserved in sorted(blocks & getattr(self.features, side).keys()):
                 key = f"features.{side}.{reserved}"
                 yield key, "this name is used by the history encoder; choose another"
+        towers = {key: getattr(self, key, None) for key in ("user_tower", "item_tower")}
+        several = [key for key, tower in towers.items() if tower is not None and tower.num_interests > 1]
+        objective: Objective.Config | None = getattr(self, "objective", None)
+        if "item_tower" in several:
+            yield "item_tower.interests", "only users have interests; set item_tower=mlp"
+        if "user_tower" in several and objective is not None and objective.reads_every_position:
+            text = "interests weight a whole history, and objective=sequence reads each position of it"
+            yield "user_tower.interests", f"{text}; set objective=next_item, or user_tower.interests=1"
         for name in sorted(self.features.user.keys() & self.features.context.keys()):
             yield f"features.context.{name}", "this name is used by a feature of users; choose another"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.history.history_encoder import HistoryEncoder, ItemWeights
 from twotower.towers.user_batch import UserBatch
 
 
@@ -34,7 +34,11 @@ class NoHistory(HistoryEncoder):
         return embeddings.new_zeros((len(embeddings), 0))
 
     def tower_blocks(
-        self, table: Tensor, batch: UserBatch, event_table: Tensor | None = None
+        self,
+        table: Tensor,
+        batch: UserBatch,
+        event_table: Tensor | None = None,
+        item_weights: ItemWeights | None = None,
     ) -> dict[str, Tensor]:
         """Return no block."""
         return {}

@@ -10,6 +10,7 @@ from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_at, encod
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.scoring.batch import Batch
+from twotower.towers.two_tower import pair_scores
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 
@@ -59,7 +60,7 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
             pairs = pair_users, positions[rows]
             ranked, scores = exact_top_k(vectors, items, sampler.config.num_ranked(), pairs)
             at_user, at_item = (torch.from_numpy(each).to(vectors.device) for each in pairs)
-            products = (vectors[at_user] * items[at_item - 1]).sum(1).cpu().numpy()
+            products = pair_scores(vectors[at_user], items[at_item - 1]).cpu().numpy()
             counts = np.bincount(pair_users, minlength=len(users))
             own = np.bincount(pair_users, products, len(users)) / counts
             columns = (users, rows_by_position[ranked], scores, own.astype(np.float32))

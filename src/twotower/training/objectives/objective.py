@@ -38,6 +38,11 @@ class Objective(Component, ABC):
             """See `Component.Config.problems`."""
             return ()
 
+        @property
+        def reads_every_position(self) -> bool:
+            """Whether examples share a history and read its summary at their positions."""
+            return False
+
         def build(self) -> "Objective":
             """Build the objective."""
             return self.make(Objective)

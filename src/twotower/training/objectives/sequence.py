@@ -42,6 +42,11 @@ class Sequence(NextItem):
         mask_known: bool = True
         """Mask all items of the user, earlier and later, as negatives; false: only the positive is masked."""
 
+        @property
+        def reads_every_position(self) -> bool:
+            """True; see `Objective.Config`."""
+            return True
+
         def problems(
             self,
             data: Source.Config | None = None,
