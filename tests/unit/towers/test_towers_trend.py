@@ -59,14 +59,16 @@ def test_weights_are_the_likeliest() -> None:
     counted = IntervalCounts.from_log(np.asarray(season().items), np.asarray(season().times), 6)
     found = Mixture.fit(counted, 10 * counted.interval_days)
     assert found.num_new < 1
+    half_lives = found.shorter
 
     def likelihood(weights: np.ndarray) -> float:
-        mixture, total = Mixture(weights, found.num_new), 0.0
+        mixture, total = Mixture(weights, found.num_new, half_lives), 0.0
         for knot, shares in enumerate(counted.shares()):
             if knot in range(100, 380, 7):
                 counts = np.asarray(counted.counts[knot : knot + 10].sum(axis=0)).ravel()
+                every = np.concatenate([shares, counted.exact_shares(counted.knots[knot], half_lives)])
                 total += float(
-                    counts @ np.log(np.maximum(mixture.weights[:-1] @ shares, mixture.share_of_new_item(1)))
+                    counts @ np.log(np.maximum(mixture.weights[:-1] @ every, mixture.share_of_new_item(1)))
                 )
         return total
 
@@ -120,3 +122,34 @@ def test_towers_that_go_on_count_anew_or_take_over_what_was_known() -> None:
     assert kept(torch.tensor([7])) == before(torch.tensor([0]))
     kept.warm_start(before, rows, log_of([7, 7], [0.0, 1.0]))
     assert kept(torch.arange(1, 8)).argmax() == 6
+
+
+def news(num_items: int = 600, days: int = 60) -> Interactions:
+    """Each item is taken by one user every six minutes, for 144 minutes, and never again."""
+    minutes = np.arange(0, days * 1_440, 6)
+    items = 1 + minutes * num_items // (days * 1_440)
+    return log_of(items.tolist(), (minutes / 1_440).tolist())
+
+
+def test_where_items_live_for_hours_the_last_hours_count() -> None:
+    """The shortest of the usual half-lives is 2.8 hours, longer than an item lives."""
+    log = news()
+    counted = IntervalCounts.from_log(np.asarray(log.items), np.asarray(log.times), 600)
+    found = Mixture.fit(counted, 0.02)
+    assert found.shorter * counted.interval_days * 24 == pytest.approx([1.40625, 0.703125], rel=1e-3)
+    assert found.weights[:-1].argmax() >= 10
+    shares = [
+        np.exp(built(part, 600).eval()(torch.arange(1, 601))[:, 0].numpy()) / 600
+        for part in (log, log_of(log.items.tolist()[: 24 * 590], (log.times / DAY).tolist()[: 24 * 590]))
+    ]
+    assert shares[0].argmax() == 599
+    assert shares[1][:590].argmax() == 589  # the rest is new
+    assert shares[0][598] < shares[0][599] / 2  # an item that ended 2.4 hours ago
+
+
+def test_exact_shares_are_those_of_a_decay_per_second() -> None:
+    counted = IntervalCounts.from_log(np.array([2, 1, 1]), np.array([300, 100, 200]), 3)
+    second = 1 / (counted.interval_days * DAY)
+    shares = counted.exact_shares(400.0, np.array([100.0, 1.0]) * second)
+    assert shares[0] == pytest.approx(np.array([0.25 + 0.125, 0.5, 0]) / 0.875)
+    assert not shares[1].any()  # all were longer ago than a decay is followed

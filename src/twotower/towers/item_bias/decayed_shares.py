@@ -1,13 +1,13 @@
 """Popularity of items at past times, as a mixture of exponentially decayed shares.
 
-Shapes: K time intervals, H half-lives, N items, n interactions, M predicted items.
+Shapes: K time intervals, H half-lives, S shorter ones, N items, n interactions, M predicted items.
 """
 
 import functools
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse
@@ -20,6 +20,8 @@ MAX_KNOTS, MAX_VALUES = 400, 1 << 24
 """Maximum number of intervals, and of values in a table [K, N]; large catalogues have fewer intervals."""
 NUM_HALF_LIVES = 9
 """Half-lives are the time span of the log over 2, 4, ..., 2^9, and infinity."""
+SHORTEST_SECONDS, REACH = 1_800, 20
+"""Shorter half-lives are at least this long; an interaction has a share for this many of them."""
 MIN_ODDS = math.exp(-12.0)
 """Minimum share of an item relative to a uniform share, so that logs are finite."""
 SAMPLED_KNOTS = 64
@@ -35,7 +37,11 @@ class IntervalCounts:
     counts: scipy.sparse.csr_array
     """[K, N] interactions in each interval."""
     half_lives: NDArray[np.float64]
-    """[H] in intervals."""
+    """[H] in intervals, the last one infinite."""
+    items: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    """[n] of all interactions, by time."""
+    times: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[n] unix seconds."""
 
     @classmethod
     def from_log(cls, items: np.ndarray, times: np.ndarray, num_items: int) -> "IntervalCounts":
@@ -46,12 +52,38 @@ class IntervalCounts:
         intervals = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, number - 1)
         shape = (number, num_items)
         counts = scipy.sparse.csr_array((np.ones(len(items)), (intervals, items - 1)), shape=shape)
-        return cls(knots, counts, np.append(number / 2.0 ** np.arange(1, NUM_HALF_LIVES + 1), np.inf))
+        half_lives = np.append(number / 2.0 ** np.arange(1, NUM_HALF_LIVES + 1), np.inf)
+        order = np.argsort(times, kind="stable")
+        return cls(knots, counts, half_lives, items[order], times[order])
 
     @property
     def interval_days(self) -> float:
         """The length of an interval in days."""
         return float(self.knots[1] - self.knots[0]) / SECONDS_A_DAY
+
+    def shorter_half_lives(self) -> NDArray[np.float64]:
+        """Return half-lives below those of the intervals, in intervals, [S]; empty for a short log."""
+        longest = self.half_lives[-2] / 2
+        least = SHORTEST_SECONDS / (self.interval_days * SECONDS_A_DAY)
+        number = max(0, 1 + math.floor(math.log2(longest / least)))
+        half_lives: NDArray[np.float64] = longest / 2.0 ** np.arange(number)
+        return half_lives
+
+    def exact_shares(self, time: float, half_lives: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the decayed shares of the interactions before a time, without intervals, [S, N].
+
+        Args:
+            half_lives: [S] in intervals.
+        """
+        shares = np.zeros((len(half_lives), self.counts.shape[1]))
+        seconds = half_lives * self.interval_days * SECONDS_A_DAY
+        end = np.searchsorted(self.times, time)
+        for row, half_life in enumerate(seconds):
+            recent = slice(np.searchsorted(self.times, time - REACH * half_life), end)
+            decayed = 0.5 ** ((time - self.times[recent]) / half_life)
+            shares[row] = np.bincount(self.items[recent] - 1, decayed, minlength=shares.shape[1])
+        shares /= np.maximum(shares.sum(1, keepdims=True), 1e-12)
+        return shares
 
     def shares(self) -> Iterator[NDArray[np.float64]]:
         """Yield for each knot the decayed shares of the interactions before it, [H, N]."""
@@ -69,20 +101,29 @@ class Mixture:
     """Weights of the half-lives in the prediction of later interactions."""
 
     weights: NDArray[np.float64]
-    """[H + 1], the last one is the share of items without earlier interactions."""
+    """[H + S + 1], the last one is the share of items without earlier interactions."""
     num_new: float
     """Mean number of these items at a time."""
+    shorter: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """[S] half-lives in intervals; see `IntervalCounts.shorter_half_lives`."""
 
     @classmethod
     def fit(cls, counted: IntervalCounts, ahead_days: float) -> "Mixture":
         """Maximize the likelihood of interactions in the days after many knots, given earlier ones.
 
-        The days are at most a quarter of the log. Expectation maximization, which converges to the only
-        maximum.
+        The days are at most a quarter of the log. If the shortest half-life has the highest weight, as for
+        news, shorter ones are fitted, too. Expectation maximization, which converges to the only maximum.
 
         Reference: Dempster, Laird and Rubin, Maximum Likelihood from Incomplete Data via the EM Algorithm,
         Journal of the Royal Statistical Society B, 1977, section 4.3 (finite mixtures).
         """
+        mixture = cls._fit(counted, ahead_days, np.zeros(0))
+        if mixture.weights[:-1].argmax() == len(counted.half_lives) - 2:
+            mixture = cls._fit(counted, ahead_days, counted.shorter_half_lives())
+        return mixture
+
+    @classmethod
+    def _fit(cls, counted: IntervalCounts, ahead_days: float, shorter: NDArray[np.float64]) -> "Mixture":
         number = counted.counts.shape[0]
         ahead = max(1, round(min(ahead_days / counted.interval_days, number / 4)))
         chosen = set(np.linspace(number // 4, number - 1, min(SAMPLED_KNOTS, number)).astype(int).tolist())
@@ -94,28 +135,39 @@ class Mixture:
             items = np.flatnonzero(counts)
             is_new = shares[-1, items] == 0  # of the infinite half-life
             num_new.append(int(is_new.sum()))
-            likelihoods.append(np.column_stack([shares[:, items].T, is_new / max(1, num_new[-1])]))
+            exact = counted.exact_shares(counted.knots[knot], shorter)[:, items]
+            is_new = is_new / max(1, num_new[-1])
+            likelihoods.append(np.column_stack([shares[:, items].T, exact.T, is_new]))
             multiplicities.append(counts[items])
         # Initial weights prefer long half-lives; they remain if popularity does not change.
         lives = np.minimum(counted.half_lives, number)
-        initial = np.append(lives, lives.min())
+        initial = np.concatenate([lives, shorter, [lives.min()]])
         weights, likelihood = initial / initial.sum(), np.concatenate(likelihoods)
         is_possible = likelihood.sum(1) > 0
         likelihood, counts = likelihood[is_possible], np.concatenate(multiplicities)[is_possible]
         for _ in range(STEPS if len(counts) else 0):
             # A component's share of an item is its share of the likelihood.
             weights = weights * ((counts / (likelihood @ weights)) @ likelihood) / counts.sum()
-        return cls(weights, float(np.mean(num_new)))
+        return cls(weights, float(np.mean(num_new)), shorter)
 
     def half_life(self, counted: IntervalCounts) -> float:
         """Return the half-life of the mean decay rate, in intervals: a harmonic mean."""
         weights = self.weights[:-1]
-        rate = float(weights @ (1 / counted.half_lives))
+        rate = float(weights @ (1 / np.concatenate([counted.half_lives, self.shorter])))
         return float(weights.sum()) / rate if rate > 0 else math.inf
 
-    def log_odds(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the log of each item's predicted share over a uniform share, [N], from shares [H, N]."""
-        share = self.weights[:-1] @ shares
+    def log_odds(
+        self, shares: NDArray[np.float64], exact: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the log of each item's predicted share over a uniform share, [N].
+
+        Args:
+            shares: [H, N] of the intervals.
+            exact: [S, N] of the shorter half-lives; None: those of the shortest one of the intervals.
+        """
+        number = len(self.shorter)
+        exact = np.tile(shares[-2], (number, 1)) if exact is None else exact
+        share = self.weights[:-1] @ np.concatenate([shares, exact]) if number else self.weights[:-1] @ shares
         is_new = share <= 0
         share[is_new] = self.share_of_new_item(int(is_new.sum()))
         odds: NDArray[np.float64] = np.maximum(share * shares.shape[1], MIN_ODDS)

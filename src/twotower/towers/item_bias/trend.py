@@ -17,8 +17,9 @@ class Trend(ItemBias):
     Training adds the log prior odds of the time of the example, which are computed from earlier interactions,
     so that the towers learn preferences only. The index and the service use those of the end of the log. The
     share is a mixture of exponentially decayed shares with half-lives from a five-hundredth of the log's time
-    span to infinity; the weights of the mixture maximize the likelihood of later interactions, so nothing
-    needs tuning. An item without interactions has the average share of new items in the past.
+    span to infinity; where items live for hours, also shorter ones, down to half an hour. The weights of the
+    mixture maximize the likelihood of later interactions, so nothing needs tuning. An item without
+    interactions has the average share of new items in the past.
 
     Prefer it for catalogues whose demand changes with the season. It has no trained parameters.
 
@@ -66,7 +67,9 @@ class Trend(ItemBias):
         number = len(counted.knots) - 1
         log_odds = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
         for knot, shares in enumerate(counted.shares()):
-            log_odds[knot, 1:] = mixture.log_odds(shares)
+            # Shorter half-lives than an interval count at the end of the log, where the index is built.
+            exact = counted.exact_shares(counted.knots[-1], mixture.shorter) if knot == number else None
+            log_odds[knot, 1:] = mixture.log_odds(shares, exact)
         self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
         self.log_odds = torch.from_numpy(log_odds)
         self.odds = self.log_odds.exp()
