@@ -36,8 +36,6 @@ def mean_cross_entropy(logits: Logits, block_bytes: int = BLOCK_BYTES) -> Tensor
     users. The maximum is subtracted only if the norms of the embeddings require it.
     """
     users, shared = logits.users, logits.shared
-    if users.dim() == 3:  # the best score of several interests
-        return logits.mean(cross_entropy)
     precision, bias = product_dtype(users), shared.correction + shared.log_multiplicity
     spread = float(bias.max() - bias.min()) if len(bias) else math.inf
     if precision == torch.float16 or not spread <= SAFE:  # exponentials might overflow
@@ -60,7 +58,7 @@ def _operands(logits: Logits, precision: torch.dtype) -> "ExponentialOperands":
     if logits.power is not None:
         return PowerOperands(logits, precision, logits.power)
     prior, embeddings = logits.shared.prior, (logits.users, logits.shared.embeddings)
-    lengths = [each.detach().float().square().sum(1).amax() for each in embeddings]
+    lengths = [each.detach().float().square().sum(-1).amax() for each in embeddings]
     highest = 0.0 if prior is None else float(prior.table.abs().amax())
     is_safe = float(lengths[0] * lengths[1]) <= max(0.0, SAFE - highest) ** 2
     return ExponentialOperands(logits, precision, is_safe)
@@ -91,6 +89,7 @@ class ExponentialOperands:
         torch.mul(negatives, factors[:, None], out=self.scaled[: self.num_negatives])
         self.exact_factors = factors
         self.logits = self.columns.new_empty(0)
+        self.best_interests = torch.empty(0, dtype=torch.int64)
         self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
         self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
         prior = shared.prior
@@ -106,12 +105,8 @@ class ExponentialOperands:
 
     def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
         """Return exponentials [b, W], 0 where masked, and the log of their factors, [b] or a scalar."""
-        users = self.low_users[rows]
-        if self.logits.numel() < len(users) * self.num_columns:
-            self.logits = users.new_empty(len(users) * self.num_columns)
-        flat = self.logits[: len(users) * self.num_columns]
-        block = flat.view(len(users), self.num_columns)
-        torch.mm(users, self.columns, out=block)
+        block = self._products(rows)
+        flat = block.view(-1)
         if self.prior is not None:
             block[:, : self.num_negatives] += self.prior.table.index_select(0, self.prior.moments[rows])
         flat.index_fill_(0, masked, -torch.inf)
@@ -122,6 +117,18 @@ class ExponentialOperands:
         log_scale = self.highest_bias + highest.to(self.highest_bias.dtype) / LOG2_E  # in higher precision
         return block.sub_(highest[:, None]).exp2_(), log_scale
 
+    def _products(self, rows: slice) -> Tensor:
+        """Return the products of users and columns [b, W], of several interests the highest."""
+        users = self.low_users[rows].flatten(0, -2)
+        if self.logits.numel() < len(users) * self.num_columns:
+            self.logits = users.new_empty(len(users) * self.num_columns)
+        products = self.logits[: len(users) * self.num_columns].view(len(users), self.num_columns)
+        torch.mm(users, self.columns, out=products)
+        if self.users.dim() == 2:
+            return products
+        best, self.best_interests = products.view(-1, self.users.shape[1], self.num_columns).max(1, True)
+        return best[:, 0]
+
     def sums(self, block: Tensor) -> Tensor:
         """Return the sums of exponentials with their bias, [b]."""
         # A product of two matrices: that of a matrix and a vector takes three times as long.
@@ -129,8 +136,13 @@ class ExponentialOperands:
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
         """Add the gradients: exponentials times the scales of the rows [b], times the other operand."""
-        torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows])
-        users = (self.users[rows] * scale[:, None]).to(block.dtype)
+        if self.users.dim() == 3:  # the gradient of an item reaches its best interest only
+            size, num_interests, _ = self.users[rows].shape
+            every = block.new_zeros(size, num_interests, self.num_columns)
+            block = every.scatter_(1, self.best_interests, block[:, None]).flatten(0, 1)
+            scale = scale.repeat_interleave(num_interests)
+        torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows].flatten(0, -2))
+        users = (self.users[rows].flatten(0, -2) * scale[:, None]).to(block.dtype)
         if block.dtype == self.d_columns.dtype:
             self.d_columns.addmm_(users.T, block)
         else:
@@ -161,7 +173,7 @@ class PowerOperands(ExponentialOperands):
 
     def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
         """Return the odds, and store the slopes of the link for `add_gradients`."""
-        block = torch.mm(self.low_users[rows], self.columns).to(self.d_users.dtype).add_(1)
+        block = self._products(rows).to(self.d_users.dtype).add_(1)
         self.slopes = inverse_slopes(block)
         block.add_(self.slopes)
         block = raise_to_power(block, self.power)
@@ -191,7 +203,8 @@ class _Softmax(ForwardGradients):
         query_logits: Tensor | None,
     ) -> Tensor:
         positive, precision = positive_logits.to(sum_dtype(users)), product_dtype(users)
-        block_rows = max(1, block_bytes // (padded(len(negatives)) * precision.itemsize))
+        num_interests = users.shape[1] if users.dim() == 3 else 1
+        block_rows = max(1, block_bytes // (padded(len(negatives)) * num_interests * precision.itemsize))
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
         others = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))

@@ -210,7 +210,7 @@ class TwoTower(nn.Module):
         return blocks | self._history_blocks(history_vectors, positions, batch)
 
     def embed_user_blocks(self, blocks: dict[str, Tensor]) -> Tensor:
-        """Embed users from the inputs of the user tower, [B, D]."""
+        """Embed users from the inputs of the user tower; see `encode_users`."""
         return self._layout.user_embeddings(self.user_tower(blocks))
 
     def encode_both(self, item_rows: Tensor, batch: UserBatch) -> tuple[Tensor, Tensor]:

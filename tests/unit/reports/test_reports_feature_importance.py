@@ -22,6 +22,7 @@ FOUND: dict[str, Any] = {
         "user.country": {"all": [0.002, 0.001], "new_items": [-0.001, 0.002]},
         "item.description": {"all": [0.0, 0.0], "new_items": [0.05, 0.01]},
         "history": {"all": [0.06, 0.001], "new_items": [0.03, 0.002]},
+        "item.price": {"all": [0.0, 0.0], "new_items": [0.0, 0.0]},
     },
     "only_for_new_items": ["item.description"],
     "constant": ["user.request_time"],
@@ -32,7 +33,7 @@ FOUND: dict[str, Any] = {
 def test_the_console_s_table() -> None:
     screen = Console(file=io.StringIO(), width=200)
     screen.print(importance_table(FeatureImportance(**FOUND)))
-    title, headings, *rows, note = (
+    title, headings, *rows, unused, note = (
         line.strip()
         for line in screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     )
@@ -45,7 +46,8 @@ def test_the_console_s_table() -> None:
         "user.country +0.0020 ± 0.0010 -0.0010 ± 0.0020",
         "item.description (new items only) +0.0000 ± 0.0000 +0.0500 ± 0.0100",
     ]
-    assert note == "not measured, because it has one value: user.request_time"
+    assert unused == "no effect: item.price"
+    assert note == "not measured, because of one value: user.request_time"
 
 
 def test_one_permutation_has_no_spread() -> None:
@@ -63,11 +65,12 @@ def test_the_figure_has_a_panel_for_each_part_and_the_best_feature_on_top() -> N
     overall, new_items = figure.axes
     assert [each.get_text() for each in overall.get_yticklabels()] == [
         "item.description",
+        "item.price",
         "user.country",
         "history",
     ]
-    assert [bar.get_width() for bar in overall.patches] == [0.0, 0.002, 0.06]
-    assert [bar.get_width() for bar in new_items.patches] == [0.05, -0.001, 0.03]
+    assert [bar.get_width() for bar in overall.patches] == [0.0, 0.0, 0.002, 0.06]
+    assert [bar.get_width() for bar in new_items.patches] == [0.05, 0.0, -0.001, 0.03]
     assert new_items.get_title() == "new items: 0.0625\n56 users"
     assert not any(each.get_text() for each in new_items.get_yticklabels())
 

@@ -12,7 +12,9 @@ from twotower.losses.loss import Loss
 from twotower.losses.matryoshka import Matryoshka
 from twotower.losses.power_softmax import PowerSoftmax
 from twotower.losses.sampled_softmax import SampledSoftmax
+from twotower.scoring.fused_softmax import cross_entropy, mean_cross_entropy
 from twotower.scoring.link import link
+from twotower.scoring.scorer import ScoringConfig
 
 P, K, C, D, H = 5, 3, 7, 4, 2
 SOFTMAX = SampledSoftmax(SampledSoftmax.Config(temperature=1.0, log_q_correction=False))
@@ -76,3 +78,24 @@ def test_several_positives_of_a_user_and_truncations() -> None:
         positive = (chosen * positives[:, None, :width]).sum(2).amax(1)
         expected = expected + loss(positive, (chosen @ short.T).amax(1), torch.ones(C)).mean()
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 900, 1 << 20])
+@pytest.mark.parametrize("length", [1.0, 30.0])  # with the latter, exponentials would overflow
+@pytest.mark.parametrize("power", [None, 4.0])
+def test_the_fused_softmax_is_the_plain_one(power: float | None, length: float, block_bytes: int) -> None:
+    users, positives, items, _ = embeddings()
+    tensors = [users, positives, items]
+    given = negatives_of(C, P, log_multiplicity=torch.arange(1.0, C + 1, dtype=torch.float64).log())
+    (logits,) = logits_of(
+        ScoringConfig(power=power),
+        *(length * users[:4], positives, items),
+        given,
+        to_user=torch.tensor([0, 0, 1, 3, 3]),
+        masked=torch.tensor([[0, 0, 1, 3], [2, 5, -1, 0]]),
+        weights=torch.linspace(0.1, 1, P, dtype=torch.float64),
+    )
+    results = []
+    for loss in (mean_cross_entropy(logits, block_bytes), logits.mean(cross_entropy)):
+        results.append((loss, *torch.autograd.grad(loss, tensors, retain_graph=True)))
+    torch.testing.assert_close(*results)

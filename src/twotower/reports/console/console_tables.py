@@ -80,16 +80,22 @@ def importance_table(importance: FeatureImportance) -> Table:
     parts, metric = list(importance.values), importance.metric
     users = [f"{importance.num_users[part]:,}" for part in parts]
     rows = [["users", *users], [heading(metric), *(f"{importance.values[part]:.4f}" for part in parts)]]
-    for name in importance.ranked():
+    without_effect = [name for name, drops in importance.drops.items() if not _any_drop(drops)]
+    for name in (name for name in importance.ranked() if name not in without_effect):
         drops = importance.drops[name]
         note = " (new items only)" if name in importance.only_for_new_items else ""
         rows.append([f"{name}{note}", *(_drop(drops[part]) for part in parts)])
     title = f"features: drop of {heading(metric)} on validation if permuted, ± sd of {importance.repeats}"
     table = make_table(title, ["", *(part.replace("_", " ") for part in parts)], rows, ("dim", "bold"))
-    if importance.constant:
-        one_value = ", ".join(importance.constant)
-        table.caption, table.caption_justify = f"not measured, because it has one value: {one_value}", "left"
+    notes = {"no effect": without_effect, "not measured, because of one value": importance.constant}
+    lines = [f"{note}: {', '.join(names)}" for note, names in notes.items() if names]
+    if lines:
+        table.caption, table.caption_justify = "\n".join(lines), "left"
     return table
+
+
+def _any_drop(drops: Mapping[str, Sequence[float | None]]) -> bool:
+    return any(value for each in drops.values() for value in each)
 
 
 def _drop(value: Sequence[float | None]) -> str:
