@@ -65,6 +65,7 @@ def fits(loss: Loss.Config, negatives: NegativeSampler.Config) -> bool:
     return not [*negatives.problems(impressions_as=loss.impressions)] and loss.needs <= {
         "unit_vectors",
         "no_item_bias",
+        "one_interest",
         *negatives.provides,
     }
 
