@@ -42,6 +42,9 @@ class Mlp(ScaledTower):
         """Dropout rate of the concatenated blocks and of the residual, in training."""
         residual: str | None = None
         """Name of the block that is added to the output, projected if its width differs."""
+        layers_read_residual: bool = True
+        """Whether the residual block is an input of the layers, too. Without it, they correct the residual by
+        the other features alone, which overfits less if users are few."""
 
         def reads(self, blocks: Set[str]) -> Set[str]:
             """Return all blocks, or only the residual if there are no layers; see `Tower.Config.reads`."""
@@ -51,6 +54,8 @@ class Mlp(ScaledTower):
             """Yield settings of hidden layers if there are no hidden layers; see `Config.unused`."""
             for field in {"activation", "dropout"} & self.model_fields_set if not self.widths else ():
                 yield field, "`widths` has no hidden layers; set widths=[128]"
+            if not self.layers_read_residual and (self.widths is None or self.residual is None):
+                yield "layers_read_residual", "it needs layers and a residual; set widths=[128]"
 
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
             """Refuse an unknown residual, and null widths without a residual."""
@@ -59,6 +64,9 @@ class Mlp(ScaledTower):
             if self.residual is not None and blocks is not None and self.residual not in blocks:
                 names = ", ".join(sorted(blocks))
                 yield "residual", f"{self.residual!r} is no input of this tower; it has {names}"
+            if not self.layers_read_residual and self.widths is not None and blocks == {self.residual}:
+                message = "false leaves the layers without an input; set widths=null, or add a feature"
+                yield "layers_read_residual", message
 
     config: Config
 
@@ -66,7 +74,9 @@ class Mlp(ScaledTower):
         super().__init__(config, block_dims, embedding_dim)
         self.input_dropout = Dropout(config.input_dropout)
         layers: list[nn.Module] = []
-        width_in = sum(block_dims.values())
+        unread = None if config.layers_read_residual else config.residual
+        self.inputs = [name for name in block_dims if name != unread]
+        width_in = sum(block_dims[name] for name in self.inputs)
         for width in config.widths or ():
             layers += [nn.Linear(width_in, width), ACTIVATIONS[config.activation](), Dropout(config.dropout)]
             width_in = width
@@ -85,7 +95,7 @@ class Mlp(ScaledTower):
         """Compute embeddings [B, D]; see `Tower.forward`."""
         parts: list[Tensor] = []
         if self.config.widths is not None:
-            inputs = [blocks[name] for name in self.block_dims]
+            inputs = [blocks[name] for name in self.inputs]
             joined = torch.cat(inputs, -1) if len(inputs) > 1 else inputs[0]
             parts.append(self.layers(self.input_dropout(joined)))
         if self.config.residual is not None:

@@ -45,6 +45,27 @@ def test_a_residual_that_is_no_block_is_a_problem() -> None:
     assert "a, b" in message
 
 
+def test_layers_without_the_residual_by_hand() -> None:
+    config = Mlp.Config(widths=[], residual="item_id", layers_read_residual=False, normalize="none")
+    tower = Mlp(config, DIMS, 2)
+    (linear,) = tower.layers
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[10.0], [0.0]]))
+        linear.bias.copy_(torch.tensor([0.5, 1.0]))
+    assert tower(BLOCKS).tolist() == [[13.5, 5], [-9.5, 3]]
+
+
+def test_layers_without_the_residual_need_a_residual_and_another_input() -> None:
+    (unused,) = Mlp.Config(widths=[8], layers_read_residual=False).unused()
+    assert unused[0] == "layers_read_residual"
+    assert [*Mlp.Config(widths=[8], residual="a", layers_read_residual=False).unused()] == []
+    alone = Mlp.Config(widths=[8], residual="a", layers_read_residual=False)
+    ((field, message),) = alone.problems({"a"})
+    assert field == "layers_read_residual"
+    assert "without an input" in message
+    assert [*alone.problems({"a", "b"})] == []
+
+
 @pytest.mark.parametrize("kind", ["dropout", "input_dropout"])
 def test_dropout_acts_in_training_only(kind: str) -> None:
     tower = Mlp(Mlp.Config(widths=[64], **{kind: 0.5}), DIMS, 4)
