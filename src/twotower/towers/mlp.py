@@ -55,7 +55,7 @@ class Mlp(ScaledTower):
             for field in {"activation", "dropout"} & self.model_fields_set if not self.widths else ():
                 yield field, "`widths` has no hidden layers; set widths=[128]"
             if not self.layers_read_residual and (self.widths is None or self.residual is None):
-                yield "layers_read_residual", "it needs layers and a residual; set widths=[128]"
+                yield "layers_read_residual", "it needs layers and a residual; set `widths` and `residual`"
 
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
             """Refuse an unknown residual, and null widths without a residual."""

@@ -39,7 +39,7 @@ class IntervalCounts:
     half_lives: NDArray[np.float64]
     """[H] in intervals, the last one infinite."""
     items: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
-    """[n] of all interactions, by time."""
+    """[n] of all interactions."""
     times: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """[n] unix seconds."""
 
@@ -53,8 +53,7 @@ class IntervalCounts:
         shape = (number, num_items)
         counts = scipy.sparse.csr_array((np.ones(len(items)), (intervals, items - 1)), shape=shape)
         half_lives = np.append(number / 2.0 ** np.arange(1, NUM_HALF_LIVES + 1), np.inf)
-        order = np.argsort(times, kind="stable")
-        return cls(knots, counts, half_lives, items[order], times[order])
+        return cls(knots, counts, half_lives, items, times)
 
     @property
     def interval_days(self) -> float:
@@ -77,13 +76,19 @@ class IntervalCounts:
         """
         shares = np.zeros((len(half_lives), self.counts.shape[1]))
         seconds = half_lives * self.interval_days * SECONDS_A_DAY
-        end = np.searchsorted(self.times, time)
         for row, half_life in enumerate(seconds):
-            recent = slice(np.searchsorted(self.times, time - REACH * half_life), end)
-            decayed = 0.5 ** ((time - self.times[recent]) / half_life)
-            shares[row] = np.bincount(self.items[recent] - 1, decayed, minlength=shares.shape[1])
+            items, times = self._by_time
+            recent = slice(*np.searchsorted(times, [time - REACH * half_life, time]))
+            decayed = 0.5 ** ((time - times[recent]) / half_life)
+            shares[row] = np.bincount(items[recent] - 1, decayed, minlength=shares.shape[1])
         shares /= np.maximum(shares.sum(1, keepdims=True), 1e-12)
         return shares
+
+    @functools.cached_property
+    def _by_time(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Items and times in order of time; most logs do not need them."""
+        order = np.argsort(self.times, kind="stable")
+        return self.items[order], self.times[order]
 
     def shares(self) -> Iterator[NDArray[np.float64]]:
         """Yield for each knot the decayed shares of the interactions before it, [H, N]."""

@@ -36,7 +36,7 @@ class Plateau(EarlyStopping):
         super().__init__(checkpointing.monitor, mode=mode, patience=patience)
         self.checkpointing = checkpointing
         self.reductions = reductions
-        self.first = copy.deepcopy((self.best_score, self.wait_count, self.stopped_epoch))
+        self.first = self.best_score, self.wait_count, self.stopped_epoch
         self.ended: list[int] = []
         self.num_before = 0
         self.initial: dict[str, Any] = {}
