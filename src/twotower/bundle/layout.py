@@ -1,6 +1,6 @@
 """Names of the files of a bundle."""
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 BUNDLE, EXPORTED = "bundle", "exported"
 """Folders of a run: its bundle, and its towers as ONNX models."""
 MANIFEST = "manifest.json"

@@ -188,7 +188,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             },
         }
         exact = equal or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
-        result |= {"feature_importance": trained.importance} if trained.importance else {}
+        result |= trained.report_parts
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed)

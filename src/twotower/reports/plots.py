@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from twotower.reports.pareto import Point, front
-from twotower.runs.result_parts import FeatureImportance
+from twotower.runs.result_parts import FeatureImportance, NewItemCurve
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
 TEXT_SIZE, LABEL_SIZE = 13, 12
@@ -110,6 +110,25 @@ def feature_importance(importance: FeatureImportance) -> Figure:
         axes.set_title(title, color=GREY, size=LABEL_SIZE)
     metric = importance.metric.replace("_at_", "@")
     figure.supxlabel(f"drop of {metric} with permuted values", color=GREY, size=TEXT_SIZE)
+    return figure
+
+
+def new_item_curve(curve: NewItemCurve) -> Figure:
+    """Draw recall on new items against recall on known items, a point per boost."""
+    points = [each for each in curve.curve if "new" in each]
+    figure, (axes,) = _figure(7, 5, 1)
+    known, new = ([each[part] for each in points] for part in ("known", "new"))
+    axes.plot(known, new, "o-", color=BLUE, ms=8, lw=2, label="new_items.boost")
+    for each in points:
+        axes.annotate(f"{each['boost']:g}", (each["known"], each["new"]), (8, 4), color=BLUE, **LABEL)
+    own = curve.own()
+    axes.plot([own["known"]], [own["new"]], "o", color=ORANGE, ms=12, label="this run")
+    axes.axvline(curve.without["known"], color=GREY, lw=1, ls="--", label="without new items")
+    metric = curve.metric.replace("_at_", "@")
+    axes.set_xlabel(f"{metric} on known items (validation)", color=GREY, size=TEXT_SIZE)
+    axes.set_ylabel(f"{metric} on new items", color=GREY, size=TEXT_SIZE)
+    axes.margins(0.1)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, **LEGEND)
     return figure
 
 

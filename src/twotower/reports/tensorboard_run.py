@@ -15,7 +15,7 @@ from torch.utils.tensorboard import FileWriter, SummaryWriter
 from twotower.evaluation.user_values import metric_k
 from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
 from twotower.reports.pareto import pareto_points
-from twotower.reports.plots import feature_importance, pareto, recall_versus_latency, to_png
+from twotower.reports.plots import feature_importance, new_item_curve, pareto, recall_versus_latency, to_png
 from twotower.runs.fingerprint import DEFAULT_MONITOR, epoch_monitor
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
@@ -116,11 +116,13 @@ class TensorBoardRun:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write final figures, tuned settings, importance of features, curves of towers of another run, and
+        """Write the final figures, the charts of features and new items, curves of towers of another run, and
         metrics by window."""
         monitor = result.training.monitor
         if result.feature_importance:
             self._draw("features/importance", feature_importance(result.feature_importance))
+        if result.new_items and "new" in result.new_items.own():
+            self._draw("new_items/recall_by_boost", new_item_curve(result.new_items))
         if tuned := result.tuned_settings():
             self.writer.add_text("baselines", f"tuned on validation: {tuned}")
         for step, figures in result.reused_curves():

@@ -20,6 +20,7 @@ from twotower.runs.result_parts import (
     BenchmarkRecord,
     Data,
     FeatureImportance,
+    NewItemCurve,
     Power,
     Provenance,
     ResultPart,
@@ -78,6 +79,8 @@ class Result(BaseModel):
     evaluated: dict[str, dict[str, int]] = {}
     feature_importance: FeatureImportance | None = None
     """None if the towers read nothing besides ids and the history."""
+    new_items: NewItemCurve | None = None
+    """None if the validation split has no new item, or `new_items` has no boost."""
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
     baselines_tuning: dict[str, dict[str, Any]] = {}

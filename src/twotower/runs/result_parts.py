@@ -125,6 +125,28 @@ class FeatureImportance(ResultPart):
         )
 
 
+class NewItemCurve(ResultPart):
+    """Recall on known and new items of the validation split, by the boost of new items.
+
+    Attributes:
+        metric: as `recall_at_20`.
+        boost: of the towers.
+        num_items: number of new items in the catalogue.
+        without: recall on `known` items and on `all` in lists without new items.
+        curve: `boost`, and recall on `known`, on `new` items (if any is a target) and on `all`.
+    """
+
+    metric: str
+    boost: float
+    num_items: int
+    without: dict[str, float]
+    curve: list[dict[str, float]]
+
+    def own(self) -> dict[str, float]:
+        """Return the entry of the curve that has the boost of the towers."""
+        return next(each for each in self.curve if each["boost"] == self.boost)
+
+
 class BenchmarkRecord(ResultPart):
     """The benchmark of a run.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # they import torch
     from twotower.evaluation.evaluator import Report
 
 QUALITY = (
-    *("metrics", "intervals", "slices", "evaluated", "feature_importance"),
+    *("metrics", "intervals", "slices", "evaluated", "feature_importance", "new_items"),
     *("baselines", "baselines_skipped", "baselines_tuning", "baseline_slices", "power"),
 )
 """Keys of metrics. Of these, only the values of `test` depend on the index (see `through_index`)."""

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Vectors = TypeVar("Vectors", Tensor, np.ndarray)
@@ -53,6 +54,10 @@ class EmbeddingLayout:
     def bias(self, embeddings: Vectors) -> Vectors:
         """Return the columns of the bias, [B, bias_width], a view."""
         return embeddings[:, self.tower_width :]
+
+    def boosted(self, scores: NDArray[np.float32], boost: float) -> NDArray[np.float32]:
+        """Return the scores of items after an addition to their biases, if these have a column."""
+        return scores * np.float32(np.exp(boost / self.neutral_bias)) if self.neutral_bias else scores + boost
 
     def item_queries(self, embeddings: np.ndarray) -> np.ndarray:
         """Turn item embeddings [B, D] into queries for similar items: the bias is 0."""

@@ -160,6 +160,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         once = [range(1)] if mode else None  # a validation is one step
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
+    module.select_boost(settings.monitor)
     score, initial = checkpointing.score, module.initial_score
     rate_epochs = list(context.rate_epochs) if plateau is None else plateau.rate_epochs
     if len(rate_epochs) > 1:

@@ -1,5 +1,7 @@
 """The LightningModule: passes batches to the components and logs their values."""
 
+import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,8 @@ from twotower.training.initialization.initialization import Initialization
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.validation import Validation
 
+LOG = logging.getLogger("twotower")
+BOOST = "new_items.boost"
 FUSED_DEVICES = ("cpu", "cuda")
 """Devices for which torch has fused optimizer kernels."""
 
@@ -65,6 +69,29 @@ class RetrievalModule(pl.LightningModule):
         initialization.set(self.model, interactions, validation_score)
         self.chosen |= {f"initialization.{key}": value for key, value in initialization.chosen().items()}
         self.initial_score = validation_score() if validation_score and initialization.informed else None
+
+    def select_boost(self, monitor: str) -> None:
+        """Select the boost of new items on the validation split, if the settings ask for it."""
+        new_items = self.model.new_items
+        if self.validation is None or (max_loss := new_items.config.max_loss()) is None:
+            return
+        lists = self.validation.boosted_lists(self.model, monitor)
+        if lists is None:
+            LOG.warning(
+                "new_items.max_known_loss: no new item with content, or no known target in the validation "
+                "split, so it selects no boost; new_items.boost=%.2g is used",
+                float(new_items.boost),
+            )
+            return
+        boost = lists.largest_boost(max_loss)
+        LOG.info("new_items.boost=%.2f, selected on the validation split", boost)
+        self.set_boost({BOOST: boost})
+
+    def set_boost(self, chosen: Mapping[str, float | None]) -> None:
+        """Set the boost of new items, if it was selected."""
+        if (boost := chosen.get(BOOST)) is not None:
+            self.model.new_items.boost.fill_(boost)
+            self.chosen[BOOST] = boost
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all random draws from the number of the batch, so that resuming is bit-identical."""

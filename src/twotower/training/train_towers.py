@@ -12,6 +12,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.feature_importance import feature_importance
+from twotower.evaluation.new_item_curve import new_item_curve
 from twotower.files.atomic import write_text_atomically
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
@@ -49,7 +50,7 @@ class TrainedTowers:
         valid: evaluation of the best checkpoint of the first phase, which has not trained on the validation
             split; None if no such checkpoint exists, or without an evaluator.
         initialization: see `compared_initializations`.
-        importance: of the features for the towers of `valid`, see `feature_importance`.
+        report_parts: parts of the result on the validation split, for the towers of `valid`.
     """
 
     model: TwoTower
@@ -58,7 +59,7 @@ class TrainedTowers:
     refit: bool
     valid: Report | None = None
     initialization: Mapping[str, Any] = field(default_factory=dict)
-    importance: Mapping[str, Any] = field(default_factory=dict)
+    report_parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Attempt(NamedTuple):
@@ -99,16 +100,17 @@ def train_towers(
     best = max(attempts, key=lambda each: each.result.score or 0.0)
     module, results = best.module, [best.result, *(each.result for each in attempts if each is not best)]
     valid = evaluate_valid(module, dataset, evaluator)
-    importance = importance_on_valid(config, module, dataset, evaluator)
+    parts = report_parts(config, module, dataset, evaluator)
     if config.trainer.refit:
         module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
+        module.set_boost(best.result.chosen)
         rates = best.result.rate_epochs
         trainer = context.trainer.model_copy(update={"max_epochs": sum(rates)})
         context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
         results.append(fit(context, module, batches, REFIT))
     compared = compared_initializations(context.folder, initialization.name)
     trained = trained_towers(module, results, config.trainer.refit, valid, compared)
-    return replace(trained, importance=importance)
+    return replace(trained, report_parts=parts)
 
 
 def compare_with_random(
@@ -178,7 +180,7 @@ def load_trained_towers(
         return module, result
 
     first, refit, valid = better_first_phase(folder), config.trainer.refit, None
-    importance: Mapping[str, Any] = {}
+    parts: Mapping[str, Any] = {}
     if refit and evaluator is None:  # only the result of the first phase is needed
         results = [read_final(folder, first)[1]]
     else:
@@ -186,13 +188,13 @@ def load_trained_towers(
         results = [result]
         if evaluator is not None:
             valid = evaluate_valid(module, dataset, evaluator)
-            importance = importance_on_valid(config, module, dataset, evaluator)
+            parts = report_parts(config, module, dataset, evaluator)
     if refit:
         module, second = load(REFIT, dataset.train_and_valid)
         results.append(second)
     compared = compared_initializations(folder, config.initialization.build().name)
     trained = trained_towers(module, results, refit, valid, compared)
-    return replace(trained, importance=importance)
+    return replace(trained, report_parts=parts)
 
 
 def trained_towers(
@@ -222,12 +224,13 @@ def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator
     return evaluate_towers(model, dataset.valid, evaluator, dataset.train, module.temperature)
 
 
-def importance_on_valid(
+def report_parts(
     config: TrainingConfig, module: RetrievalModule, dataset: RetrievalDataset, evaluator: Evaluator
 ) -> dict[str, Any]:
-    """Return the importance of the features on the validation split."""
-    model, monitor = module.model.eval(), config.trainer.monitor
-    return feature_importance(model, dataset.valid, evaluator, dataset.train, monitor)
+    """Return the importance of the features and the curve of new items on the validation split, if any."""
+    arguments = (module.model.eval(), dataset.valid, evaluator, dataset.train, config.trainer.monitor)
+    parts = {"feature_importance": feature_importance(*arguments), "new_items": new_item_curve(*arguments)}
+    return {key: part for key, part in parts.items() if part}
 
 
 def better_first_phase(folder: Path) -> str:

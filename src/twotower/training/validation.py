@@ -11,6 +11,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import encode_catalogue, rank_all, scored_labels, unscored
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
+from twotower.evaluation.new_item_curve import BoostedLists, boosted_lists
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import label_values, metric_name
 from twotower.towers.two_tower import TwoTower
@@ -29,6 +30,7 @@ class Validation:
     def __init__(self, holdout: Holdout, evaluator: Evaluator, train: Interactions, num_items: int) -> None:
         self.holdout = holdout
         self.evaluator = evaluator
+        self.train = train
         self.popularity = item_popularity(train, num_items)
 
     def mode(self, monitor: str) -> Mode:
@@ -52,6 +54,10 @@ class Validation:
             value = self.metrics(model.eval(), temperature, with_health=False)[monitor]
         model.train(training)
         return value if self.mode(monitor) == "max" else -value
+
+    def boosted_lists(self, model: TwoTower, monitor: str) -> BoostedLists | None:
+        """Return the lists for any boost of new items; see `evaluation.new_item_curve`."""
+        return boosted_lists(model.eval(), self.holdout, self.evaluator, self.train, monitor)
 
     def metrics(self, model: TwoTower, temperature: float, with_health: bool = True) -> dict[str, float]:
         """Return the metrics `valid/...` and the figures `health/...` of towers in eval mode.

@@ -70,7 +70,7 @@ class Console(logging.Handler):
 RESULT_KEYS = (
     *("status", "error", "overrides", "fingerprint", "seed", "training_reused_from", "metrics"),
     *("higher_is_better", "intervals", "baselines", "baselines_tuning", "cold_start", "training"),
-    *("timing", "index", "windows", "windows_summary", "test_looks", "feature_importance"),
+    *("timing", "index", "windows", "windows_summary", "test_looks", "feature_importance", "new_items"),
 )
 
 

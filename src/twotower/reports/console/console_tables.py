@@ -13,7 +13,7 @@ from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.outcome import lower_is_better, rank_outcomes
 from twotower.runs.result import COLD_START, TEST, TEST_EXACT, VALID, Result
-from twotower.runs.result_parts import FeatureImportance
+from twotower.runs.result_parts import FeatureImportance, NewItemCurve
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20")
 STATUS_STYLES = {"index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
@@ -50,6 +50,8 @@ def result_tables(result: Result) -> Iterator[Table]:
         yield _quality_table(title, result, [key for key in keys if not metric_k(key)])
     if result.feature_importance:
         yield importance_table(result.feature_importance)
+    if result.new_items:
+        yield new_items_table(result.new_items)
     if result.cold_start:
         yield cold_start_table(result.cold_start)
     if result.windows:
@@ -101,6 +103,23 @@ def _any_drop(drops: Mapping[str, Sequence[float | None]]) -> bool:
 def _drop(value: Sequence[float | None]) -> str:
     mean, sd = value
     return f"{mean:+.4f}" if sd is None else f"{mean:+.4f} ± {sd:.4f}"
+
+
+def new_items_table(curve: NewItemCurve) -> Table:
+    """Return recall on new and known items by the boost of new items, that of the towers marked."""
+    parts = ("new", "known", "all")
+    rows = [["no new items", *(_recall(curve.without, part) for part in parts)]]
+    for entry in curve.curve:
+        mark = " *" if entry["boost"] == curve.boost else ""
+        rows.append([f"{entry['boost']:g}{mark}", *(_recall(entry, part) for part in parts)])
+    title = f"new_items.boost: {heading(curve.metric)} on validation, {curve.num_items:,} new items"
+    table = make_table(title, ["boost", *(f"{part} items" for part in parts)], rows)
+    table.caption, table.caption_justify = "* boost of this run", "left"
+    return table
+
+
+def _recall(values: Mapping[str, float], part: str) -> str:
+    return f"{values[part]:.4f}" if part in values else "-"
 
 
 def cold_start_table(recalls: Mapping[str, Any]) -> Table:

@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.config.spec import PositiveFloat
+from twotower.config.spec import Fraction, PositiveFloat
 from twotower.features.dense import Dense
 from twotower.features.encoders import BagEncoder, LookupEncoder
 from twotower.features.feature import EmbeddedFeature, Feature
@@ -48,7 +48,10 @@ class ByContent(NewItems):
         """Penalty of squared weights, for content vectors of norm 1."""
         boost: float | None = None
         """Added to the bias of new items: higher values rank them higher, at the cost of known items. null:
-        0.2, or no boost without an item bias."""
+        0.2, or what `max_known_loss` selects; no boost without an item bias."""
+        max_known_loss: Fraction | None = None
+        """Selects the boost: the largest one at which recall and NDCG of known items on the validation split
+        fall by at most this share, compared with lists without new items."""
 
         def reads(self, features: Mapping[str, Feature.Config]) -> Set[str]:
             """Return dense features, words, tags and categories, but no id; see `NewItems.Config.reads`."""
@@ -56,10 +59,19 @@ class ByContent(NewItems):
             content = {name for name, kind in kinds.items() if issubclass(kind, Dense | EmbeddedFeature)}
             return {name for name in content if not issubclass(kinds[name], Id)}
 
+        def max_loss(self) -> float | None:
+            """Return `max_known_loss`; see `NewItems.Config.max_loss`."""
+            return self.max_known_loss
+
         def problems(self, item_bias: ItemBias.Config | None = None) -> Iterator[tuple[str, str]]:
-            """Refuse a boost without an item bias."""
-            if self.boost and item_bias is not None and not item_bias.width:
+            """Refuse a boost without an item bias, and two ways to set it."""
+            without_bias = item_bias is not None and not item_bias.width
+            if self.boost and without_bias:
                 yield "boost", "requires an item bias; set new_items.boost=0, or choose an item_bias"
+            if self.max_known_loss is not None and without_bias:
+                yield "max_known_loss", "selects a boost, which requires an item bias; choose an item_bias"
+            if self.max_known_loss is not None and self.boost is not None:
+                yield "max_known_loss", "selects the boost, which is set; remove new_items.boost"
 
     config: Config
     mean: Tensor
@@ -74,6 +86,7 @@ class ByContent(NewItems):
         provides: frozenset[str],
     ) -> None:
         super().__init__(config, items, encoders, layout, provides)
+        self.boost.fill_(BOOST if config.boost is None else config.boost)
         width = layout.tower_width + layout.bias_width
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("is_fitted", torch.zeros((), dtype=torch.bool))
@@ -136,8 +149,12 @@ class ByContent(NewItems):
         output, bias = self.layout.tower(predicted), self.layout.bias(predicted)
         if self.is_unit:
             output = functional.normalize(output, dim=1)
-        boost = BOOST if self.config.boost is None else self.config.boost
-        return self.layout.item_embeddings(output, bias + boost)
+        return self.layout.item_embeddings(output, bias + self.boost)
+
+    @property
+    def has_boost(self) -> bool:
+        """With an item bias, and content to predict it from."""
+        return bool(self.layout.bias_width and self.content_encoders and self.ids)
 
     def _parts(self) -> list[tuple[str, "Content"]]:
         return list(self.content_encoders.items())  # type: ignore[arg-type]

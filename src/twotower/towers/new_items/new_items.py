@@ -39,6 +39,10 @@ class NewItems(Component, nn.Module, ABC):
             """See `Component.Config.problems`; `item_bias` is that of the towers."""
             return ()
 
+        def max_loss(self) -> float | None:
+            """Return the share of recall that new items may cost known ones, to select the boost; or None."""
+            return None
+
         def build(
             self,
             items: FeatureTable,
@@ -50,6 +54,8 @@ class NewItems(Component, nn.Module, ABC):
             return self.make(NewItems, items, encoders, layout, provides)
 
     config: Config
+    boost: Tensor
+    """Added to the bias of new items."""
 
     def __init__(
         self,
@@ -61,8 +67,14 @@ class NewItems(Component, nn.Module, ABC):
     ) -> None:
         super().__init__(config)
         self.layout = layout
+        self.register_buffer("boost", torch.zeros(()))
         self.is_unit = "unit_vectors" in provides
         self.ids = [name for name, feature in items.features.items() if isinstance(feature, Id)]
+
+    @property
+    def has_boost(self) -> bool:
+        """Whether `boost` has an effect."""
+        return False
 
     def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
         """Fit to features [N, W] and embeddings [N, D] of trained items; see `ItemBias.bias_scale`."""

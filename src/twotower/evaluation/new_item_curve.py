@@ -1,0 +1,155 @@
+"""What new items gain by a boost of their bias, and what known items lose.
+
+Shapes: Q users of a holdout, N items, k length of a list.
+"""
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.data.dataset import Holdout
+from twotower.data.interactions import Interactions
+from twotower.evaluation.evaluate_towers import encode_catalogue, encode_every_user
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.ranking import item_popularity, part_values, rank
+from twotower.evaluation.top_k import top_k_by
+from twotower.evaluation.user_values import mean_values, metric_k
+from twotower.metrics.ndcg import Ndcg
+from twotower.metrics.recall import Recall
+from twotower.towers.two_tower import TwoTower, score
+
+BOOSTS = (-2.0, -1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 2.0)
+"""Boosts of the curve."""
+STEP, LOWEST, HIGHEST = 0.01, -10.0, 3.0
+"""Multiples of `STEP` between `LOWEST` and `HIGHEST` are tried by `largest_boost`."""
+METRICS = Recall(Recall.Config()), Ndcg(Ndcg.Config())
+KNOWN, NEW, ALL = "known", "new", "all"
+
+
+class Lists(NamedTuple):
+    """The best items of users among known or new items: rows [Q, k], 0 = none, and their scores [Q, k]."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+class BoostedLists:
+    """The lists of the users of a holdout for any boost of new items, from two searches.
+
+    Args:
+        interactions: those of the training; an item without any is new.
+        k: the length of the lists.
+    """
+
+    def __init__(
+        self, model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, k: int
+    ) -> None:
+        self.holdout, self.k = holdout, k
+        self.layout = model.layout
+        boost = model.new_items.boost.clone()
+        model.new_items.boost.zero_()
+        self._items = encode_catalogue(model)
+        model.new_items.boost.copy_(boost)
+        self.popularity = item_popularity(interactions, len(self._items))
+        self.is_new = torch.from_numpy(self.popularity[1:] == 0)
+        self._users = torch.from_numpy(encode_every_user(model, holdout)).to(self._items.device)
+        self._exclude = evaluator.excluded(holdout)
+
+    @cached_property
+    def known(self) -> Lists:
+        """The best known items."""
+        return self._best(~self.is_new)
+
+    @cached_property
+    def new(self) -> Lists:
+        """The best new items, with a boost of 0."""
+        return self._best(self.is_new)
+
+    @property
+    def has_both(self) -> bool:
+        """Whether there are new items, and targets that are known items."""
+        targets = self.popularity[np.asarray(self.holdout.target_items)]
+        return bool(self.is_new.any()) and bool((targets > 0).any())
+
+    def means(self, boost: float | None) -> dict[str, dict[str, float]]:
+        """Return recall and NDCG on targets that are `known` and `new` items and on `all`, if there are some.
+
+        Args:
+            boost: of new items; None: lists without new items.
+        """
+        ranking = rank(self._lists(boost), self.holdout, self.popularity)
+        is_known = self.popularity[ranking.relevant] > 0
+        parts = {KNOWN: is_known, NEW: ~is_known, ALL: np.ones_like(is_known)}
+        return {
+            part: mean_values(part_values({self.k: ranking}, mask, METRICS))
+            for part, mask in parts.items()
+            if mask.any()
+        }
+
+    def largest_boost(self, max_loss: float) -> float:
+        """Return the largest boost at which recall and NDCG of known items fall by at most a share."""
+        least = {key: (1 - max_loss) * value for key, value in self.means(None)[KNOWN].items()}
+        low, high = round(LOWEST / STEP), round(HIGHEST / STEP)
+        while low < high:
+            middle = (low + high + 1) // 2
+            values = self.means(middle * STEP)[KNOWN]
+            is_allowed = all(values[key] >= bound for key, bound in least.items())
+            low, high = (middle, high) if is_allowed else (low, middle - 1)
+        return round(low * STEP, 2)
+
+    def _lists(self, boost: float | None) -> NDArray[np.int64]:
+        """Return the rows of the best items, [Q, k]; of equal scores a known item comes first."""
+        if boost is None:
+            return self.known.rows
+        rows = np.concatenate([self.known.rows, self.new.rows], axis=1)
+        scores = np.concatenate([self.known.scores, self.layout.boosted(self.new.scores, boost)], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
+        return np.take_along_axis(rows, order, axis=1)
+
+    def _best(self, among: Tensor) -> Lists:
+        outside = ~among.to(self._items.device)
+
+        def block_scores(block: slice) -> Tensor:
+            return score(self._users[block], self._items).masked_fill_(outside, -torch.inf)
+
+        found = top_k_by(block_scores, len(self._users), len(self._items), self.k, self._exclude)
+        return Lists(*found)
+
+
+def boosted_lists(
+    model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, monitor: str
+) -> BoostedLists | None:
+    """Return the lists for any boost; None without a boost, new items or known targets."""
+    key = evaluator.config.list_metric(monitor)
+    if key is None or not model.new_items.has_boost:
+        return None
+    lists = BoostedLists(model, holdout, evaluator, interactions, int(metric_k(key)))
+    return lists if lists.has_both else None
+
+
+def new_item_curve(
+    model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, monitor: str
+) -> dict[str, Any]:
+    """Return the part `new_items` of the result: recall on known and new items by boost; empty if undefined.
+
+    See `runs.result_parts.NewItemCurve`.
+    """
+    lists = boosted_lists(model, holdout, evaluator, interactions, monitor)
+    if lists is None:
+        return {}
+    recall, own = f"recall_at_{lists.k}", round(float(model.new_items.boost), 2)
+
+    def recalls(boost: float | None) -> dict[str, float]:
+        return {part: values[recall] for part, values in lists.means(boost).items()}
+
+    return {
+        "metric": recall,
+        "boost": own,
+        "num_items": int(lists.is_new.sum()),
+        "without": recalls(None),
+        "curve": [{"boost": boost, **recalls(boost)} for boost in sorted({*BOOSTS, own})],
+    }
