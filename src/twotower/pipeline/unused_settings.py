@@ -30,7 +30,7 @@ def _unread_features(config: RunConfig) -> Iterator[str]:
             if SIDES[side] == tower and name not in names
         ]
         why = (
-            f"because {tower} reads only {', '.join(sorted(names))}; {tower}.widths=[128] reads all features"
+            f"because {tower} reads only {', '.join(sorted(names))}; {tower}.widths=auto reads all features"
         )
         if keys := [key for key, is_content in unread if not is_content]:
             yield f"{', '.join(keys)}: no effect, {why}"
@@ -75,7 +75,7 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     if is_set and "history" in read and "last_item" not in read:
         yield (
             f"history.last_item: no effect, because user_tower reads only {', '.join(sorted(read))}; "
-            "user_tower.widths=[128] reads it"
+            "user_tower.widths=auto reads it"
         )
     if not config.baselines.by_name:
         for field in sorted(config.baselines.model_fields_set & {"minutes", "tune"}):

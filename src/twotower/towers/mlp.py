@@ -7,7 +7,7 @@ import torch
 from annotated_types import MaxLen
 from torch import Tensor, nn
 
-from twotower.config.spec import DropoutRate, Width
+from twotower.config.spec import DropoutRate, PositiveFloat, Width
 from twotower.towers.dropout import Dropout
 from twotower.towers.tower import ScaledTower
 
@@ -24,16 +24,20 @@ class Mlp(ScaledTower):
     """Concatenates the blocks, applies an MLP, adds the block named by `residual`, and normalizes.
 
     With a residual, the last layer of the MLP is initialized to zero, so that the initial output is the
-    residual block (an id embedding, an encoded history).
+    residual block (an id embedding, an encoded history), and the output of the layers is scaled down. Adam
+    changes each weight by about the learning rate in a step, so that a sum over many inputs would move much
+    faster than the residual.
 
-    Reference: Covington et al., Deep Neural Networks for YouTube Recommendations, RecSys 2016, section 3.
+    References: Covington et al., Deep Neural Networks for YouTube Recommendations, RecSys 2016, section 3;
+    Touvron et al., Going deeper with Image Transformers, ICCV 2021, section 2 (LayerScale).
     """
 
     class Config(ScaledTower.Config):
         """Settings of an MLP."""
 
-        widths: Annotated[list[Width], MaxLen(32)] | None
-        """Widths of the hidden layers. `[]` is one linear layer; null is none: the output is the residual."""
+        widths: Annotated[list[Width], MaxLen(32)] | Literal["auto"] | None
+        """Widths of the hidden layers. `[]` is one linear layer; null is none: the output is the residual.
+        `auto` is `[]` if the tower has inputs besides the residual, else null."""
         activation: Activation = "gelu"
         """Activation after each hidden layer."""
         dropout: DropoutRate = 0.0
@@ -42,20 +46,26 @@ class Mlp(ScaledTower):
         """Dropout rate of the concatenated blocks and of the residual, in training."""
         residual: str | None = None
         """Name of the block that is added to the output, projected if its width differs."""
-        layers_read_residual: bool = True
-        """Whether the residual block is an input of the layers, too. Without it, they correct the residual by
-        the other features alone, which overfits less if users are few."""
+        layer_scale: PositiveFloat = 0.1
+        """Factor of the output of the layers before a residual is added; 1 trains them at the full rate."""
 
         def reads(self, blocks: Set[str]) -> Set[str]:
             """Return all blocks, or only the residual if there are no layers; see `Tower.Config.reads`."""
-            return blocks if self.widths is not None else {self.residual or ""} & blocks
+            return blocks if self.hidden_widths(blocks) is not None else {self.residual or ""} & blocks
+
+        def hidden_widths(self, blocks: Set[str]) -> list[int] | None:
+            """Return the widths of the hidden layers of a tower with some inputs; None without layers."""
+            if self.widths == "auto":
+                return None if blocks <= {self.residual} else []
+            return self.widths
 
         def unused(self) -> Iterable[tuple[str, str]]:
             """Yield settings of hidden layers if there are no hidden layers; see `Config.unused`."""
-            for field in {"activation", "dropout"} & self.model_fields_set if not self.widths else ():
+            no_hidden = self.widths in (None, [], "auto")
+            for field in {"activation", "dropout"} & self.model_fields_set if no_hidden else ():
                 yield field, "`widths` has no hidden layers; set widths=[128]"
-            if not self.layers_read_residual and (self.widths is None or self.residual is None):
-                yield "layers_read_residual", "it needs layers and a residual; set `widths` and `residual`"
+            if "layer_scale" in self.model_fields_set and (self.widths is None or self.residual is None):
+                yield "layer_scale", "it needs layers and a residual; set `widths` and `residual`"
 
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
             """Refuse an unknown residual, and null widths without a residual."""
@@ -64,9 +74,6 @@ class Mlp(ScaledTower):
             if self.residual is not None and blocks is not None and self.residual not in blocks:
                 names = ", ".join(sorted(blocks))
                 yield "residual", f"{self.residual!r} is no input of this tower; it has {names}"
-            if not self.layers_read_residual and self.widths is not None and blocks == {self.residual}:
-                message = "false leaves the layers without an input; set widths=null, or add a feature"
-                yield "layers_read_residual", message
 
     config: Config
 
@@ -74,14 +81,12 @@ class Mlp(ScaledTower):
         super().__init__(config, block_dims, embedding_dim)
         self.input_dropout = Dropout(config.input_dropout)
         layers: list[nn.Module] = []
-        unread = None if config.layers_read_residual else config.residual
-        self.inputs = [name for name in block_dims if name != unread]
-        width_in = sum(block_dims[name] for name in self.inputs)
-        for width in config.widths or ():
+        self.widths, width_in = config.hidden_widths(block_dims.keys()), sum(block_dims.values())
+        for width in self.widths or ():
             layers += [nn.Linear(width_in, width), ACTIVATIONS[config.activation](), Dropout(config.dropout)]
             width_in = width
         self.layers = nn.Sequential(*layers)
-        if config.widths is not None:
+        if self.widths is not None:
             last = nn.Linear(width_in, embedding_dim)
             self.layers.append(last)
             if config.residual is not None:
@@ -94,11 +99,12 @@ class Mlp(ScaledTower):
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D]; see `Tower.forward`."""
         parts: list[Tensor] = []
-        if self.config.widths is not None:
-            inputs = [blocks[name] for name in self.inputs]
+        if self.widths is not None:
+            inputs = [blocks[name] for name in self.block_dims]
             joined = torch.cat(inputs, -1) if len(inputs) > 1 else inputs[0]
             parts.append(self.layers(self.input_dropout(joined)))
         if self.config.residual is not None:
+            parts = [part * self.config.layer_scale for part in parts]
             parts.append(self.projection(self.input_dropout(blocks[self.config.residual])))
         scaled: Tensor = self.norm(sum(parts[1:], parts[0]))
         return scaled

@@ -33,12 +33,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> RetrievalDataset:
 def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: RetrievalDataset) -> None:
     assert unused_setting_warnings(config_of(), dataset) == [
         "features.user.segment: no effect, because user_tower reads only history; "
-        "user_tower.widths=[128] reads all features",
+        "user_tower.widths=auto reads all features",
         "features.item.price: no effect, because item_tower reads only item_id; "
-        "item_tower.widths=[128] reads all features",
+        "item_tower.widths=auto reads all features",
         "features.item.category, features.item.tags, features.item.title, features.item.vector: affect only "
         "the embeddings of new items, because item_tower reads only item_id; "
-        "item_tower.widths=[128] reads all features",
+        "item_tower.widths=auto reads all features",
     ]
     assert unused_setting_warnings(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
     assert (

@@ -52,7 +52,7 @@ def test_an_id_that_is_no_residual_is_left_out_too(tmp_path: Path) -> None:
 def test_only_features_that_something_reads_are_left_out(tmp_path: Path) -> None:
     """By default new items are embedded from dense features, words, tags and categories."""
     assert names(plan_of(tmp_path)) == ["unchanged", "no_category", "no_tags", "no_title", "no_vector"]
-    with pytest.raises(InputError, match=r"no feature that can be left out; user_tower.widths=\[128\]"):
+    with pytest.raises(InputError, match=r"no feature that can be left out; user_tower.widths=auto"):
         plan_of(tmp_path, "new_items=by_tower")
 
 

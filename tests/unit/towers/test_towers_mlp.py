@@ -45,25 +45,38 @@ def test_a_residual_that_is_no_block_is_a_problem() -> None:
     assert "a, b" in message
 
 
-def test_layers_without_the_residual_by_hand() -> None:
-    config = Mlp.Config(widths=[], residual="item_id", layers_read_residual=False, normalize="none")
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_scaled_layers_by_hand(scale: float) -> None:
+    config = Mlp.Config(widths=[], residual="item_id", layer_scale=scale, normalize="none")
     tower = Mlp(config, DIMS, 2)
     (linear,) = tower.layers
     with torch.no_grad():
-        linear.weight.copy_(torch.tensor([[10.0], [0.0]]))
-        linear.bias.copy_(torch.tensor([0.5, 1.0]))
-    assert tower(BLOCKS).tolist() == [[13.5, 5], [-9.5, 3]]
+        linear.weight.zero_()
+        linear.bias.copy_(torch.tensor([10.0, 20.0]))
+    torch.testing.assert_close(tower(BLOCKS), BLOCKS["item_id"] + scale * torch.tensor([10.0, 20.0]))
 
 
-def test_layers_without_the_residual_need_a_residual_and_another_input() -> None:
-    (unused,) = Mlp.Config(widths=[8], layers_read_residual=False).unused()
-    assert unused[0] == "layers_read_residual"
-    assert [*Mlp.Config(widths=[8], residual="a", layers_read_residual=False).unused()] == []
-    alone = Mlp.Config(widths=[8], residual="a", layers_read_residual=False)
-    ((field, message),) = alone.problems({"a"})
-    assert field == "layers_read_residual"
-    assert "without an input" in message
-    assert [*alone.problems({"a", "b"})] == []
+def test_layers_without_a_residual_are_not_scaled() -> None:
+    torch.manual_seed(0)
+    full = Mlp(Mlp.Config(widths=[8]), DIMS, 2)
+    torch.manual_seed(0)
+    assert torch.equal(full(BLOCKS), Mlp(Mlp.Config(widths=[8], layer_scale=0.5), DIMS, 2)(BLOCKS))
+    unused = (
+        Mlp.Config(widths=[8], layer_scale=0.5).unused(),
+        Mlp.Config(widths=None, residual="a", layer_scale=0.5).unused(),
+    )
+    assert [[key for key, _ in each] for each in unused] == [["layer_scale"], ["layer_scale"]]
+
+
+def test_auto_is_a_linear_layer_if_there_is_more_than_the_residual() -> None:
+    config = Mlp.Config(widths="auto", residual="item_id", normalize="none")
+    assert [layer.weight.shape for layer in Mlp(config, DIMS, 2).layers] == [(2, sum(DIMS.values()))]
+    assert config.reads(DIMS.keys()) == DIMS.keys()
+    alone = Mlp(config, {"item_id": 2}, 2)
+    assert len(alone.layers) == 0
+    assert torch.equal(alone({"item_id": BLOCKS["item_id"]}), BLOCKS["item_id"])
+    assert len(Mlp(Mlp.Config(widths="auto"), {"item_id": 2}, 2).layers) == 1
+    assert [key for key, _ in Mlp.Config(widths="auto", dropout=0.5).unused()] == ["dropout"]
 
 
 @pytest.mark.parametrize("kind", ["dropout", "input_dropout"])
