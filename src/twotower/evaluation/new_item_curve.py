@@ -41,7 +41,7 @@ class BoostedLists:
     """The lists of the users of a holdout for any boost of new items, from two searches.
 
     Args:
-        interactions: those of the training; an item without any is new.
+        interactions: those of the training, for popularity.
         k: the length of the lists.
     """
 
@@ -55,25 +55,19 @@ class BoostedLists:
         self._items = encode_catalogue(model)
         model.new_items.boost.copy_(boost)
         self.popularity = item_popularity(interactions, len(self._items))
-        self.is_new = torch.from_numpy(self.popularity[1:] == 0)
+        self.is_new = new_items_of(model)
         self._users = torch.from_numpy(encode_every_user(model, holdout)).to(self._items.device)
         self._exclude = evaluator.excluded(holdout)
 
     @cached_property
     def known(self) -> Lists:
         """The best known items."""
-        return self._best(~self.is_new)
+        return self._best(self.is_new)
 
     @cached_property
     def new(self) -> Lists:
         """The best new items, with a boost of 0."""
-        return self._best(self.is_new)
-
-    @property
-    def has_both(self) -> bool:
-        """Whether there are new items, and targets that are known items."""
-        targets = self.popularity[np.asarray(self.holdout.target_items)]
-        return bool(self.is_new.any()) and bool((targets > 0).any())
+        return self._best(~self.is_new)
 
     def means(self, boost: float | None) -> dict[str, dict[str, float]]:
         """Return recall and NDCG on targets that are `known` and `new` items and on `all`, if there are some.
@@ -82,7 +76,7 @@ class BoostedLists:
             boost: of new items; None: lists without new items.
         """
         ranking = rank(self._lists(boost), self.holdout, self.popularity)
-        is_known = self.popularity[ranking.relevant] > 0
+        is_known = ~self.is_new[ranking.relevant - 1]
         parts = {KNOWN: is_known, NEW: ~is_known, ALL: np.ones_like(is_known)}
         return {
             part: mean_values(part_values({self.k: ranking}, mask, METRICS))
@@ -110,11 +104,12 @@ class BoostedLists:
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
         return np.take_along_axis(rows, order, axis=1)
 
-    def _best(self, among: Tensor) -> Lists:
-        outside = ~among.to(self._items.device)
+    def _best(self, outside: NDArray[np.bool_]) -> Lists:
+        """Return the best items, without some [N]."""
+        masked = torch.from_numpy(outside).to(self._items.device)
 
         def block_scores(block: slice) -> Tensor:
-            return score(self._users[block], self._items).masked_fill_(outside, -torch.inf)
+            return score(self._users[block], self._items).masked_fill_(masked, -torch.inf)
 
         found = top_k_by(block_scores, len(self._users), len(self._items), self.k, self._exclude)
         return Lists(*found)
@@ -127,8 +122,15 @@ def boosted_lists(
     key = evaluator.config.list_metric(monitor)
     if key is None or not model.new_items.has_boost:
         return None
-    lists = BoostedLists(model, holdout, evaluator, interactions, int(metric_k(key)))
-    return lists if lists.has_both else None
+    is_new = new_items_of(model)
+    if not is_new.any() or is_new[np.asarray(holdout.target_items) - 1].all():
+        return None
+    return BoostedLists(model, holdout, evaluator, interactions, int(metric_k(key)))
+
+
+def new_items_of(model: TwoTower) -> NDArray[np.bool_]:
+    """Return whether each item of the catalogue is new to the towers, bool [N]."""
+    return model.new_items.is_new(model.items.all_rows()).cpu().numpy()
 
 
 def new_item_curve(

@@ -29,9 +29,7 @@ def _unread_features(config: RunConfig) -> Iterator[str]:
             for name in getattr(config.features, side)
             if SIDES[side] == tower and name not in names
         ]
-        why = (
-            f"because {tower} reads only {', '.join(sorted(names))}; {tower}.widths=auto reads all features"
-        )
+        why = f"because {tower} reads only {', '.join(sorted(names))}; {tower}.widths=auto reads all features"
         if keys := [key for key, is_content in unread if not is_content]:
             yield f"{', '.join(keys)}: no effect, {why}"
         if keys := [key for key, is_content in unread if is_content]:

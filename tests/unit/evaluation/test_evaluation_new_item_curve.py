@@ -42,7 +42,7 @@ def log() -> tuple[Interactions, Holdout]:
     return make_history(histories), make_holdout(targets, histories, now=10_000)
 
 
-def towers(bias: str, **new_items: Any) -> TwoTower:
+def towers(bias: str, known: int = NUM_KNOWN, **new_items: Any) -> TwoTower:
     """Towers with random embeddings and kinds of items, which predict those of new items."""
     random = np.random.default_rng(4)
     features = {
@@ -50,7 +50,7 @@ def towers(bias: str, **new_items: Any) -> TwoTower:
         "kind": Categorical.Config(column="kind", dim=2).build(7),
     }
     frame = pd.DataFrame({"item_id": np.arange(1, NUM_ITEMS + 1), "kind": random.integers(0, 6, NUM_ITEMS)})
-    items = FeatureTable.fit(features, frame, np.arange(1, NUM_KNOWN + 1), "items.csv")
+    items = FeatureTable.fit(features, frame, np.arange(1, known + 1), "items.csv")
     choice, power = BIASES[bias]
     config = {
         "embedding_dim": 7 + (bias != "none"),
@@ -61,7 +61,7 @@ def towers(bias: str, **new_items: Any) -> TwoTower:
         "new_items": {"_target_": "twotower.towers.new_items.by_content.ByContent", **new_items},
     }
     torch.manual_seed(0)
-    trained = torch.arange(NUM_ITEMS + 1) <= NUM_KNOWN
+    trained = torch.arange(NUM_ITEMS + 1) <= known
     users = FeatureTable({}, {}, NUM_USERS)
     model = TwoTower(TwoTowerConfig.from_settings(config), users, items, trained).eval()
     model.item_bias.initialize(log()[0], 1.0, power)
@@ -127,5 +127,8 @@ def test_the_towers_keep_their_boost() -> None:
 def test_without_an_item_bias_or_new_items_there_is_no_curve() -> None:
     interactions, holdout = log()
     assert new_item_curve(towers("none"), holdout, evaluator(), interactions, MONITOR) == {}
-    every_item = make_history([list(range(1, NUM_ITEMS + 1))])
-    assert new_item_curve(towers("added"), holdout, evaluator(), every_item, MONITOR) == {}
+    every_item = towers("added", known=NUM_ITEMS)
+    assert new_item_curve(every_item, holdout, evaluator(), interactions, MONITOR) == {}
+    new = [list(range(NUM_KNOWN + 1, NUM_ITEMS + 1))] * NUM_USERS
+    only_new_targets = make_holdout(new, [[]] * NUM_USERS)
+    assert new_item_curve(towers("added"), only_new_targets, evaluator(), interactions, MONITOR) == {}
