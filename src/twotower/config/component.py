@@ -79,7 +79,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(spec)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            first = next(mistakes(error))
             where = ".".join([*filter(None, [key]), *map(str, first["loc"])])
             message = first["msg"].removeprefix("Value error, ")
             raise InputError(f"{where:.200}: {message:.200}, got {first['input']!r:.80}") from error
@@ -132,6 +132,27 @@ class Config(BaseModel):
 
 
 _Config = Config
+
+
+def mistakes(error: ValidationError) -> Iterator[Any]:
+    """Yield the details of mistakes; where a literal such as `auto` is valid too, those of the other type.
+
+    Pydantic yields one for each type of a union, with the type as a part of the location.
+    """
+    found: list[Any] = list(error.errors(include_url=False))
+    literals = {
+        details["loc"][:-1]: details["ctx"]["expected"]
+        for details in found
+        if details["type"] == "literal_error" and str(details["loc"][-1]).startswith("literal[")
+    }
+    for details in found:
+        where, message = details["loc"], details["msg"]
+        for union in (where[:length] for length in range(len(where))):
+            if union in literals:
+                where = union + where[len(union) + 1 :]
+                message += f" or {literals[union]}" if where == union else ""
+        if details["type"] != "literal_error" or where not in literals:
+            yield {**details, "loc": where, "msg": message}
 
 
 class Component:

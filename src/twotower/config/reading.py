@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from twotower.config.component import Config
+from twotower.config.component import Config, mistakes
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.config.spec import TARGET, locate
@@ -27,7 +27,7 @@ def read(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Problem]]:
     try:
         settings, problems = kind.model_validate(given), []
     except ValidationError as error:
-        problems = [_problem(kind, given, details) for details in error.errors(include_url=False)]
+        problems = [_problem(kind, given, details) for details in mistakes(error)]
         settings = kind.model_construct(set(), **_valid_fields(kind, given, problems))
     keys = {problem.key for problem in problems}
     unset = [key for key in _unset_keys(values) if key not in keys]

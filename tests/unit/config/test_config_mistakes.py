@@ -34,6 +34,8 @@ loss.temperature=nan
     loss.temperature: expected a finite number
 user_tower.widths=[64,-2]
     user_tower.widths.1: greater than 0 ... got -2
+objective.recency_half_life_days=monthly
+    objective.recency_half_life_days: expected a valid number or 'auto', got 'monthly'
 loss=in_batch_softmx
     loss: unknown choice 'in_batch_softmx' ... 'in_batch_softmax'? ... bce
 loss=null
