@@ -119,9 +119,11 @@ def new_item_curve(curve: NewItemCurve) -> Figure:
     figure, (axes,) = _figure(7, 5, 1)
     known, new = ([each[part] for each in points] for part in ("known", "new"))
     axes.plot(known, new, "o-", color=BLUE, ms=8, lw=2, label="new_items.boost")
-    for each in points:
-        axes.annotate(f"{each['boost']:g}", (each["known"], each["new"]), (8, 4), color=BLUE, **LABEL)
     own = curve.own()
+    for each in points:
+        look: dict[str, Any] = {"ha": "right", "color": ORANGE} if each is own else {"color": BLUE}
+        offset = (-10, -10) if each is own else (8, 4)
+        axes.annotate(f"{each['boost']:g}", (each["known"], each["new"]), offset, **look, **LABEL)
     axes.plot([own["known"]], [own["new"]], "o", color=ORANGE, ms=12, label="this run")
     axes.axvline(curve.without["known"], color=GREY, lw=1, ls="--", label="without new items")
     metric = curve.metric.replace("_at_", "@")
