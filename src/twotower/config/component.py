@@ -140,19 +140,27 @@ def mistakes(error: ValidationError) -> Iterator[Any]:
     Pydantic yields one for each type of a union, with the type as a part of the location.
     """
     found: list[Any] = list(error.errors(include_url=False))
+    others = [details["loc"] for details in found if not _is_literal_of_union(details)]
     literals = {
-        details["loc"][:-1]: details["ctx"]["expected"]
+        union: details["ctx"]["expected"]
         for details in found
-        if details["type"] == "literal_error" and str(details["loc"][-1]).startswith("literal[")
+        if _is_literal_of_union(details)
+        for union in [details["loc"][:-1]]
+        if any(where[: len(union)] == union for where in others)
     }
     for details in found:
         where, message = details["loc"], details["msg"]
+        if _is_literal_of_union(details) and where[:-1] in literals:
+            continue
         for union in (where[:length] for length in range(len(where))):
             if union in literals:
                 where = union + where[len(union) + 1 :]
                 message += f" or {literals[union]}" if where == union else ""
-        if details["type"] != "literal_error" or where not in literals:
-            yield {**details, "loc": where, "msg": message}
+        yield {**details, "loc": where, "msg": message}
+
+
+def _is_literal_of_union(details: Any) -> bool:
+    return details["type"] == "literal_error" and str(details["loc"][-1]).startswith("literal[")
 
 
 class Component:

@@ -41,21 +41,26 @@ class BoostedLists:
     """The lists of the users of a holdout for any boost of new items, from two searches.
 
     Args:
-        interactions: those of the training, for popularity.
+        popularity: [N + 1], see `item_popularity`.
+        is_new: [N], see `new_items_of`.
         k: the length of the lists.
     """
 
     def __init__(
-        self, model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, k: int
+        self,
+        model: TwoTower,
+        holdout: Holdout,
+        evaluator: Evaluator,
+        popularity: NDArray[np.int64],
+        is_new: NDArray[np.bool_],
+        k: int,
     ) -> None:
-        self.holdout, self.k = holdout, k
+        self.holdout, self.popularity, self.is_new, self.k = holdout, popularity, is_new, k
         self.layout = model.layout
         boost = model.new_items.boost.clone()
         model.new_items.boost.zero_()
         self._items = encode_catalogue(model)
         model.new_items.boost.copy_(boost)
-        self.popularity = item_popularity(interactions, len(self._items))
-        self.is_new = new_items_of(model)
         self._users = torch.from_numpy(encode_every_user(model, holdout)).to(self._items.device)
         self._exclude = evaluator.excluded(holdout)
 
@@ -116,7 +121,7 @@ class BoostedLists:
 
 
 def boosted_lists(
-    model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, monitor: str
+    model: TwoTower, holdout: Holdout, evaluator: Evaluator, popularity: NDArray[np.int64], monitor: str
 ) -> BoostedLists | None:
     """Return the lists for any boost; None without a boost, new items or known targets."""
     key = evaluator.config.list_metric(monitor)
@@ -125,7 +130,7 @@ def boosted_lists(
     is_new = new_items_of(model)
     if not is_new.any() or is_new[np.asarray(holdout.target_items) - 1].all():
         return None
-    return BoostedLists(model, holdout, evaluator, interactions, int(metric_k(key)))
+    return BoostedLists(model, holdout, evaluator, popularity, is_new, int(metric_k(key)))
 
 
 def new_items_of(model: TwoTower) -> NDArray[np.bool_]:
@@ -140,7 +145,8 @@ def new_item_curve(
 
     See `runs.result_parts.NewItemCurve`.
     """
-    lists = boosted_lists(model, holdout, evaluator, interactions, monitor)
+    popularity = item_popularity(interactions, model.items.num_rows)
+    lists = boosted_lists(model, holdout, evaluator, popularity, monitor)
     if lists is None:
         return {}
     recall, own = f"recall_at_{lists.k}", round(float(model.new_items.boost), 2)

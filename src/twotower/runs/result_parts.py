@@ -132,7 +132,7 @@ class NewItemCurve(ResultPart):
         metric: as `recall_at_20`.
         boost: of the towers.
         num_items: number of new items in the catalogue.
-        without: recall on `known` items and on `all` in lists without new items.
+        without: the same recall in lists without new items.
         curve: `boost`, and recall on `known`, on `new` items (if any is a target) and on `all`.
     """
 

@@ -30,7 +30,6 @@ class Validation:
     def __init__(self, holdout: Holdout, evaluator: Evaluator, train: Interactions, num_items: int) -> None:
         self.holdout = holdout
         self.evaluator = evaluator
-        self.train = train
         self.popularity = item_popularity(train, num_items)
 
     def mode(self, monitor: str) -> Mode:
@@ -57,7 +56,7 @@ class Validation:
 
     def boosted_lists(self, model: TwoTower, monitor: str) -> BoostedLists | None:
         """Return the lists for any boost of new items; see `evaluation.new_item_curve`."""
-        return boosted_lists(model.eval(), self.holdout, self.evaluator, self.train, monitor)
+        return boosted_lists(model.eval(), self.holdout, self.evaluator, self.popularity, monitor)
 
     def metrics(self, model: TwoTower, temperature: float, with_health: bool = True) -> dict[str, float]:
         """Return the metrics `valid/...` and the figures `health/...` of towers in eval mode.

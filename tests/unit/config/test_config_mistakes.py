@@ -3,11 +3,14 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 import pytest
 
 from twotower.commands.compose import checked
+from twotower.config.component import Config
+from twotower.config.reading import read
 
 Refusal = Callable[..., str]
 SYNTHETIC = "data=synthetic"
@@ -271,3 +274,27 @@ def test_settings_that_need_times_name_the_alternative(refusal: Refusal, tmp_pat
     mine = ("data=table_files", f"data.interactions_path={table}", "data.timestamp_column=null")
     checked("train", ["experiment=no_times", *mine])
     assert refusal(*mine).count("needs times") == 6
+
+
+class Alternatives(Config):
+    number: int | Literal["auto"] | None
+    names: list[Literal["a", "b"]] | Literal["auto"] = "auto"
+    only_literals: Literal["a"] | Literal["b"] = "a"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"number": "x"}, ["number: expected a valid integer"]),
+        ({"number": 1, "names": ["c"]}, ["names.0: unknown choice 'c'"]),
+        ({"number": 1, "names": "c"}, ["names: expected a valid list or 'auto', got 'c'"]),
+        ({"number": 1, "only_literals": "c"}, ["only_literals.literal['a']", "only_literals.literal['b']"]),
+    ],
+)
+def test_a_value_of_several_types_is_one_mistake_and_none_is_lost(
+    values: dict[str, Any], expected: list[str]
+) -> None:
+    _, problems = read(Alternatives, values)
+    assert len(problems) == len(expected)
+    for problem, start in zip(problems, expected, strict=True):
+        assert f"{problem.key}: {problem.message}".startswith(start)

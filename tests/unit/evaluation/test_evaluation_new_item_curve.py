@@ -13,6 +13,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.new_item_curve import BOOSTS, boosted_lists, new_item_curve
+from twotower.evaluation.ranking import item_popularity
 from twotower.features.categorical import Categorical
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
@@ -73,7 +74,8 @@ def towers(bias: str, known: int = NUM_KNOWN, **new_items: Any) -> TwoTower:
 @pytest.mark.parametrize("boost", [-2.0, 0.0, 0.3, 1.5])
 def test_recall_with_a_boost_is_that_of_towers_with_this_boost(bias: str, boost: float) -> None:
     interactions, holdout = log()
-    lists = boosted_lists(towers(bias), holdout, evaluator(), interactions, MONITOR)
+    popularity = item_popularity(interactions, NUM_ITEMS)
+    lists = boosted_lists(towers(bias), holdout, evaluator(), popularity, MONITOR)
     assert lists is not None
     report = evaluate_towers(towers(bias, boost=boost), holdout, evaluator(), interactions, 1.0)
     expected = {
@@ -103,7 +105,8 @@ def test_a_higher_boost_moves_recall_from_known_to_new_items(bias: str) -> None:
 @pytest.mark.parametrize("max_loss", [0.01, 0.1, 0.3])
 def test_the_largest_boost_within_a_loss(bias: str, max_loss: float) -> None:
     interactions, holdout = log()
-    lists = boosted_lists(towers(bias), holdout, evaluator(), interactions, MONITOR)
+    popularity = item_popularity(interactions, NUM_ITEMS)
+    lists = boosted_lists(towers(bias), holdout, evaluator(), popularity, MONITOR)
     assert lists is not None
     boost = lists.largest_boost(max_loss)
     before = lists.means(None)["known"]
