@@ -3,8 +3,8 @@
 import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,7 @@ class TrainContext:
         progress_callback: displays the progress of an epoch.
         tracker: receives the metrics that TensorBoard receives.
         rate_epochs: of a phase without validation: number of epochs at each learning rate; see `Plateau`.
+        chosen: settings that the validation split determined before the first phase, by key.
         rival: monitored metric by user of other weights, which those of this phase improve on or not.
     """
 
@@ -63,6 +64,7 @@ class TrainContext:
     progress_callback: ProgressCallback | None = None
     tracker: Tracker | None = None
     rate_epochs: Sequence[int] = ()
+    chosen: Mapping[str, float | None] = field(default_factory=dict)
     rival: NDArray[np.float64] | None = None
 
 
@@ -174,7 +176,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         examples=curves.num_examples,
         curves=curves.curves(),
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
-        chosen=module.chosen,
+        chosen={**context.chosen, **module.chosen},
         score=checkpointing.score,
         rate_epochs=rate_epochs,
         improved=improved,

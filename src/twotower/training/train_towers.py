@@ -31,6 +31,7 @@ from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import FeatureTables, build_module, build_training, warn_of_large_tables
+from twotower.training.probe import probe, with_optimizer
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -89,6 +90,9 @@ def train_towers(
         TrialPruned: the epoch callback stopped the training.
     """
     check_same_data(context.folder, dataset.identity)
+    chosen = probe(config, dataset, evaluator, context, tables)
+    config = with_optimizer(config, chosen)
+    context = replace(context, chosen={f"optimizer.{key}": value for key, value in chosen.items()})
     initialization = config.initialization.build()
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     _warn_of_empty_histories(batches)
