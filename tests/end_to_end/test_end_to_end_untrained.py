@@ -52,9 +52,7 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     untrained = result["metrics"]["valid/recall_at_20"]
     assert max(result["curves"]["valid/recall_at_20"]) < untrained
     log = (folder / "train.log").read_text()
-    assert (
-        "WARNING twotower: no epoch improved on the embeddings of initialization=svd, which is used: " in log
-    )
+    assert "WARNING twotower: no training improved on the embeddings of initialization=svd by 1 " in log
     scores = result["training"]["initialization_scores"]
     assert result["training"]["initialization"] == "svd"
     assert scores["svd"] == pytest.approx(untrained, abs=1e-6)
@@ -72,6 +70,32 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     assert not torch.equal(first[table], fitted_again[table])  # the start of train + valid is another one
     served = read_bundle(folder / "bundle").model.state_dict()
     assert torch.equal(served[table.removeprefix("model.")], fitted_again[table])
+
+
+@pytest.mark.slow
+def test_a_probe_chooses_rate_and_decay_and_is_not_repeated(tmp_path: Path) -> None:
+    typed = ["optimizer.decay_to=initial", "optimizer.probe_rates=[5,0.001]", "optimizer.probe_decays=[0,3]"]
+    folder, result = run(tmp_path, *typed)
+    chosen, path = result["training"]["chosen"], folder / "checkpoints" / "probe.json"
+    assert chosen["optimizer.learning_rate"] == 0.001
+    assert json.loads(path.read_text()) == {
+        name: chosen[f"optimizer.{name}"] for name in ("learning_rate", "weight_decay")
+    }
+    _, alone = run(
+        tmp_path,
+        "optimizer.decay_to=initial",
+        "optimizer.learning_rate=0.001",
+        f"optimizer.weight_decay={chosen['optimizer.weight_decay']}",
+    )
+    assert [alone[key] for key in ("metrics", "curves")] == [result[key] for key in ("metrics", "curves")]
+    written = path.stat().st_mtime_ns
+    shutil.rmtree(folder / "checkpoints" / "refit")
+    (folder / "result.json").unlink()
+    assert run_script("train", f"resume={folder}").returncode == 0
+    again = json.loads((folder / "result.json").read_text())
+    assert again["training"]["chosen"] == chosen
+    assert again["metrics"] == result["metrics"]
+    assert path.stat().st_mtime_ns == written
 
 
 @pytest.mark.slow

@@ -8,6 +8,9 @@ from twotower.runs.fingerprint import override_key
 
 SIDES = {"user": "user_tower", "context": "user_tower", "item": "item_tower"}
 """Side of the features -> the tower that may read them."""
+NOT_OF_A_WARM_START = {
+    f"optimizer.{name}" for name in ("schedule", "warmup_share", "probe_rates", "probe_decays")
+}
 
 
 def unused_setting_warnings(config: RunConfig, dataset: RetrievalDataset) -> list[str]:
@@ -66,8 +69,11 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
         for key in sorted(key for key in typed if key.partition(".")[0] == "negatives"):
             yield f"{key}: no effect, because {loss} draws no negatives; choose another loss"
     if isinstance(config, WarmStartRunConfig) and config.warm_start.epochs:
-        for key in sorted(typed & {"optimizer.schedule", "optimizer.warmup_share"}):
+        for key in sorted(typed & NOT_OF_A_WARM_START):
             yield f"{key}: no effect; warm_start= trains at a constant optimizer.learning_rate"
+    else:
+        for key in sorted(typed & {f"optimizer.{name}" for name in config.optimizer.probes()}):
+            yield f"{key}: no effect; optimizer.probe_rates or optimizer.probe_decays chooses it"
     read = config.user_tower.reads(config.block_names()["user_tower"])
     is_set = "last_item" in config.history.model_fields_set and config.history.last_item
     if is_set and "history" in read and "last_item" not in read:
