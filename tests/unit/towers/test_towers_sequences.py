@@ -170,7 +170,7 @@ def test_weights_halve_per_position_and_sum_to_one() -> None:
 
 
 def test_low_pass_by_hand() -> None:
-    """Channel 0 has the half-life of one position and no gain; channel 8 has the same rate and a gain of 1/2."""
+    """Channels 0 and 8 share a half-life of one position; channel 8 has a gain of 1/2."""
     low_pass = LowPass(9)
     with torch.no_grad():
         low_pass.log_rates[0] = math.log(math.log(2))
