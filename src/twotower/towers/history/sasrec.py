@@ -52,7 +52,7 @@ class Sasrec(CausalEncoder):
         self.norm = nn.LayerNorm(dim, eps=EPSILON)
         if config.low_pass > 0:
             for block in self.layers:
-                block.attention = FilteredAttention(block.attention, dim, config.low_pass)
+                block.attention = FilteredAttention(block.get_submodule("attention"), dim, config.low_pass)
 
     def block(self) -> nn.Module:
         """Build one block, [B, L, H] -> [B, L, H]."""
