@@ -170,5 +170,5 @@ def load_final(module: RetrievalModule, checkpoint: dict[str, Any]) -> None:
     trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
     others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
     module.load_state_dict(trained | others)
-    module.set_boost(checkpoint["fitted"]["chosen"])
+    module.set_chosen(checkpoint["fitted"]["chosen"])
     module.model.fit_new_items()

@@ -124,6 +124,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         checkpoint, result = read_final(context.folder, name)
         load_final(module, checkpoint)
         return result
+    module.set_chosen(context.chosen)
     mode = None if module.validation is None else module.validation.mode(settings.monitor)
     curves = Curves(settings.monitor, context.epoch_callback)
     checkpointing = Checkpointing(settings, final.parent, batches, mode)

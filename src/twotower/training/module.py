@@ -92,18 +92,25 @@ class RetrievalModule(pl.LightningModule):
             return
         boost = lists.largest_boost(max_loss)
         LOG.info("new_items.boost=%.2f, selected on the validation split", boost)
-        self.set_boost({BOOST: boost})
+        self.set_chosen({BOOST: boost})
 
     def exceeds(self, others: NDArray[np.float64] | None, monitor: str, standard_errors: float) -> bool:
         """Return whether the latest validation exceeds values of the same users; True without values."""
         values = None if self.validation is None else self.validation.monitored(monitor)
         return others is None or values is None or exceeds(values - others, standard_errors)
 
-    def set_boost(self, chosen: Mapping[str, float | None]) -> None:
-        """Set the boost of new items, if it was selected."""
+    def set_chosen(self, chosen: Mapping[str, float | None]) -> None:
+        """Set the boost of new items and leave out optional layers, if the validation split chose so."""
         if (boost := chosen.get(BOOST)) is not None:
             self.model.new_items.boost.fill_(boost)
             self.chosen[BOOST] = boost
+        layers = self.model.optional_layers()
+        left_out = {f"{key}.widths": None for key in layers if f"{key}.widths" in chosen}
+        if left_out:
+            self.model.skip_optional_layers(True)
+            for each in layers.values():
+                each.requires_grad_(False)
+            self.chosen |= left_out
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all random draws from the number of the batch, so that resuming is bit-identical."""

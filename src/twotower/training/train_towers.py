@@ -31,7 +31,7 @@ from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import FeatureTables, build_module, build_training, warn_of_large_tables
-from twotower.training.probe import probe, with_optimizer
+from twotower.training.probe import probe, with_chosen
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -91,8 +91,7 @@ def train_towers(
     """
     check_same_data(context.folder, dataset.identity)
     chosen = probe(config, dataset, evaluator, context, tables)
-    config = with_optimizer(config, chosen)
-    context = replace(context, chosen={f"optimizer.{key}": value for key, value in chosen.items()})
+    config, context = with_chosen(config, chosen), replace(context, chosen=chosen)
     initialization = config.initialization.build()
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     _warn_of_empty_histories(batches)
@@ -107,7 +106,7 @@ def train_towers(
     parts = report_parts(config, module, dataset, evaluator)
     if config.trainer.refit:
         module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
-        module.set_boost(best.result.chosen)
+        module.set_chosen(best.result.chosen)
         rates = best.result.rate_epochs
         trainer = context.trainer.model_copy(update={"max_epochs": sum(rates)})
         context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
