@@ -6,7 +6,8 @@ POPULARITY_ONLY = (
     "~baselines.item_knn",
     "~baselines.content_knn",
     "baselines.tune=false",
+    "trainer.probe_steps=0",
 )
-"""One baseline, and nothing tuned."""
+"""One baseline; nothing is tuned, and no short trainings choose settings."""
 QUICK = ("initialization=random", *POPULARITY_ONLY)
 """Small trainings do not improve on an SVD, and a second one then starts from random embeddings."""

@@ -30,6 +30,7 @@ TINY = [
     "user_tower.widths=null",
     "item_tower.widths=null",
     *POPULARITY_ONLY,
+    "trainer.probe_steps=100",
     "console=quiet",
     "reuse=false",
     "name=t",
