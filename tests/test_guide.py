@@ -11,7 +11,7 @@ import yaml
 
 from twotower.commands.command_keys import COMMANDS, settings_class
 from twotower.commands.compose import compose
-from twotower.commands.conf import CONF, groups, shape
+from twotower.commands.conf import CONF, OVERLAYS, groups, shape
 from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_command import split_arguments
@@ -160,7 +160,7 @@ def test_the_readme_is_short_and_shows_a_picture_first() -> None:
 @pytest.mark.parametrize("name", ["settings.md", "zh/settings.md"])
 def test_the_table_of_choices_has_them_all(name: str) -> None:
     text = (GUIDE / name).read_text(encoding="utf-8")
-    for group in groups() | {"experiment"}:
+    for group in groups() | OVERLAYS:
         for path in (CONF / group).glob("*.yaml"):
             assert f"`{path.stem}`" in text, path
 

@@ -33,33 +33,30 @@ def apply_size(name: str, config: DictConfig, base: DictConfig) -> None:
     sets = flatten(read_yaml(choices(SIZE)[name]))
     if "defaults" in sets:
         raise InputError(f"size={name}: a size sets keys and selects no choices; write an experiment instead")
-    now, before = _flat(config), _flat(base)
-    overridden = [key for key, value in sets.items() if now.get(key) != value]
-    missing = []
-    for key in sorted(sets.keys() - {*overridden}):
+    typed: Any = OmegaConf.to_container(config)
+    now, unused = flatten(typed), dict[str, list[str]]()
+    for key, value in sets.items():
         group, _, field = key.rpartition(".")
-        factor, old = FACTOR.fullmatch(str(sets[key])), before.get(key)
-        if factor and isinstance(old, int | float):
-            value = old * float(factor[1])
-            OmegaConf.update(config, key, max(1, int(value)) if isinstance(old, int) else float(f"{value:.6g}"))
-        elif factor or (group and old is None and field not in _keys_of(base, group)):
-            missing.append(key)
+        target, source = (OmegaConf.select(each, group) if group else each for each in (config, base))
+        if now.get(key) != value:
+            unused.setdefault("overridden", []).append(key)
+        elif isinstance(source, DictConfig):  # else it is reported as an unknown key
+            factor, old = FACTOR.fullmatch(str(value)), source.get(field)
+            is_known = field in source or not group or field in (config_keys(str(source.get(TARGET))) or ())
             with open_dict(config):
-                del config[group][field]
-    without = {"no such key in the chosen class": missing, "overridden": overridden}
-    words = [f"{', '.join(sorted(keys))} ({why})" for why, keys in without.items() if keys]
-    if words:
-        where = " on" if len(missing) + len(overridden) < len(sets) else ":"
-        _warn_once(f"size={name}: no effect{where} {'; '.join(words)}")
-
-
-def _flat(config: DictConfig) -> dict[str, Any]:
-    values: Any = OmegaConf.to_container(config)
-    return flatten(values)
-
-
-def _keys_of(config: DictConfig, group: str) -> tuple[str, ...]:
-    return config_keys(str(OmegaConf.select(config, f"{group}.{TARGET}"))) or ()
+                if factor and isinstance(old, int | float):
+                    new = old * float(factor[1])
+                    target[field] = max(1, int(new)) if isinstance(old, int) else float(f"{new:.6g}")
+                elif factor and field in source:
+                    target[field] = old
+                    unused.setdefault("not a number", []).append(key)
+                elif factor or not is_known:
+                    del target[field]
+                    unused.setdefault("no such key in the chosen class", []).append(key)
+    if unused:
+        where = " on" if sum(map(len, unused.values())) < len(sets) else ":"
+        words = "; ".join(f"{', '.join(keys)} ({why})" for why, keys in unused.items())
+        _warn_once(f"size={name}: no effect{where} {words}")
 
 
 @functools.cache  # once for all jobs of a sweep
