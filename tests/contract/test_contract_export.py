@@ -52,9 +52,10 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 
 
 def one_block(history: Spec) -> Spec:
-    """Return a history encoder of one block: the graph of a second one is the same."""
-    has_blocks = hasattr(HistoryEncoder.Config.model_validate(history), "blocks")
-    return history | ({"blocks": 1} if has_blocks else {})
+    """Return a history encoder of one block, the graph of a second one is the same, with every branch."""
+    config = HistoryEncoder.Config.model_validate(history)
+    smallest = {"blocks": 1, "low_pass": 0.5}
+    return history | {key: value for key, value in smallest.items() if hasattr(config, key)}
 
 
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:

@@ -14,6 +14,7 @@ from quick import POPULARITY_ONLY
 
 from twotower.bundle.read import read_bundle
 from twotower.data.interactions import Interactions
+from twotower.training import probe
 from twotower.training.checkpoints import FINAL, read_checkpoint
 from twotower.training.initialization.svd import Svd
 
@@ -26,6 +27,8 @@ TINY = [
     "trainer.max_epochs=2",
     "metrics.num_bootstrap=0",
     "metrics.ks=[10,20]",
+    "user_tower.widths=null",
+    "item_tower.widths=null",
     *POPULARITY_ONLY,
     "console=quiet",
     "reuse=false",
@@ -52,9 +55,7 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     untrained = result["metrics"]["valid/recall_at_20"]
     assert max(result["curves"]["valid/recall_at_20"]) < untrained
     log = (folder / "train.log").read_text()
-    assert (
-        "WARNING twotower: no epoch improved on the embeddings of initialization=svd, which is used: " in log
-    )
+    assert "WARNING twotower: no training improved on the embeddings of initialization=svd by 1 " in log
     scores = result["training"]["initialization_scores"]
     assert result["training"]["initialization"] == "svd"
     assert scores["svd"] == pytest.approx(untrained, abs=1e-6)
@@ -72,6 +73,62 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     assert not torch.equal(first[table], fitted_again[table])  # the start of train + valid is another one
     served = read_bundle(folder / "bundle").model.state_dict()
     assert torch.equal(served[table.removeprefix("model.")], fitted_again[table])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("better", ["with", "without"])
+def test_validation_decides_whether_the_towers_read_features(
+    better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.4] if better == "with" else [0.4, 0.5])
+    monkeypatch.setattr(probe, "short_training", lambda *_: next(scores))
+    auto = ("user_tower.widths=auto", "item_tower.widths=auto", "initialization=random")
+    folder, result = run(tmp_path, *auto)
+    chosen = result["training"]["chosen"].keys() & {"user_tower.widths", "item_tower.widths"}
+    assert len(chosen) == (0 if better == "with" else 2)
+    assert "after a short training: 0." in (folder / "train.log").read_text()
+    layers = {
+        name: bool(values.any())
+        for name, values in read_bundle(folder / "bundle").model.state_dict().items()
+        if "tower.layers" in name
+    }
+    assert len(layers) == 4
+    assert all(trained == (better == "with") for trained in layers.values())
+    if better == "without":
+        _, alone = run(tmp_path, *auto, "trainer.probe_steps=0")
+        assert alone["metrics"] != result["metrics"]
+        (folder / "result.json").unlink()
+        assert run_script("train", f"resume={folder}").returncode == 0
+        again = json.loads((folder / "result.json").read_text())
+        assert [again[key] for key in ("metrics", "training")] == [
+            result[key] for key in ("metrics", "training")
+        ]
+
+
+@pytest.mark.slow
+def test_a_probe_chooses_rate_and_decay_and_is_not_repeated(tmp_path: Path) -> None:
+    typed = ["optimizer.decay_to=initial", "optimizer.probe_rates=[5,0.001]", "optimizer.probe_decays=[0,3]"]
+    folder, result = run(tmp_path, *typed)
+    chosen, path = result["training"]["chosen"], folder / "checkpoints" / "probe.json"
+    assert chosen["optimizer.learning_rate"] == 0.001
+    assert json.loads(path.read_text()) == {
+        key: chosen[key] for key in ("optimizer.learning_rate", "optimizer.weight_decay")
+    }
+    _, alone = run(
+        tmp_path,
+        "optimizer.decay_to=initial",
+        "optimizer.learning_rate=0.001",
+        f"optimizer.weight_decay={chosen['optimizer.weight_decay']}",
+    )
+    assert [alone[key] for key in ("metrics", "curves")] == [result[key] for key in ("metrics", "curves")]
+    written = path.stat().st_mtime_ns
+    shutil.rmtree(folder / "checkpoints" / "refit")
+    (folder / "result.json").unlink()
+    assert run_script("train", f"resume={folder}").returncode == 0
+    again = json.loads((folder / "result.json").read_text())
+    assert again["training"]["chosen"] == chosen
+    assert again["metrics"] == result["metrics"]
+    assert path.stat().st_mtime_ns == written
 
 
 @pytest.mark.slow

@@ -173,13 +173,20 @@ class Evaluator(Component):
     def means(
         self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
     ) -> dict[str, float]:
-        """Return `Report.metrics` alone: no slices, no intervals. For validation during training."""
-        rankings = self._rank(lists, holdout, popularity)
-        return self._means(rankings, user_values(rankings, self._user_metrics), scored)
+        """Return `Report.metrics` alone: no slices, no intervals."""
+        return self.means_and_values(lists, holdout, popularity, scored)[0]
 
     def values(self, lists: Lists, holdout: Holdout, popularity: np.ndarray) -> UserValues:
         """Return the columns of metrics of `Report.per_user` alone."""
         return user_values(self._rank(lists, holdout, popularity), self._user_metrics)
+
+    def means_and_values(
+        self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
+    ) -> tuple[dict[str, float], UserValues]:
+        """Return both, as `means` and `values`. For validation during training."""
+        rankings = self._rank(lists, holdout, popularity)
+        values = user_values(rankings, self._user_metrics)
+        return self._means(rankings, values, scored), values
 
     def evaluate(
         self, lists: Lists, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None

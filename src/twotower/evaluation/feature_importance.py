@@ -124,7 +124,7 @@ def feature_importance(
 
 def read_features(model: TwoTower) -> list[Readable]:
     """Return the features on which the embeddings of users and items depend, the history as one of them."""
-    blocks = model.user_tower.config.reads(model.user_tower.block_dims.keys())
+    blocks = model.user_tower.reads()
     found = [
         Readable(f"{side}.{name}", [name], isinstance(feature, Id))
         for side, table in (("user", model.users), ("context", model.contexts))
@@ -133,7 +133,7 @@ def read_features(model: TwoTower) -> list[Readable]:
     ]
     history = blocks - model.users.features.keys() - model.contexts.features.keys()
     found += [Readable(HISTORY, sorted(history))] if history else []
-    in_tower = model.item_tower.config.reads(model.items.features.keys())
+    in_tower = model.item_tower.reads()
     for_new = model.new_items.config.reads({name: each.config for name, each in model.items.features.items()})
     return found + [
         Readable(f"item.{name}", (), isinstance(feature, Id), name not in in_tower)

@@ -58,6 +58,15 @@ def mean_values(values: UserValues) -> dict[str, float]:
     return {key: float(column.mean()) for key, column in values.items()}
 
 
+def exceeds(differences: NDArray[np.float64], standard_errors: float) -> bool:
+    """Return whether the mean difference [Q] is above this many of its standard errors; 0 accepts any."""
+    if standard_errors == 0:
+        return True
+    if len(differences) < 2:
+        return False
+    return bool(differences.mean() > standard_errors * differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
 LARGE = 200_000  # users: with more, the normal interval agrees with percentiles of resampled means
 BLOCK_DRAWS = 2**20
 Z_95 = 1.959963984540054

@@ -37,7 +37,7 @@ from twotower.training.train_towers import load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
 REBUILD_BUNDLE = "rebuild_bundle"
-LEARNING_RATE = "optimizer.learning_rate"
+OPTIMIZER = "optimizer."
 TOWER_KEYS = ("embedding_dim", "features", "history", "user_tower", "item_tower", "item_bias")
 """Root keys that define the towers."""
 
@@ -112,9 +112,11 @@ def warm_start(
     new = [text for text in overrides if override_key(text) != "run"]
     latest = {override_key(text): text for text in [*old.overrides, *new]}  # the last override of each key
     settings = old.settings | dict(changes)
-    rate = before.training.chosen.get(LEARNING_RATE)
-    if rate is not None and not {"optimizer", LEARNING_RATE} & set(map(override_key, new)):
-        settings["optimizer"] = settings["optimizer"] | {"learning_rate": rate}
+    typed = set(map(override_key, new))
+    chosen = {key: value for key, value in before.training.chosen.items() if key.startswith(OPTIMIZER)}
+    if "optimizer" not in typed:
+        values = {key.removeprefix(OPTIMIZER): chosen[key] for key in chosen.keys() - typed}
+        settings["optimizer"] = settings["optimizer"] | values
     config = checked_run(settings, [*latest.values()], "the run's settings with these changes")
     return train(config, folder or run_folder(source.parent, [name, *new]), keep_after_input_error=False)
 

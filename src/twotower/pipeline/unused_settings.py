@@ -8,6 +8,9 @@ from twotower.runs.fingerprint import override_key
 
 SIDES = {"user": "user_tower", "context": "user_tower", "item": "item_tower"}
 """Side of the features -> the tower that may read them."""
+NOT_OF_A_WARM_START = {
+    f"optimizer.{name}" for name in ("schedule", "warmup_share", "probe_rates", "probe_decays")
+}
 
 
 def unused_setting_warnings(config: RunConfig, dataset: RetrievalDataset) -> list[str]:
@@ -29,7 +32,7 @@ def _unread_features(config: RunConfig) -> Iterator[str]:
             for name in getattr(config.features, side)
             if SIDES[side] == tower and name not in names
         ]
-        why = f"because {tower} reads only {', '.join(sorted(names))}; {tower}.widths=auto reads all features"
+        why = f"because {tower} reads only {', '.join(sorted(names))}; {tower}.widths=[] reads all features"
         if keys := [key for key, is_content in unread if not is_content]:
             yield f"{', '.join(keys)}: no effect, {why}"
         if keys := [key for key, is_content in unread if is_content]:
@@ -66,14 +69,21 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
         for key in sorted(key for key in typed if key.partition(".")[0] == "negatives"):
             yield f"{key}: no effect, because {loss} draws no negatives; choose another loss"
     if isinstance(config, WarmStartRunConfig) and config.warm_start.epochs:
-        for key in sorted(typed & {"optimizer.schedule", "optimizer.warmup_share"}):
+        for key in sorted(typed & NOT_OF_A_WARM_START):
             yield f"{key}: no effect; warm_start= trains at a constant optimizer.learning_rate"
+    else:
+        probed = sorted(f"optimizer.{name}" for name in config.optimizer.probes())
+        for key in probed if config.trainer.probe_steps else ():
+            if key in typed:
+                yield f"{key}: no effect; optimizer.probe_rates or optimizer.probe_decays chooses it"
+        if probed and not config.trainer.probe_steps:
+            yield "optimizer.probe_rates, probe_decays: no effect; set trainer.probe_steps=100"
     read = config.user_tower.reads(config.block_names()["user_tower"])
     is_set = "last_item" in config.history.model_fields_set and config.history.last_item
     if is_set and "history" in read and "last_item" not in read:
         yield (
             f"history.last_item: no effect, because user_tower reads only {', '.join(sorted(read))}; "
-            "user_tower.widths=auto reads it"
+            "user_tower.widths=[] reads it"
         )
     if not config.baselines.by_name:
         for field in sorted(config.baselines.model_fields_set & {"minutes", "tune"}):

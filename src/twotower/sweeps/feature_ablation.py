@@ -30,7 +30,7 @@ class FeatureAblation(Grid):
         if not removals:
             raise InputError(
                 "sweep=features: the towers read no feature that can be left out; "
-                "user_tower.widths=auto item_tower.widths=auto reads all features"
+                "user_tower.widths=[] item_tower.widths=[] reads all features"
             )
         return [(), *removals, *super().cases()]
 

@@ -37,7 +37,8 @@ class Mlp(ScaledTower):
 
         widths: Annotated[list[Width], MaxLen(32)] | Literal["auto"] | None
         """Widths of the hidden layers. `[]` is one linear layer; null is none: the output is the residual.
-        `auto` is `[]` if the tower has inputs besides the residual, else null."""
+        `auto` is `[]` if the tower has inputs besides the residual and the layer is better on the validation
+        split after a short training, else null."""
         activation: Activation = "gelu"
         """Activation after each hidden layer."""
         dropout: DropoutRate = 0.0
@@ -58,6 +59,10 @@ class Mlp(ScaledTower):
             if self.widths == "auto":
                 return None if blocks <= {self.residual} else []
             return self.widths
+
+        def has_optional_layers(self, blocks: Set[str]) -> bool:
+            """Whether `widths` is auto and gives layers; see `Tower.Config.has_optional_layers`."""
+            return self.widths == "auto" and self.residual is not None and not blocks <= {self.residual}
 
         def unused(self) -> Iterable[tuple[str, str]]:
             """Yield settings of hidden layers if there are no hidden layers; see `Config.unused`."""
@@ -96,10 +101,19 @@ class Mlp(ScaledTower):
         if config.residual is not None and block_dims[config.residual] != embedding_dim:
             self.projection = nn.Linear(block_dims[config.residual], embedding_dim, bias=False)
 
+    @property
+    def optional_layers(self) -> nn.Module | None:
+        """The layers of `widths=auto`; see `Tower.optional_layers`."""
+        return self.layers if self.config.has_optional_layers(self.block_dims.keys()) else None
+
+    def reads(self) -> Set[str]:
+        """Return the residual alone if the layers are left out; see `Tower.reads`."""
+        return {self.config.residual or ""} if self.skips_layers else super().reads()
+
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D]; see `Tower.forward`."""
         parts: list[Tensor] = []
-        if self.widths is not None:
+        if self.widths is not None and not self.skips_layers:
             inputs = [blocks[name] for name in self.block_dims]
             joined = torch.cat(inputs, -1) if len(inputs) > 1 else inputs[0]
             parts.append(self.layers(self.input_dropout(joined)))

@@ -44,6 +44,10 @@ class Tower(Component, nn.Module, ABC):
             """Return the blocks that the embedding depends on."""
             return blocks
 
+        def has_optional_layers(self, blocks: Set[str]) -> bool:
+            """Whether a tower with these inputs has layers that it may do without."""
+            return False
+
         def problems(self, blocks: Set[str] | None = None) -> Iterable[tuple[str, str]]:
             """See `Component.Config.problems`; `blocks` are the names of the inputs."""
             return ()
@@ -58,6 +62,17 @@ class Tower(Component, nn.Module, ABC):
         super().__init__(config)
         self.block_dims = dict(block_dims)
         self.embedding_dim = embedding_dim
+        self.skips_layers = False
+        """Whether `optional_layers` are left out."""
+
+    @property
+    def optional_layers(self) -> nn.Module | None:
+        """Layers that the tower may do without; they have no effect before training. None: no such layers."""
+        return None
+
+    def reads(self) -> Set[str]:
+        """Return the blocks that the embedding depends on."""
+        return self.config.reads(self.block_dims.keys())
 
     def item_weights(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Return the weight of each item of a history for each interest, [B, K, L], 0 where masked.

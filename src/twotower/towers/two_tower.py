@@ -190,8 +190,18 @@ class TwoTower(nn.Module):
 
     def _read_by(self, tower: Tower) -> Set[str]:
         """Return the blocks that a tower needs: all in training, because encoders draw dropout in turn."""
-        names = tower.block_dims.keys()
-        return names if self.training else tower.config.reads(names)
+        return tower.block_dims.keys() if self.training and not tower.skips_layers else tower.reads()
+
+    def optional_layers(self) -> dict[str, nn.Module]:
+        """Return key of a tower -> its layers that may be left out; see `Tower.optional_layers`."""
+        towers = {"user_tower": self.user_tower, "item_tower": self.item_tower}
+        layers = {key: tower.optional_layers for key, tower in towers.items()}
+        return {key: each for key, each in layers.items() if each is not None}
+
+    def skip_optional_layers(self, skips: bool) -> None:
+        """Leave out the optional layers of both towers, or use them."""
+        for key in self.optional_layers():
+            getattr(self, key).skips_layers = skips
 
     def encode_users(self, batch: UserBatch, history_vectors: Tensor | None = None) -> Tensor:
         """Embed users, [B, D], or [B, K, D] if the tower has K interests above 1.

@@ -112,7 +112,8 @@ class FitResult:
         epoch_steps: optimizer steps per epoch; 0 if unknown.
         chosen: settings that the interactions or the validation split determined, by key.
         score: the monitored metric of the weights, negated if lower is better; None without validation.
-        improved: whether an epoch improved on the initial embeddings; True if these were not validated.
+        improved: whether an epoch improved on the initial embeddings and on those that it is compared with;
+            True without any.
         rate_epochs: number of epochs of the weights at each learning rate; empty without validation.
     """
 
@@ -169,5 +170,5 @@ def load_final(module: RetrievalModule, checkpoint: dict[str, Any]) -> None:
     trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
     others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
     module.load_state_dict(trained | others)
-    module.set_boost(checkpoint["fitted"]["chosen"])
+    module.set_chosen(checkpoint["fitted"]["chosen"])
     module.model.fit_new_items()

@@ -3,12 +3,13 @@
 import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.training.batches import TrainBatches
@@ -52,6 +53,8 @@ class TrainContext:
         progress_callback: displays the progress of an epoch.
         tracker: receives the metrics that TensorBoard receives.
         rate_epochs: of a phase without validation: number of epochs at each learning rate; see `Plateau`.
+        chosen: settings that the validation split determined before the first phase, by key.
+        rival: monitored metric by user of other weights, which those of this phase improve on or not.
     """
 
     trainer: TrainerChoice.Config
@@ -61,6 +64,8 @@ class TrainContext:
     progress_callback: ProgressCallback | None = None
     tracker: Tracker | None = None
     rate_epochs: Sequence[int] = ()
+    chosen: Mapping[str, float | None] = field(default_factory=dict)
+    rival: NDArray[np.float64] | None = None
 
 
 class Rehearsal(pl.Callback):
@@ -119,6 +124,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         checkpoint, result = read_final(context.folder, name)
         load_final(module, checkpoint)
         return result
+    module.set_chosen(context.chosen)
     mode = None if module.validation is None else module.validation.mode(settings.monitor)
     curves = Curves(settings.monitor, context.epoch_callback)
     checkpointing = Checkpointing(settings, final.parent, batches, mode)
@@ -161,7 +167,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         trainer.fit(module, batches, once, ckpt_path=last, weights_only=True)
     checkpointing.load_best(module)
     module.select_boost(settings.monitor)
-    score, initial = checkpointing.score, module.initial_score
+    improved = has_improved(module, checkpointing.score, context)
     rate_epochs = list(context.rate_epochs) if plateau is None else plateau.rate_epochs
     if len(rate_epochs) > 1:
         module.chosen |= {"optimizer.learning_rate": last_rate(module.optimizer_choice, rate_epochs)}
@@ -171,11 +177,21 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         examples=curves.num_examples,
         curves=curves.curves(),
         epoch_steps=trainer.global_step // max(1, trainer.current_epoch),
-        chosen=module.chosen,
-        score=score,
+        chosen={**context.chosen, **module.chosen},
+        score=checkpointing.score,
         rate_epochs=rate_epochs,
-        # Lightning stores metrics as float32.
-        improved=score is None or initial is None or score > float(np.float32(initial)),
+        improved=improved,
     )
     write_final(final, module, batches.interactions, result)
     return result
+
+
+def has_improved(module: RetrievalModule, score: float | None, context: TrainContext) -> bool:
+    """Return whether the final weights improve on the initial embeddings and on `context.rival`."""
+    initial, settings = module.initial_score, context.trainer
+    # Lightning stores metrics as float32.
+    better = score is None or initial is None or score > float(np.float32(initial))
+    if module.validation is None or context.rival is None:
+        return better
+    module.validation.score(module.model, settings.monitor, module.temperature)
+    return better and module.exceeds(context.rival, settings.monitor, settings.min_standard_errors)

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
+from twotower.evaluation.user_values import exceeds
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
@@ -58,6 +61,8 @@ class RetrievalModule(pl.LightningModule):
         self.seed = seed
         self.initial_score: float | None = None
         """Validation score of the initial embeddings; None if they carry no information or no validation."""
+        self.initial_values: NDArray[np.float64] | None = None
+        """The same by user; None for a metric without values of users, too."""
         self.chosen: dict[str, float | None] = {}
         """Settings that the interactions or the validation split determined, by key."""
         self.draws = torch.Generator()
@@ -68,7 +73,9 @@ class RetrievalModule(pl.LightningModule):
         validation_score = None if validation is None else partial(validation.score, *arguments)
         initialization.set(self.model, interactions, validation_score)
         self.chosen |= {f"initialization.{key}": value for key, value in initialization.chosen().items()}
-        self.initial_score = validation_score() if validation_score and initialization.informed else None
+        if validation is not None and validation_score is not None and initialization.informed:
+            self.initial_score = validation_score()
+            self.initial_values = validation.monitored(monitor)
 
     def select_boost(self, monitor: str) -> None:
         """Select the boost of new items on the validation split, if the settings ask for it."""
@@ -85,13 +92,25 @@ class RetrievalModule(pl.LightningModule):
             return
         boost = lists.largest_boost(max_loss)
         LOG.info("new_items.boost=%.2f, selected on the validation split", boost)
-        self.set_boost({BOOST: boost})
+        self.set_chosen({BOOST: boost})
 
-    def set_boost(self, chosen: Mapping[str, float | None]) -> None:
-        """Set the boost of new items, if it was selected."""
+    def exceeds(self, others: NDArray[np.float64] | None, monitor: str, standard_errors: float) -> bool:
+        """Return whether the latest validation exceeds values of the same users; True without values."""
+        values = None if self.validation is None else self.validation.monitored(monitor)
+        return others is None or values is None or exceeds(values - others, standard_errors)
+
+    def set_chosen(self, chosen: Mapping[str, float | None]) -> None:
+        """Set the boost of new items and leave out optional layers, if the validation split chose so."""
         if (boost := chosen.get(BOOST)) is not None:
             self.model.new_items.boost.fill_(boost)
             self.chosen[BOOST] = boost
+        layers = self.model.optional_layers()
+        left_out = {f"{key}.widths": None for key in layers if f"{key}.widths" in chosen}
+        if left_out:
+            self.model.skip_optional_layers(True)
+            for each in layers.values():
+                each.requires_grad_(False)
+            self.chosen |= left_out
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all random draws from the number of the batch, so that resuming is bit-identical."""

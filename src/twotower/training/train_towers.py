@@ -31,6 +31,7 @@ from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import FeatureTables, build_module, build_training, warn_of_large_tables
+from twotower.training.probe import probe, with_chosen
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -89,6 +90,8 @@ def train_towers(
         TrialPruned: the epoch callback stopped the training.
     """
     check_same_data(context.folder, dataset.identity)
+    chosen = probe(config, dataset, evaluator, context, tables)
+    config, context = with_chosen(config, chosen), replace(context, chosen=chosen)
     initialization = config.initialization.build()
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     _warn_of_empty_histories(batches)
@@ -96,14 +99,14 @@ def train_towers(
     attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
     context = replace(context, rehearse_index=None)
     if not attempts[0].result.improved:
-        attempts += compare_with_random(config, dataset, evaluator, context, attempts[0].result)
-    best = max(attempts, key=lambda each: each.result.score or 0.0)
+        attempts += compare_with_random(config, dataset, evaluator, context, attempts[0])
+    best = attempts[-1] if is_better(attempts[-1].result, attempts[0].result) else attempts[0]
     module, results = best.module, [best.result, *(each.result for each in attempts if each is not best)]
     valid = evaluate_valid(module, dataset, evaluator)
     parts = report_parts(config, module, dataset, evaluator)
     if config.trainer.refit:
         module, batches = build_training(config, dataset, dataset.train_and_valid, None, best.initialization)
-        module.set_boost(best.result.chosen)
+        module.set_chosen(best.result.chosen)
         rates = best.result.rate_epochs
         trainer = context.trainer.model_copy(update={"max_epochs": sum(rates)})
         context = replace(context, trainer=trainer, epoch_callback=None, rate_epochs=rates)
@@ -118,7 +121,7 @@ def compare_with_random(
     dataset: RetrievalDataset,
     evaluator: Evaluator,
     context: TrainContext,
-    first: FitResult,
+    first: Attempt,
 ) -> list[Attempt]:
     """Train from random embeddings, too, and log which initialization is better; empty if that diverges.
 
@@ -136,7 +139,7 @@ def compare_with_random(
     )
     random, callback = Random.Config().build(), context.epoch_callback
     without_metric = None if callback is None else lambda epoch, _: callback(epoch, None)
-    context = replace(context, epoch_callback=without_metric)
+    context = replace(context, epoch_callback=without_metric, rival=first.module.initial_values)
     try:
         module, batches = build_training(config, dataset, dataset.train, evaluator, random)
         second = Attempt(random, module, fit(context, module, batches, FIT_RANDOM))
@@ -144,20 +147,21 @@ def compare_with_random(
         LOG.warning("initialization=random was compared, too: %s; initialization=%s is used", error, name)
         return []
     except TrialPruned as pruned:
-        raise TrialPruned(first.epochs, first.curves) from pruned
-    before, after = first.score or 0.0, second.result.score or 0.0
+        raise TrialPruned(first.result.epochs, first.result.curves) from pruned
+    before, after = first.result.score or 0.0, second.result.score or 0.0
     scores = (
         f"{monitor} {abs(before):.4f} with initialization={name}, {abs(after):.4f} with initialization=random"
     )
-    if after > before:
+    if is_better(second.result, first.result):
         LOG.warning(
             "the better initialization on the validation split is used, initialization=random: %s", scores
         )
     else:
         LOG.warning(
-            "no epoch improved on the embeddings of initialization=%s, which is used: %s; try "
-            "optimizer.schedule=plateau, which lowers the learning rate, or more trainer.patience",
-            *(name, scores),
+            "no training improved on the embeddings of initialization=%s by %g standard errors, so these are "
+            "used: %s; try optimizer.schedule=plateau, which lowers the learning rate, or "
+            "trainer.min_standard_errors=0, which accepts any improvement",
+            *(name, config.trainer.min_standard_errors, scores),
         )
     return [second]
 
@@ -233,28 +237,34 @@ def report_parts(
     return {key: part for key, part in parts.items() if part}
 
 
+def is_better(second: FitResult, first: FitResult) -> bool:
+    """Return whether the phase from `initialization=random` is better than the first one."""
+    return second.improved and (second.score or 0.0) > (first.score or 0.0)
+
+
 def better_first_phase(folder: Path) -> str:
-    """Return the first phase with the better score: `FIT`, or `FIT_RANDOM` if that was trained and better."""
-    scores = _first_phase_scores(folder)
-    return max(scores, key=lambda phase: scores[phase], default=FIT)
+    """Return the better first phase: `FIT`, or `FIT_RANDOM` if that was trained and is better."""
+    results = _first_phases(folder)
+    return FIT_RANDOM if results and is_better(results[FIT_RANDOM], results[FIT]) else FIT
 
 
 def compared_initializations(folder: Path, name: str) -> dict[str, Any]:
     """Return the better initialization and both scores for `result.json`; empty if one was trained."""
-    scores = _first_phase_scores(folder)
-    if not scores:
+    results = _first_phases(folder)
+    if not results:
         return {}
     names = {FIT: name, FIT_RANDOM: "random"}
     return {
         "initialization": names[better_first_phase(folder)],
-        "initialization_scores": {names[phase]: abs(score) for phase, score in scores.items()},
+        "initialization_scores": {names[phase]: abs(each.score or 0.0) for phase, each in results.items()},
     }
 
 
-def _first_phase_scores(folder: Path) -> dict[str, float]:
+def _first_phases(folder: Path) -> dict[str, FitResult]:
+    """Return the results of both first phases; empty if one was trained."""
     if not final_path(folder, FIT_RANDOM).is_file():
         return {}
-    return {phase: read_final(folder, phase)[1].score or 0.0 for phase in (FIT, FIT_RANDOM)}
+    return {phase: read_final(folder, phase)[1] for phase in (FIT, FIT_RANDOM)}
 
 
 def check_same_data(folder: Path, fingerprint: str) -> None:

@@ -24,10 +24,16 @@ class TrainerChoice(Component):
         """Training stops after this many epochs without a better `monitor`."""
         patience_steps: NonNegativeInt = 0
         """Minimum patience in optimizer steps, for small data sets with few steps per epoch."""
+        min_standard_errors: NonNegativeFloat = 1.0
+        """The embeddings of `initialization=svd` are kept unless an epoch has a better `monitor` by this many
+        standard errors of the difference over the validation users; 0 accepts any improvement."""
         monitor: str = "valid/recall_at_20"
         """Metric that selects the best checkpoint; its class defines `higher_is_better`. With split=rolling,
         `mean_valid/...` is the mean over the windows, by which sweeps choose; each window selects its
         checkpoint by its own `valid/...`."""
+        probe_steps: NonNegativeInt = 100
+        """Steps of a short training, at least an epoch, by which the validation split chooses settings: the
+        layers of `widths=auto`, and of the optimizer. 0 chooses nothing: `widths=auto` has its layers."""
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
         """`bf16-mixed` also runs on CPUs, `16-mixed` on GPUs only. `auto` is `bf16-mixed` if the machine
         multiplies bfloat16 fast, else `32-true`."""

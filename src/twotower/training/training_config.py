@@ -95,6 +95,10 @@ class TrainingConfig(TwoTowerConfig):
         user_blocks = {*self.features.user, *self.features.context, *history}
         return {"user_tower": user_blocks, "item_tower": set(self.features.item)}
 
+    def has_optional_layers(self) -> bool:
+        """Whether a tower may do without its layers (`widths=auto` with inputs besides the residual)."""
+        return any(getattr(self, key).has_optional_layers(names) for key, names in self.block_names().items())
+
     def read_features(self) -> dict[str, Feature.Config]:
         """Return key -> feature, as `features.user.country`, of those that the towers or new items read."""
         blocks = self.block_names()

@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from twotower.config.errors import DivergenceError, InputError
 from twotower.data.dataset import Holdout
@@ -13,7 +14,7 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
 from twotower.evaluation.new_item_curve import BoostedLists, boosted_lists
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.user_values import label_values, metric_name
+from twotower.evaluation.user_values import UserValues, label_values, metric_name
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 1024
@@ -25,12 +26,16 @@ class Validation:
 
     Args:
         train: the training interactions; their counts are the popularity.
+
+    Attributes:
+        user_values: per-user values of the latest ranking, by metric.
     """
 
     def __init__(self, holdout: Holdout, evaluator: Evaluator, train: Interactions, num_items: int) -> None:
         self.holdout = holdout
         self.evaluator = evaluator
         self.popularity = item_popularity(train, num_items)
+        self.user_values: UserValues = {}
 
     def mode(self, monitor: str) -> Mode:
         """Return "max" if higher values of a metric, e.g. `valid/recall_at_20`, are better, else "min".
@@ -53,6 +58,14 @@ class Validation:
             value = self.metrics(model.eval(), temperature, with_health=False)[monitor]
         model.train(training)
         return value if self.mode(monitor) == "max" else -value
+
+    def monitored(self, monitor: str) -> NDArray[np.float64] | None:
+        """Return a metric of each user in the latest ranking, negated if lower is better.
+
+        None if the metric has no value per user, as the AUC.
+        """
+        values = self.user_values.get(monitor.removeprefix("valid/"))
+        return -values if values is not None and self.mode(monitor) == "min" else values
 
     def boosted_lists(self, model: TwoTower, monitor: str) -> BoostedLists | None:
         """Return the lists for any boost of new items; see `evaluation.new_item_curve`."""
@@ -80,7 +93,7 @@ class Validation:
                 "optimizer.learning_rate: the training diverged, its embeddings are not finite; lower it, or "
                 "set trainer.gradient_clip_val"
             )
-        means = evaluator.means(top, holdout, self.popularity, scored)
+        means, self.user_values = evaluator.means_and_values(top, holdout, self.popularity, scored)
         figures = {f"valid/{key}": value for key, value in means.items()}
         if with_health:
             target_users = np.repeat(np.arange(len(users)), np.diff(holdout.target_offsets))

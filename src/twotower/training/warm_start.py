@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ class Parent:
         items: its vocabulary of items.
         interactions: training data of its last phase, in its own rows.
         loss: learned parameters of loss and scorer, such as a temperature.
+        chosen: settings that its validation split determined, by key.
         events: its event types.
     """
 
@@ -61,6 +62,7 @@ class Parent:
     items: Vocabulary
     interactions: Interactions
     loss: Mapping[str, Tensor]
+    chosen: Mapping[str, float | None] = field(default_factory=dict)
     events: Sequence[str] = ()
 
 
@@ -86,6 +88,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
         items=bundle.items,
         interactions=interactions,
         loss={key: values for key, values in final["state_dict"].items() if key.startswith(LOSS)},
+        chosen=final["fitted"]["chosen"],
         events=bundle.manifest.event_types,
     )
 
@@ -132,6 +135,7 @@ def warm_start(
         config, dataset, interactions, valid_evaluator, parent=parent.model, replay=replay
     )
     transfer_parent(parent, dataset, interactions, module)
+    module.set_chosen(parent.chosen)
     LOG.info(
         "warm start from %s: %d new users, %d new items, %d new interactions; %d examples per epoch",
         *(parent.folder, *growth.values(), batches.order.size),

@@ -24,8 +24,18 @@ DEFAULT_TIMES = ["item_bias", "objective.recency_half_life_days", "objective.hor
         ([*LISTS, "benchmark=gowalla_unordered"], {}),  # the weights follow a random order
         ([*LISTS, "objective.recency_half_life_share=null"], {}),
         (
-            [],  # the item tower reads ids, and the description is that of new items
+            ["user_tower.widths=null", "item_tower.widths=null"],  # the description is read for new items
             {"order": ["history"], "times": DEFAULT_TIMES, "item_features": ["features.item.description"]},
+        ),
+        (
+            [],
+            {
+                "order": ["history"],
+                "times": ["item_bias", "features.user.request_time", *DEFAULT_TIMES[1:]],
+                "request_times": ["features.user.request_time"],
+                "user_features": ["features.user.country"],
+                "item_features": ["features.item.description", "features.item.price"],
+            },
         ),
         (
             ["experiment=online_retail_mlp"],

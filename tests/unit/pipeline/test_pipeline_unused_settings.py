@@ -30,21 +30,23 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> RetrievalDataset:
     return build_dataset(config.data.build(), config.split.build(), cache)
 
 
-def test_the_default_recipe_names_the_features_that_no_tower_reads(dataset: RetrievalDataset) -> None:
-    assert unused_setting_warnings(config_of(), dataset) == [
+def test_towers_without_layers_name_the_features_that_they_do_not_read(dataset: RetrievalDataset) -> None:
+    null = ("user_tower.widths=null", "item_tower.widths=null")
+    assert unused_setting_warnings(config_of(), dataset) == []
+    assert unused_setting_warnings(config_of(*null), dataset) == [
         "features.user.segment: no effect, because user_tower reads only history; "
-        "user_tower.widths=auto reads all features",
+        "user_tower.widths=[] reads all features",
         "features.item.price: no effect, because item_tower reads only item_id; "
-        "item_tower.widths=auto reads all features",
+        "item_tower.widths=[] reads all features",
         "features.item.category, features.item.tags, features.item.title, features.item.vector: affect only "
         "the embeddings of new items, because item_tower reads only item_id; "
-        "item_tower.widths=auto reads all features",
+        "item_tower.widths=[] reads all features",
     ]
     assert unused_setting_warnings(config_of("user_tower.widths=[8]", "item_tower.widths=[8]"), dataset) == []
     assert (
         "data: no feature reads the item columns category, price, tags, vector, so they do not change the "
         "embeddings; add them to features.item"
-    ) in unused_setting_warnings(config_of("features=item_id"), dataset)
+    ) in unused_setting_warnings(config_of("features=item_id", *null), dataset)
 
 
 def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDataset) -> None:
@@ -70,12 +72,12 @@ def test_features_that_new_items_read_equal_their_encoders(dataset: RetrievalDat
             "item_tower.normalize=l2",
             "negatives",
         ),
-        ("history.last_item=true", "history.last_item"),
+        ("user_tower.widths=null history.last_item=true", "history.last_item"),
         (
             "history=none history.dropout=0.5 user_tower.widths=[8] user_tower.residual=null",
             "history.dropout",
         ),
-        ("user_tower.residual=segment", "history"),
+        ("user_tower.widths=null user_tower.residual=segment", "history"),
         (
             "baselines=all_time ~baselines.popularity ~baselines.bought_before ~baselines.ease "
             "~baselines.item_knn ~baselines.content_knn baselines.minutes=3 "

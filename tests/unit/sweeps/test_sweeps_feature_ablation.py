@@ -14,6 +14,7 @@ from twotower.sweeps.grid import Grid
 from twotower.sweeps.sweep import Sweep, SweepContext
 
 READ_ALL = ("user_tower.widths=[16]", "item_tower.widths=[]")
+READ_NONE = ("user_tower.widths=null", "item_tower.widths=null")
 
 
 def plan_of(folder: Path, *fixed: str, cases: list[str] | None = None, seeds: Sequence[str] = ()) -> Grid:
@@ -50,15 +51,16 @@ def test_an_id_that_is_no_residual_is_left_out_too(tmp_path: Path) -> None:
 
 
 def test_only_features_that_something_reads_are_left_out(tmp_path: Path) -> None:
-    """By default new items are embedded from dense features, words, tags and categories."""
-    assert names(plan_of(tmp_path)) == ["unchanged", "no_category", "no_tags", "no_title", "no_vector"]
-    with pytest.raises(InputError, match=r"no feature that can be left out; user_tower.widths=auto"):
-        plan_of(tmp_path, "new_items=by_tower")
+    """Without layers, new items are embedded from dense features, words, tags and categories."""
+    dense = ["unchanged", "no_category", "no_tags", "no_title", "no_vector"]
+    assert names(plan_of(tmp_path, *READ_NONE)) == dense
+    with pytest.raises(InputError, match=r"no feature that can be left out; user_tower.widths=\[\]"):
+        plan_of(tmp_path, *READ_NONE, "new_items=by_tower")
 
 
 def test_seeds_and_cases(tmp_path: Path) -> None:
     both = "~features.item.title ~features.item.tags"
-    plan = plan_of(tmp_path, cases=[both], seeds=["1", "2"])
+    plan = plan_of(tmp_path, *READ_NONE, cases=[both], seeds=["1", "2"])
     assert names(plan)[:3] == ["seed1", "seed2", "no_category,seed1"]
     assert names(plan)[-1] == "no_title,no_tags,seed2"
     assert plan.num_jobs == 12

@@ -1,6 +1,7 @@
 """Encoders of sequences: one position after the other, by hand and by what none of them may see."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,14 @@ from twotower.towers.history.causal_encoder import CausalEncoder
 from twotower.towers.history.gru import Gru
 from twotower.towers.history.hstu import Hstu, time_buckets
 from twotower.towers.history.ligr import GatedBlock, Ligr
-from twotower.towers.history.sasrec import Block, CausalAttention, Sasrec, causal_attention
+from twotower.towers.history.low_pass import LowPass, causal_weights
+from twotower.towers.history.sasrec import (
+    Block,
+    CausalAttention,
+    FilteredAttention,
+    Sasrec,
+    causal_attention,
+)
 from twotower.towers.history.sasrec_normed import NormedBlock, SasrecNormed
 
 B, L, H = 4, 5, 6
@@ -26,8 +34,8 @@ def histories(length: int = L) -> tuple[Tensor, Tensor, Tensor]:
     return embeddings, mask, (torch.arange(length + 1) * 1000 + 10**9).expand(B, -1)
 
 
-def built(kind: type[CausalEncoder]) -> CausalEncoder:
-    encoder = kind.Config(length=L).build(H)
+def built(kind: type[CausalEncoder], **settings: Any) -> CausalEncoder:
+    encoder = kind.Config(length=L, **settings).build(H)
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter)
     assert isinstance(encoder, CausalEncoder)
@@ -39,10 +47,15 @@ def times_of(encoder: CausalEncoder, mask: Tensor, times: Tensor) -> Tensor:
     return torch.cat([at, times[:, -1:]], 1) if encoder.config.reads_request_times else at
 
 
-@pytest.fixture(params=[Gru, Hstu, Ligr, Sasrec, SasrecNormed], ids=lambda kind: kind.__name__)
+ENCODERS = {kind.__name__: (kind, {}) for kind in (Gru, Hstu, Ligr, Sasrec, SasrecNormed)}
+ENCODERS |= {f"{kind.__name__} low_pass": (kind, {"low_pass": 0.5}) for kind in (Ligr, Sasrec, SasrecNormed)}
+
+
+@pytest.fixture(params=ENCODERS)
 def encoder(request: pytest.FixtureRequest) -> CausalEncoder:
     torch.manual_seed(1)
-    return built(request.param)
+    kind, settings = ENCODERS[request.param]
+    return built(kind, **settings)
 
 
 def test_no_position_sees_a_later_one(encoder: CausalEncoder) -> None:
@@ -147,6 +160,39 @@ def test_attention_finds_among_other_states() -> None:
     states, others = torch.tensor([[[7.0], [8.0]]]), torch.tensor([[[1.0], [3.0]]])
     torch.testing.assert_close(attention(states, keys=others), torch.tensor([[[2.0], [4.0]]]))
     torch.testing.assert_close(attention(states, keys=states), attention(states))
+
+
+def test_weights_halve_per_position_and_sum_to_one() -> None:
+    expected = [[[1.0, 0, 0], [1 / 3, 2 / 3, 0], [1 / 7, 2 / 7, 4 / 7]]]
+    torch.testing.assert_close(causal_weights(torch.tensor([math.log(2)]), 3), torch.tensor(expected))
+    means = [[1.0, 0, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]]
+    torch.testing.assert_close(causal_weights(torch.zeros(2), 3), torch.tensor([means, means]))
+
+
+def test_low_pass_by_hand() -> None:
+    """Channels 0 and 8 share a half-life of one position; channel 8 has a gain of 1/2."""
+    low_pass = LowPass(9)
+    with torch.no_grad():
+        low_pass.log_rates[0] = math.log(math.log(2))
+        low_pass.gain[8] = 0.5
+    states = torch.zeros(1, 3, 9)
+    states[0, :, 0] = states[0, :, 8] = torch.tensor([7.0, 0.0, 14.0])
+    filtered = low_pass(states)
+    low = torch.tensor([7.0, 7 / 3, 1 + 8])
+    torch.testing.assert_close(filtered[0, :, 0], low)
+    torch.testing.assert_close(filtered[0, :, 8], (low + states[0, :, 0]) / 2)
+    assert (filtered[..., 1:8] == 0).all()
+
+
+def test_filtered_attention_mixes_both() -> None:
+    """Attention gives 4 everywhere; the filter keeps a constant as it is."""
+    attention = CausalAttention(2, 1)
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter.zero_()
+        attention.projection.bias.fill_(4.0)
+    mixed = FilteredAttention(attention, 2, 0.25)(torch.full((1, 3, 2), 8.0))
+    torch.testing.assert_close(mixed, torch.full((1, 3, 2), 0.75 * 4 + 0.25 * 8))
 
 
 def test_gru_by_hand() -> None:

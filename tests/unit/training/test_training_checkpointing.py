@@ -1,13 +1,16 @@
 """When a checkpoint to resume from is written while an epoch goes on."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 
+from twotower.evaluation.user_values import exceeds
 from twotower.training.callbacks import checkpointing as room
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.checkpoints import BEST, FINAL, LAST, delete_progress, read_checkpoint
@@ -69,7 +72,7 @@ def test_a_start_that_no_epoch_betters_is_kept(
 ) -> None:
     monitor = TrainerChoice.Config().monitor
     keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode)
-    module = Mock(spec=RetrievalModule, initial_score=initial_score)
+    module = Mock(spec=RetrievalModule, initial_score=initial_score, initial_values=None)
     trainer = Mock(should_stop=False, global_step=0)
     for epoch, name in enumerate(["start", *(f"epoch {number}" for number in (1, 2))]):
         module.state_dict = lambda name=name: {"weights": name}
@@ -83,6 +86,48 @@ def test_a_start_that_no_epoch_betters_is_kept(
         keep.on_validation_end(trainer, module)
     assert (keep.best, keep.epochs) == (pytest.approx(kept[0]), kept[1])
     assert read_checkpoint(tmp_path / BEST)["state_dict"] == {"weights": kept[2]}
+
+
+INITIAL = [0.5, 0.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("min_errors", "epochs", "kept"),
+    [
+        (1.0, [[1.0, 0.0, 0.5, 0.0], [0.5, 0.0, 0.5, 0.5]], 0),  # differences .5, 0, 0, 0: one standard error
+        (0.9, [[1.0, 0.0, 0.5, 0.0], [0.5, 0.0, 0.5, 0.5]], 1),
+        (1.0, [[0.5, 0.0, 0.5, 0.0], [1.0, 0.5, 0.5, 0.0]], 2),  # of two users: 1.7 standard errors
+        (1.0, [[1.0, 0.5, 0.5, 0.0], [1.0, 0.5, 0.5, 0.1]], 2),  # once replaced, any improvement counts
+        (0.0, [INITIAL, INITIAL], 1),
+        (1.0, [INITIAL, INITIAL], 0),
+    ],
+)
+def test_an_epoch_replaces_the_start_only_beyond_the_noise(
+    min_errors: float, epochs: list[list[float]], kept: int, tmp_path: Path
+) -> None:
+    settings = TrainerChoice.Config(min_standard_errors=min_errors)
+    keep = Checkpointing(settings, tmp_path, Mock(), "max")
+    initial = np.array(INITIAL)
+    module = Mock(
+        spec=RetrievalModule, initial_score=initial.mean(), initial_values=initial, validation=Mock()
+    )
+    module.exceeds = partial(RetrievalModule.exceeds, module)
+    trainer = Mock(should_stop=False, global_step=0)
+    module.state_dict = dict
+    keep.on_train_start(trainer, module)
+    for number, values in enumerate(epochs):
+        module.validation.monitored = lambda _, values=values: np.array(values)
+        trainer.current_epoch = number
+        trainer.callback_metrics = {settings.monitor: torch.tensor(np.mean(values))}
+        keep.on_validation_end(trainer, module)
+    assert keep.epochs == kept
+
+
+def test_one_user_or_equal_users_show_no_improvement() -> None:
+    assert not exceeds(np.array([0.5]), 1.0)
+    assert not exceeds(np.zeros(3), 1.0)
+    assert exceeds(np.array([0.5, 0.5]), 1.0)  # no spread
+    assert exceeds(np.array([0.5]), 0.0)
 
 
 def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> None:

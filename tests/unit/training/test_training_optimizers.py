@@ -44,6 +44,21 @@ def test_adamw_decays_the_rows_of_a_sparse_gradient_only() -> None:
     assert weights.flatten().tolist() == pytest.approx([0.9 + 0.5, 2.0, 3.6 - 0.5])
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_decay_pulls_to_the_initial_weights(is_sparse: bool) -> None:
+    table = nn.Embedding.from_pretrained(torch.tensor([[4.0], [2.0]]), freeze=False, sparse=is_sparse)
+    choice = AdamW.Config(learning_rate=0.5, weight_decay=0.2, decay_to="initial", beta_1=0.5, beta_2=0.75)
+    optimizer = choice.build().optimizer([table.weight], [table.weight] if is_sparse else [])
+    for gradient in (1.0, 1e-30):  # of row 0: the learning rate, then two thirds of it by the moments
+        optimizer.zero_grad()
+        (gradient * table(torch.tensor([0]))).sum().backward()
+        optimizer.step()
+    # 4 - .5 = 3.5; a decay of a tenth moves it by .05 towards 4, not by .35 towards 0.
+    moment = 0.5 * (0.25 / 0.75) / (0.1875 / 0.4375) ** 0.5
+    expected = [3.55 - moment, 2.0]
+    assert table.weight.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+
 CHOICES = [AdamW.Config(weight_decay=0.1), Adagrad.Config(), RowwiseAdagrad.Config()]
 
 

@@ -34,7 +34,8 @@ def compare(monkeypatch: pytest.MonkeyPatch, outcome: FitResult | Exception) -> 
     config: Any = SimpleNamespace(initialization=Svd.Config(), trainer=TrainerChoice.Config())
     data: Any = SimpleNamespace(train=None)
     context = TrainContext(config.trainer, Path())
-    attempts = train_towers.compare_with_random(config, data, data, context, result(0.25))
+    first: Any = SimpleNamespace(module=SimpleNamespace(initial_values=None), result=result(0.25))
+    attempts = train_towers.compare_with_random(config, data, data, context, first)
     return [each.result for each in attempts]
 
 

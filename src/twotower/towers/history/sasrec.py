@@ -8,9 +8,10 @@ from annotated_types import Le
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.config.spec import DropoutRate, PositiveInt
+from twotower.config.spec import DropoutRate, Fraction, PositiveInt
 from twotower.towers.dropout import Dropout
 from twotower.towers.history.causal_encoder import CausalEncoder
+from twotower.towers.history.low_pass import LowPass
 
 EPSILON = 1e-8
 """Of the norms, as in the reference."""
@@ -37,6 +38,8 @@ class Sasrec(CausalEncoder):
         """Attention heads per block."""
         hidden_dropout: DropoutRate = 0.1
         """Dropout rate of the input and of the output of each branch, in training."""
+        low_pass: Fraction = 0.0
+        """Share of a causal low-pass filter in the attention branch; 0: attention alone."""
 
     config: Config
 
@@ -47,6 +50,9 @@ class Sasrec(CausalEncoder):
         self.dropout = Dropout(config.hidden_dropout)
         self.layers = nn.ModuleList(self.block() for _ in range(config.blocks))
         self.norm = nn.LayerNorm(dim, eps=EPSILON)
+        if config.low_pass > 0:
+            for block in self.layers:
+                block.attention = FilteredAttention(block.get_submodule("attention"), dim, config.low_pass)
 
     def block(self) -> nn.Module:
         """Build one block, [B, L, H] -> [B, L, H]."""
@@ -103,6 +109,19 @@ class CausalAttention(nn.Module):
         attended = causal_attention(query, key, value)
         output: Tensor = self.projection(attended.transpose(1, 2).reshape(size, length, -1))
         return output
+
+
+class FilteredAttention(nn.Module):
+    """share * low_pass(states) + (1 - share) * attention(states, keys)."""
+
+    def __init__(self, attention: nn.Module, dim: int, share: float) -> None:
+        super().__init__()
+        self.attention, self.low_pass, self.share = attention, LowPass(dim), share
+
+    def forward(self, states: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Return the mixture [B, L, H]; see `CausalAttention.forward`."""
+        attended: Tensor = torch.lerp(self.attention(states, keys), self.low_pass(states), self.share)
+        return attended
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

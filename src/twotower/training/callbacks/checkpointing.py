@@ -21,7 +21,9 @@ SHORT, SHARE = 1.0, 0.05
 """Checkpoints that take longer than `SHORT` seconds take at most this share of the training time."""
 STATE = ("score", "epochs", "stop", "saved_step")
 """Attributes that are part of `last.ckpt`."""
-NO_IMPROVEMENT = "no epoch improved on the initial embeddings, with %s %.4f on the validation split"
+NO_IMPROVEMENT = (
+    "no epoch improved on the initial embeddings, with %s %.4f on the validation split, by %g standard errors"
+)
 
 
 class Checkpointing(Checkpoint):
@@ -45,6 +47,7 @@ class Checkpointing(Checkpoint):
         self, settings: TrainerChoice.Config, folder: Path, batches: TrainBatches, mode: Mode | None
     ) -> None:
         self.monitor = settings.monitor
+        self.min_errors = settings.min_standard_errors
         self.every_steps = settings.checkpoint_every_steps
         self.folder = folder
         self.batches = batches
@@ -81,9 +84,16 @@ class Checkpointing(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write `best.ckpt` if the monitored metric has improved."""
+        assert isinstance(pl_module, RetrievalModule)
         score = _without_nan(self.sign * float(trainer.callback_metrics[self.monitor]))
-        equals_initial = not self.epochs and score == self.score
-        if self.score is None or equals_initial or score > self.score:
+        if self.score is None:
+            is_better = True
+        elif self.epochs:
+            is_better = score > self.score
+        else:  # the best weights are the initial ones
+            exceeds = pl_module.exceeds(pl_module.initial_values, self.monitor, self.min_errors)
+            is_better = score >= self.score and exceeds
+        if is_better:
             self._save_best(pl_module, score, trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -105,7 +115,7 @@ class Checkpointing(Checkpoint):
         """
         if self.best is not None:
             if not self.epochs:
-                LOG.info(NO_IMPROVEMENT, self.monitor, self.best)
+                LOG.info(NO_IMPROVEMENT, self.monitor, self.best, self.min_errors)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
         module.model.fit_new_items()
 

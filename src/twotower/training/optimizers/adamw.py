@@ -1,9 +1,10 @@
 """Adam with decoupled weight decay."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
@@ -22,6 +23,11 @@ class AdamW(OptimizerChoice):
 
         weight_decay: NonNegativeFloat = 0.0
         """Decoupled, of matrices and tables only: not of biases, norms and the temperature."""
+        decay_to: Literal["zero", "initial"] = "zero"
+        """The values that weight decay pulls to: zero, or the initial weights (L2-SP), so that a training
+        stays near them. At a learning rate of 0.003, a decay of 0.1 is weak and one of 10 strong."""
+        probe_decays: list[NonNegativeFloat] = Field(default_factory=list)
+        """Values of `weight_decay` of which one is chosen as of `probe_rates`; empty: `weight_decay`."""
         beta_1: ProperFraction = 0.9
         """Decay of the first moment."""
         beta_2: ProperFraction = 0.999
@@ -32,6 +38,17 @@ class AdamW(OptimizerChoice):
             """Always True."""
             return True
 
+        def probes(self) -> dict[str, list[float]]:
+            """Return those of the base class, then the weight decays."""
+            decays = {"weight_decay": self.probe_decays} if self.probe_decays else {}
+            return super().probes() | decays
+
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield the values of no decay; see `Config.unused`."""
+            yield from super().unused()
+            if self.decay_to != "zero" and not self.weight_decay and not self.probe_decays:
+                yield "decay_to", "it needs optimizer.weight_decay above 0"
+
     config: Config
 
     def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:
@@ -39,19 +56,42 @@ class AdamW(OptimizerChoice):
         matrices = [parameter for parameter in parameters if parameter.ndim > 1]
         others = [parameter for parameter in parameters if parameter.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             lr=self.config.learning_rate,
             betas=(self.config.beta_1, self.config.beta_2),
             weight_decay=self.config.weight_decay,
             fused=fused,
         )
+        if self.config.decay_to == "initial" and self.config.weight_decay:
+            optimizer.register_step_post_hook(PullToInitial(matrices, self.config.weight_decay))
+        return optimizer
 
     def sparse_optimizer(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
         """Build SparseAdam with weight decay of the rows in the batch."""
         config = self.config
         betas = (config.beta_1, config.beta_2)
-        return SparseAdamW(parameters, config.learning_rate, betas, config.weight_decay)
+        to_initial = config.decay_to == "initial"
+        return SparseAdamW(parameters, config.learning_rate, betas, config.weight_decay, to_initial)
+
+
+class PullToInitial:
+    """After each step of AdamW, adds what makes its decay to zero a decay to the present values.
+
+    Reference: Li, Grandvalet and Davoine, Explicit Inductive Bias for Transfer Learning with Convolutional
+    Networks, ICML 2018 (L2-SP); here decoupled from the gradient, as in AdamW.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], weight_decay: float) -> None:
+        self.initial = [(parameter, parameter.detach().clone()) for parameter in parameters]
+        self.weight_decay = weight_decay
+
+    @torch.no_grad()
+    def __call__(self, optimizer: Optimizer, *_: Any) -> None:
+        """Pull all weights; the learning rate is that of the step."""
+        share = optimizer.param_groups[0]["lr"] * self.weight_decay
+        for parameter, initial in self.initial:
+            parameter.add_(initial, alpha=share)
 
 
 class SparseAdamW(torch.optim.SparseAdam):
@@ -59,13 +99,21 @@ class SparseAdamW(torch.optim.SparseAdam):
 
     Args:
         weight_decay: of tables with more than one dimension.
+        to_initial: decays to the present values of the tables in place of zero.
     """
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], lr: float, betas: tuple[float, float], weight_decay: float
+        self,
+        parameters: Sequence[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+        to_initial: bool = False,
     ) -> None:
         super().__init__(parameters, lr=lr, betas=betas)
         self.weight_decay = weight_decay
+        keeps = to_initial and weight_decay
+        self.initial = {id(each): each.detach().clone() for each in parameters if keeps}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -77,6 +125,9 @@ class SparseAdamW(torch.optim.SparseAdam):
                     parameter.grad = parameter.grad.coalesce()
                     rows = parameter.grad.indices()[0]
                     kept = parameter.index_select(0, rows) * (1 - group["lr"] * self.weight_decay)
+                    if id(parameter) in self.initial:
+                        initial = self.initial[id(parameter)].index_select(0, rows)
+                        kept.add_(initial, alpha=group["lr"] * self.weight_decay)
                     parameter.index_copy_(0, rows, kept)
         super().step()  # type: ignore[no-untyped-call]
         return loss

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -22,6 +23,9 @@ class OptimizerChoice(Component, ABC):
 
         learning_rate: PositiveFloat = 1e-3
         """The highest of the schedule."""
+        probe_rates: list[PositiveFloat] = Field(default_factory=list)
+        """Learning rates of which a short training each, from the initial weights, chooses one on the
+        validation split; empty: `learning_rate`."""
         schedule: Literal["constant", "plateau", "one_cycle", "cosine"] = "one_cycle"
         """`constant`; `plateau` (a third of the learning rate, from the best weights so far, when
         `trainer.monitor` has not improved for `trainer.patience` epochs); `one_cycle` (cosine rise over the
@@ -30,6 +34,10 @@ class OptimizerChoice(Component, ABC):
         """How often `plateau` reduces the learning rate before the training stops."""
         warmup_share: ProperFraction = 0.3
         """Share of all steps that `one_cycle` rises for."""
+
+        def probes(self) -> dict[str, list[float]]:
+            """Return setting -> values of which a probe chooses one; see `training.probe`."""
+            return {"learning_rate": self.probe_rates} if self.probe_rates else {}
 
         @property
         def rate_reductions(self) -> int:

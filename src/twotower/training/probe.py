@@ -1,0 +1,138 @@
+"""Settings that short trainings choose on the validation split."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import pytorch_lightning as pl
+
+from twotower.config.errors import DivergenceError
+from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.evaluator import Evaluator
+from twotower.files.atomic import write_text_atomically
+from twotower.training.batches import TrainBatches
+from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
+from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
+from twotower.training.module import RetrievalModule
+from twotower.training.parts import FeatureTables, build_training
+from twotower.training.training_config import TrainingConfig
+
+LOG = logging.getLogger("twotower")
+OPTIMIZER = "optimizer."
+Chosen = dict[str, float | None]
+
+
+def probe(
+    config: TrainingConfig,
+    dataset: RetrievalDataset,
+    evaluator: Evaluator,
+    context: TrainContext,
+    tables: FeatureTables | None = None,
+) -> Chosen:
+    """Return setting -> value that the validation split chooses.
+
+    Each value trains an epoch, at least `trainer.probe_steps` steps, from the same initial weights with the
+    same batches. The value with the best `trainer.monitor` is chosen, one setting after the other: first
+    whether the towers have the layers of `widths=auto` (null if not), then what the optimizer lists
+    (`probe_rates`, `probe_decays`). `checkpoints/probe.json` has the choice, for a run that is resumed.
+    """
+    path = context.folder / "checkpoints" / "probe.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    is_needed = config.has_optional_layers() or config.optimizer.probes()
+    if not config.trainer.probe_steps or not is_needed:
+        return {}
+    initialization = config.initialization.build()
+    module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
+    initial = deepcopy(module.state_dict())
+
+    def score(chosen: Chosen) -> float:
+        module.load_state_dict(initial)
+        return short_training(with_chosen(config, chosen), module, batches)
+
+    chosen: Chosen = {}
+    if layers := module.model.optional_layers():
+        scores = {}
+        for what, skips in {"with": False, "without": True}.items():
+            module.model.skip_optional_layers(skips)
+            scores[what] = score({})
+        best = "with" if scores["with"] > scores["without"] else "without"
+        module.model.skip_optional_layers(best == "without")
+        chosen |= {f"{key}.widths": None for key in layers if best == "without"}
+        told = _told(scores, config)
+        if best == "with":
+            LOG.info("features: the towers read them (%s)", told)
+        else:
+            LOG.warning("features: the towers do not read them, as validation is better without (%s)", told)
+    for key, values in config.optimizer.probes().items():
+        by_value = {value: score(chosen | {OPTIMIZER + key: value}) for value in values}
+        value = max(by_value, key=lambda value: (by_value[value], -value))
+        chosen[OPTIMIZER + key] = value
+        told = _told({f"{value:g}": each for value, each in by_value.items()}, config)
+        LOG.info("%s%s=%g: %s", OPTIMIZER, key, value, told)
+    write_text_atomically(path, json.dumps(chosen))
+    return chosen
+
+
+def _told(scores: Mapping[str, float], config: TrainingConfig) -> str:
+    told = ", ".join(f"{abs(score):.4f} {what}" for what, score in scores.items())
+    return f"{config.trainer.monitor} after a short training: {told}"
+
+
+def with_chosen(config: TrainingConfig, chosen: Mapping[str, float | None]) -> TrainingConfig:
+    """Return the settings with the chosen values of the optimizer."""
+    values = {key.removeprefix(OPTIMIZER): chosen[key] for key in chosen if key.startswith(OPTIMIZER)}
+    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update=values)})
+
+
+class BestScore(pl.Callback):
+    """Keeps the best validation score of the epochs.
+
+    Attributes:
+        score: negated if lower is better.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.score = -math.inf
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validate."""
+        assert isinstance(pl_module, RetrievalModule)
+        assert pl_module.validation is not None
+        score = pl_module.validation.score(pl_module.model, self.monitor, pl_module.temperature)
+        self.score = max(self.score, score)
+
+
+def short_training(config: TrainingConfig, module: RetrievalModule, batches: TrainBatches) -> float:
+    """Return the best validation score of an epoch of a short training; -inf if the first one diverges."""
+    module.optimizer_choice, batches.number = config.optimizer.build(), 0
+    best = BestScore(config.trainer.monitor)
+    callbacks: list[pl.Callback] = [best]
+    if module.negatives.config.refreshed_every():
+        callbacks.append(HardNegativeRefresh(batches))
+    arguments: dict[str, Any] = config.trainer.arguments() | {
+        "max_epochs": max(1, math.ceil(config.trainer.probe_steps / len(batches))),
+        "limit_val_batches": 0,
+    }
+    trainer = pl.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+        use_distributed_sampler=False,
+        **arguments,
+    )
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            trainer.fit(module, batches)
+        except DivergenceError as error:
+            LOG.info("short training: %s", error)
+    return best.score
