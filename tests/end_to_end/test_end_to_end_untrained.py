@@ -80,8 +80,7 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
 def test_validation_decides_whether_the_towers_read_features(
     better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([0.5, 0.4] if better == "with" else [0.4, 0.5])
-    monkeypatch.setattr(probe, "short_training", lambda *_: next(scores))
+    monkeypatch.setattr(probe.BestEpoch, "exceeds", lambda *_: better == "with")
     auto = ("user_tower.widths=auto", "item_tower.widths=auto", "initialization=random")
     folder, result = run(tmp_path, *auto)
     chosen = result["training"]["chosen"].keys() & {"user_tower.widths", "item_tower.widths"}

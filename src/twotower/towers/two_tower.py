@@ -190,7 +190,7 @@ class TwoTower(nn.Module):
 
     def _read_by(self, tower: Tower) -> Set[str]:
         """Return the blocks that a tower needs: all in training, because encoders draw dropout in turn."""
-        return tower.block_dims.keys() if self.training and not tower.skips_layers else tower.reads()
+        return tower.block_dims.keys() if self.training else tower.reads()
 
     def optional_layers(self) -> dict[str, nn.Module]:
         """Return key of a tower -> its layers that may be left out; see `Tower.optional_layers`."""

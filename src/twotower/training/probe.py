@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 
 from twotower.config.errors import DivergenceError
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.user_values import exceeds
 from twotower.files.atomic import write_text_atomically
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
@@ -37,8 +40,9 @@ def probe(
 
     Each value trains an epoch, at least `trainer.probe_steps` steps, from the same initial weights with the
     same batches. The value with the best `trainer.monitor` is chosen, one setting after the other: first
-    whether the towers have the layers of `widths=auto` (null if not), then what the optimizer lists
-    (`probe_rates`, `probe_decays`). `checkpoints/probe.json` has the choice, for a run that is resumed.
+    whether the towers have the layers of `widths=auto`, which must be better by `min_standard_errors` (null
+    if not), then what the optimizer lists (`probe_rates`, `probe_decays`). `checkpoints/probe.json` has the
+    choice, for a run that is resumed.
     """
     path = context.folder / "checkpoints" / "probe.json"
     if path.is_file():
@@ -50,26 +54,25 @@ def probe(
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     initial = deepcopy(module.state_dict())
 
-    def score(chosen: Chosen) -> float:
+    def train(chosen: Chosen) -> BestEpoch:
         module.load_state_dict(initial)
         return short_training(with_chosen(config, chosen), module, batches)
 
     chosen: Chosen = {}
     if layers := module.model.optional_layers():
-        scores = {}
-        for what, skips in {"with": False, "without": True}.items():
-            module.model.skip_optional_layers(skips)
-            scores[what] = score({})
-        best = "with" if scores["with"] > scores["without"] else "without"
-        module.model.skip_optional_layers(best == "without")
-        chosen |= {f"{key}.widths": None for key in layers if best == "without"}
-        told = _told(scores, config)
-        if best == "with":
+        module.model.skip_optional_layers(True)
+        without = train({})
+        module.model.skip_optional_layers(False)
+        with_layers = train({})
+        told = _told({"without": without.score, "with": with_layers.score}, config)
+        if with_layers.exceeds(without, config.trainer.min_standard_errors):
             LOG.info("features: the towers read them (%s)", told)
         else:
-            LOG.warning("features: the towers do not read them, as validation is better without (%s)", told)
+            module.model.skip_optional_layers(True)
+            chosen |= {f"{key}.widths": None for key in layers}
+            LOG.warning("features: the towers do not read them, because validation is not better (%s)", told)
     for key, values in config.optimizer.probes().items():
-        by_value = {value: score(chosen | {OPTIMIZER + key: value}) for value in values}
+        by_value = {value: train(chosen | {OPTIMIZER + key: value}).score for value in values}
         value = max(by_value, key=lambda value: (by_value[value], -value))
         chosen[OPTIMIZER + key] = value
         told = _told({f"{value:g}": each for value, each in by_value.items()}, config)
@@ -89,29 +92,39 @@ def with_chosen(config: TrainingConfig, chosen: Mapping[str, float | None]) -> T
     return config.model_copy(update={"optimizer": config.optimizer.model_copy(update=values)})
 
 
-class BestScore(pl.Callback):
-    """Keeps the best validation score of the epochs.
+class BestEpoch(pl.Callback):
+    """Keeps the validation of the best epoch.
 
     Attributes:
-        score: negated if lower is better.
+        score: the monitored metric, negated if lower is better.
+        values: the same by user; None for a metric without values of users.
     """
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
         self.score = -math.inf
+        self.values: NDArray[np.float64] | None = None
+
+    def exceeds(self, other: "BestEpoch", standard_errors: float) -> bool:
+        """Return whether it is better than another one by some standard errors."""
+        is_better = self.score > other.score
+        if not is_better or self.values is None or other.values is None:
+            return is_better
+        return exceeds(self.values - other.values, standard_errors)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate."""
         assert isinstance(pl_module, RetrievalModule)
         assert pl_module.validation is not None
         score = pl_module.validation.score(pl_module.model, self.monitor, pl_module.temperature)
-        self.score = max(self.score, score)
+        if score > self.score:
+            self.score, self.values = score, pl_module.validation.monitored(self.monitor)
 
 
-def short_training(config: TrainingConfig, module: RetrievalModule, batches: TrainBatches) -> float:
-    """Return the best validation score of an epoch of a short training; -inf if the first one diverges."""
+def short_training(config: TrainingConfig, module: RetrievalModule, batches: TrainBatches) -> BestEpoch:
+    """Return the best epoch of a short training; its score is -inf if the first one diverges."""
     module.optimizer_choice, batches.number = config.optimizer.build(), 0
-    best = BestScore(config.trainer.monitor)
+    best = BestEpoch(config.trainer.monitor)
     callbacks: list[pl.Callback] = [best]
     if module.negatives.config.refreshed_every():
         callbacks.append(HardNegativeRefresh(batches))
@@ -135,4 +148,4 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
             trainer.fit(module, batches)
         except DivergenceError as error:
             LOG.info("short training: %s", error)
-    return best.score
+    return best
