@@ -109,7 +109,7 @@ def refusal_of(script: str, *words: str) -> str:
     if config_name not in COMMANDS or mode in ("resume", "rerun") or "--help" in words:
         return ""
     overrides = list(composable(words))
-    known = frozenset().union(*shape(config_name)) | {mode, "experiment"}
+    known = frozenset().union(*shape(config_name)) | OVERLAYS | {mode}
     if unknown := {override_key(text).partition(".")[0].lstrip("+~") for text in overrides} - known:
         return f"unknown keys: {', '.join(unknown)}"
     if config_name != "train":
