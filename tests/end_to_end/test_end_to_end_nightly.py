@@ -33,6 +33,7 @@ SETTINGS = [
     "split.valid=0.05",
     "index=flat_ip",
     "trainer.max_epochs=1",
+    "trainer.min_standard_errors=0",
     "optimizer.learning_rate=0.001",
     "trainer.refit=true",
     "metrics.num_bootstrap=0",

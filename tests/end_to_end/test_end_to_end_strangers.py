@@ -117,7 +117,7 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     assert re.search(rf"best +{best} .*{format_figure(MONITOR, reached[best])}", done.stdout)
     compared = without_strangers("compare.py", f"{tmp_path}/t", "metric=first_place_at_20", "json=-")
     report = json.loads(compared)
-    values = [row["test/first_place_at_20"] for row in report["rows"]]
+    values = [row[MONITOR] for row in report["rows"]]
     assert report["higher_is_better"] is False
     assert values == sorted(values)
     assert report["baseline"].endswith(best)

@@ -25,6 +25,8 @@ from twotower.training.parts import FeatureTables, build_training
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
+MAX_STEPS = 1_000
+"""Number of steps after which an epoch of a short training ends, for large data sets."""
 OPTIMIZER = "optimizer."
 Chosen = dict[str, float | None]
 
@@ -38,11 +40,11 @@ def probe(
 ) -> Chosen:
     """Return setting -> value that the validation split chooses.
 
-    Each value trains an epoch, at least `trainer.probe_steps` steps, from the same initial weights with the
-    same batches. The value with the best `trainer.monitor` is chosen, one setting after the other: first
-    whether the towers have the layers of `widths=auto`, which must be better by `min_standard_errors` (null
-    if not), then what the optimizer lists (`probe_rates`, `probe_decays`). `checkpoints/probe.json` has the
-    choice, for a run that is resumed.
+    Each value trains an epoch, at least `trainer.probe_steps` steps, or `MAX_STEPS` of a longer one, from the
+    same initial weights with the same batches. The value with the best `trainer.monitor` is chosen, one
+    setting after the other: first whether the towers have the layers of `widths=auto`, which must be better
+    by `min_standard_errors` (null if not), then what the optimizer lists (`probe_rates`, `probe_decays`).
+    `checkpoints/probe.json` has the choice, for a run that is resumed.
     """
     path = context.folder / "checkpoints" / "probe.json"
     if path.is_file():
@@ -56,7 +58,7 @@ def probe(
 
     def train(chosen: Chosen) -> BestEpoch:
         module.load_state_dict(initial)
-        return short_training(with_chosen(config, chosen), module, batches)
+        return short_training(with_probed(config, chosen), module, batches)
 
     chosen: Chosen = {}
     if layers := module.model.optional_layers():
@@ -70,7 +72,11 @@ def probe(
         else:
             module.model.skip_optional_layers(True)
             chosen |= {f"{key}.widths": None for key in layers}
-            LOG.warning("features: the towers do not read them, because validation is not better (%s)", told)
+            LOG.warning(
+                "features: validation is not better if the towers read them, so they place only new items; "
+                "user_tower.widths=[] item_tower.widths=[] always reads them (%s)",
+                told,
+            )
     for key, values in config.optimizer.probes().items():
         by_value = {value: train(chosen | {OPTIMIZER + key: value}).score for value in values}
         value = max(by_value, key=lambda value: (by_value[value], -value))
@@ -86,7 +92,7 @@ def _told(scores: Mapping[str, float], config: TrainingConfig) -> str:
     return f"{config.trainer.monitor} after a short training: {told}"
 
 
-def with_chosen(config: TrainingConfig, chosen: Mapping[str, float | None]) -> TrainingConfig:
+def with_probed(config: TrainingConfig, chosen: Mapping[str, float | None]) -> TrainingConfig:
     """Return the settings with the chosen values of the optimizer."""
     values = {key.removeprefix(OPTIMIZER): chosen[key] for key in chosen if key.startswith(OPTIMIZER)}
     return config.model_copy(update={"optimizer": config.optimizer.model_copy(update=values)})
@@ -130,6 +136,7 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
         callbacks.append(HardNegativeRefresh(batches))
     arguments: dict[str, Any] = config.trainer.arguments() | {
         "max_epochs": max(1, math.ceil(config.trainer.probe_steps / len(batches))),
+        "limit_train_batches": min(len(batches), MAX_STEPS),
         "limit_val_batches": 0,
     }
     trainer = pl.Trainer(

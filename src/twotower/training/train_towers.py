@@ -31,7 +31,7 @@ from twotower.training.initialization.initialization import Initialization
 from twotower.training.initialization.random import Random
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import FeatureTables, build_module, build_training, warn_of_large_tables
-from twotower.training.probe import probe, with_chosen
+from twotower.training.probe import probe, with_probed
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -91,7 +91,7 @@ def train_towers(
     """
     check_same_data(context.folder, dataset.identity)
     chosen = probe(config, dataset, evaluator, context, tables)
-    config, context = with_chosen(config, chosen), replace(context, chosen=chosen)
+    config, context = with_probed(config, chosen), replace(context, chosen=chosen)
     initialization = config.initialization.build()
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     _warn_of_empty_histories(batches)

@@ -54,9 +54,11 @@ class Validation:
     def score(self, model: TwoTower, monitor: str, temperature: float) -> float:
         """Return a metric of towers before training, negated if lower is better."""
         training = model.training
-        with torch.no_grad():
-            value = self.metrics(model.eval(), temperature, with_health=False)[monitor]
-        model.train(training)
+        try:
+            with torch.no_grad():
+                value = self.metrics(model.eval(), temperature, with_health=False)[monitor]
+        finally:
+            model.train(training)
         return value if self.mode(monitor) == "max" else -value
 
     def monitored(self, monitor: str) -> NDArray[np.float64] | None:
