@@ -56,6 +56,9 @@ def probe(
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     initial = deepcopy(module.state_dict())
 
+    if context.rehearse_index is not None:
+        context.rehearse_index()  # before any training: see `Rehearsal`
+
     def train(chosen: Chosen) -> BestEpoch:
         module.load_state_dict(initial)
         return short_training(with_probed(config, chosen), module, batches)
@@ -81,7 +84,7 @@ def probe(
         by_value = {value: train(chosen | {OPTIMIZER + key: value}).score for value in values}
         value = max(by_value, key=lambda value: (by_value[value], -value))
         chosen[OPTIMIZER + key] = value
-        told = _told({f"{value:g}": each for value, each in by_value.items()}, config)
+        told = _told({f"at {value:g}": each for value, each in by_value.items()}, config)
         LOG.info("%s%s=%g: %s", OPTIMIZER, key, value, told)
     write_text_atomically(path, json.dumps(chosen))
     return chosen
@@ -135,7 +138,7 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
     if module.negatives.config.refreshed_every():
         callbacks.append(HardNegativeRefresh(batches))
     arguments: dict[str, Any] = config.trainer.arguments() | {
-        "max_epochs": max(1, math.ceil(config.trainer.probe_steps / len(batches))),
+        "max_epochs": min(config.trainer.max_epochs, math.ceil(config.trainer.probe_steps / len(batches))),
         "limit_train_batches": min(len(batches), MAX_STEPS),
         "limit_val_batches": 0,
     }

@@ -21,9 +21,7 @@ SHORT, SHARE = 1.0, 0.05
 """Checkpoints that take longer than `SHORT` seconds take at most this share of the training time."""
 STATE = ("score", "epochs", "stop", "saved_step")
 """Attributes that are part of `last.ckpt`."""
-NO_IMPROVEMENT = (
-    "no epoch improved on the initial embeddings, with %s %.4f on the validation split, by %g standard errors"
-)
+NO_IMPROVEMENT = "no epoch exceeds the initial embeddings (%s %.4f on validation) by %g standard errors"
 
 
 class Checkpointing(Checkpoint):
