@@ -11,7 +11,7 @@ import yaml
 
 from twotower.commands.command_keys import COMMANDS, settings_class
 from twotower.commands.compose import compose
-from twotower.commands.conf import CONF, groups, shape
+from twotower.commands.conf import CONF, OVERLAYS, groups, shape
 from twotower.commands.main import COMMAND_NAMES
 from twotower.commands.overrides import is_swept, validate_overrides
 from twotower.commands.run_command import split_arguments
@@ -109,7 +109,7 @@ def refusal_of(script: str, *words: str) -> str:
     if config_name not in COMMANDS or mode in ("resume", "rerun") or "--help" in words:
         return ""
     overrides = list(composable(words))
-    known = frozenset().union(*shape(config_name)) | {mode, "experiment"}
+    known = frozenset().union(*shape(config_name)) | OVERLAYS | {mode}
     if unknown := {override_key(text).partition(".")[0].lstrip("+~") for text in overrides} - known:
         return f"unknown keys: {', '.join(unknown)}"
     if config_name != "train":
@@ -160,7 +160,7 @@ def test_the_readme_is_short_and_shows_a_picture_first() -> None:
 @pytest.mark.parametrize("name", ["settings.md", "zh/settings.md"])
 def test_the_table_of_choices_has_them_all(name: str) -> None:
     text = (GUIDE / name).read_text(encoding="utf-8")
-    for group in groups() | {"experiment"}:
+    for group in groups() | OVERLAYS:
         for path in (CONF / group).glob("*.yaml"):
             assert f"`{path.stem}`" in text, path
 

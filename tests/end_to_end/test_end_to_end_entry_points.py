@@ -18,7 +18,7 @@ from in_process import run_script
 from twotower.commands import conf
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked, checked_with_config, compose
-from twotower.commands.conf import CONF, groups
+from twotower.commands.conf import CONF, OVERLAYS, groups
 from twotower.config.run_keys import RunKeys
 from twotower.runs.run import Run
 
@@ -74,7 +74,7 @@ def test_help_names_groups_choices_keys_and_examples(command: Command, script: s
         for choice in (CONF / group).glob("*.yaml"):
             assert choice.stem in lines[group]
     assert lines.keys() >= KEYS[script] | GROUPS[script]
-    assert lines.keys() <= KEYS[script] | groups() | {"twotower", "experiment"}
+    assert lines.keys() <= KEYS[script] | groups() | OVERLAYS | {"twotower"}
     assert text.count(f"  twotower {script} ") >= 2
     assert ("Groups" in text) == bool(GROUPS[script])
     assert "Keys" in text

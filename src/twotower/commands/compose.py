@@ -16,8 +16,9 @@ from yaml import YAMLError
 
 from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY, settings_class
 from twotower.commands.conf import (
-    EXPERIMENT,
     LOCAL,
+    OVERLAYS,
+    SIZE,
     choices,
     conf_state,
     groups,
@@ -37,6 +38,7 @@ from twotower.commands.run_settings import (
     quoted,
     store_run_settings,
 )
+from twotower.commands.size import apply_size
 from twotower.config.component import Config
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem, nearest, raise_problems
@@ -50,6 +52,8 @@ from twotower.runs.folder_name import output_folder_problems
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
 
+MEDIUM = "medium"
+"""The size that sets nothing."""
 NOTHING_DONE = "the configuration; nothing was read or written"
 
 
@@ -77,6 +81,7 @@ def compose_resolvable(config_name: str, overrides: Iterable[str]) -> tuple[Dict
     root, problems = store_run_settings(plain_file(config_name), overrides)
     try:
         config = _composed(config_name, root, overrides)
+        _apply_size(config, overrides)
         _fix_benchmark(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error)) from error
@@ -104,7 +109,7 @@ def _composed(config_name: str, root: str, overrides: Sequence[str]) -> DictConf
     A selection is composed once while no YAML changes. Values (`++key=value`) are set afterwards, and keys
     (`~key`) deleted, as Hydra does.
     """
-    selectors = groups() | {EXPERIMENT, LOCAL.name}
+    selectors = groups() | OVERLAYS | {LOCAL.name}
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     selected = tuple(str(each.input_line) for each in parsed if each.key_or_group in selectors)
     changes = [each for each in parsed if each.key_or_group not in selectors]
@@ -148,7 +153,24 @@ def _by_hydra(root: str, overrides: Sequence[str]) -> DictConfig:
     rest = ",".join(quoted(f"file://{place}") for place in others)
     searchpath = [f"hydra.searchpath=[{rest}]"] if others else []
     with hydra.initialize_config_dir(str(first), version_base="1.3"):
-        return hydra.compose(root, [*overrides, *searchpath])
+        config = hydra.compose(root, [*overrides, *searchpath], return_hydra_config=True)
+    size = config.hydra.runtime.choices.get(SIZE)
+    with open_dict(config):
+        del config["hydra"]
+        if size is not None:
+            config[SIZE] = size
+    return config
+
+
+def _apply_size(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Remove the name of the chosen size from composed settings, and apply its YAML."""
+    if not isinstance(name := config.get(SIZE), str):
+        return
+    with open_dict(config):
+        del config[SIZE]
+    if name != MEDIUM:
+        others = [text for text in overrides if override_key(text) != SIZE]
+        apply_size(name, config, _composed("train", OF_THE_COMMAND, [*others, f"{SIZE}={MEDIUM}"]))
 
 
 def _fix_benchmark(config: DictConfig) -> None:

@@ -18,6 +18,9 @@ CONF = (Path(__file__).parents[1] / "conf").resolve()
 LOCAL = CONF / "local"
 """The user's choices in a checkout, ignored by git."""
 EXPERIMENT = "experiment"
+SIZE = "size"
+OVERLAYS = frozenset({EXPERIMENT, SIZE})
+"""Groups whose choices set keys of other groups, and that are no setting of a run."""
 HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
 """Required first line of experiments and defaults; Hydra ignores it after another comment."""
 VARIABLE = "TWOTOWER_CONF"
@@ -59,7 +62,7 @@ def _is_a_checkout(place: Path) -> bool:
 
 def groups() -> frozenset[str]:
     """Return the groups: the folders of the built-in `conf/`."""
-    return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - {EXPERIMENT, LOCAL.name}
+    return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - OVERLAYS - {LOCAL.name}
 
 
 def choices(group: str) -> dict[str, Path]:
@@ -82,13 +85,13 @@ def misplaced() -> Iterator[Problem]:
 
 
 def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
-    """Yield the experiment, the benchmark and the defaults of a training if Hydra would ignore their keys.
+    """Yield the experiment, benchmark, size and defaults of a training if Hydra would ignore their keys.
 
     Args:
         overrides: valid overrides with one value each.
     """
     typed = {override_key(text): text.partition("=")[2] for text in overrides}
-    for group, default in ((EXPERIMENT, ""), ("benchmark", ""), (LOCAL.name, "default")):
+    for group, default in ((EXPERIMENT, ""), ("benchmark", ""), (SIZE, ""), (LOCAL.name, "default")):
         path = choices(group).get(typed.get(group, default))
         text = path.read_text(encoding="utf-8") if path else ""
         if path and not HEADER.match(text):
@@ -98,7 +101,11 @@ def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
 
 def plain_file(name: str) -> dict[str, Any]:
     """Read `conf/<name>.yaml`; interpolations stay unresolved."""
-    path = CONF / f"{name}.yaml"
+    return read_yaml(CONF / f"{name}.yaml")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file; interpolations stay unresolved."""
     return dict(_parsed(path, path.stat().st_mtime_ns))
 
 

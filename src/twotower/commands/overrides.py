@@ -6,7 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
-from twotower.commands.conf import LOCAL, choices, groups
+from twotower.commands.conf import LOCAL, OVERLAYS, choices, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.axis import Axis
@@ -62,7 +62,7 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     if override.is_delete() and key in groups() - OPTIONAL:
         message = "expected a choice with a _target_; this override removes it"
         return Problem(key, f"{message}; {nearest('', choices(key))}"), None
-    if override.is_delete() or key not in groups() | {"experiment", LOCAL.name}:
+    if override.is_delete() or key not in groups() | OVERLAYS | {LOCAL.name}:
         forced = override.is_add() or override.is_force_add() or override.is_delete()
         return None, text if forced else f"++{text}"
     valid, values = choices(key), _values(override)

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from twotower.commands.compose import NOTHING_DONE, as_run_config, checked, checked_with_config, whole
-from twotower.commands.conf import EXPERIMENT, choices, shape
+from twotower.commands.conf import OVERLAYS, choices, shape
 from twotower.commands.help import choices_text, group_text, help_text
 from twotower.commands.named_runs import (
     check_parent,
@@ -114,7 +114,7 @@ def _hints(
 ) -> Iterator[Problem]:
     """Yield suggestions for unknown flags, and for paths without a key."""
     chosen, keys = shape(config_name)
-    known = chosen | keys | {*modes, EXPERIMENT}
+    known = chosen | keys | {*modes, *OVERLAYS}
     for word in flags:
         name, _, value = word.partition("=")
         key = name.lstrip("-").replace("-", "_")

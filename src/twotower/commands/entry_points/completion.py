@@ -50,7 +50,7 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     import yaml
     from argcomplete.completers import FilesCompleter
 
-    from twotower.commands.conf import CONF, choices, groups_of, keys_of
+    from twotower.commands.conf import CONF, OVERLAYS, choices, groups_of, keys_of
     from twotower.commands.config_source import config_keys
     from twotower.commands.main import COMMAND_NAMES
     from twotower.commands.named_runs import RUN_KEYS
@@ -67,7 +67,7 @@ def completions(words: Sequence[str], begun: str) -> list[str]:
     for group, default in groups_of(command).items():
         files = choices(group)
         values[group] = sorted(files)
-        if (path := files.get(typed.get(group, str(default)))) is not None:
+        if group not in OVERLAYS and (path := files.get(typed.get(group, str(default)))) is not None:
             spec = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             keys = {*spec, *(config_keys(spec.get(TARGET, "")) or ())} - {TARGET}
             values |= {f"{group}.{key}": [] for key in keys}

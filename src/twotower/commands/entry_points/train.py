@@ -2,6 +2,7 @@
 
   twotower train                             the bundled data set, about a minute
   twotower train loss=bce negatives=uniform user_tower.widths=[256,128]    or experiment=movielens_1m
+  twotower train size=large                  wider and deeper; size=small is narrow and fast
   twotower train -m embedding_dim=32,64 index=flat_ip,ivf_pq     a sweep; also sweep=NAME or seeds=5
   twotower train resume=RUN_FOLDER           go on with a run that was stopped; rerun= repeats one
   twotower train warm_start=RUN_FOLDER data.interactions_path=LOG    train further; rebuild_bundle= does not
