@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tiny_runs import result_of
 
-READ_ALL = ("user_tower.widths=[8]", "item_tower.widths=[]")
+READ_ALL = ("user_tower.widths=[8]", "item_tower.widths=[]", "metrics.importance_repeats=5")
 
 
 def test_it_changes_nothing_else_and_is_reused_with_the_towers(tmp_path: Path) -> None:
