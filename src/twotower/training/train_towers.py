@@ -98,7 +98,7 @@ def train_towers(
     warn_of_large_tables(module.model)
     attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
     context = replace(context, rehearse_index=None)
-    if not attempts[0].result.improved:
+    if not attempts[0].result.improved and never_better(attempts[0], config.trainer.monitor):
         attempts += compare_with_random(config, dataset, evaluator, context, attempts[0])
     best = attempts[-1] if is_better(attempts[-1].result, attempts[0].result) else attempts[0]
     module, results = best.module, [best.result, *(each.result for each in attempts if each is not best)]
@@ -114,6 +114,14 @@ def train_towers(
     compared = compared_initializations(context.folder, initialization.name)
     trained = trained_towers(module, results, config.trainer.refit, valid, compared)
     return replace(trained, report_parts=parts)
+
+
+def never_better(attempt: Attempt, monitor: str) -> bool:
+    """Return whether no epoch was better than the initial embeddings, which were kept, not even by chance."""
+    assert attempt.module.validation is not None
+    sign = -1 if attempt.module.validation.mode(monitor) == "min" else 1
+    best = attempt.result.score or 0.0
+    return all(sign * value <= best for value in attempt.result.curves.get(monitor, []))
 
 
 def compare_with_random(
