@@ -4,7 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -13,8 +15,9 @@ from twotower.features.encoders import LookupEncoder
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
 
-ValidationScore = Callable[[], float]
-"""Returns the monitored metric of the towers on the validation split, negated if lower is better."""
+Validate = Callable[[bool], tuple[float, NDArray[np.float64] | None]]
+"""Returns the monitored metric of the towers on the validation split, negated if lower is better, and its
+values by user if it has any. With True, new items are embedded first."""
 
 
 class Initialization(Component, ABC):
@@ -41,18 +44,16 @@ class Initialization(Component, ABC):
         return type(self).__module__.rpartition(".")[2]
 
     def chosen(self) -> dict[str, float]:
-        """Return the settings that were null and determined on the validation split, by name; here none."""
+        """Return key -> value of settings that the validation split determined; here none."""
         return {}
 
     @abstractmethod
-    def set(
-        self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
-    ) -> None:
+    def set(self, model: TwoTower, interactions: Interactions, validate: Validate | None) -> None:
         """Set weights of new towers, whose weights are random.
 
         Args:
-            validation_score: of the towers; None if the phase has no validation split. Settings that an
-                earlier phase determined are used then.
+            validate: the towers; None if the phase has no validation split. Settings that an earlier phase
+                determined are used then.
 
         Raises:
             InputError: the initialization does not support these towers or interactions.
