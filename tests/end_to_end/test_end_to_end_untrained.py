@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from quick import POPULARITY_ONLY
 
 from twotower.bundle.read import read_bundle
+from twotower.data.interactions import Interactions
 from twotower.training import probe
 from twotower.training.checkpoints import FINAL, read_checkpoint
-from twotower.training.initialization.svd import LinearModel
+from twotower.training.initialization.svd import Svd
 
 TINY = [
     "data=synthetic",
@@ -137,16 +138,16 @@ def test_a_random_start_is_no_candidate(tmp_path: Path) -> None:
     assert result["training"]["chosen"] == {}
 
 
-def scattered(self: LinearModel, regularization: float, count_power: float) -> NDArray[np.float32]:
+def scattered(self: Svd, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
     """Return embeddings that say nothing of the items, and are too long to be trained further."""
-    return np.random.default_rng(0).standard_normal((len(self.vectors), self.dim)).astype(np.float32)
+    return np.random.default_rng(0).standard_normal((num_items, dim)).astype(np.float32)
 
 
 @pytest.mark.slow
 def test_random_embeddings_are_used_where_they_train_to_better_towers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LinearModel, "embeddings", scattered)
+    monkeypatch.setattr(Svd, "embeddings", scattered)
     typed = ["initialization.score_scale=1e6", "trainer.refit=false"]
     folder, result = run(tmp_path, *typed)
     training, log = result["training"], (folder / "train.log").read_text()

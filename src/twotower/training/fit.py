@@ -193,5 +193,5 @@ def has_improved(module: RetrievalModule, score: float | None, context: TrainCon
     better = score is None or initial is None or score > float(np.float32(initial))
     if module.validation is None or context.rival is None:
         return better
-    module.validation.validate(module.model, settings.monitor, module.temperature)
+    module.validation.score(module.model, settings.monitor, module.temperature)
     return better and module.exceeds(context.rival, settings.monitor, settings.min_standard_errors)

@@ -69,16 +69,13 @@ class RetrievalModule(pl.LightningModule):
 
     def initialize(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
         """Set the initial weights; the validation split, if any, selects among them."""
-        validation = self.validation
-        validate = (
-            None
-            if validation is None
-            else partial(validation.validate, self.model, monitor, self.temperature)
-        )
-        initialization.set(self.model, interactions, validate)
-        self.chosen |= initialization.chosen()
-        if validate is not None and initialization.informed:
-            self.initial_score, self.initial_values = validate(True)
+        validation, arguments = self.validation, (self.model, monitor, self.temperature)
+        validation_score = None if validation is None else partial(validation.score, *arguments)
+        initialization.set(self.model, interactions, validation_score)
+        self.chosen |= {f"initialization.{key}": value for key, value in initialization.chosen().items()}
+        if validation is not None and validation_score is not None and initialization.informed:
+            self.initial_score = validation_score()
+            self.initial_values = validation.monitored(monitor)
 
     def select_boost(self, monitor: str) -> None:
         """Select the boost of new items on the validation split, if the settings ask for it."""

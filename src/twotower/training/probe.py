@@ -125,9 +125,9 @@ class BestEpoch(pl.Callback):
         """Validate."""
         assert isinstance(pl_module, RetrievalModule)
         assert pl_module.validation is not None
-        found = pl_module.validation.validate(pl_module.model, self.monitor, pl_module.temperature)
-        if found[0] > self.score:
-            self.score, self.values = found
+        score = pl_module.validation.score(pl_module.model, self.monitor, pl_module.temperature)
+        if score > self.score:
+            self.score, self.values = score, pl_module.validation.monitored(self.monitor)
 
 
 def short_training(config: TrainingConfig, module: RetrievalModule, batches: TrainBatches) -> BestEpoch:

@@ -51,26 +51,15 @@ class Validation:
             )
         return "max" if self.evaluator.config.higher_is_better()[metric_name(monitor)] else "min"
 
-    def validate(
-        self, model: TwoTower, monitor: str, temperature: float, fit_new_items: bool = True
-    ) -> tuple[float, NDArray[np.float64] | None]:
-        """Return a metric of towers that are not in an epoch, and its values by user if it has any.
-
-        Both are negated if lower is better.
-
-        Args:
-            fit_new_items: whether new items are embedded first, which takes most of the time.
-        """
+    def score(self, model: TwoTower, monitor: str, temperature: float) -> float:
+        """Return a metric of towers before training, negated if lower is better."""
         training = model.training
         try:
             with torch.no_grad():
-                figures = self.metrics(
-                    model.eval(), temperature, with_health=False, fit_new_items=fit_new_items
-                )
+                value = self.metrics(model.eval(), temperature, with_health=False)[monitor]
         finally:
             model.train(training)
-        value = figures[monitor]
-        return value if self.mode(monitor) == "max" else -value, self.monitored(monitor)
+        return value if self.mode(monitor) == "max" else -value
 
     def monitored(self, monitor: str) -> NDArray[np.float64] | None:
         """Return a metric of each user in the latest ranking, negated if lower is better.
@@ -84,9 +73,7 @@ class Validation:
         """Return the lists for any boost of new items; see `evaluation.new_item_curve`."""
         return boosted_lists(model.eval(), self.holdout, self.evaluator, self.popularity, monitor)
 
-    def metrics(
-        self, model: TwoTower, temperature: float, with_health: bool = True, fit_new_items: bool = True
-    ) -> dict[str, float]:
+    def metrics(self, model: TwoTower, temperature: float, with_health: bool = True) -> dict[str, float]:
         """Return the metrics `valid/...` and the figures `health/...` of towers in eval mode.
 
         New items are embedded as in the bundle, so that curves and final metrics are comparable. It ranks in
@@ -97,7 +84,7 @@ class Validation:
         """
         holdout, evaluator, scored = self.holdout, self.evaluator, None
         with torch.autocast(model.trained_items.device.type, enabled=False):
-            if fit_new_items and (self.popularity[1:] == 0).any():  # some item is new
+            if (self.popularity[1:] == 0).any():  # some item is new
                 model.fit_new_items()
             items = encode_catalogue(model)
             if evaluator.label_metrics:

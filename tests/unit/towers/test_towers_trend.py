@@ -153,27 +153,3 @@ def test_exact_shares_are_those_of_a_decay_per_second() -> None:
     shares = counted.exact_shares(400.0, np.array([100.0, 1.0]) * second)
     assert shares[0] == pytest.approx(np.array([0.25 + 0.125, 0.5, 0]) / 0.875)
     assert not shares[1].any()  # all were longer ago than a decay is followed
-
-
-def test_an_exponent_multiplies_log_odds() -> None:
-    log, plain = season(), built(season(), 6)
-    times = torch.tensor([50 * DAY, 120 * DAY])
-    rows = torch.arange(7)  # the last one has no interaction
-    later, given = built(log, 6), Trend(Trend.Config(exponent=2), 6)
-    later.set_exponent(4)
-    later.set_exponent(2)
-    given.initialize(log)
-    assert (Trend.Config().takes_exponent, given.config.takes_exponent) == (True, False)
-    for each in (later, given):
-        odds = each.log_prior_odds(times)
-        torch.testing.assert_close(odds.table, 2 * plain.log_prior_odds(times).table)
-        torch.testing.assert_close(odds.odds, odds.table.exp())
-        torch.testing.assert_close(each.eval()(rows), 2 * plain.eval()(rows))
-
-
-def test_a_warm_start_keeps_the_exponent() -> None:
-    before, after = built(season(), 6), Trend(Trend.Config(), 6)
-    before.set_exponent(4)
-    after.warm_start(before, torch.arange(1, 7), season())
-    torch.testing.assert_close(after.biases, before.biases)
-    assert float(after.exponent) == 4

@@ -16,17 +16,13 @@ from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower, TwoTowerConfig
 from twotower.training.initialization.initialization import item_tables
 from twotower.training.initialization.random import Random
-from twotower.training.initialization.search import (
-    EXPONENT,
-    POWER,
-    SCALE,
-    Settings,
-    Trial,
+from twotower.training.initialization.svd import (
+    Svd,
     best_score_scale,
+    mean_own_score,
     search_score_scales,
-    search_settings,
+    truncated_svd,
 )
-from twotower.training.initialization.svd import LinearModel, Svd, mean_own_score, truncated_svd
 
 
 def log_of(items: Sequence[Sequence[int]]) -> Interactions:
@@ -79,7 +75,7 @@ def test_own_items_are_scored_by_the_rest() -> None:
 
 @pytest.mark.parametrize("count_power", [0.0, 0.5])
 def test_own_items_score_one_in_the_mean(count_power: float) -> None:
-    found = LinearModel.fit(log(), ITEMS, 8).embeddings(500, count_power)
+    found = Svd.Config(count_power=count_power).build().embeddings(log(), ITEMS, 8)
     assert mean_own_score(interaction_matrix(log(), np.arange(61), ITEMS), found) == pytest.approx(
         1, rel=1e-4
     )
@@ -97,16 +93,16 @@ def test_the_best_scale_may_lie_between_two() -> None:
 
 
 def test_a_scale_is_selected_once_and_used_without_validation() -> None:
-    start, towers, again, seen = Svd.Config(max_validations=0).build(), model(), model(), []
+    start, towers, again, seen = Svd.Config().build(), model(), model(), []
 
-    def validate(fit_new_items: bool) -> tuple[float, None]:
+    def validation_score() -> float:
         seen.append(scale_of(towers))
-        return -abs(np.log2(seen[-1]) - 0.5), None  # best halfway between 1 and 2
+        return -abs(np.log2(seen[-1]) - 0.5)  # best halfway between 1 and 2
 
-    start.set(towers, log(), validate)
+    start.set(towers, log(), validation_score)
     assert seen == pytest.approx([0.5, 1, 2, 4], rel=1e-4)
     assert scale_of(towers) == pytest.approx(2**0.5, rel=1e-4)
-    assert start.chosen() == {SCALE: pytest.approx(2**0.5)}
+    assert start.chosen() == {"score_scale": pytest.approx(2**0.5)}
     start.set(again, log(), None)
     assert scale_of(again) == pytest.approx(2**0.5, rel=1e-4)
 
@@ -128,9 +124,9 @@ def test_scales_are_extended_until_the_best_is_inside(best: float, tried: list[f
 
 
 def test_a_scale_at_the_edge_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    start, towers = Svd.Config(max_validations=0).build(), model()
-    start.set(towers, log(), lambda _: (scale_of(towers), None))
-    assert start.chosen() == {SCALE: 128}
+    start, towers = Svd.Config().build(), model()
+    start.set(towers, log(), lambda: scale_of(towers))
+    assert start.chosen() == {"score_scale": 128}
     assert (
         "initialization.score_scale=128 has the best validation score and is the lowest or highest value "
         "tried, 0.5 to 128" in caplog.text
@@ -139,80 +135,10 @@ def test_a_scale_at_the_edge_is_a_warning(caplog: pytest.LogCaptureFixture) -> N
 
 def test_a_set_scale_is_not_validated() -> None:
     towers = model()
-    start = Svd.Config(score_scale=3, max_validations=0).build()
-    start.set(towers, log(), lambda _: pytest.fail("validated"))
+    start = Svd.Config(score_scale=3).build()
+    start.set(towers, log(), lambda: pytest.fail("validated"))
     assert start.chosen() == {}
     assert scale_of(towers) == pytest.approx(3, rel=1e-4)
-
-
-START: Settings = {SCALE: 1.0, EXPONENT: 1.0, POWER: 0.5}
-
-
-def searched(
-    best: Settings, fixed: Sequence[str] = (), budget: int = 1_000, noise: float = 0.0
-) -> tuple[Settings, list[Settings]]:
-    """Search where each factor of 2 from the best settings costs 1 (0.25 of a power), and what was tried.
-
-    Users differ by noise, which has a mean of 0, times the distance of a setting from the start.
-    """
-    tried: list[Settings] = []
-
-    def validate(settings: Settings, fit_new_items: bool) -> Trial:
-        tried.append(settings)
-        changed = [key for key in settings if key != SCALE and settings[key] != START[key]]
-        steps = [abs(np.log2(settings[key] / best[key])) for key in (SCALE, EXPONENT)]
-        score = -float(sum(steps) + abs(settings[POWER] - best[POWER]) / 0.25)
-        return Trial(settings, score, score + noise * len(changed) * np.tile([-1.0, 1.0], 50))
-
-    return search_settings(START, fixed, validate, budget), tried
-
-
-def test_settings_are_searched_from_the_start_outward() -> None:
-    best = {SCALE: 8.0, EXPONENT: 4.0, POWER: 0.25}
-    found, tried = searched(best)
-    assert found == best
-    assert min(settings[EXPONENT] for settings in tried) == 1  # no other direction after a better value
-    assert min(settings[POWER] for settings in tried) == 0.0  # until a value is not better
-    assert max(settings[POWER] for settings in tried) == 0.75
-
-
-def test_a_better_value_within_the_noise_is_not_selected() -> None:
-    better = {**START, POWER: 0.0}
-    assert searched(better)[0] == better
-    # The gain is 2; the standard error is the noise / 99^.5.
-    assert searched(better, noise=9.0)[0] == better
-    assert searched(better, noise=11.0)[0] == START
-
-
-def test_fixed_settings_are_not_searched() -> None:
-    best = {SCALE: 8.0, EXPONENT: 4.0, POWER: 0.25}
-    found, tried = searched(best, (SCALE, POWER))
-    assert found == {**best, SCALE: 1.0, POWER: 0.5}
-    assert {(settings[SCALE], settings[POWER]) for settings in tried} == {(1.0, 0.5)}
-
-
-def test_a_search_ends_with_its_budget() -> None:
-    best = {**START, POWER: 0.25}
-    assert searched(best)[0] == best
-    found, tried = searched(best, budget=4)
-    assert found == START
-    assert len(tried) == 4  # the start, and a value at three scales
-
-
-def test_embeddings_have_the_settings_of_the_search() -> None:
-    start, towers, again = Svd.Config(score_scale=1).build(), model(), model()
-    (table, places), *_ = item_tables(towers)
-    expected = LinearModel.fit(log(), ITEMS, 8).embeddings(500, 0.75)
-
-    def validate(fit_new_items: bool) -> tuple[float, None]:
-        return -float((table[places].detach() - torch.from_numpy(expected)).abs().sum()), None
-
-    start.set(towers, log(), validate)
-    assert start.chosen() == {POWER: 0.75}
-    start.set(again, log(), None)
-    for each in (towers, again):
-        (found, places), *_ = item_tables(each)
-        torch.testing.assert_close(found[places].detach(), torch.from_numpy(expected))
 
 
 def test_random_embeddings_are_scaled() -> None:

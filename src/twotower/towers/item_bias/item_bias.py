@@ -55,11 +55,6 @@ class ItemBias(Component, nn.Module, ABC):
             """Whether the gradients are sparse, which the optimizer must support."""
             return False
 
-        @property
-        def takes_exponent(self) -> bool:
-            """Whether `initialization=svd` selects the exponent of `set_exponent`."""
-            return False
-
         def problems(
             self, data: Source.Config | None = None, learns_temperature: bool | None = None
         ) -> Iterable[tuple[str, str]]:
@@ -84,10 +79,6 @@ class ItemBias(Component, nn.Module, ABC):
         The loss divides scores, including the bias, by the temperature. `power` is that of its link function;
         None: odds are exponentials of scores.
         """
-
-    def set_exponent(self, exponent: float) -> None:
-        """Replace the odds of items, relative to a uniform share, by a power of them."""
-        raise NotImplementedError
 
     @property
     def neutral_bias(self) -> float:

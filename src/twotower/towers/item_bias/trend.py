@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.config.spec import Days, PositiveFloat
+from twotower.config.spec import Days
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source, needs_times
 from twotower.towers.item_bias.decayed_shares import fit_mixture
@@ -31,15 +31,6 @@ class Trend(ItemBias):
 
         ahead_days: Days = 28
         """Days that the mixture predicts, at most a quarter of the time span of the log."""
-        exponent: PositiveFloat | None = None
-        """Exponent of the odds of an item, its predicted share relative to a uniform share. Above 1,
-        popularity counts more. null = 1, or a better value that `initialization=svd` finds on the validation
-        split."""
-
-        @property
-        def takes_exponent(self) -> bool:
-            """Whether the exponent is null."""
-            return self.exponent is None
 
         def problems(
             self, data: Source.Config | None = None, learns_temperature: bool | None = None
@@ -57,7 +48,6 @@ class Trend(ItemBias):
     new_item_bias: Tensor
     temperature: Tensor
     power: Tensor
-    exponent: Tensor
 
     def __init__(self, config: Config, num_items: int) -> None:
         super().__init__(config, num_items)
@@ -65,7 +55,6 @@ class Trend(ItemBias):
         self.register_buffer("new_item_bias", torch.zeros(1))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("power", torch.zeros(()))  # 0: a loss without a power
-        self.register_buffer("exponent", torch.tensor(config.exponent or 1.0))
         self.register_buffer("knots", torch.zeros(1, dtype=torch.int64), persistent=False)
         self.register_buffer("log_odds", torch.zeros(1, 1), persistent=False)
         self.register_buffer("odds", torch.ones(1, 1), persistent=False)
@@ -82,25 +71,14 @@ class Trend(ItemBias):
             exact = counted.exact_shares(counted.knots[-1], mixture.shorter) if knot == number else None
             log_odds[knot, 1:] = mixture.log_odds(shares, exact)
         self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
-        self.temperature.fill_(temperature)
-        self.power.fill_(power or 0.0)
-        exponent = float(self.exponent)
-        self.log_odds = torch.from_numpy(log_odds * np.float32(exponent))
+        self.log_odds = torch.from_numpy(log_odds)
         self.odds = self.log_odds.exp()
         # The prior is added to logits; the column of the embedding is divided by the temperature first.
+        self.temperature.fill_(temperature)
+        self.power.fill_(power or 0.0)
         self.biases.copy_(self.log_odds[-1, 1:] * temperature)
-        new_item_odds = exponent * float(np.log(mixture.share_of_new_item(1) * self.num_items))
+        new_item_odds = float(np.log(mixture.share_of_new_item(1) * self.num_items))
         self.new_item_bias.fill_(new_item_odds * temperature)
-
-    def set_exponent(self, exponent: float) -> None:
-        """See `ItemBias.set_exponent`."""
-        factor = exponent / float(self.exponent)
-        if factor != 1:
-            self.exponent.fill_(exponent)
-            self.log_odds = self.log_odds * factor
-            self.odds = self.log_odds.exp()
-            self.biases *= factor
-            self.new_item_bias *= factor
 
     def log_prior_odds(self, times: Tensor) -> LogPriorOdds:
         """Return the log odds at times [B]; see `ItemBias.log_prior_odds`."""
@@ -110,8 +88,6 @@ class Trend(ItemBias):
     def warm_start(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Fit again to the interactions if there are any; otherwise copy; see `ItemBias.warm_start`."""
         if interactions is not None:
-            assert isinstance(before, Trend)
-            self.exponent.copy_(before.exponent)
             self.initialize(interactions, float(self.temperature), float(self.power))
             return
         super().warm_start(before, rows, interactions)

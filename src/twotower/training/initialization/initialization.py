@@ -4,9 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -15,9 +13,8 @@ from twotower.features.encoders import LookupEncoder
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
 
-Validate = Callable[[bool], tuple[float, NDArray[np.float64] | None]]
-"""Returns the monitored metric of the towers on the validation split, negated if lower is better, and its
-values by user if it has any. With True, new items are embedded first."""
+ValidationScore = Callable[[], float]
+"""Returns the monitored metric of the towers on the validation split, negated if lower is better."""
 
 
 class Initialization(Component, ABC):
@@ -44,16 +41,18 @@ class Initialization(Component, ABC):
         return type(self).__module__.rpartition(".")[2]
 
     def chosen(self) -> dict[str, float]:
-        """Return key -> value of settings that the validation split determined; here none."""
+        """Return the settings that were null and determined on the validation split, by name; here none."""
         return {}
 
     @abstractmethod
-    def set(self, model: TwoTower, interactions: Interactions, validate: Validate | None) -> None:
+    def set(
+        self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
+    ) -> None:
         """Set weights of new towers, whose weights are random.
 
         Args:
-            validate: the towers; None if the phase has no validation split. Settings that an earlier phase
-                determined are used then.
+            validation_score: of the towers; None if the phase has no validation split. Settings that an
+                earlier phase determined are used then.
 
         Raises:
             InputError: the initialization does not support these towers or interactions.

@@ -5,7 +5,7 @@ import torch
 from twotower.config.spec import PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.towers.two_tower import TwoTower
-from twotower.training.initialization.initialization import Initialization, Validate, item_tables
+from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 
 class Random(Initialization):
@@ -22,7 +22,9 @@ class Random(Initialization):
 
     config: Config
 
-    def set(self, model: TwoTower, interactions: Interactions, validate: Validate | None) -> None:
+    def set(
+        self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
+    ) -> None:
         """Scale the tables; see `Initialization.set`."""
         for table, _ in item_tables(model):
             with torch.no_grad():

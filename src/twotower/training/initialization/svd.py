@@ -1,8 +1,7 @@
 """Initial item embeddings from a truncated SVD, the closed form of a linear autoencoder."""
 
-import functools
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.sparse
@@ -10,20 +9,11 @@ import scipy.sparse.linalg
 import torch
 from numpy.typing import NDArray
 
-from twotower.config.spec import Fraction, NonNegativeInt, PositiveFloat
+from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.evaluation.ranking import interaction_matrix
 from twotower.towers.two_tower import TwoTower
-from twotower.training.initialization.initialization import Initialization, Validate, item_tables
-from twotower.training.initialization.search import (
-    EXPONENT,
-    POWER,
-    SCALE,
-    Settings,
-    Trial,
-    search_scale,
-    search_settings,
-)
+from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
 LOG = logging.getLogger("twotower")
 Floats = NDArray[np.float64]
@@ -31,9 +21,15 @@ DENSE_SIDE = 1_024
 """Matrices with at most this many rows or columns are decomposed densely."""
 DENSE_TOLERANCE = 1e-7
 """Singular values below this share of the largest count as zero."""
+AT_THE_EDGE = (
+    "initialization.score_scale=%.3g has the best validation score and is the lowest or highest "
+    "value tried, %.3g to %.3g; set initialization.score_scale=VALUE for a value beyond"
+)
 SAMPLE = 2_000
 """Number of users whose items are scored for the scale."""
-DEFAULTS: Settings = {SCALE: 1.0, EXPONENT: 1.0, POWER: 0.5}
+SCALES, DEFAULT_SCALE = (0.5, 1.0, 2.0, 4.0), 1.0
+MAX_EXTENSIONS = 5
+"""Number of scales beyond `SCALES`, each by a factor of 2: at most 128, at least 1/64."""
 
 
 class Svd(Initialization):
@@ -44,11 +40,6 @@ class Svd(Initialization):
     item bias models popularity already. c scales the scores to logits; see `score_scale`. Sets embeddings of
     item ids with the width of the towers' output, and the history table. With few users this keeps the model
     at the level of a linear one; with many users, training takes some epochs longer.
-
-    Settings that are null are searched on the validation split before training: the scale, then the exponent
-    of `item_bias=trend` and the count power. The last two keep their defaults unless another value is better
-    by two standard errors. The regularization is not searched: a higher one may be better before training,
-    but scales down embedding dimensions, which then learn more slowly.
 
     Reference: Steck, Autoencoders that don't overfit towards the Identity, NeurIPS 2020, section 2 (the
     ridge regression's closed form in singular values).
@@ -61,30 +52,27 @@ class Svd(Initialization):
 
         regularization: PositiveFloat = 500
         """r, as in EASE."""
-        count_power: Fraction | None = None
-        """Embeddings of items are divided by their count to this power, 0 = no division; null = 0.5, or a
-        better value on the validation split."""
+        count_power: Fraction = 0.5
+        """Embeddings of items are divided by their count to this power; 0 = no division."""
         score_scale: PositiveFloat | None = None
         """Mean score of a user's items, each left out of the history that scores it. null selects the value
         with the best validation score before training, or 1 without a validation split: values from 0.5 to 4
         are tried, and values beyond while the best is the lowest or the highest, from 1/64 to 128."""
-        max_validations: NonNegativeInt = 60
-        """Budget of the search of count_power and item_bias.exponent: maximum number of rankings of the
-        validation users. 0 = no search."""
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        given = {SCALE: config.score_scale, POWER: config.count_power}
-        self.given = {key: value for key, value in given.items() if value is not None}
-        self.found: dict[str, float] = {}
+        self.score_scale = config.score_scale
 
     def chosen(self) -> dict[str, float]:
-        """Return the settings that the search selected; see `Initialization.chosen`."""
-        return self.found
+        """Return the scale if it was null and selected; see `Initialization.chosen`."""
+        is_chosen = self.score_scale is not None and self.config.score_scale is None
+        return {"score_scale": self.score_scale or DEFAULT_SCALE} if is_chosen else {}
 
-    def set(self, model: TwoTower, interactions: Interactions, validate: Validate | None) -> None:
+    def set(
+        self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
+    ) -> None:
         """Set the tables; see `Initialization.set`."""
         tables = item_tables(model)
         if not tables:
@@ -93,67 +81,47 @@ class Svd(Initialization):
                 "none (item_id of the kind Id, dim 0, among features.item); the initial weights are random"
             )
             return
-        num_items = len(model.trained_items) - 1
-        linear = LinearModel.fit(interactions.examples, num_items, model.history.dim)
-        embeddings = functools.lru_cache(maxsize=1)(linear.embeddings)  # of several scales
-        takes_exponent = model.item_bias.config.takes_exponent
+        embeddings = self.embeddings(interactions.examples, len(model.trained_items) - 1, model.history.dim)
 
-        def apply(settings: Settings) -> None:
-            unscaled = embeddings(self.config.regularization, settings[POWER])
-            scaled = torch.from_numpy(unscaled * np.sqrt(settings[SCALE], dtype=np.float32))
+        def set_tables(score_scale: float) -> None:
+            scaled = torch.from_numpy(embeddings * np.sqrt(score_scale, dtype=np.float32))
             for table, positions in tables:
                 exists = positions > 0
                 with torch.no_grad():
                     table[positions[exists]] = scaled[exists].to(table.dtype)
-            if takes_exponent:
-                model.item_bias.set_exponent(settings[EXPONENT])
 
-        if validate is not None:
+        if self.score_scale is None and validation_score is not None:
 
-            def trial(settings: Settings, fit_new_items: bool) -> Trial:
-                apply(settings)
-                return Trial(settings, *validate(fit_new_items))
+            def score(score_scale: float) -> float:
+                set_tables(score_scale)
+                return validation_score()
 
-            fixed = {*self.given, *(() if takes_exponent else (EXPONENT,))}
-            defaults = {**DEFAULTS, **self.given}
-            if SCALE not in fixed:
-                self.found[SCALE] = search_scale(defaults, trial)
-            if self.config.max_validations:
-                start = {**defaults, **self.found}
-                best = search_settings(start, fixed, trial, self.config.max_validations)
-                self.found |= {key: value for key, value in best.items() if value != start[key]}
-        apply({**DEFAULTS, **self.found, **self.given})
+            scores = search_score_scales(score)
+            lowest, *_, highest = scores
+            self.score_scale = best_score_scale(scores)
+            LOG.info(
+                "initialization.score_scale=%.3g (validation score of the initial embeddings: %s)",
+                self.score_scale,
+                ", ".join(f"{abs(value):.4f} at {scale:g}" for scale, value in scores.items()),
+            )
+            if self.score_scale in (lowest, highest):
+                LOG.warning(AT_THE_EDGE, self.score_scale, lowest, highest)
+        set_tables(self.score_scale or DEFAULT_SCALE)
 
-
-@dataclass(frozen=True, eq=False)
-class LinearModel:
-    """The truncated SVD of the interactions [users, N]."""
-
-    matrix: scipy.sparse.csr_array
-    values: Floats
-    """[R] singular values."""
-    vectors: Floats
-    """[N, R]"""
-    dim: int
-
-    @classmethod
-    def fit(cls, interactions: Interactions, num_items: int, dim: int) -> "LinearModel":
-        """Decompose the interactions, with R = dim or the rank of smaller ones."""
+    def embeddings(self, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
+        """Return initial item embeddings for a scale of 1, [N, dim]; zeros for items without interactions."""
         users = np.arange(interactions.num_users + 1)
         matrix = interaction_matrix(interactions, users, num_items).astype(np.float64)
         rank = min(dim, min(matrix.shape) - 1)
+        embeddings = np.zeros((num_items, dim), dtype=np.float32)
         if rank < 1:
-            return cls(matrix, np.zeros(0), np.zeros((num_items, 0)), dim)
+            return embeddings
         values, vectors = truncated_svd(matrix, rank)
-        return cls(matrix, values[::-1], vectors.T[:, ::-1], dim)
-
-    def embeddings(self, regularization: float, count_power: float) -> NDArray[np.float32]:
-        """Return item embeddings for a scale of 1, [N, dim]; zeros for items without interactions."""
-        shares = self.values**2 / (self.values**2 + regularization)
-        counts = np.maximum(np.asarray(self.matrix.sum(axis=0)).ravel(), 1)
-        embeddings = np.zeros((len(counts), self.dim), dtype=np.float32)
-        embeddings[:, : len(shares)] = self.vectors * np.sqrt(shares) / counts[:, None] ** count_power
-        scale = mean_own_score(self.matrix, embeddings)
+        shares = values**2 / (values**2 + self.config.regularization)
+        counts = np.maximum(np.asarray(matrix.sum(axis=0)).ravel(), 1)
+        divisors = counts[:, None] ** self.config.count_power
+        embeddings[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / divisors
+        scale = mean_own_score(matrix, embeddings)
         return embeddings / np.sqrt(scale, dtype=np.float32) if scale > 0 else embeddings
 
 
@@ -175,6 +143,46 @@ def truncated_svd(matrix: scipy.sparse.csr_array, rank: int) -> tuple[Floats, Fl
         return values, vectors[:, -rank:].T
     scale = np.where(values > DENSE_TOLERANCE * values[-1], values, np.inf)
     return values, (matrix.T @ vectors[:, -rank:] / scale).T
+
+
+def search_score_scales(score: Callable[[float], float]) -> dict[float, float]:
+    """Return scale -> score in ascending order of the scales, with the best scale between two others.
+
+    Starts with `SCALES`. While the best scale is the lowest or the highest, the next one beyond it is scored
+    too, at most `MAX_EXTENSIONS` times.
+    """
+    scores = {scale: score(scale) for scale in SCALES}
+    for _ in range(MAX_EXTENSIONS):
+        lowest, *_, highest = scores
+        best = best_scale(scores)
+        if lowest < best < highest:
+            break
+        scale = lowest / 2 if best == lowest else highest * 2
+        scores = dict(sorted({**scores, scale: score(scale)}.items()))
+    return scores
+
+
+def best_scale(scores: Mapping[float, float]) -> float:
+    """Return the scale with the highest score; of equal scores that nearest to 1."""
+    return max(scores, key=lambda scale: (scores[scale], -abs(np.log(scale))))
+
+
+def best_score_scale(scores: Mapping[float, float]) -> float:
+    """Return the scale at the vertex of a parabola in log(scale) through the best scale and its neighbors.
+
+    Args:
+        scores: of ascending scales with a constant ratio. If the first or the last is highest, its scale is
+            returned. Without an item bias all scales have the same ranking; then the scale nearest to 1 is
+            the best.
+    """
+    scales, best = list(scores), best_scale(scores)
+    if best in (scales[0], scales[-1]):
+        return best
+    position = scales.index(best)
+    before, here, after = (scores[scale] for scale in scales[position - 1 : position + 2])
+    curvature = before + after - 2 * here
+    offset = (before - after) / (2 * curvature) if curvature else 0.0
+    return float(best * (scales[1] / scales[0]) ** offset)
 
 
 def mean_own_score(matrix: scipy.sparse.csr_array, embeddings: NDArray[np.float32]) -> float:
