@@ -3,6 +3,7 @@
   python scripts/bench/carry_over.py --make                          only make the data sets: two minutes
   python scripts/bench/carry_over.py --sets 'retail_*' made_long --seeds 42 43 44     minutes a set and seed
   python scripts/bench/carry_over.py --sets ml100k --split leave_one_out experiment=mine    another recipe
+  python scripts/bench/carry_over.py --part initial                  the initial embeddings alone
   python scripts/bench/carry_over.py --table                         the tables of all that has been run
 
 What else is typed goes to scripts/train.py; runs with the same make one table. Each run adds a line to
@@ -29,8 +30,19 @@ from record import OUTPUTS, machine, markdown
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "carry_over.jsonl"
 SPLITS, METRICS = ("test", "valid"), ("recall_at_20", "ndcg_at_20")
-BASELINES_ONLY = ("trainer=smoke", "trainer.refit=false", "initialization=random", "embedding_dim=8")
-"""Towers that take seconds and do not count."""
+WITHOUT_BASELINES = ("baselines=none", "metrics.importance_repeats=0")
+PARTS = {
+    "default": (),
+    "baselines": ("trainer=smoke", "trainer.refit=false", "initialization=random", "embedding_dim=8"),
+    "trained": WITHOUT_BASELINES,
+    "initial": (
+        *WITHOUT_BASELINES,
+        *("trainer.probe_steps=0", "trainer.max_epochs=1", "optimizer.learning_rate=1e-9"),
+        "trainer.min_standard_errors=1000",
+    ),
+}
+"""What is run, with its overrides: towers and baselines; baselines, with towers of seconds that do not count;
+towers alone; towers with their initial embeddings, because no epoch is that much better."""
 FAST = ("metrics.ks=[10,20]", "metrics.num_bootstrap=0", "console=quiet")
 Line = dict[str, Any]
 
@@ -43,26 +55,25 @@ class Recipe:
         overrides: of the default.
         split: another one than the set's own.
         features: whether the columns of the sets are read.
-        baselines_only: whether the towers do not count.
+        part: key of `PARTS`.
     """
 
     overrides: tuple[str, ...] = ()
     split: str | None = None
     features: bool = False
-    baselines_only: bool = False
+    part: str = "default"
 
     def name(self) -> str:
         """Return what a table is headed with."""
         split = [f"split={self.split}"] if self.split else []
-        what = "baselines" if self.baselines_only else "default"
-        return " ".join([what, *split, *(["with features"] if self.features else []), *self.overrides])
+        return " ".join([self.part, *split, *(["with features"] if self.features else []), *self.overrides])
 
     def typed(self, folder: Path) -> list[str]:
         """Return what scripts/train.py is told of a set."""
         typed = typed_for(folder, self.features)
         if self.split:
             typed = [*(each for each in typed if not each.startswith("split.")), f"split={self.split}"]
-        return [*typed, *FAST, *(BASELINES_ONLY if self.baselines_only else ()), *self.overrides]
+        return [*typed, *FAST, *PARTS[self.part], *self.overrides]
 
 
 def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
@@ -174,9 +185,35 @@ def against_tuned(lines: Sequence[Line]) -> str:
     return "\n".join([markdown(table), *notes, *gains])
 
 
+def step_by_step(lines: Sequence[Line]) -> str:
+    """Return recall@20 of initial embeddings, of towers of ids and of features, and of tuned baselines.
+
+    Means over seeds. Below: how the first three compare with each other, on the sets that have both.
+    """
+    parts = {"initial": "initial", "trained": "ids", "default with features": "features"}
+    runs = pd.DataFrame([line for line in lines if line["recipe"] in parts])
+    if not (runs.size and (runs["recipe"] == "initial").any()):
+        return "no set has been run with --part initial"
+    sets = [*dict.fromkeys(runs.loc[runs["recipe"] == "initial", "set"])]
+    tuned = [line for line in lines if line["recipe"] in ("baselines", "default with features")]
+    table, notes = pd.DataFrame({"set": sets}, index=sets), []
+    for split in SPLITS[::-1]:
+        runs["figure"] = [metrics[f"{split}/{METRICS[0]}"] for metrics in runs["metrics"]]
+        means = runs.pivot_table("figure", "set", "recipe").reindex(sets).rename(columns=parts)
+        for part in means.columns.intersection(list(parts.values())):
+            table[f"{split}: {part}"] = means[part].map("{:.4f}".format, na_action="ignore").fillna("-")
+        found = against_best([line for line in tuned if line["set"] in sets], split, tuned)
+        table[f"{split}: tuned baseline"] = found["baseline"].reindex(sets).fillna("-")
+        for later, earlier in (("ids", "initial"), ("features", "initial"), ("features", "ids")):
+            if {later, earlier} <= {*means.columns}:
+                ratios = (means[later] / means[earlier]).dropna()
+                notes.append(summary_of(f"{split}, {later} over {earlier}", ratios).replace("best ", ""))
+    return "\n".join([markdown(table), *notes])
+
+
 def tables_of(lines: Sequence[Line]) -> str:
     """Return the table of each recipe in Markdown."""
-    recipes = dict.fromkeys(line["recipe"] for line in lines)
+    recipes = dict.fromkeys(line["recipe"] for line in lines if line["baselines"])
     of = {recipe: [line for line in lines if line["recipe"] == recipe] for recipe in recipes}
     return "\n".join(f"### {recipe}\n\n{beside_the_best(each)}\n" for recipe, each in of.items())
 
@@ -200,13 +237,11 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, default=LINES, help="where the lines are")
     parser.add_argument("--make", action="store_true")
     parser.add_argument("--again", action="store_true", help="run what has been run")
-    parser.add_argument(
-        "--baselines-only", action="store_true", help="run towers of seconds, which do not count"
-    )
+    parser.add_argument("--part", choices=PARTS, default="default", help="run towers or baselines alone")
     parser.add_argument("--table", action="store_true")
     arguments, overrides = parser.parse_known_args()
     names = chosen(arguments.sets)
-    recipe = Recipe(tuple(overrides), arguments.split, arguments.features, arguments.baselines_only)
+    recipe = Recipe(tuple(overrides), arguments.split, arguments.features, arguments.part)
     if arguments.make:
         for name in names:
             print((make(name, arguments.folder) / "manifest.json").read_text(), end="", flush=True)
@@ -219,10 +254,12 @@ def main() -> None:
             arguments.lines.parent.mkdir(parents=True, exist_ok=True)
             with arguments.lines.open("a") as file:
                 file.write(json.dumps(run(name, recipe, seed, arguments.folder)) + "\n")
-            print(tables_of([line for line in read(arguments.lines) if line["recipe"] == recipe.name()]))
+            lines = [line for line in read(arguments.lines) if line["recipe"] == recipe.name()]
+            print(tables_of(lines) if lines[0]["baselines"] else lines[-1]["metrics"])
     if arguments.table:
         lines = [line for line in read(arguments.lines) if line["set"] in names]
         print(tables_of(lines), "### tuned baselines", against_tuned(lines), sep="\n\n")
+        print("\n### step by step", step_by_step(lines), sep="\n\n")
 
 
 if __name__ == "__main__":
