@@ -1,7 +1,7 @@
 """Does a first look choose the better kind of recipe? Ten made-up logs for each of two planted structures.
 
-  python scripts/bench/first_look.py                                  20 logs, 2 CPU minutes each
-  python scripts/bench/first_look.py --logs sequence --seeds 0 1      two of them; finished ones are kept
+  python scripts/bench/first_look.py                                  20 logs, 2 CPU minutes each; continues
+  python scripts/bench/first_look.py --logs sequence --seeds 0 1      two of them
 
 `features`: segment and budget of a user, category, brand and price of an item decide; an item has few
 interactions. `sequence`: the previous item decides four of ten items, the user's taste the others; features
@@ -32,8 +32,9 @@ FEATURES = [
     feature("user", "budget", "binned.Binned", dim=8),
 ]
 FAST = [
-    *("split=leave_one_out", "trainer.refit=false", "baselines=none", "index=flat_ip", "console=quiet"),
-    *("metrics.ks=[10,20]", "metrics.num_bootstrap=0", "metrics.importance_repeats=0"),
+    *("split=leave_one_out", "trainer.refit=false", "trainer.probe_steps=25", "baselines=none"),
+    *("index=flat_ip", "metrics.ks=[10,20]", "metrics.num_bootstrap=0", "metrics.importance_repeats=0"),
+    "console=quiet",
 ]
 KEYS = {"valid": "valid/recall_at_20", "test": "test/recall_at_20"}
 Frames = dict[str, pd.DataFrame]
