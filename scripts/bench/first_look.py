@@ -1,6 +1,6 @@
 """Does a first look choose the better kind of recipe? Ten made-up logs for each of two planted structures.
 
-  python scripts/bench/first_look.py                                  20 logs, about 3 CPU minutes each; continues
+  python scripts/bench/first_look.py                                  20 logs, 3 CPU minutes each; continues
   python scripts/bench/first_look.py --logs sequence --seeds 0 1      two of them
 
 `features`: segment and budget of a user, category, brand and price of an item decide; an item has few
