@@ -37,6 +37,7 @@ SMALL = [
     "objective.epoch_requests=4096",
     "trainer.max_epochs=3",
     "trainer.checkpoint_every_steps=7",
+    "trainer.probe_steps=16",
     "trainer.progress_bar=false",
     "metrics.num_bootstrap=100",
     "index=ivf_flat",
