@@ -38,6 +38,7 @@ SMALL = [
     "trainer.max_epochs=3",
     "trainer.checkpoint_every_steps=7",
     "trainer.probe_steps=16",
+    "trainer.min_standard_errors=0",
     "trainer.progress_bar=false",
     "metrics.num_bootstrap=100",
     "index=ivf_flat",
