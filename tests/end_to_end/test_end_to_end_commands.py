@@ -30,6 +30,7 @@ from twotower.commands import conf
 from twotower.commands import run_sweep as sweep_command
 from twotower.config.exits import DONE, USER_INPUT
 from twotower.data.sources import online_retail
+from twotower.training.objectives import next_basket
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs"
@@ -253,6 +254,7 @@ def run_page(
         mock.patch.object(conf, "OTHERS", (folder / "conf",)),
         mock.patch.object(sys, "path", [*sys.path]),
         mock.patch.object(online_retail, "FILES", sample),
+        mock.patch.object(next_basket, "FEWEST", 1_000),
     ):
         for command in commands(page):
             if command.reason or command.text in skip:

@@ -27,6 +27,7 @@ TINY = shlex.split("""
 data=synthetic data.num_users=300 data.num_items=120 data.num_interactions=5000
 trainer.max_epochs=1 trainer.refit=false objective=next_item objective.batch_size=512
 metrics.num_bootstrap=0 initialization=random baselines=all_time baselines.tune=false
+trainer.probe_steps=0 metrics.importance_repeats=0
 """)
 GROUPS = {
     **{"train": set(groups()), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},

@@ -14,7 +14,8 @@ import twotower as tt
 from twotower.commands import conf
 
 GUIDE = Path(__file__).parents[2] / "docs"
-SMALL = ("data.num_users=100", "data.num_items=200", "data.num_interactions=4000")
+FEW = ("trainer.probe_steps=0", "metrics.importance_repeats=0", "baselines.tune=false")
+SMALL = ("data.num_users=100", "data.num_items=200", "data.num_interactions=4000", *FEW)
 """As the tests of the commands of the guide add to data=synthetic."""
 NAMED = re.compile(
     r"^[^\n`]*`([\w/]+\.(?:csv|py|yaml))`[^\n]*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
@@ -46,7 +47,7 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
     monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
 
     (command,) = re.findall(r"^\$ twotower train (data=shop .*)$", page("your-data.md"), re.MULTILINE)
-    words = [*shlex.split(command), "trainer.max_epochs=2", "console=quiet"]
+    words = [*shlex.split(command), *FEW, "trainer.max_epochs=2", "console=quiet"]
     own = [*words, "loss=squared_hinge", "negatives=uniform", "loss.margin=2"]
     done = run_script("train", *own)
     assert done.returncode == 0, done

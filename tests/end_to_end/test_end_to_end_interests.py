@@ -16,9 +16,11 @@ from twotower.serving.retriever import Retriever
 
 TINY = [
     "data=synthetic",
-    "data.num_users=300",
-    "data.num_items=900",
-    "data.num_interactions=6000",
+    "data.num_users=120",
+    "data.num_items=300",
+    "data.num_interactions=2400",
+    "objective.epoch_requests=512",
+    "history.length=20",
     "trainer=smoke",
     "trainer.refit=false",
     "initialization=random",

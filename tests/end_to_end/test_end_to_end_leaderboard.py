@@ -30,6 +30,7 @@ TINY = (
     "initialization=random",
     "embedding_dim=8",
     "metrics.num_bootstrap=0",
+    "trainer.probe_steps=0",
     "baselines=all_time",
     "index=flat_ip",
 )

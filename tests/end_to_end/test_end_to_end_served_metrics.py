@@ -21,6 +21,7 @@ TINY = [
     "data.num_users=400",
     "data.num_items=900",
     "data.num_interactions=9000",
+    "objective.epoch_requests=2048",
     "trainer=smoke",
     "metrics.num_bootstrap=200",
     "metrics.ks=[5,20]",

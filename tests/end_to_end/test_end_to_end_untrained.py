@@ -30,7 +30,7 @@ TINY = [
     "user_tower.widths=null",
     "item_tower.widths=null",
     *POPULARITY_ONLY,
-    "trainer.probe_steps=100",
+    "trainer.probe_steps=1",
     "console=quiet",
     "reuse=false",
     "name=t",

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 from forks import free_port, wait_until_ready
+from quick import QUICK
 
 from twotower.commands.conf import CONF
 
 ROOT = CONF.parent
-SMALL = ["trainer=smoke", "metrics.num_bootstrap=0", "console=quiet", "name=shop"]
+SMALL = ["trainer=smoke", *QUICK, "metrics.num_bootstrap=0", "console=quiet", "name=shop"]
 SHY = '''"""A loss of one's own."""
 
 from twotower.losses.bce import Bce
@@ -111,7 +112,8 @@ def test_a_wheel_in_an_empty_folder(project: Project) -> None:
     (here / "conf" / "loss").mkdir()
     (here / "conf" / "loss" / "shy.yaml").write_text("# twotower train loss=shy\n_target_: mine.shy.Shy\n")
     assert "shy" in project.run("train", "--help")
-    project.run(*typed, *SMALL, "loss=shy", "negatives=uniform", "objective=next_item", "item_bias=none")
+    own = ("loss=shy", "negatives=uniform", "objective=next_item", "item_bias=none")
+    project.run(*typed, *own, *SMALL)
     (run,) = (path.parent for path in here.glob("outputs/shop/*/result.json"))
     assert "shy" in run.name
     assert "shy" in project.run("compare", "outputs/shop", "tests=false")

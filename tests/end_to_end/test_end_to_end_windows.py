@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from in_process import run_command
+from quick import QUICK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from twotower.config.exits import Stopped
@@ -15,8 +16,8 @@ from twotower.pipeline import train_run
 
 TINY = [
     *("data=synthetic", "data.num_users=200", "data.num_items=60", "data.num_interactions=3000"),
-    *("trainer=smoke", "initialization=random", "metrics.num_bootstrap=0", "metrics.ks=[20]"),
-    *("baselines=all_time", "baselines.tune=false", "split=rolling", "split.num_windows=3", "console=jsonl"),
+    *("trainer=smoke", *QUICK, "metrics.num_bootstrap=0", "metrics.ks=[20]"),
+    *("split=rolling", "split.num_windows=3", "console=jsonl"),
 ]
 MEAN = "mean_valid/recall_at_20"
 

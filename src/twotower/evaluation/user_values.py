@@ -58,10 +58,16 @@ def mean_values(values: UserValues) -> dict[str, float]:
     return {key: float(column.mean()) for key, column in values.items()}
 
 
-def exceeds(differences: NDArray[np.float64], standard_errors: float) -> bool:
-    """Return whether the mean difference [Q] is above this many of its standard errors; 0 accepts any."""
-    if standard_errors == 0:
+def exceeds(
+    values: NDArray[np.float64] | None, others: NDArray[np.float64] | None, standard_errors: float
+) -> bool:
+    """Return whether values of users exceed others [Q] by more than so many standard errors of the mean.
+
+    0 accepts any values. True if either are None: the metric has no value per user.
+    """
+    if standard_errors == 0 or values is None or others is None:
         return True
+    differences = values - others
     if len(differences) < 2:
         return False
     return bool(differences.mean() > standard_errors * differences.std(ddof=1) / np.sqrt(len(differences)))

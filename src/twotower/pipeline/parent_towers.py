@@ -1,6 +1,6 @@
 """The towers of a warm start or a rebuilt bundle, and the record of its ancestry."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
     return TrainContext(
         config.trainer,
         job.run.folder,
-        partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items)),
+        cache(partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items))),
         epoch_callback,
         job.console.draw,
         job.tracker,

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.evaluation.user_values import exceeds
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
@@ -91,10 +92,11 @@ class Rehearsal(pl.Callback):
         assert isinstance(pl_module, RetrievalModule)
         self.rehearse_index()
         position, self.batches.number = self.batches.number, 0
-        batch = next(iter(self.batches))
+        batch = next(iter(self.batches)).to(pl_module.device)
         self.batches.number = position
+        pl_module.on_train_batch_start(batch, 0)  # the draws of the first step
         with trainer.precision_plugin.forward_context():
-            loss = pl_module.batch_loss(batch.to(pl_module.device))
+            loss = pl_module.batch_loss(batch)
         loss.backward()
         pl_module.zero_grad()
         first = loss.item()
@@ -194,4 +196,5 @@ def has_improved(module: RetrievalModule, score: float | None, context: TrainCon
     if module.validation is None or context.rival is None:
         return better
     module.validation.score(module.model, settings.monitor, module.temperature)
-    return better and module.exceeds(context.rival, settings.monitor, settings.min_standard_errors)
+    values = module.validation.monitored(settings.monitor)
+    return better and exceeds(values, context.rival, settings.min_standard_errors)

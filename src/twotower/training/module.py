@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.user_values import exceeds
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
@@ -93,11 +92,6 @@ class RetrievalModule(pl.LightningModule):
         boost = lists.largest_boost(max_loss)
         LOG.info("new_items.boost=%.2f, selected on the validation split", boost)
         self.set_chosen({BOOST: boost})
-
-    def exceeds(self, others: NDArray[np.float64] | None, monitor: str, standard_errors: float) -> bool:
-        """Return whether the latest validation exceeds values of the same users; True without values."""
-        values = None if self.validation is None else self.validation.monitored(monitor)
-        return others is None or values is None or exceeds(values - others, standard_errors)
 
     def set_chosen(self, chosen: Mapping[str, float | None]) -> None:
         """Set the boost of new items and leave out optional layers, if the validation split chose so."""

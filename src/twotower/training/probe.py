@@ -13,15 +13,12 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 
 from twotower.config.errors import DivergenceError
-from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import exceeds
 from twotower.files.atomic import write_text_atomically
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
 from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
 from twotower.training.module import RetrievalModule
-from twotower.training.parts import FeatureTables, build_training
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -32,11 +29,7 @@ Chosen = dict[str, float | None]
 
 
 def probe(
-    config: TrainingConfig,
-    dataset: RetrievalDataset,
-    evaluator: Evaluator,
-    context: TrainContext,
-    tables: FeatureTables | None = None,
+    config: TrainingConfig, module: RetrievalModule, batches: TrainBatches, context: TrainContext
 ) -> Chosen:
     """Return setting -> value that the validation split chooses.
 
@@ -45,6 +38,10 @@ def probe(
     setting after the other: first whether the towers have the layers of `widths=auto`, which must be better
     by `min_standard_errors` (null if not), then what the optimizer lists (`probe_rates`, `probe_decays`).
     `checkpoints/probe.json` has the choice, for a run that is resumed.
+
+    Args:
+        module: with the initial weights, which it has again afterwards.
+        batches: of the training; afterwards, the first batch is next.
     """
     path = context.folder / "checkpoints" / "probe.json"
     if path.is_file():
@@ -52,16 +49,15 @@ def probe(
     is_needed = config.has_optional_layers() or config.optimizer.probes()
     if not config.trainer.probe_steps or not is_needed:
         return {}
-    initialization = config.initialization.build()
-    module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     initial = deepcopy(module.state_dict())
-
     if context.rehearse_index is not None:
         context.rehearse_index()  # before any training: see `Rehearsal`
 
     def train(chosen: Chosen) -> BestEpoch:
+        best = short_training(with_probed(config, chosen), module, batches)
         module.load_state_dict(initial)
-        return short_training(with_probed(config, chosen), module, batches)
+        batches.number = 0
+        return best
 
     chosen: Chosen = {}
     if layers := module.model.optional_layers():
@@ -116,10 +112,7 @@ class BestEpoch(pl.Callback):
 
     def exceeds(self, other: "BestEpoch", standard_errors: float) -> bool:
         """Return whether it is better than another one by some standard errors."""
-        is_better = self.score > other.score
-        if not is_better or self.values is None or other.values is None:
-            return is_better
-        return exceeds(self.values - other.values, standard_errors)
+        return self.score > other.score and exceeds(self.values, other.values, standard_errors)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate."""
@@ -132,7 +125,7 @@ class BestEpoch(pl.Callback):
 
 def short_training(config: TrainingConfig, module: RetrievalModule, batches: TrainBatches) -> BestEpoch:
     """Return the best epoch of a short training; its score is -inf if the first one diverges."""
-    module.optimizer_choice, batches.number = config.optimizer.build(), 0
+    module.optimizer_choice = config.optimizer.build()
     best = BestEpoch(config.trainer.monitor)
     callbacks: list[pl.Callback] = [best]
     if module.negatives.config.refreshed_every():

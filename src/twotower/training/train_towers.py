@@ -90,12 +90,13 @@ def train_towers(
         TrialPruned: the epoch callback stopped the training.
     """
     check_same_data(context.folder, dataset.identity)
-    chosen = probe(config, dataset, evaluator, context, tables)
-    config, context = with_probed(config, chosen), replace(context, chosen=chosen)
     initialization = config.initialization.build()
     module, batches = build_training(config, dataset, dataset.train, evaluator, initialization, tables=tables)
     _warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
+    chosen = probe(config, module, batches, context)
+    config, context = with_probed(config, chosen), replace(context, chosen=chosen)
+    module.optimizer_choice = config.optimizer.build()
     attempts = [Attempt(initialization, module, fit(context, module, batches, FIT))]
     context = replace(context, rehearse_index=None)
     if not attempts[0].result.improved and never_better(attempts[0], config.trainer.monitor):

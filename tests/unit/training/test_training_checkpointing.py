@@ -1,7 +1,6 @@
 """When a checkpoint to resume from is written while an epoch goes on."""
 
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -72,7 +71,7 @@ def test_a_start_that_no_epoch_betters_is_kept(
 ) -> None:
     monitor = TrainerChoice.Config().monitor
     keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode)
-    module = Mock(spec=RetrievalModule, initial_score=initial_score, initial_values=None)
+    module = Mock(spec=RetrievalModule, initial_score=initial_score, initial_values=None, validation=Mock())
     trainer = Mock(should_stop=False, global_step=0)
     for epoch, name in enumerate(["start", *(f"epoch {number}" for number in (1, 2))]):
         module.state_dict = lambda name=name: {"weights": name}
@@ -111,7 +110,6 @@ def test_an_epoch_replaces_the_start_only_beyond_the_noise(
     module = Mock(
         spec=RetrievalModule, initial_score=initial.mean(), initial_values=initial, validation=Mock()
     )
-    module.exceeds = partial(RetrievalModule.exceeds, module)
     trainer = Mock(should_stop=False, global_step=0)
     module.state_dict = dict
     keep.on_train_start(trainer, module)
@@ -124,10 +122,13 @@ def test_an_epoch_replaces_the_start_only_beyond_the_noise(
 
 
 def test_one_user_or_equal_users_show_no_improvement() -> None:
-    assert not exceeds(np.array([0.5]), 1.0)
-    assert not exceeds(np.zeros(3), 1.0)
-    assert exceeds(np.array([0.5, 0.5]), 1.0)  # no spread
-    assert exceeds(np.array([0.5]), 0.0)
+    one, two = np.array([0.5]), np.array([0.5, 0.5])
+    assert not exceeds(one, np.zeros(1), 1.0)
+    assert not exceeds(two, two, 1.0)
+    assert exceeds(two, np.zeros(2), 1.0)  # no spread
+    assert exceeds(one, np.zeros(1), 0.0)
+    assert exceeds(None, one, 1.0)
+    assert exceeds(one, None, 1.0)
 
 
 def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> None:

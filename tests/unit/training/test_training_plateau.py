@@ -36,12 +36,8 @@ class OneWeight(RetrievalModule):
     def __init__(self, scores: Sequence[float], initial_score: float | None) -> None:
         pl.LightningModule.__init__(self)
         self.weight = nn.Parameter(torch.zeros(()))
-        self.scores, self.initial_score, self.initial_values, self.validation = (
-            scores,
-            initial_score,
-            None,
-            None,
-        )
+        self.scores, self.initial_score = scores, initial_score
+        self.initial_values, self.validation = None, Mock()
         self.weights: list[float] = []
         self.draws = torch.Generator()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from twotower.evaluation.user_values import exceeds
 from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import BEST, LAST, read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
@@ -89,8 +90,9 @@ class Checkpointing(Checkpoint):
         elif self.epochs:
             is_better = score > self.score
         else:  # the best weights are the initial ones
-            exceeds = pl_module.exceeds(pl_module.initial_values, self.monitor, self.min_errors)
-            is_better = score >= self.score and exceeds
+            assert pl_module.validation is not None
+            values = pl_module.validation.monitored(self.monitor)
+            is_better = score >= self.score and exceeds(values, pl_module.initial_values, self.min_errors)
         if is_better:
             self._save_best(pl_module, score, trainer.current_epoch + 1)
 
