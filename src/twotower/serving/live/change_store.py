@@ -259,5 +259,9 @@ def _change(kind: str, key: int | str, content: str | None) -> Change:
 
 def _connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", LOCK_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+        f"{path.as_uri()}?mode={mode}",
+        timeout=LOCK_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
     )
