@@ -200,7 +200,7 @@ def step_by_step(lines: Sequence[Line]) -> str:
     for split in SPLITS[::-1]:
         runs["figure"] = [metrics[f"{split}/{METRICS[0]}"] for metrics in runs["metrics"]]
         means = runs.pivot_table("figure", "set", "recipe").reindex(sets).rename(columns=parts)
-        for part in means.columns.intersection(list(parts.values())):
+        for part in (part for part in parts.values() if part in means):
             table[f"{split}: {part}"] = means[part].map("{:.4f}".format, na_action="ignore").fillna("-")
         found = against_best([line for line in tuned if line["set"] in sets], split, tuned)
         table[f"{split}: tuned baseline"] = found["baseline"].reindex(sets).fillna("-")
