@@ -129,8 +129,8 @@ def against_best(lines: Sequence[Line], split: str, baselines: Sequence[Line]) -
 
 def summary_of(title: str, ratios: pd.Series) -> str:
     """Return a line on the ratios of all sets."""
-    ahead = f"{title}: ahead on {(ratios >= 1).sum()} of {len(ratios)}"
-    return f"\n{ahead}, x best {ratios.mean():.3f} in the mean, {ratios.min():.3f} at worst"
+    ahead = f"{title}: at least 1 on {(ratios >= 1).sum()} of {len(ratios)}"
+    return f"\n{ahead}, {ratios.mean():.3f} in the mean, {ratios.min():.3f} at worst"
 
 
 def beside_the_best(lines: Sequence[Line]) -> str:
@@ -146,7 +146,7 @@ def beside_the_best(lines: Sequence[Line]) -> str:
         table[split] = found["figure"].map("{:.4f}".format)
         table[f"{split}: best baseline"] = found["baseline"]
         table[f"{split}: x best"] = found["ratio"].map("{:.2f}".format)
-        notes.append(summary_of(split, found["ratio"]))
+        notes.append(summary_of(f"{split}, over the best baseline", found["ratio"]))
     return "\n".join([markdown(table), *notes])
 
 
@@ -171,7 +171,7 @@ def against_tuned(lines: Sequence[Line]) -> str:
             found = against_best(fixed, split, baselines)
             table[f"{split}: {what}"] = found["baseline"]
             table[f"{split}: x {what}"] = found["ratio"].map("{:.2f}".format)
-            notes.append(summary_of(f"{split}, {what}", found["ratio"]))
+            notes.append(summary_of(f"{split}, over the best {what} baseline", found["ratio"]))
         key = f"{split}/{METRICS[0]}"
         for name in sorted({each for line in tuned for each in line["tuned"]}):
             gain = [
@@ -207,7 +207,7 @@ def step_by_step(lines: Sequence[Line]) -> str:
         for later, earlier in (("ids", "initial"), ("features", "initial"), ("features", "ids")):
             if {later, earlier} <= {*means.columns}:
                 ratios = (means[later] / means[earlier]).dropna()
-                notes.append(summary_of(f"{split}, {later} over {earlier}", ratios).replace("best ", ""))
+                notes.append(summary_of(f"{split}, {later} over {earlier}", ratios))
     return "\n".join([markdown(table), *notes])
 
 

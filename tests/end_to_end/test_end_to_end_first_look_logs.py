@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pandas.testing import assert_frame_equal
@@ -12,7 +13,7 @@ from first_look import LOGS, kind_of, report
 
 
 @pytest.mark.parametrize("kind", LOGS)
-def test_a_seed_determines_the_log(kind):
+def test_a_seed_determines_the_log(kind: str) -> None:
     log, again, other = (LOGS[kind](seed) for seed in (3, 3, 4))
     for name, table in log.items():
         assert_frame_equal(table, again[name])
@@ -33,12 +34,14 @@ def test_a_seed_determines_the_log(kind):
         ("factorization", {}, "ids"),
     ],
 )
-def test_a_recipe_that_left_its_features_out_learns_from_ids(recipe, chosen, kind):
+def test_a_recipe_that_left_its_features_out_learns_from_ids(
+    recipe: str, chosen: dict[str, Any], kind: str
+) -> None:
     assert kind_of(recipe, {"training": {"chosen": chosen}}) == kind
 
 
-def test_the_report_counts_right_choices_and_compares_on_both_splits():
-    first = {"log": "sequence", "seed": 0, "winner": "sequences", "right": True}
+def test_the_report_counts_right_choices_and_compares_on_both_splits() -> None:
+    first: dict[str, Any] = {"log": "sequence", "seed": 0, "winner": "sequences", "right": True}
     first |= {"valid": 0.4, "valid: other kind": "default", "valid: its": 0.2}
     first |= {"test": 0.3, "test: other kind": "mlp", "test: its": 0.2}
     second = first | {"seed": 1, "winner": "mlp", "right": False, "valid": 0.3, "test": 0.1}

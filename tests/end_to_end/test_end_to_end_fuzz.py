@@ -46,7 +46,7 @@ def test_no_request_that_the_page_describes_fails(app: Any) -> None:
     for operation in operations:
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         def fuzz(case: Any) -> None:
             answer = case.call()
             assert answer.status_code < 500, answer.text
