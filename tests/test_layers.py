@@ -18,6 +18,7 @@ SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 TIERS = [
     {"config"},
     {"files"},
+    {"parallel"},
     {"data"},
     {"features"},
     {"towers"},

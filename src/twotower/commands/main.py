@@ -52,6 +52,12 @@ def main(name: str | None = None) -> None:
         exit_on_signals()
     if name != "completion" and DESCRIBING.isdisjoint(words):
         import_from_working_folder()
+    if name == "train" and DESCRIBING.isdisjoint(words) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from twotower.parallel.processes import launched_rank
+        from twotower.pipeline.follow import follow_launcher
+
+        if launched_rank():  # rank 0 alone reads the command line
+            raise SystemExit(follow_launcher())
     module = _module(name)
     if hasattr(module, "answer"):
         debug = not {"debug=true", "--debug"}.isdisjoint(words)

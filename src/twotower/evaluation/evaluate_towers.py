@@ -18,6 +18,7 @@ from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.metrics.label_metric import Scored
+from twotower.parallel.ranks import gather_rows, share
 from twotower.towers.two_tower import TwoTower, pair_scores
 from twotower.towers.user_batch import UserBatch
 
@@ -38,14 +39,17 @@ def evaluate_towers(
 
 @torch.inference_mode()
 def encode_catalogue(model: TwoTower) -> Tensor:
-    """Embed every item; the item of row r stands at r - 1. Returns float32 [N, D]."""
+    """Embed every item; the item of row r stands at r - 1. Returns float32 [N, D].
+
+    Processes that train together embed a share each, and all return the whole.
+    """
     training = model.training
     model.eval()
     device = model.trained_items.device
-    rows = torch.arange(1, len(model.trained_items), device=device)
+    rows = torch.arange(1, len(model.trained_items), device=device)[share(len(model.trained_items) - 1)]
     embeddings = torch.cat([model.encode_items(chunk).float() for chunk in rows.split(CHUNK)])
     model.train(training)
-    return embeddings
+    return gather_rows(embeddings)
 
 
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
@@ -116,16 +120,19 @@ def rank_all(
 ) -> tuple[Tensor, NDArray[np.int64]]:
     """Return the embeddings [Q, D] of the users of a holdout and their best items of [N, D], rows [Q, max_k].
 
-    `what` names the work in progress lines; `chunk` users are embedded at once.
+    `what` names the work in progress lines; `chunk` users are embedded at once. Processes that train together
+    rank for a share of the users each, and all return the whole.
     """
-    found = []
-    with Progress(f"{what}: ranking the catalogue for users", len(holdout.users)) as advance:
-        for positions in user_chunks(holdout, chunk):
+    found, own = [], np.arange(len(holdout.users))[share(len(holdout.users))]
+    with Progress(f"{what}: ranking the catalogue for users", len(own)) as advance:
+        for positions in np.split(own, range(chunk, len(own), chunk)):
             users = encode_holdout(model, holdout, positions)
             exclude = evaluator.excluded(holdout, positions)
             found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))
-            advance(int(positions.max(initial=-1)) + 1)
-    return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])
+            advance(int(positions.max(initial=-1)) + 1)  # of rank 0, which alone shows progress
+    users = gather_rows(torch.cat([users for users, _ in found]))
+    rows = gather_rows(torch.from_numpy(np.concatenate([rows for _, rows in found])))
+    return users, rows.numpy()
 
 
 def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:

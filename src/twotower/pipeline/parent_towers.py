@@ -7,6 +7,7 @@ from typing import Any
 from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.check import rehearse
+from twotower.pipeline.follow import agreed, find_trainer
 from twotower.pipeline.stages import RunContext
 from twotower.runs.result import open_result
 from twotower.runs.result_parts import Ancestry
@@ -31,7 +32,7 @@ def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) 
         config.trainer,
         job.run.folder,
         cache(partial(rehearse, config.index, config.embedding_dim, len(job.dataset.items))),
-        epoch_callback,
+        None if epoch_callback is None else agreed(epoch_callback),
         job.console.draw,
         job.tracker,
     )
@@ -45,7 +46,7 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
     """
     folder = Path(how.run)
     named, config, dataset = open_result(folder), job.config, job.dataset
-    parent = read_parent(_find_trainer(folder), [*targets(job.run.settings)])
+    parent = read_parent(find_trainer(folder), [*targets(job.run.settings)])
     if how.epochs:
         trained, growth = warm_start(config, dataset, job.evaluator, parent, how, train_context(job))
         fitted_on = (
@@ -76,18 +77,11 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
     return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}, fitted_on
 
 
-def _find_trainer(folder: Path) -> Path:
-    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses."""
-    result = open_result(folder)
-    source = result.training_reused_from or result.bundle_rebuilt_from
-    return folder if source is None else _find_trainer(Path(source))
-
-
 def check_test_window(job: RunContext, folder: Path) -> None:
     """Refuse to reveal a test split with targets on which the parent of a run's towers was trained."""
     result = open_result(folder)
     if result.ancestry is not None:
-        trainer = _find_trainer(Path(result.ancestry.parent))
+        trainer = find_trainer(Path(result.ancestry.parent))
         parent = read_parent(trainer, [*targets(job.run.settings)])
         check_leakage(parent, job.dataset, job.dataset.test, "test")
     elif result.training_reused_from is not None:

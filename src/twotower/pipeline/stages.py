@@ -18,13 +18,13 @@ from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WarmStartKey
 from twotower.config.trust import targets
 from twotower.data.audit import WARNING, audit_table
-from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.evaluation.baselines.baseline_runner import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.item_content import metric_data
 from twotower.evaluation.ranking import item_popularity
+from twotower.pipeline.follow import load_dataset
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.side_information import side_information
 from twotower.pipeline.unused_settings import unused_setting_warnings
@@ -84,18 +84,10 @@ def open_run(
     with run.record(console, remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, (run.folder / CONFIG).read_text(encoding="utf-8"), run.overrides)
         tracker.start(flatten(run.settings))
-        source, benchmark = config.data.build(), config.benchmark
+        benchmark = config.benchmark
         if benchmark is not None:
-            benchmark.check_files(source.files())
-        dataset = build_dataset(
-            source,
-            config.split.build(),
-            Path(config.output_root) / ".cache",
-            rebuild=not config.cache,
-            needs=config.features.column_problems,
-        )
-        dataset = config.features.with_files(dataset)
-        dataset = dataset.with_hidden_test() if config.is_test_hidden else dataset
+            benchmark.check_files(config.data.build().files())
+        dataset = load_dataset(config, rebuild=not config.cache)
         run.partial_result = run.partial_result.update(
             **sections.identity(run.settings, dataset.identity, run.overrides)
         )

@@ -1,5 +1,6 @@
 """The main job: from settings to trained towers, a checked index, a result and a bundle."""
 
+import contextlib
 import logging
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +12,9 @@ from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.run_keys import WARM_START
 from twotower.config.trust import targets
+from twotower.parallel.processes import check_launcher, launched_size, processes
+from twotower.parallel.ranks import from_first
+from twotower.pipeline.follow import follow, plan
 from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
     Quality,
@@ -53,6 +57,7 @@ def train(
     `epoch_callback` receives the monitored metric after each epoch, and may stop the run.
     """
     with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
+        check_launcher(config.trainer.devices, config.trainer.num_nodes)
         run = Run.create(folder, config.settings, config.overrides, keep_after_input_error)
         return _train(run, config, epoch_callback)
 
@@ -75,6 +80,7 @@ def resume(
         run.refuse_if_ended()
         run.settings |= {} if console is None else {"console": console}
         config = checked_run(run.settings, run.overrides, f"{folder}/config.yaml")
+        check_launcher(config.trainer.devices, config.trainer.num_nodes)
         return _train(run, config, epoch_callback)
 
 
@@ -145,20 +151,23 @@ def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:
 
 def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) -> int:
     config = config.with_epoch_monitor()
-    with open_run(run, config) as job:
+    with open_run(run, config) as job, contextlib.ExitStack() as others:
         source, fitted_on = _find_equal_training(job), None
         equal = None if source is None else _read_equal_quality(job, source)
         origin: dict[str, Any] = {} if source is None else {"training_reused_from": str(source)}
         baselines: ValidatedBaselines | None = None
         try:
             if isinstance(config, WarmStartRunConfig):
+                _join_processes(job, others, bool(config.warm_start.epochs))
                 trained, origin, fitted_on = continue_training(job, config.warm_start)
             elif source is not None:
+                _join_processes(job, others, trains=False)
                 trained = load_trained_towers(config, job.dataset, source, None if equal else job.evaluator)
             else:
                 tables = fit_tables(config, job.dataset, job.dataset.train)
                 check_weights(config, *tables, len(job.dataset.events))
                 baselines = validate_baselines(job, tables[1])
+                _join_processes(job, others, trains=True, has_callback=epoch_callback is not None)
                 context = train_context(job, epoch_callback)
                 trained = train_towers(config, job.dataset, job.evaluator, context, tables)
         except TrialPruned as pruned:
@@ -190,6 +199,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             },
         }
         exact = equal or evaluate_on_test(job, trained.model, trained.valid, trained.temperature)
+        others.close()  # what follows is done by this process alone
         result |= trained.report_parts
         result |= through_index(job, trained.model, indexed.index, exact)
         result |= measure_cold_start(job, trained.model)
@@ -199,6 +209,23 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             result |= evaluate_baselines(job, trained.model.items, baselines)
         result |= train_older_windows(job, result, run_job)
         return finish(job, indexed, result)
+
+
+def _join_processes(
+    job: RunContext, others: contextlib.ExitStack, trains: bool, has_callback: bool = False
+) -> None:
+    """Let the other processes train and evaluate together with this one until `others` is closed.
+
+    Args:
+        trains: False: nothing is trained, and processes that a launcher has started end.
+    """
+    trainer = job.config.trainer
+    if trains or launched_size() > 1:
+        joined = processes(trainer.devices, trainer.num_nodes, follow, job.run.folder, trainer.accelerator)
+        others.enter_context(joined)
+        from_first(plan(job.config, job.run.folder, has_callback) if trains else None)
+    if not trains:
+        others.close()
 
 
 def _find_equal_training(job: RunContext) -> Path | None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twotower.parallel.ranks import world_size
 from twotower.towers.user_batch import UserBatch
 
 
@@ -20,7 +21,7 @@ class Batch:
     Attributes:
         users: [P + S] users, with histories [B, L]; with `positive_to_user`, users [B].
         positives: [P] int64 item rows.
-        weights: [P + S] float32.
+        weights: [P + S] float32; all 0 if the examples stand in for those of a process that has none.
         known_positives: [K] int32, ascending positions among the positives, for
         known_items: [K] int32, the items that the users have interacted with.
         number: of the batch since the start of the training; decides all random draws.
@@ -37,6 +38,11 @@ class Batch:
     number: int
     impressions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     positive_to_user: Tensor | None = None
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether its examples count; those of a process without an example of its own do not."""
+        return world_size() == 1 or bool(self.weights.any())
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device; Lightning calls it."""

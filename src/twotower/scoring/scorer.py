@@ -5,7 +5,7 @@ Shapes: B users, P positives, S impressions, C negatives, H query negatives of a
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from twotower.negatives.sampler import Negatives, NegativeSampler
+from twotower.parallel.ranks import gather_rows, rank, world_size
 from twotower.scoring.batch import Batch
 from twotower.scoring.link import link
 from twotower.scoring.logits import FalseNegatives, Logits, SharedNegatives
@@ -129,14 +130,28 @@ class Scorer(nn.Module):
         self.temperature = None if initial is None else Temperature(initial, learned)
 
     def negatives(self, sampler: NegativeSampler, batch: Batch, generator: torch.Generator) -> Negatives:
-        """Draw the negatives of a batch, and the query negatives of its positives."""
+        """Draw the negatives of a batch, and the query negatives of its positives.
+
+        Processes that train together draw the same, for the positives of all; each keeps the query negatives
+        of its own.
+        """
         if not self.config.uses_negatives:
             zeros = torch.zeros(len(batch.positives), device=batch.positives.device)
             return Negatives(batch.positives[:0], zeros[:0], zeros[:0], zeros)
         to_user, users = batch.positive_to_user, batch.users.rows
         users = users[: len(batch.positives)] if to_user is None else users[to_user]
-        negatives: Negatives = sampler(batch.positives, generator, sampler.query_rows(users, generator))
-        return negatives
+        pairs = torch.stack([batch.positives, users, torch.full_like(users, rank())])
+        pairs = gather_rows(pairs.T if batch.has_weight else pairs.T[:0])
+        negatives: Negatives = sampler(pairs[:, 0], generator, sampler.query_rows(pairs[:, 1], generator))
+        if world_size() == 1:
+            return negatives
+        own, queries, log_q = pairs[:, 2] == rank(), negatives.query_rows, negatives.query_log_q
+        return replace(
+            negatives,
+            positive_log_q=negatives.positive_log_q[own],
+            query_rows=None if queries is None else queries[own],
+            query_log_q=None if log_q is None else log_q[own],
+        )
 
     def items(self, negatives: Negatives, batch: Batch) -> EncodedItems:
         """Return the items to encode, each once."""

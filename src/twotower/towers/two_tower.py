@@ -121,7 +121,8 @@ class TwoTower(nn.Module):
         self._layout = EmbeddingLayout(dim, item_bias.config.width)
         self.register_buffer("trained_items", trained_items)
         if config.history.reads_table:
-            self.history_table = nn.Embedding(len(trained_items), dim, padding_idx=0)
+            is_sparse = config.history.gives_sparse_gradients
+            self.history_table = nn.Embedding(len(trained_items), dim, padding_idx=0, sparse=is_sparse)
             nn.init.normal_(self.history_table.weight[1:], std=dim**-0.5)
         self.context_encoders = contexts.encoders()
         if config.history.events:

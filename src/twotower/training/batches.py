@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
+from twotower.parallel.ranks import share_or_first
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 class TrainBatches:
     """All batches of all epochs, addressed by their number, so that a resumed training is bit-identical.
 
-    An epoch is a permutation seeded by (seed, epoch); a batch is a slice of it. Iterating yields the rest of
-    the current epoch.
+    An epoch is a permutation seeded by (seed, epoch); a batch is a slice of it. Of several processes, each
+    yields its share of the slice, so the examples of a batch do not depend on the number of processes.
+    Iterating yields the rest of the current epoch.
 
     Args:
         interactions: the training interactions, may be memory-mapped.
@@ -85,8 +87,10 @@ class TrainBatches:
         order = self.order.epoch(epoch)
         for position in range(first, len(self)):
             chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
+            own, weight = share_or_first(len(chosen))
+            chosen = chosen[own]
             chosen = chosen[np.argsort(chosen >= self.examples.num_positives, kind="stable")]
-            yield self._gather(chosen, epoch * len(self) + position)
+            yield self._gather(chosen, epoch * len(self) + position, weight)
 
     def num_history_items(self) -> int:
         """Return the maximum number of items in the histories of a batch."""
@@ -110,6 +114,7 @@ class TrainBatches:
         self,
         chosen: np.ndarray,
         number: int,
+        weight: float = 1.0,
         ends: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         query_positions: Tensor | None = None,
@@ -119,6 +124,7 @@ class TrainBatches:
 
         Args:
             chosen: [P + S] examples, positives first.
+            weight: factor of the weights; 0 if the example stands in for a process without one.
             ends: [B] positions in the interactions at which the histories end; None: those of the examples.
             mask: [B, L] which positions before each end are part of the history; None: all of the user.
             query_positions: see `UserBatch`, with `latest_requests`.
@@ -140,7 +146,7 @@ class TrainBatches:
                 latest_requests,
             ),
             _int64(items[:size]),
-            torch.from_numpy(self.weights[chosen]),
+            torch.from_numpy(self.weights[chosen] * np.float32(weight)),
             *self._known_items(users[:size], items[:size]),
             number,
             _int64(items[size:]),

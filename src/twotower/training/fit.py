@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import exceeds
+from twotower.parallel.ranks import is_first, wait_for_all
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
@@ -31,6 +32,7 @@ from twotower.training.checkpoints import (
 )
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
+from twotower.training.strategy import process_arguments
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
@@ -39,6 +41,8 @@ EXPECTED_WARNINGS = (
     ".*LeafSpec.*",  # Lightning 2.6 calls a function that torch 2.13 deprecates
     ".*no `val_dataloader`.*",  # a refit has no validation
     ".*smaller than the logging interval.*",  # short epochs are allowed
+    ".*sync_dist=True.*",  # all processes log the same values
+    ".*broadcast_buffers.*",  # its successor came with torch 2.13
 )
 
 
@@ -157,6 +161,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         enable_model_summary=False,
         limit_val_batches=None if mode else 0,
         use_distributed_sampler=False,
+        **process_arguments(settings.devices, module, batches),
         **arguments,
     )
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None
@@ -184,7 +189,9 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         rate_epochs=rate_epochs,
         improved=improved,
     )
-    write_final(final, module, batches.interactions, result)
+    wait_for_all()  # others may still read the checkpoints that are deleted
+    if is_first():
+        write_final(final, module, batches.interactions, result)
     return result
 
 

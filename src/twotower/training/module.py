@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
+from twotower.parallel.ranks import gather_rows, rank, share, sum_over_ranks, world_size
 from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
@@ -23,6 +24,8 @@ from twotower.training.validation import Validation
 
 LOG = logging.getLogger("twotower")
 BOOST = "new_items.boost"
+RANK_SEED = 10**12
+"""Difference of the random seeds of two processes."""
 FUSED_DEVICES = ("cpu", "cuda")
 """Devices for which torch has fused optimizer kernels."""
 
@@ -109,10 +112,11 @@ class RetrievalModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed all random draws from the number of the batch, so that resuming is bit-identical."""
         state = (self.seed * 1_000_003 + batch.number) % 2**63
+        own = (state + rank() * RANK_SEED) % 2**63
         if batch.positives.device.type == "cpu":
-            torch.default_generator.manual_seed(state)  # without the search for GPUs in manual_seed
+            torch.default_generator.manual_seed(own)  # without the search for GPUs in manual_seed
         else:
-            torch.manual_seed(state)
+            torch.manual_seed(own)
         self.draws.manual_seed(state)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -124,17 +128,36 @@ class RetrievalModule(pl.LightningModule):
     def batch_loss(self, batch: Batch, remembers: bool = False) -> Tensor:
         """Draw negatives, encode, compute the logits and the loss.
 
+        Of several processes, each returns a loss whose mean over the processes is that of the whole batch, as
+        the gradients are averaged.
+
         Args:
             remembers: the sampler may store the embeddings for later batches; a rehearsal stores nothing.
         """
         negatives = self.scorer.negatives(self.negatives, batch, self.draws)
         encoded = self.scorer.items(negatives, batch)
-        users, items = self.model.encode_both(encoded.rows, batch.users)
+        users, items = self._encode(batch, encoded.rows, negatives.num_encoded)
         if remembers:
             self.negatives.remember(encoded.rows, items.detach())
+        weight = batch.weights.sum()
+        of_all = sum_over_ranks(weight)
+        if not batch.has_weight:
+            return (users * 0).sum() + (items * 0).sum()
         all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
         losses = [self.loss.batch_mean(logits) for logits in all_logits]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return loss if world_size() == 1 else loss * (weight / of_all * world_size())
+
+    def _encode(self, batch: Batch, rows: Tensor, num_shared: int) -> tuple[Tensor, Tensor]:
+        """Embed the users of a batch, and items [R], of which the first are the same for all processes.
+
+        Each process embeds a share of these, and receives the others with their gradients.
+        """
+        if world_size() == 1:
+            return self.model.encode_both(rows, batch.users)
+        own, others = rows[:num_shared][share(num_shared)], rows[num_shared:]
+        users, items = self.model.encode_both(torch.cat([own, others]), batch.users)
+        return users, torch.cat([gather_rows(items[: len(own)]), items[len(own) :]])
 
     def _log_step(self, loss: Tensor) -> None:
         """Log every few steps, directly to the loggers: `self.log` costs a millisecond in every step."""
@@ -177,8 +200,6 @@ def sparse_parameters(model: TwoTower) -> list[Tensor]:
         for module in model.modules()
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
     ]
-    if model.history.config.gives_sparse_gradients:
-        tables.append(model.history_table.weight)
     if model.item_bias.config.gives_sparse_gradients:
         tables.append(model.item_bias.get_parameter("biases"))
     return tables

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from twotower.config.errors import DivergenceError
 from twotower.evaluation.user_values import exceeds
 from twotower.files.atomic import write_text_atomically
+from twotower.parallel.ranks import is_first
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
 from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
 from twotower.training.module import RetrievalModule
+from twotower.training.strategy import process_arguments
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -82,7 +84,8 @@ def probe(
         chosen[OPTIMIZER + key] = value
         told = _told({f"at {value:g}": each for value, each in by_value.items()}, config)
         LOG.info("%s%s=%g: %s", OPTIMIZER, key, value, told)
-    write_text_atomically(path, json.dumps(chosen))
+    if is_first():
+        write_text_atomically(path, json.dumps(chosen))
     return chosen
 
 
@@ -142,6 +145,7 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
         enable_model_summary=False,
         callbacks=callbacks,
         use_distributed_sampler=False,
+        **process_arguments(config.trainer.devices, module, batches),
         **arguments,
     )
     with warnings.catch_warnings():

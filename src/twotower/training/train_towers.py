@@ -14,6 +14,7 @@ from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.feature_importance import feature_importance
 from twotower.evaluation.new_item_curve import new_item_curve
 from twotower.files.atomic import write_text_atomically
+from twotower.parallel.ranks import is_first
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import TrialPruned
@@ -288,7 +289,8 @@ def check_same_data(folder: Path, fingerprint: str) -> None:
             f"{folder}: the data has changed since this run was started (its content, its split or a file "
             "that a feature reads); restore the data, or start a new run"
         )
-    write_text_atomically(path, fingerprint)
+    if is_first():
+        write_text_atomically(path, fingerprint)
 
 
 def _warn_of_empty_histories(batches: TrainBatches) -> None:

@@ -42,6 +42,13 @@ class TrainerChoice(Component):
         """Maximum norm of the gradient; null or 0 disables clipping."""
         accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu"
         """Accelerator, by its name in Lightning."""
+        devices: PositiveInt = 1
+        """Processes on each machine that train together, one per GPU or a share of the cores each. A batch is
+        divided among all processes; `objective.batch_size` is the size of the whole."""
+        num_nodes: PositiveInt = 1
+        """Machines; torchrun or SLURM starts the processes of several."""
+        strategy: Literal["auto", "ddp"] = "auto"
+        """How several processes train together: auto is ddp, torch's distributed data parallel."""
         refit: bool = True
         """After selecting the number of epochs on the validation split, train a new model on train + valid
         for as many epochs."""
@@ -54,16 +61,20 @@ class TrainerChoice(Component):
         """Show the progress of an epoch on a terminal."""
 
         def arguments(self) -> dict[str, Any]:
-            """Return arguments of `pytorch_lightning.Trainer`."""
+            """Return arguments of the Lightning Trainer, without those of `process_arguments`."""
             precision = fastest_precision(self.accelerator) if self.precision == "auto" else self.precision
             return {
                 "max_epochs": self.max_epochs,
                 "precision": precision,
                 "gradient_clip_val": self.gradient_clip_val or None,
                 "accelerator": self.accelerator,
-                "devices": 1,  # training on several comes with the negatives gathered across them
                 "log_every_n_steps": self.log_every_steps,
             }
+
+        @property
+        def num_processes(self) -> int:
+            """The number of processes that train together."""
+            return self.devices * self.num_nodes
 
         def patience_epochs(self, epoch_batches: int) -> int:
             """Return the patience in epochs."""
@@ -82,11 +93,17 @@ class TrainerChoice(Component):
                 cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
                 if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}[self.accelerator]:
                     yield "accelerator", f"this machine has no {self.accelerator}; use cpu or auto"
+                elif cuda and self.devices > (count := torch.cuda.device_count()):
+                    yield "devices", f"this machine has {count} GPUs; expected at most as many"
+            if self.strategy == "ddp" and self.num_processes == 1:
+                yield "strategy", "ddp is for several processes; set trainer.devices or trainer.num_nodes"
             if self.precision == "16-mixed" and self.accelerator == "cpu":
                 yield "precision", "16-mixed needs a GPU; on a CPU use auto, bf16-mixed or 32-true"
             if self.gradient_clip_val and sparse:
                 message = f"torch cannot clip sparse gradients, which {sparse[0]}=true produces"
                 yield "gradient_clip_val", message
+            if self.num_processes > 1 and "item_bias.sparse" in sparse:
+                yield "devices", "several processes cannot train item_bias.sparse=true; set it to false"
             if logged is None:
                 return
             selecting = [key for key, higher in logged.items() if higher is not None]

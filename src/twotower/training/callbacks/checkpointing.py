@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from twotower.evaluation.user_values import exceeds
+from twotower.parallel.ranks import from_first, is_first, wait_for_all
 from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import BEST, LAST, read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
@@ -131,11 +132,13 @@ class Checkpointing(Checkpoint):
 
     def _save_best(self, module: pl.LightningModule, score: float, epochs: int) -> None:
         self.score, self.epochs = score, epochs
-        write_checkpoint(self.folder / BEST, {"state_dict": module.state_dict()})
+        if is_first():
+            write_checkpoint(self.folder / BEST, {"state_dict": module.state_dict()})
+        wait_for_all()  # others may read it
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         is_old = trainer.global_step - self.saved_step >= self.every_steps
-        return is_old and time.monotonic() >= self.next_save_at
+        return is_old and bool(from_first(time.monotonic() >= self.next_save_at))
 
     def _save_last(self, trainer: pl.Trainer) -> None:
         began = time.monotonic()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from twotower.config.errors import DivergenceError
 from twotower.evaluation.user_values import metric_k
+from twotower.parallel.ranks import sum_over_ranks, world_size
 from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import LOWEST
 
@@ -95,13 +96,13 @@ class Curves(pl.Callback):
             DivergenceError: see `check_loss`.
             TrialPruned: the callback stops the training.
         """
+        first, latest = self._join()
         mean, k, epoch = self.epoch_loss(), metric_k(self.monitor), trainer.current_epoch
         if mean is None:
             return
         for logger in trainer.loggers:
             logger.log_metrics({EPOCH_LOSS: mean}, trainer.global_step - 1)
-        latest = float(self.latest)
-        check_loss(float(self.first or 0.0), latest)
+        check_loss(first, latest)
         self.total, self.num_summed = 0.0, 0
         metrics = {
             key: float(value)
@@ -112,6 +113,13 @@ class Curves(pl.Callback):
         value = metrics.get(self.monitor)
         if self.epoch_callback is not None and value is not None and self.epoch_callback(epoch, value):
             raise TrialPruned(epoch + 1, self.curves())
+
+    def _join(self) -> tuple[float, float]:
+        """Add the sums of all processes, and return the first and the latest loss, means over them."""
+        own = [float(self.first or 0.0), float(self.latest), float(self.total), self.num_summed]
+        first, latest, total, number = sum_over_ranks(torch.tensor(own, dtype=torch.float64)).tolist()
+        self.total, self.num_summed = total, int(number)
+        return first / world_size(), latest / world_size()
 
     def epoch_loss(self) -> float | None:
         """Return the mean loss of the epoch so far, rounded to float32; None before its first step."""

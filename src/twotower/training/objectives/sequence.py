@@ -14,6 +14,7 @@ from torch import Tensor
 from twotower.data.interactions import Interactions, expand_ranges
 from twotower.data.sources.source import Source
 from twotower.negatives.sampler import NegativeSampler
+from twotower.parallel.ranks import share_or_first
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, history_mask
@@ -126,8 +127,10 @@ class SequenceBatches(TrainBatches):
         batch_order = rng.permutation(len(self))
         for position in range(first, len(self)):
             chosen = order[edges[batch_order[position]] : edges[batch_order[position] + 1]]
+            own, weight = share_or_first(len(chosen))
+            chosen, number = chosen[own], epoch * len(self) + position
             to_history, rows = expand_ranges(starts[chosen], counts[chosen])
-            yield self._gather_segments(chosen, examples[rows], to_history, epoch * len(self) + position)
+            yield self._gather_segments(chosen, examples[rows], to_history, number, weight)
 
     def _batch_numbers(self, counts: np.ndarray) -> NDArray[np.int64]:
         """Return the batch of each segment, ascending; no batch is empty."""
@@ -140,7 +143,7 @@ class SequenceBatches(TrainBatches):
         return torch.arange(len(items), dtype=torch.int32), torch.from_numpy(items.astype(np.int32))
 
     def _gather_segments(
-        self, segments: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int
+        self, segments: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int, weight: float
     ) -> Batch:
         """Gather the batch of some segments.
 
@@ -157,4 +160,4 @@ class SequenceBatches(TrainBatches):
         positions = (to_history + 1) * width - 1 - (ends[to_history] - examples.history_end[chosen])
         order = np.argsort(chosen >= examples.num_positives, kind="stable")
         queries, requests = torch.from_numpy(positions[order]), torch.from_numpy(request_times)
-        return self._gather(chosen[order], number, ends, mask, queries, requests)
+        return self._gather(chosen[order], number, weight, ends, mask, queries, requests)

@@ -1,0 +1,237 @@
+"""The processes of a training: those that a launcher has started, or processes on this machine.
+
+torchrun, Slurm and Ray start one process per rank and set `RANK` and `WORLD_SIZE`. Without them, rank 0
+starts the others itself, if they are all on this machine.
+"""
+
+import contextlib
+import datetime
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from twotower.config.errors import InputError
+from twotower.config.working_folder import import_from_working_folder
+
+CONTEXT = multiprocessing.get_context("spawn")
+LOCAL = "127.0.0.1"
+TIMEOUT = datetime.timedelta(days=1)
+"""Ranks wait for rank 0 while it reads data and runs baselines. The end of a process is noticed at once."""
+GRACE_SECONDS = 10.0
+
+
+class LostProcessError(RuntimeError):
+    """A process of the training has ended, or cannot be reached."""
+
+
+def launched_size() -> int:
+    """Return the number of processes that a launcher such as torchrun has started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched_rank() -> int:
+    """Return the number of this process among those that a launcher has started."""
+    return int(os.environ.get("RANK", "0")) if launched_size() > 1 else 0
+
+
+class Processes:
+    """The other processes of a training, seen from rank 0.
+
+    Args:
+        children: those that rank 0 has started; empty if a launcher has.
+        logs: files of their output.
+    """
+
+    def __init__(self, children: list[BaseProcess], logs: list[Path]) -> None:
+        self.children = children
+        self.logs = logs
+
+    def refuse_if_lost(self, wait_seconds: float = 0.0) -> None:
+        """Raise LostProcessError if a child process has ended.
+
+        Args:
+            wait_seconds: for the end of one that is ending.
+        """
+        ends = time.monotonic() + wait_seconds
+        while True:
+            for number, (child, log) in enumerate(zip(self.children, self.logs, strict=True), 1):
+                if child.exitcode is not None:
+                    raise LostProcessError(f"rank {number} {_end_text(child.exitcode)}; see {log}")
+            if time.monotonic() >= ends:
+                return
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the process that has ended in the error of an exchange with it."""
+        try:
+            yield
+        except RuntimeError as error:
+            self.refuse_if_lost(GRACE_SECONDS if is_lost_connection(error) else 0.0)
+            if is_lost_connection(error):
+                raise LostProcessError(
+                    "another process of the training has ended or cannot be reached; see its output"
+                ) from error
+            raise
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Return whether an exchange failed because another process has ended."""
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or any(word in text for word in ("gloo", "connection", "peer"))
+
+
+def _end_text(status: int) -> str:
+    killed = " (out of memory?)" if status == -9 else ""
+    return f"was killed by signal {-status}{killed}" if status < 0 else f"ended with exit status {status}"
+
+
+@contextlib.contextmanager
+def processes(
+    num_devices: int, num_nodes: int, follow: Callable[[], object], folder: Path, accelerator: str = "cpu"
+) -> Iterator[Processes]:
+    """Join the process group as rank 0, and leave it at the end.
+
+    Args:
+        num_devices: processes on each machine.
+        follow: what the other ranks run; a function of a module.
+        folder: for the output of processes that this one starts.
+
+    Raises:
+        InputError: a launcher has started another number of processes.
+        LostProcessError: a process ended before the group was complete.
+    """
+    size = num_devices * num_nodes
+    check_launcher(num_devices, num_nodes)
+    if size == 1:
+        yield Processes([], [])
+        return
+    before = torch.get_num_threads()
+    started = Processes([], [])
+    try:
+        if launched_size() > 1:
+            join(accelerator)
+        else:
+            store = TCPStore(LOCAL, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+            torch.set_num_threads(max(1, before // num_devices))
+            started = _start(size, store, follow, folder, accelerator)
+            _init_group(accelerator, store, 0, size)
+        with started.named():
+            yield started
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        torch.set_num_threads(before)
+        ends = time.monotonic() + GRACE_SECONDS
+        for child in started.children:
+            child.join(max(0.0, ends - time.monotonic()))
+            child.kill()
+
+
+def _start(
+    size: int, store: TCPStore, follow: Callable[[], object], folder: Path, accelerator: str
+) -> Processes:
+    """Start the other ranks on this machine, and wait until all are there."""
+    started, threads = Processes([], []), torch.get_num_threads()
+    for rank in range(1, size):
+        log = folder / "ranks" / f"{rank}.log"
+        arguments = (follow, rank, size, store.port, log, threads, accelerator)
+        child = CONTEXT.Process(target=_run_rank, args=arguments, daemon=True)
+        child.start()
+        started.children.append(child)
+        started.logs.append(log)
+    while not store.check([_ready(rank) for rank in range(1, size)]):
+        started.refuse_if_lost()
+        time.sleep(0.05)
+    return started
+
+
+def _run_rank(
+    follow: Callable[[], object], rank: int, size: int, port: int, log: Path, threads: int, accelerator: str
+) -> None:
+    """Run a rank in a process that rank 0 has started."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends rank 0, which ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    import_from_working_folder()
+    torch.set_num_threads(threads)
+    store = TCPStore(LOCAL, port, is_master=False, timeout=TIMEOUT)
+    store.set(_ready(rank), "1")
+    _init_group(accelerator, store, rank, size)
+    run_follower(follow)
+    sys.stderr.flush()
+    os._exit(0)  # rank 0 waits: the interpreter's own end takes seconds
+
+
+def run_follower(follow: Callable[[], object]) -> None:
+    """Run the part of another rank than 0, and leave the process group; the end of rank 0 is its end."""
+    try:
+        follow()
+    except RuntimeError as error:
+        if not is_lost_connection(error):
+            raise
+        print(f"rank 0 has ended: {error}", file=sys.stderr)
+    finally:
+        dist.destroy_process_group()
+
+
+def _ready(rank: int) -> str:
+    return f"ready/{rank}"
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def join(accelerator: str = "cpu") -> None:
+    """Join the process group of a launcher, unless this process is in it already."""
+    if not dist.is_initialized():
+        dist.init_process_group(_backend(accelerator), timeout=TIMEOUT)
+
+
+def _init_group(accelerator: str, store: TCPStore, rank: int, size: int) -> None:
+    dist.init_process_group(_backend(accelerator), store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+
+
+def _backend(accelerator: str) -> str:
+    is_cuda = accelerator != "cpu" and torch.cuda.is_available()
+    return "cpu:gloo,cuda:nccl" if is_cuda else "gloo"
+
+
+def check_launcher(num_devices: int, num_nodes: int) -> None:
+    """Check that a launcher has started as many processes as the settings say.
+
+    Raises:
+        InputError: it has not, or several machines have none.
+    """
+    size, launched = num_devices * num_nodes, launched_size()
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", launched))
+    if launched > 1 and (launched, here) != (size, num_devices):
+        raise InputError(
+            f"trainer.devices, trainer.num_nodes: {num_devices} processes on {num_nodes} machines, but the "
+            f"launcher has started {launched}, {here} on this one; "
+            f"type trainer.devices={here} trainer.num_nodes={launched // here}"
+        )
+    if launched == 1 and num_nodes > 1:
+        raise InputError(
+            f"trainer.num_nodes={num_nodes}: a launcher starts the processes on every machine: "
+            f"torchrun --nnodes={num_nodes} --nproc-per-node={num_devices} --rdzv-backend=c10d "
+            "--rdzv-endpoint=HOST:PORT -m twotower train ..."
+        )

@@ -1,0 +1,96 @@
+"""Collective operations of the processes that train together; with a single process they change nothing.
+
+A process is a rank of torch's default process group. Every rank calls the same operations in the same order.
+
+Shapes: n_r rows of rank r.
+"""
+
+import json
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Return whether this is rank 0, which alone writes files."""
+    return rank() == 0
+
+
+def share(number: int) -> slice:
+    """Return this rank's share of `number` rows: contiguous, of the same size for all, up to one row."""
+    size = world_size()
+    return slice(number * rank() // size, number * (rank() + 1) // size)
+
+
+def share_or_first(number: int) -> tuple[slice, float]:
+    """Return this rank's share of `number` rows, at least one, and 1.0; 0.0 if the first row stands in."""
+    own = share(number)
+    return (own, 1.0) if own.start < own.stop else (slice(0, 1), 0.0)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate the rows [n_r, ...] of all ranks, in order; the gradient returns to the rank of a row."""
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all ranks, without a gradient."""
+    if world_size() == 1:
+        return values
+    total = values.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def from_first(value: Any) -> Any:
+    """Return the JSON value of rank 0; that of other ranks is ignored."""
+    if world_size() == 1:
+        return value
+    content = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+    size = torch.tensor([len(content)])
+    dist.broadcast(size, 0)
+    if not is_first():
+        content = torch.empty(int(size), dtype=torch.uint8)
+    dist.broadcast(content, 0)
+    return json.loads(bytes(content.tolist()))
+
+
+def wait_for_all() -> None:
+    """Return after every rank has called it."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        sizes = [torch.empty(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
+        dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
+        counts = torch.cat(sizes).tolist()
+        # All ranks send equally many rows; the rest is padding.
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        received = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(received, padded)
+        begin = sum(counts[: rank()])
+        ctx.own = slice(begin, begin + len(rows))
+        return torch.cat([each[:count] for each, count in zip(received, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return sum_over_ranks(gradients[0].contiguous())[ctx.own]

@@ -1,0 +1,99 @@
+"""The part of the processes other than rank 0 in a training: they compute the same, and write nothing."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from twotower.config.exits import DONE
+from twotower.config.trust import targets
+from twotower.data.build_dataset import build_dataset
+from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.evaluate_towers import encode_catalogue, rank_all
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.item_content import metric_data
+from twotower.parallel.processes import join, run_follower
+from twotower.parallel.ranks import from_first
+from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig
+from twotower.runs.result import open_result
+from twotower.training.callbacks.curves import EpochCallback, TrialPruned
+from twotower.training.fit import TrainContext
+from twotower.training.train_towers import TrainedTowers, train_towers
+from twotower.training.warm_start import read_parent, warm_start
+
+LOG = logging.getLogger("twotower")
+
+
+def load_dataset(config: RunConfig, rebuild: bool) -> RetrievalDataset:
+    """Read and split the data of a run, or read its cache; the test split may be hidden."""
+    dataset = build_dataset(
+        config.data.build(),
+        config.split.build(),
+        Path(config.output_root) / ".cache",
+        rebuild=rebuild,
+        needs=config.features.column_problems,
+    )
+    dataset = config.features.with_files(dataset)
+    return dataset.with_hidden_test() if config.is_test_hidden else dataset
+
+
+def plan(config: RunConfig, folder: Path, has_callback: bool) -> dict[str, Any]:
+    """Return what the other ranks have to know, as JSON values.
+
+    Args:
+        has_callback: whether an epoch callback may stop the training.
+    """
+    return {
+        "settings": config.settings,
+        "overrides": list(config.overrides),
+        "folder": str(folder.absolute()),
+        "has_callback": has_callback,
+    }
+
+
+def agreed(callback: EpochCallback | None) -> EpochCallback:
+    """Return an epoch callback with which all ranks stop if that of rank 0 says so."""
+    return lambda epoch, value: bool(from_first(callback is not None and callback(epoch, value)))
+
+
+def follow() -> None:
+    """Train and evaluate together with rank 0, which says what."""
+    told = from_first(None)
+    if told is None:  # nothing is trained
+        return
+    LOG.addHandler(logging.NullHandler())  # rank 0 has the same messages
+    config = RunConfig.composed(told["settings"], told["overrides"]).with_epoch_monitor()
+    dataset = load_dataset(config, rebuild=False)  # rank 0 has just written the cache
+    evaluator = config.metrics.build(metric_data(dataset, config.features.item))
+    callback = agreed(None) if told["has_callback"] else None
+    # Rank 0 rehearses the index; all compute the first loss.
+    context = TrainContext(config.trainer, Path(told["folder"]), lambda: None, callback)
+    try:
+        trained = _train(config, dataset, evaluator, context)
+    except TrialPruned:
+        return
+    # As `index_model` and `evaluate_on_test` of rank 0 do.
+    for holdout in (dataset.valid, *([] if config.is_test_hidden else [dataset.test])):
+        rank_all(trained.model, encode_catalogue(trained.model), holdout, evaluator, "")
+
+
+def _train(
+    config: RunConfig, dataset: RetrievalDataset, evaluator: Evaluator, context: TrainContext
+) -> TrainedTowers:
+    if not isinstance(config, WarmStartRunConfig):
+        return train_towers(config, dataset, evaluator, context)
+    parent = read_parent(find_trainer(Path(config.warm_start.run)), [*targets(config.settings)])
+    return warm_start(config, dataset, evaluator, parent, config.warm_start, context)[0]
+
+
+def find_trainer(folder: Path) -> Path:
+    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses."""
+    result = open_result(folder)
+    source = result.training_reused_from or result.bundle_rebuilt_from
+    return folder if source is None else find_trainer(Path(source))
+
+
+def follow_launcher() -> int:
+    """Run the part of a rank that a launcher has started; returns the exit status."""
+    join()
+    run_follower(follow)
+    return DONE

@@ -1,0 +1,96 @@
+"""The strategy of the Lightning Trainer for processes that train together."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning_fabric.plugins import ClusterEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+
+from twotower.parallel.ranks import rank, sum_over_ranks, world_size
+from twotower.training.batches import TrainBatches
+from twotower.training.module import RetrievalModule
+
+
+class JoinedProcesses(ClusterEnvironment):
+    """The processes of torch's default process group, which exists already.
+
+    Args:
+        num_devices: processes on each machine.
+    """
+
+    def __init__(self, num_devices: int) -> None:
+        self.num_devices = num_devices
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """True: Lightning starts none."""
+        return True
+
+    @property
+    def main_address(self) -> str:
+        """Not read, because the processes have found each other."""
+        return ""
+
+    @property
+    def main_port(self) -> int:
+        """Not read; see `main_address`."""
+        return 0
+
+    @staticmethod
+    def detect() -> bool:
+        """Return whether there is a process group."""
+        return dist.is_initialized()
+
+    def world_size(self) -> int:
+        """Return the number of processes."""
+        return world_size()
+
+    def set_world_size(self, size: int) -> None:
+        """Do nothing: the group decides."""
+
+    def global_rank(self) -> int:
+        """Return the number of this process."""
+        return rank()
+
+    def set_global_rank(self, rank: int) -> None:
+        """Do nothing: the group decides."""
+
+    def local_rank(self) -> int:
+        """Return the number of this process on its machine."""
+        return rank() % self.num_devices
+
+    def node_rank(self) -> int:
+        """Return the number of the machine."""
+        return rank() // self.num_devices
+
+
+def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainBatches) -> dict[str, Any]:
+    """Return the arguments of the Trainer for one process, or for those of the group.
+
+    Gradients have a process group of their own: torch reduces them during the backward pass, in which the
+    embeddings of items are exchanged, too. Buffers are equal in all processes.
+
+    Args:
+        num_devices: processes on each machine.
+    """
+    if world_size() == 1:
+        return {"devices": 1}
+    strategy = DDPStrategy(
+        cluster_environment=JoinedProcesses(num_devices),
+        find_unused_parameters=has_unused_parameters(module, batches),
+        broadcast_buffers=False,
+        process_group=dist.new_group(),
+    )
+    return {"strategy": strategy, "devices": num_devices, "num_nodes": world_size() // num_devices}
+
+
+def has_unused_parameters(module: RetrievalModule, batches: TrainBatches) -> bool:
+    """Return whether a parameter has no gradient on some rank, which torch must be told."""
+    batch = next(batches.epoch_batches(0, 0)).to(module.device)
+    module.on_train_batch_start(batch, 0)
+    module.batch_loss(batch).backward()
+    trained = [each for each in module.parameters() if each.requires_grad]
+    unused = sum(each.grad is None for each in trained)
+    module.zero_grad()
+    return bool(sum_over_ranks(torch.tensor(unused)))

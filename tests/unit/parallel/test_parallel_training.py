@@ -1,0 +1,85 @@
+"""Two and four processes train the weights that one trains with the same batches."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from twotower.commands.compose import checked
+from twotower.parallel.processes import processes
+from twotower.pipeline.follow import load_dataset
+from twotower.pipeline.run_config import RunConfig
+from twotower.training.callbacks.curves import EPOCH_LOSS
+from twotower.training.checkpoints import FIT, final_path, read_checkpoint, read_final
+from twotower.training.fit import TrainContext, fit
+from twotower.training.initialization.random import Random
+from twotower.training.parts import build_training
+
+COMMON = (
+    *("data=synthetic", "data.num_users=150", "data.num_items=120", "data.num_interactions=3000"),
+    *("features=synthetic", "initialization=random", "embedding_dim=16", "item_tower.widths=[16]"),
+    *("trainer.max_epochs=3", "objective.batch_size=71", "optimizer=adam"),
+)
+"""About 105 steps; 71 examples do not divide equally."""
+CASES = {
+    "in_batch": ("objective=next_item", "negatives=in_batch", "history.dropout=0"),
+    "catalogue": ("objective=next_item", "negatives=catalogue", "history.dropout=0"),
+    "uniform": ("objective=next_item", "negatives=uniform", "loss=bce", "history.dropout=0"),
+    "basket": (
+        *("objective=next_basket", "objective.batch_size=249", "negatives=catalogue", "history.dropout=0"),
+    ),
+    "sequence": (
+        "objective=sequence",
+        "objective.batch_size=250",
+        "trainer.max_epochs=9",
+        "history=sasrec",
+        "history.hidden_dropout=0",
+        "negatives=in_batch",
+    ),
+    "sparse": (
+        *("objective=next_item", "negatives=in_batch", "history.dropout=0", "history.items=table"),
+        *("features=ids", "history.sparse=true", "user_tower.widths=[16]"),
+    ),
+}
+
+
+def train_all(folder: Path) -> None:
+    for name, overrides in CASES.items():
+        settings = checked("train", [*COMMON, *overrides, f"output_root={folder}"])
+        settings["features"]["item"]["item_id"]["dropout"] = 0.0  # each process draws its own
+        config = RunConfig.composed(settings)
+        dataset = load_dataset(config, rebuild=False)
+        module, batches = build_training(config, dataset, dataset.train, None, Random.Config().build())
+        fit(TrainContext(config.trainer, folder / name), module, batches, FIT)
+
+
+def weights(folder: Path) -> Mapping[str, Tensor]:
+    loaded: Mapping[str, Tensor] = read_checkpoint(final_path(folder, FIT))["state_dict"]
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    train_all(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_processes_train_the_weights_of_one(alone: Path, tmp_path: Path, size: int) -> None:
+    follow = partial(train_all, tmp_path)
+    with processes(size, 1, follow, tmp_path):
+        follow()
+    for name in CASES:
+        losses = [read_final(folder / name, FIT)[1].curves[EPOCH_LOSS] for folder in (alone, tmp_path)]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5 if name == "sequence" else 1e-6)
+        if name == "sequence":  # the gradient of a bias of attention's keys is rounding alone
+            continue
+        one, several = weights(alone / name), weights(tmp_path / name)
+        assert one.keys() == several.keys()
+        for key, values in one.items():
+            torch.testing.assert_close(several[key], values, rtol=0, atol=1e-6, msg=f"{name}: {key} differs")
