@@ -22,6 +22,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
+from twotower.runs.fingerprint import flatten
 from twotower.runs.run_files import require_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
@@ -34,7 +35,9 @@ THE_COMMAND = "the command; nothing was read or written"
 Task = Callable[[Any, Sequence[str]], int]
 """Receives the checked settings of a command (of `train` a `RunConfig`) and the overrides; returns the exit
 status."""
-Mode = Callable[[Path, Sequence[str], str | None], int]
+Mode = Callable[[Path, Sequence[str], Mapping[str, Any]], int]
+MODE_KEYS = {"resume": ("console", "trainer.devices", "trainer.num_nodes"), "rerun": ("console",)}
+"""Settings of a run that its resumption or repetition may change."""
 
 
 def run_command(config_name: str, task: Task, description: str, modes: Mapping[str, Mode]) -> None:
@@ -45,7 +48,7 @@ def run_command(config_name: str, task: Task, description: str, modes: Mapping[s
         task: receives the validated settings and the overrides; returns the exit status.
         description: printed by `--help`.
         modes: key -> function that `key=RUN_FOLDER` calls instead, such as `resume`, with the folder, the
-            trusted packages, and the console if it is typed.
+            trusted packages, and the settings in `MODE_KEYS` that are typed.
     """
     overrides, flags = split_arguments(sys.argv[1:])
     debug = "debug=true" in (override.lower() for override in overrides)
@@ -140,17 +143,22 @@ def _hints(
 
 def _only(
     mode: str, folder: str, config_name: str, overrides: list[str]
-) -> tuple[Path, list[str], str | None]:
-    """Return the run folder of a mode, the trusted packages, and the console if it is typed."""
-    free = (f"{TRUST}=", "console=")
+) -> tuple[Path, list[str], dict[str, Any]]:
+    """Return the run folder of a mode, the trusted packages, and the typed values of `MODE_KEYS`."""
+    keys = MODE_KEYS[mode]
+    free = (f"{TRUST}=", *(f"{key}=" for key in keys))
     taken = [text for text in overrides if text.startswith(free)]
     others = [text for text in overrides if not text.startswith((f"{mode}=", *free, "debug="))]
     if others:
         raise InputError(f"{mode}={folder} uses the settings of the run; leave out {', '.join(others)}")
     require_run(Path(folder))
     settings = checked(config_name, taken)
-    console = settings["console"] if any(text.startswith("console=") for text in taken) else None
-    return Path(folder), settings[TRUST], console
+    values = flatten(settings)
+    return (
+        Path(folder),
+        settings[TRUST],
+        {key: values[key] for key in keys if any(text.startswith(f"{key}=") for text in taken)},
+    )
 
 
 def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:

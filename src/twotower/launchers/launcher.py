@@ -121,6 +121,12 @@ def threads_environment(num_threads: int) -> dict[str, str]:
     return dict.fromkeys(THREADS, str(num_threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
+def processes_of(payload: Payload) -> tuple[int, int]:
+    """Return the number of nodes and of processes on each that a job's training has."""
+    trainer = payload.get("settings", {}).get("trainer", {})
+    return trainer.get("num_nodes", 1), trainer.get("devices", 1)
+
+
 def run_task(task: str, payload: Payload) -> Answer:
     """Run a payload; an exception is printed with its traceback and returned as text.
 

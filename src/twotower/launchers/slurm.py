@@ -14,6 +14,7 @@ from twotower.launchers.launcher import (
     Launcher,
     Payload,
     exit_status,
+    processes_of,
     run_task_on_node,
 )
 
@@ -24,7 +25,12 @@ class ResumableTask:
     """A task that submitit calls again after a preemption or the time limit, because runs resume."""
 
     def __call__(self, *arguments: Any) -> Answer:
-        """Run the task on a node."""
+        """Run the task on a node; of several processes, tell each its rank as torchrun does."""
+        from submitit import JobEnvironment
+        from submitit.helpers import TorchDistributedEnvironment
+
+        if JobEnvironment().num_tasks > 1:
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
         return run_task_on_node(*arguments)
 
     def checkpoint(self, *arguments: Any) -> Any:
@@ -35,7 +41,7 @@ class ResumableTask:
 
 
 class Slurm(Launcher):
-    """One SLURM job per job of the sweep.
+    """One SLURM job per job of the sweep, with a task for each process of its training.
 
     The folder must be on a disk that all nodes share; logs are in its `.submitit`.
     """
@@ -48,11 +54,11 @@ class Slurm(Launcher):
         timeout_min: PositiveInt = 240
         """Time limit of a job; it is then queued again, up to three times, and resumes."""
         cpus_per_task: PositiveInt = 4
-        """Cores and threads of a job."""
+        """Cores and threads of a process."""
         mem_gb: PositiveFloat = 16
-        """Memory of a job."""
+        """Memory of a job on each node."""
         gpus: NonNegativeInt = 0
-        """GPUs of a job."""
+        """GPUs of a job on each node."""
         max_jobs: PositiveInt = 16
         """Jobs queued or running at once."""
         extra: dict[str, Any] | None = None
@@ -84,11 +90,13 @@ class Slurm(Launcher):
         import submitit
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
-        config = self.config
+        config, (num_nodes, num_devices) = self.config, processes_of(payload)
         executor = submitit.AutoExecutor(self.folder / ".submitit", cluster=config.cluster)
         executor.update_parameters(
             name="twotower",
             timeout_min=config.timeout_min,
+            nodes=num_nodes,
+            tasks_per_node=num_devices,
             cpus_per_task=config.cpus_per_task,
             mem_gb=config.mem_gb,
             gpus_per_node=config.gpus,
@@ -107,8 +115,8 @@ class Slurm(Launcher):
                     time.sleep(POLL_SECONDS)
                 raise JobError(f"{STOPPED}; see {job.paths.stderr}")
         try:
-            answer = job.result()
+            answers = job.results()
         except (FailedJobError, UncompletedJobError) as error:
             message = f"job {job.job_id} ended without an answer ({job.state}); see {job.paths.stderr}"
             raise JobError(message) from error
-        return exit_status(answer, job.paths.stderr)
+        return max(exit_status(answer, job.paths.stderr) for answer in answers)

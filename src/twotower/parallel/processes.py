@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import multiprocessing
 import os
+import shlex
 import sys
 import threading
 import time
@@ -49,11 +50,13 @@ class Processes:
     Args:
         children: those that rank 0 has started; empty if a launcher has.
         logs: files of their output.
+        folder: of the run.
     """
 
-    def __init__(self, children: list[BaseProcess], logs: list[Path]) -> None:
+    def __init__(self, children: list[BaseProcess], logs: list[Path], folder: Path) -> None:
         self.children = children
         self.logs = logs
+        self.remedy = f"twotower train resume={shlex.quote(str(folder))} continues the run"
 
     def refuse_if_lost(self, wait_seconds: float = 0.0) -> None:
         """Raise LostProcessError if a child process has ended.
@@ -65,7 +68,9 @@ class Processes:
         while True:
             for number, (child, log) in enumerate(zip(self.children, self.logs, strict=True), 1):
                 if child.exitcode is not None:
-                    raise LostProcessError(f"rank {number} {_end_text(child.exitcode)}; see {log}")
+                    raise LostProcessError(
+                        f"rank {number} {_end_text(child.exitcode)}; see {log}; {self.remedy}"
+                    )
             if time.monotonic() >= ends:
                 return
             time.sleep(0.05)
@@ -79,7 +84,7 @@ class Processes:
             self.refuse_if_lost(GRACE_SECONDS if is_lost_connection(error) else 0.0)
             if is_lost_connection(error):
                 raise LostProcessError(
-                    "another process of the training has ended or cannot be reached; see its output"
+                    f"another process has ended or cannot be reached; see its output; {self.remedy}"
                 ) from error
             raise
 
@@ -104,7 +109,7 @@ def processes(
     Args:
         num_devices: processes on each machine.
         follow: what the other ranks run; a function of a module.
-        folder: for the output of processes that this one starts.
+        folder: of the run; its `ranks/` has the output of processes that this one starts.
 
     Raises:
         InputError: a launcher has started another number of processes.
@@ -113,10 +118,10 @@ def processes(
     size = num_devices * num_nodes
     check_launcher(num_devices, num_nodes)
     if size == 1:
-        yield Processes([], [])
+        yield Processes([], [], folder)
         return
     before = torch.get_num_threads()
-    started = Processes([], [])
+    started = Processes([], [], folder)
     try:
         if launched_size() > 1:
             join(accelerator)
@@ -141,7 +146,7 @@ def _start(
     size: int, store: TCPStore, follow: Callable[[], object], folder: Path, accelerator: str
 ) -> Processes:
     """Start the other ranks on this machine, and wait until all are there."""
-    started, threads = Processes([], []), torch.get_num_threads()
+    started, threads = Processes([], [], folder), torch.get_num_threads()
     for rank in range(1, size):
         log = folder / "ranks" / f"{rank}.log"
         arguments = (follow, rank, size, store.port, log, threads, accelerator)
@@ -167,6 +172,7 @@ def _run_rank(
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    print(f"rank {rank} of {size}, process {os.getpid()}", flush=True)
     import_from_working_folder()
     torch.set_num_threads(threads)
     store = TCPStore(LOCAL, port, is_master=False, timeout=TIMEOUT)

@@ -1,7 +1,7 @@
 """Repeat a run and compare the results bit by bit."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,16 @@ from twotower.runs.run_files import RESULT
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_embeddings.npy")
 
 
-def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | None = None) -> int:
-    """Train a run again from its settings, in a new folder, and compare the two; returns the exit status."""
+def rerun(
+    source: Path, trusted_packages: Collection[str] = (), changes: Mapping[str, Any] | None = None
+) -> int:
+    """Train a run again from its settings, in a new folder, and compare the two; returns the exit status.
+
+    `changes` has settings of the run that do not matter for its figures, such as the console.
+    """
     old = Run.open(source, trusted_packages)
     before = read_finished_result(source, "rerun")
-    settings = old.settings | {"reuse": False} | ({} if console is None else {"console": console})
+    settings = old.settings | {"reuse": False} | dict(changes or {})
     config = checked_run(settings, old.overrides, f"{source}/config.yaml")
     screen = make_console(config.console)
     if threads := before.provenance.machine.get("threads"):

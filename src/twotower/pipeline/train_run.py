@@ -12,9 +12,9 @@ from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.run_keys import WARM_START
 from twotower.config.trust import targets
-from twotower.parallel.processes import check_launcher, launched_size, processes
+from twotower.parallel.processes import check_launcher, launched_rank, launched_size, processes
 from twotower.parallel.ranks import from_first
-from twotower.pipeline.follow import follow, plan
+from twotower.pipeline.follow import follow, follow_launcher, plan
 from twotower.pipeline.parent_towers import continue_training, train_context
 from twotower.pipeline.quality import (
     Quality,
@@ -72,13 +72,19 @@ def resume(
     folder: Path,
     epoch_callback: EpochCallback | None = None,
     trusted: Collection[str] = (),
-    console: str | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> int:
-    """Continue an interrupted run, to bit-identical results; returns the exit status."""
+    """Continue an interrupted run, to bit-identical results; returns the exit status.
+
+    `changes` has key -> value of changed settings: the console, or another number of processes, with which
+    the order of the examples is the same and the results are equal to rounding.
+    """
     with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
-        run.settings |= {} if console is None else {"console": console}
+        for key, value in (changes or {}).items():
+            group, _, name = key.rpartition(".")
+            (run.settings[group] if group else run.settings)[name] = value
         config = checked_run(run.settings, run.overrides, f"{folder}/config.yaml")
         check_launcher(config.trainer.devices, config.trainer.num_nodes)
         return _train(run, config, epoch_callback)
@@ -90,6 +96,8 @@ def run_job(payload: Mapping[str, Any]) -> int:
     The payload is that of `Job.payload`. The outcome is in `result.json` of its folder, unless the folder
     cannot be opened.
     """
+    if launched_rank():
+        return follow_launcher()
     folder, callback = Path(payload["folder"]), None
     if payload["trial"] is not None:
         from twotower.sweeps.search import make_pruning_callback

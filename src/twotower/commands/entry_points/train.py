@@ -9,9 +9,9 @@
   twotower train --info choices              every group and choice, a line each
 Runs go to outputs/<name>/<typed>_<time>/, a sweep's to outputs/<name>/<sweep>-sweep/<job>/."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twotower.pipeline.run_config import RunConfig
@@ -24,18 +24,18 @@ def task(config: "RunConfig", overrides: Sequence[str]) -> int:
     return train_in_new_folder(config)[1]
 
 
-def resume(folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
+def resume(folder: Path, trusted_packages: Sequence[str], changes: Mapping[str, Any]) -> int:
     """Go on with a run that was stopped."""
     from twotower.pipeline.train_run import resume
 
-    return resume(folder, trusted=trusted_packages, console=console)
+    return resume(folder, trusted=trusted_packages, changes=changes)
 
 
-def rerun(folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
+def rerun(folder: Path, trusted_packages: Sequence[str], changes: Mapping[str, Any]) -> int:
     """Repeat a run, and say whether it came out the same."""
     from twotower.pipeline.rerun import rerun
 
-    return rerun(folder, trusted_packages, console)
+    return rerun(folder, trusted_packages, changes)
 
 
 MODES = {"resume": resume, "rerun": rerun}
