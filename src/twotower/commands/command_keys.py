@@ -79,6 +79,7 @@ class EmbedKeys(OutKeys):
     """Keys of `twotower embed`."""
 
     side: Literal["users", "items"]
+    shard: str | int | None
     context: dict[str, Any]
 
 
