@@ -83,6 +83,15 @@ class EmbedKeys(OutKeys):
     context: dict[str, Any]
 
 
+class BuildIndexKeys(Config):
+    """Plain keys of `twotower build_index`."""
+
+    parts: Text
+    out: Text
+    queries: Text | None
+    debug: bool
+
+
 class LiveTableKeys(Config):
     """Keys of the live changes of a service, and of the log and tables that they are added to."""
 
@@ -123,6 +132,7 @@ COMMANDS: dict[str, type[Config]] = {
     "serve": ServiceConfig,
     "recommend": RecommendKeys,
     "embed": EmbedKeys,
+    "build_index": BuildIndexKeys,
     "export_live": ExportLiveKeys,
     "nightly": NightlyKeys,
 }
