@@ -71,6 +71,8 @@ class VectorFiles:
             expected = {**first, "shard": str(shard) if shard else None}
             for name in sorted({*facts, *expected}):
                 found, wanted = facts.get(name), expected.get(name)
+                if found != wanted and shard is None:  # a whole file differs from no other
+                    raise InputError(f"{key}={file}: is part {found}; name the folder of all parts")
                 if found != wanted:
                     raise InputError(
                         f"{file}: its {NAMES.get(name, name)} is {found!s:.100}, expected {wanted!s:.100}; "

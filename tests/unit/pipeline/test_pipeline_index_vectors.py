@@ -158,6 +158,8 @@ def test_wrong_names_and_settings_are_refused(parts, users, tmp_path):
     swapped = r"has no vectors of {}; expected the output of: twotower embed run=RUN side={} out="
     refused(f"parts={users}: .*" + swapped.format("items", "items"), users, None, tmp_path)
     refused(f"queries={parts}: .*" + swapped.format("users", "users"), parts, parts, tmp_path)
+    part = parts / "part-2-of-3.parquet"
+    refused(f"parts={part}: is part 2/3; name the folder of all parts", part, None, tmp_path)
     pq.write_table(pa.table({"item_id": IDS}), tmp_path / "other.parquet")
     refused("other.parquet has no vectors of items", tmp_path / "other.parquet", None, tmp_path)
     refused("index.nlist: 13 cells are more than the 12 vectors", parts, users, tmp_path, nlist=13)
