@@ -46,7 +46,7 @@ BESIDE = {
 """File -> what it does not go without."""
 PACKAGES = {"tracker/mlflow": "mlflow", "tracker/wandb": "wandb"}
 """File -> an extra that may not be installed."""
-REQUIRED = {"side": "items", "store": "live.sqlite", "out": "out"}
+REQUIRED = {"parts": "item_parts", "side": "items", "store": "live.sqlite", "out": "out"}
 """Key of a command -> what it is set to here."""
 FIRST_OF_GROUPS = [next(path for path in FILES if path.parent.name == group) for group in sorted(groups())]
 

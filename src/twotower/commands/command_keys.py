@@ -79,7 +79,17 @@ class EmbedKeys(OutKeys):
     """Keys of `twotower embed`."""
 
     side: Literal["users", "items"]
+    shard: str | int | None
     context: dict[str, Any]
+
+
+class BuildIndexKeys(Config):
+    """Plain keys of `twotower build_index`."""
+
+    parts: Text
+    out: Text
+    queries: Text | None
+    debug: bool
 
 
 class LiveTableKeys(Config):
@@ -122,6 +132,7 @@ COMMANDS: dict[str, type[Config]] = {
     "serve": ServiceConfig,
     "recommend": RecommendKeys,
     "embed": EmbedKeys,
+    "build_index": BuildIndexKeys,
     "export_live": ExportLiveKeys,
     "nightly": NightlyKeys,
 }

@@ -12,7 +12,7 @@ from twotower.config.working_folder import import_from_working_folder
 
 COMMAND_NAMES = (
     *("demo", "init", "train", "reindex", "evaluate", "compare"),
-    *("export", "serve", "recommend", "embed", "export_live", "nightly", "completion"),
+    *("export", "serve", "recommend", "embed", "build_index", "export_live", "nightly", "completion"),
 )
 """Each is a module of `commands/entry_points/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")

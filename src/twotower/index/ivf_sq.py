@@ -29,7 +29,7 @@ class IVFSQ(IVF):
 
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`: half precision ends at 65504, and differences to centroids are stored."""
-        largest = float(np.abs(vectors).max(initial=0.0))
+        largest = max(float(vectors.max(initial=0.0)), -float(vectors.min(initial=0.0)))  # without a copy
         if 2 * largest > LARGEST_FLOAT16:
             raise InputError(
                 f"item vectors: value {largest:.6g} is beyond half precision ({LARGEST_FLOAT16 / 2:.0f}, "

@@ -15,6 +15,7 @@ from twotower.bundle.read import Bundle, gather_history_vectors, read_bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.part_files import write_in_parts
+from twotower.files.shards import Shard
 from twotower.serving.live_items import Floats
 from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
 from twotower.serving.towers import HistoryInputs, check_embeddings, embed_users
@@ -23,7 +24,8 @@ Side = Literal["users", "items"]
 KEYS: dict[Side, str] = {"users": USER_ID, "items": ITEM_ID}
 PART_VALUES = 2**22
 """Numbers in the vectors of one part: 16 MB."""
-USERS_PER_PASS = 1024
+ROWS_PER_PASS = 1024
+"""Users that are embedded together. The padding of their histories can change the last bits of a vector."""
 
 
 def write_vectors(
@@ -32,6 +34,7 @@ def write_vectors(
     out: Path,
     trusted_packages: Collection[str] = (),
     context: Mapping[str, Any] = NOTHING,
+    shard: Shard | None = None,
 ) -> str:
     """Write the ids and embeddings of all users or items of a bundle. Returns one line of text.
 
@@ -45,14 +48,18 @@ def write_vectors(
         out: the Parquet file; see `write_in_parts` for how an interrupted run is resumed.
         trusted_packages: packages whose classes the bundle can name.
         context: column of the request -> raw value, for users; other columns are unknown.
+        shard: the share of the rows to write. All shares together equal the whole file to the last bit.
 
     Raises:
-        InputError: the bundle cannot be read, the context is invalid, or an embedding is not finite.
+        InputError: the bundle cannot be read, the context is invalid, an embedding is not finite, or
+            there are more shares than rows.
     """
     found = read_bundle(bundle, trusted_packages)
     ids = (found.users if side == "users" else found.items).values
     if not len(ids):
         raise InputError(f"{bundle}: there are no {side} in this bundle")
+    if shard and shard.count > len(ids):
+        raise InputError(f"shard={shard}: {bundle} has only {len(ids):,} {side}; expected n of at most that")
     num_interests = found.model.user_tower.config.num_interests if side == "users" else 1
     dim = found.manifest.embedding_dim
     if context and side == "items":
@@ -70,18 +77,28 @@ def write_vectors(
         [pa.field(KEYS[side], id_kind, nullable=False), pa.field(column, kinds[-1], nullable=False)]
     )
 
+    share = shard.positions(len(ids)) if shard else range(len(ids))
+    first_part, num_parts = share.start // size, -(-share.stop // size) - share.start // size
+
     def part(number: int) -> pa.Table:
-        rows = np.arange(number * size, min((number + 1) * size, len(ids))) + 1
-        values = pa.array(vectors(rows).reshape(-1))
+        start = (first_part + number) * size
+        stop = min(start + size, len(ids))
+        own = range(max(start, share.start), min(stop, share.stop))
+        chunks = []  # whole passes of the whole file, so that a share has the same bits
+        for first in range(own.start - (own.start - start) % ROWS_PER_PASS, own.stop, ROWS_PER_PASS):
+            rows = np.arange(first, min(first + ROWS_PER_PASS, stop)) + 1
+            chunks.append(vectors(rows)[max(own.start - first, 0) : own.stop - first])
+        values = pa.array(np.concatenate(chunks).reshape(-1))
         for kind in kinds:
             values = pa.FixedSizeListArray.from_arrays(values, type=kind)
-        return pa.table([pa.array(ids[rows - 1].tolist(), id_kind), values], schema=schema)
+        return pa.table([pa.array(ids[own.start : own.stop].tolist(), id_kind), values], schema=schema)
 
     plan = {"command": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
     plan |= {"context": dict(context)} if context else {}
-    num_rows = write_in_parts(out, plan, -(-len(ids) // size), part)
-    if num_rows != len(ids):
-        raise RuntimeError(f"{out}: {num_rows:,} rows of {len(ids):,} {side}")
+    plan |= {"shard": str(shard)} if shard else {}
+    num_rows = write_in_parts(out, plan, num_parts, part)
+    if num_rows != len(share):
+        raise RuntimeError(f"{out}: {num_rows:,} rows of {len(share):,} {side}")
     each = "" if num_interests == 1 else f"{num_interests} "
     return f"ok  {num_rows:,} {side}, {each}vectors of {dim} numbers  {out}"
 
@@ -92,7 +109,7 @@ def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.nd
     check_values(contexts, [given], CONTEXT)
     num_interactions = bundle.history.counts()
 
-    def some(rows: np.ndarray) -> Floats:
+    def embed(rows: np.ndarray) -> Floats:
         features = bundle.model.users.gather(torch.from_numpy(rows))
         if given:
             features |= contexts.encode([given] * len(rows))
@@ -104,9 +121,5 @@ def _user_vectors(bundle: Bundle, context: Mapping[str, Any]) -> Callable[[np.nd
         found = embed_users(bundle.model, features, history, now)
         check_embeddings(found, "user", bundle.users.ids(rows).tolist())
         return found
-
-    def embed(rows: np.ndarray) -> Floats:
-        chunks = np.split(rows, range(USERS_PER_PASS, len(rows), USERS_PER_PASS))
-        return np.concatenate([some(chunk) for chunk in chunks])
 
     return embed

@@ -25,6 +25,7 @@ FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "lo
 COMMANDS = {
     "train": {path.parent.name for path in FILES},
     "reindex": {"index"},
+    "build_index": {"index"},
     "evaluate": {"metrics", "baselines"},
 }
 NONE, OWN = "  (none by default)", "  (as the run had it by default)"

@@ -1,12 +1,19 @@
 """All embeddings as a file: ids and lists of one length, whose dot products are the scores."""
 
+import functools
+import json
+import os
+import signal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny_bundle
+from forks import Fork
 
 from twotower.config.errors import InputError
+from twotower.files.shards import Shard
 from twotower.serving import vectors
 from twotower.serving.retriever import Retriever
 from twotower.serving.vectors import write_vectors
@@ -20,7 +27,7 @@ def array(table):
 @pytest.mark.parametrize(("text", "history_items"), [(True, "table"), (False, "tower")])
 def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, text, history_items):
     monkeypatch.setattr(vectors, "PART_VALUES", 7 * tiny_bundle.DIM)
-    monkeypatch.setattr(vectors, "USERS_PER_PASS", 3)
+    monkeypatch.setattr(vectors, "ROWS_PER_PASS", 3)
     _, item_embeddings = tiny_bundle.write(tmp_path / "bundle", text=text, history_items=history_items)
     retriever = Retriever.open(tmp_path / "bundle")
     for side, num in (("users", 12), ("items", 60)):
@@ -93,3 +100,59 @@ def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
         with pytest.raises(InputError, match=message):
             write_vectors(tmp_path / "bundle", side, tmp_path / "out.parquet", context=context)
         assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("interests", [1, 3])
+def test_all_shards_together_are_the_file_to_the_last_bit(tmp_path, monkeypatch, interests):
+    monkeypatch.setattr(vectors, "PART_VALUES", 5 * interests * tiny_bundle.DIM)
+    monkeypatch.setattr(vectors, "ROWS_PER_PASS", 3)
+    tiny_bundle.write(tmp_path / "bundle", interests=interests)
+    for side, num in (("users", 12), ("items", 60)):
+        write_vectors(tmp_path / "bundle", side, tmp_path / f"{side}.parquet")
+        whole = pq.read_table(tmp_path / f"{side}.parquet").replace_schema_metadata()
+        parts = []
+        for shard in (Shard(number, 5) for number in range(1, 6)):
+            out = shard.part(tmp_path / side)
+            write_vectors(tmp_path / "bundle", side, out, shard=shard)
+            parts.append(pq.read_table(out).replace_schema_metadata())
+            assert json.loads(pq.read_schema(out).metadata[b"twotower"])["shard"] == str(shard)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert pa.concat_tables(parts).equals(whole)
+        with pytest.raises(
+            InputError, match=rf"shard=1/{num + 1}: .* has only {num} {side}; expected n of at"
+        ):
+            write_vectors(tmp_path / "bundle", side, tmp_path / "no.parquet", shard=Shard(1, num + 1))
+
+
+def test_the_padding_of_a_pass_is_that_of_the_whole_file(tmp_path, monkeypatch):
+    """The second user of a pass is embedded with the first one, whatever shard asks for it."""
+    monkeypatch.setattr(vectors, "ROWS_PER_PASS", 4)
+    tiny_bundle.write(tmp_path / "bundle")
+    passes, embed = [], vectors.embed_users
+    monkeypatch.setattr(vectors, "embed_users", lambda *given: passes.append(len(given[3])) or embed(*given))
+    write_vectors(tmp_path / "bundle", "users", tmp_path / "part.parquet", shard=Shard(2, 2))  # 6 to 11
+    assert passes == [4, 4]
+
+
+def test_a_killed_shard_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors, "PART_VALUES", 2 * tiny_bundle.DIM)
+    tiny_bundle.write(tmp_path / "bundle")
+    shard, calls, embed = Shard(2, 2), [], vectors.embed_users
+    out, whole = shard.part(tmp_path / "users"), shard.part(tmp_path / "whole")
+    write_vectors(tmp_path / "bundle", "users", whole, shard=shard)
+
+    def killed_in_the_third_call(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return embed(*given)
+
+    monkeypatch.setattr(vectors, "embed_users", killed_in_the_third_call)
+    write = functools.partial(write_vectors, tmp_path / "bundle", "users", out)
+    assert Fork(lambda: write(shard=shard), tmp_path / "log").wait() == -signal.SIGKILL
+    assert not out.exists()
+    assert write(shard=shard) == f"ok  6 users, vectors of 8 numbers  {out}"
+    assert len(calls) == 1  # the third of three parts
+    assert out.read_bytes() == whole.read_bytes()
+    with pytest.raises(InputError, match="exists, and is never overwritten"):
+        write(shard=shard)

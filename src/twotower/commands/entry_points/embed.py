@@ -2,6 +2,7 @@
 
   twotower embed run=outputs/default/<time> side=items out=items.parquet
   twotower embed run=outputs/default/<time> side=users out=users.parquet
+  twotower embed run=outputs/default/<time> side=items out=item_parts shard=3/16    # machine 3 of 16
 
 The dot product of a user's and an item's vector is the score. The file is there when it is whole; after a
 kill the same command goes on. One that is there is never overwritten.
@@ -17,13 +18,16 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.bundle.manifest import bundle_in, read_manifest
     from twotower.config.exits import DONE, stoppable
     from twotower.files.part_files import RESUMES, check_out
+    from twotower.files.shards import Shard
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
+    shard = None if settings["shard"] is None else Shard.parse(settings["shard"])
+    out = shard.part(out) if shard else out
     check_out(out)
     read_manifest(bundle)  # a wrong folder is reported before torch is loaded
     from twotower.serving.vectors import write_vectors
 
     with stoppable(lambda: RESUMES):
         side, context, trusted = (settings[key] for key in ("side", "context", "trusted_packages"))
-        print(write_vectors(bundle, side, out, trusted, context))
+        print(write_vectors(bundle, side, out, trusted, context, shard))
     return DONE

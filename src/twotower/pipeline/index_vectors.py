@@ -1,0 +1,125 @@
+"""An index of the vectors of `twotower embed`, without the run.
+
+Shapes: N items, S sampled users, K interests of a user, D embedding.
+"""
+
+import json
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twotower.bundle.layout import INDEX, ITEMS
+from twotower.bundle.write import versions
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE, INDEX_REJECTED
+from twotower.config.progress import Progress
+from twotower.evaluation.indexing import RECALL_K, tuned_index
+from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
+from twotower.files.part_files import check_new
+from twotower.index.check import check
+from twotower.index.index import Index
+from twotower.serving.live_items import Floats
+from twotower.serving.vector_files import VectorFiles
+
+LOG = logging.getLogger("twotower")
+REPORT = "report.json"
+NUM_SAMPLED = 2_000
+"""Number of users that are read as queries: one half tunes the index, the other half measures it."""
+
+
+def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Path) -> int:
+    """Build, tune and check an index of item vectors. Writes a folder and returns the exit status.
+
+    The folder has the Faiss index, the ids of the items, and `report.json`. The Faiss id of an item is its
+    position in the ids, from 0. A rejected index is written, too.
+
+    Args:
+        parts: files of `twotower embed side=items`. Their vectors are copied into one temporary file next to
+            `out`, which is memory-mapped.
+        queries: files of `twotower embed side=users`, of which `NUM_SAMPLED` users tune and check the index;
+            None samples item vectors instead.
+        config: settings of the index.
+        out: a new folder.
+
+    Raises:
+        InputError: the files are not complete or not of one run, or the settings do not fit the sizes.
+    """
+    started = time.perf_counter()
+    check_new(out)
+    items = VectorFiles.open("parts", parts, "items")
+    users = VectorFiles.open("queries", queries, "users") if queries else None
+    if users and users.bundle != items.bundle:
+        raise InputError(f"queries={queries}: of another run than parts={parts}; embed both sides of one run")
+    config.check_sizes(items.dim, items.num_rows)
+    with temporary_folder(out) as folder, tempfile.TemporaryFile(dir=folder) as file:
+        _copy(items, file, folder / ITEMS)
+        vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(items.num_rows, items.dim)))
+        if users:
+            sample = _sample(users)
+        else:
+            LOG.warning(
+                "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
+                "queries to the output of: twotower embed run=RUN side=users out=USERS"
+            )
+            sample = vectors[_positions(items.num_rows)][:, None]
+        halves = sample[::2], sample[1::2] if len(sample) > 1 else sample
+        tuning, checking = (half.reshape(-1, items.dim) for half in halves)
+        rows = np.arange(items.num_rows)
+        index, points = tuned_index(config, vectors, rows, tuning)
+        report = check(index, vectors, rows, checking, RECALL_K, points)
+        index.save(folder / INDEX)
+        seconds = time.perf_counter() - started
+        content = {
+            "bundle": items.bundle,
+            "queries": "users" if users else "items",
+            "seconds": seconds,
+            "spec": index.config.spec(),
+            "report": report.to_dict(),
+            "versions": versions(),
+        }
+        write_text_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
+        if not publish_folder(folder, out):
+            check_new(out)
+    search = "".join(f" {name}={value}" for name, value in index.search_args.items())
+    print(
+        f"{'ok' if report.ok else 'rejected'}  {items.num_rows:,} items, {index.kind}{search}, recall@"
+        f"{report.recall_k} {report.recall_at_100:.4f}, {report.latency_ms_p50:.3f} ms, "
+        f"{report.bytes_per_item:.0f} bytes per item, {seconds:.1f} s  {out}"
+    )
+    for problem in report.problems:
+        LOG.warning("index: %s", problem)
+    return DONE if report.ok else INDEX_REJECTED
+
+
+def _copy(items: VectorFiles, vectors: IO[bytes], ids_path: Path) -> None:
+    """Copy the vectors into a file [N, D] without a header, and the ids into a Parquet file."""
+    num_read = 0
+    with (
+        Progress("index: reading vectors", items.num_rows) as advance,
+        pq.ParquetWriter(ids_path, pa.schema([items.id_field])) as writer,
+    ):
+        for ids, block in items.blocks():
+            vectors.write(block.tobytes())
+            writer.write_table(pa.table([ids], schema=writer.schema))
+            num_read += len(ids)
+            advance(num_read)
+    vectors.flush()
+
+
+def _sample(users: VectorFiles) -> Floats:
+    """Return vectors [S, K, D] of evenly spaced users."""
+    positions, first, found = _positions(users.num_rows), 0, []
+    for ids, block in users.blocks():
+        found.append(block[positions[(positions >= first) & (positions < first + len(ids))] - first])
+        first += len(ids)
+    return np.concatenate(found)
+
+
+def _positions(num_rows: int) -> np.ndarray:
+    return np.unique(np.linspace(0, num_rows - 1, min(num_rows, NUM_SAMPLED)).astype(np.int64))

@@ -1,0 +1,142 @@
+"""Read the files of `twotower embed`: one whole file, or the parts of all shards."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from twotower.config.errors import InputError
+from twotower.files.part_files import NOTES
+from twotower.files.shards import Shard, list_parts
+from twotower.serving.live_items import Floats
+
+NAMES = {"bundle": "run (SHA-256 of its bundle)"}
+"""Name of a value of the metadata in errors."""
+
+
+@dataclass(frozen=True)
+class VectorFiles:
+    """Ids and vectors of all items or users of one bundle.
+
+    Attributes:
+        commands: file -> command that writes it, in the order of the rows.
+        bundle: SHA-256 of the manifest of the bundle.
+        id_field: name and type of the ids.
+        dim: D, the dimension of a vector.
+    """
+
+    commands: dict[Path, str]
+    bundle: str
+    id_field: pa.Field
+    num_rows: int
+    dim: int
+
+    @classmethod
+    def open(cls, key: str, path: Path, side: str) -> "VectorFiles":
+        """Check the metadata of all files; no vector is read.
+
+        Args:
+            key: setting that names the file or folder.
+            path: a whole file, or the folder of the parts.
+            side: users or items.
+
+        Raises:
+            InputError: a part is missing, a file is not of this side, or two are not of one run and command.
+        """
+        command = f"twotower embed run=RUN side={side} out={path}"
+        if not path.exists():
+            raise InputError(f"{key}={path}: there is no such file or folder; type: {command}")
+        shards = _all_parts(key, path, command) if path.is_dir() else {path: None}
+        first: dict[str, Any] = {}
+        commands, num_rows, schema = {}, 0, pa.schema([])
+        for file, shard in shards.items():
+            commands[file] = f"{command} shard={shard}" if shard else command
+            with _naming(file, commands[file]):
+                with pq.ParquetFile(file) as opened:
+                    schema, num_rows = opened.schema_arrow, num_rows + opened.metadata.num_rows
+                facts = json.loads((schema.metadata or {}).get(NOTES, b"{}"))
+            if facts.get("side") != side:
+                raise InputError(
+                    f"{key}={path}: {file.name} has no vectors of {side}; expected the output of: "
+                    f"twotower embed run=RUN side={side} out=NAME"
+                )
+            facts["columns"] = ", ".join(f"{field.name} {field.type}" for field in schema)
+            first = first or facts
+            expected = {**first, "shard": str(shard) if shard else None}
+            for name in sorted({*facts, *expected}):
+                found, wanted = facts.get(name), expected.get(name)
+                if found != wanted and shard is None:  # a whole file differs from no other
+                    raise InputError(f"{key}={file}: is part {found}; name the folder of all parts")
+                if found != wanted:
+                    raise InputError(
+                        f"{file}: its {NAMES.get(name, name)} is {found!s:.100}, expected {wanted!s:.100}; "
+                        f"move it away, and type: {commands[file]}"
+                    )
+        kind = schema.field(1).type
+        while pa.types.is_fixed_size_list(kind.value_type):
+            kind = kind.value_type
+        return cls(commands, first["bundle"], schema.field(0), num_rows, kind.list_size)
+
+    def blocks(self) -> Iterator[tuple[pa.Array, Floats]]:
+        """Yield ids [n] and vectors [n, K, D] of each row group, in order; K is 1 or that of interests.
+
+        Raises:
+            InputError: a file is damaged, or ids do not ascend, as those that `twotower embed` writes do.
+        """
+        last = pa.array([], self.id_field.type)
+        for path, command in self.commands.items():
+            with _naming(path, command):
+                file = pq.ParquetFile(path, page_checksum_verification=True)
+                for number in range(file.num_row_groups):
+                    ids, values = file.read_row_group(number, use_threads=False).columns
+                    ids, values = ids.combine_chunks(), values.combine_chunks()
+                    joined = pa.concat_arrays([last, ids])
+                    place = pc.index(pc.less(joined[:-1], joined[1:]), False).as_py()
+                    if place >= 0:
+                        raise InputError(
+                            f"{path}: {self.id_field.name} {joined[place + 1]} follows {joined[place]}; "
+                            f"expected each id once, in ascending order; move it away, and type: {command}"
+                        )
+                    last = ids[-1:]
+                    while pa.types.is_fixed_size_list(values.type):
+                        values = values.flatten()
+                    yield ids, values.to_numpy().reshape(len(ids), -1, self.dim)
+
+
+@contextmanager
+def _naming(path: Path, command: str) -> Iterator[None]:
+    """Convert an error of a reader into an `InputError` that names the file and the command."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: not readable ({reason:.200}); move it away, and type: {command}"
+        ) from error
+
+
+def _all_parts(key: str, folder: Path, command: str) -> dict[Path, Shard]:
+    """Return the parts of a folder in order. Raises InputError if one is missing, or n is not unique."""
+    parts = list_parts(key, folder)
+    counts = sorted({shard.count for shard in parts})
+    if len(counts) > 1:
+        names = " and ".join(f"part-*-of-{count}" for count in counts)
+        raise InputError(f"{key}={folder}: has {names}; expected one number of parts; move the others away")
+    if not parts:
+        raise InputError(f"{key}={folder}: has no finished part; type: {command} shard=1/n, up to shard=n/n")
+    shards = [Shard(number, counts[0]) for number in range(1, counts[0] + 1)]
+    if missing := [shard for shard in shards if shard not in parts]:
+        names = ", ".join(shard.file_name for shard in missing[:5]) + (", ..." if missing[5:] else "")
+        raise InputError(
+            f"{key}={folder}: {len(parts)} of {counts[0]} parts are finished; missing: {names}; type: "
+            f"{command} shard={missing[0]}"
+        )
+    return {path: shard for shard, path in parts.items()}
