@@ -34,6 +34,11 @@ class DirectAu(CosineLoss):
             return super().needs | {"one_interest"}
 
         @property
+        def compares_examples(self) -> bool:
+            """True: uniformity compares all pairs of a batch."""
+            return True
+
+        @property
         def impressions(self) -> ImpressionsAs:
             """`nothing`."""
             return "nothing"

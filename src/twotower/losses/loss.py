@@ -38,6 +38,11 @@ class Loss(Component, nn.Module, ABC):
             return frozenset()
 
         @property
+        def compares_examples(self) -> bool:
+            """Whether it is not a mean over examples, because it compares the examples of a batch."""
+            return False
+
+        @property
         def impressions(self) -> ImpressionsAs:
             """How the loss uses impressions without a click; with `nothing` they are refused."""
             return "query_negatives"

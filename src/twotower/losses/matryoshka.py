@@ -34,6 +34,11 @@ class Matryoshka(Loss):
         """2: all columns, half of them and a quarter."""
 
         @property
+        def compares_examples(self) -> bool:
+            """As the other loss."""
+            return self.inner.compares_examples
+
+        @property
         def needs(self) -> frozenset[str]:
             """`no_item_bias`; the needs of the other loss are checked separately."""
             return frozenset({"no_item_bias"})

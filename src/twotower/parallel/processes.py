@@ -9,6 +9,7 @@ import datetime
 import multiprocessing
 import os
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -164,9 +165,6 @@ def _run_rank(
     follow: Callable[[], object], rank: int, size: int, port: int, log: Path, threads: int, accelerator: str
 ) -> None:
     """Run a rank in a process that rank 0 has started."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends rank 0, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -185,6 +183,8 @@ def _run_rank(
 
 def run_follower(follow: Callable[[], object]) -> None:
     """Run the part of another rank than 0, and leave the process group; the end of rank 0 is its end."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends rank 0, which ends this process
     try:
         follow()
     except RuntimeError as error:

@@ -100,6 +100,7 @@ class RunConfig(RunKeys, TrainingConfig):
         sparse = self.sparse_keys() if is_sparse else ()
         if embedding_dim is not None and is_sparse:
             yield from (Problem(key, message) for key, message in self.input_problems())
+        yield from self._process_problems(loss, objective)
         for key, choice in self.choices():
             if key.partition(".")[0] not in RunConfig.model_fields:  # of a sweep, which checks its own
                 continue
@@ -144,6 +145,19 @@ class RunConfig(RunKeys, TrainingConfig):
                     problems = choice.problems()
             for field, message in problems:
                 yield Problem(f"{key}.{field}" if field else key, message)
+
+    def _process_problems(
+        self, loss: Loss.Config | None, objective: Objective.Config | None
+    ) -> Iterator[Problem]:
+        """Yield what several processes cannot train."""
+        trainer: TrainerChoice.Config | None = getattr(self, "trainer", None)
+        number = 1 if trainer is None else trainer.num_processes
+        if number > 1 and loss is not None and loss.compares_examples:
+            text = "compares the examples of a batch, so one process trains it; set trainer.devices=1"
+            yield Problem("loss", text)
+        if objective is not None and objective.batch_size < number:
+            text = f"{objective.batch_size} examples do not suffice for {number} processes; raise it"
+            yield Problem("objective.batch_size", text)
 
     def _monitored(self) -> dict[str, bool | None] | None:
         """Return the metrics that `trainer.monitor` may name; None if the metrics are not known."""

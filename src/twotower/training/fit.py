@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import exceeds
-from twotower.parallel.ranks import is_first, wait_for_all
+from twotower.parallel.ranks import is_first, wait_for_all, world_size
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
@@ -32,7 +32,7 @@ from twotower.training.checkpoints import (
 )
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
-from twotower.training.strategy import process_arguments
+from twotower.training.strategy import KeptSignal, process_arguments
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
@@ -145,6 +145,8 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         callbacks.append(RateEpochs(context.rate_epochs))
     if module.negatives.config.refreshed_every():
         callbacks.append(HardNegativeRefresh(batches))
+    if world_size() > 1:
+        callbacks.append(KeptSignal())
     if context.rehearse_index is not None:
         callbacks.append(Rehearsal(context.rehearse_index, batches))
     arguments, prefix = settings.arguments(), "" if name == FIT else f"{name}-"

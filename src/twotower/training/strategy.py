@@ -1,7 +1,10 @@
 """The strategy of the Lightning Trainer for processes that train together."""
 
+import signal
+import threading
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from lightning_fabric.plugins import ClusterEnvironment
@@ -63,6 +66,21 @@ class JoinedProcesses(ClusterEnvironment):
     def node_rank(self) -> int:
         """Return the number of the machine."""
         return rank() // self.num_devices
+
+
+class KeptSignal(pl.Callback):
+    """Keeps the handler of SIGTERM that was there before Lightning's.
+
+    That one waits for all processes within a step, in which others wait for this one.
+    """
+
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, *_: Any) -> None:
+        """Set the handler again."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainBatches) -> dict[str, Any]:
