@@ -6,7 +6,7 @@ Shapes: n_r rows of rank r.
 """
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -34,10 +34,24 @@ def share(number: int) -> slice:
     return slice(number * rank() // size, number * (rank() + 1) // size)
 
 
-def share_or_first(number: int) -> tuple[slice, float]:
-    """Return this rank's share of `number` rows, at least one, and 1.0; 0.0 if the first row stands in."""
-    own = share(number)
-    return (own, 1.0) if own.start < own.stop else (slice(0, 1), 0.0)
+class Share(NamedTuple):
+    """This rank's rows of a batch, at least one.
+
+    Attributes:
+        rows: contiguous.
+        size: number of rows of all ranks.
+        weight: factor of the weights of the rows; 0 if the first row stands in for a rank without any.
+    """
+
+    rows: slice
+    size: int
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, size: int) -> "Share":
+        """Return this rank's share of `size` rows."""
+        own = share(size)
+        return cls(own, size) if own.start < own.stop else cls(slice(0, 1), size, 0.0)
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class Batch:
         impressions: [S] int64 item rows; empty unless impressions are examples.
         positive_to_user: [P] int64, ascending: each positive's row among the users [B]; None where positive p
             is of user p.
+        num_rows: number of `users.rows` in the batches of all processes; None: that of this one.
     """
 
     users: UserBatch
@@ -38,6 +39,7 @@ class Batch:
     number: int
     impressions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     positive_to_user: Tensor | None = None
+    num_rows: int | None = None
 
     @property
     def has_weight(self) -> bool:

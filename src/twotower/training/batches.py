@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.interactions import Interactions
-from twotower.parallel.ranks import share_or_first
+from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
@@ -87,10 +87,10 @@ class TrainBatches:
         order = self.order.epoch(epoch)
         for position in range(first, len(self)):
             chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-            own, weight = share_or_first(len(chosen))
-            chosen = chosen[own]
+            own = Share.of(len(chosen))
+            chosen = chosen[own.rows]
             chosen = chosen[np.argsort(chosen >= self.examples.num_positives, kind="stable")]
-            yield self._gather(chosen, epoch * len(self) + position, weight)
+            yield self._gather(chosen, epoch * len(self) + position, own)
 
     def num_history_items(self) -> int:
         """Return the maximum number of items in the histories of a batch."""
@@ -114,7 +114,7 @@ class TrainBatches:
         self,
         chosen: np.ndarray,
         number: int,
-        weight: float = 1.0,
+        share: Share,
         ends: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         query_positions: Tensor | None = None,
@@ -124,7 +124,7 @@ class TrainBatches:
 
         Args:
             chosen: [P + S] examples, positives first.
-            weight: factor of the weights; 0 if the example stands in for a process without one.
+            share: of which these are the rows.
             ends: [B] positions in the interactions at which the histories end; None: those of the examples.
             mask: [B, L] which positions before each end are part of the history; None: all of the user.
             query_positions: see `UserBatch`, with `latest_requests`.
@@ -146,10 +146,11 @@ class TrainBatches:
                 latest_requests,
             ),
             _int64(items[:size]),
-            torch.from_numpy(self.weights[chosen] * np.float32(weight)),
+            torch.from_numpy(self.weights[chosen] * np.float32(share.weight)),
             *self._known_items(users[:size], items[:size]),
             number,
             _int64(items[size:]),
+            num_rows=share.size,
         )
 
     def _known_items(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Two and four processes train the weights that one trains with the same batches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +46,8 @@ CASES = {
 }
 
 
-def train_all(folder: Path) -> None:
-    for name, overrides in CASES.items():
+def train(folder: Path, cases: Sequence[str]) -> None:
+    for name, overrides in ((name, CASES[name]) for name in cases):
         settings = checked("train", [*COMMON, *overrides, f"output_root={folder}"])
         settings["features"]["item"]["item_id"]["dropout"] = 0.0  # each process draws its own
         config = RunConfig.composed(settings)
@@ -64,17 +64,19 @@ def weights(folder: Path) -> Mapping[str, Tensor]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
-    train_all(folder)
+    train(folder, [*CASES])
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [2, 4])
-def test_several_processes_train_the_weights_of_one(alone: Path, tmp_path: Path, size: int) -> None:
-    follow = partial(train_all, tmp_path)
+@pytest.mark.parametrize(("size", "cases"), [(2, [*CASES]), (4, ["in_batch", "basket"])])
+def test_several_processes_train_the_weights_of_one(
+    alone: Path, tmp_path: Path, size: int, cases: Sequence[str]
+) -> None:
+    follow = partial(train, tmp_path, cases)
     with processes(size, 1, follow, tmp_path):
         follow()
-    for name in CASES:
+    for name in cases:
         losses = [read_final(folder / name, FIT)[1].curves[EPOCH_LOSS] for folder in (alone, tmp_path)]
         assert losses[0] == pytest.approx(losses[1], abs=1e-5 if name == "sequence" else 1e-6)
         if name == "sequence":  # the gradient of a bias of attention's keys is rounding alone

@@ -30,7 +30,7 @@ def trainer_of(*loggers: Logger, epoch: int = 0) -> Any:
 
 
 def see(curves: Curves, loss: float, num_examples: int, trainer: Any = None) -> None:
-    batch: Any = SimpleNamespace(users=SimpleNamespace(rows=torch.zeros(num_examples)))
+    batch: Any = SimpleNamespace(num_rows=num_examples)
     module: Any = None
     curves.on_train_batch_end(trainer or trainer_of(), module, {"loss": torch.tensor(loss)}, batch, 0)
 

@@ -79,7 +79,7 @@ class Curves(pl.Callback):
         """
         self.latest = outputs["loss"].detach()
         self.first = self.latest if self.first is None else self.first
-        number = len(batch.users.rows)
+        number = batch.num_rows or len(batch.users.rows)
         self.total = self.total + self.latest.double() * number
         self.num_summed += number
         self.num_examples += number
@@ -96,7 +96,7 @@ class Curves(pl.Callback):
             DivergenceError: see `check_loss`.
             TrialPruned: the callback stops the training.
         """
-        first, latest = self._join()
+        first, latest, self.total = map(self._mean, (self.first or 0.0, self.latest, self.total))
         mean, k, epoch = self.epoch_loss(), metric_k(self.monitor), trainer.current_epoch
         if mean is None:
             return
@@ -114,12 +114,9 @@ class Curves(pl.Callback):
         if self.epoch_callback is not None and value is not None and self.epoch_callback(epoch, value):
             raise TrialPruned(epoch + 1, self.curves())
 
-    def _join(self) -> tuple[float, float]:
-        """Add the sums of all processes, and return the first and the latest loss, means over them."""
-        own = [float(self.first or 0.0), float(self.latest), float(self.total), self.num_summed]
-        first, latest, total, number = sum_over_ranks(torch.tensor(own, dtype=torch.float64)).tolist()
-        self.total, self.num_summed = total, int(number)
-        return first / world_size(), latest / world_size()
+    def _mean(self, loss: Tensor | float) -> float:
+        """Return the mean of a loss over all processes."""
+        return float(sum_over_ranks(torch.tensor(float(loss), dtype=torch.float64))) / world_size()
 
     def epoch_loss(self) -> float | None:
         """Return the mean loss of the epoch so far, rounded to float32; None before its first step."""
@@ -134,8 +131,8 @@ class Curves(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the first loss, the sums of the epoch so far, and the values of all epochs."""
         return {
-            "first": None if self.first is None else float(self.first),
-            "total": float(self.total),
+            "first": None if self.first is None else self._mean(self.first),
+            "total": self._mean(self.total),
             "num_summed": self.num_summed,
             "epochs": {str(epoch): figures for epoch, figures in self.epochs.items()},
         }

@@ -19,7 +19,7 @@ from twotower.data.interactions import Interactions, ages_within_user, expand_ra
 from twotower.data.sources.source import Source, needs_times
 from twotower.data.times import SECONDS_A_DAY
 from twotower.negatives.sampler import NegativeSampler
-from twotower.parallel.ranks import share_or_first
+from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.decayed_shares import fit_mixture
@@ -148,9 +148,9 @@ class BasketBatches(TrainBatches):
         request_times = interaction_times - rng.integers(0, max(1, self.horizon), len(users))
         for position in range(first, len(self)):
             part = np.arange(position * self.batch_size, min(len(users), (position + 1) * self.batch_size))
-            own, weight = share_or_first(len(part))
-            part, number = part[own], epoch * len(self) + position
-            yield self._gather_requests(begins[part], ends[part], request_times[part], number, weight)
+            own, number = Share.of(len(part)), epoch * len(self) + position
+            part = part[own.rows]
+            yield self._gather_requests(begins[part], ends[part], request_times[part], number, own)
 
     def _draw_users(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the user of each request [R], as positions among the users with examples."""
@@ -164,7 +164,7 @@ class BasketBatches(TrainBatches):
         return np.concatenate(rounds)[: self.order.size]
 
     def _gather_requests(
-        self, begins: np.ndarray, ends: np.ndarray, request_times: np.ndarray, number: int, weight: float
+        self, begins: np.ndarray, ends: np.ndarray, request_times: np.ndarray, number: int, share: Share
     ) -> Batch:
         """Gather the batch of some requests.
 
@@ -172,7 +172,7 @@ class BasketBatches(TrainBatches):
             begins: [B] first position of the user among the chosen examples.
             ends: [B] position after the last.
             request_times: [B] unix seconds.
-            weight: factor of the weights; see `TrainBatches`.
+            share: of the requests of a batch.
         """
         firsts = self._first_since(request_times, begins, ends)
         counts = self._first_since(request_times + max(1, self.horizon), firsts, ends) - firsts
@@ -181,12 +181,12 @@ class BasketBatches(TrainBatches):
         # The weight of a basket grows with the root of its length.
         weights = np.ones(len(positions)) if self.example_weights is None else self.example_weights[positions]
         weights = weights * (np.bincount(positive_to_user, weights, len(firsts)) ** -0.5)[positive_to_user]
-        batch = self._gather(heads, number)
+        batch = self._gather(heads, number, share)
         return dataclasses.replace(
             batch,
             users=dataclasses.replace(batch.users, request_times=torch.from_numpy(request_times)),
             positives=torch.from_numpy(self.examples.items[positives].astype(np.int64)),
-            weights=torch.from_numpy((weight * weights).astype(np.float32)),
+            weights=torch.from_numpy((share.weight * weights).astype(np.float32)),
             positive_to_user=torch.from_numpy(positive_to_user),
         )
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.data.interactions import Interactions, expand_ranges
 from twotower.data.sources.source import Source
 from twotower.negatives.sampler import NegativeSampler
-from twotower.parallel.ranks import share_or_first
+from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, history_mask
@@ -127,10 +127,10 @@ class SequenceBatches(TrainBatches):
         batch_order = rng.permutation(len(self))
         for position in range(first, len(self)):
             chosen = order[edges[batch_order[position]] : edges[batch_order[position] + 1]]
-            own, weight = share_or_first(len(chosen))
-            chosen, number = chosen[own], epoch * len(self) + position
+            own = Share.of(len(chosen))._replace(size=int(counts[chosen].sum()))
+            chosen, number = chosen[own.rows], epoch * len(self) + position
             to_history, rows = expand_ranges(starts[chosen], counts[chosen])
-            yield self._gather_segments(chosen, examples[rows], to_history, number, weight)
+            yield self._gather_segments(chosen, examples[rows], to_history, number, own)
 
     def _batch_numbers(self, counts: np.ndarray) -> NDArray[np.int64]:
         """Return the batch of each segment, ascending; no batch is empty."""
@@ -143,13 +143,14 @@ class SequenceBatches(TrainBatches):
         return torch.arange(len(items), dtype=torch.int32), torch.from_numpy(items.astype(np.int32))
 
     def _gather_segments(
-        self, segments: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int, weight: float
+        self, segments: np.ndarray, chosen: np.ndarray, to_history: np.ndarray, number: int, share: Share
     ) -> Batch:
         """Gather the batch of some segments.
 
         Args:
             chosen: [P + S] their examples, segment by segment.
             to_history: [P + S] position of each example's segment among the B.
+            share: of the segments of a batch, with the number of their examples.
         """
         ends, lengths, examples = self.ends[segments], self.lengths[segments], self.examples
         begins = self.offsets[examples.users[chosen[np.searchsorted(to_history, np.arange(len(ends)))]]]
@@ -160,4 +161,4 @@ class SequenceBatches(TrainBatches):
         positions = (to_history + 1) * width - 1 - (ends[to_history] - examples.history_end[chosen])
         order = np.argsort(chosen >= examples.num_positives, kind="stable")
         queries, requests = torch.from_numpy(positions[order]), torch.from_numpy(request_times)
-        return self._gather(chosen[order], number, weight, ends, mask, queries, requests)
+        return self._gather(chosen[order], number, share, ends, mask, queries, requests)
