@@ -128,7 +128,8 @@ class Ray(Launcher):
                     f"{num_devices} times {self.needs} each"
                 )
             log = _rank_log(results, 0)
-            options |= {"num_cpus": 0, "num_gpus": 0}  # those of the workers
+            # The workers have the resources; after an error, they end with the process of this call.
+            options |= {"num_cpus": 0, "num_gpus": 0, "max_calls": 1}
             function, group = _run_group, (num_nodes, num_devices, self.needs, self.config.max_failures)
         remote: Any = ray.remote(**options)(function)  # type: ignore[call-overload]
         with self.lock:
@@ -139,8 +140,7 @@ class Ray(Launcher):
         try:
             return exit_status(ray.get(reference), log)
         except ray.exceptions.RayError as error:
-            first_line = str(error).strip().partition("\n")[0]
-            raise JobError(f"{type(error).__name__}: {first_line or STOPPED}; see {log}") from error
+            raise JobError(f"{type(error).__name__}: {_first_line(error) or STOPPED}; see {log}") from error
         finally:
             self.running.discard(reference)
             shutil.rmtree(results, ignore_errors=True)
@@ -172,6 +172,10 @@ def _run_on_node(log: Path, folder: Path, *arguments: Any) -> Answer:
     return run_task_on_node(*arguments)
 
 
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
 def _rank_log(results: Path, rank: int) -> Path:
     return results.with_name(f"{results.name}-rank{rank}.log")
 
@@ -194,7 +198,7 @@ def _run_group(
         results: folder for the files of Ray Train.
         arguments: those of `_run_on_node` after the log.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     has_gpu = "GPU" in needs
@@ -218,7 +222,9 @@ def _run_group(
         answer: Answer = trainer.fit().return_value
     except WorkerGroupError as error:
         rank, failure = min(error.worker_failures.items())
-        return f"{type(failure).__name__} in rank {rank}: {failure}"
+        return f"{type(failure).__name__} in rank {rank}: {_first_line(failure)}"
+    except ControllerError as error:
+        return f"{type(error.controller_failure).__name__}: {_first_line(error.controller_failure)}"
     return answer
 
 
