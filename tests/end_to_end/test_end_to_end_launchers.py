@@ -1,7 +1,11 @@
+import contextlib
 import importlib.util
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,51 @@ def test_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
     assert "WorkerCrashedError: The worker died unexpectedly" in ended.stdout
     assert "; see /" in ended.stdout
     assert "more than any node has" in ended.stdout
+
+
+SMALL_RUN = (
+    *("trainer=smoke", "trainer.max_epochs=6", "data=synthetic", "features=synthetic", "data.num_users=300"),
+    *("baselines=none", "metrics.importance_repeats=0", "initialization=random"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install 'twotower[ray]'")
+def test_a_job_of_two_processes_resumes_after_one_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "twotower", "train", "-m", "seed=1,2", "launcher=ray", *SMALL_RUN]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (tmp_path / "output").open("wb") as output:
+        sweep = subprocess.Popen(
+            [*command, "trainer.devices=2", f"output_root={tmp_path}"],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        killed = False
+        ends = time.monotonic() + 600
+        while sweep.poll() is None and time.monotonic() < ends:
+            time.sleep(0.1)
+            logs = list(tmp_path.glob("default/*-sweep/seed1/train.log"))
+            if not killed and logs and "epoch 2/6" in logs[0].read_text(encoding="utf-8"):
+                os.kill(
+                    process_that_writes(logs[0].parents[1] / "workers" / "ray-0-rank1.log"), signal.SIGKILL
+                )
+                killed = True
+        sweep.kill()
+    assert sweep.wait() == 0, (tmp_path / "output").read_text(encoding="utf-8")
+    assert killed
+    assert "fit resumes from" in logs[0].read_text(encoding="utf-8")
+    folder = logs[0].parents[1]
+    for job in ("seed1", "seed2"):
+        assert json.loads((folder / job / "result.json").read_text(encoding="utf-8"))["status"] == "ok"
+    outputs = sorted(path.name for path in (folder / "workers").iterdir())
+    assert outputs == [f"ray-{number}-rank{rank}.log" for number in (0, 1) for rank in (0, 1)]
+
+
+def process_that_writes(log: Path) -> int:
+    """Return the process with this file as its standard output."""
+    for output in Path("/proc").glob("[0-9]*/fd/1"):
+        with contextlib.suppress(OSError):
+            if output.readlink() == log.resolve():
+                return int(output.parts[2])
+    raise AssertionError(f"no process writes {log}")

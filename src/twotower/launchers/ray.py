@@ -1,16 +1,19 @@
-"""Jobs as tasks of a Ray cluster."""
+"""Jobs as tasks of a Ray cluster, and jobs with several processes through Ray Train."""
 
+import functools
 import importlib.util
 import itertools
 import logging
 import os
 import secrets
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.errors import InputError
-from twotower.config.spec import NonNegativeFloat, PositiveInt
+from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
 from twotower.launchers.launcher import (
     STOPPED,
     Answer,
@@ -19,32 +22,39 @@ from twotower.launchers.launcher import (
     Payload,
     exit_status,
     num_cores,
+    processes_of,
     redirect_output,
     run_task_on_node,
+    threads_environment,
 )
 
 STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
+TIMEOUT_SECONDS = 24 * 3600
+"""The processes of a training wait for the first while it reads data and runs baselines."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Variables that turn off usage statistics and a deprecation warning of Ray."""
 
 
 class Ray(Launcher):
-    """One Ray task per job.
+    """One Ray task per job; a job with several processes is a Ray Train job, with a worker for each.
 
-    The folder must be shared by all nodes; the output of jobs goes to `workers/ray-<n>.log` in it.
+    The folder must be shared by all nodes. In it, the output of a job goes to `workers/ray-<n>.log`, and that
+    of one of several processes to `workers/ray-<n>-rank<r>.log`.
     """
 
     class Config(Launcher.Config):
-        """The cluster, and the resources of a job."""
+        """The cluster, and the resources of a process; a job has `trainer.devices` on each of `num_nodes`."""
 
         address: str | None = None
         """Address of a running cluster, or `auto` for that of this machine; None starts one here."""
         num_cpus: PositiveInt = 1
-        """Cores and threads of a job."""
+        """Cores and threads of a process."""
         num_gpus: NonNegativeFloat = 0
-        """GPUs of a job; jobs share a GPU with a fraction."""
+        """GPUs of a process; processes share a GPU with a fraction."""
         max_jobs: PositiveInt | None = None
-        """Jobs at once; None: as many as fit into the cluster."""
+        """Jobs at once; None: as many as fit into the cluster with one process each. The others wait."""
+        max_failures: NonNegativeInt = 3
+        """Restarts of a job with several processes when one is lost; it resumes from its last checkpoint."""
 
         def problems(self) -> list[tuple[str, str]]:
             """Return requirements that this machine lacks."""
@@ -78,44 +88,62 @@ class Ray(Launcher):
         except (ConnectionError, RuntimeError, ValueError) as error:
             ray.shutdown()
             raise InputError(f"launcher.address: no Ray cluster at {address!r} ({error})") from error
-        if self._room() < 1:
+        if self._num_nodes(1) < 1:
             ray.shutdown()
             raise InputError(f"launcher.num_cpus, num_gpus: a job needs {self.needs}, more than any node has")
         return self
 
-    def _room(self) -> int:
-        """Return the number of jobs that fit; a job needs all its cores and GPUs on one node."""
+    def _capacities(self) -> list[int]:
+        """Return the number of processes that fit on each node."""
         import ray
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        return sum(
+        return [
             int(min(node.get(kind, 0) // needed for kind, needed in self.needs.items())) for node in nodes
-        )
+        ]
+
+    def _num_nodes(self, num_devices: int) -> int:
+        """Return the number of nodes on which this many processes fit."""
+        return sum(capacity >= num_devices for capacity in self._capacities())
 
     @property
     def num_workers(self) -> int:
         """Number of jobs at once; it grows with the cluster."""
-        return self.config.max_jobs or max(1, self._room())
+        return self.config.max_jobs or max(1, sum(self._capacities()))
 
     def run(self, payload: Payload) -> int:
-        """Run a job as a task of the cluster."""
+        """Run a job as a task of the cluster, or in a group of processes if its training has several."""
         import ray
 
-        log = self.folder / "workers" / f"ray-{next(self.numbers)}.log"
-        num_cpus = self.config.num_cpus
+        name, (num_nodes, num_devices) = f"ray-{next(self.numbers)}", processes_of(payload)
+        log, num_cpus = self.folder / "workers" / f"{name}.log", self.config.num_cpus
         options = {"num_cpus": num_cpus, "num_gpus": self.config.num_gpus, "max_retries": 0}
-        remote: Any = ray.remote(**options)(_run_on_node)  # type: ignore[call-overload]
+        function: Callable[..., Answer] = _run_on_node
+        group: tuple[Any, ...] = ()
+        results = self.folder / "workers" / name
+        if num_nodes * num_devices > 1:
+            if self._num_nodes(num_devices) < num_nodes:
+                raise JobError(
+                    f"trainer.devices, trainer.num_nodes: the cluster has no {num_nodes} nodes with "
+                    f"{num_devices} times {self.needs} each"
+                )
+            log = _rank_log(results, 0)
+            # The workers have the resources; after an error, they end with the process of this call.
+            options |= {"num_cpus": 0, "num_gpus": 0, "max_calls": 1}
+            function, group = _run_group, (num_nodes, num_devices, self.needs, self.config.max_failures)
+        remote: Any = ray.remote(**options)(function)  # type: ignore[call-overload]
         with self.lock:
             self.refuse_if_stopped()
-            reference = remote.remote(log, Path.cwd(), self.task, dict(payload), num_cpus, sys.path)
+            arguments = Path.cwd(), self.task, dict(payload), num_cpus, sys.path
+            reference = remote.remote(*group, results if group else log, *arguments)
             self.running.add(reference)
         try:
             return exit_status(ray.get(reference), log)
         except ray.exceptions.RayError as error:
-            first_line = str(error).strip().partition("\n")[0]
-            raise JobError(f"{type(error).__name__}: {first_line or STOPPED}; see {log}") from error
+            raise JobError(f"{type(error).__name__}: {_first_line(error) or STOPPED}; see {log}") from error
         finally:
             self.running.discard(reference)
+            shutil.rmtree(results, ignore_errors=True)
 
     def stop(self) -> None:
         """Cancel running tasks and wait for their end."""
@@ -142,3 +170,73 @@ def _run_on_node(log: Path, folder: Path, *arguments: Any) -> Answer:
     os.chdir(folder)
     redirect_output(log)
     return run_task_on_node(*arguments)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _rank_log(results: Path, rank: int) -> Path:
+    return results.with_name(f"{results.name}-rank{rank}.log")
+
+
+def _run_group(
+    num_nodes: int,
+    num_devices: int,
+    needs: dict[str, float],
+    max_failures: int,
+    results: Path,
+    *arguments: Any,
+) -> Answer:
+    """Run a task in a group of processes, the workers of Ray Train; start them again if one is lost.
+
+    Args:
+        num_nodes: nodes, with `num_devices` processes on each.
+        num_devices: see `num_nodes`.
+        needs: resources of a process.
+        max_failures: restarts.
+        results: folder for the files of Ray Train.
+        arguments: those of `_run_on_node` after the log.
+    """
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    has_gpu = "GPU" in needs
+    spread = "STRICT_SPREAD" if num_devices == 1 else "PACK"
+    trainer = TorchTrainer(
+        functools.partial(_run_worker, num_devices, results, arguments),
+        torch_config=TorchConfig("cpu:gloo,cuda:nccl" if has_gpu else "gloo", timeout_s=TIMEOUT_SECONDS),
+        scaling_config=ScalingConfig(
+            num_workers=num_nodes * num_devices,
+            use_gpu=has_gpu,
+            resources_per_worker=needs,
+            placement_strategy="STRICT_PACK" if num_nodes == 1 else spread,
+        ),
+        run_config=RunConfig(
+            storage_path=str(results),
+            failure_config=FailureConfig(max_failures=max_failures),
+            worker_runtime_env={"env_vars": threads_environment(int(needs["CPU"]))},
+        ),
+    )
+    try:
+        answer: Answer = trainer.fit().return_value
+    except WorkerGroupError as error:
+        rank, failure = min(error.worker_failures.items())
+        return f"{type(failure).__name__} in rank {rank}: {_first_line(failure)}"
+    except ControllerError as error:
+        return f"{type(error.controller_failure).__name__}: {_first_line(error.controller_failure)}"
+    return answer
+
+
+def _run_worker(num_devices: int, results: Path, arguments: tuple[Any, ...]) -> Answer:
+    """Run a task in a worker of Ray Train, which has joined the process group; leave it at the end."""
+    import torch.distributed as dist
+
+    if num_devices == 1:  # Ray counts by address, which nodes may share
+        os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    logging.getLogger().handlers.clear()  # Ray's, which repeat every message
+    try:
+        return _run_on_node(_rank_log(results, dist.get_rank()), *arguments)
+    finally:
+        if dist.is_initialized():  # the task has failed early; other ranks wait for this one
+            dist.destroy_process_group()

@@ -46,7 +46,7 @@ class TrainerChoice(Component):
         """Processes on each machine that train together, one per GPU or a share of the cores each. A batch is
         divided among all processes; `objective.batch_size` is the size of the whole."""
         num_nodes: PositiveInt = 1
-        """Machines; torchrun or SLURM starts the processes of several."""
+        """Machines; torchrun, SLURM or Ray starts the processes of several."""
         strategy: Literal["auto", "ddp"] = "auto"
         """How several processes train together: auto is ddp, torch's distributed data parallel."""
         refit: bool = True
