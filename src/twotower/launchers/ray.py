@@ -54,7 +54,7 @@ class Ray(Launcher):
         max_jobs: PositiveInt | None = None
         """Jobs at once; None: as many as fit into the cluster with one process each. The others wait."""
         max_failures: NonNegativeInt = 3
-        """Restarts of a job with several processes when one is lost; it resumes from its last checkpoint."""
+        """Restarts of a job with several processes after one fails; it resumes from its last checkpoint."""
 
         def problems(self) -> list[tuple[str, str]]:
             """Return requirements that this machine lacks."""
@@ -188,7 +188,7 @@ def _run_group(
     results: Path,
     *arguments: Any,
 ) -> Answer:
-    """Run a task in a group of processes, the workers of Ray Train; start them again if one is lost.
+    """Run a task in a group of processes, the workers of Ray Train; start them again if one fails.
 
     Args:
         num_nodes: nodes, with `num_devices` processes on each.
@@ -229,14 +229,17 @@ def _run_group(
 
 
 def _run_worker(num_devices: int, results: Path, arguments: tuple[Any, ...]) -> Answer:
-    """Run a task in a worker of Ray Train, which has joined the process group; leave it at the end."""
+    """Run a task in a worker of Ray Train, which has joined the process group.
+
+    Raises:
+        RuntimeError: the task raised. Ray ends the other ranks, which may wait for this one.
+    """
     import torch.distributed as dist
 
     if num_devices == 1:  # Ray counts by address, which nodes may share
         os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     logging.getLogger().handlers.clear()  # Ray's, which repeat every message
-    try:
-        return _run_on_node(_rank_log(results, dist.get_rank()), *arguments)
-    finally:
-        if dist.is_initialized():  # the task has failed early; other ranks wait for this one
-            dist.destroy_process_group()
+    answer = _run_on_node(_rank_log(results, dist.get_rank()), *arguments)
+    if isinstance(answer, str):
+        raise RuntimeError(answer)
+    return answer
