@@ -105,4 +105,10 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv(name, value)
     said = run_command("train", *plan).stderr
     assert "has started 4, 2 on this one; type trainer.devices=2 trainer.num_nodes=2" in said
+    four = [*plan, "trainer.devices=2", "trainer.num_nodes=2"]
+    assert (
+        "split.window: the windows are trained one after"
+        in run_command("train", *four, "split=rolling").stderr
+    )
+    assert "a sweep starts the processes of its jobs" in run_command("train", *four, "seeds=2").stderr
     assert not list(tmp_path.iterdir())

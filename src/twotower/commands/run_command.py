@@ -1,5 +1,6 @@
 """Run one command: flags such as `--help`, validation of the settings, the task, and the exit status."""
 
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -174,6 +175,11 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
     if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
         from twotower.commands.run_sweep import run_sweep
 
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(
+                "a sweep starts the processes of its jobs; type it without torchrun, with trainer.devices, "
+                "and with launcher=slurm or launcher=ray for several machines"
+            )
         return run_sweep(config_name, fixed, swept, settings)
     if not sweeps:
         return task(settings, overrides)

@@ -57,7 +57,7 @@ def train(
     `epoch_callback` receives the monitored metric after each epoch, and may stop the run.
     """
     with stoppable(lambda: RESUME_HINT.format(shlex.quote(str(folder)))):
-        check_launcher(config.trainer.devices, config.trainer.num_nodes)
+        _check_processes(config)
         run = Run.create(folder, config.settings, config.overrides, keep_after_input_error)
         return _train(run, config, epoch_callback)
 
@@ -86,7 +86,7 @@ def resume(
             group, _, name = key.rpartition(".")
             (run.settings[group] if group else run.settings)[name] = value
         config = checked_run(run.settings, run.overrides, f"{folder}/config.yaml")
-        check_launcher(config.trainer.devices, config.trainer.num_nodes)
+        _check_processes(config)
         return _train(run, config, epoch_callback)
 
 
@@ -217,6 +217,20 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
             result |= evaluate_baselines(job, trained.model.items, baselines)
         result |= train_older_windows(job, result, run_job)
         return finish(job, indexed, result)
+
+
+def _check_processes(config: RunConfig) -> None:
+    """Refuse what the processes that a launcher has started cannot train.
+
+    Raises:
+        InputError: their number differs from the settings, or several trainings follow one another.
+    """
+    check_launcher(config.trainer.devices, config.trainer.num_nodes)
+    if launched_size() > 1 and config.split.windows():
+        raise InputError(
+            "split.window: the windows are trained one after another, and processes that a launcher has "
+            "started train one; set split.window=1 (then 2, ...), or trainer.devices without a launcher"
+        )
 
 
 def _join_processes(
