@@ -103,7 +103,7 @@ def _end_text(status: int) -> str:
 
 @contextlib.contextmanager
 def processes(
-    num_devices: int, num_nodes: int, follow: Callable[[], object], folder: Path, accelerator: str = "cpu"
+    num_devices: int, num_nodes: int, follow: Callable[[], object], folder: Path
 ) -> Iterator[Processes]:
     """Join the process group as rank 0, and leave it at the end.
 
@@ -125,12 +125,12 @@ def processes(
     started = Processes([], [], folder)
     try:
         if launched_size() > 1:
-            join(accelerator)
+            join()
         else:
             store = TCPStore(LOCAL, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
             torch.set_num_threads(max(1, before // num_devices))
-            started = _start(size, store, follow, folder, accelerator)
-            _init_group(accelerator, store, 0, size)
+            started = _start(size, store, follow, folder)
+            _init_group(store, 0, size)
         with started.named():
             yield started
     finally:
@@ -143,14 +143,12 @@ def processes(
             child.kill()
 
 
-def _start(
-    size: int, store: TCPStore, follow: Callable[[], object], folder: Path, accelerator: str
-) -> Processes:
+def _start(size: int, store: TCPStore, follow: Callable[[], object], folder: Path) -> Processes:
     """Start the other ranks on this machine, and wait until all are there."""
     started, threads = Processes([], [], folder), torch.get_num_threads()
     for rank in range(1, size):
         log = folder / "ranks" / f"{rank}.log"
-        arguments = (follow, rank, size, store.port, log, threads, accelerator)
+        arguments = (follow, rank, size, store.port, log, threads)
         child = CONTEXT.Process(target=_run_rank, args=arguments, daemon=True)
         child.start()
         started.children.append(child)
@@ -161,9 +159,7 @@ def _start(
     return started
 
 
-def _run_rank(
-    follow: Callable[[], object], rank: int, size: int, port: int, log: Path, threads: int, accelerator: str
-) -> None:
+def _run_rank(follow: Callable[[], object], rank: int, size: int, port: int, log: Path, threads: int) -> None:
     """Run a rank in a process that rank 0 has started."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +171,7 @@ def _run_rank(
     torch.set_num_threads(threads)
     store = TCPStore(LOCAL, port, is_master=False, timeout=TIMEOUT)
     store.set(_ready(rank), "1")
-    _init_group(accelerator, store, rank, size)
+    _init_group(store, rank, size)
     run_follower(follow)
     sys.stderr.flush()
     os._exit(0)  # rank 0 waits: the interpreter's own end takes seconds
@@ -206,19 +202,18 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def join(accelerator: str = "cpu") -> None:
+def join() -> None:
     """Join the process group of a launcher, unless this process is in it already."""
     if not dist.is_initialized():
-        dist.init_process_group(_backend(accelerator), timeout=TIMEOUT)
+        dist.init_process_group(_backend(), timeout=TIMEOUT)
 
 
-def _init_group(accelerator: str, store: TCPStore, rank: int, size: int) -> None:
-    dist.init_process_group(_backend(accelerator), store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+def _init_group(store: TCPStore, rank: int, size: int) -> None:
+    dist.init_process_group(_backend(), store=store, rank=rank, world_size=size, timeout=TIMEOUT)
 
 
-def _backend(accelerator: str) -> str:
-    is_cuda = accelerator != "cpu" and torch.cuda.is_available()
-    return "cpu:gloo,cuda:nccl" if is_cuda else "gloo"
+def _backend() -> str:
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def check_launcher(num_devices: int, num_nodes: int) -> None:

@@ -243,7 +243,7 @@ def _join_processes(
     """
     trainer = job.config.trainer
     if trains or launched_size() > 1:
-        joined = processes(trainer.devices, trainer.num_nodes, follow, job.run.folder, trainer.accelerator)
+        joined = processes(trainer.devices, trainer.num_nodes, follow, job.run.folder)
         others.enter_context(joined)
         from_first(plan(job.config, job.run.folder, has_callback) if trains else None)
     if not trains:
