@@ -50,6 +50,7 @@ NOT_RUN = {
     r"^twotower demo": "trains on the whole log: scripts/demo runs it",
     r"movielens|ml_1m_hstu": "reads data that is downloaded",
     r"\bbenchmark=": "pins its files, and the sample of the shop is smaller",
+    r"^torchrun|trainer\.(devices|num_nodes)=": "starts processes, which do not have the sample",
     r"model: models/": "reads a pretrained model of the reader's own",
 }
 """Pattern of commands that are not run, with the reason."""

@@ -17,6 +17,7 @@ from tiny_runs import TINY
 
 from service import free_port  # isort: skip  # of scripts/bench, which `forks` has added to the path
 from twotower.commands.conf import CONF
+from twotower.pipeline import follow, stages
 
 SCRIPT = CONF.parent / "scripts" / "train.py"
 EXACT = ("history.dropout=0", "features.item.item_id.dropout=0", "trainer.refit=false")
@@ -80,6 +81,20 @@ def test_slurm_starts_a_task_for_each_process(tmp_path: Path) -> None:
     results = [json.loads(path.read_text()) for path in tmp_path.glob("default/*/*/result.json")]
     assert [each["status"] for each in results] == ["ok", "ok"]
     assert len(list(tmp_path.glob("default/*/.submitit/*_1_log.out"))) == 2  # of rank 1
+
+
+@pytest.mark.slow
+def test_a_rank_with_other_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_other(config: Any, rebuild: bool) -> Any:
+        data = config.data.model_copy(update={"num_interactions": 1500})
+        return follow.load_dataset(config.model_copy(update={"data": data}), rebuild)
+
+    monkeypatch.setattr(stages, "load_dataset", load_other)  # in the process of rank 0
+    done = run_command("train", *TINY, "trainer.devices=2", f"output_root={tmp_path}")
+    assert done.returncode == 1
+    assert (
+        "ended with exit status 1 (twotower.config.errors.InputError: data: rank 1 reads other" in done.stderr
+    )
 
 
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def main(name: str | None = None) -> None:
         from twotower.pipeline.follow import follow_launcher
 
         if launched_rank():  # rank 0 alone reads the command line
-            raise SystemExit(follow_launcher())
+            raise SystemExit(exit_status(follow_launcher, debug=False))
     module = _module(name)
     if hasattr(module, "answer"):
         debug = not {"debug=true", "--debug"}.isdisjoint(words)

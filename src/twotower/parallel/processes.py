@@ -69,9 +69,8 @@ class Processes:
         while True:
             for number, (child, log) in enumerate(zip(self.children, self.logs, strict=True), 1):
                 if child.exitcode is not None:
-                    raise LostProcessError(
-                        f"rank {number} {_end_text(child.exitcode)}; see {log}; {self.remedy}"
-                    )
+                    end = _end_text(child.exitcode, log)
+                    raise LostProcessError(f"rank {number} {end}; see {log}; {self.remedy}")
             if time.monotonic() >= ends:
                 return
             time.sleep(0.05)
@@ -96,9 +95,11 @@ def is_lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(word in text for word in ("gloo", "connection", "peer"))
 
 
-def _end_text(status: int) -> str:
-    killed = " (out of memory?)" if status == -9 else ""
-    return f"was killed by signal {-status}{killed}" if status < 0 else f"ended with exit status {status}"
+def _end_text(status: int, log: Path) -> str:
+    if status < 0:
+        return f"was killed by signal {-status}{' (out of memory?)' if status == -signal.SIGKILL else ''}"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return f"ended with exit status {status} ({lines[-1] if lines else 'no output'})"
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.config.trust import targets
 from twotower.data.build_dataset import build_dataset
@@ -12,7 +13,7 @@ from twotower.evaluation.evaluate_towers import encode_catalogue, rank_all
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import metric_data
 from twotower.parallel.processes import join, run_follower
-from twotower.parallel.ranks import from_first
+from twotower.parallel.ranks import from_first, rank
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig
 from twotower.runs.result import open_result
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
@@ -36,16 +37,18 @@ def load_dataset(config: RunConfig, rebuild: bool) -> RetrievalDataset:
     return dataset.with_hidden_test() if config.is_test_hidden else dataset
 
 
-def plan(config: RunConfig, folder: Path, has_callback: bool) -> dict[str, Any]:
+def plan(config: RunConfig, folder: Path, data: str, has_callback: bool) -> dict[str, Any]:
     """Return what the other ranks have to know, as JSON values.
 
     Args:
+        data: identity of the data set.
         has_callback: whether an epoch callback may stop the training.
     """
     return {
         "settings": config.settings,
         "overrides": list(config.overrides),
         "folder": str(folder.absolute()),
+        "data": data,
         "has_callback": has_callback,
     }
 
@@ -63,6 +66,8 @@ def follow() -> None:
     LOG.addHandler(logging.NullHandler())  # rank 0 has the same messages
     config = RunConfig.composed(told["settings"], told["overrides"]).with_epoch_monitor()
     dataset = load_dataset(config, rebuild=False)  # rank 0 has just written the cache
+    if dataset.identity != told["data"]:
+        raise InputError(f"data: rank {rank()} reads other data than rank 0; copy the files of rank 0 to it")
     evaluator = config.metrics.build(metric_data(dataset, config.features.item))
     callback = agreed(None) if told["has_callback"] else None
     # Rank 0 rehearses the index; all compute the first loss.

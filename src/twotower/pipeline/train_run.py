@@ -245,7 +245,8 @@ def _join_processes(
     if trains or launched_size() > 1:
         joined = processes(trainer.devices, trainer.num_nodes, follow, job.run.folder)
         others.enter_context(joined)
-        from_first(plan(job.config, job.run.folder, has_callback) if trains else None)
+        told = plan(job.config, job.run.folder, job.dataset.identity, has_callback) if trains else None
+        from_first(told)
     if not trains:
         others.close()
 

@@ -151,7 +151,9 @@ def test_resume_accepts_only_keys_that_are_no_settings_of_a_run(
     assert command(resume, "seed=3") == 2
     assert "leave out seed=3" in capsys.readouterr().err
     assert command(resume, "trusted_packages=[mine]", "debug=true") == 0
-    assert command.resumed == [(then, [], "quiet"), (then, ["mine"], None)]
+    assert command(resume, "trainer.devices=2", "trainer.num_nodes=3") == 0
+    changes = [{"console": "quiet"}, {}, {"trainer.devices": 2, "trainer.num_nodes": 3}]
+    assert command.resumed == list(zip([then] * 3, [[], ["mine"], []], changes, strict=True))
     assert command(resume, "trusted_packages=mine") == 2
     assert "trusted_packages: expected a valid list" in capsys.readouterr().err
 
