@@ -62,7 +62,13 @@ def torchrun(rank: int, port: int, plan: Sequence[str]) -> subprocess.Popen[str]
 
 @pytest.mark.slow
 def test_torchrun_trains_on_two_machines(tmp_path: Path) -> None:
-    plan, port = [*TINY, "trainer.num_nodes=2", f"output_root={tmp_path}"], free_port()
+    whole = [
+        "initialization=svd",
+        "trainer.probe_steps=10",
+        "metrics.importance_repeats=1",
+        "trainer.refit=true",
+    ]
+    plan, port = [*TINY, *whole, "trainer.num_nodes=2", f"output_root={tmp_path}"], free_port()
     nodes = [torchrun(rank, port, plan) for rank in range(2)]
     said = [node.communicate(timeout=300)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said

@@ -106,6 +106,7 @@ def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainB
 def has_unused_parameters(module: RetrievalModule, batches: TrainBatches) -> bool:
     """Return whether a parameter has no gradient on some rank, which torch must be told."""
     batch = next(batches.epoch_batches(0, 0)).to(module.device)
+    module.zero_grad()  # those of a short training
     module.on_train_batch_start(batch, 0)
     module.batch_loss(batch).backward()
     trained = [each for each in module.parameters() if each.requires_grad]
