@@ -180,8 +180,9 @@ def _run_rank(follow: Callable[[], object], rank: int, size: int, port: int, log
 
 def run_follower(follow: Callable[[], object]) -> None:
     """Run the part of another rank than 0, and leave the process group; the end of rank 0 is its end."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends rank 0, which ends this process
+    if threading.current_thread() is threading.main_thread():  # Ray Train runs a rank in another thread
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends rank 0, which ends this process
     try:
         follow()
     except RuntimeError as error:
