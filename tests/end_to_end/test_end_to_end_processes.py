@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,14 @@ def result_of(root: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_after_the_end_of_a_rank_another_number_of_processes_continues_the_run(tmp_path: Path) -> None:
-    plan = [*TINY, *EXACT, "trainer.max_epochs=6", "trainer.patience=6", "trainer.checkpoint_every_steps=1"]
+    plan = [*TINY, *EXACT, "trainer.max_epochs=25", "trainer.patience=25", "trainer.checkpoint_every_steps=1"]
     assert run_script("train", *plan, f"output_root={tmp_path / 'alone'}").returncode == 0
     root = tmp_path / "two"
     root.mkdir()
     process = start(SCRIPT, *plan, "trainer.devices=2", f"output_root={root}", out=root / "out")
     while not (found := list(root.glob("default/*/checkpoints/fit/last.ckpt"))):
         assert process.poll() is None, (root / "out").read_text()
+        time.sleep(0.01)
     run = found[0].parents[2]
     log = run / "ranks" / "1.log"
     (number,) = re.findall(r"rank 1 of 2, process (\d+)", log.read_text())
