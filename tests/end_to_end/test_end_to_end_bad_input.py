@@ -16,7 +16,7 @@ import pytest
 from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.pipeline import follow
+from twotower.pipeline import stages
 from twotower.pipeline import train_run as assemble
 from twotower.pipeline.run_config import RunConfig
 
@@ -264,7 +264,7 @@ def burn(*_: object, **__: object) -> None:
 
 
 def test_a_defect_of_ours_exits_1(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "build_dataset", burn)
+    monkeypatch.setattr(stages, "build_dataset", burn)
     left = command("train.py", *OWN_DATA, "debug=true")
     assert left.status == 1
     assert left.err.startswith("Traceback")
@@ -284,7 +284,7 @@ def test_commands_that_need_a_run(here: Path, command: Command, monkeypatch: pyt
     for name in ("nowhere", "items.csv", "."):
         assert_one_message(command(script, f"run={name}"), f"\n  run: {name}: not a run", "config.yaml")
     assert sorted(here.rglob("*")) == before
-    monkeypatch.setattr(follow, "build_dataset", burn)
+    monkeypatch.setattr(stages, "build_dataset", burn)
     assert command("train.py", *OWN_DATA).status == 1
     (failed,) = runs(here)
     assert_one_message(command(script, f"run={failed}"), f"run={failed}: this run failed", f"resume={failed}")
@@ -366,7 +366,7 @@ def test_resume_of_what_cannot_be_resumed(here: Path, command: Command, finished
 
 def test_resume_of_a_run_that_failed(here: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as then:
-        then.setattr(follow, "build_dataset", burn)
+        then.setattr(stages, "build_dataset", burn)
         assert command("train.py", *OWN_DATA).status == 1
     (folder,) = runs(here)
     left = command("train.py", f"resume={folder}")

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from twotower.config.exits import USER_INPUT, exit_on_signals, exit_status
 from twotower.config.working_folder import import_from_working_folder
+from twotower.parallel.launched import launched_rank
 
 COMMAND_NAMES = (
     *("demo", "init", "train", "reindex", "evaluate", "compare"),
@@ -52,12 +53,10 @@ def main(name: str | None = None) -> None:
         exit_on_signals()
     if name != "completion" and DESCRIBING.isdisjoint(words):
         import_from_working_folder()
-    if name == "train" and DESCRIBING.isdisjoint(words) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from twotower.parallel.processes import launched_rank
+    if name == "train" and DESCRIBING.isdisjoint(words) and launched_rank():  # rank 0 reads the command line
         from twotower.pipeline.follow import follow_launcher
 
-        if launched_rank():  # rank 0 alone reads the command line
-            raise SystemExit(exit_status(follow_launcher, debug=False))
+        raise SystemExit(exit_status(follow_launcher, debug=False))
     module = _module(name)
     if hasattr(module, "answer"):
         debug = not {"debug=true", "--debug"}.isdisjoint(words)

@@ -1,6 +1,5 @@
 """Run one command: flags such as `--help`, validation of the settings, the task, and the exit status."""
 
-import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
+from twotower.parallel.launched import launched_size
 from twotower.runs.fingerprint import flatten
 from twotower.runs.run_files import require_run
 
@@ -175,7 +175,7 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
     if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
         from twotower.commands.run_sweep import run_sweep
 
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if launched_size() > 1:
             raise InputError(
                 "a sweep starts the processes of its jobs; type it without torchrun, with trainer.devices, "
                 "and with launcher=slurm or launcher=ray for several machines"

@@ -104,9 +104,9 @@ def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
     return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])
 
 
-def user_chunks(holdout: Holdout, size: int) -> list[NDArray[np.int64]]:
-    """Return the positions of the users of a holdout, in chunks."""
-    positions = np.arange(len(holdout.users))
+def user_chunks(holdout: Holdout, size: int, part: slice = slice(None)) -> list[NDArray[np.int64]]:
+    """Return the positions of the users of a holdout, or of a part of them, in chunks."""
+    positions = np.arange(len(holdout.users))[part]
     return np.split(positions, range(size, len(positions), size))
 
 
@@ -123,9 +123,9 @@ def rank_all(
     `what` names the work in progress lines; `chunk` users are embedded at once. Processes that train together
     rank for a share of the users each, and all return the whole.
     """
-    found, own = [], np.arange(len(holdout.users))[share(len(holdout.users))]
-    with Progress(f"{what}: ranking the catalogue for users", len(own)) as advance:
-        for positions in np.split(own, range(chunk, len(own), chunk)):
+    found, own = [], share(len(holdout.users))
+    with Progress(f"{what}: ranking the catalogue for users", own.stop - own.start) as advance:
+        for positions in user_chunks(holdout, chunk, own):
             users = encode_holdout(model, holdout, positions)
             exclude = evaluator.excluded(holdout, positions)
             found.append((users, exact_top_k(users, items, evaluator.max_k, exclude)[0]))

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from twotower.config.exits import Stopped
 from twotower.config.spec import Threads
+from twotower.files.output import redirect_output
 from twotower.launchers.launcher import (
     JobError,
     Launcher,
     Payload,
     exit_status,
     num_cores,
-    redirect_output,
     run_task,
     threads_environment,
 )

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
+from twotower.files.output import redirect_output
 from twotower.launchers.launcher import (
     STOPPED,
     Answer,
@@ -23,14 +24,12 @@ from twotower.launchers.launcher import (
     exit_status,
     num_cores,
     processes_of,
-    redirect_output,
     run_task_on_node,
     threads_environment,
 )
+from twotower.parallel.launched import TIMEOUT_SECONDS
 
 STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
-TIMEOUT_SECONDS = 24 * 3600
-"""The processes of a training wait for the first while it reads data and runs baselines."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Variables that turn off usage statistics and a deprecation warning of Ray."""
 

@@ -21,28 +21,18 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from twotower.config.errors import InputError
 from twotower.config.working_folder import import_from_working_folder
+from twotower.files.output import redirect_output
+from twotower.parallel.launched import TIMEOUT_SECONDS, check_launcher, launched_size
 
 CONTEXT = multiprocessing.get_context("spawn")
 LOCAL = "127.0.0.1"
-TIMEOUT = datetime.timedelta(days=1)
-"""Ranks wait for rank 0 while it reads data and runs baselines. The end of a process is noticed at once."""
+TIMEOUT = datetime.timedelta(seconds=TIMEOUT_SECONDS)
 GRACE_SECONDS = 10.0
 
 
 class LostProcessError(RuntimeError):
     """A process of the training has ended, or cannot be reached."""
-
-
-def launched_size() -> int:
-    """Return the number of processes that a launcher such as torchrun has started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def launched_rank() -> int:
-    """Return the number of this process among those that a launcher has started."""
-    return int(os.environ.get("RANK", "0")) if launched_size() > 1 else 0
 
 
 class Processes:
@@ -163,10 +153,7 @@ def _start(size: int, store: TCPStore, follow: Callable[[], object], folder: Pat
 def _run_rank(follow: Callable[[], object], rank: int, size: int, port: int, log: Path, threads: int) -> None:
     """Run a rank in a process that rank 0 has started."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+    redirect_output(log)
     print(f"rank {rank} of {size}, process {os.getpid()}", flush=True)
     import_from_working_folder()
     torch.set_num_threads(threads)
@@ -216,25 +203,3 @@ def _init_group(store: TCPStore, rank: int, size: int) -> None:
 
 def _backend() -> str:
     return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-
-
-def check_launcher(num_devices: int, num_nodes: int) -> None:
-    """Check that a launcher has started as many processes as the settings say.
-
-    Raises:
-        InputError: it has not, or several machines have none.
-    """
-    size, launched = num_devices * num_nodes, launched_size()
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", launched))
-    if launched > 1 and (launched, here) != (size, num_devices):
-        raise InputError(
-            f"trainer.devices, trainer.num_nodes: {num_devices} processes on {num_nodes} machines, but the "
-            f"launcher has started {launched}, {here} on this one; "
-            f"type trainer.devices={here} trainer.num_nodes={launched // here}"
-        )
-    if launched == 1 and num_nodes > 1:
-        raise InputError(
-            f"trainer.num_nodes={num_nodes}: a launcher starts the processes on every machine: "
-            f"torchrun --nnodes={num_nodes} --nproc-per-node={num_devices} --rdzv-backend=c10d "
-            "--rdzv-endpoint=HOST:PORT -m twotower train ..."
-        )

@@ -7,34 +7,21 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.config.trust import targets
-from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.evaluate_towers import encode_catalogue, rank_all
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import metric_data
 from twotower.parallel.processes import join, run_follower
 from twotower.parallel.ranks import from_first, rank
+from twotower.pipeline.parent_towers import find_trainer
 from twotower.pipeline.run_config import RunConfig, WarmStartRunConfig
-from twotower.runs.result import open_result
-from twotower.training.callbacks.curves import EpochCallback, TrialPruned
+from twotower.pipeline.stages import load_dataset
+from twotower.training.callbacks.curves import TrialPruned, agreed
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers, train_towers
 from twotower.training.warm_start import read_parent, warm_start
 
 LOG = logging.getLogger("twotower")
-
-
-def load_dataset(config: RunConfig, rebuild: bool) -> RetrievalDataset:
-    """Read and split the data of a run, or read its cache; the test split may be hidden."""
-    dataset = build_dataset(
-        config.data.build(),
-        config.split.build(),
-        Path(config.output_root) / ".cache",
-        rebuild=rebuild,
-        needs=config.features.column_problems,
-    )
-    dataset = config.features.with_files(dataset)
-    return dataset.with_hidden_test() if config.is_test_hidden else dataset
 
 
 def plan(config: RunConfig, folder: Path, data: str, has_callback: bool) -> dict[str, Any]:
@@ -51,11 +38,6 @@ def plan(config: RunConfig, folder: Path, data: str, has_callback: bool) -> dict
         "data": data,
         "has_callback": has_callback,
     }
-
-
-def agreed(callback: EpochCallback | None) -> EpochCallback:
-    """Return an epoch callback with which all ranks stop if that of rank 0 says so."""
-    return lambda epoch, value: bool(from_first(callback is not None and callback(epoch, value)))
 
 
 def follow() -> None:
@@ -88,13 +70,6 @@ def _train(
         return train_towers(config, dataset, evaluator, context)
     parent = read_parent(find_trainer(Path(config.warm_start.run)), [*targets(config.settings)])
     return warm_start(config, dataset, evaluator, parent, config.warm_start, context)[0]
-
-
-def find_trainer(folder: Path) -> Path:
-    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses."""
-    result = open_result(folder)
-    source = result.training_reused_from or result.bundle_rebuilt_from
-    return folder if source is None else find_trainer(Path(source))
 
 
 def follow_launcher() -> int:

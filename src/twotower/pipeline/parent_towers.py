@@ -7,11 +7,10 @@ from typing import Any
 from twotower.config.run_keys import WarmStart
 from twotower.config.trust import targets
 from twotower.index.check import rehearse
-from twotower.pipeline.follow import agreed, find_trainer
 from twotower.pipeline.stages import RunContext
 from twotower.runs.result import open_result
 from twotower.runs.result_parts import Ancestry
-from twotower.training.callbacks.curves import EpochCallback
+from twotower.training.callbacks.curves import EpochCallback, agreed
 from twotower.training.checkpoints import FitResult
 from twotower.training.fit import TrainContext
 from twotower.training.train_towers import TrainedTowers
@@ -75,6 +74,13 @@ def continue_training(job: RunContext, how: WarmStart) -> tuple[TrainedTowers, d
     )
     origin: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
     return trained, origin if how.epochs else origin | {"bundle_rebuilt_from": how.run}, fitted_on
+
+
+def find_trainer(folder: Path) -> Path:
+    """Return the run that trained the towers of a run: itself, or the run whose towers it reuses."""
+    result = open_result(folder)
+    source = result.training_reused_from or result.bundle_rebuilt_from
+    return folder if source is None else find_trainer(Path(source))
 
 
 def check_test_window(job: RunContext, folder: Path) -> None:

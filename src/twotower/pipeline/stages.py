@@ -18,13 +18,13 @@ from twotower.config.problems import raise_problems
 from twotower.config.run_keys import WarmStartKey
 from twotower.config.trust import targets
 from twotower.data.audit import WARNING, audit_table
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.evaluation.baselines.baseline_runner import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.item_content import metric_data
 from twotower.evaluation.ranking import item_popularity
-from twotower.pipeline.follow import load_dataset
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.side_information import side_information
 from twotower.pipeline.unused_settings import unused_setting_warnings
@@ -122,6 +122,19 @@ def open_run(
             data=sections.data_record(dataset, seen_filter), higher_is_better=directions
         )
         yield RunContext(run, config, board, tracker, console, dataset, evaluator)
+
+
+def load_dataset(config: RunConfig, rebuild: bool) -> RetrievalDataset:
+    """Read and split the data of a run, or read its cache; the test split may be hidden."""
+    dataset = build_dataset(
+        config.data.build(),
+        config.split.build(),
+        Path(config.output_root) / ".cache",
+        rebuild=rebuild,
+        needs=config.features.column_problems,
+    )
+    dataset = config.features.with_files(dataset)
+    return dataset.with_hidden_test() if config.is_test_hidden else dataset
 
 
 def has_held_out_items(dataset: RetrievalDataset) -> bool:

@@ -12,7 +12,8 @@ from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.run_keys import WARM_START
 from twotower.config.trust import targets
-from twotower.parallel.processes import check_launcher, launched_rank, launched_size, processes
+from twotower.parallel.launched import check_launcher, launched_rank, launched_size
+from twotower.parallel.processes import processes
 from twotower.parallel.ranks import from_first
 from twotower.pipeline.follow import follow, follow_launcher, plan
 from twotower.pipeline.parent_towers import continue_training, train_context

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import exceeds
-from twotower.parallel.ranks import is_first, wait_for_all, world_size
+from twotower.parallel.ranks import is_first, wait_for_all
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.curves import Curves, EpochCallback
@@ -32,7 +32,7 @@ from twotower.training.checkpoints import (
 )
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
-from twotower.training.strategy import KeptSignal, process_arguments
+from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
@@ -135,7 +135,12 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
     curves = Curves(settings.monitor, context.epoch_callback)
     checkpointing = Checkpointing(settings, final.parent, batches, mode)
     progress = context.progress_callback if settings.progress_bar else None
-    callbacks = [checkpointing, EpochLines(name, curves, checkpointing, progress), curves]
+    callbacks = [
+        checkpointing,
+        EpochLines(name, curves, checkpointing, progress),
+        curves,
+        *process_callbacks(),
+    ]
     plateau = None
     if mode is not None:
         patience = settings.patience_epochs(len(batches))
@@ -145,8 +150,6 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         callbacks.append(RateEpochs(context.rate_epochs))
     if module.negatives.config.refreshed_every():
         callbacks.append(HardNegativeRefresh(batches))
-    if world_size() > 1:
-        callbacks.append(KeptSignal())
     if context.rehearse_index is not None:
         callbacks.append(Rehearsal(context.rehearse_index, batches))
     arguments, prefix = settings.arguments(), "" if name == FIT else f"{name}-"

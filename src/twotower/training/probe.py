@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from twotower.config.errors import DivergenceError
 from twotower.evaluation.user_values import exceeds
 from twotower.files.atomic import write_text_atomically
-from twotower.parallel.ranks import is_first, world_size
+from twotower.parallel.ranks import is_first
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
 from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
 from twotower.training.module import RetrievalModule
-from twotower.training.strategy import KeptSignal, process_arguments
+from twotower.training.strategy import process_arguments, process_callbacks
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -130,11 +130,9 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
     """Return the best epoch of a short training; its score is -inf if the first one diverges."""
     module.optimizer_choice = config.optimizer.build()
     best = BestEpoch(config.trainer.monitor)
-    callbacks: list[pl.Callback] = [best]
+    callbacks: list[pl.Callback] = [best, *process_callbacks()]
     if module.negatives.config.refreshed_every():
         callbacks.append(HardNegativeRefresh(batches))
-    if world_size() > 1:
-        callbacks.append(KeptSignal())
     arguments: dict[str, Any] = config.trainer.arguments() | {
         "max_epochs": min(config.trainer.max_epochs, math.ceil(config.trainer.probe_steps / len(batches))),
         "limit_train_batches": min(len(batches), MAX_STEPS),

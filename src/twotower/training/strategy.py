@@ -83,6 +83,11 @@ class KeptSignal(pl.Callback):
             signal.signal(signal.SIGTERM, self.handler)
 
 
+def process_callbacks() -> list[pl.Callback]:
+    """Return the callbacks that several processes need."""
+    return [KeptSignal()] if world_size() > 1 else []
+
+
 def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainBatches) -> dict[str, Any]:
     """Return the arguments of the Trainer for one process, or for those of the group.
 
@@ -104,7 +109,7 @@ def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainB
 
 
 def has_unused_parameters(module: RetrievalModule, batches: TrainBatches) -> bool:
-    """Return whether a parameter has no gradient on some rank, which torch must be told."""
+    """Return whether some rank has parameters without a gradient (see `find_unused_parameters` of DDP)."""
     batch = next(batches.epoch_batches(0, 0)).to(module.device)
     module.zero_grad()  # those of a short training
     module.on_train_batch_start(batch, 0)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from twotower.commands.compose import checked
 from twotower.parallel.processes import processes
-from twotower.pipeline.follow import load_dataset
 from twotower.pipeline.run_config import RunConfig
+from twotower.pipeline.stages import load_dataset
 from twotower.training.callbacks.curves import EPOCH_LOSS
 from twotower.training.checkpoints import FIT, final_path, read_checkpoint, read_final
 from twotower.training.fit import TrainContext, fit

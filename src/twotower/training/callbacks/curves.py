@@ -12,7 +12,7 @@ from torch import Tensor
 
 from twotower.config.errors import DivergenceError
 from twotower.evaluation.user_values import metric_k
-from twotower.parallel.ranks import sum_over_ranks, world_size
+from twotower.parallel.ranks import from_first, sum_over_ranks, world_size
 from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import LOWEST
 
@@ -22,6 +22,11 @@ FARTHEST = 2 / LOWEST
 """Maximum difference of two scores of unit vectors, at the lowest temperature."""
 EpochCallback = Callable[[int, float | None], bool]
 """(epoch from 0, monitored metric, or None within an epoch) -> whether to stop the training."""
+
+
+def agreed(callback: EpochCallback | None) -> EpochCallback:
+    """Return an epoch callback with which all ranks stop if that of rank 0 says so."""
+    return lambda epoch, value: bool(from_first(callback is not None and callback(epoch, value)))
 
 
 class TrialPruned(Exception):  # noqa: N818  # not an error
