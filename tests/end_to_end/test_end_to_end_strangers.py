@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from in_process import run_script
 from quick import QUICK
-from strangers import hnsw
+from strangers import neighbor_graph
 from strangers.cosine_contrastive import CosineContrastive
 
 from twotower.commands import conf
@@ -129,8 +129,8 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
 def test_an_index_of_somebody_else_passes_the_checks_on_made_up_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conf, "OTHERS", (Path(hnsw.__file__).parent / "conf",))
-    words = ["trainer.max_epochs=1", "trainer.refit=false", "index=hnsw"]
+    monkeypatch.setattr(conf, "OTHERS", (Path(neighbor_graph.__file__).parent / "conf",))
+    words = ["trainer.max_epochs=1", "trainer.refit=false", "index=neighbor_graph"]
     done = run_script("train", *TINY, *words, f"output_root={tmp_path}")
     assert done.returncode == 0, done
     (result,) = tmp_path.glob("default/*/result.json")

@@ -225,7 +225,7 @@ def check(
 
 
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
-    """Build, save and load an index of random unit vectors before training, to report errors early.
+    """Build, save, load and change an index of random unit vectors before training, to report errors early.
 
     The index has at most 20,000 vectors unless its training needs more. Raises InputError if the settings do
     not fit the sizes, or the index class has a defect.
@@ -243,7 +243,8 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     index.build(vectors, rows)
     copy, _ = save_and_load(index)
     queries, k = vectors[:NUM_QUERIES], min(100, size)
-    if problem := find_copy_problem(index, copy, queries, k):
+    problem = find_copy_problem(index, copy, queries, k) or find_change_problem(copy, vectors[0], size + 1)
+    if problem:
         raise InputError(f"index: {problem}; correct {type(index).__name__}, or choose another index")
     return index
 
@@ -266,3 +267,14 @@ def find_copy_problem(index: Index, copy: Index, queries: np.ndarray, k: int) ->
     if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
         return "after saving and loading, search results differ"
     return ""
+
+
+def find_change_problem(index: Index, vector: np.ndarray, row: int) -> str:
+    """Add an item, remove it, and return what failed; "" if nothing did."""
+    try:
+        index.add(vector[None], np.array([row]))
+        index.remove(np.array([row]))
+    except RuntimeError as error:  # of Faiss, for an operation that a class does not implement
+        return f"items cannot be added to it and removed ({str(error).strip().rpartition(': ')[2]})"
+    found = index.search(vector[None], index.num_vectors).rows
+    return f"an item that was added and removed is found (row {row})" if row in found else ""

@@ -5,7 +5,6 @@ gets the id TOMBSTONE: searches still visit it, but results exclude it, and the 
 includes ids and tombstones.
 """
 
-import functools
 import math
 import platform
 from collections.abc import Callable
@@ -68,11 +67,6 @@ class FaissIndex:
         self.rows = np.sort(rows)
         self.num_tombstones = len(ids) - len(rows)
         return len(ids) == self.outer.ntotal == self.inner.ntotal and bool(self.outer.d == self.inner.d)
-
-    def attribute(self, path: str) -> tuple[Any, str]:
-        """Return the object and the attribute name that a path such as `hnsw.efSearch` refers to."""
-        *parts, name = path.split(".")
-        return functools.reduce(getattr, parts, self.inner), name
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Add vectors [n, D] under rows [n]; raises InputError if a row is already present."""

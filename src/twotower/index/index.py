@@ -1,5 +1,6 @@
 """The base class of indexes; a subclass creates the Faiss object and names its search argument."""
 
+import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -33,7 +34,7 @@ class Index(Component, ABC):
 
     Attributes:
         kind: name of the index, such as `ivf_flat`.
-        faiss_type: class of the Faiss object; a file with another class is refused.
+        faiss_type: class of the Faiss object; a file with another class is refused. `faiss.Index` is any.
         score_tolerance: the largest difference between a returned score and the dot product, for query and
             item vectors of length 1. The default holds for vectors stored in float32; indexes that store
             codes declare theirs. Contract tests check it and, of a thorough search, `Config.min_recall`.
@@ -95,6 +96,15 @@ class Index(Component, ABC):
     @abstractmethod
     def create(self, dim: int, num_vectors: int) -> Any:
         """Return an empty Faiss object for this number of training vectors, without an IndexIDMap."""
+
+    def searched(self, inner: Any) -> Any:
+        """Return the part of a Faiss object that has `search_arg`; by default the whole."""
+        return inner
+
+    def search_attribute(self, inner: Any) -> tuple[Any, str]:
+        """Return the part of a Faiss object with the search argument, and the name of its attribute."""
+        *parts, name = self.search_arg.split(".")
+        return functools.reduce(getattr, parts, self.searched(inner)), name
 
     def fits(self, inner: Any) -> bool:
         """Whether the sizes of a loaded Faiss object agree, so that searches stay within its memory."""
@@ -183,7 +193,7 @@ class Index(Component, ABC):
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             message = f"{path}: is not a complete index file ({reason}); build the index again"
             raise InputError(message) from error
-        is_valid = type(loaded.inner) is self.faiss_type and self.fits(loaded.inner)
+        is_valid = self.faiss_type in (type(loaded.inner), faiss.Index) and self.fits(loaded.inner)
         if not is_valid or not loaded.find_rows(self.stored_rows):
             found = type(loaded.outer).__name__
             raise InputError(f"{path}: holds a {found}, which is not an index of kind {self.kind}")
@@ -193,12 +203,12 @@ class Index(Component, ABC):
     @property
     def search_args(self) -> dict[str, int]:
         """The current search argument, such as `{"nprobe": 8}`; empty if the index has none."""
-        part, name = self._faiss_index.attribute(self.search_arg)
+        part, name = self.search_attribute(self._faiss_index.inner)
         return {name: int(getattr(part, name))} if name else {}
 
     def set_search_args(self, search_args: Mapping[str, int]) -> None:
         """Set search arguments. Raises InputError for an unknown name or a value out of range."""
-        part, known = self._faiss_index.attribute(self.search_arg)
+        part, known = self.search_attribute(self._faiss_index.inner)
         for name, value in search_args.items():
             if name != known:
                 raise InputError(f"search_args: {self.kind} has {known or 'none'}, got {name}")
@@ -232,9 +242,12 @@ class Index(Component, ABC):
 
     @property
     def metric(self) -> str:
-        """`inner_product` if index and quantizer use it, else the part with another metric."""
+        """`inner_product` if every part of the index uses it, else the parts with another metric."""
         inner = self._faiss_index.inner
-        parts = {"index": inner} | ({"quantizer": inner.quantizer} if hasattr(inner, "quantizer") else {})
+        parts = {"index": inner, "cells": self.searched(inner)}
+        for name in ("quantizer", "refine_index", "storage"):
+            found = [getattr(part, name) for part in parts.values() if hasattr(part, name)]
+            parts.update([(name, found[-1])] if found else [])
         wrong = [
             f"{name} uses Faiss metric {part.metric_type}"
             for name, part in parts.items()

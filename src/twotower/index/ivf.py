@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Self
 
 import faiss
@@ -14,6 +14,8 @@ from twotower.index.index import Index
 
 POINTS_PER_CENTROID = 39  # the minimum that Faiss recommends
 CLUSTERING_SEED = 1234
+NO_CODE_SIZE = 2**64 - 1
+"""Code size of Faiss lists that store codes in blocks."""
 
 
 class IVF(Index):
@@ -67,67 +69,83 @@ class IVF(Index):
         """Return an empty Faiss index with this quantizer."""
 
     @abstractmethod
-    def code_size(self, inner: Any) -> int:
+    def code_size(self, cells: Any) -> int:
         """Return the expected number of bytes per vector, or -1 if the index is inconsistent."""
+
+    def searched(self, inner: Any) -> Any:
+        """See `Index.searched`; the cells, which may be inside a rotation or a refinement."""
+        return faiss.downcast_index(faiss.extract_index_ivf(inner))
 
     def create(self, dim: int, num_vectors: int) -> Any:
         """See `Index.create`; the cells store the ids, because IDMap2 over cells fails after a removal."""
         nlist = self.config.nlist or automatic_nlist(num_vectors)
         quantizer = faiss.IndexFlatIP(dim)
         created = self.create_cells(quantizer, dim, nlist)
-        self.set_clustering(created.cp)
-        created.cp.spherical = False  # the Faiss default for inner products is True
+        set_clustering(created.cp, self.training_iterations)
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
         return created
 
-    def set_clustering(self, clustering: Any) -> None:
-        """Fix the seed of k-means, and silence its warnings about few training points."""
-        clustering.seed = CLUSTERING_SEED
-        clustering.min_points_per_centroid = 1
-        clustering.verbose = False
-        if self.training_iterations is not None:
-            clustering.niter = self.training_iterations
-
-    @contextmanager
-    def taking_in(self, inner: Any) -> Iterator[None]:
+    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
         """See `Index.taking_in`: assign vectors to the nearest centroid by Euclidean distance."""
-        quantizer = faiss.downcast_index(inner.quantizer)
-        quantizer.metric_type = faiss.METRIC_L2
-        try:
-            yield
-        finally:
-            quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
+        return euclidean_cells(self.searched(inner))
 
     def fits(self, inner: Any) -> bool:
         """See `Index.fits`."""
-        quantizer = faiss.downcast_index(inner.quantizer)
+        cells = self.searched(inner)
+        quantizer = faiss.downcast_index(cells.quantizer)
         return bool(
             isinstance(quantizer, faiss.IndexFlat)
-            and (quantizer.d, quantizer.ntotal) == (inner.d, inner.nlist)
-            and (inner.invlists.nlist, inner.invlists.code_size) == (inner.nlist, inner.code_size)
-            and inner.code_size == self.code_size(inner)
-            and 1 <= inner.nprobe <= inner.nlist
-            and inner.is_trained
+            and (quantizer.d, quantizer.ntotal) == (cells.d, cells.nlist)
+            and cells.invlists.nlist == cells.nlist
+            and cells.invlists.code_size in (cells.code_size, NO_CODE_SIZE)
+            and cells.code_size == self.code_size(cells)
+            and 1 <= cells.nprobe <= cells.nlist
+            and cells.is_trained
         )
 
     def stored_rows(self, inner: Any) -> np.ndarray:
         """See `Index.stored_rows`."""
-        cells = inner.invlists
-        parts = [np.empty(0, dtype=np.int64)]
-        for cell in range(inner.nlist):
-            if size := cells.list_size(cell):
-                parts.append(faiss.rev_swig_ptr(cells.get_ids(cell), size).copy())
-        return np.concatenate(parts)
+        return rows_in_cells(self.searched(inner))
 
     @property
     def largest_search_arg(self) -> int:
         """The number of cells."""
-        return int(self._faiss_index.inner.nlist)
+        return int(self.searched(self._faiss_index.inner).nlist)
 
     @property
     def build_args(self) -> dict[str, int]:
         """See `Index.build_args`."""
-        return {"nlist": int(self._faiss_index.inner.nlist)}
+        return {"nlist": self.largest_search_arg}
+
+
+def set_clustering(clustering: Any, iterations: int | None) -> None:
+    """Fix the seed of k-means, use Euclidean means, and silence warnings about few training points."""
+    clustering.seed = CLUSTERING_SEED
+    clustering.min_points_per_centroid = 1
+    clustering.verbose = False
+    clustering.spherical = False  # the Faiss default for inner products is True
+    if iterations is not None:
+        clustering.niter = iterations
+
+
+@contextmanager
+def euclidean_cells(cells: Any) -> Iterator[None]:
+    """Assign vectors to the nearest centroid by Euclidean distance; the cells are not searched meanwhile."""
+    quantizer = faiss.downcast_index(cells.quantizer)
+    quantizer.metric_type = faiss.METRIC_L2
+    try:
+        yield
+    finally:
+        quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
+
+
+def rows_in_cells(cells: Any) -> np.ndarray:
+    """Return the ids of the vectors in cells, int64 [N]."""
+    lists, parts = cells.invlists, [np.empty(0, dtype=np.int64)]
+    for cell in range(cells.nlist):
+        if size := lists.list_size(cell):
+            parts.append(faiss.rev_swig_ptr(lists.get_ids(cell), size).copy())
+    return np.concatenate(parts)
 
 
 def automatic_nlist(num_vectors: int) -> int:

@@ -1,8 +1,9 @@
 """Inverted file index with product quantization."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import faiss
 import numpy as np
@@ -10,7 +11,7 @@ from annotated_types import Ge, Le
 
 from twotower.config.spec import PositiveInt
 from twotower.index.index import RecallTarget
-from twotower.index.ivf import IVF
+from twotower.index.ivf import IVF, set_clustering
 
 MATRIX_PRODUCTS_FROM = 20
 """Number of vectors from which training computes distances by matrix products. The Faiss 1.15 default of
@@ -44,11 +45,7 @@ class IVFPQ(IVF):
             yield from super().problems(embedding_dim, num_items)
             parts, dim = self.num_subquantizers, embedding_dim
             if dim is not None and dim % parts:
-                divisors = [number for number in range(1, dim + 1) if dim % number == 0]
-                near = sorted(sorted(divisors, key=lambda number: abs(number - parts))[:2])
-                choices = " or ".join(map(str, near))
-                message = f"{parts} does not divide the embedding dimension {dim}: choose {choices}"
-                yield "num_subquantizers", message
+                yield "num_subquantizers", indivisible(dim, parts)
             if num_items is not None and 2**self.num_bits > num_items:
                 bits = f"at most {num_items.bit_length() - 1}" if num_items >= 2**4 else "index=flat_ip"
                 message = f"2**{self.num_bits} centroids a part are more than the {num_items} vectors"
@@ -62,39 +59,54 @@ class IVFPQ(IVF):
     config: Config
     kind = "ivf_pq"
     score_tolerance = 0.1
-    faiss_type = faiss.IndexIVFPQ
+    faiss_type: ClassVar[type] = faiss.IndexIVFPQ
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`; without polysemous training, which factory strings add."""
         parts, bits = self.config.num_subquantizers, self.config.num_bits
         created = faiss.IndexIVFPQ(quantizer, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
-        self.set_clustering(created.pq.cp)
+        set_clustering(created.pq.cp, self.training_iterations)
         return created
 
     def train(self, inner: Any, vectors: np.ndarray) -> None:
-        """See `Index.train`; computes distances by matrix products, also in concurrent searches."""
-        with TRAINING:
-            before = faiss.cvar.distance_compute_blas_threshold
-            faiss.cvar.distance_compute_blas_threshold = MATRIX_PRODUCTS_FROM
-            try:
-                super().train(inner, vectors)
-            finally:
-                faiss.cvar.distance_compute_blas_threshold = before
+        """See `Index.train`."""
+        with matrix_products():
+            super().train(inner, vectors)
 
-    def code_size(self, inner: Any) -> int:
+    def code_size(self, cells: Any) -> int:
         """See `IVF.code_size`; also checks the centroids."""
-        quantizer = inner.pq
-        fits = quantizer.d == inner.d == quantizer.M * quantizer.dsub and 1 <= quantizer.nbits <= 12
+        quantizer = cells.pq
+        fits = quantizer.d == cells.d == quantizer.M * quantizer.dsub and 1 <= quantizer.nbits <= 12
         fits = fits and quantizer.centroids.size() == quantizer.d << quantizer.nbits
         return int((quantizer.M * quantizer.nbits + 7) // 8) if fits else -1
 
     @property
     def build_args(self) -> dict[str, int]:
         """See `Index.build_args`."""
-        codes = self._faiss_index.inner.pq
+        codes = self.searched(self._faiss_index.inner).pq
         return super().build_args | {"num_subquantizers": int(codes.M), "num_bits": int(codes.nbits)}
 
     @property
     def factory(self) -> str:
         """See `Index.factory`; without polysemous training."""
         return f"{super().factory}np"
+
+
+@contextmanager
+def matrix_products() -> Iterator[None]:
+    """Compute the distances of a training by matrix products, also those of concurrent searches."""
+    with TRAINING:
+        before = faiss.cvar.distance_compute_blas_threshold
+        faiss.cvar.distance_compute_blas_threshold = MATRIX_PRODUCTS_FROM
+        try:
+            yield
+        finally:
+            faiss.cvar.distance_compute_blas_threshold = before
+
+
+def indivisible(dim: int, parts: int) -> str:
+    """Return a message for a number of subvectors that does not divide the dimension."""
+    divisors = [number for number in range(1, dim + 1) if dim % number == 0]
+    near = sorted(sorted(divisors, key=lambda number: abs(number - parts))[:2])
+    choices = " or ".join(map(str, near))
+    return f"{parts} does not divide the embedding dimension {dim}: choose {choices}"

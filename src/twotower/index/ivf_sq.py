@@ -5,10 +5,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.config.errors import InputError
+from twotower.index.half_precision import HALF_PRECISION, LARGEST_FLOAT16, check_half_precision
 from twotower.index.ivf import IVF
-
-LARGEST_FLOAT16 = 65504.0
 
 
 class IVFSQ(IVF):
@@ -20,18 +18,14 @@ class IVFSQ(IVF):
 
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
-        codes = faiss.ScalarQuantizer.QT_fp16
-        return faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
+        return faiss.IndexIVFScalarQuantizer(
+            quantizer, dim, nlist, HALF_PRECISION, faiss.METRIC_INNER_PRODUCT
+        )
 
-    def code_size(self, inner: Any) -> int:
+    def code_size(self, cells: Any) -> int:
         """See `IVF.code_size`."""
-        return int(2 * inner.d) if inner.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
+        return int(2 * cells.d) if cells.sq.qtype == HALF_PRECISION else -1
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """See `Index.check_range`: half precision ends at 65504, and differences to centroids are stored."""
-        largest = max(float(vectors.max(initial=0.0)), -float(vectors.min(initial=0.0)))  # without a copy
-        if 2 * largest > LARGEST_FLOAT16:
-            raise InputError(
-                f"item vectors: value {largest:.6g} is beyond half precision ({LARGEST_FLOAT16 / 2:.0f}, "
-                "because differences are stored); normalize the towers' output or choose index=ivf_flat"
-            )
+        """See `Index.check_range`; differences to centroids are stored, which can be twice as large."""
+        check_half_precision(vectors, LARGEST_FLOAT16 / 2)

@@ -3,9 +3,9 @@ import threading
 import numpy as np
 import pytest
 import tiny_bundle
-from strangers.hnsw import HNSW
 
 from twotower.index.flat_ip import FlatIP
+from twotower.index.hnsw import HNSW
 from twotower.index.ivf_flat import IVFFlat
 from twotower.serving import live_catalogue
 from twotower.serving.live_catalogue import fresh_index

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import tiny_bundle
-from strangers.hnsw import HNSW
 
+from twotower.index.hnsw import HNSW
 from twotower.serving.retriever import Retriever
 
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}

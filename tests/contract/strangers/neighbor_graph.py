@@ -9,7 +9,7 @@ from twotower.config.spec import PositiveInt
 from twotower.index.index import Index, RecallTarget
 
 
-class HNSW(Index):
+class NeighborGraph(Index):
     """Vectors linked with their neighbors, layer below layer.
 
     Reference: Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using
@@ -26,7 +26,7 @@ class HNSW(Index):
         min_recall: RecallTarget = 0.9
 
     config: Config
-    kind = "hnsw"
+    kind = "neighbor_graph"
     faiss_type = faiss.IndexHNSWFlat
     search_arg = "hnsw.efSearch"
 

@@ -1,0 +1,56 @@
+"""Graphs of neighbors."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
+
+import faiss
+
+from twotower.config.spec import PositiveInt
+from twotower.index.index import Index, RecallTarget
+
+
+class HNSW(Index):
+    """A navigable graph over full vectors; a search walks from neighbor to neighbor.
+
+    The fastest for single queries where memory and building time do not matter. Removed items stay in the
+    graph as tombstones until the next build.
+
+    Reference: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
+        hierarchical navigable small world graphs", TPAMI 2020, section 4.
+    """
+
+    class Config(Index.Config):
+        """Settings of the graph."""
+
+        links: PositiveInt = 32
+        """M, the neighbors of a vector in each layer; the lowest has twice as many."""
+        candidates: PositiveInt = 200
+        """Vectors that are examined to find the neighbors of a new one (efConstruction)."""
+        min_recall: RecallTarget = 0.9
+        """recall@100 below which the index is rejected."""
+
+    config: Config
+    kind = "hnsw"
+    faiss_type: ClassVar[type] = faiss.IndexHNSWFlat
+    search_arg = "hnsw.efSearch"
+
+    def create(self, dim: int, num_vectors: int) -> Any:
+        """See `Index.create`."""
+        created = self.create_graph(dim)
+        created.hnsw.efConstruction = created.hnsw.efSearch = self.config.candidates
+        return created
+
+    def create_graph(self, dim: int) -> Any:
+        """Return an empty Faiss graph."""
+        return faiss.IndexHNSWFlat(dim, self.config.links, faiss.METRIC_INNER_PRODUCT)
+
+    def taking_in(self, inner: Any) -> AbstractContextManager[None]:
+        """See `Index.taking_in`; fills every list of neighbors, so that short vectors stay reachable."""
+        inner.keep_max_size_level0 = True  # not stored in files
+        return nullcontext()
+
+    @property
+    def build_args(self) -> dict[str, int]:
+        """See `Index.build_args`."""
+        graph = self._faiss_index.inner.hnsw
+        return {"links": int(graph.nb_neighbors(1)), "candidates": int(graph.efConstruction)}

@@ -1,0 +1,116 @@
+"""Settings of kinds of indexes, and texts of `index_factory`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.index.check import rehearse
+from twotower.index.factory import Factory
+from twotower.index.ground_truth import GroundTruth
+from twotower.index.hnsw import HNSW
+from twotower.index.hnsw_sq import HNSWSQ
+from twotower.index.index import Index
+from twotower.index.ivf_opq import IVFOPQ
+from twotower.index.ivf_pq import IVFPQ
+from twotower.index.ivf_pq_fastscan import IVFPQFastScan
+from twotower.index.ivf_rabitq import IVFRaBitQ
+
+DIM, NUM_VECTORS = 16, 1000
+
+
+def vectors(number: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((number, DIM), dtype=np.float32)
+
+
+def recall(config: Index.Config, items: np.ndarray, queries: np.ndarray) -> float:
+    """recall@10 of the most thorough search."""
+    index, rows = config.build(), np.arange(len(items))
+    index.training_iterations = 4
+    index.build(items, rows)
+    for name in index.search_args:
+        index.set_search_args({name: index.largest_search_arg})
+    return GroundTruth.search(items, rows, queries, 10).recall(index.search(queries, 10).rows)
+
+
+@pytest.mark.parametrize(
+    ("config", "factory"),
+    [
+        (HNSW.Config(links=8), "IDMap,HNSW8"),
+        (HNSWSQ.Config(links=8), "IDMap,HNSW8,SQfp16"),
+        (IVFRaBitQ.Config(nlist=4), "IDMap,IVF4,RaBitQ4,Refine(SQfp16)"),
+        (IVFPQFastScan.Config(nlist=4), "IDMap,IVF4,PQ16x4fs,Refine(SQfp16)"),
+        (Factory.Config(factory="IVF4_HNSW8,SQ8"), "IVF4_HNSW8,SQ8"),
+        (Factory.Config(factory="IVF4,SQ8,Refine(Flat)"), "IDMap,IVF4,SQ8,Refine(Flat)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_kind_has_the_parts_that_its_text_names(config: Index.Config, factory: str) -> None:
+    index = config.build()
+    index.build(vectors(200), np.arange(200))
+    assert (index.factory, index.metric) == (factory, "inner_product")
+
+
+def test_more_candidates_find_more() -> None:
+    items, queries = vectors(NUM_VECTORS), vectors(50, seed=1)
+    found = [
+        recall(IVFPQFastScan.Config(nlist=4, num_subquantizers=4, num_candidates=number), items, queries)
+        for number in (1, 4, 32)
+    ]
+    assert found[0] + 0.2 < found[1]
+    assert found[1] + 0.05 < found[2]
+
+
+def test_a_rotation_helps_where_a_few_dimensions_vary_together() -> None:
+    """Two of eight subvectors have all of the variance, and a rotation spreads it over all of them."""
+    scales = np.array([8] * 4 + [0.1] * 12, dtype=np.float32)
+    items, queries = vectors(NUM_VECTORS) * scales, vectors(50, seed=1)
+    sizes = {"nlist": 4, "num_subquantizers": 8, "num_bits": 4}
+    assert recall(IVFPQ.Config(**sizes), items, queries) + 0.05 < recall(
+        IVFOPQ.Config(**sizes), items, queries
+    )
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("nonsense", "could not parse"),
+        ("LSH", "not an index of inner products of dimension 16"),
+        ("PCA8,Flat", "PCAMatrix changes dot products"),
+        ("L2norm,IVF4,Flat", "NormalizationTransform changes dot products"),
+        ("IDMap,Flat", "leave out IDMap"),
+        ("IVF2000,Flat", "needs 2000 vectors to train on, of 1000"),
+        ("NSG8", "items cannot be added to it and removed .NSG does not support incremental addition"),
+    ],
+)
+def test_texts_that_break_a_promise_are_refused_before_training(factory: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        rehearse(Factory.Config(factory=factory), DIM, NUM_VECTORS)
+
+
+def test_candidates_without_a_refinement_are_refused() -> None:
+    with pytest.raises(InputError, match=r"index\.factory: SQ8: has no Refine, so index.num_candidates"):
+        Factory.Config(factory="SQ8", num_candidates=4).check_sizes(DIM, NUM_VECTORS)
+
+
+def test_few_bits_need_many_dimensions() -> None:
+    with pytest.raises(InputError, match=r"index\.num_bits: 1 bits per dimension are too few for 64"):
+        IVFRaBitQ.Config(num_bits=1).check_sizes(64, NUM_VECTORS)
+    IVFRaBitQ.Config(num_bits=1).check_sizes(256, NUM_VECTORS)
+
+
+def test_subvectors_divide_the_dimension() -> None:
+    with pytest.raises(InputError, match="5 does not divide the embedding dimension 16: choose 2 or 4"):
+        IVFPQFastScan.Config(num_subquantizers=5).check_sizes(DIM, NUM_VECTORS)
+
+
+def test_a_file_of_another_text_is_refused(tmp_path: Path) -> None:
+    index = Factory.Config(factory="IVF4,SQ8").build()
+    index.build(vectors(100), np.arange(100))
+    index.save(tmp_path / "index")
+    with pytest.raises(InputError, match="not an index of kind factory"):
+        Factory.Config(factory="HNSW8").build().load(tmp_path / "index")
+    again = Factory.Config(factory="IVF4,SQ8").build()
+    again.load(tmp_path / "index")
+    np.testing.assert_array_equal(again.search(vectors(5), 3).rows, index.search(vectors(5), 3).rows)
