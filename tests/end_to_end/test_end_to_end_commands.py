@@ -42,6 +42,7 @@ IS_LONG = re.compile(r"\b(minutes?|hours?|times as long|trainings)\b")
 """In the comment of a command: too long to be run here at its size."""
 
 NOT_RUN = {
+    r"^twotower index_lab run=": "measures eight indexes: minutes",
     r"^(twotower serve|curl|tensorboard|mlflow ui)\b": "a server, or a question to one",
     r"^twotower (nightly|export_live)\b": "reads what a running service wrote",
     r"pip install|^wandb|^git clone": "needs the network",

@@ -32,7 +32,10 @@ trainer.probe_steps=0 metrics.importance_repeats=0
 GROUPS = {
     **{"train": set(groups()), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},
     "build_index": {"index"},
-    **{command: set() for command in ("export", "serve", "recommend", "embed", "export_live", "nightly")},
+    **{
+        command: set()
+        for command in ("export", "serve", "recommend", "embed", "index_lab", "export_live", "nightly")
+    },
 }
 KEYS = {
     command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}

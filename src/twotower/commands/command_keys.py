@@ -6,7 +6,7 @@ A comment in the command's YAML describes each key.
 import functools
 from typing import Annotated, Any, Literal
 
-from annotated_types import Le, MinLen
+from annotated_types import Gt, Le, MinLen
 from pydantic import create_model
 
 from twotower.commands.conf import shape
@@ -92,6 +92,20 @@ class BuildIndexKeys(Config):
     debug: bool
 
 
+class IndexLabKeys(Config):
+    """Keys of `twotower index_lab`."""
+
+    vectors: Text | None
+    queries: Text | None
+    run: Text | None
+    out: Text
+    cases: Annotated[list[Text], MinLen(1)]
+    target_recall: Annotated[float, Gt(0), Le(1)]
+    num_queries: PositiveInt
+    trusted_packages: list[str]
+    debug: bool
+
+
 class LiveTableKeys(Config):
     """Keys of the live changes of a service, and of the log and tables that they are added to."""
 
@@ -133,6 +147,7 @@ COMMANDS: dict[str, type[Config]] = {
     "recommend": RecommendKeys,
     "embed": EmbedKeys,
     "build_index": BuildIndexKeys,
+    "index_lab": IndexLabKeys,
     "export_live": ExportLiveKeys,
     "nightly": NightlyKeys,
 }

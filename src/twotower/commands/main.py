@@ -13,7 +13,8 @@ from twotower.parallel.launched import launched_rank
 
 COMMAND_NAMES = (
     *("demo", "init", "train", "reindex", "evaluate", "compare"),
-    *("export", "serve", "recommend", "embed", "build_index", "export_live", "nightly", "completion"),
+    *("export", "serve", "recommend", "embed", "build_index", "index_lab", "export_live", "nightly"),
+    "completion",
 )
 """Each is a module of `commands/entry_points/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")

@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 
 from twotower.config.spec import PositiveInt
+from twotower.index.hnsw import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
 from twotower.index.ivf import euclidean_cells, rows_in_cells, set_clustering
 from twotower.index.ivf_pq import matrix_products
@@ -121,9 +122,11 @@ class Factory(Index):
 
     @property
     def largest_search_arg(self) -> int:
-        """See `Index.largest_search_arg`; the number of cells, if there are any."""
-        cells = _cells(self._faiss_index.inner)
-        return super().largest_search_arg if cells is None else int(cells.nlist)
+        """See `Index.largest_search_arg`; the number of cells, or that of `HNSW`."""
+        part, name = self.search_attribute(self._faiss_index.inner)
+        if name == "nprobe":
+            return int(part.nlist)
+        return min(super().largest_search_arg, LARGEST_EF)
 
 
 def _parts(index: Any) -> Iterator[Any]:

@@ -8,6 +8,8 @@ import faiss
 from twotower.config.spec import PositiveInt
 from twotower.index.index import Index, RecallTarget
 
+LARGEST_EF = 4096
+
 
 class HNSW(Index):
     """A navigable graph over full vectors; a search walks from neighbor to neighbor.
@@ -48,6 +50,11 @@ class HNSW(Index):
         """See `Index.taking_in`; fills every list of neighbors, so that short vectors stay reachable."""
         inner.keep_max_size_level0 = True  # not stored in files
         return nullcontext()
+
+    @property
+    def largest_search_arg(self) -> int:
+        """See `Index.largest_search_arg`; larger values are no faster than exact search."""
+        return min(super().largest_search_arg, max(LARGEST_EF, self.config.candidates))
 
     @property
     def build_args(self) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Plots of a run and of a sweep, readable on light and dark pages and at small sizes."""
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,10 +10,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from twotower.index.lab import LabRow
 from twotower.reports.pareto import Point, front
 from twotower.runs.result_parts import FeatureImportance, NewItemCurve
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
+COLORS = (BLUE, ORANGE, "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 TEXT_SIZE, LABEL_SIZE = 13, 12
 LABEL: dict[str, Any] = {"textcoords": "offset points", "fontsize": LABEL_SIZE}
 LEGEND: dict[str, Any] = {"frameon": False, "labelcolor": GREY, "fontsize": TEXT_SIZE}
@@ -131,6 +134,37 @@ def new_item_curve(curve: NewItemCurve) -> Figure:
     axes.set_ylabel(f"{metric} on new items", color=GREY, size=TEXT_SIZE)
     axes.margins(0.1)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, **LEGEND)
+    return figure
+
+
+def lab_curves(rows: Sequence[LabRow]) -> Figure:
+    """Draw recall against queries per second: a curve per index, the chosen point larger."""
+    figure, (axes,) = _figure(10, 6, 1)
+    k = max(rows[0].chosen.recall)
+    for row, color in zip(rows, itertools.cycle(COLORS), strict=False):
+        rates = [point.queries_per_second for point in row.points]
+        axes.plot(
+            rates, [point.recall[k] for point in row.points], "o-", color=color, lw=2, ms=4, label=row.name
+        )
+        axes.plot(row.chosen.queries_per_second, row.chosen.recall[k], "o", color=color, ms=10)
+    _set_log_scale(axes)
+    axes.set_xlabel("queries per second, one thread", color=GREY, size=TEXT_SIZE)
+    axes.set_ylabel(f"recall@{k} against exact search", color=GREY, size=TEXT_SIZE)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", **LEGEND)
+    return figure
+
+
+def lab_memory(rows: Sequence[LabRow]) -> Figure:
+    """Draw recall at the chosen points against bytes per item."""
+    figure, (axes,) = _figure(10, 5, 1)
+    k = max(rows[0].chosen.recall)
+    for row, color in zip(rows, itertools.cycle(COLORS), strict=False):
+        axes.plot(row.bytes_per_item, row.chosen.recall[k], "o", color=color, ms=10, label=row.name)
+    _set_log_scale(axes)
+    axes.margins(0.1)
+    axes.set_xlabel("bytes per item", color=GREY, size=TEXT_SIZE)
+    axes.set_ylabel(f"recall@{k} at the chosen search", color=GREY, size=TEXT_SIZE)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", **LEGEND)
     return figure
 
 

@@ -69,6 +69,7 @@ MAX_PROJECTED, RGBA = 2_000, 4
 WINDOWS = "7 windows"
 """Group of curves over windows, after those of the training; see `curve_tags`."""
 SWEEP_SUFFIX = ".sweep"
+LAB_SUFFIX = ".index_lab"
 SESSION = ".session"
 """Suffix of the event file with the hyper-parameters, the final figures and the status of the run."""
 
@@ -175,6 +176,11 @@ def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
     title, points = pareto_points(outcomes, metric)
     images = [_image("sweep/pareto", pareto(points, title))] if points else []
     _replace(folder, SWEEP_SUFFIX, *images)
+
+
+def draw_images(folder: Path, figures: Mapping[str, Figure]) -> None:
+    """Write figures by tag to an event file of a folder."""
+    _replace(folder, LAB_SUFFIX, *(_image(tag, figure) for tag, figure in figures.items()))
 
 
 def _replace(folder: Path, suffix: str, *summaries: Summary) -> None:

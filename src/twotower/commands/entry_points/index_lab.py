@@ -1,0 +1,56 @@
+"""Compare indexes of your vectors: recall, speed, bytes and building time, without a run.
+
+  twotower index_lab vectors=items.npy queries=users.npy out=lab
+  twotower index_lab run=outputs/default/<time> out=lab target_recall=0.99
+  twotower index_lab vectors=items.parquet out=lab "cases=[ivf_sq,'ivf_pq num_subquantizers=16']"
+  twotower index_lab vectors=items.npy out=lab "cases=['OPQ16,IVF256,PQ16x4fs,Refine(SQfp16)']"
+
+A case is a choice of index=, with keys if you like, or a text for faiss.index_factory. The new folder holds
+report.json, index.html and what TensorBoard reads. See docs/index-lab.md.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    """Measure every case and write the report."""
+    from twotower.commands.compose import checked
+    from twotower.commands.conf import choices
+    from twotower.config.errors import InputError
+    from twotower.config.exits import stoppable
+    from twotower.index.index import Index
+    from twotower.pipeline.index_lab import LOG, Vectors, compare_indexes
+    from twotower.reports.console.console import make_console
+
+    def config_of(case: str) -> Index.Config:
+        name, *keys = shlex.split(case)
+        if name not in choices("index"):
+            keys, name = [f"factory='{case}'", *keys[len(keys) :]], "factory"
+        try:
+            composed = checked(
+                "build_index", ["parts=.", "out=.", f"index={name}", *(f"index.{key}" for key in keys)]
+            )
+        except InputError as error:
+            raise InputError(f"cases: {case}: {error}") from error
+        return Index.Config.from_spec(composed["index"], "index")
+
+    configs = {case: config_of(case) for case in dict.fromkeys(settings["cases"])}
+    trusted = settings["trusted_packages"]
+    vectors = Vectors(
+        settings["vectors"], settings["queries"], settings["run"], settings["num_queries"], trusted
+    )
+    level = LOG.level
+    with (
+        make_console("rich") as console,
+        stoppable(lambda: "nothing was written; run the same command again"),
+    ):
+        LOG.addHandler(console)
+        LOG.setLevel("INFO")
+        try:
+            return compare_indexes(configs, vectors, settings["target_recall"], Path(settings["out"]))
+        finally:
+            LOG.removeHandler(console)
+            LOG.setLevel(level)

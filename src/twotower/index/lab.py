@@ -1,0 +1,154 @@
+"""Measure indexes of one set of vectors side by side."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from twotower.config.errors import InputError
+from twotower.index.check import (
+    SATURATED,
+    OperatingPoint,
+    batch_rate,
+    choose_point,
+    latency_ms,
+    save_and_load,
+    search_grid,
+    single_thread,
+)
+from twotower.index.ground_truth import GroundTruth, SearchResult
+from twotower.index.index import Index
+
+KS = (1, 10, 100)
+LEAST_GAIN = 0.0005
+REPEATS = 3
+"""Searches of each point, of which the fastest counts."""
+MAX_CHANGED = 1000
+"""Items that are added after building, and removed at the end."""
+
+
+@dataclass(frozen=True)
+class LabPoint:
+    """One search argument of one index: recall@k by k, and queries per second of a batch on one thread."""
+
+    search_args: dict[str, int]
+    recall: dict[int, float]
+    queries_per_second: float
+
+
+@dataclass(frozen=True)
+class LabRow:
+    """One index: costs, all points, and the fastest point that reaches the target (else the best)."""
+
+    name: str
+    factory: str
+    build_seconds: float
+    add_ms: float
+    """Milliseconds per added item."""
+    remove_ms: float
+    bytes_per_item: float
+    latency_ms_p50: float
+    """Of one query on one thread, at the chosen point; as `latency_ms_p99`."""
+    latency_ms_p99: float
+    chosen: LabPoint
+    reaches_target: bool
+    points: list[LabPoint]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+def exact_results(vectors: np.ndarray, queries: np.ndarray) -> dict[int, GroundTruth]:
+    """Return k -> exact results of queries [Q, D] among vectors [N, D], for each k of `KS` up to N.
+
+    Raises:
+        InputError: arrays are empty, not finite or of different dimensions.
+    """
+    if not len(queries):
+        raise InputError("queries: expected at least one, got none")
+    rows = np.arange(len(vectors))
+    whole = GroundTruth.search(vectors, rows, queries, max(KS))
+    scores, found = whole.exact
+    return {
+        k: replace(whole, exact=SearchResult(scores[:, :k], found[:, :k]))
+        for k in dict.fromkeys(min(k, len(rows)) for k in KS)
+    }
+
+
+def measure(
+    name: str, config: Index.Config, truths: Mapping[int, GroundTruth], target_recall: float
+) -> LabRow:
+    """Build an index, search it with growing search arguments, and change it.
+
+    The last items (at most 1,000, and a tenth) are added after building, and removed at the end.
+
+    Args:
+        target_recall: of the largest k.
+
+    Raises:
+        InputError: the settings do not fit the sizes.
+    """
+    exact, k = truths[max(truths)], max(truths)
+    vectors, rows, queries = exact.vectors, exact.rows, exact.queries
+    num_changed = min(MAX_CHANGED, len(rows) // 10)
+    kept = len(rows) - num_changed
+    index = config.for_size(len(rows)).build()
+    index.build(vectors[:kept], rows[:kept])
+    started = time.perf_counter()
+    index.add(vectors[kept:], rows[kept:])
+    add_seconds = time.perf_counter() - started
+    points = _points(index, truths)
+    simple = [OperatingPoint(p.search_args, p.recall[k], 0.0, p.queries_per_second) for p in points]
+    chosen = points[simple.index(choose_point(simple, target_recall))]
+    index.set_search_args(chosen.search_args)
+    p50, p99 = latency_ms(index, queries, k)
+    num_bytes, factory = save_and_load(index)[1], index.factory
+    started = time.perf_counter()
+    index.remove(rows[kept:])
+    remove_seconds = time.perf_counter() - started
+    return LabRow(
+        name=name,
+        factory=factory,
+        build_seconds=index.build_seconds,
+        add_ms=1000 * add_seconds / max(1, num_changed),
+        remove_ms=1000 * remove_seconds / max(1, num_changed),
+        bytes_per_item=num_bytes / len(rows),
+        latency_ms_p50=p50,
+        latency_ms_p99=p99,
+        chosen=chosen,
+        reaches_target=chosen.recall[k] >= target_recall,
+        points=points,
+    )
+
+
+def _points(index: Index, truths: Mapping[int, GroundTruth]) -> list[LabPoint]:
+    """Search with growing arguments until all items are found, or two steps find hardly any more."""
+    points: list[LabPoint] = []
+    largest = truths[max(truths)]
+    for search_args in search_grid(index):
+        index.set_search_args(search_args)
+        with single_thread():
+            batches = [batch_rate(index, largest.queries, largest.k, 0.0) for _ in range(REPEATS)]
+        found, rate = batches[0][0], max(each[1] for each in batches)
+        recall = {k: truth.recall(found.rows) for k, truth in truths.items()}
+        points.append(LabPoint(search_args, recall, rate))
+        before = points[-3].recall[largest.k] if len(points) > 2 else -1.0
+        if recall[largest.k] >= SATURATED or recall[largest.k] - before < LEAST_GAIN:
+            break
+    return points
+
+
+def pareto(rows: Sequence[LabRow]) -> list[LabRow]:
+    """Return the rows that no other row beats in recall, queries per second and bytes per item."""
+
+    def beats(one: LabRow, other: LabRow) -> bool:
+        first, second = (
+            (row.chosen.recall[max(row.chosen.recall)], row.chosen.queries_per_second, -row.bytes_per_item)
+            for row in (one, other)
+        )
+        return first != second and all(a >= b for a, b in zip(first, second, strict=True))
+
+    return [row for row in rows if not any(beats(other, row) for other in rows)]

@@ -1,0 +1,141 @@
+"""Indexes of one set of vectors, measured side by side.
+
+Shapes: N items, Q queries, D embedding.
+"""
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from twotower.bundle.manifest import bundle_in
+from twotower.bundle.write import versions
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE
+from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
+from twotower.files.part_files import check_new
+from twotower.files.vector_arrays import read_vectors
+from twotower.index.index import Index
+from twotower.index.lab import LabRow, exact_results, measure
+from twotower.reports.index_lab import draw, lab_table, page
+from twotower.serving.vectors import write_vectors
+
+LOG = logging.getLogger("twotower")
+REPORT, PAGE = "report.json", "index.html"
+WIDE = 150
+"""Columns of a table that is written to a file or pipe."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Where vectors come from: files of items and users, or a run.
+
+    Attributes:
+        queries: file of user vectors; None: item vectors are the queries.
+        num_queries: evenly spaced queries that are searched.
+        trusted_packages: packages whose classes the run can name.
+    """
+
+    vectors: str | None
+    queries: str | None
+    run: str | None
+    num_queries: int
+    trusted_packages: Sequence[str] = ()
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return item vectors [N, D] and queries [Q, D].
+
+        Raises:
+            InputError: both or none are given, or a file is not readable.
+        """
+        if (self.run is None) == (self.vectors is None):
+            raise InputError("vectors, run: expected one of them; type vectors=items.npy, or run=outputs/...")
+        if self.run is not None:
+            if self.queries is not None:
+                raise InputError("queries: the queries of run= are its users; leave it out")
+            return self._read_run(Path(self.run))
+        assert self.vectors is not None
+        items = read_vectors("vectors", Path(self.vectors))
+        if items.ndim != 2:
+            raise InputError(
+                f"vectors={self.vectors}: expected shape [number, dimension], found {items.shape}"
+            )
+        if self.queries is None:
+            LOG.warning(
+                "queries: not set, so item vectors take the place of users; recall for users can differ"
+            )
+            return items, self._sample(items)
+        return items, self._sample(read_vectors("queries", Path(self.queries)))
+
+    def _read_run(self, run: Path) -> tuple[np.ndarray, np.ndarray]:
+        bundle = bundle_in(run)
+        with tempfile.TemporaryDirectory() as folder:
+            items, users = Path(folder) / "items.parquet", Path(folder) / "users.parquet"
+            write_vectors(bundle, "items", items, self.trusted_packages)
+            write_vectors(bundle, "users", users, self.trusted_packages)
+            return read_vectors("run", items), self._sample(read_vectors("run", users))
+
+    def _sample(self, vectors: np.ndarray) -> np.ndarray:
+        """Return vectors at evenly spaced positions; each interest of a user is a query."""
+        positions = np.linspace(0, len(vectors) - 1, min(len(vectors), self.num_queries)).astype(np.int64)
+        sampled: np.ndarray = vectors[np.unique(positions)]
+        return sampled.reshape(-1, vectors.shape[-1])
+
+
+def compare_indexes(
+    configs: Mapping[str, Index.Config], vectors: Vectors, target_recall: float, out: Path
+) -> int:
+    """Measure an index of each settings and write a folder with report, page and TensorBoard events.
+
+    Settings that do not fit the vectors are reported, and the others are measured.
+
+    Args:
+        configs: name of the case -> settings.
+        out: a new folder.
+
+    Raises:
+        InputError: the vectors cannot be read, or no settings fit.
+    """
+    check_new(out)
+    items, queries = vectors.read()
+    truths = exact_results(items, queries)
+    rows: list[LabRow] = []
+    skipped: dict[str, str] = {}
+    for name, config in configs.items():
+        LOG.info("index_lab: %s", name)
+        try:
+            rows.append(measure(name, config, truths, target_recall))
+        except InputError as error:
+            skipped[name] = str(error)
+            LOG.warning("%s: left out: %s", name, error)
+    if not rows:
+        raise InputError("cases: none fits these vectors; " + "; ".join(skipped.values()))
+    content = {
+        "num_vectors": len(items),
+        "dim": items.shape[1],
+        "num_queries": len(queries),
+        "queries": "users" if vectors.queries or vectors.run else "items",
+        "target_recall": target_recall,
+        "rows": [row.to_dict() for row in rows],
+        "skipped": skipped,
+        "versions": versions(),
+    }
+    title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
+    table = lab_table(rows, title)
+    with temporary_folder(out) as folder:
+        write_text_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
+        write_text_atomically(folder / PAGE, page(rows, title, target_recall, skipped))
+        draw(rows, folder)
+        if not publish_folder(folder, out):
+            check_new(out)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    console.print(table)
+    print(f"ok  {len(rows)} indexes  {out / PAGE}")
+    return DONE

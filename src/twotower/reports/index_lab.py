@@ -1,0 +1,103 @@
+"""The report of `twotower index_lab`: a table, a page and figures."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from twotower.index.lab import LabRow, pareto
+from twotower.reports.console.console_tables import make_table
+from twotower.reports.plots import lab_curves, lab_memory, to_png
+from twotower.reports.tensorboard_run import draw_images
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem;
+  color-scheme: light dark; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #8a8a8a55; }
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
+tr.front td:first-child { font-weight: 600; }
+.wide { overflow-x: auto; }
+img { max-width: 100%; }
+"""
+
+
+def headings(row: LabRow) -> list[str]:
+    """Return the headings of the table; recall is at k of the exact results."""
+    recall = [f"recall@{k}" for k in row.chosen.recall]
+    costs = ["queries/s", "p50 ms", "p99 ms", "bytes/item", "build s", "add ms", "remove ms"]
+    return ["index", "search", *recall, *costs]
+
+
+def cells(row: LabRow) -> list[str]:
+    """Return the cells of a row of the table."""
+    search = " ".join(f"{key}={value}" for key, value in row.chosen.search_args.items())
+    return [
+        row.name,
+        search or "all",
+        *(f"{value:.4f}" for value in row.chosen.recall.values()),
+        f"{row.chosen.queries_per_second:,.0f}",
+        f"{row.latency_ms_p50:.3f}",
+        f"{row.latency_ms_p99:.3f}",
+        f"{row.bytes_per_item:.0f}",
+        f"{row.build_seconds:.2f}",
+        f"{row.add_ms:.3f}",
+        f"{row.remove_ms:.3f}",
+    ]
+
+
+def ranked(rows: Sequence[LabRow]) -> list[LabRow]:
+    """Return rows that reach the target first, the fastest of them first."""
+    return sorted(rows, key=lambda row: (not row.reaches_target, -row.chosen.queries_per_second))
+
+
+def lab_table(rows: Sequence[LabRow], title: str) -> Table:
+    """Return the table for the console, those on the Pareto front in bold."""
+    front, shown = pareto(rows), ranked(rows)
+    styles = ["bold" if row in front else "" for row in shown]
+    return make_table(title, headings(rows[0]), map(cells, shown), styles)
+
+
+def page(rows: Sequence[LabRow], title: str, target_recall: float, skipped: Mapping[str, str]) -> str:
+    """Return the page: the table and the figures, in one file."""
+    front = pareto(rows)
+    head = "".join(f"<th>{html.escape(each)}</th>" for each in headings(rows[0]))
+    body = "\n".join(
+        f"<tr{' class=front' if row in front else ''}>"
+        + "".join(f"<td>{html.escape(each)}</td>" for each in cells(row))
+        + "</tr>"
+        for row in ranked(rows)
+    )
+    images = "\n".join(
+        f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(to_png(figure)[0]).decode()}">'
+        for name, figure in figures(rows).items()
+    )
+    left_out = "".join(
+        f"<p>{html.escape(f'{name} was left out: {why}')}</p>" for name, why in skipped.items()
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Index laboratory</title><style>{STYLE}</style></head>
+<body><h1>Index laboratory</h1>
+<p>{title}. Each row is the fastest search whose recall reaches {target_recall:g}, or the most thorough one.
+Queries per second are those of a batch on one thread; p50 and p99 are the times of one query on one thread.
+Times to add and remove are per item. No row beats a <b>bold</b> one in recall, speed and bytes per item.</p>
+<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
+{body}
+</tbody></table></div>
+{left_out}
+{images}
+</body></html>
+"""
+
+
+def figures(rows: Sequence[LabRow]) -> dict[str, Figure]:
+    """Return name -> figure."""
+    return {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
+
+
+def draw(rows: Sequence[LabRow], folder: Path) -> None:
+    """Write the figures for TensorBoard."""
+    draw_images(folder, {f"index_lab/{name.replace(' ', '_')}": each for name, each in figures(rows).items()})

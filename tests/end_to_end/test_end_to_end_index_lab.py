@@ -1,0 +1,96 @@
+"""`twotower index_lab` over files and over a run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from in_process import run_script
+from safetensors.numpy import save_file
+
+from twotower.index.flat_ip import FlatIP
+from twotower.index.ivf_flat import IVFFlat
+from twotower.index.lab import exact_results, measure, pareto
+
+DIM = 16
+CASES = "cases=[flat_ip,'ivf_pq num_subquantizers=4 num_bits=4','IVF8,SQ8,Refine(SQfp16)']"
+
+
+def vectors(number: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((number, DIM), dtype=np.float32)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    np.save(tmp_path / "items.npy", vectors(600, 0))
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors(40, 1).reshape(-1)), DIM)
+    pq.write_table(pa.table({"user_id": range(40), "vector": lists}), tmp_path / "users.parquet")
+    return f"vectors={tmp_path}/items.npy", f"queries={tmp_path}/users.parquet"
+
+
+def test_cases_are_measured_and_reported(tmp_path: Path, files: tuple[str, str]) -> None:
+    out = tmp_path / "lab"
+    done = run_script("index_lab", *files, f"out={out}", CASES, "target_recall=0.9")
+    assert done.returncode == 0, done
+    report = json.loads((out / "report.json").read_text())
+    assert (report["num_vectors"], report["num_queries"], report["queries"]) == (600, 40, "users")
+    exact, codes, refined = report["rows"]
+    assert exact["chosen"]["recall"] == {"1": 1.0, "10": 1.0, "100": 1.0}
+    assert codes["bytes_per_item"] < 40 < exact["bytes_per_item"] < 80
+    assert refined["factory"] == "IDMap,IVF8,SQ8,Refine(SQfp16)"
+    assert refined["chosen"]["recall"]["100"] >= 0.9
+    assert [point["search_args"]["nprobe"] for point in codes["points"]] == sorted(
+        point["search_args"]["nprobe"] for point in codes["points"]
+    )
+    for text in (done.stdout, (out / "index.html").read_text()):
+        assert all(row["name"] in text for row in report["rows"])
+    assert list(out.glob("events.*"))
+    again = run_script("index_lab", *files, f"out={out}", CASES)
+    assert again.returncode == 2
+    assert "is never overwritten" in again.stderr
+
+
+def test_added_items_count_and_a_row_that_another_beats_is_not_on_the_front() -> None:
+    exact = exact_results(vectors(500, 2), vectors(20, 3))
+    flat, cells = (
+        measure(name, config, exact, 1.0)
+        for name, config in (("flat", FlatIP.Config()), ("cells", IVFFlat.Config(nlist=4)))
+    )
+    assert flat.chosen.recall == {1: 1.0, 10: 1.0, 100: 1.0}
+    assert flat.reaches_target
+    slower = type(flat)(**{**vars(cells), "chosen": type(flat.chosen)({}, flat.chosen.recall, 1.0)})
+    assert pareto([flat, slower]) == [flat]
+
+
+def test_bad_input_is_one_message(tmp_path: Path, files: tuple[str, str]) -> None:
+    broken = vectors(50, 4)
+    broken[7, 3] = np.nan
+    np.save(tmp_path / "broken.npy", broken)
+    np.save(tmp_path / "narrow.npy", broken[:, :4])
+    np.save(tmp_path / "numbers.npy", np.arange(6))
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x08")
+    save_file({"a": broken, "b": broken}, tmp_path / "two.safetensors")
+    items, users = files
+    out = f"out={tmp_path}/lab"
+    for words, message in [
+        ([f"vectors={tmp_path}/no.npy"], "there is no such file"),
+        ([f"vectors={tmp_path}/items.csv"], "expected the name of a file that ends in .npy, .parquet"),
+        ([f"vectors={tmp_path}/cut.npy"], "not readable"),
+        ([f"vectors={tmp_path}/cut.safetensors"], "not readable"),
+        ([f"vectors={tmp_path}/two.safetensors"], "expected one tensor, found a, b"),
+        ([f"vectors={tmp_path}/numbers.npy"], "expected floats of shape"),
+        ([f"vectors={tmp_path}/broken.npy"], "value nan at position 7, column 3"),
+        ([items, f"queries={tmp_path}/narrow.npy"], "dimension 4, but the index has dimension 16"),
+        ([users], "expected one of them"),
+        ([items, "run=outputs"], "expected one of them"),
+        ([items, "cases=[ivf_sk]"], "ivf_sk"),
+        ([items, "cases=['ivf_pq codes=3']"], "codes"),
+        ([items, "cases=['L2norm,Flat']"], "NormalizationTransform changes dot products"),
+    ]:
+        done = run_script("index_lab", *words, out)
+        assert done.returncode == 2, (words, done)
+        assert message in done.stderr, (words, done.stderr)
+        assert not (tmp_path / "lab").exists()
