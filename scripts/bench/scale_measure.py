@@ -1,16 +1,15 @@
 """What `scale.py` measures: real trainings of several processes, exchanges, data, embeddings and indexes."""
 
-import contextlib
-import multiprocessing
 import os
 import socket
 import statistics
 import struct
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ from twotower.evaluation.evaluate_towers import encode_at, encode_catalogue
 from twotower.evaluation.top_k import exact_top_k
 from twotower.index.ivf_pq import IVFPQ
 from twotower.parallel.processes import processes
-from twotower.parallel.ranks import is_first
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.stages import load_dataset
 from twotower.towers.history.mean_pooling import MeanPooling
@@ -59,7 +57,7 @@ RECIPE = (
 """A recipe that large data permits: sparse tables, no user ids, and not the whole catalogue as negatives."""
 DEFAULT = ("initialization=random", "user_tower.widths=[]", "item_tower.widths=[]")
 """The default recipe, on Online Retail: dense tables, and the whole catalogue as negatives."""
-GRID = ((2048, 1024), (1024, 2048), (1024, 512), (512, 2560), (512, 512))
+GRID = ((2048, 1024), (1024, 2048), (512, 2560), (256, 256), (256, 8192), (4096, 128), (4096, 8192))
 """Batch and negatives of the trainings of one process that the work of a step is fitted to."""
 WARM_UP = 10
 SIZES = (2**14, 2**18, 2**22)
@@ -111,7 +109,6 @@ class Watch:
         self.counts: dict[str, list[int]] = defaultdict(list)
         self.ends: list[float] = []
         self.sent: list[int] = []
-        self.others: OtherWork | None = None  # it starts with the steps that count
 
     def attach(self, module: Any, batches: TrainBatches) -> None:
         """Time the parts of a module, and the gathering of its batches."""
@@ -158,11 +155,6 @@ class Watch:
         self.cpu["end"].append(time.thread_time())
         if len(self.ends) in (WARM_UP, self.num_steps):
             self.sent.append(sent_bytes())
-            if self.others is not None:
-                self.others.ended.set()
-            elif is_first():
-                self.others = OtherWork()
-                self.others.start()
         if self.profiler is not None:
             self.profiler.step()
         return len(self.ends) >= self.num_steps
@@ -187,7 +179,6 @@ class Watch:
             "items": float(np.mean(self.counts["items"][WARM_UP:])),
             "rows": float(np.mean(self.counts["rows"] or [0])),
             "sent": (self.sent[1] - self.sent[0]) / (self.num_steps - WARM_UP),
-            "others": statistics.mean((self.others and self.others.samples) or [0]),
         }
 
 
@@ -247,30 +238,12 @@ def profiled_training(folder: Path, overrides: Sequence[str], size: int, num_ste
     }
 
 
-class OtherWork(threading.Thread):
-    """Samples how many threads of other programs compute or wait for a core."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.ended = threading.Event()
-        self.samples: list[int] = []
-
-    def run(self) -> None:
-        """Sample five times a second."""
-        while not self.ended.wait(0.2):
-            lines = Path("/proc/stat").read_text().splitlines()
-            running = next(int(each.split()[1]) for each in lines if each.startswith("procs_running"))
-            own = [os.getpid(), *(child.pid or 0 for child in multiprocessing.active_children())]
-            self.samples.append(max(0, running - sum(map(running_threads, own))))
-
-
-def running_threads(process: int) -> int:
-    """Return how many threads of a process compute or wait for a core."""
-    found = 0
-    for path in Path(f"/proc/{process}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            found += path.read_text().rpartition(")")[2].split()[0] == "R"
-    return found
+def obtained_cores(size: int, seconds: float = 3.0) -> float:
+    """Return how many cores `size` busy processes obtain, next to the other work of the machine."""
+    spin = f"import time; end = time.monotonic() + {seconds}\nwhile time.monotonic() < end: sum(range(1000))"
+    command = [sys.executable, "-S", "-c", f"{spin}\nprint(time.process_time())"]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(size)]
+    return sum(float(child.communicate()[0]) for child in children) / seconds
 
 
 def line(columns: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
@@ -292,8 +265,12 @@ def median_seconds(function: Callable[[], object], count: int, clock: Callable[[
 
 
 def exchanges(found: dict[str, float]) -> None:
-    """Time the exchanges of a training at several sizes; every process calls it, rank 0 reads `found`."""
-    size, clock = dist.get_world_size(), time.perf_counter
+    """Time the exchanges of a training at several sizes; every process calls it, rank 0 reads `found`.
+
+    Seconds are those of the processor, of all threads of rank 0: on a busy machine, the time by the clock is
+    that in which the other process waits for a core.
+    """
+    size, clock = dist.get_world_size(), time.process_time
 
     def timed(function: Callable[[], object]) -> float:
         dist.barrier()
@@ -326,41 +303,39 @@ def exchanges(found: dict[str, float]) -> None:
 
 
 def timed_exchanges(folder: Path, size: int) -> dict[str, float]:
-    """Return seconds of the exchanges of several processes on this machine, fixed and by byte or row."""
+    """Return the costs of the exchanges of several processes on this machine, fixed and by byte or row."""
     found: dict[str, float] = {}
     with processes(size, 1, partial(exchanges, {}), folder):
         exchanges(found)
-    assert is_first()
     return found
 
 
-def work(folder: Path, num_steps: int = 40) -> dict[str, float]:
-    """Return the processor seconds of a step of one process: fixed, by example, item and score."""
-    runs = [timed_training(folder, sized(*each), 1, num_steps) for each in GRID]
-    batches = [float(batch) for batch, _ in GRID]
-    items = [run["items"] for run in runs]
-    scores = [batch * number for batch, number in zip(batches, items, strict=True)]
-    computed = [run["forward"] + run["backward"] for run in runs]
-    fixed, example, item, score = line([[1.0] * len(runs), batches, items, scores], computed)
-    return {
-        "step_seconds": fixed + statistics.median(run["other"] for run in runs),
-        "example_seconds": example,
-        "item_seconds": item,
-        "score_seconds": score,
+def work(folder: Path, num_steps: int = 30) -> dict[str, float]:
+    """Return processor seconds of the steps of one process with each batch of the grid, and their fit."""
+    runs = {each: timed_training(folder, sized(*each), 1, num_steps) for each in GRID}
+    found = {
         "forward_share": statistics.median(
-            run["forward"] / total for run, total in zip(runs, computed, strict=True)
+            run["forward"] / (run["forward"] + run["backward"]) for run in runs.values()
         ),
-        "gather_seconds": statistics.median(
-            run["gather"] / batch for run, batch in zip(runs, batches, strict=True)
-        ),
-        "check_candidates": items[0],
-        **{
-            f"check_rows_{batch}": run["rows"]
-            for (batch, negatives), run in zip(GRID, runs, strict=True)
-            if batch + negatives == BATCH + NEGATIVES
-        },
-        **optimizer_work(),
+        "gather_seconds": statistics.median(run["gather"] / batch for (batch, _), run in runs.items()),
+        "check_candidates": runs[BATCH, NEGATIVES]["items"],
     }
+    for (batch, negatives), run in runs.items():
+        found[f"grid_{batch}_{negatives}"] = run["forward"] + run["backward"] + run["other"]
+        found[f"items_{batch}_{negatives}"] = run["items"]
+        if batch + negatives == BATCH + NEGATIVES:
+            found[f"check_rows_{batch}"] = run["rows"]
+    return found | fitted_step(found)
+
+
+def fitted_step(found: Mapping[str, float]) -> dict[str, float]:
+    """Fit the seconds of a step to its examples, items and scores."""
+    batches = [float(batch) for batch, _ in GRID]
+    items = [found[f"items_{batch}_{negatives}"] for batch, negatives in GRID]
+    scores = [batch * number for batch, number in zip(batches, items, strict=True)]
+    seconds = [found[f"grid_{batch}_{negatives}"] for batch, negatives in GRID]
+    names = ("step_seconds", "example_seconds", "item_seconds", "score_seconds")
+    return dict(zip(names, line([[1.0] * len(GRID), batches, items, scores], seconds), strict=True))
 
 
 def optimizer_work(
@@ -479,15 +454,25 @@ def index_costs(folder: Path, sizes: tuple[int, ...] = (50_000, 100_000, 200_000
     }
 
 
-def measured(folder: Path) -> dict[str, float]:
-    """Return all constants, measured once, with one thread."""
+COSTS: dict[str, Callable[[Path], dict[str, float]]] = {
+    "steps": work,
+    "optimizers": lambda _: optimizer_work(),
+    "exchanges": lambda folder: {
+        f"exchange_{name}": value for name, value in timed_exchanges(folder, 2).items()
+    },
+    "data": data_costs,
+    "ids": lambda _: {"id_bytes": id_bytes()},
+    "embeddings": embedding_costs,
+    "index": index_costs,
+}
+"""Name of some constants -> how to measure them, in a folder for files."""
+
+
+def measured(folder: Path, names: Sequence[str]) -> dict[str, float]:
+    """Return constants, measured once, with one thread."""
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    return {
-        **work(folder),
-        **{f"exchange_{name}": value for name, value in timed_exchanges(folder, 2).items()},
-        **data_costs(folder),
-        "id_bytes": id_bytes(),
-        **embedding_costs(folder),
-        **index_costs(folder),
-    }
+    found: dict[str, float] = {}
+    for name in names:
+        found |= COSTS[name](folder)
+    return found

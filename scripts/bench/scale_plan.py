@@ -4,9 +4,11 @@ Seconds are those of one core of the machine that was measured. What is assumed 
 its network, its price and its disturbances.
 """
 
+import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from statistics import fmean
 from typing import Literal
 
 from training_simulation import Cluster, Disturbances, Phase, Step, long_training, mean_step
@@ -15,7 +17,7 @@ FLOAT, ROW_INDEX = 4, 8
 DENSE_ADAM_BYTES = 16  # of a weight: with its gradient and two moments, as the check before a training counts
 CHECKPOINT_SHARE, CHECKPOINT_STEPS = 0.05, 200  # as `Checkpointing` and `trainer.checkpoint_every_steps`
 SMALL_EXCHANGES = 6  # counts, weights and the number of the batch
-SIMULATED_STEPS = 60
+SIMULATED_STEPS, SIMULATED_TRAININGS = 40, 10
 Layout = Literal["replicated", "sharded"]
 """Whether each process holds all tables and all data, as today, or a share of both, which is not built."""
 
@@ -233,7 +235,8 @@ class TrainingCost:
         processes: on each machine, as many as fit into its cores and its memory.
         sent: bytes of a machine in a step.
         step: seconds with stragglers; `ideal`: without.
-        hours: of all epochs, with checkpoints and failures; `lost` are those of failures.
+        hours: of all epochs, with checkpoints and failures, the mean of some simulations.
+        lost: hours of these that failures cost.
     """
 
     layout: Layout
@@ -245,10 +248,11 @@ class TrainingCost:
     step: float = math.nan
     hours: float = math.nan
     lost: float = math.nan
-    failures: int = 0
+    failures: float = math.nan
     money: float = math.nan
 
 
+@functools.cache
 def training_cost(
     constants: Constants,
     workload: Workload,
@@ -272,21 +276,20 @@ def training_cost(
     seconds = mean_step(step, cluster, disturbances, SIMULATED_STEPS)
     saved = workload.table_bytes / machine.disk / (1 if layout == "replicated" else num_machines)
     every = max(CHECKPOINT_STEPS, math.ceil(saved / CHECKPOINT_SHARE / seconds))
-    outcome = long_training(
-        seconds, workload.num_steps, num_machines, checkpointed(disturbances, every, saved)
-    )
-    hours = outcome.seconds / 3600
-    lost = (outcome.lost + outcome.failures * disturbances.restart_seconds) / 3600
+    failing = replace(disturbances, checkpoint_steps=every, checkpoint_seconds=saved)
+    outcomes = [
+        long_training(seconds, workload.num_steps, num_machines, failing, seed)
+        for seed in range(SIMULATED_TRAININGS)
+    ]
+    ordered = workload.interactions * workload.epochs * constants.order_seconds
+    ordered /= 1 if layout == "replicated" else num_machines * processes
+    hours = (fmean(each.seconds for each in outcomes) + ordered) / 3600
+    failures = fmean(each.failures for each in outcomes)
+    lost = (fmean(each.lost for each in outcomes) + failures * disturbances.restart_seconds) / 3600
     money = hours * num_machines * machine.price
     return TrainingCost(
-        layout, num_machines, processes, held, sent, ideal, seconds, hours, lost, outcome.failures, money
+        layout, num_machines, processes, held, sent, ideal, seconds, hours, lost, failures, money
     )
-
-
-def checkpointed(disturbances: Disturbances, every: int, seconds: float) -> Disturbances:
-    """Return disturbances with checkpoints."""
-    named = {each.name: getattr(disturbances, each.name) for each in fields(disturbances)}
-    return Disturbances(**named | {"checkpoint_steps": every, "checkpoint_seconds": seconds})
 
 
 @dataclass(frozen=True)
@@ -340,12 +343,14 @@ def stages(constants: Constants, workload: Workload, machine: Machine, num_machi
     bundle = (workload.tables + 1) * vectors + ids
     embedded = workload.items * constants.embed_item_seconds + workload.users * constants.embed_user_seconds
     embedding = max(1, min(machine.cores, int(machine.memory // bundle)))
+    ranking = process_bytes(constants, workload, 1, "replicated") + vectors  # each process has all vectors
     query = query_seconds(constants, workload.items)
     exact = workload.validation_users * workload.items * constants.exact_score_seconds
     return [
         Stage(
             "read, sort and split the log",
-            "twotower, one process",
+            f"twotower, one process; {workload.interactions * constants.log_bytes / 1e9:.0f} GB of Parquet, "
+            f"{workload.interactions * constants.stored_bytes / 1e9:.0f} GB on disk",
             1,
             ids + workload.interactions * constants.build_bytes,
             workload.interactions * constants.build_seconds,
@@ -355,9 +360,9 @@ def stages(constants: Constants, workload: Workload, machine: Machine, num_machi
             f"rank {workload.validation_users:,} validation users, {workload.epochs} epochs",
             "twotower, the processes of the training",
             num_machines,
-            vectors,
+            ranking,
             exact * workload.epochs,
-            machine.cores,
+            max(1, min(machine.cores, int(machine.memory // ranking))),
         ),
         Stage(
             "embed all users and items", "twotower embed shard=k/n", num_machines, bundle, embedded, embedding

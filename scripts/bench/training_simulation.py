@@ -39,16 +39,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Machines with the same number of processes and cores.
-
-    Attributes:
-        others: computations of other programs on each machine, which share its cores, on average.
-    """
+    """Machines with the same number of processes and cores; `cores` may be a fraction."""
 
     machines: int = 1
     processes: int = 1
     cores: float = math.inf
-    others: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,14 +88,14 @@ Job = tuple[int, str]
 class Cores:
     """The computations of a machine, which share its cores equally; none uses more than one."""
 
-    def __init__(self, cores: float, others: float) -> None:
-        self.cores, self.others = cores, others
+    def __init__(self, cores: float) -> None:
+        self.cores = cores
         self.left: dict[Job, float] = {}
         self.updated = 0.0
 
     def rate(self) -> float:
         """Return the speed of each computation."""
-        return min(1.0, self.cores / (len(self.left) + self.others)) if self.left else 0.0
+        return min(1.0, self.cores / len(self.left)) if self.left else 0.0
 
     def advance(self, now: float) -> None:
         """Compute until `now`."""
@@ -135,7 +130,7 @@ def simulate(
 class _Simulation:
     def __init__(self, step: Step, cluster: Cluster, disturbances: Disturbances, rng: random.Random) -> None:
         self.step, self.cluster, self.disturbances, self.rng = step, cluster, disturbances, rng
-        self.machines = [Cores(cluster.cores, cluster.others) for _ in range(cluster.machines)]
+        self.machines = [Cores(cluster.cores) for _ in range(cluster.machines)]
         self.heap: list[tuple[float, int, str, int]] = []
         self.versions = [0] * cluster.machines  # an event of an older version is void
         self.number, self.now = 0, 0.0
