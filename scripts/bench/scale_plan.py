@@ -1,0 +1,454 @@
+"""What a large training costs: pure functions of measured constants, a workload and a machine.
+
+Seconds are those of one core of the machine that was measured. What is assumed are the machine of the plan,
+its network, its price and its disturbances.
+"""
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from statistics import fmean
+from typing import Literal
+
+from training_simulation import Cluster, Disturbances, Phase, Step, long_training, mean_step
+
+FLOAT, ROW_INDEX = 4, 8
+DENSE_ADAM_BYTES = 16  # of a weight: with its gradient and two moments, as the check before a training counts
+CHECKPOINT_SHARE, CHECKPOINT_STEPS = 0.05, 200  # as `Checkpointing` and `trainer.checkpoint_every_steps`
+SMALL_EXCHANGES = 6  # counts, weights and the number of the batch
+SIMULATED_STEPS, SIMULATED_TRAININGS = 40, 10
+Layout = Literal["replicated", "sharded"]
+"""Whether each process holds all tables and all data, as today, or a share of both, which is not built."""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Measured constants: seconds of processor and bytes; `scale.json` has the range of each.
+
+    Attributes:
+        step_seconds: of a training step, whatever its batch; then by example, embedded item and score.
+        forward_share: share of the forward pass in a step without the optimizer.
+        gather_seconds: of a batch, by example, in another thread.
+        optimizer_row_seconds: of a row of a sparse table (row-wise Adagrad); with a fixed part.
+        dense_weight_seconds: of a weight of a dense table (AdamW).
+        exchange_small: of an exchange of some bytes among two processes; then by byte of a dense sum and of
+            gathered rows, and by row of a sparse sum of two processes.
+        log_bytes: of an interaction in Parquet; then the seconds and the memory of building the data set, its
+            bytes on disk, the seconds of an epoch's order and the arrays of a training.
+        id_bytes: of the id of a user or an item in memory.
+        embed_item_seconds: of an item; then of a user with its history, and of a score of exact search.
+        index_seconds: of training `ivf_pq`; then by item, by item that is added, and by item and cell of it.
+        query_seconds: of a search in 16 cells; then by cell of the index.
+    """
+
+    step_seconds: float
+    example_seconds: float
+    item_seconds: float
+    score_seconds: float
+    forward_share: float
+    gather_seconds: float
+    optimizer_seconds: float
+    optimizer_row_seconds: float
+    dense_weight_seconds: float
+    exchange_small: float
+    exchange_dense: float
+    exchange_dense_byte: float
+    exchange_gather_byte: float
+    exchange_sparse: float
+    exchange_sparse_row: float
+    log_bytes: float
+    build_seconds: float
+    build_bytes: float
+    stored_bytes: float
+    order_seconds: float
+    batch_bytes: float
+    id_bytes: float
+    embed_item_seconds: float
+    embed_user_seconds: float
+    exact_score_seconds: float
+    index_seconds: float
+    index_item_seconds: float
+    index_add_seconds: float
+    index_cell_seconds: float
+    index_bytes: float
+    query_seconds: float
+    query_cell_seconds: float
+
+    @classmethod
+    def read(cls, values: Mapping[str, Mapping[str, float]]) -> "Constants":
+        """Read the medians of the section `constants` of the results file."""
+        return cls(**{each.name: float(values[each.name]["median"]) for each in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained and served.
+
+    Attributes:
+        tables: embedding tables of items: one of the item tower and one of histories.
+        history: longest history; users have fewer interactions on average.
+        batch: examples of the whole batch; each process has a share.
+        negatives: items of a batch besides its positives.
+        validation_users: users that exact search ranks after each epoch.
+    """
+
+    interactions: float = 1e9
+    users: float = 1e8
+    items: float = 1e8
+    dim: int = 64
+    tables: int = 2
+    history: int = 50
+    batch: int = 16_384
+    negatives: int = 1_024
+    dense_weights: int = 41_394
+    epochs: int = 3
+    validation_users: int = 10_000
+
+    @property
+    def candidates(self) -> int:
+        """Items that a step embeds; all distinct, since the catalogue is large."""
+        return self.batch + self.negatives
+
+    @property
+    def history_rows(self) -> float:
+        """Rows of a history in a step, at most."""
+        return min(self.history, self.interactions / self.users)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all epochs."""
+        return math.ceil(self.interactions / self.batch) * self.epochs
+
+    @property
+    def row_bytes(self) -> float:
+        """Bytes of a row of a table with row-wise Adagrad: the weights and one number."""
+        return FLOAT * (self.dim + 1)
+
+    @property
+    def table_bytes(self) -> float:
+        """Bytes of all tables with row-wise Adagrad."""
+        return self.tables * self.items * self.row_bytes
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine of the plan; every field is an assumption. `price` is of an hour, in any currency."""
+
+    cores: int = 16
+    memory: float = 128e9
+    network: float = 10e9 / 8
+    latency: float = 50e-6
+    disk: float = 1e9
+    price: float = 1.0
+
+
+ASSUMED = Disturbances(
+    sigma=0.1,
+    straggler_share=0.001,
+    straggler_factor=5.0,
+    failure_seconds=1000 * 3600,
+    restart_seconds=600,
+)
+"""What the plan's simulation assumes; none of it was measured."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Exchanges of a step: bytes that a process sends, and seconds of a core to copy and to add them."""
+
+    sent: float
+    work: float
+
+
+def gathered(constants: Constants, workload: Workload, size: int) -> Exchange:
+    """Return the exchange of the embeddings of a batch's items, of which each process embeds a share."""
+    sent = workload.candidates * workload.dim * FLOAT * (size - 1) / size
+    return Exchange(sent, 2 * constants.exchange_gather_byte * sent)  # of two processes, each sent a half
+
+
+def reduced(constants: Constants, workload: Workload, size: int, layout: Layout) -> Exchange:
+    """Return the exchange of gradients: of the gathered items, of the layers, and of the tables.
+
+    Replicated tables: each process receives the rows of all others. Sharded tables: it sends each row to the
+    process that holds it, and has received the row's weights in the same way.
+    """
+    if size == 1:
+        return Exchange(0.0, 0.0)
+    dense = 2 * (workload.candidates * workload.dim + workload.dense_weights) * FLOAT * (size - 1) / size
+    work = constants.exchange_dense_byte * dense
+    rows, row = gradient_rows(workload, size), workload.dim * FLOAT + ROW_INDEX
+    if layout == "replicated":
+        work += constants.exchange_sparse * workload.tables + constants.exchange_sparse_row * rows * size / 2
+        return Exchange(dense + rows * row * (size - 1), work)
+    sent = 2 * rows * row * (size - 1) / size
+    return Exchange(dense + sent, work + 2 * constants.exchange_gather_byte * sent)
+
+
+def gradient_rows(workload: Workload, size: int) -> float:
+    """Return the rows of tables with a gradient in one process: of its histories and of its items."""
+    return (workload.batch * workload.history_rows + workload.candidates) / size
+
+
+def training_step(
+    constants: Constants, workload: Workload, machine: Machine, cluster: Cluster, layout: Layout
+) -> tuple[Step, float]:
+    """Return the step of each process, and the bytes that a machine sends in it."""
+    size = cluster.machines * cluster.processes
+    examples = workload.batch / size
+    computed = (
+        constants.step_seconds
+        + constants.example_seconds * examples
+        + constants.item_seconds * workload.candidates / size
+        + constants.score_seconds * examples * workload.candidates
+    )
+    updated = gradient_rows(workload, size) * (size if layout == "replicated" else 1)
+    optimized = constants.optimizer_seconds + constants.optimizer_row_seconds * updated
+    outside = (size - cluster.processes) / max(1, size - 1)  # of what a process sends, to other machines
+    exchanged = (
+        gathered(constants, workload, size),
+        reduced(constants, workload, size, layout),
+    )
+    sent = [each.sent * cluster.processes * outside for each in exchanged]
+    wait = machine.latency * math.ceil(math.log2(size)) * SMALL_EXCHANGES / 2 if size > 1 else 0.0
+    first, second = (each / machine.network + wait for each in sent)
+    forward = computed * constants.forward_share
+    phases = (
+        Phase(forward + exchanged[0].work, first),
+        Phase(computed - forward + exchanged[1].work, second),
+        Phase(optimized),
+    )
+    return Step(phases, constants.gather_seconds * examples), sum(sent)
+
+
+def process_bytes(constants: Constants, workload: Workload, size: int, layout: Layout) -> float:
+    """Return the memory of a process of a training: tables, and the arrays of its examples."""
+    whole = workload.table_bytes + workload.interactions * constants.batch_bytes
+    return whole if layout == "replicated" else whole / size
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """A training on a number of machines; None where it does not fit.
+
+    Attributes:
+        processes: on each machine, as many as fit into its cores and its memory.
+        sent: bytes of a machine in a step.
+        step: seconds with stragglers; `ideal`: without.
+        hours: of all epochs, with checkpoints and failures, the mean of some simulations.
+        lost: hours of these that failures cost.
+    """
+
+    layout: Layout
+    machines: int
+    processes: int
+    process_bytes: float
+    sent: float = math.nan
+    ideal: float = math.nan
+    step: float = math.nan
+    hours: float = math.nan
+    lost: float = math.nan
+    failures: float = math.nan
+    money: float = math.nan
+
+
+@functools.cache
+def training_cost(
+    constants: Constants,
+    workload: Workload,
+    machine: Machine,
+    num_machines: int,
+    layout: Layout,
+    disturbances: Disturbances = ASSUMED,
+) -> TrainingCost:
+    """Return the cost of a training."""
+    processes = machine.cores
+    while processes and (
+        processes * process_bytes(constants, workload, num_machines * processes, layout) > machine.memory
+    ):
+        processes -= 1
+    held = process_bytes(constants, workload, num_machines * max(1, processes), layout)
+    if not processes:
+        return TrainingCost(layout, num_machines, 0, held)
+    cluster = Cluster(num_machines, processes, machine.cores)
+    step, sent = training_step(constants, workload, machine, cluster, layout)
+    ideal = mean_step(step, cluster, Disturbances(), 1)
+    seconds = mean_step(step, cluster, disturbances, SIMULATED_STEPS)
+    saved = workload.table_bytes / machine.disk / (1 if layout == "replicated" else num_machines)
+    every = max(CHECKPOINT_STEPS, math.ceil(saved / CHECKPOINT_SHARE / seconds))
+    failing = replace(disturbances, checkpoint_steps=every, checkpoint_seconds=saved)
+    outcomes = [
+        long_training(seconds, workload.num_steps, num_machines, failing, seed)
+        for seed in range(SIMULATED_TRAININGS)
+    ]
+    ordered = workload.interactions * workload.epochs * constants.order_seconds
+    ordered /= 1 if layout == "replicated" else num_machines * processes
+    hours = (fmean(each.seconds for each in outcomes) + ordered) / 3600
+    failures = fmean(each.failures for each in outcomes)
+    lost = (fmean(each.lost for each in outcomes) + failures * disturbances.restart_seconds) / 3600
+    money = hours * num_machines * machine.price
+    return TrainingCost(
+        layout, num_machines, processes, held, sent, ideal, seconds, hours, lost, failures, money
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the pipeline besides the training.
+
+    Attributes:
+        machines: on which its work is divided equally.
+        memory: bytes of a machine.
+        work: seconds of one core, of all machines.
+        cores: cores of a machine that work.
+    """
+
+    name: str
+    engine: str
+    machines: int
+    memory: float
+    work: float
+    cores: int
+
+    @property
+    def hours(self) -> float:
+        """Time of the stage."""
+        return self.work / 3600 / self.machines / self.cores
+
+    def money(self, price: float) -> float:
+        """Return the cost of the stage."""
+        return self.hours * self.machines * price
+
+
+def build_seconds(constants: Constants, items: float) -> float:
+    """Return the seconds of building `ivf_pq`, which has the square root of the items as cells."""
+    return (
+        constants.index_seconds
+        + (constants.index_item_seconds + constants.index_add_seconds) * items
+        + constants.index_cell_seconds * items * math.sqrt(items)
+    )
+
+
+def query_seconds(constants: Constants, items: float) -> float:
+    """Return the seconds of a search in 16 cells of that index."""
+    return constants.query_seconds + constants.query_cell_seconds * math.sqrt(items)
+
+
+def stages(constants: Constants, workload: Workload, machine: Machine, num_machines: int) -> list[Stage]:
+    """Return the parts besides the training. One core works where the code is serial."""
+    entities = workload.users + workload.items
+    ids = entities * constants.id_bytes
+    vectors = workload.items * workload.dim * FLOAT
+    index = workload.items * constants.index_bytes
+    bundle = (workload.tables + 1) * vectors + ids
+    embedded = workload.items * constants.embed_item_seconds + workload.users * constants.embed_user_seconds
+    embedding = max(1, min(machine.cores, int(machine.memory // bundle)))
+    ranking = process_bytes(constants, workload, 1, "replicated") + vectors  # each process has all vectors
+    query = query_seconds(constants, workload.items)
+    exact = workload.validation_users * workload.items * constants.exact_score_seconds
+    return [
+        Stage(
+            "read, sort and split the log",
+            f"twotower, one process; {workload.interactions * constants.log_bytes / 1e9:.0f} GB of Parquet, "
+            f"{workload.interactions * constants.stored_bytes / 1e9:.0f} GB on disk",
+            1,
+            ids + workload.interactions * constants.build_bytes,
+            workload.interactions * constants.build_seconds,
+            1,
+        ),
+        Stage(
+            f"rank {workload.validation_users:,} validation users, {workload.epochs} epochs",
+            "twotower, the processes of the training",
+            num_machines,
+            ranking,
+            exact * workload.epochs,
+            max(1, min(machine.cores, int(machine.memory // ranking))),
+        ),
+        Stage(
+            "embed all users and items", "twotower embed shard=k/n", num_machines, bundle, embedded, embedding
+        ),
+        Stage(
+            "build the index",
+            "twotower build_index, Faiss ivf_pq",
+            1,
+            vectors + 2 * index,
+            build_seconds(constants, workload.items),
+            machine.cores,
+        ),
+        Stage(
+            "top 100 of all users through the index",
+            "Faiss ivf_pq, 16 cells",
+            num_machines,
+            index,
+            workload.users * query,
+            machine.cores,
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far a part scales on one machine: `scale` 1 is the workload, below 1 it breaks before."""
+
+    name: str
+    scale: float
+    remedy: str
+
+
+def limits(constants: Constants, workload: Workload, machine: Machine) -> list[Limit]:
+    """Return what breaks on one machine, first things first, if users, items and interactions grow alike."""
+    weights = workload.tables * workload.items * workload.dim
+    arrays = workload.interactions * constants.batch_bytes
+    ids = (workload.users + workload.items) * constants.id_bytes
+    vectors = workload.items * workload.dim * FLOAT
+    exact = workload.users * workload.items * constants.exact_score_seconds / machine.cores
+    hour = 3600.0
+    found = [
+        Limit(
+            "exact ranking of all users in an hour (`split=leave_one_out`)",
+            math.sqrt(hour / exact),
+            "few validation users: `split.unit=share split.valid=...`",
+        ),
+        Limit(
+            f"one process per core with tables and data of its own ({machine.cores} processes)",
+            machine.memory / machine.cores / (workload.table_bytes + arrays),
+            "fewer processes; tables and data in shards",
+        ),
+        Limit(
+            "dense tables: a step of AdamW on all rows takes a second",
+            1 / (weights * constants.dense_weight_seconds),
+            "`sparse=true`",
+        ),
+        Limit(
+            "dense tables: the sum of their gradients over the network takes a second",
+            machine.network / (2 * weights * FLOAT),
+            "`sparse=true`",
+        ),
+        Limit(
+            "the check before the training: 16 bytes per weight, whatever the optimizer",
+            machine.memory / (weights * DENSE_ADAM_BYTES),
+            "a check that knows row-wise states; tables in shards",
+        ),
+        Limit(
+            "tables with row-wise Adagrad and data of one process",
+            machine.memory / (workload.table_bytes + arrays),
+            "tables and data in shards",
+        ),
+        Limit(
+            "embeddings: the bundle of one process",
+            machine.memory / ((workload.tables + 1) * vectors + ids),
+            "shards that read a share of the bundle",
+        ),
+        Limit(
+            "building the index: vectors and two copies of it",
+            machine.memory / (vectors + 2 * workload.items * constants.index_bytes),
+            "an index per shard",
+        ),
+        Limit(
+            "building the data set",
+            machine.memory / (ids + workload.interactions * constants.build_bytes),
+            "a sort by another engine; data in shards",
+        ),
+        Limit("int32 rows of users and items", 2**31 / max(workload.users, workload.items), "int64 rows"),
+    ]
+    return sorted(found, key=lambda each: each.scale)
