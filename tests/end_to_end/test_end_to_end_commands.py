@@ -42,7 +42,7 @@ IS_LONG = re.compile(r"\b(minutes?|hours?|times as long|trainings)\b")
 """In the comment of a command: too long to be run here at its size."""
 
 NOT_RUN = {
-    r"^(twotower serve|curl|tensorboard|mlflow ui)\b": "a server, or a question to one",
+    r"^(twotower serve|curl|tensorboard|mlflow ui|optuna-dashboard)\b": "a server, or a question to one",
     r"^twotower (nightly|export_live)\b": "reads what a running service wrote",
     r"pip install|^wandb|^git clone": "needs the network",
     r"^(scripts/|python (scripts/|-m cProfile)|source )": "belongs to a checkout",

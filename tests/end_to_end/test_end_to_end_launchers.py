@@ -147,7 +147,11 @@ def process_that_writes(log: Path) -> int:
     raise AssertionError(f"no process writes {log}")
 
 
-TWO_NODES = """
+SMALL_TRIALS = (
+    *(*SMALL_RUN, "data.num_items=120", "data.num_interactions=5000", "objective.batch_size=256"),
+    *("objective.epoch_requests=1024", "metrics.num_bootstrap=0", "metrics.ks=[10,20]"),
+)
+CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 
@@ -170,7 +174,7 @@ def arguments_of(launcher: str, folder: Path, environment: dict[str, str]) -> It
         return
     with (folder / "cluster.log").open("wb") as log:
         cluster = subprocess.Popen(
-            [sys.executable, "-c", TWO_NODES],
+            [sys.executable, "-c", CLUSTER],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -198,7 +202,7 @@ def test_the_trial_of_a_killed_worker_is_tried_again(launcher: str, tmp_path: Pa
     with arguments_of(launcher, tmp_path, environment) as arguments, (tmp_path / "out").open("wb") as output:
         options = ["sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet", *arguments]
         sweep = subprocess.Popen(
-            [sys.executable, "-m", "twotower", "train", *SMALL_RUN, *options, f"output_root={tmp_path}"],
+            [sys.executable, "-m", "twotower", "train", *SMALL_TRIALS, *options, f"output_root={tmp_path}"],
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
