@@ -138,7 +138,7 @@ class Ray(Launcher):
         try:
             return exit_status([ray.get(reference)], log)
         except ray.exceptions.RayError as error:
-            kind = JobError if isinstance(error, ray.exceptions.RayTaskError) else LostJobError
+            kind = LostJobError if _is_lost(error) else JobError
             raise kind(f"{type(error).__name__}: {_first_line(error) or STOPPED}; see {log}") from error
         finally:
             self.running.discard(reference)
@@ -169,6 +169,13 @@ def _run_on_node(log: Path, folder: Path, *arguments: Any) -> Answer:
     os.chdir(folder)
     redirect_output(log)
     return run_task_on_node(*arguments)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Return whether Ray has lost a process or node, and not merely passed on an error."""
+    from ray.exceptions import RayError, RayTaskError
+
+    return isinstance(error.cause if isinstance(error, RayTaskError) else error, RayError)
 
 
 def _first_line(error: BaseException) -> str:
@@ -227,10 +234,10 @@ def _run_group(
     except WorkerGroupError as error:
         failures = sorted(error.worker_failures.items())
         return min(itertools.starmap(_rank_error, failures), key=lambda each: isinstance(each, LostJobError))
-    except PreemptionError as error:
-        return LostJobError(f"{type(error).__name__}: {_first_line(error)}")
     except TrainingFailedError as error:
-        return JobError(f"{type(error).__name__}: {error}")
+        cause = getattr(error, "controller_failure", error)  # of a ControllerError, as while the group starts
+        kind = LostJobError if isinstance(error, PreemptionError) or _is_lost(cause) else JobError
+        return kind(f"{type(cause).__name__}: {_first_line(cause)}")
     return answer
 
 
