@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
+import tiny_bundle
+
 TASKS = str(Path(__file__).parents[1] / "unit" / "launchers")
 NO_RAY = importlib.util.find_spec("ray") is None
 
@@ -230,3 +233,26 @@ def test_the_trial_of_a_killed_worker_is_tried_again(launcher: str, tmp_path: Pa
     search = json.loads((killed.parents[1] / "sweep.json").read_text(encoding="utf-8"))["search"]
     assert search["states"] == {"complete": 3}
     assert [trial["number"] for trial in search["trials"]] == [0, 1, 2]  # a repetition is no other trial
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install 'twotower[ray]'")
+def test_ray_writes_the_shards_that_are_typed(tmp_path: Path) -> None:
+    tiny_bundle.write(tmp_path / "bundle")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    embed = [sys.executable, "-m", "twotower", "embed", f"run={tmp_path}", "side=users"]
+    for words in (
+        ["out=typed", "shard=1/2"],
+        ["out=typed", "shard=2/2"],
+        ["out=jobs", "shards=2", "launcher=ray"],
+    ):
+        done = subprocess.run(
+            [*embed, *words], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    typed, jobs = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.parquet")}
+        for name in ("typed", "jobs")
+    )
+    assert len(typed) == 2
+    assert jobs == typed

@@ -11,8 +11,6 @@ from typing import Any
 
 import psutil
 
-from twotower.config.errors import InputError
-
 
 def run(payload: Mapping[str, Any]) -> int:
     """Do what `payload["do"]` says."""
@@ -73,6 +71,8 @@ def fail_in_rank_1(payload: Mapping[str, Any]) -> int:
 
 
 def refuse(payload: Mapping[str, Any]) -> int:
+    from twotower.config.errors import InputError  # not on the path of `WRITER`
+
     raise InputError(payload["message"])
 
 
