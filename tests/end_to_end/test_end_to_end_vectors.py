@@ -73,6 +73,48 @@ def test_the_guide_searches_an_index_of_shards(tmp_path: Path, monkeypatch: pyte
     assert (done.returncode, done.stderr.count("exists, and is never overwritten")) == (2, 1)
 
 
+def test_a_launcher_writes_all_shards_and_goes_on_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_bundle.write(tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    embed = ["embed", f"run={tmp_path}", "side=users"]
+    for number in (1, 2, 3):
+        run_script(*embed, "out=typed", f"shard={number}/3")
+    typed = {path.name: path.read_bytes() for path in Path("typed").glob("*.parquet")}
+    assert len(typed) == 3
+    Path("jobs").mkdir()
+    first = Path("typed/part-1-of-3.parquet").rename("jobs/part-1-of-3.parquet")
+    changed = first.stat().st_mtime_ns
+    jobs = ["shards=3", "launcher=local", "launcher.num_workers=2"]
+    done = run_script(*embed, "out=jobs", *jobs)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = Path("jobs").absolute()
+    *lines, last = done.stdout.splitlines()
+    assert sorted(lines) == [f"shard {number}/3  {folder}/part-{number}-of-3.parquet" for number in (2, 3)]
+    assert last == f"ok  12 users in 3 parts (1 of an earlier call)  {folder}"
+    assert {path.name: path.read_bytes() for path in Path("jobs").glob("*.parquet")} == typed
+    assert first.stat().st_mtime_ns == changed
+    for words, message in [
+        ([*embed, "out=jobs", "shards=13"], "has only 12 users; expected at most that"),
+        ([*embed, "out=jobs", "shards=2"], "is one of 3 parts, and shard=1/2 one of 2"),
+        ([*embed, "out=jobs", "shards=3", "context.device=phone"], "of another bundle or command; move it"),
+        ([*embed, "out=new", "shards=3", "shard=1/3"], "shards=16 writes all 16 shards, and shard=3/16 one"),
+        (
+            [*embed, "out=new.parquet", "launcher=local"],
+            "launcher=local: a launcher runs the shards of shards=n",
+        ),
+        (
+            [*embed, "out=new", *jobs, "context.device=phone"],
+            "InputError: context: 'device' is not a feature",
+        ),
+    ]:
+        done = run_script(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+    assert not list(Path("new").glob("*.parquet"))
+
+
 def test_mistakes_are_told_in_one_line_and_nothing_is_written(tmp_path: Path) -> None:
     tiny_bundle.write(tmp_path / "bundle")
     (tmp_path / "there.parquet").touch()

@@ -80,6 +80,7 @@ class EmbedKeys(OutKeys):
 
     side: Literal["users", "items"]
     shard: str | int | None
+    shards: PositiveInt | None
     context: dict[str, Any]
 
 
@@ -156,11 +157,14 @@ COMMANDS: dict[str, type[Config]] = {
 
 @functools.cache
 def settings_class(config_name: str) -> type[Config]:
-    """Return the class of all settings of a command; imports torch if the command has groups."""
+    """Return the class of all settings of a command; imports torch if it has groups other than `launcher`."""
     groups, _ = shape(config_name)
     if not groups:
         return COMMANDS[config_name]
     from twotower.launchers.launcher import Launcher
+
+    if groups == {"launcher"}:
+        return create_model("Settings", __base__=COMMANDS[config_name], launcher=(Launcher.Config, ...))
     from twotower.pipeline.run_config import RunConfig
     from twotower.sweeps.sweep import Sweep
 

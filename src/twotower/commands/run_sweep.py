@@ -1,6 +1,7 @@
 """Run a sweep: its axes, its jobs on a launcher, and one record of all jobs."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from twotower.sweeps.grid import Grid
 from twotower.sweeps.schedule import find_outdated, run_jobs, summarize_seeds, write_sweep
 from twotower.sweeps.sweep import Sweep, SweepContext
 
+LOG = logging.getLogger("twotower")
 TASK = "twotower.pipeline.train_run.run_job"
 WELL = "ok", "index_rejected", "pruned"
 
@@ -66,6 +68,8 @@ def run_sweep(
         stack.enter_context(stoppable(remedy))
         stack.enter_context(lock_folder(context.folder, "sweep"))
         stack.enter_context(console)
+        LOG.addHandler(console)  # warnings of the launcher
+        stack.callback(LOG.removeHandler, console)
         console.sweep_started(context.folder, sweep.num_jobs, context.monitor)
         for note in sweep.notes():
             console.say(note)

@@ -1,33 +1,49 @@
 """Base class of launchers, which run the jobs of a sweep."""
 
 import importlib
+import logging
 import os
 import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.component import Component
+from twotower.config.errors import InputError
+from twotower.config.spec import NonNegativeInt
 from twotower.config.working_folder import import_from_working_folder
+from twotower.parallel.launched import LostProcessError
 
+LOG = logging.getLogger("twotower")
 Payload = Mapping[str, Any]
 """A job as JSON values: the argument of the task."""
-Answer = int | str
-"""The exit status of a task, or the error that it raised."""
 
 MOST_JOBS = 10_000
 """Most jobs at once; each has a thread, which starts on demand."""
+POLL_SECONDS = 0.5
 STOPPED = "stopped with its launcher"
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class JobError(Exception):
-    """A job without an exit status: its task raised, or its process was killed."""
+    """A job without an exit status."""
+
+
+class RefusedJobError(JobError, InputError):
+    """The task raised an InputError."""
+
+
+class LostJobError(JobError):
+    """A process of the job, or its node, was lost: the job can run again."""
+
+
+Answer = int | JobError
+"""The exit status of a task, or the error that it raised."""
 
 
 class Launcher(Component, ABC):
@@ -42,7 +58,11 @@ class Launcher(Component, ABC):
     """
 
     class Config(Component.Config):
-        """Settings of every launcher: none."""
+        """Settings of every launcher."""
+
+        max_failures: NonNegativeInt = 3
+        """Number of times that a job starts again, from its last checkpoint, after one of its processes ended
+        without an answer, as when it is killed or its node is lost. An error does not start it again."""
 
         def problems(self) -> list[tuple[str, str]]:
             """Return (field, message) of settings that cannot work on this machine."""
@@ -72,6 +92,7 @@ class Launcher(Component, ABC):
 
         Raises:
             JobError: no exit status; the message has the cause and the log file.
+            LostJobError: no exit status, because a process of the job was lost.
         """
 
     def stop(self) -> None:
@@ -81,7 +102,35 @@ class Launcher(Component, ABC):
 
     def submit(self, payload: Payload) -> "Future[int]":
         """Start a job; the caller starts at most `num_workers`."""
-        return self.threads.submit(self.run, payload)
+        return self.threads.submit(self._run_until_answered, payload)
+
+    def _run_until_answered(self, payload: Payload) -> int:
+        """Run a job, again each time that it is lost, at most `max_failures` times."""
+        name, most, failures = Path(payload.get("folder", "a job")).name, self.config.max_failures, 0
+        while True:
+            try:
+                return self.run(payload)
+            except LostJobError as error:
+                failures += 1
+                if self.stopped.is_set() or most == 0:
+                    raise
+                if failures > most:
+                    raise LostJobError(f"lost {failures} times: {error}") from error
+                LOG.warning("%s starts again (%d of at most %d times): %s", name, failures, most, error)
+
+    def run_all(self, payloads: Sequence[Payload]) -> Iterator[tuple[Payload, int]]:
+        """Run many jobs, at most `num_workers` at once; yields each with its exit status when it has ended.
+
+        Raises:
+            JobError: the first of a job; the others are stopped when the launcher is left.
+        """
+        waiting, running = list(payloads), dict[Future[int], Payload]()
+        while waiting or running:
+            while waiting and len(running) < self.num_workers:
+                payload = waiting.pop(0)
+                running[self.submit(payload)] = payload
+            for ended in wait(running, POLL_SECONDS, FIRST_COMPLETED).done:
+                yield running.pop(ended), ended.result()
 
     def refuse_if_stopped(self) -> None:
         """Raise JobError after `stop`."""
@@ -128,7 +177,7 @@ def processes_of(payload: Payload) -> tuple[int, int]:
 
 
 def run_task(task: str, payload: Payload) -> Answer:
-    """Run a payload; an exception is printed with its traceback and returned as text.
+    """Run a payload; an exception is printed with its traceback and returned.
 
     Args:
         task: dotted path of a function.
@@ -140,7 +189,9 @@ def run_task(task: str, payload: Payload) -> Answer:
         return int(getattr(importlib.import_module(module), name)(payload))
     except Exception as error:
         traceback.print_exc()
-        return f"{type(error).__name__}: {error}"
+        kinds = {InputError: RefusedJobError, LostProcessError: LostJobError}
+        kind = next((each for base, each in kinds.items() if isinstance(error, base)), JobError)
+        return kind(f"the task raised {type(error).__name__}: {error}")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -153,12 +204,13 @@ def run_task_on_node(task: str, payload: Payload, num_threads: int, import_path:
     return run_task(task, payload)
 
 
-def exit_status(answer: Answer, log: object) -> int:
-    """Return the exit status of an answer.
+def exit_status(answers: Sequence[Answer], log: object) -> int:
+    """Return the highest exit status of the processes of a job.
 
     Raises:
-        JobError: the task raised.
+        JobError: a task raised. Another one that only lost it is not the cause.
     """
-    if isinstance(answer, str):
-        raise JobError(f"the task raised {answer}; see {log}")
-    return answer
+    errors = [answer for answer in answers if isinstance(answer, JobError)]
+    for error in sorted(errors, key=lambda each: isinstance(each, LostJobError)):
+        raise type(error)(f"{error}; see {log}")
+    return max(answer for answer in answers if isinstance(answer, int))

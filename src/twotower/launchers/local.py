@@ -15,8 +15,9 @@ from twotower.config.exits import Stopped
 from twotower.config.spec import Threads
 from twotower.files.output import redirect_output
 from twotower.launchers.launcher import (
-    JobError,
+    POLL_SECONDS,
     Launcher,
+    LostJobError,
     Payload,
     exit_status,
     num_cores,
@@ -25,7 +26,7 @@ from twotower.launchers.launcher import (
 )
 
 CONTEXT = multiprocessing.get_context("spawn")
-POLL_SECONDS, GRACE_SECONDS = 0.5, 5.0
+GRACE_SECONDS = 5.0
 
 
 class Local(Launcher):
@@ -110,21 +111,22 @@ class Worker:
         """Run a job and return its exit status.
 
         Raises:
-            JobError: the task raised, or the process died.
+            JobError: the task raised.
+            LostJobError: the process died.
         """
         try:
             self.connection.send(dict(payload))
             while not self.connection.poll(POLL_SECONDS):
                 if not self.process.is_alive() and not self.connection.poll():
                     raise EOFError
-            return exit_status(self.connection.recv(), self.log)
+            return exit_status([self.connection.recv()], self.log)
         except (EOFError, OSError):
             while (status := self.process.exitcode) is None:
                 time.sleep(0.01)
             self.signal(signal.SIGKILL)  # children that still run
             end = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
             memory = " (out of memory?)" if status == -signal.SIGKILL else ""
-            raise JobError(f"the worker {end}{memory}; see {self.log}") from None
+            raise LostJobError(f"the worker {end}{memory}; see {self.log}") from None
 
     def signal(self, number: int) -> None:
         """Send a signal to the process and its children."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.errors import InputError
-from twotower.config.spec import NonNegativeFloat, NonNegativeInt, PositiveInt
+from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.files.output import redirect_output
 from twotower.launchers.launcher import (
     STOPPED,
     Answer,
     JobError,
     Launcher,
+    LostJobError,
     Payload,
     exit_status,
     num_cores,
@@ -52,8 +53,6 @@ class Ray(Launcher):
         """GPUs of a process; processes share a GPU with a fraction."""
         max_jobs: PositiveInt | None = None
         """Jobs at once; None: as many as fit into the cluster with one process each. The others wait."""
-        max_failures: NonNegativeInt = 3
-        """Restarts of a job with several processes after one fails; it resumes from its last checkpoint."""
 
         def problems(self) -> list[tuple[str, str]]:
             """Return requirements that this machine lacks."""
@@ -129,7 +128,7 @@ class Ray(Launcher):
             log = _rank_log(results, 0)
             # The workers have the resources; after an error, they end with the process of this call.
             options |= {"num_cpus": 0, "num_gpus": 0, "max_calls": 1}
-            function, group = _run_group, (num_nodes, num_devices, self.needs, self.config.max_failures)
+            function, group = _run_group, (num_nodes, num_devices, self.needs)
         remote: Any = ray.remote(**options)(function)  # type: ignore[call-overload]
         with self.lock:
             self.refuse_if_stopped()
@@ -137,9 +136,10 @@ class Ray(Launcher):
             reference = remote.remote(*group, results if group else log, *arguments)
             self.running.add(reference)
         try:
-            return exit_status(ray.get(reference), log)
+            return exit_status([ray.get(reference)], log)
         except ray.exceptions.RayError as error:
-            raise JobError(f"{type(error).__name__}: {_first_line(error) or STOPPED}; see {log}") from error
+            kind = LostJobError if _is_lost(error) else JobError
+            raise kind(f"{type(error).__name__}: {_first_line(error) or STOPPED}; see {log}") from error
         finally:
             self.running.discard(reference)
             shutil.rmtree(results, ignore_errors=True)
@@ -171,6 +171,13 @@ def _run_on_node(log: Path, folder: Path, *arguments: Any) -> Answer:
     return run_task_on_node(*arguments)
 
 
+def _is_lost(error: BaseException) -> bool:
+    """Return whether Ray has lost a process or node, and not merely passed on an error."""
+    from ray.exceptions import RayError, RayTaskError
+
+    return isinstance(error.cause if isinstance(error, RayTaskError) else error, RayError)
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
@@ -183,21 +190,26 @@ def _run_group(
     num_nodes: int,
     num_devices: int,
     needs: dict[str, float],
-    max_failures: int,
     results: Path,
     *arguments: Any,
 ) -> Answer:
-    """Run a task in a group of processes, the workers of Ray Train; start them again if one fails.
+    """Run a task in a group of processes, the workers of Ray Train, which end together.
 
     Args:
         num_nodes: nodes, with `num_devices` processes on each.
         num_devices: see `num_nodes`.
         needs: resources of a process.
-        max_failures: restarts.
         results: folder for the files of Ray Train.
         arguments: those of `_run_on_node` after the log.
     """
-    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+    from ray.train import (
+        FailureConfig,
+        PreemptionError,
+        RunConfig,
+        ScalingConfig,
+        TrainingFailedError,
+        WorkerGroupError,
+    )
     from ray.train.torch import TorchConfig, TorchTrainer
 
     has_gpu = "GPU" in needs
@@ -213,25 +225,34 @@ def _run_group(
         ),
         run_config=RunConfig(
             storage_path=str(results),
-            failure_config=FailureConfig(max_failures=max_failures),
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # by the launcher
             worker_runtime_env={"env_vars": threads_environment(int(needs["CPU"]))},
         ),
     )
     try:
         answer: Answer = trainer.fit().return_value
     except WorkerGroupError as error:
-        rank, failure = min(error.worker_failures.items())
-        return f"{type(failure).__name__} in rank {rank}: {_first_line(failure)}"
-    except ControllerError as error:
-        return f"{type(error.controller_failure).__name__}: {_first_line(error.controller_failure)}"
+        failures = sorted(error.worker_failures.items())
+        return min(itertools.starmap(_rank_error, failures), key=lambda each: isinstance(each, LostJobError))
+    except TrainingFailedError as error:
+        cause = getattr(error, "controller_failure", error)  # of a ControllerError, as while the group starts
+        kind = LostJobError if isinstance(error, PreemptionError) or _is_lost(cause) else JobError
+        return kind(f"{type(cause).__name__}: {_first_line(cause)}")
     return answer
+
+
+def _rank_error(rank: int, failure: Exception) -> JobError:
+    """Return the error of a rank whose task raised, or whose process Ray has lost."""
+    if isinstance(failure, JobError):
+        return type(failure)(f"rank {rank}: {failure}")
+    return LostJobError(f"rank {rank}: {type(failure).__name__}: {_first_line(failure)}")
 
 
 def _run_worker(num_devices: int, results: Path, arguments: tuple[Any, ...]) -> Answer:
     """Run a task in a worker of Ray Train, which has joined the process group.
 
     Raises:
-        RuntimeError: the task raised. Ray ends the other ranks, which may wait for this one.
+        JobError: the task raised. Ray ends the other ranks, which may wait for this one.
     """
     import torch.distributed as dist
 
@@ -239,6 +260,6 @@ def _run_worker(num_devices: int, results: Path, arguments: tuple[Any, ...]) -> 
         os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     logging.getLogger().handlers.clear()  # Ray's, which repeat every message
     answer = _run_on_node(_rank_log(results, dist.get_rank()), *arguments)
-    if isinstance(answer, str):
-        raise RuntimeError(answer)
+    if isinstance(answer, JobError):
+        raise answer
     return answer

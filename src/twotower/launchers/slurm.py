@@ -12,6 +12,7 @@ from twotower.launchers.launcher import (
     Answer,
     JobError,
     Launcher,
+    LostJobError,
     Payload,
     exit_status,
     processes_of,
@@ -52,7 +53,8 @@ class Slurm(Launcher):
         partition: str | None = None
         """None: the default of the cluster."""
         timeout_min: PositiveInt = 240
-        """Time limit of a job; it is then queued again, up to three times, and resumes."""
+        """Time limit of a job; it is then queued again, up to three times, and resumes. A preempted job is
+        queued again each time."""
         cpus_per_task: PositiveInt = 4
         """Cores and threads of a process."""
         mem_gb: PositiveFloat = 16
@@ -116,7 +118,9 @@ class Slurm(Launcher):
                 raise JobError(f"{STOPPED}; see {job.paths.stderr}")
         try:
             answers = job.results()
-        except (FailedJobError, UncompletedJobError) as error:
-            message = f"job {job.job_id} ended without an answer ({job.state}); see {job.paths.stderr}"
-            raise JobError(message) from error
-        return max(exit_status(answer, job.paths.stderr) for answer in answers)
+        except UncompletedJobError as error:
+            state = str(job.state)
+            is_ended = isinstance(error, FailedJobError) or "CANCELLED" in state  # by scancel
+            message = f"job {job.job_id} ended without an answer ({state}); see {job.paths.stderr}"
+            raise (JobError if is_ended else LostJobError)(message) from error
+        return exit_status(answers, job.paths.stderr)

@@ -8,6 +8,10 @@ TIMEOUT_SECONDS = 24 * 3600
 """Ranks wait for rank 0 while it reads data and runs baselines. The end of a process is noticed at once."""
 
 
+class LostProcessError(RuntimeError):
+    """A process of the training was killed, or cannot be reached; a launcher starts the job again."""
+
+
 def launched_size() -> int:
     """Return the number of processes that a launcher such as torchrun has started; 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))

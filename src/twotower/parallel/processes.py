@@ -23,7 +23,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from twotower.config.working_folder import import_from_working_folder
 from twotower.files.output import redirect_output
-from twotower.parallel.launched import TIMEOUT_SECONDS, check_launcher, launched_size
+from twotower.parallel.launched import TIMEOUT_SECONDS, LostProcessError, check_launcher, launched_size
 
 CONTEXT = multiprocessing.get_context("spawn")
 LOCAL = "127.0.0.1"
@@ -31,8 +31,8 @@ TIMEOUT = datetime.timedelta(seconds=TIMEOUT_SECONDS)
 GRACE_SECONDS = 10.0
 
 
-class LostProcessError(RuntimeError):
-    """A process of the training has ended, or cannot be reached."""
+class FailedProcessError(RuntimeError):
+    """A process of the training has ended with an error."""
 
 
 class Processes:
@@ -50,17 +50,21 @@ class Processes:
         self.remedy = f"twotower train resume={shlex.quote(str(folder))} continues the run"
 
     def refuse_if_lost(self, wait_seconds: float = 0.0) -> None:
-        """Raise LostProcessError if a child process has ended.
+        """Return if all child processes run.
 
         Args:
             wait_seconds: for the end of one that is ending.
+
+        Raises:
+            LostProcessError: one was killed.
+            FailedProcessError: one has ended by itself.
         """
         ends = time.monotonic() + wait_seconds
         while True:
             for number, (child, log) in enumerate(zip(self.children, self.logs, strict=True), 1):
                 if child.exitcode is not None:
-                    end = _end_text(child.exitcode, log)
-                    raise LostProcessError(f"rank {number} {end}; see {log}; {self.remedy}")
+                    kind = LostProcessError if child.exitcode < 0 else FailedProcessError
+                    raise kind(f"rank {number} {_end_text(child.exitcode, log)}; see {log}; {self.remedy}")
             if time.monotonic() >= ends:
                 return
             time.sleep(0.05)

@@ -51,6 +51,31 @@ def fail(payload: Mapping[str, Any]) -> int:
     raise ValueError(payload["message"])
 
 
+def call_again(payload: Mapping[str, Any]) -> int:
+    """Count the call in a file and end by the next of `ends`; after these, return the number of calls."""
+    calls = Path(f"{payload['file']}{os.environ.get('RANK', '')}")
+    with calls.open("a") as file:
+        file.write("x")
+    number = calls.stat().st_size
+    if number > len(payload["ends"]):
+        return number
+    return int(globals()[payload["ends"][number - 1]]({"message": "as I was told"}))
+
+
+def fail_in_rank_1(payload: Mapping[str, Any]) -> int:
+    """Fail in one of two processes, while the other one waits."""
+    if os.environ["RANK"] == "1":
+        call_again({**payload, "ends": ["refuse"]})
+    time.sleep(600)
+    return 0
+
+
+def refuse(payload: Mapping[str, Any]) -> int:
+    from twotower.config.errors import InputError  # not on the path of `WRITER`
+
+    raise InputError(payload["message"])
+
+
 def be_killed(payload: Mapping[str, Any]) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return 0

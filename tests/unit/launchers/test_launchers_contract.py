@@ -13,7 +13,8 @@ import pytest
 import yaml
 from launcher_tasks import is_alive
 
-from twotower.launchers.launcher import JobError, Launcher
+from twotower.config.errors import InputError
+from twotower.launchers.launcher import JobError, Launcher, LostJobError, exit_status
 from twotower.launchers.slurm import Slurm
 
 CONF = Path(__file__).parents[3] / "conf" / "launcher"
@@ -22,10 +23,10 @@ HERE = str(Path(__file__).parent)
 SECONDS = 600.0
 
 TWO_AT_ONCE: dict[str, dict[str, Any]] = {
-    "serial": {},
-    "local": {"num_workers": 2},
-    "slurm": {"max_jobs": 2, "cluster": "local", "cpus_per_task": 1, "timeout_min": 5},
-    "ray": {"max_jobs": 2},
+    "serial": {"max_failures": 1},
+    "local": {"num_workers": 2, "max_failures": 1},
+    "slurm": {"max_jobs": 2, "cluster": "local", "cpus_per_task": 1, "timeout_min": 5, "max_failures": 1},
+    "ray": {"max_jobs": 2, "max_failures": 1},
 }
 NEEDS = {"slurm": "submitit", "ray": "ray"}
 
@@ -115,6 +116,49 @@ def test_jobs_run_in_parallel_and_a_killed_one_fails_alone(launcher: Launcher, t
     assert num_workers == (1 if "serial" in os.environ["PYTEST_CURRENT_TEST"] else 2)
     assert together[:num_workers] == [num_workers] * num_workers
     assert max(together) == num_workers
+
+
+def test_a_killed_job_starts_again_and_one_with_an_error_does_not(
+    launcher: Launcher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = {"resumed": ["be_killed"], "lost": ["be_killed"] * 9, "failed": ["fail"], "refused": ["refuse"]}
+    payloads = [
+        {"do": "call_again", "ends": each, "file": str(tmp_path / name), "folder": name}
+        for name, each in ends.items()
+    ]
+    with launcher:
+        resumed, lost, failed, refused = in_turn(launcher, payloads)
+        assert resumed.result() == 2
+        with pytest.raises(LostJobError, match="lost 2 times: "):
+            lost.result()
+        with pytest.raises(JobError, match="ValueError: as I was told; see /") as error:
+            failed.result()
+        assert type(error.value) is JobError
+        with pytest.raises(InputError, match="InputError: as I was told; see /"):
+            refused.result()
+    calls = {name: (tmp_path / name).stat().st_size for name in ends}
+    assert calls == {"resumed": 2, "lost": 2, "failed": 1, "refused": 1}
+    warnings = sorted(record.getMessage().partition(": ")[0] for record in caplog.records)
+    assert warnings == [f"{name} starts again (1 of at most 1 times)" for name in ("lost", "resumed")]
+
+
+def test_of_several_processes_the_error_counts_and_not_who_lost_whom() -> None:
+    lost, failed = LostJobError("rank 1 cannot be reached"), JobError("the disk is full")
+    assert exit_status([0, 3, 0], "log") == 3
+    with pytest.raises(JobError, match="the disk is full; see log"):
+        exit_status([lost, failed, 0], "log")
+    with pytest.raises(LostJobError, match="rank 1 cannot be reached; see log"):
+        exit_status([0, lost], "log")
+
+
+def test_many_jobs_run_as_workers_get_free(launcher: Launcher, tmp_path: Path) -> None:
+    payloads = [{"do": "answer", "status": status} for status in (3, 1, 4, 1, 5)]
+    with launcher:
+        ended = list(launcher.run_all(payloads))
+        assert sorted(payload["status"] for payload, _ in ended) == [1, 1, 3, 4, 5]
+        assert all(payload["status"] == status for payload, status in ended)
+        with pytest.raises(JobError, match="as I was told"):
+            list(launcher.run_all([*payloads, {"do": "fail", "message": "as I was told"}]))
 
 
 def test_leaving_the_launcher_stops_all_jobs_and_their_children(launcher: Launcher, tmp_path: Path) -> None:
