@@ -27,6 +27,13 @@ COMMON = (
 CASES = {
     "in_batch": ("objective=next_item", "negatives=in_batch", "history.dropout=0"),
     "catalogue": ("objective=next_item", "negatives=catalogue", "history.dropout=0"),
+    "shares": ("objective=next_item", "negatives=catalogue", "history.dropout=0", "history.items=table"),
+    "basket_shares": (
+        *("objective=next_basket", "objective.batch_size=83", "trainer.max_epochs=1", "negatives=catalogue"),
+        *("history.dropout=0", "history.items=table", "loss=in_batch_softmax", "loss.temperature=0.2"),
+        # With other vectors the bias of the item tower would have no gradient.
+        *("item_bias=none", "user_tower.normalize=l2", "item_tower.normalize=l2"),
+    ),
     "uniform": ("objective=next_item", "negatives=uniform", "loss=bce", "history.dropout=0"),
     "basket": (
         *("objective=next_basket", "objective.batch_size=249", "negatives=catalogue", "history.dropout=0"),
@@ -69,7 +76,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "cases"), [(2, [*CASES]), (4, ["in_batch", "basket"])])
+@pytest.mark.parametrize(("size", "cases"), [(2, [*CASES]), (4, ["in_batch", "basket", "basket_shares"])])
 def test_several_processes_train_the_weights_of_one(
     alone: Path, tmp_path: Path, size: int, cases: Sequence[str]
 ) -> None:
