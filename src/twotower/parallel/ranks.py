@@ -6,6 +6,7 @@ Shapes: n_r rows of rank r.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -94,6 +95,15 @@ def from_first(value: Any) -> Any:
         content = torch.empty(int(size), dtype=torch.uint8)
     dist.broadcast(content, 0)
     return json.loads(bytes(content.tolist()))
+
+
+def tensor_from_first(compute: Callable[[], Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the CPU that rank 0 computes, of a shape and a type that all ranks know."""
+    if world_size() == 1:
+        return compute()
+    values = compute().contiguous() if is_first() else torch.empty(*shape, dtype=dtype)
+    dist.broadcast(values, 0)
+    return values
 
 
 def wait_for_all() -> None:

@@ -14,6 +14,9 @@ from twotower.parallel.ranks import rank, sum_over_ranks, world_size
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 
+BUCKET_MEGABYTES = 25
+"""Gradients of small models are sent at once; without this, the first megabyte is sent on its own."""
+
 
 class JoinedProcesses(ClusterEnvironment):
     """The processes of torch's default process group, which exists already.
@@ -132,6 +135,8 @@ def process_arguments(num_devices: int, first_step: FirstStep | None) -> dict[st
         cluster_environment=JoinedProcesses(num_devices),
         find_unused_parameters=first_step.has_unused_parameters,
         broadcast_buffers=False,
+        gradient_as_bucket_view=True,  # no copy
+        bucket_cap_mb=BUCKET_MEGABYTES,
         process_group=dist.new_group(),
     )
     return {"strategy": strategy, "devices": num_devices, "num_nodes": world_size() // num_devices}
