@@ -116,7 +116,7 @@ class Rehearsal(pl.Callback):
             loss = pl_module.batch_loss(batch)
         loss.backward()
         pl_module.zero_grad()
-        return float(loss)
+        return loss.item()
 
 
 def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, name: str) -> FitResult:

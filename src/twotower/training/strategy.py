@@ -115,7 +115,7 @@ def rehearse_step(module: RetrievalModule, batches: TrainBatches) -> FirstStep |
     loss.backward()
     unused = sum(each.grad is None for each in module.parameters() if each.requires_grad)
     module.zero_grad()
-    figures = sum_over_ranks(torch.tensor([float(loss), unused], dtype=torch.float64))
+    figures = sum_over_ranks(torch.tensor([loss.item(), unused], dtype=torch.float64))
     return FirstStep(float(figures[0]) / world_size(), bool(figures[1]))
 
 
