@@ -23,6 +23,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import exact_top_k
 from twotower.evaluation.user_values import metric_name
 from twotower.features.id import Id
+from twotower.parallel.ranks import gather_rows, share
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
@@ -145,6 +146,8 @@ def read_features(model: TwoTower) -> list[Readable]:
 class _Towers:
     """Towers with their embeddings of the users of a holdout and of the catalogue.
 
+    Processes that train together rank for a share of the users each.
+
     Attributes:
         users: their embeddings, [Q, D].
         values: of the metric, by part.
@@ -156,7 +159,8 @@ class _Towers:
         self, model: TwoTower, holdout: Holdout, evaluator: Evaluator, metric: str, popularity: np.ndarray
     ) -> None:
         self.model, self.holdout, self.evaluator = model.eval(), holdout, evaluator
-        self.metric, self.popularity, self.excluded = metric, popularity, evaluator.excluded(holdout)
+        self.metric, self.popularity, self.own = metric, popularity, share(len(holdout.users))
+        self.excluded = evaluator.excluded(holdout, self.own)
         self.blocks = self._user_blocks()
         self.users, self.items = model.embed_user_blocks(self.blocks), encode_catalogue(model)
         self.num_users: dict[str, int] = {}
@@ -206,7 +210,8 @@ class _Towers:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _measure(self, users: Tensor, items: Tensor) -> Values:
-        top, _ = exact_top_k(users, items, self.evaluator.max_k, self.excluded)
+        own, _ = exact_top_k(users[self.own], items, self.evaluator.max_k, self.excluded)
+        top = gather_rows(torch.from_numpy(own)).numpy()
         report = self.evaluator.evaluate(top, self.holdout, self.popularity)
         parts: dict[str, Mapping[str, float]] = {
             part: report.slices.get(group, {}).get(name, {}) for part, (group, name) in SLICES.items()

@@ -80,6 +80,10 @@ class Loss(Component, nn.Module, ABC):
         super().__init__(config)
         self.num_items = num_items
 
+    def takes_share_of_negatives(self) -> bool:
+        """Return whether `mean` can be computed if each process has a share of the negatives of all users."""
+        return False
+
     @abstractmethod
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
         """Compute the loss of each example.

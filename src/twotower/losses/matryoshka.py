@@ -72,6 +72,10 @@ class Matryoshka(Loss):
         super().__init__(config, num_items)
         self.inner = config.inner.build(num_items)
 
+    def takes_share_of_negatives(self) -> bool:
+        """Return whether the other loss does."""
+        return self.inner.takes_share_of_negatives()
+
     def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
         """Return the other loss of one width, [b]."""
         loss: Tensor = self.inner(positive, negatives, multiplicity)

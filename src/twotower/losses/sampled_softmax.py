@@ -46,6 +46,11 @@ class SampledSoftmax(TemperatureLoss):
         """Return the cross-entropy, [b]."""
         return cross_entropy(positive, negatives, multiplicity)
 
+    def takes_share_of_negatives(self) -> bool:
+        """Return True: the sum over negatives is a log-sum-exp, unless a subclass changes the loss."""
+        changed = type(self).forward, type(self).mean
+        return changed == (SampledSoftmax.forward, SampledSoftmax.mean)
+
     def mean(self, logits: Logits) -> Tensor:
         """Return the weighted mean of `forward`, by the fused implementation unless a subclass changes it."""
         if type(self).forward is not SampledSoftmax.forward:

@@ -6,6 +6,7 @@ Shapes: n_r rows of rank r.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -62,6 +63,18 @@ def gather_rows(rows: Tensor) -> Tensor:
     return gathered
 
 
+def first_row(number: int) -> int:
+    """Return the number of rows of the ranks before this one, which has `number` rows."""
+    return sum(_numbers(number, torch.device("cpu"))[: rank()])
+
+
+def log_sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the log of the sum of exponentials of a tensor over all ranks, without a gradient."""
+    received = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(received, values)
+    return torch.stack(received).logsumexp(0)
+
+
 def sum_over_ranks(values: Tensor) -> Tensor:
     """Return the sum of a tensor over all ranks, without a gradient."""
     if world_size() == 1:
@@ -84,18 +97,33 @@ def from_first(value: Any) -> Any:
     return json.loads(bytes(content.tolist()))
 
 
+def tensor_from_first(compute: Callable[[], Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the CPU that rank 0 computes, of a shape and a type that all ranks know."""
+    if world_size() == 1:
+        return compute()
+    values = compute().contiguous() if is_first() else torch.empty(*shape, dtype=dtype)
+    dist.broadcast(values, 0)
+    return values
+
+
 def wait_for_all() -> None:
     """Return after every rank has called it."""
     if world_size() > 1:
         dist.barrier()
 
 
+def _numbers(number: int, device: torch.device) -> list[int]:
+    """Return the number of each rank."""
+    received = [torch.empty(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(received, torch.tensor([number], device=device))
+    numbers: list[int] = torch.cat(received).tolist()
+    return numbers
+
+
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        sizes = [torch.empty(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
-        dist.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
-        counts = torch.cat(sizes).tolist()
+        counts = _numbers(len(rows), rows.device)
         # All ranks send equally many rows; the rest is padding.
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows

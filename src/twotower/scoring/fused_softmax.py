@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twotower.parallel.ranks import log_sum_over_ranks, world_size
 from twotower.scoring.link import inverse_slopes, raise_to_power
 from twotower.scoring.logits import ForwardGradients, Logits, padded, product_dtype, relative, sum_dtype
 from twotower.towers.item_bias.item_bias import LogPriorOdds
@@ -38,9 +39,11 @@ def mean_cross_entropy(logits: Logits, block_bytes: int = BLOCK_BYTES) -> Tensor
     users, shared = logits.users, logits.shared
     precision, bias = product_dtype(users), shared.correction + shared.log_multiplicity
     spread = float(bias.max() - bias.min()) if len(bias) else math.inf
-    if precision == torch.float16 or not spread <= SAFE:  # exponentials might overflow
+    if shared.total is not None:
+        logits = logits.of_all_ranks()
+    elif precision == torch.float16 or not spread <= SAFE:  # exponentials might overflow
         return logits.mean(cross_entropy)
-    if logits.query_negatives is not None:
+    elif logits.query_negatives is not None:
         logits = logits.by_positive()
     total: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
         logits, block_bytes, logits.users, shared.embeddings, logits.positive, logits.query_negatives
@@ -204,7 +207,9 @@ class _Softmax(ForwardGradients):
     ) -> Tensor:
         positive, precision = positive_logits.to(sum_dtype(users)), product_dtype(users)
         num_interests = users.shape[1] if users.dim() == 3 else 1
-        block_rows = max(1, block_bytes // (padded(len(negatives)) * num_interests * precision.itemsize))
+        total = logits.shared.total
+        largest = len(negatives) if total is None else -(-total // world_size())
+        block_rows = max(1, block_bytes // (padded(largest) * num_interests * precision.itemsize))
         weights = relative(logits.weights)
         queries = None if query_logits is None else query_logits.to(positive.dtype)
         others = positive if queries is None else torch.logaddexp(positive, queries.logsumexp(1))
@@ -221,6 +226,8 @@ class _Softmax(ForwardGradients):
                 block, log_scale = operands.exponentials(rows, masked)
                 log_scale = log_scale.expand(len(block))
                 of_negatives = operands.sums(block).log_() + log_scale
+                if total is not None:
+                    of_negatives = log_sum_over_ranks(of_negatives)
                 own = slice(begin, end)  # the positives of these users
                 their_users = to_user[own] - rows.start
                 torch.logaddexp(of_negatives[their_users], others[own], out=log_sums[own])
@@ -228,6 +235,8 @@ class _Softmax(ForwardGradients):
                     log_factor = log_scale[their_users] - log_sums[own]
                     factor = log_factor.clamp_(max=2 * SAFE).exp_()  # more: all negatives are masked
                     scale = torch.zeros_like(of_negatives).index_add_(0, their_users, factor * weights[own])
+                    if total is not None:  # these gradients are parts, and the mean over processes is taken
+                        scale *= world_size()
                     operands.add_gradients(rows, block, scale)
         d_positive = torch.expm1(positive - log_sums) * weights
         d_query = None if queries is None else (queries - log_sums[:, None]).exp_() * weights[:, None]

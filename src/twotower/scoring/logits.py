@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from twotower.parallel.ranks import first_row, gather_rows
 from twotower.scoring.link import link
 from twotower.towers.item_bias.item_bias import LogPriorOdds
 
@@ -76,6 +77,8 @@ class SharedNegatives:
         correction: [C] addends of the logits: minus log q, or zeros.
         log_multiplicity: [C] log of the number of draws.
         prior: log prior odds of the negatives at the request times.
+        total: number of negatives of all processes, each of which has a share, with the false negatives and
+            the request times of the users of all; None: all have the same negatives.
     """
 
     embeddings: Tensor
@@ -83,6 +86,7 @@ class SharedNegatives:
     log_multiplicity: Tensor
     false_negatives: FalseNegatives
     prior: LogPriorOdds | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,21 @@ class Logits:
     positive_to_user: Tensor | None = None
     power: float | None = None
     impressions: tuple[Tensor, Tensor] | None = None
+
+    def of_all_ranks(self) -> "Logits":
+        """Return the logits of the users of all processes with the negatives of this one."""
+        users = self.positive_to_user
+        if users is None:
+            users = torch.arange(len(self.users), device=self.users.device)
+        queries = self.query_negatives
+        return replace(
+            self,
+            positive=gather_rows(self.positive),
+            weights=gather_rows(self.weights),
+            users=gather_rows(self.users),
+            query_negatives=None if queries is None else gather_rows(queries),
+            positive_to_user=gather_rows(users + first_row(len(self.users))),
+        )
 
     def by_positive(self) -> "Logits":
         """Return the same logits with one row of users for each positive."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from twotower.negatives.sampler import Negatives, NegativeSampler
-from twotower.parallel.ranks import gather_rows, rank, world_size
+from twotower.parallel.ranks import first_row, gather_rows, rank, world_size
 from twotower.scoring.batch import Batch
 from twotower.scoring.link import link
 from twotower.scoring.logits import FalseNegatives, Logits, SharedNegatives
@@ -201,12 +201,15 @@ class Scorer(nn.Module):
             if negatives.query_rows is not None:
                 query_addend = query_addend + prior.for_pairs(negatives.query_rows, to_user)
             prior = prior._replace(moments=prior.moments[: len(users) - len(impressions)])
-            prior = prior.select(negatives.rows)
+        known_users, known_items = batch.known_positives, batch.known_items
+        if negatives.total is not None:  # a share, for the users of all processes
+            known = torch.stack([known_users + first_row(len(users)), known_items], 1)
+            known_users, known_items = gather_rows(known).T.contiguous()
+            prior = item_bias.log_prior_odds(gather_rows(batch.users.request_times))
+        prior = prior and prior.select(negatives.rows)
         if negatives.query_rows is not None:
             query_addend = query_addend.masked_fill(negatives.query_rows == 0, -torch.inf)
-        masks = FalseNegatives(
-            batch.known_positives, self.lookup.positions(negatives.rows, batch.known_items)
-        )
+        masks = FalseNegatives(known_users, self.lookup.positions(negatives.rows, known_items))
 
         def logits(
             users: Tensor, shared: Tensor, positives: Tensor, impressions: Tensor, queries: Tensor
@@ -227,7 +230,9 @@ class Scorer(nn.Module):
                 batch.weights[:size],
                 users,
                 positives,
-                SharedNegatives(shared, correction, negatives.log_multiplicity, masks, prior),
+                SharedNegatives(
+                    shared, correction, negatives.log_multiplicity, masks, prior, negatives.total
+                ),
                 query,
                 to_user,
                 self.config.power,

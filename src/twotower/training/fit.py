@@ -32,7 +32,7 @@ from twotower.training.checkpoints import (
 )
 from twotower.training.module import RetrievalModule
 from twotower.training.scalars import Scalars
-from twotower.training.strategy import process_arguments, process_callbacks
+from twotower.training.strategy import process_arguments, process_callbacks, rehearse_step
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
@@ -81,11 +81,15 @@ class Rehearsal(pl.Callback):
     Args:
         rehearse_index: builds and searches an index on random vectors.
         batches: the training batches; the first one is used.
+        first_loss: if it is known already.
     """
 
-    def __init__(self, rehearse_index: Callable[[], object], batches: TrainBatches) -> None:
+    def __init__(
+        self, rehearse_index: Callable[[], object], batches: TrainBatches, first_loss: float | None = None
+    ) -> None:
         self.rehearse_index = rehearse_index
         self.batches = batches
+        self.first_loss = first_loss
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Run the rehearsal.
@@ -95,6 +99,15 @@ class Rehearsal(pl.Callback):
         """
         assert isinstance(pl_module, RetrievalModule)
         self.rehearse_index()
+        first = self._compute(trainer, pl_module) if self.first_loss is None else self.first_loss
+        if not math.isfinite(first):
+            raise InputError(
+                f"loss: the first loss is {first}; raise loss.temperature or trainer.precision=32-true"
+            )
+        LOG.info("rehearsal: index built on random vectors, first loss %.4f", first)
+
+    def _compute(self, trainer: pl.Trainer, pl_module: RetrievalModule) -> float:
+        """Return the first loss, after its gradients have been computed."""
         position, self.batches.number = self.batches.number, 0
         batch = next(iter(self.batches)).to(pl_module.device)
         self.batches.number = position
@@ -103,12 +116,7 @@ class Rehearsal(pl.Callback):
             loss = pl_module.batch_loss(batch)
         loss.backward()
         pl_module.zero_grad()
-        first = loss.item()
-        if not math.isfinite(first):
-            raise InputError(
-                f"loss: the first loss is {first}; raise loss.temperature or trainer.precision=32-true"
-            )
-        LOG.info("rehearsal: index built on random vectors, first loss %.4f", first)
+        return loss.item()
 
 
 def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, name: str) -> FitResult:
@@ -150,9 +158,11 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         callbacks.append(RateEpochs(context.rate_epochs))
     if module.negatives.config.refreshed_every():
         callbacks.append(HardNegativeRefresh(batches))
-    if context.rehearse_index is not None:
-        callbacks.append(Rehearsal(context.rehearse_index, batches))
     arguments, prefix = settings.arguments(), "" if name == FIT else f"{name}-"
+    first_step = rehearse_step(module, batches)
+    if context.rehearse_index is not None:
+        first_loss = first_step.loss if first_step and arguments["precision"] == "32-true" else None
+        callbacks.append(Rehearsal(context.rehearse_index, batches, first_loss))
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
         logger=[
@@ -166,7 +176,7 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         enable_model_summary=False,
         limit_val_batches=None if mode else 0,
         use_distributed_sampler=False,
-        **process_arguments(settings.devices, module, batches),
+        **process_arguments(settings.devices, first_step),
         **arguments,
     )
     last = final.with_name(LAST) if final.with_name(LAST).is_file() else None

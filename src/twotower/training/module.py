@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
-from twotower.negatives.sampler import NegativeSampler
+from twotower.negatives.sampler import Negatives, NegativeSampler
 from twotower.parallel.ranks import gather_rows, rank, share, sum_over_ranks, world_size
 from twotower.scoring.batch import Batch
+from twotower.scoring.logits import product_dtype
 from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization
@@ -135,25 +136,40 @@ class RetrievalModule(pl.LightningModule):
             remembers: the sampler may store the embeddings for later batches; a rehearsal stores nothing.
         """
         negatives = self.scorer.negatives(self.negatives, batch, self.draws)
+        sent = self._sent(negatives, batch)
+        negatives = negatives.share() if sent == "users" else negatives
         encoded = self.scorer.items(negatives, batch)
-        users, items = self._encode(batch, encoded.rows, negatives.num_encoded)
+        users, items = self._encode(batch, encoded.rows, negatives.num_encoded if sent == "items" else 0)
         if remembers:
             self.negatives.remember(encoded.rows, items.detach())
         weight = batch.weights.sum()
         of_all = sum_over_ranks(weight)
-        if not batch.has_weight:
+        if not batch.has_weight and sent != "users":
             return (users * 0).sum() + (items * 0).sum()
         all_logits = self.scorer(users, items, encoded, negatives, batch, self.model.item_bias)
         losses = [self.loss.batch_mean(logits) for logits in all_logits]
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        return loss if world_size() == 1 else loss * (weight / of_all * world_size())
+        return loss if world_size() == 1 or sent == "users" else loss * (weight / of_all * world_size())
+
+    def _sent(self, negatives: Negatives, batch: Batch) -> Literal["", "items", "users"]:
+        """Return which embeddings the processes send each other.
+
+        Nothing if histories read the item tower: each process embeds most items anyway. Otherwise each embeds
+        a share of the items. A softmax sends users, if they are fewer, and adds the sums over the shares.
+        """
+        if world_size() == 1 or self.model.history.config.reads_towers:
+            return ""
+        is_half = product_dtype(self.negatives.frequencies) == torch.float16
+        is_possible = self.loss.takes_share_of_negatives() and negatives.embeddings is None and not is_half
+        num_users = max(batch.num_rows or 0, world_size() - 1)  # a share has a row at least
+        return "users" if is_possible and num_users < len(negatives.rows) else "items"
 
     def _encode(self, batch: Batch, rows: Tensor, num_shared: int) -> tuple[Tensor, Tensor]:
         """Embed the users of a batch, and items [R], of which the first are the same for all processes.
 
         Each process embeds a share of these, and receives the others with their gradients.
         """
-        if world_size() == 1:
+        if not num_shared:
             return self.model.encode_both(rows, batch.users)
         own, others = rows[:num_shared][share(num_shared)], rows[num_shared:]
         users, items = self.model.encode_both(torch.cat([own, others]), batch.users)

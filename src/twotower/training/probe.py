@@ -20,7 +20,7 @@ from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
 from twotower.training.fit import EXPECTED_WARNINGS, TrainContext
 from twotower.training.module import RetrievalModule
-from twotower.training.strategy import process_arguments, process_callbacks
+from twotower.training.strategy import process_arguments, process_callbacks, rehearse_step
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -145,7 +145,7 @@ def short_training(config: TrainingConfig, module: RetrievalModule, batches: Tra
         enable_model_summary=False,
         callbacks=callbacks,
         use_distributed_sampler=False,
-        **process_arguments(config.trainer.devices, module, batches),
+        **process_arguments(config.trainer.devices, rehearse_step(module, batches)),
         **arguments,
     )
     with warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +13,9 @@ from pytorch_lightning.strategies import DDPStrategy
 from twotower.parallel.ranks import rank, sum_over_ranks, world_size
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
+
+BUCKET_MEGABYTES = 25
+"""Gradients of small models are sent at once; without this, the first megabyte is sent on its own."""
 
 
 class JoinedProcesses(ClusterEnvironment):
@@ -88,7 +91,35 @@ def process_callbacks() -> list[pl.Callback]:
     return [KeptSignal()] if world_size() > 1 else []
 
 
-def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainBatches) -> dict[str, Any]:
+class FirstStep(NamedTuple):
+    """The first step of several processes, before training.
+
+    Attributes:
+        loss: of the whole batch, in float32.
+        has_unused_parameters: whether some process has parameters without a gradient (see
+            `find_unused_parameters` of DDP).
+    """
+
+    loss: float
+    has_unused_parameters: bool
+
+
+def rehearse_step(module: RetrievalModule, batches: TrainBatches) -> FirstStep | None:
+    """Compute the loss of the first batch and its gradients; None for one process."""
+    if world_size() == 1:
+        return None
+    batch = next(batches.epoch_batches(0, 0)).to(module.device)
+    module.zero_grad()  # those of a short training
+    module.on_train_batch_start(batch, 0)
+    loss = module.batch_loss(batch)
+    loss.backward()
+    unused = sum(each.grad is None for each in module.parameters() if each.requires_grad)
+    module.zero_grad()
+    figures = sum_over_ranks(torch.tensor([loss.item(), unused], dtype=torch.float64))
+    return FirstStep(float(figures[0]) / world_size(), bool(figures[1]))
+
+
+def process_arguments(num_devices: int, first_step: FirstStep | None) -> dict[str, Any]:
     """Return the arguments of the Trainer for one process, or for those of the group.
 
     Gradients have a process group of their own: torch reduces them during the backward pass, in which the
@@ -96,25 +127,16 @@ def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainB
 
     Args:
         num_devices: processes on each machine.
+        first_step: see `rehearse_step`; None for one process.
     """
-    if world_size() == 1:
+    if first_step is None:
         return {"devices": 1}
     strategy = DDPStrategy(
         cluster_environment=JoinedProcesses(num_devices),
-        find_unused_parameters=has_unused_parameters(module, batches),
+        find_unused_parameters=first_step.has_unused_parameters,
         broadcast_buffers=False,
+        gradient_as_bucket_view=True,  # no copy
+        bucket_cap_mb=BUCKET_MEGABYTES,
         process_group=dist.new_group(),
     )
     return {"strategy": strategy, "devices": num_devices, "num_nodes": world_size() // num_devices}
-
-
-def has_unused_parameters(module: RetrievalModule, batches: TrainBatches) -> bool:
-    """Return whether some rank has parameters without a gradient (see `find_unused_parameters` of DDP)."""
-    batch = next(batches.epoch_batches(0, 0)).to(module.device)
-    module.zero_grad()  # those of a short training
-    module.on_train_batch_start(batch, 0)
-    module.batch_loss(batch).backward()
-    trained = [each for each in module.parameters() if each.requires_grad]
-    unused = sum(each.grad is None for each in trained)
-    module.zero_grad()
-    return bool(sum_over_ranks(torch.tensor(unused)))

@@ -3,19 +3,24 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from twotower.commands.compose import checked
+from twotower.evaluation.feature_importance import feature_importance
+from twotower.evaluation.item_content import metric_data
+from twotower.negatives.mined import Mined
 from twotower.parallel.processes import processes
+from twotower.parallel.ranks import sum_over_ranks, world_size
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.stages import load_dataset
 from twotower.training.callbacks.curves import EPOCH_LOSS
+from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
 from twotower.training.checkpoints import FIT, final_path, read_checkpoint, read_final
 from twotower.training.fit import TrainContext, fit
-from twotower.training.initialization.random import Random
 from twotower.training.parts import build_training
 
 COMMON = (
@@ -27,6 +32,13 @@ COMMON = (
 CASES = {
     "in_batch": ("objective=next_item", "negatives=in_batch", "history.dropout=0"),
     "catalogue": ("objective=next_item", "negatives=catalogue", "history.dropout=0"),
+    "shares": ("objective=next_item", "negatives=catalogue", "history.dropout=0", "history.items=table"),
+    "basket_shares": (
+        *("objective=next_basket", "objective.batch_size=83", "trainer.max_epochs=1", "negatives=catalogue"),
+        *("history.dropout=0", "history.items=table", "loss=in_batch_softmax", "loss.temperature=0.2"),
+        # With other vectors the bias of the item tower would have no gradient.
+        *("item_bias=none", "user_tower.normalize=l2", "item_tower.normalize=l2"),
+    ),
     "uniform": ("objective=next_item", "negatives=uniform", "loss=bce", "history.dropout=0"),
     "basket": (
         *("objective=next_basket", "objective.batch_size=249", "negatives=catalogue", "history.dropout=0"),
@@ -52,7 +64,7 @@ def train(folder: Path, cases: Sequence[str]) -> None:
         settings["features"]["item"]["item_id"]["dropout"] = 0.0  # each process draws its own
         config = RunConfig.composed(settings)
         dataset = load_dataset(config, rebuild=False)
-        module, batches = build_training(config, dataset, dataset.train, None, Random.Config().build())
+        module, batches = build_training(config, dataset, dataset.train, None, config.initialization.build())
         fit(TrainContext(config.trainer, folder / name), module, batches, FIT)
 
 
@@ -69,13 +81,16 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "cases"), [(2, [*CASES]), (4, ["in_batch", "basket"])])
+@pytest.mark.parametrize(("size", "cases"), [(2, [*CASES]), (4, ["in_batch", "basket", "basket_shares"])])
 def test_several_processes_train_the_weights_of_one(
-    alone: Path, tmp_path: Path, size: int, cases: Sequence[str]
+    alone: Path, tmp_path: Path, size: int, cases: Sequence[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     follow = partial(train, tmp_path, cases)
-    with processes(size, 1, follow, tmp_path):
+    with caplog.at_level("INFO", "twotower"), processes(size, 1, follow, tmp_path):
         follow()
+    shown = [vars(record)["fields"]["loss"] for record in caplog.records if hasattr(record, "fields")]
+    curves = [read_final(tmp_path / name, FIT)[1].curves[EPOCH_LOSS] for name in cases]
+    assert shown == [loss for curve in curves for loss in curve]  # of all processes
     for name in cases:
         losses = [read_final(folder / name, FIT)[1].curves[EPOCH_LOSS] for folder in (alone, tmp_path)]
         assert losses[0] == pytest.approx(losses[1], abs=1e-5 if name == "sequence" else 1e-6)
@@ -85,3 +100,31 @@ def test_several_processes_train_the_weights_of_one(
         assert one.keys() == several.keys()
         for key, values in one.items():
             torch.testing.assert_close(several[key], values, rtol=0, atol=1e-6, msg=f"{name}: {key} differs")
+
+
+def measure(folder: Path) -> tuple[dict[str, Any], Tensor, list[list[int]]]:
+    settings = checked("train", [*COMMON, "initialization=svd", "negatives=mined", f"output_root={folder}"])
+    config = RunConfig.composed(settings)
+    dataset = load_dataset(config, rebuild=False)
+    evaluator = config.metrics.build(metric_data(dataset, config.features.item))
+    initialization = config.initialization.build()
+    module, _ = build_training(config, dataset, dataset.train, evaluator, initialization)
+    arguments = module.model.eval(), dataset.valid, evaluator, dataset.train, config.trainer.monitor
+    weights = torch.cat([each.detach().flatten() for each in module.parameters()])
+    refresh_hard_negatives(module, dataset.train)
+    mined = module.negatives
+    assert isinstance(mined, Mined)
+    initial = sum_over_ranks(weights) / world_size()
+    return feature_importance(*arguments) | {"seconds": 0.0}, initial, mined.windows.tolist()
+
+
+def test_two_processes_compute_what_one_computes_before_and_between_epochs(tmp_path: Path) -> None:
+    importance, initial, windows = measure(tmp_path)
+    follow = partial(measure, tmp_path)
+    with processes(2, 1, follow, tmp_path):
+        divided, mean, found = follow()
+    assert importance["drops"]
+    assert divided == importance
+    assert torch.equal(mean, initial)
+    assert any(map(any, windows))
+    assert found == windows

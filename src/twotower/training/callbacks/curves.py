@@ -101,8 +101,8 @@ class Curves(pl.Callback):
             DivergenceError: see `check_loss`.
             TrialPruned: the callback stops the training.
         """
-        first, latest, self.total = map(self._mean, (self.first or 0.0, self.latest, self.total))
-        mean, k, epoch = self.epoch_loss(), metric_k(self.monitor), trainer.current_epoch
+        first, latest = map(self._mean, (self.first or 0.0, self.latest))
+        mean, k, epoch = self.mean_epoch_loss(), metric_k(self.monitor), trainer.current_epoch
         if mean is None:
             return
         for logger in trainer.loggers:
@@ -124,8 +124,12 @@ class Curves(pl.Callback):
         return float(sum_over_ranks(torch.tensor(float(loss), dtype=torch.float64))) / world_size()
 
     def epoch_loss(self) -> float | None:
-        """Return the mean loss of the epoch so far, rounded to float32; None before its first step."""
-        return float(np.float32(float(self.total) / self.num_summed)) if self.num_summed else None
+        """Return the mean loss of this process in the epoch so far; None before its first step."""
+        return float(self.total) / self.num_summed if self.num_summed else None
+
+    def mean_epoch_loss(self) -> float | None:
+        """Return the mean of all processes, rounded to float32; all of them call it."""
+        return float(np.float32(self._mean(self.total) / self.num_summed)) if self.num_summed else None
 
     def curves(self) -> dict[str, list[float]]:
         """Return key -> one value per epoch."""

@@ -62,7 +62,7 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Log the line of the epoch."""
-        values = self._values(trainer)
+        values = self._values(trainer, self.curves.mean_epoch_loss())
         seconds = time.perf_counter() - self.epoch_began
         fields = {
             "phase": self.name,
@@ -79,15 +79,16 @@ class EpochLines(pl.Callback):
     def _show(self, trainer: pl.Trainer, activity: str) -> None:
         if self.progress_callback is None:
             return
+        values = self._values(trainer, self.curves.epoch_loss())
         width = shutil.get_terminal_size().columns - 1
-        self.progress_callback(self._line(trainer, activity, self._values(trainer))[:width])
+        self.progress_callback(self._line(trainer, activity, values)[:width])
         self.drawn = time.perf_counter()
 
-    def _values(self, trainer: pl.Trainer) -> dict[str, float]:
-        """Return the mean loss of the epoch and the latest value of the monitored metric, where known."""
+    def _values(self, trainer: pl.Trainer, loss: float | None) -> dict[str, float]:
+        """Return the loss and the latest value of the monitored metric, where known."""
         monitor = self.curves.monitor
         metric = trainer.callback_metrics.get(monitor)
-        values = {"loss": self.curves.epoch_loss(), monitor.removeprefix("valid/"): metric}
+        values = {"loss": loss, monitor.removeprefix("valid/"): metric}
         return {name: float(value) for name, value in values.items() if value is not None}
 
     def _line(self, trainer: pl.Trainer, activity: str, values: dict[str, float], last: bool = False) -> str:

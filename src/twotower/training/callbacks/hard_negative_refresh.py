@@ -9,6 +9,7 @@ from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluate_towers import RANKED_AT_ONCE, encode_at, encode_catalogue
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import exact_top_k
+from twotower.parallel.ranks import gather_rows, share
 from twotower.scoring.batch import Batch
 from twotower.towers.two_tower import pair_scores
 from twotower.training.batches import TrainBatches
@@ -38,6 +39,8 @@ class HardNegativeRefresh(pl.Callback):
 def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) -> None:
     """Rank the trained items for every user and pass the first to the sampler.
 
+    Processes that train together rank for a share of the users each.
+
     Args:
         interactions: of training; items of a user are no negatives of this user.
     """
@@ -49,6 +52,7 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
     rows_by_position = np.concatenate([[0], trained])
     all_times, offsets = np.asarray(interactions.times), np.asarray(interactions.offsets)
     everyone = np.flatnonzero(interactions.positives.counts())
+    everyone, found = everyone[share(len(everyone))], []
     with (
         torch.autocast(module.device.type, enabled=False),
         Progress("mining: ranking the catalogue for users", len(everyone)) as advance,
@@ -63,6 +67,7 @@ def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) 
             products = pair_scores(vectors[at_user], items[at_item - 1]).cpu().numpy()
             counts = np.bincount(pair_users, minlength=len(users))
             own = np.bincount(pair_users, products, len(users)) / counts
-            columns = (users, rows_by_position[ranked], scores, own.astype(np.float32))
-            sampler.take(interactions.num_users, *map(torch.from_numpy, columns))
+            found.append((users, rows_by_position[ranked], scores, own.astype(np.float32)))
             advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
+    columns = (gather_rows(torch.from_numpy(np.concatenate(each))) for each in zip(*found, strict=True))
+    sampler.take(interactions.num_users, *columns)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.evaluation.ranking import interaction_matrix
+from twotower.parallel.ranks import tensor_from_first
 from twotower.towers.two_tower import TwoTower
 from twotower.training.initialization.initialization import Initialization, ValidationScore, item_tables
 
@@ -81,10 +82,15 @@ class Svd(Initialization):
                 "none (item_id of the kind Id, dim 0, among features.item); the initial weights are random"
             )
             return
-        embeddings = self.embeddings(interactions.examples, len(model.trained_items) - 1, model.history.dim)
+        num_items, dim = len(model.trained_items) - 1, model.history.dim
+        embeddings = tensor_from_first(
+            lambda: torch.from_numpy(self.embeddings(interactions.examples, num_items, dim)),
+            (num_items, dim),
+            torch.float32,
+        )
 
         def set_tables(score_scale: float) -> None:
-            scaled = torch.from_numpy(embeddings * np.sqrt(score_scale, dtype=np.float32))
+            scaled = embeddings * float(np.sqrt(score_scale, dtype=np.float32))
             for table, positions in tables:
                 exists = positions > 0
                 with torch.no_grad():
