@@ -111,10 +111,6 @@ def process_arguments(num_devices: int, module: RetrievalModule, batches: TrainB
 def has_unused_parameters(module: RetrievalModule, batches: TrainBatches) -> bool:
     """Return whether some rank has parameters without a gradient (see `find_unused_parameters` of DDP)."""
     batch = next(batches.epoch_batches(0, 0)).to(module.device)
-    module.zero_grad()  # those of a short training
     module.on_train_batch_start(batch, 0)
-    module.batch_loss(batch).backward()
-    trained = [each for each in module.parameters() if each.requires_grad]
-    unused = sum(each.grad is None for each in trained)
-    module.zero_grad()
+    unused = sum(each is None for each in module.gradients(module.batch_loss(batch)))
     return bool(sum_over_ranks(torch.tensor(unused)))
