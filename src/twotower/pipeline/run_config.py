@@ -165,7 +165,7 @@ class RunConfig(RunKeys, TrainingConfig):
                 text = f"{key}=true needs optimizer=rowwise_adagrad; set that, or {key}=false"
                 yield Problem("optimizer", text)
             if number > 1 and not is_torchrec_installed():
-                yield Problem(key, f"several processes need TorchRec: {INSTALL}")
+                yield Problem(key, f"needs TorchRec for several processes: {INSTALL}")
             if trainer is not None and trainer.accelerator != "cpu":
                 yield Problem(key, "tables are divided on CPUs only; set trainer.accelerator=cpu")
 

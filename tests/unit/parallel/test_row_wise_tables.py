@@ -98,7 +98,9 @@ def test_the_message_without_torchrec_names_the_command() -> None:
     checked_run([])  # one process has whole tables
     with pytest.raises(InputError) as error:
         checked_run(["trainer.devices=2"])
-    assert f"features.item.item_id.row_wise: several processes need TorchRec: {INSTALL}" in str(error.value)
+    assert f"features.item.item_id.row_wise: needs TorchRec for several processes: {INSTALL}" in str(
+        error.value
+    )
 
 
 def checked_run(overrides: list[str]) -> None:
