@@ -50,9 +50,10 @@ def train(folder: Path, stops: Callable[[int, float | None], bool] = never) -> N
         fit(TrainContext(config.trainer, folder, epoch_callback=stops), module, batches, FIT)
 
 
-def train_twice(folder: Path) -> None:
+def train_each(folder: Path) -> None:
     train(folder / "two")
-    train(folder / "resumed", after_two_epochs)
+    train(folder / "two_then_one", after_two_epochs)
+    train(folder / "one_then_two")
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -61,16 +62,17 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 @needs_torchrec
 @pytest.mark.slow
-def test_two_processes_train_the_weights_of_one_and_one_continues_their_training(tmp_path: Path) -> None:
+def test_two_processes_train_the_weights_of_one_and_continue_its_training(tmp_path: Path) -> None:
     train(tmp_path / "alone")
-    follow = partial(train_twice, tmp_path)
+    train(tmp_path / "one_then_two", after_two_epochs)
+    follow = partial(train_each, tmp_path)
     with processes(2, 1, follow, tmp_path):
         follow()
-    assert not final_path(tmp_path / "resumed", FIT).exists()
-    train(tmp_path / "resumed")
+    assert not final_path(tmp_path / "two_then_one", FIT).exists()
+    train(tmp_path / "two_then_one")
     expected, losses = weights(tmp_path / "alone"), read_final(tmp_path / "alone", FIT)[1].curves[EPOCH_LOSS]
     assert expected["model.item_encoders.item_id.table.weight"].shape == (121, 15)
-    for name in ("two", "resumed"):
+    for name in ("two", "two_then_one", "one_then_two"):
         assert read_final(tmp_path / name, FIT)[1].curves[EPOCH_LOSS] == pytest.approx(losses, abs=1e-6)
         trained = weights(tmp_path / name)
         assert trained.keys() == expected.keys()
