@@ -292,3 +292,49 @@ def test_what_cannot_be_gone_on_from_is_refused(
     assert "valid targets are training data" in refused(
         f"warm_start={first}", *second, "trainer.refit=false", "split.valid=9"
     )
+
+
+def activity(folder: Path) -> pd.DataFrame:
+    """Count and age in days of the items of the data that a run was trained on."""
+    config = RunConfig.from_settings(Run.open(folder).settings)
+    data = build_dataset(config.data.build(), config.split.build(), Path(config.output_root) / ".cache")
+    log = data.train_and_valid
+    frame = pd.DataFrame({"item": data.items.ids(log.items), "time": log.times})
+    by_item = frame.groupby("item").time.agg(["size", "max"])
+    return pd.DataFrame({"count": by_item["size"], "age": (frame.time.max() - by_item["max"]) / DAY})
+
+
+def test_rows_of_ids_that_are_gone_are_given_to_new_ones(
+    weeks: tuple[Path, Path, list[str], list[str]], tmp_path: Path
+) -> None:
+    rules = ["features.item.item_id.min_count=12", "features.item.item_id.max_age_days=6"]
+    place, data, root = tmp_path / "t", write_week(tmp_path / "80", 80), f"output_root={tmp_path}"
+    first, result = train(place, *FIRST, *rules, *data, root, "trainer.max_epochs=1")
+    ages = activity(first)
+    is_old = ages.age > 6
+    rows = ages[~is_old & (ages["count"] >= 12)].index.tolist()
+    rare = len(ages) - len(rows) - int(is_old.sum())
+    key = "features.item.item_id"
+    counts = {"rows": len(rows), "rare": rare, "old": int(is_old.sum()), "rows_given_back": 0}
+    assert result["training"]["id_rows"] == {key: counts}
+    assert min(len(rows), rare, is_old.sum()) > 5
+    old = read_bundle(first / "bundle").model
+    assert old.items.features["item_id"].state.values == rows
+
+    night, result = train(place, f"warm_start={first}", *weeks[2], "warm_start.epochs=1")
+    ages = activity(night)
+    recent = ages[ages.age <= 6]
+    kept = [each for each in rows if each in recent.index]
+    new = [each for each in recent[recent["count"] >= 12].index if each not in kept]
+    assert min(len(kept), len(new), len(rows) - len(kept)) > 5
+    assert result["training"]["id_rows"][key] == {
+        "rows": len(kept) + len(new),
+        "rare": len(recent) - len(kept) - len(new),
+        "old": len(ages) - len(recent),
+        "rows_given_back": len(rows) - len(kept),
+    }
+    read = read_parent(first)
+    initial = begun(night, read).model.item_encoders["item_id"].table.weight
+    earlier = old.item_encoders["item_id"].table.weight
+    places = [0, *(rows.index(each) + 1 for each in kept), *([0] * len(new))]
+    assert torch.equal(initial, earlier[places])

@@ -10,19 +10,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, embedding_bag
 
+from twotower.features.row_wise_table import RowWiseTable
+
 
 class LookupEncoder(nn.Module):
     """Rows [..., 1] -> their embeddings [..., dim]; row 0 (unknown) is one of `num_rows`, initially zeros.
 
     In training, each row is replaced by row 0 with probability `dropout`, so that the unknown row learns to
-    represent unseen entities.
+    represent unseen entities. `row_wise` divides the table among processes; see `RowWiseTable`.
 
     Reference: Volkovs et al., DropoutNet: Addressing Cold Start in Recommender Systems, NIPS 2017, section 4.
     """
 
-    def __init__(self, num_rows: int, dim: int, dropout: float = 0.0, sparse: bool = False) -> None:
+    table: nn.Embedding | RowWiseTable
+
+    def __init__(
+        self, num_rows: int, dim: int, dropout: float = 0.0, sparse: bool = False, row_wise: bool = False
+    ) -> None:
         super().__init__()
         self.dropout = dropout
+        if row_wise:
+            self.table = RowWiseTable(num_rows, dim, dim**-0.5)
+            return
         self.table = nn.Embedding(num_rows, dim, sparse=sparse)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
         with torch.no_grad():
@@ -36,6 +45,14 @@ class LookupEncoder(nn.Module):
             rows = rows.masked_fill(dropped, 0)
         embeddings: Tensor = self.table(rows)
         return embeddings
+
+    def own_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the table of this process and the positions of rows [n] in it; -1 = none, as for row 0."""
+        if isinstance(self.table, nn.Embedding):
+            return self.table.weight, torch.where(rows > 0, rows, -1)
+        own = self.table.own
+        is_own = (rows > 0) & (rows >= own.start) & (rows < own.stop)
+        return self.table.own_rows(), torch.where(is_own, rows - own.start, -1)
 
 
 class BagEncoder(nn.Module):

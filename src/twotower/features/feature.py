@@ -17,6 +17,7 @@ from twotower.config.problems import ErrorCollector, nearest
 from twotower.config.spec import Width
 from twotower.data.source_column import SourceColumn, quoted
 from twotower.data.sources.source import Source
+from twotower.features.activity import Activity
 
 REQUEST_TIME = "request_time"
 """Reserved column: unix seconds of the request, given at call time and not by a table."""
@@ -135,6 +136,10 @@ class Feature(Component, ABC):
         New values get rows at the end of the tables of the encoder; one that equals row 0 changes nothing.
         """
         self.state = self._grown(values) if grow else self._learn(values)
+
+    def admit(self, values: pd.Series, activity: Activity) -> pd.Series:
+        """Return the values [n] of training entities to learn from, by their activity [n]: here all."""
+        return values
 
     def encode(self, values: Values) -> Tensor:
         """Encode values -> [n, width], table rows or float32; unknown values are row 0 or neutral."""

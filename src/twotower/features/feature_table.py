@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from twotower.config.errors import InputError
 from twotower.config.problems import ErrorCollector, listed
 from twotower.data.tables import ITEM_ID, USER_ID
+from twotower.features.activity import Activity
 from twotower.features.encoders import is_same
 from twotower.features.feature import Feature, check_name
 from twotower.features.time_feature import TimeFeature
@@ -51,16 +52,19 @@ class FeatureTable(nn.Module):
         train_rows: npt.NDArray[Any],
         source_path: str,
         grow: bool = False,
+        activity: Activity | None = None,
     ) -> "FeatureTable":
         """Fit features on training rows (from 1), or let fitted features grow by them; then encode all rows.
 
-        The entity of row r is at position r - 1 of the table. Raises InputError as `column_faults`.
+        The entity of row r is at position r - 1 of the table. `activity` of the training rows is what the
+        rules of ids read; None: all training ids have a row. Raises InputError as `column_faults`.
         """
         ErrorCollector(source_path, column_faults(features, table, source_path)).raise_if_any()
         encoded = {}
         for name, feature in table_features(features).items():
             values = _column(table, name, feature, source_path)
-            feature.fit(values.iloc[np.asarray(train_rows) - 1], grow)
+            training = values.iloc[np.asarray(train_rows) - 1]
+            feature.fit(training if activity is None else feature.admit(training, activity), grow)
             encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 

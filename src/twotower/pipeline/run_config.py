@@ -15,6 +15,7 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.item_content import has_content
 from twotower.evaluation.user_values import metric_name
 from twotower.features.feature import TABLES, Feature, FeaturePlace, Side
+from twotower.features.row_wise_table import INSTALL, is_torchrec_installed
 from twotower.index.index import Index
 from twotower.losses.loss import Loss
 from twotower.metrics.similarity_metric import SimilarityMetric
@@ -158,6 +159,15 @@ class RunConfig(RunKeys, TrainingConfig):
         if objective is not None and objective.batch_size < number:
             text = f"{objective.batch_size} examples do not suffice for {number} processes; raise it"
             yield Problem("objective.batch_size", text)
+        optimizer: OptimizerChoice.Config | None = getattr(self, "optimizer", None)
+        for key in self.row_wise_keys() if hasattr(self, "features") else ():
+            if optimizer is not None and not optimizer.takes_row_wise:
+                text = f"{key}=true needs optimizer=rowwise_adagrad; set that, or {key}=false"
+                yield Problem("optimizer", text)
+            if number > 1 and not is_torchrec_installed():
+                yield Problem(key, f"needs TorchRec for several processes: {INSTALL}")
+            if trainer is not None and trainer.accelerator != "cpu":
+                yield Problem(key, "tables are divided on CPUs only; set trainer.accelerator=cpu")
 
     def _monitored(self) -> dict[str, bool | None] | None:
         """Return the metrics that `trainer.monitor` may name; None if the metrics are not known."""

@@ -37,7 +37,7 @@ from twotower.runs.run import RESUME_HINT, Run, run_folder
 from twotower.runs.run_files import CONFIG
 from twotower.training.callbacks.curves import EpochCallback, TrialPruned
 from twotower.training.checkpoints import FIT, delete_progress
-from twotower.training.parts import check_weights, fit_tables
+from twotower.training.parts import check_weights, fit_tables, id_rows
 from twotower.training.train_towers import load_trained_towers, train_towers
 
 LOG = logging.getLogger("twotower")
@@ -198,6 +198,7 @@ def _train(run: Run, config: RunConfig, epoch_callback: EpochCallback | None) ->
         fitted = trained.result
         training = sections.training_record(run.settings, fitted.epochs, trained.refit, trained.temperature)
         training |= {"epoch_steps": fitted.epoch_steps, "chosen": fitted.chosen, **trained.initialization}
+        training["id_rows"] = id_rows(trained.model)
         result: dict[str, Any] = {
             **origin,
             "training": training if fitted_on is None else training | {"fitted_on": fitted_on},

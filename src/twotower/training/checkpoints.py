@@ -133,11 +133,11 @@ def final_path(folder: Path, phase: str) -> Path:
     return folder / "checkpoints" / phase / FINAL
 
 
-def write_final(path: Path, module: RetrievalModule, interactions: Interactions, result: FitResult) -> None:
+def write_final(path: Path, weights: dict[str, Any], interactions: Interactions, result: FitResult) -> None:
     """Write the weights, the result and the training interactions of a phase, and delete its progress."""
     columns = ("offsets", "items", "times")
     final = {
-        "state_dict": module.state_dict(),
+        "state_dict": weights,
         "fitted": dataclasses.asdict(result),
         TRAINED_ON: {name: torch.tensor(np.asarray(getattr(interactions, name))) for name in columns},
     }

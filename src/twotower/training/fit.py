@@ -114,8 +114,7 @@ class Rehearsal(pl.Callback):
         pl_module.on_train_batch_start(batch, 0)  # the draws of the first step
         with trainer.precision_plugin.forward_context():
             loss = pl_module.batch_loss(batch)
-        loss.backward()
-        pl_module.zero_grad()
+        pl_module.gradients(loss)
         return loss.item()
 
 
@@ -204,9 +203,10 @@ def fit(context: TrainContext, module: RetrievalModule, batches: TrainBatches, n
         rate_epochs=rate_epochs,
         improved=improved,
     )
+    weights = module.state_dict()  # all processes have a part of it
     wait_for_all()  # others may still read the checkpoints that are deleted
     if is_first():
-        write_final(final, module, batches.interactions, result)
+        write_final(final, weights, batches.interactions, result)
     return result
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
+from twotower.features.row_wise_table import RowWiseTable
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import Negatives, NegativeSampler
 from twotower.parallel.ranks import gather_rows, rank, share, sum_over_ranks, world_size
@@ -164,6 +165,11 @@ class RetrievalModule(pl.LightningModule):
         num_users = max(batch.num_rows or 0, world_size() - 1)  # a share has a row at least
         return "users" if is_possible and num_users < len(negatives.rows) else "items"
 
+    def gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of each trained parameter, None without one; no table is updated."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.autograd.grad(loss, trained, allow_unused=True)
+
     def _encode(self, batch: Batch, rows: Tensor, num_shared: int) -> tuple[Tensor, Tensor]:
         """Embed the users of a batch, and items [R], of which the first are the same for all processes.
 
@@ -201,10 +207,15 @@ class RetrievalModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        sparse = sparse_parameters(self.model)
+        divided = [each for each in self.model.modules() if isinstance(each, RowWiseTable)]
+        stand_ins = {id(table.weight) for table in divided}
+        parameters = [each for each in self.parameters() if each.requires_grad or id(each) in stand_ins]
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
         fused = self.device.type in FUSED_DEVICES and not self.trainer.gradient_clip_val
-        optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
+        optimizer = self.optimizer_choice.optimizer(parameters, sparse, fused)
+        for table in divided:
+            table.set_optimizer(optimizer)
         scheduler = self.optimizer_choice.scheduler(optimizer, self.num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -214,7 +225,7 @@ def sparse_parameters(model: TwoTower) -> list[Tensor]:
     tables = [
         module.weight
         for module in model.modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag | RowWiseTable) and module.sparse
     ]
     if model.item_bias.config.gives_sparse_gradients:
         tables.append(model.item_bias.get_parameter("biases"))

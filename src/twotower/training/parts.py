@@ -12,8 +12,11 @@ from twotower.config.memory import memory_problem
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
+from twotower.features.activity import Activity
 from twotower.features.encoders import LookupEncoder
+from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.initialization.initialization import Initialization
@@ -30,6 +33,7 @@ LARGE_TABLE = 300_000
 10 times as long as a sparse one."""
 BYTES_PER_WEIGHT = 16
 """A weight, its gradient and two moments in float32."""
+ACTIVITY = {"user": Activity.users, "item": Activity.items}
 BYTES_PER_HISTORY_ITEM = 56
 """An item of a history in a batch: row, time, mask and intermediate values."""
 
@@ -182,6 +186,20 @@ def build_batches(
     return batches
 
 
+def id_rows(model: TwoTower) -> dict[str, dict[str, int]]:
+    """Return key of an id with rules -> its number of rows, and of ids that each rule removed."""
+    return {
+        f"features.{side}.{name}": {"rows": feature.num_rows, **feature.removed}
+        for side, table in (("user", model.users), ("item", model.items))
+        for name, feature in table.features.items()
+        if isinstance(feature, Id) and feature.removed
+    }
+
+
+def _has_rules(choice: Feature.Config) -> bool:
+    return isinstance(choice, Id.Config) and choice.has_rules
+
+
 def fit_tables(
     config: TrainingConfig,
     dataset: RetrievalDataset,
@@ -197,10 +215,12 @@ def fit_tables(
     """
     seen_users, seen_items = (np.zeros(len(ids) + 1, dtype=bool) for ids in (dataset.users, dataset.items))
     context_rows = [np.zeros(0, dtype=np.int64)]
+    parts = []
     for part in (interactions, interactions and interactions.impressions):
         if part is None:
             continue
         if part is interactions or config.negatives.max_impressions():
+            parts.append(part)
             seen_users |= part.counts() > 0
             seen_items |= np.bincount(part.items, minlength=len(seen_items)) > 0
         if part.context is not None:
@@ -213,11 +233,18 @@ def fit_tables(
         strict=True,
     )
     tables = []
-    for (_, choices, table, source_path), train_rows, earlier in sides:
+    for (side, choices, table, source_path), train_rows, earlier in sides:
         features = {name: choice.build(config.tower_width) for name, choice in choices.items()}
         if earlier is not None:
             for name, feature in features.items():
                 feature.state = earlier.features[name].state
-        tables.append(FeatureTable.fit(features, table, train_rows, source_path, grow=earlier is not None))
+        activity = None
+        if parts and side in ACTIVITY and any(_has_rules(choice) for choice in choices.values()):
+            activity = ACTIVITY[side](parts, train_rows)
+        grows = earlier is not None
+        tables.append(FeatureTable.fit(features, table, train_rows, source_path, grows, activity))
+        for name, feature in features.items():
+            if isinstance(feature, Id) and feature.removed:
+                LOG.info("features.%s.%s: %d rows; %s", side, name, feature.num_rows, feature.removed_text())
     users, items, requests = tables
     return users, items, requests

@@ -109,12 +109,9 @@ def rehearse_step(module: RetrievalModule, batches: TrainBatches) -> FirstStep |
     if world_size() == 1:
         return None
     batch = next(batches.epoch_batches(0, 0)).to(module.device)
-    module.zero_grad()  # those of a short training
     module.on_train_batch_start(batch, 0)
     loss = module.batch_loss(batch)
-    loss.backward()
-    unused = sum(each.grad is None for each in module.parameters() if each.requires_grad)
-    module.zero_grad()
+    unused = sum(each is None for each in module.gradients(loss))
     figures = sum_over_ranks(torch.tensor([loss.item(), unused], dtype=torch.float64))
     return FirstStep(float(figures[0]) / world_size(), bool(figures[1]))
 

@@ -13,6 +13,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.features.feature import Feature
 from twotower.features.feature_table import column_faults, files_digests
+from twotower.features.id import Id
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.two_tower import TwoTowerConfig
@@ -121,6 +122,15 @@ class TrainingConfig(TwoTowerConfig):
         ]
         keys += [key for key in ("history", "item_bias") if getattr(self, key).gives_sparse_gradients]
         return tuple(f"{key}.sparse" for key in keys)
+
+    def row_wise_keys(self) -> tuple[str, ...]:
+        """Return the keys of the settings that divide a table among processes."""
+        return tuple(
+            f"features.{side}.{name}.row_wise"
+            for side, features in self.features
+            for name, feature in features.items()
+            if isinstance(feature, Id.Config) and feature.row_wise
+        )
 
     def input_problems(self) -> Iterator[tuple[str, str]]:
         """Yield (key, message) of settings from which the towers cannot be built."""

@@ -84,7 +84,7 @@ class Validation:
         """
         holdout, evaluator, scored = self.holdout, self.evaluator, None
         with torch.autocast(model.trained_items.device.type, enabled=False):
-            if (self.popularity[1:] == 0).any():  # some item is new
+            if (self.popularity[1:] == 0).any() or model.has_new_items():
                 model.fit_new_items()
             items = encode_catalogue(model)
             if evaluator.label_metrics:

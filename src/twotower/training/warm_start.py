@@ -19,6 +19,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.times import date
 from twotower.data.vocabulary import Vocabulary
 from twotower.evaluation.evaluator import Evaluator
+from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
 from twotower.training.checkpoints import FIT, REFIT, TRAINED_ON, final_path, read_checkpoint
 from twotower.training.fit import TrainContext, fit
@@ -185,6 +186,15 @@ def transfer_towers(
     item_rows = torch.from_numpy(earlier_rows(dataset.items, parent.items))
     event_rows = torch.from_numpy(earlier_event_rows(dataset, parent))
     learned, weights = parent.model.state_dict(), model.state_dict()
+    id_rows = {
+        f"{side}_encoders.{name}.table.weight": feature.rows_in(known.features[name])
+        for side, table, known in (
+            ("user", model.users, parent.model.users),
+            ("item", model.items, parent.model.items),
+        )
+        for name, feature in table.features.items()
+        if isinstance(feature, Id)
+    }
     by_row = {"trained_items": item_rows, "history_table.weight": item_rows, "event_table.weight": event_rows}
     for name, values in weights.items():
         if name.startswith(ITEM_BIAS) or (name.startswith(NEW_ITEMS) and name not in learned):
@@ -196,6 +206,8 @@ def transfer_towers(
             moved = earlier[by_row[name]]
             moved[by_row[name] == 0] = 0
             weights[name] = torch.cat([earlier[:1], moved])
+        elif name in id_rows:
+            weights[name] = earlier[id_rows[name]]
         elif earlier.shape == values.shape:
             weights[name] = earlier
         elif ENCODERS in name and len(values) > len(earlier):

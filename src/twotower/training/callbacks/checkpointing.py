@@ -132,8 +132,9 @@ class Checkpointing(Checkpoint):
 
     def _save_best(self, module: pl.LightningModule, score: float, epochs: int) -> None:
         self.score, self.epochs = score, epochs
+        weights = module.state_dict()  # all processes have a part of it
         if is_first():
-            write_checkpoint(self.folder / BEST, {"state_dict": module.state_dict()})
+            write_checkpoint(self.folder / BEST, {"state_dict": weights})
         wait_for_all()  # others may read it
 
     def _is_due(self, trainer: pl.Trainer) -> bool:

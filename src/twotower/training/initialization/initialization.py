@@ -60,9 +60,10 @@ class Initialization(Component, ABC):
 
 
 def item_tables(model: TwoTower) -> list[tuple[Tensor, Tensor]]:
-    """Return the tables of item embeddings, and the row of each item in them, [N], 0 = none.
+    """Return the tables of item embeddings, and the position of each item in them, [N], -1 = none.
 
-    These are the embeddings of item ids with the width of the towers' output, and the history table.
+    These are the embeddings of item ids with the width of the towers' output, and the history table; of a
+    table that is divided among processes, the rows of this one.
     """
     rows = torch.arange(1, len(model.trained_items))
     tables: list[tuple[Tensor, Tensor]] = []
@@ -70,9 +71,9 @@ def item_tables(model: TwoTower) -> list[tuple[Tensor, Tensor]]:
         encoder = model.item_encoders[name]
         if not (isinstance(model.items.features[name], Id) and isinstance(encoder, LookupEncoder)):
             continue
-        weight: Tensor = encoder.table.weight
+        weight, own = encoder.own_rows(positions.flatten().long())
         if weight.shape[1] == model.history.dim:
-            tables.append((weight, positions.flatten().long()))
+            tables.append((weight, own))
     if model.history.config.reads_table:
         table = model.history_table
         assert isinstance(table, nn.Embedding)

@@ -75,8 +75,7 @@ class Svd(Initialization):
         self, model: TwoTower, interactions: Interactions, validation_score: ValidationScore | None
     ) -> None:
         """Set the tables; see `Initialization.set`."""
-        tables = item_tables(model)
-        if not tables:
+        if not item_tables(model):
             LOG.info(
                 "initialization: svd sets embeddings of item ids as wide as the towers' output; there are "
                 "none (item_id of the kind Id, dim 0, among features.item); the initial weights are random"
@@ -91,8 +90,8 @@ class Svd(Initialization):
 
         def set_tables(score_scale: float) -> None:
             scaled = embeddings * float(np.sqrt(score_scale, dtype=np.float32))
-            for table, positions in tables:
-                exists = positions > 0
+            for table, positions in item_tables(model):
+                exists = positions >= 0
                 with torch.no_grad():
                     table[positions[exists]] = scaled[exists].to(table.dtype)
 

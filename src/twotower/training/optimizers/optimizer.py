@@ -49,6 +49,11 @@ class OptimizerChoice(Component, ABC):
             """Whether the optimizer supports the gradients of tables with `sparse: true`."""
             return False
 
+        @property
+        def takes_row_wise(self) -> bool:
+            """Whether it trains tables with `row_wise: true`, whose kernel is row-wise Adagrad."""
+            return False
+
         def unused(self) -> Iterator[tuple[str, str]]:
             """Yield the warm-up of a schedule without one; see `Config.unused`."""
             if "warmup_share" in self.model_fields_set and self.schedule != "one_cycle":

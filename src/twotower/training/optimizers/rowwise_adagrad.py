@@ -20,6 +20,16 @@ class RowwiseAdagrad(Adagrad):
     Recommendation Models, ISCA 2022, "row-wise AdaGrad".
     """
 
+    class Config(Adagrad.Config):
+        """Settings of row-wise Adagrad."""
+
+        @property
+        def takes_row_wise(self) -> bool:
+            """Always True."""
+            return True
+
+    config: Config
+
     def sparse_optimizer(self, parameters: Sequence[nn.Parameter]) -> Optimizer:
         """Build row-wise Adagrad."""
         return SparseRowwiseAdagrad(parameters, self.config.learning_rate)
