@@ -12,7 +12,10 @@ from quick import QUICK
 from twotower.data.interaction_files import MAX_ROWS_IN_MEMORY
 
 DATA = ("data=table_files", "data.interactions_path=log", "split=temporal_share", "split.user_share=0.01")
-TINY = ("trainer.max_epochs=1", "trainer.refit=false", "objective=next_item", "negatives=in_batch", *QUICK)
+TINY = (
+    *("trainer.max_epochs=1", "trainer.refit=false", "negatives=in_batch", *QUICK),
+    *("objective=next_item", "objective.batch_size=256", "objective.shuffle_rows=1500"),
+)
 
 
 @pytest.fixture(autouse=True)
