@@ -9,6 +9,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from record import OUTPUTS
@@ -33,7 +34,8 @@ def train(folder: Path) -> None:
     before, began = private_mb(), time.perf_counter()
     encoder = LookupEncoder(NUM_ROWS, DIM, sparse=True, row_wise=world_size() > 1)
     figures: dict[str, float] = {"build_seconds": time.perf_counter() - began}
-    optimizer = SparseRowwiseAdagrad([encoder.table.weight], 0.02)
+    table: Any = encoder.table
+    optimizer = SparseRowwiseAdagrad([table.weight], 0.02)
     if isinstance(encoder.table, RowWiseTable):
         encoder.table.set_optimizer(optimizer)
     seconds, draws = [], torch.Generator().manual_seed(0)

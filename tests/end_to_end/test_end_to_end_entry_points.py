@@ -32,6 +32,7 @@ trainer.probe_steps=0 metrics.importance_repeats=0
 GROUPS = {
     **{"train": set(groups()), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},
     "build_index": {"index"},
+    "build_data": {"data", "split"},
     **{
         command: set()
         for command in ("export", "serve", "recommend", "embed", "index_lab", "export_live", "nightly")
@@ -41,7 +42,8 @@ KEYS = {
     command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
     for command in GROUPS
 } | {"train": set(RunKeys.model_fields) | SWEEP_ONLY - groups()}
-KEYS["build_index"].remove("trusted_packages")  # it reads no run
+for command_without_run in ("build_index", "build_data"):
+    KEYS[command_without_run].remove("trusted_packages")
 Command = Callable[..., str]
 
 # Runs a script and then says on standard error which libraries it took.

@@ -84,6 +84,16 @@ class EmbedKeys(OutKeys):
     context: dict[str, Any]
 
 
+class BuildDataKeys(Config):
+    """Plain keys of `twotower build_data`."""
+
+    output_root: Text
+    shard: str | int | None
+    out: Text | None
+    parts: Text | None
+    debug: bool
+
+
 class BuildIndexKeys(Config):
     """Plain keys of `twotower build_index`."""
 
@@ -147,6 +157,7 @@ COMMANDS: dict[str, type[Config]] = {
     "serve": ServiceConfig,
     "recommend": RecommendKeys,
     "embed": EmbedKeys,
+    "build_data": BuildDataKeys,
     "build_index": BuildIndexKeys,
     "index_lab": IndexLabKeys,
     "export_live": ExportLiveKeys,

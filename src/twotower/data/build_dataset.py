@@ -15,6 +15,7 @@ from twotower.config.problems import ErrorCollector
 from twotower.data.audit import audit
 from twotower.data.blocks import blocks, map_array
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
+from twotower.data.interaction_parts import InteractionParts
 from twotower.data.interactions import COLUMNS, Interactions
 from twotower.data.load_source import WHOLE, cut_source, load_source
 from twotower.data.sources.source import Source
@@ -37,17 +38,25 @@ IMPRESSIONS, LABELLED = "impressions", "labelled"  # subfolders
 
 
 def build_dataset(
-    source: Source, split: Split, cache_root: Path, rebuild: bool = False, needs: Needs | None = None
+    source: Source,
+    split: Split,
+    cache_root: Path,
+    rebuild: bool = False,
+    needs: Needs | None = None,
+    content: str | None = None,
+    parts: InteractionParts | None = None,
 ) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it if it is stored already.
 
     Several processes may build the same data set at once. `rebuild` builds a data set that is stored already.
+    `content` is the source's fingerprint if it is known. `parts` are the source's long interactions, if other
+    machines have read them.
 
     Raises:
         InputError: mistakes in the data, or the split leaves train, valid or test empty.
     """
     ErrorCollector("the data", (message for _, message in source.config.problems())).raise_if_any()
-    content = source.fingerprint()
+    content = content or source.fingerprint()
     final = cache_root / cache_key(source, split, content)
     stored = None if rebuild else _open_dataset(final)
     if stored is not None:
@@ -57,7 +66,7 @@ def build_dataset(
     if replaces and not rebuild:
         LOG.warning("%s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
-        loaded = load_source(source, needs, temporary)
+        loaded = load_source(source, needs, temporary, parts)
         split = split.resolve(loaded.interactions.positives)
         loaded = loaded if split.end is None else cut_source(loaded, split.end)
         cut = split_interactions(loaded.interactions, split, source.config.repeats == "keep", loaded.folder)

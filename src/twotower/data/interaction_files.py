@@ -5,7 +5,7 @@ Three passes: count the ids, write every interaction into the bucket of its user
 
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -26,6 +26,7 @@ from twotower.data.table_reader import id_kind, is_parquet, plain_values, series
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 from twotower.data.vocabulary import Vocabulary
+from twotower.files.shards import Shard
 
 MAX_ROWS_IN_MEMORY = 200_000
 MIN_MERGED = 2**20  # counts of ids that are merged at once
@@ -54,23 +55,50 @@ class IdBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class InteractionFiles:
-    """Parquet files of long interactions, in row order, and the other tables."""
+    """Parquet files of long interactions, in row order, and the other tables.
+
+    Of a share, `row_groups` are those of each file, and `rows_before` is the number of rows before them.
+    """
 
     files: Sequence[Path]
     columns: Mapping[str, str]  # `user_id`, `item_id` and perhaps `timestamp` -> column in the files
     unit: TimestampUnit
     tables: Tables
     num_rows: int
+    row_groups: Sequence[Sequence[int]] | None = None
+    rows_before: int = 0
+
+    def share(self, shard: Shard) -> "InteractionFiles":
+        """Return a contiguous share of the row groups. Raises InputError if there are fewer than shares."""
+        groups: list[tuple[int, int, int]] = []  # position of the file, row group, number of rows
+        for position, path in enumerate(self.files):
+            with pq.ParquetFile(path) as file:
+                sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            groups += [(position, group, size) for group, size in enumerate(sizes) if size]
+        if shard.count > len(groups):
+            example = f"shard={min(shard.number, len(groups))}/{len(groups)}"
+            raise InputError(
+                f"shard={shard}: the interactions have {len(groups)} row groups, and a shard reads one or "
+                f"more; type {example}, or write the Parquet files with smaller row groups"
+            )
+        places = shard.positions(len(groups))
+        before, own = groups[: places.start], groups[places.start : places.stop]
+        by_file = {key: list(part) for key, part in itertools.groupby(own, lambda each: each[0])}
+        return replace(
+            self,
+            files=[self.files[position] for position in by_file],
+            row_groups=[[group for _, group, _ in part] for part in by_file.values()],
+            rows_before=sum(size for *_, size in before),
+            num_rows=sum(size for *_, size in own),
+        )
 
     def count_ids(self) -> dict[str, "pd.Series[Any]"]:
         """Return `user_id` and `item_id` -> the number of rows of each id, by ascending id."""
         counts: dict[str, list[pd.Series[Any]]] = {USER_ID: [], ITEM_ID: []}
         for batch in self._batches(list(counts), "data: counting users and items"):
             for key, parts in counts.items():
-                parts.append(batch[key].counts())
-                if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
-                    parts[:] = [_merged(parts)]
-        return {key: _merged(parts) for key, parts in counts.items()}
+                add_counts(parts, batch[key].counts())
+        return {key: merged_counts(parts) for key, parts in counts.items()}
 
     def sort(
         self, users: Vocabulary, items: Vocabulary, offsets: NDArray[np.int64], folder: Path
@@ -80,21 +108,15 @@ class InteractionFiles:
         `offsets` are those of `Interactions`. A bucket holds whole users.
         """
         starts = np.array([0, *(rows.stop for rows in blocks.blocks_of_users(offsets))])
-        length = int(offsets[-1])
         with tempfile.TemporaryFile(dir=folder.parent) as file:
             bucket_of_user = np.searchsorted(starts, offsets[:-1], side="right") - 1
             self._fill_buckets(file, starts[:-1].copy(), bucket_of_user.astype(np.uint16), users, items)
-            item_rows = blocks.ArrayWriter(np.int32, length, folder / "items.npy")
-            times = blocks.ArrayWriter(np.int64, length, folder / "times.npy")
             file.seek(0)
-            with Progress("data: sorting interactions by time", length) as advance:
-                for start, end in itertools.pairwise(starts.tolist()):
-                    records = np.frombuffer(file.read(RECORD.itemsize * (end - start)), RECORD)
-                    records = records.take(np.argsort(records["key"], kind="stable"))
-                    item_rows.append(records["item"])
-                    times.append(records["key"] & (2**TIME_BITS - 1))
-                    advance(end)
-        return Interactions(offsets, item_rows.finish(), times.finish(), num_items=len(items))
+            buckets = (
+                np.frombuffer(file.read(RECORD.itemsize * (end - start)), RECORD)
+                for start, end in itertools.pairwise(starts.tolist())
+            )
+            return write_sorted(buckets, offsets, len(items), folder)
 
     def _fill_buckets(
         self,
@@ -105,7 +127,7 @@ class InteractionFiles:
         items: Vocabulary,
     ) -> None:
         """Write every interaction to the end of the bucket of its user, in row order."""
-        rows_before = 0
+        rows_before = self.rows_before
         for batch in self._batches(list(self.columns), "data: sorting interactions by user"):
             user_rows = batch[USER_ID].rows(users)
             times = batch.get(TIMESTAMP)
@@ -132,12 +154,13 @@ class InteractionFiles:
         columns = [self.columns[name] for name in names]
         done = 0
         with Progress(what, self.num_rows) as advance:
-            for path in self.files:
-                before = 0
+            for path, groups in zip(self.files, self.row_groups or itertools.repeat(None), strict=False):
                 try:
                     # Without buffering of whole row groups, which would need the memory of the file.
                     with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
-                        for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
+                        skipped = range(groups[0] if groups else 0)
+                        before = sum(file.metadata.row_group(group).num_rows for group in skipped)
+                        for batch in file.iter_batches(blocks.BLOCK_ROWS, groups, columns):
                             yield {name: self._values(path, name, batch, before) for name in names}
                             before += len(batch)
                             done += len(batch)
@@ -164,9 +187,35 @@ class InteractionFiles:
         return IdBatch(ids.to_numpy(), encoded.indices.to_numpy())
 
 
-def _merged(parts: list["pd.Series[Any]"]) -> "pd.Series[Any]":
+def add_counts(parts: list["pd.Series[Any]"], counts: "pd.Series[Any]") -> None:
+    """Append counts of ids; all are merged once the later ones are longer than the first."""
+    parts.append(counts)
+    if sum(map(len, parts[1:])) > max(len(parts[0]), MIN_MERGED):
+        parts[:] = [merged_counts(parts)]
+
+
+def merged_counts(parts: list["pd.Series[Any]"]) -> "pd.Series[Any]":
+    """Return the sum of the counts of each id, by ascending id."""
     counts: pd.Series[Any] = pd.concat(parts).groupby(level=0).sum()
     return counts
+
+
+def write_sorted(
+    buckets: Iterable[np.ndarray], offsets: NDArray[np.int64], num_items: int, folder: Path
+) -> Interactions:
+    """Write buckets of records into a folder, each sorted by its keys; equal keys keep their order."""
+    length = int(offsets[-1])
+    items = blocks.ArrayWriter(np.int32, length, folder / "items.npy")
+    times = blocks.ArrayWriter(np.int64, length, folder / "times.npy")
+    done = 0
+    with Progress("data: sorting interactions by time", length) as advance:
+        for records in buckets:
+            ordered = records.take(np.argsort(records["key"], kind="stable"))
+            items.append(ordered["item"])
+            times.append(ordered["key"] & (2**TIME_BITS - 1))
+            done += len(records)
+            advance(done)
+    return Interactions(offsets, items.finish(), times.finish(), num_items=num_items)
 
 
 def rows_to_stream(paths: Sequence[Path], columns: Mapping[str, str]) -> int | None:

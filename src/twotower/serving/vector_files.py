@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
 from twotower.files.part_files import NOTES
-from twotower.files.shards import Shard, list_parts
+from twotower.files.shards import all_parts
 from twotower.serving.live_items import Floats
 
 NAMES = {"bundle": "run (SHA-256 of its bundle)"}
@@ -52,7 +52,7 @@ class VectorFiles:
         command = f"twotower embed run=RUN side={side} out={path}"
         if not path.exists():
             raise InputError(f"{key}={path}: there is no such file or folder; type: {command}")
-        shards = _all_parts(key, path, command) if path.is_dir() else {path: None}
+        shards = all_parts(key, path, command) if path.is_dir() else {path: None}
         first: dict[str, Any] = {}
         commands, num_rows, schema = {}, 0, pa.schema([])
         for file, shard in shards.items():
@@ -121,22 +121,3 @@ def _naming(path: Path, command: str) -> Iterator[None]:
         raise InputError(
             f"{path}: not readable ({reason:.200}); move it away, and type: {command}"
         ) from error
-
-
-def _all_parts(key: str, folder: Path, command: str) -> dict[Path, Shard]:
-    """Return the parts of a folder in order. Raises InputError if one is missing, or n is not unique."""
-    parts = list_parts(key, folder)
-    counts = sorted({shard.count for shard in parts})
-    if len(counts) > 1:
-        names = " and ".join(f"part-*-of-{count}" for count in counts)
-        raise InputError(f"{key}={folder}: has {names}; expected one number of parts; move the others away")
-    if not parts:
-        raise InputError(f"{key}={folder}: has no finished part; type: {command} shard=1/n, up to shard=n/n")
-    shards = [Shard(number, counts[0]) for number in range(1, counts[0] + 1)]
-    if missing := [shard for shard in shards if shard not in parts]:
-        names = ", ".join(shard.file_name for shard in missing[:5]) + (", ..." if missing[5:] else "")
-        raise InputError(
-            f"{key}={folder}: {len(parts)} of {counts[0]} parts are finished; missing: {names}; type: "
-            f"{command} shard={missing[0]}"
-        )
-    return {path: shard for shard, path in parts.items()}

@@ -15,12 +15,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.errors import InputError
 from twotower.data.interactions import Interactions
 from twotower.parallel.ranks import Share
 from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.user_batch import UserBatch
-from twotower.training.order import Order, position_type
+from twotower.training.lazy_columns import Column, Ones, Positions, StrictEnds, UserRows
+from twotower.training.order import BlockOrder, Order, position_type
 
 if TYPE_CHECKING:
     from twotower.training.objectives.objective import Objective
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 class TrainBatches:
     """All batches of all epochs, addressed by their number, so that a resumed training is bit-identical.
 
-    An epoch is a permutation seeded by (seed, epoch); a batch is a slice of it. Of several processes, each
+    An epoch is an order seeded by (seed, epoch); a batch is a slice of it. Of several processes, each
     yields its share of the slice, so the examples of a batch do not depend on the number of processes.
     Iterating yields the rest of the current epoch.
 
@@ -39,6 +41,11 @@ class TrainBatches:
         history: length of the histories, and whether they hold strictly earlier items only.
         build_order: builds the order of the examples; see `Order`.
         with_impressions: impressions without a click are examples, in one permutation with the positives.
+        shuffle_rows: shuffle an epoch in a buffer of so many examples, see `BlockOrder`, and compute the
+            examples of a batch only. None: a permutation, and arrays of all examples.
+
+    Raises:
+        InputError: with `shuffle_rows`, the examples have weights or some are new.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class TrainBatches:
         seed: int,
         build_order: Callable[[np.ndarray, int | None, int], Order] = Order,
         with_impressions: bool = False,
+        shuffle_rows: int | None = None,
     ) -> None:
         self.interactions = interactions
         self.known_offsets = np.asarray(interactions.examples.offsets)
@@ -57,11 +65,22 @@ class TrainBatches:
         self.offsets = np.asarray(interactions.offsets)
         self.batch_size = objective.config.batch_size
         self.history_length = history.length
-        weights = objective.example_weights(interactions, with_impressions)
-        num_draws = objective.num_draws(weights)
-        self.order = build_order(weights, num_draws, seed)
-        self.weights = weights if num_draws is None else np.ones_like(weights)
-        self.examples = build_examples(interactions, history.strict, with_impressions)
+        self.order: Order | BlockOrder
+        self.weights: Column = Ones()
+        if shuffle_rows is None:
+            weights = objective.example_weights(interactions, with_impressions)
+            num_draws = objective.num_draws(weights)
+            self.order = build_order(weights, num_draws, seed)
+            self.weights = weights if num_draws is None else self.weights
+            self.examples = build_examples(interactions, history.strict, with_impressions)
+        else:
+            if interactions.example_weights is not None or with_impressions or build_order is not Order:
+                raise InputError(
+                    "objective.shuffle_rows: shuffles a first training on interactions that are all examples "
+                    "of weight 1; for warm starts and other data set objective.shuffle_rows=null"
+                )
+            self.order = BlockOrder(len(interactions), shuffle_rows, seed)
+            self.examples = lazy_examples(interactions, history.strict)
         self.items = HistoryWindows(interactions.items, history.length)
         self.times = HistoryWindows(interactions.times, history.length)
         events = interactions.events
@@ -98,9 +117,12 @@ class TrainBatches:
 
     def share_without_history(self) -> float:
         """Return the share of the examples with an empty history."""
-        chosen, examples = self.order.examples, self.examples
-        begins = self.offsets[examples.users[chosen]]
-        return float((examples.history_end[chosen] == begins).mean())
+        number = total = 0
+        for chosen in self.order.ascending():
+            begins = self.offsets[self.examples.users[chosen]]
+            number += int((self.examples.history_end[chosen] == begins).sum())
+            total += len(chosen)
+        return number / total
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position."""
@@ -185,10 +207,10 @@ class Examples:
         num_positives: n.
     """
 
-    users: NDArray[np.int32]
+    users: Column
     items: np.ndarray
     times: np.ndarray
-    history_end: np.ndarray
+    history_end: Column
     context: np.ndarray | None
     num_positives: int
 
@@ -225,6 +247,15 @@ def build_examples(interactions: Interactions, strict: bool, with_impressions: b
         context,
         len(interactions),
     )
+
+
+def lazy_examples(interactions: Interactions, strict: bool) -> Examples:
+    """Return what `build_examples` returns, without an array of the length of the interactions in memory."""
+    offsets, times = np.asarray(interactions.offsets), np.asarray(interactions.times)
+    ends = StrictEnds(offsets, times) if strict else Positions()
+    context = None if interactions.context is None else np.asarray(interactions.context)
+    items = np.asarray(interactions.items)
+    return Examples(UserRows(offsets), items, times, ends, context, len(interactions))
 
 
 def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:

@@ -3,11 +3,15 @@
 Shapes: n interactions, m impressions without a click that are examples too.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from twotower.config.errors import InputError
+
+BLOCK_EXAMPLES = 1024
+"""Consecutive examples that `BlockOrder` keeps together."""
 
 
 class Order:
@@ -37,6 +41,67 @@ class Order:
         drawn = np.searchsorted(self.cumulative, rng.random(self.size), side="right")
         chosen: np.ndarray = self.examples[np.minimum(drawn, len(self.examples) - 1)]
         return chosen
+
+    def ascending(self) -> Iterator[np.ndarray]:
+        """Yield the positions of all examples, in ascending order."""
+        yield self.examples
+
+
+class BlockOrder:
+    """All interactions as examples, shuffled in a buffer: an epoch is never a permutation in memory.
+
+    Blocks of `BLOCK_EXAMPLES` consecutive examples, in random order, fill a buffer, which is shuffled. Like
+    `Order`, it depends on (seed, epoch) only, and any slice of an epoch can be computed.
+
+    Args:
+        size: n.
+        shuffle_rows: examples of the buffer, rounded up to whole blocks.
+    """
+
+    def __init__(self, size: int, shuffle_rows: int, seed: int) -> None:
+        self.size, self.seed = size, seed
+        self.buffer_blocks = -(-shuffle_rows // BLOCK_EXAMPLES)
+
+    def epoch(self, number: int) -> "BlockEpoch":
+        """Return the positions of the examples, which a slice computes."""
+        return BlockEpoch(self, number)
+
+    def ascending(self) -> Iterator[np.ndarray]:
+        """Yield the positions of all examples, in ascending order."""
+        rows = self.buffer_blocks * BLOCK_EXAMPLES
+        for start in range(0, self.size, rows):
+            yield np.arange(start, min(start + rows, self.size))
+
+
+class BlockEpoch:
+    """The examples of one epoch of a `BlockOrder`; keeps one shuffled buffer."""
+
+    def __init__(self, order: BlockOrder, number: int) -> None:
+        self.order, self.number = order, number
+        num_whole = order.size // BLOCK_EXAMPLES
+        blocks = np.random.default_rng([order.seed, number]).permutation(num_whole)
+        # An incomplete block is always the last, so that every buffer but the last is full.
+        self.blocks = np.append(blocks, num_whole) if order.size % BLOCK_EXAMPLES else blocks
+        self.buffer, self.positions = -1, np.zeros(0, dtype=np.int64)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Return the positions of a slice with a start and an end."""
+        size = self.order.buffer_blocks * BLOCK_EXAMPLES
+        stop = min(rows.stop, self.order.size)
+        parts = [
+            self._shuffled(buffer)[max(rows.start - buffer * size, 0) : stop - buffer * size]
+            for buffer in range(rows.start // size, -(-stop // size))
+        ]
+        return np.concatenate(parts)
+
+    def _shuffled(self, buffer: int) -> np.ndarray:
+        if buffer != self.buffer:
+            number = self.order.buffer_blocks
+            blocks = self.blocks[buffer * number : (buffer + 1) * number]
+            positions = (blocks[:, None] * BLOCK_EXAMPLES + np.arange(BLOCK_EXAMPLES)).ravel()
+            rng = np.random.default_rng([self.order.seed, self.number, buffer])
+            self.buffer, self.positions = buffer, rng.permutation(positions[positions < self.order.size])
+        return self.positions
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ COMMANDS = {
     "train": {path.parent.name for path in FILES},
     "reindex": {"index"},
     "build_index": {"index"},
+    "build_data": {"data", "split"},
     "evaluate": {"metrics", "baselines"},
 }
 NONE, OWN = "  (none by default)", "  (as the run had it by default)"

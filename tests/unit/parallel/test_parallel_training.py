@@ -1,5 +1,6 @@
 """Two and four processes train the weights that one trains with the same batches."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,18 +24,20 @@ from twotower.training.checkpoints import FIT, final_path, read_checkpoint, read
 from twotower.training.fit import TrainContext, fit
 from twotower.training.parts import build_training
 
+EPOCHS = int(os.environ.get("TWOTOWER_TEST_EPOCHS", "1"))
+"""3 compares weights after 105 steps: TWOTOWER_TEST_EPOCHS=3 pytest tests/unit/parallel, two minutes."""
 COMMON = (
     *("data=synthetic", "data.num_users=150", "data.num_items=120", "data.num_interactions=3000"),
     *("features=synthetic", "initialization=random", "embedding_dim=16", "item_tower.widths=[16]"),
-    *("trainer.max_epochs=3", "objective.batch_size=71", "optimizer=adam"),
+    *(f"trainer.max_epochs={EPOCHS}", "objective.batch_size=71", "optimizer=adam"),
 )
-"""About 105 steps; 71 examples do not divide equally."""
+"""35 steps an epoch; 71 examples do not divide equally."""
 CASES = {
     "in_batch": ("objective=next_item", "negatives=in_batch", "history.dropout=0"),
     "catalogue": ("objective=next_item", "negatives=catalogue", "history.dropout=0"),
     "shares": ("objective=next_item", "negatives=catalogue", "history.dropout=0", "history.items=table"),
     "basket_shares": (
-        *("objective=next_basket", "objective.batch_size=83", "trainer.max_epochs=1", "negatives=catalogue"),
+        *("objective=next_basket", "objective.batch_size=83", "negatives=catalogue"),
         *("history.dropout=0", "history.items=table", "loss=in_batch_softmax", "loss.temperature=0.2"),
         # With other vectors the bias of the item tower would have no gradient.
         *("item_bias=none", "user_tower.normalize=l2", "item_tower.normalize=l2"),
@@ -46,7 +49,7 @@ CASES = {
     "sequence": (
         "objective=sequence",
         "objective.batch_size=250",
-        "trainer.max_epochs=9",
+        f"trainer.max_epochs={3 * EPOCHS}",
         "history=sasrec",
         "history.hidden_dropout=0",
         "negatives=in_batch",

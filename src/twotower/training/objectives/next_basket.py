@@ -24,7 +24,9 @@ from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.decayed_shares import fit_mixture
 from twotower.training.batches import TrainBatches
+from twotower.training.lazy_columns import first_since
 from twotower.training.objectives.objective import Objective, halved
+from twotower.training.order import Order
 
 LOG = logging.getLogger("twotower")
 SHARE = 1 / 3
@@ -117,14 +119,16 @@ class BasketBatches(TrainBatches):
         settings["history"] = settings["history"].model_copy(update={"strict": True})
         super().__init__(interactions, objective, **settings)
         self.horizon = objective.config.horizon_days * SECONDS_A_DAY
-        self.chosen = self.order.examples
-        assert self.order.shares is not None
+        order = self.order
+        assert isinstance(order, Order)
+        assert order.shares is not None
+        self.chosen = order.examples
         users = self.examples.users[self.chosen]
         begins = np.flatnonzero(np.diff(users, prepend=-1))
         self.edges = np.append(begins, len(users))
         # The shares of each user sum to 1: in a sum over all users, very old interactions would round to 0.
-        totals = np.add.reduceat(self.order.shares, begins)
-        user_shares = self.order.shares / np.repeat(totals, np.diff(self.edges))
+        totals = np.add.reduceat(order.shares, begins)
+        user_shares = order.shares / np.repeat(totals, np.diff(self.edges))
         self.cumulative_shares = np.concatenate([[0.0], np.cumsum(user_shares)])
         self.example_weights: NDArray[np.float32] | None = None
         """The weight of each example in the data, 1 on average."""
@@ -192,14 +196,10 @@ class BasketBatches(TrainBatches):
 
     def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
         """Bisect for the first chosen example from low to high [B] that is not earlier than times [B]."""
-        low, high = low.astype(np.int64), high.astype(np.int64)
-        while (low < high).any():
-            middle = (low + high) // 2
-            is_earlier = self.examples.times[self.chosen[np.minimum(middle, len(self.chosen) - 1)]] < times
-            is_open = low < high
-            low = np.where(is_open & is_earlier, middle + 1, low)
-            high = np.where(is_open & ~is_earlier, middle, high)
-        return low
+        last = len(self.chosen) - 1
+        return first_since(
+            lambda middle: self.examples.times[self.chosen[np.minimum(middle, last)]], times, low, high
+        )
 
 
 def half_life_days(interactions: Interactions, ahead_days: float) -> float:

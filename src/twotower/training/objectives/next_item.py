@@ -1,7 +1,7 @@
 """The objective of next-item prediction: every interaction is an example."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Le
@@ -11,6 +11,7 @@ from twotower.data.interactions import Interactions, ages, newer_share_within_us
 from twotower.data.sources.source import Source, needs_times
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.training.batches import TrainBatches
 from twotower.training.objectives.objective import Objective, halved
 
 
@@ -33,6 +34,9 @@ class NextItem(Objective):
         / sum of squared weights."""
         max_age_days: Days | None = None
         """Older interactions are no examples, but remain in histories."""
+        shuffle_rows: PositiveInt | None = None
+        """Shuffle an epoch in a buffer of so many interactions, filled with random blocks of 1,024
+        consecutive ones, for logs whose order does not fit into memory; null: a permutation of all."""
 
         def unused(self) -> Iterator[tuple[str, str]]:
             """Yield the number of draws if nothing is drawn; see `Config.unused`."""
@@ -45,7 +49,15 @@ class NextItem(Objective):
             history: HistoryEncoder.Config | None = None,
             negatives: NegativeSampler.Config | None = None,
         ) -> Iterator[tuple[str, str]]:
-            """Refuse ages for data without times."""
+            """Refuse ages for data without times, and weights in a buffer."""
+            if self.shuffle_rows is not None:
+                keys = ("recency_half_life_days", "recency_half_life_share", "max_age_days")
+                weighted = [f"objective.{key}" for key in keys if getattr(self, key) is not None]
+                weighted += ["objective.recency=sample"] if self.recency == "sample" else []
+                if weighted:
+                    yield "shuffle_rows", f"needs examples of equal weight; leave out {', '.join(weighted)}"
+                if negatives is not None and negatives.max_impressions():
+                    yield "shuffle_rows", "impressions without a click are not shuffled in it; set it to null"
             for key in ("recency_half_life_days", "max_age_days"):
                 if getattr(self, key) is not None:
                     remedy = f"set objective.{key}=null, or use objective=next_item"
@@ -56,12 +68,18 @@ class NextItem(Objective):
     def weights(self, interactions: Interactions) -> np.ndarray:
         """Return weights that halve with each half-life; see `Objective.weights`."""
         config = self.config
-        weights = halved(ages(interactions), config.recency_half_life_days, config.max_age_days)
+        weights = np.ones(len(interactions), dtype=np.float32)
+        if config.recency_half_life_days is not None or config.max_age_days is not None:
+            weights = halved(ages(interactions), config.recency_half_life_days, config.max_age_days)
         if config.recency_half_life_share is None:
             return weights
         weights *= halved(newer_share_within_user(interactions), config.recency_half_life_share)
         weights /= weights[weights > 0].mean()
         return weights
+
+    def batches(self, interactions: Interactions, **settings: Any) -> TrainBatches:
+        """Build the batches; for `settings` see `TrainBatches`."""
+        return TrainBatches(interactions, self, shuffle_rows=self.config.shuffle_rows, **settings)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the draws per epoch with `recency: sample`."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
+from twotower.data.blocks import blocks
 from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.negatives.sampler import NegativeSampler
@@ -118,7 +119,9 @@ class Objective(Component, ABC):
         weights = self.example_weights(interactions)
         drawn = (weights > 0) if self.num_draws(weights) is None else weights
         drawn = drawn if shares is None else drawn * shares
-        counts = np.bincount(interactions.items, weights=drawn, minlength=num_items + 1)
+        counts = np.zeros(num_items + 1)
+        for rows in blocks(len(drawn)):
+            counts += np.bincount(interactions.items[rows], weights=drawn[rows], minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
 
 

@@ -19,6 +19,7 @@ from twotower.scoring.batch import Batch
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.batches import TrainBatches, history_mask
 from twotower.training.objectives.next_item import NextItem
+from twotower.training.order import Order
 
 POOL = 16
 """Number of batches whose segments are sorted by length together, which saves padding."""
@@ -40,6 +41,8 @@ class Sequence(NextItem):
         """Weights multiply the loss."""
         epoch_examples: None = None
         """Nothing is drawn."""
+        shuffle_rows: None = None
+        """The segments of an epoch are a permutation."""
         mask_known: bool = True
         """Mask all items of the user, earlier and later, as negatives; false: only the positive is masked."""
 
@@ -80,6 +83,7 @@ class SequenceBatches(TrainBatches):
     def __init__(self, interactions: Interactions, objective: Sequence, **settings: Any) -> None:
         super().__init__(interactions, objective, **settings)
         self.mask_known = objective.config.mask_known
+        assert isinstance(self.order, Order)
         examples, chosen, length = self.examples, self.order.examples, self.history_length
         users = examples.users[chosen]
         begins = self.offsets[users]
@@ -111,7 +115,7 @@ class SequenceBatches(TrainBatches):
 
     def epoch_batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, from the position `first`."""
-        is_in_epoch = np.zeros(len(self.examples.users), dtype=np.bool_)
+        is_in_epoch = np.zeros(len(self.examples.items), dtype=np.bool_)
         is_in_epoch[self.order.epoch(epoch)[0 : self.order.size]] = True
         is_in_epoch = is_in_epoch[self.chosen]
         examples, segments = self.chosen[is_in_epoch], self.segments[is_in_epoch]

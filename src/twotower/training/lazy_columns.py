@@ -1,0 +1,82 @@
+"""Columns of training examples that are computed for the examples of a batch, not for all.
+
+An example is an interaction, and its position in the interactions is its index. Shapes: P positions.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Column(Protocol):
+    """Values of examples: an array, or an object that computes them."""
+
+    def __getitem__(self, positions: np.ndarray, /) -> np.ndarray:
+        """Return the values at positions [P]."""
+
+
+class Ones:
+    """1 for every example, float32."""
+
+    def __getitem__(self, positions: np.ndarray, /) -> np.ndarray:
+        """Return the values at positions [P]."""
+        return np.ones(len(positions), dtype=np.float32)
+
+
+class Positions:
+    """The position itself: where the history of a target ends."""
+
+    def __getitem__(self, positions: np.ndarray, /) -> np.ndarray:
+        """Return the values at positions [P]."""
+        return positions
+
+
+class UserRows:
+    """The user row of each interaction.
+
+    Args:
+        offsets: see `Interactions`.
+    """
+
+    def __init__(self, offsets: np.ndarray) -> None:
+        self.offsets = offsets
+
+    def __getitem__(self, positions: np.ndarray, /) -> NDArray[np.int32]:
+        """Return the values at positions [P]."""
+        return (np.searchsorted(self.offsets, positions, side="right") - 1).astype(np.int32)
+
+
+class StrictEnds:
+    """The first position with the same user and time: where a history of strictly earlier items ends.
+
+    Args:
+        offsets: see `Interactions`, with `times`.
+    """
+
+    def __init__(self, offsets: np.ndarray, times: np.ndarray) -> None:
+        self.users, self.offsets, self.times = UserRows(offsets), offsets, times
+
+    def __getitem__(self, positions: np.ndarray, /) -> NDArray[np.int64]:
+        """Return the values at positions [P]."""
+        begins = self.offsets[self.users[positions]]
+        return first_since(lambda middle: self.times[middle], self.times[positions], begins, positions)
+
+
+def first_since(
+    column: Callable[[np.ndarray], np.ndarray], times: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> NDArray[np.int64]:
+    """Bisect for the first position from low to high [P] that is not earlier than times [P].
+
+    Args:
+        column: returns the times at positions; those from low to high ascend.
+    """
+    low, high = low.astype(np.int64), high.astype(np.int64)
+    while (low < high).any():
+        middle = (low + high) // 2
+        is_earlier = column(middle) < times
+        is_open = low < high
+        low = np.where(is_open & is_earlier, middle + 1, low)
+        high = np.where(is_open & ~is_earlier, middle, high)
+    return low
