@@ -14,7 +14,6 @@ from typing import Literal
 from training_simulation import Cluster, Disturbances, Phase, Step, long_training, mean_step
 
 FLOAT, ROW_INDEX = 4, 8
-DENSE_ADAM_BYTES = 16  # of a weight: with its gradient and two moments, as the check before a training counts
 CHECKPOINT_SHARE, CHECKPOINT_STEPS = 0.05, 200  # as `Checkpointing` and `trainer.checkpoint_every_steps`
 SMALL_EXCHANGES = 6  # counts, weights and the number of the batch
 SIMULATED_STEPS, SIMULATED_TRAININGS = 40, 10
@@ -423,11 +422,6 @@ def limits(constants: Constants, workload: Workload, machine: Machine) -> list[L
             "dense tables: the sum of their gradients over the network takes a second",
             machine.network / (2 * weights * FLOAT),
             "`sparse=true`",
-        ),
-        Limit(
-            "the check before the training: 16 bytes per weight, whatever the optimizer",
-            machine.memory / (weights * DENSE_ADAM_BYTES),
-            "a check that knows row-wise states; tables in shards",
         ),
         Limit(
             "tables with row-wise Adagrad and data of one process",

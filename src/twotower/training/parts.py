@@ -20,7 +20,7 @@ from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.initialization.initialization import Initialization
-from twotower.training.module import RetrievalModule
+from twotower.training.module import RetrievalModule, sparse_parameters
 from twotower.training.order import Order, Replay
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
@@ -124,8 +124,11 @@ def check_weights(
         InputError: with the number of weights.
     """
     towers = TwoTower.without_memory(config, users, items, contexts, num_events)
-    number = sum(parameter.numel() for parameter in towers.parameters())
-    if message := memory_problem(f"{number:,} weights", number * BYTES_PER_WEIGHT):
+    sparse = {id(table) for table in sparse_parameters(towers)}
+    sizes = [(parameter.numel(), id(parameter) in sparse) for parameter in towers.parameters()]
+    per_sparse = config.optimizer.bytes_per_sparse_weight
+    num_bytes = sum(number * (per_sparse if is_sparse else BYTES_PER_WEIGHT) for number, is_sparse in sizes)
+    if message := memory_problem(f"{sum(number for number, _ in sizes):,} weights", num_bytes):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {message}; make them narrower")
 

@@ -17,6 +17,9 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.training import parts
+from twotower.training.optimizers.adagrad import Adagrad
+from twotower.training.optimizers.adamw import AdamW
+from twotower.training.optimizers.rowwise_adagrad import RowwiseAdagrad
 from twotower.training.parts import build_batches, check_weights
 from twotower.training.training_config import TrainingConfig
 
@@ -57,6 +60,24 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         InputError, match=r"^embedding_dim, .*: 96 weights take about .*; make them narrower$"
     ):
         check_weights(CONFIG, users, items)
+
+
+def test_weights_of_a_sparse_table_count_with_the_state_of_its_optimizer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = np.array([1, 2, 3])
+    users = FeatureTable.fit({}, pd.DataFrame({"user_id": [1, 2, 3]}), rows, "users")
+    table = pd.DataFrame({"item_id": ["a", "b", "c"]})
+    item_id = Id(Id.Config(column="item_id", dim=5, sparse=True))
+    items = FeatureTable.fit({"item_id": item_id}, table, rows, "items")
+    for optimizer, per_weight in ((RowwiseAdagrad.Config(), 4), (Adagrad.Config(), 8), (AdamW.Config(), 12)):
+        config = CONFIG.model_copy(update={"optimizer": optimizer})
+        number = (16 + 36 + 24) * 16 + 20 * per_weight
+        limit(monkeypatch, number)
+        check_weights(config, users, items)
+        limit(monkeypatch, number - 1)
+        with pytest.raises(InputError, match="96 weights"):
+            check_weights(config, users, items)
 
 
 def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:

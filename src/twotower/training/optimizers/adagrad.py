@@ -32,6 +32,11 @@ class Adagrad(OptimizerChoice):
             """Whether sparse gradients are supported: without weight decay only."""
             return self.weight_decay == 0
 
+        @property
+        def bytes_per_sparse_weight(self) -> int:
+            """With the sum of its squared gradients."""
+            return 8
+
     config: Config
 
     def dense_optimizer(self, parameters: Sequence[nn.Parameter], fused: bool) -> Optimizer:

@@ -50,6 +50,11 @@ class OptimizerChoice(Component, ABC):
             return False
 
         @property
+        def bytes_per_sparse_weight(self) -> int:
+            """Bytes of a weight of a sparse table with its state; here with two moments in float32."""
+            return 12
+
+        @property
         def takes_row_wise(self) -> bool:
             """Whether it trains tables with `row_wise: true`, whose kernel is row-wise Adagrad."""
             return False

@@ -24,6 +24,11 @@ class RowwiseAdagrad(Adagrad):
         """Settings of row-wise Adagrad."""
 
         @property
+        def bytes_per_sparse_weight(self) -> int:
+            """Its state is a number per row."""
+            return 4
+
+        @property
         def takes_row_wise(self) -> bool:
             """Always True."""
             return True
