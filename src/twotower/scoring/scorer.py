@@ -145,12 +145,18 @@ class Scorer(nn.Module):
         negatives: Negatives = sampler(pairs[:, 0], generator, sampler.query_rows(pairs[:, 1], generator))
         if world_size() == 1:
             return negatives
-        own, queries, log_q = pairs[:, 2] == rank(), negatives.query_rows, negatives.query_log_q
+        is_own, queries, log_q = pairs[:, 2] == rank(), negatives.query_rows, negatives.query_log_q
+
+        def own(values: Tensor) -> Tensor:
+            """Return the values of the positives of this process; zeros if its examples do not count."""
+            return values[is_own] if batch.has_weight else values.new_zeros(size, *values.shape[1:])
+
+        size = len(batch.positives)
         return replace(
             negatives,
-            positive_log_q=negatives.positive_log_q[own],
-            query_rows=None if queries is None else queries[own],
-            query_log_q=None if log_q is None else log_q[own],
+            positive_log_q=own(negatives.positive_log_q),
+            query_rows=None if queries is None else own(queries),
+            query_log_q=None if log_q is None else own(log_q),
         )
 
     def items(self, negatives: Negatives, batch: Batch) -> EncodedItems:
