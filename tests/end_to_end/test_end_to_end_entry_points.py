@@ -32,10 +32,11 @@ trainer.probe_steps=0 metrics.importance_repeats=0
 GROUPS = {
     **{"train": set(groups()), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}},
     "build_index": {"index"},
+    "embed": {"launcher"},
     "build_data": {"data", "split"},
     **{
         command: set()
-        for command in ("export", "serve", "recommend", "embed", "index_lab", "export_live", "nightly")
+        for command in ("export", "serve", "recommend", "index_lab", "export_live", "nightly")
     },
 }
 KEYS = {

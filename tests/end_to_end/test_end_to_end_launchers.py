@@ -192,11 +192,11 @@ def arguments_of(launcher: str, folder: Path, environment: dict[str, str]) -> It
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["local", "slurm", "ray"])
+@pytest.mark.parametrize("launcher", ["slurm", "ray"])
 def test_the_trial_of_a_killed_worker_is_tried_again(launcher: str, tmp_path: Path) -> None:
     """With Ray, its node is killed; the trial goes on on the other node."""
     library = {"slurm": "submitit"}.get(launcher, launcher)
-    if launcher != "local" and importlib.util.find_spec(library) is None:
+    if importlib.util.find_spec(library) is None:
         pytest.skip(f"launcher={launcher} needs the extra: pip install 'twotower[{launcher}]'")
     if importlib.util.find_spec("optuna") is None:
         pytest.skip("sweep=tpe needs the extra: pip install 'twotower[search]'")
