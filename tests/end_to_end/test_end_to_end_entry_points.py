@@ -34,10 +34,7 @@ GROUPS = {
     "build_index": {"index"},
     "embed": {"launcher"},
     "build_data": {"data", "split"},
-    **{
-        command: set()
-        for command in ("export", "serve", "recommend", "index_lab", "export_live", "nightly")
-    },
+    **{command: set() for command in ("export", "serve", "recommend", "index_lab", "export_live", "nightly")},
 }
 KEYS = {
     command: set(yaml.safe_load((CONF / f"{command}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
