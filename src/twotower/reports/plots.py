@@ -16,6 +16,10 @@ from twotower.runs.result_parts import FeatureImportance, NewItemCurve
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
 COLORS = (BLUE, ORANGE, "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
+LOOKS: list[dict[str, Any]] = [
+    {"color": color, "marker": marker, "ls": line} for marker, line in ("o-", "s:") for color in COLORS
+]
+LEAST_RECALL = 0.5
 TEXT_SIZE, LABEL_SIZE = 13, 12
 LABEL: dict[str, Any] = {"textcoords": "offset points", "fontsize": LABEL_SIZE}
 LEGEND: dict[str, Any] = {"frameon": False, "labelcolor": GREY, "fontsize": TEXT_SIZE}
@@ -138,16 +142,16 @@ def new_item_curve(curve: NewItemCurve) -> Figure:
 
 
 def lab_curves(rows: Sequence[LabRow]) -> Figure:
-    """Draw recall against queries per second: a curve per index, the chosen point larger."""
+    """Draw recall above a half against queries per second: a curve per index, the chosen point larger."""
     figure, (axes,) = _figure(10, 6, 1)
     k = max(rows[0].chosen.recall)
-    for row, color in zip(rows, itertools.cycle(COLORS), strict=False):
-        rates = [point.queries_per_second for point in row.points]
-        axes.plot(
-            rates, [point.recall[k] for point in row.points], "o-", color=color, lw=2, ms=4, label=row.name
-        )
-        axes.plot(row.chosen.queries_per_second, row.chosen.recall[k], "o", color=color, ms=10)
+    for row, look in zip(rows, itertools.cycle(LOOKS), strict=False):
+        shown = [point for point in row.points if point.recall[k] >= LEAST_RECALL or point is row.chosen]
+        rates = [point.queries_per_second for point in shown]
+        axes.plot(rates, [point.recall[k] for point in shown], lw=2, ms=4, label=row.name, **look)
+        axes.plot(row.chosen.queries_per_second, row.chosen.recall[k], ms=10, **look)
     _set_log_scale(axes)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k"))
     axes.set_xlabel("queries per second, one thread", color=GREY, size=TEXT_SIZE)
     axes.set_ylabel(f"recall@{k} against exact search", color=GREY, size=TEXT_SIZE)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", **LEGEND)
@@ -158,8 +162,8 @@ def lab_memory(rows: Sequence[LabRow]) -> Figure:
     """Draw recall at the chosen points against bytes per item."""
     figure, (axes,) = _figure(10, 5, 1)
     k = max(rows[0].chosen.recall)
-    for row, color in zip(rows, itertools.cycle(COLORS), strict=False):
-        axes.plot(row.bytes_per_item, row.chosen.recall[k], "o", color=color, ms=10, label=row.name)
+    for row, look in zip(rows, itertools.cycle(LOOKS), strict=False):
+        axes.plot(row.bytes_per_item, row.chosen.recall[k], ms=10, label=row.name, **{**look, "ls": ""})
     _set_log_scale(axes)
     axes.margins(0.1)
     axes.set_xlabel("bytes per item", color=GREY, size=TEXT_SIZE)
