@@ -267,10 +267,9 @@ def median_seconds(function: Callable[[], object], count: int, clock: Callable[[
 def exchanges(found: dict[str, float]) -> None:
     """Time the exchanges of a training at several sizes; every process calls it, rank 0 reads `found`.
 
-    Seconds are those of the processor, of all threads of rank 0: on a busy machine, the time by the clock is
-    that in which the other process waits for a core.
+    Seconds are those by the clock, with the time in which a process waits: measure on a quiet machine.
     """
-    size, clock = dist.get_world_size(), time.process_time
+    size, clock = dist.get_world_size(), time.perf_counter
 
     def timed(function: Callable[[], object]) -> float:
         dist.barrier()
