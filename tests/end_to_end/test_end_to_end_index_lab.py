@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ivf_flat import IVFFlat
-from twotower.index.lab import exact_results, measure, pareto
+from twotower.index.lab import exact_results, measure
+from twotower.reports.index_lab import pareto_rows
 
 DIM = 16
 CASES = "cases=[flat_ip,'ivf_pq num_subquantizers=4 num_bits=4','IVF8,SQ8,Refine(SQfp16)']"
@@ -61,7 +62,7 @@ def test_added_items_count_and_a_row_that_another_beats_is_not_on_the_front() ->
     assert flat.chosen.recall == {1: 1.0, 10: 1.0, 100: 1.0}
     assert flat.reaches_target
     slower = type(flat)(**{**vars(cells), "chosen": type(flat.chosen)({}, flat.chosen.recall, 1.0)})
-    assert pareto([flat, slower]) == [flat]
+    assert pareto_rows([flat, slower]) == [flat]
 
 
 def test_bad_input_is_one_message(tmp_path: Path, files: tuple[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
@@ -181,7 +182,7 @@ def check(
     """
     if not len(queries):
         raise InputError("queries: expected at least one, got none, so the index cannot be checked")
-    queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_QUERIES)).astype(np.int64)]
+    queries = queries[evenly_spaced(len(queries), MAX_QUERIES)]
     truth = GroundTruth.search(vectors, rows, queries, k)
     found = index.search(queries, truth.k).rows
     recall = truth.recall(found)
@@ -222,6 +223,11 @@ def check(
         points=points or [],
         problems=problems,
     )
+
+
+def evenly_spaced(number: int, most: int) -> NDArray[np.int64]:
+    """Return distinct positions below a number, at most `most`, from the first to the last."""
+    return np.linspace(0, number - 1, min(number, most)).astype(np.int64)
 
 
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:

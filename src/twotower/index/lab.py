@@ -1,7 +1,7 @@
 """Measure indexes of one set of vectors side by side."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -139,16 +139,3 @@ def _points(index: Index, truths: Mapping[int, GroundTruth]) -> list[LabPoint]:
         if recall[largest.k] >= SATURATED or recall[largest.k] - before < LEAST_GAIN:
             break
     return points
-
-
-def pareto(rows: Sequence[LabRow]) -> list[LabRow]:
-    """Return the rows that no other row beats in recall, queries per second and bytes per item."""
-
-    def beats(one: LabRow, other: LabRow) -> bool:
-        first, second = (
-            (row.chosen.recall[max(row.chosen.recall)], row.chosen.queries_per_second, -row.bytes_per_item)
-            for row in (one, other)
-        )
-        return first != second and all(a >= b for a, b in zip(first, second, strict=True))
-
-    return [row for row in rows if not any(beats(other, row) for other in rows)]

@@ -20,9 +20,10 @@ from twotower.config.exits import DONE
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
 from twotower.files.vector_arrays import read_vectors
+from twotower.index.check import evenly_spaced
 from twotower.index.index import Index
 from twotower.index.lab import LabRow, exact_results, measure
-from twotower.reports.index_lab import draw, lab_table, page
+from twotower.reports.index_lab import draw, figures, lab_table, page
 from twotower.serving.vectors import write_vectors
 
 LOG = logging.getLogger("twotower")
@@ -82,8 +83,7 @@ class Vectors:
 
     def _sample(self, vectors: np.ndarray) -> np.ndarray:
         """Return vectors at evenly spaced positions; each interest of a user is a query."""
-        positions = np.linspace(0, len(vectors) - 1, min(len(vectors), self.num_queries)).astype(np.int64)
-        sampled: np.ndarray = vectors[np.unique(positions)]
+        sampled: np.ndarray = vectors[evenly_spaced(len(vectors), self.num_queries)]
         return sampled.reshape(-1, vectors.shape[-1])
 
 
@@ -126,11 +126,11 @@ def compare_indexes(
         "versions": versions(),
     }
     title = f"{len(items):,} vectors of {items.shape[1]} dimensions, {len(queries):,} queries"
-    table = lab_table(rows, title)
+    table, drawn = lab_table(rows, title), figures(rows)
     with temporary_folder(out) as folder:
         write_text_atomically(folder / REPORT, json.dumps(content, indent=2) + "\n")
-        write_text_atomically(folder / PAGE, page(rows, title, target_recall, skipped))
-        draw(rows, folder)
+        write_text_atomically(folder / PAGE, page(rows, title, target_recall, skipped, drawn))
+        draw(drawn, folder)
         if not publish_folder(folder, out):
             check_new(out)
     console = Console(highlight=False, markup=False)

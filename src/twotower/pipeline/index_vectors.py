@@ -22,7 +22,7 @@ from twotower.config.progress import Progress
 from twotower.evaluation.indexing import RECALL_K, tuned_index
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
-from twotower.index.check import check
+from twotower.index.check import check, evenly_spaced
 from twotower.index.index import Index
 from twotower.serving.live_items import Floats
 from twotower.serving.vector_files import VectorFiles
@@ -67,7 +67,7 @@ def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Pa
                 "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
                 "queries to the output of: twotower embed run=RUN side=users out=USERS"
             )
-            sample = vectors[_positions(items.num_rows)][:, None]
+            sample = vectors[evenly_spaced(items.num_rows, NUM_SAMPLED)][:, None]
         halves = sample[::2], sample[1::2] if len(sample) > 1 else sample
         tuning, checking = (half.reshape(-1, items.dim) for half in halves)
         rows = np.arange(items.num_rows)
@@ -114,12 +114,8 @@ def _copy(items: VectorFiles, vectors: IO[bytes], ids_path: Path) -> None:
 
 def _sample(users: VectorFiles) -> Floats:
     """Return vectors [S, K, D] of evenly spaced users."""
-    positions, first, found = _positions(users.num_rows), 0, []
+    positions, first, found = evenly_spaced(users.num_rows, NUM_SAMPLED), 0, []
     for ids, block in users.blocks():
         found.append(block[positions[(positions >= first) & (positions < first + len(ids))] - first])
         first += len(ids)
     return np.concatenate(found)
-
-
-def _positions(num_rows: int) -> np.ndarray:
-    return np.unique(np.linspace(0, num_rows - 1, min(num_rows, NUM_SAMPLED)).astype(np.int64))

@@ -8,8 +8,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from twotower.index.lab import LabRow, pareto
+from twotower.index.lab import LabRow
 from twotower.reports.console.console_tables import make_table
+from twotower.reports.pareto import front
 from twotower.reports.plots import lab_curves, lab_memory, to_png
 from twotower.reports.tensorboard_run import draw_images
 
@@ -54,26 +55,41 @@ def ranked(rows: Sequence[LabRow]) -> list[LabRow]:
     return sorted(rows, key=lambda row: (not row.reaches_target, -row.chosen.queries_per_second))
 
 
+def pareto_rows(rows: Sequence[LabRow]) -> list[LabRow]:
+    """Return the rows that no other row beats in recall, queries per second and bytes per item."""
+    chosen = [(row.chosen.recall[max(row.chosen.recall)], row.chosen.queries_per_second) for row in rows]
+    criteria = [
+        (-recall, -rate, row.bytes_per_item) for row, (recall, rate) in zip(rows, chosen, strict=True)
+    ]
+    return [rows[at] for at in front(criteria)]
+
+
 def lab_table(rows: Sequence[LabRow], title: str) -> Table:
     """Return the table for the console, those on the Pareto front in bold."""
-    front, shown = pareto(rows), ranked(rows)
-    styles = ["bold" if row in front else "" for row in shown]
+    best, shown = pareto_rows(rows), ranked(rows)
+    styles = ["bold" if row in best else "" for row in shown]
     return make_table(title, headings(rows[0]), map(cells, shown), styles)
 
 
-def page(rows: Sequence[LabRow], title: str, target_recall: float, skipped: Mapping[str, str]) -> str:
+def page(
+    rows: Sequence[LabRow],
+    title: str,
+    target_recall: float,
+    skipped: Mapping[str, str],
+    drawn: Mapping[str, Figure],
+) -> str:
     """Return the page: the table and the figures, in one file."""
-    front = pareto(rows)
+    best = pareto_rows(rows)
     head = "".join(f"<th>{html.escape(each)}</th>" for each in headings(rows[0]))
     body = "\n".join(
-        f"<tr{' class=front' if row in front else ''}>"
+        f"<tr{' class=front' if row in best else ''}>"
         + "".join(f"<td>{html.escape(each)}</td>" for each in cells(row))
         + "</tr>"
         for row in ranked(rows)
     )
     images = "\n".join(
         f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(to_png(figure)[0]).decode()}">'
-        for name, figure in figures(rows).items()
+        for name, figure in drawn.items()
     )
     left_out = "".join(
         f"<p>{html.escape(f'{name} was left out: {why}')}</p>" for name, why in skipped.items()
@@ -98,6 +114,6 @@ def figures(rows: Sequence[LabRow]) -> dict[str, Figure]:
     return {"recall and speed": lab_curves(rows), "recall and memory": lab_memory(rows)}
 
 
-def draw(rows: Sequence[LabRow], folder: Path) -> None:
+def draw(drawn: Mapping[str, Figure], folder: Path) -> None:
     """Write the figures for TensorBoard."""
-    draw_images(folder, {f"index_lab/{name.replace(' ', '_')}": each for name, each in figures(rows).items()})
+    draw_images(folder, {f"index_lab/{name.replace(' ', '_')}": each for name, each in drawn.items()})

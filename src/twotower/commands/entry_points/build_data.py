@@ -23,8 +23,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
     from twotower.files.shards import Shard
-    from twotower.pipeline.store_data import LOG, setting_problems, store_data, store_part
-    from twotower.reports.console.console import make_console
+    from twotower.pipeline.store_data import setting_problems, store_data, store_part
+    from twotower.reports.console.console import logging_console
 
     data = Source.Config.from_spec(settings["data"], "data")
     split = Split.Config.from_spec(settings["split"], "split")
@@ -32,15 +32,9 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     out, parts = (None if settings[key] is None else Path(settings[key]) for key in ("out", "parts"))
     raise_problems(setting_problems(data, split, shard, out, parts))
     typed = [text for text in overrides if text.partition("=")[0] not in OWN_KEYS]
-    root, level = Path(settings["output_root"]), LOG.level
-    with make_console("rich") as console, stoppable(lambda: "nothing was written; type the command again"):
-        LOG.addHandler(console)
-        LOG.setLevel("INFO")
-        try:
-            if shard is not None and out is not None:
-                return store_part(data, shard, out)
-            command = shlex.join(["twotower", "build_data", *typed])
-            return store_data(data, split, root, parts, command, console)
-        finally:
-            LOG.removeHandler(console)
-            LOG.setLevel(level)
+    root = Path(settings["output_root"])
+    with logging_console() as console, stoppable(lambda: "nothing was written; type the command again"):
+        if shard is not None and out is not None:
+            return store_part(data, shard, out)
+        command = shlex.join(["twotower", "build_data", *typed])
+        return store_data(data, split, root, parts, command, console)

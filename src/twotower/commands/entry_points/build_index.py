@@ -16,20 +16,11 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Build the index and print its figures."""
     from twotower.config.exits import stoppable
     from twotower.index.index import Index
-    from twotower.pipeline.index_vectors import LOG, build_index
-    from twotower.reports.console.console import make_console
+    from twotower.pipeline.index_vectors import build_index
+    from twotower.reports.console.console import logging_console
 
     parts, out = Path(settings["parts"]), Path(settings["out"])
     queries = Path(settings["queries"]) if settings["queries"] else None
-    config, level = Index.Config.from_spec(settings["index"], "index"), LOG.level
-    with (
-        make_console("rich") as console,
-        stoppable(lambda: "nothing was written; run the same command again"),
-    ):
-        LOG.addHandler(console)
-        LOG.setLevel("INFO")
-        try:
-            return build_index(parts, queries, config, out)
-        finally:
-            LOG.removeHandler(console)
-            LOG.setLevel(level)
+    config = Index.Config.from_spec(settings["index"], "index")
+    with logging_console(), stoppable(lambda: "nothing was written; run the same command again"):
+        return build_index(parts, queries, config, out)

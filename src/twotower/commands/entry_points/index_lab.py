@@ -22,13 +22,13 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.errors import InputError
     from twotower.config.exits import stoppable
     from twotower.index.index import Index
-    from twotower.pipeline.index_lab import LOG, Vectors, compare_indexes
-    from twotower.reports.console.console import make_console
+    from twotower.pipeline.index_lab import Vectors, compare_indexes
+    from twotower.reports.console.console import logging_console
 
     def config_of(case: str) -> Index.Config:
         name, *keys = shlex.split(case)
         if name not in choices("index"):
-            keys, name = [f"factory='{case}'", *keys[len(keys) :]], "factory"
+            name, keys = "factory", [f"factory='{case}'"]
         try:
             composed = checked(
                 "build_index", ["parts=.", "out=.", f"index={name}", *(f"index.{key}" for key in keys)]
@@ -42,15 +42,5 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     vectors = Vectors(
         settings["vectors"], settings["queries"], settings["run"], settings["num_queries"], trusted
     )
-    level = LOG.level
-    with (
-        make_console("rich") as console,
-        stoppable(lambda: "nothing was written; run the same command again"),
-    ):
-        LOG.addHandler(console)
-        LOG.setLevel("INFO")
-        try:
-            return compare_indexes(configs, vectors, settings["target_recall"], Path(settings["out"]))
-        finally:
-            LOG.removeHandler(console)
-            LOG.setLevel(level)
+    with logging_console(), stoppable(lambda: "nothing was written; run the same command again"):
+        return compare_indexes(configs, vectors, settings["target_recall"], Path(settings["out"]))

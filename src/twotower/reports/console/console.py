@@ -1,10 +1,11 @@
 """Consoles by the setting `console`: `quiet`, `jsonl`, and `silent` for jobs of a sweep."""
 
+import contextlib
 import datetime
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -174,3 +175,18 @@ def make_console(mode: str) -> Console:
         "rich": Rich,
     }
     return consoles[mode]()
+
+
+@contextlib.contextmanager
+def logging_console() -> Iterator[Console]:
+    """Show what a command logs, from INFO on, in the mode `rich`."""
+    log = logging.getLogger("twotower")
+    level = log.level
+    with make_console("rich") as console:
+        log.addHandler(console)
+        log.setLevel("INFO")
+        try:
+            yield console
+        finally:
+            log.removeHandler(console)
+            log.setLevel(level)
