@@ -22,6 +22,7 @@ from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity, pair_keys
 from twotower.evaluation.top_k import ExcludedPairs, exact_top_k
 from twotower.evaluation.user_values import mean_intervals, mean_values
+from twotower.index.candidates import IndexChoice
 from twotower.index.check import IndexReport, OperatingPoint, check, tune
 from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains
 from twotower.index.index import Index
@@ -69,8 +70,8 @@ def index_catalogue(
         tuning, checking = (half.numpy().reshape(-1, dim) for half in (users[::2], users[1::2]))
         checking = checking[:MAX_QUERIES]
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
-        index, points = tuned_index(config, vectors, rows, tuning)
-        report = check(index, vectors, rows, checking, RECALL_K, points=points)
+        index, points, choice = tuned_index(config, vectors, rows, tuning)
+        report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         served = exact
         if not (is_whole and index.is_exact):  # else it returns the lists of exact search
             lists = {k: served_top(index, items, users, k, excluded) for k in evaluator.ks}
@@ -90,13 +91,21 @@ def index_catalogue(
 
 def tuned_index(
     config: Index.Config, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
-) -> tuple[Index, list[OperatingPoint]]:
-    """Build an index of vectors [N, D] and choose its search arguments; returns it and the measurements."""
-    index = config.for_size(len(vectors)).build()
+) -> tuple[Index, list[OperatingPoint], IndexChoice | None]:
+    """Build an index of vectors [N, D] and choose its search arguments.
+
+    Returns the index, the measured search arguments, and the candidates of `index=auto`.
+    """
+    chosen, choice = config.for_vectors(vectors, queries)
+    index = chosen.build()
+    if choice:
+        num_tried, sampled = len(choice.candidates), f"{choice.num_sampled:,}"
+        LOG.info("index: %s, of %d candidates from %s items", choice.candidates[0].name, num_tried, sampled)
     if len(vectors) >= LONG_TO_BUILD:
         LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")
     index.build(vectors, rows)
-    return index, tune(index, GroundTruth.search(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
+    truth = GroundTruth.search(vectors, rows, queries[:MAX_QUERIES], RECALL_K)
+    return index, tune(index, truth), choice
 
 
 def evaluate_index(

@@ -1,51 +1,92 @@
-"""An index chosen by the number of items."""
+"""An index chosen by measurement."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from twotower.config.spec import PositiveInt
+import numpy as np
+from pydantic import Field
+
+from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
+from twotower.index.candidates import Budgets, IndexChoice, kinds_to_try, measure_candidates
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index, RecallTarget
-from twotower.index.ivf_flat import IVFFlat
-from twotower.index.ivf_pq import IVFPQ
+from twotower.index.ivf_sq import IVFSQ
 
 
 class Auto(Index):
-    """Exact search for small catalogues, whole vectors in cells for large ones, codes for very large ones.
+    """Exact search for small catalogues, else the fastest of several indexes that reaches `target_recall`.
 
-    `Config.for_size` returns the settings of the chosen class, which is built and stored.
+    Candidates are built from a sample of the items and searched by users; recall, latency, bytes and
+    seconds to build are predicted for all items. The best one within the budgets is built and stored.
     """
 
     class Config(Index.Config):
-        """Catalogue sizes from which each index is used."""
+        """The target, budgets, and candidates."""
 
-        ivf_flat_from: PositiveInt = 1_000_000
-        """Number of items from which IVFFlat replaces FlatIP."""
-        ivf_pq_from: PositiveInt = 10_000_000
-        """Number of items from which IVFPQ replaces IVFFlat."""
+        candidates: list[str] = Field(default=["flat_ip", "ivf_sq", "ivf_flat", "ivf_pq_fastscan", "ivf_pq"])
+        """Kinds that are tried; `ivf_pq` only if `max_bytes_per_item` is set. The first one in cells is tried
+        with half, once and twice the usual number of cells."""
+        max_latency_ms: PositiveFloat | None = None
+        """Longest median time of one query on one thread; None = no limit."""
+        max_bytes_per_item: PositiveFloat | None = None
+        """Largest size of the file per item; None = no limit."""
+        max_build_seconds: PositiveFloat | None = None
+        """Longest time to train and fill the index; None = no limit."""
+        exact_below: NonNegativeInt = 50_000
+        """Number of items below which search is exact and nothing is measured, unless a limit is set."""
+        num_sampled: PositiveInt = 200_000
+        """Items that candidates are built from."""
         min_recall: RecallTarget = 0.8
         """recall@100 below which the index is rejected."""
 
         def problems(
             self, embedding_dim: int | None = None, num_items: int | None = None
         ) -> Iterator[tuple[str, str]]:
-            """See `Index.Config.problems`; checks the chosen class."""
-            if self.ivf_flat_from > self.ivf_pq_from:
-                below = f"{self.ivf_pq_from} is below ivf_flat_from {self.ivf_flat_from}"
-                yield "ivf_pq_from", f"{below}: thresholds must ascend"
-            else:
-                yield from self.for_size(num_items or 0).problems(embedding_dim, num_items)
+            """See `Index.Config.problems`."""
+            yield from super().problems(embedding_dim, num_items)
+            known = kinds_to_try(1)
+            unknown = [name for name in self.candidates if name not in known]
+            if unknown or not self.candidates:
+                found = unknown[0] if unknown else "none"
+                yield "candidates", f"expected some of {', '.join(known)}; found {found}"
+
+        @property
+        def budgets(self) -> Budgets:
+            """The limits by name."""
+            return Budgets(self.max_latency_ms, self.max_bytes_per_item, self.max_build_seconds)
 
         def for_size(self, num_items: int) -> Index.Config:
-            """See `Index.Config.for_size`."""
-            chosen: type[Index] = FlatIP
-            if num_items >= self.ivf_flat_from:
-                chosen = IVFFlat if num_items < self.ivf_pq_from else IVFPQ
-            recalls = {"target_recall": self.target_recall, "min_recall": self.min_recall}
-            return chosen.Config.model_validate(recalls).for_size(num_items)
+            """See `Index.Config.for_size`; a likely choice, which the rehearsal builds."""
+            kind: type[Index] = FlatIP if self._is_exact(num_items) else IVFSQ
+            return kind.Config.model_validate(self._recalls).for_size(num_items)
+
+        def for_vectors(
+            self, vectors: np.ndarray, queries: np.ndarray
+        ) -> tuple[Index.Config, IndexChoice | None]:
+            """See `Index.Config.for_vectors`."""
+            if self._is_exact(len(vectors)):
+                return self.for_size(len(vectors)), None
+            names = [name for name in self.candidates if name != "ivf_pq" or self.max_bytes_per_item]
+            kinds = kinds_to_try(vectors.shape[1])
+            settings = [
+                kind.Config.model_validate({**self._recalls, **given})
+                for name in names or self.candidates
+                for kind, given in kinds[name]
+            ]
+            choice = measure_candidates(
+                settings, vectors, queries, self.num_sampled, self.target_recall, self.budgets
+            )
+            return choice.best_config, choice
+
+        @property
+        def _recalls(self) -> dict[str, float]:
+            return {"target_recall": self.target_recall, "min_recall": self.min_recall}
+
+        def _is_exact(self, num_items: int) -> bool:
+            return num_items < self.exact_below and not self.budgets.are_set
 
     kind = "auto"
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """Raise TypeError: build the result of `Config.for_size` instead."""
-        raise TypeError("Auto cannot be built; build the result of its Config.for_size")
+        """Raise TypeError: build the result of `Config.for_vectors` instead."""
+        raise TypeError("Auto cannot be built; build the result of its Config.for_vectors")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -16,6 +16,9 @@ from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
+
+if TYPE_CHECKING:
+    from twotower.index.candidates import IndexChoice
 
 NUM_WARM_UP = 20
 NUM_SINGLE = 300  # queries timed one by one after the warm-up
@@ -154,6 +157,8 @@ class IndexReport:
     """Metric key -> value with the index minus value with exact search; set by the caller, who has labels."""
     label_difference_interval: dict[str, list[float]] = field(default_factory=dict)
     """Metric key -> [low, high], 95 %, by paired bootstrap over the users."""
+    choice: "IndexChoice | None" = None
+    """The candidates of `index=auto`, with predicted costs; of the first, those above are the outcome."""
     shorter: list["IndexReport"] = field(default_factory=list)
     """Reports for truncated (Matryoshka) embeddings."""
 
@@ -174,11 +179,16 @@ def check(
     queries: np.ndarray,
     k: int = 100,
     points: list[OperatingPoint] | None = None,
+    choice: "IndexChoice | None" = None,
 ) -> IndexReport:
     """Compare an index with the vectors it was built from and with exact search over them.
 
     At most 1,000 evenly spaced queries are used; they must not have tuned the index. k is lowered to the
     number of items. Raises InputError if there are no queries.
+
+    Args:
+        points: what `tune` measured, for the report.
+        choice: the candidates, of which the index is the first.
     """
     if not len(queries):
         raise InputError("queries: expected at least one, got none, so the index cannot be checked")
@@ -201,6 +211,8 @@ def check(
             f" {index.config.min_recall}: raise the search argument, use finer codes, or lower"
             " index.min_recall"
         )
+    if choice and choice.problem:
+        problems.append(choice.problem)
     p50, p99 = latency_ms(index, queries, truth.k)
     return IndexReport(
         type=index.kind,
@@ -221,6 +233,7 @@ def check(
         target_recall=index.config.target_recall,
         min_recall=index.config.min_recall,
         points=points or [],
+        choice=choice,
         problems=problems,
     )
 

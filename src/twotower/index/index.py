@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import faiss
 import numpy as np
@@ -19,6 +19,9 @@ from twotower.files.atomic import write_atomically
 from twotower.index.faiss_index import FaissIndex
 from twotower.index.ground_truth import SearchResult, as_rows, as_vectors
 from twotower.index.read_write_lock import ReadWriteLock
+
+if TYPE_CHECKING:
+    from twotower.index.candidates import IndexChoice
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 
@@ -70,6 +73,12 @@ class Index(Component, ABC):
         def for_size(self, num_items: int) -> "Index.Config":
             """Return the settings for a catalogue of this size, with automatic values filled in."""
             return self
+
+        def for_vectors(
+            self, vectors: np.ndarray, queries: np.ndarray
+        ) -> tuple["Index.Config", "IndexChoice | None"]:
+            """Return the settings for item vectors [N, D] for queries [Q, D], and how they were chosen."""
+            return self.for_size(len(vectors)), None
 
         @property
         def min_items(self) -> int:

@@ -13,7 +13,7 @@ from twotower.config.spec import PositiveInt
 from twotower.index.index import Index
 
 POINTS_PER_CENTROID = 39  # the minimum that Faiss recommends
-CLUSTERING_SEED = 1234
+CLUSTERING_SEED, ITERATIONS = 1234, 10  # as many iterations as a Faiss index in cells
 NO_CODE_SIZE = 2**64 - 1
 """Code size of Faiss lists that store codes in blocks."""
 
@@ -63,6 +63,8 @@ class IVF(Index):
 
     config: Config
     search_arg = "nprobe"
+    centroids: np.ndarray | None = None
+    """Centroids [nlist, D] for `build`, in place of those that k-means would find."""
 
     @abstractmethod
     def create_cells(self, quantizer: Any, dim: int, nlist: int) -> Any:
@@ -80,6 +82,8 @@ class IVF(Index):
         """See `Index.create`; the cells store the ids, because IDMap2 over cells fails after a removal."""
         nlist = self.config.nlist or automatic_nlist(num_vectors)
         quantizer = faiss.IndexFlatIP(dim)
+        if self.centroids is not None:
+            quantizer.add(self.centroids)
         created = self.create_cells(quantizer, dim, nlist)
         set_clustering(created.cp, self.training_iterations)
         created.nprobe = self.config.nprobe or max(1, nlist // 4)
@@ -126,6 +130,15 @@ def set_clustering(clustering: Any, iterations: int | None) -> None:
     clustering.spherical = False  # the Faiss default for inner products is True
     if iterations is not None:
         clustering.niter = iterations
+
+
+def find_centroids(vectors: np.ndarray, nlist: int) -> np.ndarray:
+    """Return the centroids [nlist, D] of k-means, as the building of cells finds them."""
+    clustering = faiss.Clustering(vectors.shape[1], nlist)
+    set_clustering(clustering, ITERATIONS)
+    clustering.train(vectors, faiss.IndexFlatL2(vectors.shape[1]))
+    found: np.ndarray = faiss.vector_to_array(clustering.centroids).reshape(nlist, -1)
+    return found
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def measure(
     vectors, rows, queries = exact.vectors, exact.rows, exact.queries
     num_changed = min(MAX_CHANGED, len(rows) // 10)
     kept = len(rows) - num_changed
-    index = config.for_size(len(rows)).build()
+    index = config.for_vectors(vectors, queries)[0].build()
     index.build(vectors[:kept], rows[:kept])
     started = time.perf_counter()
     index.add(vectors[kept:], rows[kept:])

@@ -71,8 +71,8 @@ def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Pa
         halves = sample[::2], sample[1::2] if len(sample) > 1 else sample
         tuning, checking = (half.reshape(-1, items.dim) for half in halves)
         rows = np.arange(items.num_rows)
-        index, points = tuned_index(config, vectors, rows, tuning)
-        report = check(index, vectors, rows, checking, RECALL_K, points)
+        index, points, choice = tuned_index(config, vectors, rows, tuning)
+        report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         index.save(folder / INDEX)
         seconds = time.perf_counter() - started
         content = {

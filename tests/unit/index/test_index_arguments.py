@@ -47,8 +47,9 @@ PROBLEMS: list[tuple[Index.Config, int | None, str, str]] = [
         "0.95 is above target_recall 0.9: lower it, or aim higher",
     ),
     (
-        *(Auto.Config(ivf_flat_from=10, ivf_pq_from=5), None, "ivf_pq_from"),
-        "5 is below ivf_flat_from 10: thresholds must ascend",
+        *(Auto.Config(candidates=["flat_ip", "lsh"]), None, "candidates"),
+        "expected some of flat_ip, ivf_sq, ivf_flat, ivf_pq, ivf_pq_fastscan, ivf_rabitq, hnsw, hnsw_sq;"
+        " found lsh",
     ),
 ]
 
@@ -63,15 +64,6 @@ def test_problems_name_parameter_and_remedy(
 def test_without_sizes_there_are_no_problems() -> None:
     for config in (IVFFlat.Config(nlist=4096), IVFPQ.Config(num_subquantizers=7), Auto.Config()):
         assert not list(config.problems())
-
-
-@pytest.mark.parametrize(("count", "kind"), [(29, FlatIP), (30, IVFFlat), (300, IVFPQ)])
-def test_auto_chooses_by_size(count: int, kind: type[Index]) -> None:
-    config = Auto.Config(ivf_flat_from=30, ivf_pq_from=300, target_recall=0.9).for_size(count)
-    assert config.owner is kind
-    assert (config.target_recall, config.min_recall) == (0.9, 0.8)
-    auto = Auto.Config(ivf_flat_from=30, ivf_pq_from=300)
-    assert list(config.problems(32, count)) == list(auto.problems(32, count))
 
 
 def test_an_automatic_number_of_cells_is_settled_by_size() -> None:

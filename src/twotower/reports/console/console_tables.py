@@ -175,9 +175,18 @@ def _index_table(index: Mapping[str, Any]) -> Table:
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
         "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
     }
+    if choice := index.get("choice"):
+        rows["predicted"] = _predicted(choice)
     for each in index.get("shorter", ()):
         rows[f"dim {each['dim']}"] = f"{_differences(each)}, {each['index_bytes']:,} bytes"
     return make_table("index", (), rows.items())
+
+
+def _predicted(choice: Mapping[str, Any]) -> str:
+    """Return the costs that made `index=auto` choose an index."""
+    best = choice["candidates"][0]
+    figures = f"recall {best['recall']:.4f}, {best['latency_ms']:.3f} ms, {best['bytes_per_item']:.0f} bytes"
+    return f"{figures}, from {choice['num_sampled']:,} items; best of {len(choice['candidates'])} candidates"
 
 
 def _differences(index: Mapping[str, Any]) -> str:

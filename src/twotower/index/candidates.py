@@ -1,0 +1,351 @@
+"""Predict from a sample of the items what indexes of all of them cost, and choose one.
+
+A sample of n of N items is divided into as many cells as all items would be. Of the 100 best items of a
+query, the sample has 100 n / N in the mean, so recall is measured at that k. Times and bytes are measured
+with half of the sample and with all of it, and grow linearly from there on.
+
+Shapes: N items, n of a sample, Q queries, D embedding.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from twotower.config.errors import InputError
+from twotower.config.progress import Progress
+from twotower.index.check import (
+    MAX_QUERIES,
+    SATURATED,
+    OperatingPoint,
+    choose_point,
+    evenly_spaced,
+    search_grid,
+    single_thread,
+)
+from twotower.index.flat_ip import FlatIP
+from twotower.index.ground_truth import GroundTruth
+from twotower.index.hnsw import HNSW
+from twotower.index.hnsw_sq import HNSWSQ
+from twotower.index.index import Index
+from twotower.index.ivf import IVF, POINTS_PER_CENTROID, automatic_nlist, find_centroids
+from twotower.index.ivf_flat import IVFFlat
+from twotower.index.ivf_pq import IVFPQ
+from twotower.index.ivf_pq_fastscan import IVFPQFastScan
+from twotower.index.ivf_rabitq import IVFRaBitQ
+from twotower.index.ivf_sq import IVFSQ
+
+RECALL_K = 100
+LEAST_K = 10
+"""Smallest k of a sample, whose recall would otherwise be that of the first places only."""
+MOST_POINTS = 256
+"""Vectors per cell from which k-means takes a sample of its own."""
+REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
+LEAST_GAIN = 0.0005
+"""Gain in recall of two steps, below which longer searches are not tried."""
+
+Settings = tuple[type[Index], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Limits of an index; None = no limit."""
+
+    latency_ms: float | None = None
+    bytes_per_item: float | None = None
+    build_seconds: float | None = None
+
+    @property
+    def are_set(self) -> bool:
+        """Whether there is a limit."""
+        return bool(self.given)
+
+    @property
+    def given(self) -> dict[str, float]:
+        """Attribute -> limit."""
+        return {name: limit for name, limit in vars(self).items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The costs of one index of all items, predicted from a sample.
+
+    Attributes:
+        points: predicted recall of each search argument that was tried.
+        queries_per_second: of a batch on one thread.
+        latency_ms: median of one query on one thread.
+    """
+
+    kind: str
+    spec: dict[str, Any]
+    search_args: dict[str, int]
+    recall: float
+    queries_per_second: float
+    latency_ms: float
+    bytes_per_item: float
+    build_seconds: float
+    points: list[tuple[dict[str, int], float]]
+
+    @property
+    def name(self) -> str:
+        """The kind with its build and search arguments."""
+        named = ("nlist", "num_subquantizers", "num_candidates")
+        given = {name: self.spec[name] for name in named if self.spec.get(name)}
+        return " ".join(
+            [self.kind, *(f"{name}={value}" for name, value in (given | self.search_args).items())]
+        )
+
+    def excess(self, budgets: Budgets) -> float:
+        """Return the largest ratio of a cost and its limit; 0 without limits."""
+        return max((getattr(self, name) / limit for name, limit in budgets.given.items()), default=0.0)
+
+
+@dataclass(frozen=True)
+class IndexChoice:
+    """The candidates, the best first.
+
+    Attributes:
+        num_sampled: items that they were built from.
+        seconds: duration of all measurements.
+        problem: why no candidate is within the budgets; "" if one is.
+    """
+
+    num_sampled: int
+    seconds: float
+    target_recall: float
+    candidates: list[Candidate]
+    problem: str
+
+    @property
+    def best_config(self) -> Index.Config:
+        """The settings of the best candidate."""
+        return Index.Config.model_validate(self.candidates[0].spec)
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        num_sampled: int,
+        seconds: float,
+        target: float,
+        budgets: Budgets,
+    ) -> Self:
+        """Order candidates: within the budgets, then those that reach the target, then the fastest.
+
+        Those that miss the target are ordered by recall, those beyond a budget by how far.
+        """
+
+        def order(each: Candidate) -> tuple[float, float, float]:
+            excess = each.excess(budgets)
+            return (
+                excess if excess > 1 else 0.0,
+                0.0 if each.recall >= target else 1 - each.recall,
+                -each.queries_per_second,
+            )
+
+        ordered = sorted(candidates, key=order)
+        problem = ""
+        if ordered[0].excess(budgets) > 1:
+            least = {
+                name: (limit, min(candidates, key=lambda each: float(getattr(each, name))))
+                for name, limit in budgets.given.items()
+            }
+            costs = "; ".join(
+                f"index.max_{name}={limit:g}, at least {getattr(each, name):.4g} ({each.name})"
+                for name, (limit, each) in least.items()
+            )
+            problem = f"no candidate of index=auto is within its limits: {costs}"
+        return cls(num_sampled, seconds, target, ordered, problem)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+def kinds_to_try(dim: int) -> Mapping[str, list[Settings]]:
+    """Return kind -> settings to try, without a number of cells."""
+    codes = sorted({parts for parts in (dim // 2, dim // 4, dim // 8) if parts and dim % parts == 0})
+    return {
+        "flat_ip": [(FlatIP, {})],
+        "ivf_sq": [(IVFSQ, {})],
+        "ivf_flat": [(IVFFlat, {})],
+        "ivf_pq": [(IVFPQ, {"num_subquantizers": parts}) for parts in codes],
+        "ivf_pq_fastscan": [(IVFPQFastScan, {"num_candidates": number}) for number in (8, 32)],
+        "ivf_rabitq": [(IVFRaBitQ, {})],
+        "hnsw": [(HNSW, {})],
+        "hnsw_sq": [(HNSWSQ, {})],
+    }
+
+
+def numbers_of_cells(num_items: int) -> list[int]:
+    """Return half, once and twice the usual number of cells."""
+    usual = automatic_nlist(num_items)
+    most = max(1, num_items // POINTS_PER_CENTROID)
+    return sorted({max(1, usual // 2), usual, min(2 * usual, most)})
+
+
+def measure_candidates(
+    configs: Sequence[Index.Config],
+    vectors: np.ndarray,
+    queries: np.ndarray,
+    num_sampled: int,
+    target_recall: float,
+    budgets: Budgets,
+) -> IndexChoice:
+    """Build candidates from evenly spaced items and predict their costs for all of them.
+
+    The first kind in cells is tried with several numbers of cells, the others with the best of these.
+
+    Args:
+        configs: settings without a number of cells; those that do not fit the vectors are left out.
+        num_sampled: at least as many as the cells need are taken.
+
+    Raises:
+        InputError: no settings fit.
+    """
+    started, (num_items, dim) = time.perf_counter(), vectors.shape
+    fitting = [config for config in configs if not list(config.problems(dim, num_items))]
+    if not fitting:
+        first = next(configs[0].problems(dim, num_items))[1]
+        raise InputError(f"index.candidates: none fits {num_items:,} vectors of dimension {dim} ({first})")
+    cells = numbers_of_cells(num_items)
+    sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * cells[-1]))
+    centroids: dict[int, tuple[np.ndarray, float]] = {}
+    measured: list[Candidate] = []
+
+    def choice() -> IndexChoice:
+        seconds = time.perf_counter() - started
+        return IndexChoice.of(measured, sample.size, seconds, target_recall, budgets)
+
+    with Progress("index: measuring candidates", len(fitting)) as advance:
+        for number, config in enumerate(fitting):
+            advance(number)
+            is_in_cells = isinstance(config, IVF.Config)
+            for nlist in cells if is_in_cells else [0]:
+                given = config.model_copy(update={"nlist": nlist} if nlist else {})
+                measured.append(_predict(given, sample, target_recall, centroids))
+            if is_in_cells and len(cells) > 1:
+                cells = [next(each.spec["nlist"] for each in choice().candidates if "nlist" in each.spec)]
+    return choice()
+
+
+def _num_cells(config: Index.Config) -> int:
+    return int(getattr(config, "nlist", None) or 1)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some items in random order, with the exact results of the queries among them."""
+
+    truth: GroundTruth
+    num_items: int
+    """Number of all items."""
+
+    @classmethod
+    def draw(cls, vectors: np.ndarray, queries: np.ndarray, size: int) -> Self:
+        """Take evenly spaced items and queries."""
+        num_items = len(vectors)
+        size = min(size, num_items)
+        taken = np.ascontiguousarray(vectors[evenly_spaced(num_items, size)])
+        taken = taken[np.random.default_rng(SEED).permutation(size)]
+        k = max(LEAST_K, round(RECALL_K * size / num_items))
+        asked = queries[evenly_spaced(len(queries), MAX_QUERIES)]
+        return cls(GroundTruth.search(taken, np.arange(size), asked, k), num_items)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The vectors of the sample [n, D]."""
+        return self.truth.vectors
+
+    @property
+    def size(self) -> int:
+        """Number of items in the sample."""
+        return len(self.vectors)
+
+    def extended(self, at_half: float, at_size: float) -> float:
+        """Return a cost of all items from that of the first half of the sample and of the whole sample."""
+        slope = max(0.0, at_size - at_half) / max(1, self.size - self.size // 2)
+        return at_size + slope * (self.num_items - self.size)
+
+
+def _predict(
+    config: Index.Config, sample: _Sample, target: float, centroids: dict[int, tuple[np.ndarray, float]]
+) -> Candidate:
+    """Build one candidate and measure it. `centroids` has those of a number of cells, and their seconds."""
+    nlist, clustering_seconds = _num_cells(config), 0.0
+    if isinstance(config, IVF.Config) and nlist not in centroids:
+        started = time.perf_counter()
+        found = find_centroids(sample.vectors, nlist)
+        centroids[nlist] = found, time.perf_counter() - started
+
+    def build(number: int) -> Index:
+        index = config.build()
+        if isinstance(index, IVF):
+            index.centroids = centroids[nlist][0]
+        index.build(sample.vectors[:number], np.arange(number))
+        return index
+
+    large = build(sample.size)
+    small = build(sample.size // 2) if sample.size < sample.num_items else large
+    points = _points(large, sample.truth, target)
+    chosen = choose_point(points, target)
+    queries, at_small, at_large = sample.truth.queries, np.inf, np.inf
+    queries, k = queries[: FEW_QUERIES if large.is_exact else None], min(RECALL_K, sample.size // 2)
+    for index in (small, large):
+        index.set_search_args(chosen.search_args)
+    with single_thread():
+        for _ in range(REPEATS):
+            at_small = min(at_small, _seconds(small, queries, k))
+            at_large = min(at_large, _seconds(large, queries, k))
+        single = _seconds_alone(large, sample.truth.queries, k)
+    seconds = sample.extended(at_small, at_large)
+    if nlist in centroids:
+        most = MOST_POINTS * nlist
+        clustering_seconds = centroids[nlist][1] * min(most, sample.num_items) / min(most, sample.size)
+    return Candidate(
+        kind=large.kind,
+        spec=config.spec(),
+        search_args=chosen.search_args,
+        recall=chosen.recall,
+        queries_per_second=1 / seconds,
+        latency_ms=1000 * (single + seconds - at_large),
+        bytes_per_item=sample.extended(_num_bytes(small), _num_bytes(large)) / sample.num_items,
+        build_seconds=clustering_seconds + sample.extended(small.build_seconds, large.build_seconds),
+        points=[(point.search_args, point.recall) for point in points],
+    )
+
+
+def _points(index: Index, truth: GroundTruth, target: float) -> list[OperatingPoint]:
+    """Measure recall of growing search arguments up to the one after the first that reaches the target."""
+    points: list[OperatingPoint] = []
+    for search_args in search_grid(index):
+        index.set_search_args(search_args)
+        recall = 1.0 if index.is_exact else truth.recall(index.search(truth.queries, truth.k).rows)
+        points.append(OperatingPoint(search_args, recall, 0.0, 0.0))
+        is_past = len(points) > 1 and points[-2].recall >= min(target, SATURATED)
+        if is_past or (len(points) > 2 and recall - points[-3].recall < LEAST_GAIN):
+            break
+    return points
+
+
+def _seconds(index: Index, queries: np.ndarray, k: int) -> float:
+    """Return processor time per query of a batch; other work on the machine changes it little."""
+    started = time.thread_time()
+    index.search(queries, k)
+    return (time.thread_time() - started) / len(queries)
+
+
+def _seconds_alone(index: Index, queries: np.ndarray, k: int) -> float:
+    """Return the median processor time of one query at a time."""
+    return float(np.median([_seconds(index, query[None], k) for query in queries[:NUM_ALONE]]))
+
+
+def _num_bytes(index: Index) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index.faiss"
+        index.save(path)
+        return path.stat().st_size

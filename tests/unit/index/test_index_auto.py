@@ -1,0 +1,135 @@
+"""`index=auto`: candidates measured on a sample, costs predicted for all items."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.evaluation.indexing import tuned_index
+from twotower.index.auto import Auto
+from twotower.index.candidates import Budgets, Candidate, IndexChoice, numbers_of_cells
+from twotower.index.check import check
+from twotower.index.flat_ip import FlatIP
+from twotower.index.ground_truth import GroundTruth
+from twotower.index.index import Index
+
+DIM, NUM_ITEMS = 16, 8000
+
+
+def clustered(count: int, seed: int) -> np.ndarray:
+    centers = np.random.default_rng(0).standard_normal((1000, DIM))
+    random = np.random.default_rng(seed)
+    drawn = centers[random.integers(0, 1000, count)] + 0.4 * random.standard_normal((count, DIM))
+    return (drawn * random.uniform(0.5, 2, (count, 1))).astype(np.float32)
+
+
+VECTORS, QUERIES = clustered(NUM_ITEMS, 1), clustered(200, 2)
+
+
+def candidate(kind: str, recall: float, rate: float, size: float, nlist: int | None = None) -> Candidate:
+    spec = {"nlist": nlist} if nlist else {}
+    return Candidate(kind, spec, {}, recall, rate, 1000 / rate, size, 1.0, [])
+
+
+A, B, C = (
+    candidate("a", 1.0, 100, 264),
+    candidate("b", 0.96, 900, 136, 64),
+    candidate("c", 0.90, 2000, 40, 64),
+)
+
+
+def choice_of(**limits: float) -> IndexChoice:
+    return IndexChoice.of([A, B, C], 10, 0.0, 0.95, Budgets(**limits))
+
+
+@pytest.mark.parametrize(
+    ("limits", "order"),
+    [
+        ({}, "bac"),  # c misses the target
+        ({"bytes_per_item": 300}, "bac"),
+        ({"bytes_per_item": 100}, "cba"),
+        ({"latency_ms": 2}, "bca"),
+        ({"latency_ms": 2, "bytes_per_item": 300}, "bca"),
+    ],
+)
+def test_the_fastest_within_the_limits_that_reaches_the_target(limits: dict[str, float], order: str) -> None:
+    choice = choice_of(**limits)
+    assert "".join(each.kind for each in choice.candidates) == order
+    assert choice.problem == ""
+
+
+def test_limits_that_nothing_meets_name_the_least() -> None:
+    choice = choice_of(bytes_per_item=20, latency_ms=0.1)
+    assert choice.problem == (
+        "no candidate of index=auto is within its limits: index.max_latency_ms=0.1, at least 0.5 (c"
+        " nlist=64); index.max_bytes_per_item=20, at least 40 (c nlist=64)"
+    )
+
+
+def test_small_catalogues_are_searched_exactly_without_measuring() -> None:
+    config, choice = Auto.Config(target_recall=0.9).for_vectors(VECTORS, QUERIES)
+    assert config.owner is FlatIP
+    assert (config.target_recall, choice) == (0.9, None)
+
+
+@pytest.mark.parametrize("num_sampled", [10, 7500, NUM_ITEMS])
+def test_predictions_are_those_of_the_built_index(num_sampled: int) -> None:
+    config = Auto.Config(exact_below=0, num_sampled=num_sampled, target_recall=0.9)
+    index, points, choice = tuned_index(config, VECTORS, np.arange(NUM_ITEMS), QUERIES[::2])
+    assert choice is not None
+    assert choice.num_sampled == max(num_sampled, 39 * numbers_of_cells(NUM_ITEMS)[-1])
+    kinds = {each.kind for each in choice.candidates}
+    assert kinds == {"flat_ip", "ivf_sq", "ivf_flat", "ivf_pq_fastscan"}
+    report = check(index, VECTORS, np.arange(NUM_ITEMS), QUERIES[1::2], 100, points, choice)
+    best = choice.candidates[0]
+    assert report.type == best.kind
+    assert report.bytes_per_item == pytest.approx(best.bytes_per_item, rel=0.01)
+    predicted = {str(search_args): recall for search_args, recall in best.points}
+    assert report.recall_at_100 == pytest.approx(predicted[str(index.search_args)], abs=0.03)
+    assert report.ok
+
+
+def test_each_prediction_of_bytes_and_recall_holds() -> None:
+    names = ["ivf_sq", "ivf_pq", "ivf_rabitq", "flat_ip"]
+    config = Auto.Config(
+        exact_below=0, num_sampled=10, target_recall=0.9, max_bytes_per_item=1e6, candidates=names
+    )
+    _, choice = config.for_vectors(VECTORS, QUERIES)
+    assert choice is not None
+    assert {each.kind for each in choice.candidates} == set(names)
+    truth = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 100)
+    for each in choice.candidates:
+        built = Index.Config.model_validate(each.spec).build()
+        built.build(VECTORS, np.arange(NUM_ITEMS))
+        built.set_search_args(each.search_args)
+        recall = truth.recall(built.search(QUERIES, 100).rows)
+        assert recall == pytest.approx(each.recall, abs=0.05), each.name
+        size = check(built, VECTORS, np.arange(NUM_ITEMS), QUERIES).bytes_per_item
+        assert size == pytest.approx(each.bytes_per_item, rel=0.01), each.name
+
+
+def test_graphs_are_candidates_too() -> None:
+    config = Auto.Config(exact_below=0, candidates=["hnsw", "hnsw_sq"], target_recall=0.9)
+    _, choice = config.for_vectors(VECTORS[:1000], QUERIES)
+    assert choice is not None
+    assert {each.kind for each in choice.candidates} == {"hnsw", "hnsw_sq"}
+    assert all(each.search_args["efSearch"] >= 1 for each in choice.candidates)
+
+
+def test_an_index_beyond_the_limits_is_rejected() -> None:
+    config = Auto.Config(max_bytes_per_item=1, target_recall=0.9, candidates=["flat_ip", "ivf_sq"])
+    index, points, choice = tuned_index(config, VECTORS, np.arange(NUM_ITEMS), QUERIES)
+    report = check(index, VECTORS, np.arange(NUM_ITEMS), QUERIES, 100, points, choice)
+    assert not report.ok
+    assert "index.max_bytes_per_item=1, at least" in report.problems[-1]
+
+
+def test_candidates_that_cannot_be_built_are_left_out() -> None:
+    few: Any = VECTORS[:12]  # too few for codes
+    config = Auto.Config(exact_below=0, candidates=["ivf_pq_fastscan", "flat_ip"])
+    _, choice = config.for_vectors(few, QUERIES)
+    assert choice is not None
+    assert [each.kind for each in choice.candidates] == ["flat_ip"]
+    with pytest.raises(InputError, match=r"candidates: none fits 12 vectors of dimension 16 \(.*flat_ip"):
+        Auto.Config(exact_below=0, candidates=["ivf_pq_fastscan"]).for_vectors(few, QUERIES)
