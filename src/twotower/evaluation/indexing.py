@@ -26,11 +26,14 @@ from twotower.index.candidates import IndexChoice
 from twotower.index.check import IndexReport, OperatingPoint, check, tune
 from twotower.index.ground_truth import SCAN_SHARE, GroundTruth, contains
 from twotower.index.index import Index
+from twotower.index.label_hits import LabelHits
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
 LONG_TO_BUILD = 300_000  # vectors; Faiss does not report progress
 RECALL_K = 100
+LABEL_K = 20
+"""k of the recall of targets by which `index=auto` judges."""
 MAX_QUERIES = 4_000
 VALUES_AT_ONCE = 2**24  # of candidates' vectors; as float32 they are 64 MiB
 
@@ -70,7 +73,8 @@ def index_catalogue(
         tuning, checking = (half.numpy().reshape(-1, dim) for half in (users[::2], users[1::2]))
         checking = checking[:MAX_QUERIES]
         checking = checking if len(checking) else tuning[:MAX_QUERIES]
-        index, points, choice = tuned_index(config, vectors, rows, tuning)
+        hits = _label_hits(users, exact_top, holdout, excluded, min(LABEL_K, evaluator.max_k))
+        index, points, choice = tuned_index(config, vectors, rows, tuning, hits)
         report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         served = exact
         if not (is_whole and index.is_exact):  # else it returns the lists of exact search
@@ -90,13 +94,17 @@ def index_catalogue(
 
 
 def tuned_index(
-    config: Index.Config, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
+    config: Index.Config,
+    vectors: np.ndarray,
+    rows: np.ndarray,
+    queries: np.ndarray,
+    hits: LabelHits | None = None,
 ) -> tuple[Index, list[OperatingPoint], IndexChoice | None]:
     """Build an index of vectors [N, D] and choose its search arguments.
 
     Returns the index, the measured search arguments, and the candidates of `index=auto`.
     """
-    chosen, choice = config.for_vectors(vectors, queries)
+    chosen, choice = config.for_vectors(vectors, queries, hits)
     index = chosen.build()
     if choice:
         num_tried, sampled = len(choice.candidates), f"{choice.num_sampled:,}"
@@ -106,6 +114,24 @@ def tuned_index(
     index.build(vectors, rows)
     truth = GroundTruth.search(vectors, rows, queries[:MAX_QUERIES], RECALL_K)
     return index, tune(index, truth), choice
+
+
+def _label_hits(
+    users: Tensor, top: NDArray[np.int64], holdout: Holdout, excluded: ExcludedPairs | None, k: int
+) -> LabelHits:
+    """Return the targets among the first k of exact lists [Q, K]."""
+    num_users, width = len(top), int(max(top.max(initial=0), holdout.target_items.max(initial=0)))
+    counts = np.diff(holdout.target_offsets)
+    owners = np.repeat(np.arange(num_users), counts)
+    listed = pair_keys(np.arange(num_users)[:, None], top[:, :k], width)
+    is_hit = np.isin(pair_keys(owners, holdout.target_items, width), listed)
+    owners, num_seen = owners[is_hit], np.bincount(excluded[0] if excluded else [], minlength=num_users)
+    return LabelHits(
+        queries=users[torch.from_numpy(owners)].reshape(len(owners), -1, users.shape[-1]).numpy(),
+        items=holdout.target_items[is_hit].astype(np.int64) - 1,
+        num_fetched=k + num_seen[owners],
+        weights=1 / (np.minimum(k, counts)[owners] * num_users),
+    )
 
 
 def evaluate_index(

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from twotower.config.errors import InputError
 from twotower.config.spec import NonNegativeInt, PositiveFloat, PositiveInt
 from twotower.index.candidates import Budgets, IndexChoice, kinds_to_try, measure_candidates
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index, RecallTarget
 from twotower.index.ivf_sq import IVFSQ
+from twotower.index.label_hits import LabelHits
 
 
 class Auto(Index):
@@ -32,6 +34,8 @@ class Auto(Index):
         """Largest size of the file per item; None = no limit."""
         max_build_seconds: PositiveFloat | None = None
         """Longest time to train and fill the index; None = no limit."""
+        max_label_loss: PositiveFloat | None = None
+        """Largest share of the recall of validation targets that the index may lose; None = no limit."""
         exact_below: NonNegativeInt = 50_000
         """Number of items below which search is exact and nothing is measured, unless a limit is set."""
         num_sampled: PositiveInt = 200_000
@@ -53,7 +57,8 @@ class Auto(Index):
         @property
         def budgets(self) -> Budgets:
             """The limits by name."""
-            return Budgets(self.max_latency_ms, self.max_bytes_per_item, self.max_build_seconds)
+            costs = self.max_latency_ms, self.max_bytes_per_item, self.max_build_seconds
+            return Budgets(*costs, label_loss=self.max_label_loss)
 
         def for_size(self, num_items: int) -> Index.Config:
             """See `Index.Config.for_size`; a likely choice, which the rehearsal builds."""
@@ -61,9 +66,14 @@ class Auto(Index):
             return kind.Config.model_validate(self._recalls).for_size(num_items)
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray
+            self, vectors: np.ndarray, queries: np.ndarray, hits: LabelHits | None = None
         ) -> tuple[Index.Config, IndexChoice | None]:
             """See `Index.Config.for_vectors`."""
+            if self.max_label_loss and hits is None:
+                raise InputError(
+                    "index.max_label_loss: there are no targets of users here; leave it out, or use twotower"
+                    " train or reindex"
+                )
             if self._is_exact(len(vectors)):
                 return self.for_size(len(vectors)), None
             names = [name for name in self.candidates if name != "ivf_pq" or self.max_bytes_per_item]
@@ -74,7 +84,7 @@ class Auto(Index):
                 for kind, given in kinds[name]
             ]
             choice = measure_candidates(
-                settings, vectors, queries, self.num_sampled, self.target_recall, self.budgets
+                settings, vectors, queries, self.num_sampled, self.target_recall, self.budgets, hits
             )
             return choice.best_config, choice
 

@@ -38,13 +38,14 @@ from twotower.index.ivf_pq import IVFPQ
 from twotower.index.ivf_pq_fastscan import IVFPQFastScan
 from twotower.index.ivf_rabitq import IVFRaBitQ
 from twotower.index.ivf_sq import IVFSQ
+from twotower.index.label_hits import LabelHits
 
 RECALL_K = 100
 LEAST_K = 10
 """Smallest k of a sample, whose recall would otherwise be that of the first places only."""
 MOST_POINTS = 256
 """Vectors per cell from which k-means takes a sample of its own."""
-REPEATS, NUM_ALONE, FEW_QUERIES, SEED = 5, 200, 50, 0
+REPEATS, NUM_ALONE, FEW_QUERIES, MAX_HITS, SEED = 5, 200, 50, 4000, 0
 LEAST_GAIN = 0.0005
 """Gain in recall of two steps, below which longer searches are not tried."""
 
@@ -58,6 +59,7 @@ class Budgets:
     latency_ms: float | None = None
     bytes_per_item: float | None = None
     build_seconds: float | None = None
+    label_loss: float | None = None
 
     @property
     def are_set(self) -> bool:
@@ -78,6 +80,9 @@ class Candidate:
         points: predicted recall of each search argument that was tried.
         queries_per_second: of a batch on one thread.
         latency_ms: median of one query on one thread.
+        label_difference: recall@k of targets through the index minus that of exact search; None: no targets.
+        label_difference_interval: low and high, 95 %.
+        label_loss: the same as a share of the recall of exact search.
     """
 
     kind: str
@@ -89,6 +94,9 @@ class Candidate:
     bytes_per_item: float
     build_seconds: float
     points: list[tuple[dict[str, int], float]]
+    label_difference: float | None = None
+    label_difference_interval: tuple[float, float] = (0.0, 0.0)
+    label_loss: float = 0.0
 
     @property
     def name(self) -> str:
@@ -195,6 +203,7 @@ def measure_candidates(
     num_sampled: int,
     target_recall: float,
     budgets: Budgets,
+    hits: LabelHits | None = None,
 ) -> IndexChoice:
     """Build candidates from evenly spaced items and predict their costs for all of them.
 
@@ -203,6 +212,7 @@ def measure_candidates(
     Args:
         configs: settings without a number of cells; those that do not fit the vectors are left out.
         num_sampled: at least as many as the cells need are taken.
+        hits: targets of users, of which a candidate can miss some.
 
     Raises:
         InputError: no settings fit.
@@ -213,7 +223,7 @@ def measure_candidates(
         first = next(configs[0].problems(dim, num_items))[1]
         raise InputError(f"index.candidates: none fits {num_items:,} vectors of dimension {dim} ({first})")
     cells = numbers_of_cells(num_items)
-    sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * cells[-1]))
+    sample = _Sample.draw(vectors, queries, max(num_sampled, POINTS_PER_CENTROID * cells[-1]), hits)
     centroids: dict[int, tuple[np.ndarray, float]] = {}
     measured: list[Candidate] = []
 
@@ -239,22 +249,39 @@ def _num_cells(config: Index.Config) -> int:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some items in random order, with the exact results of the queries among them."""
+    """Some items in random order, with the exact results of the queries among them.
+
+    Attributes:
+        num_items: number of all items.
+        hits: targets of users, whose items are at `hit_rows` of the sample and of `added` after it.
+    """
 
     truth: GroundTruth
     num_items: int
-    """Number of all items."""
+    hits: LabelHits | None
+    hit_rows: np.ndarray
+    added: np.ndarray
 
     @classmethod
-    def draw(cls, vectors: np.ndarray, queries: np.ndarray, size: int) -> Self:
+    def draw(cls, vectors: np.ndarray, queries: np.ndarray, size: int, hits: LabelHits | None) -> Self:
         """Take evenly spaced items and queries."""
         num_items = len(vectors)
         size = min(size, num_items)
-        taken = np.ascontiguousarray(vectors[evenly_spaced(num_items, size)])
-        taken = taken[np.random.default_rng(SEED).permutation(size)]
+        positions = evenly_spaced(num_items, size)
+        order = np.random.default_rng(SEED).permutation(size)
+        taken = np.ascontiguousarray(vectors[positions])[order]
         k = max(LEAST_K, round(RECALL_K * size / num_items))
         asked = queries[evenly_spaced(len(queries), MAX_QUERIES)]
-        return cls(GroundTruth.search(taken, np.arange(size), asked, k), num_items)
+        truth = GroundTruth.search(taken, np.arange(size), asked, k)
+        if hits is None:
+            return cls(truth, num_items, None, positions[:0], taken[:0])
+        hits = hits.sampled(MAX_HITS)
+        others = np.setdiff1d(hits.items, positions)
+        ordered, rows = np.concatenate([positions, others]), np.concatenate([np.argsort(order), others])
+        rows[size:] = size + np.arange(len(others))
+        sorter = np.argsort(ordered)
+        hit_rows = rows[sorter[np.searchsorted(ordered, hits.items, sorter=sorter)]]
+        return cls(truth, num_items, hits, hit_rows, np.ascontiguousarray(vectors[others]))
 
     @property
     def vectors(self) -> np.ndarray:
@@ -270,6 +297,14 @@ class _Sample:
         """Return a cost of all items from that of the first half of the sample and of the whole sample."""
         slope = max(0.0, at_size - at_half) / max(1, self.size - self.size // 2)
         return at_size + slope * (self.num_items - self.size)
+
+    def label_difference(self, index: Index) -> tuple[float | None, tuple[float, float]]:
+        """Add the items of the hits to an index of the sample, and return what it loses of them."""
+        if self.hits is None:
+            return None, (0.0, 0.0)
+        if len(self.added):
+            index.add(self.added, self.size + np.arange(len(self.added)))
+        return self.hits.difference(index, self.hit_rows)
 
 
 def _predict(
@@ -306,6 +341,9 @@ def _predict(
     if nlist in centroids:
         most = MOST_POINTS * nlist
         clustering_seconds = centroids[nlist][1] * min(most, sample.num_items) / min(most, sample.size)
+    bytes_per_item = sample.extended(_num_bytes(small), _num_bytes(large)) / sample.num_items
+    build_seconds = sample.extended(small.build_seconds, large.build_seconds)
+    difference, interval = sample.label_difference(large)
     return Candidate(
         kind=large.kind,
         spec=config.spec(),
@@ -313,9 +351,12 @@ def _predict(
         recall=chosen.recall,
         queries_per_second=1 / seconds,
         latency_ms=1000 * (single + seconds - at_large),
-        bytes_per_item=sample.extended(_num_bytes(small), _num_bytes(large)) / sample.num_items,
-        build_seconds=clustering_seconds + sample.extended(small.build_seconds, large.build_seconds),
+        bytes_per_item=bytes_per_item,
+        build_seconds=clustering_seconds + build_seconds,
         points=[(point.search_args, point.recall) for point in points],
+        label_difference=difference,
+        label_difference_interval=interval,
+        label_loss=-(difference or 0.0) / sample.hits.recall if sample.hits and sample.hits.recall else 0.0,
     )
 
 

@@ -22,6 +22,7 @@ from twotower.index.read_write_lock import ReadWriteLock
 
 if TYPE_CHECKING:
     from twotower.index.candidates import IndexChoice
+    from twotower.index.label_hits import LabelHits
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 
@@ -75,9 +76,12 @@ class Index(Component, ABC):
             return self
 
         def for_vectors(
-            self, vectors: np.ndarray, queries: np.ndarray
+            self, vectors: np.ndarray, queries: np.ndarray, hits: "LabelHits | None" = None
         ) -> tuple["Index.Config", "IndexChoice | None"]:
-            """Return the settings for item vectors [N, D] for queries [Q, D], and how they were chosen."""
+            """Return the settings for item vectors [N, D] and queries [Q, D], and how they were chosen.
+
+            `hits` are targets of users, which the index should find.
+            """
             return self.for_size(len(vectors)), None
 
         @property

@@ -13,6 +13,7 @@ from twotower.index.check import check
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
+from twotower.index.label_hits import LabelHits
 
 DIM, NUM_ITEMS = 16, 8000
 
@@ -91,7 +92,7 @@ def test_predictions_are_those_of_the_built_index(num_sampled: int) -> None:
 
 
 def test_each_prediction_of_bytes_and_recall_holds() -> None:
-    names = ["ivf_sq", "ivf_pq", "ivf_rabitq", "flat_ip"]
+    names = ["ivf_sq", "ivf_pq", "flat_ip"]
     config = Auto.Config(
         exact_below=0, num_sampled=10, target_recall=0.9, max_bytes_per_item=1e6, candidates=names
     )
@@ -115,6 +116,57 @@ def test_graphs_are_candidates_too() -> None:
     assert choice is not None
     assert {each.kind for each in choice.candidates} == {"hnsw", "hnsw_sq"}
     assert all(each.search_args["efSearch"] >= 1 for each in choice.candidates)
+
+
+def test_hits_that_an_index_misses() -> None:
+    index = FlatIP.Config().build()
+    index.build(np.eye(3, dtype=np.float32), np.arange(3))
+    hits = LabelHits(
+        queries=np.eye(3, dtype=np.float32)[[0, 1, 2, 2]][:, None],
+        items=np.array([0, 1, 2, 7]),
+        num_fetched=np.array([1, 1, 1, 1]),
+        weights=np.array([0.25, 0.25, 0.125, 0.125]),
+    )
+    assert hits.recall == 0.75
+    difference, interval = hits.difference(index, np.array([0, 1, 2, 3]))
+    assert difference == -0.125
+    assert interval == pytest.approx((-0.125 - 1.96 * 0.125, 0.0))
+    either = np.stack([hits.queries[:, 0], np.roll(hits.queries[:, 0], 1, axis=0)], axis=1)
+    two = LabelHits(either, hits.items[:4], hits.num_fetched, hits.weights)
+    assert two.difference(index, np.array([0, 1, 2, 2]))[0] == 0.0  # of one interest or the other
+    fewer = hits.sampled(2)
+    assert fewer.recall == pytest.approx(0.75)
+    assert fewer.items.tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("num_sampled", [10, NUM_ITEMS])
+def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
+    truth = GroundTruth.search(VECTORS, np.arange(NUM_ITEMS), QUERIES, 20)
+    owners = np.repeat(np.arange(len(QUERIES)), 20)
+    items = truth.exact.rows.reshape(-1)
+    number = len(owners)
+    hits = LabelHits(QUERIES[owners][:, None], items, np.full(number, 20), np.full(number, 1 / number))
+    names = ["flat_ip", "ivf_sq", "ivf_pq"]
+    config = Auto.Config(
+        max_label_loss=0.5,
+        num_sampled=num_sampled,
+        target_recall=0.8,
+        candidates=names,
+        max_bytes_per_item=1e6,
+    )
+    _, choice = config.for_vectors(VECTORS, QUERIES, hits)
+    assert choice is not None
+    for each in choice.candidates:
+        built = Index.Config.model_validate(each.spec).build()
+        built.build(VECTORS, np.arange(NUM_ITEMS))
+        built.set_search_args(each.search_args)
+        lost = truth.recall(built.search(QUERIES, 20).rows) - 1
+        assert each.label_difference == pytest.approx(lost, abs=0.04), each.name
+        assert each.label_loss == pytest.approx(-each.label_difference)
+        low, high = each.label_difference_interval
+        assert low <= each.label_difference <= high <= 0
+    with pytest.raises(InputError, match="index.max_label_loss: there are no targets of users here"):
+        config.for_vectors(VECTORS, QUERIES)
 
 
 def test_an_index_beyond_the_limits_is_rejected() -> None:

@@ -186,6 +186,8 @@ def _predicted(choice: Mapping[str, Any]) -> str:
     """Return the costs that made `index=auto` choose an index."""
     best = choice["candidates"][0]
     figures = f"recall {best['recall']:.4f}, {best['latency_ms']:.3f} ms, {best['bytes_per_item']:.0f} bytes"
+    if best["label_difference"] is not None:
+        figures += f", recall@20 {best['label_difference']:+.4f}"
     return f"{figures}, from {choice['num_sampled']:,} items; best of {len(choice['candidates'])} candidates"
 
 

@@ -1,0 +1,279 @@
+"""Recall against queries per second of our indexes, `index=auto` and other libraries on the same vectors.
+
+    python scripts/bench/index_peers.py grid name=retail folder=vec/retail       (minutes, a quiet core)
+    python scripts/bench/index_peers.py auto name=retail folder=vec/retail
+    <venv>/bin/python scripts/bench/index_peers.py scann name=retail folder=vec/retail
+    python scripts/bench/index_peers.py table
+
+The folder is that of `enlarge.py`. `scann`, `hnswlib` and `autofaiss` run in an environment of their own,
+which does not need twotower. Queries per second are those of one thread, by processor time, the best of three
+batches of 1,000 queries; k = 100. A run appends lines to `results/index_peers.jsonl`; `table` reads them.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results" / "index_peers.jsonl"
+K, NUM_QUERIES, REPEATS, THREADS = 100, 1000, 3, 1
+TARGETS = (0.9, 0.95, 0.99)
+CELLS = (500, 1000, 2000, 4000)
+POINTS_PER_CELL, AUTOFAISS_SLACK = 100, 1.3
+Line = dict[str, Any]
+
+
+def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return items [N, D], queries [Q, D], and the scores [Q] of their K-th best items."""
+    items, users = np.load(folder / "items.npy"), np.load(folder / "users.npy")
+    queries = users[np.linspace(0, len(users) - 1, NUM_QUERIES).astype(int)]
+    path = folder / "least_scores.npy"
+    if not path.is_file():
+        scores = np.concatenate([exact_scores(items, part) for part in np.array_split(queries, 20)])
+        np.save(path, scores)
+    return items, queries, np.load(path)
+
+
+def exact_scores(items: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return the K-th best score of each query."""
+    found: np.ndarray = np.partition(queries @ items.T, len(items) - K, axis=1)[:, len(items) - K]
+    return found
+
+
+def recall(items: np.ndarray, queries: np.ndarray, least: np.ndarray, rows: np.ndarray) -> float:
+    """Return the share of the K results whose score reaches the K-th best; ties count."""
+    hits = 0
+    for query, lowest, found in zip(queries, least, rows, strict=True):
+        found = np.unique(found[found >= 0])
+        hits += int((items[found] @ query >= lowest - 1e-5 * abs(lowest)).sum())
+    return hits / (K * len(queries))
+
+
+def timed(search: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """Return what a search finds, and queries per second of processor time."""
+    best, rows = np.inf, search(*arguments)
+    for _ in range(REPEATS):
+        started = time.process_time()
+        search(*arguments)
+        best = min(best, time.process_time() - started)
+    return rows, NUM_QUERIES / best
+
+
+def grid(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Measure kinds in cells with several numbers of cells, and exact search."""
+    import faiss
+
+    from twotower.index.check import search_grid
+    from twotower.index.ivf import IVF, find_centroids
+    from twotower.index.ivf_flat import IVFFlat
+    from twotower.index.ivf_pq import IVFPQ
+    from twotower.index.ivf_pq_fastscan import IVFPQFastScan
+    from twotower.index.ivf_sq import IVFSQ
+
+    faiss.omp_set_num_threads(THREADS)
+    rows = np.arange(len(items))
+    for nlist in CELLS:
+        sample = items[:: max(1, len(items) // (POINTS_PER_CELL * nlist))]
+        centroids = find_centroids(np.ascontiguousarray(sample), nlist)
+        for config in (
+            IVFSQ.Config(nlist=nlist),
+            IVFFlat.Config(nlist=nlist),
+            IVFPQFastScan.Config(nlist=nlist),
+            IVFPQFastScan.Config(nlist=nlist, num_candidates=32, min_recall=0.5),
+            IVFPQ.Config(nlist=nlist, num_subquantizers=32),
+        ):
+            index = config.build()
+            assert isinstance(index, IVF)
+            index.centroids = centroids
+            index.build(items, rows)
+            with tempfile.TemporaryDirectory() as folder:
+                index.save(Path(folder) / "index")
+                size = (Path(folder) / "index").stat().st_size / len(items)
+            known = [0.0, 0.0]
+            for search_args in search_grid(index):
+                index.set_search_args(search_args)
+                found, rate = timed(index.search, queries, K)
+                known.append(recall(items, queries, least, found.rows))
+                yield {
+                    "setting": f"{index.kind} {index.build_args} {search_args}",
+                    "recall": known[-1],
+                    "rate": rate,
+                    "bytes": size,
+                    "build": index.build_seconds,
+                }
+                if known[-1] > 0.999 or known[-1] - known[-3] < 0.001:
+                    break
+
+
+def auto(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Choose, build and tune by `index=auto`; predictions are beside outcomes."""
+    import faiss
+
+    from twotower.evaluation.indexing import tuned_index
+    from twotower.index.auto import Auto
+    from twotower.index.check import latency_ms
+
+    faiss.omp_set_num_threads(THREADS)
+    for target in TARGETS:
+        config = Auto.Config(target_recall=target, min_recall=0.5)
+        index, _, choice = tuned_index(config, items, np.arange(len(items)), queries)
+        assert choice is not None
+        best = choice.candidates[0]
+        predicted = {str(args): value for args, value in best.points}
+        found, rate = timed(index.search, queries, K)
+        with tempfile.TemporaryDirectory() as folder:
+            index.save(Path(folder) / "index")
+            size = (Path(folder) / "index").stat().st_size / len(items)
+        yield {
+            "setting": f"target {target}: {best.name}",
+            "target": target,
+            "search": str(index.search_args),
+            "recall": recall(items, queries, least, found.rows),
+            "rate": rate,
+            "latency": latency_ms(index, queries, K)[0],
+            "bytes": size,
+            "build": index.build_seconds,
+            "measuring": choice.seconds,
+            "predicted": {
+                "recall": predicted.get(str(index.search_args)),
+                "rate": best.queries_per_second if best.search_args == index.search_args else None,
+                "latency": best.latency_ms if best.search_args == index.search_args else None,
+                "bytes": best.bytes_per_item,
+                "build": best.build_seconds,
+            },
+        }
+
+
+def scann(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Measure ScaNN's tree with asymmetric hashing and reordering."""
+    import scann as library
+
+    for leaves in (1000, 2000, 4000):
+        started = time.perf_counter()
+        searcher = (
+            library.scann_ops_pybind.builder(items, K, "dot_product")
+            .tree(num_leaves=leaves, num_leaves_to_search=64, training_sample_size=250_000)
+            .score_ah(2, anisotropic_quantization_threshold=0.2)
+            .reorder(400)
+            .build()
+        )
+        seconds = time.perf_counter() - started
+        for probed in (4, 8, 16, 32, 64, 128):
+            for reordered in (200, 400, 800, 1600):
+                found, rate = timed(searcher.search_batched, queries, K, reordered, probed)
+                yield {
+                    "setting": f"{leaves} leaves, {probed} searched, {reordered} reordered",
+                    "recall": recall(items, queries, least, found[0].astype(np.int64)),
+                    "rate": rate,
+                    "bytes": items.shape[1] * 4 + items.shape[1] / 4,
+                    "build": seconds,
+                }
+
+
+def hnswlib(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Measure a graph of hnswlib."""
+    import hnswlib as library
+
+    index = library.Index("ip", items.shape[1])
+    started = time.perf_counter()
+    index.init_index(len(items), M=32, ef_construction=100)
+    index.add_items(items, num_threads=THREADS)
+    seconds = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        index.save_index(f"{folder}/index")
+        size = os.path.getsize(f"{folder}/index") / len(items)
+    for effort in (100, 200, 400, 800):
+        index.set_ef(effort)
+        found, rate = timed(index.knn_query, queries, K, THREADS)
+        yield {
+            "setting": f"M=32, ef={effort}",
+            "recall": recall(items, queries, least, found[0].astype(np.int64)),
+            "rate": rate,
+            "bytes": size,
+            "build": seconds,
+        }
+
+
+def autofaiss(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterator[Line]:
+    """Measure what autofaiss chooses within the memory of half-precision and of full vectors."""
+    import autofaiss as library
+    import faiss
+
+    faiss.omp_set_num_threads(THREADS)
+    for size in (48, 144, 272):
+        memory = f"{size * len(items) / 1e6 * AUTOFAISS_SLACK:.0f}MB"
+        started = time.perf_counter()
+        index, infos = library.build_index(
+            items,
+            save_on_disk=False,
+            metric_type="ip",
+            max_index_memory_usage=f"{size * len(items) / 1e6:.0f}MB",
+            current_memory_available="8GB",
+            max_index_query_time_ms=10,
+            nb_cores=THREADS,
+        )
+        seconds = time.perf_counter() - started
+        found, rate = timed(index.search, queries, K)
+        yield {
+            "setting": f"{infos['index_key']} {infos['index_param']} ({memory})",
+            "recall": recall(items, queries, least, found[1]),
+            "rate": rate,
+            "bytes": len(faiss.serialize_index(index)) / len(items),
+            "build": seconds,
+        }
+
+
+def table() -> None:
+    """Print, for each set of vectors and target, the fastest setting of each library that reaches it."""
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    for name in dict.fromkeys(line["name"] for line in lines):
+        for target in TARGETS:
+            print(f"\n{name}, recall@{K} >= {target}")
+            for library in dict.fromkeys(line["library"] for line in lines if line["name"] == name):
+                reached = [
+                    line
+                    for line in lines
+                    if (line["name"], line["library"]) == (name, library)
+                    and (
+                        line.get("target", target) == target
+                        and line["recall"] >= target - 0.005 * ("target" in line)
+                    )
+                ]
+                if not reached:
+                    print(f"  {library:10s} not reached")
+                    continue
+                best = max(reached, key=lambda each: float(each["rate"]))
+                figures = f"{best['recall']:.4f} {best['rate']:9,.0f} q/s {best['bytes']:5.0f} bytes"
+                predicted = json.dumps(best.get("predicted", ""))
+                print(f"  {library:10s} {figures} {best['build']:6.1f} s  {best['setting']}  {predicted}")
+
+
+def main() -> None:
+    """Run one library, or print the table."""
+    library, *given = sys.argv[1:]
+    if library == "table":
+        return table()
+    arguments = dict(argument.split("=", 1) for argument in given)
+    items, queries, least = load(Path(arguments["folder"]))
+    measure = {"grid": grid, "auto": auto, "scann": scann, "hnswlib": hnswlib, "autofaiss": autofaiss}[
+        library
+    ]
+    for line in measure(items, queries, least):
+        written = {"name": arguments["name"], "library": library, "num_items": len(items), **line}
+        written["load"] = round(os.getloadavg()[0], 1)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(written) + "\n")
+        print(
+            f"{line['recall']:.4f} {line['rate']:9,.0f} q/s  {line['bytes']:.0f} bytes  {line['setting']}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

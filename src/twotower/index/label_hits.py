@@ -1,0 +1,59 @@
+"""What an index costs on labels: targets of users that exact search finds and the index misses.
+
+Shapes: H hits, I interests of a user, D embedding.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from twotower.index.index import Index
+
+Z95 = 1.96
+
+
+@dataclass(frozen=True)
+class LabelHits:
+    """Targets of users among the top k of exact search.
+
+    Attributes:
+        queries: [H, I, D] embeddings of the user of each hit.
+        items: [H] positions of the items in the catalogue.
+        num_fetched: [H] results that a service asks the index for.
+        weights: [H] share of each hit in recall@k, the mean over users.
+    """
+
+    queries: np.ndarray
+    items: np.ndarray
+    num_fetched: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def recall(self) -> float:
+        """recall@k of exact search."""
+        return float(self.weights.sum())
+
+    def sampled(self, most: int) -> Self:
+        """Return evenly spaced hits, at most `most`, with weights of the same sum."""
+        if len(self.items) <= most:
+            return self
+        kept = np.linspace(0, len(self.items) - 1, most).astype(np.int64)
+        weights = self.weights[kept] * (self.weights.sum() / self.weights[kept].sum())
+        queries, items, num_fetched = self.queries[kept], self.items[kept], self.num_fetched[kept]
+        return replace(self, queries=queries, items=items, num_fetched=num_fetched, weights=weights)
+
+    def difference(self, index: Index, rows: np.ndarray) -> tuple[float, tuple[float, float]]:
+        """Return recall@k through an index minus that of exact search, and its 95 % interval.
+
+        `rows` [H] are those of the items in the index.
+        """
+        if not len(rows):
+            return 0.0, (0.0, 0.0)
+        found = index.search(self.queries.reshape(-1, index.dim), int(self.num_fetched.max())).rows
+        found = found.reshape(len(rows), -1, found.shape[1])
+        is_fetched = np.arange(found.shape[2]) < self.num_fetched[:, None, None]
+        is_missed = ~((found == rows[:, None, None]) & is_fetched).any(axis=(1, 2))
+        lost = float(self.weights[is_missed].sum())
+        spread = Z95 * float(np.sqrt((self.weights[is_missed] ** 2).sum()))
+        return -lost, (-lost - spread, min(0.0, -lost + spread))
