@@ -187,7 +187,7 @@ def hnswlib(items: np.ndarray, queries: np.ndarray, least: np.ndarray) -> Iterat
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
         index.save_index(f"{folder}/index")
-        size = os.path.getsize(f"{folder}/index") / len(items)
+        size = Path(folder, "index").stat().st_size / len(items)
     for effort in (100, 200, 400, 800):
         index.set_ef(effort)
         found, rate = timed(index.knn_query, queries, K, THREADS)
@@ -258,21 +258,18 @@ def main() -> None:
     """Run one library, or print the table."""
     library, *given = sys.argv[1:]
     if library == "table":
-        return table()
+        table()
+        return
     arguments = dict(argument.split("=", 1) for argument in given)
     items, queries, least = load(Path(arguments["folder"]))
-    measure = {"grid": grid, "auto": auto, "scann": scann, "hnswlib": hnswlib, "autofaiss": autofaiss}[
-        library
-    ]
-    for line in measure(items, queries, least):
+    libraries = {"grid": grid, "auto": auto, "scann": scann, "hnswlib": hnswlib, "autofaiss": autofaiss}
+    for line in libraries[library](items, queries, least):
         written = {"name": arguments["name"], "library": library, "num_items": len(items), **line}
         written["load"] = round(os.getloadavg()[0], 1)
         with RESULTS.open("a") as file:
             file.write(json.dumps(written) + "\n")
-        print(
-            f"{line['recall']:.4f} {line['rate']:9,.0f} q/s  {line['bytes']:.0f} bytes  {line['setting']}",
-            flush=True,
-        )
+        figures = f"{line['recall']:.4f} {line['rate']:9,.0f} q/s  {line['bytes']:.0f} bytes"
+        print(f"{figures}  {line['setting']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def test_losses_of_targets_are_predicted(num_sampled: int) -> None:
         assert each.label_loss == pytest.approx(-each.label_difference)
         low, high = each.label_difference_interval
         assert low <= each.label_difference <= high <= 0
-    with pytest.raises(InputError, match="index.max_label_loss: there are no targets of users here"):
+    with pytest.raises(InputError, match=r"index\.max_label_loss: there are no targets of users here"):
         config.for_vectors(VECTORS, QUERIES)
 
 
