@@ -21,6 +21,8 @@ NUM_WARM_UP = 20
 NUM_SINGLE = 300  # queries timed one by one after the warm-up
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
+MANY_VECTORS, LEAST_GAIN = 2**20, 0.0005
+"""With more vectors, tuning also ends once two steps gain less recall, because the last steps take hours."""
 CEILING_SLACK = 0.001
 """If no point reaches the target, the fastest point within this distance of the best recall is chosen."""
 NUM_ROUND_TRIP_QUERIES = 64
@@ -71,7 +73,8 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
                 found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
             recall = truth.recall(found.rows)
             points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
-            if recall >= max(target_recall, SATURATED):
+            before = points[-3].recall if len(points) > 2 and len(truth.rows) > MANY_VECTORS else -1.0
+            if recall >= max(target_recall, SATURATED) or recall - before < LEAST_GAIN:
                 break
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
@@ -256,7 +259,12 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
 
 
 def save_and_load(index: Index) -> tuple[Index, int]:
-    """Save an index and load it. Returns the loaded index and the size of the file in bytes."""
+    """Save an index and load it. Returns the loaded index and the size of the file in bytes.
+
+    An index that is searched from its files is returned as it is.
+    """
+    if index.files:
+        return index, sum(file.stat().st_size for file in index.files)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
         index.save(path)

@@ -1,6 +1,7 @@
 """Exact search results, recall against them, and checks of vectors and rows."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,8 +16,22 @@ SCAN_SHARE = 0.25
 """Share of the items above which scoring all of them is faster than fetching from an index."""
 
 
-def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
-    """Return vectors as C-contiguous float32 [N, D], without a copy if they already are; else InputError."""
+VECTORS_PER_BLOCK = 2**20
+"""Vectors that are converted, checked or added at once, so that an array in a file stays there."""
+
+
+def vector_blocks(vectors: np.ndarray, name: str) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield positions and vectors of each block, as those of `as_vectors`; raises InputError as it does."""
+    for start in range(0, max(1, len(vectors)), VECTORS_PER_BLOCK):
+        block = slice(start, start + VECTORS_PER_BLOCK)
+        yield block, as_vectors(vectors[block], name, first=start)
+
+
+def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None, first: int = 0) -> np.ndarray:
+    """Return vectors as C-contiguous float32 [N, D], without a copy if they already are; else InputError.
+
+    Errors count positions from `first`.
+    """
     if vectors.ndim != 2 or vectors.shape[1] == 0:
         raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
     if dim is not None and vectors.shape[1] != dim:
@@ -29,8 +44,8 @@ def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.nda
     if not math.isfinite(np.dot(flat, flat)):  # or values are large
         for position, column in np.argwhere(~np.isfinite(converted))[:1]:
             raise InputError(
-                f"{name}: value {vectors[position, column]} at position {position}, column {column} is not"
-                " finite in float32; training has probably diverged"
+                f"{name}: value {vectors[position, column]} at position {first + position}, column {column}"
+                " is not finite in float32; training has probably diverged"
             )
     return converted
 
