@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import faiss
-from faiss.contrib.ondisk import merge_ondisk
+import numpy as np
 
 SUFFIX = ".ivfdata"
 
@@ -65,14 +65,38 @@ def merge_files(trained: Path, parts: Sequence[Path], path: Path, on_disk: bool)
         trained: a trained index file without vectors.
         parts: index files.
         path: the new file.
-        on_disk: write the lists into a file next to it; memory then holds none. Otherwise memory holds them
-            and one part.
+        on_disk: write the lists into a file next to it; memory then holds one list. Otherwise memory holds
+            them and one part.
     """
-    index, lists = faiss.read_index(str(trained)), None
-    if on_disk:
-        merge_ondisk(index, [str(part) for part in parts], str(lists_path(path)))
-        lists = inverted_lists(index)
-    else:
+    index: Any = faiss.read_index(str(trained))
+    if not on_disk:
         for part in parts:
             index.merge_from(faiss.read_index(str(part)), 0)
+        faiss.write_index(index, str(path))
+        return
+    opened = [faiss.read_index(str(part), faiss.IO_FLAG_MMAP) for part in parts]  # owners of their lists
+    cells: Any = faiss.extract_index_ivf(index)
+    sizes = _write_lists([inverted_lists(part) for part in opened], cells, lists_path(path))
+    lists: Any = faiss.OnDiskInvertedLists(cells.nlist, cells.code_size, str(lists_path(path)))
+    lists.set_all_lists_sizes(faiss.swig_ptr(sizes))
+    lists.totsize = lists_path(path).stat().st_size
+    cells.replace_invlists(lists, False)
+    index.ntotal = cells.ntotal = int(sizes.sum())
     write_index(index, lists, path)
+
+
+def _write_lists(parts: Sequence[Any], cells: Any, path: Path) -> np.ndarray:
+    """Write each list as the codes of all parts, then their ids. Returns the sizes, uint64 [cells].
+
+    `merge_from_multiple` of Faiss writes the same file, and a line to the standard output.
+    """
+    sizes = np.zeros(cells.nlist, dtype=np.uint64)
+    with path.open("wb") as file:
+        for cell in range(cells.nlist):
+            filled = [(part, size) for part in parts if (size := part.list_size(cell))]
+            for part, size in filled:
+                file.write(faiss.rev_swig_ptr(part.get_codes(cell), size * cells.code_size).tobytes())
+            for part, size in filled:
+                file.write(faiss.rev_swig_ptr(part.get_ids(cell), size).tobytes())
+            sizes[cell] = sum(size for _, size in filled)
+    return sizes
