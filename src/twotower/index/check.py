@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.index.ground_truth import GroundTruth, SearchResult
-from twotower.index.index import Index
+from twotower.index.index import MANY_VECTORS, Index
 
 NUM_WARM_UP = 20
 NUM_SINGLE = 300  # queries timed one by one after the warm-up
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
-MANY_VECTORS, LEAST_GAIN = 2**20, 0.0005
-"""With more vectors, tuning also ends once two steps gain less recall, because the last steps take hours."""
+LEAST_GAIN = 0.0005
+"""Among many vectors, tuning also ends once two steps gain less recall, because the last steps take hours."""
 CEILING_SLACK = 0.001
 """If no point reaches the target, the fastest point within this distance of the best recall is chosen."""
 NUM_ROUND_TRIP_QUERIES = 64

@@ -22,8 +22,8 @@ from twotower.index.list_files import lists_path, read_index, write_index
 from twotower.index.read_write_lock import ReadWriteLock
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
-MAX_TRAINED = 2**20
-"""Vectors up to which training gets all of them, and Faiss may choose a sample."""
+MANY_VECTORS = 2**20
+"""Number of vectors above which training gets a sample, and tuning ends earlier."""
 PER_CENTROID = 256
 """Vectors per centroid from which k-means of Faiss samples."""
 SAMPLE_SEED = 1234
@@ -88,7 +88,7 @@ class Index(Component, ABC):
 
             One position is drawn from each of equal ranges, so that the sample is spread evenly.
             """
-            size = max(MAX_TRAINED, PER_CENTROID * self.for_size(num_items).min_items)
+            size = max(MANY_VECTORS, PER_CENTROID * self.for_size(num_items).min_items)
             if num_items <= size:
                 return slice(None)
             bounds = np.arange(size + 1) * num_items // size

@@ -173,7 +173,7 @@ def test_vectors_that_are_not_finite_and_other_kinds_are_refused(users, tmp_path
 
 
 def test_a_large_number_is_trained_on_a_sample_and_added_in_blocks(items, users, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_module, "MAX_TRAINED", 100)
+    monkeypatch.setattr(index_module, "MANY_VECTORS", 100)
     monkeypatch.setattr(index_module, "PER_CENTROID", 20)
     monkeypatch.setattr(ground_truth, "VECTORS_PER_BLOCK", 64)
     config = IVFFlat.Config(nlist=7)
