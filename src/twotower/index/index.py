@@ -166,7 +166,8 @@ class Index(Component, ABC):
 
         Raises InputError as `build`.
         """
-        self.check_range(as_vectors(sample, "item vectors"))
+        sample = as_vectors(sample, "item vectors for training")
+        self.check_range(sample)
         built = self._built(sample, num_vectors, lambda index: None)
         with self._lock.writing():
             self._faiss_index = built

@@ -21,6 +21,7 @@ from twotower.config.problems import Problem
 from twotower.files.atomic import file_sha256, publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
 from twotower.files.shards import Shard, all_parts
+from twotower.index.ground_truth import as_vectors, vector_blocks
 from twotower.index.index import Index
 from twotower.index.list_files import merge_files
 from twotower.serving.vector_files import VectorFiles
@@ -88,7 +89,7 @@ def build_shard(parts: Path, config: Index.Config, shard: Shard, out: Path, comm
         with tempfile.TemporaryFile(dir=out) as file:
             items.copy_to(file, rows)
             vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(len(rows), items.dim)))
-            index.add(vectors, np.arange(rows.start, rows.stop))
+            index.add(as_vectors(vectors, "item vectors", first=rows.start), np.arange(rows.start, rows.stop))
     _write(index, path, {**_facts(items, config), "trained": facts["sha256"], "shard": str(shard)})
     print(f"ok  {len(rows):,} items, {index.kind}, {time.perf_counter() - started:.1f} s  {path}")
     return DONE
@@ -112,8 +113,29 @@ def open_shards(items: VectorFiles, config: Index.Config, shards: Path, command:
     return [folder / INDEX for folder in (shards / TRAINED, *parts)]
 
 
-def write_shares(config: Index.Config, vectors: np.ndarray, folder: Path) -> list[Path]:
+def merged_index(
+    config: Index.Config, vectors: np.ndarray, shares: list[Path], path: Path, on_disk: bool
+) -> Index:
+    """Merge shares into an index file and return its index.
+
+    Args:
+        vectors: all of them, [N, D].
+        shares: files of `open_shards`; empty: they are written next to `path`, and deleted at the end.
+        on_disk: see `merge_files`.
+    """
+    started, index = time.perf_counter(), config.build()
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        trained, *parts = shares or _write_shares(config, vectors, Path(folder))
+        merge_files(trained, parts, path, on_disk)
+    index.load(path)
+    index.build_seconds = time.perf_counter() - started
+    return index
+
+
+def _write_shares(config: Index.Config, vectors: np.ndarray, folder: Path) -> list[Path]:
     """Build shares of `BUFFER_BYTES` of vectors [N, D] on one machine. Returns what `open_shards` returns."""
+    for _ in vector_blocks(vectors, "item vectors"):
+        pass  # they are finite
     index, (num_items, dim) = config.build(), vectors.shape
     index.train_empty(vectors[config.training_positions(num_items)], num_items)
     index.save(folder / TRAINED)
@@ -125,15 +147,6 @@ def write_shares(config: Index.Config, vectors: np.ndarray, folder: Path) -> lis
         files.append(folder / f"{first}{SUFFIX}")
         index.save(files[-1])
     return files
-
-
-def merged_index(config: Index.Config, files: list[Path], path: Path, on_disk: bool) -> Index:
-    """Merge a trained index and its shares into an index file; returns the index of this file."""
-    trained, *parts = files
-    merge_files(trained, parts, path, on_disk)
-    index = config.build()
-    index.load(path)
-    return index
 
 
 def mergeable(config: Index.Config, items: VectorFiles, key: str) -> Index.Config:

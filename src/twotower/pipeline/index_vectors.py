@@ -23,7 +23,7 @@ from twotower.files.part_files import check_new
 from twotower.index.check import check, evenly_spaced, tune
 from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
-from twotower.pipeline.index_shards import mergeable, merged_index, open_shards, write_shares
+from twotower.pipeline.index_shards import mergeable, merged_index, open_shards
 from twotower.serving.vector_files import VectorFiles
 
 LOG = logging.getLogger("twotower")
@@ -87,11 +87,7 @@ def build_index(
         tuning, checking = (half.reshape(-1, items.dim) for half in halves)
         rows = np.arange(items.num_rows)
         if on_disk or shards:
-            building = time.perf_counter()
-            with tempfile.TemporaryDirectory(dir=folder) as shares:
-                files = files or write_shares(config, vectors, Path(shares))
-                index = merged_index(config, files, folder / INDEX, on_disk)
-            index.build_seconds = time.perf_counter() - building
+            index = merged_index(config, vectors, files, folder / INDEX, on_disk)
             points = tune(index, GroundTruth.search(vectors, rows, tuning, RECALL_K))
         else:
             index, points = tuned_index(config, vectors, rows, tuning)

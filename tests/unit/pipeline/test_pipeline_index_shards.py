@@ -162,14 +162,18 @@ def test_vectors_that_are_not_finite_and_other_kinds_are_refused(users, tmp_path
     broken = ITEMS.copy()
     broken[300, 2] = np.nan
     path = write(tmp_path / "items.parquet", "item_id", broken, side="items")
-    with pytest.raises(InputError, match="item vectors: value nan at position 300, column 2"):
+    with pytest.raises(InputError, match="item vectors for training: value nan at position 300, column 2"):
         train_shards(path, CONFIGS[0], tmp_path / "shards")
+    whole = write(tmp_path / "whole.parquet", "item_id", ITEMS, side="items")
+    train_shards(whole, CONFIGS[0], tmp_path / "shards")
+    with pytest.raises(InputError, match="item vectors: value nan at position 300, column 2"):
+        build_shard(path, CONFIGS[0], Shard(2, 3), tmp_path / "shards", COMMAND)
     with pytest.raises(InputError, match="item vectors: value nan at position 300, column 2"):
         build_index(path, users, CONFIGS[0], tmp_path / "out", on_disk=True)
     with pytest.raises(InputError, match="on_disk: index=flat_ip has no cells of codes alone; type index="):
         build_index(path, users, FlatIP.Config(), tmp_path / "out", on_disk=True)
     with pytest.raises(InputError, match="shard: index=flat_ip has no cells"):
-        train_shards(path, FlatIP.Config(), tmp_path / "shards")
+        train_shards(path, FlatIP.Config(), tmp_path / "others")
 
 
 def test_a_large_number_is_trained_on_a_sample_and_added_in_blocks(items, users, tmp_path, monkeypatch):
