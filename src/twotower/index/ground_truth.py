@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import faiss
 import numpy as np
+from faiss.contrib.exhaustive_search import knn_ground_truth
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.index.matrix_products import matrix_products
 
 SCAN_SHARE = 0.25
 """Share of the items above which scoring all of them is faster than fetching from an index."""
@@ -101,16 +103,27 @@ class GroundTruth:
 
     @classmethod
     def search(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "GroundTruth":
-        """Search exactly; k above N is lowered to N. Raises InputError for invalid arrays or k < 1."""
+        """Search exactly, large catalogues in blocks; k above N is lowered to N.
+
+        Raises InputError for invalid arrays or k < 1.
+        """
         if k < 1:
             raise InputError(f"k: {k} items requested; expected at least 1")
-        vectors = as_vectors(vectors, "item vectors")
+        in_blocks = len(vectors) > VECTORS_PER_BLOCK
+        vectors = vectors if in_blocks else as_vectors(vectors, "item vectors")
         rows = as_rows(rows, len(vectors))
         queries = as_vectors(queries, "queries", vectors.shape[1])
         k = min(k, len(rows))
         scores = np.empty((len(queries), k), dtype=np.float32)
         positions = np.empty((len(queries), k), dtype=np.int64)
-        if scores.size:
+        if scores.size and in_blocks:
+            blocks = (block for _, block in vector_blocks(vectors, "item vectors"))
+            with matrix_products():
+                metric = faiss.METRIC_INNER_PRODUCT
+                scores, positions = knn_ground_truth(  # type: ignore[no-untyped-call]
+                    queries, blocks, k, metric, ngpu=0
+                )
+        elif scores.size:
             scores, positions = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
         return cls(vectors, rows, queries, SearchResult(scores, rows[positions]))
 
