@@ -22,7 +22,7 @@ NUM_SINGLE = 300  # queries timed one by one after the warm-up
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
 LEAST_GAIN = 0.0005
-"""Among many vectors, tuning also ends once two steps gain less recall, because the last steps take hours."""
+"""Among many vectors, tuning ends at the target, or once two steps gain less: the last steps take hours."""
 CEILING_SLACK = 0.001
 """If no point reaches the target, the fastest point within this distance of the best recall is chosen."""
 NUM_ROUND_TRIP_QUERIES = 64
@@ -58,9 +58,9 @@ def search_grid(index: Index) -> list[dict[str, int]]:
 def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """Measure the grid of search arguments and set the fastest that reaches the index's target recall.
 
-    The sweep ends once recall is saturated. An argument that the settings fix is not changed. If no point
-    reaches the target, the fastest point within .001 of the best recall is set. `truth` must not contain the
-    queries of `check`.
+    The sweep ends once recall is saturated, among many vectors at the target. An argument that the settings
+    fix is not changed. If no point reaches the target, the fastest point within .001 of the best recall is
+    set. `truth` must not contain the queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
     grid, points, effort = search_grid(index), [], 0
@@ -73,8 +73,9 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
                 found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
             recall = truth.recall(found.rows)
             points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
-            before = points[-3].recall if len(points) > 2 and len(truth.rows) > MANY_VECTORS else -1.0
-            if recall >= max(target_recall, SATURATED) or recall - before < LEAST_GAIN:
+            before = points[-3].recall if len(points) > 2 else -1.0
+            is_enough = recall >= target_recall or recall - before < LEAST_GAIN
+            if recall >= max(target_recall, SATURATED) or (is_enough and len(truth.rows) > MANY_VECTORS):
                 break
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
