@@ -13,6 +13,7 @@ its files were dropped from the page cache, and again. Figures are added to resu
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -88,8 +89,9 @@ def make(folder: Path, num_items: int, num_parts: int) -> None:
 
 
 def measured(words: Sequence[str]) -> dict[str, float]:
-    """Run a command; returns its seconds, and the most memory of its own and with mapped files, in MB."""
+    """Run a command; returns its seconds, those of its CPU, and the most memory, in MB."""
     started, most = time.perf_counter(), {"RssAnon": 0, "VmHWM": 0}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with subprocess.Popen(words, stdout=sys.stderr) as process:
         while process.poll() is None:
             try:
@@ -98,11 +100,13 @@ def measured(words: Sequence[str]) -> dict[str, float]:
                 continue
             values = dict(line.split(":", 1) for line in lines)
             most = {name: max(kb, int(values.get(name, "0").split()[0])) for name, kb in most.items()}
-            time.sleep(0.05)
+            time.sleep(0.1)
     if process.returncode not in (DONE, INDEX_REJECTED):
         raise SystemExit(f"{' '.join(words)} ended with {process.returncode}")
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds} | {f"{name}_mb": kb / 1024 for name, kb in most.items()}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    figures = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds}
+    return figures | {f"{name}_mb": kb / 1024 for name, kb in most.items()}
 
 
 def build(folder: Path, way: str, keys: list[str], num_shards: int) -> Iterator[dict[str, object]]:
