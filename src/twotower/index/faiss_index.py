@@ -62,7 +62,9 @@ class FaissIndex:
     @cached_property
     def rows(self) -> np.ndarray:
         """Rows of the vectors that are not removed, int64 [N] ascending; read when first needed."""
-        return self._read_rows()
+        rows = self._read_rows()
+        rows.sort()
+        return rows
 
     @property
     def num_rows(self) -> int:
@@ -72,7 +74,7 @@ class FaissIndex:
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
         """Set `rows` after loading, by `stored_rows` without an IndexIDMap; returns whether counts agree."""
         if self.lists is not None:
-            self._read_rows = lambda: np.sort(stored_rows(self.inner))
+            self._read_rows = lambda: stored_rows(self.inner)
             return bool(self.lists.compute_ntotal() == self.outer.ntotal)
         if self.outer is self.inner:
             rows = ids = stored_rows(self.inner)

@@ -153,10 +153,11 @@ def mergeable(config: Index.Config, items: VectorFiles, key: str) -> Index.Confi
     """Return the settings for these items; raises InputError if they do not fit, or cannot be merged."""
     config.check_sizes(items.dim, items.num_rows)
     config = config.for_size(items.num_rows)
-    if not config.owner.is_mergeable:  # type: ignore[attr-defined]
-        kind = config.owner.kind  # type: ignore[attr-defined]
+    index = config.build()
+    if not index.is_mergeable:
         raise InputError(
-            f"{key}: index={kind} has no cells of codes alone; type index=ivf_flat, ivf_sq, ivf_pq or ivf_opq"
+            f"{key}: index={index.kind} does not hold its vectors in cells alone; type index=ivf_flat, "
+            "ivf_sq, ivf_pq or ivf_opq"
         )
     return config
 
