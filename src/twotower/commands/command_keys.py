@@ -100,6 +100,9 @@ class BuildIndexKeys(Config):
     parts: Text
     out: Text
     queries: Text | None
+    on_disk: bool
+    shard: str | int | None
+    shards: Text | None
     debug: bool
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.index.ground_truth import GroundTruth, SearchResult
-from twotower.index.index import Index
+from twotower.index.index import MANY_VECTORS, Index
 
 if TYPE_CHECKING:
     from twotower.index.candidates import IndexChoice
@@ -24,6 +24,8 @@ NUM_WARM_UP = 20
 NUM_SINGLE = 300  # queries timed one by one after the warm-up
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
+LEAST_GAIN = 0.0005
+"""Among many vectors, tuning ends at the target, or once two steps gain less: the last steps take hours."""
 CEILING_SLACK = 0.001
 """If no point reaches the target, the fastest point within this distance of the best recall is chosen."""
 NUM_ROUND_TRIP_QUERIES = 64
@@ -59,9 +61,9 @@ def search_grid(index: Index) -> list[dict[str, int]]:
 def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """Measure the grid of search arguments and set the fastest that reaches the index's target recall.
 
-    The sweep ends once recall is saturated. An argument that the settings fix is not changed. If no point
-    reaches the target, the fastest point within .001 of the best recall is set. `truth` must not contain the
-    queries of `check`.
+    The sweep ends once recall is saturated, among many vectors at the target. An argument that the settings
+    fix is not changed. If no point reaches the target, the fastest point within .001 of the best recall is
+    set. `truth` must not contain the queries of `check`.
     """
     given, target_recall = index.search_args, index.config.target_recall
     grid, points, effort = search_grid(index), [], 0
@@ -74,7 +76,9 @@ def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
                 found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
             recall = truth.recall(found.rows)
             points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
-            if recall >= max(target_recall, SATURATED):
+            before = points[-3].recall if len(points) > 2 else -1.0
+            is_enough = recall >= target_recall or recall - before < LEAST_GAIN
+            if recall >= max(target_recall, SATURATED) or (is_enough and len(truth.rows) > MANY_VECTORS):
                 break
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else choose_point(points, target_recall).search_args)
@@ -269,7 +273,12 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
 
 
 def save_and_load(index: Index) -> tuple[Index, int]:
-    """Save an index and load it. Returns the loaded index and the size of the file in bytes."""
+    """Save an index and load it. Returns the loaded index and the size of the file in bytes.
+
+    An index that is searched from its files is returned as it is.
+    """
+    if index.files:
+        return index, sum(file.stat().st_size for file in index.files)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
         index.save(path)

@@ -8,13 +8,14 @@ includes ids and tombstones.
 import math
 import platform
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import faiss
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.index.ground_truth import SearchResult, contains
+from twotower.index.ground_truth import SearchResult, contains, vector_blocks
 
 
 def faiss_versions() -> dict[str, str | int]:
@@ -38,11 +39,12 @@ class FaissIndex:
         outer: the object that is searched and saved: `inner`, or an IndexIDMap around it.
         inner: the object that `Index.create` returned.
         num_tombstones: number of removed vectors that the object still stores.
-        rows: rows of the other vectors, int64 [N] ascending; a change replaces the array.
+        lists: the inverted lists if they are in a file, which cannot change; else None.
     """
 
-    def __init__(self, outer: Any) -> None:
-        self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
+    def __init__(self, outer: Any, lists: Any = None) -> None:
+        self.outer, self.lists = outer, lists
+        self._read_rows: Callable[[], np.ndarray] = lambda: np.empty(0, dtype=np.int64)
         self.dim, self.num_tombstones = int(outer.d), 0
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
 
@@ -57,8 +59,23 @@ class FaissIndex:
             return cls(faiss.IndexIDMap(trained))
         return cls(trained)
 
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Rows of the vectors that are not removed, int64 [N] ascending; read when first needed."""
+        rows = self._read_rows()
+        rows.sort()
+        return rows
+
+    @property
+    def num_rows(self) -> int:
+        """Number of vectors that are not removed."""
+        return int(self.outer.ntotal) - self.num_tombstones
+
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
         """Set `rows` after loading, by `stored_rows` without an IndexIDMap; returns whether counts agree."""
+        if self.lists is not None:
+            self._read_rows = lambda: stored_rows(self.inner)
+            return bool(self.lists.compute_ntotal() == self.outer.ntotal)
         if self.outer is self.inner:
             rows = ids = stored_rows(self.inner)
         else:
@@ -69,11 +86,13 @@ class FaissIndex:
         return len(ids) == self.outer.ntotal == self.inner.ntotal and bool(self.outer.d == self.inner.d)
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Add vectors [n, D] under rows [n]; raises InputError if a row is already present."""
+        """Add vectors [n, D] in blocks, under rows [n]; raises InputError if a row is already present."""
+        self._check_can_change()
         present = contains(self.rows, rows)
         if present.any():
             raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")
-        self.outer.add_with_ids(vectors, rows)
+        for part, block in vector_blocks(vectors, "item vectors"):
+            self.outer.add_with_ids(block, rows[part])
         ordered = np.sort(rows)
         if len(self.rows):
             ordered = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
@@ -81,6 +100,7 @@ class FaissIndex:
 
     def remove(self, rows: np.ndarray) -> int:
         """Remove vectors, or mark them as tombstones. Returns the number of removed vectors."""
+        self._check_can_change()
         present = np.unique(rows[contains(self.rows, rows)])
         if not len(present):
             return 0
@@ -95,9 +115,15 @@ class FaissIndex:
         self.rows = np.delete(self.rows, np.searchsorted(self.rows, present))
         return len(present)
 
+    def _check_can_change(self) -> None:
+        if self.lists is not None:
+            raise InputError(
+                f"{self.lists.filename}: an index that is searched from a file cannot change; build it again"
+            )
+
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
         """Return the top k; positions without a vector have row -1 and score -inf."""
-        if self.num_tombstones or k > len(self.rows):
+        if self.num_tombstones or k > self.num_rows:
             return self._search_past_tombstones(queries, k)
         scores, rows = self.outer.search(queries, k)
         if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
@@ -108,7 +134,7 @@ class FaissIndex:
         """Fetch more than k, and double that for queries whose results are mostly tombstones."""
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        num_live, num_stored = len(self.rows), int(self.outer.ntotal)
+        num_live, num_stored = self.num_rows, int(self.outer.ntotal)
         wanted = min(k, num_live)
         left = np.arange(len(queries) if wanted else 0)
         size = math.ceil(wanted * num_stored / max(1, num_live))

@@ -1,22 +1,39 @@
 """Exact search results, recall against them, and checks of vectors and rows."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import faiss
 import numpy as np
+from faiss.contrib.exhaustive_search import knn_ground_truth
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.index.matrix_products import matrix_products
 
 SCAN_SHARE = 0.25
 """Share of the items above which scoring all of them is faster than fetching from an index."""
 
 
-def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
-    """Return vectors as C-contiguous float32 [N, D], without a copy if they already are; else InputError."""
+VECTORS_PER_BLOCK = 2**20
+"""Vectors that are converted, checked or added at once, so that an array in a file stays there."""
+
+
+def vector_blocks(vectors: np.ndarray, name: str) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield positions and vectors of each block, as those of `as_vectors`; raises InputError as it does."""
+    for start in range(0, max(1, len(vectors)), VECTORS_PER_BLOCK):
+        block = slice(start, start + VECTORS_PER_BLOCK)
+        yield block, as_vectors(vectors[block], name, first=start)
+
+
+def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None, first: int = 0) -> np.ndarray:
+    """Return vectors as C-contiguous float32 [N, D], without a copy if they already are; else InputError.
+
+    Errors count positions from `first`.
+    """
     if vectors.ndim != 2 or vectors.shape[1] == 0:
         raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
     if dim is not None and vectors.shape[1] != dim:
@@ -29,8 +46,8 @@ def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.nda
     if not math.isfinite(np.dot(flat, flat)):  # or values are large
         for position, column in np.argwhere(~np.isfinite(converted))[:1]:
             raise InputError(
-                f"{name}: value {vectors[position, column]} at position {position}, column {column} is not"
-                " finite in float32; training has probably diverged"
+                f"{name}: value {vectors[position, column]} at position {first + position}, column {column}"
+                " is not finite in float32; training has probably diverged"
             )
     return converted
 
@@ -86,16 +103,27 @@ class GroundTruth:
 
     @classmethod
     def search(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "GroundTruth":
-        """Search exactly; k above N is lowered to N. Raises InputError for invalid arrays or k < 1."""
+        """Search exactly, large catalogues in blocks; k above N is lowered to N.
+
+        Raises InputError for invalid arrays or k < 1.
+        """
         if k < 1:
             raise InputError(f"k: {k} items requested; expected at least 1")
-        vectors = as_vectors(vectors, "item vectors")
+        in_blocks = len(vectors) > VECTORS_PER_BLOCK
+        vectors = vectors if in_blocks else as_vectors(vectors, "item vectors")
         rows = as_rows(rows, len(vectors))
         queries = as_vectors(queries, "queries", vectors.shape[1])
         k = min(k, len(rows))
         scores = np.empty((len(queries), k), dtype=np.float32)
         positions = np.empty((len(queries), k), dtype=np.int64)
-        if scores.size:
+        if scores.size and in_blocks:
+            blocks = (block for _, block in vector_blocks(vectors, "item vectors"))
+            with matrix_products():
+                metric = faiss.METRIC_INNER_PRODUCT
+                scores, positions = knn_ground_truth(  # type: ignore[no-untyped-call]
+                    queries, blocks, k, metric, ngpu=0
+                )
+        elif scores.size:
             scores, positions = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
         return cls(vectors, rows, queries, SearchResult(scores, rows[positions]))
 

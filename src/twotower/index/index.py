@@ -3,7 +3,7 @@
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -17,7 +17,8 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_atomically
 from twotower.index.faiss_index import FaissIndex
-from twotower.index.ground_truth import SearchResult, as_rows, as_vectors
+from twotower.index.ground_truth import SearchResult, as_rows, as_vectors, vector_blocks
+from twotower.index.list_files import lists_path, read_index, write_index
 from twotower.index.read_write_lock import ReadWriteLock
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from twotower.index.label_hits import LabelHits
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
+MANY_VECTORS = 2**20
+"""Number of vectors above which training gets a sample, and tuning ends earlier."""
+PER_CENTROID = 256
+"""Vectors per centroid from which k-means of Faiss samples."""
+SAMPLE_SEED = 1234
 
 
 class Index(Component, ABC):
@@ -45,6 +51,7 @@ class Index(Component, ABC):
         search_arg: attribute of the Faiss object that trades speed for recall, such as `nprobe` or
             `hnsw.efSearch`, at least 1; empty if there is none. Tuning sets it, unless `Config` has a value
             for a key of that name.
+        is_mergeable: whether indexes of one training can be merged, and their lists searched from a file.
         build_seconds: duration of `build`; 0.0 after `load`.
         training_iterations: k-means iterations of `build`; None means the default of Faiss.
     """
@@ -86,8 +93,20 @@ class Index(Component, ABC):
 
         @property
         def min_items(self) -> int:
-            """Smallest number of items that the index can be built from."""
+            """Smallest number of items that the index can be built from: that of the centroids, if any."""
             return 1
+
+        def training_positions(self, num_items: int) -> slice | np.ndarray:
+            """Return the positions of the vectors for training, ascending: all, or a sample of many.
+
+            One position is drawn from each of equal ranges, so that the sample is spread evenly.
+            """
+            size = max(MANY_VECTORS, PER_CENTROID * self.for_size(num_items).min_items)
+            if num_items <= size:
+                return slice(None)
+            bounds = np.arange(size + 1) * num_items // size
+            drawn: np.ndarray = np.random.default_rng(SAMPLE_SEED).integers(bounds[:-1], bounds[1:])
+            return drawn
 
         def build(self) -> "Index":
             """Return an empty index."""
@@ -98,12 +117,14 @@ class Index(Component, ABC):
     faiss_type: ClassVar[type]
     score_tolerance: ClassVar[float] = 1e-5
     search_arg: ClassVar[str] = ""
+    is_mergeable: ClassVar[bool] = False
     training_iterations: int | None = None
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.build_seconds = 0.0
         self._faiss_index: FaissIndex  # once `build` or `load` was called
+        self._path: Path  # once `load` was called
         self._lock = ReadWriteLock()
 
     @abstractmethod
@@ -139,29 +160,50 @@ class Index(Component, ABC):
         return nullcontext()
 
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Train on vectors [N, D] and add them under rows [N]; raises InputError for what does not fit."""
+        """Train on vectors [N, D] and add them under rows [N]; raises InputError for what does not fit.
+
+        Vectors are read in blocks, and training samples a large number of them, so a memory-mapped array is
+        never in memory as a whole.
+        """
         started = time.perf_counter()
-        vectors = as_vectors(vectors, "item vectors")
-        num_vectors, dim = vectors.shape
+        for _, block in vector_blocks(vectors, "item vectors"):
+            self.check_range(block)
+        rows = as_rows(rows, len(vectors))
+        sample = vectors[self.config.training_positions(len(vectors))]
+        built = self._built(sample, len(vectors), lambda index: index.add(vectors, rows))
+        with self._lock.writing():
+            self._faiss_index, self.build_seconds = built, time.perf_counter() - started
+
+    def train_empty(self, sample: np.ndarray, num_vectors: int) -> None:
+        """Train for a number of vectors on those at `Config.training_positions`, without adding them.
+
+        Raises InputError as `build`.
+        """
+        sample = as_vectors(sample, "item vectors for training")
+        self.check_range(sample)
+        built = self._built(sample, num_vectors, lambda index: None)
+        with self._lock.writing():
+            self._faiss_index = built
+
+    def _built(self, sample: np.ndarray, num_vectors: int, add: Callable[[FaissIndex], object]) -> FaissIndex:
+        """Create an index, train it on a sample [S, D] and add the vectors."""
         if not num_vectors:
             raise InputError("item vectors: there are none, so there is nothing to index")
-        rows = as_rows(rows, num_vectors)
+        sample, dim = as_vectors(sample, "item vectors"), sample.shape[1]
         self.config.check_sizes(dim, num_vectors)
-        self.check_range(vectors)
         try:
             inner = self.create(dim, num_vectors)
             with self.taking_in(inner):
-                self.train(inner, vectors)
+                self.train(inner, sample)
                 built = FaissIndex.wrap(inner)
-                built.add(vectors, rows)
+                add(built)
+                return built
         except RuntimeError as error:  # of Faiss, for a class whose `problems` does not check the sizes
             reason = str(error).strip().rpartition(": ")[2]
             raise InputError(
                 f"index: Faiss cannot build {self.kind} from {num_vectors:,} vectors of dimension {dim} "
                 f"({reason}); change its settings, or choose index=flat_ip"
             ) from error
-        with self._lock.writing():
-            self._faiss_index, self.build_seconds = built, time.perf_counter() - started
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
         """Return the top-k items of queries [Q, D] by dot product, padded beyond the number of items.
@@ -188,20 +230,24 @@ class Index(Component, ABC):
             return self._faiss_index.remove(np.asarray(rows, dtype=np.int64))
 
     def save(self, path: Path) -> None:
-        """Write the index to a file, atomically."""
+        """Write the index to a file, atomically. That of lists in a file is written next to them only."""
         with self._lock.reading():
-            outer = self._faiss_index.outer
-            write_atomically(path, lambda temporary: faiss.write_index(outer, str(temporary)))
+            outer, lists = self._faiss_index.outer, self._faiss_index.lists
+            if lists is not None and Path(lists.filename) != lists_path(path).absolute():
+                raise InputError(f"{path}: is not next to {lists.filename}, its lists; copy the folder")
+            write_atomically(path, lambda temporary: write_index(outer, lists, temporary))
 
     def load(self, path: Path) -> None:
         """Read a file of `save`. Raises InputError if it is missing, unreadable or of another kind.
+
+        Lists in a file next to it (`.ivfdata`) stay there, memory-mapped: such an index cannot change.
 
         A damaged file can load with wrong content: verify its checksum first.
         """
         if not path.is_file():
             raise InputError(f"{path}: there is no such index file")
         try:
-            loaded = FaissIndex(faiss.read_index(str(path)))
+            loaded = FaissIndex(*read_index(path))
         except (RuntimeError, MemoryError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             message = f"{path}: is not a complete index file ({reason}); build the index again"
@@ -211,7 +257,7 @@ class Index(Component, ABC):
             found = type(loaded.outer).__name__
             raise InputError(f"{path}: holds a {found}, which is not an index of kind {self.kind}")
         with self._lock.writing():
-            self._faiss_index, self.build_seconds = loaded, 0.0
+            self._faiss_index, self._path, self.build_seconds = loaded, path, 0.0
 
     @property
     def search_args(self) -> dict[str, int]:
@@ -276,7 +322,13 @@ class Index(Component, ABC):
     @property
     def num_vectors(self) -> int:
         """Number of vectors."""
-        return len(self.rows)
+        return self._faiss_index.num_rows
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The index file and that of its lists, if these are searched from their file; otherwise empty."""
+        lists = self._faiss_index.lists
+        return () if lists is None else (self._path, Path(lists.filename))
 
     @property
     def num_tombstones(self) -> int:

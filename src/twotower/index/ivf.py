@@ -63,6 +63,7 @@ class IVF(Index):
 
     config: Config
     search_arg = "nprobe"
+    is_mergeable = True
     centroids: np.ndarray | None = None
     """Centroids [nlist, D] for `build`, in place of those that k-means would find."""
 
@@ -154,11 +155,13 @@ def euclidean_cells(cells: Any) -> Iterator[None]:
 
 def rows_in_cells(cells: Any) -> np.ndarray:
     """Return the ids of the vectors in cells, int64 [N]."""
-    lists, parts = cells.invlists, [np.empty(0, dtype=np.int64)]
+    lists, first = cells.invlists, 0
+    rows = np.empty(lists.compute_ntotal(), dtype=np.int64)
     for cell in range(cells.nlist):
         if size := lists.list_size(cell):
-            parts.append(faiss.rev_swig_ptr(lists.get_ids(cell), size).copy())
-    return np.concatenate(parts)
+            rows[first : first + size] = faiss.rev_swig_ptr(lists.get_ids(cell), size)
+            first += size
+    return rows
 
 
 def automatic_nlist(num_vectors: int) -> int:

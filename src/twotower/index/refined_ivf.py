@@ -31,6 +31,7 @@ class RefinedIVF(IVF):
     config: Config
     score_tolerance = 1e-3
     faiss_type = faiss.IndexRefine
+    is_mergeable = False
     cells_type: type
     """Class of the Faiss object with the codes."""
 

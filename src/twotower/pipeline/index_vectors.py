@@ -8,7 +8,6 @@ import logging
 import tempfile
 import time
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +17,13 @@ from twotower.bundle.layout import INDEX, ITEMS
 from twotower.bundle.write import versions
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
-from twotower.config.progress import Progress
 from twotower.evaluation.indexing import RECALL_K, tuned_index
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.part_files import check_new
-from twotower.index.check import check, evenly_spaced
+from twotower.index.check import check, evenly_spaced, tune
+from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
-from twotower.serving.live_items import Floats
+from twotower.pipeline.index_shards import mergeable, merged_index, open_shards
 from twotower.serving.vector_files import VectorFiles
 
 LOG = logging.getLogger("twotower")
@@ -33,7 +32,15 @@ NUM_SAMPLED = 2_000
 """Number of users that are read as queries: one half tunes the index, the other half measures it."""
 
 
-def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Path) -> int:
+def build_index(
+    parts: Path,
+    queries: Path | None,
+    config: Index.Config,
+    out: Path,
+    on_disk: bool = False,
+    shards: Path | None = None,
+    command: str = "twotower build_index",
+) -> int:
     """Build, tune and check an index of item vectors. Writes a folder and returns the exit status.
 
     The folder has the Faiss index, the ids of the items, and `report.json`. The Faiss id of an item is its
@@ -46,6 +53,9 @@ def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Pa
             None samples item vectors instead.
         config: settings of the index.
         out: a new folder.
+        on_disk: write the inverted lists into a file of their own, which is searched memory-mapped.
+        shards: folder of all shares of the index (`build_shard`), which are merged; None = build it.
+        command: writes a share, without `out` and `shard`.
 
     Raises:
         InputError: the files are not complete or not of one run, or the settings do not fit the sizes.
@@ -57,11 +67,16 @@ def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Pa
     if users and users.bundle != items.bundle:
         raise InputError(f"queries={queries}: of another run than parts={parts}; embed both sides of one run")
     config.check_sizes(items.dim, items.num_rows)
+    files: list[Path] = []
+    if on_disk or shards:
+        config = mergeable(config, items, "shards" if shards else "on_disk")
+        files = open_shards(items, config, shards, command) if shards else []
     with temporary_folder(out) as folder, tempfile.TemporaryFile(dir=folder) as file:
-        _copy(items, file, folder / ITEMS)
+        with pq.ParquetWriter(folder / ITEMS, pa.schema([items.id_field])) as writer:
+            items.copy_to(file, writer=writer)
         vectors = np.asarray(np.memmap(file, np.float32, "r", shape=(items.num_rows, items.dim)))
         if users:
-            sample = _sample(users)
+            sample = users.at(evenly_spaced(users.num_rows, NUM_SAMPLED))
         else:
             LOG.warning(
                 "queries: not set, so item vectors take the place of users; recall for users can differ. Set "
@@ -71,7 +86,12 @@ def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Pa
         halves = sample[::2], sample[1::2] if len(sample) > 1 else sample
         tuning, checking = (half.reshape(-1, items.dim) for half in halves)
         rows = np.arange(items.num_rows)
-        index, points, choice = tuned_index(config, vectors, rows, tuning)
+        choice = None
+        if on_disk or shards:
+            index = merged_index(config, vectors, files, folder / INDEX, on_disk)
+            points = tune(index, GroundTruth.search(vectors, rows, tuning, RECALL_K))
+        else:
+            index, points, choice = tuned_index(config, vectors, rows, tuning)
         report = check(index, vectors, rows, checking, RECALL_K, points, choice)
         index.save(folder / INDEX)
         seconds = time.perf_counter() - started
@@ -95,27 +115,3 @@ def build_index(parts: Path, queries: Path | None, config: Index.Config, out: Pa
     for problem in report.problems:
         LOG.warning("index: %s", problem)
     return DONE if report.ok else INDEX_REJECTED
-
-
-def _copy(items: VectorFiles, vectors: IO[bytes], ids_path: Path) -> None:
-    """Copy the vectors into a file [N, D] without a header, and the ids into a Parquet file."""
-    num_read = 0
-    with (
-        Progress("index: reading vectors", items.num_rows) as advance,
-        pq.ParquetWriter(ids_path, pa.schema([items.id_field])) as writer,
-    ):
-        for ids, block in items.blocks():
-            vectors.write(block.tobytes())
-            writer.write_table(pa.table([ids], schema=writer.schema))
-            num_read += len(ids)
-            advance(num_read)
-    vectors.flush()
-
-
-def _sample(users: VectorFiles) -> Floats:
-    """Return vectors [S, K, D] of evenly spaced users."""
-    positions, first, found = evenly_spaced(users.num_rows, NUM_SAMPLED), 0, []
-    for ids, block in users.blocks():
-        found.append(block[positions[(positions >= first) & (positions < first + len(ids))] - first])
-        first += len(ids)
-    return np.concatenate(found)

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.config.progress import Progress
 from twotower.files.part_files import NOTES
 from twotower.files.shards import all_parts
 from twotower.serving.live_items import Floats
@@ -83,17 +86,26 @@ class VectorFiles:
             kind = kind.value_type
         return cls(commands, first["bundle"], schema.field(0), num_rows, kind.list_size)
 
-    def blocks(self) -> Iterator[tuple[pa.Array, Floats]]:
+    def blocks(self, rows: range | None = None) -> Iterator[tuple[pa.Array, Floats]]:
         """Yield ids [n] and vectors [n, K, D] of each row group, in order; K is 1 or that of interests.
+
+        Args:
+            rows: yield only these; other row groups are not read. None = all.
 
         Raises:
             InputError: a file is damaged, or ids do not ascend, as those that `twotower embed` writes do.
         """
-        last = pa.array([], self.id_field.type)
+        last, first = pa.array([], self.id_field.type), 0
+        rows = range(self.num_rows) if rows is None else rows
         for path, command in self.commands.items():
             with _naming(path, command):
                 file = pq.ParquetFile(path, page_checksum_verification=True)
                 for number in range(file.num_row_groups):
+                    size = file.metadata.row_group(number).num_rows
+                    own = slice(max(0, rows.start - first), max(0, min(size, rows.stop - first)))
+                    first += size
+                    if own.start >= own.stop:
+                        continue
                     ids, values = file.read_row_group(number, use_threads=False).columns
                     ids, values = ids.combine_chunks(), values.combine_chunks()
                     joined = pa.concat_arrays([last, ids])
@@ -106,7 +118,36 @@ class VectorFiles:
                     last = ids[-1:]
                     while pa.types.is_fixed_size_list(values.type):
                         values = values.flatten()
-                    yield ids, values.to_numpy().reshape(len(ids), -1, self.dim)
+                    yield ids[own], values.to_numpy().reshape(len(ids), -1, self.dim)[own]
+
+    def at(self, positions: NDArray[np.int64]) -> Floats:
+        """Return the vectors [n, K, D] at ascending positions; reads one row group after another."""
+        first, found = 0, []
+        for ids, block in self.blocks():
+            start, stop = np.searchsorted(positions, [first, first + len(ids)])
+            found.append(block[positions[start:stop] - first])
+            first += len(ids)
+        return np.concatenate(found)
+
+    def copy_to(
+        self, file: IO[bytes], rows: range | None = None, writer: pq.ParquetWriter | None = None
+    ) -> None:
+        """Copy vectors into a file [N, D] without a header, and the ids into a Parquet file.
+
+        Args:
+            file: for the vectors.
+            rows: only these; None = all.
+            writer: for the ids; None = they are left out.
+        """
+        num_read = 0
+        with Progress("index: reading vectors", len(rows or range(self.num_rows))) as advance:
+            for ids, block in self.blocks(rows):
+                file.write(block.tobytes())
+                if writer is not None:
+                    writer.write_table(pa.table([ids], schema=writer.schema))
+                num_read += len(ids)
+                advance(num_read)
+        file.flush()
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twotower.config.errors import InputError
+from twotower.index import ground_truth
 from twotower.index.ground_truth import GroundTruth
 
 VECTORS = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], dtype=np.float32)
@@ -16,6 +19,19 @@ def test_exact_search_by_hand() -> None:
     assert result.rows[1, :2].tolist() == [30, 20]
     assert set(result.rows[1, 2:]) == {10, 40}
     assert set(result.rows[0, :3]) == {10, 30, 40}
+
+
+def test_a_large_catalogue_is_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(1).integers(-9, 9, (25, 3)).astype(np.float32)  # exact dot products
+    rows, queries = np.arange(25) * 2, vectors[::3]
+    whole = GroundTruth.search(vectors, rows, queries, 7).exact
+    monkeypatch.setattr(ground_truth, "VECTORS_PER_BLOCK", 6)  # the last block has fewer than 7
+    blocks = GroundTruth.search(vectors, rows, queries, 7)
+    np.testing.assert_array_equal(blocks.exact.scores, whole.scores)
+    assert blocks.recall(whole.rows) == blocks.recall(blocks.exact.rows) == 1.0
+    vectors[20, 1] = np.inf
+    with pytest.raises(InputError, match="item vectors: value inf at position 20, column 1"):
+        GroundTruth.search(vectors, rows, queries, 7)
 
 
 def test_tied_rows_count_whichever_of_them_are_found() -> None:
