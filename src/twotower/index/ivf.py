@@ -155,7 +155,7 @@ class IVF(Index):
         else:  # Faiss assigns all vectors again
             with euclidean_cells(cells):
                 renewed.add(vectors, rows)
-        index = self.config.model_copy(update={"nlist": len(centroids)}).build()
+        index = self.config.build()
         assert isinstance(index, IVF)
         index._faiss_index, index.build_seconds = renewed, time.perf_counter() - started
         return index
