@@ -11,10 +11,10 @@ from twotower.reports.index_lab import lab_page
 from twotower.reports.plots import churn_curves
 
 NOTE = """{title}. A row is an index after a step: <i>changed</i> is the share of the items that were
-replaced so far. Recall is that against exact search of the items of the step. p50 and p99 are the times of one
-query on one thread; <i>of start</i> is p99 divided by that of the index before the first step, searched in
-alternation. <i>change</i> and <i>balance</i> are seconds of removing and adding items, and of splitting and
-dropping cells. <i>imbalance</i> is the mean size of the cell of an item, divided by the mean size of a cell."""
+replaced so far. Recall is that against exact search of the items of the step. p50 and p99 are the times of
+one query on one thread; <i>of start</i> is p99 divided by that of the index before the first step, searched
+in alternation. <i>change</i> and <i>balance</i> are seconds of removing and adding items, and of splitting
+and dropping cells. <i>imbalance</i> is the mean size of the cell of an item, divided by that of a cell."""
 
 
 def label(row: ChurnRow) -> str:
