@@ -98,7 +98,8 @@ def measure_churn(
     """
     start, exact = states[0], truths[0]
     assert exact is not None
-    config = config.for_size(start.end).model_copy(update={"target_recall": target_recall})
+    recalls = {"target_recall": target_recall, "min_recall": min(config.min_recall, target_recall)}
+    config = config.for_size(start.end).model_copy(update=recalls)
     index = config.build()
     index.build(vectors[: start.end], np.arange(start.end))
     tune(index, exact[max(KS)])

@@ -3,32 +3,22 @@
 Shapes: N items, M versions of items, Q queries, D embedding.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Le, Lt, MinLen
 from numpy.typing import NDArray
 
-from twotower.config.component import Component, Config
+from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import Fraction, PositiveFraction, Seed
+from twotower.index.check import evenly_spaced
 
 Floats = NDArray[np.float32]
-
-
-class RunbookStep(Config):
-    """Shares of the items at the start; all changes of a step are made before its search."""
-
-    insert: Fraction = 0.0
-    """New items."""
-    delete: Fraction = 0.0
-    """Items that are removed."""
-    replace: Fraction = 0.0
-    """Items whose vector changes: removed, and added under a new row."""
-    search: bool = True
-    """Whether the step ends with searches, which are measured."""
+Operation = Literal["insert", "delete", "replace", "search"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +50,9 @@ class Runbook(Component):
     class Config(Component.Config):
         """Steps and drift."""
 
-        steps: Annotated[list[RunbookStep], MinLen(1)]
-        """Changes in order."""
+        steps: Annotated[list[dict[Operation, Fraction]], MinLen(1)]
+        """In order: `insert`, `delete` and `replace` of shares of the items at the start. Each step ends with
+        searches of all queries, or of the share `search` (0: none)."""
         start: PositiveFraction = 1.0
         """Share of the vectors that the index is built from; inserted items are the others."""
         turn: Annotated[float, Ge(0), Le(180)] = 0.0
@@ -73,10 +64,10 @@ class Runbook(Component):
 
         def problems(self) -> Iterator[tuple[str, str]]:
             """Report changes of more items than there are."""
-            gone = sum(step.delete + step.replace for step in self.steps)
+            gone = sum(step.get("delete", 0.0) + step.get("replace", 0.0) for step in self.steps)
             if gone > 1 + 1e-9:
                 yield "steps", f"delete and replace are {gone:.3g} of the items together; expected at most 1"
-            inserted, spare = sum(step.insert for step in self.steps), 1 / self.start - 1
+            inserted, spare = sum(step.get("insert", 0.0) for step in self.steps), 1 / self.start - 1
             if inserted > spare + 1e-9:
                 yield (
                     "steps",
@@ -112,9 +103,13 @@ class Runbook(Component):
         gone, new, changed = 0.0, 0.0, 0.0
         for number, step in enumerate(self.config.steps, 1):
             angle = number * self.config.turn
-            gone, new = gone + step.delete + step.replace, new + step.insert
-            changed += max(step.delete, step.insert) + step.replace
-            replaced = round(step.replace * num_start)
+            insert, delete, replace = (step.get(name, 0.0) for name in ("insert", "delete", "replace"))
+            gone, new, changed = (
+                gone + delete + replace,
+                new + insert,
+                changed + max(delete, insert) + replace,
+            )
+            replaced = round(replace * num_start)
             last, until = round(gone * num_start), min(round(new * num_start), len(spare))
             fresh = np.concatenate([start[max(first, last - replaced) : last], spare[inserted:until]])
             fresh = turned(fresh, angle, planes)
@@ -126,7 +121,8 @@ class Runbook(Component):
             end = states[-1].end + len(fresh)
             if first == end:
                 raise InputError(f"runbook.steps: no item is left after step {number}; delete less")
-            states.append(CatalogueState(first, end, changed, asked if step.search else None))
+            asked = asked[evenly_spaced(len(asked), math.ceil(step.get("search", 1.0) * len(asked)))]
+            states.append(CatalogueState(first, end, changed, asked if len(asked) else None))
         return np.concatenate(versions), states
 
 
