@@ -60,7 +60,7 @@ def test_a_runbook_is_followed_and_reported(tmp_path: Path, files: tuple[str, st
     assert done.returncode == 0, done
     report = json.loads((out / "report.json").read_text())
     assert len(report["runbook"]["steps"]) == 6
-    assert [(row["name"], row["is_balanced"]) for row in report["rows"]] == [
+    assert [(row["name"], row["is_maintained"]) for row in report["rows"]] == [
         ("ivf_sq", True),
         ("ivf_sq", False),
         ("hnsw", False),

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPLIT_ABOVE = 2.0
-"""A cell with more items than this multiple of the mean is split."""
+"""A cell with more items than this multiple of the usual size is split."""
 DROP_BELOW = 0.1
-"""A cell with fewer items than this share of the mean is dropped."""
+"""A cell with fewer items than this share of the usual size is dropped."""
 LEAST_ITEMS = 39
 """Items that each part of a split cell should get: the points per centroid that Faiss recommends."""
 SPLIT_SEED = 1234
@@ -23,11 +23,13 @@ Floats = NDArray[np.float32]
 Cells = NDArray[np.int64]
 
 
-def balance_cells(centroids: Floats, vectors: Floats, cells: Cells) -> tuple[Floats, Cells]:
+def balance_cells(
+    centroids: Floats, vectors: Floats, cells: Cells, usual_size: float
+) -> tuple[Floats, Cells]:
     """Split overfull cells and drop nearly empty ones.
 
-    An overfull cell becomes as many cells as its size is multiples of the mean, by k-means of its vectors.
-    Vectors of split and dropped cells move to the nearest of all centroids. Another vector moves if a new
+    An overfull cell becomes as many cells as its size is multiples of the usual one, by k-means of its
+    vectors. Vectors of split and dropped cells move to the nearest of all centroids. Another vector moves if a new
     centroid is nearer than its own. So if each vector was in its nearest cell, it is again. The same
     arguments give the same result.
 
@@ -35,6 +37,7 @@ def balance_cells(centroids: Floats, vectors: Floats, cells: Cells) -> tuple[Flo
         centroids: [C, D].
         vectors: [N, D].
         cells: the cell of each vector, [N].
+        usual_size: number of vectors that a cell should have; not the mean, which falls with each split.
 
     Returns:
         The centroids [C', D] and the cell of each vector [N]; the arguments if no cell was split or dropped.
@@ -43,12 +46,11 @@ def balance_cells(centroids: Floats, vectors: Floats, cells: Cells) -> tuple[Flo
         section 3 (LIRE).
     """
     sizes = np.bincount(cells, minlength=len(centroids))
-    mean = len(vectors) / len(centroids)
     parts = [np.empty((0, centroids.shape[1]), dtype=np.float32)]
-    is_gone = sizes < DROP_BELOW * mean
-    for cell in np.flatnonzero(sizes > max(SPLIT_ABOVE * mean, 2 * LEAST_ITEMS)):
+    is_gone = sizes < DROP_BELOW * usual_size
+    for cell in np.flatnonzero(sizes > max(SPLIT_ABOVE * usual_size, 2 * LEAST_ITEMS)):
         members = vectors[cells == cell]
-        found = _split(members, min(round(len(members) / mean), len(members) // LEAST_ITEMS))
+        found = _split(members, min(round(len(members) / usual_size), len(members) // LEAST_ITEMS))
         if len(found) > 1:  # otherwise its vectors are equal
             parts.append(found)
             is_gone[cell] = True

@@ -13,7 +13,7 @@ from twotower.config.spec import PositiveInt
 from twotower.index.hnsw import LARGEST_EF
 from twotower.index.index import Index, RecallTarget
 from twotower.index.ivf import euclidean_cells, rows_in_cells, set_clustering
-from twotower.index.ivf_pq import matrix_products
+from twotower.index.matrix_products import matrix_products
 
 NUM_CANDIDATES, CODE_BITS = 8, 8
 ROTATIONS = (faiss.OPQMatrix, faiss.RandomRotationMatrix, faiss.RemapDimensionsTransform)

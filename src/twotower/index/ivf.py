@@ -16,6 +16,7 @@ from twotower.index.cell_split import balance_cells, nearest
 from twotower.index.faiss_index import FaissIndex
 from twotower.index.ground_truth import as_rows, as_vectors
 from twotower.index.index import Index
+from twotower.index.matrix_products import matrix_products
 
 POINTS_PER_CENTROID = 39  # the minimum that Faiss recommends
 CLUSTERING_SEED = 1234
@@ -143,7 +144,8 @@ class IVF(Index):
         assigned = cells_of(renewed, cells, rows)
         new = assigned < 0
         assigned[new] = nearest(centroids, clustered[new])[0]
-        centroids, assigned = balance_cells(centroids, clustered, assigned)
+        usual_size = len(rows) / (self.config.nlist or automatic_nlist(len(rows)))
+        centroids, assigned = balance_cells(centroids, clustered, assigned, usual_size)
         renewed.outer.reset()
         quantizer.reset()
         quantizer.add(centroids)
@@ -153,7 +155,7 @@ class IVF(Index):
             cells.add_core(len(rows), *map(faiss.swig_ptr, (vectors, rows, assigned)))
             renewed.rows = np.sort(rows)
         else:  # Faiss assigns all vectors again
-            with euclidean_cells(cells):
+            with euclidean_cells(cells), matrix_products():
                 renewed.add(vectors, rows)
         index = self.config.build()
         assert isinstance(index, IVF)

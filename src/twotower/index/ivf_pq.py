@@ -1,8 +1,6 @@
 """Inverted file index with product quantization."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
 from typing import Annotated, Any, ClassVar
 
 import faiss
@@ -12,12 +10,7 @@ from annotated_types import Ge, Le
 from twotower.config.spec import PositiveInt
 from twotower.index.index import RecallTarget
 from twotower.index.ivf import IVF, set_clustering
-
-MATRIX_PRODUCTS_FROM = 20
-"""Number of vectors from which training computes distances by matrix products. The Faiss 1.15 default of
-128,000 makes training 9 to 20 times slower."""
-TRAINING = Lock()
-"""Allows one training at a time, because the Faiss setting is global."""
+from twotower.index.matrix_products import matrix_products
 
 
 class IVFPQ(IVF):
@@ -90,18 +83,6 @@ class IVFPQ(IVF):
     def factory(self) -> str:
         """See `Index.factory`; without polysemous training."""
         return f"{super().factory}np"
-
-
-@contextmanager
-def matrix_products() -> Iterator[None]:
-    """Compute the distances of a training by matrix products, also those of concurrent searches."""
-    with TRAINING:
-        before = faiss.cvar.distance_compute_blas_threshold
-        faiss.cvar.distance_compute_blas_threshold = MATRIX_PRODUCTS_FROM
-        try:
-            yield
-        finally:
-            faiss.cvar.distance_compute_blas_threshold = before
 
 
 def indivisible(dim: int, parts: int) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 
 from twotower.config.spec import PositiveInt
 from twotower.index.ivf import set_clustering
-from twotower.index.ivf_pq import indivisible, matrix_products
+from twotower.index.ivf_pq import indivisible
+from twotower.index.matrix_products import matrix_products
 from twotower.index.refined_ivf import RefinedIVF
 
 NUM_BITS = 4

@@ -31,10 +31,10 @@ def follow_runbook(
     items = as_vectors(items, "item vectors")
     queries = as_vectors(queries, "queries", items.shape[1])
     versions, states = steps.run(items, queries)
-    truths = exact_states(versions, states)
+    exact = exact_states(versions, states)
     rows, skipped = measure_cases(
         configs,
-        lambda name, config: measure_churn(name, config, versions, states, truths, target_recall),
+        lambda name, config: measure_churn(name, config, versions, states, exact, target_recall),
     )
     content = vectors.described(items, queries) | {
         "target_recall": target_recall,

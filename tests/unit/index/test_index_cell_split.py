@@ -25,25 +25,27 @@ def test_an_overfull_cell_becomes_two_and_a_neighbour_changes_cells() -> None:
         [np.zeros((80, 1)), line(5), np.full((150, 1), 8), np.full((150, 1), 12), [[30]]]
     )
     vectors = vectors.astype(np.float32)
-    new, cells = balance_cells(centroids, vectors, nearest(centroids, vectors)[0])
-    assert sorted(new.ravel().tolist()) == [0, 8, 12]  # 30 had one vector of 382, mean 127
+    new, cells = balance_cells(centroids, vectors, nearest(centroids, vectors)[0], 127)
+    assert sorted(new.ravel().tolist()) == [0, 8, 12]  # 30 had one vector, of 127
     assert new[cells].ravel().tolist() == [0] * 80 + [8] + [8] * 150 + [12] * 150 + [12]
 
 
 def test_equal_vectors_stay_in_one_cell() -> None:
     centroids, vectors = line(0, 10), np.concatenate([np.zeros((5, 1)), np.full((300, 1), 10)])
     cells = np.repeat([0, 1], [5, 300])
-    new, moved = balance_cells(centroids[1:], vectors[5:].astype(np.float32), np.zeros(300, dtype=np.int64))
+    new, moved = balance_cells(
+        centroids[1:], vectors[5:].astype(np.float32), np.zeros(300, dtype=np.int64), 100
+    )
     assert (new.tolist(), moved.max()) == ([[10]], 0)
-    new, moved = balance_cells(centroids, vectors.astype(np.float32), cells)
+    new, moved = balance_cells(centroids, vectors.astype(np.float32), cells, 100)
     assert (new.tolist(), moved.tolist()) == ([[10]], [0] * 305)  # the cell of five is dropped
 
 
-@pytest.mark.parametrize("sizes", [[100, 100], [50, 140, 60], [70, 5]])
+@pytest.mark.parametrize("sizes", [[100, 100], [50, 140, 60], [70, 7]])
 def test_balanced_or_small_cells_are_left_as_they_are(sizes: list[int]) -> None:
     centroids, cells = line(*range(len(sizes))), np.repeat(np.arange(len(sizes)), sizes)
     vectors = centroids[cells] + np.linspace(-0.1, 0.1, len(cells), dtype=np.float32)[:, None]
-    new, moved = balance_cells(centroids, vectors, cells)
+    new, moved = balance_cells(centroids, vectors, cells, 70)
     np.testing.assert_array_equal(new, centroids)
     np.testing.assert_array_equal(moved, cells)
 
@@ -58,8 +60,8 @@ def test_vectors_in_their_nearest_cells_are_in_them_again(
     vectors = random.standard_normal((num_vectors, 4), dtype=np.float32) * random.exponential(spread, (1, 4))
     vectors = vectors.astype(np.float32)
     before = centroids.copy(), nearest(centroids, vectors)[0]
-    new, cells = balance_cells(centroids, vectors, before[1].copy())
-    again = balance_cells(*before[:1], vectors, before[1])
+    new, cells = balance_cells(centroids, vectors, before[1].copy(), num_vectors / num_cells)
+    again = balance_cells(*before[:1], vectors, before[1], num_vectors / num_cells)
     np.testing.assert_array_equal(new, again[0])
     np.testing.assert_array_equal(cells, again[1])
     np.testing.assert_array_equal(centroids, before[0])

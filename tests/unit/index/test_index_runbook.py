@@ -64,16 +64,16 @@ def test_new_vectors_turn_further_with_each_step_and_gather_around_one_item() ->
 def test_recall_is_that_of_the_live_items_and_both_kinds_of_cells_are_measured() -> None:
     steps = [{"replace": 0.2, "search": 0.0}, {"insert": 0.1, "delete": 0.1}]
     versions, states = runbook(*steps, start=0.9, gather=0.9).run(vectors(1500), QUERIES)
-    truths = exact_states(versions, states)
+    exact_results = exact_states(versions, states)
     flat, cells = (
-        measure_churn("case", config, versions, states, truths, 0.99)
+        measure_churn("case", config, versions, states, exact_results, 0.99)
         for config in (FlatIP.Config(), IVFFlat.Config(nlist=8, nprobe=8))
     )
     (exact,) = flat
     assert [point.recall for point in exact.points] == [{10: 1.0, 100: 1.0}] * 2
     assert exact.points[-1].num_cells is None
     balanced, as_built = cells
-    assert (balanced.is_balanced, as_built.is_balanced) == (True, False)
+    assert (balanced.is_maintained, as_built.is_maintained) == (True, False)
     for row in cells:
         assert [point.changed for point in row.points] == pytest.approx([0, 0.3])
         assert row.points[0].num_cells == 8
@@ -83,7 +83,7 @@ def test_recall_is_that_of_the_live_items_and_both_kinds_of_cells_are_measured()
     before, after = as_built.points[-1].imbalance, balanced.points[-1].imbalance
     assert before is not None
     assert after is not None
-    assert after < 0.8 * before
+    assert after < 0.9 * before
 
 
 @pytest.mark.parametrize(
