@@ -29,8 +29,8 @@ def balance_cells(
     """Split overfull cells and drop nearly empty ones.
 
     An overfull cell becomes as many cells as its size is multiples of the usual one, by k-means of its
-    vectors. Vectors of split and dropped cells move to the nearest of all centroids. Another vector moves if a new
-    centroid is nearer than its own. So if each vector was in its nearest cell, it is again. The same
+    vectors. Vectors of split and dropped cells move to the nearest of all centroids. Another vector moves if
+    a new centroid is nearer than its own. So if each vector was in its nearest cell, it is again. The same
     arguments give the same result.
 
     Args:
