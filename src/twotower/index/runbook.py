@@ -69,13 +69,11 @@ class Runbook(Component):
                 yield "steps", f"delete and replace are {gone:.3g} of the items together; expected at most 1"
             inserted, spare = sum(step.get("insert", 0.0) for step in self.steps), 1 / self.start - 1
             if inserted > spare + 1e-9:
-                yield (
-                    "steps",
-                    (
-                        f"insert is {inserted:.3g} of the items at the start, but start={self.start:g}"
-                        f" leaves {spare:.3g}: insert less, or lower start to {1 / (1 + inserted):.3g}"
-                    ),
+                remedy = f"insert less, or lower start to {1 / (1 + inserted):.3g}"
+                message = (
+                    f"insert is {inserted:.3g} of the items at the start, but start={self.start:g} leaves"
                 )
+                yield "steps", f"{message} {spare:.3g}: {remedy}"
 
         def build(self) -> "Runbook":
             """Build the runbook; raises InputError with the first of `problems`."""
@@ -104,11 +102,8 @@ class Runbook(Component):
         for number, step in enumerate(self.config.steps, 1):
             angle = number * self.config.turn
             insert, delete, replace = (step.get(name, 0.0) for name in ("insert", "delete", "replace"))
-            gone, new, changed = (
-                gone + delete + replace,
-                new + insert,
-                changed + max(delete, insert) + replace,
-            )
+            gone, new = gone + delete + replace, new + insert
+            changed += max(delete, insert) + replace
             replaced = round(replace * num_start)
             last, until = round(gone * num_start), min(round(new * num_start), len(spare))
             fresh = np.concatenate([start[max(first, last - replaced) : last], spare[inserted:until]])
